@@ -1,0 +1,201 @@
+"""YAML text to plain data, with the line of every node, and strict about meaning.
+
+Scalars follow the YAML 1.2 core schema (``no`` is a word, ``010`` is ten, ``1e-3`` is a number); PyYAML
+alone follows 1.1 and would let a duplicate key win silently. Values of the keys in ``TEXT_KEYS`` are
+never resolved at all: a prompt that reads ``1984`` stays that text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from batch.errors import ManifestError, Problem
+
+Location = tuple[str | int, ...]
+
+TEXT_KEYS = frozenset({"prompt", "negative_prompt", "text", "name"})
+MAX_NODES = 2_000_000
+"""More nodes than this after aliases are followed is an alias bomb, not a manifest."""
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Resolves nothing by itself, so that every tag seen is one the user wrote."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+
+class Place(NamedTuple):
+    """Where something was written: a file (or an option of the command line) and a line."""
+
+    source: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Data as read, and where each place in it was written."""
+
+    data: Any
+    source: str
+    places: dict[Location, Place]
+
+    def place(self, location: Location) -> Place:
+        """Where a location was written, or the nearest one around it."""
+        for length in range(len(location), -1, -1):
+            if location[:length] in self.places:
+                return self.places[location[:length]]
+        return Place(self.source, 0)
+
+    def problem(self, location: Location, message: str) -> Problem:
+        """A problem at a location of this document."""
+        return Problem(*self.place(location), message)
+
+    def put(self, location: Location, value: Document) -> None:
+        """Set ``location`` to the data of another document, whose places come along."""
+        target = self.data
+        for key in location[:-1]:
+            if not isinstance(target.get(key), dict):
+                target[key] = {}
+            target = target[key]
+        target[location[-1]] = value.data
+        for old in [known for known in self.places if known[: len(location)] == location]:
+            del self.places[old]
+        self.places.update({location + known: place for known, place in value.places.items()})
+
+
+def core_scalar(text: str) -> str | int | float | bool | None:
+    """A plain scalar under the YAML 1.2 core schema."""
+    if _INT.fullmatch(text) and len(text) < 4000:  # beyond that Python refuses to convert
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _SPECIAL.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return text.lower() == "true"
+    return None if _NULL.fullmatch(text) else text
+
+
+@dataclass(slots=True)
+class _Builder:
+    source: str
+    places: dict[Location, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    nodes: int = 0
+    open: set[int] = field(default_factory=set)
+
+    def build(self, node: yaml.Node, location: Location, *, text: bool) -> Any:
+        self.nodes += 1
+        line = node.start_mark.line + 1
+        if self.nodes > MAX_NODES or id(node) in self.open:
+            what = "aliases make this file too large" if self.nodes > MAX_NODES else "an alias contains itself"
+            raise ManifestError([Problem(self.source, line, f"{what}; write the values out")])
+        self.places.setdefault(location, Place(self.source, line))
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rsplit(":", 1)[1] not in {
+            "str",
+            "map",
+            "seq",
+        }:
+            self._problem(line, f"the tag {node.tag.rsplit(':', 1)[-1]} is not understood here; remove it")
+        if isinstance(node, yaml.ScalarNode):
+            return str(node.value) if text or node.style is not None else core_scalar(node.value)
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [
+                    self.build(item, (*location, index), text=text) for index, item in enumerate(node.value)
+                ]
+            return self._mapping(node, location)
+        finally:
+            self.open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, location: Location) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(line, "a key must be a single word")
+                continue
+            key = str(key_node.value)
+            if key in result:
+                first = self.places[(*location, key)].line
+                self._problem(line, f"'{key}' is given twice (first in line {first}); keep one")
+                continue
+            self.places[(*location, key)] = Place(self.source, line)
+            result[key] = self.build(value_node, (*location, key), text=key in TEXT_KEYS)
+        return result
+
+    def _problem(self, line: int, message: str) -> None:
+        self.problems.append(Problem(self.source, line, message))
+
+
+def decode_text(raw: bytes, source: str) -> str:
+    """Bytes of a text file as the user meant them: UTF-8, with or without a BOM, any line ends."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return raw.decode("utf-16").replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError:
+            raise ManifestError([Problem(source, 0, "not readable as text; save it as UTF-8")]) from None
+    if b"\0" in raw:
+        raise ManifestError([Problem(source, 0, "this is a binary file, not text")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ManifestError([Problem(source, line, "not UTF-8 text here; save the file as UTF-8")]) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path, source: str) -> str:
+    """Read a text file the user named; a file that is not there is the user's mistake, not a traceback."""
+    try:
+        return decode_text(path.read_bytes(), source)
+    except FileNotFoundError:
+        raise ManifestError([Problem(source, 0, "there is no such file")]) from None
+    except IsADirectoryError:
+        raise ManifestError([Problem(source, 0, "this is a folder; name a file")]) from None
+    except (OSError, ValueError) as error:
+        raise ManifestError([Problem(source, 0, f"cannot be read: {error}")]) from None
+
+
+def parse(text: str, source: str, *, as_text: bool = False) -> Document:
+    """Parse YAML. Raises :class:`ManifestError` with every problem of syntax, tags and duplicate keys.
+
+    ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        detail = " ".join(filter(None, (error.context, error.problem)))
+        line = mark.line + 1 if mark else 0
+        raise ManifestError([Problem(source, line, f"not valid YAML: {detail}")]) from None
+    except yaml.YAMLError as error:
+        raise ManifestError([Problem(source, 0, f"not valid YAML: {' '.join(str(error).split())}")]) from None
+    except RecursionError:
+        raise ManifestError([Problem(source, 0, "nested too deeply")]) from None
+    if node is None:
+        raise ManifestError([Problem(source, 0, "the manifest is empty")])
+    builder = _Builder(source)
+    try:
+        data = builder.build(node, (), text=as_text)
+    except RecursionError:
+        raise ManifestError([Problem(source, 0, "nested too deeply")]) from None
+    if builder.problems:
+        raise ManifestError(builder.problems)
+    return Document(data, source, builder.places)

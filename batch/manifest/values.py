@@ -1,0 +1,199 @@
+"""The small languages inside a manifest: ranges, sizes, and names with arguments.
+
+Each function takes one value as the YAML reader gives it and returns what it means, or raises
+``ValueError`` with a text that says what would be right; the caller adds file and line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from batch.manifest.document import core_scalar
+from batch.records import Arguments, Call, Value
+
+MAX_SEED = 2**64 - 1
+"""The largest seed ``torch.Generator.manual_seed`` takes."""
+
+MAX_RANGE = 10_000_000
+MAX_SIDE = 65_536
+
+_RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
+_SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
+_CALL = re.compile(r"\s*([A-Za-z_][\w.+-]*)\s*(?:\(([^()]*)\))?\s*")
+
+
+class Size(NamedTuple):
+    """Pixels, width first, as users write it."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        """``WIDTHxHEIGHT``."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSeeds:
+    """``{random: n}``: drawn once, then pinned in the run folder."""
+
+    count: int
+
+
+def shown(value: Any) -> str:
+    """A user's value in a message, short."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def whole(value: Any, low: int, high: int) -> int:
+    """A whole number within bounds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, float) and value.is_integer():
+            return whole(int(value), low, high)
+        raise ValueError(f"{shown(value)} is not a whole number")
+    if not low <= value <= high:
+        raise ValueError(f"{shown(value)} is out of bounds; {low} to {high} is possible")
+    return value
+
+
+def numbers(value: Any, low: int, high: int) -> list[int]:
+    """A whole number, or an inclusive range ``0..3``."""
+    match = _RANGE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        if isinstance(value, str):
+            raise ValueError(f"{shown(value)} is neither a whole number nor a range such as 0..3")
+        return [whole(value, low, high)]
+    first, last = (whole(int(end), low, high) for end in match.groups())
+    if last < first:
+        raise ValueError(f"the range {value} is empty; write {last}..{first}")
+    if last - first >= MAX_RANGE:
+        raise ValueError(f"the range {value} has more than {MAX_RANGE:,} values")
+    return list(range(first, last + 1))
+
+
+def seeds(value: Any) -> list[int | RandomSeeds]:
+    """A seed, an inclusive range, or ``{random: n}``."""
+    if isinstance(value, dict):
+        if set(value) != {"random"}:
+            raise ValueError("as a mapping a seed is {random: n}, for example {random: 4}")
+        return [RandomSeeds(whole(value["random"], 1, MAX_RANGE))]
+    return list(numbers(value, 0, MAX_SEED))
+
+
+def size(value: Any) -> Size:
+    """``WIDTHxHEIGHT``."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{shown(value)} is not a size; write WIDTHxHEIGHT, for example 5376x3072")
+    result = Size(*(int(side) for side in match.groups()))
+    if not all(1 <= side <= MAX_SIDE for side in result):
+        raise ValueError(f"{result} is out of bounds; a side has 1 to {MAX_SIDE:,} pixels")
+    return result
+
+
+def number(value: Any) -> float:
+    """A number that is finite and not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{shown(value)} is not a number")
+    if not math.isfinite(value) or value < 0 or value > 1e6:
+        raise ValueError(f"{shown(value)} is out of bounds; 0 to 1000000 is possible")
+    return float(value)
+
+
+def word(value: Any) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{shown(value)} is not a name" if value not in (None, "") else "a name is missing")
+    return value.strip()
+
+
+def prompt(value: Any) -> str:
+    """A prompt: any text, kept as it is."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not a text")
+    if not value.strip():
+        raise ValueError("the prompt is empty")
+    if re.fullmatch(r"\S+\.(txt|csv|tsv|jsonl)", value.strip()):
+        raise ValueError(f"to read prompts from a file write prompt: {{file: {value.strip()}}}")
+    return value
+
+
+def text(value: Any) -> str:
+    """Any text, the empty one too."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not a text")
+    return value
+
+
+def frozen(value: Any) -> Value:
+    """Any scalar or list of scalars, for arguments whose type only the pipeline knows."""
+    if isinstance(value, dict):
+        raise ValueError("a mapping cannot be passed on; write a value or a list")
+    if isinstance(value, list):
+        return tuple(frozen(item) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{shown(value)} is not a finite number")
+    result: Value = value
+    return result
+
+
+def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:
+    """``name``, ``name(1024, 896)`` or ``name(key=value)``: name, positional, named arguments."""
+    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{shown(value)} is neither a name nor a name with arguments such as name(1, key=2)")
+    name, inside = match.groups()
+    positional: list[Value] = []
+    named: dict[str, Value] = {}
+    for part in (inside or "").split(",") if (inside or "").strip() else []:
+        key, equals, item = part.partition("=")
+        if not equals:
+            if named:
+                raise ValueError(f"in {shown(value)} a plain argument follows a named one")
+            positional.append(core_scalar(part.strip()))
+        elif key.strip() in named:
+            raise ValueError(f"in {shown(value)} the argument {key.strip()} is given twice")
+        else:
+            named[key.strip()] = core_scalar(item.strip())
+    return name, tuple(positional), tuple(sorted(named.items()))
+
+
+def scheduler(value: Any) -> Call | None:
+    """A scheduler by name, with overrides of its configuration; ``default`` is the model's own."""
+    name, positional, named = call(value)
+    if positional:
+        raise ValueError(f"a scheduler takes named arguments only, for example {name}(flow_shift=6)")
+    if name == "default":
+        if named:
+            raise ValueError("'default' takes no arguments; name the scheduler")
+        return None
+    return Call(name=name, arguments=named)
+
+
+def memory(value: Any) -> str:
+    """A memory setting: a profile, or steps joined with ``+``. What they mean is the planner's to say."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not a memory setting; 'auto' is the usual one")
+    for part in value.split("+"):
+        call(part)
+    return value.strip()
+
+
+def lora(value: Any) -> tuple[tuple[str, float], ...]:
+    """``none``, ``file.safetensors``, ``file.safetensors(scale=0.8)``, several joined with ``+``."""
+    if value is None or value == "none":
+        return ()
+    result = []
+    for part in word(value).split(" + "):
+        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*scale\s*=\s*([^()]+?)\s*\))?\s*", part)
+        assert match  # `.+?` takes any text that is not empty
+        path, scale = match.groups()
+        strength = core_scalar(scale) if scale else 1.0
+        if isinstance(strength, bool) or not isinstance(strength, int | float):
+            raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
+        result.append((path, float(strength)))
+    return tuple(result)

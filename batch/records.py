@@ -1,0 +1,290 @@
+"""What flows between the rooms: frozen values, no behaviour beyond turning into JSON and back.
+
+Units: seconds for durations, bytes for sizes. Conversion to MiB happens where a number is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, cast
+
+Scalar = str | int | float | bool | None
+Value = Scalar | tuple["Value", ...]
+Arguments = tuple[tuple[str, Value], ...]
+"""Keyword arguments as sorted pairs: hashable, and the same JSON every time."""
+
+Status = Literal["done", "failed"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A name with arguments, as users write it: ``vae_tiling(1024, 896)``, ``dpm++(flow_shift=6)``."""
+
+    name: str
+    arguments: Arguments = ()
+
+    def __str__(self) -> str:
+        """The canonical spelling, arguments by name."""
+        if not self.arguments:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.arguments)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """A LoRA adapter: where it lies, its content hash (what counts for identity) and its strength."""
+
+    path: str
+    sha256: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One image to make.
+
+    Every field is declared identity, numerics or provenance in ``plan/identity.py``; a test fails
+    otherwise. Sizes are in pixels; ``rendered_*`` is what the model renders, ``width``/``height`` what
+    the file has (they differ only where the manifest says ``resize: true``).
+    """
+
+    id: str = ""
+    picture_id: str = ""
+    model: str
+    revision: str = ""
+    dtype: str
+    prompt: str
+    negative_prompt: str = ""
+    seed: int
+    width: int
+    height: int
+    rendered_width: int
+    rendered_height: int
+    steps: int
+    guidance: float
+    scheduler: Call | None = None
+    loras: tuple[Lora, ...] = ()
+    extra: Arguments = ()
+    pixel_steps: tuple[Call, ...] = ()
+    memory: str = "auto"
+    memory_steps: tuple[Call, ...] = ()
+    format: str = "png"
+    name: str = ""
+    source: str = ""
+
+    @property
+    def size(self) -> str:
+        """``WIDTHxHEIGHT`` of the file."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeTask:
+    """One text to turn into prompt embeddings, kept in the user's cache under ``key``."""
+
+    key: str
+    model: str
+    dtype: str
+    text: str
+    negative: bool
+    arguments: Arguments = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Where a session loads a model from, and how: everything ``from_pretrained`` needs."""
+
+    name: str
+    family: str
+    location: str
+    """A folder, or a Hub repository."""
+    revision: str = ""
+    variant: str = ""
+    overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Configuration values by component that replace those in the files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What a worker needs to know about the run; can be pickled."""
+
+    root: str
+    device: str
+    cache: str
+    models: Mapping[str, ModelSource]
+    runner: str
+    min_free_disk: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePeak:
+    """Time and peak memory of one stage. ``None`` means not known on this device."""
+
+    seconds: float = 0.0
+    allocated: int | None = None
+    reserved: int | None = None
+    device: int | None = None
+    rss: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one image cost. ``load_s`` is set on the first image after a load only."""
+
+    load_s: float | None = None
+    encode: StagePeak | None = None
+    denoise: StagePeak | None = None
+    decode: StagePeak | None = None
+    save_s: float | None = None
+    memory_source: str = ""
+    energy_j: float | None = None
+    warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Who rendered: written into every receipt."""
+
+    device: str = ""
+    device_memory: int | None = None
+    driver: str = ""
+    torch: str = ""
+    diffusers: str = ""
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """Why a task failed. ``requested`` is the allocation in bytes that did not fit, if memory ran out."""
+
+    kind: str
+    message: str
+    stage: str = ""
+    requested: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A committed image: path relative to the run folder, size in bytes, content hash."""
+
+    path: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The commit record of one image: it is done when this is on disk, and not before."""
+
+    task: Task
+    file: FileRef
+    measurement: Measurement
+    machine: Machine
+    attempts: int
+    started_at: str
+    degraded_from: str = ""
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The last failure of a task; removed when a later attempt is committed."""
+
+    task: Task
+    error: ErrorInfo
+    measurement: Measurement
+    machine: Machine
+    attempts: int
+    started_at: str
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one task or one text; no pixels and no tensors."""
+
+    key: str
+    status: Status
+    receipt: Receipt | None = None
+    failure: Failure | None = None
+    error: ErrorInfo | None = None
+    seconds: float = 0.0
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as plain JSON data (tuples become lists when it is written)."""
+    return asdict(record)
+
+
+def _calls(items: Any) -> tuple[Call, ...]:
+    return tuple(Call(name=item["name"], arguments=_pairs(item["arguments"])) for item in items)
+
+
+def _pairs(items: Any) -> Arguments:
+    return tuple((key, _frozen(value)) for key, value in items)
+
+
+def _frozen(value: Any) -> Value:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else cast(Value, value)
+
+
+def _flat(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Build a record, ignoring keys a newer minor version may have added."""
+    known = {item.name for item in fields(cast(Any, kind))}
+    return kind(**{key: value for key, value in data.items() if key in known})
+
+
+def task_from_json(data: Mapping[str, Any]) -> Task:
+    """The task a receipt or a plan holds. Raises KeyError or TypeError when it is not one."""
+    scheduler = data.get("scheduler")
+    return _flat(
+        Task,
+        {
+            **data,
+            "scheduler": _calls([scheduler])[0] if scheduler else None,
+            "loras": tuple(Lora(**item) for item in data.get("loras", ())),
+            "extra": _pairs(data.get("extra", ())),
+            "pixel_steps": _calls(data.get("pixel_steps", ())),
+            "memory_steps": _calls(data.get("memory_steps", ())),
+        },
+    )
+
+
+def _measurement(data: Mapping[str, Any]) -> Measurement:
+    stages = {
+        name: _flat(StagePeak, data[name]) if data.get(name) else None
+        for name in ("encode", "denoise", "decode")
+    }
+    return _flat(Measurement, {**data, **stages})
+
+
+def receipt_from_json(data: Mapping[str, Any]) -> Receipt:
+    """Read a receipt. Raises KeyError, TypeError or AttributeError when the data is not one."""
+    return _flat(
+        Receipt,
+        {
+            **data,
+            "task": task_from_json(data["task"]),
+            "file": _flat(FileRef, data["file"]),
+            "measurement": _measurement(data["measurement"]),
+            "machine": _flat(Machine, data["machine"]),
+        },
+    )
+
+
+def failure_from_json(data: Mapping[str, Any]) -> Failure:
+    """Read a failure record. Raises KeyError, TypeError or AttributeError when the data is not one."""
+    return _flat(
+        Failure,
+        {
+            **data,
+            "task": task_from_json(data["task"]),
+            "error": _flat(ErrorInfo, data["error"]),
+            "measurement": _measurement(data["measurement"]),
+            "machine": _flat(Machine, data["machine"]),
+        },
+    )
