@@ -20,7 +20,7 @@ from typing import Any
 from batch.errors import ModelError
 from batch.plan import Lookup, Pins
 from batch.plan.catalogue import PIPELINE_FAMILY, Model, known_models, native_for
-from batch.records import ModelSource
+from batch.records import Lora, ModelSource
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -34,7 +34,7 @@ def lookup(folder: str, pins: Pins, *, online: bool) -> Lookup:
     """
     return Lookup(
         model=lambda name: find_model(name, Path(folder), pins.revisions, online=online),
-        lora=lambda path: _lora(path, Path(folder)),
+        lora=lambda path, scale: _lora(path, scale, Path(folder)),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
     )
 
@@ -129,13 +129,13 @@ def _sampled(path: Path) -> str:
     return found.hexdigest()
 
 
-def _lora(path: str, base: Path) -> str:
+def _lora(path: str, scale: float, base: Path) -> Lora:
     file = Path(path) if Path(path).is_absolute() else base / path
     if file.suffix != ".safetensors":
         raise ModelError(f"{path} is not a .safetensors file")
     if not file.is_file():
         raise ModelError(f"there is no file {file}")
-    return _sampled(file)
+    return Lora(path=str(file.resolve()), sha256=_sampled(file), scale=scale)
 
 
 def _hub_revision(repo: str, wanted: str, *, online: bool) -> str:

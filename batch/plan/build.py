@@ -33,8 +33,8 @@ class Lookup:
     """The outside world, as functions of a name."""
 
     model: Callable[[str], Model]
-    lora: Callable[[str], str]
-    """Content hash of a LoRA file."""
+    lora: Callable[[str, float], Lora]
+    """A LoRA file with its content hash, at a strength."""
     draw: Callable[[int], tuple[int, ...]]
     """That many random seeds."""
 
@@ -177,10 +177,7 @@ class _Builder:
                 self._problem(entry.place, f"model: {error}")
         for entry in axes.get("lora", []):
             try:
-                self.loras[entry.value] = tuple(
-                    Lora(path=path, sha256=self.lookup.lora(path), scale=scale)
-                    for path, scale in entry.value
-                )
+                self.loras[entry.value] = tuple(self.lookup.lora(path, scale) for path, scale in entry.value)
             except ModelError as error:
                 self._problem(entry.place, f"lora: {error}")
         for entry in axes.get("dtype", []):

@@ -1,0 +1,28 @@
+"""Everything in this process, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from batch.engines import Control
+from batch.engines.worker import Worker
+from batch.errors import Interrupted
+from batch.records import EncodeTask, Outcome, RunSpec, Task
+
+
+class LocalEngine:
+    """A loop over the tasks; saving happens behind the next image."""
+
+    def execute(
+        self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control
+    ) -> Iterator[Outcome]:
+        """See :class:`~batch.engines.Engine`."""
+        with Worker(spec, control) as worker:
+            try:
+                for task in tasks:
+                    if control.stop.is_set():
+                        raise Interrupted("interrupted")
+                    yield from worker.work(task)
+            finally:
+                # Also on the way out of an interruption: what is rendered is committed.
+                yield from worker.drain()

@@ -1,0 +1,169 @@
+"""Session and store together: one task done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from batch.engines import Control
+from batch.errors import Interrupted
+from batch.plan import encode_tasks
+from batch.records import (
+    EncodeTask,
+    ErrorInfo,
+    Failure,
+    Machine,
+    Measurement,
+    Outcome,
+    Receipt,
+    RunSpec,
+    Task,
+)
+from batch.render import device
+from batch.render.pixels import Pixels
+from batch.render.session import RenderError, Session
+from batch.store.embeds import EmbedCache
+from batch.store.folder import RunFolder
+
+QUEUE = 2
+"""Images waiting to be saved: more would only hold memory (50 MB each at 5376x3072)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    task: Task
+    number: int
+    started_at: str
+
+
+class Worker:
+    """Keeps the session a task needs warm, and saves behind the next image."""
+
+    def __init__(self, spec: RunSpec, control: Control) -> None:
+        self._spec = spec
+        self._control = control
+        self._folder = RunFolder(Path(spec.root), spec.runner)
+        self._embeds = EmbedCache(Path(spec.cache))
+        self._machine: Machine = device.describe(spec.device)
+        self._attempts = {key: failure.attempts for key, failure in self._folder.scan().failures.items()}
+        self._encode_s: dict[str, float] = {}
+        self._session: Session | None = None
+        self._session_key: tuple[str, str] | None = None
+        self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._saving: deque[Future[Outcome]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._saver.shutdown(wait=True)
+        if self._session is not None:
+            self._session.close()
+
+    def work(self, task: Task | EncodeTask) -> Iterator[Outcome]:
+        """Do one task; yields the outcomes that are ready, of this task or of earlier ones."""
+        if isinstance(task, EncodeTask):
+            yield self._encode(task)
+            return
+        if self._folder.is_done(task.id):
+            return  # another runner's work on a disk without locks
+        failed = self._render(task)
+        if failed is not None:
+            yield failed
+        while self._saving and (len(self._saving) >= QUEUE or self._saving[0].done()):
+            yield self._saving.popleft().result()
+
+    def drain(self) -> Iterator[Outcome]:
+        """Wait for everything that is being saved."""
+        while self._saving:
+            yield self._saving.popleft().result()
+
+    def _encode(self, task: EncodeTask) -> Outcome:
+        data, seconds = self._session_for(task.model, task.dtype).encode(task)
+        self._embeds.write(task.key, data)
+        self._encode_s[task.key] = seconds
+        return Outcome(key=task.key, status="done", seconds=seconds)
+
+    def _render(self, task: Task) -> Outcome | None:
+        attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
+        session = self._session_for(task.model, task.dtype)
+        positive, negative = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
+        keys = [text.key for text in (positive, negative) if text is not None]
+        embeds = [self._embeds.read(key) for key in keys]
+        if any(data is None for data in embeds):
+            error = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
+            return self._failed(attempt, error, Measurement())
+        encode_s = sum(self._encode_s.pop(key, 0.0) for key in keys)
+
+        def on_step(step: int) -> None:
+            self._control.on_step(task.name, step, task.steps)
+            if self._control.stop.is_set():
+                raise Interrupted("interrupted")
+
+        try:
+            rendered = session.render(
+                task, embeds[0] or b"", embeds[1] if len(embeds) > 1 else None, on_step, encode_s
+            )
+        except RenderError as error:
+            return self._failed(attempt, error.info, error.measurement)
+        self._saving.append(
+            self._saver.submit(self._save, attempt, rendered.pixels, rendered.measurement)
+        )
+        return None
+
+    def _save(self, attempt: _Attempt, pixels: Pixels, measurement: Measurement) -> Outcome:
+        start = perf_counter()
+        try:
+            file = self._folder.save_image(attempt.task, pixels, self._spec.min_free_disk)
+            receipt = Receipt(
+                task=attempt.task,
+                file=file,
+                measurement=replace(measurement, save_s=perf_counter() - start),
+                machine=self._machine,
+                attempts=attempt.number,
+                started_at=attempt.started_at,
+            )
+            self._folder.commit(receipt)
+        except (OSError, ValueError, MemoryError) as error:
+            info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
+            return self._failed(attempt, info, measurement)
+        return Outcome(
+            key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start
+        )
+
+    def _failed(self, attempt: _Attempt, error: ErrorInfo, measurement: Measurement) -> Outcome:
+        failure = Failure(
+            task=attempt.task,
+            error=error,
+            measurement=measurement,
+            machine=self._machine,
+            attempts=attempt.number,
+            started_at=attempt.started_at,
+        )
+        self._attempts[attempt.task.id] = attempt.number
+        with contextlib.suppress(OSError):  # on a full disk the outcome alone must carry it
+            self._folder.fail(failure)
+        return Outcome(key=attempt.task.id, status="failed", failure=failure, error=error)
+
+    def _session_for(self, model: str, dtype: str) -> Session:
+        key = (model, dtype)
+        if self._session is None or self._session_key != key:
+            if self._session is not None:
+                self._session.close()
+            self._session = Session(self._spec.models[model], dtype, self._spec.device)
+            self._session_key = key
+        return self._session
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

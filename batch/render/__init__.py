@@ -1,0 +1,1 @@
+"""Task to pixels: the torch room. Nothing here knows a path of the run folder."""

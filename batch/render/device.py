@@ -1,0 +1,78 @@
+"""Which device renders, and what it is."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+
+import torch
+
+from batch.errors import UserError
+from batch.records import Machine
+
+
+def nvidia_cards() -> int:
+    """How many NVIDIA cards the driver shows, whatever torch was built for."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+
+
+def choose(asked: str | None) -> str:
+    """The torch device to use: ``cuda:0``, ``mps`` or ``cpu``.
+
+    Raises :class:`UserError` for a device that is not there, and for a CPU-only torch on a machine with
+    an NVIDIA card: rendering there would silently take a hundred times as long.
+    """
+    if asked == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available() and torch.version.cuda is None and nvidia_cards():
+        wheel = "https://download.pytorch.org/whl/cu130"
+        raise UserError(
+            "this machine has an NVIDIA card, but the torch installed here is a CPU-only build. Install the "
+            f"right one with\n    {sys.executable} -m pip install --force-reinstall torch --index-url {wheel}\n"
+            "or render on the CPU with --devices cpu"
+        )
+    if asked is None:
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if asked == "mps" and torch.backends.mps.is_available():
+        return "mps"
+    index = asked.removeprefix("cuda:")
+    if index.isdigit() and int(index) < torch.cuda.device_count():
+        return f"cuda:{index}"
+    there = [f"{number}" for number in range(torch.cuda.device_count())] + ["cpu"]
+    raise UserError(f"--devices {asked}: there is no such device; possible are {', '.join(there)}")
+
+
+def describe(device: str) -> Machine:
+    """The machine as every receipt records it."""
+    name, memory, driver = platform.processor() or platform.machine(), None, ""
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(device)
+        name, memory = properties.name, properties.total_memory
+        driver = _driver()
+    return Machine(
+        device=name,
+        device_memory=memory,
+        driver=driver,
+        torch=torch.__version__,
+        diffusers=version("diffusers"),
+        host=platform.node(),
+    )
+
+
+def _driver() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return ""

@@ -1,0 +1,1 @@
+"""One file per model family with four functions: load, encode, denoise, decode."""

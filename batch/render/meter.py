@@ -1,0 +1,136 @@
+"""Time and peak memory of a stage.
+
+A stage is synchronised at both ends. Allocator peaks (allocated, reserved) come from torch and are exact;
+the process's memory on the device (NVML) and its resident memory (RSS) are sampled every 20 ms, since
+neither offers a peak per stage. Where the driver hides processes (Windows, containers) the change of the
+whole device's use stands in for it, and ``memory_source`` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from batch.records import StagePeak
+
+SAMPLE_SECONDS = 0.02
+
+
+@dataclass(slots=True)
+class Reading:
+    """Filled when the stage ends, also when it ends with an exception."""
+
+    peak: StagePeak | None = None
+
+
+class _Sampler(threading.Thread):
+    """Keeps the largest value each probe has shown."""
+
+    def __init__(self, probes: dict[str, Callable[[], int]]) -> None:
+        super().__init__(name="meter", daemon=True)
+        self._probes = probes
+        self._finished = threading.Event()
+        self.peaks: dict[str, int] = {}
+
+    def run(self) -> None:
+        while not self._finished.wait(SAMPLE_SECONDS):
+            self.sample()
+
+    def sample(self) -> None:
+        for name, probe in self._probes.items():
+            self.peaks[name] = max(self.peaks.get(name, 0), probe())
+
+    def finish(self) -> None:
+        self._finished.set()
+        self.join()
+        self.sample()
+
+
+class Meter:
+    """Measures stages on one device."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda = torch.device(device) if device.startswith("cuda") else None
+        self._process = psutil.Process()
+        self._probes: dict[str, Callable[[], int]] = {"rss": lambda: int(self._process.memory_info().rss)}
+        self.memory_source = "rss"
+        self._handle: Any = None
+        if self._cuda is not None:
+            self._open_nvml()
+
+    def _open_nvml(self) -> None:
+        import pynvml
+
+        self.memory_source = ""
+        try:
+            pynvml.nvmlInit()
+            uuid = f"GPU-{torch.cuda.get_device_properties(self._cuda).uuid}"
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            before = int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+        except (pynvml.NVMLError, AttributeError):
+            self._handle = None
+            return
+        torch.zeros(1, device=self._cuda)  # the context must exist for the driver to list this process
+        if self._own_memory() is not None:
+            self.memory_source = "nvml-process"
+            self._probes["device"] = lambda: self._own_memory() or 0
+        else:
+            self.memory_source = "nvml-device-change"
+            self._probes["device"] = lambda: max(
+                0, int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used) - before
+            )
+
+    def _own_memory(self) -> int | None:
+        import pynvml
+
+        try:
+            running = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        except pynvml.NVMLError:
+            return None
+        return next((item.usedGpuMemory for item in running if item.pid == os.getpid()), None)
+
+    def energy(self) -> float | None:
+        """Joules the card has used since the driver was loaded; None where it does not count."""
+        if self._handle is None:
+            return None
+        import pynvml
+
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000
+        except pynvml.NVMLError:
+            return None
+
+    @contextmanager
+    def stage(self) -> Iterator[Reading]:
+        """Measure the block; the reading is there when the block has ended."""
+        reading = Reading()
+        if self._cuda is not None:
+            torch.cuda.synchronize(self._cuda)
+            torch.cuda.reset_peak_memory_stats(self._cuda)
+        sampler = _Sampler(self._probes)
+        sampler.sample()
+        sampler.start()
+        start = time.perf_counter()
+        try:
+            yield reading
+            if self._cuda is not None:
+                torch.cuda.synchronize(self._cuda)
+        finally:
+            seconds = time.perf_counter() - start
+            sampler.finish()
+            cuda = self._cuda
+            reading.peak = StagePeak(
+                seconds=seconds,
+                allocated=torch.cuda.max_memory_allocated(cuda) if cuda is not None else None,
+                reserved=torch.cuda.max_memory_reserved(cuda) if cuda is not None else None,
+                device=sampler.peaks.get("device"),
+                rss=sampler.peaks.get("rss"),
+            )

@@ -1,0 +1,75 @@
+"""Publish a file whole or not at all.
+
+Temp file in the same folder (exclusive, named after its runner), fsync, ``os.replace``, fsync of the
+folder. Costs twice the space for a moment. On Windows a scanner or viewer may hold the target open for a
+moment, so the replace is retried; a folder cannot be synced there and need not be.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+TEMP_SUFFIX = ".part"
+_BUSY = {5, 32}
+"""Windows: access denied, sharing violation."""
+
+
+def write(path: Path, data: bytes | memoryview, runner: str = "any") -> None:
+    """Write ``data`` to ``path``. Raises OSError, and then leaves no temp file and the old file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _replace(part: Path, path: Path) -> None:
+    size = part.stat().st_size
+    for attempt in range(10):
+        try:
+            os.replace(part, path)  # noqa: PTH105 - the call whose guarantees matter here
+            return
+        except FileNotFoundError:
+            # NFS may repeat a rename whose answer was lost and then report that the source is gone.
+            if path.is_file() and path.stat().st_size == size and not part.exists():
+                return
+            raise
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _BUSY or attempt == 9:
+                raise
+            time.sleep(0.05 * (attempt + 1))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some network file systems cannot sync a folder
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def sweep(root: Path, live: str) -> int:
+    """Remove temp files of runners that are gone. Call it under the run's lock only."""
+    removed = 0
+    for part in root.rglob(f".*{TEMP_SUFFIX}"):
+        if not part.name.endswith(f".{live}{TEMP_SUFFIX}"):
+            with suppress(OSError):
+                part.unlink()
+                removed += 1
+    return removed

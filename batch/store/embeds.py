@@ -1,0 +1,58 @@
+"""Prompt embeddings kept across runs in the user's cache folder, one safetensors file per text.
+
+A cache: any file may be deleted at any time, and a damaged one counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from batch.store import atomic
+
+
+def default_folder() -> Path:
+    """``RUN_BATCH_CACHE``, or the user's cache folder."""
+    named = os.environ.get("RUN_BATCH_CACHE")
+    return Path(named) if named else user_cache_path("run_batch", appauthor=False)
+
+
+class EmbedCache:
+    """Embeddings by key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "embeds"
+
+    def has(self, key: str) -> bool:
+        """Whether the embedding is there and whole."""
+        return self.read(key) is not None
+
+    def read(self, key: str) -> bytes | None:
+        """The safetensors bytes, or None."""
+        try:
+            data = self._path(key).read_bytes()
+        except OSError:
+            return None
+        return data if _whole(data) else None
+
+    def write(self, key: str, data: bytes) -> None:
+        """Keep an embedding."""
+        atomic.write(self._path(key), data)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+
+def _whole(data: bytes) -> bool:
+    """Whether the header is readable and the file ends where the header says."""
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8 : 8 + length])
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return bool(ends) and len(data) == 8 + length + max(ends)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,0 +1,223 @@
+"""A run folder: where things lie, what is done, and how an image becomes done.
+
+An image is done when its receipt is there and the file it names has the size it names. Nothing else
+decides: no mtimes, no order in a directory, no log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batch.errors import ForeignFolder, StoppedEarly, UserError
+from batch.plan import Pins
+from batch.records import (
+    Failure,
+    FileRef,
+    Receipt,
+    Task,
+    failure_from_json,
+    receipt_from_json,
+    task_from_json,
+    to_json,
+)
+from batch.store import atomic, images
+
+LAYOUT = 1
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a run folder holds: valid receipts and the last failures, by task id."""
+
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+
+
+class RunFolder:
+    """``outputs/<name>``: reading it needs no lock, writing it does."""
+
+    def __init__(self, root: Path, runner: str = "any") -> None:
+        self.root = root
+        self.runner = runner
+        self.state = root / ".run"
+        self.thumbs = root / "thumbs"
+
+    def exists(self) -> bool:
+        """Whether this is a run folder."""
+        return (self.state / "format.json").is_file()
+
+    # Reading
+
+    def require(self) -> None:
+        """Raise :class:`UserError` when this is no run folder."""
+        if not self.exists():
+            raise UserError(f"{self.root} is not a run folder: it has no .run/format.json")
+
+    def scan(self) -> Scan:
+        """Every valid receipt and failure. What is damaged or foreign is not there."""
+        receipts = {
+            receipt.task.id: receipt
+            for path in self._records("receipts")
+            if (receipt := self._receipt(path)) is not None
+        }
+        failures = {}
+        for path in self._records("failures"):
+            with suppress(*_UNREADABLE):
+                failure = failure_from_json(_read_json(path))
+                if failure.task.id == path.stem and failure.task.id not in receipts:
+                    failures[path.stem] = failure
+        return Scan(receipts, failures)
+
+    def _records(self, kind: str) -> Iterator[Path]:
+        return (self.state / kind).glob("[0-9a-f]*.json" if kind == "failures" else "[0-9a-f]?/[0-9a-f]*.json")
+
+    def _receipt(self, path: Path) -> Receipt | None:
+        try:
+            receipt = receipt_from_json(_read_json(path))
+            size = (self.root / receipt.file.path).stat().st_size
+        except _UNREADABLE:
+            return None
+        return receipt if receipt.task.id == path.stem and size == receipt.file.bytes else None
+
+    def is_done(self, task_id: str) -> bool:
+        """Whether that one task is done."""
+        return self._receipt(self._receipt_path(task_id)) is not None
+
+    def tasks(self) -> list[Task]:
+        """The tasks of the last plan that was run here, in order."""
+        path = self.state / "tasks.jsonl"
+        try:
+            with path.open(encoding="utf-8") as lines:
+                return [task_from_json(json.loads(line)) for line in lines]
+        except FileNotFoundError:
+            return []
+        except _UNREADABLE as error:
+            raise UserError(f"{path} is damaged ({error}); run the manifest again to restore it") from None
+
+    def name(self) -> str:
+        """The run's name."""
+        return str(self._format().get("name", self.root.name))
+
+    def pins(self) -> Pins:
+        """Seeds drawn and revisions resolved by an earlier run."""
+        path = self.state / "plan.json"
+        if not path.is_file():
+            return Pins()
+        try:
+            data = _read_json(path)
+            seeds = {key: tuple(int(seed) for seed in value) for key, value in data["seeds"].items()}
+            return Pins(seeds=seeds, revisions=dict(data["revisions"]))
+        except _UNREADABLE as error:
+            raise ForeignFolder(
+                f"{path} is damaged ({error}): it holds the seeds drawn and the model revisions of this run. "
+                "Restore it, or render into another folder with --out"
+            ) from None
+
+    def _format(self) -> dict[str, Any]:
+        try:
+            return _read_json(self.state / "format.json")
+        except _UNREADABLE:
+            raise ForeignFolder(f"{self.state / 'format.json'} is damaged; render into another folder") from None
+
+    # Writing
+
+    def check(self, name: str, kind: str) -> None:
+        """Raise :class:`ForeignFolder` unless the folder is new, or belongs to this job."""
+        if not self.exists():
+            if self.root.is_dir() and any(item.name != ".run" for item in self.root.iterdir()):
+                raise ForeignFolder(f"{self.root} holds other files and is no run folder; choose another --out")
+            return
+        found = self._format()
+        if found.get("schema") != LAYOUT:
+            raise ForeignFolder(
+                f"{self.root} was written by another version of run_batch "
+                f"(layout {found.get('schema')}, this one writes {LAYOUT})"
+            )
+        if (found.get("name"), found.get("kind")) != (name, kind):
+            raise ForeignFolder(
+                f"{self.root} belongs to the {found.get('kind')} job '{found.get('name')}', not to the {kind} "
+                f"job '{name}'; choose another folder with --out, or give the manifest that name"
+            )
+
+    def begin(self, name: str, kind: str, manifest: str, tasks: Iterable[Task], pins: Pins) -> None:
+        """Record what is about to be run. Call it under the lock."""
+        self.check(name, kind)
+        if not self.exists():
+            self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
+        pinned = {"seeds": pins.seeds, "revisions": pins.revisions}
+        self._write_json(self.state / "plan.json", pinned)
+        atomic.write(self.root / "manifest.yaml", manifest.encode(), self.runner)
+        lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
+        atomic.write(self.state / "tasks.jsonl", "".join(f"{line}\n" for line in lines).encode(), self.runner)
+
+    def save_image(self, task: Task, pixels: NDArray[np.uint8], min_free: int) -> FileRef:
+        """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
+        self._check_disk(min_free)
+        data = images.encode(pixels, task)
+        path = Path("images") / f"{task.name}.{task.format}"
+        atomic.write(self.thumbs / f"{task.id}.webp", images.thumbnail(pixels), self.runner)
+        atomic.write(self.root / path, data, self.runner)
+        height, width = pixels.shape[:2]
+        digest = hashlib.sha256(data).hexdigest()
+        return FileRef(path=path.as_posix(), bytes=len(data), sha256=digest, width=width, height=height)
+
+    def commit(self, receipt: Receipt) -> None:
+        """Write the receipt: from here on the image is done."""
+        self._write_json(self._receipt_path(receipt.task.id), to_json(receipt))
+        with suppress(FileNotFoundError):
+            (self.state / "failures" / f"{receipt.task.id}.json").unlink()
+
+    def fail(self, failure: Failure) -> None:
+        """Record a failed attempt."""
+        self._write_json(self.state / "failures" / f"{failure.task.id}.json", to_json(failure))
+
+    def forget_failures(self) -> None:
+        """Start the count of attempts anew."""
+        for path in self._records("failures"):
+            path.unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        """Remove temp files of dead runners. Call it under the lock."""
+        return atomic.sweep(self.root, self.runner)
+
+    def _receipt_path(self, task_id: str) -> Path:
+        return self.state / "receipts" / task_id[:2] / f"{task_id}.json"
+
+    def _write_json(self, path: Path, data: Mapping[str, Any]) -> None:
+        text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
+        atomic.write(path, text.encode("utf-8", "surrogatepass"), self.runner)
+
+    def _check_disk(self, min_free: int) -> None:
+        free = shutil.disk_usage(self.root).free
+        if free < min_free:
+            raise StoppedEarly(
+                f"only {free / 2**30:.1f} GiB are free on the disk of {self.root}, less than min_free_disk "
+                f"({min_free / 2**30:.1f} GiB). Make room and run the same command again"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_bytes())
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    return data
+
+
+def runner_id() -> str:
+    """A name for this process in temp files: host and process id."""
+    import platform
+
+    host = "".join(character for character in platform.node() if character.isalnum())[:24] or "host"
+    return f"{host}-{os.getpid()}"
