@@ -142,6 +142,20 @@ class Measurement:
     energy_j: float | None = None
     warmup: bool = False
 
+    @property
+    def _stages(self) -> list[StagePeak]:
+        return [stage for stage in (self.encode, self.denoise, self.decode) if stage is not None]
+
+    @property
+    def total_s(self) -> float:
+        """What the image took on the device and to disk, loading apart."""
+        return sum(stage.seconds for stage in self._stages) + (self.save_s or 0.0)
+
+    def peak(self, kind: Literal["allocated", "reserved", "device", "rss"]) -> int | None:
+        """The largest value of one kind of memory over the stages, in bytes."""
+        values = [value for stage in self._stages if (value := getattr(stage, kind)) is not None]
+        return max(values, default=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

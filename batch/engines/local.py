@@ -23,6 +23,7 @@ class LocalEngine:
                     if control.stop.is_set():
                         raise Interrupted("interrupted")
                     yield from worker.work(task)
-            finally:
-                # Also on the way out of an interruption: what is rendered is committed.
-                yield from worker.drain()
+            except Interrupted:
+                yield from worker.drain()  # what is rendered is committed
+                raise
+            yield from worker.drain()

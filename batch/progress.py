@@ -1,0 +1,201 @@
+"""What a run shows while it goes on: bars on a terminal, plain lines elsewhere, JSON events on request."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections import deque
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from batch.records import Outcome
+
+if TYPE_CHECKING:
+    from batch.plan import Plan
+    from batch.runner import Standing
+
+
+def duration(seconds: float) -> str:
+    """``1h 02m``, ``3m 20s`` or ``4.2s``."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def plural(count: int, word: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def memory(outcome: Outcome) -> str:
+    """Peak memory of an image: on the device where that is known, else the process's own."""
+    record = outcome.receipt or outcome.failure
+    if record is None:
+        return ""
+    for kind, title in (("device", "VRAM"), ("reserved", "VRAM"), ("rss", "RAM")):
+        value = record.measurement.peak(kind)  # type: ignore[arg-type]
+        if value:
+            return f"{value / 2**30:.1f} GiB {title}"
+    return ""
+
+
+class Silent:
+    """Shows nothing (``--quiet``), and the base of the others."""
+
+    def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
+        """Nothing to show."""
+
+    def loading(self, texts: int) -> None:
+        """Nothing to show."""
+
+    def step(self, name: str, step: int, steps: int) -> None:
+        """Nothing to show."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Nothing to show."""
+
+    def closed(self) -> None:
+        """Nothing to show."""
+
+
+class Lines(Silent):
+    """One plain line per image on stderr, for logs."""
+
+    def __init__(self) -> None:
+        self._total = self._count = 0
+        self._last = monotonic()
+        self._seconds: deque[float] = deque(maxlen=20)
+
+    def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
+        """The first line says what will be done, and what is done already."""
+        self._total = len(standing.to_render)
+        self._say(
+            f"{plan.name}: {plural(self._total, 'image')} to render, {standing.done} done before, in {folder}"
+        )
+
+    def loading(self, texts: int) -> None:
+        """Loading may take minutes: say so."""
+        self._say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
+        self._last = monotonic()
+
+    def finished(self, outcome: Outcome) -> None:
+        """Number, name, seconds, memory and time left."""
+        self._count += 1
+        now = monotonic()
+        self._seconds.append(now - self._last)
+        self._last = now
+        self._say(f"[{self._count}/{self._total}] {described(outcome)}, {self._left()}")
+
+    def _left(self) -> str:
+        left = (self._total - self._count) * statistics.median(self._seconds)
+        return f"{duration(left)} left" if self._count < self._total else "last one"
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def described(outcome: Outcome) -> str:
+    """One image in a line."""
+    if outcome.receipt is not None:
+        cost = outcome.receipt.measurement
+        return f"{Path(outcome.receipt.file.path).stem}: {duration(cost.total_s)}, {memory(outcome)}"
+    if outcome.failure is not None:
+        error = outcome.failure.error
+        return f"{outcome.failure.task.name}: FAILED in {error.stage}: {error.kind}: {error.message}"
+    return outcome.key
+
+
+class Bars(Lines):
+    """Two bars on a terminal: the images of the run, the steps of the current one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._images: Any = None
+        self._steps: Any = None
+
+    def loading(self, texts: int) -> None:
+        """The bars begin with the work."""
+        super().loading(texts)
+        self._images = tqdm(total=self._total, unit="image", position=0, dynamic_ncols=True, desc="images")
+        self._steps = tqdm(total=1, unit="step", position=1, leave=False, dynamic_ncols=True, desc="starting")
+
+    def step(self, name: str, step: int, steps: int) -> None:
+        """Move the lower bar."""
+        if self._steps is None:
+            return
+        if step == 1 or self._steps.total != steps:
+            self._steps.reset(total=steps)
+            self._steps.set_description_str(name[:40], refresh=False)
+        self._steps.n = step
+        self._steps.refresh()
+
+    def finished(self, outcome: Outcome) -> None:
+        """Move the upper bar; a failure stays on the screen."""
+        if self._images is None:
+            super().finished(outcome)
+            return
+        self._images.set_postfix_str(memory(outcome), refresh=False)
+        self._images.update()
+        if outcome.status == "failed":
+            self._images.write(described(outcome), file=sys.stderr)
+
+    def closed(self) -> None:
+        """Leave the upper bar, clear the lower one."""
+        for bar in (self._steps, self._images):
+            if bar is not None:
+                bar.close()
+
+
+class Events(Silent):
+    """One JSON object a line on stdout (``--json``)."""
+
+    def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
+        """Event ``start``."""
+        self.emit(
+            "start",
+            name=plan.name,
+            folder=str(folder),
+            total=len(plan.tasks),
+            done=standing.done,
+            to_render=len(standing.to_render),
+        )
+
+    def loading(self, texts: int) -> None:
+        """Event ``loading``."""
+        self.emit("loading", texts=texts)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Event ``image``."""
+        receipt, error = outcome.receipt, outcome.error
+        self.emit(
+            "image",
+            task_id=outcome.key,
+            status=outcome.status,
+            file=receipt.file.path if receipt else None,
+            seconds=round(receipt.measurement.total_s, 3) if receipt else None,
+            error=f"{error.kind}: {error.message}" if error else None,
+            stage=error.stage if error else None,
+        )
+
+    @staticmethod
+    def emit(event: str, **data: object) -> None:
+        """Write one event."""
+        sys.stdout.write(json.dumps({"event": event, **data}, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def watcher(*, quiet: bool, as_json: bool) -> Silent:
+    """The right one for the options and the terminal."""
+    if as_json:
+        return Events()
+    if quiet:
+        return Silent()
+    return Bars() if sys.stderr.isatty() else Lines()

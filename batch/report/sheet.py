@@ -1,0 +1,274 @@
+"""Contact sheets: prompts down, seeds across, one block per model, size and setting.
+
+Made of the thumbnails written beside every image, never of the images: 300 pictures of 16 megapixels
+would be 15 GB of pixels. Large runs are paged; a cell that failed or is missing says so.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from batch.records import Task
+from batch.store import atomic
+from batch.store.folder import RunFolder, Scan
+
+MAX_SIDE = 16_000
+"""Viewers and formats stop at 16,383 (WebP) or 65,500 (JPEG) pixels a side."""
+MAX_HEIGHT = 5_000
+"""A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
+
+CELL = 256
+GAP = 8
+MARGIN = 24
+LABEL_WIDTH = 300
+TEXT_SIZE = 15
+TITLE_SIZE = 26
+TARGET_WIDTH = 2_400
+"""Narrow blocks (one or two seeds) are set in columns side by side up to about this width."""
+
+_PAPER, _INK, _MUTED = (250, 250, 248), (30, 30, 34), (110, 110, 116)
+_FAILED, _MISSING = (190, 40, 40), (225, 225, 222)
+
+_WIDE_FONTS = (
+    "NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "arialuni.ttf", "msyh.ttc",
+    "Arial Unicode.ttf", "PingFang.ttc", "segoeui.ttf",
+)  # fmt: skip
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(slots=True)
+class _Block:
+    """A table of one setting: its rows are prompts, its columns seeds."""
+
+    title: str
+    prompts: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    cells: dict[tuple[str, int], Task] = field(default_factory=dict)
+
+    def part(self, prompts: list[str], seeds: list[int], suffix: str) -> _Block:
+        return _Block(self.title + suffix, prompts, seeds, self.cells)
+
+    def cell_size(self) -> tuple[int, int]:
+        task = next(iter(self.cells.values()))
+        scale = CELL / max(task.width, task.height)
+        return max(48, round(task.width * scale)), max(48, round(task.height * scale))
+
+    def columns(self) -> int:
+        """How many times the table stands side by side."""
+        return max(1, min(len(self.prompts), TARGET_WIDTH // self.table_width()))
+
+    def table_width(self) -> int:
+        return LABEL_WIDTH + len(self.seeds) * (self.cell_size()[0] + GAP) + GAP
+
+    def row_height(self) -> int:
+        return self.cell_size()[1] + GAP
+
+    def width(self) -> int:
+        return self.table_width() * self.columns()
+
+    def height(self) -> int:
+        rows = -(-len(self.prompts) // self.columns())
+        return TITLE_SIZE + 3 * GAP + TEXT_SIZE + GAP + rows * self.row_height() + 2 * GAP
+
+
+def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
+    """Write contact_sheet.jpg and, when one page is not enough, contact_sheet-2.jpg and so on."""
+    pages = list(_pages(_blocks(tasks)))
+    written = []
+    done = sum(task.id in scan.receipts for task in tasks)
+    for number, blocks in enumerate(pages, start=1):
+        path = folder.root / ("contact_sheet.jpg" if number == 1 else f"contact_sheet-{number}.jpg")
+        heading = f"{folder.name()}: {done} of {len(tasks)} images"
+        if len(pages) > 1:
+            heading += f" · page {number} of {len(pages)}"
+        buffer = BytesIO()
+        _draw(blocks, heading, folder, scan).save(buffer, "JPEG", quality=88)
+        atomic.write(path, buffer.getvalue(), folder.runner)
+        written.append(path)
+    for old in folder.root.glob("contact_sheet-*.jpg"):
+        if old not in written:
+            old.unlink()
+    return written
+
+
+def _blocks(tasks: Sequence[Task]) -> list[_Block]:
+    varying = _varying(tasks)
+    blocks: dict[str, _Block] = {}
+    # Prompts in the order of the manifest's lines, not in the order of rendering.
+    for task in sorted(tasks, key=lambda task: _natural(task.source)):
+        title = _title(task, varying)
+        block = blocks.setdefault(title, _Block(title))
+        if task.prompt not in block.prompts:
+            block.prompts.append(task.prompt)
+        if task.seed not in block.seeds:
+            block.seeds.append(task.seed)
+        block.cells[task.prompt, task.seed] = task
+    return list(blocks.values())
+
+
+def _natural(source: str) -> tuple[str, int]:
+    path, _, line = source.rpartition(":")
+    return path, int(line) if line.isdigit() else 0
+
+
+_SHOWN = ("model", "size", "steps", "guidance", "scheduler", "memory", "dtype", "loras", "extra", "negative_prompt")
+
+
+def _varying(tasks: Sequence[Task]) -> list[str]:
+    """What tells the blocks apart: model and size always, the rest where it differs."""
+    first = {name: getattr(tasks[0], name) for name in _SHOWN} if tasks else {}
+    differing = {name for task in tasks for name in _SHOWN if getattr(task, name) != first[name]}
+    return [name for name in _SHOWN if name in ("model", "size") or name in differing]
+
+
+def _title(task: Task, varying: Sequence[str]) -> str:
+    parts = []
+    for name in varying:
+        value = getattr(task, name)
+        if name == "loras":
+            value = " + ".join(Path(lora.path).stem for lora in value) or "none"
+        elif name == "extra":
+            value = ", ".join(f"{key}={item}" for key, item in value) or "none"
+        elif name == "scheduler":
+            value = value or "default"
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        parts.append(shown if name in ("model", "size") else f"{name.replace('_', ' ')} {shown}")
+    return " · ".join(parts)
+
+
+def _pages(blocks: Sequence[_Block]) -> Iterator[list[_Block]]:
+    """Blocks cut to fit, gathered into pages."""
+    page: list[_Block] = []
+    height = 0
+    for block in (part for block in blocks for part in _cut(block)):
+        if page and height + block.height() > MAX_HEIGHT:
+            yield page
+            page, height = [], 0
+        page.append(block)
+        height += block.height()
+    if page:
+        yield page
+
+
+def _cut(block: _Block) -> Iterator[_Block]:
+    across = max(1, (MAX_SIDE - 2 * MARGIN - LABEL_WIDTH) // (block.cell_size()[0] + GAP))
+    for left in range(0, len(block.seeds), across):
+        seeds = block.seeds[left : left + across]
+        part = block.part(block.prompts, seeds, f" · seeds {seeds[0]} …" if len(block.seeds) > across else "")
+        down = max(1, (MAX_HEIGHT - 200) // block.row_height()) * part.columns()
+        for top in range(0, len(block.prompts), down):
+            prompts = block.prompts[top : top + down]
+            more = f" · prompts {top + 1} to {top + len(prompts)}" if len(block.prompts) > down else ""
+            yield part.part(prompts, seeds, more)
+
+
+def _draw(blocks: Sequence[_Block], heading: str, folder: RunFolder, scan: Scan) -> Image.Image:
+    width = max([block.width() for block in blocks] + [800]) + 2 * MARGIN
+    height = sum(block.height() for block in blocks) + 2 * MARGIN + TITLE_SIZE + 3 * GAP
+    page = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(page)
+    _text(draw, (MARGIN, MARGIN), heading, TITLE_SIZE, _INK)
+    top = MARGIN + TITLE_SIZE + 3 * GAP
+    for block in blocks:
+        _draw_block(page, draw, block, top, folder, scan)
+        top += block.height()
+    return page
+
+
+def _draw_block(
+    page: Image.Image, draw: ImageDraw.ImageDraw, block: _Block, top: int, folder: RunFolder, scan: Scan
+) -> None:
+    draw.line([(MARGIN, top), (page.width - MARGIN, top)], fill=_MISSING, width=2)
+    _text(draw, (MARGIN, top + GAP), block.title, TITLE_SIZE - 6, _INK)
+    top += TITLE_SIZE + 3 * GAP
+    cell_width, cell_height = block.cell_size()
+    rows = -(-len(block.prompts) // block.columns())
+    for column in range(block.columns()):
+        left = MARGIN + column * block.table_width()
+        prompts = block.prompts[column * rows : (column + 1) * rows]
+        for index, seed in enumerate(block.seeds if prompts else []):
+            x = left + LABEL_WIDTH + index * (cell_width + GAP)
+            _text(draw, (x, top), f"seed {seed}", TEXT_SIZE, _MUTED)
+        for row, prompt in enumerate(prompts):
+            y = top + TEXT_SIZE + GAP + row * block.row_height()
+            _label(draw, (left, y), prompt, cell_height)
+            for index, seed in enumerate(block.seeds):
+                x = left + LABEL_WIDTH + index * (cell_width + GAP)
+                task = block.cells.get((prompt, seed))
+                if task is not None:
+                    _cell(page, draw, (x, y), (cell_width, cell_height), task, folder, scan)
+
+
+def _label(draw: ImageDraw.ImageDraw, at: tuple[int, int], prompt: str, height: int) -> None:
+    lines = textwrap.wrap(" ".join(prompt.split()), width=36) or [""]
+    fitting = max(1, height // (TEXT_SIZE + 5))
+    if len(lines) > fitting:
+        lines = [*lines[: fitting - 1], lines[fitting - 1][:33] + " …"]
+    for index, line in enumerate(lines):
+        _text(draw, (at[0], at[1] + index * (TEXT_SIZE + 5)), line, TEXT_SIZE, _INK)
+
+
+def _cell(
+    page: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    size: tuple[int, int],
+    task: Task,
+    folder: RunFolder,
+    scan: Scan,
+) -> None:
+    box = (at[0], at[1], at[0] + size[0], at[1] + size[1])
+    if task.id in scan.receipts:
+        thumb = _thumbnail(folder.thumbs / f"{task.id}.webp", size)
+        if thumb is not None:
+            page.paste(thumb, at)
+            return
+        _boxed(draw, box, "done (no thumbnail)", _MUTED)
+    elif task.id in scan.failures:
+        error = scan.failures[task.id].error
+        _boxed(draw, box, f"failed: {error.stage}\n{error.kind}\n{error.message}", _FAILED)
+    else:
+        _boxed(draw, box, "missing", _MUTED)
+
+
+def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    except (OSError, UnidentifiedImageError, ValueError):
+        return None
+
+
+def _boxed(
+    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str, colour: tuple[int, int, int]
+) -> None:
+    draw.rectangle(box, outline=colour, width=2, fill=(240, 238, 236))
+    per_line = max(6, (box[2] - box[0] - 2 * GAP) // 8)
+    lines = [piece for line in text.split("\n") for piece in textwrap.wrap(line, per_line)]
+    for index, line in enumerate(lines[: max(1, (box[3] - box[1] - GAP) // 20)]):
+        _text(draw, (box[0] + GAP, box[1] + GAP + index * 20), line, TEXT_SIZE, colour)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: tuple[int, int, int]
+) -> None:
+    draw.text(at, text, fill=colour, font=_font(size, wide=not text.isascii()))
+
+
+@cache
+def _font(size: int, *, wide: bool) -> Font:
+    """Pillow's own font for Latin text; for other scripts the first of the system's that is there."""
+    for name in _WIDE_FONTS if wide else ():
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size)

@@ -1,0 +1,270 @@
+"""One run from top to bottom: read, plan, see what is missing, drive the engine, report."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from batch import hub
+from batch.engines import Control
+from batch.errors import CannotGoOn, StopRun, UserError
+from batch.manifest import Manifest, read_manifest
+from batch.plan import Pins, Plan, build_plan, encode_tasks
+from batch.records import EncodeTask, Outcome, RunSpec, Task
+from batch.store import lock
+from batch.store.embeds import EmbedCache, default_folder
+from batch.store.folder import RunFolder, Scan, runner_id
+
+if TYPE_CHECKING:
+    from batch.report import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line adds to a manifest."""
+
+    out: Path | None = None
+    overrides: tuple[str, ...] = ()
+    devices: str | None = None
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a plan stands in its run folder: what a run would do."""
+
+    done: int
+    to_render: tuple[Task, ...]
+    given_up: tuple[Task, ...]
+    """Failed as often as ``retries`` allows."""
+    failed_before: int
+    extra: int
+    """Images in the folder that the plan does not name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    total: int
+    done_before: int
+    rendered: int
+    failed: int
+    seconds: float
+    report: Report
+    stopped: StopRun | None = None
+
+
+class Watcher(Protocol):
+    """What a run tells while it goes on."""
+
+    def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
+        """The work is known; nothing is rendered yet."""
+
+    def loading(self, texts: int) -> None:
+        """The model is about to be loaded and that many texts encoded."""
+
+    def step(self, name: str, step: int, steps: int) -> None:
+        """One denoising step of the current image is done."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """One image is done or has failed."""
+
+    def closed(self) -> None:
+        """No more will come: free the terminal."""
+
+
+def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Manifest, Plan, RunFolder]:
+    """Read and plan. Touches nothing; ``online`` allows asking the Hub for a revision."""
+    manifest = read_manifest(manifest_path, options.overrides)
+    folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
+    pins = folder.pins() if folder.exists() else Pins()
+    plan = build_plan(manifest, hub.lookup(manifest.folder, pins, online=online), pins)
+    return manifest, plan, folder
+
+
+def standing(plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False) -> Standing:
+    """Compare a plan with what its folder holds."""
+    scan = folder.scan() if folder.exists() else Scan()
+    missing = [task for task in plan.tasks if task.id not in scan.receipts]
+    attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
+    given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
+    planned = {task.id for task in plan.tasks}
+    return Standing(
+        done=len(plan.tasks) - len(missing),
+        to_render=tuple(task for task in missing if attempts.get(task.id, 0) < retries),
+        given_up=tuple(given_up),
+        failed_before=sum(task.id in scan.failures for task in missing),
+        extra=sum(key not in planned for key in scan.receipts),
+    )
+
+
+def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) -> Result:
+    """Render what is missing and write the report.
+
+    Raises the errors of ``batch.errors`` for everything that keeps the run from starting; what ends it
+    on the way stands in the result, and the report is written all the same.
+    """
+    from batch.report import write_report
+
+    start = perf_counter()
+    manifest, plan, folder = prepare(manifest_path, options, online=True)
+    if not plan.tasks:
+        raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
+    folder.check(plan.name, plan.kind)
+    with lock.hold(folder.state):
+        if folder.pins() != plan.pins and folder.exists():
+            # Another run has drawn seeds since they were read; its draw counts.
+            manifest, plan, folder = prepare(manifest_path, options, online=True)
+        folder.sweep()
+        folder.begin(plan.name, plan.kind, manifest.text, plan.tasks, plan.pins)
+        if options.retry_failed:
+            folder.forget_failures()
+        where = standing(plan, folder, manifest.run.retries)
+        watcher.started(plan, where, folder.root)
+        counts: dict[str, int] = {"done": 0, "failed": 0}
+        stopped = None
+        try:
+            if where.to_render:
+                _render(manifest, plan, where.to_render, folder, options, _Counter(watcher, counts), stop)
+        except StopRun as error:
+            stopped = error
+        finally:
+            watcher.closed()
+        report = write_report(folder)
+    return Result(
+        folder=folder.root,
+        total=len(plan.tasks),
+        done_before=where.done,
+        rendered=counts["done"],
+        failed=counts["failed"] + len(where.given_up),
+        seconds=perf_counter() - start,
+        report=report,
+        stopped=stopped,
+    )
+
+
+@dataclass(slots=True)
+class _Counter:
+    watcher: Watcher
+    counts: dict[str, int]
+
+    def finished(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        self.watcher.finished(outcome)
+
+
+def _render(
+    manifest: Manifest,
+    plan: Plan,
+    tasks: Sequence[Task],
+    folder: RunFolder,
+    options: Options,
+    counter: _Counter,
+    stop: Event,
+) -> None:
+    from batch.engines.local import LocalEngine
+    from batch.render import device
+
+    chosen = device.choose(options.devices)
+    cache = default_folder()
+    spec = RunSpec(
+        root=str(folder.root),
+        device=chosen,
+        cache=str(cache),
+        models={name: hub.source(model) for name, model in plan.models.items()},
+        runner=folder.runner,
+        min_free_disk=manifest.run.min_free_disk,
+    )
+    work = with_texts(tasks, plan, chosen, EmbedCache(cache))
+    texts = {item.key for item in work if isinstance(item, EncodeTask)}
+    counter.watcher.loading(len(texts))
+    for outcome in LocalEngine().execute(work, spec, Control(stop, counter.watcher.step)):
+        if outcome.key not in texts:
+            counter.finished(outcome)
+        elif outcome.status == "failed" and outcome.error is not None:
+            raise CannotGoOn(f"a text cannot be encoded: {outcome.error.message}")
+
+
+def with_texts(
+    tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache
+) -> list[Task | EncodeTask]:
+    """The tasks, with the texts that are not in the cache before the first task of their session."""
+    texts: dict[tuple[str, str], dict[str, EncodeTask]] = {}
+    known: dict[str, bool] = {}
+    for task in tasks:
+        for text in encode_tasks(task, plan.models[task.model].family, device):
+            if text is None:
+                continue
+            if text.key not in known:
+                known[text.key] = cache.has(text.key)
+            if not known[text.key]:
+                texts.setdefault((task.model, task.dtype), {})[text.key] = text
+    work: list[Task | EncodeTask] = []
+    for task in tasks:
+        work.extend(texts.pop((task.model, task.dtype), {}).values())
+        work.append(task)
+    return work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The state of a run folder by itself."""
+
+    name: str
+    total: int
+    done: int
+    failed: int
+    missing: int
+    extra: int
+    running: Mapping[str, object] | None
+    seconds_per_image: float | None
+    peak_bytes: int | None
+    errors: tuple[str, ...] = field(default=())
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds the missing images will take at the rate so far."""
+        return None if self.seconds_per_image is None else self.seconds_per_image * self.missing
+
+
+def summarize(root: Path) -> Summary:
+    """Read a run folder; works while a run is going on there."""
+    folder = RunFolder(root)
+    folder.require()
+    scan, tasks = folder.scan(), folder.tasks()
+    planned = {task.id for task in tasks}
+    done = [scan.receipts[key] for key in planned if key in scan.receipts]
+    failures = [scan.failures[key] for key in planned if key in scan.failures]
+    peaks = [
+        value
+        for receipt in done
+        if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
+    ]
+    return Summary(
+        name=folder.name(),
+        total=len(planned),
+        done=len(done),
+        failed=len(failures),
+        missing=len(planned) - len(done) - len(failures),
+        extra=sum(key not in planned for key in scan.receipts),
+        running=lock.holder(folder.state),
+        seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
+        peak_bytes=max(peaks, default=None),
+        errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+    )
+
+
+def report(root: Path) -> Report:
+    """Rebuild CSV and contact sheet from the receipts."""
+    from batch.report import write_report
+
+    folder = RunFolder(root, runner_id())
+    folder.require()
+    return write_report(folder)

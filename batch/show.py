@@ -1,0 +1,117 @@
+"""Plans and summaries as text for people and as data for programs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch.progress import duration, plural
+
+if TYPE_CHECKING:
+    from batch.plan import Plan
+    from batch.runner import Standing, Summary
+
+PNG_BYTES_PER_PIXEL = 1.9
+"""A photographic PNG of 16 megapixels takes 25 to 33 MB: used until the run's own images tell."""
+
+
+def plan_text(plan: Plan, standing: Standing | None, folder: Path) -> str:
+    """What ``plan`` prints."""
+    lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", ""]
+    for use in plan.sizes:
+        how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then resampled"
+        lines.append(f"  {use.model}  {use.asked}{how}")
+    lines.append("")
+    for name, model in plan.models.items():
+        lines.append(f"  model {name}: {_revision(model.revision, model.repo)}")
+    lines.append("")
+    lines.extend(f"  {line}" for line in _resume_lines(plan, standing))
+    return "\n".join(lines)
+
+
+def _arithmetic(plan: Plan) -> str:
+    factors = " × ".join(plural(count, name.replace("_", " ")) for name, count in plan.axes)
+    text = f"{factors} = {plan.product}"
+    if plan.excluded:
+        text += f" − {plan.excluded} excluded"
+    if plan.duplicates:
+        text += f" − {plural(plan.duplicates, 'duplicate')}"
+    if plan.excluded or plan.duplicates:
+        text += f" = {len(plan.tasks)}"
+    return f"{text} {'image' if len(plan.tasks) == 1 else 'images'}"
+
+
+def _revision(revision: str, repo: str) -> str:
+    if not revision:
+        return f"{repo}, not on this machine yet: its revision is fixed at the first run"
+    return f"{repo + ' at ' if repo else 'local files '}{revision[:12]}"
+
+
+def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
+    if standing is None:
+        why = "seeds are drawn" if plan.new_seeds else "the model's revision is known"
+        return [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
+    lines = [f"done {standing.done}, to render {len(standing.to_render)}"]
+    if standing.failed_before:
+        lines.append(f"failed before {standing.failed_before}, of which given up {len(standing.given_up)}")
+    if standing.extra:
+        lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
+    if standing.to_render:
+        size = sum(task.width * task.height for task in standing.to_render) * PNG_BYTES_PER_PIXEL
+        lines.append(f"disk: about {_gib(size)} at most for what is to render")
+    return lines
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
+
+
+def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, Any]:
+    """What ``plan --json`` prints."""
+    return {
+        "name": plan.name,
+        "folder": str(folder),
+        "axes": dict(plan.axes),
+        "product": plan.product,
+        "excluded": plan.excluded,
+        "duplicates": plan.duplicates,
+        "images": len(plan.tasks),
+        "sizes": [
+            {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
+        ],
+        "models": {name: model.revision or None for name, model in plan.models.items()},
+        "done": standing.done if standing else None,
+        "to_render": len(standing.to_render) if standing else None,
+        "given_up": len(standing.given_up) if standing else None,
+        "extra": standing.extra if standing else None,
+        "warnings": list(plan.warnings),
+    }
+
+
+def summary_text(summary: Summary) -> str:
+    """What ``status`` prints."""
+    lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
+    counts = {"failed": summary.failed, "missing": summary.missing, "extra": summary.extra}
+    lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
+    lines.append(f"  {_running(summary.running)}")
+    if summary.seconds_per_image is not None:
+        lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
+    if summary.peak_bytes is not None:
+        lines.append(f"  peak memory {_gib(summary.peak_bytes)}")
+    if summary.missing and summary.eta_s is not None:
+        lines.append(f"  about {duration(summary.eta_s)} for the rest")
+    lines.extend(f"  FAILED {error}" for error in summary.errors)
+    return "\n".join(lines)
+
+
+def _running(who: Mapping[str, object] | None) -> str:
+    if who is None:
+        return "not running"
+    return f"running: process {who.get('pid')} on {who.get('host')} since {who.get('since')}"
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """What ``status --json`` prints."""
+    return {**asdict(summary), "eta_s": summary.eta_s}
