@@ -31,7 +31,7 @@ class _Commands(click.Group):
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order of use, not of the alphabet."""
         return list(self.commands)
 
@@ -39,7 +39,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": _NAMES, "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="run_batch")
 def cli() -> None:
-    """Render a manifest's grid of prompts, seeds and sizes with one warm diffusers pipeline.
+    r"""Render a manifest's grid of prompts, seeds and sizes with one warm diffusers pipeline.
 
     \b
         run_batch.py jobs/quickstart.yaml       render what is missing, then report
@@ -75,6 +75,7 @@ _set = click.option(
 @click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
 def run(
+    *,
     manifest: Path,
     out: Path | None,
     overrides: tuple[str, ...],

@@ -270,8 +270,7 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
     stages = {
-        name: _flat(StagePeak, data[name]) if data.get(name) else None
-        for name in ("encode", "denoise", "decode")
+        name: _flat(StagePeak, data[name]) if data.get(name) else None for name in ("encode", "denoise", "decode")
     }
     return _flat(Measurement, {**data, **stages})
 

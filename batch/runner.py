@@ -192,9 +192,7 @@ def _render(
             raise CannotGoOn(f"a text cannot be encoded: {outcome.error.message}")
 
 
-def with_texts(
-    tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache
-) -> list[Task | EncodeTask]:
+def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:
     """The tasks, with the texts that are not in the cache before the first task of their session."""
     texts: dict[tuple[str, str], dict[str, EncodeTask]] = {}
     known: dict[str, bool] = {}

@@ -31,8 +31,6 @@ class Engine(Protocol):
     :class:`~batch.errors.Interrupted` is raised.
     """
 
-    def execute(
-        self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control
-    ) -> Iterator[Outcome]:
+    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
         """Run the tasks in order, texts before the images that need them."""
         ...

@@ -13,9 +13,7 @@ from batch.records import EncodeTask, Outcome, RunSpec, Task
 class LocalEngine:
     """A loop over the tasks; saving happens behind the next image."""
 
-    def execute(
-        self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control
-    ) -> Iterator[Outcome]:
+    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
         """See :class:`~batch.engines.Engine`."""
         with Worker(spec, control) as worker:
             try:

@@ -116,9 +116,7 @@ class Worker:
             )
         except RenderError as error:
             return self._failed(attempt, error.info, error.measurement)
-        self._saving.append(
-            self._saver.submit(self._save, attempt, rendered.pixels, rendered.measurement)
-        )
+        self._saving.append(self._saver.submit(self._save, attempt, rendered.pixels, rendered.measurement))
         return None
 
     def _save(self, attempt: _Attempt, pixels: Pixels, measurement: Measurement) -> Outcome:
@@ -137,9 +135,7 @@ class Worker:
         except (OSError, ValueError, MemoryError) as error:
             info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
             return self._failed(attempt, info, measurement)
-        return Outcome(
-            key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start
-        )
+        return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)
 
     def _failed(self, attempt: _Attempt, error: ErrorInfo, measurement: Measurement) -> Outcome:
         failure = Failure(

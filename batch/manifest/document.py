@@ -117,9 +117,7 @@ class _Builder:
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
-                return [
-                    self.build(item, (*location, index), text=text) for index, item in enumerate(node.value)
-                ]
+                return [self.build(item, (*location, index), text=text) for index, item in enumerate(node.value)]
             return self._mapping(node, location)
         finally:
             self.open.discard(id(node))

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from batch.errors import ManifestError, Problem, UserError
 from batch.manifest import values
 from batch.manifest.document import TEXT_KEYS, Document, Location, Place, parse, read_text
 from batch.manifest.schema import AXES, Entry, Manifest, Output, Rule, RunOptions, TopLevel, axis
 
-_SECTIONS = {"output": Output, "run": RunOptions}
+_SECTIONS: dict[str, type[BaseModel]] = {"output": Output, "run": RunOptions}
 
 
 def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:

@@ -40,8 +40,11 @@ AXES: dict[str, Axis] = {
 
 EXTRA = re.compile(r"extra\.([A-Za-z_]\w*)")
 
-NAME_FIELDS = ("prompt", "negative_prompt", "seed", "size", "width", "height", "steps", "guidance")
-NAME_FIELDS += ("scheduler", "memory", "dtype", "lora", "model", "id")
+NAME_FIELDS = (
+    "prompt", "negative_prompt", "seed", "size", "width", "height", "steps", "guidance",
+    "scheduler", "memory", "dtype", "lora", "model", "id",
+)  # fmt: skip
+"""What a name template may hold in braces."""
 
 
 def axis(name: str) -> Axis | None:
@@ -116,7 +119,7 @@ class TopLevel(_Section):
     )
     resize: bool = Field(False, description="Allow sizes that the model reaches only by resampling.")
     output: Output = Field(default_factory=Output, description="What is written, under which name.")
-    run: RunOptions = Field(default_factory=RunOptions, description="How a run behaves.")  # type: ignore[arg-type]
+    run: RunOptions = Field(default_factory=RunOptions, description="How a run behaves.")
 
     @field_validator("name")
     @classmethod
@@ -155,4 +158,4 @@ class Manifest:
     exclude: tuple[Rule, ...] = ()
     resize: bool = False
     output: Output = field(default_factory=Output)
-    run: RunOptions = field(default_factory=RunOptions)  # type: ignore[arg-type]
+    run: RunOptions = field(default_factory=RunOptions)

@@ -187,9 +187,7 @@ class _Builder:
         for entry in axes.get("scheduler", []):
             if entry.value is not None and catalogue.scheduler_class(entry.value.name) is None:
                 possible = ", ".join(["default", *catalogue.SCHEDULERS])
-                self._problem(
-                    entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}"
-                )
+                self._problem(entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}")
         for name, entries in axes.items():
             self._check_extra(name, entries)
 

@@ -93,8 +93,7 @@ def _yaml(name: str) -> Any:
 @cache
 def _bins() -> dict[int, dict[str, Size]]:
     return {
-        sample: {ratio: size(text) for ratio, text in bins.items()}
-        for sample, bins in _yaml("bins.yaml").items()
+        sample: {ratio: size(text) for ratio, text in bins.items()} for sample, bins in _yaml("bins.yaml").items()
     }
 
 

@@ -107,7 +107,10 @@ class Session:
         except (Interrupted, KeyboardInterrupt, UserError):
             raise
         except Exception as error:  # whatever a pipeline raises is this task's failure
-            measured = replace(measured, **{stage: reading.peak})
+            if stage == "denoise":
+                measured = replace(measured, denoise=reading.peak)
+            else:
+                measured = replace(measured, decode=reading.peak)
             raise RenderError(_error_info(error, stage), measured) from error
         finally:
             self._pipe.maybe_free_model_hooks()  # an exception inside the call skips it

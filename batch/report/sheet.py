@@ -119,7 +119,18 @@ def _natural(source: str) -> tuple[str, int]:
     return path, int(line) if line.isdigit() else 0
 
 
-_SHOWN = ("model", "size", "steps", "guidance", "scheduler", "memory", "dtype", "loras", "extra", "negative_prompt")
+_SHOWN = (
+    "model",
+    "size",
+    "steps",
+    "guidance",
+    "scheduler",
+    "memory",
+    "dtype",
+    "loras",
+    "extra",
+    "negative_prompt",
+)
 
 
 def _varying(tasks: Sequence[Task]) -> list[str]:
@@ -148,12 +159,12 @@ def _pages(blocks: Sequence[_Block]) -> Iterator[list[_Block]]:
     """Blocks cut to fit, gathered into pages."""
     page: list[_Block] = []
     height = 0
-    for block in (part for block in blocks for part in _cut(block)):
-        if page and height + block.height() > MAX_HEIGHT:
+    for part in (part for block in blocks for part in _cut(block)):
+        if page and height + part.height() > MAX_HEIGHT:
             yield page
             page, height = [], 0
-        page.append(block)
-        height += block.height()
+        page.append(part)
+        height += part.height()
     if page:
         yield page
 

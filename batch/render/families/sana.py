@@ -44,7 +44,7 @@ def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
         source.location,
         transformer=None,
         vae=None,
-        torch_dtype=_dtype(dtype, "text_encoder"),
+        dtype=_dtype(dtype, "text_encoder"),
         **_where(source),
     )
     return pipe.to(device)
@@ -57,7 +57,7 @@ def load(source: ModelSource, dtype: str) -> Any:
         components[name] = kind.from_pretrained(
             source.location,
             subfolder=name,
-            torch_dtype=_dtype(dtype, name),
+            dtype=_dtype(dtype, name),
             **source.overrides.get(name, {}),
             **_where(source),
         ).eval()
@@ -111,7 +111,12 @@ def set_scheduler(pipe: Any, own: Any, task: Task) -> None:
 
 
 def denoise(
-    pipe: Any, task: Task, positive: Embeds, negative: Embeds | None, device: str, on_step: Callable[[int], None]
+    pipe: Any,
+    task: Task,
+    positive: Embeds,
+    negative: Embeds | None,
+    device: str,
+    on_step: Callable[[int], None],
 ) -> torch.Tensor:
     """Latents ``[1, channels, height/32, width/32]``, float32. ``on_step`` may raise to give up."""
 

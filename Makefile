@@ -1,0 +1,39 @@
+# The README's commands. Each makes .venv first, if it is not there or if the project's needs have changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The versions that were tested; empty takes the newest: make demo CONSTRAINTS=
+CONSTRAINTS ?= -c constraints.txt
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/installed  ## render jobs/quickstart.yaml
+	$(BIN)/python run_batch.py jobs/quickstart.yaml
+
+test: $(VENV)/installed-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev  ## lint, types, imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+format: $(VENV)/installed-dev  ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and caches; outputs stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("run_batch needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e ".[dev]"
+	touch $@ $(VENV)/installed
