@@ -25,6 +25,7 @@ from batch.records import (
     Outcome,
     Receipt,
     RunSpec,
+    StagePeak,
     Task,
 )
 from batch.render import device
@@ -54,7 +55,7 @@ class Worker:
         self._embeds = EmbedCache(Path(spec.cache))
         self._machine: Machine = device.describe(spec.device)
         self._attempts = {key: failure.attempts for key, failure in self._folder.scan().failures.items()}
-        self._encode_s: dict[str, float] = {}
+        self._encoded: dict[str, StagePeak] = {}
         self._session: Session | None = None
         self._session_key: tuple[str, str] | None = None
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
@@ -89,10 +90,10 @@ class Worker:
             yield self._saving.popleft().result()
 
     def _encode(self, task: EncodeTask) -> Outcome:
-        data, seconds = self._session_for(task.model, task.dtype).encode(task)
+        data, cost = self._session_for(task.model, task.dtype).encode(task)
         self._embeds.write(task.key, data)
-        self._encode_s[task.key] = seconds
-        return Outcome(key=task.key, status="done", seconds=seconds)
+        self._encoded[task.key] = cost
+        return Outcome(key=task.key, status="done", seconds=cost.seconds)
 
     def _render(self, task: Task) -> Outcome | None:
         attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
@@ -103,7 +104,8 @@ class Worker:
         if any(data is None for data in embeds):
             error = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
             return self._failed(attempt, error, Measurement())
-        encode_s = sum(self._encode_s.pop(key, 0.0) for key in keys)
+        # A text's cost stands on the first image that uses it; from the cache it costs nothing.
+        encoded = together([self._encoded.pop(key) for key in keys if key in self._encoded])
 
         def on_step(step: int) -> None:
             self._control.on_step(task.name, step, task.steps)
@@ -112,7 +114,7 @@ class Worker:
 
         try:
             rendered = session.render(
-                task, embeds[0] or b"", embeds[1] if len(embeds) > 1 else None, on_step, encode_s
+                task, embeds[0] or b"", embeds[1] if len(embeds) > 1 else None, on_step, encoded
             )
         except RenderError as error:
             return self._failed(attempt, error.info, error.measurement)
@@ -159,6 +161,21 @@ class Worker:
             self._session = Session(self._spec.models[model], dtype, self._spec.device)
             self._session_key = key
         return self._session
+
+
+def together(parts: list[StagePeak]) -> StagePeak:
+    """Stages that ran one after the other: seconds add up, of each peak the largest counts."""
+
+    def largest(values: list[int | None]) -> int | None:
+        return max((value for value in values if value is not None), default=None)
+
+    return StagePeak(
+        seconds=sum(part.seconds for part in parts),
+        allocated=largest([part.allocated for part in parts]),
+        reserved=largest([part.reserved for part in parts]),
+        device=largest([part.device for part in parts]),
+        rss=largest([part.rss for part in parts]),
+    )
 
 
 def _now() -> str:

@@ -113,7 +113,7 @@ class _Builder:
         }:
             self._problem(line, f"the tag {node.tag.rsplit(':', 1)[-1]} is not understood here; remove it")
         if isinstance(node, yaml.ScalarNode):
-            return str(node.value) if text or node.style is not None else core_scalar(node.value)
+            return str(node.value) if text or node.style else core_scalar(node.value)
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):

@@ -58,16 +58,17 @@ class Session:
         self._loras: Any = ()
         self._load_s: float | None = None
 
-    def encode(self, task: EncodeTask) -> tuple[bytes, float]:
-        """Embeddings of one text as the bytes of a safetensors file, and the seconds it took."""
+    def encode(self, task: EncodeTask) -> tuple[bytes, StagePeak]:
+        """Embeddings of one text as the bytes of a safetensors file, and what they cost."""
         if self._encoder is None:
             self._pipe = self._steps = None  # never both: the text encoder is the largest part of SANA
             self._free()
             self._encoder = self._loading(self._family.load_text_encoder, self._dtype, self._device)
-        start = time.perf_counter()
-        embeds = self._family.encode(self._encoder, task, self._device)
-        data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
-        return safetensors.torch.save(data), time.perf_counter() - start
+        with self._meter.stage() as reading:
+            embeds = self._family.encode(self._encoder, task, self._device)
+            data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
+        assert reading.peak is not None  # set when the stage has ended
+        return safetensors.torch.save(data), reading.peak
 
     def render(
         self,
@@ -75,13 +76,13 @@ class Session:
         positive: bytes,
         negative: bytes | None,
         on_step: Callable[[int], None],
-        encode_s: float = 0.0,
+        encoded: StagePeak,
     ) -> Rendered:
         """Render one image. Raises :class:`RenderError` when a stage fails; the session stays usable."""
         self._ready()
         measured = Measurement(
             load_s=self._load_s,
-            encode=StagePeak(seconds=encode_s),
+            encode=encoded,
             memory_source=self._meter.memory_source,
             warmup=self._load_s is not None,
         )

@@ -271,7 +271,7 @@ def _boxed(
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: tuple[int, int, int]
 ) -> None:
-    draw.text(at, text, fill=colour, font=_font(size, wide=not text.isascii()))
+    draw.text(at, text, fill=colour, font=_font(size, wide=any(ord(character) > 255 for character in text)))
 
 
 @cache

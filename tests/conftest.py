@@ -1,0 +1,76 @@
+"""What the tests share: a folder of their own, a cache of their own, and the command line as a function."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batch.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Never the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["RUN_BATCH_CACHE"] = str(folder)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_CACHE"] = str(folder / "hub")
+    return folder
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self):
+        return json.loads(self.out)
+
+    def events(self) -> list[dict]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch) -> Path:
+    """The current folder, with spaces and quotes in its name."""
+    folder = tmp_path / "it's a \"work\" folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def cli(work, capsys) -> Callable[..., Outcome]:
+    def call(*arguments: str) -> Outcome:
+        code = main([str(item) for item in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def manifest(work) -> Callable[..., Path]:
+    """Write a manifest; the smallest renders one demo image of one step."""
+
+    def write(text: str = "", name: str = "job.yaml") -> Path:
+        path = work / name
+        path.write_text(text or SMALL, encoding="utf-8")
+        return path
+
+    return write
+
+
+SMALL = """\
+grid:
+  model: demo
+  prompt: [a fox, a whale]
+  seed: 0..1
+  steps: 1
+  size: 512x512
+"""

@@ -1,0 +1,171 @@
+"""Reading is strict: YAML 1.2 meaning, all errors at once, each with file and line."""
+
+import pytest
+
+from batch.errors import ManifestError, UserError
+from batch.manifest import read_manifest
+from batch.manifest.document import core_scalar
+from batch.manifest.values import RandomSeeds, Size
+
+BASE = "grid:\n  model: demo\n  prompt: a fox\n"
+
+
+def axis(manifest, name):
+    return [entry.value for entry in manifest.axes[name]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("yes", "yes"),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("1e-3", 0.001),
+        ("12:30", "12:30"),
+        ("true", True),
+        ("~", None),
+        ("", None),
+        ("-.inf", float("-inf")),
+        ("0..3", "0..3"),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text, value):
+    assert core_scalar(text) == value
+
+
+def test_every_axis_is_read(manifest):
+    read = read_manifest(
+        manifest(
+            "grid:\n"
+            "  model: [demo, demo-1k]\n"
+            "  prompt: [1984, no, 'a: b', a | b .. c]\n"
+            "  negative_prompt: ['', blurry]\n"
+            "  seed: [3..5, 9, {random: 2}]\n"
+            "  size: [512x512, 672×384]\n"
+            "  steps: 1..3\n"
+            "  guidance: [1, 4.5]\n"
+            "  scheduler: [default, 'flow-euler(shift=2.5)']\n"
+            "  memory: 'vae_tiling(512, 448)'\n"
+            "  dtype: float32\n"
+            "  lora: [none, 'a.safetensors(scale=0.5) + b c.safetensors']\n"
+            "  extra.eta: 0.5\n"
+            "  extra.timesteps: [[9, 5], [9, 6]]\n"
+        )
+    )
+    assert axis(read, "prompt") == ["1984", "no", "a: b", "a | b .. c"]
+    assert axis(read, "seed") == [3, 4, 5, 9, RandomSeeds(2)]
+    assert axis(read, "size") == [Size(512, 512), Size(672, 384)]
+    assert axis(read, "steps") == [1, 2, 3]
+    assert axis(read, "guidance") == [1.0, 4.5]
+    assert [str(value) for value in axis(read, "scheduler")] == ["None", "flow-euler(shift=2.5)"]
+    assert axis(read, "lora") == [(), (("a.safetensors", 0.5), ("b c.safetensors", 1.0))]
+    assert axis(read, "extra.timesteps") == [(9, 5), (9, 6)]
+
+
+def test_prompts_come_from_a_text_file_with_their_lines(manifest, work):
+    (work / "p.txt").write_bytes("\ufeff# note\r\na fox\r\n\r\nein Füchslein\r\n".encode())
+    read = read_manifest(manifest("grid: {model: demo, prompt: {file: p.txt}}\n"))
+    assert [(entry.value, entry.place.line) for entry in read.axes["prompt"]] == [("a fox", 2), ("ein Füchslein", 4)]
+
+
+def test_set_wins_over_the_manifest(manifest):
+    read = read_manifest(
+        manifest(BASE + "  seed: 0\n"),
+        ["seed=4..5", "prompt=a: b # c", "size=[512x512, 672x384]", "run.retries=7", "resize=true", "extra.eta=1"],
+    )
+    assert axis(read, "seed") == [4, 5]
+    assert axis(read, "prompt") == ["a: b # c"]
+    assert axis(read, "size") == [Size(512, 512), Size(672, 384)]
+    assert read.run.retries == 7
+    assert read.resize
+    assert axis(read, "extra.eta") == [1]
+
+
+WRONG = [
+    ("", 0, "empty"),
+    ("grid: [", 1, "not valid YAML"),
+    ("- a\n", 1, "a manifest is a mapping"),
+    ("grid:\n  model: demo\n", 2, "the grid needs 'prompt'"),
+    ("name: x\n", 1, "'grid' is missing"),
+    (BASE + "  seeds: 3\n", 4, "did you mean 'seed'?"),
+    (BASE + "  seed: 1\n  seed: 2\n", 5, "given twice (first in line 4)"),
+    (BASE + "seed: 3\n", 4, "is an axis; write it under grid:"),
+    (BASE + "gird: 3\n", 4, "did you mean 'grid'?"),
+    (BASE + "  seed: -1\n", 4, "out of bounds"),
+    (BASE + "  seed: 5..3\n", 4, "write 3..5"),
+    (BASE + "  seed: many\n", 4, "nor a range such as 0..3"),
+    (BASE + "  seed: {randm: 3}\n", 4, "{random: n}"),
+    (BASE + "  seed: []\n", 4, "empty list"),
+    (BASE + "  seed: 1.5\n", 4, "not a whole number"),
+    (BASE + "  size: 512\n", 4, "write WIDTHxHEIGHT"),
+    (BASE + "  size: 0x512\n", 4, "out of bounds"),
+    (BASE + "  steps: 0\n", 4, "out of bounds"),
+    (BASE + "  guidance: high\n", 4, "not a number"),
+    (BASE + "  guidance: .nan\n", 4, "out of bounds"),
+    (BASE + "  scheduler: dpm++(6)\n", 4, "named arguments only"),
+    (BASE + "  memory: 3\n", 4, "not a memory setting"),
+    (BASE + "  memory: 'tiled('\n", 4, "neither a name"),
+    (BASE + "  lora: 'a.safetensors(scale=much)'\n", 4, "not a LoRA scale"),
+    (BASE + "  extra.eta: {a: 1}\n", 4, "a mapping cannot be passed on"),
+    ("grid: {model: demo, prompt: ''}\n", 1, "the prompt is empty"),
+    ("grid: {model: demo, prompt: p.txt}\n", 1, "write prompt: {file: p.txt}"),
+    ("grid: {model: demo, prompt: {file: nope.txt}}\n", 1, "there is no such file"),
+    ("grid: {model: demo, prompt: {file: ../p.txt}}\n", 1, "outside the manifest's folder"),
+    ("grid: {model: demo, prompt: {path: p.txt}}\n", 1, "a mapping is {file: prompts.txt}"),
+    ("grid: {model: demo, prompt: {file: p.pdf}}\n", 1, "read from .txt files"),
+    (BASE + "output: {format: bmp}\n", 4, "'png' is"),
+    (BASE + "output: {name: '{promt}'}\n", 4, "{promt} is unknown"),
+    (BASE + "output: {name: '{prompt'}\n", 4, "brace is left open"),
+    (BASE + "output: png\n", 4, "not a mapping"),
+    (BASE + "run: {retries: 0}\n", 4, "greater than or equal to 1"),
+    (BASE + "run: {min_free_disk: lots}\n", 4, "write for example 5GiB"),
+    (BASE + "resize: no\n", 4, "true or false"),
+    (BASE + "name: a/b\n", 4, "cannot name a folder"),
+    (BASE + "kind: movie\n", 4, "'render' is"),
+    (BASE + "exclude: [{seed: 3}]\n", 4, "no axis 'seed' in the grid"),
+    (BASE + "exclude: [{}]\n", 4, "leave out everything"),
+    (BASE + "name: !!python/object:os.system x\n", 4, "is not understood"),
+    ("a: &a [*a]\n", 1, "an alias contains itself"),
+    (BASE + "? [a, b]\n: c\n", 4, "a key must be a single word"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "says"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_what_is_wrong_is_said_with_its_line(manifest, cli, text, line, says):
+    path = manifest(text or "\n")
+    outcome = cli("plan", path)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert f"{path}:{line}: " in outcome.err if line else f"{path}: " in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"), [(b"\x00\x01grid", "binary"), (b"grid:\n  prompt: \xff\xff\n", "UTF-8")]
+)
+def test_bytes_that_are_not_text(cli, work, raw, says):
+    (work / "job.yaml").write_bytes(raw)
+    outcome = cli("plan", "job.yaml")
+    assert (outcome.code, says in outcome.err) == (2, True)
+
+
+def test_an_alias_bomb_is_refused(manifest):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(ManifestError, match="too large"):
+        read_manifest(manifest("\n".join(lines)))
+
+
+def test_all_errors_come_at_once(manifest):
+    with pytest.raises(ManifestError) as error:
+        read_manifest(manifest("grid:\n  model: demo\n  seed: x\n  size: y\n  sted: 1\nrun: {retry: 1}\n"))
+    assert len(error.value.problems) == 5
+
+
+def test_a_missing_manifest_and_a_csv_are_said(cli, work):
+    assert "no such file" in cli("plan", "nope.yaml").err
+    (work / "a.csv").write_text("prompt\nx\n")
+    with pytest.raises(UserError):
+        read_manifest(work / "a.csv")
