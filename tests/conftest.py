@@ -38,7 +38,7 @@ class Outcome:
 @pytest.fixture
 def work(tmp_path, monkeypatch) -> Path:
     """The current folder, with spaces and quotes in its name."""
-    folder = tmp_path / "it's a \"work\" folder"
+    folder = tmp_path / 'it\'s a "work" folder'
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder

@@ -67,7 +67,10 @@ def test_every_axis_is_read(manifest):
 def test_prompts_come_from_a_text_file_with_their_lines(manifest, work):
     (work / "p.txt").write_bytes("\ufeff# note\r\na fox\r\n\r\nein Füchslein\r\n".encode())
     read = read_manifest(manifest("grid: {model: demo, prompt: {file: p.txt}}\n"))
-    assert [(entry.value, entry.place.line) for entry in read.axes["prompt"]] == [("a fox", 2), ("ein Füchslein", 4)]
+    assert [(entry.value, entry.place.line) for entry in read.axes["prompt"]] == [
+        ("a fox", 2),
+        ("ein Füchslein", 4),
+    ]
 
 
 def test_set_wins_over_the_manifest(manifest):
@@ -87,7 +90,7 @@ WRONG = [
     ("", 0, "empty"),
     ("grid: [", 1, "not valid YAML"),
     ("- a\n", 1, "a manifest is a mapping"),
-    ("grid:\n  model: demo\n", 2, "the grid needs 'prompt'"),
+    ("grid:\n  model: demo\n", 1, "the grid needs 'prompt'"),
     ("name: x\n", 1, "'grid' is missing"),
     (BASE + "  seeds: 3\n", 4, "did you mean 'seed'?"),
     (BASE + "  seed: 1\n  seed: 2\n", 5, "given twice (first in line 4)"),
@@ -100,7 +103,8 @@ WRONG = [
     (BASE + "  seed: []\n", 4, "empty list"),
     (BASE + "  seed: 1.5\n", 4, "not a whole number"),
     (BASE + "  size: 512\n", 4, "write WIDTHxHEIGHT"),
-    (BASE + "  size: 0x512\n", 4, "out of bounds"),
+    (BASE + "  size: 0x512\n", 4, "write WIDTHxHEIGHT"),
+    (BASE + "  size: 512x99999\n", 4, "out of bounds"),
     (BASE + "  steps: 0\n", 4, "out of bounds"),
     (BASE + "  guidance: high\n", 4, "not a number"),
     (BASE + "  guidance: .nan\n", 4, "out of bounds"),
@@ -142,9 +146,7 @@ def test_what_is_wrong_is_said_with_its_line(manifest, cli, text, line, says):
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.parametrize(
-    ("raw", "says"), [(b"\x00\x01grid", "binary"), (b"grid:\n  prompt: \xff\xff\n", "UTF-8")]
-)
+@pytest.mark.parametrize(("raw", "says"), [(b"\x00\x01grid", "binary"), (b"grid:\n  prompt: \xff\xff\n", "UTF-8")])
 def test_bytes_that_are_not_text(cli, work, raw, says):
     (work / "job.yaml").write_bytes(raw)
     outcome = cli("plan", "job.yaml")

@@ -76,18 +76,14 @@ def test_an_exclude_without_effect_is_a_warning(manifest, cli):
 
 
 def test_heavier_first_and_every_prompt_once_before_any_twice(manifest):
-    made = plan(
-        manifest("grid: {model: demo, prompt: [a, b, c], seed: [5, 1], size: [256x1024, 512x512]}\nresize: true\n")
-    )
+    made = plan(manifest("grid: {model: demo, prompt: [a, b, c], seed: [5, 1], size: [672x384, 512x512]}\n"))
     order = [(task.size, task.seed, task.prompt) for task in made.tasks]
     assert order[:6] == [("512x512", seed, prompt) for seed in (5, 1) for prompt in "abc"]
 
 
 def test_reordering_adding_and_renaming_keep_the_ids(manifest):
     first = {task.id for task in plan(manifest("grid: {model: demo, prompt: [a, b], seed: 0..1}\n")).tasks}
-    other = plan(
-        manifest("output: {name: x}\ngrid: {seed: [1, 0], prompt: [new, b, a], steps: 8, model: demo}\n")
-    )
+    other = plan(manifest("output: {name: x}\ngrid: {seed: [1, 0], prompt: [new, b, a], steps: 8, model: demo}\n"))
     assert first < {task.id for task in other.tasks}
     assert len(other.tasks) == 6
 

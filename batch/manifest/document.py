@@ -181,7 +181,7 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(filter(None, (error.context, error.problem)))
-        line = mark.line + 1 if mark else 0
+        line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 0
         raise ManifestError([Problem(source, line, f"not valid YAML: {detail}")]) from None
     except yaml.YAMLError as error:
         raise ManifestError([Problem(source, 0, f"not valid YAML: {' '.join(str(error).split())}")]) from None
