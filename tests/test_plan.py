@@ -191,12 +191,12 @@ def test_names_are_safe_and_unique():
         assert len(task.name.encode()) < 200
         assert not set(task.name) & set('<>:"/\\|?*\n\t')
         assert not task.name.startswith(".")
-        assert task.name.split("-")[0].lower() not in {"con", "lpt1.txt"} or "--" in task.name or "-" in task.name
 
 
 def test_names_that_clash_get_the_full_id():
     twins = [replace(TASK, id="aaaaaaaa11111111", prompt="A"), replace(TASK, id="aaaaaaaa22222222", prompt="a")]
-    assert [task.name for task in names.assign(twins, "{prompt}")] == ["A-aaaaaaaa11111111", "a-aaaaaaaa22222222"]
+    assigned = [task.name for task in names.assign(twins, "{prompt}")]
+    assert assigned == ["A-aaaaaaaa11111111", "a-aaaaaaaa22222222"]
 
 
 def test_a_template_may_make_folders_but_not_leave_them():

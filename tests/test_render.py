@@ -118,7 +118,7 @@ def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):
     monkeypatch.setattr(device, "nvidia_cards", lambda: 1)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="pip install .*--index-url"):
+    with pytest.raises(UserError, match=r"pip install .*--index-url"):
         device.choose(None)
     assert device.choose("cpu") == "cpu"
 

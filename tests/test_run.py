@@ -269,7 +269,7 @@ def test_interrupted_and_resumed(cli, manifest, work):
     process = run_in_background(path, work / "run")
     wait_for(process, work / "run", 2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "run the same command again" in err
     assert (work / "run" / "results.csv").is_file()
