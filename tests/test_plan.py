@@ -178,7 +178,8 @@ def test_the_overnight_model_renders_its_size_natively(work):
 
 
 PROMPTS = [
-    "con", "a/b\\c:d*e?\"<>|", "ünïcødé 狐 🦊", "x" * 5000, "a.", " . ", "LPT1.txt", "A fox", "a FOX", "\t\n", "..",
+    "con", "a/b\\c:d*e?\"<>|", "ünïcødé 狐 🦊", "x" * 5000, "a.", " . ", "LPT1.txt", "A fox", "a FOX",
+    "\t\n", "..",
 ]  # fmt: skip
 
 
