@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batch import hub
 from batch.engines import Control
-from batch.errors import CannotGoOn, StopRun, UserError
+from batch.errors import StopRun, UserError
 from batch.manifest import Manifest, read_manifest
 from batch.plan import Pins, Plan, build_plan, encode_tasks
 from batch.records import EncodeTask, Outcome, RunSpec, Task
@@ -188,8 +188,6 @@ def _render(
     for outcome in LocalEngine().execute(work, spec, Control(stop, counter.watcher.step)):
         if outcome.key not in texts:
             counter.finished(outcome)
-        elif outcome.status == "failed" and outcome.error is not None:
-            raise CannotGoOn(f"a text cannot be encoded: {outcome.error.message}")
 
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:

@@ -59,14 +59,21 @@ class Session:
         self._load_s: float | None = None
 
     def encode(self, task: EncodeTask) -> tuple[bytes, StagePeak]:
-        """Embeddings of one text as the bytes of a safetensors file, and what they cost."""
+        """Embeddings of one text as the bytes of a safetensors file, and what they cost.
+
+        Raises :class:`CannotGoOn` when the model cannot be loaded or the text not be encoded.
+        """
         if self._encoder is None:
             self._pipe = self._steps = None  # never both: the text encoder is the largest part of SANA
             self._free()
             self._encoder = self._loading(self._family.load_text_encoder, self._dtype, self._device)
-        with self._meter.stage() as reading:
-            embeds = self._family.encode(self._encoder, task, self._device)
-            data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
+        try:
+            with self._meter.stage() as reading:
+                embeds = self._family.encode(self._encoder, task, self._device)
+                data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
+        except Exception as error:
+            # The texts come first and are small: what fails here fails for every image of the model.
+            raise CannotGoOn(f"the text {task.text[:60]!r} cannot be encoded: {error}") from error
         assert reading.peak is not None  # set when the stage has ended
         return safetensors.torch.save(data), reading.peak
 
