@@ -1,0 +1,78 @@
+"""Every command, option, key and column stands in the docs; every command line of the README runs."""
+
+import re
+
+import click
+import pytest
+
+from batch.cli import cli as command_line
+from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
+from batch.plan import catalogue, memory
+from batch.report import table
+
+from .conftest import ROOT
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def missing(words, page):
+    return [word for word in words if word not in text(page)]
+
+
+def test_commands_and_options():
+    words = [f"## {name}" for name in command_line.commands]
+    for command in command_line.commands.values():
+        words += [option for item in command.params if isinstance(item, click.Option) for option in item.opts]
+        assert command.help
+        assert all(item.help for item in command.params if isinstance(item, click.Option))
+    assert missing(words, "docs/commands.md") == []
+
+
+def test_manifest_keys():
+    words = [f"`{name}`" for name in [*AXES, *TopLevel.model_fields]]
+    words += [f"`output.{name}`" for name in Output.model_fields]
+    words += [f"`run.{name}`" for name in RunOptions.model_fields]
+    words += [f"`{{{name}}}`" for name in NAME_FIELDS]
+    words += [f"`{name}`" for name in catalogue.EXTRA_STAGE["sana"]]
+    assert missing(words, "docs/manifest.md") == []
+
+
+def test_columns_models_and_settings():
+    assert missing([f"`{name}`" for name in table.COLUMNS], "docs/run-folder.md") == []
+    assert missing([f"`{name}`" for name in catalogue.known_models()], "docs/models.md") == []
+    assert missing([f"`{name}`" for name in catalogue.SCHEDULERS], "docs/models.md") == []
+    assert missing([f"`{name}" for name in [*memory.PROFILES, *memory.STEPS]], "docs/memory.md") == []
+
+
+def test_tests_named_in_the_docs_exist():
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py"))
+    for name in re.findall(r"`(test_\w+)`", text("docs/reliability.md")):
+        assert f"def {name}(" in tests
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/manifest.md"])
+def test_manifests_in_the_docs_are_planned(cli, work, page):
+    (work / "prompts").mkdir()
+    (work / "prompts" / "landscapes.txt").write_text("a fox\na whale\n")
+    blocks = re.findall(r"```yaml\n(.*?)```", text(page), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        (work / "job.yaml").write_text(block, encoding="utf-8")
+        outcome = cli("plan", "job.yaml")
+        assert outcome.code == 0, outcome.err
+
+
+def test_command_lines_of_the_readme_plan_and_report(cli, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lines = re.findall(r"^python run_batch.py plan (\S+)", text("README.md"), re.MULTILINE)
+    assert lines
+    for manifest in lines:
+        assert cli("plan", manifest).code == 0
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), (page, target)
