@@ -27,7 +27,9 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and args[0].lower().endswith((".yaml", ".yml", ".csv")):
+        named = args[0] if args else ""
+        is_file = named.lower().endswith((".yaml", ".yml", ".csv")) or Path(named).exists()
+        if named and named not in self.commands and is_file:
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 
@@ -39,7 +41,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": _NAMES, "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="run_batch")
 def cli() -> None:
-    r"""Render a manifest's grid of prompts, seeds and sizes with one warm diffusers pipeline.
+    """Render a manifest's grid of prompts, seeds and sizes with one warm diffusers pipeline.
 
     \b
         run_batch.py jobs/quickstart.yaml       render what is missing, then report
@@ -49,7 +51,7 @@ def cli() -> None:
     Run the same command again to resume: what is done is never rendered twice. Exit codes: 0 all done,
     1 some images failed, 2 your mistake, 3 the run folder is in use or another job's, 75 stopped early
     (run again), 130 interrupted.
-    """
+    """  # noqa: D301 - click's \\b must be the character itself
 
 
 _manifest = click.argument("manifest", type=click.Path(path_type=Path))

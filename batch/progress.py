@@ -30,7 +30,8 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, word: str) -> str:
-    """``1 image``, ``2 images``."""
+    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one."""
+    word = word.removesuffix("s")
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 

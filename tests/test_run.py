@@ -302,3 +302,28 @@ def test_help_and_wrong_options(cli):
     assert cli("run", "--help").code == 0
     assert cli("run", "x.yaml", "--nonsense").code == 2
     assert cli("nonsense").code == 2
+
+
+def test_a_run_folder_that_cannot_be_one(cli, manifest, work):
+    (work / "file").write_text("x")
+    outcome = cli("run", manifest(), "--out", "file")
+    assert (outcome.code, "is a file" in outcome.err) == (2, True)
+    assert cli("report", "file").code == 2
+
+
+@pytest.mark.parametrize("name", ["format.json", "plan.json", "tasks.jsonl"])
+def test_damaged_state_is_said_and_nothing_is_lost(cli, manifest, work, name):
+    cli("run", manifest(), "--out", "run", "--quiet")
+    before = times("run")
+    (work / "run" / ".run" / name).write_bytes(b"\0\xff[")
+    for command in (["run", "job.yaml", "--out", "run"], ["status", "run"], ["report", "run"]):
+        outcome = cli(*command)
+        assert outcome.code in {0, 2, 3}
+        assert "Traceback" not in outcome.err
+    assert times("run") == before
+
+
+def test_set_problems_name_the_option(cli, manifest):
+    assert "--set a.b: unknown key 'a'" in cli("plan", manifest(), "--set", "a.b=3").err
+    assert "--set grid: grid: 3 is not a mapping" in cli("plan", manifest(), "--set", "grid=3").err
+    assert cli(".").code == 2

@@ -66,9 +66,10 @@ class Document:
     def put(self, location: Location, value: Document) -> None:
         """Set ``location`` to the data of another document, whose places come along."""
         target = self.data
-        for key in location[:-1]:
+        for depth, key in enumerate(location[:-1], start=1):
             if not isinstance(target.get(key), dict):
                 target[key] = {}
+                self.places[location[:depth]] = value.place(())
             target = target[key]
         target[location[-1]] = value.data
         for old in [known for known in self.places if known[: len(location)] == location]:

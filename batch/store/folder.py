@@ -135,6 +135,8 @@ class RunFolder:
 
     def check(self, name: str, kind: str) -> None:
         """Raise :class:`ForeignFolder` unless the folder is new, or belongs to this job."""
+        if self.root.exists() and not self.root.is_dir():
+            raise UserError(f"{self.root} is a file; a run folder is needed")
         if not self.exists():
             if self.root.is_dir() and any(item.name != ".run" for item in self.root.iterdir()):
                 raise ForeignFolder(f"{self.root} holds other files and is no run folder; choose another --out")

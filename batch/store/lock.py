@@ -14,19 +14,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from batch.errors import FolderLocked
+from batch.errors import FolderLocked, UserError
 from batch.store import atomic
 
 
 @contextmanager
 def hold(state: Path) -> Iterator[None]:
     """Hold the folder's lock. Raises :class:`FolderLocked`, which says who holds it."""
-    state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(state / "lock")
     try:
+        state.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise FolderLocked(f"{state.parent} is in use by {_described(holder(state))}") from None
+    except OSError as error:
+        raise UserError(f"{state.parent} cannot be written: {error.strerror or error}") from None
     who = {
         "host": platform.node(),
         "pid": os.getpid(),
