@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -37,8 +38,9 @@ _PAPER, _INK, _MUTED = (250, 250, 248), (30, 30, 34), (110, 110, 116)
 _FAILED, _MISSING = (190, 40, 40), (225, 225, 222)
 
 _WIDE_FONTS = (
-    "NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "arialuni.ttf", "msyh.ttc",
-    "Arial Unicode.ttf", "PingFang.ttc", "segoeui.ttf",
+    "NotoSans-Regular.ttf", "segoeui.ttf", "arial.ttf", "Arial Unicode.ttf", "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc", "DroidSansFallbackFull.ttf", "msyh.ttc", "msgothic.ttc", "malgun.ttf", "PingFang.ttc",
+    "Hiragino Sans GB.ttc", "DejaVuSans.ttf",
 )  # fmt: skip
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -271,15 +273,29 @@ def _boxed(
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: tuple[int, int, int]
 ) -> None:
-    draw.text(at, text, fill=colour, font=_font(size, wide=any(ord(character) > 255 for character in text)))
+    draw.text(at, text, fill=colour, font=_font_for(text, size))
+
+
+def _font_for(text: str, size: int) -> Font:
+    """Pillow's own font, which has little more than ASCII, or the first of the system's with every letter.
+
+    Where no font has them all (Chinese on a machine without one), the last that is there shows boxes.
+    """
+    fonts = _fonts(size)
+    if text.isascii():
+        return fonts[0]
+    return next((font for font in fonts if _covers(font, text)), fonts[-1])
+
+
+def _covers(font: Font, text: str) -> bool:
+    missing = bytes(font.getmask("\uffff"))
+    return all(bytes(font.getmask(letter)) != missing for letter in set(text) if not letter.isspace())
 
 
 @cache
-def _font(size: int, *, wide: bool) -> Font:
-    """Pillow's own font for Latin text; for other scripts the first of the system's that is there."""
-    for name in _WIDE_FONTS if wide else ():
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return ImageFont.load_default(size)
+def _fonts(size: int) -> tuple[Font, ...]:
+    found: list[Font] = [ImageFont.load_default(size)]
+    for name in _WIDE_FONTS:
+        with suppress(OSError):
+            found.append(ImageFont.truetype(name, size))
+    return tuple(found)
