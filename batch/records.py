@@ -71,6 +71,8 @@ class Task:
     memory: str = "auto"
     memory_steps: tuple[Call, ...] = ()
     format: str = "png"
+    format_options: Arguments = ()
+    style: str = ""
     name: str = ""
     source: str = ""
 
@@ -116,6 +118,7 @@ class RunSpec:
     models: Mapping[str, ModelSource]
     runner: str
     min_free_disk: int = 0
+    keep_latents: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +267,7 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
             "extra": _pairs(data.get("extra", ())),
             "pixel_steps": _calls(data.get("pixel_steps", ())),
             "memory_steps": _calls(data.get("memory_steps", ())),
+            "format_options": _pairs(data.get("format_options", ())),
         },
     )
 

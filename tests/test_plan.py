@@ -40,7 +40,12 @@ def test_ids_stay_what_they_were():
 @pytest.mark.parametrize("name", [name for name, kind in FIELD_KINDS.items() if kind is Kind.IDENTITY])
 def test_identity_fields_change_the_id(name):
     lora = (Lora(path="x", sha256="aa"),)
-    values = {"loras": lora, "extra": (("eta", 1),), "scheduler": memory.tiling(64, 32)}
+    values = {
+        "loras": lora,
+        "extra": (("eta", 1),),
+        "format_options": (("quality", 90),),
+        "scheduler": memory.tiling(64, 32),
+    }
     old = getattr(TASK, name)
     new = values.get(name, old + 1 if isinstance(old, int | float) else f"{old}x")
     assert identify(replace(TASK, **{name: new})).id != identify(TASK).id

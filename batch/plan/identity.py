@@ -52,6 +52,8 @@ FIELD_KINDS: dict[str, Kind] = {
     "memory": Kind.PROVENANCE,
     "memory_steps": Kind.PROVENANCE,
     "format": Kind.IDENTITY,
+    "format_options": Kind.IDENTITY,
+    "style": Kind.PROVENANCE,
     "name": Kind.PROVENANCE,
     "source": Kind.PROVENANCE,
 }

@@ -21,7 +21,7 @@ THUMB_SIDE = 384
 JSON_KEY = "run_batch"
 """The text chunk that holds the whole task as JSON."""
 
-_MACHINE_FIELDS = {"id", "picture_id", "name", "source"}
+_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style"}
 
 # zlib level 1 with run-length strategy: a lossless PNG of 16 megapixels in 1.3 s instead of 3.7 s at the
 # default level 6, and no larger on pictures with grain.
