@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,15 +33,25 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path) -> str:
 
 
 def _arithmetic(plan: Plan) -> str:
-    factors = " × ".join(plural(count, name.replace("_", " ")) for name, count in plan.axes)
-    text = f"{factors} = {plan.product}"
+    parts = [_product(plan)] if plan.cells else []
+    if plan.included:
+        parts.append(f"+ {plan.included} included")
     if plan.excluded:
-        text += f" − {plan.excluded} excluded"
+        parts.append(f"− {plan.excluded} excluded")
     if plan.duplicates:
-        text += f" − {plural(plan.duplicates, 'duplicate')}"
-    if plan.excluded or plan.duplicates:
-        text += f" = {len(plan.tasks)}"
-    return f"{text} {'image' if len(plan.tasks) == 1 else 'images'}"
+        parts.append(f"− {plural(plan.duplicates, 'duplicate')}")
+    if len(parts) > 1 or not plan.cells:
+        parts.append(f"= {len(plan.tasks)}")
+    return f"{' '.join(parts)} {'image' if len(plan.tasks) == 1 else 'images'}".removeprefix("+ ")
+
+
+def _product(plan: Plan) -> str:
+    if plan.rows:
+        return f"{plural(plan.rows, 'row')} = {plan.cells}"
+    factors = [plural(count, " + ".join(names).replace("_", " ")) for names, count in plan.factors]
+    regular = math.prod(count for _, count in plan.factors) == plan.cells
+    own = "" if regular else " (some prompts have values of their own)"
+    return f"{' × '.join(factors)}{own} = {plan.cells}"
 
 
 def _revision(revision: str, repo: str) -> str:
@@ -51,7 +62,7 @@ def _revision(revision: str, repo: str) -> str:
 
 def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
     if standing is None:
-        why = "seeds are drawn" if plan.new_seeds else "the model's revision is known"
+        why = "seeds and variants are drawn" if plan.new_draws else "the model's revision is known"
         return [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
     lines = [f"done {standing.done}, to render {len(standing.to_render)}"]
     if standing.failed_before:
@@ -73,8 +84,10 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, 
     return {
         "name": plan.name,
         "folder": str(folder),
-        "axes": dict(plan.axes),
-        "product": plan.product,
+        "axes": {name: count for names, count in plan.factors for name in names},
+        "rows": plan.rows,
+        "product": plan.cells,
+        "included": plan.included,
         "excluded": plan.excluded,
         "duplicates": plan.duplicates,
         "images": len(plan.tasks),

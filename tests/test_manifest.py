@@ -11,7 +11,7 @@ BASE = "grid:\n  model: demo\n  prompt: a fox\n"
 
 
 def axis(manifest, name):
-    return [entry.value for entry in manifest.axes[name]]
+    return [entry.value for entry in manifest.grids[0].entries(name)]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_every_axis_is_read(manifest):
 def test_prompts_come_from_a_text_file_with_their_lines(manifest, work):
     (work / "p.txt").write_bytes("\ufeff# note\r\na fox\r\n\r\nein Füchslein\r\n".encode())
     read = read_manifest(manifest("grid: {model: demo, prompt: {file: p.txt}}\n"))
-    assert [(entry.value, entry.place.line) for entry in read.axes["prompt"]] == [
+    assert [(entry.value, entry.place.line) for entry in read.grids[0].entries("prompt")] == [
         ("a fox", 2),
         ("ein Füchslein", 4),
     ]
@@ -91,7 +91,7 @@ WRONG = [
     ("grid: [", 1, "not valid YAML"),
     ("- a\n", 1, "a manifest is a mapping"),
     ("grid:\n  model: demo\n", 1, "the grid needs 'prompt'"),
-    ("name: x\n", 1, "'grid' is missing"),
+    ("name: x\n", 1, "the grid needs 'model'"),
     (BASE + "  seeds: 3\n", 4, "did you mean 'seed'?"),
     (BASE + "  seed: 1\n  seed: 2\n", 5, "given twice (first in line 4)"),
     (BASE + "seed: 3\n", 4, "is an axis; write it under grid:"),
@@ -118,7 +118,7 @@ WRONG = [
     ("grid: {model: demo, prompt: {file: nope.txt}}\n", 1, "there is no such file"),
     ("grid: {model: demo, prompt: {file: ../p.txt}}\n", 1, "outside the manifest's folder"),
     ("grid: {model: demo, prompt: {path: p.txt}}\n", 1, "a mapping is {file: prompts.txt}"),
-    ("grid: {model: demo, prompt: {file: p.pdf}}\n", 1, "read from .txt files"),
+    ("grid: {model: demo, prompt: {file: p.pdf}}\n", 1, "only .txt, .csv, .tsv, .jsonl files"),
     (BASE + "output: {format: bmp}\n", 4, "'png' is"),
     (BASE + "output: {name: '{promt}'}\n", 4, "{promt} is unknown"),
     (BASE + "output: {name: '{prompt'}\n", 4, "brace is left open"),

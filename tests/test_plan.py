@@ -69,7 +69,7 @@ def test_arithmetic_exclude_and_duplicates(manifest, cli):
         "exclude: [{size: 672x384, seed: [2, 3]}]\n"
     )
     made = plan(path)
-    assert (made.product, made.excluded, made.duplicates, len(made.tasks)) == (24, 6, 6, 12)
+    assert (made.cells, made.excluded, made.duplicates, len(made.tasks)) == (24, 6, 6, 12)
     shown = cli("plan", path).out
     assert "1 model × 3 prompts × 4 seeds × 2 sizes = 24 − 6 excluded − 6 duplicates = 12 images" in shown
     assert cli("plan", path, "--json").json()["images"] == 12
@@ -96,10 +96,10 @@ def test_reordering_adding_and_renaming_keep_the_ids(manifest):
 def test_random_seeds_are_pinned(manifest):
     path = manifest("grid: {model: demo, prompt: a, seed: {random: 3}}\n")
     first = plan(path)
-    assert first.new_seeds
+    assert first.new_draws
     again = plan(path, pins=first.pins)
     assert [task.id for task in again.tasks] == [task.id for task in first.tasks]
-    assert not again.new_seeds
+    assert not again.new_draws
     more = plan(path, "seed={random: 5}", pins=first.pins)
     assert {task.seed for task in first.tasks} < {task.seed for task in more.tasks}
 
@@ -206,7 +206,8 @@ def test_names_that_clash_get_the_full_id():
 
 
 def test_a_template_may_make_folders_but_not_leave_them():
-    assert names.base_name(replace(TASK, prompt="../../x"), "{prompt}/{seed}/../{size}") == "x/1/512x512"
+    (task,) = names.assign([identify(replace(TASK, prompt="../../x"))], "{prompt}/{seed}/../{size}")
+    assert task.name == f"x/1/512x512-{task.id[:8]}"
 
 
 def test_two_models_one_with_wrong_size(manifest):

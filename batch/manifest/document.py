@@ -18,7 +18,10 @@ from batch.errors import ManifestError, Problem
 
 Location = tuple[str | int, ...]
 
-TEXT_KEYS = frozenset({"prompt", "negative_prompt", "text", "name"})
+TEXT_KEYS = frozenset(
+    {"prompt", "negative_prompt", "text", "name", "style", "column", "prompt_prefix", "prompt_suffix", "file"}
+)
+_TEXT_SECTIONS = (("styles",), ("wildcards",))
 MAX_NODES = 2_000_000
 """More nodes than this after aliases are followed is an alias bomb, not a manifest."""
 
@@ -136,7 +139,8 @@ class _Builder:
                 self._problem(line, f"'{key}' is given twice (first in line {first}); keep one")
                 continue
             self.places[(*location, key)] = Place(self.source, line)
-            result[key] = self.build(value_node, (*location, key), text=key in TEXT_KEYS)
+            text = key in TEXT_KEYS or location[:1] in _TEXT_SECTIONS
+            result[key] = self.build(value_node, (*location, key), text=text)
         return result
 
     def _problem(self, line: int, message: str) -> None:

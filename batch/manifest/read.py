@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from batch.errors import ManifestError, Problem, UserError
-from batch.manifest import values
+from batch.manifest import formats, values
 from batch.manifest.document import TEXT_KEYS, Document, Location, Place, parse, read_text
-from batch.manifest.schema import AXES, Entry, Manifest, Output, Rule, RunOptions, TopLevel, axis
+from batch.manifest.files import Problems
+from batch.manifest.grids import GridReader
+from batch.manifest.prompts import Prompts, Wildcards, read_styles, read_variants
+from batch.manifest.schema import Grid, Manifest, Output, RunOptions, Style, TopLevel, axis
+from batch.manifest.tables import TABLE_SUFFIXES
+from batch.manifest.values import suggest
+from batch.manifest.variants import Grammar
 
 _SECTIONS: dict[str, type[BaseModel]] = {"output": Output, "run": RunOptions}
 
@@ -22,32 +27,101 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
 
     Raises :class:`ManifestError` with every problem found.
     """
-    if path.suffix.lower() in {".csv", ".tsv"}:
-        raise UserError(f"{path}: a CSV is not read as a manifest yet; write a YAML manifest")
-    text = read_text(path, str(path))
-    document = parse(text, str(path))
-    if not isinstance(document.data, dict):
-        raise ManifestError([document.problem((), "a manifest is a mapping; it begins with 'grid:'")])
-    problems: list[Problem] = []
+    text, document = _document(path)
     for override in overrides:
         _override(document, override)
+    problems = Problems(document)
     top = _top_level(document, problems)
-    axes = _axes(document, path.parent, problems)
-    exclude = _rules(document, problems)
-    if problems or top is None:
-        raise ManifestError(sorted(set(problems)))
+    prompts, drawn = _prompts(document, path.parent, problems)
+    reader = GridReader(document.data, path.parent, prompts, problems)
+    grids = reader.grids()
+    exclude = reader.rules(grids)
+    styles = read_styles(document, path.parent, problems)
+    _check_styles(grids, styles, problems)
+    if top is not None:
+        _check_output(top.output, problems)
+    if problems.found or top is None:
+        raise ManifestError(sorted(set(problems.found)))
     return Manifest(
         name=top.name or path.stem,
         kind=top.kind,
         source=str(path),
         folder=str(path.parent),
         text=_effective(text, overrides),
-        axes=axes,
+        grids=grids,
         exclude=exclude,
+        styles=styles,
+        random_variants=drawn,
         resize=top.resize,
+        allow_pickle=frozenset(top.allow_pickle),
+        trust_remote_code=frozenset(top.trust_remote_code),
         output=top.output,
         run=top.run,
+        warnings=tuple(_warnings(top, prompts, path)),
     )
+
+
+def _document(path: Path) -> tuple[str, Document]:
+    """The manifest's text and data; a table is a manifest whose rows are in the table itself."""
+    source = str(path)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        text = read_text(path, source)
+        return text, Document({"rows": {"file": path.name}, "grid": {}}, source, {(): Place(source, 0)})
+    text = read_text(path, source)
+    document = parse(text, source)
+    if not isinstance(document.data, dict):
+        raise ManifestError([document.problem((), "a manifest is a mapping; it begins with 'grid:'")])
+    if "grid" not in document.data and ("rows" in document.data or "include" in document.data):
+        document.data["grid"] = {}
+    return text, document
+
+
+def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prompts, int]:
+    """How prompts are read, and how many texts are drawn of one with alternatives."""
+    drawn: int | None = None
+    try:
+        drawn = read_variants(document.data.get("variants", "off"))
+    except ValueError as error:
+        problems.add(("variants",), f"variants: {error}")
+    wildcards = Wildcards(document, folder, problems)
+    fixes = [document.data.get(name) for name in ("prompt_prefix", "prompt_suffix")]
+    prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
+    grammar = None if drawn is None else Grammar(wildcards)
+    return Prompts(prefix, suffix, grammar, every=not drawn), drawn or 0
+
+
+def _check_styles(grids: Sequence[Grid], styles: dict[str, Style], problems: Problems) -> None:
+    for grid in grids:
+        for entry in grid.entries("style"):
+            for name in entry.value:
+                if name not in styles:
+                    hint = suggest(name, styles) if styles else "write it under styles:"
+                    problems.found.append(Problem(*entry.place, f"style: '{name}' is unknown; {hint}"))
+
+
+def _check_output(output: Output, problems: Problems) -> None:
+    for key, value in (output.model_extra or {}).items():
+        try:
+            formats.check_options(output.format, {key: value})
+        except ValueError as error:
+            problems.add(("output", key), f"output: {error}")
+
+
+def _warnings(top: TopLevel, prompts: Prompts, path: Path) -> list[str]:
+    found = []
+    if prompts.ignored:
+        first = values.shown(min(prompts.ignored))
+        found.append(
+            f"{path}: prompts with alternatives, such as {first}, are rendered as they stand, since variants is "
+            "off. Write variants: all, or variants: {random: 4}"
+        )
+    if top.run.on_oom == "fallback":
+        found.append(
+            f"{path}: run.on_oom: fallback is not carried out by this version: what runs out of memory fails"
+        )
+    if top.notify:
+        found.append(f"{path}: notify is not carried out by this version: nobody will be told")
+    return found
 
 
 def _effective(text: str, overrides: Sequence[str]) -> str:
@@ -73,19 +147,13 @@ def _override(document: Document, override: str) -> None:
     document.put(location, Document(parsed.data, source, {known: Place(source, 0) for known in parsed.places}))
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"possible are {', '.join(known)}"
-
-
-def _top_level(document: Document, problems: list[Problem]) -> TopLevel | None:
+def _top_level(document: Document, problems: Problems) -> TopLevel | None:
     try:
         return TopLevel.model_validate(document.data)
     except ValidationError as error:
         for item in error.errors():
             location: Location = tuple(item["loc"])
-            problems.append(document.problem(location, _message(item, location)))
+            problems.add(location, _message(item, location))
         return None
 
 
@@ -98,7 +166,7 @@ def _message(item: Any, location: Location) -> str:
         known = list((section or TopLevel).model_fields)
         if len(location) == 1 and axis(str(location[0])):
             return f"'{key}' is an axis; write it under grid:"
-        return f"unknown key '{key}'; {_suggest(str(location[-1]), known)}"
+        return f"unknown key '{key}'; {suggest(str(location[-1]), known)}"
     if kind == "missing":
         return f"'{key}' is missing"
     if kind == "value_error":
@@ -116,115 +184,3 @@ def _message(item: Any, location: Location) -> str:
     if kind in expected:
         return f"{key}: {values.shown(item['input'])} is not {expected[kind]}"
     return f"{key}: {values.shown(item['input'])}: {item['msg'].lower()}"
-
-
-def _axes(document: Document, folder: Path, problems: list[Problem]) -> dict[str, tuple[Entry, ...]]:
-    grid = document.data.get("grid")
-    if not isinstance(grid, dict):
-        return {}
-    for needed in ("model", "prompt"):
-        if needed not in grid:
-            problems.append(document.problem(("grid",), f"the grid needs '{needed}'"))
-    axes: dict[str, tuple[Entry, ...]] = {}
-    for name, written in grid.items():
-        location: Location = ("grid", name)
-        if axis(name) is None:
-            hint = _suggest(name, [*AXES, "extra.<argument>"])
-            problems.append(document.problem(location, f"unknown axis '{name}'; {hint}"))
-            continue
-        entries = tuple(_entries(document, location, name, written, folder, problems))
-        if not entries and isinstance(written, list) and not written:
-            problems.append(document.problem(location, f"'{name}' is an empty list; give a value or remove it"))
-        axes[name] = entries
-    return axes
-
-
-def _entries(
-    document: Document, location: Location, name: str, written: Any, folder: Path, problems: list[Problem]
-) -> Iterable[Entry]:
-    many = isinstance(written, list)
-    for index, item in enumerate(written if many else [written]):
-        where = (*location, index) if many else location
-        if name == "prompt" and isinstance(item, dict):
-            yield from _prompts_from_file(document, where, item, folder, problems)
-            continue
-        try:
-            for value in _read(name, item):
-                yield Entry(value, document.place(where))
-        except ValueError as error:
-            problems.append(document.problem(where, f"{name}: {error}"))
-
-
-def _read(name: str, item: Any) -> list[Any]:
-    found = axis(name)
-    assert found is not None  # callers have checked the name
-    result = found.read(item)
-    return result if found.many else [result]
-
-
-def _prompts_from_file(
-    document: Document, where: Location, item: dict[str, Any], folder: Path, problems: list[Problem]
-) -> Iterable[Entry]:
-    named = item.get("file")
-    if set(item) != {"file"} or not isinstance(named, str) or not named:
-        problems.append(document.problem(where, "prompt: a mapping is {file: prompts.txt}"))
-        return
-    try:
-        path = _referenced(named, folder)
-        text = read_text(path, str(path))
-    except ValueError as error:
-        problems.append(document.problem(where, f"prompt: {error}"))
-        return
-    except ManifestError as error:
-        reason = "; ".join(problem.message for problem in error.problems)
-        problems.append(document.problem(where, f"prompt: {path}: {reason}"))
-        return
-    found = False
-    for number, line in enumerate(text.split("\n"), start=1):
-        prompt = line.strip()
-        if prompt and not prompt.startswith("#"):
-            found = True
-            yield Entry(prompt, Place(str(path), number))
-    if not found:
-        problems.append(document.problem(where, f"prompt: {path} holds no prompt"))
-
-
-def _referenced(named: str, folder: Path) -> Path:
-    """A file a manifest names: in its own folder or below, unless written as an absolute path."""
-    path = Path(named)
-    if path.suffix.lower() != ".txt":
-        raise ValueError(f"{named}: prompts are read from .txt files, one prompt a line")
-    if path.is_absolute():
-        return path
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{named} lies outside the manifest's folder; move it there or write the full path")
-    return folder / path
-
-
-def _rules(document: Document, problems: list[Problem]) -> tuple[Rule, ...]:
-    written = document.data.get("exclude")
-    grid = document.data.get("grid")
-    if not isinstance(written, list) or not isinstance(grid, dict):
-        return ()
-    rules = []
-    for index, entry in enumerate(written):
-        if not isinstance(entry, dict):
-            continue  # said by the schema
-        location: Location = ("exclude", index)
-        if not entry:
-            problems.append(document.problem(location, "exclude: an empty entry would leave out everything"))
-        conditions: dict[str, tuple[Any, ...]] = {}
-        for name, value in entry.items():
-            if axis(name) is None or name not in grid:
-                hint = _suggest(name, [known for known in grid if axis(known)])
-                problems.append(
-                    document.problem((*location, name), f"exclude: no axis '{name}' in the grid; {hint}")
-                )
-                continue
-            try:
-                items = value if isinstance(value, list) else [value]
-                conditions[name] = tuple(result for item in items for result in _read(name, item))
-            except ValueError as error:
-                problems.append(document.problem((*location, name), f"exclude: {name}: {error}"))
-        rules.append(Rule(conditions, document.place(location)))
-    return tuple(rules)

@@ -3,45 +3,83 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from batch.manifest import values
+from batch.manifest import formats, values
 from batch.manifest.document import Place
+from batch.records import Arguments
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis of the grid: how a value is read, and the help that the docs print."""
+    """One axis of the grid: how a value is read, the help that the docs print, and what an editor checks."""
 
     read: Callable[[Any], Any]
     help: str
+    schema: Mapping[str, Any]
+    """JSON Schema of one value."""
     many: bool = False
     """``read`` returns a list of values (a range), not one."""
+    text: bool = False
+    """A cell of a table is one text, whatever characters it holds; elsewhere ``|`` parts several values."""
 
+
+_TEXT: Mapping[str, Any] = {"type": "string"}
+_WORD: Mapping[str, Any] = {"type": "string", "minLength": 1}
+_RANGE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"}
+_SIZE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d{1,6}\s*[xX×]\s*\d{1,6}\s*$"}
+_SEED: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": values.MAX_SEED},
+        _RANGE,
+        {
+            "type": "object",
+            "properties": {"random": {"type": "integer", "minimum": 1}},
+            "required": ["random"],
+            "additionalProperties": False,
+        },
+    ]
+}
 
 AXES: dict[str, Axis] = {
-    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), or a folder"),
-    "prompt": Axis(values.prompt, "a text, a list, or {file: prompts.txt}"),
-    "negative_prompt": Axis(values.text, "what the picture should not show"),
-    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", many=True),
-    "size": Axis(values.size, "WIDTHxHEIGHT in pixels"),
-    "steps": Axis(lambda value: values.numbers(value, 1, 1000), "denoising steps", many=True),
-    "guidance": Axis(values.number, "guidance scale; 1 or less turns guidance off"),
-    "scheduler": Axis(values.scheduler, "a scheduler, with overrides: dpm++(flow_shift=6)"),
-    "memory": Axis(values.memory, "how a session saves VRAM: a profile, or steps joined with +"),
-    "dtype": Axis(values.word, "float32, bfloat16 or float16"),
-    "lora": Axis(values.lora, "a LoRA file, with (scale=0.8); several joined with ' + '; or none"),
+    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), or a folder", _WORD),
+    "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
+    "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
+    "style": Axis(values.style, "a name from styles:, several joined with +, or none", _WORD),
+    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED, many=True),
+    "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
+    "steps": Axis(
+        lambda value: values.numbers(value, 1, 1000),
+        "denoising steps",
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, _RANGE]},
+        many=True,
+    ),
+    "guidance": Axis(
+        values.number,
+        "guidance scale; 1 or less turns guidance off",
+        {"type": "number", "minimum": 0, "maximum": 1_000_000},
+    ),
+    "scheduler": Axis(values.scheduler, "a scheduler, with overrides: dpm++(flow_shift=6)", _WORD),
+    "memory": Axis(values.memory, "how a session saves VRAM: a profile, or steps joined with +", _WORD),
+    "dtype": Axis(values.word, "float32, bfloat16 or float16", {"enum": ["float32", "bfloat16", "float16"]}),
+    "lora": Axis(
+        values.lora,
+        "a LoRA file, with (scale=0.8); several joined with ' + '; or none",
+        {"type": ["string", "null"]},
+    ),
 }
 """Every axis; ``extra.<argument>`` comes beside these for any other argument of the pipeline's call."""
 
 EXTRA = re.compile(r"extra\.([A-Za-z_]\w*)")
+_EXTRA_AXIS = Axis(values.frozen, "an argument of the pipeline's call", {})
 
 NAME_FIELDS = (
-    "prompt", "negative_prompt", "seed", "size", "width", "height", "steps", "guidance",
+    "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",
     "scheduler", "memory", "dtype", "lora", "model", "id",
 )  # fmt: skip
 """What a name template may hold in braces."""
@@ -49,9 +87,7 @@ NAME_FIELDS = (
 
 def axis(name: str) -> Axis | None:
     """The axis of that name, or None."""
-    if EXTRA.fullmatch(name):
-        return Axis(values.frozen, "an argument of the pipeline's call")
-    return AXES.get(name)
+    return _EXTRA_AXIS if EXTRA.fullmatch(name) else AXES.get(name)
 
 
 class _Section(BaseModel):
@@ -73,13 +109,23 @@ def byte_size(value: Any) -> int:
 
 
 class Output(_Section):
-    """The ``output`` section: what is written, and under which name."""
+    """The ``output`` section: what is written, and under which name. A format's own options stand beside."""
 
-    format: Literal["png"] = Field("png", description="The format of the images; png is lossless.")
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    format: str = Field("png", description="The format of the images.")
+    keep_latents: bool = Field(
+        False, description="Keep each image's latents beside it, for `redecode` (2 MB at 5376x3072)."
+    )
     name: str = Field(
         "{prompt}-{seed}-{size}",
         description="Template of the file name; every axis in braces. The id is added, so names never clash.",
     )
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        return formats.canonical(name)
 
     @field_validator("name")
     @classmethod
@@ -93,14 +139,31 @@ class Output(_Section):
             raise ValueError("a brace is left open; write {prompt}")
         return template
 
+    @property
+    def options(self) -> Arguments:
+        """The format's options that differ from its defaults."""
+        return formats.check_options(self.format, self.model_extra or {})
+
 
 class RunOptions(_Section):
     """The ``run`` section: how a run behaves; none of it changes a picture."""
 
     retries: int = Field(2, ge=1, le=100, description="Attempts per image over all runs before it is left.")
     min_free_disk: int = Field(
-        5 * 2**30, description="Below this much free disk no image is written; 5GiB, 500MB."
+        5 * 2**30,
+        description="Below this much free disk no image is written; 5GiB, 500MB.",
+        json_schema_extra={"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]},
     )
+    max_consecutive_failures: int = Field(
+        5, ge=1, description="So many failures one after the other stop the run: the rest would fail too."
+    )
+    on_oom: Literal["fail", "fallback"] = Field(
+        "fail", description="Out of memory: fail records the image as failed. fallback is not carried out yet."
+    )
+    compile: Literal["auto", "off"] = Field(
+        "auto", description="Compile the model where it pays; auto does not find that anywhere yet."
+    )
+    batch: Literal[1, "auto"] = Field(1, description="Images per call of the model; one, so far.")
 
     @field_validator("min_free_disk", mode="before")
     @classmethod
@@ -109,17 +172,48 @@ class RunOptions(_Section):
 
 
 class TopLevel(_Section):
-    """The manifest's top level. ``grid`` and ``exclude`` are read by the table of axes."""
+    """The manifest's top level. What holds axes is read by the table of axes, beside this model."""
 
     name: str | None = Field(None, description="Name of the run; the manifest's file name when left out.")
     kind: Literal["render"] = Field("render", description="render makes pictures.")
-    grid: dict[str, Any] = Field(description="The axes; every key multiplies, a scalar is an axis of one.")
+    grid: dict[str, Any] = Field(
+        default={}, description="The axes; every key multiplies, a scalar is an axis of one."
+    )
+    zip: list[dict[str, Any]] = Field(
+        default=[], description="Groups of axes that move together; the groups multiply with the rest."
+    )
+    rows: dict[str, Any] | None = Field(
+        None, description="A table whose columns are axes: each row is a grid of its own."
+    )
     exclude: list[dict[str, Any]] = Field(
         default=[], description="Each entry leaves out every task that matches all of it."
     )
+    include: list[dict[str, Any]] = Field(
+        default=[], description="Tasks besides the grid; what an entry leaves out comes from the grid's scalars."
+    )
+    prompt_prefix: str = Field("", description="Put before every prompt.")
+    prompt_suffix: str = Field("", description="Put after every prompt.")
+    styles: dict[str, Any] = Field(
+        default={}, description="Styles by name, a text or {prompt, negative_prompt}; or {file: styles.csv}."
+    )
+    variants: Any = Field(
+        "off", description="What {a|b} and __name__ in a prompt stand for: off, all, or {random: n}."
+    )
+    wildcards: dict[str, Any] = Field(
+        default={}, description="Lists for __name__ in prompts: texts, or {file: colours.txt}."
+    )
     resize: bool = Field(False, description="Allow sizes that the model reaches only by resampling.")
+    allow_pickle: list[str] = Field(
+        default=[], description="Models that may be loaded from pickles, which can run any code."
+    )
+    trust_remote_code: list[str] = Field(
+        default=[], description="Models whose repository may run code of its own."
+    )
     output: Output = Field(default_factory=Output, description="What is written, under which name.")
     run: RunOptions = Field(default_factory=RunOptions, description="How a run behaves.")
+    notify: list[str] = Field(
+        default=[], description="URLs or commands to tell when a run ends. Not carried out yet."
+    )
 
     @field_validator("name")
     @classmethod
@@ -129,12 +223,52 @@ class TopLevel(_Section):
         return name
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One value of an axis and where it was written."""
 
     value: Any
     place: Place
+    own: Mapping[str, tuple[Entry, ...]] = field(default_factory=lambda: _NOTHING)
+    """Of a prompt: the values that replace the grid's on other axes for this prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """What multiplies in a grid: one axis, or the axes of a zip group, a row at a time."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Factors that multiply: the manifest's grid, a row of its table, or an entry of ``include``."""
+
+    factors: tuple[Factor, ...]
+    place: Place
+    kind: Literal["grid", "row", "include"] = "grid"
+    """``exclude`` does not touch what ``include`` adds."""
+
+    def names(self) -> list[str]:
+        """Every axis, in order."""
+        return [name for factor in self.factors for name in factor.names]
+
+    def entries(self, name: str) -> Iterator[Entry]:
+        """Every value of one axis, those that prompts have of their own too."""
+        for factor in self.factors:
+            for row in factor.rows:
+                for known, entry in zip(factor.names, row, strict=True):
+                    if known == name:
+                        yield entry
+                    yield from entry.own.get(name, ())
+
+    def own_names(self) -> set[str]:
+        """Axes that some prompt gives values of its own."""
+        return {name for factor in self.factors for row in factor.rows for entry in row for name in entry.own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +277,14 @@ class Rule:
 
     conditions: dict[str, tuple[Any, ...]]
     place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What a style makes of a prompt and a negative prompt; ``{prompt}`` stands for the text."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +296,14 @@ class Manifest:
     source: str
     folder: str
     text: str
-    axes: dict[str, tuple[Entry, ...]]
+    grids: tuple[Grid, ...]
     exclude: tuple[Rule, ...] = ()
+    styles: Mapping[str, Style] = field(default_factory=dict)
+    random_variants: int = 0
+    """Texts drawn of a prompt with alternatives; 0 takes all of them."""
     resize: bool = False
+    allow_pickle: frozenset[str] = frozenset()
+    trust_remote_code: frozenset[str] = frozenset()
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
+    warnings: tuple[str, ...] = ()

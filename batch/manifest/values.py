@@ -6,8 +6,10 @@ Each function takes one value as the YAML reader gives it and returns what it me
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ MAX_RANGE = 10_000_000
 MAX_SIDE = 65_536
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
+_RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*\}\s*")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
 _CALL = re.compile(r"\s*([A-Za-z_][\w.+-]*)\s*(?:\(([^()]*)\))?\s*")
 
@@ -47,6 +50,13 @@ def shown(value: Any) -> str:
     """A user's value in a message, short."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """What the user may have meant, or all that is possible."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"possible are {', '.join(known)}"
 
 
 def whole(value: Any, low: int, high: int) -> int:
@@ -81,6 +91,9 @@ def seeds(value: Any) -> list[int | RandomSeeds]:
         if set(value) != {"random"}:
             raise ValueError("as a mapping a seed is {random: n}, for example {random: 4}")
         return [RandomSeeds(whole(value["random"], 1, MAX_RANGE))]
+    drawn = _RANDOM.fullmatch(value) if isinstance(value, str) else None
+    if drawn is not None:  # in a cell of a table or a quoted text
+        return [RandomSeeds(whole(int(drawn[1]), 1, MAX_RANGE))]
     return list(numbers(value, 0, MAX_SEED))
 
 
@@ -117,7 +130,7 @@ def prompt(value: Any) -> str:
         raise ValueError(f"{shown(value)} is not a text")
     if not value.strip():
         raise ValueError("the prompt is empty")
-    if re.fullmatch(r"\S+\.(txt|csv|tsv|jsonl)", value.strip()):
+    if re.fullmatch(r"\S+\.(txt|csv|tsv|jsonl)", value.strip(), re.IGNORECASE):
         raise ValueError(f"to read prompts from a file write prompt: {{file: {value.strip()}}}")
     return value
 
@@ -181,6 +194,14 @@ def memory(value: Any) -> str:
     for part in value.split("+"):
         call(part)
     return value.strip()
+
+
+def style(value: Any) -> tuple[str, ...]:
+    """``none``, a style's name, or several joined with ``+``."""
+    names = tuple(part.strip() for part in word(value).split("+"))
+    if not all(names):
+        raise ValueError(f"{shown(value)} is not a style; write a name, or several joined with +")
+    return () if names == ("none",) else names
 
 
 def lora(value: Any) -> tuple[tuple[str, float], ...]:

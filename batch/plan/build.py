@@ -1,31 +1,29 @@
-"""Manifest to plan: expand the grid, check it against the models, give every task its id, order them.
+"""Manifest to plan: expand the grids, check them against the models, give every task its id, order them.
 
-Pure: what has to be looked up (a model, a LoRA file, a random seed) comes in as functions.
+Pure: what has to be looked up (a model, a LoRA file, a random seed) comes in as functions. A million
+tasks are a plan too, so whatever tasks share (a model at a size with its settings) is worked out once.
 """
 
 from __future__ import annotations
 
-import itertools
+import gc
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batch.errors import ManifestError, ModelError, Problem
+from batch.manifest import formats
 from batch.manifest.document import Place
-from batch.manifest.schema import EXTRA, Entry, Manifest
-from batch.manifest.values import RandomSeeds, Size, shown
+from batch.manifest.prompts import styled
+from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
+from batch.manifest.values import Size, shown
+from batch.manifest.variants import Template
 from batch.plan import catalogue, memory, names
 from batch.plan.catalogue import Model
-from batch.plan.identity import identify
+from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
+from batch.plan.identity import Ids
 from batch.records import Call, EncodeTask, Lora, Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pins:
-    """What the first run decided and every later one keeps: drawn seeds and resolved revisions."""
-
-    seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +53,25 @@ class Plan:
     name: str
     kind: str
     tasks: tuple[Task, ...]
-    axes: tuple[tuple[str, int], ...]
+    factors: tuple[tuple[tuple[str, ...], int], ...]
+    """What multiplies in the grid, axes that move together as one; empty for a table."""
+    rows: int
+    """Rows of the table, each a grid of its own."""
+    cells: int
+    """Combinations of the grid or of all rows, before anything is left out."""
+    included: int
     excluded: int
     duplicates: int
     sizes: tuple[SizeUse, ...]
     models: Mapping[str, Model]
     pins: Pins
-    new_seeds: bool
+    new_draws: bool
     warnings: tuple[str, ...]
 
     @property
     def ids_known(self) -> bool:
-        """False while a model's revision is not known, or seeds are not drawn: ids would change."""
-        return not self.new_seeds and all(model.revision for model in self.models.values())
-
-    @property
-    def product(self) -> int:
-        """Cells of the grid before anything is left out."""
-        total = 1
-        for _, count in self.axes:
-            total *= count
-        return total
+        """False while a model's revision is not known, or something is drawn anew: ids would change."""
+        return not self.new_draws and all(model.revision for model in self.models.values())
 
 
 DEFAULT = Place("", 0)
@@ -83,7 +79,41 @@ DEFAULT = Place("", 0)
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
-    return _Builder(manifest, lookup, pins or Pins()).build()
+    with _without_gc():
+        return _Builder(manifest, lookup, pins or Pins()).build()
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """A million new objects would be walked through again and again; none of them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """An entry of ``exclude`` that may match, with the conditions that are left to check."""
+
+    index: int
+    conditions: Mapping[str, frozenset[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What tasks share that differ in prompt, negative prompt, style and seed only."""
+
+    fields: Mapping[str, Any]
+    ids: Ids
+    namer: names.Namer
+    order: tuple[Any, ...]
+    rules: tuple[_Rule, ...]
+    place: Place
+    """Where its memory setting was written."""
 
 
 @dataclass(slots=True)
@@ -95,53 +125,59 @@ class _Builder:
     models: dict[str, Model] = field(default_factory=dict)
     loras: dict[Any, tuple[Lora, ...]] = field(default_factory=dict)
     sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
-    settings: dict[tuple[str, Size], tuple[Call, ...]] = field(default_factory=dict)
-    drawn: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    new_seeds: bool = False
+    memory: dict[tuple[str, Size], tuple[Call, ...]] = field(default_factory=dict)
+    settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
+    rules: list[_Rule] = field(default_factory=list)
+    ranks: dict[tuple[str, Any], int] = field(default_factory=dict)
+    first: dict[str, Task] = field(default_factory=dict)
+    buckets: dict[tuple[Any, ...], list[Task]] = field(default_factory=dict)
+    used_rules: set[int] = field(default_factory=set)
+    cells: int = 0
+    included: int = 0
+    excluded: int = 0
+    duplicates: int = 0
 
     def build(self) -> Plan:
-        axes = {name: self._pinned(name, entries) for name, entries in self.manifest.axes.items()}
-        self._look_up(axes)
+        pinner = Pinner(self.pins, self.lookup.draw, self.manifest.random_variants)
+        grids = [pinner.resolved(grid) for grid in self.manifest.grids]
+        self.rules = [
+            _Rule(index, {name: _wanted(values, pinner) for name, values in rule.conditions.items()})
+            for index, rule in enumerate(self.manifest.exclude)
+        ]
+        self._look_up(grids)
         self._stop_on_problems()
-        excluded, used_rules = 0, set()
-        cells: list[tuple[tuple[Any, ...], Task, Place]] = []
-        for order, cell in enumerate(_cells(axes)):
-            rule = self._excluded_by(cell)
-            if rule is not None:
-                excluded += 1
-                used_rules.add(rule)
-                continue
-            task = self._task(cell)
-            if task is not None:
-                place = cell["memory"][1].place if "memory" in cell else DEFAULT
-                cells.append((self._order(task, cell, order), task, place))
+        for grid in grids:
+            for group in cells(grid):
+                self._add_cells(group, grid)
         self._stop_on_problems()
-        kept, duplicates = self._without_duplicates(cells)
-        self._stop_on_problems()
-        kept.sort(key=lambda item: item[0])
+        self.first.clear()
+        tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
+        names.without_clashes(tasks)
+        return self._plan(tasks, grids, pinner)
+
+    def _plan(self, tasks: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
+        main = next((grid for grid in grids if grid.kind == "grid"), None)
         return Plan(
             name=self.manifest.name,
             kind=self.manifest.kind,
-            tasks=tuple(names.assign((task for _, task in kept), self.manifest.output.name)),
-            axes=tuple((name, len(entries)) for name, entries in axes.items()),
-            excluded=excluded,
-            duplicates=duplicates,
+            tasks=tuple(tasks),
+            factors=tuple((factor.names, len(factor.rows)) for factor in main.factors) if main else (),
+            rows=sum(grid.kind == "row" for grid in grids),
+            cells=self.cells,
+            included=self.included,
+            excluded=self.excluded,
+            duplicates=self.duplicates,
             sizes=tuple(self.sizes.values()),
             models=self.models,
-            pins=Pins(
-                seeds={**self.pins.seeds, **self.drawn},
-                revisions={
-                    **self.pins.revisions,
-                    **{name: model.revision for name, model in self.models.items() if model.repo},
-                },
-            ),
-            new_seeds=self.new_seeds,
-            warnings=tuple(
-                f"{rule.place.source}:{rule.place.line}: this exclude leaves nothing out"
-                for index, rule in enumerate(self.manifest.exclude)
-                if index not in used_rules
-            ),
+            pins=pinner.pins({name: model.revision for name, model in self.models.items() if model.repo}),
+            new_draws=pinner.new,
+            warnings=(*self.manifest.warnings, *self._unused_rules()),
         )
+
+    def _unused_rules(self) -> Iterator[str]:
+        for index, rule in enumerate(self.manifest.exclude):
+            if index not in self.used_rules:
+                yield f"{rule.place.source}:{rule.place.line}: this exclude leaves nothing out"
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -150,103 +186,186 @@ class _Builder:
     def _problem(self, place: Place, message: str) -> None:
         self.problems.append(Problem(*(place if place != DEFAULT else (self.manifest.source, 0)), message))
 
-    def _pinned(self, name: str, entries: tuple[Entry, ...]) -> list[Entry]:
-        """Axis values with random seeds replaced by those drawn at the first run."""
-        result: list[Entry] = []
-        draws = 0
-        for entry in entries:
-            if not isinstance(entry.value, RandomSeeds):
-                result.append(entry)
-                continue
-            key, draws = f"{name}.{draws}", draws + 1
-            seeds = tuple(self.pins.seeds.get(key, ()))
-            if len(seeds) < entry.value.count:
-                seeds += self.lookup.draw(entry.value.count - len(seeds))
-                self.new_seeds = True
-            self.drawn[key] = seeds
-            result.extend(Entry(seed, entry.place) for seed in seeds[: entry.value.count])
-        return result
+    # What is named is looked up before the grids are expanded
 
-    def _look_up(self, axes: Mapping[str, list[Entry]]) -> None:
-        """Everything that can be wrong with a single value, before the grid is expanded."""
-        for entry in axes.get("model", []):
-            try:
-                if entry.value not in self.models:
-                    self.models[entry.value] = self.lookup.model(entry.value)
-            except ModelError as error:
-                self._problem(entry.place, f"model: {error}")
-        for entry in axes.get("lora", []):
-            try:
+    def _look_up(self, grids: list[Grid]) -> None:
+        """Everything that can be wrong with a single value."""
+        checks: dict[str, Callable[[Entry], None]] = {
+            "model": self._find_model,
+            "lora": self._find_lora,
+            "dtype": self._check_dtype,
+            "scheduler": self._check_scheduler,
+        }
+        for name, check in checks.items():
+            for grid in grids:
+                for entry in grid.entries(name):
+                    check(entry)
+        for grid in grids:
+            for name in {*grid.names(), *grid.own_names()}:
+                self._check_extra(name, grid)
+
+    def _find_model(self, entry: Entry) -> None:
+        try:
+            if entry.value not in self.models:
+                self.models[entry.value] = self.lookup.model(entry.value)
+        except ModelError as error:
+            self._problem(entry.place, f"model: {error}")
+
+    def _find_lora(self, entry: Entry) -> None:
+        try:
+            if entry.value not in self.loras:
                 self.loras[entry.value] = tuple(self.lookup.lora(path, scale) for path, scale in entry.value)
-            except ModelError as error:
-                self._problem(entry.place, f"lora: {error}")
-        for entry in axes.get("dtype", []):
-            if entry.value not in catalogue.DTYPES:
-                possible = ", ".join(catalogue.DTYPES)
-                self._problem(entry.place, f"dtype: {shown(entry.value)} is unknown; possible are {possible}")
-        for entry in axes.get("scheduler", []):
-            if entry.value is not None and catalogue.scheduler_class(entry.value.name) is None:
-                possible = ", ".join(["default", *catalogue.SCHEDULERS])
-                self._problem(entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}")
-        for name, entries in axes.items():
-            self._check_extra(name, entries)
+        except ModelError as error:
+            self._problem(entry.place, f"lora: {error}")
 
-    def _check_extra(self, name: str, entries: list[Entry]) -> None:
+    def _check_dtype(self, entry: Entry) -> None:
+        if entry.value not in catalogue.DTYPES:
+            possible = ", ".join(catalogue.DTYPES)
+            self._problem(entry.place, f"dtype: {shown(entry.value)} is unknown; possible are {possible}")
+
+    def _check_scheduler(self, entry: Entry) -> None:
+        if entry.value is not None and catalogue.scheduler_class(entry.value.name) is None:
+            possible = ", ".join(["default", *catalogue.SCHEDULERS])
+            self._problem(entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}")
+
+    def _check_extra(self, name: str, grid: Grid) -> None:
         match = EXTRA.fullmatch(name)
-        if match is None or not entries:
+        entry = next(grid.entries(name), None)
+        if match is None or entry is None:
             return
         for model in self.models.values():
             known = catalogue.EXTRA_STAGE.get(model.family)
             if known is not None and match[1] not in known:
                 possible = ", ".join(f"extra.{argument}" for argument in known)
-                self._problem(
-                    entries[0].place, f"{name}: {model.name} takes no such argument; possible are {possible}"
-                )
+                self._problem(entry.place, f"{name}: {model.name} takes no such argument; possible are {possible}")
 
-    def _excluded_by(self, cell: Mapping[str, tuple[int, Entry]]) -> int | None:
-        for index, rule in enumerate(self.manifest.exclude):
-            if all(cell[name][1].value in wanted for name, wanted in rule.conditions.items()):
-                return index
-        return None
+    # Cells to tasks
 
-    def _task(self, cell: Mapping[str, tuple[int, Entry]]) -> Task | None:
+    def _add_cells(self, group: Cells, grid: Grid) -> None:
+        setting = self._setting(group.setting, with_rules=grid.kind != "include")
+        for texts in group.texts():
+            if grid.kind == "include":
+                self.included += len(texts.seeds)
+            else:
+                self.cells += len(texts.seeds)
+            self._add(setting, texts)
+
+    def _add(self, setting: _Setting, texts: Texts) -> None:
+        entry = texts.entries["prompt"]
+        negative_entry, style_entry = texts.entries.get("negative_prompt"), texts.entries.get("style")
+        styles = style_entry.value if style_entry else ()
+        written = negative_entry.value if negative_entry else ""
+        prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
+        rules = [rule for rule in setting.rules if _may_match(rule, entry.value, written, styles)]
+        fields = dict(
+            setting.fields,
+            prompt=prompt,
+            negative_prompt=negative,
+            style=" + ".join(styles),
+            source=f"{entry.place.source}:{entry.place.line}",
+        )
+        for index, given in texts.seeds:
+            seed = 0 if given is None else given
+            if rules and self._excluded(rules, seed):
+                continue
+            task_id, picture_id = setting.ids.of(negative, prompt, seed)
+            name = setting.namer.of(negative, prompt, seed, task_id)
+            task = Task(**fields, id=task_id, picture_id=picture_id, seed=seed, name=name)
+            known = self.first.setdefault(task_id, task)
+            if known is task:
+                self.buckets.setdefault((setting.order, index), []).append(task)
+            else:
+                self._same(known, task, setting.place)
+
+    def _excluded(self, rules: list[_Rule], seed: int) -> bool:
+        for rule in rules:
+            if seed in rule.conditions.get("seed", (seed,)):
+                self.excluded += 1
+                self.used_rules.add(rule.index)
+                return True
+        return False
+
+    def _same(self, known: Task, task: Task, place: Place) -> None:
+        """The same task twice is rendered once; two memory settings that give one picture are a mistake."""
+        self.duplicates += 1
+        if known.memory != task.memory:
+            self._problem(
+                place,
+                f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
+                "one of them would never run; keep one (comparing settings is what kind: measure is for)",
+            )
+
+    # Settings
+
+    def _setting(self, entries: Mapping[str, Entry], *, with_rules: bool) -> _Setting:
+        key = (
+            with_rules,
+            *((name, repr(entry.value)) for name, entry in entries.items() if name not in PICTURE_AXES),
+        )
+        if key not in self.settings:
+            self.settings[key] = self._new_setting(entries, with_rules=with_rules)
+        return self.settings[key]
+
+    def _new_setting(self, entries: Mapping[str, Entry], *, with_rules: bool) -> _Setting:
+        task = self._prototype(entries)
+        varying = ("id", "picture_id", "prompt", "negative_prompt", "style", "source", "seed", "name")
+        shared = {name: getattr(task, name) for name in task.__slots__ if name not in varying}
+        loaded = tuple(self._rank(name, entries) for name in ("model", "dtype", "lora"))
+        cost = task.rendered_width * task.rendered_height * task.steps * (2 if task.guidance > 1 else 1)
+        rules = self.rules if with_rules else []
+        return _Setting(
+            fields=shared,
+            ids=Ids(task),
+            namer=names.Namer(self.manifest.output.name, task),
+            order=(*loaded, -cost),
+            rules=tuple(filter(None, (_left(rule, entries, task) for rule in rules))),
+            place=entries["memory"].place if "memory" in entries else DEFAULT,
+        )
+
+    def _rank(self, name: str, entries: Mapping[str, Entry]) -> int:
+        """The order of a value on its axis: by first appearance."""
+        if name not in entries:
+            return -1
+        return self.ranks.setdefault((name, entries[name].value), len(self.ranks))
+
+    def _prototype(self, entries: Mapping[str, Entry]) -> Task:
+        """A task of the setting, without what its pictures differ in."""
+
         def value(name: str, default: Any) -> Any:
-            return cell[name][1].value if name in cell else default
+            return entries[name].value if name in entries else default
 
         def place(name: str) -> Place:
-            return cell[name][1].place if name in cell else DEFAULT
+            return entries[name].place if name in entries else DEFAULT
 
-        model = self.models[cell["model"][1].value]
+        model = self.models[entries["model"].value]
+        extra = [(name[6:], entry.value) for name, entry in entries.items() if EXTRA.fullmatch(name)]
         size = value("size", model.native)
         use = self._size_use(model, size, place("size"))
         setting = value("memory", "auto")
         steps = self._memory_steps(setting, use.rendered, place("memory"))
-        prompt = cell["prompt"][1]
-        return identify(
-            Task(
-                model=model.name,
-                revision=model.revision,
-                dtype=value("dtype", model.dtype),
-                prompt=prompt.value,
-                negative_prompt=value("negative_prompt", ""),
-                seed=value("seed", 0),
-                width=size.width,
-                height=size.height,
-                rendered_width=use.rendered.width,
-                rendered_height=use.rendered.height,
-                steps=value("steps", model.steps),
-                guidance=value("guidance", model.guidance),
-                scheduler=value("scheduler", None),
-                loras=self.loras.get(value("lora", ()), ()),
-                extra=tuple(
-                    sorted((name[6:], entry.value) for name, (_, entry) in cell.items() if name[:6] == "extra.")
-                ),
-                pixel_steps=memory.pixel_steps(steps, use.rendered),
-                memory=setting,
-                memory_steps=steps,
-                format=self.manifest.output.format,
-                source=f"{prompt.place.source}:{prompt.place.line}",
-            )
+        output = self.manifest.output
+        return Task(
+            model=model.name,
+            revision=model.revision,
+            dtype=value("dtype", model.dtype),
+            prompt="",
+            seed=0,
+            width=size.width,
+            height=size.height,
+            rendered_width=use.rendered.width,
+            rendered_height=use.rendered.height,
+            steps=value("steps", model.steps),
+            guidance=value("guidance", model.guidance),
+            scheduler=value("scheduler", None),
+            loras=self.loras.get(value("lora", ()), ()),
+            extra=tuple(
+                sorted((name[6:], entry.value) for name, entry in entries.items() if name[:6] == "extra.")
+            ),
+            pixel_steps=memory.pixel_steps(steps, use.rendered),
+            memory=setting,
+            memory_steps=steps,
+            format=output.format,
+            format_options=output.options,
         )
 
     def _size_use(self, model: Model, size: Size, place: Place) -> SizeUse:
@@ -254,6 +373,9 @@ class _Builder:
         if key not in self.sizes:
             use = SizeUse(model.name, size, model.rendered(size))
             self.sizes[key] = use
+            too_large = formats.fits(self.manifest.output.format, size.width, size.height)
+            if too_large:
+                self._problem(place, f"size: {too_large}")
             if use.rendered != size and not self.manifest.resize:
                 self._problem(
                     place,
@@ -266,46 +388,54 @@ class _Builder:
 
     def _memory_steps(self, setting: str, size: Size, place: Place) -> tuple[Call, ...]:
         key = (setting, size)
-        if key not in self.settings:
-            self.settings[key] = ()
+        if key not in self.memory:
+            self.memory[key] = ()
             try:
-                self.settings[key] = memory.resolve(setting, size)
+                self.memory[key] = memory.resolve(setting, size)
             except ValueError as error:
                 self._problem(place, f"memory: {error}")
-        return self.settings[key]
-
-    def _order(self, task: Task, cell: Mapping[str, tuple[int, Entry]], order: int) -> tuple[Any, ...]:
-        """By what a session has to be loaded for, then heavier first, then by seed before prompt.
-
-        A night cut short then has every prompt once, and a size that does not fit fails at the start.
-        """
-        loaded = tuple(cell[name][0] if name in cell else 0 for name in ("model", "dtype", "lora"))
-        cost = task.rendered_width * task.rendered_height * task.steps * (2 if task.guidance > 1 else 1)
-        return (*loaded, -cost, cell["seed"][0] if "seed" in cell else 0, order)
-
-    def _without_duplicates(
-        self, cells: list[tuple[tuple[Any, ...], Task, Place]]
-    ) -> tuple[list[tuple[tuple[Any, ...], Task]], int]:
-        """The same task twice is rendered once; two memory settings that give one picture are a mistake."""
-        first: dict[str, Task] = {}
-        kept = []
-        for order, task, place in cells:
-            known = first.setdefault(task.id, task)
-            if known is task:
-                kept.append((order, task))
-            elif known.memory != task.memory:
-                self._problem(
-                    place,
-                    f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
-                    "one of them would never run; keep one (comparing settings is what kind: measure is for)",
-                )
-        return kept, len(cells) - len(kept)
+        return self.memory[key]
 
 
-def _cells(axes: Mapping[str, list[Entry]]) -> Iterator[dict[str, tuple[int, Entry]]]:
-    """Every combination, each value with its position on its axis."""
-    for combination in itertools.product(*(enumerate(entries) for entries in axes.values())):
-        yield dict(zip(axes, combination, strict=True))
+def _wanted(values: tuple[Any, ...], pinner: Pinner) -> frozenset[Any]:
+    """Values of a condition; a prompt with alternatives stands for each of its texts."""
+    found: list[Any] = []
+    for value in values:
+        found.extend(pinner.texts(value) if isinstance(value, Template) else [value])
+    return frozenset(found)
+
+
+def _left(rule: _Rule, entries: Mapping[str, Entry], task: Task) -> _Rule | None:
+    """The rule with the conditions that a setting does not answer; None when it does not match."""
+    defaults = {
+        "size": Size(task.width, task.height),
+        "steps": task.steps,
+        "guidance": task.guidance,
+        "scheduler": None,
+        "memory": "auto",
+        "dtype": task.dtype,
+        "lora": (),
+    }
+    left = {}
+    for name, wanted in rule.conditions.items():
+        if name in PICTURE_AXES:
+            left[name] = wanted
+        elif _value(entries.get(name), defaults.get(name, _MISSING)) not in wanted:
+            return None
+    return replace(rule, conditions=left)
+
+
+_MISSING = object()
+
+
+def _value(entry: Entry | None, default: Any) -> Any:
+    return default if entry is None else entry.value
+
+
+def _may_match(rule: _Rule, prompt: str, negative: str, style: tuple[str, ...]) -> bool:
+    """Whether the texts of a rule match; its seeds are checked one by one."""
+    actual = {"prompt": prompt, "negative_prompt": negative, "style": style}
+    return all(actual[name] in wanted for name, wanted in rule.conditions.items() if name != "seed")
 
 
 def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, EncodeTask | None]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import fields, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from batch.records import Call, Lora, Task
@@ -59,14 +60,66 @@ FIELD_KINDS: dict[str, Kind] = {
 }
 
 
-def canonical(task: Task, kinds: frozenset[Kind]) -> str:
-    """The canonical JSON of a task's fields of the given kinds."""
-    data: dict[str, Any] = {"v": IDENTITY_VERSION}
-    for item in fields(task):
-        value = getattr(task, item.name)
-        if FIELD_KINDS[item.name] in kinds and value not in (None, "", ()):
-            data[item.name] = _plain(value)
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+IDENTITY = frozenset({Kind.IDENTITY, Kind.MEMORY})
+PICTURE = frozenset({Kind.IDENTITY})
+_VARYING = ("negative_prompt", "prompt", "seed")
+"""What differs inside a grid most often, in the order of the canonical form."""
+
+
+class Ids:
+    """Ids of tasks that differ in negative prompt, prompt and seed only: the rest is written out once."""
+
+    def __init__(self, task: Task) -> None:
+        self._full = _around(task, IDENTITY)
+        self._picture = _around(task, PICTURE)
+
+    def of(self, negative_prompt: str, prompt: str, seed: int) -> tuple[str, str]:
+        """``id`` and ``picture_id``, 16 hex digits each."""
+        varying = (_text(negative_prompt), _text(prompt), str(seed))
+        full = _hash(_filled(self._full, varying))
+        if self._full == self._picture:
+            return full, full
+        return full, _hash(_filled(self._picture, varying))
+
+
+def identify(task: Task) -> Task:
+    """The task with its ``id`` and ``picture_id``."""
+    full, picture = Ids(task).of(task.negative_prompt, task.prompt, task.seed)
+    return replace(task, id=full, picture_id=picture)
+
+
+def canonical(task: Task, kinds: frozenset[Kind] = IDENTITY) -> str:
+    """The canonical JSON of a task's fields of the given kinds: sorted keys, compact, empty values left out."""
+    return _filled(_around(task, kinds), (_text(task.negative_prompt), _text(task.prompt), str(task.seed)))
+
+
+def _around(task: Task, kinds: frozenset[Kind]) -> tuple[str, ...]:
+    """What stands before, between and after the varying fields."""
+    parts: list[list[str]] = [[]]
+    for name in sorted([*(item.name for item in fields(task)), "v"]):
+        if name in _VARYING:
+            parts.append([])
+            continue
+        value = IDENTITY_VERSION if name == "v" else getattr(task, name)
+        if name == "v" or (FIELD_KINDS[name] in kinds and value not in (None, "", ())):
+            parts[-1].append(f'"{name}":{_json(_plain(value))}')
+    return tuple(",".join(part) for part in parts)
+
+
+def _filled(around: tuple[str, ...], varying: tuple[str, str, str]) -> str:
+    parts = [around[0]]
+    for name, text, after in zip(_VARYING, varying, around[1:], strict=True):
+        parts += [f'"{name}":{text}' if text != '""' else "", after]
+    return "{" + ",".join(filter(None, parts)) + "}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@lru_cache(maxsize=4096)
+def _text(text: str) -> str:
+    return _json(text)
 
 
 def _plain(value: Any) -> Any:
@@ -82,12 +135,3 @@ def _plain(value: Any) -> Any:
 def _hash(text: str) -> str:
     # A lone surrogate cannot come from a UTF-8 manifest, but may come from a file name.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def identify(task: Task) -> Task:
-    """The task with its ``id`` and ``picture_id``, 16 hex digits each."""
-    return replace(
-        task,
-        id=_hash(canonical(task, frozenset({Kind.IDENTITY, Kind.MEMORY}))),
-        picture_id=_hash(canonical(task, frozenset({Kind.IDENTITY}))),
-    )

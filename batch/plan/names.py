@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from batch.records import Task
 
@@ -33,32 +33,57 @@ def slug(text: str, limit: int = MAX_BYTES) -> str:
     return cut(text.strip("-. "), limit).strip("-. ")
 
 
-def _fields(task: Task) -> dict[str, str]:
-    loras = "+".join(f"{lora.path.replace(chr(92), '/').rsplit('/', 1)[-1]}" for lora in task.loras)
-    return {
-        "prompt": slug(task.prompt, PROMPT_BYTES),
-        "negative_prompt": slug(task.negative_prompt, PROMPT_BYTES),
-        "seed": str(task.seed),
-        "size": task.size,
-        "width": str(task.width),
-        "height": str(task.height),
-        "steps": str(task.steps),
-        "guidance": f"{task.guidance:g}",
-        "scheduler": slug(str(task.scheduler or "default")),
-        "memory": slug(task.memory),
-        "dtype": task.dtype,
-        "lora": slug(loras) or "none",
-        "model": slug(task.model),
-        "id": task.id,
-    }
+@lru_cache(maxsize=4096)
+def _field_slug(text: str) -> str:
+    return slug(text, PROMPT_BYTES)
 
 
-def base_name(task: Task, template: str) -> str:
-    """The template filled in, without id and suffix; ``/`` in the template makes folders."""
-    values = _fields(task)
-    filled = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
-    parts = [_safe(part) for part in filled.split("/")]
-    return "/".join(part for part in parts if part) or "image"
+def _loras(task: Task) -> str:
+    names = (lora.path.replace("\\", "/").rsplit("/", 1)[-1] for lora in task.loras)
+    return slug("+".join(names)) or "none"
+
+
+_FIELDS: dict[str, Callable[[Task], str]] = {
+    "style": lambda task: slug(task.style) or "none",
+    "size": lambda task: task.size,
+    "width": lambda task: str(task.width),
+    "height": lambda task: str(task.height),
+    "steps": lambda task: str(task.steps),
+    "guidance": lambda task: f"{task.guidance:g}",
+    "scheduler": lambda task: slug(str(task.scheduler or "default")),
+    "memory": lambda task: slug(task.memory),
+    "dtype": lambda task: task.dtype,
+    "lora": _loras,
+    "model": lambda task: slug(task.model),
+}
+
+
+_VARYING = ("prompt", "negative_prompt", "seed", "id")
+
+
+class Namer:
+    """Names of tasks that differ in prompt, negative prompt, seed and id only: the rest is filled in once."""
+
+    def __init__(self, template: str, task: Task) -> None:
+        pieces = re.split(r"\{(\w+)\}", template)
+        self._pieces = [
+            _FIELDS[piece](task) if index % 2 and piece not in _VARYING else piece
+            for index, piece in enumerate(pieces)
+        ]
+        self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]
+
+    def of(self, negative_prompt: str, prompt: str, seed: int, task_id: str) -> str:
+        """``<name>-<id8>``; a ``/`` in the template makes folders."""
+        pieces = self._pieces.copy()
+        for index, name in self._varying:
+            if name == "seed":
+                pieces[index] = str(seed)
+            elif name == "id":
+                pieces[index] = task_id
+            else:
+                pieces[index] = _field_slug(prompt if name == "prompt" else negative_prompt)
+        parts = map(_safe, "".join(pieces).split("/"))
+        return f"{'/'.join(filter(None, parts)) or 'image'}-{task_id[:8]}"
 
 
 def _safe(part: str) -> str:
@@ -67,10 +92,24 @@ def _safe(part: str) -> str:
 
 
 def assign(tasks: Iterable[Task], template: str) -> list[Task]:
-    """Tasks with their file names ``<name>-<id8>``, unique even where case is folded."""
-    named = [replace(task, name=f"{base_name(task, template)}-{task.id[:8]}") for task in tasks]
-    seen = Counter(task.name.casefold() for task in named)
-    return [
-        replace(task, name=f"{task.name[:-8]}{task.id}") if seen[task.name.casefold()] > 1 else task
-        for task in named
+    """The tasks with their file names, unique even where case is folded."""
+    named = [
+        replace(task, name=Namer(template, task).of(task.negative_prompt, task.prompt, task.seed, task.id))
+        for task in tasks
     ]
+    without_clashes(named)
+    return named
+
+
+def without_clashes(tasks: list[Task]) -> None:
+    """Give the full id to tasks of the list whose names are the same where case is folded."""
+    first: dict[int, int] = {}
+    twice: set[int] = set()
+    for index, task in enumerate(tasks):
+        # The hash of a name instead of the name: a million of them fit into memory.
+        clash = first.setdefault(hash(task.name.casefold()), index)
+        if clash != index:
+            twice |= {clash, index}
+    for index in twice:
+        task = tasks[index]
+        tasks[index] = replace(task, name=f"{task.name[:-8]}{task.id}")

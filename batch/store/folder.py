@@ -117,8 +117,11 @@ class RunFolder:
             return Pins()
         try:
             data = _read_json(path)
-            seeds = {key: tuple(int(seed) for seed in value) for key, value in data["seeds"].items()}
-            return Pins(seeds=seeds, revisions=dict(data["revisions"]))
+            return Pins(
+                seeds={key: tuple(int(seed) for seed in value) for key, value in data["seeds"].items()},
+                revisions=dict(data["revisions"]),
+                variants={key: tuple(map(str, value)) for key, value in data.get("variants", {}).items()},
+            )
         except _UNREADABLE as error:
             raise ForeignFolder(
                 f"{path} is damaged ({error}): it holds the seeds drawn and the model revisions of this run. "
@@ -158,7 +161,7 @@ class RunFolder:
         self.check(name, kind)
         if not self.exists():
             self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
-        pinned = {"seeds": pins.seeds, "revisions": pins.revisions}
+        pinned = {"seeds": pins.seeds, "revisions": pins.revisions, "variants": pins.variants}
         self._write_json(self.state / "plan.json", pinned)
         atomic.write(self.root / "manifest.yaml", manifest.encode(), self.runner)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)

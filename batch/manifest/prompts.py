@@ -1,0 +1,177 @@
+"""What stands around a prompt: prefix and suffix, alternatives and their wildcards, styles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batch.errors import ManifestError
+from batch.manifest.document import Document
+from batch.manifest.files import Problems, referenced
+from batch.manifest.schema import Style
+from batch.manifest.tables import read_prompts, read_table
+from batch.manifest.values import shown, suggest, whole
+from batch.manifest.variants import MAX_TEXTS, Grammar, Template, looks_varied
+
+_WILDCARD_FOLDER = "wildcards"
+_NO_SPACE_BEFORE = tuple(",.;:!?)]}")
+
+
+@dataclass(slots=True)
+class Prompts:
+    """Turns a prompt as written into the text, or the template of texts, that is rendered."""
+
+    prefix: str
+    suffix: str
+    grammar: Grammar | None
+    """None where ``variants`` is off: every character of a prompt is itself."""
+    every: bool = True
+    """All texts of a template are rendered, so there must not be too many."""
+    ignored: set[str] = field(default_factory=set)
+    """Prompts that look as if they held alternatives, while ``variants`` is off."""
+
+    def read(self, text: str) -> str | Template:
+        """Raises ``ValueError`` for a template that cannot be read."""
+        whole_text = joined(joined(self.prefix, text), self.suffix)
+        if self.grammar is None:
+            if looks_varied(text):
+                self.ignored.add(text)
+            return whole_text
+        template = self.grammar.parse(whole_text)
+        count = template.count()
+        if self.every and count > MAX_TEXTS:
+            raise ValueError(
+                f"{shown(text)} stands for {count:,} texts; write variants: {{random: 4}} to draw from them"
+            )
+        return next(template.texts()) if count == 1 else template
+
+
+def joined(left: str, right: str) -> str:
+    """Two pieces of a prompt with a space between, where none stands there and none is wrong there."""
+    if not left or not right or left[-1].isspace() or right[0].isspace() or right.startswith(_NO_SPACE_BEFORE):
+        return left + right
+    return f"{left} {right}"
+
+
+def read_variants(written: Any) -> int | None:
+    """How many texts are drawn of a template: 0 for all, None for off. Raises ``ValueError``."""
+    if written in ("off", False):
+        return None
+    if written == "all":
+        return 0
+    if isinstance(written, dict) and set(written) == {"random"}:
+        return whole(written["random"], 1, MAX_TEXTS)
+    raise ValueError(f"{shown(written)} is not possible; write off, all, or {{random: 4}}")
+
+
+class Wildcards:
+    """The lines of a wildcard: those of the manifest, else ``wildcards/NAME.txt`` beside it."""
+
+    def __init__(self, document: Document, folder: Path, problems: Problems) -> None:
+        self._folder = folder
+        self._lines: dict[str, Sequence[str]] = {}
+        written = document.data.get("wildcards")
+        for name, value in written.items() if isinstance(written, dict) else ():
+            try:
+                self._lines[name] = self._read(value)
+            except ValueError as error:
+                problems.add(("wildcards", name), f"wildcards: {name}: {error}")
+
+    def _read(self, value: Any) -> Sequence[str]:
+        if isinstance(value, dict):
+            if set(value) - {"column"} != {"file"} or not all(isinstance(item, str) for item in value.values()):
+                raise ValueError("as a mapping a wildcard is {file: colours.txt}")
+            return self._file(referenced(value["file"], self._folder), value.get("column"))
+        lines = value if isinstance(value, list) else [value]
+        if not lines or not all(isinstance(line, str) for line in lines):
+            raise ValueError("a wildcard is a list of texts, or {file: colours.txt}")
+        return lines
+
+    @staticmethod
+    def _file(path: Path, column: str | None = None) -> Sequence[str]:
+        try:
+            lines = [text for text, _ in read_prompts(path, column)]
+        except ManifestError as error:
+            raise ValueError("; ".join(map(str, error.problems))) from None
+        if not lines:
+            raise ValueError(f"{path} holds no line")
+        return lines
+
+    def __call__(self, name: str) -> Sequence[str]:
+        """Raises ``ValueError`` when there is no such wildcard."""
+        if name not in self._lines:
+            try:
+                path = referenced(f"{_WILDCARD_FOLDER}/{name}.txt", self._folder)
+            except ValueError:
+                path = None
+            if path is None or not path.is_file():
+                there = [*self._lines, *(found.stem for found in (self._folder / _WILDCARD_FOLDER).glob("*.txt"))]
+                hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
+                raise ValueError(f"there is no wildcard __{name}__; {hint}")
+            self._lines[name] = self._file(path)
+        return self._lines[name]
+
+
+def read_styles(document: Document, folder: Path, problems: Problems) -> dict[str, Style]:
+    """The section ``styles``: by name, or a file with the columns name, prompt, negative_prompt."""
+    written = document.data.get("styles")
+    if not isinstance(written, dict):
+        return {}
+    if set(written) == {"file"} and isinstance(written["file"], str):
+        try:
+            return _style_file(referenced(written["file"], folder, (".csv", ".tsv", ".jsonl")))
+        except ValueError as error:
+            problems.add(("styles", "file"), f"styles: {error}")
+        except ManifestError as error:
+            problems.extend(error.problems)
+        return {}
+    styles = {}
+    for name, value in written.items():
+        try:
+            styles[name] = _style(value)
+        except ValueError as error:
+            problems.add(("styles", name), f"styles: {name}: {error}")
+    return styles
+
+
+def _style(value: Any) -> Style:
+    if isinstance(value, str):
+        return Style(prompt=value)
+    possible = ("prompt", "negative_prompt")
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a style is a text, or a mapping of prompt and negative_prompt")
+    for key, text in value.items():
+        if key not in possible:
+            raise ValueError(f"unknown key '{key}'; {suggest(key, possible)}")
+        if not isinstance(text, str):
+            raise ValueError(f"{key}: {shown(text)} is not a text")
+    return Style(**value)
+
+
+def _style_file(path: Path) -> dict[str, Style]:
+    table = read_table(path)
+    for needed in ("name", "prompt"):
+        if needed not in table.columns:
+            raise ValueError(f"{path} has no column '{needed}'; it has {', '.join(table.columns)}")
+    return {
+        str(row.cells["name"]).strip(): Style(
+            str(row.cells.get("prompt") or ""), str(row.cells.get("negative_prompt") or "")
+        )
+        for row in table.rows
+    }
+
+
+def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str, Style]) -> tuple[str, str]:
+    """A prompt and its negative prompt under styles, one after the other."""
+    for name in names:
+        prompt = _applied(styles[name].prompt, prompt)
+        negative = _applied(styles[name].negative_prompt, negative)
+    return prompt, negative
+
+
+def _applied(style: str, text: str) -> str:
+    if "{prompt}" in style:
+        return style.replace("{prompt}", text)
+    return ", ".join(part for part in (text, style) if part)

@@ -1,0 +1,196 @@
+"""Files of rows: text with one prompt a line, CSV, TSV and JSON lines, each row with its line.
+
+What is wrong inside such a file is reported at the file's own line, all of it at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch.errors import ManifestError, Problem
+from batch.manifest.document import Place, read_text
+from batch.manifest.values import shown, suggest
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its cells by column. Cells of CSV and TSV are texts, those of JSON lines any value."""
+
+    place: Place
+    cells: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file of rows. ``header`` is where the columns are named; JSON lines name them in every row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    header: Place
+    typed: bool
+    """True for JSON lines: values keep their type and are not split."""
+
+
+def read_table(path: Path) -> Table:
+    """Read a .csv, .tsv or .jsonl file. Raises :class:`ManifestError` with every problem in it."""
+    source = str(path)
+    text = read_text(path, source)
+    if path.suffix.lower() == ".jsonl":
+        return _json_table(text, source)
+    lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
+    return _table(lines, source)
+
+
+def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
+    """The prompts of a file, without the empty ones.
+
+    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is.
+    Raises :class:`ManifestError`.
+    """
+    if path.suffix.lower() == ".txt":
+        if column is not None:
+            raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
+        numbered = enumerate(read_text(path, str(path)).split("\n"), start=1)
+        found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
+        return [(text, place) for text, place in found if text and not text.startswith("#")]
+    table = read_table(path)
+    name = column or _only_column(table)
+    if name not in table.columns:
+        message = f"there is no column '{name}'; {suggest(name, table.columns)}"
+        raise ManifestError([Problem(*table.header, message)])
+    cells = [(row.cells.get(name), row.place) for row in table.rows]
+    wrong = [
+        Problem(*place, f"{name}: {shown(cell)} is not a text")
+        for cell, place in cells
+        if cell is not None and not isinstance(cell, str)
+    ]
+    if wrong:
+        raise ManifestError(wrong)
+    return [(cell.strip(), place) for cell, place in cells if cell and cell.strip()]
+
+
+def _only_column(table: Table) -> str:
+    if "prompt" in table.columns or len(table.columns) != 1:
+        return "prompt"
+    return table.columns[0]
+
+
+def _csv(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line each begins in. Comments (``#``) may stand above the header, nowhere else."""
+    lines = text.split("\n")
+    skipped = 0
+    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].startswith("#")):
+        skipped += 1
+    body = "\n".join(lines[skipped:])
+    header = body.split("\n", 1)[0]
+    # A spreadsheet in German or French writes semicolons.
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
+    line = skipped + 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ManifestError([Problem(source, line, _csv_message(str(error)))]) from None
+        begins, line = line, skipped + reader.line_num + 1
+        if any(cell.strip() for cell in cells):
+            yield begins, cells
+
+
+def _csv_message(reason: str) -> str:
+    if "unexpected end" in reason:
+        return 'a quote (") is opened here and never closed; double a quote that belongs to the text ("")'
+    if "expected after" in reason:
+        return 'text follows a closing quote ("); put the whole cell in quotes and double those inside ("")'
+    return f"not a row of CSV: {reason}"
+
+
+def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
+    """One line is one row. Tabs cannot be quoted; a cell that a spreadsheet has quoted is unquoted."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, [_unquoted(cell) for cell in line.split("\t")]
+
+
+def _unquoted(cell: str) -> str:
+    inner = cell[1:-1].replace('""', "")
+    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner:
+        return cell[1:-1].replace('""', '"')
+    return cell
+
+
+def _table(lines: Iterator[tuple[int, list[str]]], source: str) -> Table:
+    first = next(lines, None)
+    if first is None:
+        raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
+    header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
+    problems = _header_problems(header, columns)
+    rows = []
+    for number, cells in lines:
+        if len(cells) != len(columns):
+            message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
+            problems.append(Problem(source, number, message))
+            continue
+        rows.append(Row(Place(source, number), dict(zip(columns, cells, strict=True))))
+    if problems:
+        raise ManifestError(problems)
+    return Table(columns, tuple(rows), header, typed=False)
+
+
+def _header_problems(header: Place, columns: Sequence[str]) -> list[Problem]:
+    problems = []
+    for index, name in enumerate(columns):
+        if not name:
+            problems.append(Problem(*header, f"column {index + 1} has no name"))
+        elif name in columns[:index]:
+            problems.append(Problem(*header, f"the column '{name}' is named twice"))
+    return problems
+
+
+def _json_table(text: str, source: str) -> Table:
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    columns: dict[str, None] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+            problems.append(Problem(source, number, f"not a line of JSON: {reason}"))
+            continue
+        if isinstance(cells, str):
+            cells = {"prompt": cells}
+        if not isinstance(cells, dict):
+            problems.append(Problem(source, number, 'an object is needed here: {"prompt": "…"}'))
+            continue
+        columns |= dict.fromkeys(cells)
+        rows.append(Row(Place(source, number), cells))
+    if not rows and not problems:
+        problems.append(Problem(source, 0, "the file is empty"))
+    if problems:
+        raise ManifestError(problems)
+    return Table(tuple(columns), tuple(rows), Place(source, 0), typed=True)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,218 @@
+r"""Prompts with alternatives: ``{red|blue} car``, ``__colour__`` from a list, all of them or some at random.
+
+The grammar is the common part of the dynamic-prompts extensions::
+
+    {a|b|}             one of these; an option may be empty and may hold groups of its own
+    {3::a|b}           a weight, for random picks only
+    {2$$a|b|c}         two of them, joined with ", "; {1-2$$ and $$a|b|c} one or two, joined with " and "
+    __name__           a line of the wildcard of that name; lines may hold groups and wildcards again
+    \{ \} \| \_        the characters themselves
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+MAX_TEXTS = 1_000_000
+"""More texts than this out of one prompt are a mistake."""
+
+_TOKEN = re.compile(r"\\[{}|_\\]|__[\w/.-]+?__|[{}|]|[^\\{}|_]+|.", re.DOTALL)
+_COUNT = re.compile(r"(\d+)(?:-(\d+))?\$\$(?:(.*?)\$\$)?", re.DOTALL)
+_WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?)::")
+_LOOKS = re.compile(r"(?<!\\)\{[^{}]*\|[^{}]*\}|__[\w/.-]+?__")
+
+Wildcards = Callable[[str], Sequence[str]]
+"""The lines of a wildcard; raises ValueError when there is none of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    options: tuple[tuple[_Part, ...], ...]
+    weights: tuple[float, ...]
+    low: int = 1
+    high: int = 1
+    joiner: str = ", "
+
+
+_Part = str | _Group
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A prompt that stands for several texts."""
+
+    text: str
+    parts: tuple[_Part, ...]
+
+    def count(self) -> int:
+        """How many texts it stands for, equal ones counted each."""
+        return _count(self.parts)
+
+    def texts(self) -> Iterator[str]:
+        """Every text, the last group changing fastest."""
+        return (tidy(text) for text in _texts(self.parts))
+
+    def pick(self, random: Random) -> str:
+        """One text at random."""
+        return tidy(_pick(self.parts, random))
+
+
+def looks_varied(text: str) -> bool:
+    """Whether a text has what this grammar would expand."""
+    return _LOOKS.search(text) is not None
+
+
+class Grammar:
+    """Reads templates; a wildcard's lines are read once."""
+
+    def __init__(self, wildcards: Wildcards) -> None:
+        self._parser = _Parser(wildcards, (), {})
+
+    def parse(self, text: str) -> Template:
+        """Read a template. Raises ``ValueError`` for an open brace or an unknown wildcard."""
+        try:
+            return Template(text, self._parser.parse(text))
+        except RecursionError:
+            raise ValueError("groups are nested too deeply") from None
+
+
+def tidy(text: str) -> str:
+    """An empty option leaves a double space behind."""
+    return re.sub(r" {2,}", " ", text).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parser:
+    wildcards: Wildcards
+    open: tuple[str, ...]
+    """The wildcards being read, outermost first: one inside itself would never end."""
+    known: dict[str, _Group]
+
+    def parse(self, text: str) -> tuple[_Part, ...]:
+        tokens = _TOKEN.findall(text)
+        parts, rest = self._sequence(tokens, 0, inside=False)
+        if rest < len(tokens):
+            raise ValueError("a '}' closes nothing; write \\} for the character itself")
+        return parts
+
+    def _sequence(self, tokens: Sequence[str], index: int, *, inside: bool) -> tuple[tuple[_Part, ...], int]:
+        parts: list[_Part] = []
+        while index < len(tokens):
+            token = tokens[index]
+            if token == "}" or (inside and token == "|"):
+                break
+            if token == "{":
+                group, index = self._group(tokens, index + 1)
+                parts.append(group)
+                continue
+            parts.append(self._plain(token))
+            index += 1
+        return tuple(parts), index
+
+    def _group(self, tokens: Sequence[str], index: int) -> tuple[_Group, int]:
+        options: list[tuple[_Part, ...]] = []
+        while True:
+            option, index = self._sequence(tokens, index, inside=True)
+            if index == len(tokens):
+                raise ValueError("a '{' is not closed; write \\{ for the character itself")
+            options.append(option)
+            index += 1
+            if tokens[index - 1] == "}":
+                return _group(options), index
+
+    def _plain(self, token: str) -> _Part:
+        if len(token) > 4 and token.startswith("__"):
+            return self._wildcard(token)
+        return token[1] if len(token) == 2 and token[0] == "\\" else token
+
+    def _wildcard(self, token: str) -> _Group:
+        name = token[2:-2]
+        if name in self.open:
+            raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
+        if name not in self.known:
+            inner = _Parser(self.wildcards, (*self.open, name), self.known)
+            options = tuple(inner.parse(line) for line in self.wildcards(name))
+            self.known[name] = _Group(options, (1.0,) * len(options))
+        return self.known[name]
+
+
+def _group(options: list[tuple[_Part, ...]]) -> _Group:
+    low = high = 1
+    joiner = ", "
+    # The head of a group may have been cut into tokens at a lone character: join its leading texts.
+    texts = tuple(itertools.takewhile(lambda part: isinstance(part, str), options[0]))
+    head = "".join(str(part) for part in texts)
+    match = _COUNT.match(head)
+    if match is not None:
+        low, high = int(match[1]), int(match[2] or match[1])
+        joiner = match[3] if match[3] is not None else joiner
+        options[0] = (head[match.end() :], *options[0][len(texts) :])
+        if not 0 <= low <= high <= len(options):
+            raise ValueError(f"{{{match[0]}…}} asks for {match[0].rstrip('$')} of {len(options)} options")
+    texts_and_weights = [_weighed(option) for option in options]
+    found, weights = zip(*texts_and_weights, strict=True)
+    return _Group(found, weights, low, high, joiner)
+
+
+def _weighed(option: tuple[_Part, ...]) -> tuple[tuple[_Part, ...], float]:
+    if option and isinstance(option[0], str) and (match := _WEIGHT.match(option[0])):
+        return (option[0][match.end() :], *option[1:]), float(match[1])
+    return option, 1.0
+
+
+def _choices(group: _Group) -> Iterator[tuple[tuple[_Part, ...], ...]]:
+    for size in range(group.low, group.high + 1):
+        yield from itertools.combinations(group.options, size)
+
+
+def _count(parts: Sequence[_Part]) -> int:
+    total = 1
+    for part in parts:
+        if isinstance(part, _Group):
+            total *= _count_group(part)
+    return total
+
+
+def _count_group(group: _Group) -> int:
+    """Sum over every choice of the product of its options' counts: elementary symmetric polynomials."""
+    sums = [1] + [0] * group.high
+    for option in group.options:
+        number = _count(option)
+        for size in range(group.high, 0, -1):
+            sums[size] += sums[size - 1] * number
+    return sum(sums[group.low :])
+
+
+def _texts(parts: Sequence[_Part]) -> Iterator[str]:
+    if not parts:
+        yield ""
+        return
+    head, rest = parts[0], parts[1:]
+    for text in [head] if isinstance(head, str) else _group_texts(head):
+        for tail in _texts(rest):
+            yield text + tail
+
+
+def _group_texts(group: _Group) -> Iterator[str]:
+    for choice in _choices(group):
+        for texts in itertools.product(*(list(_texts(option)) for option in choice)):
+            yield group.joiner.join(texts)
+
+
+def _pick(parts: Sequence[_Part], random: Random) -> str:
+    return "".join(part if isinstance(part, str) else _pick_group(part, random) for part in parts)
+
+
+def _pick_group(group: _Group, random: Random) -> str:
+    left = list(range(len(group.options)))
+    picked: list[int] = []
+    for _ in range(random.randint(group.low, group.high)):
+        weights = [group.weights[index] for index in left]
+        chosen = random.choices(left, weights if sum(weights) > 0 else None)[0]
+        left.remove(chosen)
+        picked.append(chosen)
+    return group.joiner.join(_pick(group.options[index], random) for index in picked)
