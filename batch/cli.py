@@ -184,6 +184,43 @@ def report(run_folder: Path) -> int:
     return errors.EXIT_OK
 
 
+@cli.group(name="manifest")
+def manifest_group() -> None:
+    """Make a manifest from pictures; print the schema that editors check manifests with."""
+
+
+@manifest_group.command(name="from")
+@click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
+@click.option("--only", type=click.Choice(["done", "failed", "missing"]),
+              help="Of a run folder, the images in this state.")  # fmt: skip
+@click.option("--model", help="Use this model instead of the one the pictures name.")
+def manifest_from(*, sources: tuple[Path, ...], output: Path | None, only: Any, model: str | None) -> int:
+    """Write the manifest that renders pictures again: ours, or ones of A1111 or InvokeAI."""
+    from batch import remake
+
+    text, notes = remake.manifest_from(sources, only=only, model=model)
+    for note in notes:
+        _say(f"note: {note}")
+    if output is None:
+        click.echo(text, nl=False)
+        return errors.EXIT_OK
+    if output.exists():
+        raise errors.UserError(f"{output} exists; name another file")
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"  {output}")
+    return errors.EXIT_OK
+
+
+@manifest_group.command(name="schema")
+def manifest_schema() -> int:
+    """Print the JSON Schema of a manifest, for editors that complete and check YAML."""
+    from batch.manifest.json_schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return errors.EXIT_OK
+
+
 @contextmanager
 def _stoppable() -> Iterator[Event]:
     """The first Ctrl-C or SIGTERM sets the flag; a second one ends the process at once."""

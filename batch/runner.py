@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from batch import hub
 from batch.engines import Control
-from batch.errors import StopRun, UserError
+from batch.errors import CannotGoOn, StopRun, UserError
 from batch.manifest import Manifest, read_manifest
 from batch.plan import Pins, Plan, build_plan, encode_tasks
 from batch.records import EncodeTask, Outcome, RunSpec, Task
@@ -123,7 +123,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
             # Another run has drawn seeds since they were read; its draw counts.
             manifest, plan, folder = prepare(manifest_path, options, online=True)
         folder.sweep()
-        folder.begin(plan.name, plan.kind, manifest.text, plan.tasks, plan.pins)
+        folder.begin(plan.name, plan.kind, manifest.text, plan.tasks, plan.pins, suffix=manifest.suffix)
         if options.retry_failed:
             folder.forget_failures()
         where = standing(plan, folder, manifest.run.retries)
@@ -132,7 +132,8 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         stopped = None
         try:
             if where.to_render:
-                _render(manifest, plan, where.to_render, folder, options, _Counter(watcher, counts), stop)
+                counter = _Counter(watcher, counts, manifest.run.max_consecutive_failures)
+                _render(manifest, plan, where.to_render, folder, options, counter, stop)
         except StopRun as error:
             stopped = error
         finally:
@@ -154,10 +155,17 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
 class _Counter:
     watcher: Watcher
     counts: dict[str, int]
+    limit: int
+    """So many failures one after the other end the run."""
+    in_a_row: int = 0
 
     def finished(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
         self.watcher.finished(outcome)
+        self.in_a_row = 0 if outcome.status == "done" else self.in_a_row + 1
+        if self.in_a_row >= self.limit:
+            reason = f": {outcome.error.message}" if outcome.error else ""
+            raise CannotGoOn(f"{self.in_a_row} images failed one after the other{reason}")
 
 
 def _render(

@@ -48,7 +48,10 @@ def _arithmetic(plan: Plan) -> str:
 def _product(plan: Plan) -> str:
     if plan.rows:
         return f"{plural(plan.rows, 'row')} = {plan.cells}"
-    factors = [plural(count, " + ".join(names).replace("_", " ")) for names, count in plan.factors]
+    factors = [
+        plural(count, names[0].replace("_", " ")) if len(names) == 1 else f"{count} ({' + '.join(names)})"
+        for names, count in plan.factors
+    ]
     regular = math.prod(count for _, count in plan.factors) == plan.cells
     own = "" if regular else " (some prompts have values of their own)"
     return f"{' × '.join(factors)}{own} = {plan.cells}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         source=str(path),
         folder=str(path.parent),
         text=_effective(text, overrides),
+        suffix=path.suffix.lower() if path.suffix.lower() in TABLE_SUFFIXES else ".yaml",
         grids=grids,
         exclude=exclude,
         styles=styles,
@@ -100,7 +102,11 @@ def _check_styles(grids: Sequence[Grid], styles: dict[str, Style], problems: Pro
 
 
 def _check_output(output: Output, problems: Problems) -> None:
+    possible = [*Output.model_fields, *formats.FORMATS[output.format].options]
     for key, value in (output.model_extra or {}).items():
+        if key not in possible and get_close_matches(key, possible):
+            problems.add(("output", key), f"unknown key 'output.{key}'; {suggest(key, possible)}")
+            continue
         try:
             formats.check_options(output.format, {key: value})
         except ValueError as error:

@@ -296,6 +296,8 @@ class Manifest:
     source: str
     folder: str
     text: str
+    suffix: str
+    """``.yaml``, or what kind of table the text is."""
     grids: tuple[Grid, ...]
     exclude: tuple[Rule, ...] = ()
     styles: Mapping[str, Style] = field(default_factory=dict)

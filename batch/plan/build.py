@@ -269,7 +269,9 @@ class _Builder:
             if rules and self._excluded(rules, seed):
                 continue
             task_id, picture_id = setting.ids.of(negative, prompt, seed)
-            name = setting.namer.of(negative, prompt, seed, task_id)
+            name = setting.namer.of(
+                task_id, prompt=prompt, negative_prompt=negative, style=fields["style"], seed=seed
+            )
             task = Task(**fields, id=task_id, picture_id=picture_id, seed=seed, name=name)
             known = self.first.setdefault(task_id, task)
             if known is task:
@@ -358,9 +360,7 @@ class _Builder:
             guidance=value("guidance", model.guidance),
             scheduler=value("scheduler", None),
             loras=self.loras.get(value("lora", ()), ()),
-            extra=tuple(
-                sorted((name[6:], entry.value) for name, entry in entries.items() if name[:6] == "extra.")
-            ),
+            extra=tuple(sorted(extra)),
             pixel_steps=memory.pixel_steps(steps, use.rendered),
             memory=setting,
             memory_steps=steps,

@@ -44,7 +44,6 @@ def _loras(task: Task) -> str:
 
 
 _FIELDS: dict[str, Callable[[Task], str]] = {
-    "style": lambda task: slug(task.style) or "none",
     "size": lambda task: task.size,
     "width": lambda task: str(task.width),
     "height": lambda task: str(task.height),
@@ -58,11 +57,11 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
 }
 
 
-_VARYING = ("prompt", "negative_prompt", "seed", "id")
+_VARYING = ("prompt", "negative_prompt", "style", "seed", "id")
 
 
 class Namer:
-    """Names of tasks that differ in prompt, negative prompt, seed and id only: the rest is filled in once."""
+    """Names of tasks that differ in prompts, style, seed and id only: the rest is filled in once."""
 
     def __init__(self, template: str, task: Task) -> None:
         pieces = re.split(r"\{(\w+)\}", template)
@@ -72,16 +71,16 @@ class Namer:
         ]
         self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]
 
-    def of(self, negative_prompt: str, prompt: str, seed: int, task_id: str) -> str:
+    def of(self, task_id: str, *, prompt: str, negative_prompt: str, style: str, seed: int) -> str:
         """``<name>-<id8>``; a ``/`` in the template makes folders."""
         pieces = self._pieces.copy()
         for index, name in self._varying:
-            if name == "seed":
-                pieces[index] = str(seed)
-            elif name == "id":
-                pieces[index] = task_id
-            else:
+            if name in ("prompt", "negative_prompt"):
                 pieces[index] = _field_slug(prompt if name == "prompt" else negative_prompt)
+            elif name == "style":
+                pieces[index] = _field_slug(style) or "none"
+            else:
+                pieces[index] = task_id if name == "id" else str(seed)
         parts = map(_safe, "".join(pieces).split("/"))
         return f"{'/'.join(filter(None, parts)) or 'image'}-{task_id[:8]}"
 
@@ -93,10 +92,12 @@ def _safe(part: str) -> str:
 
 def assign(tasks: Iterable[Task], template: str) -> list[Task]:
     """The tasks with their file names, unique even where case is folded."""
-    named = [
-        replace(task, name=Namer(template, task).of(task.negative_prompt, task.prompt, task.seed, task.id))
-        for task in tasks
-    ]
+    named = []
+    for task in tasks:
+        name = Namer(template, task).of(
+            task.id, prompt=task.prompt, negative_prompt=task.negative_prompt, style=task.style, seed=task.seed
+        )
+        named.append(replace(task, name=name))
     without_clashes(named)
     return named
 

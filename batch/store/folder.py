@@ -156,14 +156,16 @@ class RunFolder:
                 f"job '{name}'; choose another folder with --out, or give the manifest that name"
             )
 
-    def begin(self, name: str, kind: str, manifest: str, tasks: Iterable[Task], pins: Pins) -> None:
+    def begin(
+        self, name: str, kind: str, manifest: str, tasks: Iterable[Task], pins: Pins, *, suffix: str = ".yaml"
+    ) -> None:
         """Record what is about to be run. Call it under the lock."""
         self.check(name, kind)
         if not self.exists():
             self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
         pinned = {"seeds": pins.seeds, "revisions": pins.revisions, "variants": pins.variants}
         self._write_json(self.state / "plan.json", pinned)
-        atomic.write(self.root / "manifest.yaml", manifest.encode(), self.runner)
+        atomic.write(self.root / f"manifest{suffix}", manifest.encode(), self.runner)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
         atomic.write(self.state / "tasks.jsonl", "".join(f"{line}\n" for line in lines).encode(), self.runner)
 

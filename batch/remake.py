@@ -1,0 +1,57 @@
+"""Pictures and run folders back to a manifest that renders them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from batch.errors import UserError
+from batch.manifest import recover
+from batch.manifest.recover import Recovered
+from batch.records import to_json
+from batch.store import images
+from batch.store.folder import RunFolder
+
+Only = Literal["done", "failed", "missing"]
+
+
+def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | None) -> tuple[str, list[str]]:
+    """The YAML of a manifest, and what could not be carried over.
+
+    A source is an image, or a run folder, of which ``only`` takes the tasks in one state. ``model``
+    replaces the models of all. Raises :class:`UserError` for a source that says nothing.
+    """
+    pictures: list[tuple[str, Recovered]] = []
+    for source in sources:
+        if RunFolder(source).exists():
+            pictures.extend(_from_run(source, only))
+        elif only is not None:
+            raise UserError(f"{source} is not a run folder; --only is for run folders")
+        else:
+            pictures.append((str(source), _from_image(source)))
+    if not pictures:
+        raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
+    if model is not None:
+        pictures = [(name, replace(item, axes={**item.axes, "model": model})) for name, item in pictures]
+    notes = [f"{name}: {note}" for name, picture in pictures for note in picture.notes]
+    return recover.to_yaml(pictures), notes
+
+
+def _from_image(path: Path) -> Recovered:
+    found = recover.from_metadata(images.read_metadata(path))
+    if found is None:
+        raise UserError(f"{path} says nothing of how it was made: no metadata of run_batch, A1111 or InvokeAI")
+    return found
+
+
+def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
+    folder = RunFolder(root)
+    scan = folder.scan()
+    states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
+    return [
+        (task.name, recover.from_task(to_json(task)))
+        for task in folder.tasks()
+        if only is None or states.get(task.id, "missing") == only
+    ]
