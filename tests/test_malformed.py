@@ -185,6 +185,10 @@ CASES = {
             ("p.jsonl", 5, "NaN"),
         ],
     ),
+    "half a surrogate pair": (
+        {"m.yaml": HEAD.replace("a fox", "{file: p.jsonl}"), "p.jsonl": '{"prompt": "a \\ud800"}\n'},
+        [("p.jsonl", 1, "surrogate")],
+    ),
     "json prompts of another type": (
         {"m.yaml": HEAD.replace("a fox", "{file: p.jsonl}"), "p.jsonl": '{"prompt": "a"}\n{"prompt": 3}\n'},
         [("p.jsonl", 2, "3 is not a text")],

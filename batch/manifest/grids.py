@@ -14,6 +14,7 @@ from batch.manifest.prompts import Prompts
 from batch.manifest.schema import AXES, Entry, Factor, Grid, Rule, axis
 from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_prompts, read_table
 from batch.manifest.values import RandomSeeds, shown, suggest
+from batch.manifest.values import text as checked_text
 
 Axes = dict[str, tuple[Entry, ...]]
 _NEEDED = ("model", "prompt")
@@ -105,7 +106,7 @@ class GridReader:
         entries = []
         for text, place in read_prompts(path, item.get("column")):
             try:
-                entries.append(Entry(self.prompts.read(text), place))
+                entries.append(Entry(self.prompts.read(checked_text(text)), place))
             except ValueError as error:
                 self.problems.found.append(_at(place, f"prompt: {error}"))
         if not entries:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from batch.manifest.document import core_scalar
 from batch.records import Arguments, Call, Value
@@ -128,7 +128,7 @@ def prompt(value: Any) -> str:
     """A prompt: any text, kept as it is."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a text")
-    if not value.strip():
+    if not text(value).strip():
         raise ValueError("the prompt is empty")
     if re.fullmatch(r"\S+\.(txt|csv|tsv|jsonl)", value.strip(), re.IGNORECASE):
         raise ValueError(f"to read prompts from a file write prompt: {{file: {value.strip()}}}")
@@ -139,6 +139,8 @@ def text(value: Any) -> str:
     """Any text, the empty one too."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a text")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{shown(value)} holds half of a surrogate pair, which no file can hold")
     return value
 
 
@@ -150,8 +152,7 @@ def frozen(value: Any) -> Value:
         return tuple(frozen(item) for item in value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{shown(value)} is not a finite number")
-    result: Value = value
-    return result
+    return text(value) if isinstance(value, str) else cast(Value, value)
 
 
 def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:

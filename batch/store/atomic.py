@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,11 +21,17 @@ _BUSY = {5, 32}
 
 def write(path: Path, data: bytes | memoryview, runner: str = "any") -> None:
     """Write ``data`` to ``path``. Raises OSError, and then leaves no temp file and the old file as it was."""
+    write_parts(path, (data,), runner)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview], runner: str = "any") -> None:
+    """As :func:`write`, of parts that need not be in memory together."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
     try:
         with part.open("xb") as file:
-            file.write(data)
+            for data in parts:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         _replace(part, path)

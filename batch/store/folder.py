@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
 from batch.errors import ForeignFolder, StoppedEarly, UserError
 from batch.plan import Pins
@@ -86,7 +87,7 @@ class RunFolder:
     def _receipt(self, path: Path) -> Receipt | None:
         try:
             receipt = receipt_from_json(_read_json(path))
-            size = (self.root / receipt.file.path).stat().st_size
+            size = os.stat(f"{self.root}/{receipt.file.path}").st_size  # noqa: PTH116 - a third of pathlib's time
         except _UNREADABLE:
             return None
         return receipt if receipt.task.id == path.stem and size == receipt.file.bytes else None
@@ -167,7 +168,7 @@ class RunFolder:
         self._write_json(self.state / "plan.json", pinned)
         atomic.write(self.root / f"manifest{suffix}", manifest.encode(), self.runner)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
-        atomic.write(self.state / "tasks.jsonl", "".join(f"{line}\n" for line in lines).encode(), self.runner)
+        atomic.write_parts(self.state / "tasks.jsonl", (f"{line}\n".encode() for line in lines), self.runner)
 
     def save_image(self, task: Task, pixels: NDArray[np.uint8], min_free: int) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
@@ -216,7 +217,7 @@ class RunFolder:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_bytes())
+    data = from_json(path.read_bytes())  # twice as fast as json.loads, which counts for 100,000 receipts
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
     return data
