@@ -246,11 +246,19 @@ def test_every_problem_is_said_with_file_and_line(cli, work, name):
     assert len(said) >= len(expected)
 
 
-def test_an_axis_that_the_table_sets_cannot_be_set(cli, work):
-    path = write(work, {"t.csv": "model,prompt,seed\ndemo,a,1\n"})
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"t.csv": "model,prompt,seed\ndemo,a,1\n"}, 2),
+        ({"m.yaml": HEAD + "include:\n  - {prompt: b, seed: 1}\n"}, 5),
+        ({"m.yaml": "grid:\n  model: demo\n  prompt: [a, {text: b, seed: 1}]\n"}, 3),
+    ],
+)
+def test_what_stands_closer_to_a_prompt_cannot_be_set(cli, work, files, line):
+    path = write(work, files)
     outcome = cli("plan", path, "--set", "seed=3")
     assert outcome.code == 2
-    assert "--set seed: the column 'seed'" in outcome.err
+    assert outcome.err == f"error: --set seed: {path}:{line} sets 'seed' itself; edit it there\n"
     assert cli("plan", path, "--set", "steps=3").code == 0
 
 

@@ -33,12 +33,25 @@ class GridReader:
         """The main grid or one grid per row of the table, then one per entry of ``include``."""
         shared = self._axes(self._section("grid"), ("grid",))
         zipped = self._zips(shared)
-        table = self._table(shared, zipped)
+        table = self._table(zipped)
         if table is not None:
             grids = [self._row_grid(row, table, shared, zipped) for row in table.rows]
         else:
             grids = self._main(shared, zipped)
-        return (*grids, *self._included(shared, zipped))
+        grids += self._included(shared, zipped)
+        self._check_set(shared, grids)
+        return tuple(grids)
+
+    def _check_set(self, shared: Axes, grids: list[Grid]) -> None:
+        """What ``--set`` gives must win everywhere, or be refused: a value closer to a prompt would beat it."""
+        given = {name: entries[0].place for name, entries in shared.items() if entries and _is_set(entries[0])}
+        for grid in grids:
+            for name, place in given.items():
+                closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
+                if closer is not None:
+                    self.problems.found.append(
+                        _at(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
+                    )
 
     def _section(self, name: str) -> dict[str, Any]:
         written = self.data.get(name)
@@ -171,7 +184,7 @@ class GridReader:
 
     # Tables
 
-    def _table(self, shared: Axes, zipped: list[Factor]) -> Table | None:
+    def _table(self, zipped: list[Factor]) -> Table | None:
         written = self.data.get("rows")
         if not isinstance(written, dict):
             return None
@@ -192,10 +205,6 @@ class GridReader:
                 self.problems.found.append(_at(table.header, f"the column '{name}' is no axis; {hint}"))
             if any(name in factor.names for factor in zipped):
                 self.problems.found.append(_at(table.header, f"the column '{name}' stands in zip too; keep one"))
-            place = shared[name][0].place if shared.get(name) else None
-            if place is not None and place.source.startswith("--set "):
-                message = f"the column '{name}' of {table.header.source} sets it for every row; edit it there"
-                self.problems.found.append(_at(place, message))
         if not table.rows:
             self.problems.found.append(_at(table.header, "there is no row below the header"))
         return table
@@ -266,6 +275,10 @@ def _grid(
 ) -> Grid:
     single = [Factor((name,), tuple((entry,) for entry in entries)) for name, entries in axes.items()]
     return Grid((*single, *zipped), place, kind)
+
+
+def _is_set(entry: Entry) -> bool:
+    return entry.place.source.startswith("--set ")
 
 
 def _one_by_one(entries: tuple[Entry, ...]) -> Iterator[Entry]:
