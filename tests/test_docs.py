@@ -1,11 +1,13 @@
 """Every command, option, key and column stands in the docs; every command line of the README runs."""
 
 import re
+import shlex
 
 import click
 import pytest
 
 from batch.cli import cli as command_line
+from batch.manifest import formats
 from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
 from batch.plan import catalogue, memory
 from batch.report import table
@@ -32,6 +34,7 @@ def test_commands_and_options():
 
 def test_manifest_keys():
     words = [f"`{name}`" for name in [*AXES, *TopLevel.model_fields]]
+    words += [f"`{name}`" for name in formats.FORMATS]
     words += [f"`output.{name}`" for name in Output.model_fields]
     words += [f"`run.{name}`" for name in RunOptions.model_fields]
     words += [f"`{{{name}}}`" for name in NAME_FIELDS]
@@ -52,16 +55,47 @@ def test_tests_named_in_the_docs_exist():
         assert f"def {name}(" in tests
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/manifest.md"])
-def test_manifests_in_the_docs_are_planned(cli, work, page):
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.fixture
+def examples(work):
+    """The files that examples in the docs name."""
     (work / "prompts").mkdir()
-    (work / "prompts" / "landscapes.txt").write_text("a fox\na whale\n")
-    blocks = re.findall(r"```yaml\n(.*?)```", text(page), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        (work / "job.yaml").write_text(block, encoding="utf-8")
-        outcome = cli("plan", "job.yaml")
-        assert outcome.code == 0, outcome.err
+    for name in ("landscapes", "forty"):
+        (work / "prompts" / f"{name}.txt").write_text("".join(f"{name} {number}\n" for number in range(40)))
+    (work / "prompts" / "parti.tsv").write_text("Prompt\tCategory\na fox\tAnimals\na \"red\" whale\tAnimals\n")
+    (work / "shots.csv").write_text("prompt,steps\na fox,\na whale,3\n")
+    return work
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_manifests_in_the_docs_are_planned(cli, examples, page):
+    for kind, block in re.findall(r"```(yaml|csv)\n(.*?)```", text(page), re.DOTALL):
+        if kind == "yaml" and not re.search(r"^(grid|rows|include):", block, re.MULTILINE):
+            continue  # a part of one
+        (examples / f"job.{kind}").write_text(block, encoding="utf-8")
+        outcome = cli("plan", f"job.{kind}")
+        assert outcome.code == 0, outcome.err + block
+
+
+def test_every_page_that_promises_manifests_has_some():
+    for page in ("README.md", "docs/manifest.md", "docs/cookbook.md", "docs/coming-from.md"):
+        assert re.search(r"```yaml\n", text(page)), page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_in_the_docs_are_understood(page):
+    """Every command and every option that an example uses exists."""
+    for line in re.findall(r"^(?:python )?run_batch\.py (.*)$", text(page), re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        command = command_line.commands.get(words[0], command_line.commands["run"])
+        while isinstance(command, click.Group):
+            words = words[1:]
+            command = command.commands[words[0]]
+        known = {option for item in command.params for option in item.opts}
+        used = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert used <= known, line
 
 
 def test_command_lines_of_the_readme_plan_and_report(cli, monkeypatch):
