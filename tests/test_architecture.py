@@ -23,12 +23,27 @@ ALLOWED = {
     "progress": {"records", "plan", "runner"},
     "show": {"progress", "plan", "runner"},
     "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
-    "cli": {"runner", "show", "progress", "errors", ""},
+    "show_upkeep": {"show", "progress", "upkeep"},
+    "show_machine": {"show", "progress", "doctor", "plan"},
+    "upkeep": {"runner", "hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
+    "doctor": {"render", "store", "manifest", ""},
+    "commands": {
+        "upkeep",
+        "doctor",
+        "hub",
+        "show_upkeep",
+        "show_machine",
+        "progress",
+        "plan",
+        "errors",
+    },
+    "cli": {"commands", "runner", "upkeep", "show", "progress", "errors", ""},
     "__main__": {"cli"},
     "__init__": set(),
 }
 TORCH_ROOM = "render"
 TYPES_ONLY = {("progress", "plan"), ("progress", "runner"), ("show", "plan"), ("show", "runner")}
+TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor"), ("show_machine", "plan")}
 
 
 def room(path: Path) -> str:

@@ -81,6 +81,10 @@ class Output(_Section):
         description="Template of the file name; every axis in braces. The id is added, so names never clash.",
     )
 
+    keep_latents: bool = Field(
+        False, description="Keep the latents of every image rendered, for `redecode`; 2 MiB at 5376x3072."
+    )
+
     @field_validator("name")
     @classmethod
     def _fields_are_known(cls, template: str) -> str:
