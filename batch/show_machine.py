@@ -25,7 +25,16 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _wrapped(text: str, indent: int) -> list[str]:
     lines = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False)
+    lines = [line.replace(_SPACE, " ") for line in lines]
     return lines[:1] + [" " * indent + line for line in lines[1:]]
+
+
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def _together(text: str) -> str:
+    """The text as one word for :func:`_wrapped`."""
+    return text.replace(" ", _SPACE)
 
 
 # Models
@@ -148,7 +157,9 @@ def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
         "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
         "gpu": _cards(found),
         "torch": _torch(found),
-        "packages": ", ".join(f"{name} {version or 'MISSING'}" for name, version in found.packages.items()),
+        "packages": ", ".join(
+            _together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
+        ),
     }
     lines = [f"run_batch {found.program}", *_facts(facts), "", "  folders"]
     lines += [f"    {line}" for line in _table([_place(place) for place in found.places])]
@@ -170,7 +181,9 @@ def _torch(found: Examination) -> str:
     torch = found.torch
     if torch.version is None:
         return "CANNOT BE LOADED"
-    built = f"built for CUDA {torch.cuda}" if torch.cuda else "CPU-only build" if not torch.mps else "with MPS"
+    built = f"built for CUDA {torch.cuda}" if torch.cuda else "with MPS" if torch.mps else "CPU-only build"
+    if torch.devices and not torch.cuda:
+        built = "built for ROCm"
     return f"{torch.version}, {built}, sees {plural(len(torch.devices), 'GPU')}"
 
 

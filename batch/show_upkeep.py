@@ -22,6 +22,7 @@ REMEDIES = {
     "modified": "delete the file and run the manifest again",
     "damaged": "run the manifest again: it renders that image once more and writes a new receipt",
     "orphaned": "prune moves it to the run's trash",
+    "extra": "nothing is wrong; prune moves them to the run's trash",
 }
 
 NEVER_RENDERED = "never rendered"
@@ -40,7 +41,7 @@ def verification_text(found: Verification, reproduced: tuple[Reproduction, ...] 
     if never:
         lines.append(f"MISSING    {plural(len(never), 'image')} never rendered")
     for item in found.findings:
-        if item.state in REMEDIES and item.detail != NEVER_RENDERED:
+        if item.state not in {"done", "extra"} and item.detail != NEVER_RENDERED:
             lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in STATES if state in REMEDIES and state in counts]
     if reproduced is not None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from batch import doctor
+from batch.cli import main
 from batch.store import lock
 from batch.store.folder import RunFolder
 from batch.upkeep import picture
@@ -26,8 +27,8 @@ def rendered(tmp_path_factory):
     """Four images with latents, rendered once for all tests here."""
     place = tmp_path_factory.mktemp("rendered")
     (place / "job.yaml").write_text(SMALL)
-    command = [*RUN_BATCH, "run", "job.yaml", "--out", "run", "--keep-latents", "--quiet"]
-    subprocess.run(command, cwd=place, check=True, capture_output=True)
+    arguments = ["run", str(place / "job.yaml"), "--out", str(place / "run"), "--keep-latents", "--quiet"]
+    assert main(arguments) == 0
     return place
 
 
@@ -229,9 +230,9 @@ def test_the_sample_is_drawn_by_its_number(cli, run):
         data = cli("verify", run, "--reproduce", "1", "--json", *arguments).json()
         return [item["task_id"] for item in data["reproduced"]]
 
-    assert drawn() == drawn("--sample", "0")
-    others = {tuple(drawn("--sample", str(number))) for number in range(1, 4)}
-    assert len(others | {tuple(drawn())}) > 1
+    first = drawn()
+    assert drawn("--sample", "0") == first
+    assert any(drawn("--sample", str(number)) != first for number in range(1, 9))
 
 
 def test_another_model_is_not_a_reproduction(cli, work, manifest):
@@ -425,7 +426,7 @@ def test_restore_never_writes_over_a_file(cli, smaller):
     assert cli("prune", smaller, "--restore", trash.name, "--dry-run").code == 2
 
 
-def test_an_interrupted_prune_leaves_no_receipt_that_points_to_nothing(cli, smaller, monkeypatch):
+def test_an_interrupted_prune_leaves_no_receipt_that_points_to_nothing(cli, smaller):
     from batch.store import atomic
 
     moves = []
@@ -437,9 +438,9 @@ def test_an_interrupted_prune_leaves_no_receipt_that_points_to_nothing(cli, smal
         moves.append(source)
         whole(source, target)
 
-    monkeypatch.setattr(atomic, "move", breaks)
-    assert cli("prune", smaller).code == 1
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(atomic, "move", breaks)
+        assert cli("prune", smaller).code == 1
     for path in (smaller / ".run" / "receipts").rglob("*.json"):
         assert (smaller / json.loads(path.read_text())["file"]["path"]).is_file()
     assert cli("prune", smaller).code == 0

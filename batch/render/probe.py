@@ -24,25 +24,41 @@ def python() -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Versions, devices, and the error of the first step that failed, in the words of torch."""
+    """Versions, devices, and where the first step that failed did so, in the words of torch."""
     found: dict[str, Any] = {"version": None, "cuda": None, "mps": False, "devices": [], "error": "", "stage": ""}
-    stage = "torch"
-    try:
-        import torch
-
-        found |= {"version": torch.__version__, "cuda": torch.version.cuda or torch.version.hip}
-        found["mps"] = torch.backends.mps.is_available()
-        stage = "cuda"
-        if found["cuda"]:
-            found["devices"] = [_device(torch, index) for index in range(torch.cuda.device_count())]
-            if not torch.cuda.is_available():
-                torch.cuda.init()  # says why
-        stage = "diffusers"
-        from diffusers import SanaPipeline  # noqa: F401 - the import is the question
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        found |= {"error": f"{type(error).__name__}: {lines[0]}", "stage": stage}
+    for stage, look in (("torch", _torch), ("cuda", _devices), ("diffusers", _diffusers)):
+        try:
+            found |= look()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
+            lines = str(error).strip().splitlines() or ["no reason given"]
+            found |= {"error": f"{type(error).__name__}: {lines[0]}", "stage": stage}
+            if stage != "cuda":  # without a GPU the rest still counts
+                break
     return found
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "mps": torch.backends.mps.is_available(),
+    }
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    if torch.version.cuda and not torch.cuda.is_available():
+        torch.cuda.init()  # says why
+    return {"devices": [_device(torch, index) for index in range(torch.cuda.device_count())]}
+
+
+def _diffusers() -> dict[str, Any]:
+    from diffusers import SanaPipeline  # noqa: F401 - the import is the question
+
+    return {}
 
 
 def _device(torch: Any, index: int) -> dict[str, Any]:

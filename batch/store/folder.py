@@ -180,16 +180,17 @@ class RunFolder:
             raise UserError(f"{path} cannot be read ({error}); run the manifest again to restore it") from None
 
     def origin(self) -> Origin:
-        """Where the manifest came from; the defaults where nothing readable was kept."""
+        """Where the manifest came from; the defaults for what was not kept in a readable form."""
         try:
             data = _read_json(self.state / "origin.json")
-            return Origin(
-                source=str(data["source"]),
-                output=Output.model_validate(data["output"]),
-                run=RunOptions.model_validate(data["run"]),
-            )
         except _UNREADABLE:
             return Origin()
+        output, run = Output(), RunOptions()
+        with suppress(*_UNREADABLE):  # written by a version with other keys
+            output = Output.model_validate(data["output"])
+        with suppress(*_UNREADABLE):
+            run = RunOptions.model_validate(data["run"])
+        return Origin(source=str(data.get("source", "")), output=output, run=run)
 
     def pins(self) -> Pins:
         """Seeds drawn and revisions resolved by an earlier run."""

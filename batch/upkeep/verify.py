@@ -43,6 +43,8 @@ class Finding:
     state: State
     task_id: str = ""
     path: str = ""
+    bytes: int = 0
+    """Of the file, as far as it was read."""
     detail: str = ""
 
 
@@ -54,7 +56,6 @@ class Verification:
     total: int
     """Images that the last manifest names."""
     findings: tuple[Finding, ...]
-    bytes_read: int
     running: Mapping[str, object] | None
 
     @property
@@ -66,6 +67,11 @@ class Verification:
     def ok(self) -> bool:
         """Whether everything that the manifest names is there, whole, and nothing unexplained lies beside it."""
         return not any(item.state in WRONG for item in self.findings)
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the images was read and hashed."""
+        return sum(item.bytes for item in self.findings)
 
     @property
     def done(self) -> tuple[str, ...]:
@@ -85,11 +91,8 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     tasks = {task.id: task for task in folder.tasks()}
     inspection = folder.inspect()
     findings: list[Finding] = []
-    bytes_read = 0
     for number, receipt in enumerate(inspection.receipts.values(), start=1):
-        finding = _check(folder, receipt, planned=receipt.task.id in tasks)
-        bytes_read += receipt.file.bytes if finding.state in {"done", "extra", "modified"} else 0
-        findings.append(finding)
+        findings.append(_check(folder, receipt, planned=receipt.task.id in tasks))
         advance(number, len(inspection.receipts))
     findings += _damaged(folder, inspection, tasks)
     findings += _without_receipt(folder, inspection, tasks)
@@ -98,21 +101,22 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
         name=folder.name(),
         total=len(tasks),
         findings=tuple(findings),
-        bytes_read=bytes_read,
         running=running,
     )
 
 
 def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
-    def found(state: State, detail: str = "") -> Finding:
-        return Finding(state=state, task_id=receipt.task.id, path=receipt.file.path, detail=detail)
+    path, file, hashed = folder.root / receipt.file.path, receipt.file, 0
 
-    path, file = folder.root / receipt.file.path, receipt.file
+    def found(state: State, detail: str = "") -> Finding:
+        return Finding(state=state, task_id=receipt.task.id, path=file.path, bytes=hashed, detail=detail)
+
     try:
         size, digest = path.stat().st_size, ""
         if size >= file.bytes:
             with path.open("rb") as data:
                 digest = hashlib.file_digest(data, "sha256").hexdigest()
+            hashed = size
     except FileNotFoundError:
         return found("missing" if planned else "extra", "the receipt is there, its file is gone")
     except OSError as error:
