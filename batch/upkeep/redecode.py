@@ -85,7 +85,7 @@ def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task,
     if all(task.pixel_steps == twin.pixel_steps for task, twin in zip(tasks, twins, strict=True)):
         raise UserError(
             f"--memory {setting} decodes these images as they were decoded: the pictures would be the same. "
-            "Name a setting with another tiling, for example full or vae_tiling(512, 448)"
+            "Name a setting that tiles these sizes otherwise, for example vae_tiling(256, 192)"
         )
     return list(zip(tasks, names.assign(twins, template), strict=True))
 
