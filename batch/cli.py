@@ -14,8 +14,12 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from batch import __version__, errors, progress
+from batch import __version__, commands, errors, progress
+from batch.commands import devices_option as _devices
+from batch.commands import json_option as _json
+from batch.commands import run_argument as _run
 from batch.progress import duration, plural
 
 _NAMES = ("-h", "--help")
@@ -32,6 +36,10 @@ class _Commands(click.Group):
         if named and named not in self.commands and is_file:
             args = ["run", *args]
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and where none begins like that, files: ``run`` may be left out."""
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """In the order of use, not of the alphabet."""
@@ -55,11 +63,11 @@ def cli() -> None:
 
 
 _manifest = click.argument("manifest", type=click.Path(path_type=Path))
-_run = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _out = click.option(
     "--out", type=click.Path(path_type=Path), help="The run folder itself. Default: outputs/<name>."
 )
+_quiet = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
+_events = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
 _set = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True,
     help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
@@ -72,10 +80,11 @@ _set = click.option(
 @_set
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True,
               help="Who renders: local is this process.")  # fmt: skip
-@click.option("--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU.")
+@_devices
 @click.option("--retry-failed", is_flag=True, help="Try again what has failed as often as 'retries' allows.")
-@click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
+@click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
+@_quiet
+@_events
 def run(
     *,
     manifest: Path,
@@ -84,6 +93,7 @@ def run(
     engine: str,  # noqa: ARG001 - one engine so far; the choice is checked by click
     devices: str | None,
     retry_failed: bool,
+    keep_latents: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -92,10 +102,16 @@ def run(
 
     if devices and "," in devices:
         raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
-    options = runner.Options(out=out, overrides=overrides, devices=devices, retry_failed=retry_failed)
+    options = runner.Options(
+        out=out, overrides=overrides, devices=devices, retry_failed=retry_failed, keep_latents=keep_latents
+    )
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
         result = runner.run(manifest, options, watcher, stop)
+    return _finish(result, as_json=as_json, retry="add --retry-failed")
+
+
+def _finish(result: Any, *, as_json: bool, retry: str) -> int:
     for warning in result.report.warnings:
         _say(f"warning: {warning}")
     code = _exit_code(result)
@@ -106,7 +122,7 @@ def run(
             reason=str(result.stopped) if result.stopped else None,
         )  # fmt: skip
         return code
-    _tell(result)
+    _tell(result, retry)
     return code
 
 
@@ -116,7 +132,7 @@ def _exit_code(result: Any) -> int:
     return errors.EXIT_FAILED if result.failed else errors.EXIT_OK
 
 
-def _tell(result: Any) -> None:
+def _tell(result: Any, retry: str) -> None:
     done = result.done_before + result.rendered
     if result.stopped is not None:
         _say(f"stopped: {result.stopped}")
@@ -128,7 +144,7 @@ def _tell(result: Any) -> None:
         f"{done} of {result.total} done{before}" + (f", {result.failed} FAILED" if result.failed else "")
     )
     if result.failed:
-        click.echo(f"why: run_batch.py status {result.folder}   try again: add --retry-failed")
+        click.echo(f"why: run_batch.py status {result.folder}   try again: {retry}")
     for path in (*result.report.sheets[:1], result.report.csv):
         click.echo(f"  {path}")
 
@@ -184,41 +200,31 @@ def report(run_folder: Path) -> int:
     return errors.EXIT_OK
 
 
-@cli.group(name="manifest")
-def manifest_group() -> None:
-    """Make a manifest from pictures; print the schema that editors check manifests with."""
+@cli.command()
+@_run
+@click.option("--memory", metavar="SETTING", required=True,
+              help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path),
+              help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
+@_devices
+@_quiet
+@_events
+def redecode(
+    *, run_folder: Path, memory: str, out: Path | None, devices: str | None, quiet: bool, as_json: bool
+) -> int:
+    """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
+    from batch import upkeep
+
+    watcher = progress.watcher(quiet=quiet, as_json=as_json)
+    with _stoppable() as stop:
+        done = upkeep.redecode(run_folder, memory, out, devices, watcher, stop)
+    if done.without_latents:
+        _say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
+    return _finish(done.result, as_json=as_json, retry="run the same command again")
 
 
-@manifest_group.command(name="from")
-@click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
-@click.option("--only", type=click.Choice(["done", "failed", "missing"]),
-              help="Of a run folder, the images in this state.")  # fmt: skip
-@click.option("--model", help="Use this model instead of the one the pictures name.")
-def manifest_from(*, sources: tuple[Path, ...], output: Path | None, only: Any, model: str | None) -> int:
-    """Write the manifest that renders pictures again: ours, or ones of A1111 or InvokeAI."""
-    from batch import remake
-
-    text, notes = remake.manifest_from(sources, only=only, model=model)
-    for note in notes:
-        _say(f"note: {note}")
-    if output is None:
-        click.echo(text, nl=False)
-        return errors.EXIT_OK
-    if output.exists():
-        raise errors.UserError(f"{output} exists; name another file")
-    output.write_text(text, encoding="utf-8")
-    click.echo(f"  {output}")
-    return errors.EXIT_OK
-
-
-@manifest_group.command(name="schema")
-def manifest_schema() -> int:
-    """Print the JSON Schema of a manifest, for editors that complete and check YAML."""
-    from batch.manifest.json_schema import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
-    return errors.EXIT_OK
+for _command in commands.ALL:
+    cli.add_command(_command)
 
 
 @contextmanager
@@ -251,7 +257,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a prompt's characters
     try:
-        code = cli.main(args=arguments, prog_name="run_batch.py", standalone_mode=False)
+        code = cli.main(
+            args=arguments,
+            prog_name="run_batch.py",
+            standalone_mode=False,
+            complete_var=commands.COMPLETE_VARIABLE,
+        )
         return int(code or 0)
     except click.ClickException as error:
         error.show()

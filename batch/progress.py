@@ -6,6 +6,8 @@ import json
 import statistics
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,18 @@ def memory(outcome: Outcome) -> str:
         if value:
             return f"{value / 2**30:.1f} GiB {title}"
     return ""
+
+
+@contextmanager
+def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal over work that says how many of how many are done; elsewhere nothing."""
+    with tqdm(unit=unit, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance
 
 
 class Silent:

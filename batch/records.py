@@ -120,6 +120,8 @@ class RunSpec:
     runner: str
     min_free_disk: int = 0
     keep_latents: bool = False
+    latents: Mapping[str, str] = field(default_factory=dict)
+    """Task id to the latents file that is decoded instead of denoising."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from batch.plan import Pins, Plan, build_plan, encode_tasks
 from batch.records import EncodeTask, Outcome, RunSpec, Task
 from batch.store import lock
 from batch.store.embeds import EmbedCache, default_folder
-from batch.store.folder import RunFolder, Scan, runner_id
+from batch.store.folder import RunFolder, Scan, origin_of, runner_id
 
 if TYPE_CHECKING:
     from batch.report import Report
@@ -32,6 +32,7 @@ class Options:
     overrides: tuple[str, ...] = ()
     devices: str | None = None
     retry_failed: bool = False
+    keep_latents: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
             manifest, plan, folder = prepare(manifest_path, options, online=True)
         folder.sweep()
         folder.begin(plan.name, plan.kind, manifest.text, plan.tasks, plan.pins, suffix=manifest.suffix)
+        folder.keep_origin(origin_of(manifest))
         if options.retry_failed:
             folder.forget_failures()
         where = standing(plan, folder, manifest.run.retries)
@@ -189,6 +191,7 @@ def _render(
         models={name: hub.source(model) for name, model in plan.models.items()},
         runner=folder.runner,
         min_free_disk=manifest.run.min_free_disk,
+        keep_latents=options.keep_latents or manifest.output.keep_latents,
     )
     work = with_texts(tasks, plan, chosen, EmbedCache(cache))
     texts = {item.key for item in work if isinstance(item, EncodeTask)}

@@ -74,11 +74,12 @@ def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
         lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
     if standing.to_render:
         size = sum(task.width * task.height for task in standing.to_render) * PNG_BYTES_PER_PIXEL
-        lines.append(f"disk: about {_gib(size)} at most for what is to render")
+        lines.append(f"disk: about {gib(size)} at most for what is to render")
     return lines
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """A size in bytes for people, in GiB, or MiB below half of one."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
 
 
@@ -115,7 +116,7 @@ def summary_text(summary: Summary) -> str:
     if summary.seconds_per_image is not None:
         lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
     if summary.peak_bytes is not None:
-        lines.append(f"  peak memory {_gib(summary.peak_bytes)}")
+        lines.append(f"  peak memory {gib(summary.peak_bytes)}")
     if summary.missing and summary.eta_s is not None:
         lines.append(f"  about {duration(summary.eta_s)} for the rest")
     lines.extend(f"  FAILED {error}" for error in summary.errors)

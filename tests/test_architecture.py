@@ -24,12 +24,29 @@ ALLOWED = {
     "show": {"progress", "plan", "runner"},
     "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
     "remake": {"store", "manifest", "records", "errors"},
-    "cli": {"runner", "remake", "manifest", "show", "progress", "errors", ""},
+    "show_upkeep": {"show", "progress", "upkeep"},
+    "show_machine": {"show", "progress", "doctor", "plan"},
+    "upkeep": {"runner", "hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
+    "doctor": {"render", "store", "manifest", ""},
+    "commands": {
+        "remake",
+        "manifest",
+        "upkeep",
+        "doctor",
+        "hub",
+        "show_upkeep",
+        "show_machine",
+        "progress",
+        "plan",
+        "errors",
+    },
+    "cli": {"commands", "runner", "upkeep", "show", "progress", "errors", ""},
     "__main__": {"cli"},
     "__init__": set(),
 }
 TORCH_ROOM = "render"
 TYPES_ONLY = {("progress", "plan"), ("progress", "runner"), ("show", "plan"), ("show", "runner")}
+TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor"), ("show_machine", "plan")}
 
 
 def room(path: Path) -> str:

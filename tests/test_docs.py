@@ -64,7 +64,7 @@ def examples(work):
     (work / "prompts").mkdir()
     for name in ("landscapes", "forty"):
         (work / "prompts" / f"{name}.txt").write_text("".join(f"{name} {number}\n" for number in range(40)))
-    (work / "prompts" / "parti.tsv").write_text("Prompt\tCategory\na fox\tAnimals\na \"red\" whale\tAnimals\n")
+    (work / "prompts" / "parti.tsv").write_text('Prompt\tCategory\na fox\tAnimals\na "red" whale\tAnimals\n')
     (work / "shots.csv").write_text("prompt,steps\na fox,\na whale,3\n")
     return work
 

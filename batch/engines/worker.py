@@ -29,8 +29,7 @@ from batch.records import (
     Task,
 )
 from batch.render import device
-from batch.render.pixels import Pixels
-from batch.render.session import RenderError, Session
+from batch.render.session import Rendered, RenderError, Session
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 
@@ -97,6 +96,8 @@ class Worker:
 
     def _render(self, task: Task) -> Outcome | None:
         attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
+        if task.id in self._spec.latents:
+            return self._redecode(attempt)
         session = self._session_for(task.model, task.dtype)
         positive, negative = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
         keys = [text.key for text in (positive, negative) if text is not None]
@@ -114,17 +115,38 @@ class Worker:
 
         try:
             rendered = session.render(
-                task, embeds[0] or b"", embeds[1] if len(embeds) > 1 else None, on_step, encoded
+                task,
+                embeds[0] or b"",
+                embeds[1] if len(embeds) > 1 else None,
+                on_step,
+                encoded,
+                keep_latents=self._spec.keep_latents,
             )
         except RenderError as error:
             return self._failed(attempt, error.info, error.measurement)
-        self._saving.append(self._saver.submit(self._save, attempt, rendered.pixels, rendered.measurement))
+        self._saving.append(self._saver.submit(self._save, attempt, rendered))
         return None
 
-    def _save(self, attempt: _Attempt, pixels: Pixels, measurement: Measurement) -> Outcome:
-        start = perf_counter()
+    def _redecode(self, attempt: _Attempt) -> Outcome | None:
+        """The image from latents that another run has kept."""
+        task = attempt.task
         try:
-            file = self._folder.save_image(attempt.task, pixels, self._spec.min_free_disk)
+            latents = Path(self._spec.latents[task.id]).read_bytes()
+            rendered = self._session_for(task.model, task.dtype).redecode(task, latents)
+        except OSError as error:
+            info = ErrorInfo(kind="MissingLatents", message=str(error), stage="decode")
+            return self._failed(attempt, info, Measurement())
+        except RenderError as error:
+            return self._failed(attempt, error.info, error.measurement)
+        self._saving.append(self._saver.submit(self._save, attempt, rendered))
+        return None
+
+    def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
+        start, measurement = perf_counter(), rendered.measurement
+        try:
+            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk)
+            if rendered.latents is not None:
+                self._folder.save_latents(attempt.task, rendered.latents)
             receipt = Receipt(
                 task=attempt.task,
                 file=file,

@@ -53,20 +53,21 @@ class Plan:
     name: str
     kind: str
     tasks: tuple[Task, ...]
-    factors: tuple[tuple[tuple[str, ...], int], ...]
-    """What multiplies in the grid, axes that move together as one; empty for a table."""
-    rows: int
-    """Rows of the table, each a grid of its own."""
-    cells: int
-    """Combinations of the grid or of all rows, before anything is left out."""
-    included: int
-    excluded: int
-    duplicates: int
-    sizes: tuple[SizeUse, ...]
     models: Mapping[str, Model]
     pins: Pins
-    new_draws: bool
-    warnings: tuple[str, ...]
+    factors: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """What multiplies in the grid, axes that move together as one; empty for a table."""
+    rows: int = 0
+    """Rows of the table, each a grid of its own."""
+    cells: int = 0
+    """Combinations of the grid or of all rows, before anything is left out."""
+    included: int = 0
+    excluded: int = 0
+    duplicates: int = 0
+    sizes: tuple[SizeUse, ...] = ()
+    new_draws: bool = False
+    """Seeds or texts were drawn that are not pinned yet."""
+    warnings: tuple[str, ...] = ()
 
     @property
     def ids_known(self) -> bool:

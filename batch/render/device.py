@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-import sys
 from importlib.metadata import version
 
 import torch
 
 from batch.errors import UserError
 from batch.records import Machine
+from batch.render import probe
 
 
 def nvidia_cards() -> int:
@@ -32,10 +32,9 @@ def choose(asked: str | None) -> str:
     if asked == "cpu":
         return "cpu"
     if not torch.cuda.is_available() and torch.version.cuda is None and nvidia_cards():
-        wheel = "https://download.pytorch.org/whl/cu130"
         raise UserError(
             "this machine has an NVIDIA card, but the torch installed here is a CPU-only build. Install the "
-            f"right one with\n    {sys.executable} -m pip install --force-reinstall torch --index-url {wheel}\n"
+            f"right one with\n    {probe.install_cuda_torch()}\n"
             "or render on the CPU with --devices cpu"
         )
     if asked is None:

@@ -30,6 +30,8 @@ class Rendered:
 
     pixels: Pixels
     measurement: Measurement
+    latents: bytes | None = None
+    """A safetensors file's bytes, when they were asked for."""
 
 
 class RenderError(TaskError):
@@ -84,6 +86,8 @@ class Session:
         negative: bytes | None,
         on_step: Callable[[int], None],
         encoded: StagePeak,
+        *,
+        keep_latents: bool = False,
     ) -> Rendered:
         """Render one image. Raises :class:`RenderError` when a stage fails; the session stays usable."""
         self._ready()
@@ -108,6 +112,7 @@ class Session:
                     on_step,
                 )
             measured = replace(measured, denoise=reading.peak)
+            kept = safetensors.torch.save({"latents": latents.cpu().contiguous()}) if keep_latents else None
             stage = "decode"
             with self._meter.stage() as reading:
                 pixels = to_uint8(self._family.decode(self._pipe, task, latents))
@@ -124,7 +129,28 @@ class Session:
             self._pipe.maybe_free_model_hooks()  # an exception inside the call skips it
         after = self._meter.energy()
         used = after - energy if after is not None and energy is not None else None
-        return Rendered(pixels, replace(measured, energy_j=used))
+        return Rendered(pixels, replace(measured, energy_j=used), kept)
+
+    def redecode(self, task: Task, latents: bytes) -> Rendered:
+        """Decode kept latents, without denoising. Raises :class:`RenderError`; the session stays usable."""
+        self._ready()
+        measured = Measurement(
+            load_s=self._load_s, memory_source=self._meter.memory_source, warmup=self._load_s is not None
+        )
+        self._load_s = None
+        reading = Reading()
+        try:
+            self._set_memory(task)
+            with self._meter.stage() as reading:
+                loaded = safetensors.torch.load(latents)["latents"].to(self._device)
+                pixels = to_uint8(self._family.decode(self._pipe, task, loaded))
+        except (Interrupted, KeyboardInterrupt, UserError):
+            raise
+        except Exception as error:  # as in render
+            raise RenderError(_error_info(error, "decode"), replace(measured, decode=reading.peak)) from error
+        finally:
+            self._pipe.maybe_free_model_hooks()
+        return Rendered(pixels, replace(measured, decode=reading.peak))
 
     def close(self) -> None:
         """Give the memory back."""
@@ -152,6 +178,12 @@ class Session:
             ) from error
 
     def _set_up(self, task: Task) -> None:
+        self._set_memory(task)
+        if task.loras != self._loras:
+            self._set_loras(task)
+        self._family.set_scheduler(self._pipe, self._own_scheduler, task)
+
+    def _set_memory(self, task: Task) -> None:
         steps = task.memory_steps
         if task.memory == "auto":
             steps += memory.placement(self._pipe, task.rendered_width * task.rendered_height, self._device)
@@ -159,9 +191,6 @@ class Session:
             self._steps = None  # a half-applied setting is applied again
             memory.apply(self._pipe, steps, self._device)
             self._steps = steps
-        if task.loras != self._loras:
-            self._set_loras(task)
-        self._family.set_scheduler(self._pipe, self._own_scheduler, task)
 
     def _set_loras(self, task: Task) -> None:
         from diffusers.utils import is_peft_available

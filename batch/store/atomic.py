@@ -42,6 +42,14 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview], runner: str = "
     _sync_folder(path.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Move a file within one file system: it is at one of the two places at any moment. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(source, target)
+    _sync_folder(target.parent)
+    _sync_folder(source.parent)
+
+
 def _replace(part: Path, path: Path) -> None:
     size = part.stat().st_size
     for attempt in range(10):

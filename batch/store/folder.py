@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from batch.errors import ForeignFolder, StoppedEarly, UserError
+from batch.manifest import Manifest
+from batch.manifest.schema import Output, RunOptions
 from batch.plan import Pins
 from batch.records import (
     Failure,
@@ -46,6 +48,23 @@ class Scan:
     failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Every receipt that can be read, whatever became of its file, and the receipts that cannot, with why."""
+
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    damaged: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a run keeps of its manifest beside the text: where it lay, and its sections as they were read."""
+
+    source: str = ""
+    output: Output = field(default_factory=Output)
+    run: RunOptions = field(default_factory=RunOptions)
+
+
 class RunFolder:
     """``outputs/<name>``: reading it needs no lock, writing it does."""
 
@@ -53,7 +72,10 @@ class RunFolder:
         self.root = root
         self.runner = runner
         self.state = root / ".run"
+        self.images = root / "images"
         self.thumbs = root / "thumbs"
+        self.latents = root / "latents"
+        self.trash = root / "trash"
 
     def exists(self) -> bool:
         """Whether this is a run folder."""
@@ -94,7 +116,42 @@ class RunFolder:
 
     def is_done(self, task_id: str) -> bool:
         """Whether that one task is done."""
-        return self._receipt(self._receipt_path(task_id)) is not None
+        return self._receipt(self.receipt_path(task_id)) is not None
+
+    def inspect(self) -> Inspection:
+        """Every receipt, without a look at the files they name."""
+        receipts, damaged = {}, {}
+        for path in sorted((self.state / "receipts").rglob("[!.]*.json")):
+            try:
+                receipt = receipt_from_json(_read_json(path))
+                if receipt.task.id != path.stem:
+                    damaged[path] = f"it is the receipt of another image ({receipt.task.id})"
+                elif not _inside(receipt.file.path):
+                    damaged[path] = f"it names a file outside of the run folder ({receipt.file.path})"
+                else:
+                    receipts[path.stem] = receipt
+            except _UNREADABLE as error:
+                damaged[path] = f"it cannot be read ({type(error).__name__})"
+        return Inspection(receipts, damaged)
+
+    def image_files(self) -> Iterator[Path]:
+        """Every image file below ``images/``; hidden files and what is no image are left out."""
+        suffixes = images.suffixes()
+        for path in sorted(self.images.rglob("[!.]*")):
+            if path.suffix.lower() in suffixes and path.is_file():
+                yield path
+
+    def receipt_path(self, task_id: str) -> Path:
+        """Where the receipt of a task lies."""
+        return self.state / "receipts" / task_id[:2] / f"{task_id}.json"
+
+    def latents_path(self, task_id: str) -> Path:
+        """Where the latents of a task lie, if they are kept."""
+        return self.latents / f"{task_id}.safetensors"
+
+    def thumb_path(self, task_id: str) -> Path:
+        """Where the thumbnail of a task lies."""
+        return self.thumbs / f"{task_id}.webp"
 
     def tasks(self) -> list[Task]:
         """The tasks of the last plan that was run here, in order."""
@@ -110,6 +167,31 @@ class RunFolder:
     def name(self) -> str:
         """The run's name."""
         return str(self._format().get("name", self.root.name))
+
+    def kind(self) -> str:
+        """``render`` or ``measure``."""
+        return str(self._format().get("kind", ""))
+
+    def manifest_text(self) -> str:
+        """The manifest as it was last run here."""
+        path = self.root / "manifest.yaml"
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); run the manifest again to restore it") from None
+
+    def origin(self) -> Origin:
+        """Where the manifest came from; the defaults for what was not kept in a readable form."""
+        try:
+            data = _read_json(self.state / "origin.json")
+        except _UNREADABLE:
+            return Origin()
+        output, run = Output(), RunOptions()
+        with suppress(*_UNREADABLE):  # written by a version with other keys
+            output = Output.model_validate(data["output"])
+        with suppress(*_UNREADABLE):
+            run = RunOptions.model_validate(data["run"])
+        return Origin(source=str(data.get("source", "")), output=output, run=run)
 
     def pins(self) -> Pins:
         """Seeds drawn and revisions resolved by an earlier run."""
@@ -170,12 +252,21 @@ class RunFolder:
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
         atomic.write_parts(self.state / "tasks.jsonl", (f"{line}\n".encode() for line in lines), self.runner)
 
+    def keep_origin(self, origin: Origin) -> None:
+        """Keep where the manifest came from. Call it under the lock."""
+        sections = {"output": origin.output.model_dump(mode="json"), "run": origin.run.model_dump(mode="json")}
+        self._write_json(self.state / "origin.json", {"source": origin.source, **sections})
+
+    def save_latents(self, task: Task, data: bytes) -> None:
+        """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
+        atomic.write(self.latents_path(task.id), data, self.runner)
+
     def save_image(self, task: Task, pixels: NDArray[np.uint8], min_free: int) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
         self._check_disk(min_free)
         data = images.encode(pixels, task)
         path = Path("images") / f"{task.name}.{task.format}"
-        atomic.write(self.thumbs / f"{task.id}.webp", images.thumbnail(pixels), self.runner)
+        atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
         atomic.write(self.root / path, data, self.runner)
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(data).hexdigest()
@@ -183,7 +274,7 @@ class RunFolder:
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
-        self._write_json(self._receipt_path(receipt.task.id), to_json(receipt))
+        self._write_json(self.receipt_path(receipt.task.id), to_json(receipt))
         with suppress(FileNotFoundError):
             (self.state / "failures" / f"{receipt.task.id}.json").unlink()
 
@@ -200,9 +291,6 @@ class RunFolder:
         """Remove temp files of dead runners. Call it under the lock."""
         return atomic.sweep(self.root, self.runner)
 
-    def _receipt_path(self, task_id: str) -> Path:
-        return self.state / "receipts" / task_id[:2] / f"{task_id}.json"
-
     def _write_json(self, path: Path, data: Mapping[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
         atomic.write(path, text.encode("utf-8", "surrogatepass"), self.runner)
@@ -214,6 +302,19 @@ class RunFolder:
                 f"only {free / 2**30:.1f} GiB are free on the disk of {self.root}, less than min_free_disk "
                 f"({min_free / 2**30:.1f} GiB). Make room and run the same command again"
             )
+
+
+def origin_of(manifest: Manifest) -> Origin:
+    """What a run folder keeps of a manifest."""
+    return Origin(source=str(Path(manifest.source).resolve()), output=manifest.output, run=manifest.run)
+
+
+def _inside(path: str) -> bool:
+    """Whether a receipt's path stays below the run folder, on any system."""
+    parts = PurePosixPath(path)
+    return bool(parts.parts) and not (
+        parts.is_absolute() or ".." in parts.parts or PureWindowsPath(path).anchor or "\\" in path
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -70,6 +70,11 @@ ENCODERS: dict[str, Callable[[Image.Image, Task], bytes]] = {"png": _png}
 """How each format is written; the key is the file's suffix too."""
 
 
+def suffixes() -> set[str]:
+    """The suffixes of image files, with the dot, in lower case: those written here and those Pillow knows."""
+    return {f".{name}" for name in ENCODERS} | set(Image.registered_extensions())
+
+
 def encode(pixels: NDArray[np.uint8], task: Task) -> bytes:
     """The image file of a task; ``pixels`` is height x width x 3."""
     return ENCODERS[task.format](Image.fromarray(pixels), task)

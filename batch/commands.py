@@ -1,0 +1,195 @@
+"""The commands around a run: check, clear up, models, machine, shell completion. ``cli.py`` adds them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batch import errors
+
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path, file_okay=False))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+devices_option = click.option(
+    "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
+)
+
+PROGRAM = "run-batch"
+COMPLETE_VARIABLE = "_RUN_BATCH_COMPLETE"
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+@click.group(name="manifest")
+def manifest_group() -> None:
+    """Make a manifest from pictures; print the schema that editors check manifests with."""
+
+
+@manifest_group.command(name="from")
+@click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
+@click.option("--only", type=click.Choice(["done", "failed", "missing"]),
+              help="Of a run folder, the images in this state.")  # fmt: skip
+@click.option("--model", help="Use this model instead of the one the pictures name.")
+def manifest_from(*, sources: tuple[Path, ...], output: Path | None, only: Any, model: str | None) -> int:
+    """Write the manifest that renders pictures again: ours, or ones of A1111 or InvokeAI."""
+    from batch import remake
+
+    text, notes = remake.manifest_from(sources, only=only, model=model)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if output is None:
+        click.echo(text, nl=False)
+        return errors.EXIT_OK
+    if output.exists():
+        raise errors.UserError(f"{output} exists; name another file")
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"  {output}")
+    return errors.EXIT_OK
+
+
+@manifest_group.command(name="schema")
+def manifest_schema() -> int:
+    """Print the JSON Schema of a manifest, for editors that complete and check YAML."""
+    from batch.manifest.json_schema import json_schema
+
+    _print_json(json_schema())
+    return errors.EXIT_OK
+
+
+@click.command()
+@run_argument
+@click.option("--reproduce", metavar="N", type=click.IntRange(min=1),
+              help="Render N of the done images again, drawn at random, and compare the pixels.")  # fmt: skip
+@click.option("--sample", metavar="NUMBER", type=int,
+              help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
+@devices_option
+@json_option
+def verify(
+    *, run_folder: Path, reproduce: int | None, sample: int | None, devices: str | None, as_json: bool
+) -> int:
+    """Check every image against its receipt; with --reproduce also render some again.
+
+    Reads only and works while a run is going on. Ends with 0 when everything that the manifest names is
+    there and whole, else with 1.
+    """
+    from batch import progress, show_upkeep, upkeep
+
+    for name, value in (("--sample", sample), ("--devices", devices)):
+        if reproduce is None and value is not None:
+            raise errors.UserError(f"{name} has no effect without --reproduce")
+    with progress.counting("image") as advance:
+        found = upkeep.verify(run_folder, advance)
+    again = None
+    if reproduce is not None:
+        watcher = progress.Silent() if as_json else progress.watcher(quiet=False, as_json=False)
+        again = upkeep.reproduce(run_folder, found.done, reproduce, sample or 0, devices, watcher)
+    data = show_upkeep.verification_json(found, again)
+    if as_json:
+        _print_json(data)
+    else:
+        click.echo(show_upkeep.verification_text(found, again))
+    return errors.EXIT_OK if data["ok"] else errors.EXIT_FAILED
+
+
+@click.command()
+@run_argument
+@click.option("--dry-run", is_flag=True, help="List what would be moved, with sizes; touch nothing.")
+@click.option("--restore", metavar="TIME", help="Put back what an earlier prune moved to trash/TIME.")
+@json_option
+def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool) -> int:
+    """Move images that the manifest no longer names to RUN/trash; deletes nothing."""
+    from batch import show_upkeep, upkeep
+
+    if restore is not None:
+        if dry_run:
+            raise errors.UserError("--dry-run and --restore do not go together")
+        paths = upkeep.restore(run_folder, restore)
+        if as_json:
+            _print_json({"folder": str(run_folder), "restored": list(paths)})
+        else:
+            click.echo(f"put back {len(paths)} files")
+        return errors.EXIT_OK
+    pruned = upkeep.prune(run_folder, dry_run=dry_run)
+    if as_json:
+        _print_json(show_upkeep.pruned_json(pruned, run_folder))
+    else:
+        click.echo(show_upkeep.pruned_text(pruned, run_folder))
+    return errors.EXIT_OK
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--memory", "memory_settings", is_flag=True, help="Explain the memory settings instead.")
+@json_option
+def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
+    """List the known models with sizes and defaults; with NAME show one with all its sizes."""
+    from batch import doctor, hub, show_machine
+    from batch.plan import catalogue, memory
+
+    if memory_settings:
+        if name:
+            raise errors.UserError("--memory takes no model: the settings are the same for every one")
+        if as_json:
+            _print_json(show_machine.memory_json(memory.PROFILES, memory.STEPS))
+        else:
+            click.echo(show_machine.memory_text(memory.PROFILES, memory.STEPS))
+        return errors.EXIT_OK
+    found = [hub.find_model(name, Path(), {}, online=False)] if name else list(catalogue.known_models().values())
+    cached = {model.repo: doctor.cached_bytes(model.repo) for model in found if model.repo}
+    data = [show_machine.model_json(model, cached.get(model.repo)) for model in found]
+    if as_json:
+        _print_json(data[0] if name else data)
+    elif name:
+        click.echo(show_machine.model_text(found[0], cached.get(found[0].repo), list(catalogue.SCHEDULERS)))
+    else:
+        click.echo(show_machine.models_text(found, cached))
+    return errors.EXIT_OK
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> int:
+    """Look at this machine: Python, torch, GPUs, memory, disk, packages, and what is missing.
+
+    Ends with 0 when images can be rendered here, and with 1 when something stops it.
+    """
+    from batch import doctor as examination
+    from batch import show_machine
+
+    found = examination.examine()
+    if as_json:
+        _print_json(show_machine.doctor_json(found))
+    else:
+        lacking = [extra for extra, packages in found.extras.items() if None in packages.values()]
+        remedies = {extra: examination.extra_remedy(extra) for extra in lacking}
+        click.echo(show_machine.doctor_text(found, remedies))
+    return errors.EXIT_OK if found.device else errors.EXIT_FAILED
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, *, shell: str) -> int:
+    """Print the script that completes run-batch's commands, options and files in a shell.
+
+    \b
+        run-batch completion bash >> ~/.bashrc
+        run-batch completion zsh >> ~/.zshrc
+        run-batch completion fish > ~/.config/fish/completions/run-batch.fish
+    """  # noqa: D301 - click's \\b must be the character itself
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None  # the three shells are click's own
+    script = found(context.find_root().command, {}, PROGRAM, COMPLETE_VARIABLE)
+    sys.stdout.write(script.source_template % script.source_vars() + "\n")
+    return errors.EXIT_OK
+
+
+ALL = (manifest_group, verify, prune, models, doctor, completion)

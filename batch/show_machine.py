@@ -1,0 +1,217 @@
+"""What this machine has and which models are known, as text for people and as data for programs. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from batch.progress import plural
+from batch.show import gib
+
+if TYPE_CHECKING:
+    from batch.doctor import Examination, Note
+    from batch.plan.catalogue import Model
+    from batch.plan.memory import Step
+
+WIDTH = 100
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False)
+    lines = [line.replace(_SPACE, " ") for line in lines]
+    return lines[:1] + [" " * indent + line for line in lines[1:]]
+
+
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def _together(text: str) -> str:
+    """The text as one word for :func:`_wrapped`."""
+    return text.replace(" ", _SPACE)
+
+
+# Models
+
+
+def _where(model: Model) -> str:
+    return model.repo or model.folder or "ships with the program"
+
+
+def _here(model: Model, cached: int | None) -> str:
+    if not model.repo:
+        return "here"
+    return f"here, {gib(cached)}" if cached else "not on this machine"
+
+
+def models_text(models: Sequence[Model], cached: Mapping[str, int]) -> str:
+    """What ``models`` prints: a table; ``cached`` is bytes on this machine by repository."""
+    head = ("name", "native", "sizes", "dtype", "steps", "guidance", "on this machine")
+    rows = [
+        (
+            model.name,
+            str(model.native),
+            str(len(model.sizes())),
+            model.dtype,
+            str(model.steps),
+            f"{model.guidance:g}",
+            _here(model, cached.get(model.repo)),
+        )
+        for model in models
+    ]
+    lines = _table([head, *rows])
+    where = _table([(model.name, _where(model)) for model in models])
+    return "\n".join([*lines, "", "from", *(f"  {line}" for line in where), "", *_MORE])
+
+
+_MORE = (
+    "models NAME shows one with all its sizes, models --memory the memory settings.",
+    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model.",
+)
+
+
+def model_json(model: Model, cached: int | None) -> dict[str, Any]:
+    """One model as data."""
+    return {
+        "name": model.name,
+        "about": model.about,
+        "family": model.family,
+        "from": _where(model),
+        "revision": model.revision or None,
+        "here": not model.repo or bool(cached),
+        "cached_bytes": cached,
+        "native": str(model.native),
+        "sizes": [str(size) for size in model.sizes()],
+        "dtype": model.dtype,
+        "steps": model.steps,
+        "guidance": model.guidance,
+        "weights_gib": model.weights_gib,
+    }
+
+
+def model_text(model: Model, cached: int | None, schedulers: Sequence[str]) -> str:
+    """What ``models NAME`` prints."""
+    sizes = [str(size) for size in model.sizes()]
+    facts = {
+        "about": model.about,
+        "from": _where(model),
+        "revision": model.revision or "fixed at the first run",
+        "on this machine": _here(model, cached),
+        "defaults": f"dtype {model.dtype}, {plural(model.steps, 'steps')}, guidance {model.guidance:g}",
+        "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
+        "native size": str(model.native),
+        f"sizes ({len(sizes)})": ", ".join(sizes) or "any whose sides are multiples of 32",
+        "schedulers": ", ".join(["default", *schedulers]),
+    }
+    return "\n".join([model.name, *_facts(facts)])
+
+
+def _facts(facts: Mapping[str, str]) -> list[str]:
+    width = max(map(len, facts)) + 4
+    lines = []
+    for name, text in facts.items():
+        if text:
+            first, *rest = _wrapped(text, width)
+            lines += [f"  {name.ljust(width - 2)}{first}", *rest]
+    return lines
+
+
+def memory_text(profiles: Mapping[str, str], steps: Mapping[str, Step]) -> str:
+    """What ``models --memory`` prints."""
+    told = {
+        name: f"{step.about} ({'changes' if step.changes_pixels else 'does not change'} pixels)"
+        for name, step in steps.items()
+    }
+    lines = ["profiles", *_facts(profiles), "", "steps, joined with +", *_facts(told)]
+    return "\n".join(lines)
+
+
+def memory_json(profiles: Mapping[str, str], steps: Mapping[str, Step]) -> dict[str, Any]:
+    """The memory settings as data."""
+    told = {
+        name: {"about": step.about, "changes_pixels": step.changes_pixels, "excludes": sorted(step.excludes)}
+        for name, step in steps.items()
+    }
+    return {"profiles": dict(profiles), "steps": told}
+
+
+# Doctor
+
+
+def doctor_json(found: Examination) -> dict[str, Any]:
+    """What ``doctor --json`` prints."""
+    return {**asdict(found), "device": found.device or None, "ok": bool(found.device)}
+
+
+def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
+    """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
+    facts = {
+        "python": f"{found.python}  {found.executable}",
+        "system": f"{found.system}, {plural(found.cores, 'core')}",
+        "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
+        "gpu": _cards(found),
+        "torch": _torch(found),
+        "packages": ", ".join(
+            _together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
+        ),
+    }
+    lines = [f"run_batch {found.program}", *_facts(facts), "", "  folders"]
+    lines += [f"    {line}" for line in _table([_place(place) for place in found.places])]
+    if found.extras:
+        lines += ["", "  extras", *(f"    {line}" for line in _table(_extras(found, remedies)))]
+    for note in sorted(found.notes, key=lambda note: not note.stops):
+        lines += ["", *_note(note)]
+    return "\n".join([*lines, "", _verdict(found)])
+
+
+def _cards(found: Examination) -> str:
+    if not found.cards:
+        return "no NVIDIA card" + (f" (driver {found.driver})" if found.driver else "")
+    cards = ", ".join(f"{card.name} {gib(card.memory)} ({gib(card.free)} free)" for card in found.cards)
+    return f"{cards}, driver {found.driver}"
+
+
+def _torch(found: Examination) -> str:
+    torch = found.torch
+    if torch.version is None:
+        return "CANNOT BE LOADED"
+    built = f"built for CUDA {torch.cuda}" if torch.cuda else "with MPS" if torch.mps else "CPU-only build"
+    if torch.devices and not torch.cuda:
+        built = "built for ROCm"
+    return f"{torch.version}, {built}, sees {plural(len(torch.devices), 'GPU')}"
+
+
+def _place(place: Any) -> tuple[str, str, str, str]:
+    free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
+    return (place.what, place.path, free, f"moved by {place.moved_by}")
+
+
+def _extras(found: Examination, remedies: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (
+            extra,
+            f"missing; {remedies[extra]}"
+            if extra in remedies
+            else ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install",
+        )
+        for extra, packages in found.extras.items()
+    ]
+
+
+def _note(note: Note) -> list[str]:
+    first, *rest = _wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)
+    return [first, *rest, *([f"    {note.remedy}"] if note.remedy else [])]
+
+
+def _verdict(found: Examination) -> str:
+    problems = sum(note.stops for note in found.notes)
+    if problems:
+        return f"NOT READY: {plural(problems, 'problem')} to put right first"
+    how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}[found.device]
+    return f"ready to render {how}"

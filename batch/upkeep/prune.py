@@ -1,0 +1,155 @@
+"""Moves what the manifest no longer names into the run's trash, and back. Deletes nothing.
+
+``trash/<UTC time>/`` keeps every file under its path in the run folder. A receipt is moved before the file
+it names, and comes back after it, so that an interruption never leaves a receipt that points to nothing;
+what it leaves is an orphaned image, which the next prune moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from batch.errors import UserError
+from batch.store import atomic, lock
+from batch.store.folder import Inspection, RunFolder, runner_id
+from batch.upkeep.verify import orphans
+
+Why = Literal["extra", "orphaned", "damaged", "leftover"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """A file to move, its path relative to the run folder."""
+
+    path: str
+    bytes: int
+    why: Why
+    """extra: of an image the manifest no longer names; orphaned: an image without receipt; damaged: a receipt
+    that cannot be read and that no task needs; leftover: a thumbnail or latents of no image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was moved, or what would be; ``trash`` is None when nothing was."""
+
+    items: tuple[Item, ...]
+    trash: Path | None
+
+    @property
+    def images(self) -> int:
+        """Image files among the items."""
+        return sum(item.path.startswith("images/") for item in self.items)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all items."""
+        return sum(item.bytes for item in self.items)
+
+
+def prune(root: Path, *, dry_run: bool) -> Pruned:
+    """Move extra images with all that belongs to them, and files that belong to nothing.
+
+    Takes the run's lock, except with ``dry_run``, which only looks. Raises
+    :class:`~batch.errors.UserError` when what the manifest names is not known.
+    """
+    folder = RunFolder(root, runner_id())
+    folder.require()
+    if dry_run:
+        return Pruned(items=tuple(_items(folder, running=lock.holder(folder.state) is not None)), trash=None)
+    with lock.hold(folder.state):
+        items = tuple(_items(folder, running=False))
+        if not items:
+            return Pruned(items=(), trash=None)
+        trash = _new_trash(folder)
+        for item in items:
+            atomic.move(folder.root / item.path, trash / item.path)
+        _report(folder)
+    return Pruned(items=items, trash=trash)
+
+
+def restore(root: Path, name: str) -> tuple[str, ...]:
+    """Move everything in ``trash/<name>`` back; returns the paths.
+
+    Raises :class:`~batch.errors.UserError` when there is no such trash, or when a file is there already.
+    """
+    folder = RunFolder(root, runner_id())
+    folder.require()
+    trash = folder.trash / name
+    if not trash.is_dir() or trash.parent != folder.trash:
+        there = sorted(path.name for path in folder.trash.glob("[!.]*")) if folder.trash.is_dir() else []
+        possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
+        raise UserError(f"{root} has no trash named {name}; {possible}")
+    with lock.hold(folder.state):
+        files = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
+        taken = [path for path in files if (folder.root / path).exists()]
+        if taken:
+            raise UserError(
+                f"{taken[0]} is in the run folder again; move it away, then restore. Nothing was moved"
+            )
+        for path in sorted(files, key=lambda path: path.startswith(".run/")):
+            atomic.move(trash / path, folder.root / path)
+        for empty in sorted((path for path in trash.rglob("*") if path.is_dir()), reverse=True):
+            empty.rmdir()
+        trash.rmdir()
+        _report(folder)
+    return tuple(files)
+
+
+def _report(folder: RunFolder) -> None:
+    from batch.report import write_report
+
+    write_report(folder)
+
+
+def _new_trash(folder: RunFolder) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    for number in range(1, 1000):
+        trash = folder.trash / (stamp if number == 1 else f"{stamp}-{number}")
+        if not trash.exists():
+            trash.mkdir(parents=True)
+            return trash
+    raise UserError(f"{folder.trash} holds too much of this second; try again")
+
+
+def _items(folder: RunFolder, *, running: bool) -> Iterator[Item]:
+    """Everything to move, each receipt before what it names."""
+    tasks = folder.tasks()
+    if not tasks:
+        raise UserError(
+            f"{folder.root} holds no list of its tasks (.run/tasks.jsonl), so what the manifest names is not "
+            "known; run the manifest again first"
+        )
+    planned = {task.id for task in tasks}
+    files = list(folder.image_files())
+    inspection = folder.inspect()
+    yield from _extra(folder, inspection, planned)
+    for path in orphans(folder, files, inspection, tasks, saving=running):
+        yield from _item(folder, path, "orphaned")
+    for path in inspection.damaged:
+        if path.stem not in planned:
+            yield from _item(folder, path, "damaged")
+    for path in [*folder.thumbs.glob("[!.]*.webp"), *folder.latents.glob("[!.]*.safetensors")]:
+        if path.stem not in planned and path.stem not in inspection.receipts:
+            yield from _item(folder, path, "leftover")
+
+
+def _extra(folder: RunFolder, inspection: Inspection, planned: set[str]) -> Iterator[Item]:
+    needed = {receipt.file.path for key, receipt in inspection.receipts.items() if key in planned}
+    for key, receipt in inspection.receipts.items():
+        if key in planned:
+            continue
+        yield from _item(folder, folder.receipt_path(key), "extra")
+        if receipt.file.path not in needed:
+            yield from _item(folder, folder.root / receipt.file.path, "extra")
+        yield from _item(folder, folder.latents_path(key), "extra")
+        yield from _item(folder, folder.thumb_path(key), "extra")
+
+
+def _item(folder: RunFolder, path: Path, why: Why) -> Iterator[Item]:
+    if path.is_file():
+        relative = path.relative_to(folder.root).as_posix()
+        yield Item(path=relative, bytes=path.stat().st_size, why=why)

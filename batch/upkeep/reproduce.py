@@ -1,0 +1,145 @@
+"""Renders some images of a run again, in a folder that is gone afterwards, and compares the pixels."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+from batch import hub
+from batch.engines import Control
+from batch.errors import UserError
+from batch.plan import Plan
+from batch.records import EncodeTask, Machine, Outcome, Receipt, RunSpec
+from batch.runner import Standing, Watcher, with_texts
+from batch.store.embeds import EmbedCache, default_folder
+from batch.store.folder import RunFolder, runner_id
+from batch.upkeep import picture
+from batch.upkeep.source import base_folder, plan_of
+
+Verdict = Literal["identical", "near", "different", "failed"]
+
+NEAR_DB = 40.0
+"""From this PSNR on two pictures are near: no eye tells them apart, and another card or another version of
+torch gives about that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduction:
+    """One image rendered again. The figures are None where nothing could be compared or nothing differs."""
+
+    task_id: str
+    path: str
+    verdict: Verdict
+    max_difference: float | None = None
+    changed_share: float | None = None
+    psnr_db: float | None = None
+    detail: str = ""
+
+
+def reproduce(
+    root: Path, done: Iterable[str], count: int, seed: int, devices: str | None, watcher: Watcher
+) -> tuple[Reproduction, ...]:
+    """Render ``count`` of the ``done`` tasks again (all, where there are fewer) and compare.
+
+    ``seed`` draws the sample. Images that were rendered with a fallback setting are left out: their task
+    does not say all of how they came about. Never writes into the run folder. Raises
+    :class:`~batch.errors.UserError` when a model or LoRA file is not what it was.
+    """
+    from batch.render import device
+
+    folder = RunFolder(root)
+    receipts = folder.inspect().receipts
+    there = [receipts[key] for key in sorted(done) if not receipts[key].degraded_from]
+    drawn = {item.task.id for item in random.Random(seed).sample(there, min(count, len(there)))}
+    chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
+    if not chosen:
+        return ()
+    plan = plan_of(folder, [receipt.task for receipt in chosen.values()])
+    _check_loras(folder, plan)
+    with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
+        again = RunFolder(Path(place), runner_id())
+        try:
+            outcomes = _render(plan, again, device.choose(devices), watcher)
+            return tuple(_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
+        finally:
+            watcher.closed()
+
+
+def _check_loras(folder: RunFolder, plan: Plan) -> None:
+    find = hub.lookup(str(base_folder(folder)), plan.pins, online=False).lora
+    for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
+        if find(lora.path, lora.scale).sha256 != lora.sha256:
+            raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
+
+
+def _render(plan: Plan, again: RunFolder, chosen: str, watcher: Watcher) -> Iterator[Outcome]:
+    from batch.engines.local import LocalEngine
+
+    cache = default_folder()
+    spec = RunSpec(
+        root=str(again.root),
+        device=chosen,
+        cache=str(cache),
+        models={name: hub.source(model) for name, model in plan.models.items()},
+        runner=again.runner,
+    )
+    work = with_texts(plan.tasks, plan, chosen, EmbedCache(cache))
+    texts = {item.key for item in work if isinstance(item, EncodeTask)}
+    nothing_done = Standing(done=0, to_render=plan.tasks, given_up=(), failed_before=0, extra=0)
+    watcher.started(plan, nothing_done, again.root)
+    watcher.loading(len(texts))
+    for outcome in LocalEngine().execute(work, spec, Control(Event(), watcher.step)):
+        if outcome.key not in texts:
+            watcher.finished(outcome)
+            yield outcome
+
+
+def _compare(folder: RunFolder, before: Receipt, again: RunFolder, outcome: Outcome) -> Reproduction:
+    result = Reproduction(task_id=before.task.id, path=before.file.path, verdict="identical")
+    if outcome.receipt is None:
+        error = outcome.error
+        detail = f"{error.stage}: {error.kind}: {error.message}" if error else ""
+        return replace(result, verdict="failed", detail=detail)
+    now = again.root / outcome.receipt.file.path
+    try:
+        if outcome.receipt.file.sha256 == before.file.sha256:
+            return result
+        gap = picture.difference(picture.pixels(folder.root / before.file.path), picture.pixels(now))
+    except picture.Undecodable as error:
+        return replace(result, verdict="failed", detail=f"cannot be compared: {error}")
+    finally:
+        now.unlink(missing_ok=True)  # hundreds of 30 MB files would fill a small /tmp
+    elsewhere = _elsewhere(before.machine, outcome.receipt.machine)
+    if gap is None:
+        return replace(result, verdict="different", detail="another shape or depth")
+    if not gap.max_difference:
+        return replace(result, detail="the pixels are; the file is encoded otherwise")
+    return replace(
+        result,
+        verdict="near" if gap.psnr_db >= NEAR_DB else "different",
+        max_difference=gap.max_difference,
+        changed_share=gap.changed_share,
+        psnr_db=gap.psnr_db,
+        detail=elsewhere,
+    )
+
+
+def _elsewhere(before: Machine, now: Machine) -> str:
+    """What is not as it was when the image was rendered: the usual reason for other low bits."""
+    described: list[tuple[str, Callable[[Machine], str]]] = [
+        ("", lambda machine: machine.device),
+        ("torch ", lambda machine: machine.torch),
+        ("diffusers ", lambda machine: machine.diffusers),
+        ("driver ", lambda machine: machine.driver),
+    ]
+    changed = [
+        f"{title}{value(before) or 'unknown'} then, {value(now) or 'unknown'} now"
+        for title, value in described
+        if value(before) != value(now)
+    ]
+    return "; ".join(changed)

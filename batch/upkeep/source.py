@@ -1,0 +1,45 @@
+"""What a run folder was rendered from, found again: its models, as a plan of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batch import hub
+from batch.errors import UserError
+from batch.plan import Pins, Plan
+from batch.plan.catalogue import Model
+from batch.records import Task
+from batch.store.folder import RunFolder
+
+
+def plan_of(folder: RunFolder, tasks: Sequence[Task]) -> Plan:
+    """A plan of tasks that are in the folder already, with its name, its pins and its models.
+
+    Raises :class:`UserError` when a model is not the one that the tasks were rendered with.
+    """
+    pins = folder.pins()
+    return Plan(
+        name=folder.name(),
+        kind=folder.kind(),
+        tasks=tuple(tasks),
+        models={name: _model(folder, name, pins, tasks) for name in {task.model: None for task in tasks}},
+        pins=pins,
+    )
+
+
+def base_folder(folder: RunFolder) -> Path:
+    """Where the run's manifest lay: model folders and LoRA files are relative to it."""
+    source = folder.origin().source
+    return Path(source).parent if source else Path()
+
+
+def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> Model:
+    model = hub.find_model(name, base_folder(folder), pins.revisions, online=False)
+    others = {task.revision for task in tasks if task.model == name} - {model.revision}
+    if others:
+        raise UserError(
+            f"the model {name} is not the one that {folder.root} was rendered with: its revision was "
+            f"{min(others)[:12]} and is {model.revision[:12] or 'not known'} now"
+        )
+    return model

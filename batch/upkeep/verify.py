@@ -1,0 +1,200 @@
+"""Every image against its receipt. Reads only, takes no lock, holds one image in memory at a time.
+
+The states, each file and each task in exactly one:
+
+========== ===== =======================================================================================
+done             receipt valid, file there, size and sha256 as written, and it decodes to the size recorded
+extra            as done, or without its file, but the last manifest does not name it any more
+missing    wrong the manifest names it: never rendered, or the receipt is there and its file is gone
+failed     wrong the manifest names it, and its last attempt failed
+truncated  wrong the file is shorter than its receipt says, or its bytes are no whole picture
+modified   wrong the file is as long as its receipt says or longer, with another sha256
+damaged    wrong a receipt that cannot be read, or is another image's
+orphaned   wrong an image file in images/ that no receipt names
+========== ===== =======================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from batch.records import Receipt, Task
+from batch.store import lock
+from batch.store.folder import Inspection, RunFolder
+from batch.upkeep import picture
+
+State = Literal["done", "extra", "missing", "failed", "truncated", "modified", "damaged", "orphaned"]
+NEVER_RENDERED = "never rendered"
+"""The detail of a task that no run has come to yet."""
+
+WRONG: tuple[State, ...] = ("missing", "failed", "truncated", "modified", "damaged", "orphaned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found for one task or one file. ``path`` is relative to the run folder."""
+
+    state: State
+    task_id: str = ""
+    path: str = ""
+    bytes: int = 0
+    """Of the file, as far as it was read."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The state of every image of a run folder."""
+
+    name: str
+    total: int
+    """Images that the last manifest names."""
+    findings: tuple[Finding, ...]
+    running: Mapping[str, object] | None
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many findings there are of each state that occurs."""
+        return dict(Counter(item.state for item in self.findings))
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that the manifest names is there, whole, and nothing unexplained lies beside it."""
+        return not any(item.state in WRONG for item in self.findings)
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the images was read and hashed."""
+        return sum(item.bytes for item in self.findings)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The ids of the tasks that are done."""
+        return tuple(item.task_id for item in self.findings if item.state == "done")
+
+
+def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
+    """Check a run folder; ``advance`` is told how many of how many images are checked.
+
+    Raises :class:`~batch.errors.UserError` when ``root`` is no run folder.
+    """
+    folder = RunFolder(root)
+    folder.require()
+    running = lock.holder(folder.state)
+    files = list(folder.image_files())  # before the receipts: what is committed meanwhile is no orphan
+    tasks = {task.id: task for task in folder.tasks()}
+    inspection = folder.inspect()
+    findings: list[Finding] = []
+    for number, receipt in enumerate(inspection.receipts.values(), start=1):
+        findings.append(_check(folder, receipt, planned=receipt.task.id in tasks))
+        advance(number, len(inspection.receipts))
+    findings += _damaged(folder, inspection, tasks)
+    findings += _without_receipt(folder, inspection, tasks)
+    findings += _orphans(folder, files, inspection, tasks, saving=running is not None)
+    return Verification(
+        name=folder.name(),
+        total=len(tasks),
+        findings=tuple(findings),
+        running=running,
+    )
+
+
+def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
+    path, file, hashed = folder.root / receipt.file.path, receipt.file, 0
+
+    def found(state: State, detail: str = "") -> Finding:
+        return Finding(state=state, task_id=receipt.task.id, path=file.path, bytes=hashed, detail=detail)
+
+    try:
+        size, digest = path.stat().st_size, ""
+        if size >= file.bytes:
+            with path.open("rb") as data:
+                digest = hashlib.file_digest(data, "sha256").hexdigest()
+            hashed = size
+    except FileNotFoundError:
+        return found("missing" if planned else "extra", "the receipt is there, its file is gone")
+    except OSError as error:
+        return found("truncated", f"it cannot be read: {error.strerror or error}")
+    if size < file.bytes:
+        return found("truncated", f"{size:,} of {file.bytes:,} bytes are there")
+    if digest != file.sha256:
+        how = "as long as written" if size == file.bytes else f"{size - file.bytes:,} bytes longer than written"
+        return found("modified", f"{how}, with other content")
+    try:
+        width, height = picture.decoded_size(path)
+    except picture.Undecodable as error:
+        return found("truncated", f"the bytes are those that were saved, but they are no whole picture: {error}")
+    if (width, height) != (file.width, file.height):
+        return found("truncated", f"it has {width}x{height} pixels, not {file.width}x{file.height}")
+    return found("done" if planned else "extra")
+
+
+def _damaged(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterable[Finding]:
+    for path, why in inspection.damaged.items():
+        task_id = path.stem if path.stem in tasks and path == folder.receipt_path(path.stem) else ""
+        yield Finding(state="damaged", task_id=task_id, path=path.relative_to(folder.root).as_posix(), detail=why)
+    if not tasks:
+        detail = "it is gone or empty: what the manifest names is not known; run the manifest again"
+        yield Finding(state="damaged", path=".run/tasks.jsonl", detail=detail)
+
+
+def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterable[Finding]:
+    failures = folder.scan().failures
+    damaged = {path.stem for path in inspection.damaged if path == folder.receipt_path(path.stem)}
+    for task in tasks.values():
+        if task.id in inspection.receipts or task.id in damaged:
+            continue
+        failure = failures.get(task.id)
+        if failure is None:
+            path = f"images/{task.name}.{task.format}"
+            yield Finding(state="missing", task_id=task.id, path=path, detail=NEVER_RENDERED)
+        else:
+            error = f"{failure.error.stage}: {failure.error.kind}: {failure.error.message}"
+            yield Finding(state="failed", task_id=task.id, path=task.name, detail=error)
+
+
+def _orphans(
+    folder: RunFolder,
+    files: Iterable[Path],
+    inspection: Inspection,
+    tasks: Mapping[str, Task],
+    *,
+    saving: bool,
+) -> Iterable[Finding]:
+    for path in orphans(folder, files, inspection, tasks.values(), saving=saving):
+        yield Finding(
+            state="orphaned",
+            path=path.relative_to(folder.root).as_posix(),
+            detail="no receipt names it",
+        )
+
+
+def orphans(
+    folder: RunFolder,
+    files: Iterable[Path],
+    inspection: Inspection,
+    tasks: Iterable[Task],
+    *,
+    saving: bool,
+) -> list[Path]:
+    """Image files that no receipt names.
+
+    Left out are the images of damaged receipts (that damage is said already, and a rerun writes over
+    them) and, while a runner is ``saving``, those whose receipt may be on its way.
+    """
+    damaged = {path.stem for path in inspection.damaged}
+    known = {receipt.file.path for receipt in inspection.receipts.values()}
+    known |= {f"images/{task.name}.{task.format}" for task in tasks if saving or task.id in damaged}
+    # Some file systems of macOS give names back decomposed.
+    composed = {unicodedata.normalize("NFC", name) for name in known}
+    return [
+        path
+        for path in files
+        if unicodedata.normalize("NFC", path.relative_to(folder.root).as_posix()) not in composed
+    ]
