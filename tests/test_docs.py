@@ -25,7 +25,10 @@ def missing(words, page):
 
 def test_commands_and_options():
     words = [f"## {name}" for name in command_line.commands]
-    for command in command_line.commands.values():
+    groups = [item for item in command_line.commands.values() if isinstance(item, click.Group)]
+    words += [f"`{group.name} {name}" for group in groups for name in group.commands]
+    inner = [command for group in groups for command in group.commands.values()]
+    for command in [*command_line.commands.values(), *inner]:
         words += [option for item in command.params if isinstance(item, click.Option) for option in item.opts]
         assert command.help
         assert all(item.help for item in command.params if isinstance(item, click.Option))
