@@ -15,6 +15,7 @@ from batch.engines import Control
 from batch.errors import CannotGoOn, StopRun, UserError
 from batch.manifest import Manifest, read_manifest
 from batch.plan import Pins, Plan, build_plan, encode_tasks
+from batch.plan.estimate import Estimate, estimate
 from batch.records import EncodeTask, Outcome, RunSpec, Task
 from batch.store import lock
 from batch.store.embeds import EmbedCache, default_folder
@@ -46,6 +47,7 @@ class Standing:
     failed_before: int
     extra: int
     """Images in the folder that the plan does not name."""
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +99,14 @@ def standing(plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool 
     attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
+    to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
     return Standing(
         done=len(plan.tasks) - len(missing),
-        to_render=tuple(task for task in missing if attempts.get(task.id, 0) < retries),
+        to_render=to_render,
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
+        estimate=estimate(to_render, scan.receipts.values()),
     )
 
 
@@ -229,6 +233,8 @@ class Summary:
     done: int
     failed: int
     missing: int
+    degraded: int
+    """Done with a smaller memory setting than the one asked for."""
     extra: int
     running: Mapping[str, object] | None
     seconds_per_image: float | None
@@ -260,6 +266,7 @@ def summarize(root: Path) -> Summary:
         done=len(done),
         failed=len(failures),
         missing=len(planned) - len(done) - len(failures),
+        degraded=sum(bool(item.degraded_from) for item in done),
         extra=sum(key not in planned for key in scan.receipts),
         running=lock.holder(folder.state),
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,

@@ -12,10 +12,8 @@ from batch.progress import duration, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
+    from batch.plan.estimate import Estimate
     from batch.runner import Standing, Summary
-
-PNG_BYTES_PER_PIXEL = 1.9
-"""A photographic PNG of 16 megapixels takes 25 to 33 MB: used until the run's own images tell."""
 
 
 def plan_text(plan: Plan, standing: Standing | None, folder: Path) -> str:
@@ -72,10 +70,23 @@ def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
         lines.append(f"failed before {standing.failed_before}, of which given up {len(standing.given_up)}")
     if standing.extra:
         lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
-    if standing.to_render:
-        size = sum(task.width * task.height for task in standing.to_render) * PNG_BYTES_PER_PIXEL
-        lines.append(f"disk: about {gib(size)} at most for what is to render")
+    if standing.to_render and standing.estimate is not None:
+        lines.extend(_expected(standing.estimate))
     return lines
+
+
+def _expected(estimate: Estimate) -> list[str]:
+    known = estimate.seconds is not None
+    at_most = "" if estimate.disk_measured else " at most"
+    return [
+        f"time: about {duration(estimate.seconds or 0)} for what is to render"
+        if known
+        else "time: not known before the first images are there",
+        f"disk: about {gib(estimate.disk_bytes)}{at_most} for what is to render",
+        f"memory: {gib(estimate.peak_bytes)} at most so far"
+        if estimate.peak_bytes
+        else "memory: not predicted by this version",
+    ]
 
 
 def gib(size: float) -> str:
@@ -103,6 +114,7 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, 
         "to_render": len(standing.to_render) if standing else None,
         "given_up": len(standing.given_up) if standing else None,
         "extra": standing.extra if standing else None,
+        "expected": asdict(standing.estimate) if standing and standing.estimate else None,
         "warnings": list(plan.warnings),
     }
 
@@ -110,7 +122,9 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, 
 def summary_text(summary: Summary) -> str:
     """What ``status`` prints."""
     lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
-    counts = {"failed": summary.failed, "missing": summary.missing, "extra": summary.extra}
+    counts = {
+        "failed": summary.failed, "missing": summary.missing, "degraded": summary.degraded, "extra": summary.extra
+    }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
     lines.append(f"  {_running(summary.running)}")
     if summary.seconds_per_image is not None:

@@ -21,6 +21,7 @@ from batch.manifest.values import Size, shown
 from batch.manifest.variants import Template
 from batch.plan import catalogue, memory, names
 from batch.plan.catalogue import Model
+from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
 from batch.records import Call, EncodeTask, Lora, Task
@@ -314,13 +315,12 @@ class _Builder:
         varying = ("id", "picture_id", "prompt", "negative_prompt", "style", "source", "seed", "name")
         shared = {name: getattr(task, name) for name in task.__slots__ if name not in varying}
         loaded = tuple(self._rank(name, entries) for name in ("model", "dtype", "lora"))
-        cost = task.rendered_width * task.rendered_height * task.steps * (2 if task.guidance > 1 else 1)
         rules = self.rules if with_rules else []
         return _Setting(
             fields=shared,
             ids=Ids(task),
             namer=names.Namer(self.manifest.output.name, task),
-            order=(*loaded, -cost),
+            order=(*loaded, -cost(task)),
             rules=tuple(filter(None, (_left(rule, entries, task) for rule in rules))),
             place=entries["memory"].place if "memory" in entries else DEFAULT,
         )

@@ -23,6 +23,7 @@ from pydantic_core import from_json
 from batch.errors import ForeignFolder, StoppedEarly, UserError
 from batch.manifest import Manifest
 from batch.manifest.schema import Output, RunOptions
+from batch.manifest.tables import TABLE_SUFFIXES
 from batch.plan import Pins
 from batch.records import (
     Failure,
@@ -172,13 +173,16 @@ class RunFolder:
         """``render`` or ``measure``."""
         return str(self._format().get("kind", ""))
 
-    def manifest_text(self) -> str:
-        """The manifest as it was last run here."""
-        path = self.root / "manifest.yaml"
+    def manifest_text(self) -> tuple[str, str]:
+        """The manifest as it was last run here, and its suffix (a table is kept as a table)."""
+        path = next((path for path in self._manifests() if path.is_file()), self.root / "manifest.yaml")
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8"), path.suffix
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}); run the manifest again to restore it") from None
+
+    def _manifests(self) -> list[Path]:
+        return [self.root / f"manifest{suffix}" for suffix in (".yaml", *TABLE_SUFFIXES)]
 
     def origin(self) -> Origin:
         """Where the manifest came from; the defaults for what was not kept in a readable form."""
@@ -248,7 +252,11 @@ class RunFolder:
             self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
         pinned = {"seeds": pins.seeds, "revisions": pins.revisions, "variants": pins.variants}
         self._write_json(self.state / "plan.json", pinned)
-        atomic.write(self.root / f"manifest{suffix}", manifest.encode(), self.runner)
+        kept = self.root / f"manifest{suffix}"
+        atomic.write(kept, manifest.encode(), self.runner)
+        for other in self._manifests():
+            if other != kept:
+                other.unlink(missing_ok=True)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
         atomic.write_parts(self.state / "tasks.jsonl", (f"{line}\n".encode() for line in lines), self.runner)
 

@@ -113,7 +113,8 @@ def _carry_out(
     target.check(plan.name, plan.kind)
     with lock.hold(target.state):
         target.sweep()
-        target.begin(plan.name, plan.kind, _manifest(source, job.setting), plan.tasks, plan.pins)
+        manifest, suffix = _manifest(source, job.setting)
+        target.begin(plan.name, plan.kind, manifest, plan.tasks, plan.pins, suffix=suffix)
         target.keep_origin(origin)
         where = standing(plan, target, origin.run.retries, retry_failed=True)
         watcher.started(plan, where, target.root)
@@ -168,8 +169,8 @@ def _decode(
     yield from LocalEngine().execute(tasks, spec, Control(stop, watcher.step))
 
 
-def _manifest(source: RunFolder, setting: str) -> str:
-    """The source's manifest as ``run --set memory=SETTING`` would keep it."""
-    lines = source.manifest_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith("# --set memory=")]
-    return f"# --set memory={setting}\n" + "".join(kept)
+def _manifest(source: RunFolder, setting: str) -> tuple[str, str]:
+    """The source's manifest as ``run --set memory=SETTING`` would keep it, and its suffix."""
+    text, suffix = source.manifest_text()
+    kept = [line for line in text.splitlines(keepends=True) if not line.startswith("# --set memory=")]
+    return f"# --set memory={setting}\n" + "".join(kept), suffix
