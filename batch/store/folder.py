@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch.errors import ForeignFolder, StoppedEarly, UserError
-from batch.plan import Pins
+from batch.plan import Pins, formats
 from batch.records import (
     Failure,
     FileRef,
@@ -168,7 +168,7 @@ class RunFolder:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
         self._check_disk(min_free)
         data = images.encode(pixels, task)
-        path = Path("images") / f"{task.name}.{task.format}"
+        path = Path("images") / f"{task.name}.{formats.FORMATS[task.format].suffix}"
         atomic.write(self.thumbs / f"{task.id}.webp", images.thumbnail(pixels), self.runner)
         atomic.write(self.root / path, data, self.runner)
         height, width = pixels.shape[:2]
