@@ -6,7 +6,7 @@ import re
 import struct
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,18 +31,10 @@ def read_metadata(path: Path) -> dict[str, str]:
     :class:`UserError` when the file is missing, is no image, or is damaged.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(len(packets.JXL_SIGNATURE))
-            if start == packets.JXL_SIGNATURE:
-                return _jxl(file)
-            if start.startswith(packets.JXL_BARE):
-                return {}
-            file.seek(0)
-            with warnings.catch_warnings():
-                # The warning of many pixels: they are not unpacked. And Pillow's of a damaged EXIF.
-                warnings.simplefilter("ignore")
-                with Image.open(file) as image:
-                    return _pillow(image)
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Pillow warns of many pixels, which are not unpacked here, and of damage in EXIF.
+            warnings.simplefilter("ignore")
+            return _texts(file)
     except FileNotFoundError:
         raise UserError(f"{path} is not there") from None
     except UnidentifiedImageError:
@@ -50,8 +42,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     except Image.DecompressionBombError:
         raise UserError(f"{path} has more pixels than are read here") from None
     # What the readers of damaged files raise; no narrower list holds.
-    except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, struct.error) as error:
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, RuntimeError, struct.error) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from None
+
+
+def _texts(file: BinaryIO) -> dict[str, str]:
+    start = file.read(len(packets.JXL_SIGNATURE))
+    if start == packets.JXL_SIGNATURE:
+        return _jxl(file)
+    if start.startswith(packets.JXL_BARE):
+        return {}
+    file.seek(0)
+    with Image.open(file) as image:
+        return _pillow(image)
 
 
 def _pillow(image: Image.Image) -> dict[str, str]:
@@ -92,7 +95,7 @@ def _json(packet: bytes) -> dict[str, str]:
     return {JSON_KEY: text} if text else {}
 
 
-def _jxl(file: Any) -> dict[str, str]:
+def _jxl(file: BinaryIO) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind, data in packets.jxl_boxes(file, {b"Exif", b"xml "}, MAX_BYTES):
         if kind == b"Exif":
