@@ -17,7 +17,7 @@ from batch.manifest import Manifest, read_manifest
 from batch.plan import Pins, Plan, build_plan, encode_tasks
 from batch.plan.estimate import Estimate, estimate
 from batch.records import EncodeTask, Outcome, RunSpec, Task
-from batch.store import lock
+from batch.store import images, lock
 from batch.store.embeds import EmbedCache, default_folder
 from batch.store.folder import RunFolder, Scan, origin_of, runner_id
 
@@ -122,6 +122,8 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     manifest, plan, folder = prepare(manifest_path, options, online=True)
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
+    for name in sorted({task.format for task in plan.tasks}):
+        images.require(name)
     folder.check(plan.name, plan.kind)
     with lock.hold(folder.state):
         if folder.pins() != plan.pins and folder.exists():

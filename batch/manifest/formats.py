@@ -78,14 +78,14 @@ FORMATS: dict[str, Format] = {
     ),
     "jpeg": Format(
         suffix="jpg",
-        about="lossy, small, read by everything, the fastest",
+        about="lossy, read by everything, the fastest",
         lossless=False,
         max_side=65_500,
         options={"quality": _whole(1, 100, 95, "higher is better and larger"), "subsampling": _SUBSAMPLING},
     ),
     "webp": Format(
         suffix="webp",
-        about="lossy, smaller than JPEG; halves the resolution of colour",
+        about="lossy, small, read by browsers and most viewers; halves the resolution of colour",
         lossless=False,
         max_side=16_383,
         options={
@@ -97,14 +97,14 @@ FORMATS: dict[str, Format] = {
     ),
     "webp-lossless": Format(
         suffix="webp",
-        about="lossless, a tenth smaller than PNG",
+        about="lossless, a little smaller than PNG, read by browsers and most viewers",
         lossless=True,
         max_side=16_383,
         options={"effort": _whole(0, 9, 0, "higher is much slower and a little smaller")},
     ),
     "avif": Format(
         suffix="avif",
-        about="lossy, small, read by browsers",
+        about="lossy, small, read by browsers and newer viewers",
         lossless=False,
         max_side=32_768,  # libavif's own limits: it refuses to decode more
         max_pixels=2**28,
@@ -116,25 +116,23 @@ FORMATS: dict[str, Format] = {
     ),
     "jxl": Format(
         suffix="jxl",
-        about="JPEG XL: lossless unless a quality is given; the smallest, read by few",
+        about="JPEG XL: lossless unless a quality is given, smaller than PNG, read by few programs",
         lossless=True,
         max_side=2**18,  # level 5 of the standard, which every decoder must be able to read
         max_pixels=2**28,
         package="imagecodecs",
         options={
-            "quality": _whole(1, 100, 100, "100 is lossless; 90 is a distance of 1: no difference to be seen"),
+            "quality": _whole(1, 100, 100, "100 is lossless; 90 is a distance of 1 on JPEG XL's own scale"),
             "effort": _whole(1, 9, 2, "higher is slower and a little smaller"),
         },
     ),
     "tiff": Format(
         suffix="tif",
-        about="lossless, for print and image editing",
+        about="lossless, for print and image editors",
         lossless=True,
         max_side=2**31 - 1,
         max_pixels=(2**32 - 2**26) // 3,  # offsets have 32 bits; 64 MiB are left for the metadata
-        options={
-            "compression": _choice(("deflate", "none"), "deflate, which TIFF readers also call ZIP, or none")
-        },
+        options={"compression": _choice(("deflate", "none"), "deflate (also called ZIP) or none")},
     ),
 }
 

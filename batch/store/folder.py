@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from batch.errors import ForeignFolder, StoppedEarly, UserError
-from batch.manifest import Manifest
+from batch.manifest import Manifest, formats
 from batch.manifest.schema import Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.plan import Pins
@@ -273,7 +273,7 @@ class RunFolder:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
         self._check_disk(min_free)
         data = images.encode(pixels, task)
-        path = Path("images") / f"{task.name}.{task.format}"
+        path = Path("images") / f"{task.name}.{formats.FORMATS[task.format].suffix}"
         atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
         atomic.write(self.root / path, data, self.runner)
         height, width = pixels.shape[:2]

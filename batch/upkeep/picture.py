@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from batch.store import images
 
 STRIP_ROWS = 256
 """Rows compared at a time: differences of a whole 16-megapixel picture would take 400 MB as float."""
@@ -22,9 +23,8 @@ class Undecodable(Exception):  # noqa: N818 - reads as what it is
 def pixels(path: Path) -> NDArray[Any]:
     """The pixels, height x width x channels. Raises :class:`Undecodable`."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow raises all these
+        return images.read_pixels(path)
+    except (OSError, ValueError) as error:
         raise Undecodable(str(error) or type(error).__name__) from None
 
 

@@ -1,0 +1,75 @@
+"""The two texts every picture carries: A1111's ``parameters`` for galleries, JSON for rendering it again."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+
+from batch import __version__
+from batch.plan import catalogue
+from batch.records import Task, to_json
+
+JSON_KEY = "run_batch"
+"""Under which the whole task stands, as JSON."""
+
+PARAMETERS_KEY = "parameters"
+"""Under which A1111's text stands."""
+
+_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style"}
+
+_UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+"""Half characters, which a file name may bring in, and two that XML does not allow."""
+
+SAMPLERS = {
+    "DPMSolverMultistepScheduler": "DPM++ 2M",
+    "DPMSolverSDEScheduler": "DPM++ SDE",
+    "DPMSolverSinglestepScheduler": "DPM++ 2S",
+    "EulerDiscreteScheduler": "Euler",
+    "EulerAncestralDiscreteScheduler": "Euler a",
+    "FlowMatchEulerDiscreteScheduler": "Euler",
+    "HeunDiscreteScheduler": "Heun",
+    "FlowMatchHeunDiscreteScheduler": "Heun",
+    "KDPM2DiscreteScheduler": "DPM2",
+    "KDPM2AncestralDiscreteScheduler": "DPM2 a",
+    "LMSDiscreteScheduler": "LMS",
+    "DDIMScheduler": "DDIM",
+    "PNDMScheduler": "PLMS",
+    "LCMScheduler": "LCM",
+    "UniPCMultistepScheduler": "UniPC",
+    "DEISMultistepScheduler": "DEIS",
+}
+"""A1111's names of diffusers' schedulers; one that is not here goes by the name the manifest gives it."""
+
+
+def parameters(task: Task) -> str:
+    """The ``parameters`` text that A1111 writes and galleries read: prompt, negative prompt, settings."""
+    settings = {
+        "Steps": task.steps,
+        "Sampler": _sampler(task),
+        "CFG scale": f"{task.guidance:g}",
+        "Seed": task.seed,
+        "Size": f"{task.width}x{task.height}",
+        "Model": _one_value(task.model),
+        "Version": f"run_batch {__version__}",
+    }
+    negative = f"\nNegative prompt: {task.negative_prompt}" if task.negative_prompt else ""
+    text = f"{task.prompt}{negative}\n" + ", ".join(f"{key}: {value}" for key, value in settings.items())
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def _sampler(task: Task) -> str:
+    name = task.scheduler.name if task.scheduler else "DPMSolverMultistepScheduler"
+    return SAMPLERS.get(catalogue.scheduler_class(name) or "", name)
+
+
+def _one_value(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if "," in text or ":" in text else text
+
+
+def rerun_json(task: Task) -> str:
+    """Everything that decides the picture. No times and no machine: the same task gives the same bytes."""
+    data = to_json(task)
+    kept = {item.name: data[item.name] for item in fields(task) if item.name not in _MACHINE_FIELDS}
+    text = json.dumps({"version": 1, "task": kept}, sort_keys=True, ensure_ascii=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

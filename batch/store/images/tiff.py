@@ -1,0 +1,100 @@
+"""TIFF: the directory in which EXIF stands in every format, and whole files.
+
+Files are written here and not by Pillow because libtiff holds the interpreter while it compresses (half a
+second for 16 megapixels, in which the next image gets no step), and because Pillow gives EXIF's UserComment
+a type with which A1111 cannot read it. Big-endian, as A1111 writes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
+_LAYOUT = {_SHORT: "H", _LONG: "I"}
+_HEADER = 8
+
+_EXIF_DIRECTORY, _USER_COMMENT, _XMP = 0x8769, 0x9286, 700
+_DEFLATE, _UNCOMPRESSED, _HORIZONTAL = 8, 1, 2
+_STRIP_BYTES = 2**18
+"""Of pixels: small enough to stay in the cache between prediction and compression."""
+
+Entry = tuple[int, int, bytes | Sequence[int]]
+"""Tag, type, value."""
+
+
+def exif(comment: bytes) -> bytes:
+    """An EXIF block that holds a UserComment, without the ``Exif`` mark that JPEG puts before it."""
+    return _head(_HEADER) + _with_exif([], comment, _HEADER)
+
+
+def write(pixels: NDArray[np.uint8], compression: str, comment: bytes, xmp: bytes) -> bytes:
+    """A TIFF file of ``height x width x 3`` pixels; ``compression`` is ``deflate`` or ``none``."""
+    height, width = pixels.shape[:2]
+    rows = max(1, _STRIP_BYTES // (width * 3))
+    strips = list(_strips(pixels, rows, compress=compression == "deflate"))
+    sizes = [len(strip) for strip in strips]
+    *starts, end = itertools.accumulate(sizes, initial=_HEADER)
+    pad = end % 2  # a directory begins at an even offset
+    entries: list[Entry] = [
+        (256, _LONG, [width]),
+        (257, _LONG, [height]),
+        (258, _SHORT, [8, 8, 8]),
+        (259, _SHORT, [_DEFLATE if compression == "deflate" else _UNCOMPRESSED]),
+        (262, _SHORT, [2]),  # RGB
+        (273, _LONG, starts),
+        (277, _SHORT, [3]),  # samples a pixel
+        (278, _LONG, [rows]),
+        (279, _LONG, sizes),
+        (284, _SHORT, [1]),  # the samples of a pixel stand together
+        (_XMP, _BYTE, xmp),
+    ]
+    if compression == "deflate":
+        entries.append((317, _SHORT, [_HORIZONTAL]))
+    return b"".join([_head(end + pad), *strips, bytes(pad), _with_exif(entries, comment, end + pad)])
+
+
+def _strips(pixels: NDArray[np.uint8], rows: int, *, compress: bool) -> Iterator[Any]:
+    for top in range(0, len(pixels), rows):
+        strip = np.ascontiguousarray(pixels[top : top + rows])
+        if not compress:
+            yield strip.tobytes()
+            continue
+        change = strip.copy()
+        np.subtract(strip[:, 1:], strip[:, :-1], out=change[:, 1:])
+        # Run-length strategy: on grain as small as level 6, at a fifth of its time.
+        packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+        yield packer.compress(change.data) + packer.flush()
+
+
+def _head(directory: int) -> bytes:
+    return struct.pack(">2sHI", b"MM", 42, directory)
+
+
+def _with_exif(entries: Sequence[Entry], comment: bytes, offset: int) -> bytes:
+    """The directory at ``offset`` and the EXIF directory behind it."""
+    pointed = [*entries, (_EXIF_DIRECTORY, _LONG, [0])]
+    size = len(_directory(pointed, offset))
+    pointed[-1] = (_EXIF_DIRECTORY, _LONG, [offset + size])
+    return _directory(pointed, offset) + _directory([(_USER_COMMENT, _UNDEFINED, comment)], offset + size)
+
+
+def _directory(entries: Sequence[Entry], offset: int) -> bytes:
+    """A directory that lies at ``offset``, with the values that are too long for it behind it."""
+    behind = offset + 2 + 12 * len(entries) + 4
+    table, values = [struct.pack(">H", len(entries))], []
+    for tag, kind, value in sorted(entries, key=lambda entry: entry[0]):
+        data = value if isinstance(value, bytes) else struct.pack(f">{len(value)}{_LAYOUT[kind]}", *value)
+        where = data.ljust(4, b"\0")
+        if len(data) > 4:
+            where = struct.pack(">I", behind)
+            values.append(data + bytes(len(data) % 2))
+            behind += len(values[-1])
+        table.append(struct.pack(">HHI", tag, kind, len(value)) + where)
+    return b"".join([*table, bytes(4), *values])
