@@ -1,0 +1,159 @@
+"""Pictures and run folders back to a manifest."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from batch.report import table
+from batch.store import images
+from batch.store.folder import RunFolder
+
+
+def pixels(folder):
+    found = {}
+    for receipt in RunFolder(folder).scan().receipts.values():
+        task = receipt.task
+        key = (task.prompt, task.seed, task.size, task.steps, task.guidance, str(task.scheduler))
+        found[key] = images.read_pixels(folder / receipt.file.path)
+    return found
+
+
+RICH = """\
+grid:
+  model: demo
+  prompt: ["1984, a \\"quoted\\" fox: no # comment\\nsecond line", "{a|b} whale"]
+  negative_prompt: [fog]
+  seed: 18446744073709551615
+  size: [512x512, 300x200]
+  steps: 2
+  guidance: 3.5
+  scheduler: dpm++(flow_shift=6, use_karras_sigmas=false)
+  memory: vae_tiling(256, 192)
+  extra.eta: 0.0
+  extra.complex_human_instruction: [["Be brief:", "Prompt: "]]
+resize: true
+output: {format: %s}
+"""
+
+
+@pytest.mark.parametrize("kind", ["png", "webp-lossless", "jxl", "tiff"])
+def test_an_image_of_ours_renders_the_same_pixels_again(cli, manifest, work, kind):
+    outcome = cli("run", manifest(RICH % kind), "--out", "first", "--quiet")
+    assert outcome.code == 0, outcome.err
+    files = sorted((work / "first" / "images").iterdir())
+    assert len(files) == 4
+    outcome = cli("manifest", "from", *files, "-o", "again.yaml")
+    assert outcome.code == 0, outcome.err
+    outcome = cli("run", "again.yaml", "--out", "again", "--quiet")
+    assert outcome.code == 0, outcome.err
+    first, again = pixels(work / "first"), pixels(work / "again")
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+    ids = [{item.id for item in RunFolder(work / name).tasks()} for name in ("first", "again")]
+    assert ids[0] == ids[1]
+
+
+def test_one_image_makes_a_plain_grid_and_files_are_not_overwritten(cli, manifest, work):
+    cli("run", manifest("grid: {model: demo, prompt: a fox, seed: 7, steps: 1}\n"), "--quiet")
+    (image,) = (work / "outputs" / "job" / "images").iterdir()
+    outcome = cli("manifest", "from", image)
+    assert yaml.safe_load(outcome.out)["grid"]["seed"] == 7
+    assert outcome.out.startswith(f"# Made from\n# {image}\n")
+    assert cli("manifest", "from", image, "-o", "job.yaml").code == 2
+    assert yaml.safe_load(cli("manifest", "from", image, "--model", "demo-1k").out)["grid"]["model"] == "demo-1k"
+
+
+def test_the_failed_ones_of_a_run(cli, manifest, work):
+    text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, scheduler: [default, dpm++(nonsense=1)]}\n"
+    assert cli("run", manifest(text), "--quiet").code == 1
+    outcome = cli("manifest", "from", "outputs/job", "--only", "failed", "-o", "failed.yaml")
+    assert outcome.code == 0, outcome.err
+    outcome = cli("run", "failed.yaml", "--quiet", "--set", "scheduler=default")
+    assert outcome.code == 0, outcome.err
+    frame = table.read(work / "outputs" / "failed" / "results.csv")
+    assert sorted(zip(frame.prompt, frame.seed, strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert "no missing image" in cli("manifest", "from", "outputs/job", "--only", "missing").err
+    assert len(yaml.safe_load(cli("manifest", "from", "outputs/job", "--only", "done").out)["include"]) == 4
+
+
+A1111 = """\
+a (red:1.2) fox, <lora:x:0.8>
+second line
+Negative prompt: fog,
+blur
+Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 123, Size: 512x768, Model hash: abc, """
+A1111 += 'Model: "v1, 5", Clip skip: 2'
+
+
+def png(path, **texts):
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+def test_an_image_of_a1111(cli, work):
+    outcome = cli("manifest", "from", png(work / "a.png", parameters=A1111))
+    assert yaml.safe_load(outcome.out)["grid"] == {
+        "model": "v1, 5",
+        "prompt": "a (red:1.2) fox, <lora:x:0.8>\nsecond line",
+        "negative_prompt": "fog,\nblur",
+        "seed": 123,
+        "size": "512x768",
+        "steps": 20,
+        "guidance": 7.5,
+        "scheduler": "dpm++(use_karras_sigmas=true)",
+    }
+    assert "left out: Clip skip" in outcome.err
+    assert "weights" in outcome.err
+
+
+def test_an_image_of_invokeai(cli, work):
+    data = {
+        "positive_prompt": "a fox", "negative_prompt": "fog", "seed": 5, "steps": 30, "cfg_scale": 6,
+        "width": 1024, "height": 768, "scheduler": "euler_a", "model": {"name": "sdxl", "base": "sdxl"},
+        "loras": [{"model": {"name": "x"}, "weight": 0.5}],
+    }  # fmt: skip
+    new = png(work / "new.png", invokeai_metadata=json.dumps(data))
+    old = png(
+        work / "old.png",
+        **{
+            "sd-metadata": json.dumps(
+                {
+                    "model_weights": "sd-1.4",
+                    "image": {
+                        "prompt": [{"prompt": "a whale [fog]", "weight": 1.0}], "seed": 3, "steps": 20,
+                        "cfg_scale": 7.5, "width": 512, "height": 512, "sampler": "k_lms",
+                    },
+                }
+            )
+        },
+    )  # fmt: skip
+    outcome = cli("manifest", "from", new, old, "--model", "demo")
+    made = yaml.safe_load(outcome.out)
+    assert made["grid"] == {"model": "demo", "negative_prompt": "fog"}
+    assert made["include"] == [
+        {"prompt": "a fox", "seed": 5, "size": "1024x768", "steps": 30, "guidance": 6.0, "scheduler": "euler-a"},
+        {"prompt": "a whale", "seed": 3, "size": "512x512", "steps": 20, "guidance": 7.5, "scheduler": "lms"},
+    ]
+    assert "loras" in outcome.err
+
+
+@pytest.mark.parametrize("content", ["no metadata", "damaged", "not an image", "not there"])
+def test_what_says_nothing_is_refused(cli, work, content):
+    path = work / "x.png"
+    if content == "no metadata":
+        Image.new("RGB", (8, 8)).save(path)
+    elif content == "damaged":
+        png(path, run_batch="{", parameters="only a prompt", invokeai_metadata="[]")
+    elif content == "not an image":
+        path.write_text("hello")
+    outcome = cli("manifest", "from", path)
+    assert outcome.code == 2
+    assert str(path) in outcome.err
+    assert cli("manifest", "from", path, "--only", "failed").code == 2
