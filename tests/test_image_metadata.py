@@ -82,7 +82,7 @@ def test_the_comment_has_the_type_that_a1111_reads(name, noise):
         (Call(name="FlowMatchEulerDiscreteScheduler"), "Euler"),
         (Call(name="sa-solver"), "sa-solver"),
         (Call(name="brand-new"), "brand-new"),
-        (None, "DPM++ 2M"),
+        (None, "default"),
     ],
 )
 def test_sampler_names(scheduler, sampler):

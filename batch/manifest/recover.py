@@ -17,6 +17,7 @@ import yaml
 _SETTING = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 SAMPLERS = {
+    "default": "default",
     "euler": "euler",
     "euler a": "euler-a",
     "euler ancestral": "euler-a",

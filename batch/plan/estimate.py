@@ -49,4 +49,6 @@ def estimate(to_render: Sequence[Task], receipts: Collection[Receipt]) -> Estima
 
 
 def _per_pixel(task: Task, measured: dict[str, float]) -> float:
+    if ("compression", "none") in task.format_options:
+        return 3.0
     return measured.get(task.format) or BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL)

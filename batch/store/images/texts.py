@@ -59,7 +59,7 @@ def parameters(task: Task) -> str:
 
 
 def _sampler(task: Task) -> str:
-    name = task.scheduler.name if task.scheduler else "DPMSolverMultistepScheduler"
+    name = task.scheduler.name if task.scheduler else "default"  # the model's own
     return SAMPLERS.get(catalogue.scheduler_class(name) or "", name)
 
 
