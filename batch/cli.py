@@ -87,7 +87,7 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Render what is missing, then write results.csv and the contact sheet."""
+    """Render what is missing, then write results.csv, the contact sheet and report.html."""
     from batch import runner
 
     if devices and "," in devices:
@@ -129,7 +129,7 @@ def _tell(result: Any) -> None:
     )
     if result.failed:
         click.echo(f"why: run_batch.py status {result.folder}   try again: add --retry-failed")
-    for path in (*result.report.sheets[:1], result.report.csv):
+    for path in (*result.report.sheets[:1], result.report.csv, result.report.html):
         click.echo(f"  {path}")
 
 
@@ -173,13 +173,13 @@ def status(run_folder: Path, as_json: bool) -> int:
 @cli.command()
 @_run
 def report(run_folder: Path) -> int:
-    """Rebuild results.csv and the contact sheet from the receipts."""
+    """Rebuild results.csv, the contact sheet and report.html from the receipts."""
     from batch import runner
 
     made = runner.report(run_folder)
     for warning in made.warnings:
         _say(f"warning: {warning}")
-    for path in (made.csv, *made.sheets):
+    for path in (made.csv, *made.sheets, made.html):
         click.echo(f"  {path}")
     return errors.EXIT_OK
 

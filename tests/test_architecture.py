@@ -19,7 +19,7 @@ ALLOWED = {
     "render": {"plan", "manifest", "records", "errors"},
     "store": {"plan", "manifest", "records", "errors", ""},
     "engines": {"render", "store", "plan", "manifest", "records", "errors"},
-    "report": {"store", "plan", "records", "errors"},
+    "report": {"store", "plan", "records", "errors", ""},
     "progress": {"records", "plan", "runner"},
     "show": {"progress", "plan", "runner"},
     "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
