@@ -184,6 +184,26 @@ def report(run_folder: Path) -> int:
     return errors.EXIT_OK
 
 
+@cli.command()
+@click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write compare.csv and compare.html there too.")
+@_json
+def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
+    """Compare runs and memory settings: time, memory, and pixels against the first run."""
+    from batch.report import chart
+    from batch.report import compare as comparing
+
+    result = comparing.compare(comparing.read(run_folders))
+    written = chart.write(out, result) if out else []
+    if as_json:
+        click.echo(json.dumps(comparing.as_json(result), indent=2, ensure_ascii=False))
+        return errors.EXIT_OK
+    click.echo(comparing.text(result))
+    for path in written:
+        click.echo(f"  {path}")
+    return errors.EXIT_OK
+
+
 @contextmanager
 def _stoppable() -> Iterator[Event]:
     """The first Ctrl-C or SIGTERM sets the flag; a second one ends the process at once."""

@@ -23,7 +23,7 @@ ALLOWED = {
     "progress": {"records", "plan", "runner"},
     "show": {"progress", "plan", "runner"},
     "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
-    "cli": {"runner", "show", "progress", "errors", ""},
+    "cli": {"runner", "report", "show", "progress", "errors", ""},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,4 +1,4 @@
-"""Receipts to what people read: CSV, contact sheet, HTML, and a comparison of runs. Rebuilt from the run folder at any time."""
+"""Receipts to what people read: CSV, contact sheet, HTML. Rebuilt from the run folder at any time."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -24,16 +25,16 @@ def with_settings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row per group, in order of first appearance: the keys, ``images`` done, ``timed`` (behind the
-    medians), ``failed``, then the columns of :data:`TIMES` in seconds and :data:`PEAKS` in MiB.
+    """One row per group, in order of first appearance.
 
-    ``rows`` comes from :func:`with_settings`. Tasks that were never tried are left out.
+    The columns are the keys, ``images`` done, ``timed`` (how many are behind the medians), ``failed``, then
+    :data:`TIMES` in seconds and :data:`PEAKS` in MiB. ``rows`` comes from :func:`with_settings`. Tasks that were never tried are left out.
     """
     tried = rows[rows.status != "missing"]
     done = tried.status == "done"
     timed = tried[done & ~tried.warmup.fillna(False)]
 
-    def by(part: pd.DataFrame) -> pd.api.typing.DataFrameGroupBy:
+    def by(part: pd.DataFrame) -> Any:
         return part.groupby(list(keys), sort=False, dropna=False)
 
     counts = by(tried.assign(images=done, failed=~done))[["images", "failed"]].sum().astype("Int64")
