@@ -204,6 +204,20 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
     return errors.EXIT_OK
 
 
+@cli.command()
+@_manifest
+@_out
+@_set
+def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...]) -> int:
+    """Download the models of a manifest ahead of the night."""
+    from batch import fetch as fetching
+    from batch import runner
+
+    _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=False)
+    fetching.fetch(made.models.values(), click.echo)
+    return errors.EXIT_OK
+
+
 @contextmanager
 def _stoppable() -> Iterator[Event]:
     """The first Ctrl-C or SIGTERM sets the flag; a second one ends the process at once."""

@@ -16,6 +16,7 @@ ALLOWED = {
     "manifest": {"records", "errors"},
     "plan": {"manifest", "records", "errors"},
     "hub": {"plan", "manifest", "records", "errors"},
+    "fetch": {"hub", "plan", "errors"},
     "render": {"plan", "manifest", "records", "errors"},
     "store": {"plan", "manifest", "records", "errors", ""},
     "engines": {"render", "store", "plan", "manifest", "records", "errors"},
@@ -23,7 +24,7 @@ ALLOWED = {
     "progress": {"records", "plan", "runner"},
     "show": {"progress", "plan", "runner"},
     "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
-    "cli": {"runner", "report", "show", "progress", "errors", ""},
+    "cli": {"runner", "fetch", "report", "show", "progress", "errors", ""},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -28,7 +28,8 @@ def summarise(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """One row per group, in order of first appearance.
 
     The columns are the keys, ``images`` done, ``timed`` (how many are behind the medians), ``failed``, then
-    :data:`TIMES` in seconds and :data:`PEAKS` in MiB. ``rows`` comes from :func:`with_settings`. Tasks that were never tried are left out.
+    :data:`TIMES` in seconds and :data:`PEAKS` in MiB. ``rows`` comes from :func:`with_settings`. Tasks that
+    were never tried are left out.
     """
     tried = rows[rows.status != "missing"]
     done = tried.status == "done"
@@ -41,4 +42,5 @@ def summarise(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     counts.insert(1, "timed", by(timed).size().reindex(counts.index, fill_value=0))
     times = by(timed)[list(TIMES)].median()
     peaks = by(tried[done])[list(PEAKS)].max()
-    return counts.join(times).join(peaks).reset_index()
+    summary: pd.DataFrame = counts.join(times).join(peaks).reset_index()
+    return summary
