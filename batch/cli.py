@@ -17,12 +17,18 @@ import click
 from click.shell_completion import CompletionItem
 
 from batch import __version__, commands, errors, progress
-from batch.commands import devices_option as _devices
-from batch.commands import json_option as _json
-from batch.commands import run_argument as _run
+from batch.commands import (
+    devices_option,
+    json_option,
+    manifest_argument,
+    out_option,
+    run_argument,
+    set_option,
+)
 from batch.progress import duration, plural
 
 _NAMES = ("-h", "--help")
+_MANIFESTS = (".yaml", ".yml", ".json", ".csv", ".tsv", ".jsonl")
 
 
 class _Commands(click.Group):
@@ -32,7 +38,9 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         named = args[0] if args else ""
-        is_file = named.lower().endswith((".yaml", ".yml", ".csv")) or Path(named).exists()
+        is_file = (
+            named.lower().endswith((".yaml", ".yml", ".json", ".csv", ".tsv", ".jsonl")) or Path(named).exists()
+        )
         if named and named not in self.commands and is_file:
             args = ["run", *args]
         return super().resolve_command(ctx, args)
@@ -62,25 +70,17 @@ def cli() -> None:
     """  # noqa: D301 - click's \\b must be the character itself
 
 
-_manifest = click.argument("manifest", type=click.Path(path_type=Path))
-_out = click.option(
-    "--out", type=click.Path(path_type=Path), help="The run folder itself. Default: outputs/<name>."
-)
 _quiet = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
 _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
-_set = click.option(
-    "--set", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
-)  # fmt: skip
 
 
 @cli.command()
-@_manifest
-@_out
-@_set
+@manifest_argument
+@out_option
+@set_option
 @click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True,
               help="Who renders: local is this process.")  # fmt: skip
-@_devices
+@devices_option
 @click.option("--retry-failed", is_flag=True, help="Try again what has failed as often as 'retries' allows.")
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
 @_quiet
@@ -97,7 +97,7 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Render what is missing, then write results.csv and the contact sheet."""
+    """Render what is missing, then write results.csv, the contact sheet and report.html."""
     from batch import runner
 
     if devices and "," in devices:
@@ -145,15 +145,15 @@ def _tell(result: Any, retry: str) -> None:
     )
     if result.failed:
         click.echo(f"why: run_batch.py status {result.folder}   try again: {retry}")
-    for path in (*result.report.sheets[:1], result.report.csv):
+    for path in (*result.report.sheets[:1], result.report.csv, result.report.html):
         click.echo(f"  {path}")
 
 
 @cli.command()
-@_manifest
-@_out
-@_set
-@_json
+@manifest_argument
+@out_option
+@set_option
+@json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
     from batch import runner, show
@@ -172,8 +172,8 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
 
 
 @cli.command()
-@_run
-@_json
+@run_argument
+@json_option
 def status(run_folder: Path, as_json: bool) -> int:
     """Show how far a run is; works while it is going on."""
     from batch import runner, show
@@ -187,26 +187,26 @@ def status(run_folder: Path, as_json: bool) -> int:
 
 
 @cli.command()
-@_run
+@run_argument
 def report(run_folder: Path) -> int:
-    """Rebuild results.csv and the contact sheet from the receipts."""
+    """Rebuild results.csv, the contact sheet and report.html from the receipts."""
     from batch import runner
 
     made = runner.report(run_folder)
     for warning in made.warnings:
         _say(f"warning: {warning}")
-    for path in (made.csv, *made.sheets):
+    for path in (made.csv, *made.sheets, made.html):
         click.echo(f"  {path}")
     return errors.EXIT_OK
 
 
 @cli.command()
-@_run
+@run_argument
 @click.option("--memory", metavar="SETTING", required=True,
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
-@_devices
+@devices_option
 @_quiet
 @_events
 def redecode(

@@ -17,6 +17,15 @@ devices_option = click.option(
     "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
 )
 
+manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), help="The run folder itself. Default: outputs/<name>."
+)
+set_option = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True,
+    help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
+)  # fmt: skip
+
 PROGRAM = "run-batch"
 COMPLETE_VARIABLE = "_RUN_BATCH_COMPLETE"
 
@@ -192,4 +201,38 @@ def completion(context: click.Context, *, shell: str) -> int:
     return errors.EXIT_OK
 
 
-ALL = (manifest_group, verify, prune, models, doctor, completion)
+@click.command()
+@click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write compare.csv and compare.html there too.")
+@json_option
+def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
+    """Compare runs and memory settings: time, memory, and pixels against the first run."""
+    from batch.report import chart
+    from batch.report import compare as comparing
+
+    result = comparing.compare(comparing.read(run_folders))
+    written = chart.write(out, result) if out else []
+    if as_json:
+        _print_json(comparing.as_json(result))
+        return errors.EXIT_OK
+    click.echo(comparing.text(result))
+    for path in written:
+        click.echo(f"  {path}")
+    return errors.EXIT_OK
+
+
+@click.command()
+@manifest_argument
+@out_option
+@set_option
+def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...]) -> int:
+    """Download the models of a manifest ahead of the night."""
+    from batch import fetch as fetching
+    from batch import runner
+
+    _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=False)
+    fetching.fetch(made.models.values(), click.echo)
+    return errors.EXIT_OK
+
+
+ALL = (verify, compare, prune, fetch, models, doctor, manifest_group, completion)

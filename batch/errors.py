@@ -9,6 +9,7 @@
     ├── FolderError              exit 3    the run folder is not ours to write
     │   ├── FolderLocked                   another runner holds it
     │   └── ForeignFolder                  it belongs to another job or to a newer version
+    ├── DownloadError            exit 1    the network failed while models were fetched; run it again
     ├── TaskError                recorded  one image failed; the run goes on, and ends with exit 1
     └── StopRun                            a reason to end the run; everything done so far stays done
         ├── CannotGoOn           exit 1    it makes no sense to go on (the model cannot be loaded)
@@ -79,6 +80,10 @@ class FolderLocked(FolderError):  # noqa: N818 - reads as what happened
 
 class ForeignFolder(FolderError):  # noqa: N818
     """The folder belongs to another job, or to a newer version of this program."""
+
+
+class DownloadError(BatchError):
+    """The network failed while a model was fetched; what is whole is kept."""
 
 
 class TaskError(BatchError):

@@ -7,20 +7,24 @@ in safetensors names every tensor) and blocks spread over the rest.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batch.errors import ModelError
+from batch.errors import DownloadError, ModelError, UserError
 from batch.plan import Lookup, Pins
 from batch.plan.catalogue import PIPELINE_FAMILY, Model, known_models, native_for
 from batch.records import Lora, ModelSource
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -151,10 +155,67 @@ def _hub_revision(repo: str, wanted: str, *, online: bool) -> str:
     if not online:
         return ""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         return str(HfApi().model_info(repo, revision=wanted, timeout=20).sha)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ModelError(f"{repo} is not on this machine, and the Hub cannot be asked: {reason}") from None
+    except Exception as error:
+        raise refusal(error, repo, wanted) from error
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_CLIENT = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
+
+
+def refusal(error: Exception, repo: str, revision: str) -> Exception:
+    """What to raise for an error of the Hub's client: what happened and what the user can do.
+
+    The client's own texts are left out, because they name addresses, which may be signed. An error that is
+    not about the Hub or the disk comes back as it is.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, OfflineModeIsEnabled):
+            return ModelError(f"{repo} is not complete on this machine, and HF_HUB_OFFLINE forbids asking the Hub")
+        if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
+            return ModelError(said)
+        if isinstance(cause, OSError) and cause.errno in _DISK:
+            return UserError(f"{cause.filename or 'the cache of the Hub'} cannot be written: {cause.strerror}")
+    status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
+    if not any(isinstance(item, OSError) or type(item).__module__.split(".")[0] in _CLIENT for item in causes):
+        return error
+    return DownloadError(
+        f"{repo} is not complete on this machine, and the Hub "
+        + (f"answers {status}" if status else f"cannot be reached ({type(causes[-1]).__name__})")
+        + ". Check the network and run the same command again: files that are complete are kept. Behind a proxy "
+        "set HTTPS_PROXY"
+    )
+
+
+def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:
+    """What an answer of the Hub means, if it is one that the user can do something about."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    page = f"https://huggingface.co/{repo}"
+    if isinstance(error, GatedRepoError):
+        return f"{repo} is gated: accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo} has no revision '{revision}'; see {page}/commits/main"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"{repo} is not on the Hub, or it is private: check the name at {page}; for a private one log in with "
+            "`hf auth login` or set HF_TOKEN"
+        )
+    if error.response.status_code in (401, 403):
+        return (
+            f"the Hub refuses {repo} with the token that is set ({error.response.status_code}): log in anew with "
+            "`hf auth login`, or give HF_TOKEN a token that may read it"
+        )
+    return ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,11 +1,11 @@
-"""Receipts to what people read: the CSV and the contact sheet. Rebuilt from the run folder at any time."""
+"""Receipts to what people read: CSV, contact sheet, HTML. Rebuilt from the run folder at any time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch.report import sheet, table
+from batch.report import html, sheet, table
 from batch.store.folder import RunFolder
 
 
@@ -15,13 +15,16 @@ class Report:
 
     csv: Path
     sheets: tuple[Path, ...]
+    html: Path
     warnings: tuple[str, ...]
 
 
 def write_report(folder: RunFolder) -> Report:
-    """Write results.csv and the contact sheet of a run folder."""
+    """Write results.csv, the contact sheet and report.html of a run folder."""
     scan = folder.scan()
     tasks = folder.tasks()
-    csv, warning = table.write(folder, tasks, scan)
+    rows = table.frame(tasks, scan)
+    csv, warning = table.write(folder, rows)
     sheets = sheet.write(folder, tasks, scan)
-    return Report(csv, tuple(sheets), (warning,) if warning else ())
+    page = html.write(folder, tasks, scan, rows)
+    return Report(csv, tuple(sheets), page, (warning,) if warning else ())

@@ -39,13 +39,17 @@ def read(path: Path) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> tuple[Path, str]:
+def frame(tasks: Sequence[Task], scan: Scan) -> pd.DataFrame:
+    """The table: a row per task in the order given, the columns of :data:`COLUMNS`."""
+    return pd.DataFrame([_row(task, scan) for task in tasks], columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def write(folder: RunFolder, rows: pd.DataFrame) -> tuple[Path, str]:
     """Write results.csv; returns its path and a warning, if there is one.
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    frame = pd.DataFrame([_row(task, scan) for task in tasks], columns=list(COLUMNS)).astype(COLUMNS)
-    data = frame.to_csv(index=False, lineterminator="\n").encode()
+    data = rows.to_csv(index=False, lineterminator="\n").encode()
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
