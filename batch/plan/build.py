@@ -12,9 +12,9 @@ from typing import Any
 
 from batch.errors import ManifestError, ModelError, Problem
 from batch.manifest.document import Place
-from batch.manifest.schema import EXTRA, Entry, Manifest
+from batch.manifest.schema import Entry, Manifest
 from batch.manifest.values import RandomSeeds, Size, shown
-from batch.plan import catalogue, memory, names
+from batch.plan import catalogue, fits, memory, names
 from batch.plan.catalogue import Model
 from batch.plan.identity import identify
 from batch.records import Call, EncodeTask, Lora, Task
@@ -184,24 +184,6 @@ class _Builder:
             if entry.value not in catalogue.DTYPES:
                 possible = ", ".join(catalogue.DTYPES)
                 self._problem(entry.place, f"dtype: {shown(entry.value)} is unknown; possible are {possible}")
-        for entry in axes.get("scheduler", []):
-            if entry.value is not None and catalogue.scheduler_class(entry.value.name) is None:
-                possible = ", ".join(["default", *catalogue.SCHEDULERS])
-                self._problem(entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}")
-        for name, entries in axes.items():
-            self._check_extra(name, entries)
-
-    def _check_extra(self, name: str, entries: list[Entry]) -> None:
-        match = EXTRA.fullmatch(name)
-        if match is None or not entries:
-            return
-        for model in self.models.values():
-            known = catalogue.EXTRA_STAGE.get(model.family)
-            if known is not None and match[1] not in known:
-                possible = ", ".join(f"extra.{argument}" for argument in known)
-                self._problem(
-                    entries[0].place, f"{name}: {model.name} takes no such argument; possible are {possible}"
-                )
 
     def _excluded_by(self, cell: Mapping[str, tuple[int, Entry]]) -> int | None:
         for index, rule in enumerate(self.manifest.exclude):
@@ -217,6 +199,8 @@ class _Builder:
             return cell[name][1].place if name in cell else DEFAULT
 
         model = self.models[cell["model"][1].value]
+        for name, message in fits.objections(model, {name: entry.value for name, (_, entry) in cell.items()}):
+            self._problem(place(name), f"{name}: {message}")
         size = value("size", model.native)
         use = self._size_use(model, size, place("size"))
         setting = value("memory", "auto")
@@ -260,8 +244,8 @@ class _Builder:
                     f"size: {model.name} cannot render {size}: it would render {use.rendered} and resample it; "
                     f"write {use.rendered}, or allow it with resize: true",
                 )
-            elif any(side % catalogue.SIZE_STEP for side in use.rendered):
-                self._problem(place, f"size: the sides of {size} must be multiples of {catalogue.SIZE_STEP}")
+            elif any(side % model.size_step for side in use.rendered):
+                self._problem(place, f"size: the sides of {size} must be multiples of {model.size_step}")
         return self.sizes[key]
 
     def _memory_steps(self, setting: str, size: Size, place: Place) -> tuple[Call, ...]:
@@ -308,23 +292,37 @@ def _cells(axes: Mapping[str, list[Entry]]) -> Iterator[dict[str, tuple[int, Ent
         yield dict(zip(axes, combination, strict=True))
 
 
-def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, EncodeTask | None]:
-    """The texts a task needs embedded: its prompt, and the negative one where guidance is on.
+def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]:
+    """The texts a task needs embedded: its prompt, and the negative one where it counts.
 
-    The key names everything an embedding depends on; the kind of device is part of it, because a CPU
-    and a GPU differ in the last bits and a resumed run must not mix them.
+    None where the pipeline is called whole. The key names everything an embedding depends on; the kind of
+    device is part of it, because a CPU and a GPU differ in the last bits and a resumed run must not mix them.
     """
-    stages = catalogue.EXTRA_STAGE.get(family, {})
-    arguments = tuple(item for item in task.extra if stages.get(item[0]) == "encode")
-    positive = _encode_task(task, task.prompt, arguments, device, negative=False)
-    if task.guidance <= 1:
-        return positive, None
-    return positive, _encode_task(task, task.negative_prompt, arguments, device, negative=True)
+    rule = catalogue.FAMILIES[family]
+    if not rule.staged:
+        return ()
+    texts = [_encode_task(task, rule, device, negative=False)]
+    if _uses_negative(task, rule):
+        texts.append(_encode_task(task, rule, device, negative=True))
+    return tuple(texts)
 
 
-def _encode_task(task: Task, text: str, arguments: Any, device: str, *, negative: bool) -> EncodeTask:
+def _uses_negative(task: Task, rule: catalogue.Family) -> bool:
+    if rule.negative == "guidance":
+        return task.guidance > 1
+    scale = dict(task.extra).get(rule.negative)
+    return bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
+
+
+def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: bool) -> EncodeTask:
+    stages = ("encode", "encode-negative" if negative else "encode-prompt")
+    arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
+    loras = tuple(lora for lora in task.loras if lora.in_text)
+    text = task.negative_prompt if negative else task.prompt
     kind = device.partition(":")[0]
-    parts = ("embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments)
+    parts: list[Any] = ["embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    if loras:  # left out where there are none, so that keys stay what they were
+        parts.append([(lora.sha256, lora.scale) for lora in loras])
     return EncodeTask(
         key=catalogue.digest(parts),
         model=task.model,
@@ -332,4 +330,5 @@ def _encode_task(task: Task, text: str, arguments: Any, device: str, *, negative
         text=text,
         negative=negative,
         arguments=arguments,
+        loras=loras,
     )

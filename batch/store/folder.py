@@ -175,6 +175,10 @@ class RunFolder:
         digest = hashlib.sha256(data).hexdigest()
         return FileRef(path=path.as_posix(), bytes=len(data), sha256=digest, width=width, height=height)
 
+    def save_latents(self, task: Task, data: bytes) -> None:
+        """Keep an image's latents: ``latents/<id>.safetensors``."""
+        atomic.write(self.root / "latents" / f"{task.id}.safetensors", data, self.runner)
+
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
         self._write_json(self._receipt_path(receipt.task.id), to_json(receipt))
