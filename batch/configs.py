@@ -22,7 +22,10 @@ Read = Callable[[str], Config | None]
 
 _DENOISERS = ("transformer", "unet")
 _AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
-_OTHER_MEDIA = {"num_frames", "video_length", "video", "num_videos_per_prompt", "audio_length_in_s", "duration"}
+_OTHER_MEDIA = {
+    "num_frames", "video_length", "video", "num_videos_per_prompt", "num_waveforms_per_prompt", "audio_duration",
+    "audio_duration_s", "duration",
+}  # fmt: skip
 _PICTURES = {
     "image", "images", "control_image", "mask_image", "image_embeds", "hint", "conditioning_image",
 }  # fmt: skip
@@ -90,14 +93,14 @@ def _not_text_to_image(pipeline: str, call: signatures.Parameters) -> str:
         return f"it makes video or sound (it takes {min(other)})"
     if "prompt" not in call:
         return "it takes no prompt"
+    word = _NOT_ALONE.search(pipeline)
+    if word is not None:
+        return f"it is made for {word[0]}"
     needed = [name for name, default in call.items() if default is signatures.REQUIRED and name != "prompt"]
     if needed:
         return f"it needs {', '.join(needed)}"
     if "width" not in call:
         return "it takes no size"
-    word = _NOT_ALONE.search(pipeline)
-    if word is not None:
-        return f"it is made for {word[0]}"
     pictures = _PICTURES.intersection(call)
     if pictures and pipeline not in signatures.text_to_image() | _PICTURE_MAY_BE_LEFT_OUT:
         return f"it needs a picture ({min(pictures)})"
