@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import diffusers
+import huggingface_hub.constants
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +28,15 @@ from batch.render.session import Session
 from batch.store.folder import RunFolder
 
 from . import tiny_models
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Convolutions this small only wait for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +92,7 @@ def sde(config):
 
 SAME = [
     ("sdxl", {}, {}),
-    ("sdxl", {"negative_prompt": "blue", "size": "192x128"}, {"negative_prompt": "blue", "width": 192}),
+    ("sdxl", {"negative_prompt": "blue", "size": "96x64"}, {"negative_prompt": "blue", "width": 96}),
     ("sdxl", {"guidance": 1}, {"guidance_scale": 1.0}),
     ("sdxl", {"scheduler": "euler(use_karras_sigmas=true)"}, {"scheduler": euler_karras}),
     ("sdxl", {"scheduler": "heun"}, {"scheduler": diffusers.HeunDiscreteScheduler.from_config}),
@@ -93,7 +103,7 @@ SAME = [
         {"clip_skip": 1, "prompt_2": "sea", "original_size": (64, 32), "negative_prompt": "b",
          "negative_prompt_2": "c"},
     ),
-    ("sdxl", {"memory": "vae_tiling(64, 32)"}, {"tile": 64}),
+    ("sdxl", {"memory": "vae_tiling(64, 32)", "size": "96x64"}, {"tile": 64, "width": 96}),
     ("pixart", {"size": "256x256"}, {"width": 256, "height": 256}),
     ("pixart", {"size": "336x192", "negative_prompt": "blue"},
      {"width": 336, "height": 192, "negative_prompt": "blue"}),
@@ -101,35 +111,35 @@ SAME = [
      {"width": 256, "height": 256, "guidance_scale": 1.0, "max_sequence_length": 40}),
     ("pixart", {"size": "256x256", "scheduler": "dpm++-sde"}, {"width": 256, "height": 256, "scheduler": sde}),
     ("flux", {}, {}),
-    ("flux", {"guidance": 7, "extra.prompt_2": "sea", "size": "192x128"},
-     {"guidance_scale": 7.0, "prompt_2": "sea", "width": 192}),
+    ("flux", {"guidance": 7, "extra.prompt_2": "sea", "size": "96x64"},
+     {"guidance_scale": 7.0, "prompt_2": "sea", "width": 96}),
     ("flux", {"negative_prompt": "blue", "extra.true_cfg_scale": 3, "extra.max_sequence_length": 64},
      {"negative_prompt": "blue", "true_cfg_scale": 3, "max_sequence_length": 64}),
     ("flux", {"scheduler": "unipc(solver_order=1)"}, {"scheduler": flow_unipc}),
     ("sd1", {"negative_prompt": "blue", "extra.guidance_rescale": 0.5},
      {"negative_prompt": "blue", "guidance_rescale": 0.5}),
-    ("sd1", {"guidance": 1, "size": "192x128", "scheduler": "ddim"},
-     {"guidance_scale": 1.0, "width": 192, "scheduler": diffusers.DDIMScheduler.from_config}),
-    ("sd1", {"memory": "vae_tiling(64, 32)"}, {"tile": 64}),
+    ("sd1", {"guidance": 1, "size": "96x64", "scheduler": "ddim"},
+     {"guidance_scale": 1.0, "width": 96, "scheduler": diffusers.DDIMScheduler.from_config}),
+    ("sd1", {"memory": "vae_tiling(64, 32)", "size": "96x64"}, {"tile": 64, "width": 96}),
     ("sd3", {"negative_prompt": "blue", "extra.prompt_3": "sea"}, {"negative_prompt": "blue", "prompt_3": "sea"}),
-    ("sd3", {"size": "192x128", "scheduler": "flow-heun"},
-     {"width": 192, "scheduler": diffusers.FlowMatchHeunDiscreteScheduler.from_config}),
+    ("sd3", {"size": "96x64", "scheduler": "flow-heun"},
+     {"width": 96, "scheduler": diffusers.FlowMatchHeunDiscreteScheduler.from_config}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "settings", "arguments"), SAME)
 def test_the_picture_is_bit_identical_to_the_pipeline_call(cli, manifest, work, tiny, name, settings, arguments):
-    settings = {"size": "128x128"} | settings
+    settings = {"size": "64x64"} | settings
     outcome = cli("run", manifest(job(tiny(name), **settings)), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
-    expected = direct(tiny(name), **({"width": 128, "height": 128} | arguments))
+    expected = direct(tiny(name), **({"width": 64, "height": 64} | arguments))
     assert np.array_equal(picture(work / "run"), expected)
     assert expected.std() > 5
 
 
 def test_settings_and_texts_do_not_leak_from_one_picture_into_the_next(cli, manifest, work, tiny):
     grid = job(
-        tiny("sdxl"), size="128x128", guidance=[1, 5], negative_prompt=["", "blue"], scheduler=["default", "ddim"],
+        tiny("sdxl"), size="96x64", guidance=[1, 5], negative_prompt=["", "blue"], scheduler=["default", "ddim"],
         memory=["full", "vae_tiling(64, 32)"],
     )  # fmt: skip
     assert cli("run", manifest(grid), "--out", "run", "--quiet").code == 0
@@ -139,7 +149,7 @@ def test_settings_and_texts_do_not_leak_from_one_picture_into_the_next(cli, mani
         task = receipt.task
         if task.scheduler is None and not task.pixel_steps:
             expected = direct(
-                tiny("sdxl"), width=128, height=128, guidance_scale=task.guidance,
+                tiny("sdxl"), width=96, height=64, guidance_scale=task.guidance,
                 negative_prompt=task.negative_prompt or None,
             )  # fmt: skip
             assert np.array_equal(np.asarray(Image.open(work / "run" / receipt.file.path)), expected)
@@ -152,7 +162,7 @@ def test_a_bin_is_resampled_as_the_pipeline_does_it(cli, manifest, work, tiny):
 
 
 def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest, tiny, monkeypatch):
-    text = job(tiny("sdxl"), size="128x128", negative_prompt="grey", prompt=["one", "two"])
+    text = job(tiny("sdxl"), size="64x64", negative_prompt="grey", prompt=["one", "two"])
     assert cli("run", manifest(text), "--out", "first", "--quiet").code == 0
 
     def refuse(*_):
@@ -160,12 +170,12 @@ def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest
 
     monkeypatch.setattr(common, "load_text_encoder", refuse)
     assert cli("run", manifest(text.replace('"seed"', "seed")), "--out", "second", "--quiet").code == 0
-    other = cli("run", manifest(job(tiny("sdxl"), size="128x128", prompt="three")), "--out", "third", "--quiet")
+    other = cli("run", manifest(job(tiny("sdxl"), size="64x64", prompt="three")), "--out", "third", "--quiet")
     assert "the text encoders were loaded" in other.err
 
 
 def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny):
-    path = manifest(job(tiny("sd1"), size="128x128"))
+    path = manifest(job(tiny("sd1"), size="64x64"))
     steps = []
     assert cli("run", path, "--out", "run", "--quiet").code == 0
     row = pd.read_csv(work / "run" / "results.csv").iloc[0]
@@ -189,7 +199,7 @@ def spec(work, folder, **changes):
 
 @pytest.mark.parametrize("name", ["sdxl", "pixart", "flux"])
 def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest, work, tiny, name, monkeypatch):
-    size = "256x256" if name == "pixart" else "128x64"
+    size = "256x256" if name == "pixart" else "96x64"
     path = manifest(job(tiny(name), size=size))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
     (receipt,) = RunFolder(work / "first").scan().receipts.values()
@@ -255,7 +265,7 @@ def test_keep_latents_of_a_whole_pipeline_is_refused_before_anything_is_loaded(w
 def test_what_a_pipeline_cannot_do_is_said_with_its_line(cli, manifest, work, tiny, case):
     name, axis, value, says = case
     (work / "a.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    path = manifest(job(tiny(name), **({"size": "128x128"} if name != "pixart" else {}) | {axis: value}))
+    path = manifest(job(tiny(name), **({"size": "64x64"} if name != "pixart" else {}) | {axis: value}))
     outcome = cli("plan", path)
     if not says:
         assert outcome.code == 0, outcome.err
@@ -323,23 +333,25 @@ def test_a_folder_that_holds_one_variant_only_is_loaded_as_it_is(cli, manifest, 
     shutil.copytree(tiny("sd1"), work / "model")
     for path in (work / "model").rglob("*.safetensors"):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
-    outcome = cli("run", manifest(job("model", size="128x128")), "--out", "run", "--quiet")
+    outcome = cli("run", manifest(job("model", size="64x64")), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
-    assert np.array_equal(picture(work / "run"), direct(tiny("sd1"), width=128, height=128))
+    assert np.array_equal(picture(work / "run"), direct(tiny("sd1"), width=64, height=64))
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument")
-def test_a_hub_repository_is_read_from_the_cache(cli, manifest, cache, tiny, work):
+def test_a_hub_repository_is_read_from_the_cache(cli, manifest, cache, tiny, work, monkeypatch):
+    for name, value in (("HF_HUB_CACHE", str(cache / "hub")), ("HF_HUB_OFFLINE", True)):
+        monkeypatch.setattr(huggingface_hub.constants, name, value)  # read when it was imported
     commit = "a" * 40
     repo = cache / "hub" / "models--someone--tiny"
     shutil.copytree(tiny("flux"), repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
-    path = manifest(job("someone/tiny", size="128x128"))
+    path = manifest(job("someone/tiny", size="64x64"))
     assert f"someone/tiny at {commit[:12]}" in cli("plan", path).out
     outcome = cli("run", path, "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
-    assert np.array_equal(picture(work / "run"), direct(tiny("flux"), width=128, height=128))
+    assert np.array_equal(picture(work / "run"), direct(tiny("flux"), width=64, height=64))
     missing = cli("plan", manifest(job("someone/other")))
     assert (missing.code, "someone/other is not on this machine" in missing.err) == (2, True)
     missing = cli("run", manifest(job("someone/other")))
@@ -421,7 +433,7 @@ def test_a_lora_that_changes_texts_too_acts_on_both_halves(cli, manifest, work, 
         layers[f"{part}_lora_layers"] = get_peft_model_state_dict(getattr(pipe, part))
     type(pipe).save_lora_weights(work / "lora", **layers)
     file = "lora/pytorch_lora_weights.safetensors"
-    path = manifest(job(tiny(name), size="128x128", lora=["none", f"{file}(scale=0.5)"]))
+    path = manifest(job(tiny(name), size="64x64", lora=["none", f"{file}(scale=0.5)"]))
     outcome = cli("run", path, "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
     with_lora = DiffusionPipeline.from_pretrained(tiny(name))
@@ -433,6 +445,6 @@ def test_a_lora_that_changes_texts_too_acts_on_both_halves(cli, manifest, work, 
         call.vae.disable_tiling()
         call.scheduler = loaded(tiny(name))[1]
         seed = torch.Generator("cpu").manual_seed(7)
-        expected = call("a fox 7", num_inference_steps=2, width=128, height=128, generator=seed).images[0]
+        expected = call("a fox 7", num_inference_steps=2, width=64, height=64, generator=seed).images[0]
         found = np.asarray(Image.open(work / "run" / receipt.file.path))
         assert np.array_equal(found, np.asarray(expected)), receipt.task.loras

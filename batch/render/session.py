@@ -158,6 +158,8 @@ class Session:
         self._drop()
 
     def _drop(self) -> None:
+        if self._pipe is None:
+            return
         self._pipe = self._part = self._own_scheduler = self._steps = None
         self._loras = ()
         gc.collect()
