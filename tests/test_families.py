@@ -21,10 +21,11 @@ from batch.engines import Control
 from batch.engines.local import LocalEngine
 from batch.errors import ModelError, UserError
 from batch.manifest.values import Size
-from batch.plan import catalogue, fits
+from batch.plan import catalogue, encode_tasks, fits
+from batch.plan.memory import tiling
 from batch.records import RunSpec
+from batch.render import memory
 from batch.render.families import common
-from batch.render.session import Session
 from batch.store.folder import RunFolder
 
 from . import tiny_models
@@ -105,6 +106,8 @@ SAME = [
     ),
     ("sdxl", {"memory": "vae_tiling(64, 32)", "size": "96x64"}, {"tile": 64, "width": 96}),
     ("pixart", {"size": "256x256"}, {"width": 256, "height": 256}),
+    ("pixart-alpha", {"size": "256x256", "negative_prompt": "blue"},
+     {"width": 256, "height": 256, "negative_prompt": "blue"}),
     ("pixart", {"size": "336x192", "negative_prompt": "blue"},
      {"width": 336, "height": 192, "negative_prompt": "blue"}),
     ("pixart", {"size": "256x256", "guidance": 1, "extra.max_sequence_length": 40},
@@ -169,9 +172,43 @@ def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest
         raise AssertionError("the text encoders were loaded")
 
     monkeypatch.setattr(common, "load_text_encoder", refuse)
-    assert cli("run", manifest(text.replace('"seed"', "seed")), "--out", "second", "--quiet").code == 0
+    assert cli("run", manifest(text), "--out", "second", "--quiet").code == 0
     other = cli("run", manifest(job(tiny("sdxl"), size="64x64", prompt="three")), "--out", "third", "--quiet")
     assert "the text encoders were loaded" in other.err
+
+
+def test_half_precision_decodes_in_float32_where_the_autoencoder_overflows(cli, manifest, work, tiny):
+    assert (
+        cli("run", manifest(job(tiny("sdxl"), size="64x64", dtype="float16")), "--out", "run", "--quiet").code == 0
+    )
+    pipe = DiffusionPipeline.from_pretrained(tiny("sdxl"), dtype=torch.float16)
+    pipe.set_progress_bar_config(disable=True)
+    with pytest.warns(FutureWarning, match="upcast_vae"):
+        expected = pipe(
+            "a fox 7", num_inference_steps=2, width=64, height=64, generator=torch.Generator("cpu").manual_seed(7)
+        ).images[0]
+    assert np.array_equal(picture(work / "run"), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("tile", "stride"), [(320, 256), (96, 64), (64, 64)])
+def test_square_tiles_have_the_stride_asked_for(tiny, tile, stride):
+    vae = loaded(tiny("sd1"))[0].vae
+    memory._square_tiles(vae, dict(tiling(tile, stride).arguments))
+    latents = torch.zeros(1, 4, 72, 40)
+    seen = []
+    vae.decoder.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    with torch.no_grad():
+        assert vae.decode(latents).sample.shape == (1, 3, 72 * 8, 40 * 8)
+    vae.decoder._forward_pre_hooks.clear()
+    steps = stride // 8
+    assert len(seen) == -(-72 // steps) * -(-40 // steps)
+    assert max(seen) == (min(72, tile // 8), min(40, tile // 8))
+
+
+def test_a_step_that_cannot_be_carried_out_is_an_error(cli, manifest, tiny):
+    setting = "vae_tiling(tile_height=64, tile_width=32, stride_height=32, stride_width=32)"
+    outcome = cli("run", manifest(job(tiny("sdxl"), size="96x64", memory=setting)), "--quiet")
+    assert (outcome.code, "decodes in square tiles" in outcome.err) == (2, True)
 
 
 def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny):
@@ -199,36 +236,29 @@ def spec(work, folder, **changes):
 
 @pytest.mark.parametrize("name", ["sdxl", "pixart", "flux"])
 def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest, work, tiny, name, monkeypatch):
-    size = "256x256" if name == "pixart" else "96x64"
-    path = manifest(job(tiny(name), size=size))
+    path = manifest(job(tiny(name), size="256x256" if name == "pixart" else "96x64"))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
     (receipt,) = RunFolder(work / "first").scan().receipts.values()
+    keeping = spec(work, tiny(name), keep_latents=True)
     (work / "run").mkdir()
-    first = spec(work, tiny(name), keep_latents=True)
-    first = replace(first, cache=str(Path(first.root).parent / "no cache"))
-    embeds = Session(first.models[receipt.task.model], "float32", "cpu")
-    from batch.plan import encode_tasks
-
-    texts = encode_tasks(receipt.task, name, "cpu")
-    outcomes = list(LocalEngine().execute([*texts, receipt.task], first, Control()))
-    assert [outcome.status for outcome in outcomes] == ["done"] * len(outcomes)
+    outcomes = list(
+        LocalEngine().execute([*encode_tasks(receipt.task, name, "cpu"), receipt.task], keeping, Control())
+    )
+    assert {outcome.status for outcome in outcomes} == {"done"}
     kept = work / "run" / "latents" / f"{receipt.task.id}.safetensors"
     assert set(safetensors.torch.load_file(kept)) == {"latents"}
-    assert embeds.staged
 
-    task = replace(receipt.task, id="0123456789abcdef")
     for part in ("load_text_encoder", "load_without_texts"):
         monkeypatch.setattr(common, part, None)
-    again = spec(work, tiny(name), latents={task.id: str(kept)})
-    (outcome,) = LocalEngine().execute([task], again, Control())
-    assert outcome.receipt.file.sha256 == receipt.file.sha256 or outcome.receipt.task.id != receipt.task.id
-    pixels = [np.asarray(Image.open(work / "run" / item.file.path)) for item in (outcome.receipt,)]
-    assert np.array_equal(pixels[0], np.asarray(Image.open(work / "first" / receipt.file.path)))
-    assert outcome.receipt.measurement.denoise is None
-    assert outcome.receipt.measurement.decode.seconds > 0
-
-    gone = spec(work, tiny(name), latents={"1" * 16: "nowhere"})
-    (failed,) = LocalEngine().execute([replace(task, id="1" * 16)], gone, Control())
+    again, gone = replace(receipt.task, id="1" * 16), replace(receipt.task, id="2" * 16)
+    decoding = spec(work, tiny(name), latents={again.id: str(kept), gone.id: "nowhere"})
+    failed, decoded = sorted(
+        LocalEngine().execute([again, gone], decoding, Control()), key=lambda outcome: outcome.status, reverse=True
+    )
+    found = np.asarray(Image.open(work / "run" / decoded.receipt.file.path))
+    assert np.array_equal(found, picture(work / "first"))
+    assert decoded.receipt.measurement.denoise is None
+    assert decoded.receipt.measurement.decode.seconds > 0
     assert failed.error.stage == "decode"
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     PNDMScheduler,
@@ -113,8 +115,8 @@ def sdxl(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def pixart(folder: Path) -> None:
-    PixArtSigmaPipeline(
+def pixart(folder: Path, kind: type[DiffusionPipeline] = PixArtSigmaPipeline) -> None:
+    kind(
         tokenizer=t5_tokenizer(),
         text_encoder=t5(),
         vae=vae(scaling_factor=0.13),
@@ -174,7 +176,13 @@ def sd3(folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-BUILDERS = {"sdxl": sdxl, "pixart": pixart, "flux": flux, "sd1": sd1, "sd3": sd3}
+def pixart_alpha(folder: Path) -> None:
+    pixart(folder, PixArtAlphaPipeline)
+
+
+BUILDERS = {
+    "sdxl": sdxl, "pixart": pixart, "pixart-alpha": pixart_alpha, "flux": flux, "sd1": sd1, "sd3": sd3,
+}  # fmt: skip
 
 
 def build(name: str, folder: Path) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def _vae_tiling(pipe: Any, arguments: dict[str, Any], _device: str) -> None:
             tile_sample_stride_height=arguments["stride_height"],
             tile_sample_stride_width=arguments["stride_width"],
         )
-    elif all(hasattr(vae, name) for name in _SQUARE):
+    elif all(hasattr(vae, name) for name in _SQUARE) and "block_out_channels" in vae.config:
         _square_tiles(vae, arguments)
     else:
         raise UserError(
@@ -80,18 +80,9 @@ def _square_tiles(vae: Any, arguments: dict[str, Any]) -> None:
         )
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
     vae.tile_sample_min_size, vae.tile_latent_min_size = tile, tile // scale
-    vae.tile_overlap_factor = _overlap(tile, stride, scale)
+    # The decoder takes whole latents and whole pixels of this fraction: as a float, 1/5 of 320 may be 63.
+    vae.tile_overlap_factor = Fraction(tile - stride, tile)
     vae.enable_tiling()
-
-
-def _overlap(tile: int, stride: int, scale: int) -> float:
-    """The fraction from which the decoder computes this stride and not, by rounding, one latent less."""
-    exact = 1 - stride / tile
-    for fraction in (exact, math.nextafter(exact, 0), math.nextafter(exact, 1)):
-        latents, blend = int(tile // scale * (1 - fraction)), int(tile * fraction)
-        if latents * scale == stride and blend == tile - stride:
-            return fraction
-    raise UserError(f"memory: a stride of {stride} cannot be had exactly with a tile of {tile}; choose another")
 
 
 def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
