@@ -230,7 +230,7 @@ def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...]) -> int:
     from batch import fetch as fetching
     from batch import runner
 
-    _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=False)
+    _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=True)
     fetching.fetch(made.models.values(), click.echo)
     return errors.EXIT_OK
 

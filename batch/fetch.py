@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from batch import hub
 from batch.errors import ModelError, UserError
 from batch.plan.catalogue import Model
+from batch.refusals import refusal
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -81,7 +81,7 @@ def look_up(model: Model) -> Download:
         listed = INDEX in {info.filename for info in found}
         index = Path(hf_hub_download(model.repo, INDEX, revision=found[0].commit_hash)) if listed else None
     except Exception as error:
-        raise hub.refusal(error, model.repo, wanted) from error
+        raise refusal(error, model.repo, wanted) from error
     if index is None:
         raise ModelError(f"{model.repo} holds no diffusers model (no {INDEX})")
     files = needed([info.filename for info in found], components(index), model.variant)
@@ -114,7 +114,8 @@ def needed(names: Sequence[str], folders: Sequence[str], variant: str) -> set[st
         weights = [name for name in inside if _is_weight(name)]
         of_variant = [name for name in weights if variant and _variant(name) == variant]
         if weights:
-            chosen.update(of_variant or [name for name in weights if not _variant(name)])
+            plain = [name for name in weights if not _variant(name)]
+            chosen.update(of_variant or plain or weights)
             chosen.update(name for name in inside if name.endswith(".json") and ".index." not in name)
         elif any(name.endswith(_PICKLES) for name in inside):
             raise ModelError(f"{folder} has its weights as pickles only; safetensors are needed")
@@ -171,7 +172,7 @@ def _download(item: Download) -> None:
             tqdm_class=_bars(show=True),
         )
     except Exception as error:
-        raise hub.refusal(error, item.repo, item.commit) from error
+        raise refusal(error, item.repo, item.commit) from error
 
 
 def _bars(*, show: bool) -> Any:

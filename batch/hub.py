@@ -7,65 +7,95 @@ in safetensors names every tensor) and blocks spread over the rest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from batch.errors import DownloadError, ModelError, UserError
+from batch import configs
+from batch.errors import ModelError
 from batch.plan import Lookup, Pins
-from batch.plan.catalogue import PIPELINE_FAMILY, Model, known_models, native_for
+from batch.plan.catalogue import Model, known_models
 from batch.records import Lora, ModelSource
-
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
+from batch.refusals import refusal
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
 _BLOCKS = 128
 
 
-def lookup(folder: str, pins: Pins, *, online: bool) -> Lookup:
+def lookup(
+    folder: str,
+    pins: Pins,
+    *,
+    online: bool,
+    allow_pickle: frozenset[str] = frozenset(),
+    trust_remote_code: frozenset[str] = frozenset(),
+) -> Lookup:
     """How a plan finds what it names. ``folder`` is the manifest's: model folders are relative to it.
 
-    ``online`` allows one request to the Hub for a revision that neither pins nor cache know.
+    ``online`` allows asking the Hub for a revision and the configuration files that neither pins nor cache
+    hold. ``allow_pickle`` and ``trust_remote_code`` name the models for which that is accepted.
     """
     return Lookup(
-        model=lambda name: find_model(name, Path(folder), pins.revisions, online=online),
+        model=lambda name: find_model(
+            name,
+            Path(folder),
+            pins.revisions,
+            online=online,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        ),
         lora=lambda path, scale: _lora(path, scale, Path(folder)),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
     )
 
 
-def find_model(name: str, base: Path, revisions: Mapping[str, str], *, online: bool) -> Model:
+def find_model(
+    name: str,
+    base: Path,
+    revisions: Mapping[str, str],
+    *,
+    online: bool,
+    allow_pickle: frozenset[str] = frozenset(),
+    trust_remote_code: frozenset[str] = frozenset(),
+) -> Model:
     """The model of that name. Raises :class:`ModelError` when there is none that can be rendered."""
     known = known_models().get(name)
     if known is not None and known.package:
         return replace(known, revision=_folder_revision(_package_folder(known.package)))
     folder = Path(name) if Path(name).is_absolute() else base / name
+    pickles, trusted = name in allow_pickle, name in trust_remote_code
     if known is None and (folder / "model_index.json").is_file():
-        return _folder_model(name, folder)
+        return _folder_model(name, folder, pickles=pickles, trusted=trusted)
     repo, _, wanted = name.partition("@")
-    if known is None:
-        known = next((model for model in known_models().values() if model.repo == repo), None)
-        if known is None:
-            raise ModelError(_unknown(name, folder))
-        known = replace(known, name=name)
-    revision = revisions.get(name) or _hub_revision(known.repo, wanted or "main", online=online)
-    return replace(known, revision=revision)
+    known = known or next((model for model in known_models().values() if model.repo == repo), None)
+    if known is None and (folder.is_dir() or not _HUB_ID.fullmatch(repo)):
+        raise ModelError(_unknown(name, folder))
+    if known is not None:
+        repo = known.repo
+    revision = revisions.get(name) or _hub_revision(repo, wanted or "main", online=online)
+    if known is not None:
+        return replace(known, name=name, revision=revision)
+    return _hub_model(name, repo, revision, online=online, pickles=pickles, trusted=trusted)
+
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def _unknown(name: str, folder: Path) -> str:
     if folder.is_dir():
         return f"the folder {folder} holds no diffusers model (no model_index.json)"
     names = ", ".join(known_models())
-    return f"'{name}' is not known; write one of {names}, a SANA repository of the Hub, or a model's folder"
+    return (
+        f"'{name}' is not known; write one of {names}, a repository of the Hub (owner/name), or a model's folder"
+    )
 
 
 def source(model: Model) -> ModelSource:
@@ -78,6 +108,8 @@ def source(model: Model) -> ModelSource:
         revision=model.revision if model.repo else "",
         variant=model.variant,
         overrides=model.overrides,
+        allow_pickle=model.allow_pickle,
+        trust_remote_code=model.trust_remote_code,
     )
 
 
@@ -95,20 +127,90 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _folder_model(name: str, folder: Path) -> Model:
-    pipeline = str(_json(folder / "model_index.json").get("_class_name"))
-    if pipeline not in PIPELINE_FAMILY:
-        possible = ", ".join(PIPELINE_FAMILY)
-        raise ModelError(f"{folder} holds a {pipeline}; only {possible} can be rendered so far")
-    sample_size = int(_json(folder / "transformer" / "config.json").get("sample_size") or 32)
-    return Model(
-        name=name,
-        family=PIPELINE_FAMILY[pipeline],
+def _in_folder(folder: Path) -> configs.Read:
+    return lambda path: _json(folder / path) if (folder / path).is_file() else None
+
+
+def _folder_model(name: str, folder: Path, *, pickles: bool, trusted: bool) -> Model:
+    model = configs.describe(name, _in_folder(folder), trusted=trusted)
+    variant = _check_files(name, folder, pickles=pickles, trusted=trusted)
+    return replace(
+        model,
         folder=str(folder.resolve()),
         revision=_folder_revision(folder),
-        sample_size=sample_size,
-        native=native_for(sample_size),
+        variant=variant,
+        allow_pickle=pickles,
     )
+
+
+def _check_files(name: str, folder: Path, *, pickles: bool, trusted: bool) -> str:
+    """Refuse what would run code when it is loaded; returns the variant if the weights exist as one only."""
+    variants: set[str] = set()
+    for part, entry in _json(folder / "model_index.json").items():
+        if not isinstance(entry, list) or not (folder / part).is_dir():
+            continue
+        code = folder / part / f"{entry[0]}.py"
+        if code.is_file() and not trusted:
+            raise ModelError(f"{name} runs code of its own ({part}/{code.name}); allow it with trust_remote_code")
+        files = [item.name for item in (folder / part).iterdir()]
+        weights = [file for file in files if file.endswith(".safetensors")]
+        pickled = [file for file in files if file.endswith((".bin", ".ckpt", ".pt", ".pth"))]
+        if pickled and not weights and not pickles:
+            raise ModelError(
+                f"{part} of {name} is there as {pickled[0]} only: a pickle, which can run any code when it is "
+                "loaded. Convert it to safetensors, or accept it with allow_pickle"
+            )
+        variants.update(_variants(weights))
+    return variants.pop() if len(variants) == 1 else ""
+
+
+def _variants(weights: list[str]) -> set[str]:
+    """The variants of a component that has no plain weights: ``model.fp16.safetensors`` gives fp16."""
+    found = {match[1] for file in weights if (match := _VARIANT.fullmatch(file))}
+    plain = [file for file in weights if not _VARIANT.fullmatch(file)]
+    return set() if plain else found
+
+
+_VARIANT = re.compile(r"[\w-]+\.([a-z]\w*?)(?:-\d{5}-of-\d{5})?\.safetensors")
+
+
+def _hub_model(name: str, repo: str, revision: str, *, online: bool, pickles: bool, trusted: bool) -> Model:
+    snapshot = _cache_folder(repo) / "snapshots" / revision
+    if not revision or not (online or (snapshot / "model_index.json").is_file()):
+        raise ModelError(
+            f"{repo} is not on this machine: its sizes and defaults are not known before a run has asked the Hub"
+        )
+    cached = _in_folder(snapshot)
+
+    def read(path: str) -> configs.Config | None:
+        found = cached(path)
+        return found if found is not None or not online else _download(repo, revision, path)
+
+    model = configs.describe(name, read, trusted=trusted)
+    variant = ""
+    if (snapshot / "model_index.json").is_file():
+        variant = _check_files(name, snapshot, pickles=pickles, trusted=trusted)
+    return replace(model, repo=repo, revision=revision, variant=variant, allow_pickle=pickles)
+
+
+def _download(repo: str, revision: str, path: str) -> dict[str, Any] | None:
+    """One configuration file from the Hub; None when the repository has no such file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    try:
+        return _json(Path(hf_hub_download(repo, path, revision=revision)))
+    except RemoteEntryNotFoundError:
+        return None
+    except Exception as error:
+        raise refusal(error, repo, revision) from error
+
+
+def _cache_folder(repo: str) -> Path:
+    """Where huggingface_hub keeps a repository; told by its variables, since importing it takes a second."""
+    hub = os.environ.get("HF_HUB_CACHE")
+    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
+    return (Path(hub) if hub else Path(home) / "hub") / f"models--{repo.replace('/', '--')}"
 
 
 def _folder_revision(folder: Path) -> str:
@@ -139,17 +241,24 @@ def _lora(path: str, scale: float, base: Path) -> Lora:
         raise ModelError(f"{path} is not a .safetensors file")
     if not file.is_file():
         raise ModelError(f"there is no file {file}")
-    return Lora(path=str(file.resolve()), sha256=_sampled(file), scale=scale)
+    return Lora(path=str(file.resolve()), sha256=_sampled(file), scale=scale, in_text=_changes_texts(file))
+
+
+def _changes_texts(file: Path) -> bool:
+    """Whether a LoRA holds weights of text encoders, in the spelling of diffusers, kohya or ComfyUI."""
+    try:
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        return any(re.match(r"text_encoder|lora_te|te\d?_|text_model", name) for name in header)
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        raise ModelError(f"{file} is no safetensors file: {error}") from None
 
 
 def _hub_revision(repo: str, wanted: str, *, online: bool) -> str:
     """The commit a revision means: from the local cache, else from the Hub; "" when not known."""
     if len(wanted) == 40 and set(wanted) <= set("0123456789abcdef"):
         return wanted
-    hub = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
-    cache = Path(hub) if hub else Path(home) / "hub"
-    reference = cache / f"models--{repo.replace('/', '--')}" / "refs" / wanted
+    reference = _cache_folder(repo) / "refs" / wanted
     if reference.is_file():
         return reference.read_text(encoding="utf-8").strip()
     if not online:
@@ -160,62 +269,3 @@ def _hub_revision(repo: str, wanted: str, *, online: bool) -> str:
         return str(HfApi().model_info(repo, revision=wanted, timeout=20).sha)
     except Exception as error:
         raise refusal(error, repo, wanted) from error
-
-
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-_CLIENT = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
-
-
-def refusal(error: Exception, repo: str, revision: str) -> Exception:
-    """What to raise for an error of the Hub's client: what happened and what the user can do.
-
-    The client's own texts are left out, because they name addresses, which may be signed. An error that is
-    not about the Hub or the disk comes back as it is.
-    """
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    causes = list(_chain(error))
-    for cause in causes:
-        if isinstance(cause, OfflineModeIsEnabled):
-            return ModelError(f"{repo} is not complete on this machine, and HF_HUB_OFFLINE forbids asking the Hub")
-        if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
-            return ModelError(said)
-        if isinstance(cause, OSError) and cause.errno in _DISK:
-            return UserError(f"{cause.filename or 'the cache of the Hub'} cannot be written: {cause.strerror}")
-    status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
-    if not any(isinstance(item, OSError) or type(item).__module__.split(".")[0] in _CLIENT for item in causes):
-        return error
-    return DownloadError(
-        f"{repo} is not complete on this machine, and the Hub "
-        + (f"answers {status}" if status else f"cannot be reached ({type(causes[-1]).__name__})")
-        + ". Check the network and run the same command again: files that are complete are kept. Behind a proxy "
-        "set HTTPS_PROXY"
-    )
-
-
-def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:
-    """What an answer of the Hub means, if it is one that the user can do something about."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    page = f"https://huggingface.co/{repo}"
-    if isinstance(error, GatedRepoError):
-        return f"{repo} is gated: accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN"
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repo} has no revision '{revision}'; see {page}/commits/main"
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"{repo} is not on the Hub, or it is private: check the name at {page}; for a private one log in with "
-            "`hf auth login` or set HF_TOKEN"
-        )
-    if error.response.status_code in (401, 403):
-        return (
-            f"the Hub refuses {repo} with the token that is set ({error.response.status_code}): log in anew with "
-            "`hf auth login`, or give HF_TOKEN a token that may read it"
-        )
-    return ""
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -40,6 +40,8 @@ class Lora:
     path: str
     sha256: str
     scale: float = 1.0
+    in_text: bool = False
+    """It changes the text encoders too, so embeddings depend on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class EncodeTask:
     text: str
     negative: bool
     arguments: Arguments = ()
+    loras: tuple[Lora, ...] = ()
+    """Those that change the text encoders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,8 @@ class ModelSource:
     variant: str = ""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Configuration values by component that replace those in the files."""
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +127,7 @@ class RunSpec:
     min_free_disk: int = 0
     keep_latents: bool = False
     latents: Mapping[str, str] = field(default_factory=dict)
-    """Task id to the latents file that is decoded instead of denoising."""
+    """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +143,16 @@ class StagePeak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one image cost. ``load_s`` is set on the first image after a load only."""
+    """What one image cost. ``load_s`` is set on the first image after a load only.
+
+    A pipeline that is called whole has ``whole`` and none of the three stages.
+    """
 
     load_s: float | None = None
     encode: StagePeak | None = None
     denoise: StagePeak | None = None
     decode: StagePeak | None = None
+    whole: StagePeak | None = None
     save_s: float | None = None
     memory_source: str = ""
     energy_j: float | None = None
@@ -150,7 +160,8 @@ class Measurement:
 
     @property
     def _stages(self) -> list[StagePeak]:
-        return [stage for stage in (self.encode, self.denoise, self.decode) if stage is not None]
+        stages = (self.encode, self.denoise, self.decode, self.whole)
+        return [stage for stage in stages if stage is not None]
 
     @property
     def total_s(self) -> float:
@@ -295,7 +306,8 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
     stages = {
-        name: _flat(StagePeak, data[name]) if data.get(name) else None for name in ("encode", "denoise", "decode")
+        name: _flat(StagePeak, data[name]) if data.get(name) else None
+        for name in ("encode", "denoise", "decode", "whole")
     }
     return _flat(Measurement, {**data, **stages})
 

@@ -88,7 +88,14 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
     pins = folder.pins() if folder.exists() else Pins()
-    plan = build_plan(manifest, hub.lookup(manifest.folder, pins, online=online), pins)
+    lookup = hub.lookup(
+        manifest.folder,
+        pins,
+        online=online,
+        allow_pickle=manifest.allow_pickle,
+        trust_remote_code=manifest.trust_remote_code,
+    )
+    plan = build_plan(manifest, lookup, pins)
     return manifest, plan, folder
 
 
@@ -213,8 +220,6 @@ def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache
     known: dict[str, bool] = {}
     for task in tasks:
         for text in encode_tasks(task, plan.models[task.model].family, device):
-            if text is None:
-                continue
             if text.key not in known:
                 known[text.key] = cache.has(text.key)
             if not known[text.key]:

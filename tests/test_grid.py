@@ -243,7 +243,7 @@ def test_keys_of_the_contract_are_read(manifest, cli):
 
 def test_failure_after_failure_stops_the_run(cli, manifest, work):
     path = manifest(
-        "grid: {model: demo, prompt: a, seed: 0..9, steps: 1, scheduler: dpm++(nonsense=1)}\n"
+        "grid: {model: demo, prompt: a, seed: 0..9, steps: 1, extra.sigmas: [[1.0, 0.5]]}\n"
         "run: {max_consecutive_failures: 3}\n"
     )
     outcome = cli("run", path, "--out", "run", "--quiet")

@@ -68,11 +68,11 @@ def test_one_image_makes_a_plain_grid_and_files_are_not_overwritten(cli, manifes
 
 
 def test_the_failed_ones_of_a_run(cli, manifest, work):
-    text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, scheduler: [default, dpm++(nonsense=1)]}\n"
+    text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, extra.sigmas: [null, [[1.0, 0.5]]]}\n"
     assert cli("run", manifest(text), "--quiet").code == 1
     outcome = cli("manifest", "from", "outputs/job", "--only", "failed", "-o", "failed.yaml")
     assert outcome.code == 0, outcome.err
-    outcome = cli("run", "failed.yaml", "--quiet", "--set", "scheduler=default")
+    outcome = cli("run", "failed.yaml", "--quiet", "--set", "extra.sigmas=null")
     assert outcome.code == 0, outcome.err
     frame = table.read(work / "outputs" / "failed" / "results.csv")
     assert sorted(zip(frame.prompt, frame.seed, strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]

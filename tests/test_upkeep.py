@@ -160,12 +160,12 @@ def test_extra_failed_and_never_rendered(cli, run, manifest):
     assert cli("verify", run).code == 0
     flip(image(run, "a-whale-1"))
     assert cli("verify", run, "--json").json()["modified"] == 1
-    path = manifest(SMALL.replace("steps: 1", "steps: [1, 2]\n  scheduler: [default, dpm++(nonsense=1)]"))
+    path = manifest(SMALL.replace("steps: 1", "steps: [1, 2]\n  extra.sigmas: [null, [[1.0, 0.5]]]"))
     tasks = cli("run", path, "--out", run, "--quiet", "--set", "prompt=a fox", "--set", "seed=0").code
     assert tasks == 1
     data = cli("verify", run, "--json").json()
     assert (data["total"], data["done"], data["failed"], data["ok"]) == (4, 2, 2, False)
-    assert "no setting nonsense" in cli("verify", run).out
+    assert "custom sigmas" in cli("verify", run).out
     for failure in (run / ".run" / "failures").iterdir():
         failure.unlink()
     assert "MISSING    2 images never rendered" in cli("verify", run).out

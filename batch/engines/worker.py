@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from batch.engines import Control
-from batch.errors import Interrupted
+from batch.errors import Interrupted, UserError
 from batch.plan import encode_tasks
+from batch.plan.catalogue import FAMILIES
 from batch.records import (
     EncodeTask,
     ErrorInfo,
@@ -48,6 +49,7 @@ class Worker:
     """Keeps the session a task needs warm, and saves behind the next image."""
 
     def __init__(self, spec: RunSpec, control: Control) -> None:
+        _check_latents(spec)
         self._spec = spec
         self._control = control
         self._folder = RunFolder(Path(spec.root), spec.runner)
@@ -96,57 +98,50 @@ class Worker:
 
     def _render(self, task: Task) -> Outcome | None:
         attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
-        if task.id in self._spec.latents:
-            return self._redecode(attempt)
         session = self._session_for(task.model, task.dtype)
-        positive, negative = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
-        keys = [text.key for text in (positive, negative) if text is not None]
-        embeds = [self._embeds.read(key) for key in keys]
-        if any(data is None for data in embeds):
-            error = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
-            return self._failed(attempt, error, Measurement())
+        try:
+            if task.id in self._spec.latents:
+                rendered = self._redecode(session, task)
+            else:
+                rendered = self._from_embeds(session, task)
+        except RenderError as error:
+            return self._failed(attempt, error.info, error.measurement)
+        self._saving.append(self._saver.submit(self._save, attempt, rendered))
+        return None
+
+    def _from_embeds(self, session: Session, task: Task) -> Rendered:
+        texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
+        embeds = [data for text in texts if (data := self._embeds.read(text.key)) is not None]
+        if len(embeds) < len(texts):
+            info = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
+            raise RenderError(info, Measurement())
         # A text's cost stands on the first image that uses it; from the cache it costs nothing.
-        encoded = together([self._encoded.pop(key) for key in keys if key in self._encoded])
+        encoded = together([self._encoded.pop(text.key) for text in texts if text.key in self._encoded])
 
         def on_step(step: int) -> None:
             self._control.on_step(task.name, step, task.steps)
             if self._control.stop.is_set():
                 raise Interrupted("interrupted")
 
-        try:
-            rendered = session.render(
-                task,
-                embeds[0] or b"",
-                embeds[1] if len(embeds) > 1 else None,
-                on_step,
-                encoded,
-                keep_latents=self._spec.keep_latents,
-            )
-        except RenderError as error:
-            return self._failed(attempt, error.info, error.measurement)
-        self._saving.append(self._saver.submit(self._save, attempt, rendered))
-        return None
+        return session.render(
+            task, embeds, on_step, encoded if texts else None, keep_latents=self._spec.keep_latents
+        )
 
-    def _redecode(self, attempt: _Attempt) -> Outcome | None:
-        """The image from latents that another run has kept."""
-        task = attempt.task
+    def _redecode(self, session: Session, task: Task) -> Rendered:
+        path = Path(self._spec.latents[task.id])
         try:
-            latents = Path(self._spec.latents[task.id]).read_bytes()
-            rendered = self._session_for(task.model, task.dtype).redecode(task, latents)
+            latents = path.read_bytes()
         except OSError as error:
-            info = ErrorInfo(kind="MissingLatents", message=str(error), stage="decode")
-            return self._failed(attempt, info, Measurement())
-        except RenderError as error:
-            return self._failed(attempt, error.info, error.measurement)
-        self._saving.append(self._saver.submit(self._save, attempt, rendered))
-        return None
+            info = ErrorInfo(kind="MissingLatents", message=f"the latents are gone: {error}", stage="decode")
+            raise RenderError(info, Measurement()) from None
+        return session.redecode(task, latents, keep_latents=self._spec.keep_latents)
 
     def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
         start, measurement = perf_counter(), rendered.measurement
         try:
-            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk)
             if rendered.latents is not None:
                 self._folder.save_latents(attempt.task, rendered.latents)
+            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk)
             receipt = Receipt(
                 task=attempt.task,
                 file=file,
@@ -183,6 +178,15 @@ class Worker:
             self._session = Session(self._spec.models[model], dtype, self._spec.device)
             self._session_key = key
         return self._session
+
+
+def _check_latents(spec: RunSpec) -> None:
+    """Raise :class:`UserError` where latents are asked of a pipeline that is called whole."""
+    whole = [name for name, source in spec.models.items() if not FAMILIES[source.family].staged]
+    if whole and (spec.keep_latents or spec.latents):
+        raise UserError(
+            f"{whole[0]} has no latents to keep: its pipeline is called whole; leave out keep_latents for it"
+        )
 
 
 def together(parts: list[StagePeak]) -> StagePeak:

@@ -19,7 +19,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size, shown
 from batch.manifest.variants import Template
-from batch.plan import catalogue, memory, names
+from batch.plan import catalogue, fits, memory, names
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -109,6 +109,9 @@ class _Rule:
 class _Setting:
     """What tasks share that differ in prompt, negative prompt, style and seed only."""
 
+    number: int
+    model: Model
+    entries: Mapping[str, Entry]
     fields: Mapping[str, Any]
     ids: Ids
     namer: names.Namer
@@ -130,6 +133,7 @@ class _Builder:
     memory: dict[tuple[str, Size], tuple[Call, ...]] = field(default_factory=dict)
     settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
     rules: list[_Rule] = field(default_factory=list)
+    fitting: set[tuple[int, bool]] = field(default_factory=set)
     ranks: dict[tuple[str, Any], int] = field(default_factory=dict)
     first: dict[str, Task] = field(default_factory=dict)
     buckets: dict[tuple[Any, ...], list[Task]] = field(default_factory=dict)
@@ -196,15 +200,11 @@ class _Builder:
             "model": self._find_model,
             "lora": self._find_lora,
             "dtype": self._check_dtype,
-            "scheduler": self._check_scheduler,
         }
         for name, check in checks.items():
             for grid in grids:
                 for entry in grid.entries(name):
                     check(entry)
-        for grid in grids:
-            for name in {*grid.names(), *grid.own_names()}:
-                self._check_extra(name, grid)
 
     def _find_model(self, entry: Entry) -> None:
         try:
@@ -225,22 +225,6 @@ class _Builder:
             possible = ", ".join(catalogue.DTYPES)
             self._problem(entry.place, f"dtype: {shown(entry.value)} is unknown; possible are {possible}")
 
-    def _check_scheduler(self, entry: Entry) -> None:
-        if entry.value is not None and catalogue.scheduler_class(entry.value.name) is None:
-            possible = ", ".join(["default", *catalogue.SCHEDULERS])
-            self._problem(entry.place, f"scheduler: {entry.value.name} is unknown; possible are {possible}")
-
-    def _check_extra(self, name: str, grid: Grid) -> None:
-        match = EXTRA.fullmatch(name)
-        entry = next(grid.entries(name), None)
-        if match is None or entry is None:
-            return
-        for model in self.models.values():
-            known = catalogue.EXTRA_STAGE.get(model.family)
-            if known is not None and match[1] not in known:
-                possible = ", ".join(f"extra.{argument}" for argument in known)
-                self._problem(entry.place, f"{name}: {model.name} takes no such argument; possible are {possible}")
-
     # Cells to tasks
 
     def _add_cells(self, group: Cells, grid: Grid) -> None:
@@ -258,6 +242,7 @@ class _Builder:
         styles = style_entry.value if style_entry else ()
         written = negative_entry.value if negative_entry else ""
         prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
+        self._check_fit(setting, texts, negative)
         rules = [rule for rule in setting.rules if _may_match(rule, entry.value, written, styles)]
         fields = dict(
             setting.fields,
@@ -280,6 +265,18 @@ class _Builder:
                 self.buckets.setdefault((setting.order, index), []).append(task)
             else:
                 self._same(known, task, setting.place)
+
+    def _check_fit(self, setting: _Setting, texts: Texts, negative: str) -> None:
+        """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""
+        key = (setting.number, bool(negative))
+        if key in self.fitting:
+            return
+        self.fitting.add(key)
+        given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
+        for name, message in fits.objections(setting.model, {**given, "negative_prompt": negative}):
+            written = texts.entries.get(name) or texts.entries.get("style")
+            entry = setting.entries.get(name) or (written if name == "negative_prompt" else None)
+            self._problem(entry.place if entry else DEFAULT, f"{name}: {message}")
 
     def _excluded(self, rules: list[_Rule], seed: int) -> bool:
         for rule in rules:
@@ -317,6 +314,9 @@ class _Builder:
         loaded = tuple(self._rank(name, entries) for name in ("model", "dtype", "lora"))
         rules = self.rules if with_rules else []
         return _Setting(
+            number=len(self.settings),
+            model=self.models[entries["model"].value],
+            entries=entries,
             fields=shared,
             ids=Ids(task),
             namer=names.Namer(self.manifest.output.name, task),
@@ -383,8 +383,8 @@ class _Builder:
                     f"size: {model.name} cannot render {size}: it would render {use.rendered} and resample it; "
                     f"write {use.rendered}, or allow it with resize: true",
                 )
-            elif any(side % catalogue.SIZE_STEP for side in use.rendered):
-                self._problem(place, f"size: the sides of {size} must be multiples of {catalogue.SIZE_STEP}")
+            elif any(side % model.size_step for side in use.rendered):
+                self._problem(place, f"size: the sides of {size} must be multiples of {model.size_step}")
         return self.sizes[key]
 
     def _memory_steps(self, setting: str, size: Size, place: Place) -> tuple[Call, ...]:
@@ -439,23 +439,37 @@ def _may_match(rule: _Rule, prompt: str, negative: str, style: tuple[str, ...]) 
     return all(actual[name] in wanted for name, wanted in rule.conditions.items() if name != "seed")
 
 
-def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, EncodeTask | None]:
-    """The texts a task needs embedded: its prompt, and the negative one where guidance is on.
+def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]:
+    """The texts a task needs embedded: its prompt, and the negative one where it counts.
 
-    The key names everything an embedding depends on; the kind of device is part of it, because a CPU
-    and a GPU differ in the last bits and a resumed run must not mix them.
+    None where the pipeline is called whole. The key names everything an embedding depends on; the kind of
+    device is part of it, because a CPU and a GPU differ in the last bits and a resumed run must not mix them.
     """
-    stages = catalogue.EXTRA_STAGE.get(family, {})
-    arguments = tuple(item for item in task.extra if stages.get(item[0]) == "encode")
-    positive = _encode_task(task, task.prompt, arguments, device, negative=False)
-    if task.guidance <= 1:
-        return positive, None
-    return positive, _encode_task(task, task.negative_prompt, arguments, device, negative=True)
+    rule = catalogue.FAMILIES[family]
+    if not rule.staged:
+        return ()
+    texts = [_encode_task(task, rule, device, negative=False)]
+    if _uses_negative(task, rule):
+        texts.append(_encode_task(task, rule, device, negative=True))
+    return tuple(texts)
 
 
-def _encode_task(task: Task, text: str, arguments: Any, device: str, *, negative: bool) -> EncodeTask:
+def _uses_negative(task: Task, rule: catalogue.Family) -> bool:
+    if rule.negative == "guidance":
+        return task.guidance > 1
+    scale = dict(task.extra).get(rule.negative)
+    return bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
+
+
+def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: bool) -> EncodeTask:
+    stages = ("encode", "encode-negative" if negative else "encode-prompt")
+    arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
+    loras = tuple(lora for lora in task.loras if lora.in_text)
+    text = task.negative_prompt if negative else task.prompt
     kind = device.partition(":")[0]
-    parts = ("embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments)
+    parts: list[Any] = ["embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    if loras:  # left out where there are none, so that keys stay what they were
+        parts.append([(lora.sha256, lora.scale) for lora in loras])
     return EncodeTask(
         key=catalogue.digest(parts),
         model=task.model,
@@ -463,4 +477,5 @@ def _encode_task(task: Task, text: str, arguments: Any, device: str, *, negative
         text=text,
         negative=negative,
         arguments=arguments,
+        loras=loras,
     )

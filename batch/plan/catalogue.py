@@ -1,6 +1,6 @@
-"""What is known about models before any of them is loaded: sizes, defaults, where the weights are.
+"""What is known about models before any of them is loaded: families, sizes, defaults, where the weights are.
 
-The data is in ``models.yaml`` and ``bins.yaml`` beside this file; no torch here.
+The models are in ``models.yaml`` and ``bins.yaml`` beside this file; no torch here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -23,29 +23,123 @@ SIZE_STEP = 32
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise"]
+"""Where an argument of a pipeline's call acts: on both texts, on one of them, or on the latents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Pipelines that are rendered the same way."""
+
+    pipelines: tuple[str, ...] = ()
+    """diffusers' classes."""
+    dtype: str
+    """What its checkpoints are made for."""
+    extra: Mapping[str, Stage] = field(default_factory=dict)
+    """What ``extra.<argument>`` may set; of a whole call the call's own signature tells."""
+    staged: bool = True
+    """Called in three parts (encode, denoise, decode), not whole."""
+    bin_pixels: int = 0
+    """Pixels of one unit of ``sample_size``, where only sizes from a table are rendered; 0: any size."""
+    negative: Literal["guidance", "true_cfg_scale", ""] = "guidance"
+    """What must be above 1 for the negative prompt to count; "" where the call decides by itself."""
+
+
+FAMILIES: dict[str, Family] = {
+    "sana": Family(
+        pipelines=("SanaPipeline",),
+        dtype="bfloat16",
+        bin_pixels=SIZE_STEP,
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "complex_human_instruction": "encode",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+        },
+    ),
+    "sdxl": Family(
+        pipelines=("StableDiffusionXLPipeline",),
+        dtype="float16",
+        extra={
+            "prompt_2": "encode-prompt",
+            "clip_skip": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+            "denoising_end": "denoise",
+            "guidance_rescale": "denoise",
+            "original_size": "denoise",
+            "crops_coords_top_left": "denoise",
+            "target_size": "denoise",
+            "negative_original_size": "denoise",
+            "negative_crops_coords_top_left": "denoise",
+            "negative_target_size": "denoise",
+        },
+    ),
+    "pixart": Family(
+        pipelines=("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
+        dtype="float16",
+        bin_pixels=8,
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+        },
+    ),
+    "flux": Family(
+        pipelines=("FluxPipeline",),
+        dtype="bfloat16",
+        negative="true_cfg_scale",
+        extra={
+            "prompt_2": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "max_sequence_length": "encode",
+            "true_cfg_scale": "denoise",
+            "sigmas": "denoise",
+        },
+    ),
+    "generic": Family(dtype="bfloat16", staged=False, negative=""),
+}
+"""Every family; ``render/families/`` has a file for each, and ``generic`` renders all other pipelines."""
+
+PIPELINE_FAMILY = {pipeline: name for name, family in FAMILIES.items() for pipeline in family.pipelines}
+"""The family that renders a pipeline class of diffusers."""
+
+EXTRA_STAGE = {name: family.extra for name, family in FAMILIES.items() if family.staged}
+"""Arguments of a staged family's call that ``extra.<argument>`` may set, and the stage they act in."""
+
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler",
-    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "dpm++-sde": "DPMSolverMultistepScheduler",
+    "dpm++-2s": "DPMSolverSinglestepScheduler",
     "unipc": "UniPCMultistepScheduler",
     "deis": "DEISMultistepScheduler",
     "sa-solver": "SASolverScheduler",
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "flow-heun": "FlowMatchHeunDiscreteScheduler",
+    "flow-lcm": "FlowMatchLCMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "dpm2": "KDPM2DiscreteScheduler",
+    "dpm2-a": "KDPM2AncestralDiscreteScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "pndm": "PNDMScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "scm": "SCMScheduler",
 }
-"""Schedulers that follow SANA's flow prediction, by the name a manifest uses and diffusers' class."""
+"""Schedulers by the name a manifest uses and diffusers' class; a class's own name does as well."""
 
-EXTRA_STAGE = {
-    "sana": {
-        "clean_caption": "encode",
-        "max_sequence_length": "encode",
-        "complex_human_instruction": "encode",
-        "timesteps": "denoise",
-        "sigmas": "denoise",
-        "eta": "denoise",
-    }
-}
-"""Arguments of a family's pipeline call that ``extra.<argument>`` may set, and the stage they act in."""
-
-PIPELINE_FAMILY = {"SanaPipeline": "sana"}
-"""The family that renders a pipeline class of diffusers."""
+SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {"dpm++-sde": {"algorithm_type": "sde-dpmsolver++"}}
+"""What a name sets beyond its class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +148,8 @@ class Model:
 
     name: str
     family: str = "sana"
+    pipeline: str = "SanaPipeline"
+    """diffusers' class; of a model with code of its own, the name it gives."""
     package: str = ""
     repo: str = ""
     folder: str = ""
@@ -61,20 +157,35 @@ class Model:
     variant: str = ""
     revision: str = ""
     sample_size: int = 0
+    """Side of the model's square size in latents; chooses the table of sizes where there is one."""
     native: Size
+    size_step: int = SIZE_STEP
+    """Both sides of every size are multiples of this."""
     dtype: str = "bfloat16"
     steps: int = 20
     guidance: float = 4.5
+    prediction: str = "flow"
+    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
+    dynamic_shift: bool = False
+    """The flow's shift depends on the size, so the scheduler must take it with each call."""
+    embeds_guidance: bool = True
+    """False for a Flux that was trained without: its guidance has no effect."""
     weights_gib: float | None = None
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+    @property
+    def _bins(self) -> Mapping[str, Size]:
+        return _bins().get(self.sample_size * FAMILIES[self.family].bin_pixels, {})
 
     def rendered(self, asked: Size) -> Size:
         """The size the model really renders for one asked for.
 
-        SANA takes the bin with the nearest height/width ratio, whatever the magnitude
+        SANA and PixArt take the bin with the nearest height/width ratio, whatever the magnitude
         (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K.
         """
-        bins = _bins().get(self.sample_size)
+        bins = self._bins
         if not bins:
             return asked
         ratio = asked.height / asked.width
@@ -82,8 +193,8 @@ class Model:
         return bins[nearest]
 
     def sizes(self) -> list[Size]:
-        """Every size the model renders natively."""
-        return [known for known in _bins().get(self.sample_size, {}).values() if self.rendered(known) == known]
+        """Every size a model with a table renders natively; empty where any size is rendered."""
+        return [known for known in self._bins.values() if self.rendered(known) == known]
 
 
 def _yaml(name: str) -> Any:
@@ -93,7 +204,7 @@ def _yaml(name: str) -> Any:
 @cache
 def _bins() -> dict[int, dict[str, Size]]:
     return {
-        sample: {ratio: size(text) for ratio, text in bins.items()} for sample, bins in _yaml("bins.yaml").items()
+        pixels: {ratio: size(text) for ratio, text in bins.items()} for pixels, bins in _yaml("bins.yaml").items()
     }
 
 
@@ -104,18 +215,6 @@ def known_models() -> dict[str, Model]:
         name: Model(name=name, **{**entry, "native": size(entry["native"])})
         for name, entry in _yaml("models.yaml").items()
     }
-
-
-def native_for(sample_size: int) -> Size:
-    """The square size of a SANA transformer with that ``sample_size``."""
-    return Size(sample_size * SIZE_STEP, sample_size * SIZE_STEP)
-
-
-def scheduler_class(name: str) -> str | None:
-    """The class behind a scheduler's short or full name; None when it is not one that is known."""
-    if name in SCHEDULERS:
-        return SCHEDULERS[name]
-    return name if name in SCHEDULERS.values() else None
 
 
 def digest(parts: Any) -> str:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
 
+from batch.errors import UserError
 from batch.records import Call
 
 ACTIVATIONS_GIB_PER_PIXEL = 3.0 / (5376 * 3072)
 """Denoising 5376x3072 with guidance takes 2.7 GiB of activations in SANA 1.6B, decoding in tiles of 1024
 takes 1.7 GiB; both grow with the pixels."""
 
+FULL_DECODE_GIB_PER_PIXEL = 4.0 / (1024 * 1024)
+"""An 8x autoencoder works at full resolution with hundreds of channels: a picture of one megapixel decoded in
+one piece takes about 4 GiB in float32. An estimate that offloads too early is slower, never wrong."""
+
 CONTEXT_GIB = 1.0
 """CUDA context and fragmentation."""
 
 
 def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
-    """Bring a pipeline from whatever setting it had to this one."""
+    """Bring a pipeline from whatever setting it had to this one.
+
+    Raises :class:`UserError` for a step that this pipeline cannot carry out.
+    """
     pipe.remove_all_hooks()
-    pipe.vae.disable_tiling()
+    if hasattr(_autoencoder(pipe), "disable_tiling"):
+        _autoencoder(pipe).disable_tiling()
     names = [step.name for step in steps]
     if "model_cpu_offload" not in names or device == "cpu":
         pipe.to(device)
@@ -28,15 +39,50 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
         STEPS[step.name](pipe, dict(step.arguments), device)
 
 
+def _autoencoder(pipe: Any) -> Any:
+    return getattr(pipe, "vae", None)
+
+
 def _vae_tiling(pipe: Any, arguments: dict[str, Any], _device: str) -> None:
-    # All four, always: what is left out keeps its old value, and a stride of 448 under a tile of 1024
-    # decodes three times the tiles.
-    pipe.vae.enable_tiling(
-        tile_sample_min_height=arguments["tile_height"],
-        tile_sample_min_width=arguments["tile_width"],
-        tile_sample_stride_height=arguments["stride_height"],
-        tile_sample_stride_width=arguments["stride_width"],
-    )
+    vae = _autoencoder(pipe)
+    enable = getattr(vae, "enable_tiling", None)
+    takes = inspect.signature(enable).parameters if enable is not None else {}
+    if "tile_sample_stride_height" in takes:
+        # All four, always: what is left out keeps its old value, and a stride of 448 under a tile of 1024
+        # decodes three times the tiles.
+        vae.enable_tiling(
+            tile_sample_min_height=arguments["tile_height"],
+            tile_sample_min_width=arguments["tile_width"],
+            tile_sample_stride_height=arguments["stride_height"],
+            tile_sample_stride_width=arguments["stride_width"],
+        )
+    elif all(hasattr(vae, name) for name in _SQUARE) and "block_out_channels" in vae.config:
+        _square_tiles(vae, arguments)
+    else:
+        raise UserError(
+            f"memory: {type(vae).__name__} of {type(pipe).__name__} cannot decode in tiles of a given size; "
+            "write memory: full"
+        )
+
+
+_SQUARE = ("tile_sample_min_size", "tile_latent_min_size", "tile_overlap_factor")
+
+
+def _square_tiles(vae: Any, arguments: dict[str, Any]) -> None:
+    """AutoencoderKL has square tiles, and an overlap as a fraction from which it takes whole latents.
+
+    Its ``enable_tiling`` takes no numbers: the tile comes from the configuration, so it is set here.
+    """
+    tile, stride = arguments["tile_height"], arguments["stride_height"]
+    if (tile, stride) != (arguments["tile_width"], arguments["stride_width"]):
+        raise UserError(
+            f"memory: {type(vae).__name__} decodes in square tiles; write vae_tiling({tile}, {stride})"
+        )
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.tile_sample_min_size, vae.tile_latent_min_size = tile, tile // scale
+    # The decoder takes whole latents and whole pixels of this fraction: as a float, 1/5 of 320 may be 63.
+    vae.tile_overlap_factor = Fraction(tile - stride, tile)
+    vae.enable_tiling()
 
 
 def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
@@ -60,8 +106,15 @@ def placement(pipe: Any, pixels: int, device: str) -> tuple[Call, ...]:
     total = torch.cuda.get_device_properties(device).total_memory
     weights = sum(
         tensor.numel() * tensor.element_size()
-        for component in (pipe.transformer, pipe.vae)
+        for component in pipe.components.values()
+        if isinstance(component, torch.nn.Module)
         for tensor in component.parameters()
     )
-    needed = weights + (pixels * ACTIVATIONS_GIB_PER_PIXEL + CONTEXT_GIB) * 2**30
+    needed = weights + (_activations_gib(pipe, pixels) + CONTEXT_GIB) * 2**30
     return () if needed < total else (Call(name="model_cpu_offload"),)
+
+
+def _activations_gib(pipe: Any, pixels: int) -> float:
+    if type(_autoencoder(pipe)).__name__ == "AutoencoderDC":
+        return pixels * ACTIVATIONS_GIB_PER_PIXEL
+    return min(pixels, 1280 * 1024) * FULL_DECODE_GIB_PER_PIXEL  # above that size auto decodes in tiles

@@ -64,6 +64,8 @@ class Origin:
     source: str = ""
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
+    allow_pickle: frozenset[str] = frozenset()
+    trust_remote_code: frozenset[str] = frozenset()
 
 
 class RunFolder:
@@ -195,7 +197,13 @@ class RunFolder:
             output = Output.model_validate(data["output"])
         with suppress(*_UNREADABLE):
             run = RunOptions.model_validate(data["run"])
-        return Origin(source=str(data.get("source", "")), output=output, run=run)
+        return Origin(
+            source=str(data.get("source", "")),
+            output=output,
+            run=run,
+            allow_pickle=frozenset(map(str, data.get("allow_pickle", ()))),
+            trust_remote_code=frozenset(map(str, data.get("trust_remote_code", ()))),
+        )
 
     def pins(self) -> Pins:
         """Seeds drawn and revisions resolved by an earlier run."""
@@ -263,7 +271,11 @@ class RunFolder:
     def keep_origin(self, origin: Origin) -> None:
         """Keep where the manifest came from. Call it under the lock."""
         sections = {"output": origin.output.model_dump(mode="json"), "run": origin.run.model_dump(mode="json")}
-        self._write_json(self.state / "origin.json", {"source": origin.source, **sections})
+        trusted = {
+            "allow_pickle": sorted(origin.allow_pickle),
+            "trust_remote_code": sorted(origin.trust_remote_code),
+        }
+        self._write_json(self.state / "origin.json", {"source": origin.source, **sections, **trusted})
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
@@ -314,7 +326,13 @@ class RunFolder:
 
 def origin_of(manifest: Manifest) -> Origin:
     """What a run folder keeps of a manifest."""
-    return Origin(source=str(Path(manifest.source).resolve()), output=manifest.output, run=manifest.run)
+    return Origin(
+        source=str(Path(manifest.source).resolve()),
+        output=manifest.output,
+        run=manifest.run,
+        allow_pickle=manifest.allow_pickle,
+        trust_remote_code=manifest.trust_remote_code,
+    )
 
 
 def _inside(path: str) -> bool:

@@ -35,7 +35,15 @@ def base_folder(folder: RunFolder) -> Path:
 
 
 def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> Model:
-    model = hub.find_model(name, base_folder(folder), pins.revisions, online=False)
+    origin = folder.origin()
+    model = hub.find_model(
+        name,
+        base_folder(folder),
+        pins.revisions,
+        online=False,
+        allow_pickle=origin.allow_pickle,
+        trust_remote_code=origin.trust_remote_code,
+    )
     others = {task.revision for task in tasks if task.model == name} - {model.revision}
     if others:
         raise UserError(

@@ -60,7 +60,7 @@ def parameters(task: Task) -> str:
 
 def _sampler(task: Task) -> str:
     name = task.scheduler.name if task.scheduler else "default"  # the model's own
-    return SAMPLERS.get(catalogue.scheduler_class(name) or "", name)
+    return SAMPLERS.get(catalogue.SCHEDULERS.get(name, name), name)
 
 
 def _one_value(text: str) -> str:

@@ -1,0 +1,175 @@
+"""Whether a model takes what a cell of the grid asks of it: an option without effect is a mistake, said early.
+
+Each check knows only what diffusers' source and the model's own configuration tell; what they do not tell
+is left to the render, which refuses it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+from batch import signatures
+from batch.plan.catalogue import FAMILIES, SCHEDULER_PRESETS, SCHEDULERS, Model
+from batch.records import Call
+
+_OURS = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "width": "size",
+    "height": "size",
+    "use_resolution_binning": "size",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "generator": "seed",
+    "num_images_per_prompt": "seed",
+}
+"""Arguments of a call that an axis sets."""
+
+_NOT_DATA = ("_embeds", "_mask", "_kwargs", "_image", "_images", "_tensor_inputs", "_embeddings")
+_NOT_SET = {
+    "output_type", "return_dict", "callback", "callback_steps", "callback_on_step_end", "latents", "image",
+    "images", "mask", "guidance_embeds", "self",
+}  # fmt: skip
+"""What the program sets itself, and what no manifest can write down (tensors, pictures, mappings)."""
+
+_NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
+"""Packages a scheduler imports that do not come with diffusers."""
+
+
+def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a model cannot do of one cell, as axis and message. ``given`` holds what the manifest names."""
+    call = signatures.pipeline_call(model.pipeline)
+    for axis, value in given.items():
+        if axis == "scheduler" and value is not None:
+            message = _scheduler(model, value)
+        elif axis == "guidance":
+            message = _guidance(model, call)
+        elif axis == "steps" and call is not None and "num_inference_steps" not in call:
+            message = f"{model.pipeline} takes no number of steps; leave it out"
+        elif axis == "negative_prompt" and value:
+            message = _negative_prompt(model, call, given)
+        elif axis == "lora" and value and call is not None:
+            message = _lora(model)
+        elif axis.startswith("extra."):
+            message = _extra(model, call, axis.removeprefix("extra."), given)
+        else:
+            message = ""
+        if message:
+            yield axis, message
+
+
+def _guidance(model: Model, call: signatures.Parameters | None) -> str:
+    if call is not None and "guidance_scale" not in call:
+        other = ", ".join(f"extra.{name}" for name in call if "guidance" in name or "cfg" in name)
+        return f"{model.pipeline} takes no guidance scale; leave it out{f', or set {other}' if other else ''}"
+    if not model.embeds_guidance:
+        return f"{model.name} was trained without guidance, so it has no effect; leave it out"
+    return ""
+
+
+def _negative_prompt(model: Model, call: signatures.Parameters | None, given: Mapping[str, Any]) -> str:
+    if call is not None and "negative_prompt" not in call:
+        return f"{model.pipeline} takes no negative prompt; leave it out"
+    if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
+        return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
+    return ""
+
+
+def _true_cfg(given: Mapping[str, Any]) -> bool:
+    scale = given.get("extra.true_cfg_scale")
+    return isinstance(scale, int | float) and scale > 1
+
+
+def _lora(model: Model) -> str:
+    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in signatures.ancestors(model.pipeline)):
+        return ""
+    return f"{model.pipeline} loads no LoRAs"
+
+
+def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Mapping[str, Any]) -> str:
+    if name in _OURS:
+        return f"set it with {_OURS[name]}"
+    if call is None:
+        return ""
+    known = possible_extras(model)
+    if name not in known:
+        if name in call:
+            return "the program sets it, or a manifest cannot hold it" + _possible(name, known)
+        return f"{model.name} takes no such argument" + _possible(name, known)
+    if FAMILIES[model.family].staged and not given.get("negative_prompt"):
+        # Both are left unread by the call then.
+        if name == "negative_prompt_2":
+            return "it counts only beside a negative_prompt"
+        if name == "true_cfg_scale" and _true_cfg(given):
+            return "it counts only beside a negative_prompt (one space will do for none)"
+    return ""
+
+
+def possible_extras(model: Model) -> list[str]:
+    """What ``extra.<argument>`` may set on a model whose pipeline class diffusers has."""
+    family = FAMILIES[model.family]
+    if family.staged:
+        return list(family.extra)
+    call = signatures.pipeline_call(model.pipeline) or {}
+    return [name for name in call if name not in _OURS and name not in _NOT_SET and not name.endswith(_NOT_DATA)]
+
+
+def _possible(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    if near:
+        return f"; did you mean extra.{near[0]}?"
+    return f"; possible are {', '.join(f'extra.{item}' for item in known)}" if known else ""
+
+
+def _scheduler(model: Model, call: Call) -> str:
+    kind = SCHEDULERS.get(call.name, call.name)
+    settings = signatures.scheduler_settings(kind)
+    possible = ", ".join(["default", *(name for name in SCHEDULERS if _follows(model, SCHEDULERS[name]))])
+    if settings is None:
+        if kind in SCHEDULERS.values():
+            return ""  # diffusers' source is not there to read
+        return f"{call.name} is unknown; possible are {possible}"
+    if not _follows(model, kind):
+        predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
+        return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
+    unknown = sorted(set(dict(call.arguments)) - set(settings))
+    if unknown:
+        near = get_close_matches(unknown[0], settings, 1)
+        hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(settings)}"
+        return f"{call.name} has no setting {unknown[0]}; {hint}"
+    fixed = set(SCHEDULER_PRESETS.get(call.name, {})).intersection(dict(call.arguments))
+    if fixed:
+        return f"{call.name} sets {min(fixed)} itself; name the scheduler {kind} to choose it"
+    package = _NEEDS.get(kind)
+    if package is not None and find_spec(package) is None:
+        return f"{call.name} needs the package {package}; install it with: pip install {package}"
+    return ""
+
+
+def _follows(model: Model, kind: str) -> bool:
+    """Whether a scheduler class understands what the model predicts."""
+    settings = signatures.scheduler_settings(kind) or {}
+    flow_only = kind.startswith("FlowMatch")
+    if model.prediction == "flow":
+        if not flow_only and "use_flow_sigmas" not in settings:
+            return False
+        return _takes_shift(model, kind, settings)
+    if model.prediction == "trigflow":
+        return kind == "SCMScheduler"
+    if model.prediction:
+        classical = bool({"beta_start", "trained_betas"} & set(settings)) and kind != "SCMScheduler"
+        told = "prediction_type" in settings or model.prediction == "epsilon"
+        return classical and told and not flow_only
+    return True
+
+
+def _takes_shift(model: Model, kind: str, settings: Collection[str]) -> bool:
+    """Flux passes a shift and its own sigmas with every call; others pass a shift where it is dynamic."""
+    if model.family != "flux" and not model.dynamic_shift:
+        return True
+    if "mu" not in signatures.scheduler_timesteps(kind):
+        return False
+    return kind.startswith("FlowMatch") or (model.dynamic_shift and "use_dynamic_shifting" in settings)

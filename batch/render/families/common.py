@@ -1,0 +1,179 @@
+"""What the families share: loading a part of a pipeline, and the arguments of its call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from batch.plan.catalogue import FAMILIES
+from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
+
+Embeds = dict[str, torch.Tensor]
+"""What the call takes for one text, by the argument's name without ``negative_``."""
+
+OnStep = Callable[[int], None]
+"""Told the number of the step that is done; may raise to give up."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Dtype = torch.dtype | dict[str, torch.dtype]
+"""One for all components, or by component with a ``default``."""
+
+_DENOISERS = ("transformer", "unet")
+
+
+def _index(source: ModelSource) -> dict[str, Any]:
+    index: dict[str, Any] = DiffusionPipeline.load_config(source.location, **where(source))
+    return index
+
+
+def where(source: ModelSource) -> dict[str, Any]:
+    """The arguments of every ``from_pretrained`` that say which files; pickles and code only where allowed."""
+    safe = {"use_safetensors": None if source.allow_pickle else True}
+    code = {"trust_remote_code": True} if source.trust_remote_code else {}
+    variant = {"variant": source.variant or None}
+    if Path(source.location).is_dir():
+        return {"local_files_only": True} | variant | safe | code
+    return {"revision": source.revision or None} | variant | safe | code
+
+
+def load(source: ModelSource, dtype: Dtype, *, leave_out: Callable[[str], bool] = lambda _: False) -> Any:
+    """The pipeline in host memory, without the components to leave out, with the source's overrides."""
+    index = _index(source)
+    parts = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
+    given: dict[str, Any] = {name: None for name in parts if leave_out(name)}
+    for name, changed in source.overrides.items():
+        if name not in given and name != "scheduler":
+            kind = getattr(diffusers, index[name][1])
+            own = dtype if isinstance(dtype, torch.dtype) else dtype.get(name, dtype["default"])
+            given[name] = kind.from_pretrained(
+                source.location, subfolder=name, dtype=own, **changed, **where(source)
+            ).eval()
+    pipe = DiffusionPipeline.from_pretrained(source.location, dtype=dtype, **given, **where(source))
+    scheduler = source.overrides.get("scheduler")
+    if scheduler:
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def is_text(component: str) -> bool:
+    """Whether a component turns texts into embeddings."""
+    return component.startswith(("text_encoder", "tokenizer"))
+
+
+def load_text_encoder(source: ModelSource, dtype: Dtype, device: str) -> Any:
+    """The pipeline with tokenizers and text encoders only, on the device."""
+    return load(source, dtype, leave_out=lambda part: part in (*_DENOISERS, "vae")).to(device)
+
+
+def load_without_texts(source: ModelSource, dtype: Dtype) -> Any:
+    """The pipeline without tokenizers and text encoders, in host memory."""
+    return load(source, dtype, leave_out=is_text)
+
+
+def load_decoder(source: ModelSource, dtype: Dtype) -> Any:
+    """The pipeline with its autoencoder only, in host memory."""
+    return load(source, dtype, leave_out=lambda part: is_text(part) or part in _DENOISERS)
+
+
+def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
+    """The arguments of ``encode_prompt`` as the pipeline's own call would set them.
+
+    ``encode_prompt`` has defaults of its own, and some differ from the call's.
+    """
+    call = inspect.signature(type(pipe).__call__).parameters
+    stages = ("encode", "encode-negative" if task.negative else "encode-prompt")
+    names = [name for name, stage in FAMILIES[family].extra.items() if stage in stages and name in call]
+    return {name: call[name].default for name in names} | plain(task.arguments, call)
+
+
+def plain(arguments: Arguments, call: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """Frozen arguments as the call wants them: lists, or tuples where its annotation says so."""
+    return {name: _thawed(value, call.get(name)) for name, value in arguments}
+
+
+def _thawed(value: Value, parameter: inspect.Parameter | None) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    items = [_thawed(item, None) for item in value]
+    is_tuple = parameter is not None and _TUPLE.match(str(parameter.annotation))
+    return tuple(items) if is_tuple else items
+
+
+_TUPLE = re.compile(r"(typing\.)?(Optional\[)?(typing\.)?[Tt]uple\b")
+
+
+def call_arguments(pipe: Any, task: Task, extra: Arguments, on_step: OnStep) -> dict[str, Any]:
+    """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given."""
+    call = inspect.signature(type(pipe).__call__).parameters
+    arguments: dict[str, Any] = {
+        "width": task.rendered_width,
+        "height": task.rendered_height,
+        "num_inference_steps": task.steps,
+        "guidance_scale": task.guidance,
+        # Noise from the CPU: the same on every card, whatever was rendered before.
+        "generator": torch.Generator("cpu").manual_seed(task.seed),
+        "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
+    }
+    if "guidance_scale" in call and call["guidance_scale"].default is None and not task.guidance:
+        del arguments["guidance_scale"]
+    arguments = {name: value for name, value in arguments.items() if name in call}
+    return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
+
+
+def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -> dict[str, Any]:
+    """The callback in the form the call takes; none where it takes none."""
+
+    def done(index: int) -> None:
+        # Second-order schedulers go through two timesteps a step.
+        on_step(min(steps, index // getattr(pipe.scheduler, "order", 1) + 1))
+
+    def after_step(_pipe: Any, index: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+        done(index)
+        return {}
+
+    if "callback_on_step_end" in call:
+        return {"callback_on_step_end": after_step}
+    if "callback" in call:
+        # The older form counts steps itself.
+        return {"callback": lambda step, _timestep, _latents: on_step(min(steps, int(step) + 1))}
+    return {}
+
+
+def denoise(
+    pipe: Any, task: Task, family: str, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
+) -> torch.Tensor:
+    """Latents as the pipeline's own call gives them with ``output_type="latent"``."""
+    stages = FAMILIES[family].extra
+    extra = tuple(item for item in task.extra if stages.get(item[0]) == "denoise")
+    embeds = {name: tensor.to(device) for name, tensor in positive.items()}
+    if negative is not None:
+        embeds |= {f"negative_{name}": tensor.to(device) for name, tensor in negative.items()}
+    result = pipe(
+        prompt=None,
+        negative_prompt=None,
+        output_type="latent",
+        **call_arguments(pipe, task, extra, on_step),
+        **embeds,
+    )
+    latents: torch.Tensor = result.images
+    return latents
+
+
+def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:
+    """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
+    with torch.no_grad():
+        latents = latents.to(pipe.vae.dtype)
+        image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
+        if (task.rendered_width, task.rendered_height) != (task.width, task.height):
+            image = pipe.image_processor.resize_and_crop_tensor(image, task.width, task.height)
+    result: torch.Tensor = image
+    return result

@@ -1,0 +1,53 @@
+"""Flux: CLIP and T5 text encoders, transformer over packed latents, guidance embedded instead of doubled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from batch.records import EncodeTask, ModelSource, Task
+from batch.render.families import common
+from batch.render.families.common import Embeds, OnStep
+
+
+def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
+    """The pipeline with both tokenizers and text encoders only."""
+    return common.load_text_encoder(source, common.DTYPES[dtype], device)
+
+
+def load(source: ModelSource, dtype: str) -> Any:
+    """The pipeline without its text encoders, in host memory."""
+    return common.load_without_texts(source, common.DTYPES[dtype])
+
+
+def load_decoder(source: ModelSource, dtype: str) -> Any:
+    """The pipeline with its autoencoder only, in host memory."""
+    return common.load_decoder(source, common.DTYPES[dtype])
+
+
+def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+    """``prompt_embeds`` [1, 512, 4096] from T5, ``pooled_prompt_embeds`` [1, 768] from CLIP."""
+    arguments = common.text_arguments(pipe, task, "flux")
+    if task.negative:
+        arguments["prompt_2"] = arguments.pop("negative_prompt_2")
+    with torch.no_grad():
+        embeds, pooled, _ = pipe.encode_prompt(task.text, device=device, **arguments)
+    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+
+def denoise(
+    pipe: Any, task: Task, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
+) -> torch.Tensor:
+    """Packed latents ``[1, height/16 * width/16, 64]``."""
+    return common.denoise(pipe, task, "flux", positive, negative, device, on_step)
+
+
+def decode(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:
+    """An image tensor ``[1, 3, height, width]`` in -1..1, in the autoencoder's dtype."""
+    config = pipe.vae.config
+    with torch.no_grad():
+        latents = pipe._unpack_latents(latents, task.rendered_height, task.rendered_width, pipe.vae_scale_factor)
+        image = pipe.vae.decode(latents / config.scaling_factor + config.shift_factor, return_dict=False)[0]
+    result: torch.Tensor = image
+    return result

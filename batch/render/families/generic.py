@@ -1,0 +1,47 @@
+"""Any other text-to-image pipeline, called whole: one measurement for the call, none for its stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from batch.errors import TaskError
+from batch.records import ModelSource, Task
+from batch.render.families import common
+from batch.render.families.common import OnStep
+from batch.render.pixels import Pixels
+
+STAGE = "render"
+"""What a failure's stage is called where there are none."""
+
+
+def load(source: ModelSource, dtype: str) -> Any:
+    """The whole pipeline, in host memory."""
+    return common.load(source, common.DTYPES[dtype])
+
+
+def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
+    """The pixels of ``pipe(...).images[0]``.
+
+    The negative prompt is passed only if there is one, so that the call's own default holds otherwise.
+    Raises :class:`TaskError` when what comes back is no picture of the size asked for.
+    """
+    arguments = common.call_arguments(pipe, task, task.extra, on_step)
+    arguments["prompt"] = task.prompt
+    if task.negative_prompt:
+        arguments["negative_prompt"] = task.negative_prompt
+    with torch.no_grad():  # most calls say so themselves; some of the older ones do not
+        result = pipe(**arguments)
+    if any(getattr(result, "nsfw_content_detected", None) or ()):
+        raise TaskError("the model's safety checker blacked the picture out", stage=STAGE)
+    images = getattr(result, "images", None)
+    if images is None or len(images) != 1:
+        raise TaskError(f"{type(pipe).__name__} gave no single picture", stage=STAGE)
+    image = images[0].convert("RGB")
+    if image.size != (task.width, task.height):
+        raise TaskError(
+            f"{type(pipe).__name__} rendered {image.width}x{image.height} instead of {task.size}", stage=STAGE
+        )
+    return np.asarray(image)

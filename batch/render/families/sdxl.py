@@ -1,0 +1,81 @@
+"""Stable Diffusion XL: two CLIP text encoders, U-Net, 8x autoencoder that overflows in float16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from batch.records import EncodeTask, ModelSource, Task
+from batch.render.families import common
+from batch.render.families.common import Embeds, OnStep
+
+
+def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
+    """The pipeline with both tokenizers and text encoders only."""
+    return common.load_text_encoder(source, common.DTYPES[dtype], device)
+
+
+def load(source: ModelSource, dtype: str) -> Any:
+    """The pipeline without its text encoders, in host memory."""
+    return common.load_without_texts(source, common.DTYPES[dtype])
+
+
+def load_decoder(source: ModelSource, dtype: str) -> Any:
+    """The pipeline with its autoencoder only, in host memory."""
+    return common.load_decoder(source, common.DTYPES[dtype])
+
+
+def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+    """``prompt_embeds`` [1, 77, 2048] of both encoders side by side, ``pooled_prompt_embeds`` [1, 1280].
+
+    The negative text goes through as one, not as a prompt: an empty one becomes zeros where the model says
+    so, and ``clip_skip`` does not touch it.
+    """
+    arguments = common.text_arguments(pipe, task, "sdxl")
+    with torch.no_grad():
+        if task.negative:
+            _, embeds, _, pooled = pipe.encode_prompt(
+                "", device=device, negative_prompt=task.text or None, **arguments
+            )
+        else:
+            embeds, _, pooled, _ = pipe.encode_prompt(
+                task.text, device=device, do_classifier_free_guidance=False, **arguments
+            )
+    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+
+def denoise(
+    pipe: Any, task: Task, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
+) -> torch.Tensor:
+    """Latents ``[1, 4, height/8, width/8]`` in the U-Net's dtype."""
+    return common.denoise(pipe, task, "sdxl", positive, negative, device, on_step)
+
+
+def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> torch.Tensor:
+    """An image tensor ``[1, 3, height, width]`` in -1..1, float32 where the autoencoder had to be upcast."""
+    vae = pipe.vae
+    upcast = vae.dtype == torch.float16 and vae.config.force_upcast
+    with torch.no_grad():
+        if upcast:
+            vae.to(dtype=torch.float32)
+            latents = latents.float()
+        try:
+            image = vae.decode(_unscaled(vae.config, latents), return_dict=False)[0]
+        finally:
+            if upcast:
+                vae.to(dtype=torch.float16)
+        if pipe.watermark is not None:  # the invisible-watermark package is installed
+            image = pipe.watermark.apply_watermark(image)
+    result: torch.Tensor = image
+    return result
+
+
+def _unscaled(config: Any, latents: torch.Tensor) -> torch.Tensor:
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is None or std is None:
+        plain: torch.Tensor = latents / config.scaling_factor
+        return plain
+    mean, std = (torch.tensor(item).view(1, 4, 1, 1).to(latents.device, latents.dtype) for item in (mean, std))
+    scaled: torch.Tensor = latents * std / config.scaling_factor + mean
+    return scaled

@@ -1,0 +1,128 @@
+"""What diffusers' classes take, read from its source: planning asks without importing torch.
+
+Importing diffusers takes seconds and gigabytes; its source answers in a tenth of a second which arguments
+a pipeline's call has, what they default to, and which settings a scheduler knows. What cannot be read
+(diffusers is missing, the class is somebody's own code) is None: then nothing is checked ahead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+REQUIRED: Final = object()
+"""The default of an argument that has none."""
+
+COMPUTED: Final = object()
+"""The default of an argument whose default is not a plain value."""
+
+Parameters = Mapping[str, Any]
+"""Arguments in order, each with its default."""
+
+
+@cache
+def _root() -> Path | None:
+    spec = find_spec("diffusers")
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+@cache
+def _index(folder: str) -> Mapping[str, Path]:
+    """Every class under a folder of diffusers, with the file that defines it."""
+    root = _root()
+    if root is None:
+        return {}
+    return {
+        name: path
+        for path in sorted((root / folder).rglob("*.py"))
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+
+
+@cache
+def _class(folder: str, name: str) -> ast.ClassDef | None:
+    path = _index(folder).get(name)
+    if path is None:
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+
+
+def _bases(folder: str, name: str) -> list[str]:
+    node = _class(folder, name)
+    return [base.id for base in node.bases if isinstance(base, ast.Name)] if node is not None else []
+
+
+def ancestors(name: str) -> frozenset[str]:
+    """A pipeline class's bases, and theirs as far as pipelines define them."""
+    direct = _bases("pipelines", name)
+    return frozenset(direct).union(*(ancestors(base) for base in direct))
+
+
+@cache
+def _parameters(folder: str, name: str, method: str) -> Parameters | None:
+    node = _class(folder, name)
+    if node is None:
+        return None
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == method:
+            return _of(item.args)
+    inherited = (_parameters(folder, base, method) for base in _bases(folder, name))
+    return next((found for found in inherited if found is not None), None)
+
+
+def _of(arguments: ast.arguments) -> Parameters:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = [REQUIRED] * (len(positional) - len(arguments.defaults)) + [_value(d) for d in arguments.defaults]
+    named = {item.arg: default for item, default in zip(positional, defaults, strict=True) if item.arg != "self"}
+    for item, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        named[item.arg] = REQUIRED if default is None else _value(default)
+    return named
+
+
+def _value(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return COMPUTED
+
+
+def pipeline_call(name: str) -> Parameters | None:
+    """The arguments of a pipeline's call; None when diffusers has no such pipeline."""
+    return _parameters("pipelines", name, "__call__")
+
+
+def pipeline_sample_size(name: str) -> int | None:
+    """The ``default_sample_size`` a pipeline sets for itself, in latents."""
+    node = _class("pipelines", name)
+    for item in ast.walk(node) if node is not None else ():
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "self.default_sample_size":
+            value = _value(item.value)
+            return value if isinstance(value, int) else None
+    return None
+
+
+def scheduler_settings(name: str) -> Parameters | None:
+    """The settings of a scheduler; None when diffusers has no such scheduler."""
+    return _parameters("schedulers", name, "__init__") if name.endswith("Scheduler") else None
+
+
+def scheduler_timesteps(name: str) -> frozenset[str]:
+    """What a scheduler's ``set_timesteps`` takes."""
+    return frozenset(_parameters("schedulers", name, "set_timesteps") or ())
+
+
+@cache
+def text_to_image() -> frozenset[str]:
+    """The classes diffusers itself lists for ``AutoPipelineForText2Image``."""
+    root = _root()
+    if root is None:
+        return frozenset()
+    source = (root / "pipelines" / "auto_pipeline.py").read_text(encoding="utf-8")
+    table = re.search(r"^AUTO_TEXT2IMAGE_PIPELINES_MAPPING = (.*?)^\)", source, re.MULTILINE | re.DOTALL)
+    return frozenset(re.findall(r"\w+Pipeline\b", table[1])) if table is not None else frozenset()

@@ -1,0 +1,192 @@
+"""Tiny pipelines with random weights, written into a folder as their makers would; no network.
+
+Each has the real classes and a few thousand parameters, so that one picture takes well under a second.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    PNDMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.schedulers import DPMSolverMultistepScheduler
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer that knows letters and digits only."""
+    words = ["<|startoftext|>", "<|endoftext|>", *CHARACTERS, *(f"{letter}</w>" for letter in CHARACTERS)]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16, unk_token="<|endoftext|>")
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer with T5's special tokens and one token a character."""
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -1.0)]
+    vocabulary += [(letter, -2.0) for letter in CHARACTERS]
+    made = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+
+
+def clip(size: int = 16, *, projection: bool = False) -> CLIPTextModel | CLIPTextModelWithProjection:
+    words = 2 + 2 * len(CHARACTERS)
+    config = CLIPTextConfig(
+        vocab_size=words, hidden_size=size, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2,
+        max_position_embeddings=16, projection_dim=size, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    kind = CLIPTextModelWithProjection if projection else CLIPTextModel
+    return kind(config).eval()
+
+
+def t5(size: int = 16) -> T5EncoderModel:
+    config = T5Config(
+        vocab_size=4 + len(CHARACTERS), d_model=size, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    return T5EncoderModel(config).eval()
+
+
+def vae(latents: int = 4, **changes: object) -> AutoencoderKL:
+    """An 8x autoencoder; its last layer is scaled up, since random weights at their initial scale give grey."""
+    made = AutoencoderKL(
+        block_out_channels=(4, 4, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, latent_channels=latents, norm_num_groups=2,
+        layers_per_block=1, sample_size=64, **changes,
+    )  # fmt: skip
+    with torch.no_grad():
+        made.decoder.conv_out.weight.mul_(4)
+    return made.eval()
+
+
+def unet(**changes: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=1, sample_size=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(2, 4), **changes,
+    ).eval()  # fmt: skip
+
+
+def sdxl(folder: Path) -> None:
+    tokens = clip_tokenizer()
+    added = {
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 16, "use_linear_projection": True,
+    }  # fmt: skip
+    StableDiffusionXLPipeline(
+        vae=vae(scaling_factor=0.13, force_upcast=True),
+        text_encoder=clip(),
+        text_encoder_2=clip(projection=True),
+        tokenizer=tokens,
+        tokenizer_2=tokens,
+        unet=unet(cross_attention_dim=32, **added),
+        scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+
+
+def pixart(folder: Path, kind: type[DiffusionPipeline] = PixArtSigmaPipeline) -> None:
+    kind(
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5(),
+        vae=vae(scaling_factor=0.13),
+        transformer=PixArtTransformer2DModel(
+            num_layers=1, num_attention_heads=2, attention_head_dim=4, in_channels=4, out_channels=8,
+            cross_attention_dim=8, caption_channels=16, sample_size=32, patch_size=2,
+            use_additional_conditions=False,
+        ).eval(),
+        scheduler=DPMSolverMultistepScheduler(beta_schedule="linear"),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def flux(folder: Path, *, guidance: bool = True) -> None:
+    FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=guidance),
+        vae=vae(1, scaling_factor=0.36, shift_factor=0.11, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=t5_tokenizer(),
+        transformer=FluxTransformer2DModel(
+            in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=(4, 4, 8), guidance_embeds=guidance,
+        ).eval(),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def sd1(folder: Path) -> None:
+    StableDiffusionPipeline(
+        vae=vae(scaling_factor=0.18),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(cross_attention_dim=16),
+        scheduler=PNDMScheduler(beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def sd3(folder: Path) -> None:
+    tokens = clip_tokenizer()
+    StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8,
+            num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=32,
+            out_channels=4,
+        ).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(projection=True),
+        tokenizer=tokens,
+        text_encoder_2=clip(projection=True),
+        tokenizer_2=tokens,
+        text_encoder_3=t5(32),
+        tokenizer_3=t5_tokenizer(),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def pixart_alpha(folder: Path) -> None:
+    pixart(folder, PixArtAlphaPipeline)
+
+
+BUILDERS = {
+    "sdxl": sdxl, "pixart": pixart, "pixart-alpha": pixart_alpha, "flux": flux, "sd1": sd1, "sd3": sd3,
+}  # fmt: skip
+
+
+def build(name: str, folder: Path) -> Path:
+    """Write the tiny pipeline of that name into a folder; the same seed gives the same files."""
+    torch.manual_seed(0)
+    BUILDERS[name](folder)
+    return folder
