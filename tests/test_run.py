@@ -141,14 +141,14 @@ def test_what_is_damaged_is_rendered_again(cli, manifest, damage):
 
 def test_a_failed_task_is_a_row_and_the_others_go_on(cli, manifest, work):
     # A scheduler setting that only the pipeline can refuse: the run goes on without that image.
-    path = manifest(SMALL + "  scheduler: [default, dpm++(nonsense=1)]\n")
+    path = manifest(SMALL + "  scheduler: [default, dpm++(algorithm_type=nonsense)]\n")
     outcome = cli("run", path, "--out", "run")
     assert outcome.code == 1
     assert "4 FAILED" in outcome.out
     frame = table.read(work / "run" / "results.csv")
     assert sorted(frame.status) == ["done"] * 4 + ["failed"] * 4
     failed = frame[frame.status == "failed"]
-    assert failed.error.str.contains("no setting nonsense").all()
+    assert failed.error.str.contains("nonsense").all()
     assert (failed.failed_stage == "denoise").all()
     assert "FAILED" in cli("status", "run").out
     assert (work / "run" / "contact_sheet.jpg").is_file()
