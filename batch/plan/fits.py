@@ -127,14 +127,13 @@ def _possible(name: str, known: Collection[str]) -> str:
 def _scheduler(model: Model, call: Call) -> str:
     kind = SCHEDULERS.get(call.name, call.name)
     settings = signatures.scheduler_settings(kind)
-    possible = ", ".join(["default", *(name for name in SCHEDULERS if _follows(model, SCHEDULERS[name]))])
     if settings is None:
         if kind in SCHEDULERS.values():
             return ""  # diffusers' source is not there to read
-        return f"{call.name} is unknown; possible are {possible}"
+        return f"{call.name} is unknown; {_possible_schedulers(model)}"
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
-        return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
+        return f"{call.name} cannot follow {model.name} ({predicts}); {_possible_schedulers(model)}"
     unknown = sorted(set(dict(call.arguments)) - set(settings))
     if unknown:
         near = get_close_matches(unknown[0], settings, 1)
@@ -147,6 +146,11 @@ def _scheduler(model: Model, call: Call) -> str:
     if package is not None and find_spec(package) is None:
         return f"{call.name} needs the package {package}; install it with: pip install {package}"
     return ""
+
+
+def _possible_schedulers(model: Model) -> str:
+    names = [name for name, kind in SCHEDULERS.items() if _follows(model, kind)]
+    return f"possible are {', '.join(['default', *names])}"
 
 
 def _follows(model: Model, kind: str) -> bool:
