@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batch import hub
 from batch.engines import Control
@@ -19,7 +20,7 @@ from batch.plan.estimate import Estimate, estimate
 from batch.records import EncodeTask, Outcome, RunSpec, Task
 from batch.store import images, lock
 from batch.store.embeds import EmbedCache, default_folder
-from batch.store.folder import RunFolder, Scan, origin_of, runner_id
+from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
 
 if TYPE_CHECKING:
     from batch.report import Report
@@ -123,9 +124,6 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     Raises the errors of ``batch.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
-    from batch.report import write_report
-
-    start = perf_counter()
     manifest, plan, folder = prepare(manifest_path, options, online=True)
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
@@ -136,32 +134,51 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
             manifest, plan, folder = prepare(manifest_path, options, online=True)
-        folder.sweep()
-        folder.begin(plan.name, plan.kind, manifest.text, plan.tasks, plan.pins, suffix=manifest.suffix)
-        folder.keep_origin(origin_of(manifest))
-        if options.retry_failed:
-            folder.forget_failures()
-        where = standing(plan, folder, manifest.run.retries)
-        watcher.started(plan, where, folder.root)
-        counts: dict[str, int] = {"done": 0, "failed": 0}
-        stopped = None
-        try:
-            if where.to_render:
-                counter = _Counter(watcher, counts, manifest.run.max_consecutive_failures)
-                _render(manifest, plan, where.to_render, folder, options, counter, stop)
-        except StopRun as error:
-            stopped = error
-        finally:
-            watcher.closed()
-        report = write_report(folder)
+        keep = options.keep_latents or manifest.output.keep_latents
+        return carry_out(plan, folder, origin_of(manifest), options, watcher, stop, {"keep_latents": keep})
+
+
+def carry_out(
+    plan: Plan,
+    folder: RunFolder,
+    origin: Origin,
+    options: Options,
+    watcher: Watcher,
+    stop: Event,
+    special: Mapping[str, Any],
+) -> Result:
+    """Render what a plan's folder lacks and write the report. Call it under the folder's lock.
+
+    ``special`` holds fields of :class:`~batch.records.RunSpec` beyond the usual ones.
+    """
+    from batch.report import write_report
+
+    start = perf_counter()
+    folder.sweep()
+    folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
+    if options.retry_failed:
+        folder.forget_failures()
+    where = standing(plan, folder, origin.run.retries)
+    watcher.started(plan, where, folder.root)
+    counter = _Counter(watcher, origin.run.max_consecutive_failures)
+    stopped = None
+    try:
+        if where.to_render:
+            limits = {"min_free_disk": origin.run.min_free_disk, **special}
+            for outcome in render(plan, where.to_render, folder, options.devices, watcher, stop, limits):
+                counter.finished(outcome)
+    except StopRun as error:
+        stopped = error
+    finally:
+        watcher.closed()
     return Result(
         folder=folder.root,
         total=len(plan.tasks),
         done_before=where.done,
-        rendered=counts["done"],
-        failed=counts["failed"] + len(where.given_up),
+        rendered=counter.counts["done"],
+        failed=counter.counts["failed"] + len(where.given_up),
+        report=write_report(folder),
         seconds=perf_counter() - start,
-        report=report,
         stopped=stopped,
     )
 
@@ -169,9 +186,9 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
 @dataclass(slots=True)
 class _Counter:
     watcher: Watcher
-    counts: dict[str, int]
     limit: int
     """So many failures one after the other end the run."""
+    counts: Counter[str] = field(default_factory=Counter)
     in_a_row: int = 0
 
     def finished(self, outcome: Outcome) -> None:
@@ -183,19 +200,20 @@ class _Counter:
             raise CannotGoOn(f"{self.in_a_row} images failed one after the other{reason}")
 
 
-def _render(
-    manifest: Manifest,
+def render(
     plan: Plan,
     tasks: Sequence[Task],
     folder: RunFolder,
-    options: Options,
-    counter: _Counter,
+    devices: str | None,
+    watcher: Watcher,
     stop: Event,
-) -> None:
+    special: Mapping[str, Any],
+) -> Iterator[Outcome]:
+    """Render tasks of a plan into a folder through the engine; yields the outcome of every image."""
     from batch.engines.local import LocalEngine
     from batch.render import device
 
-    chosen = device.choose(options.devices)
+    chosen = device.choose(devices)
     cache = default_folder()
     spec = RunSpec(
         root=str(folder.root),
@@ -203,15 +221,14 @@ def _render(
         cache=str(cache),
         models={name: hub.source(model) for name, model in plan.models.items()},
         runner=folder.runner,
-        min_free_disk=manifest.run.min_free_disk,
-        keep_latents=options.keep_latents or manifest.output.keep_latents,
+        **special,
     )
-    work = with_texts(tasks, plan, chosen, EmbedCache(cache))
+    work = list(tasks) if spec.latents else with_texts(tasks, plan, chosen, EmbedCache(cache))
     texts = {item.key for item in work if isinstance(item, EncodeTask)}
-    counter.watcher.loading(len(texts))
-    for outcome in LocalEngine().execute(work, spec, Control(stop, counter.watcher.step)):
+    watcher.loading(len(texts))
+    for outcome in LocalEngine().execute(work, spec, Control(stop, watcher.step)):
         if outcome.key not in texts:
-            counter.finished(outcome)
+            yield outcome
 
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:

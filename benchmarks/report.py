@@ -21,7 +21,7 @@ from batch.plan import Pins, memory
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, StagePeak, Task
 from batch.report import write_report
-from batch.store.folder import RunFolder
+from batch.store.folder import Origin, RunFolder
 
 
 def main(images: int) -> None:
@@ -39,7 +39,7 @@ def main(images: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (219, 384, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as root:
         folder = RunFolder(Path(root), "bench")
-        folder.begin("bench", "render", "", tasks, Pins())
+        folder.begin("bench", "render", Origin(), tasks, Pins())
         for task in tasks:
             file = folder.save_image(task, pixels, 0)
             folder.commit(

@@ -17,7 +17,7 @@ from batch.plan.identity import identify
 from batch.records import Call, Machine, Measurement, Receipt, Task
 from batch.report import write_report
 from batch.store import images
-from batch.store.folder import RunFolder
+from batch.store.folder import Origin, RunFolder
 from batch.store.images.encoders import ENCODERS, jxl_distance
 
 from .conftest import ROOT, SMALL
@@ -186,7 +186,7 @@ def test_a_run_folder_of_every_format(tmp_path, smooth):
     tasks = [identify(task(name, seed=3)) for name in formats.FORMATS]
     tasks = [replace(item, name=f"fox-{item.format}") for item in tasks]
     folder = RunFolder(tmp_path / "run", "test")
-    folder.begin("run", "render", "", tasks, Pins())
+    folder.begin("run", "render", Origin(), tasks, Pins())
     for work in tasks:
         file = folder.save_image(work, smooth, 0)
         folder.commit(

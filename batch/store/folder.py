@@ -59,8 +59,10 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a run keeps of its manifest beside the text: where it lay, and its sections as they were read."""
+    """What a run keeps of its manifest: the text, where it lay, and its sections as they were read."""
 
+    text: str = ""
+    suffix: str = ".yaml"
     source: str = ""
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
@@ -175,29 +177,28 @@ class RunFolder:
         """``render`` or ``measure``."""
         return str(self._format().get("kind", ""))
 
-    def manifest_text(self) -> tuple[str, str]:
-        """The manifest as it was last run here, and its suffix (a table is kept as a table)."""
-        path = next((path for path in self._manifests() if path.is_file()), self.root / "manifest.yaml")
-        try:
-            return path.read_text(encoding="utf-8"), path.suffix
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); run the manifest again to restore it") from None
-
     def _manifests(self) -> list[Path]:
         return [self.root / f"manifest{suffix}" for suffix in (".yaml", *TABLE_SUFFIXES)]
 
     def origin(self) -> Origin:
         """Where the manifest came from; the defaults for what was not kept in a readable form."""
+        kept = next((path for path in self._manifests() if path.is_file()), None)
+        text = ""
+        with suppress(*_UNREADABLE):
+            text = kept.read_text(encoding="utf-8") if kept else ""
+        suffix = kept.suffix if kept else ".yaml"
         try:
             data = _read_json(self.state / "origin.json")
         except _UNREADABLE:
-            return Origin()
+            return Origin(text=text, suffix=suffix)
         output, run = Output(), RunOptions()
         with suppress(*_UNREADABLE):  # written by a version with other keys
             output = Output.model_validate(data["output"])
         with suppress(*_UNREADABLE):
             run = RunOptions.model_validate(data["run"])
         return Origin(
+            text=text,
+            suffix=suffix,
             source=str(data.get("source", "")),
             output=output,
             run=run,
@@ -251,31 +252,31 @@ class RunFolder:
                 f"job '{name}'; choose another folder with --out, or give the manifest that name"
             )
 
-    def begin(
-        self, name: str, kind: str, manifest: str, tasks: Iterable[Task], pins: Pins, *, suffix: str = ".yaml"
-    ) -> None:
+    def begin(self, name: str, kind: str, origin: Origin, tasks: Iterable[Task], pins: Pins) -> None:
         """Record what is about to be run. Call it under the lock."""
         self.check(name, kind)
         if not self.exists():
             self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
         pinned = {"seeds": pins.seeds, "revisions": pins.revisions, "variants": pins.variants}
         self._write_json(self.state / "plan.json", pinned)
-        kept = self.root / f"manifest{suffix}"
-        atomic.write(kept, manifest.encode(), self.runner)
-        for other in self._manifests():
-            if other != kept:
-                other.unlink(missing_ok=True)
+        self._keep(origin)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
         atomic.write_parts(self.state / "tasks.jsonl", (f"{line}\n".encode() for line in lines), self.runner)
 
-    def keep_origin(self, origin: Origin) -> None:
-        """Keep where the manifest came from. Call it under the lock."""
-        sections = {"output": origin.output.model_dump(mode="json"), "run": origin.run.model_dump(mode="json")}
-        trusted = {
+    def _keep(self, origin: Origin) -> None:
+        kept = self.root / f"manifest{origin.suffix}"
+        atomic.write(kept, origin.text.encode(), self.runner)
+        for other in self._manifests():
+            if other != kept:
+                other.unlink(missing_ok=True)
+        data = {
+            "source": origin.source,
+            "output": origin.output.model_dump(mode="json"),
+            "run": origin.run.model_dump(mode="json"),
             "allow_pickle": sorted(origin.allow_pickle),
             "trust_remote_code": sorted(origin.trust_remote_code),
         }
-        self._write_json(self.state / "origin.json", {"source": origin.source, **sections, **trusted})
+        self._write_json(self.state / "origin.json", data)
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
@@ -327,6 +328,8 @@ class RunFolder:
 def origin_of(manifest: Manifest) -> Origin:
     """What a run folder keeps of a manifest."""
     return Origin(
+        text=manifest.text,
+        suffix=manifest.suffix,
         source=str(Path(manifest.source).resolve()),
         output=manifest.output,
         run=manifest.run,

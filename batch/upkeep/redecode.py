@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from time import perf_counter
 
-from batch import hub
-from batch.engines import Control
-from batch.errors import StopRun, UserError
+from batch.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
-from batch.plan import Plan, memory, names
+from batch.plan import memory, names
 from batch.plan.identity import identify
-from batch.records import Call, Outcome, RunSpec, Task
-from batch.runner import Result, Watcher, standing
+from batch.records import Call, Task
+from batch.runner import Options, Result, Watcher, carry_out
 from batch.store import lock
-from batch.store.embeds import default_folder
-from batch.store.folder import RunFolder, runner_id
+from batch.store.folder import Origin, RunFolder, runner_id
 from batch.upkeep.source import plan_of
 
 
@@ -29,15 +24,6 @@ class Redecoded:
 
     result: Result
     without_latents: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """What is decoded: the tasks as a plan, the setting, and the latents file of every task."""
-
-    plan: Plan
-    setting: str
-    latents: Mapping[str, str]
 
 
 def redecode(
@@ -65,8 +51,10 @@ def redecode(
     changed = _changed(kept, setting, source.origin().output.name)
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
-    job = _Job(plan=plan, setting=setting, latents=latents)
-    result = _carry_out(job, source, target, devices=devices, watcher=watcher, stop=stop)
+    target.check(plan.name, plan.kind)
+    with lock.hold(target.state):
+        options = Options(devices=devices, retry_failed=True)
+        result = carry_out(plan, target, _origin(source, setting), options, watcher, stop, {"latents": latents})
     return Redecoded(result=result, without_latents=len(done) - len(kept))
 
 
@@ -104,73 +92,8 @@ def _denoising(steps: tuple[Call, ...]) -> set[Call]:
     return {step for step in steps if not step.name.startswith("vae_")}
 
 
-def _carry_out(
-    job: _Job, source: RunFolder, target: RunFolder, *, devices: str | None, watcher: Watcher, stop: Event
-) -> Result:
-    from batch.report import write_report
-
-    start, plan, origin = perf_counter(), job.plan, source.origin()
-    target.check(plan.name, plan.kind)
-    with lock.hold(target.state):
-        target.sweep()
-        manifest, suffix = _manifest(source, job.setting)
-        target.begin(plan.name, plan.kind, manifest, plan.tasks, plan.pins, suffix=suffix)
-        target.keep_origin(origin)
-        where = standing(plan, target, origin.run.retries, retry_failed=True)
-        watcher.started(plan, where, target.root)
-        counts: dict[str, int] = {"done": 0, "failed": 0}
-        stopped = None
-        try:
-            if where.to_render:
-                for outcome in _decode(
-                    job, where.to_render, target, origin.run.min_free_disk, devices, watcher, stop
-                ):
-                    counts[outcome.status] += 1
-                    watcher.finished(outcome)
-        except StopRun as error:
-            stopped = error
-        finally:
-            watcher.closed()
-        report = write_report(target)
-    return Result(
-        folder=target.root,
-        total=len(plan.tasks),
-        done_before=where.done,
-        rendered=counts["done"],
-        failed=counts["failed"],
-        seconds=perf_counter() - start,
-        report=report,
-        stopped=stopped,
-    )
-
-
-def _decode(
-    job: _Job,
-    tasks: Sequence[Task],
-    target: RunFolder,
-    min_free_disk: int,
-    devices: str | None,
-    watcher: Watcher,
-    stop: Event,
-) -> Iterator[Outcome]:
-    from batch.engines.local import LocalEngine
-    from batch.render import device
-
-    spec = RunSpec(
-        root=str(target.root),
-        device=device.choose(devices),
-        cache=str(default_folder()),
-        models={name: hub.source(model) for name, model in job.plan.models.items()},
-        runner=target.runner,
-        min_free_disk=min_free_disk,
-        latents=job.latents,
-    )
-    watcher.loading(0)
-    yield from LocalEngine().execute(tasks, spec, Control(stop, watcher.step))
-
-
-def _manifest(source: RunFolder, setting: str) -> tuple[str, str]:
-    """The source's manifest as ``run --set memory=SETTING`` would keep it, and its suffix."""
-    text, suffix = source.manifest_text()
-    kept = [line for line in text.splitlines(keepends=True) if not line.startswith("# --set memory=")]
-    return f"# --set memory={setting}\n" + "".join(kept), suffix
+def _origin(source: RunFolder, setting: str) -> Origin:
+    """The source's manifest as ``run --set memory=SETTING`` would keep it."""
+    origin = source.origin()
+    lines = [line for line in origin.text.splitlines(keepends=True) if not line.startswith("# --set memory=")]
+    return replace(origin, text=f"# --set memory={setting}\n" + "".join(lines))

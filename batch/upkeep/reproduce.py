@@ -11,12 +11,10 @@ from threading import Event
 from typing import Literal
 
 from batch import hub
-from batch.engines import Control
 from batch.errors import UserError
 from batch.plan import Plan
-from batch.records import EncodeTask, Machine, Outcome, Receipt, RunSpec
-from batch.runner import Standing, Watcher, with_texts
-from batch.store.embeds import EmbedCache, default_folder
+from batch.records import Machine, Outcome, Receipt
+from batch.runner import Standing, Watcher, render
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep import picture
 from batch.upkeep.source import base_folder, plan_of
@@ -50,8 +48,6 @@ def reproduce(
     does not say all of how they came about. Never writes into the run folder. Raises
     :class:`~batch.errors.UserError` when a model or LoRA file is not what it was.
     """
-    from batch.render import device
-
     folder = RunFolder(root)
     receipts = folder.inspect().receipts
     there = [receipts[key] for key in sorted(done) if not receipts[key].degraded_from]
@@ -64,7 +60,7 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
-            outcomes = _render(plan, again, device.choose(devices), watcher)
+            outcomes = _render(plan, again, devices, watcher)
             return tuple(_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             watcher.closed()
@@ -77,26 +73,12 @@ def _check_loras(folder: RunFolder, plan: Plan) -> None:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 
 
-def _render(plan: Plan, again: RunFolder, chosen: str, watcher: Watcher) -> Iterator[Outcome]:
-    from batch.engines.local import LocalEngine
-
-    cache = default_folder()
-    spec = RunSpec(
-        root=str(again.root),
-        device=chosen,
-        cache=str(cache),
-        models={name: hub.source(model) for name, model in plan.models.items()},
-        runner=again.runner,
-    )
-    work = with_texts(plan.tasks, plan, chosen, EmbedCache(cache))
-    texts = {item.key for item in work if isinstance(item, EncodeTask)}
+def _render(plan: Plan, again: RunFolder, devices: str | None, watcher: Watcher) -> Iterator[Outcome]:
     nothing_done = Standing(done=0, to_render=plan.tasks, given_up=(), failed_before=0, extra=0)
     watcher.started(plan, nothing_done, again.root)
-    watcher.loading(len(texts))
-    for outcome in LocalEngine().execute(work, spec, Control(Event(), watcher.step)):
-        if outcome.key not in texts:
-            watcher.finished(outcome)
-            yield outcome
+    for outcome in render(plan, plan.tasks, again, devices, watcher, Event(), {}):
+        watcher.finished(outcome)
+        yield outcome
 
 
 def _compare(folder: RunFolder, before: Receipt, again: RunFolder, outcome: Outcome) -> Reproduction:
