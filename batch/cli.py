@@ -74,7 +74,7 @@ _quiet = click.option("--quiet", is_flag=True, help="No progress; errors and the
 _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
 
 
-@cli.command()
+@cli.command(short_help="Render what is missing, then report.")
 @manifest_argument
 @out_option
 @set_option
@@ -149,7 +149,7 @@ def _tell(result: Any, retry: str) -> None:
         click.echo(f"  {path}")
 
 
-@cli.command()
+@cli.command(short_help="Show what a run would do; touches nothing.")
 @manifest_argument
 @out_option
 @set_option
@@ -171,7 +171,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     return errors.EXIT_OK
 
 
-@cli.command()
+@cli.command(short_help="Show how far a run is.")
 @run_argument
 @json_option
 def status(run_folder: Path, as_json: bool) -> int:
@@ -186,7 +186,7 @@ def status(run_folder: Path, as_json: bool) -> int:
     return errors.EXIT_OK
 
 
-@cli.command()
+@cli.command(short_help="Rebuild the table, the sheet and the page.")
 @run_argument
 def report(run_folder: Path) -> int:
     """Rebuild results.csv, the contact sheet and report.html from the receipts."""
@@ -200,7 +200,7 @@ def report(run_folder: Path) -> int:
     return errors.EXIT_OK
 
 
-@cli.command()
+@cli.command(short_help="Decode kept latents with other tiles.")
 @run_argument
 @click.option("--memory", metavar="SETTING", required=True,
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip

@@ -34,12 +34,12 @@ def _print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-@click.group(name="manifest")
+@click.group(name="manifest", short_help="Make a manifest from pictures; its schema.")
 def manifest_group() -> None:
     """Make a manifest from pictures; print the schema that editors check manifests with."""
 
 
-@manifest_group.command(name="from")
+@manifest_group.command(name="from", short_help="Write the manifest that renders pictures.")
 @click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
 @click.option("--only", type=click.Choice(["done", "failed", "missing"]),
@@ -62,7 +62,7 @@ def manifest_from(*, sources: tuple[Path, ...], output: Path | None, only: Any, 
     return errors.EXIT_OK
 
 
-@manifest_group.command(name="schema")
+@manifest_group.command(name="schema", short_help="Print the JSON Schema of a manifest.")
 def manifest_schema() -> int:
     """Print the JSON Schema of a manifest, for editors that complete and check YAML."""
     from batch.manifest.json_schema import json_schema
@@ -71,7 +71,7 @@ def manifest_schema() -> int:
     return errors.EXIT_OK
 
 
-@click.command()
+@click.command(short_help="Check every image against its receipt.")
 @run_argument
 @click.option("--reproduce", metavar="N", type=click.IntRange(min=1),
               help="Render N of the done images again, drawn at random, and compare the pixels.")  # fmt: skip
@@ -106,7 +106,7 @@ def verify(
     return errors.EXIT_OK if data["ok"] else errors.EXIT_FAILED
 
 
-@click.command()
+@click.command(short_help="Move away what the manifest dropped.")
 @run_argument
 @click.option("--dry-run", is_flag=True, help="List what would be moved, with sizes; touch nothing.")
 @click.option("--restore", metavar="TIME", help="Put back what an earlier prune moved to trash/TIME.")
@@ -132,7 +132,7 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
     return errors.EXIT_OK
 
 
-@click.command()
+@click.command(short_help="List models and memory settings.")
 @click.argument("name", required=False)
 @click.option("--memory", "memory_settings", is_flag=True, help="Explain the memory settings instead.")
 @json_option
@@ -161,7 +161,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     return errors.EXIT_OK
 
 
-@click.command()
+@click.command(short_help="Say what this machine has and lacks.")
 @json_option
 def doctor(*, as_json: bool) -> int:
     """Look at this machine: Python, torch, GPUs, memory, disk, packages, and what is missing.
@@ -181,7 +181,7 @@ def doctor(*, as_json: bool) -> int:
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 
 
-@click.command()
+@click.command(short_help="Print the script for shell completion.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> int:
@@ -201,7 +201,7 @@ def completion(context: click.Context, *, shell: str) -> int:
     return errors.EXIT_OK
 
 
-@click.command()
+@click.command(short_help="Compare time, memory and pixels of runs.")
 @click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Write compare.csv and compare.html there too.")
 @json_option
@@ -221,7 +221,7 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
     return errors.EXIT_OK
 
 
-@click.command()
+@click.command(short_help="Download the models ahead of the night.")
 @manifest_argument
 @out_option
 @set_option

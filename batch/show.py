@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch.plan.estimate import Estimate, estimate
 from batch.progress import duration, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.plan.estimate import Estimate
     from batch.runner import Standing, Summary
 
 
@@ -46,9 +46,11 @@ def _arithmetic(plan: Plan) -> str:
 def _product(plan: Plan) -> str:
     if plan.rows:
         return f"{plural(plan.rows, 'row')} = {plan.cells}"
+    # "1 step" for steps: 20 would be misread: an axis of one says nothing here.
     factors = [
         plural(count, names[0].replace("_", " ")) if len(names) == 1 else f"{count} ({' + '.join(names)})"
         for names, count in plan.factors
+        if count > 1 or "prompt" in names
     ]
     regular = math.prod(count for _, count in plan.factors) == plan.cells
     own = "" if regular else " (some prompts have values of their own)"
@@ -64,7 +66,8 @@ def _revision(revision: str, repo: str) -> str:
 def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
     if standing is None:
         why = "seeds and variants are drawn" if plan.new_draws else "the model's revision is known"
-        return [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
+        lines = [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
+        return [*lines, *_expected(estimate(plan.tasks, ()))]
     lines = [f"done {standing.done}, to render {len(standing.to_render)}"]
     if standing.failed_before:
         lines.append(f"failed before {standing.failed_before}, of which given up {len(standing.given_up)}")

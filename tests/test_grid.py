@@ -38,7 +38,7 @@ def test_zip_groups_move_together_and_multiply_with_the_rest(manifest, cli):
     assert len(values(made, "seed", "size")) == 2
     assert len(made.tasks) == 2 * 3 * 2
     shown = cli("plan", path).out
-    assert "1 model × 2 prompts × 3 (steps + guidance) × 2 (seed + size) = 12 images" in shown
+    assert "2 prompts × 3 (steps + guidance) × 2 (seed + size) = 12 images" in shown
 
 
 def test_include_takes_scalars_from_the_grid_and_is_not_excluded(manifest, cli):

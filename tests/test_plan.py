@@ -71,7 +71,7 @@ def test_arithmetic_exclude_and_duplicates(manifest, cli):
     made = plan(path)
     assert (made.cells, made.excluded, made.duplicates, len(made.tasks)) == (24, 6, 6, 12)
     shown = cli("plan", path).out
-    assert "1 model × 3 prompts × 4 seeds × 2 sizes = 24 − 6 excluded − 6 duplicates = 12 images" in shown
+    assert "3 prompts × 4 seeds × 2 sizes = 24 − 6 excluded − 6 duplicates = 12 images" in shown
     assert cli("plan", path, "--json").json()["images"] == 12
 
 
