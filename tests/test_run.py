@@ -287,14 +287,16 @@ def test_atomic_write_leaves_the_old_file_on_failure(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.yaml")))
+JOBS = {"quickstart.yaml": 24, "sana_4k_overnight.yaml": 400, "shots.csv": 10, "styles.yaml": 30}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.*")))
 def test_every_job_is_planned(name, capsys, monkeypatch):
     from batch.cli import main
 
     monkeypatch.chdir(ROOT)
     assert main(["plan", f"jobs/{name}", "--json"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["images"] == {"quickstart.yaml": 24, "sana_4k_overnight.yaml": 400}[name]
+    assert json.loads(capsys.readouterr().out)["images"] == JOBS[name]
 
 
 def test_help_and_wrong_options(cli):
