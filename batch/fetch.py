@@ -71,29 +71,49 @@ def fetch(models: Iterable[Model], say: Callable[[str], None]) -> int:
 
 def look_up(model: Model) -> Download:
     """Ask the Hub which files there are; what the cache holds already is not asked for."""
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     wanted = model.revision or model.name.partition("@")[2] or "main"
     try:
+        if not model.revision:
+            # Without the retries a download makes: a wrong name or a missing network shows at once.
+            HfApi().model_info(model.repo, revision=wanted, timeout=20)
+        index = Path(hf_hub_download(model.repo, INDEX, revision=wanted))
+        commit = index.parent.name
+        files = needed(_listing(model.repo, commit), components(index), model.variant)
         found: list[DryRunFileInfo] = snapshot_download(
-            model.repo, revision=wanted, dry_run=True, tqdm_class=_bars(show=False)
+            model.repo,
+            revision=commit,
+            allow_patterns=_exactly(files),
+            dry_run=True,
+            tqdm_class=_bars(show=False),
         )
-        listed = INDEX in {info.filename for info in found}
-        index = Path(hf_hub_download(model.repo, INDEX, revision=found[0].commit_hash)) if listed else None
     except Exception as error:
         raise hub.refusal(error, model.repo, wanted) from error
-    if index is None:
-        raise ModelError(f"{model.repo} holds no diffusers model (no {INDEX})")
-    files = needed([info.filename for info in found], components(index), model.variant)
-    missing = [info for info in found if info.filename in files and info.will_download]
+    missing = [info for info in found if info.will_download]
     return Download(
         model=model.name,
         repo=model.repo,
-        commit=found[0].commit_hash,
+        commit=commit,
         files=tuple(sorted(files)),
         missing=len(missing),
         missing_bytes=sum(info.file_size or 0 for info in missing),
     )
+
+
+def _listing(repo: str, commit: str) -> list[str]:
+    """The files of a commit: as an earlier download listed them, else from the Hub."""
+    from huggingface_hub import HfApi, get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [item.path for item in get_cached_repo_tree(repo, revision=commit)]
+    except CachedRepoTreeNotFoundError:
+        return HfApi().list_repo_files(repo, revision=commit)
+
+
+def _exactly(files: Iterable[str]) -> list[str]:
+    return [glob.escape(name) for name in sorted(files)]
 
 
 def components(index: Path) -> list[str]:
@@ -167,7 +187,7 @@ def _download(item: Download) -> None:
         snapshot_download(
             item.repo,
             revision=item.commit,
-            allow_patterns=[glob.escape(name) for name in item.files],
+            allow_patterns=_exactly(item.files),
             tqdm_class=_bars(show=True),
         )
     except Exception as error:
