@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from batch import hub
 from batch.errors import ModelError, UserError
@@ -182,16 +182,20 @@ def shown(size: int) -> str:
 def _download(item: Download) -> None:
     from huggingface_hub import snapshot_download
 
+    bars = _bars(show=True)
     try:
         # The commit, not a branch: what was looked up is what is downloaded.
         snapshot_download(
             item.repo,
             revision=item.commit,
             allow_patterns=_exactly(item.files),
-            tqdm_class=_bars(show=True),
+            tqdm_class=bars,
         )
     except Exception as error:
         raise hub.refusal(error, item.repo, item.commit) from error
+    finally:
+        for bar in reversed(bars.opened):
+            bar.close()  # the client leaves two open, and what is said next would land in their lines
 
 
 def _bars(*, show: bool) -> Any:
@@ -202,7 +206,10 @@ def _bars(*, show: bool) -> Any:
     hidden = not show or not sys.stderr.isatty() or are_progress_bars_disabled()
 
     class Bars(tqdm):  # type: ignore[type-arg]
+        opened: ClassVar[list[Any]] = []
+
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **{**named, "disable": hidden})
+            self.opened.append(self)
 
     return Bars
