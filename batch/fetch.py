@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from batch.errors import ModelError, UserError
 from batch.plan.catalogue import Model
@@ -71,29 +71,49 @@ def fetch(models: Iterable[Model], say: Callable[[str], None]) -> int:
 
 def look_up(model: Model) -> Download:
     """Ask the Hub which files there are; what the cache holds already is not asked for."""
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     wanted = model.revision or model.name.partition("@")[2] or "main"
     try:
+        if not model.revision:
+            # Without the retries a download makes: a wrong name or a missing network shows at once.
+            HfApi().model_info(model.repo, revision=wanted, timeout=20)
+        index = Path(hf_hub_download(model.repo, INDEX, revision=wanted))
+        commit = index.parent.name
+        files = needed(_listing(model.repo, commit), components(index), model.variant)
         found: list[DryRunFileInfo] = snapshot_download(
-            model.repo, revision=wanted, dry_run=True, tqdm_class=_bars(show=False)
+            model.repo,
+            revision=commit,
+            allow_patterns=_exactly(files),
+            dry_run=True,
+            tqdm_class=_bars(show=False),
         )
-        listed = INDEX in {info.filename for info in found}
-        index = Path(hf_hub_download(model.repo, INDEX, revision=found[0].commit_hash)) if listed else None
     except Exception as error:
         raise refusal(error, model.repo, wanted) from error
-    if index is None:
-        raise ModelError(f"{model.repo} holds no diffusers model (no {INDEX})")
-    files = needed([info.filename for info in found], components(index), model.variant)
-    missing = [info for info in found if info.filename in files and info.will_download]
+    missing = [info for info in found if info.will_download]
     return Download(
         model=model.name,
         repo=model.repo,
-        commit=found[0].commit_hash,
+        commit=commit,
         files=tuple(sorted(files)),
         missing=len(missing),
         missing_bytes=sum(info.file_size or 0 for info in missing),
     )
+
+
+def _listing(repo: str, commit: str) -> list[str]:
+    """The files of a commit: as an earlier download listed them, else from the Hub."""
+    from huggingface_hub import HfApi, get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [item.path for item in get_cached_repo_tree(repo, revision=commit)]
+    except CachedRepoTreeNotFoundError:
+        return HfApi().list_repo_files(repo, revision=commit)
+
+
+def _exactly(files: Iterable[str]) -> list[str]:
+    return [glob.escape(name) for name in sorted(files)]
 
 
 def components(index: Path) -> list[str]:
@@ -163,16 +183,20 @@ def shown(size: int) -> str:
 def _download(item: Download) -> None:
     from huggingface_hub import snapshot_download
 
+    bars = _bars(show=True)
     try:
         # The commit, not a branch: what was looked up is what is downloaded.
         snapshot_download(
             item.repo,
             revision=item.commit,
-            allow_patterns=[glob.escape(name) for name in item.files],
-            tqdm_class=_bars(show=True),
+            allow_patterns=_exactly(item.files),
+            tqdm_class=bars,
         )
     except Exception as error:
         raise refusal(error, item.repo, item.commit) from error
+    finally:
+        for bar in reversed(bars.opened):
+            bar.close()  # the client leaves two open, and what is said next would land in their lines
 
 
 def _bars(*, show: bool) -> Any:
@@ -183,7 +207,10 @@ def _bars(*, show: bool) -> Any:
     hidden = not show or not sys.stderr.isatty() or are_progress_bars_disabled()
 
     class Bars(tqdm):  # type: ignore[type-arg]
+        opened: ClassVar[list[Any]] = []
+
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **{**named, "disable": hidden})
+            self.opened.append(self)
 
     return Bars

@@ -19,7 +19,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
     """What to raise for an error of the Hub's client: what happened and what the user can do.
 
     The client's own texts are left out, because they name addresses, which may be signed. An error that is
-    not about the Hub or the disk comes back as it is.
+    not about the Hub or the disk is raised again as it is.
     """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -33,7 +33,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
             return UserError(f"{cause.filename or 'the cache of the Hub'} cannot be written: {cause.strerror}")
     status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
     if not any(isinstance(item, OSError) or type(item).__module__.split(".")[0] in _CLIENT for item in causes):
-        return error
+        raise error
     return DownloadError(
         f"{repo} is not complete on this machine, and the Hub "
         + (f"answers {status}" if status else f"cannot be reached ({type(causes[-1]).__name__})")
@@ -44,7 +44,12 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
 
 def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:
     """What an answer of the Hub means, if it is one that the user can do something about."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     page = f"https://huggingface.co/{repo}"
     if isinstance(error, GatedRepoError):
@@ -56,6 +61,8 @@ def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:
             f"{repo} is not on the Hub, or it is private: check the name at {page}; for a private one log in with "
             "`hf auth login` or set HF_TOKEN"
         )
+    if isinstance(error, EntryNotFoundError):
+        return f"{repo} holds no diffusers model (no model_index.json)"
     if error.response.status_code in (401, 403):
         return (
             f"the Hub refuses {repo} with the token that is set ({error.response.status_code}): log in anew with "

@@ -36,11 +36,9 @@ class Hub:
     broken: bool = False
 
     def downloads(self) -> list[str]:
-        return [
-            path.rpartition(f"/{COMMIT}/")[2]
-            for method, path, _ in self.requests
-            if method == "GET" and "/resolve/" in path
-        ]
+        """Files that were sent, by their path in the repository."""
+        paths = (path.partition("/resolve/")[2] for method, path, _ in self.requests if method == "GET")
+        return [path.partition("/")[2] for path in paths if path]
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:

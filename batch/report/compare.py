@@ -126,9 +126,11 @@ def _notes(first: str, overlaps: Sequence[Overlap], *, compared: bool) -> Iterat
                 "their pixels are not compared"
             )
         elif item.only_first or item.only_this:
+            pictures = "picture" if item.common == 1 else "pictures"
             yield (
-                f"{item.run} and {first} have {item.common} pictures in common; {item.only_first} are only in "
-                f"{first}, {item.only_this} only in {item.run}"
+                f"{item.run} and {first} have {item.common} {pictures} in common; "
+                f"{item.only_first} {'is' if item.only_first == 1 else 'are'} only in {first}, "
+                f"{item.only_this} only in {item.run}"
             )
     if not compared and not any(not item.common for item in overlaps):
         yield "no picture is done twice: no pixels are compared"
