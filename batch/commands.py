@@ -230,7 +230,12 @@ def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...]) -> int:
     from batch import fetch as fetching
     from batch import runner
 
-    _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=True)
+    options = runner.Options(out=out, overrides=overrides)
+    try:
+        _, made, _ = runner.prepare(manifest, options, online=False)
+    except errors.UserError:
+        # A Hub model that is not in the catalogue is known only once the Hub has been asked.
+        _, made, _ = runner.prepare(manifest, options, online=True)
     fetching.fetch(made.models.values(), click.echo)
     return errors.EXIT_OK
 

@@ -17,7 +17,7 @@ from PIL import Image
 from batch.cli import main
 from batch.fetch import needed
 from batch.report import html
-from batch.report.pixels import difference
+from batch.report.pixels import of_files
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT
@@ -44,7 +44,7 @@ grid:
   prompt: [{json.dumps(HOSTILE)}, a whale]
   steps: 1
   size: 672x384
-  scheduler: [default, dpm++(nonsense=1)]
+  extra.sigmas: [null, [[1.0, 0.5]]]
 """,
 }
 """Comparable pictures under two settings; some of them again in another run; and failures."""
@@ -96,7 +96,7 @@ def test_the_page_holds_what_the_receipts_say(runs):
         assert failure.error.message in images[key]["error"]
     assert {image["prompt"] for image in data["images"]} == {HOSTILE, "a whale"}
     assert (data["summary"]["done"], data["summary"]["failed"], data["summary"]["total"]) == (2, 2, 4)
-    assert data["varying"] == ["scheduler"]
+    assert data["varying"] == ["extra"]
     assert data["common"]["model"] == "demo"
     (row,) = data["timing"]["rows"]
     timing = dict(zip(data["timing"]["columns"], row, strict=True))
@@ -227,10 +227,10 @@ def test_the_difference_of_two_files(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     pixels[299, 39, 2] = 200
     Image.fromarray(pixels).save(tmp_path / "b.png")
-    apart = difference(tmp_path / "a.png", tmp_path / "b.png")
-    assert (apart.largest, apart.identical) == (200, False)
-    assert math.isclose(apart.psnr, 10 * math.log10(255**2 * pixels.size / 200**2))
-    assert difference(tmp_path / "a.png", tmp_path / "a.png").identical
+    apart = of_files(tmp_path / "a.png", tmp_path / "b.png")
+    assert (apart.max_difference, apart.identical) == (200, False)
+    assert math.isclose(apart.psnr_db, 10 * math.log10(255**2 * pixels.size / 200**2))
+    assert of_files(tmp_path / "a.png", tmp_path / "a.png").identical
 
 
 # fetch

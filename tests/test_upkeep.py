@@ -13,9 +13,9 @@ from PIL import Image
 
 from batch import doctor
 from batch.cli import main
+from batch.report.pixels import difference
 from batch.store import lock
 from batch.store.folder import RunFolder
-from batch.upkeep import picture
 
 from .conftest import ROOT, SMALL
 
@@ -260,11 +260,11 @@ def test_options_of_reproduce_need_it(cli, run, option):
 def test_difference_of_pictures():
     one = np.zeros((300, 4, 3), np.uint8)
     other = one.copy()
-    assert picture.difference(one, other).psnr_db == float("inf")
+    assert difference(one, other).psnr_db == float("inf")
     other[299, 0] = (3, 0, 0)
-    gap = picture.difference(one, other)
+    gap = difference(one, other)
     assert (gap.max_difference, gap.changed_share) == (3, 1 / 1200)
-    assert picture.difference(one, other[:1]) is None
+    assert difference(one, other[:1]) is None
 
 
 # redecode

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from batch.errors import UserError
 from batch.records import Receipt, Task
 from batch.report import table, timing
-from batch.report.pixels import SAME, Closeness, Difference, closeness, difference
+from batch.report.pixels import SAME, Closeness, Difference, closeness, of_files
 from batch.store.folder import RunFolder, Scan
 
 KEYS = ("run", "device", "model", "size", "setting", "steps", "dtype")
@@ -158,7 +158,7 @@ def _pixels(runs: Sequence[Run], unread: list[str]) -> Iterator[tuple[str, str, 
     for run, receipt, base in tqdm(pairs, desc="comparing", unit="image", disable=None, leave=False):
         try:
             same = receipt.file.sha256 == base.file.sha256
-            apart = SAME if same else difference(root / base.file.path, run.root / receipt.file.path)
+            apart = SAME if same else of_files(root / base.file.path, run.root / receipt.file.path)
         except (OSError, ValueError) as error:
             unread.append(f"not compared: {error}")
         else:

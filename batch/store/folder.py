@@ -286,12 +286,12 @@ class RunFolder:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
         self._check_disk(min_free)
         data = images.encode(pixels, task)
-        path = Path("images") / f"{task.name}.{formats.FORMATS[task.format].suffix}"
+        path = image_path(task)
         atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
         atomic.write(self.root / path, data, self.runner)
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(data).hexdigest()
-        return FileRef(path=path.as_posix(), bytes=len(data), sha256=digest, width=width, height=height)
+        return FileRef(path=path, bytes=len(data), sha256=digest, width=width, height=height)
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
@@ -323,6 +323,11 @@ class RunFolder:
                 f"only {free / 2**30:.1f} GiB are free on the disk of {self.root}, less than min_free_disk "
                 f"({min_free / 2**30:.1f} GiB). Make room and run the same command again"
             )
+
+
+def image_path(task: Task) -> str:
+    """Where the image of a task lies in its run folder."""
+    return f"images/{task.name}.{formats.FORMATS[task.format].suffix}"
 
 
 def origin_of(manifest: Manifest) -> Origin:

@@ -14,9 +14,10 @@ from batch import hub
 from batch.errors import UserError
 from batch.plan import Plan
 from batch.records import Machine, Outcome, Receipt
+from batch.report.pixels import difference
 from batch.runner import Standing, Watcher, render
+from batch.store import images
 from batch.store.folder import RunFolder, runner_id
-from batch.upkeep import picture
 from batch.upkeep.source import base_folder, plan_of
 
 Verdict = Literal["identical", "near", "different", "failed"]
@@ -33,7 +34,7 @@ class Reproduction:
     task_id: str
     path: str
     verdict: Verdict
-    max_difference: float | None = None
+    max_difference: int | None = None
     changed_share: float | None = None
     psnr_db: float | None = None
     detail: str = ""
@@ -91,8 +92,8 @@ def _compare(folder: RunFolder, before: Receipt, again: RunFolder, outcome: Outc
     try:
         if outcome.receipt.file.sha256 == before.file.sha256:
             return result
-        gap = picture.difference(picture.pixels(folder.root / before.file.path), picture.pixels(now))
-    except picture.Undecodable as error:
+        gap = difference(images.read_pixels(folder.root / before.file.path), images.read_pixels(now))
+    except (OSError, ValueError) as error:
         return replace(result, verdict="failed", detail=f"cannot be compared: {error}")
     finally:
         now.unlink(missing_ok=True)  # hundreds of 30 MB files would fill a small /tmp

@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Literal
 
 from batch.records import Receipt, Task
-from batch.store import lock
-from batch.store.folder import Inspection, RunFolder
-from batch.upkeep import picture
+from batch.store import images, lock
+from batch.store.folder import Inspection, RunFolder, image_path
 
 State = Literal["done", "extra", "missing", "failed", "truncated", "modified", "damaged", "orphaned"]
 NEVER_RENDERED = "never rendered"
@@ -127,8 +126,8 @@ def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
         how = "as long as written" if size == file.bytes else f"{size - file.bytes:,} bytes longer than written"
         return found("modified", f"{how}, with other content")
     try:
-        width, height = picture.decoded_size(path)
-    except picture.Undecodable as error:
+        height, width = images.read_pixels(path).shape[:2]
+    except (OSError, ValueError) as error:
         return found("truncated", f"the bytes are those that were saved, but they are no whole picture: {error}")
     if (width, height) != (file.width, file.height):
         return found("truncated", f"it has {width}x{height} pixels, not {file.width}x{file.height}")
@@ -190,7 +189,7 @@ def orphans(
     """
     damaged = {path.stem for path in inspection.damaged}
     known = {receipt.file.path for receipt in inspection.receipts.values()}
-    known |= {f"images/{task.name}.{task.format}" for task in tasks if saving or task.id in damaged}
+    known |= {image_path(task) for task in tasks if saving or task.id in damaged}
     # Some file systems of macOS give names back decomposed.
     composed = {unicodedata.normalize("NFC", name) for name in known}
     return [
