@@ -5,9 +5,9 @@ Units: seconds for durations, bytes for sizes. Conversion to MiB happens where a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeVar, cast
 
 Scalar = str | int | float | bool | None
@@ -289,27 +289,41 @@ def _flat(kind: type[T], data: Mapping[str, Any]) -> T:
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
     """The task a receipt or a plan holds. Raises KeyError or TypeError when it is not one."""
-    scheduler = data.get("scheduler")
-    return _flat(
-        Task,
-        {
-            **data,
-            "scheduler": _calls([scheduler])[0] if scheduler else None,
-            "loras": tuple(Lora(**item) for item in data.get("loras", ())),
-            "extra": _pairs(data.get("extra", ())),
-            "pixel_steps": _calls(data.get("pixel_steps", ())),
-            "memory_steps": _calls(data.get("memory_steps", ())),
-            "format_options": _pairs(data.get("format_options", ())),
-        },
-    )
+    changed = dict(data)
+    for name, read in _NESTED.items():
+        if changed.get(name):
+            changed[name] = read(changed[name])
+        elif name in changed:
+            changed[name] = None if name == "scheduler" else ()
+    return _flat(Task, changed)
+
+
+_NESTED: dict[str, Callable[[Any], Any]] = {
+    "scheduler": lambda item: _calls([item])[0],
+    "loras": lambda items: tuple(Lora(**item) for item in items),
+    "extra": _pairs,
+    "pixel_steps": _calls,
+    "memory_steps": _calls,
+    "format_options": _pairs,
+}
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
-    stages = {
-        name: _flat(StagePeak, data[name]) if data.get(name) else None
-        for name in ("encode", "denoise", "decode", "whole")
-    }
+    stages = {name: _flat(StagePeak, data[name]) for name in _STAGES if data.get(name)}
     return _flat(Measurement, {**data, **stages})
+
+
+_STAGES = ("encode", "denoise", "decode", "whole")
+
+
+def _machine(data: Mapping[str, Any]) -> Machine:
+    return _known_machine(tuple(data.items()))
+
+
+@lru_cache(maxsize=256)
+def _known_machine(items: tuple[tuple[str, Any], ...]) -> Machine:
+    """Thousands of receipts come from the same few machines."""
+    return _flat(Machine, dict(items))
 
 
 def receipt_from_json(data: Mapping[str, Any]) -> Receipt:
@@ -321,7 +335,7 @@ def receipt_from_json(data: Mapping[str, Any]) -> Receipt:
             "task": task_from_json(data["task"]),
             "file": _flat(FileRef, data["file"]),
             "measurement": _measurement(data["measurement"]),
-            "machine": _flat(Machine, data["machine"]),
+            "machine": _machine(data["machine"]),
         },
     )
 
@@ -335,6 +349,6 @@ def failure_from_json(data: Mapping[str, Any]) -> Failure:
             "task": task_from_json(data["task"]),
             "error": _flat(ErrorInfo, data["error"]),
             "measurement": _measurement(data["measurement"]),
-            "machine": _flat(Machine, data["machine"]),
+            "machine": _machine(data["machine"]),
         },
     )

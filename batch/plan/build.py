@@ -6,12 +6,11 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from batch.bulk import without_gc
 from batch.errors import ManifestError, ModelError, Problem
 from batch.manifest import formats
 from batch.manifest.document import Place
@@ -81,20 +80,8 @@ DEFAULT = Place("", 0)
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
-    with _without_gc():
+    with without_gc():
         return _Builder(manifest, lookup, pins or Pins()).build()
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """A million new objects would be walked through again and again; none of them is garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
+from batch.bulk import without_gc
 from batch.errors import ForeignFolder, StoppedEarly, UserError
 from batch.manifest import Manifest, formats
 from batch.manifest.schema import Output, RunOptions
@@ -95,11 +96,12 @@ class RunFolder:
 
     def scan(self) -> Scan:
         """Every valid receipt and failure. What is damaged or foreign is not there."""
-        receipts = {
-            receipt.task.id: receipt
-            for path in self._records("receipts")
-            if (receipt := self._receipt(path)) is not None
-        }
+        with without_gc():
+            receipts = {
+                receipt.task.id: receipt
+                for path in self._records("receipts")
+                if (receipt := self._receipt(path)) is not None
+            }
         failures = {}
         for path in self._records("failures"):
             with suppress(*_UNREADABLE):
@@ -352,7 +354,9 @@ def _inside(path: str) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    data = from_json(path.read_bytes())  # twice as fast as json.loads, which counts for 100,000 receipts
+    # Unbuffered and with pydantic's parser: twice as fast, which counts for 100,000 receipts.
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        data = from_json(file.read())
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
     return data
