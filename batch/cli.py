@@ -108,7 +108,7 @@ def run(
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
         result = runner.run(manifest, options, watcher, stop)
-    return _finish(result, as_json=as_json, retry="add --retry-failed")
+    return _finish(result, as_json=as_json, retry=_retry(result))
 
 
 def _finish(result: Any, *, as_json: bool, retry: str) -> int:
@@ -132,6 +132,10 @@ def _exit_code(result: Any) -> int:
     return errors.EXIT_FAILED if result.failed else errors.EXIT_OK
 
 
+def _retry(result: Any) -> str:
+    return "the same command with --retry-failed" if result.given_up else "the same command"
+
+
 def _tell(result: Any, retry: str) -> None:
     done = result.done_before + result.rendered
     if result.stopped is not None:
@@ -144,7 +148,7 @@ def _tell(result: Any, retry: str) -> None:
         f"{done} of {result.total} done{before}" + (f", {result.failed} FAILED" if result.failed else "")
     )
     if result.failed:
-        click.echo(f"why: run_batch.py status {result.folder}   try again: {retry}")
+        click.echo(f"why: {progress.program()} status {result.folder}   try again: {retry}")
     for path in (*result.report.sheets[:1], result.report.csv, result.report.html):
         click.echo(f"  {path}")
 
@@ -259,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(
             args=arguments,
-            prog_name="run_batch.py",
+            prog_name=progress.program(),
             standalone_mode=False,
             complete_var=commands.COMPLETE_VARIABLE,
         )
@@ -270,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return errors.EXIT_INTERRUPTED
     except errors.BatchError as error:
-        _say(f"error: {error}" if "\n" not in str(error) else str(error))
+        # A manifest's problems stay as editors read them: file:line: message.
+        _say(str(error) if isinstance(error, errors.ManifestError) else f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED

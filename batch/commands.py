@@ -46,7 +46,7 @@ def manifest_group() -> None:
               help="Of a run folder, the images in this state.")  # fmt: skip
 @click.option("--model", help="Use this model instead of the one the pictures name.")
 def manifest_from(*, sources: tuple[Path, ...], output: Path | None, only: Any, model: str | None) -> int:
-    """Write the manifest that renders pictures again: ours, or ones of A1111 or InvokeAI."""
+    """Write the manifest that renders pictures again: ours, or ones of A1111, SwarmUI or InvokeAI."""
     from batch import remake
 
     text, notes = remake.manifest_from(sources, only=only, model=model)
@@ -139,7 +139,7 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
     from batch import doctor, hub, show_machine
-    from batch.plan import catalogue, memory
+    from batch.plan import catalogue, fits, memory
 
     if memory_settings:
         if name:
@@ -155,7 +155,9 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     if as_json:
         _print_json(data[0] if name else data)
     elif name:
-        click.echo(show_machine.model_text(found[0], cached.get(found[0].repo), list(catalogue.SCHEDULERS)))
+        click.echo(
+            show_machine.model_text(found[0], cached.get(found[0].repo), fits.possible_schedulers(found[0]))
+        )
     else:
         click.echo(show_machine.models_text(found, cached))
     return errors.EXIT_OK

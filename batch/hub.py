@@ -178,7 +178,7 @@ def _hub_model(name: str, repo: str, revision: str, *, online: bool, pickles: bo
     snapshot = _cache_folder(repo) / "snapshots" / revision
     if not revision or not (online or (snapshot / "model_index.json").is_file()):
         raise ModelError(
-            f"{repo} is not on this machine: its sizes and defaults are not known before a run has asked the Hub"
+            f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
         )
     cached = _in_folder(snapshot)
 

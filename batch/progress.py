@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from batch.runner import Standing
 
 
+def program() -> str:
+    """How this program was called, for hints that can be pasted."""
+    called = Path(sys.argv[0]).name
+    return "python run_batch.py" if called == "run_batch.py" else "run-batch"
+
+
 def duration(seconds: float) -> str:
     """``1h 02m``, ``3m 20s`` or ``4.2s``."""
     if seconds < 60:
@@ -91,6 +97,8 @@ class Lines(Silent):
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """The first line says what will be done, and what is done already."""
         self._total = len(standing.to_render)
+        for warning in plan.warnings:
+            self._say(f"warning: {warning}")
         self._say(
             f"{plan.name}: {plural(self._total, 'image')} to render, {standing.done} done before, in {folder}"
         )
@@ -104,7 +112,11 @@ class Lines(Silent):
         """Number, name, seconds, memory and time left."""
         self._count += 1
         now = monotonic()
-        self._seconds.append(now - self._last)
+        taken = now - self._last
+        if self._count == 1 and outcome.receipt is not None:
+            # Loading and the encoding of all texts lie before the first image, not before each.
+            taken = min(taken, outcome.receipt.measurement.total_s)
+        self._seconds.append(taken)
         self._last = now
         self._say(f"[{self._count}/{self._total}] {described(outcome)}, {self._left()}")
 
@@ -181,6 +193,7 @@ class Events(Silent):
             total=len(plan.tasks),
             done=standing.done,
             to_render=len(standing.to_render),
+            warnings=list(plan.warnings),
         )
 
     def loading(self, texts: int) -> None:

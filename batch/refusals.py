@@ -36,7 +36,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
         raise error
     return DownloadError(
         f"{repo} is not complete on this machine, and the Hub "
-        + (f"answers {status}" if status else f"cannot be reached ({type(causes[-1]).__name__})")
+        + (f"answers {status}" if status else "cannot be reached")
         + ". Check the network and run the same command again: files that are complete are kept. Behind a proxy "
         "set HTTPS_PROXY"
     )

@@ -27,6 +27,10 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
     for source in sources:
         if RunFolder(source).exists():
             pictures.extend(_from_run(source, only))
+        elif source.is_dir():
+            raise UserError(
+                f"{source} is a folder, but no run folder; name the run folder, or images: {source}/*.png"
+            )
         elif only is not None:
             raise UserError(f"{source} is not a run folder; --only is for run folders")
         else:
@@ -42,7 +46,10 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
 def _from_image(path: Path) -> Recovered:
     found = recover.from_metadata(images.read_metadata(path))
     if found is None:
-        raise UserError(f"{path} says nothing of how it was made: no metadata of run_batch, A1111 or InvokeAI")
+        there = images.read_metadata(path)
+        if there:
+            raise UserError(f"{path} has texts ({', '.join(sorted(there))}), but none that is understood here")
+        raise UserError(f"{path} says nothing of how it was made: it has no metadata")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from time import perf_counter
@@ -60,6 +60,8 @@ class Result:
     done_before: int
     rendered: int
     failed: int
+    given_up: int
+    """Of the failed ones, those that have failed as often as ``retries`` allows."""
     seconds: float
     report: Report
     stopped: StopRun | None = None
@@ -97,6 +99,12 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
         trust_remote_code=manifest.trust_remote_code,
     )
     plan = build_plan(manifest, lookup, pins)
+    source = folder.origin().source if folder.exists() else ""
+    if source and Path(source) != manifest_path.resolve():
+        warning = (
+            f"{folder.root} was last run from {source}; name the run folder with --out if this is another job"
+        )
+        plan = replace(plan, warnings=(*plan.warnings, warning))
     return manifest, plan, folder
 
 
@@ -160,7 +168,7 @@ def carry_out(
         folder.forget_failures()
     where = standing(plan, folder, origin.run.retries)
     watcher.started(plan, where, folder.root)
-    counter = _Counter(watcher, origin.run.max_consecutive_failures)
+    counter = _Counter(watcher, origin.run.max_consecutive_failures, origin.run.retries)
     stopped = None
     try:
         if where.to_render:
@@ -177,6 +185,7 @@ def carry_out(
         done_before=where.done,
         rendered=counter.counts["done"],
         failed=counter.counts["failed"] + len(where.given_up),
+        given_up=len(where.given_up) + counter.given_up,
         report=write_report(folder),
         seconds=perf_counter() - start,
         stopped=stopped,
@@ -188,12 +197,16 @@ class _Counter:
     watcher: Watcher
     limit: int
     """So many failures one after the other end the run."""
+    retries: int
+    given_up: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     in_a_row: int = 0
 
     def finished(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
         self.watcher.finished(outcome)
+        if outcome.failure is not None and outcome.failure.attempts >= self.retries:
+            self.given_up += 1
         self.in_a_row = 0 if outcome.status == "done" else self.in_a_row + 1
         if self.in_a_row >= self.limit:
             reason = f": {outcome.error.message}" if outcome.error else ""

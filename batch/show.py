@@ -80,12 +80,12 @@ def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
 
 def _expected(estimate: Estimate) -> list[str]:
     known = estimate.seconds is not None
-    at_most = "" if estimate.disk_measured else " at most"
     return [
         f"time: about {duration(estimate.seconds or 0)} for what is to render"
         if known
         else "time: not known before the first images are there",
-        f"disk: about {gib(estimate.disk_bytes)}{at_most} for what is to render",
+        f"disk: about {gib(estimate.disk_bytes)} for what is to render"
+        + ("" if estimate.disk_measured else ", as photographs take it"),
         f"memory: {gib(estimate.peak_bytes)} at most so far"
         if estimate.peak_bytes
         else "memory: not predicted by this version",

@@ -106,8 +106,8 @@ def model_text(model: Model, cached: int | None, schedulers: Sequence[str]) -> s
         "defaults": f"dtype {model.dtype}, {plural(model.steps, 'steps')}, guidance {model.guidance:g}",
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "native size": str(model.native),
-        f"sizes ({len(sizes)})": ", ".join(sizes) or "any whose sides are multiples of 32",
-        "schedulers": ", ".join(["default", *schedulers]),
+        f"sizes ({len(sizes)})": ", ".join(sizes) or f"any whose sides are multiples of {model.size_step}",
+        "schedulers": ", ".join(schedulers),
     }
     return "\n".join([model.name, *_facts(facts)])
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch.progress import plural
+from batch.progress import plural, program
 from batch.show import gib
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def pruned_text(pruned: Pruned, root: Path) -> str:
     if pruned.trash is None:
         lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {item.path}" for item in pruned.items]
         return "\n".join([*lines, f"would move {what} to {root / 'trash'}; nothing was touched"])
-    restore = f"run_batch.py prune {_quoted(root)} --restore {pruned.trash.name}"
+    restore = f"{program()} prune {_quoted(root)} --restore {pruned.trash.name}"
     return f"moved {what} to {pruned.trash}\nput back with: {restore}"
 
 

@@ -284,3 +284,62 @@ def test_the_same_task_said_three_ways(manifest, work):
         work / "t.csv",
     ]
     assert len({task.id for path in map(Path, said) for task in plan(path).tasks}) == 1
+
+
+def test_what_has_no_effect_is_a_warning(manifest, cli):
+    path = manifest(
+        "grid: {model: demo, prompt: a, guidance: [1, 4.5], style: [none, oil]}\n"
+        "styles: {oil: {prompt: oil, negative_prompt: photo}}\n"
+    )
+    said = cli("plan", path).err
+    assert said.count("has no effect at guidance 1") == 1
+    assert f"{path}:1: " in said
+    assert "has no effect" not in cli("plan", path, "--set", "guidance=2").err
+
+
+def test_a_manifest_from_elsewhere_is_noticed(manifest, cli, work):
+    (work / "other").mkdir()
+    cli("run", manifest("grid: {model: demo, prompt: a, steps: 1}\n"), "--quiet")
+    other = manifest("grid: {model: demo, prompt: b, steps: 1}\n", "other/job.yaml")
+    assert f"was last run from {work / 'job.yaml'}" in cli("plan", other).err
+    assert "was last run from" not in cli("plan", "job.yaml").err
+
+
+@pytest.mark.parametrize(
+    ("axis", "says"),
+    [
+        ("cfg: 3", "did you mean 'guidance'?"),
+        ("sampler: euler", "did you mean 'scheduler'?"),
+        ("seed: -1", "{random: 1}"),
+        ("seed: 1-5", "write 1..5"),
+        ("guidance: '3,4'", "[3, 4]"),
+    ],
+)
+def test_words_of_other_programs_are_answered(manifest, cli, axis, says):
+    outcome = cli("plan", manifest(f"grid:\n  model: demo\n  prompt: a\n  {axis}\n"))
+    assert (outcome.code, says in outcome.err) == (2, True), outcome.err
+    outcome = cli("plan", manifest("prompts: [a]\ngrid: {model: demo, prompt: a}\n"))
+    assert "did you mean the axis 'prompt'? It stands under grid:" in outcome.err
+
+
+def test_everything_the_models_cannot_do_comes_at_once(manifest, cli):
+    path = manifest(
+        "grid:\n  model: [demo, nope]\n  prompt: a\n  size: 500x500\n  lora: x.safetensors\n  extra.foo: 1\n"
+        "  dtype: int3\n  scheduler: ddim\n  memory: fast\n"
+    )
+    said = cli("plan", path).err
+    for line in range(2, 10):
+        assert line == 3 or f"{path}:{line}: " in said, (line, said)
+
+
+def test_every_scheduler_that_is_offered_renders(manifest, cli):
+    from batch.hub import find_model
+    from batch.plan.fits import possible_schedulers
+
+    names = possible_schedulers(find_model("demo", Path(), {}, online=False))
+    path = manifest(f"grid: {{model: demo, prompt: a, steps: 2, scheduler: [{', '.join(names)}]}}\n")
+    outcome = cli("run", path, "--quiet")
+    assert outcome.code == 0, cli("status", "outputs/job").out
+    shown = cli("models", "demo").out
+    assert all(name in shown for name in names)
+    assert "euler-a" not in shown

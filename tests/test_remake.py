@@ -144,6 +144,20 @@ def test_an_image_of_invokeai(cli, work):
     assert "loras" in outcome.err
 
 
+def test_an_image_of_swarmui(cli, work):
+    data = {
+        "prompt": "a fox", "negativeprompt": "fog", "model": "sdxl", "seed": 4, "steps": 25, "cfgscale": 7.0,
+        "width": 832, "height": 1216, "sampler": "euler_a", "swarm_version": "0.9", "vae": "x",
+    }  # fmt: skip
+    path = png(work / "a.png", parameters=json.dumps({"sui_image_params": data}))
+    outcome = cli("manifest", "from", path)
+    assert yaml.safe_load(outcome.out)["grid"] == {
+        "model": "sdxl", "prompt": "a fox", "negative_prompt": "fog", "seed": 4, "size": "832x1216", "steps": 25,
+        "guidance": 7.0, "scheduler": "euler-a",
+    }  # fmt: skip
+    assert "left out: vae" in outcome.err
+
+
 @pytest.mark.parametrize("content", ["no metadata", "damaged", "not an image", "not there"])
 def test_what_says_nothing_is_refused(cli, work, content):
     path = work / "x.png"

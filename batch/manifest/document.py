@@ -171,7 +171,9 @@ def read_text(path: Path, source: str) -> str:
     except FileNotFoundError:
         raise ManifestError([Problem(source, 0, "there is no such file")]) from None
     except IsADirectoryError:
-        raise ManifestError([Problem(source, 0, "this is a folder; name a file")]) from None
+        raise ManifestError(
+            [Problem(source, 0, "this is a folder; name a manifest (status and verify take run folders)")]
+        ) from None
     except (OSError, ValueError) as error:
         raise ManifestError([Problem(source, 0, f"cannot be read: {error}")]) from None
 
@@ -187,7 +189,8 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(filter(None, (error.context, error.problem)))
         line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 0
-        raise ManifestError([Problem(source, line, f"not valid YAML: {detail}")]) from None
+        hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
+        raise ManifestError([Problem(source, line, f"not valid YAML: {detail}{hint}")]) from None
     except yaml.YAMLError as error:
         raise ManifestError([Problem(source, 0, f"not valid YAML: {' '.join(str(error).split())}")]) from None
     except RecursionError:

@@ -11,7 +11,7 @@ from batch.errors import ManifestError, Problem
 from batch.manifest.document import Location, Place, core_scalar, parse
 from batch.manifest.files import Problems, referenced
 from batch.manifest.prompts import Prompts
-from batch.manifest.schema import AXES, Entry, Factor, Grid, Rule, axis
+from batch.manifest.schema import AXES, Entry, Factor, Grid, Rule, axis, unknown_axis
 from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_prompts, read_table
 from batch.manifest.values import RandomSeeds, shown, suggest
 from batch.manifest.values import text as checked_text
@@ -69,8 +69,7 @@ class GridReader:
         axes: Axes = {}
         for name, value in written.items():
             if axis(name) is None:
-                hint = suggest(name, [*AXES, "extra.<argument>"])
-                self.problems.add((*location, name), f"unknown axis '{name}'; {hint}")
+                self.problems.add((*location, name), f"unknown axis '{name}'; {unknown_axis(name)}")
             else:
                 axes[name] = self._values(name, value, (*location, name))
         return axes
@@ -156,6 +155,8 @@ class GridReader:
             axes = {name: tuple(_one_by_one(values)) for name, values in self._axes(entry, location).items()}
             for name in axes:
                 other = "the grid" if name in shared else "another zip group"
+                if name in shared and any(map(_is_set, shared[name])):
+                    continue  # said by _check_set
                 if name in shared or any(name in factor.names for factor in factors):
                     self.problems.add((*location, name), f"zip: '{name}' stands in {other} too; keep one")
             lengths = {name: len(values) for name, values in axes.items()}
@@ -201,8 +202,9 @@ class GridReader:
             return Table((), (), Place("", 0), typed=False)
         for name in table.columns:
             if axis(name) is None:
-                hint = suggest(name, [*AXES, "extra.<argument>"])
-                self.problems.found.append(_at(table.header, f"the column '{name}' is no axis; {hint}"))
+                self.problems.found.append(
+                    _at(table.header, f"the column '{name}' is no axis; {unknown_axis(name)}")
+                )
             if any(name in factor.names for factor in zipped):
                 self.problems.found.append(_at(table.header, f"the column '{name}' stands in zip too; keep one"))
         if not table.rows:

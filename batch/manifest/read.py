@@ -15,7 +15,7 @@ from batch.manifest.document import TEXT_KEYS, Document, Location, Place, parse,
 from batch.manifest.files import Problems
 from batch.manifest.grids import GridReader
 from batch.manifest.prompts import Prompts, Wildcards, read_styles, read_variants
-from batch.manifest.schema import Grid, Manifest, Output, RunOptions, Style, TopLevel, axis
+from batch.manifest.schema import Grid, Manifest, Output, RunOptions, Style, TopLevel, axis, axis_meant
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import suggest
 from batch.manifest.variants import Grammar
@@ -170,8 +170,11 @@ def _message(item: Any, location: Location) -> str:
     if kind == "extra_forbidden":
         section = _SECTIONS.get(str(location[0])) if len(location) > 1 else TopLevel
         known = list((section or TopLevel).model_fields)
-        if len(location) == 1 and axis(str(location[0])):
+        meant = axis_meant(key) if len(location) == 1 else ""
+        if meant == key:
             return f"'{key}' is an axis; write it under grid:"
+        if meant and not get_close_matches(key, known, cutoff=0.75):
+            return f"unknown key '{key}'; did you mean the axis '{meant}'? It stands under grid:"
         return f"unknown key '{key}'; {suggest(str(location[-1]), known)}"
     if kind == "missing":
         return f"'{key}' is missing"

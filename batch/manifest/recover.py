@@ -67,7 +67,7 @@ def from_metadata(texts: Mapping[str, str]) -> Recovered | None:
         "run_batch": lambda text: from_task(json.loads(text)["task"]),
         "invokeai_metadata": _from_invoke,
         "sd-metadata": _from_old_invoke,
-        "parameters": _from_a1111,
+        "parameters": lambda text: _from_swarm(text) if "sui_image_params" in text else _from_a1111(text),
     }
     for key, read in readers.items():
         if key in texts:
@@ -181,6 +181,31 @@ def _from_invoke(text: str) -> Recovered:
         "scheduler": _sampler(str(data.get("scheduler") or ""), "", notes),
     }
     return _foreign(axes, notes)
+
+
+def _from_swarm(text: str) -> Recovered:
+    data = json.loads(text)["sui_image_params"]
+    notes: list[str] = []
+    axes: dict[str, Any] = {
+        "model": str(data.get("model") or ""),
+        "prompt": str(data["prompt"]),
+        "negative_prompt": str(data.get("negativeprompt") or ""),
+        "seed": int(data["seed"]),
+        "size": f"{int(data['width'])}x{int(data['height'])}",
+        "steps": int(data["steps"]),
+        "guidance": float(data["cfgscale"]),
+        "scheduler": _sampler(str(data.get("sampler") or ""), str(data.get("scheduler") or ""), notes),
+    }
+    lost = sorted(set(data) - _SWARM)
+    if lost:
+        notes.append(f"left out: {', '.join(lost)}")
+    return _foreign(axes, notes)
+
+
+_SWARM = {
+    "model", "prompt", "negativeprompt", "seed", "width", "height", "steps", "cfgscale", "sampler", "scheduler",
+    "aspectratio", "swarm_version",
+}  # fmt: skip
 
 
 def _from_old_invoke(text: str) -> Recovered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -83,6 +84,29 @@ NAME_FIELDS = (
     "scheduler", "memory", "dtype", "lora", "model", "id",
 )  # fmt: skip
 """What a name template may hold in braces."""
+
+
+_ELSEWHERE = {
+    "cfg": "guidance", "cfg_scale": "guidance", "guidance_scale": "guidance", "sampler": "scheduler",
+    "sampling_method": "scheduler", "num_inference_steps": "steps", "width": "size", "height": "size",
+    "resolution": "size", "checkpoint": "model", "negative": "negative_prompt", "loras": "lora",
+}  # fmt: skip
+"""What axes are called in other programs."""
+
+
+def axis_meant(word: str) -> str:
+    """The axis that a word names, also by its name elsewhere or nearly; "" when none is like it."""
+    if axis(word) is not None:
+        return word
+    known = _ELSEWHERE.get(word.lower())
+    near = get_close_matches(word, AXES, n=1, cutoff=0.6)
+    return known or (near[0] if near else "")
+
+
+def unknown_axis(word: str) -> str:
+    """What to say of a word that is no axis."""
+    meant = axis_meant(word)
+    return f"did you mean '{meant}'?" if meant else f"possible are {', '.join([*AXES, 'extra.<argument>'])}"
 
 
 def axis(name: str) -> Axis | None:

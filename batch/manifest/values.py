@@ -75,7 +75,9 @@ def numbers(value: Any, low: int, high: int) -> list[int]:
     match = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         if isinstance(value, str):
-            raise ValueError(f"{shown(value)} is neither a whole number nor a range such as 0..3")
+            other = re.fullmatch(r"\s*(\d+)\s*(?:-|\.{3}|:|to)\s*(\d+)\s*", value)
+            hint = f"; write {other[1]}..{other[2]}" if other else _as_list(value)
+            raise ValueError(f"{shown(value)} is neither a whole number nor a range such as 0..3{hint}")
         return [whole(value, low, high)]
     first, last = (whole(int(end), low, high) for end in match.groups())
     if last < first:
@@ -94,6 +96,8 @@ def seeds(value: Any) -> list[int | RandomSeeds]:
     drawn = _RANDOM.fullmatch(value) if isinstance(value, str) else None
     if drawn is not None:  # in a cell of a table or a quoted text
         return [RandomSeeds(whole(int(drawn[1]), 1, MAX_RANGE))]
+    if value == -1:
+        raise ValueError("-1 is no seed here; write {random: 1} for one that is drawn once and kept")
     return list(numbers(value, 0, MAX_SEED))
 
 
@@ -108,10 +112,17 @@ def size(value: Any) -> Size:
     return result
 
 
+def _as_list(value: Any) -> str:
+    """A hint for several values that were written without brackets."""
+    if not isinstance(value, str) or not re.fullmatch(r"\s*[\d.]+(\s*[,|]\s*[\d.]+)+\s*", value):
+        return ""
+    return f"; several values are a list: [{', '.join(re.split(r'[,| ]+', value.strip()))}]"
+
+
 def number(value: Any) -> float:
     """A number that is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{shown(value)} is not a number")
+        raise ValueError(f"{shown(value)} is not a number{_as_list(value)}")
     if not math.isfinite(value) or value < 0 or value > 1e6:
         raise ValueError(f"{shown(value)} is out of bounds; 0 to 1000000 is possible")
     return float(value)

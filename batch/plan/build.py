@@ -121,6 +121,7 @@ class _Builder:
     settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
     rules: list[_Rule] = field(default_factory=list)
     fitting: set[tuple[int, bool]] = field(default_factory=set)
+    without_effect: dict[str, None] = field(default_factory=dict)
     ranks: dict[tuple[str, Any], int] = field(default_factory=dict)
     first: dict[str, Task] = field(default_factory=dict)
     buckets: dict[tuple[Any, ...], list[Task]] = field(default_factory=dict)
@@ -138,10 +139,11 @@ class _Builder:
             for index, rule in enumerate(self.manifest.exclude)
         ]
         self._look_up(grids)
-        self._stop_on_problems()
         for grid in grids:
             for group in cells(grid):
-                self._add_cells(group, grid)
+                # Of a model that is not there nothing more can be said; the problem is noted already.
+                if group.setting["model"].value in self.models:
+                    self._add_cells(group, grid)
         self._stop_on_problems()
         self.first.clear()
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
@@ -164,13 +166,18 @@ class _Builder:
             models=self.models,
             pins=pinner.pins({name: model.revision for name, model in self.models.items() if model.repo}),
             new_draws=pinner.new,
-            warnings=(*self.manifest.warnings, *self._unused_rules()),
+            warnings=tuple(self._warnings()),
         )
 
     def _unused_rules(self) -> Iterator[str]:
         for index, rule in enumerate(self.manifest.exclude):
             if index not in self.used_rules:
                 yield f"{rule.place.source}:{rule.place.line}: this exclude leaves nothing out"
+
+    def _warnings(self) -> Iterator[str]:
+        yield from self.manifest.warnings
+        yield from self.without_effect
+        yield from self._unused_rules()
 
     def _stop_on_problems(self) -> None:
         if self.problems:
@@ -259,11 +266,26 @@ class _Builder:
         if key in self.fitting:
             return
         self.fitting.add(key)
+        if (
+            negative
+            and setting.fields["guidance"] <= 1
+            and catalogue.FAMILIES[setting.model.family].negative == "guidance"
+        ):
+            place = self._place(setting, texts, "negative_prompt")
+            message = (
+                f"a negative prompt has no effect at guidance {setting.fields['guidance']:g}: it counts above 1"
+            )
+            self.without_effect[f"{place.source}:{place.line}: {message}"] = None
         given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
         for name, message in fits.objections(setting.model, {**given, "negative_prompt": negative}):
-            written = texts.entries.get(name) or texts.entries.get("style")
-            entry = setting.entries.get(name) or (written if name == "negative_prompt" else None)
-            self._problem(entry.place if entry else DEFAULT, f"{name}: {message}")
+            self._problem(self._place(setting, texts, name), f"{name}: {message}")
+
+    def _place(self, setting: _Setting, texts: Texts, name: str) -> Place:
+        """Where a value was written; a negative prompt may come from a style."""
+        entry = setting.entries.get(name) or texts.entries.get(name)
+        if entry is None and name == "negative_prompt":
+            entry = texts.entries.get("style")
+        return entry.place if entry else Place(self.manifest.source, 0)
 
     def _excluded(self, rules: list[_Rule], seed: int) -> bool:
         for rule in rules:
@@ -280,7 +302,7 @@ class _Builder:
             self._problem(
                 place,
                 f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
-                "one of them would never run; keep one (comparing settings is what kind: measure is for)",
+                "one of them would never run; keep one",
             )
 
     # Settings

@@ -138,7 +138,11 @@ SCHEDULERS = {
 }
 """Schedulers by the name a manifest uses and diffusers' class; a class's own name does as well."""
 
-SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {"dpm++-sde": {"algorithm_type": "sde-dpmsolver++"}}
+SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {
+    "dpm++-sde": {"algorithm_type": "sde-dpmsolver++"},
+    # The configuration of a DPM-Solver names an algorithm that this one does not have.
+    "sa-solver": {"algorithm_type": "data_prediction"},
+}
 """What a name sets beyond its class."""
 
 

@@ -34,7 +34,8 @@ def cost(task: Task) -> int:
 
 def estimate(to_render: Sequence[Task], receipts: Collection[Receipt]) -> Estimate:
     """Judge ``to_render`` by the receipts of the same run."""
-    rates = [item.measurement.total_s / cost(item.task) for item in receipts if not item.measurement.warmup]
+    rated = [item for item in receipts if not item.measurement.warmup] or receipts
+    rates = [item.measurement.total_s / cost(item.task) for item in rated]
     sizes: dict[str, list[float]] = {}
     for item in receipts:
         sizes.setdefault(item.task.format, []).append(item.file.bytes / (item.file.width * item.file.height))

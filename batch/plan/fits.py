@@ -127,13 +127,14 @@ def _possible(name: str, known: Collection[str]) -> str:
 def _scheduler(model: Model, call: Call) -> str:
     kind = SCHEDULERS.get(call.name, call.name)
     settings = signatures.scheduler_settings(kind)
+    possible = ", ".join(possible_schedulers(model))
     if settings is None:
         if kind in SCHEDULERS.values():
             return ""  # diffusers' source is not there to read
-        return f"{call.name} is unknown; {_possible_schedulers(model)}"
+        return f"{call.name} is unknown; possible are {possible}"
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
-        return f"{call.name} cannot follow {model.name} ({predicts}); {_possible_schedulers(model)}"
+        return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
     unknown = sorted(set(dict(call.arguments)) - set(settings))
     if unknown:
         near = get_close_matches(unknown[0], settings, 1)
@@ -148,9 +149,9 @@ def _scheduler(model: Model, call: Call) -> str:
     return ""
 
 
-def _possible_schedulers(model: Model) -> str:
-    names = [name for name, kind in SCHEDULERS.items() if _follows(model, kind)]
-    return f"possible are {', '.join(['default', *names])}"
+def possible_schedulers(model: Model) -> list[str]:
+    """Names of schedulers that understand what the model predicts."""
+    return ["default", *(name for name, kind in SCHEDULERS.items() if _follows(model, kind))]
 
 
 def _follows(model: Model, kind: str) -> bool:

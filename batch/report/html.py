@@ -136,8 +136,13 @@ def _distinct(receipts: Sequence[Receipt], name: str) -> list[str]:
     return sorted({value for receipt in receipts if (value := getattr(receipt.machine, name))})
 
 
+_COSTLY = ("steps", "guidance", "scheduler", "dtype", "lora", "extra")
+"""What changes the time of an image beside model, size and memory setting."""
+
+
 def _timing(rows: pd.DataFrame) -> dict[str, Any]:
-    table = timing.summarise(timing.with_settings(rows), ("model", "size", "setting"))
+    varying = [name for name in _COSTLY if rows[name].nunique(dropna=False) > 1]
+    table = timing.summarise(timing.with_settings(rows), ("model", "size", "setting", *varying))
     table = table.drop(columns=[kind for kind in timing.PEAKS if table[kind].isna().all()])
     table = table.rename(columns={"setting": "memory"})
     cells = table.astype(object).where(table.notna(), None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
@@ -25,10 +26,15 @@ MAX_SIDE = 16_000
 MAX_HEIGHT = 5_000
 """A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
 
+MAX_SEED_GROUPS = 6
+"""A grid with more different sets of seeds than this has holes, not sets: it stays one table."""
+
 CELL = 256
 GAP = 8
 MARGIN = 24
-LABEL_WIDTH = 300
+LABEL_WIDTH = 280
+COLUMN_GAP = 40
+"""Between tables side by side, so that a label is seen to belong to the picture on its right."""
 TEXT_SIZE = 15
 TITLE_SIZE = 26
 TARGET_WIDTH = 2_400
@@ -68,7 +74,7 @@ class _Block:
         return max(1, min(len(self.prompts), TARGET_WIDTH // self.table_width()))
 
     def table_width(self) -> int:
-        return LABEL_WIDTH + len(self.seeds) * (self.cell_size()[0] + GAP) + GAP
+        return LABEL_WIDTH + len(self.seeds) * (self.cell_size()[0] + GAP) + COLUMN_GAP
 
     def row_height(self) -> int:
         return self.cell_size()[1] + GAP
@@ -88,7 +94,7 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     done = sum(task.id in scan.receipts for task in tasks)
     for number, blocks in enumerate(pages, start=1):
         path = folder.root / ("contact_sheet.jpg" if number == 1 else f"contact_sheet-{number}.jpg")
-        heading = f"{folder.name()}: {done} of {len(tasks)} images"
+        heading = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
         if len(pages) > 1:
             heading += f" · page {number} of {len(pages)}"
         buffer = BytesIO()
@@ -104,8 +110,8 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
 def _blocks(tasks: Sequence[Task]) -> list[_Block]:
     varying = _varying(tasks)
     blocks: dict[str, _Block] = {}
-    # Prompts in the order of the manifest's lines, not in the order of rendering.
-    for task in sorted(tasks, key=lambda task: _natural(task.source)):
+    # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
+    for task in sorted(tasks, key=_written_order):
         title = _title(task, varying)
         block = blocks.setdefault(title, _Block(title))
         if task.prompt not in block.prompts:
@@ -113,7 +119,22 @@ def _blocks(tasks: Sequence[Task]) -> list[_Block]:
         if task.seed not in block.seeds:
             block.seeds.append(task.seed)
         block.cells[task.prompt, task.seed] = task
-    return list(blocks.values())
+    return [part for block in blocks.values() for part in _by_seeds(block)]
+
+
+def _by_seeds(block: _Block) -> list[_Block]:
+    """A block for each set of seeds, where prompts have seeds of their own: else columns stand empty."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for prompt in block.prompts:
+        own = tuple(seed for seed in block.seeds if (prompt, seed) in block.cells)
+        groups.setdefault(own, []).append(prompt)
+    if not 1 < len(groups) <= MAX_SEED_GROUPS:
+        return [block]
+    return [block.part(prompts, list(seeds), "") for seeds, prompts in groups.items()]
+
+
+def _written_order(task: Task) -> tuple[Any, ...]:
+    return (_natural(task.source), task.width * task.height, task.steps, task.guidance)
 
 
 def _natural(source: str) -> tuple[str, int]:
@@ -139,7 +160,18 @@ def _varying(tasks: Sequence[Task]) -> list[str]:
     """What tells the blocks apart: model and size always, the rest where it differs."""
     first = {name: getattr(tasks[0], name) for name in _SHOWN} if tasks else {}
     differing = {name for task in tasks for name in _SHOWN if getattr(task, name) != first[name]}
+    if len({(task.prompt, task.negative_prompt) for task in tasks}) == len({task.prompt for task in tasks}):
+        differing.discard("negative_prompt")  # it goes with the prompt, as from a style: a row says it
     return [name for name in _SHOWN if name in ("model", "size") or name in differing]
+
+
+def _shared(tasks: Sequence[Task]) -> str:
+    """What all pictures have in common and nothing else on the sheet says."""
+    if not tasks:
+        return ""
+    varying = _varying(tasks)
+    names = [name for name in ("steps", "guidance", "scheduler", "memory") if name not in varying]
+    return f" · {_title(tasks[0], names)}" if names else ""
 
 
 def _title(task: Task, varying: Sequence[str]) -> str:
@@ -150,8 +182,8 @@ def _title(task: Task, varying: Sequence[str]) -> str:
             value = " + ".join(Path(lora.path).stem for lora in value) or "none"
         elif name == "extra":
             value = ", ".join(f"{key}={item}" for key, item in value) or "none"
-        elif name == "scheduler":
-            value = value or "default"
+        elif name in ("scheduler", "negative_prompt"):
+            value = value or ("default" if name == "scheduler" else "none")
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         parts.append(shown if name in ("model", "size") else f"{name.replace('_', ' ')} {shown}")
     return " · ".join(parts)
@@ -188,7 +220,7 @@ def _draw(blocks: Sequence[_Block], heading: str, folder: RunFolder, scan: Scan)
     height = sum(block.height() for block in blocks) + 2 * MARGIN + TITLE_SIZE + 3 * GAP
     page = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(page)
-    _text(draw, (MARGIN, MARGIN), heading, TITLE_SIZE, _INK)
+    _text(draw, (MARGIN, MARGIN), _fitting(heading, width - 2 * MARGIN, TITLE_SIZE), TITLE_SIZE, _INK)
     top = MARGIN + TITLE_SIZE + 3 * GAP
     for block in blocks:
         _draw_block(page, draw, block, top, folder, scan)
@@ -196,11 +228,21 @@ def _draw(blocks: Sequence[_Block], heading: str, folder: RunFolder, scan: Scan)
     return page
 
 
+def _fitting(text: str, width: int, size: int = TITLE_SIZE - 6) -> str:
+    """The text, cut where it would run off the page."""
+    font = _font_for(text, size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text} …") > width:
+        text = text[: -max(1, len(text) // 20)]
+    return f"{text} …"
+
+
 def _draw_block(
     page: Image.Image, draw: ImageDraw.ImageDraw, block: _Block, top: int, folder: RunFolder, scan: Scan
 ) -> None:
     draw.line([(MARGIN, top), (page.width - MARGIN, top)], fill=_MISSING, width=2)
-    _text(draw, (MARGIN, top + GAP), block.title, TITLE_SIZE - 6, _INK)
+    _text(draw, (MARGIN, top + GAP), _fitting(block.title, page.width - 2 * MARGIN), TITLE_SIZE - 6, _INK)
     top += TITLE_SIZE + 3 * GAP
     cell_width, cell_height = block.cell_size()
     rows = -(-len(block.prompts) // block.columns())
