@@ -120,7 +120,7 @@ def _package_folder(name: str) -> Path:
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ModelError(f"{path} is not a configuration")
@@ -132,7 +132,8 @@ def _in_folder(folder: Path) -> configs.Read:
 
 
 def _folder_model(name: str, folder: Path, *, pickles: bool, trusted: bool) -> Model:
-    model = configs.describe(name, _in_folder(folder), trusted=trusted)
+    model = _described(name, _in_folder(folder), trusted=trusted)
+    _check_complete(name, folder)
     variant = _check_files(name, folder, pickles=pickles, trusted=trusted)
     return replace(
         model,
@@ -141,6 +142,39 @@ def _folder_model(name: str, folder: Path, *, pickles: bool, trusted: bool) -> M
         variant=variant,
         allow_pickle=pickles,
     )
+
+
+def _described(name: str, read: configs.Read, *, trusted: bool) -> Model:
+    try:
+        return configs.describe(name, read, trusted=trusted)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise ModelError(f"the configuration of {name} cannot be understood: {error}") from None
+
+
+_VOCABULARY = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+)
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+
+
+def _check_complete(name: str, folder: Path) -> None:
+    """Refuse a folder that was copied by half: an empty tokenizer would render other pictures in silence."""
+    for part, entry in _json(folder / "model_index.json").items():
+        if not isinstance(entry, list) or not entry or entry[0] is None:
+            continue
+        files = [item.name for item in (folder / part).iterdir()] if (folder / part).is_dir() else []
+        if part.startswith("tokenizer") and not set(_VOCABULARY).intersection(files):
+            raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({_VOCABULARY[0]})")
+        if part in _WEIGHTED and not any(file.endswith(_WEIGHTS) for file in files):
+            raise ModelError(f"{name} is not complete: {part}/ holds no weights")
+
+
+_WEIGHTED = {"transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
 
 
 def _check_files(name: str, folder: Path, *, pickles: bool, trusted: bool) -> str:
@@ -186,7 +220,7 @@ def _hub_model(name: str, repo: str, revision: str, *, online: bool, pickles: bo
         found = cached(path)
         return found if found is not None or not online else _download(repo, revision, path)
 
-    model = configs.describe(name, read, trusted=trusted)
+    model = _described(name, read, trusted=trusted)
     variant = ""
     if (snapshot / "model_index.json").is_file():
         variant = _check_files(name, snapshot, pickles=pickles, trusted=trusted)

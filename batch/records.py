@@ -6,9 +6,10 @@ Units: seconds for durations, bytes for sizes. Conversion to MiB happens where a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any, Literal, TypeVar, cast
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 Scalar = str | int | float | bool | None
 Value = Scalar | tuple["Value", ...]
@@ -275,16 +276,36 @@ def _frozen(value: Any) -> Value:
 
 
 @cache
-def _names(kind: type[Any]) -> frozenset[str]:
-    return frozenset(item.name for item in fields(kind))
+def _types(kind: type[Any]) -> dict[str, tuple[type, ...]]:
+    """What each field of a record may be at run time."""
+    return {name: _allowed(hint) for name, hint in get_type_hints(kind).items()}
+
+
+def _allowed(hint: Any) -> tuple[type, ...]:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _allowed(part))
+    if origin is Literal:
+        return (str,)
+    if hint is float:
+        return (float, int)
+    return (origin or hint,)
 
 
 def _flat(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Build a record, ignoring keys a newer minor version may have added."""
-    known = _names(cast(Any, kind))
-    if data.keys() <= known:
-        return kind(**data)
-    return kind(**{key: value for key, value in data.items() if key in known})
+    """Build a record, ignoring keys a newer minor version may have added.
+
+    Raises TypeError for a value of another type: a damaged file is found here, not where it is used.
+    """
+    types = _types(cast(Any, kind))
+    known = {}
+    for name, value in data.items():
+        allowed = types.get(name)
+        if allowed is not None:
+            if not isinstance(value, allowed):
+                raise TypeError(f"{name} is {type(value).__name__}")
+            known[name] = value
+    return kind(**known)
 
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
@@ -300,7 +321,7 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
 
 _NESTED: dict[str, Callable[[Any], Any]] = {
     "scheduler": lambda item: _calls([item])[0],
-    "loras": lambda items: tuple(Lora(**item) for item in items),
+    "loras": lambda items: tuple(_flat(Lora, item) for item in items),
     "extra": _pairs,
     "pixel_steps": _calls,
     "memory_steps": _calls,

@@ -39,7 +39,10 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
         raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
     if model is not None:
         pictures = [(name, replace(item, axes={**item.axes, "model": model})) for name, item in pictures]
-    notes = [f"{name}: {note}" for name, picture in pictures for note in picture.notes]
+    outputs = [dict(picture.output) for _, picture in pictures]
+    several = any(output != outputs[0] for output in outputs)
+    notes = ["the pictures are of several formats; the manifest writes png"] if several else []
+    notes += [f"{name}: {note}" for name, picture in pictures for note in picture.notes]
     return recover.to_yaml(pictures), notes
 
 

@@ -343,3 +343,41 @@ def test_every_scheduler_that_is_offered_renders(manifest, cli):
     shown = cli("models", "demo").out
     assert all(name in shown for name in names)
     assert "euler-a" not in shown
+
+
+def test_what_was_drawn_stays_whatever_becomes_of_a_list(manifest, cli, work):
+    path = manifest(
+        "variants: {random: 2}\nwildcards: {c: {file: c.txt}}\n"
+        "grid: {model: demo, prompt: a __c__ fox, steps: 1, size: 512x512}\n"
+    )
+    (work / "c.txt").write_text("red\nblue\n")
+    assert cli("run", path, "--quiet").code == 0
+    for colours in ("violet", "violet\npink", "".join(f"c{number}\n" for number in range(9))):
+        (work / "c.txt").write_text(colours)
+        assert "done 2, to render 0" in cli("plan", path).out
+    more = cli("plan", path, "--set", "variants={random: 3}", "--json").json()
+    assert more["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "prompts"),
+    [
+        ("{red|blue} car", {"{red|blue} car"}),
+        ("[fox:0.5] b", {"[fox:0.5] b"}),
+        ("{a}", {"{a}"}),
+        ("[a fox, a whale]", {"a fox", "a whale"}),
+        ("{text: a fox, seed: 3}", {"a fox"}),
+    ],
+)
+def test_a_prompt_on_the_command_line_is_taken_as_it_is(manifest, value, prompts):
+    made = plan(manifest("grid: {model: demo, prompt: x}\n"), f"prompt={value}", "output.name={id}-{prompt}")
+    assert {task.prompt for task in made.tasks} == prompts
+
+
+def test_embeddings_that_cannot_be_kept_end_the_run_with_a_remedy(manifest, cli, work, monkeypatch):
+    (work / "file").write_text("")
+    monkeypatch.setenv("RUN_BATCH_CACHE", str(work / "file"))
+    outcome = cli("run", manifest("grid: {model: demo, prompt: never kept, steps: 1}\n"), "--json")
+    assert outcome.code == 1
+    assert "RUN_BATCH_CACHE" in outcome.events()[-1]["reason"]
+    assert (work / "outputs" / "job" / "results.csv").is_file()

@@ -142,6 +142,27 @@ CASES = {
         {"m.yaml": HEAD.replace("a fox", "__a__") + "variants: all\nwildcards: {a: [x, __b__], b: [__a__]}\n"},
         [("m.yaml", 3, "holds itself")],
     ),
+    "lists that double": (
+        {
+            "m.yaml": HEAD.replace("a fox", "__w0__")
+            + "variants: {random: 2}\nwildcards:\n"
+            + "".join(f"  w{n}: ['__w{n + 1}__ __w{n + 1}__']\n" for n in range(30))
+            + "  w30: [x]\n"
+        },
+        [("m.yaml", 3, "more than 100,000 letters")],
+    ),
+    "an empty alternative": (
+        {"m.yaml": HEAD.replace("a fox", "'{|a}'") + "variants: all\n"},
+        [("m.yaml", 3, "empty")],
+    ),
+    "too large a grid": (
+        {"m.yaml": HEAD + "  seed: 0..999999\n  steps: 1..1000\n"},
+        [("m.yaml", 0, "1,000,000,000 combinations")],
+    ),
+    "infinite settings": (
+        {"m.yaml": HEAD + "  scheduler: flow-euler(shift=1e400)\n"},
+        [("m.yaml", 4, "not a finite number")],
+    ),
     "too many variants": (
         {"m.yaml": HEAD.replace("a fox", f"'{'{a|b|c|d|e|f|g|h|i|j}' * 9}'") + "variants: all\n"},
         [("m.yaml", 3, "1,000,000,000 texts")],

@@ -164,7 +164,8 @@ def test_what_says_nothing_is_refused(cli, work, content):
     if content == "no metadata":
         Image.new("RGB", (8, 8)).save(path)
     elif content == "damaged":
-        png(path, run_batch="{", parameters="only a prompt", invokeai_metadata="[]")
+        odd = json.dumps({"positive_prompt": "a", "seed": float("inf"), "width": 8, "height": 8, "steps": 1})
+        png(path, run_batch="[" * 10_000, parameters="only a prompt", invokeai_metadata=odd)
     elif content == "not an image":
         path.write_text("hello")
     outcome = cli("manifest", "from", path)

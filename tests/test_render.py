@@ -110,8 +110,14 @@ def test_a_model_in_a_folder(cli, manifest, work):
     assert outcome.code == 0, outcome.err
     (work / "my model" / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     broken = cli("run", "job.yaml", "--quiet")
+    assert broken.code == 2
+    assert "vae/ holds no weights" in broken.err
+    (work / "my model" / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
+    broken = cli("run", "job.yaml", "--out", "again", "--quiet")
     assert broken.code == 1
     assert "cannot be loaded" in broken.err
+    (work / "my model" / "tokenizer" / "tokenizer.json").unlink()
+    assert "tokenizer/ holds no vocabulary" in cli("plan", "job.yaml", "--out", "new").err
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):

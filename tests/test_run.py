@@ -207,7 +207,7 @@ def test_a_large_sheet_is_paged(cli, manifest, work):
 
     tasks = [
         replace(task, prompt=f"prompt {number}", seed=seed, source=f"x:{number}")
-        for number in range(60)
+        for number in range(12)
         for seed in range(80)
     ]
     pages = sheet.write(folder, tasks, folder.scan())
@@ -329,3 +329,29 @@ def test_set_problems_name_the_option(cli, manifest):
     assert "--set a.b: unknown key 'a'" in cli("plan", manifest(), "--set", "a.b=3").err
     assert "--set grid: grid: 3 is not a mapping" in cli("plan", manifest(), "--set", "grid=3").err
     assert cli(".").code == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("file", "bytes"), None),
+        (("measurement", "denoise", "seconds"), "x"),
+        (("measurement", "denoise", "rss"), "x"),
+        (("attempts",), 1e308),
+        (("task", "seed"), ""),
+        (("machine", "device"), []),
+    ],
+)
+def test_a_receipt_of_wrong_types_is_damaged(cli, manifest, path, value):
+    cli("run", manifest(), "--out", "run", "--quiet")
+    receipt = sorted(Path("run/.run/receipts").rglob("*.json"))[0]
+    data = json.loads(receipt.read_text())
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    receipt.write_text(json.dumps(data))
+    assert cli("verify", "run").code == 1
+    for command in ("status", "report"):
+        assert cli(command, "run").code == 0
+    assert "1 image rendered" in cli("run", "job.yaml", "--out", "run", "--quiet").out

@@ -412,7 +412,7 @@ def test_pruned_and_put_back(cli, smaller):
 def test_what_prune_says_puts_things_back(cli, smaller):
     outcome = cli("prune", smaller)
     assert "moved 3 images" in outcome.out
-    command = outcome.out.split("put back with: run_batch.py ")[1].split()
+    command = outcome.out.split("put back with: run-batch ")[1].split()
     assert "put back 9 files" in cli(*command).out
 
 

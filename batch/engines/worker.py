@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from batch.engines import Control
-from batch.errors import Interrupted, UserError
+from batch.errors import CannotGoOn, Interrupted, UserError
 from batch.plan import encode_tasks
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
@@ -92,7 +92,13 @@ class Worker:
 
     def _encode(self, task: EncodeTask) -> Outcome:
         data, cost = self._session_for(task.model, task.dtype).encode(task)
-        self._embeds.write(task.key, data)
+        try:
+            self._embeds.write(task.key, data)
+        except OSError as error:
+            raise CannotGoOn(
+                f"prompt embeddings cannot be kept in {self._embeds.folder}: {error.strerror or error}. "
+                "Make room there, or set RUN_BATCH_CACHE to another folder"
+            ) from None
         self._encoded[task.key] = cost
         return Outcome(key=task.key, status="done", seconds=cost.seconds)
 

@@ -15,6 +15,7 @@ from batch.manifest.tables import read_prompts, read_table
 from batch.manifest.values import shown, suggest, whole
 from batch.manifest.variants import MAX_TEXTS, Grammar, Template, looks_varied
 
+MAX_DRAWN = 10_000
 _WILDCARD_FOLDER = "wildcards"
 _NO_SPACE_BEFORE = tuple(",.;:!?)]}")
 
@@ -45,7 +46,7 @@ class Prompts:
             raise ValueError(
                 f"{shown(text)} stands for {count:,} texts; write variants: {{random: 4}} to draw from them"
             )
-        return next(template.texts()) if count == 1 else template
+        return template if template.plain is None else template.plain
 
 
 def joined(left: str, right: str) -> str:
@@ -62,7 +63,7 @@ def read_variants(written: Any) -> int | None:
     if written == "all":
         return 0
     if isinstance(written, dict) and set(written) == {"random"}:
-        return whole(written["random"], 1, MAX_TEXTS)
+        return whole(written["random"], 1, MAX_DRAWN)
     raise ValueError(f"{shown(written)} is not possible; write off, all, or {{random: 4}}")
 
 

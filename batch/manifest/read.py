@@ -142,15 +142,26 @@ def _override(document: Document, override: str) -> None:
         raise UserError(f"--set {override}: write KEY=VALUE, for example --set seed=0..3")
     source = f"--set {key}"
     as_text = key.rsplit(".", 1)[-1] in TEXT_KEYS
-    if as_text and not value.lstrip().startswith(("[", "{")):
-        # A prompt on the command line is taken as it is: it may hold colons and hashes.
+    parsed = _structure(key, value, source) if as_text else parse(value or "''", source)
+    if parsed is None:
+        # A prompt on the command line is taken as it is: it may hold colons, hashes and braces.
         parsed = Document(value, source, {(): Place(source, 0)})
-    else:
-        parsed = parse(value or "''", source, as_text=as_text)
     location: Location = ("grid", key) if axis(key) and key != "name" else tuple(key.split("."))
     if location[0] == "grid" and len(location) == 3 and location[1] == "extra":
         location = ("grid", f"extra.{location[2]}")
     document.put(location, Document(parsed.data, source, {known: Place(source, 0) for known in parsed.places}))
+
+
+def _structure(key: str, value: str, source: str) -> Document | None:
+    """The list or mapping that a text axis is set to; None for everything that is a text."""
+    if axis(key) is None or not value.lstrip().startswith(("[", "{")):
+        return None
+    try:
+        parsed = parse(value, source, as_text=True)
+    except ManifestError:
+        return None
+    mapping = isinstance(parsed.data, dict) and {"file", "text"}.intersection(parsed.data)
+    return parsed if isinstance(parsed.data, list) or mapping else None
 
 
 def _top_level(document: Document, problems: Problems) -> TopLevel | None:

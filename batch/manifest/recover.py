@@ -73,7 +73,7 @@ def from_metadata(texts: Mapping[str, str]) -> Recovered | None:
         if key in texts:
             try:
                 return read(texts[key])
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 continue  # damaged, or another program's: the next one may be whole
     return None
 

@@ -19,7 +19,7 @@ from batch.records import Arguments, Call, Value
 MAX_SEED = 2**64 - 1
 """The largest seed ``torch.Generator.manual_seed`` takes."""
 
-MAX_RANGE = 10_000_000
+MAX_RANGE = 1_000_000
 MAX_SIDE = 65_536
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
@@ -179,11 +179,11 @@ def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:
         if not equals:
             if named:
                 raise ValueError(f"in {shown(value)} a plain argument follows a named one")
-            positional.append(core_scalar(part.strip()))
+            positional.append(frozen(core_scalar(part.strip())))
         elif key.strip() in named:
             raise ValueError(f"in {shown(value)} the argument {key.strip()} is given twice")
         else:
-            named[key.strip()] = core_scalar(item.strip())
+            named[key.strip()] = frozen(core_scalar(item.strip()))
     return name, tuple(positional), tuple(sorted(named.items()))
 
 

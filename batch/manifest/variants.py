@@ -12,13 +12,17 @@ The grammar is the common part of the dynamic-prompts extensions::
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 MAX_TEXTS = 1_000_000
 """More texts than this out of one prompt are a mistake."""
+
+MAX_LENGTH = 100_000
+"""Letters of one text; lists that name one another soon pass any bound."""
 
 _TOKEN = re.compile(r"\\[{}|_\\]|__[\w/.-]+?__|[{}|]|[^\\{}|_]+|.", re.DOTALL)
 _COUNT = re.compile(r"(\d+)(?:-(\d+))?\$\$(?:(.*?)\$\$)?", re.DOTALL)
@@ -29,24 +33,37 @@ Wildcards = Callable[[str], Sequence[str]]
 """The lines of a wildcard; raises ValueError when there is none of that name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Group:
     options: tuple[tuple[_Part, ...], ...]
     weights: tuple[float, ...]
     low: int = 1
     high: int = 1
     joiner: str = ", "
+    # Worked out once: lists that name one another may stand for more texts than anybody could walk through.
+    count: int = field(init=False)
+    longest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", _count_group(self))
+        longest = sorted((_longest(option) for option in self.options), reverse=True)[: self.high]
+        object.__setattr__(self, "longest", sum(longest) + len(self.joiner) * max(0, self.high - 1))
 
 
 _Part = str | _Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Template:
     """A prompt that stands for several texts."""
 
     text: str
     parts: tuple[_Part, ...]
+
+    @property
+    def plain(self) -> str | None:
+        """The text, where there is no alternative in it at all."""
+        return None if any(isinstance(part, _Group) for part in self.parts) else "".join(map(str, self.parts))
 
     def count(self) -> int:
         """How many texts it stands for, equal ones counted each."""
@@ -75,7 +92,10 @@ class Grammar:
     def parse(self, text: str) -> Template:
         """Read a template. Raises ``ValueError`` for an open brace or an unknown wildcard."""
         try:
-            return Template(text, self._parser.parse(text))
+            parts = self._parser.parse(text)
+            if _longest(parts) > MAX_LENGTH:
+                raise ValueError(f"it stands for texts of more than {MAX_LENGTH:,} letters")
+            return Template(text, parts)
         except RecursionError:
             raise ValueError("groups are nested too deeply") from None
 
@@ -170,11 +190,11 @@ def _choices(group: _Group) -> Iterator[tuple[tuple[_Part, ...], ...]]:
 
 
 def _count(parts: Sequence[_Part]) -> int:
-    total = 1
-    for part in parts:
-        if isinstance(part, _Group):
-            total *= _count_group(part)
-    return total
+    return math.prod(part.count for part in parts if isinstance(part, _Group))
+
+
+def _longest(parts: Sequence[_Part]) -> int:
+    return sum(len(part) if isinstance(part, str) else part.longest for part in parts)
 
 
 def _count_group(group: _Group) -> int:

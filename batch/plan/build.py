@@ -6,6 +6,7 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,6 +78,9 @@ class Plan:
 
 DEFAULT = Place("", 0)
 
+MAX_TASKS = 5_000_000
+"""A slip in a range, not a job: this many take two minutes and 3 GiB to plan."""
+
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
@@ -138,6 +142,12 @@ class _Builder:
             _Rule(index, {name: _wanted(values, pinner) for name, values in rule.conditions.items()})
             for index, rule in enumerate(self.manifest.exclude)
         ]
+        cells_at_most = sum(math.prod(len(factor.rows) for factor in grid.factors) for grid in grids)
+        if cells_at_most > MAX_TASKS:
+            self._problem(
+                DEFAULT, f"the grid has {cells_at_most:,} combinations; at most {MAX_TASKS:,} are planned"
+            )
+            self._stop_on_problems()
         self._look_up(grids)
         for grid in grids:
             for group in cells(grid):
@@ -192,6 +202,7 @@ class _Builder:
         """Everything that can be wrong with a single value."""
         checks: dict[str, Callable[[Entry], None]] = {
             "model": self._find_model,
+            "prompt": self._check_prompt,
             "lora": self._find_lora,
             "dtype": self._check_dtype,
         }
@@ -199,6 +210,10 @@ class _Builder:
             for grid in grids:
                 for entry in grid.entries(name):
                     check(entry)
+
+    def _check_prompt(self, entry: Entry) -> None:
+        if not entry.value.strip():
+            self._problem(entry.place, "prompt: one of its alternatives is empty, and nothing stands around it")
 
     def _find_model(self, entry: Entry) -> None:
         try:

@@ -95,21 +95,27 @@ class Pinner:
         return seeds[:count]
 
     def texts(self, template: Template) -> Sequence[str]:
-        """The texts a template stands for: all of them, or those drawn."""
-        if not self._texts or template.count() <= self._texts:
+        """The texts a template stands for: all of them, or those drawn, which stay whatever becomes of a list."""
+        if not self._texts:
             return list(dict.fromkeys(template.texts()))
         known = self._variants.get(template.text) or tuple(self._pins.variants.get(template.text, ()))
         if len(known) < self._texts:
             drawn = dict.fromkeys(known)
-            random = Random(self._draw(1)[0])
-            for _ in range(_TRIES * self._texts):
-                drawn[template.pick(random)] = None
-                if len(drawn) == self._texts:
-                    break
-            self.new |= len(drawn) > len(known)
+            if template.count() <= self._texts:
+                drawn |= dict.fromkeys(template.texts())
+            else:
+                self._draw_texts(template, drawn)
+                self.new |= len(drawn) > len(known)
             known = tuple(drawn)
         self._variants[template.text] = known
         return known[: self._texts]
+
+    def _draw_texts(self, template: Template, drawn: dict[str, None]) -> None:
+        random = Random(self._draw(1)[0])
+        for _ in range(_TRIES * self._texts):
+            drawn[template.pick(random)] = None
+            if len(drawn) == self._texts:
+                break
 
 
 def _written(entry: Entry) -> object:

@@ -39,7 +39,7 @@ from batch.records import (
 from batch.store import atomic, images
 
 LAYOUT = 1
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +204,8 @@ class RunFolder:
             source=str(data.get("source", "")),
             output=output,
             run=run,
-            allow_pickle=frozenset(map(str, data.get("allow_pickle", ()))),
-            trust_remote_code=frozenset(map(str, data.get("trust_remote_code", ()))),
+            allow_pickle=_words(data.get("allow_pickle")),
+            trust_remote_code=_words(data.get("trust_remote_code")),
         )
 
     def pins(self) -> Pins:
@@ -325,6 +325,10 @@ class RunFolder:
                 f"only {free / 2**30:.1f} GiB are free on the disk of {self.root}, less than min_free_disk "
                 f"({min_free / 2**30:.1f} GiB). Make room and run the same command again"
             )
+
+
+def _words(value: Any) -> frozenset[str]:
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
 
 
 def image_path(task: Task) -> str:
