@@ -21,7 +21,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from batch import __version__
+from batch import __version__, hub
 from batch.manifest.schema import RunOptions
 from batch.render import probe
 from batch.store.embeds import default_folder
@@ -293,16 +293,9 @@ def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
 # Places
 
 
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps models."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
-    return Path(os.path.expandvars(named)).expanduser()
-
-
 def cached_bytes(repo: str) -> int:
     """How much of a Hub repository lies on this machine, in bytes; 0 when none or an interrupted download."""
-    folder = hub_cache() / f"models--{repo.replace('/', '--')}"
+    folder = hub.cache_folder(repo)
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     whole = any(folder.glob("snapshots/*/model_index.json"))
     if not whole or any(path.suffix == ".incomplete" for path in files):
@@ -313,7 +306,7 @@ def cached_bytes(repo: str) -> int:
 def _places() -> tuple[Place, ...]:
     folders = [
         ("pictures", Path("outputs").absolute(), "--out"),
-        ("models", hub_cache(), "HF_HOME or HF_HUB_CACHE"),
+        ("models", hub.hub_cache(), "HF_HOME or HF_HUB_CACHE"),
         ("prompt embeddings", default_folder(), "RUN_BATCH_CACHE"),
     ]
     return tuple(

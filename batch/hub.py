@@ -12,7 +12,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -159,36 +159,36 @@ _VOCABULARY = (
     "vocab.txt",
     "sentencepiece.bpe.model",
 )
-_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_WEIGHTED = {"transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
+
+
+def _components(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Every component a model names: its name, the library it is from, and the files of its folder."""
+    for part, entry in _json(folder / "model_index.json").items():
+        if isinstance(entry, list) and entry and entry[0] is not None:
+            inside = folder / part
+            yield part, str(entry[0]), [item.name for item in inside.iterdir()] if inside.is_dir() else []
 
 
 def _check_complete(name: str, folder: Path) -> None:
     """Refuse a folder that was copied by half: an empty tokenizer would render other pictures in silence."""
-    for part, entry in _json(folder / "model_index.json").items():
-        if not isinstance(entry, list) or not entry or entry[0] is None:
-            continue
-        files = [item.name for item in (folder / part).iterdir()] if (folder / part).is_dir() else []
+    for part, _, files in _components(folder):
         if part.startswith("tokenizer") and not set(_VOCABULARY).intersection(files):
             raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({_VOCABULARY[0]})")
-        if part in _WEIGHTED and not any(file.endswith(_WEIGHTS) for file in files):
+        if part in _WEIGHTED and not any(file.endswith((".safetensors", *_PICKLES)) for file in files):
             raise ModelError(f"{name} is not complete: {part}/ holds no weights")
-
-
-_WEIGHTED = {"transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
 
 
 def _check_files(name: str, folder: Path, *, pickles: bool, trusted: bool) -> str:
     """Refuse what would run code when it is loaded; returns the variant if the weights exist as one only."""
     variants: set[str] = set()
-    for part, entry in _json(folder / "model_index.json").items():
-        if not isinstance(entry, list) or not (folder / part).is_dir():
-            continue
-        code = folder / part / f"{entry[0]}.py"
-        if code.is_file() and not trusted:
-            raise ModelError(f"{name} runs code of its own ({part}/{code.name}); allow it with trust_remote_code")
-        files = [item.name for item in (folder / part).iterdir()]
+    for part, library, files in _components(folder):
+        code = f"{library}.py"
+        if code in files and not trusted:
+            raise ModelError(f"{name} runs code of its own ({part}/{code}); allow it with trust_remote_code")
         weights = [file for file in files if file.endswith(".safetensors")]
-        pickled = [file for file in files if file.endswith((".bin", ".ckpt", ".pt", ".pth"))]
+        pickled = [file for file in files if file.endswith(_PICKLES)]
         if pickled and not weights and not pickles:
             raise ModelError(
                 f"{part} of {name} is there as {pickled[0]} only: a pickle, which can run any code when it is "
@@ -209,7 +209,7 @@ _VARIANT = re.compile(r"[\w-]+\.([a-z]\w*?)(?:-\d{5}-of-\d{5})?\.safetensors")
 
 
 def _hub_model(name: str, repo: str, revision: str, *, online: bool, pickles: bool, trusted: bool) -> Model:
-    snapshot = _cache_folder(repo) / "snapshots" / revision
+    snapshot = cache_folder(repo) / "snapshots" / revision
     if not revision or not (online or (snapshot / "model_index.json").is_file()):
         raise ModelError(
             f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
@@ -240,11 +240,16 @@ def _download(repo: str, revision: str, path: str) -> dict[str, Any] | None:
         raise refusal(error, repo, revision) from error
 
 
-def _cache_folder(repo: str) -> Path:
-    """Where huggingface_hub keeps a repository; told by its variables, since importing it takes a second."""
-    hub = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
-    return (Path(hub) if hub else Path(home) / "hub") / f"models--{repo.replace('/', '--')}"
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps models; told by its variables, since importing it takes a second."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub"
+    return Path(os.path.expandvars(named)).expanduser()
+
+
+def cache_folder(repo: str) -> Path:
+    """Where one repository lies in it."""
+    return hub_cache() / f"models--{repo.replace('/', '--')}"
 
 
 def _folder_revision(folder: Path) -> str:
@@ -292,7 +297,7 @@ def _hub_revision(repo: str, wanted: str, *, online: bool) -> str:
     """The commit a revision means: from the local cache, else from the Hub; "" when not known."""
     if len(wanted) == 40 and set(wanted) <= set("0123456789abcdef"):
         return wanted
-    reference = _cache_folder(repo) / "refs" / wanted
+    reference = cache_folder(repo) / "refs" / wanted
     if reference.is_file():
         return reference.read_text(encoding="utf-8").strip()
     if not online:

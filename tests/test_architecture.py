@@ -32,7 +32,7 @@ ALLOWED = {
     "show_upkeep": {"show", "progress", "upkeep"},
     "show_machine": {"show", "progress", "doctor", "plan"},
     "upkeep": {"runner", "hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
-    "doctor": {"render", "store", "manifest", ""},
+    "doctor": {"hub", "render", "store", "manifest", ""},
     "commands": {
         "remake",
         "manifest",

@@ -41,7 +41,7 @@ def test_manifest_keys():
     words += [f"`output.{name}`" for name in Output.model_fields]
     words += [f"`run.{name}`" for name in RunOptions.model_fields]
     words += [f"`{{{name}}}`" for name in NAME_FIELDS]
-    words += [f"`{name}`" for name in catalogue.EXTRA_STAGE["sana"]]
+    words += [f"`{name}`" for name in catalogue.FAMILIES["sana"].extra]
     assert missing(words, "docs/manifest.md") == []
 
 

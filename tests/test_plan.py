@@ -168,7 +168,7 @@ def test_extra_arguments_are_those_of_the_pipeline():
     import inspect
 
     call = inspect.signature(diffusers.SanaPipeline.__call__).parameters
-    assert set(catalogue.EXTRA_STAGE["sana"]) <= set(call)
+    assert set(catalogue.FAMILIES["sana"].extra) <= set(call)
 
 
 def test_memory_steps_are_those_that_render_carries_out():

@@ -55,7 +55,7 @@ class Worker:
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
         self._machine: Machine = device.describe(spec.device)
-        self._attempts = {key: failure.attempts for key, failure in self._folder.scan().failures.items()}
+        self._attempts = {key: failure.attempts for key, failure in self._folder.failures().items()}
         self._encoded: dict[str, StagePeak] = {}
         self._session: Session | None = None
         self._session_key: tuple[str, str] | None = None

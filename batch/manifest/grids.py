@@ -18,6 +18,8 @@ from batch.manifest.values import text as checked_text
 
 Axes = dict[str, tuple[Entry, ...]]
 _NEEDED = ("model", "prompt")
+_NO_TABLE = Table((), (), Place("", 0), typed=False)
+"""In place of one that cannot be read: the problem is noted, and there are no rows."""
 
 
 @dataclass(slots=True)
@@ -90,12 +92,13 @@ class GridReader:
         return tuple(entries)
 
     def _value(self, name: str, item: Any, where: Location) -> list[Entry]:
-        place = self.problems.document.place(where)
-        if name != "prompt":
-            return [Entry(value, place) for value in read_value(name, item)]
-        if isinstance(item, dict):
+        if name == "prompt" and isinstance(item, dict):
             return self._prompt_mapping(item, where)
-        return [Entry(self.prompts.read(AXES["prompt"].read(item)), place)]
+        return self._plain(name, item, self.problems.document.place(where))
+
+    def _plain(self, name: str, item: Any, place: Place) -> list[Entry]:
+        read = self.prompts.read if name == "prompt" else lambda value: value
+        return [Entry(read(value), place) for value in read_value(name, item)]
 
     def _prompt_mapping(self, item: dict[str, Any], where: Location) -> list[Entry]:
         if "file" in item:
@@ -191,15 +194,15 @@ class GridReader:
             return None
         if set(written) != {"file"} or not isinstance(written["file"], str):
             self.problems.add(("rows",), "rows: write {file: shots.csv}")
-            return Table((), (), Place("", 0), typed=False)
+            return _NO_TABLE
         try:
             table = read_table(referenced(written["file"], self.folder, TABLE_SUFFIXES))
         except ValueError as error:
             self.problems.add(("rows", "file"), f"rows: {error}")
-            return Table((), (), Place("", 0), typed=False)
+            return _NO_TABLE
         except ManifestError as error:
             self.problems.extend(error.problems)
-            return Table((), (), Place("", 0), typed=False)
+            return _NO_TABLE
         for name in table.columns:
             if axis(name) is None:
                 self.problems.found.append(
@@ -218,7 +221,7 @@ class GridReader:
                 continue
             try:
                 items = _parts(name, cell) if not table.typed else cell if isinstance(cell, list) else [cell]
-                own[name] = tuple(entry for item in items for entry in self._cell(name, item, row.place))
+                own[name] = tuple(entry for item in items for entry in self._plain(name, item, row.place))
             except ValueError as error:
                 self.problems.found.append(_at(row.place, f"{name}: {error}"))
                 own[name] = ()
@@ -228,11 +231,6 @@ class GridReader:
         grid = _grid({**shared, **own}, zipped, row.place, "row")
         self._needs(grid, None)
         return grid
-
-    def _cell(self, name: str, item: Any, place: Place) -> list[Entry]:
-        if name == "prompt":
-            return [Entry(self.prompts.read(AXES["prompt"].read(item)), place)]
-        return [Entry(value, place) for value in read_value(name, item)]
 
     # Exclude
 

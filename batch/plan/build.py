@@ -281,16 +281,10 @@ class _Builder:
         if key in self.fitting:
             return
         self.fitting.add(key)
-        if (
-            negative
-            and setting.fields["guidance"] <= 1
-            and catalogue.FAMILIES[setting.model.family].negative == "guidance"
-        ):
+        idle = fits.idle_negative(setting.model, setting.fields["guidance"]) if negative else ""
+        if idle:
             place = self._place(setting, texts, "negative_prompt")
-            message = (
-                f"a negative prompt has no effect at guidance {setting.fields['guidance']:g}: it counts above 1"
-            )
-            self.without_effect[f"{place.source}:{place.line}: {message}"] = None
+            self.without_effect[f"{place.source}:{place.line}: {idle}"] = None
         given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
         for name, message in fits.objections(setting.model, {**given, "negative_prompt": negative}):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")

@@ -41,6 +41,8 @@ class Family:
     """Called in three parts (encode, denoise, decode), not whole."""
     bin_pixels: int = 0
     """Pixels of one unit of ``sample_size``, where only sizes from a table are rendered; 0: any size."""
+    float16_parts: tuple[str, ...] = ()
+    """With float16 these components are in it, the others in bfloat16, because they overflow; empty: all are."""
     negative: Literal["guidance", "true_cfg_scale", ""] = "guidance"
     """What must be above 1 for the negative prompt to count; "" where the call decides by itself."""
 
@@ -49,6 +51,7 @@ FAMILIES: dict[str, Family] = {
     "sana": Family(
         pipelines=("SanaPipeline",),
         dtype="bfloat16",
+        float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
         extra={
             "clean_caption": "encode",
@@ -109,9 +112,6 @@ FAMILIES: dict[str, Family] = {
 
 PIPELINE_FAMILY = {pipeline: name for name, family in FAMILIES.items() for pipeline in family.pipelines}
 """The family that renders a pipeline class of diffusers."""
-
-EXTRA_STAGE = {name: family.extra for name, family in FAMILIES.items() if family.staged}
-"""Arguments of a staged family's call that ``extra.<argument>`` may set, and the stage they act in."""
 
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler",

@@ -78,6 +78,13 @@ def _negative_prompt(model: Model, call: signatures.Parameters | None, given: Ma
     return ""
 
 
+def idle_negative(model: Model, guidance: float) -> str:
+    """Why a negative prompt does nothing at that guidance; "" where it counts."""
+    if FAMILIES[model.family].negative != "guidance" or guidance > 1:
+        return ""
+    return f"a negative prompt has no effect at guidance {guidance:g}: it counts above 1"
+
+
 def _true_cfg(given: Mapping[str, Any]) -> bool:
     scale = given.get("extra.true_cfg_scale")
     return isinstance(scale, int | float) and scale > 1

@@ -19,11 +19,11 @@ from batch.errors import CannotGoOn, Interrupted, TaskError, UserError
 from batch.plan.catalogue import FAMILIES as RULES
 from batch.records import Call, EncodeTask, ErrorInfo, Lora, Measurement, ModelSource, StagePeak, Task
 from batch.render import loras, memory, schedulers
-from batch.render.families import flux, generic, pixart, sana, sdxl
+from batch.render.families import common, flux, generic, pixart, sana, sdxl
 from batch.render.meter import Meter, Reading
 from batch.render.pixels import Pixels, to_uint8
 
-FAMILIES: dict[str, Any] = {"sana": sana, "sdxl": sdxl, "pixart": pixart, "flux": flux, "generic": generic}
+FAMILIES: dict[str, Any] = {"sana": sana, "sdxl": sdxl, "pixart": pixart, "flux": flux}
 
 Part = Literal["texts", "images", "decoder"]
 """Which components are loaded: those that encode texts, those that render, or the autoencoder alone."""
@@ -68,7 +68,7 @@ class Session:
     def __init__(self, source: ModelSource, dtype: str, device: str) -> None:
         _quiet()
         self._source = source
-        self._family = FAMILIES[source.family]
+        self._family: Any = FAMILIES.get(source.family)  # None where the pipeline is called whole
         self._dtype = dtype
         self._device = device
         self._meter = Meter(device)
@@ -129,8 +129,14 @@ class Session:
                 return Rendered(pixels, run.measured)
             texts = [safetensors.torch.load(data) for data in embeds]
             with self._stage(run, "denoise"):
-                latents = self._family.denoise(
-                    self._pipe, task, texts[0], texts[1] if len(texts) > 1 else None, self._device, on_step
+                latents = common.denoise(
+                    self._pipe,
+                    task,
+                    self._source.family,
+                    texts[0],
+                    texts[1] if len(texts) > 1 else None,
+                    self._device,
+                    on_step,
                 )
             kept = _as_bytes(latents) if keep_latents else None
             with self._stage(run, "decode"):
@@ -174,11 +180,13 @@ class Session:
         start = time.perf_counter()
         try:
             if part == "texts":
-                self._pipe = self._family.load_text_encoder(self._source, self._dtype, self._device)
-            elif part == "images":
-                self._pipe = self._family.load(self._source, self._dtype)
+                self._pipe = common.load_text_encoder(self._source, self._dtype, self._device)
+            elif part == "decoder":
+                self._pipe = common.load_decoder(self._source, self._dtype)
+            elif self.staged:
+                self._pipe = common.load_without_texts(self._source, self._dtype)
             else:
-                self._pipe = self._family.load_decoder(self._source, self._dtype)
+                self._pipe = generic.load(self._source, self._dtype)
         except Exception as error:
             self._drop()
             first = str(error).strip().split("\n")[0]

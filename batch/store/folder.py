@@ -102,13 +102,18 @@ class RunFolder:
                 for path in self._records("receipts")
                 if (receipt := self._receipt(path)) is not None
             }
+        failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
+        return Scan(receipts, failures)
+
+    def failures(self) -> dict[str, Failure]:
+        """The last failure of every task that has one, also where a receipt came later."""
         failures = {}
         for path in self._records("failures"):
             with suppress(*_UNREADABLE):
                 failure = failure_from_json(_read_json(path))
-                if failure.task.id == path.stem and failure.task.id not in receipts:
+                if failure.task.id == path.stem:
                     failures[path.stem] = failure
-        return Scan(receipts, failures)
+        return failures
 
     def _records(self, kind: str) -> Iterator[Path]:
         return (self.state / kind).glob("[0-9a-f]*.json" if kind == "failures" else "[0-9a-f]?/[0-9a-f]*.json")

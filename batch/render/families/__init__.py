@@ -1,5 +1,5 @@
 """One file per model family, all with the same functions.
 
-Staged: load_text_encoder, load, load_decoder, encode, denoise, decode; the parts together give the same bits
-as one call of the pipeline. ``generic``: load and call. What they share is in ``common``.
+Staged: encode and decode; loading and denoising are the same for all and stand in ``common``. The parts together
+give the same bits as one call of the pipeline. ``generic``: load and call.
 """

@@ -69,19 +69,27 @@ def is_text(component: str) -> bool:
     return component.startswith(("text_encoder", "tokenizer"))
 
 
-def load_text_encoder(source: ModelSource, dtype: Dtype, device: str) -> Any:
+def dtypes(source: ModelSource, name: str) -> Dtype:
+    """The dtype of every component for the one a task names: see :attr:`Family.float16_parts`."""
+    parts = FAMILIES[source.family].float16_parts
+    if name == "float16" and parts:
+        return {**dict.fromkeys(parts, torch.float16), "default": torch.bfloat16}
+    return DTYPES[name]
+
+
+def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
     """The pipeline with tokenizers and text encoders only, on the device."""
-    return load(source, dtype, leave_out=lambda part: part in (*_DENOISERS, "vae")).to(device)
+    return load(source, dtypes(source, dtype), leave_out=lambda part: part in (*_DENOISERS, "vae")).to(device)
 
 
-def load_without_texts(source: ModelSource, dtype: Dtype) -> Any:
+def load_without_texts(source: ModelSource, dtype: str) -> Any:
     """The pipeline without tokenizers and text encoders, in host memory."""
-    return load(source, dtype, leave_out=is_text)
+    return load(source, dtypes(source, dtype), leave_out=is_text)
 
 
-def load_decoder(source: ModelSource, dtype: Dtype) -> Any:
+def load_decoder(source: ModelSource, dtype: str) -> Any:
     """The pipeline with its autoencoder only, in host memory."""
-    return load(source, dtype, leave_out=lambda part: is_text(part) or part in _DENOISERS)
+    return load(source, dtypes(source, dtype), leave_out=lambda part: is_text(part) or part in _DENOISERS)
 
 
 def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
@@ -151,7 +159,11 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
 def denoise(
     pipe: Any, task: Task, family: str, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
 ) -> torch.Tensor:
-    """Latents as the pipeline's own call gives them with ``output_type="latent"``."""
+    """Latents as the pipeline's own call gives them with ``output_type="latent"``.
+
+    ``[1, channels, height, width]`` in latents, float32 in SANA; packed in Flux,
+    ``[1, height/16 * width/16, 64]``.
+    """
     stages = FAMILIES[family].extra
     extra = tuple(item for item in task.extra if stages.get(item[0]) == "denoise")
     embeds = {name: tensor.to(device) for name, tensor in positive.items()}

@@ -6,24 +6,9 @@ from typing import Any
 
 import torch
 
-from batch.records import EncodeTask, ModelSource, Task
+from batch.records import EncodeTask, Task
 from batch.render.families import common
-from batch.render.families.common import Embeds, OnStep
-
-
-def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
-    """The pipeline with tokenizer and text encoder only."""
-    return common.load_text_encoder(source, common.DTYPES[dtype], device)
-
-
-def load(source: ModelSource, dtype: str) -> Any:
-    """The pipeline without its text encoder, in host memory."""
-    return common.load_without_texts(source, common.DTYPES[dtype])
-
-
-def load_decoder(source: ModelSource, dtype: str) -> Any:
-    """The pipeline with its autoencoder only, in host memory."""
-    return common.load_decoder(source, common.DTYPES[dtype])
+from batch.render.families.common import Embeds
 
 
 def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
@@ -34,13 +19,6 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
             task.text, do_classifier_free_guidance=False, device=device, **arguments
         )
     return {"prompt_embeds": embeds, "prompt_attention_mask": mask}
-
-
-def denoise(
-    pipe: Any, task: Task, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
-) -> torch.Tensor:
-    """Latents ``[1, channels, height/8, width/8]``."""
-    return common.denoise(pipe, task, "pixart", positive, negative, device, on_step)
 
 
 def decode(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:

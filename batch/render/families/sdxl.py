@@ -6,24 +6,9 @@ from typing import Any
 
 import torch
 
-from batch.records import EncodeTask, ModelSource, Task
+from batch.records import EncodeTask, Task
 from batch.render.families import common
-from batch.render.families.common import Embeds, OnStep
-
-
-def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
-    """The pipeline with both tokenizers and text encoders only."""
-    return common.load_text_encoder(source, common.DTYPES[dtype], device)
-
-
-def load(source: ModelSource, dtype: str) -> Any:
-    """The pipeline without its text encoders, in host memory."""
-    return common.load_without_texts(source, common.DTYPES[dtype])
-
-
-def load_decoder(source: ModelSource, dtype: str) -> Any:
-    """The pipeline with its autoencoder only, in host memory."""
-    return common.load_decoder(source, common.DTYPES[dtype])
+from batch.render.families.common import Embeds
 
 
 def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
@@ -43,13 +28,6 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
                 task.text, device=device, do_classifier_free_guidance=False, **arguments
             )
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-
-
-def denoise(
-    pipe: Any, task: Task, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
-) -> torch.Tensor:
-    """Latents ``[1, 4, height/8, width/8]`` in the U-Net's dtype."""
-    return common.denoise(pipe, task, "sdxl", positive, negative, device, on_step)
 
 
 def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> torch.Tensor:
