@@ -143,6 +143,18 @@ class StagePeak:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardState:
+    """How the card was when an image was done: what tells throttling from a leak when a run becomes slower."""
+
+    temperature_c: int | None = None
+    clock_mhz: int | None = None
+    """Of the multiprocessors."""
+    power_w: float | None = None
+    throttled: str = ""
+    """Why the driver holds the clock down, in its words; empty when it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one image cost. ``load_s`` is set on the first image after a load only.
 
@@ -158,6 +170,7 @@ class Measurement:
     memory_source: str = ""
     energy_j: float | None = None
     warmup: bool = False
+    card: CardState | None = None
 
     @property
     def _stages(self) -> list[StagePeak]:
@@ -219,6 +232,10 @@ class Receipt:
     attempts: int
     started_at: str
     degraded_from: str = ""
+    """The memory setting asked for, where memory ran out and ``memory_used`` took its place."""
+    memory_used: str = ""
+    repaired: str = ""
+    """What made a sound picture of a bad one: decoding in float32."""
     schema: int = 1
 
 
@@ -245,6 +262,20 @@ class Outcome:
     failure: Failure | None = None
     error: ErrorInfo | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that a run's log keeps: memory ran out, the worker died, a picture was bad.
+
+    ``kind`` is a word for programs, ``text`` a sentence for people; ``data`` is plain JSON.
+    """
+
+    kind: str
+    text: str
+    task: str = ""
+    """Id of the task it happened to."""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -330,8 +361,10 @@ _NESTED: dict[str, Callable[[Any], Any]] = {
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
-    stages = {name: _flat(StagePeak, data[name]) for name in _STAGES if data.get(name)}
-    return _flat(Measurement, {**data, **stages})
+    nested: dict[str, Any] = {name: _flat(StagePeak, data[name]) for name in _STAGES if data.get(name)}
+    if data.get("card"):
+        nested["card"] = _flat(CardState, data["card"])
+    return _flat(Measurement, {**data, **nested})
 
 
 _STAGES = ("encode", "denoise", "decode", "whole")
