@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from batch.commands import (
     run_argument,
     set_option,
 )
+from batch.engines import ENGINES
 from batch.progress import duration, plural
 
 _NAMES = ("-h", "--help")
@@ -70,6 +72,17 @@ def cli() -> None:
     """  # noqa: D301 - click's \\b must be the character itself
 
 
+def _seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """``90``, ``90s``, ``10m``, ``1.5h`` as seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if seconds <= 0:
+        raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
+    return seconds
+
+
 _quiet = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
 _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
 
@@ -78,10 +91,15 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
 @manifest_argument
 @out_option
 @set_option
-@click.option("--engine", type=click.Choice(["local"]), default="local", show_default=True,
-              help="Who renders: local is this process.")  # fmt: skip
+@click.option("--engine", type=click.Choice(ENGINES), envvar="RUN_BATCH_ENGINE",
+              help="process (the default): a worker that is watched; local: this process.")  # fmt: skip
 @devices_option
 @click.option("--retry-failed", is_flag=True, help="Try again what has failed as often as 'retries' allows.")
+@click.option("--no-fallback", is_flag=True, help="Out of memory: record the failure, try nothing smaller.")
+@click.option("--redo-degraded", is_flag=True,
+              help="Render again what was done with a smaller memory setting than asked for.")  # fmt: skip
+@click.option("--task-timeout", metavar="TIME", callback=_seconds,
+              help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
 @_quiet
 @_events
@@ -90,9 +108,12 @@ def run(
     manifest: Path,
     out: Path | None,
     overrides: tuple[str, ...],
-    engine: str,  # noqa: ARG001 - one engine so far; the choice is checked by click
+    engine: str | None,
     devices: str | None,
     retry_failed: bool,
+    no_fallback: bool,
+    redo_degraded: bool,
+    task_timeout: float | None,
     keep_latents: bool,
     quiet: bool,
     as_json: bool,
@@ -103,7 +124,15 @@ def run(
     if devices and "," in devices:
         raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
     options = runner.Options(
-        out=out, overrides=overrides, devices=devices, retry_failed=retry_failed, keep_latents=keep_latents
+        out=out,
+        overrides=overrides,
+        devices=devices,
+        engine=engine or "",
+        retry_failed=retry_failed,
+        fallback=not no_fallback,
+        redo_degraded=redo_degraded,
+        task_timeout=task_timeout,
+        keep_latents=keep_latents,
     )
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:

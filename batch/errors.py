@@ -12,8 +12,10 @@
     ├── DownloadError            exit 1    the network failed while models were fetched; run it again
     ├── TaskError                recorded  one image failed; the run goes on, and ends with exit 1
     └── StopRun                            a reason to end the run; everything done so far stays done
-        ├── CannotGoOn           exit 1    it makes no sense to go on (the model cannot be loaded)
-        ├── StoppedEarly         exit 75   resumable as it is (disk floor)
+        ├── CannotGoOn           exit 1    it makes no sense to go on (failure after failure)
+        │   └── LoadFailed                 the model cannot be loaded
+        ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
+        │   └── DeviceLost                 the card does not answer this process any more
         └── Interrupted          exit 130  Ctrl-C or SIGTERM
 """
 
@@ -102,10 +104,18 @@ class CannotGoOn(StopRun):
     """Every further image would fail the same way."""
 
 
+class LoadFailed(CannotGoOn):
+    """The model cannot be loaded; a fresh process may try once more."""
+
+
 class StoppedEarly(StopRun):
     """Stopped on purpose; the same command goes on later."""
 
     exit_code = EXIT_RESUMABLE
+
+
+class DeviceLost(StoppedEarly):
+    """Nothing works on the card in this process any more (illegal access, ECC); a fresh one may."""
 
 
 class Interrupted(StopRun):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from batch.records import Outcome
+from batch.records import Happening, Outcome
 
 if TYPE_CHECKING:
     from batch.plan import Plan
@@ -76,7 +76,13 @@ class Silent:
     def loading(self, texts: int) -> None:
         """Nothing to show."""
 
+    def encoding(self, text: int, texts: int) -> None:
+        """Nothing to show."""
+
     def step(self, name: str, step: int, steps: int) -> None:
+        """Nothing to show."""
+
+    def happened(self, happening: Happening) -> None:
         """Nothing to show."""
 
     def finished(self, outcome: Outcome) -> None:
@@ -107,6 +113,16 @@ class Lines(Silent):
         """Loading may take minutes: say so."""
         self._say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
         self._last = monotonic()
+
+    def encoding(self, text: int, texts: int) -> None:
+        """Many texts take minutes before the first image: say so now and then."""
+        if texts > 20 and (text % 100 == 0 or text == texts):
+            self._say(f"encoded {text} of {texts} texts")
+        self._last = monotonic()
+
+    def happened(self, happening: Happening) -> None:
+        """A line."""
+        self._say(f"note: {happening.text}")
 
     def finished(self, outcome: Outcome) -> None:
         """Number, name, seconds, memory and time left."""
@@ -154,6 +170,19 @@ class Bars(Lines):
         self._images = tqdm(total=self._total, unit="image", position=0, dynamic_ncols=True, desc="images")
         self._steps = tqdm(total=1, unit="step", position=1, leave=False, dynamic_ncols=True, desc="starting")
 
+    def encoding(self, text: int, texts: int) -> None:
+        """The lower bar counts texts before the images begin."""
+        if self._steps is not None:
+            self.step("encoding texts", text, texts)
+        self._last = monotonic()
+
+    def happened(self, happening: Happening) -> None:
+        """Stays on the screen above the bars."""
+        if self._images is None:
+            super().happened(happening)
+        else:
+            self._images.write(f"note: {happening.text}", file=sys.stderr)
+
     def step(self, name: str, step: int, steps: int) -> None:
         """Move the lower bar."""
         if self._steps is None:
@@ -199,6 +228,10 @@ class Events(Silent):
     def loading(self, texts: int) -> None:
         """Event ``loading``."""
         self.emit("loading", texts=texts)
+
+    def happened(self, happening: Happening) -> None:
+        """An event by the kind of what happened."""
+        self.emit(happening.kind, text=happening.text, task_id=happening.task or None, **happening.data)
 
     def finished(self, outcome: Outcome) -> None:
         """Event ``image``."""

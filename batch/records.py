@@ -17,6 +17,13 @@ Arguments = tuple[tuple[str, Value], ...]
 """Keyword arguments as sorted pairs: hashable, and the same JSON every time."""
 
 Status = Literal["done", "failed"]
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""``ErrorInfo.kind`` whatever form it came in."""
+
+INVALID = "InvalidPicture"
+"""``ErrorInfo.kind`` of latents or pixels that are no picture."""
+
 T = TypeVar("T")
 
 
@@ -127,6 +134,18 @@ class RunSpec:
     runner: str
     min_free_disk: int = 0
     keep_latents: bool = False
+    fallback: bool = True
+    """Out of memory: repeat the stage with a smaller setting. Else the image fails."""
+    retries: int = 2
+    """Attempts before an image is left."""
+    redo: frozenset[str] = frozenset()
+    """Ids of images that are done and rendered again all the same."""
+    recycle_after: int = 0
+    """Images after which the worker process is replaced; 0 is never."""
+    task_timeout: float | None = None
+    """Seconds without a sign of life after which the worker counts as hung; None learns them."""
+    faults: tuple[Any, ...] = ()
+    """What a stand-in session (:mod:`batch.render.fake`) shall go through."""
     latents: Mapping[str, str] = field(default_factory=dict)
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batch import hub
-from batch.engines import Control
+from batch import drive, hub
+from batch.drive import Engine, render
 from batch.errors import CannotGoOn, StopRun, UserError
 from batch.manifest import Manifest, read_manifest
-from batch.plan import Pins, Plan, build_plan, encode_tasks
+from batch.manifest.schema import RunOptions
+from batch.plan import Pins, Plan, build_plan
 from batch.plan.estimate import Estimate, estimate
-from batch.records import EncodeTask, Outcome, RunSpec, Task
-from batch.store import images, lock
-from batch.store.embeds import EmbedCache, default_folder
+from batch.records import Happening, Outcome, Task
+from batch.store import images, lock, rungs
 from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
 
 if TYPE_CHECKING:
@@ -33,8 +33,17 @@ class Options:
     out: Path | None = None
     overrides: tuple[str, ...] = ()
     devices: str | None = None
+    engine: str = ""
+    """Empty takes the default."""
     retry_failed: bool = False
     keep_latents: bool = False
+    fallback: bool = True
+    """Out of memory: go on with a smaller setting, where the manifest does not forbid it."""
+    redo_degraded: bool = False
+    task_timeout: float | None = None
+    """Seconds without a sign of life after which the worker counts as hung."""
+    faults: tuple[Any, ...] = ()
+    """Render with the stand-in session of :mod:`batch.render.fake`, which goes through these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,8 @@ class Standing:
 
     done: int
     to_render: tuple[Task, ...]
+    redo: frozenset[str] = frozenset()
+    """Of these, the ids of those that are done, with a smaller memory setting."""
     given_up: tuple[Task, ...]
     """Failed as often as ``retries`` allows."""
     failed_before: int
@@ -67,17 +78,11 @@ class Result:
     stopped: StopRun | None = None
 
 
-class Watcher(Protocol):
+class Watcher(drive.Watcher, Protocol):
     """What a run tells while it goes on."""
 
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """The work is known; nothing is rendered yet."""
-
-    def loading(self, texts: int) -> None:
-        """The model is about to be loaded and that many texts encoded."""
-
-    def step(self, name: str, step: int, steps: int) -> None:
-        """One denoising step of the current image is done."""
 
     def finished(self, outcome: Outcome) -> None:
         """One image is done or has failed."""
@@ -108,10 +113,13 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
     return manifest, plan, folder
 
 
-def standing(plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False) -> Standing:
+def standing(
+    plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False, redo_degraded: bool = False
+) -> Standing:
     """Compare a plan with what its folder holds."""
     scan = folder.scan() if folder.exists() else Scan()
-    missing = [task for task in plan.tasks if task.id not in scan.receipts]
+    redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
+    missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
     attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
@@ -119,6 +127,7 @@ def standing(plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool 
     return Standing(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
+        redo=frozenset(redo).intersection(planned),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
@@ -166,14 +175,17 @@ def carry_out(
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     if options.retry_failed:
         folder.forget_failures()
-    where = standing(plan, folder, origin.run.retries)
+    if options.redo_degraded:
+        rungs.forget(folder.state)
+    where = standing(plan, folder, origin.run.retries, redo_degraded=options.redo_degraded)
     watcher.started(plan, where, folder.root)
     counter = _Counter(watcher, origin.run.max_consecutive_failures, origin.run.retries)
+    engine = Engine(options.engine, options.devices, options.faults)
+    settings = {**_settings(origin.run, options, where), **special}
     stopped = None
     try:
-        if where.to_render:
-            limits = {"min_free_disk": origin.run.min_free_disk, **special}
-            for outcome in render(plan, where.to_render, folder, options.devices, watcher, stop, limits):
+        for tasks in (where.to_render, counter.again):
+            for outcome in render(plan, tasks, folder, engine, watcher, stop=stop, settings=settings):
                 counter.finished(outcome)
     except StopRun as error:
         stopped = error
@@ -192,6 +204,19 @@ def carry_out(
     )
 
 
+def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:
+    """Fields of :class:`~batch.records.RunSpec` that the manifest and the command line decide."""
+    return {
+        "min_free_disk": run.min_free_disk,
+        "fallback": options.fallback and run.on_oom == "fallback",
+        "retries": run.retries,
+        "redo": where.redo,
+        "recycle_after": run.recycle_after,
+        "task_timeout": options.task_timeout,
+        "faults": options.faults,
+    }
+
+
 @dataclass(slots=True)
 class _Counter:
     watcher: Watcher
@@ -201,64 +226,24 @@ class _Counter:
     given_up: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     in_a_row: int = 0
+    again: list[Task] = field(default_factory=list)
+    """Rendered, but not written: worth another try at the end of the same run."""
 
     def finished(self, outcome: Outcome) -> None:
-        self.counts[outcome.status] += 1
-        self.watcher.finished(outcome)
-        if outcome.failure is not None and outcome.failure.attempts >= self.retries:
+        failure = outcome.failure
+        if failure is not None and failure.error.stage == "save" and failure.attempts < self.retries:
+            self.again.append(failure.task)
+            text = f"{failure.task.name} could not be written ({failure.error.message}): again at the end"
+            self.watcher.happened(Happening(kind="not-written", text=text, task=outcome.key))
+        else:
+            self.counts[outcome.status] += 1
+            self.watcher.finished(outcome)
+        if failure is not None and failure.attempts >= self.retries:
             self.given_up += 1
         self.in_a_row = 0 if outcome.status == "done" else self.in_a_row + 1
         if self.in_a_row >= self.limit:
             reason = f": {outcome.error.message}" if outcome.error else ""
             raise CannotGoOn(f"{self.in_a_row} images failed one after the other{reason}")
-
-
-def render(
-    plan: Plan,
-    tasks: Sequence[Task],
-    folder: RunFolder,
-    devices: str | None,
-    watcher: Watcher,
-    stop: Event,
-    special: Mapping[str, Any],
-) -> Iterator[Outcome]:
-    """Render tasks of a plan into a folder through the engine; yields the outcome of every image."""
-    from batch.engines.local import LocalEngine
-    from batch.render import device
-
-    chosen = device.choose(devices)
-    cache = default_folder()
-    spec = RunSpec(
-        root=str(folder.root),
-        device=chosen,
-        cache=str(cache),
-        models={name: hub.source(model) for name, model in plan.models.items()},
-        runner=folder.runner,
-        **special,
-    )
-    work = list(tasks) if spec.latents else with_texts(tasks, plan, chosen, EmbedCache(cache))
-    texts = {item.key for item in work if isinstance(item, EncodeTask)}
-    watcher.loading(len(texts))
-    for outcome in LocalEngine().execute(work, spec, Control(stop, watcher.step)):
-        if outcome.key not in texts:
-            yield outcome
-
-
-def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:
-    """The tasks, with the texts that are not in the cache before the first task of their session."""
-    texts: dict[tuple[str, str], dict[str, EncodeTask]] = {}
-    known: dict[str, bool] = {}
-    for task in tasks:
-        for text in encode_tasks(task, plan.models[task.model].family, device):
-            if text.key not in known:
-                known[text.key] = cache.has(text.key)
-            if not known[text.key]:
-                texts.setdefault((task.model, task.dtype), {})[text.key] = text
-    work: list[Task | EncodeTask] = []
-    for task in tasks:
-        work.extend(texts.pop((task.model, task.dtype), {}).values())
-        work.append(task)
-    return work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

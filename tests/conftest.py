@@ -14,6 +14,9 @@ from batch.cli import main
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A worker process a run would start torch anew for each test; tests/test_night.py is about that process.
+os.environ.setdefault("RUN_BATCH_ENGINE", "local")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -27,11 +27,12 @@ ALLOWED = {
     "report": {"store", "plan", "records", "errors", ""},
     "progress": {"records", "plan", "runner"},
     "show": {"progress", "plan", "runner"},
-    "runner": {"hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
+    "drive": {"hub", "engines", "store", "plan", "records", "errors"},
+    "runner": {"drive", "hub", "report", "store", "plan", "manifest", "records", "errors"},
     "remake": {"store", "manifest", "records", "errors"},
     "show_upkeep": {"show", "progress", "upkeep"},
     "show_machine": {"show", "progress", "doctor", "plan"},
-    "upkeep": {"runner", "hub", "engines", "render", "report", "store", "plan", "manifest", "records", "errors"},
+    "upkeep": {"runner", "drive", "hub", "report", "store", "plan", "manifest", "records", "errors"},
     "doctor": {"hub", "render", "store", "manifest", ""},
     "commands": {
         "remake",
@@ -48,7 +49,7 @@ ALLOWED = {
         "plan",
         "errors",
     },
-    "cli": {"commands", "runner", "upkeep", "show", "progress", "errors", ""},
+    "cli": {"engines", "commands", "runner", "upkeep", "show", "progress", "errors", ""},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from batch.errors import UserError
 from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
 
 
@@ -14,13 +17,22 @@ def _nothing(*_: object) -> None:
     return
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life: what is being worked on, the stage, and how many of how many of its parts are done."""
+
+    name: str
+    stage: str
+    part: int = 0
+    parts: int = 0
+
+
 @dataclass(slots=True)
 class Control:
     """The runner's hand on a running engine: what may start goes down, progress and happenings come up."""
 
     stop: Event = field(default_factory=Event)
-    on_step: Callable[[str, int, int], None] = _nothing
-    """Called with what is being rendered, the step and the number of steps."""
+    on_beat: Callable[[Beat], None] = _nothing
     on_happening: Callable[[Happening], None] = _nothing
     admit: Callable[[Task], None] = _nothing
     """Asked before an image is started; raises a :class:`~batch.errors.StopRun` when no more may be."""
@@ -31,9 +43,45 @@ class Engine(Protocol):
 
     A task's failure is an outcome, never an exception; a :class:`~batch.errors.StopRun` ends the run.
     When ``control.stop`` is set, what is being saved is committed, what is being rendered is dropped, and
-    :class:`~batch.errors.Interrupted` is raised; so too with what ``control.admit`` raises.
+    :class:`~batch.errors.Interrupted` is raised; so too with what ``control.admit`` raises, save that nothing
+    is dropped then.
     """
 
-    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
-        """Run the tasks in order, texts before the images that need them."""
+    def start(self, devices: str | None) -> str:
+        """Choose the device; returns its name. Raises :class:`~batch.errors.UserError` if there is none."""
         ...
+
+    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
+        """Run the tasks in order, texts before the images that need them. May be called again."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back; called once, whatever happened."""
+        ...
+
+
+ENGINES = ("process", "local")
+"""By name, the default first."""
+
+
+VARIABLE = "RUN_BATCH_ENGINE"
+"""Environment variable that names another default."""
+
+
+def default() -> str:
+    """The engine that is used unless one is named. Raises :class:`UserError` for one that is not there."""
+    name = os.environ.get(VARIABLE) or ENGINES[0]
+    if name not in ENGINES:
+        raise UserError(f"{VARIABLE}={name}: there is no such engine; possible are {', '.join(ENGINES)}")
+    return name
+
+
+def make(name: str, state: Path, *, fake: bool = False) -> Engine:
+    """An engine by name. ``state`` is the run's folder of records; ``fake`` renders with the stand-in."""
+    if name == "local":
+        from batch.engines.local import LocalEngine
+
+        return LocalEngine(fake=fake)
+    from batch.engines.process import ProcessEngine
+
+    return ProcessEngine(state, fake=fake)

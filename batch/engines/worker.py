@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-from batch.engines import Control
-from batch.errors import CannotGoOn, Interrupted, UserError
+from batch.engines import Beat, Control
+from batch.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
 from batch.plan import encode_tasks
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
     EncodeTask,
     ErrorInfo,
     Failure,
+    Happening,
     Machine,
     Measurement,
     Outcome,
@@ -29,13 +29,17 @@ from batch.records import (
     StagePeak,
     Task,
 )
-from batch.render import device
-from batch.render.session import Rendered, RenderError, Session
+from batch.render.failures import StageFailed
+from batch.render.image import Rendered, Renderer, RenderError
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
+from batch.store.rungs import RungFile
 
 QUEUE = 2
 """Images waiting to be saved: more would only hold memory (50 MB each at 5376x3072)."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,109 +49,166 @@ class _Attempt:
     started_at: str
 
 
+def sessions(*, fake: bool) -> Any:
+    """The module whose ``Session``, ``choose`` and ``describe`` are used: diffusers, or the stand-in."""
+    if fake:
+        from batch.render import fake as stand_in
+
+        return stand_in
+    from batch.render import session
+
+    return session
+
+
 class Worker:
     """Keeps the session a task needs warm, and saves behind the next image."""
 
-    def __init__(self, spec: RunSpec, control: Control) -> None:
+    def __init__(self, spec: RunSpec, control: Control, *, fake: bool = False) -> None:
         _check_latents(spec)
         self._spec = spec
         self._control = control
+        self._sessions = sessions(fake=fake)
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
-        self._machine: Machine = device.describe(spec.device)
+        self._machine: Machine = self._sessions.describe(spec.device)
+        self._rungs = RungFile(self._folder.state, self._machine.device, spec.runner)
         self._attempts = {key: failure.attempts for key, failure in self._folder.failures().items()}
         self._encoded: dict[str, StagePeak] = {}
-        self._session: Session | None = None
+        self._session: Any = None
         self._session_key: tuple[str, str] | None = None
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Finish what is being saved and give the device back."""
         self._saver.shutdown(wait=True)
         if self._session is not None:
             self._session.close()
 
-    def work(self, task: Task | EncodeTask) -> Iterator[Outcome]:
-        """Do one task; yields the outcomes that are ready, of this task or of earlier ones."""
+    def work(self, task: Task | EncodeTask, step_down: str = "") -> Iterator[Outcome]:
+        """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
+
+        ``step_down`` names a stage that took the last process with it for want of memory.
+        """
         if isinstance(task, EncodeTask):
             yield self._encode(task)
             return
-        if self._folder.is_done(task.id):
-            return  # another runner's work on a disk without locks
-        failed = self._render(task)
+        receipt = self._folder.receipt(task.id) if task.id not in self._spec.redo else None
+        if receipt is not None:  # another runner's work on a disk without locks
+            yield Outcome(key=task.id, status="done", receipt=receipt)
+            return
+        failed = self._render(task, step_down)
         if failed is not None:
             yield failed
         while self._saving and (len(self._saving) >= QUEUE or self._saving[0].done()):
-            yield self._saving.popleft().result()
+            yield self._saved()
 
     def drain(self) -> Iterator[Outcome]:
         """Wait for everything that is being saved."""
         while self._saving:
-            yield self._saving.popleft().result()
+            yield self._saved()
+
+    def _saved(self) -> Outcome:
+        self._control.on_beat(Beat("", "save"))
+        return self._saving.popleft().result()
 
     def _encode(self, task: EncodeTask) -> Outcome:
-        data, cost = self._session_for(task.model, task.dtype).encode(task)
+        on_cpu = self._spec.fallback and self._rungs.texts_on_cpu(task)
+        if on_cpu and self._embeds.has(_on_cpu(task.key)):
+            return Outcome(key=task.key, status="done")
+        self._beat(task.text, "load")
+        session = self._session_for(task.model, task.dtype)
         try:
-            self._embeds.write(task.key, data)
+            made = session.encode(task, on_cpu=on_cpu)
+        except StageFailed as error:
+            if not self._spec.fallback or self._spec.device == "cpu":
+                raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
+        else:
+            self._keep(_on_cpu(task.key) if on_cpu else task.key, made.value)
+            self._encoded[task.key] = made.peak
+            return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
+        self._rungs.take_texts_to_cpu(task)
+        text = f"out of memory while encoding texts: those of {task.model} are encoded on the CPU from now on"
+        self._control.on_happening(Happening(kind="out-of-memory", text=text, data={"stage": "encode"}))
+        return self._encode(task)
+
+    def _keep(self, key: str, data: bytes) -> None:
+        try:
+            self._embeds.write(key, data)
         except OSError as error:
-            raise CannotGoOn(
+            kind = StoppedEarly if error.errno in FULL else CannotGoOn
+            raise kind(
                 f"prompt embeddings cannot be kept in {self._embeds.folder}: {error.strerror or error}. "
                 "Make room there, or set RUN_BATCH_CACHE to another folder"
             ) from None
-        self._encoded[task.key] = cost
-        return Outcome(key=task.key, status="done", seconds=cost.seconds)
 
-    def _render(self, task: Task) -> Outcome | None:
+    def _beat(self, name: str, stage: str, part: int = 0, parts: int = 0) -> None:
+        self._control.on_beat(Beat(name, stage, part, parts))
+        if self._control.stop.is_set():
+            raise Interrupted("interrupted")
+
+    def _render(self, task: Task, step_down: str) -> Outcome | None:
         attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
-        session = self._session_for(task.model, task.dtype)
+        renderer = Renderer(
+            session=self._session_for(task.model, task.dtype),
+            device=self._spec.device,
+            rungs=self._rungs,
+            fallback=self._spec.fallback,
+            tell=self._control.on_happening,
+        )
         try:
             if task.id in self._spec.latents:
-                rendered = self._redecode(session, task)
+                rendered = self._redecode(renderer, task)
             else:
-                rendered = self._from_embeds(session, task)
+                rendered = self._from_embeds(renderer, task, step_down)
         except RenderError as error:
             return self._failed(attempt, error.info, error.measurement)
         self._saving.append(self._saver.submit(self._save, attempt, rendered))
         return None
 
-    def _from_embeds(self, session: Session, task: Task) -> Rendered:
+    def _from_embeds(self, renderer: Renderer, task: Task, step_down: str) -> Rendered:
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
-        embeds = [data for text in texts if (data := self._embeds.read(text.key)) is not None]
-        if len(embeds) < len(texts):
+        on_cpu = bool(texts) and self._spec.fallback and self._rungs.texts_on_cpu(task)
+        embeds = []
+        for text in texts:
+            data = self._embeds.read(_on_cpu(text.key)) if on_cpu else None
+            embeds.append(data or self._embeds.read(text.key))
+        if None in embeds:
             info = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
             raise RenderError(info, Measurement())
         # A text's cost stands on the first image that uses it; from the cache it costs nothing.
         encoded = together([self._encoded.pop(text.key) for text in texts if text.key in self._encoded])
-
-        def on_step(step: int) -> None:
-            self._control.on_step(task.name, step, task.steps)
-            if self._control.stop.is_set():
-                raise Interrupted("interrupted")
-
-        return session.render(
-            task, embeds, on_step, encoded if texts else None, keep_latents=self._spec.keep_latents
+        return renderer.render(
+            task,
+            [data for data in embeds if data is not None],
+            lambda stage, part, parts: self._beat(task.name, stage, part, parts),
+            encoded if texts else None,
+            keep_latents=self._spec.keep_latents,
+            step_down=step_down,
+            encoded_on_cpu=on_cpu,
         )
 
-    def _redecode(self, session: Session, task: Task) -> Rendered:
+    def _redecode(self, renderer: Renderer, task: Task) -> Rendered:
         path = Path(self._spec.latents[task.id])
         try:
             latents = path.read_bytes()
         except OSError as error:
             info = ErrorInfo(kind="MissingLatents", message=f"the latents are gone: {error}", stage="decode")
             raise RenderError(info, Measurement()) from None
-        return session.redecode(task, latents, keep_latents=self._spec.keep_latents)
+        return renderer.redecode(
+            task,
+            latents,
+            lambda stage, part, parts: self._beat(task.name, stage, part, parts),
+            keep_latents=self._spec.keep_latents,
+        )
 
     def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
         start, measurement = perf_counter(), rendered.measurement
         try:
             if rendered.latents is not None:
                 self._folder.save_latents(attempt.task, rendered.latents)
-            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk)
+            notes = _notes(rendered)
+            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk, notes)
             receipt = Receipt(
                 task=attempt.task,
                 file=file,
@@ -155,6 +216,9 @@ class Worker:
                 machine=self._machine,
                 attempts=attempt.number,
                 started_at=attempt.started_at,
+                degraded_from=rendered.degraded_from,
+                memory_used=rendered.memory_used,
+                repaired=rendered.repaired,
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
@@ -172,18 +236,29 @@ class Worker:
             started_at=attempt.started_at,
         )
         self._attempts[attempt.task.id] = attempt.number
-        with contextlib.suppress(OSError):  # on a full disk the outcome alone must carry it
-            self._folder.fail(failure)
+        self._folder.fail(failure)
         return Outcome(key=attempt.task.id, status="failed", failure=failure, error=error)
 
-    def _session_for(self, model: str, dtype: str) -> Session:
+    def _session_for(self, model: str, dtype: str) -> Any:
         key = (model, dtype)
         if self._session is None or self._session_key != key:
             if self._session is not None:
                 self._session.close()
-            self._session = Session(self._spec.models[model], dtype, self._spec.device)
+            source, faults = self._spec.models[model], self._spec.faults
+            self._session = self._sessions.Session(source, dtype, self._spec.device, faults)
             self._session_key = key
         return self._session
+
+
+def _on_cpu(key: str) -> str:
+    """Where the cache keeps an embedding that was made on the CPU because the card had no room."""
+    return f"{key}-cpu"
+
+
+def _notes(rendered: Rendered) -> dict[str, str]:
+    """What an image's metadata says beyond its task: only what became of it that the task does not say."""
+    notes = {"memory_used": rendered.memory_used, "repaired": rendered.repaired}
+    return {name: text for name, text in notes.items() if text}
 
 
 def _check_latents(spec: RunSpec) -> None:

@@ -182,7 +182,11 @@ class RunOptions(_Section):
         5, ge=1, description="So many failures one after the other stop the run: the rest would fail too."
     )
     on_oom: Literal["fail", "fallback"] = Field(
-        "fail", description="Out of memory: fail records the image as failed. fallback is not carried out yet."
+        "fallback",
+        description="Out of memory: fallback repeats the stage with a smaller setting, fail records the failure.",
+    )
+    recycle_after: int = Field(
+        0, ge=0, description="Images after which the worker process is replaced by a fresh one; 0 is never."
     )
     compile: Literal["auto", "off"] = Field(
         "auto", description="Compile the model where it pays; auto does not find that anywhere yet."

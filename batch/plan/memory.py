@@ -71,6 +71,17 @@ STEPS: dict[str, Step] = {
         changes_pixels=False,
         read=_no_arguments,
     ),
+    "sequential_cpu_offload": Step(
+        about="keep only the layer at work on the device; the smallest and by far the slowest",
+        changes_pixels=False,
+        read=_no_arguments,
+        excludes=frozenset({"model_cpu_offload"}),
+    ),
+    "vae_cpu": Step(
+        about="decode on the CPU in float32; slow, needs no memory on the device",
+        changes_pixels=True,
+        read=_no_arguments,
+    ),
 }
 
 PROFILES: dict[str, str] = {
@@ -129,15 +140,30 @@ def tiling(tile: int, stride: int) -> Call:
     return Call(name="vae_tiling", arguments=tuple(sorted(arguments.items())))
 
 
+def shown_steps(steps: tuple[Call, ...]) -> str:
+    """Steps as a user would write them: ``vae_tiling(512, 448) + model_cpu_offload``; ``full`` for none."""
+    return " + ".join(_shown_step(step) for step in steps) or "full"
+
+
+def _shown_step(step: Call) -> str:
+    arguments: dict[str, Any] = dict(step.arguments)
+    if step.name == "vae_tiling":
+        tile, stride = arguments["tile_height"], arguments["stride_height"]
+        if step == tiling(tile, stride):
+            return f"vae_tiling({tile}, {stride})"
+    return str(step)
+
+
 def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:
     """The steps that decide pixels at this size: they belong to a task's identity.
 
     Tiling does nothing to a picture that fits into one tile, so it does not count there.
     """
-    return tuple(step for step in steps if STEPS[step.name].changes_pixels and _acts(step, size))
+    return tuple(step for step in steps if STEPS[step.name].changes_pixels and acts(step, size))
 
 
-def _acts(step: Call, size: Size) -> bool:
+def acts(step: Call, size: Size) -> bool:
+    """Whether a step does anything to a picture of this size: tiling does nothing where one tile covers it."""
     arguments: dict[str, Any] = dict(step.arguments)
     if step.name != "vae_tiling":
         return True

@@ -32,11 +32,18 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     pipe.remove_all_hooks()
     if hasattr(_autoencoder(pipe), "disable_tiling"):
         _autoencoder(pipe).disable_tiling()
-    names = [step.name for step in steps]
-    if "model_cpu_offload" not in names or device == "cpu":
+    offloads = {"model_cpu_offload", "sequential_cpu_offload"}
+    if device == "cpu" or not offloads.intersection(step.name for step in steps):
         pipe.to(device)
     for step in steps:
         STEPS[step.name](pipe, dict(step.arguments), device)
+
+
+def unhook(module: Any) -> None:
+    """Take a module out of offloading; its weights are in host memory afterwards or where they were."""
+    from accelerate.hooks import remove_hook_from_module
+
+    remove_hook_from_module(module, recurse=True)
 
 
 def _autoencoder(pipe: Any) -> Any:
@@ -90,9 +97,23 @@ def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> No
         pipe.enable_model_cpu_offload(device=device)
 
 
+def _sequential_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
+    if device != "cpu":
+        pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
+        pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _vae_cpu(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+    """Nothing to prepare: the session moves the autoencoder for the decoding (:func:`vae_on_cpu`)."""
+    if _autoencoder(pipe) is None:
+        raise UserError(f"memory: {type(pipe).__name__} has no autoencoder to run on the CPU")
+
+
 STEPS: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
     "vae_tiling": _vae_tiling,
     "model_cpu_offload": _model_cpu_offload,
+    "sequential_cpu_offload": _sequential_cpu_offload,
+    "vae_cpu": _vae_cpu,
 }
 
 

@@ -1,71 +1,62 @@
-"""A loaded, warm pipeline on one device: encodes texts first, then renders one image after the other."""
+"""A loaded, warm pipeline on one device, stage by stage: texts, then latents, then pixels.
+
+:mod:`batch.render.image` puts the stages together and decides what happens when one fails.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 import safetensors.torch
 import torch
 
-from batch.errors import CannotGoOn, Interrupted, TaskError, UserError
+from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
 from batch.plan.catalogue import FAMILIES as RULES
-from batch.records import Call, EncodeTask, ErrorInfo, Lora, Measurement, ModelSource, StagePeak, Task
-from batch.render import loras, memory, schedulers
+from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
+from batch.render import device as devices
+from batch.render import failures, loras, memory, schedulers
+from batch.render.failures import BadPicture, StageFailed
 from batch.render.families import common, flux, generic, pixart, sana, sdxl
 from batch.render.meter import Meter, Reading
-from batch.render.pixels import Pixels, to_uint8
+from batch.render.pixels import Pixels, check_pixels, to_uint8
+
+T = TypeVar("T")
+
+Beat = Callable[[str, int, int], None]
+"""Told a sign of life: the stage, and how many of how many of its parts are done. May raise to give up."""
 
 FAMILIES: dict[str, Any] = {"sana": sana, "sdxl": sdxl, "pixart": pixart, "flux": flux}
 
-Part = Literal["texts", "images", "decoder"]
+Part = Literal["texts", "texts on the CPU", "images", "decoder"]
 """Which components are loaded: those that encode texts, those that render, or the autoencoder alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """Pixels, what they cost, and on request the latents as denoising left them (safetensors)."""
+class Timed(Generic[T]):
+    """What a stage made, and what it cost."""
 
-    pixels: Pixels
-    measurement: Measurement
-    latents: bytes | None = None
-
-
-class RenderError(TaskError):
-    """A stage failed; ``measurement`` holds what was measured until then."""
-
-    def __init__(self, info: ErrorInfo, measurement: Measurement) -> None:
-        super().__init__(info.message, stage=info.stage)
-        self.info = info
-        self.measurement = measurement
-
-
-@dataclass(slots=True)
-class _Run:
-    """One image on its way: the stage it is in and what was measured so far."""
-
-    measured: Measurement
-    stage: str = ""
-    reading: Reading = field(default_factory=Reading)
-
-    def keep_reading(self) -> None:
-        """The stage's figures go to the measurement, also when it failed."""
-        name = "whole" if self.stage == generic.STAGE else self.stage
-        figures: dict[str, Any] = {name: self.reading.peak}
-        self.measured = replace(self.measured, **figures)
+    value: T
+    peak: StagePeak
+    energy_j: float | None = None
 
 
 class Session:
-    """One model in one dtype on one device. Not for several threads at once."""
+    """One model in one dtype on one device. Not for several threads at once.
 
-    def __init__(self, source: ModelSource, dtype: str, device: str) -> None:
+    Every stage raises :class:`~batch.render.failures.StageFailed` when it fails; the session stays usable,
+    and nothing of the failed stage is held on the device. :class:`~batch.errors.DeviceLost` says that no
+    stage will work in this process again.
+    """
+
+    def __init__(self, source: ModelSource, dtype: str, device: str, faults: Sequence[Any] = ()) -> None:
+        assert not faults  # for batch.render.fake
         _quiet()
         self._source = source
         self._family: Any = FAMILIES.get(source.family)  # None where the pipeline is called whole
@@ -78,86 +69,171 @@ class Session:
         self._steps: tuple[Call, ...] | None = None
         self._loras: tuple[Lora, ...] = ()
         self._load_s: float | None = None
+        self._beat: Beat | None = None
 
     @property
     def staged(self) -> bool:
         """Whether the pipeline is called in parts, and has embeddings and latents to show."""
         return RULES[self._source.family].staged
 
-    def encode(self, task: EncodeTask) -> tuple[bytes, StagePeak]:
-        """Embeddings of one text as the bytes of a safetensors file, and what they cost.
+    @property
+    def meter(self) -> Meter:
+        """What measures the stages."""
+        return self._meter
 
-        Raises :class:`CannotGoOn` when the model cannot be loaded or the text not be encoded.
+    def encode(self, task: EncodeTask, *, on_cpu: bool = False) -> Timed[bytes]:
+        """Embeddings of one text as the bytes of a safetensors file.
+
+        Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
+        and :class:`CannotGoOn` when the text cannot be encoded.
         """
-        self._load("texts")
+        device = "cpu" if on_cpu else self._device
+        reading = Reading()
         try:
+            self._load("texts on the CPU" if on_cpu else "texts")
             self._put_loras(task.loras)
             with self._meter.stage() as reading:
-                embeds = self._family.encode(self._pipe, task, self._device)
+                embeds = self._family.encode(self._pipe, task, device)
                 data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
-        except UserError:
-            raise
+        except (StopRun, UserError) as error:
+            if not failures.is_out_of_memory(error) or on_cpu:
+                raise
+            failed = StageFailed(failures.error_info(error.__cause__ or error, "encode"))
         except Exception as error:
-            # The texts come first and are small: what fails here fails for every image of the model.
-            raise CannotGoOn(f"the text {task.text[:60]!r} cannot be encoded: {error}") from error
-        assert reading.peak is not None  # set when the stage has ended
-        return safetensors.torch.save(data), reading.peak
+            if lost := failures.lost(error):
+                raise lost from error
+            if not failures.is_out_of_memory(error):
+                # The texts come first and are small: what fails here fails for every image of the model.
+                raise CannotGoOn(f"the text {task.text[:60]!r} cannot be encoded: {error}") from error
+            failed = StageFailed(failures.error_info(error, "encode"), reading.peak)
+        else:
+            assert reading.peak is not None  # set when the stage has ended
+            return Timed(safetensors.torch.save(data), reading.peak)
+        self._drop()
+        raise failed
 
-    def render(
-        self,
-        task: Task,
-        embeds: Sequence[bytes],
-        on_step: Callable[[int], None],
-        encoded: StagePeak | None,
-        *,
-        keep_latents: bool = False,
-    ) -> Rendered:
-        """Render one image from the embeddings of its texts, the prompt's first.
+    def prepare(self, part: Part, task: Task) -> tuple[Call, ...]:
+        """Load what a task needs; its memory setting for this card.
 
-        ``embeds`` is empty and ``encoded`` None where the pipeline is called whole. Raises
-        :class:`RenderError` when a stage fails; the session stays usable.
+        Raises :class:`LoadFailed` when the model cannot be loaded.
         """
-        self._load("images")
-        with self._rendering(encoded) as run:
-            run.stage = "denoise" if self.staged else generic.STAGE
-            self._set_up(task)
-            self._put_loras(task.loras)
-            self._pipe.scheduler = schedulers.make(self._own_scheduler, task.scheduler)
-            if not self.staged:
-                with self._stage(run, generic.STAGE):
-                    pixels = generic.call(self._pipe, task, on_step)
-                return Rendered(pixels, run.measured)
-            texts = [safetensors.torch.load(data) for data in embeds]
-            with self._stage(run, "denoise"):
-                latents = common.denoise(
-                    self._pipe,
-                    task,
-                    self._source.family,
-                    texts[0],
-                    texts[1] if len(texts) > 1 else None,
-                    self._device,
-                    on_step,
-                )
-            kept = _as_bytes(latents) if keep_latents else None
-            with self._stage(run, "decode"):
-                pixels = to_uint8(self._family.decode(self._pipe, task, latents))
-            return Rendered(pixels, run.measured, kept)
+        self._load(part)
+        if task.memory != "auto":
+            return task.memory_steps
+        pixels = task.rendered_width * task.rendered_height
+        return task.memory_steps + memory.placement(self._pipe, pixels, self._device)
 
-    def redecode(self, task: Task, latents: bytes, *, keep_latents: bool = False) -> Rendered:
-        """Decode kept latents with the task's memory setting; loads the autoencoder alone if nothing is there.
+    def take_load_s(self) -> float | None:
+        """Seconds of loading, once after each load."""
+        taken, self._load_s = self._load_s, None
+        return taken
 
-        Raises :class:`RenderError` when that fails, and :class:`UserError` where the pipeline is called whole.
-        """
-        if not self.staged:
-            raise UserError(f"{self._source.name} is called whole: it has no latents to decode again")
-        self._load("decoder")
-        with self._rendering(None) as run:
-            run.stage = "decode"
-            self._set_up(task)
-            with self._stage(run, "decode"):
-                tensor = safetensors.torch.load(latents)["latents"].to(self._device)
-                pixels = to_uint8(self._family.decode(self._pipe, task, tensor))
-            return Rendered(pixels, run.measured, latents if keep_latents else None)
+    def denoise(
+        self, task: Task, embeds: Sequence[bytes], steps: tuple[Call, ...], beat: Beat
+    ) -> Timed[torch.Tensor]:
+        """Latents from the embeddings of a task's texts, the prompt's first, under a memory setting."""
+        texts = [safetensors.torch.load(data) for data in embeds]
+
+        def work() -> torch.Tensor:
+            latents = common.denoise(
+                self._pipe,
+                task,
+                self._source.family,
+                texts[0],
+                texts[1] if len(texts) > 1 else None,
+                self._device,
+                lambda step: beat("denoise", step, task.steps),
+            )
+            if not bool(torch.isfinite(latents).all()):
+                raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
+            return latents
+
+        return self._run("denoise", task, steps, beat, work)
+
+    def decode(
+        self, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], beat: Beat, *, float32: bool = False
+    ) -> Timed[Pixels]:
+        """Pixels from latents under a memory setting; ``float32`` where the model's own precision failed."""
+
+        def work() -> Pixels:
+            on_cpu = any(step.name == "vae_cpu" for step in steps) and self._device != "cpu"
+            with self._autoencoder(float32=float32 or on_cpu, on_cpu=on_cpu):
+                where = "cpu" if on_cpu else self._device
+                pixels = to_uint8(self._family.decode(self._pipe, task, latents.to(where)))
+            check_pixels(pixels, task.width, task.height)
+            return pixels
+
+        return self._run("decode", task, steps, beat, work)
+
+    def whole(self, task: Task, steps: tuple[Call, ...], beat: Beat) -> Timed[Pixels]:
+        """Pixels of a pipeline that is called whole."""
+
+        def work() -> Pixels:
+            pixels = generic.call(self._pipe, task, lambda step: beat(generic.STAGE, step, task.steps))
+            check_pixels(pixels, task.width, task.height)
+            return pixels
+
+        return self._run(generic.STAGE, task, steps, beat, work)
+
+    def latents_bytes(self, latents: torch.Tensor) -> bytes:
+        """Latents as the bytes of a safetensors file."""
+        return safetensors.torch.save({"latents": latents.cpu().contiguous()})
+
+    def latents_from(self, data: bytes) -> torch.Tensor:
+        """Latents that were kept."""
+        return safetensors.torch.load(data)["latents"]
+
+    def _run(self, stage: str, task: Task, steps: tuple[Call, ...], beat: Beat, work: Callable[[], T]) -> Timed[T]:
+        """One stage: set up, measured, and every failure as a :class:`StageFailed`."""
+        self._beat = beat
+        beat(stage, 0, 0)
+        reading, before = Reading(), self._meter.energy()
+        try:
+            self._set_up(task, steps)
+            with self._meter.stage() as reading:
+                value = work()
+        except (StopRun, UserError, KeyboardInterrupt):
+            self._release()
+            raise
+        except Exception as error:  # whatever a pipeline raises is this stage's failure
+            if lost := failures.lost(error):
+                raise lost from error
+            failed = StageFailed(failures.error_info(error, stage), reading.peak)
+        else:
+            self._free_hooks()
+            after = self._meter.energy()
+            used = after - before if after is not None and before is not None else None
+            assert reading.peak is not None
+            return Timed(value, reading.peak, used)
+        # Out of the handler: the exception's frames hold the stage's tensors until it is gone.
+        self._release()
+        raise failed
+
+    def _free_hooks(self) -> None:
+        self._pipe.maybe_free_model_hooks()  # an exception inside the call skips it
+
+    def _release(self) -> None:
+        """After a failure: offloaded components go back, and what the allocator keeps is given up."""
+        self._free_hooks()
+        gc.collect()
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    @contextmanager
+    def _autoencoder(self, *, float32: bool, on_cpu: bool) -> Iterator[None]:
+        """The autoencoder in float32 or on the CPU for one decoding; the setting is applied anew afterwards."""
+        if not float32 and not on_cpu:
+            yield
+            return
+        vae, device = self._pipe.vae, "cpu" if on_cpu else self._device
+        own = vae.dtype
+        self._steps = None
+        memory.unhook(vae)
+        try:
+            vae.to(device, torch.float32)
+            yield
+        finally:
+            vae.to("cpu", own)
 
     def close(self) -> None:
         """Give the memory back."""
@@ -179,8 +255,9 @@ class Session:
         self._drop()
         start = time.perf_counter()
         try:
-            if part == "texts":
-                self._pipe = common.load_text_encoder(self._source, self._dtype, self._device)
+            if part.startswith("texts"):
+                device = self._device if part == "texts" else "cpu"
+                self._pipe = common.load_text_encoder(self._source, self._dtype, device)
             elif part == "decoder":
                 self._pipe = common.load_decoder(self._source, self._dtype)
             elif self.staged:
@@ -189,57 +266,33 @@ class Session:
                 self._pipe = generic.load(self._source, self._dtype)
         except Exception as error:
             self._drop()
-            first = str(error).strip().split("\n")[0]
-            raise CannotGoOn(
+            if lost := failures.lost(error):
+                raise lost from error
+            first = failures.first_line(error)
+            raise LoadFailed(
                 f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}"
             ) from error
         self._part = part
-        if part != "texts":
+        if not part.startswith("texts"):
             self._own_scheduler = self._pipe.scheduler
             self._load_s = time.perf_counter() - start
+            self._watch_tiles()
 
-    @contextmanager
-    def _rendering(self, encoded: StagePeak | None) -> Iterator[_Run]:
-        """What every image needs around its stages: a failure becomes a :class:`RenderError`."""
-        run = _Run(
-            Measurement(
-                load_s=self._load_s,
-                encode=encoded,
-                memory_source=self._meter.memory_source,
-                warmup=self._load_s is not None,
+    def _watch_tiles(self) -> None:
+        """A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU."""
+        decoder, tiles = getattr(getattr(self._pipe, "vae", None), "decoder", None), iter(range(1, 10**9))
+        if decoder is not None:
+            decoder.register_forward_pre_hook(
+                lambda _module, _inputs: self._beat("decode", next(tiles), 0) if self._beat else None
             )
-        )
-        self._load_s = None
-        try:
-            yield run
-        except (Interrupted, KeyboardInterrupt, UserError):
-            raise
-        except Exception as error:  # whatever a pipeline raises is this task's failure
-            raise RenderError(_error_info(error, run.stage), run.measured) from error
-        finally:
-            self._pipe.maybe_free_model_hooks()  # an exception inside the call skips it
 
-    @contextmanager
-    def _stage(self, run: _Run, name: str) -> Iterator[None]:
-        run.stage = name
-        before = self._meter.energy()
-        try:
-            with self._meter.stage() as run.reading:
-                yield
-        finally:
-            run.keep_reading()
-            after = self._meter.energy()
-            if after is not None and before is not None:
-                run.measured = replace(run.measured, energy_j=(run.measured.energy_j or 0.0) + after - before)
-
-    def _set_up(self, task: Task) -> None:
-        steps = task.memory_steps
-        if task.memory == "auto":
-            steps += memory.placement(self._pipe, task.rendered_width * task.rendered_height, self._device)
+    def _set_up(self, task: Task, steps: tuple[Call, ...]) -> None:
         if steps != self._steps:
             self._steps = None  # a half-applied setting is applied again
             memory.apply(self._pipe, steps, self._device)
             self._steps = steps
+        self._put_loras(task.loras)
+        self._pipe.scheduler = schedulers.make(self._own_scheduler, task.scheduler)
 
     def _put_loras(self, wanted: tuple[Lora, ...]) -> None:
         if wanted != self._loras:
@@ -248,20 +301,14 @@ class Session:
             self._loras = wanted
 
 
-def _as_bytes(latents: torch.Tensor) -> bytes:
-    return safetensors.torch.save({"latents": latents.cpu().contiguous()})
+def choose(asked: str | None) -> str:
+    """The device to use: see :func:`batch.render.device.choose`."""
+    return devices.choose(asked)
 
 
-def _error_info(error: Exception, stage: str) -> ErrorInfo:
-    lines = str(error).strip().split("\n")
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+) ([KMG]iB)", str(error))
-    unit = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    return ErrorInfo(
-        kind=type(error).__name__,
-        message=lines[0] or type(error).__name__,
-        stage=stage,
-        requested=int(float(asked[1]) * unit[asked[2]]) if asked else None,
-    )
+def describe(device: str) -> Machine:
+    """The machine as receipts record it."""
+    return devices.describe(device)
 
 
 def _quiet() -> None:

@@ -126,9 +126,13 @@ class RunFolder:
             return None
         return receipt if receipt.task.id == path.stem and size == receipt.file.bytes else None
 
+    def receipt(self, task_id: str) -> Receipt | None:
+        """The receipt of one task, if it is done."""
+        return self._receipt(self.receipt_path(task_id))
+
     def is_done(self, task_id: str) -> bool:
         """Whether that one task is done."""
-        return self._receipt(self.receipt_path(task_id)) is not None
+        return self.receipt(task_id) is not None
 
     def inspect(self) -> Inspection:
         """Every receipt, without a look at the files they name."""
@@ -289,10 +293,15 @@ class RunFolder:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
         atomic.write(self.latents_path(task.id), data, self.runner)
 
-    def save_image(self, task: Task, pixels: NDArray[np.uint8], min_free: int) -> FileRef:
-        """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so."""
+    def save_image(
+        self, task: Task, pixels: NDArray[np.uint8], min_free: int, notes: Mapping[str, str] | None = None
+    ) -> FileRef:
+        """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so.
+
+        ``notes`` go into the image's metadata beside its task.
+        """
         self._check_disk(min_free)
-        data = images.encode(pixels, task)
+        data = images.encode(pixels, task, notes)
         path = image_path(task)
         atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
         atomic.write(self.root / path, data, self.runner)
@@ -307,8 +316,9 @@ class RunFolder:
             (self.state / "failures" / f"{receipt.task.id}.json").unlink()
 
     def fail(self, failure: Failure) -> None:
-        """Record a failed attempt."""
-        self._write_json(self.state / "failures" / f"{failure.task.id}.json", to_json(failure))
+        """Record a failed attempt; on a full disk it goes unrecorded, and its outcome alone carries it."""
+        with suppress(OSError):
+            self._write_json(self.state / "failures" / f"{failure.task.id}.json", to_json(failure))
 
     def forget_failures(self) -> None:
         """Start the count of attempts anew."""

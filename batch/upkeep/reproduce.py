@@ -11,11 +11,12 @@ from threading import Event
 from typing import Literal
 
 from batch import hub
+from batch.drive import Engine, render
 from batch.errors import UserError
 from batch.plan import Plan
 from batch.records import Machine, Outcome, Receipt
 from batch.report.pixels import difference
-from batch.runner import Standing, Watcher, render
+from batch.runner import Standing, Watcher
 from batch.store import images
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of
@@ -45,13 +46,13 @@ def reproduce(
 ) -> tuple[Reproduction, ...]:
     """Render ``count`` of the ``done`` tasks again (all, where there are fewer) and compare.
 
-    ``seed`` draws the sample. Images that were rendered with a fallback setting are left out: their task
-    does not say all of how they came about. Never writes into the run folder. Raises
+    ``seed`` draws the sample. Images that were rendered with a fallback setting, or repaired, are left out: their
+    task does not say all of how they came about. Never writes into the run folder. Raises
     :class:`~batch.errors.UserError` when a model or LoRA file is not what it was.
     """
     folder = RunFolder(root)
     receipts = folder.inspect().receipts
-    there = [receipts[key] for key in sorted(done) if not receipts[key].degraded_from]
+    there = [receipts[key] for key in sorted(done) if not (receipts[key].degraded_from or receipts[key].repaired)]
     drawn = {item.task.id for item in random.Random(seed).sample(there, min(count, len(there)))}
     chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
     if not chosen:
@@ -61,7 +62,7 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
-            outcomes = _render(plan, again, devices, watcher)
+            outcomes = _render(plan, again, Engine(devices=devices), watcher)
             return tuple(_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             watcher.closed()
@@ -74,10 +75,11 @@ def _check_loras(folder: RunFolder, plan: Plan) -> None:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 
 
-def _render(plan: Plan, again: RunFolder, devices: str | None, watcher: Watcher) -> Iterator[Outcome]:
+def _render(plan: Plan, again: RunFolder, engine: Engine, watcher: Watcher) -> Iterator[Outcome]:
     nothing_done = Standing(done=0, to_render=plan.tasks, given_up=(), failed_before=0, extra=0)
     watcher.started(plan, nothing_done, again.root)
-    for outcome in render(plan, plan.tasks, again, devices, watcher, Event(), {}):
+    settings = {"fallback": False}
+    for outcome in render(plan, plan.tasks, again, engine, watcher, stop=Event(), settings=settings):
         watcher.finished(outcome)
         yield outcome
 

@@ -23,7 +23,7 @@ from batch.errors import UserError
 from batch.manifest import formats
 from batch.records import Task
 from batch.store.images import packets, tiff
-from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, parameters, rerun_json
+from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, Texts, texts_of
 
 THUMB_SIDE = 384
 
@@ -38,41 +38,43 @@ _WEBP_EFFORT = ((0, 0), (1, 20), (2, 25), (3, 30), (3, 50), (4, 50), (4, 75), (4
 """libwebp's presets for lossless compression: method and quality by effort 0 to 9."""
 
 
-def _png(pixels: Pixels, task: Task, options: Options) -> bytes:
+def _png(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     info = PngInfo()
-    info.add_text(PARAMETERS_KEY, parameters(task))
-    info.add_text(JSON_KEY, rerun_json(task))
+    info.add_text(PARAMETERS_KEY, texts.parameters)
+    info.add_text(JSON_KEY, texts.rerun)
     strategy = {"compress_type": _RUN_LENGTH} if options["level"] == 1 else {}
     return _pillow(pixels, "PNG", pnginfo=info, compress_level=options["level"], **strategy)
 
 
-def _jpeg(pixels: Pixels, task: Task, options: Options) -> bytes:
+def _jpeg(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     """EXIF in JPEG has 64 KiB: a text of more than 32,000 letters stands in the JSON only."""
-    exif = b"Exif\0\0" + _exif(task)
+    exif = b"Exif\0\0" + _exif(texts)
     return _pillow(
         pixels,
         "JPEG",
         **options,
         exif=exif if len(exif) <= packets.SEGMENT else b"",
-        extra=packets.jpeg_segments(_xmp(task)),
+        extra=packets.jpeg_segments(_xmp(texts)),
     )
 
 
-def _webp(pixels: Pixels, task: Task, options: Options) -> bytes:
-    return _pillow(pixels, "WEBP", **options, exif=_exif(task), xmp=_xmp(task))
+def _webp(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+    return _pillow(pixels, "WEBP", **options, exif=_exif(texts), xmp=_xmp(texts))
 
 
-def _webp_lossless(pixels: Pixels, task: Task, options: Options) -> bytes:
+def _webp_lossless(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     method, quality = _WEBP_EFFORT[options["effort"]]
-    return _pillow(pixels, "WEBP", lossless=True, method=method, quality=quality, exif=_exif(task), xmp=_xmp(task))
+    return _pillow(
+        pixels, "WEBP", lossless=True, method=method, quality=quality, exif=_exif(texts), xmp=_xmp(texts)
+    )
 
 
-def _avif(pixels: Pixels, task: Task, options: Options) -> bytes:
+def _avif(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     # libaom's bytes depend on its number of threads.
-    return _pillow(pixels, "AVIF", **options, max_threads=1, exif=_exif(task), xmp=_xmp(task))
+    return _pillow(pixels, "AVIF", **options, max_threads=1, exif=_exif(texts), xmp=_xmp(texts))
 
 
-def _jxl(pixels: Pixels, task: Task, options: Options) -> bytes:
+def _jxl(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     import imagecodecs
 
     codestream = imagecodecs.jpegxl_encode(
@@ -83,7 +85,7 @@ def _jxl(pixels: Pixels, task: Task, options: Options) -> bytes:
         numthreads=min(4, os.cpu_count() or 1),  # libjxl's bytes do not depend on it
         usecontainer=False,
     )
-    return packets.jxl(bytes(codestream), _exif(task), _xmp(task))
+    return packets.jxl(bytes(codestream), _exif(texts), _xmp(texts))
 
 
 def jxl_distance(quality: int) -> float:
@@ -95,16 +97,16 @@ def jxl_distance(quality: int) -> float:
     return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
 
 
-def _tiff(pixels: Pixels, task: Task, options: Options) -> bytes:
-    return tiff.write(pixels, options["compression"], packets.comment(parameters(task)), _xmp(task))
+def _tiff(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+    return tiff.write(pixels, options["compression"], packets.comment(texts.parameters), _xmp(texts))
 
 
-def _exif(task: Task) -> bytes:
-    return tiff.exif(packets.comment(parameters(task)))
+def _exif(texts: Texts) -> bytes:
+    return tiff.exif(packets.comment(texts.parameters))
 
 
-def _xmp(task: Task) -> bytes:
-    return packets.xmp(rerun_json(task))
+def _xmp(texts: Texts) -> bytes:
+    return packets.xmp(texts.rerun)
 
 
 def _pillow(pixels: Pixels, kind: str, **arguments: Any) -> bytes:
@@ -113,7 +115,7 @@ def _pillow(pixels: Pixels, kind: str, **arguments: Any) -> bytes:
     return buffer.getvalue()
 
 
-ENCODERS: dict[str, Callable[[Pixels, Task, Options], bytes]] = {
+ENCODERS: dict[str, Callable[[Pixels, Texts, Options], bytes]] = {
     "png": _png,
     "jpeg": _jpeg,
     "webp": _webp,
@@ -145,9 +147,13 @@ def require(name: str) -> None:
         )
 
 
-def encode(pixels: Pixels, task: Task) -> bytes:
-    """The image file of a task, in its format; ``pixels`` is height x width x 3."""
-    return ENCODERS[task.format](pixels, task, formats.settings(task.format, task.format_options))
+def encode(pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None) -> bytes:
+    """The image file of a task, in its format; ``pixels`` is height x width x 3.
+
+    ``notes`` say what became of the image that its task does not: they stand in the metadata too.
+    """
+    options = formats.settings(task.format, task.format_options)
+    return ENCODERS[task.format](pixels, texts_of(task, notes or {}), options)
 
 
 def thumbnail(pixels: Pixels) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 from batch import __version__
 from batch.plan import catalogue
@@ -42,7 +44,23 @@ SAMPLERS = {
 """A1111's names of diffusers' schedulers; one that is not here goes by the name the manifest gives it."""
 
 
-def parameters(task: Task) -> str:
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What an image file carries."""
+
+    parameters: str
+    rerun: str
+
+
+def texts_of(task: Task, notes: Mapping[str, str]) -> Texts:
+    """The texts of a task; ``notes`` name what its picture was made with instead of what was asked for."""
+    return Texts(parameters(task, notes), rerun_json(task, notes))
+
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     """The ``parameters`` text that A1111 writes and galleries read: prompt, negative prompt, settings."""
     settings = {
         "Steps": task.steps,
@@ -52,6 +70,7 @@ def parameters(task: Task) -> str:
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
         "Version": f"run_batch {__version__}",
+        **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
     }
     negative = f"\nNegative prompt: {task.negative_prompt}" if task.negative_prompt else ""
     text = f"{task.prompt}{negative}\n" + ", ".join(f"{key}: {value}" for key, value in settings.items())
@@ -67,9 +86,10 @@ def _one_value(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if "," in text or ":" in text else text
 
 
-def rerun_json(task: Task) -> str:
+def rerun_json(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     """Everything that decides the picture. No times and no machine: the same task gives the same bytes."""
     data = to_json(task)
     kept = {item.name: data[item.name] for item in fields(task) if item.name not in _MACHINE_FIELDS}
-    text = json.dumps({"version": 1, "task": kept}, sort_keys=True, ensure_ascii=False)
+    extra = {"notes": dict(notes)} if notes else {}
+    text = json.dumps({"version": 1, "task": kept, **extra}, sort_keys=True, ensure_ascii=False)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

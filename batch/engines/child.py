@@ -1,0 +1,125 @@
+"""The worker process: a session and its saver, fed through a pipe. It ends with its parent, however that ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TextIO
+
+from batch.engines import Control
+from batch.engines.messages import Begin, Drain, DumpStacks, Ended, FromWorker, Idle, Ready, Stop, ToWorker, Work
+from batch.engines.worker import Worker, sessions
+from batch.errors import BatchError, Interrupted
+
+ORPHANED = 71
+"""Exit code when the parent is gone."""
+
+DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
+"""Asks for the stacks even when a thread holds the interpreter; Windows has no such signal."""
+
+
+def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake: bool) -> None:
+    """Run until the parent says so or is gone."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _redirect(log)
+    with stacks.open("w") as dump:
+        if DUMP_SIGNAL is not None:
+            faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
+        try:
+            _Child(pipe, dump, fake=fake).serve(devices)
+        except BatchError as error:
+            _end(pipe, Ended(error))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
+            _end(pipe, Ended(RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()))
+
+
+def _redirect(log: Path) -> None:
+    """Prints and warnings of libraries, and the last words of a crash, go to a file, not across the bars."""
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    sys.stdout = open(1, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
+    faulthandler.enable(sys.stderr)
+
+
+def _end(pipe: Connection, last: Ended) -> None:
+    try:
+        pipe.send(last)
+    except (OSError, ValueError, pickle.PicklingError):
+        os._exit(ORPHANED)
+
+
+class _Child:
+    def __init__(self, pipe: Connection, dump: TextIO, *, fake: bool) -> None:
+        self._pipe = pipe
+        self._dump = dump
+        self._fake = fake
+        self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
+        self._stop = threading.Event()
+
+    def serve(self, devices: str | None) -> None:
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        self._say(Ready(sessions(fake=self._fake).choose(devices)))
+        worker: Worker | None = None
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, Begin):
+                if worker is not None:
+                    worker.close()
+                control = Control(self._stop, self._say, self._say)
+                worker = Worker(message.spec, control, fake=self._fake)
+            elif worker is not None:
+                self._do(worker, message)
+            self._say(Idle())
+
+    def _do(self, worker: Worker, message: ToWorker) -> None:
+        try:
+            if isinstance(message, Work):
+                if message.alone:
+                    self._drain(worker)
+                for outcome in worker.work(message.task, message.step_down):
+                    self._say(outcome)
+            if isinstance(message, Drain) or (isinstance(message, Work) and message.alone):
+                self._drain(worker)
+        except Interrupted:
+            self._drain(worker)
+            raise
+        except BatchError:
+            # What is rendered is sound, whatever comes after it.
+            self._drain(worker)
+            raise
+
+    def _drain(self, worker: Worker) -> None:
+        for outcome in worker.drain():
+            self._say(outcome)
+
+    def _say(self, message: FromWorker) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError:
+            os._exit(ORPHANED)
+
+    def _listen(self) -> None:
+        """Take what the parent says at any time; when it is gone, so is this process."""
+        while True:
+            try:
+                message = self._pipe.recv()
+            except (EOFError, OSError):
+                os._exit(ORPHANED)
+            if isinstance(message, Stop):
+                self._stop.set()
+            elif isinstance(message, DumpStacks):
+                faulthandler.dump_traceback(self._dump, all_threads=True)
+            else:
+                self._inbox.put(message)

@@ -1,0 +1,165 @@
+"""A worker process as its parent sees it: started, spoken to, and its death explained."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from batch.engines import child
+from batch.engines.messages import DumpStacks, FromWorker, ToWorker
+from batch.errors import StoppedEarly
+
+TICK_S = 0.2
+LOG_LINES = 30
+_KILL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a worker ended: for people, what it printed last, and whether the kernel took it for its memory."""
+
+    reason: str
+    log: str
+    out_of_host_memory: bool = False
+
+
+class Handle:
+    """One worker process."""
+
+    def __init__(self, state: Path, devices: str | None, *, fake: bool) -> None:
+        state.mkdir(parents=True, exist_ok=True)
+        self._log, self._stacks = state / "worker.log", state / "stacks.txt"
+        self._log.write_bytes(b"")
+        self._kills = _kernel_kills()
+        context = multiprocessing.get_context("spawn")
+        self._pipe: Connection
+        self._pipe, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=child.main,
+            args=(theirs, self._log, self._stacks, devices),
+            kwargs={"fake": fake},
+            name="worker",
+            daemon=True,
+        )
+        with _interrupts_ignored():
+            self._process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid
+
+    def send(self, message: ToWorker) -> None:
+        """Say something; a worker that is gone is noticed by :meth:`receive`."""
+        with suppress(OSError):
+            self._pipe.send(message)
+
+    def receive(self) -> FromWorker | None:
+        """The next message, or None after a moment without one. Raises EOFError when the process is gone."""
+        try:
+            if self._pipe.poll(TICK_S):
+                message: FromWorker = self._pipe.recv()
+                return message
+        except (OSError, EOFError):
+            raise EOFError from None
+        except Exception as error:  # a message cut off by a death is no pickle
+            raise EOFError from error
+        return None
+
+    def stacks(self) -> str:
+        """Where every thread of the process is; empty when it cannot be had."""
+        if child.DUMP_SIGNAL is None:
+            self.send(DumpStacks())
+        else:
+            with suppress(OSError):
+                os.kill(self._process.pid or 0, child.DUMP_SIGNAL)
+        for _ in range(20):
+            time.sleep(0.1)
+            if text := _text(self._stacks):
+                time.sleep(0.2)
+                return _text(self._stacks) or text
+        return ""
+
+    def kill(self) -> None:
+        """End it at once. Raises :class:`StoppedEarly` when even that does not help."""
+        self._process.kill()
+        self._process.join(_KILL_S)
+        if self._process.exitcode is None:
+            raise StoppedEarly(
+                f"the worker (process {self.pid}) hangs in the kernel and cannot be ended: the disk or the "
+                "driver does not answer. Restart the machine, then run the same command again"
+            )
+
+    def close(self) -> None:
+        """Let it end: it does so when its pipe does."""
+        self._pipe.close()
+        self._process.join(_KILL_S / 3)
+        if self._process.exitcode is None:
+            with suppress(StoppedEarly):
+                self.kill()
+
+    def death(self) -> Death:
+        """Wait for the end and say how it came about."""
+        self._process.join(_KILL_S / 3)
+        if self._process.exitcode is None:
+            self.kill()
+        self._pipe.close()
+        code = self._process.exitcode or 0
+        killed = -code == getattr(signal, "SIGKILL", 9)
+        by_kernel = killed and self._kills is not None and (_kernel_kills() or 0) > self._kills
+        reason = _exit_reason(code)
+        if by_kernel:
+            reason = "the kernel ended it because the machine ran out of memory"
+        elif killed:
+            reason += ": ended from outside, as the kernel does when the machine runs out of memory"
+        lines = _text(self._log).strip().splitlines()
+        return Death(reason, "\n".join(lines[-LOG_LINES:]), by_kernel)
+
+
+def _exit_reason(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}" if code < 256 else f"exit code {code:#x}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _kernel_kills() -> int | None:
+    """How many processes Linux has ended for want of memory; None where that is not told."""
+    for line in _text(Path("/proc/vmstat")).splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill" and value.isdigit():
+            return int(value)
+    return None
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """A process started now ignores Ctrl-C from its first moment: what is ignored is inherited."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

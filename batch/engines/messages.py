@@ -1,0 +1,64 @@
+"""What the parent and its worker process say to each other. Pickled; no pixels and no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batch.engines import Beat
+from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """To the worker: the run."""
+
+    spec: RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """To the worker: do this. ``alone``: save everything before, so that a death has one cause."""
+
+    task: Task | EncodeTask
+    step_down: str = ""
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """To the worker: save what is rendered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the worker: drop what is being rendered and save the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """To the worker: write where every thread is (where a signal cannot ask for it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the worker: the device it renders on, and what receipts say of it."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """From the worker: give me work; after :class:`Drain`, everything is saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From the worker: an error ends the run, or this process. Nothing follows."""
+
+    error: Exception
+    trace: str = ""
+    """Where it happened, when it was not raised on purpose."""
+
+
+FromWorker = Ready | Idle | Ended | Beat | Happening | Outcome
+ToWorker = Begin | Work | Drain | Stop | DumpStacks

@@ -1,0 +1,360 @@
+"""The session lives in a process of its own; this one watches it, and lives on when it dies.
+
+A death costs the image in flight: a fresh worker takes over, and renders what the old one had in hand one by
+one, so that the next death has one cause. An image that takes ``retries`` workers with it is left.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from batch.engines import Beat, Control
+from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
+from batch.engines.patience import FIRST_S, Patience
+from batch.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StoppedEarly, StopRun, UserError
+from batch.records import (
+    OUT_OF_MEMORY,
+    EncodeTask,
+    ErrorInfo,
+    Failure,
+    Happening,
+    Machine,
+    Measurement,
+    Outcome,
+    RunSpec,
+    Task,
+)
+from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.engines.handle import Death, Handle
+
+STOP_S = 60.0
+"""So long may a worker be silent that was told to stop."""
+
+LOADS = 2
+"""A model that cannot be loaded so often in a row never will be."""
+
+
+class ProcessEngine:
+    """One supervised worker process. ``state`` is where its log lies."""
+
+    def __init__(self, state: Path, *, fake: bool = False) -> None:
+        self._state = state
+        self._fake = fake
+        self._device = ""
+        self._handle: Handle | None = None
+
+    def start(self, devices: str | None) -> str:
+        """See :class:`~batch.engines.Engine`."""
+        self._device = self._spawn(devices)
+        return self._device
+
+    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
+        """See :class:`~batch.engines.Engine`."""
+        yield from _Supervision(self, spec, control).run(tasks)
+
+    def close(self) -> None:
+        """See :class:`~batch.engines.Engine`."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    @property
+    def worker(self) -> Handle:
+        """The process at work."""
+        assert self._handle is not None
+        return self._handle
+
+    def renew(self) -> None:
+        """A fresh worker on the same device. Raises :class:`StoppedEarly` when the device is gone."""
+        self.close()
+        try:
+            self._spawn(self._device)
+        except UserError as error:
+            raise StoppedEarly(f"the device {self._device} is gone: {error}") from None
+
+    def _spawn(self, devices: str | None) -> str:
+        from batch.engines.handle import Handle
+
+        self._handle = handle = Handle(self._state, devices, fake=self._fake)
+        start = monotonic()
+        while monotonic() - start < FIRST_S:
+            try:
+                message = handle.receive()
+            except EOFError:
+                death = handle.death()
+                raise CannotGoOn(f"the worker process ended before it was ready: {_why(death)}") from None
+            if isinstance(message, Ready):
+                return message.device
+            if isinstance(message, Ended):
+                handle.death()
+                raise message.error
+        handle.kill()
+        raise CannotGoOn("the worker process was not ready in time")
+
+
+@dataclass(slots=True)
+class _Supervision:
+    engine: ProcessEngine
+    spec: RunSpec
+    control: Control
+    queue: deque[Work] = field(default_factory=deque)
+    flight: dict[str, Work] = field(default_factory=dict)
+    """Given to the worker and not heard of since, in order."""
+    rendering: str = ""
+    """The one of these that is not being saved yet."""
+    beat: Beat = field(default_factory=lambda: Beat("", "load"))
+    idle: bool = False
+    ending: StopRun | None = None
+    images: int = 0
+    """Rendered by this worker."""
+    loads: int = 0
+    """Failed one after the other."""
+    rungs: int = 0
+    heard: float = 0.0
+    attempts: dict[str, int] = field(default_factory=dict)
+    patience: Patience = field(default_factory=Patience)
+
+    def run(self, tasks: Sequence[Task | EncodeTask]) -> Iterator[Outcome]:
+        self.queue = deque(Work(task) for task in tasks)
+        self.attempts = {key: item.attempts for key, item in self.folder.failures().items()}
+        self.patience = Patience(self.spec.task_timeout)
+        self._begin()
+        while True:
+            self._stop_if_asked()
+            if self.idle and not self._give():
+                break
+            try:
+                message = self.engine.worker.receive()
+            except EOFError:
+                yield from self._died(self._describe())
+                continue
+            if message is not None:
+                yield from self._take(message)
+            elif self._silent_for() > self._limit():
+                yield from self._hung()
+        if self.ending is not None:
+            raise self.ending
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(Path(self.spec.root), self.spec.runner)
+
+    # To the worker
+
+    def _begin(self) -> None:
+        self.engine.worker.send(Begin(self.spec))
+        self.idle, self.images, self.heard = False, 0, monotonic()
+        self.beat = Beat("", "load")
+
+    def _stop_if_asked(self) -> None:
+        if self.control.stop.is_set() and not isinstance(self.ending, Interrupted):
+            self.ending = Interrupted("interrupted")
+            self.engine.worker.send(Stop())
+            self.heard = monotonic()
+
+    def _give(self) -> bool:
+        """Give the idle worker something to do; False when all is done."""
+        recycle = 0 < self.spec.recycle_after <= self.images
+        if self.queue and self.ending is None and not recycle and self._admitted(self.queue[0].task):
+            work = self.queue.popleft()
+            key = _key(work.task)
+            self.flight[key], self.rendering = work, key
+            self._send(work)
+        elif self.flight:
+            self._send(Drain())
+        elif recycle and self.queue and self.ending is None:
+            self._tell("recycled", f"a fresh worker after {self.images} images")
+            self.engine.renew()
+            self._begin()
+        else:
+            return False
+        return True
+
+    def _send(self, message: Work | Drain) -> None:
+        self.idle, self.heard = False, monotonic()
+        self.engine.worker.send(message)
+
+    def _admitted(self, task: Task | EncodeTask) -> bool:
+        try:
+            if isinstance(task, Task):
+                self.control.admit(task)
+        except StopRun as error:
+            self.ending = error
+        return self.ending is None
+
+    # From the worker
+
+    def _take(self, message: FromWorker) -> Iterator[Outcome]:
+        if isinstance(message, Ended):
+            yield from self._ended(message)
+            return
+        self.patience.heard(self._doing(), self._silent_for())
+        self.heard = monotonic()
+        if isinstance(message, Idle):
+            self.idle, self.rendering = True, ""
+        elif isinstance(message, Beat):
+            self.beat = message
+            self.control.on_beat(message)
+            if message.stage not in {"load", "save"}:
+                self.loads = 0
+        elif isinstance(message, Happening):
+            self.rungs += message.kind == "out-of-memory"
+            self.control.on_happening(message)
+        elif isinstance(message, Outcome):
+            yield self._outcome(message)
+
+    def _outcome(self, outcome: Outcome) -> Outcome:
+        work = self.flight.pop(outcome.key, None)
+        self.images += work is not None and isinstance(work.task, Task)
+        if outcome.failure is not None:
+            self.attempts[outcome.key] = outcome.failure.attempts
+        return outcome
+
+    def _ended(self, last: Ended) -> Iterator[Outcome]:
+        """The worker ended on purpose, or by an exception that is nobody's."""
+        from batch.engines.handle import Death
+
+        error = last.error
+        log = self.engine.worker.death().log
+        if isinstance(error, Interrupted):
+            self.flight.clear()
+            self.idle = True
+        elif isinstance(error, LoadFailed):
+            self.loads += 1
+            if self.loads >= LOADS:
+                raise error
+            self._tell("load-failed", f"{error}; once more in a fresh process", log=log)
+            self._again(alone=False)
+        elif isinstance(error, DeviceLost) or last.trace:
+            yield from self._died(Death(str(error), f"{log}\n{last.trace}".strip()))
+        else:
+            raise error
+
+    # Deaths
+
+    def _describe(self) -> Death:
+        return self.engine.worker.death()
+
+    def _hung(self) -> Iterator[Outcome]:
+        from batch.engines.handle import Death
+
+        silent = self._silent_for()
+        stacks = self.engine.worker.stacks()
+        self.engine.worker.kill()
+        log = self.engine.worker.death().log
+        reason = f"no sign of life for {silent:.0f} s in {self.beat.stage}"
+        yield from self._died(Death(reason, f"{stacks}\n{log}".strip()), kind="stalled")
+
+    def _died(self, death: Death, kind: str = "worker-died") -> Iterator[Outcome]:
+        """The worker is gone: keep what it committed, blame one image, go on with the rest."""
+        yield from self._committed()
+        if isinstance(self.ending, Interrupted):
+            self.flight.clear()
+            self.idle = True
+            return
+        loading = self.beat.stage == "load"
+        blamed = None if loading else self.flight.get(self.rendering) or next(iter(self.flight.values()), None)
+        name = _name(blamed.task) if blamed else ""
+        verb = "stalled" if kind == "stalled" else "died"
+        said = f"the worker {verb} {f'at {name} ' if name else ''}({self.beat.stage}): {_why(death)}"
+        self._tell(kind, said, _key(blamed.task) if blamed else "", log=death.log)
+        if loading:
+            self.loads += 1
+            if self.loads >= LOADS:
+                raise CannotGoOn(f"the worker died {LOADS} times while it loaded the model: {_why(death)}")
+        elif blamed is not None:
+            outcome = self._blame(blamed, death, kind)
+            if outcome is not None:
+                del self.flight[outcome.key]
+                yield outcome
+        self._again(alone=True)
+
+    def _committed(self) -> Iterator[Outcome]:
+        """Images whose receipt was written before the worker could say so."""
+        for key in [key for key, work in self.flight.items() if isinstance(work.task, Task)]:
+            receipt = self.folder.receipt(key) if key not in self.spec.redo else None
+            if receipt is not None:
+                yield self._outcome(Outcome(key=key, status="done", receipt=receipt))
+
+    def _blame(self, work: Work, death: Death, kind: str) -> Outcome | None:
+        """Count the death against an image; its outcome when it is left."""
+        key, exact = _key(work.task), len(self.flight) == 1
+        number = self.attempts[key] = self.attempts.get(key, 0) + 1
+        error = ErrorInfo(
+            kind=OUT_OF_MEMORY if death.out_of_host_memory else {"stalled": "Stalled"}.get(kind, "WorkerDied"),
+            message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
+            stage=self.beat.stage,
+        )
+        left = number >= self.spec.retries and exact
+        step_down = self.beat.stage if death.out_of_host_memory and self.spec.fallback else ""
+        self.flight[key] = Work(work.task, step_down)
+        if isinstance(work.task, EncodeTask):
+            return Outcome(key=key, status="failed", error=error) if left else None
+        failure = Failure(
+            task=work.task,
+            error=error,
+            measurement=Measurement(),
+            machine=Machine(),
+            attempts=number,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self.folder.fail(failure)
+        return Outcome(key=key, status="failed", failure=failure, error=error) if left else None
+
+    def _again(self, *, alone: bool) -> None:
+        """What was in flight comes first, with a fresh worker."""
+        again = [Work(work.task, work.step_down, alone=alone) for work in self.flight.values()]
+        self.queue.extendleft(reversed(again))
+        self.flight.clear()
+        self.rendering = ""
+        self.engine.renew()
+        self._begin()
+
+    # Silence
+
+    def _silent_for(self) -> float:
+        return monotonic() - self.heard
+
+    def _doing(self) -> tuple[object, ...]:
+        """What a silence is compared with: the stage, of the same model, size and setting."""
+        work = self.flight.get(self.rendering)
+        task = work.task if work else None
+        if isinstance(task, Task):
+            return (
+                self.beat.stage,
+                self.rungs,
+                task.model,
+                task.rendered_width,
+                task.rendered_height,
+                task.memory,
+            )
+        return (self.beat.stage, task.model if task else "")
+
+    def _limit(self) -> float:
+        if isinstance(self.ending, Interrupted):
+            return STOP_S
+        return self.patience.limit(self._doing(), loading=self.beat.stage == "load")
+
+    def _tell(self, kind: str, text: str, task: str = "", log: str = "") -> None:
+        self.control.on_happening(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))
+
+
+def _key(task: Task | EncodeTask) -> str:
+    return task.id if isinstance(task, Task) else task.key
+
+
+def _name(task: Task | EncodeTask) -> str:
+    return task.name if isinstance(task, Task) else f"the text {task.text[:40]!r}"
+
+
+def _why(death: Death) -> str:
+    last = next((line for line in reversed(death.log.splitlines()) if "rror" in line), "")
+    return f"{death.reason}: {last.strip()[:200]}" if last and last.strip() not in death.reason else death.reason

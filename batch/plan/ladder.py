@@ -1,0 +1,84 @@
+"""What is tried next when memory runs out: rungs below the memory setting asked for, stage by stage. Pure.
+
+A stage that fails is repeated one rung further down. Rungs that leave every pixel as it is come first. What has
+been taken once holds for all further images of that model and size on that card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from batch.manifest.values import Size
+from batch.plan import memory
+from batch.records import Call
+
+_TILES = ("vae_tiling(1024, 896)", "vae_tiling(512, 448)")
+_OFFLOADS = ("model_cpu_offload", "sequential_cpu_offload")
+
+LADDERS: dict[str, tuple[str, ...]] = {
+    "encode": ("text_encoder_cpu",),
+    "denoise": _OFFLOADS,
+    # Moving the transformer away costs a second and no pixel, so it comes before smaller tiles.
+    "decode": ("model_cpu_offload", *_TILES, "vae_cpu"),
+    # A pipeline that is called whole does not say which of its stages ran out.
+    "render": (*_TILES, *_OFFLOADS),
+}
+"""The rungs of every stage, from the mildest to the last."""
+
+_FOR_A_CARD = {*_OFFLOADS, "vae_cpu", "text_encoder_cpu"}
+"""Rungs that move things to host memory: without a card they are there already."""
+
+Taken = Mapping[str, tuple[str, ...]]
+"""The rungs taken, by stage, in order."""
+
+
+def lowered(steps: tuple[Call, ...], taken: Taken) -> tuple[Call, ...]:
+    """A memory setting with the rungs taken: what a stage runs under.
+
+    A rung that the setting already lies below changes nothing. Those of ``encode`` are not in it: texts are
+    encoded apart.
+    """
+    for stage, rungs in taken.items():
+        for rung in rungs if stage != "encode" else ():
+            steps = _with(steps, rung)
+    return steps
+
+
+def next_rung(
+    stage: str, steps: tuple[Call, ...], size: Size, device: str, impossible: Collection[str] = ()
+) -> str | None:
+    """The next rung for a stage that ran out of memory under ``steps``; None when there is none.
+
+    ``size`` is the one rendered: tiles that cover it whole save nothing. ``impossible`` names rungs that this
+    pipeline cannot take.
+    """
+    for rung in LADDERS[stage]:
+        helps = rung not in impossible and (device != "cpu" or rung not in _FOR_A_CARD)
+        if helps and _with(steps, rung) != steps and memory.acts(_call(rung), size):
+            return rung
+    return None
+
+
+def _call(rung: str) -> Call:
+    (step,) = memory.resolve(rung, Size(1, 1))
+    return step
+
+
+def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
+    """The steps with one rung, unless they save as much already."""
+    step = _call(rung)
+    names = [item.name for item in steps]
+    if step.name == "vae_tiling":
+        if any(item.name == "vae_tiling" and _tile(item) <= _tile(step) for item in steps):
+            return steps
+        return (step, *(item for item in steps if item.name != "vae_tiling"))
+    if step.name in names or (step.name == "model_cpu_offload" and "sequential_cpu_offload" in names):
+        return steps
+    return (*(item for item in steps if item.name not in memory.STEPS[step.name].excludes), step)
+
+
+def _tile(step: Call) -> int:
+    arguments: dict[str, Any] = dict(step.arguments)
+    pixels: int = arguments["tile_height"] * arguments["tile_width"]
+    return pixels

@@ -1,0 +1,293 @@
+"""A stand-in for the session, for tests of whatever lies around it: no torch, no model, faults on request.
+
+Pictures are drawn from the task's id, so the same task gives the same bytes. Use it through
+``Options(faults=(Fault("oom-cublas", stage="decode", seed=3),))`` of :mod:`batch.runner`; an empty
+``Fault("none")`` gives the stand-in alone. What it makes are no pictures of any model: receipts say ``fake`` as
+their device.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from batch.errors import LoadFailed
+from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, StagePeak, Task
+from batch.render import failures
+from batch.render.failures import BadPicture, StageFailed
+from batch.render.guards import check_pixels
+from batch.render.image import Beat
+
+T = TypeVar("T")
+
+Kind = Literal[
+    "none", "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
+    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error"
+]  # fmt: skip
+"""Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
+pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``,
+SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error."""
+
+HANG_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong. It strikes every image that all named conditions fit."""
+
+    kind: Kind
+    stage: str = "denoise"
+    """load, encode, denoise, decode or save."""
+    seed: int | None = None
+    prompt: str | None = None
+    times: int = 0
+    """Strikes so often in all, over every process of the run; 0 is always. Needs ``memo``."""
+    memo: str = ""
+    """A folder that remembers the strikes."""
+    unless: str = ""
+    """A memory step under which it does not strike: what a smaller setting is good for."""
+    seconds: float = 0.0
+    """Of a slow stage."""
+
+    def strikes(self, stage: str, task: Task | EncodeTask | None, steps: Sequence[Call]) -> bool:
+        """Whether it strikes now; counts."""
+        if self.stage != stage or any(str(step).startswith(self.unless) for step in steps if self.unless):
+            return False
+        if self.seed is not None and getattr(task, "seed", None) != self.seed:
+            return False
+        if self.prompt is not None and getattr(task, "prompt", getattr(task, "text", None)) != self.prompt:
+            return False
+        return not self.times or self._once_more()
+
+    def _once_more(self) -> bool:
+        name = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        for number in range(self.times):
+            try:
+                Path(self.memo, f"{name}-{number}").open("x").close()
+            except FileExistsError:
+                continue
+            return True
+        return False
+
+
+class OutOfMemoryError(RuntimeError):
+    """By the name of torch's own."""
+
+
+class _Unsavable(np.ndarray):
+    """Pixels that the saver cannot get at: stands for an error of the disk while an image is written."""
+
+    code: int = errno.EIO
+
+    @property
+    def __array_interface__(self) -> Any:
+        raise OSError(self.code, os.strerror(self.code))
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+_HAPPENS: dict[str, Callable[[Fault], None]] = {
+    "oom-torch": lambda _: _raise(OutOfMemoryError("CUDA out of memory. Tried to allocate 2.25 GiB.")),
+    "oom-cublas": lambda _: _raise(
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+    ),
+    "oom-cudnn": lambda _: _raise(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")),
+    "oom-unbound": lambda _: _raise(
+        UnboundLocalError("cannot access local variable 'image' where it is not associated with a value")
+    ),
+    "oom-host": lambda _: _raise(MemoryError()),
+    "error": lambda _: _raise(ValueError("a fault was asked for")),
+    "sticky": lambda _: _raise(RuntimeError("CUDA error: an illegal memory access was encountered")),
+    "hang": lambda _: time.sleep(HANG_S),
+    "slow": lambda fault: time.sleep(fault.seconds),
+    "exit": lambda _: os._exit(3),
+    "sigkill": lambda _: os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What a stage made, and what it cost."""
+
+    value: Any
+    peak: StagePeak
+    energy_j: float | None = None
+
+
+class Meter:
+    """Measures nothing."""
+
+    memory_source = "fake"
+
+    def card(self) -> CardState | None:
+        """There is none."""
+        return None
+
+
+class Session:
+    """The stages of :class:`batch.render.session.Session`, with faults."""
+
+    staged = True
+
+    def __init__(self, source: ModelSource, _dtype: str, _device: str, faults: Sequence[Fault] = ()) -> None:
+        self._source = source
+        self._faults = faults
+        self._loaded = ""
+        self._load_s: float | None = None
+        self.meter = Meter()
+
+    def encode(self, task: EncodeTask, *, on_cpu: bool = False) -> Timed:
+        """Four numbers from the text."""
+        self._load("texts")
+        steps = (Call(name="text_encoder_cpu"),) if on_cpu else ()
+        numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
+        return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}))
+
+    def prepare(self, part: str, task: Task) -> tuple[Call, ...]:
+        """Load what a task needs; its memory setting."""
+        self._load(part)
+        return task.memory_steps
+
+    def take_load_s(self) -> float | None:
+        """Seconds of loading, once after each load."""
+        taken, self._load_s = self._load_s, None
+        return taken
+
+    def denoise(self, task: Task, embeds: Sequence[bytes], steps: tuple[Call, ...], beat: Beat) -> Timed:
+        """Latents ``[1, 4, 8, 8]`` drawn from the task's id."""
+        del embeds
+
+        def work() -> NDArray[np.float32]:
+            latents = np.random.default_rng(int(task.id, 16)).standard_normal((1, 4, 8, 8)).astype(np.float32)
+            for step in range(task.steps):
+                beat("denoise", step + 1, task.steps)
+            if self._struck("denoise", task, steps, {"nan"}):
+                latents[0, 0, 0, 0] = np.nan
+            if not np.isfinite(latents).all():
+                raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
+            return latents
+
+        return self._run("denoise", task, steps, work, beat)
+
+    def decode(
+        self,
+        task: Task,
+        latents: NDArray[np.float32],
+        steps: tuple[Call, ...],
+        beat: Beat,
+        *,
+        float32: bool = False,
+    ) -> Timed:
+        """Pixels ``[H, W, 3]`` from the latents: soft shapes with grain."""
+
+        def work() -> NDArray[np.uint8]:
+            if not float32 and self._struck("decode", task, steps, {"nan"}):
+                raise BadPicture("the decoded picture holds numbers that are not finite (NaN or infinite)")
+            pixels = _picture(latents, task.width, task.height)
+            if not float32 and self._struck("decode", task, steps, {"flat"}):
+                pixels[:] = 0
+            if not float32 and self._struck("decode", task, steps, {"size"}):
+                pixels = pixels[:-1]
+            check_pixels(pixels, task.width, task.height)
+            return self._maybe_unsavable(task, steps, pixels)
+
+        return self._run("decode", task, steps, work, beat)
+
+    def whole(self, task: Task, steps: tuple[Call, ...], beat: Beat) -> Timed:
+        """Not a pipeline that is called whole."""
+        raise NotImplementedError
+
+    def latents_bytes(self, latents: NDArray[np.float32]) -> bytes:
+        """Latents as the bytes of a safetensors file."""
+        return save_arrays({"latents": latents})
+
+    def latents_from(self, data: bytes) -> NDArray[np.float32]:
+        """Latents that were kept."""
+        latents: NDArray[np.float32] = load_arrays(data)["latents"]
+        return latents
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _load(self, part: str) -> None:
+        if self._loaded == part:
+            return
+        try:
+            self._meet("load", None, ())
+        except Exception as error:
+            raise LoadFailed(f"the model {self._source.name} cannot be loaded: {error}") from error
+        self._loaded = part
+        self._load_s = 0.001
+
+    def _run(
+        self,
+        stage: str,
+        task: Task | EncodeTask,
+        steps: tuple[Call, ...],
+        work: Callable[[], Any],
+        beat: Beat | None = None,
+    ) -> Timed:
+        start = time.perf_counter()
+        if beat is not None:
+            beat(stage, 0, 0)
+        try:
+            self._meet(stage, task, steps)
+            value = work()
+        except Exception as error:
+            if lost := failures.lost(error):
+                raise lost from error
+            if type(error).__module__ == "batch.errors":
+                raise
+            failed = StageFailed(failures.error_info(error, stage))
+        else:
+            return Timed(value, StagePeak(seconds=time.perf_counter() - start))
+        raise failed
+
+    def _meet(self, stage: str, task: Task | EncodeTask | None, steps: Sequence[Call]) -> None:
+        for fault in self._faults:
+            if fault.kind in _HAPPENS and fault.strikes(stage, task, steps):
+                _HAPPENS[fault.kind](fault)
+
+    def _struck(self, stage: str, task: Task, steps: Sequence[Call], kinds: set[str]) -> bool:
+        return any(fault.kind in kinds and fault.strikes(stage, task, steps) for fault in self._faults)
+
+    def _maybe_unsavable(self, task: Task, steps: Sequence[Call], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        for kind, code in (("enospc", errno.ENOSPC), ("eio", errno.EIO)):
+            if self._struck("save", task, steps, {kind}):
+                broken = pixels.view(_Unsavable)
+                broken.code = code
+                return broken
+        return pixels
+
+
+def choose(asked: str | None) -> str:
+    """Any device will do."""
+    return asked or "cuda:0"
+
+
+def describe(_device: str) -> Machine:
+    """No machine at all."""
+    return Machine(device="fake", torch="none", diffusers="none")
+
+
+def _picture(latents: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(np.frombuffer(latents.tobytes()[:32], np.uint32))
+    down, across = np.linspace(0, 3, height)[:, None, None], np.linspace(0, 3, width)[None, :, None]
+    phase = rng.uniform(0, 6, (2, 3))
+    shapes = 127 + 90 * np.sin(down + phase[0]) * np.cos(across + phase[1])
+    picture: NDArray[np.uint8] = (shapes + rng.normal(0, 4, (height, width, 1))).clip(0, 255).astype(np.uint8)
+    return picture

@@ -1,0 +1,31 @@
+"""Whether pixels are a picture at all. Torch-free."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batch.render.failures import BadPicture
+
+FLAT_LEVELS = 2
+"""A picture whose channels each span no more levels than this is of one colour: what NaN and a broken
+autoencoder give. A rendered picture of a black night or a white wall spans more."""
+
+
+def check_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> None:
+    """Raise :class:`BadPicture` for ``[H, W, 3]`` pixels of a wrong size or of one colour."""
+    if pixels.shape != (height, width, 3):
+        raise BadPicture(f"the picture is {pixels.shape[1]}x{pixels.shape[0]} pixels instead of {width}x{height}")
+    if pixels.size == 3:  # one pixel is of one colour
+        return
+    rows = pixels[:: max(1, height // 64)]  # nearly every picture is told from a few rows
+    if _spans(rows):
+        return
+    if not _spans(pixels):
+        colour = ", ".join(str(int(value)) for value in pixels[height // 2, width // 2])
+        raise BadPicture(f"the picture is of one colour (RGB {colour})")
+
+
+def _spans(pixels: NDArray[np.uint8]) -> bool:
+    low, high = pixels.min(axis=(0, 1)), pixels.max(axis=(0, 1))
+    return bool((high.astype(int) - low > FLAT_LEVELS).any())

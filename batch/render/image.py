@@ -1,0 +1,239 @@
+"""One image from its stages, whatever they do: out of memory, bad pictures.
+
+A stage that runs out of memory is repeated alone, one rung further down the ladder (:mod:`batch.plan.ladder`);
+a picture that is none is decoded once more in float32. What was done about it travels with the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from batch.errors import TaskError, UserError
+from batch.manifest.values import Size
+from batch.plan import ladder
+from batch.plan.ladder import Taken
+from batch.plan.memory import shown_steps
+from batch.records import INVALID, Call, ErrorInfo, Happening, Measurement, StagePeak, Task
+from batch.render.failures import StageFailed
+
+Beat = Callable[[str, int, int], None]
+Tell = Callable[[Happening], None]
+
+DOING = {"encode": "encoding its text", "denoise": "denoising", "decode": "decoding", "render": "rendering"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Pixels ``[H, W, 3]``, what they cost, and what had to be done to get them."""
+
+    pixels: Any
+    measurement: Measurement
+    latents: bytes | None = None
+    """As denoising left them (safetensors), on request."""
+    degraded_from: str = ""
+    memory_used: str = ""
+    repaired: str = ""
+
+
+class RenderError(TaskError):
+    """An image failed; ``measurement`` holds what was measured until then."""
+
+    def __init__(self, info: ErrorInfo, measurement: Measurement) -> None:
+        super().__init__(info.message, stage=info.stage)
+        self.info = info
+        self.measurement = measurement
+
+
+class Rungs(Protocol):
+    """What has been taken on this card: :class:`batch.store.rungs.RungFile` keeps it."""
+
+    def of(self, task: Task) -> Taken:
+        """The rungs that hold for a task."""
+        ...
+
+    def take(self, task: Task, stage: str, rungs: tuple[str, ...]) -> None:
+        """From now on these rungs hold for the stage of every such task."""
+        ...
+
+
+@dataclass(slots=True)
+class _Way:
+    """One image on its way: its setting, and what was measured so far."""
+
+    task: Task
+    device: str
+    base: tuple[Call, ...]
+    rungs: Rungs
+    fallback: bool
+    tell: Tell
+    measured: Measurement
+    impossible: set[str] = field(default_factory=set)
+    repaired: str = ""
+    encoded_on_cpu: bool = False
+
+    @property
+    def steps(self) -> tuple[Call, ...]:
+        return ladder.lowered(self.base, self.rungs.of(self.task))
+
+    def stage(self, name: str, work: Callable[[tuple[Call, ...]], Any]) -> Any:
+        """The stage's value; repeated down the ladder while memory runs out."""
+        failure: StageFailed | None = None
+        rung: str | None = None
+        while True:
+            try:
+                timed = work(self.steps)
+            except StageFailed as error:
+                failure = error
+            except UserError:
+                if failure is None or rung is None:
+                    raise
+                self._drop(name, rung)  # one that this pipeline does not know; the failure before it stands
+            else:
+                self._keep(name, timed.peak, timed.energy_j)
+                return timed.value
+            self._keep(name, failure.peak, None)
+            rung = self.step_down(name, failure.info) if failure.out_of_memory and self.fallback else None
+            if rung is None:
+                raise RenderError(failure.info, self.measured)
+
+    def step_down(self, stage: str, info: ErrorInfo | None) -> str | None:
+        """Take the next rung of a stage, if there is one."""
+        task = self.task
+        size = Size(task.rendered_width, task.rendered_height)
+        rung = ladder.next_rung(stage, self.steps, size, self.device, self.impossible)
+        if rung is None:
+            return None
+        self.rungs.take(task, stage, (*self.rungs.of(task).get(stage, ()), rung))
+        asked = f", {info.requested / 2**20:.0f} MiB did not fit" if info and info.requested else ""
+        self.tell(
+            Happening(
+                kind="out-of-memory",
+                text=f"out of memory while {DOING[stage]} {task.name}{asked}: "
+                f"{rung} from now on for {size} of {task.model}",
+                task=task.id,
+                data={
+                    "stage": stage,
+                    "rung": rung,
+                    "message": info.message if info else "",
+                    "requested": info.requested if info else None,
+                },
+            )
+        )
+        return rung
+
+    def _drop(self, stage: str, rung: str) -> None:
+        self.impossible.add(rung)
+        kept = tuple(item for item in self.rungs.of(self.task).get(stage, ()) if item != rung)
+        self.rungs.take(self.task, stage, kept)
+
+    def _keep(self, stage: str, peak: StagePeak | None, energy: float | None) -> None:
+        name = "whole" if stage == "render" else stage
+        figures: dict[str, Any] = {name: peak} if peak is not None else {}
+        if energy is not None:
+            figures["energy_j"] = (self.measured.energy_j or 0.0) + energy
+        self.measured = replace(self.measured, **figures)
+
+    def done(self, pixels: Any, card: Any, latents: bytes | None = None) -> Rendered:
+        """What became of the image."""
+        degraded = self.steps != self.base or self.encoded_on_cpu
+        used = shown_steps(self.steps) + (" + text_encoder_cpu" if self.encoded_on_cpu else "")
+        return Rendered(
+            pixels,
+            replace(self.measured, card=card),
+            latents,
+            degraded_from=self.task.memory if degraded else "",
+            memory_used=used if degraded else "",
+            repaired=self.repaired,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderer:
+    """Renders images with a session (:class:`batch.render.session.Session` or the stand-in)."""
+
+    session: Any
+    device: str
+    rungs: Rungs
+    fallback: bool
+    tell: Tell
+
+    def render(
+        self,
+        task: Task,
+        embeds: Sequence[bytes],
+        beat: Beat,
+        encoded: StagePeak | None,
+        *,
+        keep_latents: bool = False,
+        step_down: str = "",
+        encoded_on_cpu: bool = False,
+    ) -> Rendered:
+        """One image from the embeddings of its texts, the prompt's first; none where it is called whole.
+
+        ``step_down`` names a stage whose last attempt took the whole process with it: it starts a rung lower.
+        Raises :class:`RenderError` when a stage fails for good.
+        """
+        way = self._start("images", task, beat, encoded)
+        way.encoded_on_cpu = encoded_on_cpu
+        if step_down in ladder.LADDERS and self.fallback:
+            way.step_down(step_down, None)
+        session = self.session
+        if not session.staged:
+            pixels = self._twice(
+                way, "render", lambda steps: session.whole(task, steps, beat),
+                lambda steps: session.whole(task, steps, beat), "rendered again",
+            )  # fmt: skip
+            return way.done(pixels, session.meter.card())
+        latents = self._twice(
+            way, "denoise", lambda steps: session.denoise(task, embeds, steps, beat),
+            lambda steps: session.denoise(task, embeds, steps, beat), "denoised again",
+        )  # fmt: skip
+        kept = session.latents_bytes(latents) if keep_latents else None
+        return way.done(self._decode(way, latents, beat), session.meter.card(), kept)
+
+    def redecode(self, task: Task, data: bytes, beat: Beat, *, keep_latents: bool = False) -> Rendered:
+        """Decode kept latents with the task's memory setting. Raises :class:`RenderError` when that fails."""
+        way = self._start("decoder", task, beat, None)
+        pixels = self._decode(way, self.session.latents_from(data), beat)
+        return way.done(pixels, self.session.meter.card(), data if keep_latents else None)
+
+    def _start(self, part: str, task: Task, beat: Beat, encoded: StagePeak | None) -> _Way:
+        beat("load", 0, 0)
+        base = self.session.prepare(part, task)
+        load_s = self.session.take_load_s()
+        measured = Measurement(
+            load_s=load_s,
+            encode=encoded,
+            memory_source=self.session.meter.memory_source,
+            warmup=load_s is not None,
+        )
+        return _Way(task, self.device, base, self.rungs, self.fallback, self.tell, measured)
+
+    def _decode(self, way: _Way, latents: Any, beat: Beat) -> Any:
+        task, session = way.task, self.session
+        return self._twice(
+            way, "decode", lambda steps: session.decode(task, latents, steps, beat),
+            lambda steps: session.decode(task, latents, steps, beat, float32=True), "decoded in float32",
+        )  # fmt: skip
+
+    def _twice(self, way: _Way, stage: str, first: Any, again: Any, remedy: str) -> Any:
+        """A stage, and once more with a remedy when what it makes is no picture."""
+        try:
+            return way.stage(stage, first)
+        except RenderError as error:
+            if error.info.kind != INVALID:
+                raise
+            said = error.info.message
+        self.tell(
+            Happening(
+                kind="invalid",
+                text=f"{way.task.name}: {said}; {remedy}",
+                task=way.task.id,
+                data={"stage": stage, "message": said},
+            )
+        )
+        value = way.stage(stage, again)
+        way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
+        return value

@@ -1,0 +1,77 @@
+"""The rungs taken after memory ran out, kept in the run folder: by card, model, dtype and size.
+
+What did not fit once is not tried again, in this run or in a later one on the same kind of card.
+``--redo-degraded`` forgets them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from batch.plan.ladder import LADDERS
+from batch.records import EncodeTask, Task
+from batch.store import atomic
+
+FILE = "rungs.json"
+
+
+class RungFile:
+    """``.run/rungs.json``, for one card. Damaged or foreign content counts as empty."""
+
+    def __init__(self, state: Path, card: str, runner: str) -> None:
+        self._path = state / FILE
+        self._card = card
+        self._runner = runner
+        self._taken = _read(self._path)
+
+    def of(self, task: Task) -> Mapping[str, tuple[str, ...]]:
+        """The rungs that hold for a task, by stage."""
+        return self._taken.get(self._key(task), {})
+
+    def take(self, task: Task, stage: str, rungs: tuple[str, ...]) -> None:
+        """From now on these rungs hold for the stage of every task of this model, dtype and size."""
+        self._put(self._key(task), stage, rungs)
+
+    def texts_on_cpu(self, task: EncodeTask | Task) -> bool:
+        """Whether texts of this model are encoded on the CPU."""
+        return "encode" in self._taken.get(self._text_key(task), {})
+
+    def take_texts_to_cpu(self, task: EncodeTask) -> None:
+        """From now on the texts of this model are encoded on the CPU."""
+        self._put(self._text_key(task), "encode", ("text_encoder_cpu",))
+
+    def _put(self, key: str, stage: str, rungs: tuple[str, ...]) -> None:
+        self._taken[key] = {**self._taken.get(key, {}), stage: rungs}
+        data = {"schema": 1, "rungs": self._taken}
+        with suppress(OSError):  # on a full disk it is learned anew
+            atomic.write(self._path, json.dumps(data, indent=1, sort_keys=True).encode(), self._runner)
+
+    def _key(self, task: Task) -> str:
+        size = f"{task.rendered_width}x{task.rendered_height}"
+        return f"{self._card} | {task.model} | {task.dtype} | {size}"
+
+    def _text_key(self, task: EncodeTask | Task) -> str:
+        return f"{self._card} | {task.model} | {task.dtype} | texts"
+
+
+def forget(state: Path) -> None:
+    """Try everything anew. Call it under the run's lock."""
+    (state / FILE).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["rungs"]
+        return {
+            str(key): {
+                stage: tuple(rung for rung in rungs if rung in LADDERS[stage])
+                for stage, rungs in stages.items()
+                if stage in LADDERS
+            }
+            for key, stages in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
