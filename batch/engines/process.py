@@ -111,6 +111,8 @@ class _Supervision:
     rendering: str = ""
     """The one of these that is not being saved yet."""
     beat: Beat = field(default_factory=lambda: Beat("", "load"))
+    stage: str = "load"
+    """Of the image being rendered; saving goes on beside it."""
     idle: bool = False
     ending: StopRun | None = None
     images: int = 0
@@ -152,7 +154,7 @@ class _Supervision:
     def _begin(self) -> None:
         self.engine.worker.send(Begin(self.spec))
         self.idle, self.images, self.heard = False, 0, monotonic()
-        self.beat = Beat("", "load")
+        self.beat, self.stage = Beat("", "load"), "load"
 
     def _stop_if_asked(self) -> None:
         if self.control.stop.is_set() and not isinstance(self.ending, Interrupted):
@@ -203,8 +205,9 @@ class _Supervision:
         elif isinstance(message, Beat):
             self.beat = message
             self.control.on_beat(message)
-            if message.stage not in {"load", "save"}:
-                self.loads = 0
+            if message.stage != "save":
+                self.stage = message.stage
+                self.loads = self.loads if self.stage == "load" else 0
         elif isinstance(message, Happening):
             self.rungs += message.kind == "out-of-memory"
             self.control.on_happening(message)
@@ -250,7 +253,7 @@ class _Supervision:
         stacks = self.engine.worker.stacks()
         self.engine.worker.kill()
         log = self.engine.worker.death().log
-        reason = f"no sign of life for {silent:.0f} s in {self.beat.stage}"
+        reason = f"no sign of life for {silent:.0f} s"
         yield from self._died(Death(reason, f"{stacks}\n{log}".strip()), kind="stalled")
 
     def _died(self, death: Death, kind: str = "worker-died") -> Iterator[Outcome]:
@@ -260,11 +263,11 @@ class _Supervision:
             self.flight.clear()
             self.idle = True
             return
-        loading = self.beat.stage == "load"
+        loading = self.stage == "load"
         blamed = None if loading else self.flight.get(self.rendering) or next(iter(self.flight.values()), None)
         name = _name(blamed.task) if blamed else ""
         verb = "stalled" if kind == "stalled" else "died"
-        said = f"the worker {verb} {f'at {name} ' if name else ''}({self.beat.stage}): {_why(death)}"
+        said = f"the worker {verb} {f'at {name} ' if name else ''}({self.stage}): {_why(death)}"
         self._tell(kind, said, _key(blamed.task) if blamed else "", log=death.log)
         if loading:
             self.loads += 1
@@ -291,10 +294,10 @@ class _Supervision:
         error = ErrorInfo(
             kind=OUT_OF_MEMORY if death.out_of_host_memory else {"stalled": "Stalled"}.get(kind, "WorkerDied"),
             message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
-            stage=self.beat.stage,
+            stage=self.stage,
         )
         left = number >= self.spec.retries and exact
-        step_down = self.beat.stage if death.out_of_host_memory and self.spec.fallback else ""
+        step_down = self.stage if death.out_of_host_memory and self.spec.fallback else ""
         self.flight[key] = Work(work.task, step_down)
         if isinstance(work.task, EncodeTask):
             return Outcome(key=key, status="failed", error=error) if left else None

@@ -121,10 +121,6 @@ def _warnings(top: TopLevel, prompts: Prompts, path: Path) -> list[str]:
             f"{path}: prompts with alternatives, such as {first}, are rendered as they stand, since variants is "
             "off. Write variants: all, or variants: {random: 4}"
         )
-    if top.run.on_oom == "fallback":
-        found.append(
-            f"{path}: run.on_oom: fallback is not carried out by this version: what runs out of memory fails"
-        )
     if top.notify:
         found.append(f"{path}: notify is not carried out by this version: nobody will be told")
     return found
