@@ -116,7 +116,7 @@ class _Supervision:
     idle: bool = False
     ending: StopRun | None = None
     images: int = 0
-    """Rendered by this worker."""
+    """Given to this worker."""
     loads: int = 0
     """Failed one after the other."""
     rungs: int = 0
@@ -169,6 +169,7 @@ class _Supervision:
             work = self.queue.popleft()
             key = _key(work.task)
             self.flight[key], self.rendering = work, key
+            self.images += isinstance(work.task, Task)
             self._send(work)
         elif self.flight:
             self._send(Drain())
@@ -215,8 +216,7 @@ class _Supervision:
             yield self._outcome(message)
 
     def _outcome(self, outcome: Outcome) -> Outcome:
-        work = self.flight.pop(outcome.key, None)
-        self.images += work is not None and isinstance(work.task, Task)
+        self.flight.pop(outcome.key, None)
         if outcome.failure is not None:
             self.attempts[outcome.key] = outcome.failure.attempts
         return outcome

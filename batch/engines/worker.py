@@ -104,9 +104,15 @@ class Worker:
             yield self._saved()
 
     def drain(self) -> Iterator[Outcome]:
-        """Wait for everything that is being saved."""
+        """Wait for everything that is being saved. Raises :class:`StoppedEarly` when the disk is full."""
+        full: StoppedEarly | None = None
         while self._saving:
-            yield self._saved()
+            try:
+                yield self._saved()
+            except StoppedEarly as error:
+                full = error
+        if full is not None:
+            raise full
 
     def _saved(self) -> Outcome:
         self._control.on_beat(Beat("", "save"))
@@ -222,6 +228,8 @@ class Worker:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise StoppedEarly(f"the disk of {self._folder.root} is full ({error.strerror})") from None
             info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
             return self._failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)
