@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The versions that were tested; empty takes the newest: make demo CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format torture clean
 
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
@@ -22,6 +22,9 @@ check: $(VENV)/installed-dev  ## lint, types, imports
 format: $(VENV)/installed-dev  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: ten minutes
+	$(BIN)/python benchmarks/torture.py
 
 clean:  ## remove .venv and caches; outputs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

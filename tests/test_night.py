@@ -475,3 +475,14 @@ def test_two_runners_at_once(manifest, work):
     assert any("is in use by another runner" in text for text in said)
     folder = RunFolder(work / "run")
     assert len(folder.scan().receipts) == len(list(folder.image_files())) == 9
+
+
+def test_killed_at_random_a_few_times(tmp_path):
+    """The short form of `make torture`."""
+    import random
+
+    from benchmarks import torture
+
+    figures = torture.torture(6, tmp_path, random.Random(7))
+    assert figures.problems == (), str(figures)
+    assert figures.commits_when_killed > 0
