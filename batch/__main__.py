@@ -2,7 +2,10 @@
 
 import sys
 
-from batch.cli import main
+try:
+    from batch.cli import main
+except KeyboardInterrupt:  # before anything could be interrupted
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

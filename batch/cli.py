@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -262,17 +262,22 @@ for _command in commands.ALL:
 
 @contextmanager
 def _stoppable() -> Iterator[Event]:
-    """The first Ctrl-C or SIGTERM sets the flag; a second one ends the process at once."""
+    """The first Ctrl-C, SIGTERM or end of the terminal sets the flag; a second one ends the process at once."""
     stop = Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             os._exit(errors.EXIT_INTERRUPTED)
         stop.set()
-        _say("\nstopping: what is rendered is saved, the image at work is dropped (again: at once)")
+        with suppress(OSError):  # the terminal may be gone
+            _say("\nstopping: what is rendered is saved, the image at work is dropped (again: at once)")
 
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, on_signal) for name in names}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    # nohup says that the end of the terminal shall change nothing.
+    numbers = [
+        getattr(signal, name) for name in names if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield stop
     finally:

@@ -28,8 +28,9 @@ DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 
 def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake: bool) -> None:
     """Run until the parent says so or is gone."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):  # they reach the whole group; the parent decides
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     _redirect(log)
     with stacks.open("w") as dump:
         if DUMP_SIGNAL is not None:
