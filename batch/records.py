@@ -125,7 +125,6 @@ class RunSpec:
     cache: str
     models: Mapping[str, ModelSource]
     runner: str
-    min_free_disk: int = 0
     keep_latents: bool = False
     latents: Mapping[str, str] = field(default_factory=dict)
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""

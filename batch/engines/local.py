@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from batch.engines import Control
 from batch.engines.worker import Worker
-from batch.errors import Interrupted
+from batch.errors import Interrupted, StopRun
 from batch.records import EncodeTask, Outcome, RunSpec, Task
 
 
@@ -20,8 +20,10 @@ class LocalEngine:
                 for task in tasks:
                     if control.stop.is_set():
                         raise Interrupted("interrupted")
+                    if isinstance(task, Task):
+                        control.admit(task)
                     yield from worker.work(task)
-            except Interrupted:
+            except StopRun:
                 yield from worker.drain()  # what is rendered is committed
                 raise
             yield from worker.drain()

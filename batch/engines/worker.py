@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from batch.engines import Control
-from batch.errors import CannotGoOn, Interrupted, UserError
+from batch.errors import CannotGoOn, Interrupted, StopRun, UserError
+from batch.limits import DiskFull
 from batch.plan import encode_tasks
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
@@ -31,6 +32,7 @@ from batch.records import (
 )
 from batch.render import device
 from batch.render.session import Rendered, RenderError, Session
+from batch.store import disk
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 
@@ -86,9 +88,17 @@ class Worker:
             yield self._saving.popleft().result()
 
     def drain(self) -> Iterator[Outcome]:
-        """Wait for everything that is being saved."""
+        """Wait for everything that is being saved. Raises, after that, what kept an image from being saved."""
+        stopped = None
         while self._saving:
-            yield self._saving.popleft().result()
+            try:
+                outcome = self._saving.popleft().result()
+            except StopRun as error:
+                stopped = stopped or error
+            else:
+                yield outcome
+        if stopped is not None:
+            raise stopped
 
     def _encode(self, task: EncodeTask) -> Outcome:
         data, cost = self._session_for(task.model, task.dtype).encode(task)
@@ -147,7 +157,7 @@ class Worker:
         try:
             if rendered.latents is not None:
                 self._folder.save_latents(attempt.task, rendered.latents)
-            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk)
+            file = self._folder.save_image(attempt.task, rendered.pixels)
             receipt = Receipt(
                 task=attempt.task,
                 file=file,
@@ -158,6 +168,12 @@ class Worker:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
+            if isinstance(error, OSError) and disk.is_full(error):
+                self._folder.discard(attempt.task)
+                raise DiskFull(
+                    f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
+                    "and will be rendered again"
+                ) from None
             info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
             return self._failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)
