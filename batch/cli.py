@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -27,7 +29,7 @@ from batch.commands import (
     set_option,
 )
 from batch.engines import ENGINES
-from batch.progress import duration, plural
+from batch.words import duration, plural
 
 _NAMES = ("-h", "--help")
 _MANIFESTS = (".yaml", ".yml", ".json", ".csv", ".tsv", ".jsonl")
@@ -101,6 +103,10 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
 @click.option("--task-timeout", metavar="TIME", callback=_seconds,
               help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
+@click.option("--until", metavar="TIME",
+              help="Start no image that would not be done by then: 07:00, or '2026-11-25 07:00'.")  # fmt: skip
+@click.option("--max-hours", type=float, metavar="H", help="The same, so many hours from the start.")
+@click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
 @_quiet
 @_events
 def run(
@@ -115,14 +121,18 @@ def run(
     redo_degraded: bool,
     task_timeout: float | None,
     keep_latents: bool,
+    until: str | None,
+    max_hours: float | None,
+    max_images: int | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Render what is missing, then write results.csv, the contact sheet and report.html."""
-    from batch import runner
+    from batch import limits, runner
 
     if devices and "," in devices:
         raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
+    end = limits.parse_until(until, datetime.now(UTC)) if until is not None else None
     options = runner.Options(
         out=out,
         overrides=overrides,
@@ -133,6 +143,7 @@ def run(
         redo_degraded=redo_degraded,
         task_timeout=task_timeout,
         keep_latents=keep_latents,
+        limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
     )
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
@@ -141,7 +152,7 @@ def run(
 
 
 def _finish(result: Any, *, as_json: bool, retry: str) -> int:
-    for warning in result.report.warnings:
+    for warning in result.report.warnings if result.report else (result.warning,):
         _say(f"warning: {warning}")
     code = _exit_code(result)
     if as_json:
@@ -178,7 +189,8 @@ def _tell(result: Any, retry: str) -> None:
     )
     if result.failed:
         click.echo(f"why: {progress.program()} status {result.folder}   try again: {retry}")
-    for path in (*result.report.sheets[:1], result.report.csv, result.report.html):
+    made = result.report
+    for path in (*made.sheets[:1], made.csv, made.html) if made else ():
         click.echo(f"  {path}")
 
 
@@ -195,10 +207,12 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     read, made, folder = runner.prepare(manifest, options, online=False)
     folder.check(made.name, made.kind)
     where = runner.standing(made, folder, read.run.retries) if made.ids_known else None
+    outlook = runner.outlook(made, where, folder, read.run.min_free_disk)
+    made = replace(made, warnings=(*made.warnings, *outlook.warnings))
     if as_json:
-        click.echo(json.dumps(show.plan_json(made, where, folder.root), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(show.plan_json(made, where, folder.root, outlook), indent=2, ensure_ascii=False))
     else:
-        click.echo(show.plan_text(made, where, folder.root))
+        click.echo(show.plan_text(made, where, folder.root, outlook))
     for warning in made.warnings:
         _say(f"warning: {warning}")
     return errors.EXIT_OK

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,6 +23,7 @@ from packaging.requirements import Requirement
 from batch import __version__, hub
 from batch.manifest.schema import RunOptions
 from batch.render import probe
+from batch.store import disk
 from batch.store.embeds import default_folder
 
 PROBE_SECONDS = 180
@@ -314,13 +314,9 @@ def _places() -> tuple[Place, ...]:
     )
 
 
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-
-
 def _free(path: Path) -> int | None:
     try:
-        return shutil.disk_usage(_existing(path)).free
+        return disk.free(path)
     except (OSError, StopIteration):
         return None
 
@@ -329,7 +325,7 @@ def _place_notes(places: tuple[Place, ...]) -> list[Note]:
     notes = []
     floor = RunOptions().min_free_disk
     for place in places:
-        if place.free is None or not os.access(_existing(Path(place.path)), os.W_OK):
+        if place.free is None or not os.access(disk.existing(Path(place.path)), os.W_OK):
             text = f"{place.path} cannot be written ({place.what})"
             notes.append(Note(text=text, remedy=f"name another folder with {place.moved_by}", stops=True))
         elif place.what == "pictures" and place.free < floor:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from batch.records import Happening, Outcome
+from batch.words import duration, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
@@ -25,22 +26,6 @@ def program() -> str:
     """How this program was called, for hints that can be pasted."""
     called = Path(sys.argv[0]).name
     return "python run_batch.py" if called == "run_batch.py" else "run-batch"
-
-
-def duration(seconds: float) -> str:
-    """``1h 02m``, ``3m 20s`` or ``4.2s``."""
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    return f"{minutes // 60}h {minutes % 60:02d}m"
-
-
-def plural(count: int, word: str) -> str:
-    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one."""
-    word = word.removesuffix("s")
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def memory(outcome: Outcome) -> str:

@@ -132,7 +132,6 @@ class RunSpec:
     cache: str
     models: Mapping[str, ModelSource]
     runner: str
-    min_free_disk: int = 0
     keep_latents: bool = False
     fallback: bool = True
     """Out of memory: repeat the stage with a smaller setting. Else the image fails."""

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batch import drive, hub
 from batch.drive import Engine, render
 from batch.errors import CannotGoOn, StopRun, UserError
+from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
 from batch.plan import Pins, Plan, build_plan
-from batch.plan.estimate import Estimate, estimate
+from batch.plan.estimate import Estimate, Knowledge, estimate, learn
 from batch.records import Happening, Outcome, Task
-from batch.store import images, lock, rungs
+from batch.store import disk, history, images, lock, rungs
 from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Options:
     """Seconds without a sign of life after which the worker counts as hung."""
     faults: tuple[Any, ...] = ()
     """Render with the stand-in session of :mod:`batch.render.fake`, which goes through these."""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class Standing:
     extra: int
     """Images in the folder that the plan does not name."""
     estimate: Estimate | None = None
+    learned: Knowledge = field(default_factory=dict)
+    """What the images that are done tell about the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +78,11 @@ class Result:
     given_up: int
     """Of the failed ones, those that have failed as often as ``retries`` allows."""
     seconds: float
-    report: Report
+    report: Report | None
+    """None where it could not be written."""
     stopped: StopRun | None = None
+    warning: str = ""
+    """Why there is no report."""
 
 
 class Watcher(drive.Watcher, Protocol):
@@ -131,8 +138,31 @@ def standing(
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
-        estimate=estimate(to_render, scan.receipts.values()),
+        estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
+        learned=learn(scan.receipts.values()),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a run would take, and what there is for it."""
+
+    estimate: Estimate
+    free_bytes: int | None
+    """On the disk of the run folder; None where that cannot be asked."""
+    warnings: tuple[str, ...] = ()
+
+
+def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk: int) -> Outlook:
+    """Judge a plan before it is run; of one whose ids are not known yet, every task."""
+    expected = where.estimate if where else None
+    expected = expected or estimate(plan.tasks, (), history.read().learned())
+    try:
+        free = disk.free(folder.root)
+    except OSError:
+        return Outlook(estimate=expected, free_bytes=None)
+    low = disk_warning(expected, free, min_free_disk)
+    return Outlook(estimate=expected, free_bytes=free, warnings=(low,) if low else ())
 
 
 def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) -> Result:
@@ -147,7 +177,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
     folder.check(plan.name, plan.kind)
-    with lock.hold(folder.state):
+    with stops_when_full(folder.root), lock.hold(folder.state):
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
             manifest, plan, folder = prepare(manifest_path, options, online=True)
@@ -168,8 +198,6 @@ def carry_out(
 
     ``special`` holds fields of :class:`~batch.records.RunSpec` beyond the usual ones.
     """
-    from batch.report import write_report
-
     start = perf_counter()
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
@@ -178,19 +206,38 @@ def carry_out(
     if options.redo_degraded:
         rungs.forget(folder.state)
     where = standing(plan, folder, origin.run.retries, redo_degraded=options.redo_degraded)
-    watcher.started(plan, where, folder.root)
+    floor = origin.run.min_free_disk
+    gate = Gate(
+        options.limits,
+        folder,
+        where.to_render,
+        min_free_disk=floor,
+        learned=where.learned,
+        history=history.read().learned(),
+    )
+    low = outlook(plan, where, folder, floor).warnings
+    watcher.started(replace(plan, warnings=(*plan.warnings, *low)), where, folder.root)
     counter = _Counter(watcher, origin.run.max_consecutive_failures, origin.run.retries)
     engine = Engine(options.engine, options.devices, options.faults)
     settings = {**_settings(origin.run, options, where), **special}
-    stopped = None
+    stopped: StopRun | None = None
     try:
+        if where.to_render:
+            gate.check(where.to_render[0])  # before a model is loaded for nothing
         for tasks in (where.to_render, counter.again):
-            for outcome in render(plan, tasks, folder, engine, watcher, stop=stop, settings=settings):
+            for outcome in render(
+                plan, tasks, folder, engine, watcher, stop=stop, settings=settings, admit=gate.admit
+            ):
+                gate.finished(outcome)
                 counter.finished(outcome)
+    except DiskFull as error:
+        stopped = DiskLow(f"{error}. {gate.remedy()}")
     except StopRun as error:
         stopped = error
     finally:
         watcher.closed()
+    history.record(gate.receipts)
+    made, warning = _reported(folder)
     return Result(
         folder=folder.root,
         total=len(plan.tasks),
@@ -198,16 +245,16 @@ def carry_out(
         rendered=counter.counts["done"],
         failed=counter.counts["failed"] + len(where.given_up),
         given_up=len(where.given_up) + counter.given_up,
-        report=write_report(folder),
+        report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
+        warning=warning,
     )
 
 
 def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:
     """Fields of :class:`~batch.records.RunSpec` that the manifest and the command line decide."""
     return {
-        "min_free_disk": run.min_free_disk,
         "fallback": options.fallback and run.on_oom == "fallback",
         "retries": run.retries,
         "redo": where.redo,
@@ -215,6 +262,17 @@ def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, A
         "task_timeout": options.task_timeout,
         "faults": options.faults,
     }
+
+
+def _reported(folder: RunFolder) -> tuple[Report | None, str]:
+    """The report, or why there is none: a full disk ends no run whose pictures are there."""
+    from batch.report import write_report
+
+    try:
+        return write_report(folder), ""
+    except OSError as error:
+        why = error.strerror or error
+        return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 
 
 @dataclass(slots=True)

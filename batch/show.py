@@ -8,15 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch.plan.estimate import Estimate, estimate
-from batch.progress import duration, plural
+from batch.words import duration, gib, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.runner import Standing, Summary
+    from batch.runner import Outlook, Standing, Summary
 
 
-def plan_text(plan: Plan, standing: Standing | None, folder: Path) -> str:
+def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook) -> str:
     """What ``plan`` prints."""
     lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", ""]
     for use in plan.sizes:
@@ -26,7 +25,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path) -> str:
     for name, model in plan.models.items():
         lines.append(f"  model {name}: {_revision(model.revision, model.repo)}")
     lines.append("")
-    lines.extend(f"  {line}" for line in _resume_lines(plan, standing))
+    lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
     return "\n".join(lines)
 
 
@@ -63,41 +62,42 @@ def _revision(revision: str, repo: str) -> str:
     return f"{repo + ' at ' if repo else 'local files '}{revision[:12]}"
 
 
-def _resume_lines(plan: Plan, standing: Standing | None) -> list[str]:
+def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> list[str]:
     if standing is None:
         why = "seeds and variants are drawn" if plan.new_draws else "the model's revision is known"
         lines = [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
-        return [*lines, *_expected(estimate(plan.tasks, ()))]
+        return [*lines, *_expected(outlook)]
     lines = [f"done {standing.done}, to render {len(standing.to_render)}"]
     if standing.failed_before:
         lines.append(f"failed before {standing.failed_before}, of which given up {len(standing.given_up)}")
     if standing.extra:
         lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
-    if standing.to_render and standing.estimate is not None:
-        lines.extend(_expected(standing.estimate))
+    if standing.to_render:
+        lines.extend(_expected(outlook))
     return lines
 
 
-def _expected(estimate: Estimate) -> list[str]:
-    known = estimate.seconds is not None
+def _expected(outlook: Outlook) -> list[str]:
+    expected = outlook.estimate
+    if expected.seconds is None:
+        time = "not known before the first images are there"
+    else:
+        time = f"about {duration(expected.seconds)}, as {_MADE[expected.seconds_from]}"
+    taken = expected.disk_from if expected.disk_from not in _MADE else f"as {_MADE[expected.disk_from]}"
+    free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
     return [
-        f"time: about {duration(estimate.seconds or 0)} for what is to render"
-        if known
-        else "time: not known before the first images are there",
-        f"disk: about {gib(estimate.disk_bytes)} for what is to render"
-        + ("" if estimate.disk_measured else ", as photographs take it"),
-        f"memory: {gib(estimate.peak_bytes)} at most so far"
-        if estimate.peak_bytes
+        f"time: {time}",
+        f"disk: about {gib(expected.disk_bytes)} for what is to render, {taken}{free}",
+        f"memory: {gib(expected.peak_bytes)} at most so far"
+        if expected.peak_bytes
         else "memory: not predicted by this version",
     ]
 
 
-def gib(size: float) -> str:
-    """A size in bytes for people, in GiB, or MiB below half of one."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
+_MADE = {"this run": "this run's images took", "earlier runs": "earlier runs took here"}
 
 
-def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, Any]:
+def plan_json(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook) -> dict[str, Any]:
     """What ``plan --json`` prints."""
     return {
         "name": plan.name,
@@ -117,7 +117,8 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path) -> dict[str, 
         "to_render": len(standing.to_render) if standing else None,
         "given_up": len(standing.given_up) if standing else None,
         "extra": standing.extra if standing else None,
-        "expected": asdict(standing.estimate) if standing and standing.estimate else None,
+        "expected": asdict(outlook.estimate),
+        "free_bytes": outlook.free_bytes,
         "warnings": list(plan.warnings),
     }
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from batch.progress import plural
-from batch.show import gib
+from batch.words import gib, plural
 
 if TYPE_CHECKING:
     from batch.doctor import Examination, Note

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch.progress import plural, program
-from batch.show import gib
+from batch.progress import program
+from batch.words import gib, plural
 
 if TYPE_CHECKING:
     from batch.upkeep import Pruned, Reproduction, Verification

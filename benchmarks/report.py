@@ -41,7 +41,7 @@ def main(images: int) -> None:
         folder = RunFolder(Path(root), "bench")
         folder.begin("bench", "render", Origin(), tasks, Pins())
         for task in tasks:
-            file = folder.save_image(task, pixels, 0)
+            file = folder.save_image(task, pixels)
             folder.commit(
                 Receipt(task=task, file=file, measurement=cost, machine=Machine(), attempts=1, started_at="")
             )

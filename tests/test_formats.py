@@ -188,7 +188,7 @@ def test_a_run_folder_of_every_format(tmp_path, smooth):
     folder = RunFolder(tmp_path / "run", "test")
     folder.begin("run", "render", Origin(), tasks, Pins())
     for work in tasks:
-        file = folder.save_image(work, smooth, 0)
+        file = folder.save_image(work, smooth)
         folder.commit(
             Receipt(task=work, file=file, measurement=Measurement(), machine=Machine(), attempts=1, started_at="")
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,8 @@ from time import perf_counter
 from typing import Any
 
 from batch.engines import Beat, Control
-from batch.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
+from batch.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun, UserError
+from batch.limits import DiskFull
 from batch.plan import encode_tasks
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
@@ -31,15 +31,13 @@ from batch.records import (
 )
 from batch.render.failures import StageFailed
 from batch.render.image import Rendered, Renderer, RenderError
+from batch.store import disk
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
 
 QUEUE = 2
 """Images waiting to be saved: more would only hold memory (50 MB each at 5376x3072)."""
-
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +102,17 @@ class Worker:
             yield self._saved()
 
     def drain(self) -> Iterator[Outcome]:
-        """Wait for everything that is being saved. Raises :class:`StoppedEarly` when the disk is full."""
-        full: StoppedEarly | None = None
+        """Wait for everything that is being saved. Raises, after that, what kept an image from being saved."""
+        stopped = None
         while self._saving:
             try:
-                yield self._saved()
-            except StoppedEarly as error:
-                full = error
-        if full is not None:
-            raise full
+                outcome = self._saved()
+            except StopRun as error:
+                stopped = stopped or error
+            else:
+                yield outcome
+        if stopped is not None:
+            raise stopped
 
     def _saved(self) -> Outcome:
         self._control.on_beat(Beat("", "save"))
@@ -142,7 +142,7 @@ class Worker:
         try:
             self._embeds.write(key, data)
         except OSError as error:
-            kind = StoppedEarly if error.errno in FULL else CannotGoOn
+            kind = StoppedEarly if disk.is_full(error) else CannotGoOn
             raise kind(
                 f"prompt embeddings cannot be kept in {self._embeds.folder}: {error.strerror or error}. "
                 "Make room there, or set RUN_BATCH_CACHE to another folder"
@@ -213,8 +213,7 @@ class Worker:
         try:
             if rendered.latents is not None:
                 self._folder.save_latents(attempt.task, rendered.latents)
-            notes = _notes(rendered)
-            file = self._folder.save_image(attempt.task, rendered.pixels, self._spec.min_free_disk, notes)
+            file = self._folder.save_image(attempt.task, rendered.pixels, _notes(rendered))
             receipt = Receipt(
                 task=attempt.task,
                 file=file,
@@ -228,8 +227,12 @@ class Worker:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise StoppedEarly(f"the disk of {self._folder.root} is full ({error.strerror})") from None
+            if isinstance(error, OSError) and disk.is_full(error):
+                self._folder.discard(attempt.task)
+                raise DiskFull(
+                    f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
+                    "and will be rendered again"
+                ) from None
             info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
             return self._failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)

@@ -175,7 +175,7 @@ class RunOptions(_Section):
     retries: int = Field(2, ge=1, le=100, description="Attempts per image over all runs before it is left.")
     min_free_disk: int = Field(
         5 * 2**30,
-        description="Below this much free disk no image is written; 5GiB, 500MB.",
+        description="Below this much free disk no image is started; 5GiB, 500MB.",
         json_schema_extra={"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]},
     )
     max_consecutive_failures: int = Field(

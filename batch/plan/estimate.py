@@ -1,28 +1,51 @@
-"""What a run will take, judged by the images it has made so far. Pure."""
+"""What a run will take, judged by the images made so far, here or in earlier runs. Pure."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from batch.records import Receipt, Task
+from batch.records import Arguments, Receipt, Task
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
-"""Of lossy formats at their default quality, on pictures with grain: used until the run's own images tell."""
+"""Of lossy formats at their default quality, on pictures with grain: used until images tell."""
 
 LOSSLESS_BYTES_PER_PIXEL = 1.9
 """A photographic PNG of 16 megapixels takes 25 to 33 MB; the other lossless formats lie below."""
 
+BESIDES = 48 * 1024
+"""Bytes of a picture's thumbnail, receipt and part of the report, in blocks of 4 KiB."""
+
+Kind = tuple[str, str, str]
+"""Model, dtype and file format: what time and size are learned by."""
+
+TimeSource = Literal["this run", "earlier runs", "not known"]
+DiskSource = Literal["this run", "earlier runs", "as photographs take it"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """Medians over the images of one kind."""
+
+    seconds: float | None
+    """Per unit of :func:`cost`; None where nothing was denoised."""
+    bytes_per_pixel: float
+
+
+Knowledge = Mapping[Kind, Learned]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Expectations for the images that are to be rendered. None: nothing to judge by yet."""
+    """Expectations for the images that are to be rendered."""
 
     seconds: float | None
+    """None: of at least one of the models nothing is known."""
+    seconds_from: TimeSource
     disk_bytes: int
-    disk_measured: bool
-    """From images of this run, not from what pictures usually take."""
+    disk_from: DiskSource
     peak_bytes: int | None
     """The largest memory any image of this run took so far, on the device or, without one, in the host."""
 
@@ -32,24 +55,106 @@ def cost(task: Task) -> int:
     return task.rendered_width * task.rendered_height * task.steps * (2 if task.guidance > 1 else 1)
 
 
-def estimate(to_render: Sequence[Task], receipts: Collection[Receipt]) -> Estimate:
-    """Judge ``to_render`` by the receipts of the same run."""
-    rated = [item for item in receipts if not item.measurement.warmup] or receipts
-    rates = [item.measurement.total_s / cost(item.task) for item in rated]
-    sizes: dict[str, list[float]] = {}
+def kind(task: Task) -> Kind:
+    """What a task is learned by."""
+    return (task.model, task.dtype, task.format)
+
+
+def learn(receipts: Iterable[Receipt]) -> dict[Kind, Learned]:
+    """What the images of these receipts tell about others of their kinds."""
+    kinds: dict[Kind, list[Receipt]] = {}
     for item in receipts:
-        sizes.setdefault(item.task.format, []).append(item.file.bytes / (item.file.width * item.file.height))
-    per_pixel = {name: statistics.median(found) for name, found in sizes.items()}
+        kinds.setdefault(kind(item.task), []).append(item)
+    return {
+        name: Learned(
+            seconds=_seconds(items),
+            bytes_per_pixel=statistics.median(i.file.bytes / (i.file.width * i.file.height) for i in items),
+        )
+        for name, items in kinds.items()
+    }
+
+
+def _seconds(receipts: Sequence[Receipt]) -> float | None:
+    # An image decoded from kept latents took a fraction of what rendering it takes.
+    rendered = [item for item in receipts if item.measurement.denoise or item.measurement.whole]
+    rated = [item for item in rendered if not item.measurement.warmup] or rendered
+    if not rated:
+        return None
+    return statistics.median(item.measurement.total_s / cost(item.task) for item in rated)
+
+
+def per_cost(task: Task, known: Sequence[Knowledge]) -> tuple[float | None, int]:
+    """Seconds per unit of :func:`cost`, and which source knew; ``(None, len(known))`` when none does.
+
+    The format decides how a picture is saved, hardly how long it takes: any of the model's will do.
+    """
+    for number, source in enumerate(known):
+        exact = source.get(kind(task))
+        others = [item for key, item in source.items() if key[:2] == kind(task)[:2]]
+        for item in (exact, *others):
+            if item is not None and item.seconds is not None:
+                return item.seconds, number
+    return None, len(known)
+
+
+def per_pixel(task: Task, known: Sequence[Knowledge]) -> tuple[float, int]:
+    """Bytes per pixel of the file, and which source knew; ``len(known)``: as photographs take it."""
+    if ("compression", "none") in task.format_options:
+        return 3.0, 0
+    for number, source in enumerate(known):
+        exact = source.get(kind(task))
+        alike = [item.bytes_per_pixel for key, item in source.items() if key[2] == task.format]
+        if exact is not None or alike:
+            return exact.bytes_per_pixel if exact else statistics.median(alike), number
+    return BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL), len(known)
+
+
+def disk_of(tasks: Iterable[Task], known: Sequence[Knowledge]) -> int:
+    """Bytes that these tasks take on the disk."""
+    return sum(group.disk(known) for group in _groups(tasks))
+
+
+def estimate(
+    to_render: Sequence[Task], receipts: Collection[Receipt], history: Knowledge | None = None
+) -> Estimate:
+    """Judge ``to_render`` by the receipts of the same run, then by earlier runs on the same machine."""
+    known = (learn(receipts), history or {})
+    groups = _groups(to_render)
+    rates = [per_cost(group.sample, known) for group in groups]
+    seconds = [rate * group.cost for group, (rate, _) in zip(groups, rates, strict=True) if rate is not None]
     peaks = [item.measurement.peak("device") or item.measurement.peak("rss") or 0 for item in receipts]
     return Estimate(
-        seconds=statistics.median(rates) * sum(map(cost, to_render)) if rates else None,
-        disk_bytes=round(sum(task.width * task.height * _per_pixel(task, per_pixel) for task in to_render)),
-        disk_measured=all(task.format in per_pixel for task in to_render),
+        seconds=sum(seconds) if groups and len(seconds) == len(groups) else None,
+        seconds_from=_TIME[max((number for _, number in rates), default=2)],
+        disk_bytes=sum(group.disk(known) for group in groups),
+        disk_from=_DISK[max((per_pixel(group.sample, known)[1] for group in groups), default=2)],
         peak_bytes=max(peaks, default=None),
     )
 
 
-def _per_pixel(task: Task, measured: dict[str, float]) -> float:
-    if ("compression", "none") in task.format_options:
-        return 3.0
-    return measured.get(task.format) or BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL)
+_TIME: tuple[TimeSource, ...] = ("this run", "earlier runs", "not known")
+_DISK: tuple[DiskSource, ...] = ("this run", "earlier runs", "as photographs take it")
+"""The weakest source that a figure rests on names it."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Tasks that one rate holds for: looked up once, however many there are."""
+
+    sample: Task
+    count: int = 0
+    pixels: int = 0
+    cost: int = 0
+
+    def disk(self, known: Sequence[Knowledge]) -> int:
+        return round(self.pixels * per_pixel(self.sample, known)[0]) + self.count * BESIDES
+
+
+def _groups(tasks: Iterable[Task]) -> list[_Group]:
+    groups: dict[tuple[Kind, Arguments], _Group] = {}
+    for task in tasks:
+        group = groups.setdefault((kind(task), task.format_options), _Group(task))
+        group.count += 1
+        group.pixels += task.width * task.height
+        group.cost += cost(task)
+    return list(groups.values())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from batch.bulk import without_gc
-from batch.errors import ForeignFolder, StoppedEarly, UserError
+from batch.errors import ForeignFolder, UserError
 from batch.manifest import Manifest, formats
 from batch.manifest.schema import Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
@@ -293,14 +292,11 @@ class RunFolder:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
         atomic.write(self.latents_path(task.id), data, self.runner)
 
-    def save_image(
-        self, task: Task, pixels: NDArray[np.uint8], min_free: int, notes: Mapping[str, str] | None = None
-    ) -> FileRef:
+    def save_image(self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None = None) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so.
 
         ``notes`` go into the image's metadata beside its task.
         """
-        self._check_disk(min_free)
         data = images.encode(pixels, task, notes)
         path = image_path(task)
         atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
@@ -308,6 +304,13 @@ class RunFolder:
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(data).hexdigest()
         return FileRef(path=path, bytes=len(data), sha256=digest, width=width, height=height)
+
+    def discard(self, task: Task) -> None:
+        """Remove what was written of an image that could not be committed; one that is done stays."""
+        if not self.is_done(task.id):
+            for path in (self.root / image_path(task), self.thumb_path(task.id), self.latents_path(task.id)):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
@@ -332,14 +335,6 @@ class RunFolder:
     def _write_json(self, path: Path, data: Mapping[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
         atomic.write(path, text.encode("utf-8", "surrogatepass"), self.runner)
-
-    def _check_disk(self, min_free: int) -> None:
-        free = shutil.disk_usage(self.root).free
-        if free < min_free:
-            raise StoppedEarly(
-                f"only {free / 2**30:.1f} GiB are free on the disk of {self.root}, less than min_free_disk "
-                f"({min_free / 2**30:.1f} GiB). Make room and run the same command again"
-            )
 
 
 def _words(value: Any) -> frozenset[str]:

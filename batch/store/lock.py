@@ -15,12 +15,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from batch.errors import FolderLocked, UserError
-from batch.store import atomic
+from batch.store import atomic, disk
 
 
 @contextmanager
 def hold(state: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises :class:`FolderLocked`, which says who holds it."""
+    """Hold the folder's lock. Raises :class:`FolderLocked`, which says who holds it; OSError on a full disk."""
     lock = FileLock(state / "lock")
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -28,6 +28,8 @@ def hold(state: Path) -> Iterator[None]:
     except Timeout:
         raise FolderLocked(f"{state.parent} is in use by {_described(holder(state))}") from None
     except OSError as error:
+        if disk.is_full(error):
+            raise
         raise UserError(f"{state.parent} cannot be written: {error.strerror or error}") from None
     who = {
         "host": platform.node(),

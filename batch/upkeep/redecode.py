@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from batch.errors import UserError
+from batch.limits import stops_when_full
 from batch.manifest import values
 from batch.manifest.values import Size
 from batch.plan import memory, names
@@ -52,7 +53,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
-    with lock.hold(target.state):
+    with stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
         result = carry_out(plan, target, _origin(source, setting), options, watcher, stop, {"latents": latents})
     return Redecoded(result=result, without_latents=len(done) - len(kept))

@@ -1,0 +1,26 @@
+"""Times, counts and sizes in words for people. Pure."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """``1h 02m``, ``3m 20s`` or ``4.2s``."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def plural(count: int, word: str) -> str:
+    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one."""
+    word = word.removesuffix("s")
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def gib(size: float) -> str:
+    """A size in bytes in GiB, or MiB below half of one."""
+    if size >= 2**29:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.{0 if size >= 10 * 2**20 or not size else 1}f} MiB"
