@@ -506,7 +506,7 @@ def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monk
 
     real = atomic.write
     monkeypatch.setattr(atomic, "write", full)
-    outcome = cli("run", manifest(), "--out", "run", "--keep-latents")
+    outcome = cli("run", manifest(), "--out", "run", "--keep-latents", "--engine", "local")
     assert (outcome.code, "1 image rendered" in outcome.out) == (75, True), outcome.err
     assert [len(list((work / "run" / name).iterdir())) for name in ("images", "thumbs", "latents")] == [1, 1, 1]
     monkeypatch.undo()
