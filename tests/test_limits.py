@@ -498,6 +498,22 @@ def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, other
     assert (run / "results.csv").is_file()
 
 
+def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monkeypatch, work):
+    def full(path: Path, data: bytes, runner: str = "any") -> None:
+        if path.parent.parent.name == "receipts" and len(list(work.rglob("receipts/*/*.json"))) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data, runner)
+
+    real = atomic.write
+    monkeypatch.setattr(atomic, "write", full)
+    outcome = cli("run", manifest(), "--out", "run", "--keep-latents", "--engine", "local")
+    assert (outcome.code, "1 image rendered" in outcome.out) == (75, True), outcome.err
+    assert [len(list((work / "run" / name).iterdir())) for name in ("images", "thumbs", "latents")] == [1, 1, 1]
+    monkeypatch.undo()
+    states = Counter(item["state"] for item in cli("verify", work / "run", "--json").json()["findings"])
+    assert states == {"missing": 3}
+
+
 def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):
     def full(path: Path, data: bytes, runner: str = "any") -> None:
         if path.parent.name == "run" and path.suffix != ".yaml":
