@@ -19,9 +19,28 @@ from typing import Any
 import psutil
 import torch
 
-from batch.records import StagePeak
+from batch.records import CardState, StagePeak
 
 SAMPLE_SECONDS = 0.02
+
+_SM_CLOCK, _GPU_TEMPERATURE = 1, 0
+"""NVML's ``NVML_CLOCK_SM`` and ``NVML_TEMPERATURE_GPU``."""
+
+_NO_THROTTLING = 0x1 | 0x2
+"""Bits of NVML's clock event reasons: idle, and clocks that the user has set for applications."""
+
+_THROTTLING = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "thermal slowdown (software)",
+    0x40: "thermal slowdown (hardware)",
+    0x80: "power brake",
+    0x100: "display clock setting",
+    0x200: "board limit",
+    0x400: "reliability limit",
+}
+"""The other bits (``nvmlClocksEventReason*`` in nvml.h)."""
 
 
 @dataclass(slots=True)
@@ -108,6 +127,35 @@ class Meter:
         except pynvml.NVMLError:
             return None
 
+    def card(self) -> CardState | None:
+        """Temperature, clock, power and throttling now; None without a card that the driver shows."""
+        if self._handle is None:
+            return None
+        power = self._asked("nvmlDeviceGetPowerUsage")
+        return CardState(
+            temperature_c=self._asked("nvmlDeviceGetTemperature", _GPU_TEMPERATURE),
+            clock_mhz=self._asked("nvmlDeviceGetClockInfo", _SM_CLOCK),
+            power_w=None if power is None else power / 1000,
+            throttled=_in_words(self._clock_reasons() or 0),
+        )
+
+    def _clock_reasons(self) -> int | None:
+        # Renamed in the driver of 2023; the package has either name, or one that an older driver lacks.
+        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+            reasons = self._asked(name)
+            if reasons is not None:
+                return reasons
+        return None
+
+    def _asked(self, name: str, *arguments: int) -> int | None:
+        """What the driver says about the card; None where it, or its package, does not know."""
+        import pynvml
+
+        try:
+            return int(getattr(pynvml, name)(self._handle, *arguments))
+        except (pynvml.NVMLError, AttributeError):
+            return None
+
     @contextmanager
     def stage(self) -> Iterator[Reading]:
         """Measure the block; the reading is there when the block has ended."""
@@ -134,3 +182,10 @@ class Meter:
                 device=sampler.peaks.get("device"),
                 rss=sampler.peaks.get("rss"),
             )
+
+
+def _in_words(reasons: int) -> str:
+    reasons &= ~_NO_THROTTLING
+    words = [word for bit, word in _THROTTLING.items() if reasons & bit]
+    unknown = reasons & ~sum(_THROTTLING)
+    return ", ".join([*words, *([f"reason {unknown:#x}"] if unknown else [])])

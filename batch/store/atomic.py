@@ -42,6 +42,20 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview], runner: str = "
     _sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a log; for what may be lost. Raises OSError, and may then leave a part of the line.
+
+    Whoever was killed in the middle of a line left it without an end: the next one begins on a new line.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line + b"\n")
+
+
 def move(source: Path, target: Path) -> None:
     """Move a file within one file system: it is at one of the two places at any moment. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)

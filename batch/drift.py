@@ -1,0 +1,196 @@
+"""Whether a run becomes slower, or takes more memory, than it did at first. Pure.
+
+Images are compared with those that should cost the same: same model, size, steps, memory setting and so on.
+The median of the last ten (the lower one of the two in the middle: what was measured, not a mean of before
+and after) stands against that of this run's first ten; the first image after a load and
+images that were decoded twice are left out. Loading, encoding and saving do not count.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch.records import CardState, Happening, Measurement, Receipt, to_json
+
+WINDOW = 10
+"""Images that are compared, at either end."""
+
+SLOWER, MIN_SECONDS = 1.5, 0.2
+"""So many times the time of the first images, and so many seconds more: less is the noise of a busy machine."""
+
+LARGER, MIN_BYTES = 1.2, 256 * 2**20
+"""The same of memory."""
+
+AGAIN = 2.0
+"""Told again when it has grown by this factor since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Image:
+    seconds: float
+    memory: int | None
+    memory_kind: str
+    card: CardState | None
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One quantity against its value at first; remembers what has been told."""
+
+    factor: float
+    least: float
+    told: float | None = None
+
+    def tells(self, now: float, first: float) -> bool:
+        """Whether it is news. It is over when half of the allowed excess is left: no flapping."""
+        allowed = max((self.factor - 1) * first, self.least)
+        if now <= first + allowed / 2:
+            self.told = None
+        if now <= first + allowed or (self.told is not None and now < self.told * AGAIN):
+            return False
+        self.told = now
+        return True
+
+
+@dataclass(slots=True)
+class _Series:
+    """The images of one kind."""
+
+    first: list[_Image] = field(default_factory=list)
+    last: deque[_Image] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    time: _Watch = field(default_factory=lambda: _Watch(SLOWER, MIN_SECONDS))
+    memory: _Watch = field(default_factory=lambda: _Watch(LARGER, MIN_BYTES))
+
+    def add(self, image: _Image) -> None:
+        self.last.append(image)
+        if len(self.first) < WINDOW:
+            self.first.append(image)
+
+
+class Drift:
+    """Is fed the receipts of a run in order; says when it has become slower or larger."""
+
+    def __init__(self) -> None:
+        self._series: dict[Hashable, _Series] = {}
+
+    def seen(self, receipt: Receipt) -> list[Happening]:
+        """Take in one receipt. What comes back has the kinds ``slower`` and ``memory-growth``."""
+        image = _image(receipt.measurement)
+        if receipt.measurement.warmup or receipt.repaired or image is None:
+            return []
+        series = self._series.setdefault(_kind_of(receipt), _Series())
+        series.add(image)
+        return [item for item in (_slower(series, receipt), _larger(series, receipt)) if item is not None]
+
+
+def _kind_of(receipt: Receipt) -> Hashable:
+    """What decides how long an image takes and what memory it needs, as far as a task says it."""
+    task = receipt.task
+    return (
+        task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps, task.guidance > 1,
+        task.scheduler, task.loras, _setting(receipt),
+    )  # fmt: skip
+
+
+def _setting(receipt: Receipt) -> str:
+    return receipt.memory_used or receipt.task.memory
+
+
+def _image(cost: Measurement) -> _Image | None:
+    stages = [stage for stage in (cost.denoise, cost.decode, cost.whole) if stage is not None]
+    if not stages:
+        return None
+    # With a card the host's memory is another matter: what is offloaded there comes and goes.
+    kinds = {"reserved": cost.peak("reserved"), "device": cost.peak("device"), "resident": cost.peak("rss")}
+    kind = next((kind for kind, value in kinds.items() if value is not None), "")
+    seconds = sum(stage.seconds for stage in stages)
+    return _Image(seconds=seconds, memory=kinds.get(kind), memory_kind=kind, card=cost.card)
+
+
+def _slower(series: _Series, receipt: Receipt) -> Happening | None:
+    first, now = (statistics.median_low(item.seconds for item in images) for images in (series.first, series.last))
+    if not series.time.tells(now, first):
+        return None
+    cards = [_usual(images) for images in (series.last, series.first)]
+    said, at_first = map(_said, cards)
+    beside = "; at first ".join(filter(None, (said, at_first))) if said else ""
+    text = f"slower: {_seconds(now)} an image instead of {_seconds(first)} at {_size(receipt)}"
+    return Happening(
+        kind="slower",
+        text=f"{text} ({beside})" if beside else text,
+        task=receipt.task.id,
+        data={
+            **_about(receipt),
+            "seconds": now,
+            "seconds_at_first": first,
+            "card": to_json(cards[0]),
+            "card_at_first": to_json(cards[1]),
+        },
+    )
+
+
+def _larger(series: _Series, receipt: Receipt) -> Happening | None:
+    kind = series.last[-1].memory_kind
+    values = [
+        [item.memory for item in images if item.memory is not None and item.memory_kind == kind]
+        for images in (series.first, series.last)
+    ]
+    if not all(values):
+        return None
+    first, now = (statistics.median_low(items) for items in values)
+    if not series.memory.tells(now, first):
+        return None
+    return Happening(
+        kind="memory-growth",
+        text=f"memory grows: {_mib(now)} {kind} instead of {_mib(first)} at {_size(receipt)}",
+        task=receipt.task.id,
+        data={**_about(receipt), "memory_kind": kind, "bytes": round(now), "bytes_at_first": round(first)},
+    )
+
+
+def _about(receipt: Receipt) -> dict[str, Any]:
+    return {"model": receipt.task.model, "size": _size(receipt), "memory": _setting(receipt)}
+
+
+def _size(receipt: Receipt) -> str:
+    return f"{receipt.task.rendered_width}x{receipt.task.rendered_height}"
+
+
+def _usual(images: Iterable[_Image]) -> CardState:
+    """Medians of what the card said; the reason for holding it back that came last."""
+    states = [image.card for image in images if image.card is not None]
+    temperature, clock, power = (
+        _median([value for state in states if (value := getattr(state, name)) is not None])
+        for name in ("temperature_c", "clock_mhz", "power_w")
+    )
+    return CardState(
+        temperature_c=None if temperature is None else round(temperature),
+        clock_mhz=None if clock is None else round(clock),
+        power_w=power,
+        throttled=next((state.throttled for state in reversed(states) if state.throttled), ""),
+    )
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median_low(values) if values else None
+
+
+def _said(card: CardState) -> str:
+    parts = (
+        f"{card.temperature_c} °C" if card.temperature_c is not None else "",
+        f"{card.clock_mhz} MHz" if card.clock_mhz is not None else "",
+        f"held back by {card.throttled}" if card.throttled else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+
+
+def _mib(value: float) -> str:
+    return f"{value / 2**20:.0f} MiB"

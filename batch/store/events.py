@@ -1,0 +1,109 @@
+"""The run's history, ``.run/events.jsonl``: what happened, when, and to which image.
+
+Only ever history: nothing is decided by it, so a line that cannot be written or read costs nothing else.
+Lines are appended without a sync: a crash of the machine may lose the last ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from batch.records import Happening
+from batch.store import atomic
+from batch.store.folder import RunFolder
+
+FILE, OLDER = "events.jsonl", "events-1.jsonl"
+MAX_BYTES = 8 * 2**20
+"""Above this the log becomes ``events-1.jsonl`` and is begun anew."""
+
+STARTED = "started"
+"""Kind of the event that begins a run: see :meth:`EventLog.begin`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A happening, with when (UTC, ISO 8601) and by whom it was written."""
+
+    time: str
+    runner: str
+    kind: str
+    text: str
+    task: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EventLog:
+    """Writes the history of a run folder. Never raises OSError: the log does not fail a run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._state = folder.state
+        self._runner = folder.runner
+
+    def begin(self, to_render: int) -> None:
+        """Mark the start of a run, so that readers can tell its happenings from those before."""
+        images = "image" if to_render == 1 else "images"
+        self.write(Happening(kind=STARTED, text=f"a run began: {to_render} {images} to render"))
+
+    def write(self, happening: Happening) -> None:
+        """Append one line."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = {
+            "time": now,
+            "runner": self._runner,
+            "kind": happening.kind,
+            "text": happening.text,
+            "task": happening.task,
+            "data": dict(happening.data),
+        }
+        data = json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        with suppress(OSError):
+            self._rotate()
+            atomic.append_line(self._state / FILE, data)
+
+    def _rotate(self) -> None:
+        path = self._state / FILE
+        with suppress(OSError):  # it goes on growing where it cannot be moved
+            if path.stat().st_size > MAX_BYTES:
+                atomic.move(path, self._state / OLDER)
+
+
+def read(folder: RunFolder) -> list[Event]:
+    """Every event in the order written. What is torn, foreign or not UTF-8 is not there."""
+    return [event for name in (OLDER, FILE) for event in _events(folder.state / name)]
+
+
+def last_run(events: Sequence[Event]) -> list[Event]:
+    """What happened in the last run, its start left out.
+
+    Where no start is in the log (it was cut off by the size limit), the last runner's events.
+    """
+    starts = [index for index, event in enumerate(events) if event.kind == STARTED]
+    if starts:
+        return list(events[starts[-1] + 1 :])
+    return [event for event in events if event.runner == events[-1].runner]
+
+
+def _events(path: Path) -> Iterator[Event]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            yield _event(json.loads(line.decode("utf-8")))
+
+
+def _event(data: Mapping[str, Any]) -> Event:
+    """Raises KeyError, TypeError or ValueError when it is none."""
+    texts = {name: data[name] for name in ("time", "runner", "kind", "text")} | {"task": data.get("task", "")}
+    more = data.get("data", {})
+    if not all(isinstance(value, str) for value in texts.values()) or not isinstance(more, dict):
+        raise TypeError("not an event")
+    datetime.fromisoformat(texts["time"])
+    return Event(**texts, data=more)
