@@ -33,6 +33,8 @@ ALLOWED = {
     "show_upkeep": {"show", "progress", "upkeep"},
     "show_machine": {"show", "progress", "doctor", "plan"},
     "upkeep": {"runner", "drive", "hub", "report", "store", "plan", "manifest", "records", "errors"},
+    "notify": {"doctor", "errors"},
+    "awake": set(),
     "doctor": {"hub", "render", "store", "manifest", ""},
     "commands": {
         "remake",
