@@ -31,7 +31,7 @@ ALLOWED = {
     "show": {"words", "plan", "runner"},
     "drive": {"hub", "engines", "store", "plan", "records", "errors"},
     "drift": {"words", "plan", "records"},
-    "notify": {"errors"},
+    "notify": {"doctor", "errors"},
     "awake": set(),
     "runner": {
         "drift",

@@ -59,7 +59,8 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         trust_remote_code=frozenset(top.trust_remote_code),
         output=top.output,
         run=top.run,
-        warnings=tuple(_warnings(top, prompts, path)),
+        notify=tuple(top.notify),
+        warnings=tuple(_warnings(prompts, path)),
     )
 
 
@@ -113,7 +114,7 @@ def _check_output(output: Output, problems: Problems) -> None:
             problems.add(("output", key), f"output: {error}")
 
 
-def _warnings(top: TopLevel, prompts: Prompts, path: Path) -> list[str]:
+def _warnings(prompts: Prompts, path: Path) -> list[str]:
     found = []
     if prompts.ignored:
         first = values.shown(min(prompts.ignored))
@@ -121,8 +122,6 @@ def _warnings(top: TopLevel, prompts: Prompts, path: Path) -> list[str]:
             f"{path}: prompts with alternatives, such as {first}, are rendered as they stand, since variants is "
             "off. Write variants: all, or variants: {random: 4}"
         )
-    if top.notify:
-        found.append(f"{path}: notify is not carried out by this version: nobody will be told")
     return found
 
 

@@ -240,7 +240,8 @@ class TopLevel(_Section):
     output: Output = Field(default_factory=Output, description="What is written, under which name.")
     run: RunOptions = Field(default_factory=RunOptions, description="How a run behaves.")
     notify: list[str] = Field(
-        default=[], description="URLs or commands to tell when a run ends. Not carried out yet."
+        default=[],
+        description="Who is told how a run goes: apprise URLs or commands; $NAME is taken from the environment.",
     )
 
     @field_validator("name")
@@ -336,4 +337,6 @@ class Manifest:
     trust_remote_code: frozenset[str] = frozenset()
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
+    notify: tuple[str, ...] = ()
+    """As written; ``batch.notify`` checks them."""
     warnings: tuple[str, ...] = ()

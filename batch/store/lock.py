@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ def hold(state: Path) -> Iterator[None]:
         "host": platform.node(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": " ".join(_shown(sys.argv)),
     }
     try:
         # Beside the lock, not in it: on Windows a locked file cannot be read by others.
@@ -45,6 +46,20 @@ def hold(state: Path) -> Iterator[None]:
         with suppress(OSError):
             (state / "lock.json").unlink()
         lock.release()
+
+
+def _shown(words: Sequence[str]) -> Iterator[str]:
+    """A command's words without the addresses of who is told, which are often secrets."""
+    for before, word in zip(["", *words], words, strict=False):
+        told = re.match(r"(--notify=|--set=notify=)", word)
+        if before == "--notify":
+            yield "…"
+        elif told is not None:
+            yield f"{told[1]}…"
+        elif before == "--set" and word.replace(" ", "").startswith("notify="):
+            yield "notify=…"
+        else:
+            yield word
 
 
 def holder(state: Path) -> dict[str, Any] | None:

@@ -1,0 +1,317 @@
+"""Who is told, by a real command and a real web hook, and what stays secret; staying awake."""
+
+import json
+import logging
+import shlex
+import sys
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+import pytest
+
+from batch import awake, notify
+from batch.errors import UserError
+from batch.manifest import read_manifest
+from batch.store import lock
+
+COUNTS = {"done": 5, "failed": 1, "missing": 0}
+
+WRITES = """\
+import json, os, sys
+names = [name for name in os.environ if name.startswith("RUN_BATCH_") and name != "RUN_BATCH_CACHE"]
+told = {"stdin": json.load(sys.stdin), "argv": sys.argv[2:], "environ": {name: os.environ[name] for name in names}}
+with open(sys.argv[1], "a", encoding="utf-8") as file:
+    file.write(json.dumps(told) + "\\n")
+"""
+
+
+@pytest.fixture
+def command(work, monkeypatch):
+    """A Python program as a target; the secrets are arguments."""
+    monkeypatch.delenv("RUN_BATCH_ENGINE", raising=False)
+
+    def write(text, *arguments):
+        path = work / f"tell {len(list(work.glob('tell *')))}.py"
+        path.write_text(text, encoding="utf-8")
+        return shlex.join([sys.executable, str(path)]) + "".join(f" {item}" for item in arguments)
+
+    return write
+
+
+def tell(targets, work, *events, seconds=20.0):
+    notifier = notify.check(targets, seconds)
+    for event in events or ("done",):
+        notifier.send(event, f"night {event}", "5 of 6 pictures — ✓", COUNTS, work / "outputs")
+    return notifier.close()
+
+
+@contextmanager
+def hook(status=200, pause=0.0):
+    """A web hook at localhost that keeps what it gets."""
+    got = []
+    go_on = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            go_on.wait(pause)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"json://127.0.0.1:{server.server_port}", got
+    finally:
+        go_on.set()
+        server.shutdown()
+        server.server_close()
+
+
+def refused(*targets):
+    with pytest.raises(UserError) as caught:
+        notify.check(targets)
+    return str(caught.value)
+
+
+def test_a_command_gets_the_event_on_stdin_and_in_its_environment(command, work, monkeypatch):
+    monkeypatch.setenv("WHOM", "two words")
+    target = command(WRITES, "told.jsonl", "$WHOM", "${WHOM}!", "$$5")
+    assert tell([target], work, "stalled", "done") == []
+    first, second = [json.loads(line) for line in (work / "told.jsonl").read_text().splitlines()]
+    assert first["stdin"] == {
+        "event": "stalled",
+        "title": "night stalled",
+        "message": "5 of 6 pictures — ✓",
+        "folder": str(work / "outputs"),
+        "counts": COUNTS,
+    }
+    assert first["environ"] == {
+        "RUN_BATCH_EVENT": "stalled",
+        "RUN_BATCH_TITLE": "night stalled",
+        "RUN_BATCH_MESSAGE": "5 of 6 pictures — ✓",
+        "RUN_BATCH_FOLDER": str(work / "outputs"),
+        "RUN_BATCH_DONE": "5",
+        "RUN_BATCH_FAILED": "1",
+        "RUN_BATCH_MISSING": "0",
+    }
+    assert first["argv"] == ["two words", "two words!", "$5"]
+    assert second["stdin"]["event"] == "done"
+
+
+def test_a_url_is_told_through_apprise(work, monkeypatch):
+    with hook() as (url, got):
+        monkeypatch.setenv("HOOK", f"{url}/night?rto=20")
+        assert tell(["$HOOK", "${HOOK}"], work, "failed", "low-disk") == []
+    assert [path for path, _ in got] == ["/night"] * 4
+    bodies = [body for _, body in got]
+    assert {(body["title"], body["type"]) for body in bodies} == {
+        ("night failed", "failure"),
+        ("night low-disk", "warning"),
+    }
+    assert bodies[0]["message"] == "5 of 6 pictures — ✓"
+
+
+def test_a_url_within_a_command_is_the_commands_own(command, work):
+    assert tell([command(WRITES, "told.jsonl", "https://ntfy.sh/topic")], work) == []
+    assert json.loads((work / "told.jsonl").read_text())["argv"] == ["https://ntfy.sh/topic"]
+
+
+def test_one_that_is_named_twice_is_told_once(command, work):
+    target = command(WRITES, "told.jsonl")
+    assert tell([target, target], work) == []
+    assert len((work / "told.jsonl").read_text().splitlines()) == 1
+
+
+def test_nobody_to_tell(work):
+    threads = threading.active_count()
+    assert tell([], work) == []
+    assert threading.active_count() == threads
+
+
+def test_a_command_that_fails_is_a_warning_without_secrets(command, work, monkeypatch):
+    monkeypatch.setenv("TOKEN", "tk_geheim")
+    target = command("import sys; sys.exit(f'no entry: {sys.argv[1]} at https://ntfy.sh/{sys.argv[1]}')", "$TOKEN")
+    (warning,) = tell([target], work)
+    assert warning == f"{sys.executable} was not told 'done': it ended with code 1: no entry: $TOKEN at https://…"
+
+
+def test_a_service_that_refuses_is_a_warning_without_secrets(work, capfd):
+    with hook(status=500) as (url, got):
+        address = url.replace("://", "://user:geheim@") + "/topic-of-mine"
+        (warning,) = tell([address], work)
+    assert len(got) == 1
+    assert warning.startswith("json://… was not told 'done': ")
+    assert "500" in warning
+    assert not any(secret in warning for secret in ("geheim", "user", "127.0.0.1", "topic-of-mine"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_service_that_is_not_there_is_a_warning(work):
+    with hook() as (url, _):
+        pass
+    (warning,) = tell([f"{url}/topic-of-mine"], work)
+    assert warning == "json://… was not told 'done': A Connection error occurred sending JSON notification to …."
+
+
+HANGS = """\
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open("child", "w").write(str(child.pid))
+time.sleep(600)
+"""
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(command, work):
+    began = time.monotonic()
+    warnings = tell([command(HANGS)], work, "stalled", "done", seconds=2)
+    assert time.monotonic() - began < 9
+    assert [warning.rpartition("told ")[2].split()[0] for warning in warnings] == ["'stalled':", "'done':"]
+    assert "ended" in warnings[0]
+    child = int((work / "child").read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the child of a command that was ended goes on")
+
+
+def test_a_service_that_hangs_holds_up_neither_the_run_nor_the_others(command, work):
+    with hook(pause=30) as (url, _):
+        began = time.monotonic()
+        notifier = notify.check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)
+        notifier.send("done", "night", "all done", COUNTS, work)
+        assert time.monotonic() - began < 1
+        assert notifier.close() == ["json://… was not told 'done': no answer within 1.5 s"]
+        assert time.monotonic() - began < 10
+    assert (work / "told.jsonl").exists()
+    notifier.send("done", "night", "all done", COUNTS, work)  # too late, and no error
+
+
+def test_one_that_raises_is_a_warning(work):
+    class Broken:
+        label = "broken"
+
+        def tell(self, message, seconds):
+            raise RuntimeError("at ntfys://geheim")
+
+    notifier = notify.Notifier([Broken()])
+    notifier.send("stopped", "night", "", COUNTS, work)
+    assert notifier.close() == ["broken was not told 'stopped': RuntimeError"]
+    assert notifier.close() == notifier.close()
+
+
+def test_what_cannot_work_is_said_before_the_run_and_all_at_once(monkeypatch):
+    monkeypatch.delenv("NTFY_TOPIC", raising=False)
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("GEHEIM", "tk_geheim")
+    said = refused(
+        "ntfys://$NTFY_TOPIC",
+        "curl $EMPTY",
+        "ntfyss://geheim/topic",
+        "mailto://geheim",
+        "https://example.org/geheim",
+        "no-such-program --key geheim",
+        "$GEHEIM",
+        "mail 'geheim",
+        "awk {$1}",
+        "  ",
+    )
+    assert said.splitlines() == [
+        "notify: ntfys://…: $NTFY_TOPIC is not set; set it, or write $$ for a dollar sign",
+        "notify: curl: $EMPTY is not set; set it, or write $$ for a dollar sign",
+        "notify: apprise does not understand ntfyss://…; did you mean ntfys://? (https://appriseit.com/services/)",
+        "notify: apprise does not understand mailto://…; a part of the address is missing or wrong "
+        "(https://appriseit.com/services/)",
+        "notify: apprise does not understand https://…; for a web hook write jsons://HOST/PATH "
+        "(https://appriseit.com/services/)",
+        "notify: the command no-such-program is not found; write its full path, or put it on the PATH",
+        "notify: the command $GEHEIM is not found; write its full path, or put it on the PATH",
+        "notify: mail: a quotation mark is left open",
+        "notify: awk: a lone $; write $$ for a dollar sign, or $NAME",
+        "notify: an entry is empty; write a URL or a command",
+    ]
+
+
+def test_without_apprise_a_url_is_an_error_and_a_command_is_not(command, work, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    said = refused("ntfys://geheim")
+    assert "ntfys://… needs the package apprise; install it with\n" in said
+    assert '-m pip install "apprise"' in said
+    assert "geheim" not in said
+    assert tell([command(WRITES, "told.jsonl")], work) == []
+
+
+def test_the_manifest_names_who_is_told(manifest):
+    text = "grid: {model: demo, prompt: a}\nnotify: [ntfys://$NTFY_TOPIC, ./tell.sh]\n"
+    assert read_manifest(manifest(text)).notify == ("ntfys://$NTFY_TOPIC", "./tell.sh")
+    assert read_manifest(manifest()).notify == ()
+
+
+def test_the_lock_does_not_show_who_is_told(work, monkeypatch):
+    line = [
+        *("run_batch.py", "run", "a.yaml", "--notify", "ntfys://geheim", "--notify=curl geheim", "--quiet"),
+        *("--set", "notify=[ntfys://geheim]", "--set=notify=geheim", "--set", "steps=2"),
+    ]
+    monkeypatch.setattr(sys, "argv", line)
+    with lock.hold(work / ".run"):
+        kept = (work / ".run" / "lock.json").read_text()
+        shown = lock.holder(work / ".run")["command"]
+    assert "geheim" not in kept
+    assert shown == (
+        "run_batch.py run a.yaml --notify … --notify=… --quiet --set notify=… --set=notify=… --set steps=2"
+    )
+
+
+def night():
+    """What a run does under it, as far as it matters here."""
+    with awake.awake():
+        return "rendered"
+
+
+@pytest.mark.parametrize("outcome", ["", "WAKEPY_FAKE_SUCCESS", "WAKEPY_FORCE_FAILURE"])
+def test_awake_says_nothing_whether_or_not_it_can(outcome, monkeypatch, capfd, caplog):
+    if outcome:
+        monkeypatch.setenv(outcome, "1")
+    with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.WARNING):
+        warnings.simplefilter("always")
+        assert night() == "rendered"
+    assert caught == []
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_awake_holds_the_system_within_the_block_only(monkeypatch):
+    import wakepy
+
+    monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
+    before = wakepy.modecount()
+    with pytest.raises(KeyError), awake.awake():
+        (mode,) = wakepy.global_modes()[before:]
+        assert (mode.active, mode.name) == (True, "keep.running")
+        raise KeyError
+    assert not mode.active
+    assert wakepy.modecount() == before
+
+
+def test_awake_without_wakepy(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "wakepy", None)
+    assert night() == "rendered"
+    with pytest.raises(KeyError), awake.awake():
+        raise KeyError
+    assert capfd.readouterr() == ("", "")
+
+
+def test_doctor_lists_both_extras():
+    from batch import doctor
+
+    _, extras = doctor._requirements()
+    assert [[item.name for item in extras[name]] for name in ("notify", "awake")] == [["apprise"], ["wakepy"]]
