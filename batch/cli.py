@@ -107,6 +107,8 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
               help="Start no image that would not be done by then: 07:00, or '2026-11-25 07:00'.")  # fmt: skip
 @click.option("--max-hours", type=float, metavar="H", help="The same, so many hours from the start.")
 @click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
+@click.option("--notify", metavar="TARGET", multiple=True,
+              help="Tell this URL or command how it ends, besides those the manifest names.")  # fmt: skip
 @_quiet
 @_events
 def run(
@@ -124,6 +126,7 @@ def run(
     until: str | None,
     max_hours: float | None,
     max_images: int | None,
+    notify: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -144,6 +147,7 @@ def run(
         task_timeout=task_timeout,
         keep_latents=keep_latents,
         limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
+        notify=notify,
     )
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
@@ -152,7 +156,7 @@ def run(
 
 
 def _finish(result: Any, *, as_json: bool, retry: str) -> int:
-    for warning in result.report.warnings if result.report else (result.warning,):
+    for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
         _say(f"warning: {warning}")
     code = _exit_code(result)
     if as_json:
@@ -223,13 +227,13 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
 @json_option
 def status(run_folder: Path, as_json: bool) -> int:
     """Show how far a run is; works while it is going on."""
-    from batch import runner, show
+    from batch import show, summary
 
-    summary = runner.summarize(run_folder)
+    found = summary.summarize(run_folder)
     if as_json:
-        click.echo(json.dumps(show.summary_json(summary), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(show.summary_json(found), indent=2, ensure_ascii=False))
     else:
-        click.echo(show.summary_text(summary))
+        click.echo(show.summary_text(found))
     return errors.EXIT_OK
 
 

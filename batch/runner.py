@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batch import drive, hub
+from batch import desk, hub
+from batch.awake import awake
+from batch.desk import Desk
 from batch.drive import Engine, render
 from batch.errors import CannotGoOn, StopRun, UserError
 from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
+from batch.notify import Event as NotifyEvent
+from batch.notify import Notifier
+from batch.notify import check as check_targets
 from batch.plan import Pins, Plan, build_plan
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn
-from batch.records import Happening, Outcome, Task
+from batch.records import Happening, Task
 from batch.store import disk, history, images, lock, rungs
+from batch.store.events import EventLog
 from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
+from batch.words import duration, plural
 
 if TYPE_CHECKING:
     from batch.report import Report
@@ -46,6 +51,8 @@ class Options:
     faults: tuple[Any, ...] = ()
     """Render with the stand-in session of :mod:`batch.render.fake`, which goes through these."""
     limits: Limits = field(default_factory=Limits)
+    notify: tuple[str, ...] = ()
+    """Whom to tell, besides those that the manifest names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,21 +88,15 @@ class Result:
     report: Report | None
     """None where it could not be written."""
     stopped: StopRun | None = None
-    warning: str = ""
-    """Why there is no report."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong beside the images: no report, somebody who could not be told."""
 
 
-class Watcher(drive.Watcher, Protocol):
-    """What a run tells while it goes on."""
+class Watcher(desk.Watcher, Protocol):
+    """Who is shown a run."""
 
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """The work is known; nothing is rendered yet."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """One image is done or has failed."""
-
-    def closed(self) -> None:
-        """No more will come: free the terminal."""
 
 
 def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Manifest, Plan, RunFolder]:
@@ -176,13 +177,16 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
+    notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
-    with stops_when_full(folder.root), lock.hold(folder.state):
+    with stops_when_full(folder.root), lock.hold(folder.state), awake():
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
             manifest, plan, folder = prepare(manifest_path, options, online=True)
         keep = options.keep_latents or manifest.output.keep_latents
-        return carry_out(plan, folder, origin_of(manifest), options, watcher, stop, {"keep_latents": keep})
+        return carry_out(
+            plan, folder, origin_of(manifest), options, watcher, stop, {"keep_latents": keep}, notifier=notifier
+        )
 
 
 def carry_out(
@@ -193,12 +197,15 @@ def carry_out(
     watcher: Watcher,
     stop: Event,
     special: Mapping[str, Any],
+    *,
+    notifier: Notifier | None = None,
 ) -> Result:
     """Render what a plan's folder lacks and write the report. Call it under the folder's lock.
 
     ``special`` holds fields of :class:`~batch.records.RunSpec` beyond the usual ones.
     """
     start = perf_counter()
+    notifier = notifier or Notifier(())
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     if options.retry_failed:
@@ -217,39 +224,80 @@ def carry_out(
     )
     low = outlook(plan, where, folder, floor).warnings
     watcher.started(replace(plan, warnings=(*plan.warnings, *low)), where, folder.root)
-    counter = _Counter(watcher, origin.run.max_consecutive_failures, origin.run.retries)
-    engine = Engine(options.engine, options.devices, options.faults)
-    settings = {**_settings(origin.run, options, where), **special}
-    stopped: StopRun | None = None
-    try:
-        if where.to_render:
-            gate.check(where.to_render[0])  # before a model is loaded for nothing
-        for tasks in (where.to_render, counter.again):
-            for outcome in render(
-                plan, tasks, folder, engine, watcher, stop=stop, settings=settings, admit=gate.admit
-            ):
-                gate.finished(outcome)
-                counter.finished(outcome)
-    except DiskFull as error:
-        stopped = DiskLow(f"{error}. {gate.remedy()}")
-    except StopRun as error:
-        stopped = error
-    finally:
-        watcher.closed()
-    history.record(gate.receipts)
-    made, warning = _reported(folder)
-    return Result(
+    log = EventLog(folder)
+    log.begin(len(where.to_render))
+    run = Desk(
+        name=plan.name,
         folder=folder.root,
         total=len(plan.tasks),
         done_before=where.done,
-        rendered=counter.counts["done"],
-        failed=counter.counts["failed"] + len(where.given_up),
-        given_up=len(where.given_up) + counter.given_up,
+        watcher=watcher,
+        log=log,
+        notifier=notifier,
+        gate=gate,
+        limit=origin.run.max_consecutive_failures,
+        retries=origin.run.retries,
+    )
+    settings = {**_settings(origin.run, options, where), **special}
+    stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
+    if not options.faults:
+        history.record(gate.receipts)
+    made, warning = _reported(folder)
+    result = Result(
+        folder=folder.root,
+        total=len(plan.tasks),
+        done_before=where.done,
+        rendered=run.counts["done"],
+        failed=run.failed + len(where.given_up),
+        given_up=len(where.given_up) + run.given_up,
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
-        warning=warning,
+        warnings=(warning,) if warning else (),
     )
+    _tell(plan.name, result, run)
+    return replace(result, warnings=(*result.warnings, *notifier.close()))
+
+
+def _rendered(
+    plan: Plan,
+    folder: RunFolder,
+    to_render: Sequence[Task],
+    options: Options,
+    run: Desk,
+    stop: Event,
+    settings: Mapping[str, Any],
+) -> StopRun | None:
+    """Render what is missing; what stopped it."""
+    engine = Engine(options.engine, options.devices, options.faults)
+    try:
+        if to_render:
+            run.gate.check(to_render[0])  # before a model is loaded for nothing
+        for take in (lambda: to_render, run.take_again):
+            admit = run.gate.admit
+            for outcome in render(plan, take(), folder, engine, run, stop=stop, settings=settings, admit=admit):
+                run.finished(outcome)
+    except DiskFull as error:
+        return DiskLow(f"{error}. {run.gate.remedy()}")
+    except StopRun as error:
+        return error
+    finally:
+        run.closed()
+    return None
+
+
+def _tell(name: str, result: Result, run: Desk) -> None:
+    """The end, for the log and for those who want to be told."""
+    done = result.done_before + result.rendered
+    title = f"{name}: {done} of {result.total} done" + (f", {result.failed} failed" if result.failed else "")
+    text = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
+    event: NotifyEvent = "failed" if result.failed else "done"
+    if result.stopped is not None:
+        text = f"stopped: {result.stopped}; {text}"
+        event = "low-disk" if isinstance(result.stopped, DiskLow) else "stopped"
+        event = "failed" if isinstance(result.stopped, CannotGoOn) else event
+    run.log.write(Happening(kind="end", text=text))
+    run.notifier.send(event, title, text, run.figures(), result.folder)
 
 
 def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:
@@ -273,86 +321,6 @@ def _reported(folder: RunFolder) -> tuple[Report | None, str]:
     except OSError as error:
         why = error.strerror or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
-
-
-@dataclass(slots=True)
-class _Counter:
-    watcher: Watcher
-    limit: int
-    """So many failures one after the other end the run."""
-    retries: int
-    given_up: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    in_a_row: int = 0
-    again: list[Task] = field(default_factory=list)
-    """Rendered, but not written: worth another try at the end of the same run."""
-
-    def finished(self, outcome: Outcome) -> None:
-        failure = outcome.failure
-        if failure is not None and failure.error.stage == "save" and failure.attempts < self.retries:
-            self.again.append(failure.task)
-            text = f"{failure.task.name} could not be written ({failure.error.message}): again at the end"
-            self.watcher.happened(Happening(kind="not-written", text=text, task=outcome.key))
-        else:
-            self.counts[outcome.status] += 1
-            self.watcher.finished(outcome)
-        if failure is not None and failure.attempts >= self.retries:
-            self.given_up += 1
-        self.in_a_row = 0 if outcome.status == "done" else self.in_a_row + 1
-        if self.in_a_row >= self.limit:
-            reason = f": {outcome.error.message}" if outcome.error else ""
-            raise CannotGoOn(f"{self.in_a_row} images failed one after the other{reason}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The state of a run folder by itself."""
-
-    name: str
-    total: int
-    done: int
-    failed: int
-    missing: int
-    degraded: int
-    """Done with a smaller memory setting than the one asked for."""
-    extra: int
-    running: Mapping[str, object] | None
-    seconds_per_image: float | None
-    peak_bytes: int | None
-    errors: tuple[str, ...] = field(default=())
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds the missing images will take at the rate so far."""
-        return None if self.seconds_per_image is None else self.seconds_per_image * self.missing
-
-
-def summarize(root: Path) -> Summary:
-    """Read a run folder; works while a run is going on there."""
-    folder = RunFolder(root)
-    folder.require()
-    scan, tasks = folder.scan(), folder.tasks()
-    planned = {task.id for task in tasks}
-    done = [scan.receipts[key] for key in planned if key in scan.receipts]
-    failures = [scan.failures[key] for key in planned if key in scan.failures]
-    peaks = [
-        value
-        for receipt in done
-        if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
-    ]
-    return Summary(
-        name=folder.name(),
-        total=len(planned),
-        done=len(done),
-        failed=len(failures),
-        missing=len(planned) - len(done) - len(failures),
-        degraded=sum(bool(item.degraded_from) for item in done),
-        extra=sum(key not in planned for key in scan.receipts),
-        running=lock.holder(folder.state),
-        seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
-        peak_bytes=max(peaks, default=None),
-        errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
-    )
 
 
 def report(root: Path) -> Report:

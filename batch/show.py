@@ -12,7 +12,8 @@ from batch.words import duration, gib, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.runner import Outlook, Standing, Summary
+    from batch.runner import Outlook, Standing
+    from batch.summary import Summary
 
 
 def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook) -> str:

@@ -28,14 +28,17 @@ ALLOWED = {
     "words": set(),
     "limits": {"words", "store", "plan", "records", "errors"},
     "progress": {"words", "records", "plan", "runner"},
-    "show": {"words", "plan", "runner"},
+    "show": {"words", "plan", "runner", "summary"},
+    "summary": {"store", "plan", "records", "errors"},
+    "desk": {"drift", "drive", "limits", "notify", "words", "store", "plan", "records", "errors"},
     "drive": {"hub", "engines", "store", "plan", "records", "errors"},
     "drift": {"words", "plan", "records"},
     "notify": {"doctor", "errors"},
     "awake": set(),
     "runner": {
-        "drift",
+        "desk",
         "drive",
+        "words",
         "limits",
         "notify",
         "awake",
@@ -67,12 +70,30 @@ ALLOWED = {
         "plan",
         "errors",
     },
-    "cli": {"engines", "commands", "words", "limits", "runner", "upkeep", "show", "progress", "errors", ""},
+    "cli": {
+        "engines",
+        "summary",
+        "commands",
+        "words",
+        "limits",
+        "runner",
+        "upkeep",
+        "show",
+        "progress",
+        "errors",
+        "",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
 TORCH_ROOM = "render"
-TYPES_ONLY = {("progress", "plan"), ("progress", "runner"), ("show", "plan"), ("show", "runner")}
+TYPES_ONLY = {
+    ("progress", "plan"),
+    ("progress", "runner"),
+    ("show", "plan"),
+    ("show", "runner"),
+    ("show", "summary"),
+}
 TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor"), ("show_machine", "plan")}
 
 

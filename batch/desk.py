@@ -1,0 +1,126 @@
+"""Where everything that comes up while a run goes on arrives: counted, shown, written down, judged, told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from batch import drive
+from batch.drift import Drift
+from batch.errors import CannotGoOn
+from batch.limits import Gate
+from batch.notify import Notifier
+from batch.records import Happening, Outcome, Task
+from batch.store.events import EventLog
+from batch.words import plural
+
+
+class Watcher(drive.Watcher, Protocol):
+    """Who is shown a run: the terminal."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """One image is done or has failed."""
+
+    def closed(self) -> None:
+        """No more will come: free the terminal."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """One run's. Nothing that only shows or tells can end the run."""
+
+    name: str
+    folder: Path
+    total: int
+    done_before: int
+    watcher: Watcher
+    log: EventLog
+    notifier: Notifier
+    gate: Gate
+    limit: int
+    """So many failures one after the other end the run."""
+    retries: int
+    counts: Counter[str] = field(default_factory=Counter)
+    given_up: int = 0
+    again: list[Task] = field(default_factory=list)
+    """Rendered, but not written: worth another try at the end of the same run."""
+    drift: Drift = field(default_factory=Drift)
+    _in_a_row: int = 0
+    _second: bool = False
+
+    def loading(self, texts: int) -> None:
+        """See :class:`batch.drive.Watcher`."""
+        self._show(lambda: self.watcher.loading(texts))
+
+    def encoding(self, text: int, texts: int) -> None:
+        """See :class:`batch.drive.Watcher`."""
+        self._show(lambda: self.watcher.encoding(text, texts))
+
+    def step(self, name: str, step: int, steps: int) -> None:
+        """See :class:`batch.drive.Watcher`."""
+        self._show(lambda: self.watcher.step(name, step, steps))
+
+    def happened(self, happening: Happening) -> None:
+        """See :class:`batch.drive.Watcher`."""
+        self.log.write(happening)
+        self._show(lambda: self.watcher.happened(happening))
+        if happening.kind == "stalled":
+            self.notifier.send("stalled", f"{self.name} stalled", happening.text, self.figures(), self.folder)
+
+    def finished(self, outcome: Outcome) -> None:
+        """An outcome came. Raises :class:`CannotGoOn` when one after the other has failed."""
+        self.gate.finished(outcome)
+        failure = outcome.failure
+        if failure is not None and failure.error.stage == "save" and self._worth_it(failure.attempts):
+            self.again.append(failure.task)
+            text = f"{failure.task.name} could not be written ({failure.error.message}): again at the end"
+            self.happened(Happening(kind="not-written", text=text, task=outcome.key))
+        else:
+            self._count(outcome)
+        self._in_a_row = 0 if outcome.status == "done" else self._in_a_row + 1
+        if self._in_a_row >= self.limit:
+            reason = f": {outcome.error.message}" if outcome.error else ""
+            raise CannotGoOn(f"{plural(self._in_a_row, 'image')} failed one after the other{reason}")
+
+    def take_again(self) -> list[Task]:
+        """What is worth a second try in this run; from now on nothing is."""
+        self._second, again, self.again = True, self.again, []
+        return again
+
+    def figures(self) -> dict[str, int]:
+        """Done, failed and missing images of the whole plan."""
+        done = self.done_before + self.counts["done"]
+        return {"done": done, "failed": self.failed, "missing": max(0, self.total - done - self.failed)}
+
+    @property
+    def failed(self) -> int:
+        """Images that failed in this run and are not tried again in it."""
+        return self.counts["failed"] + len(self.again)
+
+    def closed(self) -> None:
+        """No more images will come."""
+        self._show(self.watcher.closed)
+
+    def _worth_it(self, attempts: int) -> bool:
+        return not self._second and attempts < self.retries
+
+    def _count(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        self._show(lambda: self.watcher.finished(outcome))
+        if outcome.failure is not None:
+            self.given_up += outcome.failure.attempts >= self.retries
+            error = outcome.failure.error
+            text = f"{outcome.failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
+            self.log.write(Happening(kind="failed", text=text, task=outcome.key))
+        if outcome.receipt is not None:
+            for happening in self.drift.seen(outcome.receipt):
+                self.happened(happening)
+
+    @staticmethod
+    def _show(show: Callable[[], None]) -> None:
+        with suppress(OSError):  # the terminal, or whoever reads the pipe, is gone: the run goes on
+            show()

@@ -1,0 +1,62 @@
+"""The state of a run folder by itself: what ``status`` shows, also while a run is going on there."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch.store import lock
+from batch.store.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The state of a run folder by itself."""
+
+    name: str
+    total: int
+    done: int
+    failed: int
+    missing: int
+    degraded: int
+    """Done with a smaller memory setting than the one asked for."""
+    extra: int
+    running: Mapping[str, object] | None
+    seconds_per_image: float | None
+    peak_bytes: int | None
+    errors: tuple[str, ...] = field(default=())
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds the missing images will take at the rate so far."""
+        return None if self.seconds_per_image is None else self.seconds_per_image * self.missing
+
+
+def summarize(root: Path) -> Summary:
+    """Read a run folder; works while a run is going on there."""
+    folder = RunFolder(root)
+    folder.require()
+    scan, tasks = folder.scan(), folder.tasks()
+    planned = {task.id for task in tasks}
+    done = [scan.receipts[key] for key in planned if key in scan.receipts]
+    failures = [scan.failures[key] for key in planned if key in scan.failures]
+    peaks = [
+        value
+        for receipt in done
+        if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
+    ]
+    return Summary(
+        name=folder.name(),
+        total=len(planned),
+        done=len(done),
+        failed=len(failures),
+        missing=len(planned) - len(done) - len(failures),
+        degraded=sum(bool(item.degraded_from) for item in done),
+        extra=sum(key not in planned for key in scan.receipts),
+        running=lock.holder(folder.state),
+        seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
+        peak_bytes=max(peaks, default=None),
+        errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+    )
