@@ -19,7 +19,7 @@ from batch.manifest.schema import RunOptions
 from batch.plan import Pins, Plan, build_plan
 from batch.plan.estimate import Estimate, estimate
 from batch.records import Happening, Outcome, Task
-from batch.store import images, lock, rungs
+from batch.store import events, images, lock, rungs
 from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
 
 if TYPE_CHECKING:
@@ -262,6 +262,9 @@ class Summary:
     seconds_per_image: float | None
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
+    happened: Mapping[str, int] = field(default_factory=dict)
+    """How often what happened in the last run, by kind."""
+    last_happenings: tuple[events.Event, ...] = ()
 
     @property
     def eta_s(self) -> float | None:
@@ -282,6 +285,7 @@ def summarize(root: Path) -> Summary:
         for receipt in done
         if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
     ]
+    history = events.last_run(events.read(folder))
     return Summary(
         name=folder.name(),
         total=len(planned),
@@ -294,6 +298,8 @@ def summarize(root: Path) -> Summary:
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
         peak_bytes=max(peaks, default=None),
         errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+        happened=dict(Counter(event.kind for event in history)),
+        last_happenings=tuple(history[-3:]),
     )
 
 
