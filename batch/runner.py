@@ -273,10 +273,11 @@ def _rendered(
     try:
         if to_render:
             run.gate.check(to_render[0])  # before a model is loaded for nothing
-        for take in (lambda: to_render, run.take_again):
-            admit = run.gate.admit
-            for outcome in render(plan, take(), folder, engine, run, stop=stop, settings=settings, admit=admit):
+        tasks, admit = to_render, run.gate.admit
+        while tasks:
+            for outcome in render(plan, tasks, folder, engine, run, stop=stop, settings=settings, admit=admit):
                 run.finished(outcome)
+            tasks = run.take_again()
     except DiskFull as error:
         return DiskLow(f"{error}. {run.gate.remedy()}")
     except StopRun as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,8 +139,20 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"  peak memory {gib(summary.peak_bytes)}")
     if summary.missing and summary.eta_s is not None:
         lines.append(f"  about {duration(summary.eta_s)} for the rest")
+    if summary.happened:
+        tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
+        lines.append(f"  happened in the last run: {tally}")
+    lines.extend(f"    {_local(event.time)}  {_first_line(event.text)}" for event in summary.last_happenings)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
     return "\n".join(lines)
+
+
+def _local(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
 
 
 def _running(who: Mapping[str, object] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ class Summary:
     seconds_per_image: float | None
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
+    happened: Mapping[str, int] = field(default_factory=dict)
+    """How often what happened in the last run, by kind."""
+    last_happenings: tuple[events.Event, ...] = ()
 
     @property
     def eta_s(self) -> float | None:
@@ -47,6 +51,7 @@ def summarize(root: Path) -> Summary:
         for receipt in done
         if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
     ]
+    history = events.last_run(events.read(folder))
     return Summary(
         name=folder.name(),
         total=len(planned),
@@ -59,4 +64,6 @@ def summarize(root: Path) -> Summary:
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
         peak_bytes=max(peaks, default=None),
         errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+        happened=dict(Counter(event.kind for event in history)),
+        last_happenings=tuple(history[-3:]),
     )

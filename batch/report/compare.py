@@ -2,7 +2,8 @@
 
 Times and peaks come from the receipts. Pixels are compared with the first run, picture by picture: two
 images belong together when their ``picture_id`` is the same, which leaves the memory setting out. Where
-the first run has a picture under several memory settings, the one its manifest names first is the baseline.
+the first run has a picture under several memory settings, the one its manifest names first is the baseline,
+and a note says where memory ran out and it was rendered with a smaller one.
 """
 
 from __future__ import annotations
@@ -100,7 +101,12 @@ def compare(runs: Sequence[Run]) -> Comparison:
         baseline=runs[0].label,
         rows=summary.join(pixels.astype(types)).rename(columns={"setting": "memory"}),
         overlaps=overlaps,
-        notes=(*_missing(runs), *_notes(runs[0].label, overlaps, compared=bool(apart)), *unread),
+        notes=(
+            *_missing(runs),
+            *_degraded(runs[0]),
+            *_notes(runs[0].label, overlaps, compared=bool(apart)),
+            *unread,
+        ),
     )
 
 
@@ -116,6 +122,15 @@ def _missing(runs: Sequence[Run]) -> Iterator[str]:
         missing = sum(task.id not in run.scan.receipts and task.id not in run.scan.failures for task in run.tasks)
         if missing:
             yield f"{run.label}: {missing} of {len(run.tasks)} images are missing"
+
+
+def _degraded(first: Run) -> Iterator[str]:
+    settings = sorted({table.memory_used(item) for item in _baseline(first).values() if item.degraded_from})
+    if settings:
+        yield (
+            f"memory ran out in {first.label}: pictures that the others are compared with were rendered with "
+            f"{', '.join(settings)}"
+        )
 
 
 def _notes(first: str, overlaps: Sequence[Overlap], *, compared: bool) -> Iterator[str]:

@@ -8,8 +8,9 @@ text nodes, so no prompt can become markup. The pictures stay where they are: th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pandas as pd
 
 from batch import __version__
 from batch.records import Receipt, Task
-from batch.report import timing
-from batch.store import atomic
+from batch.report import table, timing
+from batch.store import atomic, events
+from batch.store.events import Event
 from batch.store.folder import RunFolder, Scan
 
 PLACEHOLDER = "{{DATA}}"
@@ -32,10 +34,13 @@ COSTS = (
 MEMORY = ("peak_device_mib", "peak_reserved_mib", "peak_rss_mib")
 """What stands for a picture's memory: the first of these that is known."""
 
+MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
+"""Of the history the page shows the end, and of a log the last lines."""
+
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> Path:
     """Write report.html; ``rows`` is the table of results.csv for the same tasks."""
-    text = page(page_data(folder.name(), tasks, scan, rows))
+    text = page(page_data(folder.name(), tasks, scan, rows, events.read(folder)))
     path = folder.root / "report.html"
     atomic.write(path, text.encode(), folder.runner)
     return path
@@ -50,7 +55,9 @@ def page(data: dict[str, Any]) -> str:
     return template.replace(PLACEHOLDER, text)
 
 
-def page_data(name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str, Any]:
+def page_data(
+    name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame, history: Sequence[Event]
+) -> dict[str, Any]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     records = [_known(record) for record in rows[["status", *COSTS]].to_dict("records")]
     settings = [_settings(task, scan) for task in tasks]
@@ -61,6 +68,7 @@ def page_data(name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) 
         "common": {key: value for key, value in (settings[0] if settings else {}).items() if key not in varying},
         "varying": varying,
         "timing": _timing(rows),
+        "happened": list(_happened(tasks, history)),
         "images": [
             _image(task, record, {key: setting[key] for key in varying}, scan)
             for task, record, setting in zip(tasks, records, settings, strict=True)
@@ -74,14 +82,15 @@ def _known(record: dict[Any, Any]) -> dict[str, Any]:
 
 def _settings(task: Task, scan: Scan) -> dict[str, str]:
     """What may tell two pictures of a run apart, prompt and seed left out."""
-    record = scan.receipts.get(task.id) or scan.failures.get(task.id)
+    receipt = scan.receipts.get(task.id)
+    record = receipt or scan.failures.get(task.id)
     return {
         "model": task.model,
         "size": task.size,
         "steps": str(task.steps),
         "guidance": f"{task.guidance:g}",
         "scheduler": str(task.scheduler or "default"),
-        "memory": task.memory,
+        "memory": table.memory_used(receipt) if receipt else task.memory,
         "dtype": task.dtype,
         "lora": " + ".join(f"{Path(lora.path).stem} ({lora.scale:g})" for lora in task.loras) or "none",
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
@@ -106,6 +115,9 @@ def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: S
     if failure is not None:
         image["stage"] = failure.error.stage
         image["error"] = f"{failure.error.kind}: {failure.error.message}"
+    receipt = scan.receipts.get(task.id)
+    if receipt is not None and receipt.repaired:
+        image["repaired"] = receipt.repaired
     memory = next((record[kind] for kind in MEMORY if kind in record), None)
     return image if memory is None else image | {"memory_mib": memory}
 
@@ -117,7 +129,8 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
     kind = next((kind for kind in MEMORY if done[kind].notna().any()), None)
     return {
         "total": len(tasks),
-        **{status: int((rows.status == status).sum()) for status in ("done", "failed", "missing")},
+        **{status: int((rows.status == status).sum()) for status in ("done", "missing")},
+        "failed": int(rows.status.isin(table.FAILED).sum()),
         "degraded": int((done.degraded_from.fillna("") != "").sum()),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": float(done.total_s.sum() + done.load_s.sum()),
@@ -130,6 +143,25 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
             **{name: ", ".join(_distinct(receipts, name)) for name in ("torch", "diffusers", "driver")},
         },
     }
+
+
+def _happened(tasks: Sequence[Task], history: Sequence[Event]) -> Iterator[dict[str, str]]:
+    """The end of the history; the start of a run in which nothing happened is no news."""
+    names = {task.id: task.name for task in tasks}
+    news = [
+        event
+        for event, later in zip_longest(history, history[1:])
+        if event.kind != events.STARTED or (later is not None and later.kind != events.STARTED)
+    ]
+    for event in news[-MOST_EVENTS:]:
+        log = event.data.get("log")
+        yield {
+            "time": event.time,
+            "kind": event.kind,
+            "text": event.text,
+            "name": names.get(event.task, ""),
+            "log": log[-LOG_CHARACTERS:] if isinstance(log, str) else "",
+        }
 
 
 def _distinct(receipts: Sequence[Receipt], name: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Contact sheets: prompts down, seeds across, one block per model, size and setting.
 
 Made of the thumbnails written beside every image, never of the images: 300 pictures of 16 megapixels
-would be 15 GB of pixels. Large runs are paged; a cell that failed or is missing says so.
+would be 15 GB of pixels. Large runs are paged; a cell that failed or is missing says so,
+and a picture that was rendered with a smaller memory setting, or repaired, has a word in its corner.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from batch.records import Task
+from batch.records import INVALID, Task
 from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
@@ -41,6 +42,7 @@ TARGET_WIDTH = 2_400
 """Narrow blocks (one or two seeds) are set in columns side by side up to about this width."""
 
 _PAPER, _INK, _MUTED = (250, 250, 248), (30, 30, 34), (110, 110, 116)
+_DEGRADED = (138, 90, 0)
 _FAILED, _MISSING = (190, 40, 40), (225, 225, 222)
 
 _WIDE_FONTS = (
@@ -285,13 +287,30 @@ def _cell(
         thumb = _thumbnail(folder.thumbs / f"{task.id}.webp", size)
         if thumb is not None:
             page.paste(thumb, at)
+            receipt = scan.receipts[task.id]
+            _badge(draw, box, "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else "")
             return
         _boxed(draw, box, "done (no thumbnail)", _MUTED)
     elif task.id in scan.failures:
         error = scan.failures[task.id].error
-        _boxed(draw, box, f"failed: {error.stage}\n{error.kind}\n{error.message}", _FAILED)
+        _boxed(
+            draw,
+            box,
+            f"{'invalid' if error.kind == INVALID else 'failed'}: {error.stage}\n{error.kind}\n{error.message}",
+            _FAILED,
+        )
     else:
         _boxed(draw, box, "missing", _MUTED)
+
+
+def _badge(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    """A word in the lower left corner of a picture, where there is one."""
+    if word:
+        place = (box[0] + 8, box[3] - 8)
+        font = _font_for(word, TEXT_SIZE - 2)
+        left, top, right, bottom = draw.textbbox(place, word, font=font, anchor="ls")
+        draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=_PAPER)
+        draw.text(place, word, fill=_DEGRADED, font=font, anchor="ls")
 
 
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:

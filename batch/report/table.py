@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from batch.records import Failure, Machine, Measurement, Receipt, StagePeak, Task
+from batch.records import INVALID, Failure, Machine, Measurement, Receipt, StagePeak, Task
 from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
@@ -28,6 +28,9 @@ COLUMNS: dict[str, str] = {
     "driver": TEXT, "torch": TEXT, "diffusers": TEXT, "started_at": TEXT, "error": TEXT,
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
+
+FAILED = ("failed", "invalid")
+"""What ``status`` is of a task that was tried and made no image; ``invalid`` where it made a bad one."""
 
 _FORMULA = ("=", "+", "-", "@")
 
@@ -104,6 +107,7 @@ def _done(receipt: Receipt) -> dict[str, Any]:
         "file": receipt.file.path,
         "file_bytes": receipt.file.bytes,
         "sha256": receipt.file.sha256,
+        "memory": memory_used(receipt),
         "degraded_from": receipt.degraded_from,
         "started_at": receipt.started_at,
     }
@@ -111,13 +115,18 @@ def _done(receipt: Receipt) -> dict[str, Any]:
 
 def _failed(failure: Failure) -> dict[str, Any]:
     return {
-        "status": "failed",
+        "status": "invalid" if failure.error.kind == INVALID else "failed",
         "attempts": failure.attempts,
         "failed_stage": failure.error.stage,
         "requested_mib": mib(failure.error.requested),
         "started_at": failure.started_at,
         "error": _safe(f"{failure.error.kind}: {failure.error.message}"),
     }
+
+
+def memory_used(receipt: Receipt) -> str:
+    """The memory setting that an image was rendered with."""
+    return receipt.memory_used or receipt.task.memory
 
 
 def mib(value: int | None) -> float | None:

@@ -15,9 +15,10 @@ PEAKS = ("peak_allocated_mib", "peak_reserved_mib", "peak_device_mib", "peak_rss
 
 
 def with_settings(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``size``, and ``setting``: the memory setting, told apart where it was degraded.
+    """The table with ``size``, and ``setting``: the memory setting used, told apart where another was asked for.
 
-    An image that was rendered under another setting than the one asked for says nothing about that one's cost.
+    A degraded image says nothing about the cost of the setting asked for, and is no fair sample of the one used:
+    memory was short.
     """
     degraded = rows.degraded_from.fillna("")
     setting = rows.memory.where(degraded == "", rows.memory + " (degraded from " + degraded + ")")
