@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.store import lock
+from batch.store import events, lock
 from batch.store.folder import RunFolder
 
 

@@ -78,15 +78,21 @@ def read(folder: RunFolder) -> list[Event]:
     return [event for name in (OLDER, FILE) for event in _events(folder.state / name)]
 
 
+TOLD_ELSEWHERE = {"end", "failed"}
+"""Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
+
+
 def last_run(events: Sequence[Event]) -> list[Event]:
-    """What happened in the last run, its start left out.
+    """What happened in the last run; its start, its end and the images that failed are left out.
 
     Where no start is in the log (it was cut off by the size limit), the last runner's events.
     """
     starts = [index for index, event in enumerate(events) if event.kind == STARTED]
     if starts:
-        return list(events[starts[-1] + 1 :])
-    return [event for event in events if event.runner == events[-1].runner]
+        found = events[starts[-1] + 1 :]
+    else:
+        found = [event for event in events if event.runner == events[-1].runner]
+    return [event for event in found if event.kind not in TOLD_ELSEWHERE]
 
 
 def _events(path: Path) -> Iterator[Event]:
