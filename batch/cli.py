@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.shell_completion import CompletionItem
@@ -156,18 +156,32 @@ def run(
 
 
 def _finish(result: Any, *, as_json: bool, retry: str) -> int:
+    """Say how it ended; the exit code is right even where nobody reads any more."""
+    try:
+        _say_end(result, as_json=as_json, retry=retry)
+    except OSError:
+        _into_nothing(sys.stdout)
+        _into_nothing(sys.stderr)
+    return _exit_code(result)
+
+
+def _into_nothing(stream: TextIO) -> None:
+    """What is still in the stream's buffer would raise again when the program ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say_end(result: Any, *, as_json: bool, retry: str) -> None:
     for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
         _say(f"warning: {warning}")
-    code = _exit_code(result)
     if as_json:
         progress.Events.emit(
-            "end", exit_code=code, total=result.total, rendered=result.rendered, failed=result.failed,
-            folder=str(result.folder), seconds=round(result.seconds, 3),
+            "end", exit_code=_exit_code(result), total=result.total, rendered=result.rendered,
+            failed=result.failed, folder=str(result.folder), seconds=round(result.seconds, 3),
             reason=str(result.stopped) if result.stopped else None,
         )  # fmt: skip
-        return code
+        return
     _tell(result, retry)
-    return code
 
 
 def _exit_code(result: Any) -> int:
@@ -332,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _into_nothing(sys.stdout)
         return errors.EXIT_OK
     except OSError as error:
         _say(f"error: {error}")

@@ -9,7 +9,7 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batch import desk, hub
+from batch import desk, engines, hub
 from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
@@ -177,6 +177,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
+    _check_engine(options, manifest.run)
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
     with stops_when_full(folder.root), lock.hold(folder.state), awake():
@@ -299,6 +300,14 @@ def _tell(name: str, result: Result, run: Desk) -> None:
         event = "failed" if isinstance(result.stopped, CannotGoOn) else event
     run.log.write(Happening(kind="end", text=text))
     run.notifier.send(event, title, text, run.figures(), result.folder)
+
+
+def _check_engine(options: Options, run: RunOptions) -> None:
+    if (options.engine or engines.default()) != "local":
+        return
+    for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
+        if value:
+            raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
 
 
 def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:

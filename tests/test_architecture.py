@@ -38,6 +38,7 @@ ALLOWED = {
     "runner": {
         "desk",
         "drive",
+        "engines",
         "words",
         "limits",
         "notify",

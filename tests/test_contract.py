@@ -40,7 +40,9 @@ resize: true
 allow_pickle: []
 trust_remote_code: []
 output: {format: png, keep_latents: true, name: "{prompt}-{seed}-{size}"}
-run: {on_oom: fail, retries: 2, min_free_disk: 1MB, max_consecutive_failures: 5, compile: auto, batch: 1}
+run:
+  {on_oom: fallback, retries: 2, min_free_disk: 1MB, max_consecutive_failures: 5, recycle_after: 0,
+   compile: auto, batch: 1}
 notify: []
 """
 
@@ -56,8 +58,8 @@ def test_a_manifest_with_every_key_renders(cli, night, work):
     keys = {line.partition(":")[0] for line in JOB.splitlines() if line[:1].isalpha()}
     assert keys == set(TopLevel.model_fields) - {"rows"}  # a table of its own: tests/test_grid.py
     for section, model in (("output", Output), ("run", RunOptions)):
-        line = next(line for line in JOB.splitlines() if line.startswith(f"{section}:"))
-        assert all(f"{name}: " in line for name in model.model_fields)
+        text = JOB.partition(f"\n{section}:")[2].partition("}\n")[0]
+        assert all(f"{name}: " in text for name in model.model_fields)
     assert all(f"{name}: " in JOB for name in AXES)
 
     outcome = cli("run", night, "--quiet")

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batch import runner
+from batch import limits, runner
 from batch.progress import Silent
 from batch.records import Happening
 from batch.render.fake import Fault
@@ -475,6 +475,91 @@ def test_two_runners_at_once(manifest, work):
     assert any("is in use by another runner" in text for text in said)
     folder = RunFolder(work / "run")
     assert len(folder.scan().receipts) == len(list(folder.image_files())) == 9
+
+
+def test_a_reader_that_leaves_ends_no_run(manifest, work):
+    """`run | head` and a terminal that is closed: what cannot be shown is not worth a night."""
+    manifest(REAL)
+    for out, options in (("lines", ()), ("events", ("--json",))):
+        command = [*RUN[:-1], out, *options]
+        run = subprocess.Popen(command, env=_process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        while not list((work / out / ".run").glob("receipts/*/*.json")):
+            assert run.poll() is None
+            time.sleep(0.02)
+        run.stdout.close()
+        run.stderr.close()
+        assert run.wait(timeout=120) == 0
+        assert len(RunFolder(work / out).scan().receipts) == 9
+
+
+def test_the_log_and_the_report_say_what_happened(night, once, cli):
+    ended = night(
+        once("exit", seed=1, prompt="a"),
+        Fault("oom-torch", "decode", unless="vae_tiling"),
+        Fault("nan", "denoise", seed=2, prompt="b"),
+        engine="process",
+    )
+    status = cli("status", "run", "--json").json()
+    assert status["happened"] == {"out-of-memory": 2, "worker-died": 1, "invalid": 1}
+    assert (status["done"], status["failed"], status["degraded"]) == (5, 1, 5)
+    assert "worker-died" in cli("status", "run").out
+    page = (ended.folder.root / "report.html").read_text(encoding="utf-8")
+    assert "the worker died at a-1" in page
+    log = (ended.folder.state / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    kinds = [json.loads(line)["kind"] for line in log]
+    assert kinds[-1] == "end"
+    assert "failed" in kinds
+
+
+def test_a_slow_down_is_told_by_the_run(night):
+    slow = tuple(Fault("slow", seed=seed, seconds=0.4) for seed in range(11, 20))
+    ended = night(*slow, text=JOB.replace("[a, b]", "a").replace("0..2", "0..19"))
+    assert ended.seen.kinds() == ["slower"]
+    assert "instead of" in ended.seen.happenings[0].text
+
+
+def test_somebody_is_told(night, once, tmp_path):
+    script = tmp_path / "tell.py"
+    script.write_text(
+        "import json, sys\n"
+        "told = json.load(sys.stdin)\n"
+        f"open({str(tmp_path / 'told')!r}, 'a').write(json.dumps(told) + chr(10))\n"
+    )
+    target = f'"{sys.executable}" "{script}"'
+    night(once("hang", seed=1, prompt="a"), engine="process", task_timeout=1.5, notify=(target,))
+    night(Fault("error"), out="failing", notify=(target,))
+    night(out="stopping", notify=(target,), limits=limits.Limits(max_images=2))
+    told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert [item["event"] for item in told] == ["stalled", "done", "failed", "stopped"]
+    assert told[1]["counts"] == {"done": 6, "failed": 0, "missing": 0}
+    assert told[2]["counts"] == {"done": 0, "failed": 5, "missing": 1}
+    assert told[3]["counts"] == {"done": 2, "failed": 0, "missing": 4}
+    assert "5 images failed one after the other" in told[2]["message"]
+
+
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [(("--task-timeout", "9s"), "{}"), ((), "{recycle_after: 3}")],
+    ids=["timeout", "recycle"],
+)
+def test_what_has_no_effect_in_one_process_is_refused(cli, manifest, option, setting):
+    path = manifest(JOB.replace("{min_free_disk: 1MB}", setting))
+    outcome = cli("run", path, "--engine", "local", *option)
+    assert outcome.code == 2
+    assert "no effect with --engine local" in outcome.err
+
+
+@pytest.mark.parametrize("time", ["soon", "-3", "0", "5 days"])
+def test_a_time_that_is_none(cli, manifest, time):
+    outcome = cli("run", manifest(), f"--task-timeout={time}")
+    assert outcome.code == 2
+    assert "write 90s, 10m or 1h" in outcome.err
+
+
+def test_an_engine_that_is_not_there(cli, manifest, monkeypatch):
+    assert cli("run", manifest(), "--engine", "ray").code == 2
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "ray")
+    assert cli("run", "job.yaml").code == 2
 
 
 def test_killed_at_random_a_few_times(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,47 @@ def test_each_damage_has_its_state(cli, run, state):
     data = cli("verify", run, "--json").json()
     assert [item["state"] for item in data["findings"]] == [state]
     assert data["done"] == (4 if state == "orphaned" else 3)
+
+
+def _swap(run, _rng):
+    first, second = image(run), image(run, "a-whale-1")
+    first_bytes = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(first_bytes)
+
+
+def _mangle(path, rng):
+    data = path.read_bytes()
+    ways = [
+        lambda: data[: rng.randrange(len(data))],
+        lambda: bytes(len(data)),
+        lambda: bytes(rng.randrange(256) for _ in range(200)),
+        lambda: b"",
+        lambda: data[: len(data) // 2] + data[len(data) // 2 + 1 :],
+        lambda: data.replace(b'"', b"'", 3) if path.suffix == ".json" else data[::-1],
+    ]
+    path.write_bytes(rng.choice(ways)())
+
+
+RANDOM_DAMAGE = {
+    "image": (lambda run, rng: _mangle(image(run), rng), {"truncated", "modified"}),
+    "receipt": (lambda run, rng: _mangle(receipt(run), rng), {"damaged"}),
+    "swapped": (_swap, {"truncated", "modified"}),
+    "foreign": (lambda run, rng: image(run).write_bytes(rng.randbytes(50_000)), {"truncated", "modified"}),
+    "folder": (lambda run, _rng: (image(run).unlink(), image(run).mkdir()), {"missing", "truncated", "modified"}),
+}
+
+
+@pytest.mark.parametrize("kind", RANDOM_DAMAGE)
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_at_random_it_is_said_and_never_a_traceback(cli, run, kind, seed):
+    make, states = RANDOM_DAMAGE[kind]
+    make(run, random.Random(f"{kind} {seed}"))
+    outcome = cli("verify", run, "--json")
+    assert outcome.code == 1
+    assert {item["state"] for item in outcome.json()["findings"]} <= states
+    for command in ("status", "report"):
+        assert cli(command, run).code == 0
 
 
 def test_longer_files_foreign_receipts_and_lost_receipts(cli, run):

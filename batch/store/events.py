@@ -88,10 +88,9 @@ def last_run(events: Sequence[Event]) -> list[Event]:
     Where no start is in the log (it was cut off by the size limit), the last runner's events.
     """
     starts = [index for index, event in enumerate(events) if event.kind == STARTED]
-    if starts:
-        found = events[starts[-1] + 1 :]
-    else:
-        found = [event for event in events if event.runner == events[-1].runner]
+    first = starts[-1] + 1 if starts else 0
+    runner = events[-1].runner if events else ""
+    found = [event for event in events[first:] if starts or event.runner == runner]
     return [event for event in found if event.kind not in TOLD_ELSEWHERE]
 
 
