@@ -134,7 +134,8 @@ def described(outcome: Outcome) -> str:
     """One image in a line."""
     if outcome.receipt is not None:
         cost = outcome.receipt.measurement
-        return f"{Path(outcome.receipt.file.path).stem}: {duration(cost.total_s)}, {memory(outcome)}"
+        parts = [duration(cost.total_s), memory(outcome), "degraded" if outcome.receipt.degraded_from else ""]
+        return f"{Path(outcome.receipt.file.path).stem}: {', '.join(filter(None, parts))}"
     if outcome.failure is not None:
         error = outcome.failure.error
         return f"{outcome.failure.task.name}: FAILED in {error.stage}: {error.kind}: {error.message}"

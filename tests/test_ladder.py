@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderDC, SanaTransformer2DModel
+from diffusers import AutoencoderDC, AutoencoderKL, SanaTransformer2DModel
 from PIL import Image
 
 from batch.errors import DeviceLost
@@ -13,6 +13,8 @@ from batch.render import failures
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
 from batch.store.folder import RunFolder
+
+from . import tiny_models
 
 LARGE, SMALL = Size(5376, 3072), Size(512, 512)
 
@@ -208,6 +210,25 @@ def test_the_real_decoder_that_stays_bad_is_invalid(cli, manifest, work, monkeyp
     assert outcome.code == 1
     assert {item.error.kind for item in RunFolder(work / "run").failures().values()} == {"InvalidPicture"}
     assert not list((work / "run").glob("images/*"))
+
+
+def test_a_real_pipeline_that_is_called_whole_goes_down_too(cli, manifest, work, monkeypatch):
+    tiny_models.build("sd1", work / "model")
+    decode = AutoencoderKL._decode
+
+    def limit(self, latents, return_dict=True):
+        if not self.use_tiling:
+            raise UnboundLocalError("cannot access local variable 'image' where it is not associated with a value")
+        return decode(self, latents, return_dict)
+
+    monkeypatch.setattr(AutoencoderKL, "_decode", limit)
+    path = manifest("grid: {model: model, prompt: a, steps: 1, size: 640x640, memory: full}\n")
+    outcome = cli("run", path, "--out", "run", "--json")
+    assert outcome.code == 0, outcome.out
+    (said,) = [event for event in outcome.events() if event["event"] == "out-of-memory"]
+    assert (said["stage"], said["rung"]) == ("render", "vae_tiling(512, 448)")
+    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    assert receipt.memory_used == "vae_tiling(512, 448)"
 
 
 @pytest.mark.parametrize("setting", ["vae_cpu", "sequential_cpu_offload", "vae_tiling(512, 448) + vae_cpu"])

@@ -529,8 +529,10 @@ def test_somebody_is_told(night, once, tmp_path):
     night(once("hang", seed=1, prompt="a"), engine="process", task_timeout=1.5, notify=(target,))
     night(Fault("error"), out="failing", notify=(target,))
     night(out="stopping", notify=(target,), limits=limits.Limits(max_images=2))
+    night(out="full", notify=(target,), text=JOB.replace("1MB", "900TB"))
     told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
-    assert [item["event"] for item in told] == ["stalled", "done", "failed", "stopped"]
+    assert [item["event"] for item in told] == ["stalled", "done", "failed", "stopped", "low-disk"]
+    assert "make room for about" in told[4]["message"]
     assert told[1]["counts"] == {"done": 6, "failed": 0, "missing": 0}
     assert told[2]["counts"] == {"done": 0, "failed": 5, "missing": 1}
     assert told[3]["counts"] == {"done": 2, "failed": 0, "missing": 4}

@@ -138,7 +138,7 @@ class Meter:
         return None
 
 
-class Session:
+class FakeSession:
     """The stages of :class:`batch.render.session.Session`, with faults."""
 
     staged = True
@@ -272,6 +272,9 @@ class Session:
                 broken.code = code
                 return broken
         return pixels
+
+
+Session = FakeSession
 
 
 def choose(asked: str | None) -> str:
