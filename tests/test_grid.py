@@ -237,7 +237,6 @@ def test_keys_of_the_contract_are_read(manifest, cli):
     )
     outcome = cli("plan", path)
     assert outcome.code == 0
-    assert "on_oom: fallback is not carried out" in outcome.err
     assert "notify" not in outcome.err
 
 

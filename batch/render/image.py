@@ -196,7 +196,11 @@ class Renderer:
     def redecode(self, task: Task, data: bytes, beat: Beat, *, keep_latents: bool = False) -> Rendered:
         """Decode kept latents with the task's memory setting. Raises :class:`RenderError` when that fails."""
         way = self._start("decoder", task, beat, None)
-        pixels = self._decode(way, self.session.latents_from(data), beat)
+        try:
+            latents = self.session.latents_from(data)
+        except StageFailed as error:
+            raise RenderError(error.info, way.measured) from None
+        pixels = self._decode(way, latents, beat)
         return way.done(pixels, self.session.meter.card(), data if keep_latents else None)
 
     def _start(self, part: str, task: Task, beat: Beat, encoded: StagePeak | None) -> _Way:

@@ -180,8 +180,11 @@ class Session:
         return safetensors.torch.save({"latents": latents.cpu().contiguous()})
 
     def latents_from(self, data: bytes) -> torch.Tensor:
-        """Latents that were kept."""
-        return safetensors.torch.load(data)["latents"]
+        """Latents that were kept. Raises :class:`StageFailed` when they are none."""
+        try:
+            return safetensors.torch.load(data)["latents"]
+        except (safetensors.SafetensorError, KeyError) as error:
+            raise StageFailed(failures.error_info(error, "decode")) from None
 
     def _run(self, stage: str, task: Task, steps: tuple[Call, ...], beat: Beat, work: Callable[[], T]) -> Timed[T]:
         """One stage: set up, measured, and every failure as a :class:`StageFailed`."""
