@@ -134,12 +134,18 @@ def _mangle(path, rng):
     path.write_bytes(rng.choice(ways)())
 
 
+def _folder_instead(run, _rng):
+    path = image(run)
+    path.unlink()
+    path.mkdir()
+
+
 RANDOM_DAMAGE = {
     "image": (lambda run, rng: _mangle(image(run), rng), {"truncated", "modified"}),
     "receipt": (lambda run, rng: _mangle(receipt(run), rng), {"damaged"}),
     "swapped": (_swap, {"truncated", "modified"}),
     "foreign": (lambda run, rng: image(run).write_bytes(rng.randbytes(50_000)), {"truncated", "modified"}),
-    "folder": (lambda run, _rng: (image(run).unlink(), image(run).mkdir()), {"missing", "truncated", "modified"}),
+    "folder": (_folder_instead, {"missing", "truncated", "modified"}),
 }
 
 
