@@ -165,6 +165,46 @@ def test_a_hang_is_noticed_and_the_image_is_rendered_again(night, once):
     assert ended.seconds < 20
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")
+def test_a_run_that_was_stopped_and_continued_is_no_hang(manifest, work):
+    """Ctrl-Z, and a laptop that slept: the time nobody listened is no silence of the worker."""
+    manifest(REAL)
+    run = subprocess.Popen(
+        [*RUN, "--task-timeout", "3s"], env=_process_engine(), stderr=subprocess.PIPE, text=True
+    )
+    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    for process in family:
+        process.suspend()
+    time.sleep(5)
+    for process in reversed(family):
+        process.resume()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert "stalled" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP")
+def test_a_worker_that_is_stopped_alone_is_a_hang(manifest, work):
+    manifest(REAL)
+    run = subprocess.Popen(
+        [*RUN, "--task-timeout", "2s"], env=_process_engine(), stderr=subprocess.PIPE, text=True
+    )
+    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    for process in psutil.Process(run.pid).children():
+        if "resource_tracker" not in " ".join(process.cmdline()):
+            process.suspend()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert "stalled" in err
+    assert len(RunFolder(work / "run").scan().receipts) == 9
+    assert not list((work / "run").rglob(f"*{atomic.TEMP_SUFFIX}"))
+
+
 def test_how_long_is_too_long_is_learned():
     from batch.engines.patience import FIRST_S, LEAST_S, Patience
 

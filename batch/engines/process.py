@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 STOP_S = 60.0
 """So long may a worker be silent that was told to stop."""
 
+LISTEN_S = 1.0
+"""One look for a message counts as no more silence than this."""
+
 LOADS = 2
 """A model that cannot be loaded so often in a row never will be."""
 
@@ -120,7 +123,8 @@ class _Supervision:
     loads: int = 0
     """Failed one after the other."""
     rungs: int = 0
-    heard: float = 0.0
+    silence: float = 0.0
+    """Seconds of listening since the worker said something."""
     attempts: dict[str, int] = field(default_factory=dict)
     patience: Patience = field(default_factory=Patience)
 
@@ -134,13 +138,13 @@ class _Supervision:
             if self.idle and not self._give():
                 break
             try:
-                message = self.engine.worker.receive()
+                message = self._listen()
             except EOFError:
-                yield from self._died(self._describe())
+                yield from self._died(self.engine.worker.death())
                 continue
             if message is not None:
                 yield from self._take(message)
-            elif self._silent_for() > self._limit():
+            elif self.silence > self._limit():
                 yield from self._hung()
         if self.ending is not None:
             raise self.ending
@@ -153,14 +157,14 @@ class _Supervision:
 
     def _begin(self) -> None:
         self.engine.worker.send(Begin(self.spec))
-        self.idle, self.images, self.heard = False, 0, monotonic()
+        self.idle, self.images, self.silence = False, 0, 0.0
         self.beat, self.stage = Beat("", "load"), "load"
 
     def _stop_if_asked(self) -> None:
         if self.control.stop.is_set() and not isinstance(self.ending, Interrupted):
             self.ending = Interrupted("interrupted")
             self.engine.worker.send(Stop())
-            self.heard = monotonic()
+            self.silence = 0.0
 
     def _give(self) -> bool:
         """Give the idle worker something to do; False when all is done."""
@@ -182,7 +186,7 @@ class _Supervision:
         return True
 
     def _send(self, message: Work | Drain) -> None:
-        self.idle, self.heard = False, monotonic()
+        self.idle, self.silence = False, 0.0
         self.engine.worker.send(message)
 
     def _admitted(self, task: Task | EncodeTask) -> bool:
@@ -195,12 +199,20 @@ class _Supervision:
 
     # From the worker
 
+    def _listen(self) -> FromWorker | None:
+        """The next message; None, and a longer silence, when there is none yet. EOFError: the worker is gone."""
+        start = monotonic()
+        message = self.engine.worker.receive()
+        # Both processes may have been stopped meanwhile (Ctrl-Z, a laptop that slept): that is no silence.
+        self.silence += min(monotonic() - start, LISTEN_S)
+        return message
+
     def _take(self, message: FromWorker) -> Iterator[Outcome]:
         if isinstance(message, Ended):
             yield from self._ended(message)
             return
-        self.patience.heard(self._doing(), self._silent_for())
-        self.heard = monotonic()
+        self.patience.heard(self._doing(), self.silence)
+        self.silence = 0.0
         if isinstance(message, Idle):
             self.idle, self.rendering = True, ""
         elif isinstance(message, Beat):
@@ -243,13 +255,10 @@ class _Supervision:
 
     # Deaths
 
-    def _describe(self) -> Death:
-        return self.engine.worker.death()
-
     def _hung(self) -> Iterator[Outcome]:
         from batch.engines.handle import Death
 
-        silent = self._silent_for()
+        silent = self.silence
         stacks = self.engine.worker.stacks()
         self.engine.worker.kill()
         log = self.engine.worker.death().log
@@ -318,13 +327,11 @@ class _Supervision:
         self.queue.extendleft(reversed(again))
         self.flight.clear()
         self.rendering = ""
+        self.folder.sweep(own=True)
         self.engine.renew()
         self._begin()
 
     # Silence
-
-    def _silent_for(self) -> float:
-        return monotonic() - self.heard
 
     def _doing(self) -> tuple[object, ...]:
         """What a silence is compared with: the stage, of the same model, size and setting."""

@@ -328,9 +328,9 @@ class RunFolder:
         for path in self._records("failures"):
             path.unlink(missing_ok=True)
 
-    def sweep(self) -> int:
-        """Remove temp files of dead runners. Call it under the lock."""
-        return atomic.sweep(self.root, self.runner)
+    def sweep(self, *, own: bool = False) -> int:
+        """Remove temp files of dead runners; its own too, once its worker is dead. Call it under the lock."""
+        return atomic.sweep(self.root, "" if own else self.runner)
 
     def _write_json(self, path: Path, data: Mapping[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
