@@ -304,17 +304,16 @@ def _stoppable() -> Iterator[Event]:
         with suppress(OSError):  # the terminal may be gone
             _say("\nstopping: what is rendered is saved, the image at work is dropped (again: at once)")
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-    # nohup says that the end of the terminal shall change nothing.
-    numbers = [
-        getattr(signal, name) for name in names if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN
-    ]
+    there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        there.remove("SIGHUP")  # nohup says that the end of the terminal shall change nothing
+    numbers = [getattr(signal, name) for name in there]
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield stop
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:
