@@ -23,7 +23,7 @@ format: $(VENV)/installed-dev  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: ten minutes
+torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: a quarter of an hour
 	$(BIN)/python benchmarks/torture.py
 
 clean:  ## remove .venv and caches; outputs stay

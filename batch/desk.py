@@ -14,7 +14,7 @@ from batch.drift import Drift
 from batch.errors import CannotGoOn
 from batch.limits import Gate
 from batch.notify import Notifier
-from batch.records import Happening, Outcome, Task
+from batch.records import MISSING_EMBEDS, Failure, Happening, Outcome, Task
 from batch.store.events import EventLog
 from batch.words import plural
 
@@ -47,7 +47,7 @@ class Desk:
     counts: Counter[str] = field(default_factory=Counter)
     given_up: int = 0
     again: list[Task] = field(default_factory=list)
-    """Rendered, but not written: worth another try at the end of the same run."""
+    """Not written, or without embeddings: worth another try at the end of the same run."""
     drift: Drift = field(default_factory=Drift)
     _in_a_row: int = 0
     _second: bool = False
@@ -75,13 +75,16 @@ class Desk:
         """An outcome came. Raises :class:`CannotGoOn` when one after the other has failed."""
         self.gate.finished(outcome)
         failure = outcome.failure
-        if failure is not None and failure.error.stage == "save" and self._worth_it(failure.attempts):
+        without_texts = failure is not None and failure.error.kind == MISSING_EMBEDS
+        if failure is not None and self._worth_it(failure, without_texts=without_texts):
             self.again.append(failure.task)
-            text = f"{failure.task.name} could not be written ({failure.error.message}): again at the end"
-            self.happened(Happening(kind="not-written", text=text, task=outcome.key))
+            kind, what = ("no-embeds", "was not rendered") if without_texts else ("not-written", "was not written")
+            text = f"{failure.task.name} {what} ({failure.error.message}): again at the end"
+            self.happened(Happening(kind=kind, text=text, task=outcome.key))
         else:
             self._count(outcome)
-        self._in_a_row = 0 if outcome.status == "done" else self._in_a_row + 1
+        if not without_texts:  # a text that cannot be encoded says nothing of the images of others
+            self._in_a_row = 0 if outcome.status == "done" else self._in_a_row + 1
         if self._in_a_row >= self.limit:
             reason = f": {outcome.error.message}" if outcome.error else ""
             raise CannotGoOn(f"{plural(self._in_a_row, 'image')} failed one after the other{reason}")
@@ -105,8 +108,9 @@ class Desk:
         """No more images will come."""
         self._show(self.watcher.closed)
 
-    def _worth_it(self, attempts: int) -> bool:
-        return not self._second and attempts < self.retries
+    def _worth_it(self, failure: Failure, *, without_texts: bool) -> bool:
+        transient = failure.error.stage == "save" or without_texts
+        return transient and not self._second and failure.attempts < self.retries
 
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
@@ -122,5 +126,10 @@ class Desk:
 
     @staticmethod
     def _show(show: Callable[[], None]) -> None:
-        with suppress(OSError):  # the terminal, or whoever reads the pipe, is gone: the run goes on
-            show()
+        unheard(show)
+
+
+def unheard(show: Callable[[], None]) -> None:
+    """Show something; the terminal, or whoever reads the pipe, may be gone: the run goes on."""
+    with suppress(OSError, ValueError):
+        show()

@@ -62,7 +62,7 @@ def render(
         return
     made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
     try:
-        device = made.start(engine.devices)
+        device = made.start(engine.devices, stop)
         cache = default_folder()
         spec = RunSpec(
             root=str(folder.root),

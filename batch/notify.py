@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from string import Template
 from threading import Thread, get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from batch.errors import UserError
 
@@ -194,17 +194,41 @@ class Command:
             stderr=subprocess.PIPE,  # not a file: the disk may be what is full
             env=os.environ | message.variables(),
         )
-        said = b""
+        said = _Tail(process.stderr)
+        with suppress(OSError):  # it may not read its stdin
+            assert process.stdin is not None
+            process.stdin.write(message.json())
+            process.stdin.close()
         try:
-            _, said = process.communicate(message.json(), timeout=seconds)
+            process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            if process.poll() is None:
-                _end(process)
-                return f"not done within {seconds:.3g} s, and ended"
+            _end(process)
+            return f"not done within {seconds:.3g} s, and ended"
         if process.returncode == 0:
             return ""
-        lines = said.decode(errors="replace").strip().splitlines()
+        lines = said.text().strip().splitlines()
         return _ended(process.returncode) + (f": {_masked(lines[-1], self.hidden)}" if lines else "")
+
+
+class _Tail:
+    """The end of what a program prints: some print megabytes."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._kept = b""
+        self._thread = Thread(target=self._read, daemon=True, name="notify stderr")
+        self._thread.start()
+
+    def _read(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError), self._stream:
+                while data := os.read(self._stream.fileno(), 65_536):
+                    self._kept = (self._kept + data)[-4096:]
+
+    def text(self) -> str:
+        """What is there; a child of the program may keep the stream open."""
+        self._thread.join(1.0)
+        return self._kept.decode(errors="replace")
 
 
 def check(targets: Sequence[str], seconds: float = SECONDS) -> Notifier:
@@ -354,4 +378,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 child.kill()
     process.kill()
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=1)
+        process.wait(timeout=1)

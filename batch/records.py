@@ -21,6 +21,9 @@ Status = Literal["done", "failed"]
 OUT_OF_MEMORY = "OutOfMemoryError"
 """``ErrorInfo.kind`` whatever form it came in."""
 
+MISSING_EMBEDS = "MissingEmbeds"
+"""``ErrorInfo.kind`` of an image whose texts were not encoded, or whose embeddings were deleted meanwhile."""
+
 INVALID = "InvalidPicture"
 """``ErrorInfo.kind`` of latents or pixels that are no picture."""
 

@@ -13,7 +13,7 @@ from batch import desk, engines, hub
 from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
-from batch.errors import CannotGoOn, StopRun, UserError
+from batch.errors import CannotGoOn, FolderError, StopRun, UserError
 from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
@@ -224,7 +224,7 @@ def carry_out(
         history=history.read().learned(),
     )
     low = outlook(plan, where, folder, floor).warnings
-    watcher.started(replace(plan, warnings=(*plan.warnings, *low)), where, folder.root)
+    desk.unheard(lambda: watcher.started(replace(plan, warnings=(*plan.warnings, *low)), where, folder.root))
     log = EventLog(folder)
     log.begin(len(where.to_render))
     run = Desk(
@@ -285,6 +285,7 @@ def _rendered(
         return error
     finally:
         run.closed()
+        folder.sweep(own=True)  # a worker that was killed while it saved has left its temp file
     return None
 
 
@@ -328,8 +329,8 @@ def _reported(folder: RunFolder) -> tuple[Report | None, str]:
 
     try:
         return write_report(folder), ""
-    except OSError as error:
-        why = error.strerror or error
+    except (OSError, FolderError, UserError) as error:
+        why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 
 

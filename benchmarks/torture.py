@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL, the whole process tree, at random times, and looks at what is left in the end.
 
-    python benchmarks/torture.py                 200 kills: about ten minutes
+    python benchmarks/torture.py                 200 kills: a quarter of an hour
     python benchmarks/torture.py --kills 10
 
 The runs are the program's own, with its supervised worker; the worker draws its pictures instead of rendering
@@ -56,7 +56,7 @@ class Figures:
 def torture(kills: int, place: Path, rng: random.Random) -> Figures:
     """Kill a run so many times, let it finish, and compare it with an undisturbed one."""
     start = time.monotonic()
-    last = kills + 9  # two images a kill, and some for the end
+    last = 2 * kills + 9  # four images a kill, so that there is work to the end
     (place / "torture.yaml").write_text(JOB.format(last=last), encoding="utf-8")
     for _ in range(kills):
         run = _start(place, "killed")

@@ -1,7 +1,10 @@
 """A night that nobody watches: every fault, through the supervised worker and the stand-in session."""
 
+import contextlib
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,7 +121,8 @@ def test_an_image_that_kills_its_worker_is_left_and_the_others_go_on(night):
     (failure,) = ended.failures().values()
     assert (failure.error.kind, failure.error.stage, failure.attempts) == ("WorkerDied", "denoise", 2)
     assert "SIGKILL" in failure.error.message
-    assert ended.seen.kinds() == ["worker-died"] * 2
+    # A death while another image was being saved has no certain cause, and is not counted.
+    assert ended.seen.kinds() in (["worker-died"] * 2, ["worker-died"] * 3)
     # It is left for good: a rerun does not try it, --retry-failed does.
     again = night(engine="process")
     assert (again.result.rendered, again.result.failed, again.result.given_up) == (0, 1, 1)
@@ -132,7 +136,7 @@ def test_deaths_are_counted_over_runs(night):
     four = JOB.replace("{min_free_disk", "{retries: 4, min_free_disk")
     second = night(poison, text=four, engine="process")
     assert [item.attempts for item in second.failures().values()] == [4]
-    assert second.seen.kinds() == ["worker-died"] * 2
+    assert second.seen.kinds() == ["worker-died"] * 2  # alone in hand, so every death counts
 
 
 def test_a_model_that_cannot_be_loaded_stops_the_run_at_the_second_try(night, once):
@@ -150,6 +154,56 @@ def test_the_last_words_of_a_crash_are_kept(night):
     ended = night(Fault("exit", seed=0, prompt="a"), engine="process")
     assert "exit code 3" in ended.seen.happenings[0].text
     assert ended.seen.happenings[0].task in ended.failures()
+
+
+def test_a_text_that_kills_its_worker_costs_its_own_images_only(night):
+    text = JOB.replace("[a, b]", "[a text that kills, another one]")
+    ended = night(Fault("exit", "encode", prompt="a text that kills"), text=text, engine="process")
+    assert (ended.result.rendered, ended.result.failed) == (3, 3)
+    assert {item.error.kind for item in ended.failures().values()} == {"MissingEmbeds"}
+    assert ended.result.stopped is None
+    again = night(text=text, engine="process", retry_failed=True)
+    assert again.result.rendered == 3
+
+
+@pytest.mark.parametrize("kind", ["oom-host", "error"])
+def test_texts_that_can_nowhere_be_encoded_end_the_run_with_the_reason(night, kind):
+    ended = night(Fault(kind, "encode"), text=JOB.replace("[a, b]", f"[{kind} everywhere]"))
+    assert ended.result.stopped.exit_code == 1
+    assert ended.result.rendered == 0
+    assert len(ended.seen.happenings) == (1 if kind == "oom-host" else 0)
+    reason = "out of memory while encoding texts" if kind == "oom-host" else "the text cannot be encoded"
+    assert reason in str(ended.result.stopped)
+
+
+def test_embeddings_that_are_deleted_meanwhile_are_made_again(night, tmp_path, monkeypatch):
+    monkeypatch.setenv("RUN_BATCH_CACHE", str(tmp_path / "own cache"))
+    gone = threading.Timer(2.5, lambda: shutil.rmtree(tmp_path / "own cache"))
+    gone.start()
+    ended = night(Fault("slow", seconds=0.5), engine="process", text=JOB.replace("0..2", "0..4"))
+    gone.join()
+    assert (ended.result.rendered, ended.result.failed) == (10, 0)
+    assert "no-embeds" in ended.seen.kinds()
+
+
+def _workers(run):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(run.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    yield child
+
+
+def test_a_worker_that_dies_before_it_is_ready_is_replaced(manifest, work):
+    manifest(REAL)
+    run = subprocess.Popen(RUN, env=_process_engine(), stderr=subprocess.PIPE, text=True)
+    while not (workers := list(_workers(run))):
+        assert run.poll() is None
+        time.sleep(0.005)
+    workers[0].kill()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert len(RunFolder(work / "run").scan().receipts) == 9
 
 
 # 2. Stall watchdog
@@ -429,6 +483,22 @@ def test_a_worker_is_replaced_after_so_many_images(night):
     assert sum(item.measurement.load_s is not None for item in ended.receipts()) == 3
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no process groups")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)])
+def test_a_signal_to_the_group_while_the_worker_starts(manifest, work, number):
+    manifest(REAL)
+    run = subprocess.Popen(RUN, env=_process_engine(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (workers := list(_workers(run))):
+        assert run.poll() is None
+        time.sleep(0.005)
+    os.killpg(run.pid, number)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 130, err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+
+
 # The real thing
 
 
@@ -456,6 +526,7 @@ def test_the_real_worker_is_killed_and_its_parent_goes_on(cli, manifest, work):
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     assert killed == 2
+    assert "leaked" not in err
     assert "9 images rendered" in out
     assert err.count("the worker died") == 2
     assert cli("run", "job.yaml", "--out", "undisturbed", "--quiet").code == 0
@@ -530,6 +601,18 @@ def test_a_reader_that_leaves_ends_no_run(manifest, work):
         run.stderr.close()
         assert run.wait(timeout=120) == 0
         assert len(RunFolder(work / out).scan().receipts) == 9
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+@pytest.mark.parametrize("streams", ["2>&-", ">&-", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
+@pytest.mark.parametrize("option", ["", "--json", "--quiet"])
+def test_streams_that_are_closed_from_the_start(manifest, work, streams, option):
+    manifest(REAL.replace("0..2", "0").replace("[a, b, c]", "a"))
+    command = f"{shlex.join(RUN)} {option} {streams}"
+    assert subprocess.run(command, shell=True, env=_process_engine(), check=False).returncode == 0
+    folder = RunFolder(work / "run")
+    assert len(folder.scan().receipts) == 1
+    assert "Traceback" not in (folder.state / "worker.log").read_text()
 
 
 def test_the_log_and_the_report_say_what_happened(night, once, cli):

@@ -315,3 +315,13 @@ def test_doctor_lists_both_extras():
 
     _, extras = doctor._requirements()
     assert [[item.name for item in extras[name]] for name in ("notify", "awake")] == [["apprise"], ["wakepy"]]
+
+
+def test_a_command_that_prints_without_end_costs_no_memory(command, tmp_path):
+    loud = "import sys\nfor _ in range(150): sys.stderr.write('x' * 10**6 + chr(10))\nsys.exit('the last words')\n"
+    before = psutil.Process().memory_info().rss
+    notifier = notify.check([command(loud)])
+    notifier.send("done", "t", "m", COUNTS, tmp_path)
+    (warning,) = notifier.close()
+    assert "the last words" in warning
+    assert psutil.Process().memory_info().rss - before < 50 * 2**20

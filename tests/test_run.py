@@ -325,6 +325,32 @@ def test_damaged_state_is_said_and_nothing_is_lost(cli, manifest, work, name):
     assert times("run") == before
 
 
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "codes"),
+    [
+        ("rungs.json", NESTED, {0}),
+        ("rungs.json", '{"rungs": {"x": {"decode": ["no such rung"], "nonsense": 3}}}', {0}),
+        ("lock.json", '{"host": "%s", "pid": 1e999}', {0}),
+        ("lock.json", '{"host": "%s", "pid": 100000000000000000000000000000}', {0}),
+        ("lock.json", NESTED, {0}),
+        ("plan.json", '{"seeds": {"a": [1e999]}, "revisions": {}}', {0, 3}),
+        ("plan.json", NESTED, {0, 3}),
+        ("events.jsonl", NESTED, {0}),
+    ],
+)
+def test_nonsense_in_the_state_is_no_traceback(cli, manifest, work, name, text, codes):
+    import platform
+
+    cli("run", manifest(), "--out", "run", "--quiet")
+    (work / "run" / ".run" / name).write_text(text.replace("%s", platform.node()))
+    for command in (["run", "job.yaml", "--out", "run", "--quiet"], ["status", "run"], ["report", "run"]):
+        outcome = cli(*command)
+        assert outcome.code in codes, outcome.err
+
+
 def test_set_problems_name_the_option(cli, manifest):
     assert "--set a.b: unknown key 'a'" in cli("plan", manifest(), "--set", "a.b=3").err
     assert "--set grid: grid: 3 is not a mapping" in cli("plan", manifest(), "--set", "grid=3").err

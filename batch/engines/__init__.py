@@ -47,7 +47,7 @@ class Engine(Protocol):
     is dropped then.
     """
 
-    def start(self, devices: str | None) -> str:
+    def start(self, devices: str | None, stop: Event) -> str:
         """Choose the device; returns its name. Raises :class:`~batch.errors.UserError` if there is none."""
         ...
 

@@ -9,13 +9,28 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
 
+from tqdm import tqdm
+
 from batch.engines import Control
-from batch.engines.messages import Begin, Drain, DumpStacks, Ended, FromWorker, Idle, Ready, Stop, ToWorker, Work
+from batch.engines.messages import (
+    Begin,
+    Bye,
+    Drain,
+    DumpStacks,
+    Ended,
+    FromWorker,
+    Idle,
+    Ready,
+    Stop,
+    ToWorker,
+    Work,
+)
 from batch.engines.worker import Worker, sessions
 from batch.errors import BatchError, Interrupted
 
@@ -32,6 +47,8 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake
         if hasattr(signal, name):  # they reach the whole group; the parent decides
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _redirect(log)
+    _die_with_parent()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaks, with a warning
     with stacks.open("w") as dump:
         if DUMP_SIGNAL is not None:
             faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
@@ -41,6 +58,18 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake
             _end(pipe, Ended(error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
             _end(pipe, Ended(RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()))
+
+
+def _die_with_parent() -> None:
+    """On Linux also when no thread can run Python: in native code that holds the interpreter, or stopped."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 def _redirect(log: Path) -> None:
@@ -75,6 +104,10 @@ class _Child:
         worker: Worker | None = None
         while True:
             message = self._inbox.get()
+            if isinstance(message, Bye):
+                if worker is not None:
+                    worker.close()
+                return
             if isinstance(message, Begin):
                 if worker is not None:
                     worker.close()

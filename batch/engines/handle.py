@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.engines import child
-from batch.engines.messages import DumpStacks, FromWorker, ToWorker
+from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
 from batch.errors import StoppedEarly
 
 TICK_S = 0.2
@@ -51,7 +51,7 @@ class Handle:
             name="worker",
             daemon=True,
         )
-        with _interrupts_ignored():
+        with _signals_blocked():
             self._process.start()
         theirs.close()  # so that the pipe ends with the process
 
@@ -102,9 +102,16 @@ class Handle:
             )
 
     def close(self) -> None:
-        """Let it end: it does so when its pipe does."""
+        """Let it drop what it renders, save what is rendered, and end."""
+        self.send(Stop())
+        self.send(Bye())
+        deadline = time.monotonic() + _KILL_S
+        while self._process.exitcode is None and time.monotonic() < deadline:
+            try:
+                self.receive()  # a full pipe would hold it up
+            except EOFError:
+                self._process.join(_KILL_S)
         self._pipe.close()
-        self._process.join(_KILL_S / 3)
         if self._process.exitcode is None:
             with suppress(StoppedEarly):
                 self.kill()
@@ -153,13 +160,23 @@ def _kernel_kills() -> int | None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A process started now ignores Ctrl-C from its first moment: what is ignored is inherited."""
-    if threading.current_thread() is not threading.main_thread():
+def _signals_blocked() -> Iterator[None]:
+    """A process started now is not ended by what reaches the whole group before it can say that it ignores it.
+
+    A blocked signal waits for this process, and a child inherits the block. Windows has none: there Ctrl-C is
+    ignored for that moment.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    elif threading.current_thread() is threading.main_thread():
+        handler: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
+    else:
         yield
-        return
-    before: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

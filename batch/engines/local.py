@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from threading import Event
 
 from batch.engines import Control
 from batch.engines.worker import Worker, sessions
@@ -17,7 +18,7 @@ class LocalEngine:
         self._fake = fake
         self._worker: Worker | None = None
 
-    def start(self, devices: str | None) -> str:
+    def start(self, devices: str | None, stop: Event) -> str:  # noqa: ARG002 - it takes no time
         """See :class:`~batch.engines.Engine`."""
         return str(sessions(fake=self._fake).choose(devices))
 

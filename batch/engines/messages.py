@@ -35,6 +35,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Bye:
+    """To the worker: end, when everything is saved."""
+
+
+@dataclass(frozen=True, slots=True)
 class DumpStacks:
     """To the worker: write where every thread is (where a signal cannot ask for it)."""
 
@@ -61,4 +66,4 @@ class Ended:
 
 
 FromWorker = Ready | Idle | Ended | Beat | Happening | Outcome
-ToWorker = Begin | Work | Drain | Stop | DumpStacks
+ToWorker = Begin | Work | Drain | Stop | Bye | DumpStacks

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from batch.engines import Beat, Control
+from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
 from batch.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StoppedEarly, StopRun, UserError
@@ -31,9 +32,6 @@ from batch.records import (
     Task,
 )
 from batch.store.folder import RunFolder
-
-if TYPE_CHECKING:
-    from batch.engines.handle import Death, Handle
 
 STOP_S = 60.0
 """So long may a worker be silent that was told to stop."""
@@ -52,11 +50,13 @@ class ProcessEngine:
         self._state = state
         self._fake = fake
         self._device = ""
+        self._stop = Event()
         self._handle: Handle | None = None
 
-    def start(self, devices: str | None) -> str:
+    def start(self, devices: str | None, stop: Event) -> str:
         """See :class:`~batch.engines.Engine`."""
-        self._device = self._spawn(devices)
+        self._stop = stop
+        self._device = self._ready(devices)
         return self._device
 
     def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
@@ -79,13 +79,21 @@ class ProcessEngine:
         """A fresh worker on the same device. Raises :class:`StoppedEarly` when the device is gone."""
         self.close()
         try:
-            self._spawn(self._device)
+            self._ready(self._device)
         except UserError as error:
             raise StoppedEarly(f"the device {self._device} is gone: {error}") from None
 
-    def _spawn(self, devices: str | None) -> str:
-        from batch.engines.handle import Handle
+    def _ready(self, devices: str | None) -> str:
+        """A worker that is ready; another when the first one dies on the way. Its device."""
+        for attempt in range(LOADS):
+            device = self._spawn(devices)
+            if not isinstance(device, Death):
+                return device
+            if attempt == LOADS - 1:
+                raise CannotGoOn(f"the worker process ended before it was ready: {_why(device)}")
+        raise AssertionError("unreachable")
 
+    def _spawn(self, devices: str | None) -> str | Death:
         self._handle = handle = Handle(self._state, devices, fake=self._fake)
         start = monotonic()
         while monotonic() - start < FIRST_S:
@@ -93,14 +101,20 @@ class ProcessEngine:
                 message = handle.receive()
             except EOFError:
                 death = handle.death()
-                raise CannotGoOn(f"the worker process ended before it was ready: {_why(death)}") from None
+                self._check_stop()
+                return death
             if isinstance(message, Ready):
                 return message.device
             if isinstance(message, Ended):
                 handle.death()
                 raise message.error
+            self._check_stop()
         handle.kill()
         raise CannotGoOn("the worker process was not ready in time")
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("interrupted")
 
 
 @dataclass(slots=True)
@@ -235,8 +249,6 @@ class _Supervision:
 
     def _ended(self, last: Ended) -> Iterator[Outcome]:
         """The worker ended on purpose, or by an exception that is nobody's."""
-        from batch.engines.handle import Death
-
         error = last.error
         log = self.engine.worker.death().log
         if isinstance(error, Interrupted):
@@ -256,8 +268,6 @@ class _Supervision:
     # Deaths
 
     def _hung(self) -> Iterator[Outcome]:
-        from batch.engines.handle import Death
-
         silent = self.silence
         stacks = self.engine.worker.stacks()
         self.engine.worker.kill()
@@ -297,17 +307,19 @@ class _Supervision:
                 yield self._outcome(Outcome(key=key, status="done", receipt=receipt))
 
     def _blame(self, work: Work, death: Death, kind: str) -> Outcome | None:
-        """Count the death against an image; its outcome when it is left."""
-        key, exact = _key(work.task), len(self.flight) == 1
+        """Count the death against an image that was alone in hand; its outcome when it is left."""
+        key = _key(work.task)
+        step_down = self.stage if death.out_of_host_memory and self.spec.fallback else ""
+        self.flight[key] = Work(work.task, step_down)
+        if len(self.flight) > 1:
+            return None  # it may have been the saving of another: each is rendered alone now
         number = self.attempts[key] = self.attempts.get(key, 0) + 1
         error = ErrorInfo(
             kind=OUT_OF_MEMORY if death.out_of_host_memory else {"stalled": "Stalled"}.get(kind, "WorkerDied"),
             message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
             stage=self.stage,
         )
-        left = number >= self.spec.retries and exact
-        step_down = self.stage if death.out_of_host_memory and self.spec.fallback else ""
-        self.flight[key] = Work(work.task, step_down)
+        left = number >= self.spec.retries
         if isinstance(work.task, EncodeTask):
             return Outcome(key=key, status="failed", error=error) if left else None
         failure = Failure(

@@ -17,6 +17,7 @@ from batch.limits import DiskFull
 from batch.plan import encode_tasks
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
+    MISSING_EMBEDS,
     EncodeTask,
     ErrorInfo,
     Failure,
@@ -125,9 +126,11 @@ class Worker:
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
         try:
-            made = session.encode(task, on_cpu=on_cpu)
+            made = session.encode(
+                task, lambda stage, part, parts: self._beat(task.text, stage, part, parts), on_cpu=on_cpu
+            )
         except StageFailed as error:
-            if not self._spec.fallback or self._spec.device == "cpu":
+            if not self._spec.fallback or self._spec.device == "cpu" or on_cpu:
                 raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
         else:
             self._keep(_on_cpu(task.key) if on_cpu else task.key, made.value)
@@ -180,7 +183,7 @@ class Worker:
             data = self._embeds.read(_on_cpu(text.key)) if on_cpu else None
             embeds.append(data or self._embeds.read(text.key))
         if None in embeds:
-            info = ErrorInfo(kind="MissingEmbeds", message="the prompt embeddings are gone", stage="encode")
+            info = ErrorInfo(kind=MISSING_EMBEDS, message="there are no embeddings of its texts", stage="encode")
             raise RenderError(info, Measurement())
         # A text's cost stands on the first image that uses it; from the cache it costs nothing.
         encoded = together([self._encoded.pop(text.key) for text in texts if text.key in self._encoded])
@@ -228,7 +231,8 @@ class Worker:
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
             if isinstance(error, OSError) and disk.is_full(error):
-                self._folder.discard(attempt.task)
+                if attempt.task.id not in self._spec.redo:
+                    self._folder.discard(attempt.task)
                 raise DiskFull(
                     f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
                     "and will be rendered again"

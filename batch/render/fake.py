@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from batch.errors import LoadFailed
+from batch.errors import CannotGoOn, LoadFailed
 from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, StagePeak, Task
 from batch.render import failures
 from batch.render.failures import BadPicture, StageFailed
@@ -150,12 +150,12 @@ class FakeSession:
         self._load_s: float | None = None
         self.meter = Meter()
 
-    def encode(self, task: EncodeTask, *, on_cpu: bool = False) -> Timed:
+    def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed:
         """Four numbers from the text."""
         self._load("texts")
         steps = (Call(name="text_encoder_cpu"),) if on_cpu else ()
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
-        return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}))
+        return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
 
     def prepare(self, part: str, task: Task) -> tuple[Call, ...]:
         """Load what a task needs; its memory setting."""
@@ -250,6 +250,8 @@ class FakeSession:
         except Exception as error:
             if lost := failures.lost(error):
                 raise lost from error
+            if stage == "encode" and not failures.is_out_of_memory(error):
+                raise CannotGoOn(f"the text cannot be encoded: {error}") from error
             if type(error).__module__ == "batch.errors":
                 raise
             failed = StageFailed(failures.error_info(error, stage))

@@ -81,7 +81,7 @@ class Session:
         """What measures the stages."""
         return self._meter
 
-    def encode(self, task: EncodeTask, *, on_cpu: bool = False) -> Timed[bytes]:
+    def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed[bytes]:
         """Embeddings of one text as the bytes of a safetensors file.
 
         Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
@@ -91,6 +91,7 @@ class Session:
         reading = Reading()
         try:
             self._load("texts on the CPU" if on_cpu else "texts")
+            beat("encode", 0, 0)
             self._put_loras(task.loras)
             with self._meter.stage() as reading:
                 embeds = self._family.encode(self._pipe, task, device)

@@ -38,7 +38,7 @@ from batch.records import (
 from batch.store import atomic, images
 
 LAYOUT = 1
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def holder(state: Path) -> dict[str, Any] | None:
         if who["host"] == platform.node() and not psutil.pid_exists(int(who["pid"])):
             return None
         return {str(key): value for key, value in who.items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

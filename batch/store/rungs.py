@@ -73,5 +73,5 @@ def _read(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
             }
             for key, stages in found.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
