@@ -177,10 +177,11 @@ class Worker:
 
     def _from_embeds(self, renderer: Renderer, task: Task, step_down: str) -> Rendered:
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
-        on_cpu = bool(texts) and self._spec.fallback and self._rungs.texts_on_cpu(task)
-        embeds = []
+        fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
+        embeds, on_cpu = [], False
         for text in texts:
-            data = self._embeds.read(_on_cpu(text.key)) if on_cpu else None
+            data = self._embeds.read(_on_cpu(text.key)) if fallen else None
+            on_cpu = on_cpu or data is not None
             embeds.append(data or self._embeds.read(text.key))
         if None in embeds:
             info = ErrorInfo(kind=MISSING_EMBEDS, message="there are no embeddings of its texts", stage="encode")
