@@ -70,6 +70,11 @@ class _Series:
         if len(self.first) < WINDOW:
             self.first.append(image)
 
+    def memory_at_first(self, kind: str) -> int | None:
+        """Median of the first images, of one kind of memory."""
+        values = [item.memory for item in self.first if item.memory is not None and item.memory_kind == kind]
+        return statistics.median_low(values) if values else None
+
 
 class Drift:
     """Is fed the receipts of a run in order; says when it has become slower or larger."""
@@ -84,7 +89,10 @@ class Drift:
             return []
         series = self._series.setdefault(_kind_of(receipt), _Series())
         series.add(image)
-        return [item for item in (_slower(series, receipt), _larger(series, receipt)) if item is not None]
+        # The allocator keeps the blocks of a larger size: what another kind needed at first is no growth.
+        at_first = [other.memory_at_first(image.memory_kind) or 0 for other in self._series.values()]
+        found = (_slower(series, receipt), _larger(series, max(at_first), receipt))
+        return [item for item in found if item is not None]
 
 
 def _kind_of(receipt: Receipt) -> Hashable:
@@ -92,7 +100,7 @@ def _kind_of(receipt: Receipt) -> Hashable:
     task = receipt.task
     return (
         task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps, task.guidance > 1,
-        task.scheduler, task.loras, _setting(receipt),
+        task.scheduler, task.loras, task.extra, _setting(receipt), receipt.machine.host, receipt.machine.device,
     )  # fmt: skip
 
 
@@ -105,10 +113,13 @@ def _image(cost: Measurement) -> _Image | None:
     if not stages:
         return None
     # With a card the host's memory is another matter: what is offloaded there comes and goes.
-    kinds = {"reserved": cost.peak("reserved"), "device": cost.peak("device"), "resident": cost.peak("rss")}
-    kind = next((kind for kind, value in kinds.items() if value is not None), "")
+    names = {"reserved": "reserved", "device": "device", "resident": "rss"}
+    values = {kind: [getattr(stage, name) for stage in stages] for kind, name in names.items()}
+    known = {kind: [value for value in found if value is not None] for kind, found in values.items()}
+    peaks = {kind: max(found, default=None) for kind, found in known.items()}
+    kind = next((kind for kind, value in peaks.items() if value is not None), "")
     seconds = sum(stage.seconds for stage in stages)
-    return _Image(seconds=seconds, memory=kinds.get(kind), memory_kind=kind, card=cost.card)
+    return _Image(seconds=seconds, memory=peaks.get(kind), memory_kind=kind, card=cost.card)
 
 
 def _slower(series: _Series, receipt: Receipt) -> Happening | None:
@@ -133,22 +144,21 @@ def _slower(series: _Series, receipt: Receipt) -> Happening | None:
     )
 
 
-def _larger(series: _Series, receipt: Receipt) -> Happening | None:
+def _larger(series: _Series, first: int, receipt: Receipt) -> Happening | None:
     kind = series.last[-1].memory_kind
-    values = [
-        [item.memory for item in images if item.memory is not None and item.memory_kind == kind]
-        for images in (series.first, series.last)
-    ]
-    if not all(values):
+    values = [item.memory for item in series.last if item.memory is not None and item.memory_kind == kind]
+    if not values or not first:
         return None
-    first, now = (statistics.median_low(items) for items in values)
+    now = statistics.median_low(values)
     if not series.memory.tells(now, first):
         return None
+    card = _said(_usual(series.last))
+    text = f"memory grows: {_mib(now)} {kind} instead of {_mib(first)} at {_size(receipt)}"
     return Happening(
         kind="memory-growth",
-        text=f"memory grows: {_mib(now)} {kind} instead of {_mib(first)} at {_size(receipt)}",
+        text=f"{text} ({card})" if card else text,
         task=receipt.task.id,
-        data={**_about(receipt), "memory_kind": kind, "bytes": round(now), "bytes_at_first": round(first)},
+        data={**_about(receipt), "memory_kind": kind, "bytes": round(now), "bytes_at_first": first},
     )
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -283,6 +284,20 @@ def test_growth_is_told_once_and_again_when_doubled():
     assert len(happened) == 2
     assert happened[0][1] == "memory grows: 5300 MiB reserved instead of 4400 MiB at 5376x3072"
     assert "10600 MiB reserved" in happened[1][1]
+
+
+def test_what_is_no_growth_and_no_slow_down():
+    small = {"width": 512, "height": 512, "rendered_width": 512, "rendered_height": 512}
+    few, many = [receipt(1, 2000 * MIB, **small)] * 10, [receipt(4, 8000 * MIB)] * 10
+    # The allocator keeps what a larger size needed.
+    assert told(*few, *many, *[receipt(1, 8000 * MIB, **small)] * 10) == []
+    # Another number of timesteps is another amount of work.
+    assert told(*[receipt(2, extra=(("timesteps", (5,)),))] * 10, *[receipt(8)] * 10) == []
+    # Texts are encoded now and then; what that takes says nothing of the images.
+    cost = receipt(4, 2000 * MIB).measurement
+    encoded = replace(cost, encode=StagePeak(seconds=1.0, reserved=10_000 * MIB))
+    cheap = replace(receipt(4, 2000 * MIB), measurement=cost)
+    assert told(*[cheap] * 10, *[replace(cheap, measurement=encoded)] * 10) == []
 
 
 def test_a_little_growth_is_none():
