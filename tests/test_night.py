@@ -487,7 +487,9 @@ def test_a_worker_is_replaced_after_so_many_images(night):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGINT)])
 def test_a_signal_to_the_group_while_the_worker_starts(manifest, work, number):
     manifest(REAL)
+    before = signal.signal(number, signal.SIG_DFL)  # the tests may have been started with nohup
     run = subprocess.Popen(RUN, env=_process_engine(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(number, before)
     while not (workers := list(_workers(run))):
         assert run.poll() is None
         time.sleep(0.005)
