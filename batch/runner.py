@@ -243,6 +243,7 @@ def carry_out(
     stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
     if not options.faults:
         history.record(gate.receipts)
+    _log_end(run, stopped, perf_counter() - start)
     made, warning = _reported(folder)
     result = Result(
         folder=folder.root,
@@ -289,6 +290,15 @@ def _rendered(
     return None
 
 
+def _log_end(run: Desk, stopped: StopRun | None, seconds: float) -> None:
+    """Before the report is written, which shows it."""
+    text = f"{plural(run.counts['done'], 'image')} rendered in {duration(seconds)}"
+    if stopped is None:
+        run.log.write(Happening(kind="end", text=text))
+    else:
+        run.log.write(Happening(kind="stopped", text=f"the run stopped: {stopped}; {text}"))
+
+
 def _tell(name: str, result: Result, run: Desk) -> None:
     """The end, for the log and for those who want to be told."""
     done = result.done_before + result.rendered
@@ -299,7 +309,6 @@ def _tell(name: str, result: Result, run: Desk) -> None:
         text = f"stopped: {result.stopped}; {text}"
         event = "low-disk" if isinstance(result.stopped, DiskLow) else "stopped"
         event = "failed" if isinstance(result.stopped, CannotGoOn) else event
-    run.log.write(Happening(kind="end", text=text))
     run.notifier.send(event, title, text, run.figures(), result.folder)
 
 

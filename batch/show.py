@@ -133,6 +133,8 @@ def summary_text(summary: Summary) -> str:
     }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
     lines.append(f"  {_running(summary.running)}")
+    if summary.killed:
+        lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
     if summary.seconds_per_image is not None:
         lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
     if summary.peak_bytes is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class Summary:
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.Event, ...] = ()
+    killed: str = ""
+    """When the last run began, if it ended without a word."""
 
     @property
     def eta_s(self) -> float | None:
@@ -45,13 +47,14 @@ def summarize(root: Path) -> Summary:
     scan, tasks = folder.scan(), folder.tasks()
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
-    failures = [scan.failures[key] for key in planned if key in scan.failures]
+    failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     peaks = [
         value
         for receipt in done
         if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
     ]
-    history = events.last_run(events.read(folder))
+    log, running = events.read(folder), lock.holder(folder.state)
+    history = events.last_run(log)
     return Summary(
         name=folder.name(),
         total=len(planned),
@@ -60,10 +63,21 @@ def summarize(root: Path) -> Summary:
         missing=len(planned) - len(done) - len(failures),
         degraded=sum(bool(item.degraded_from) for item in done),
         extra=sum(key not in planned for key in scan.receipts),
-        running=lock.holder(folder.state),
+        running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
         peak_bytes=max(peaks, default=None),
         errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
+        killed="" if running else _killed(log),
     )
+
+
+def _killed(log: Sequence[events.Event]) -> str:
+    """When the last run began, if nothing says that it ended."""
+    for event in reversed(log):
+        if event.kind in events.ENDS:
+            return ""
+        if event.kind == events.STARTED:
+            return event.time
+    return ""

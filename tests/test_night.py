@@ -364,7 +364,7 @@ def test_a_ladder_that_ends_is_a_failure(night):
 
 
 def test_texts_that_do_not_fit_are_encoded_on_the_cpu(night):
-    text = JOB.replace("[a, b]", "[texts that do not fit, b]")
+    text = JOB.replace("[a, b]", "[texts that do not fit, another that does not]")
     ended = night(Fault("oom-torch", "encode", unless="text_encoder_cpu"), text=text)
     assert ended.result.rendered == 6
     assert ended.seen.kinds() == ["out-of-memory"]
@@ -634,6 +634,28 @@ def test_the_log_and_the_report_say_what_happened(night, once, cli):
     kinds = [json.loads(line)["kind"] for line in log]
     assert kinds[-1] == "end"
     assert "failed" in kinds
+
+
+def test_why_the_run_stopped_stands_in_status_and_report(night, cli):
+    night(limits=limits.Limits(max_images=2))
+    for text in (cli("status", "run").out, Path("run/report.html").read_text(encoding="utf-8")):
+        assert "the run stopped: --max-images 2 is reached" in text
+    night()
+    assert "stopped" not in cli("status", "run").out
+    with Path("run/.run/events.jsonl").open("a") as log:  # a run that was killed says no more
+        log.write(
+            '{"time": "2026-11-24T03:00:00+00:00", "runner": "x-1", "kind": "started", "text": "", "data": {}}\n'
+        )
+    assert "began 2026-11-24T03:00:00+00:00 was killed" in cli("status", "run").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("banana",), ("error", "banana"), ("enospc", "denoise"), ("nan", "save"), ("exit", "load", None, None, 1)],
+)
+def test_a_fault_that_cannot_happen_is_refused(arguments):
+    with pytest.raises(ValueError, match=r"there is no|does not happen|memo"):
+        Fault(*arguments)
 
 
 def test_a_slow_down_is_told_by_the_run(night):

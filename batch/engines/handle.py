@@ -129,7 +129,7 @@ class Handle:
         if by_kernel:
             reason = "the kernel ended it because the machine ran out of memory"
         elif killed:
-            reason += ": ended from outside, as the kernel does when the machine runs out of memory"
+            reason += ", from outside (kill -9, or the kernel where the machine runs out of memory)"
         lines = _text(self._log).strip().splitlines()
         return Death(reason, "\n".join(lines[-LOG_LINES:]), by_kernel)
 

@@ -287,16 +287,17 @@ class _Supervision:
         name = _name(blamed.task) if blamed else ""
         verb = "stalled" if kind == "stalled" else "died"
         said = f"the worker {verb} {f'at {name} ' if name else ''}({self.stage}): {_why(death)}"
+        outcome = self._blame(blamed, death, kind) if blamed is not None else None
+        self.loads += loading
+        given_up = loading and self.loads >= LOADS
+        after = "it is left" if outcome is not None else "a fresh worker tries again"
+        said += f"; {'the run ends' if given_up else after}"
         self._tell(kind, said, _key(blamed.task) if blamed else "", log=death.log)
-        if loading:
-            self.loads += 1
-            if self.loads >= LOADS:
-                raise CannotGoOn(f"the worker died {LOADS} times while it loaded the model: {_why(death)}")
-        elif blamed is not None:
-            outcome = self._blame(blamed, death, kind)
-            if outcome is not None:
-                del self.flight[outcome.key]
-                yield outcome
+        if given_up:
+            raise CannotGoOn(f"the worker died {LOADS} times while it loaded the model: {_why(death)}")
+        if outcome is not None:
+            del self.flight[outcome.key]
+            yield outcome
         self._again(alone=True)
 
     def _committed(self) -> Iterator[Outcome]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ Kind = Literal[
 pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``,
 SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error."""
 
+STAGES = ("load", "encode", "denoise", "decode", "save")
+
 HANG_S = 3600.0
 
 
@@ -60,6 +62,17 @@ class Fault:
     """A memory step under which it does not strike: what a smaller setting is good for."""
     seconds: float = 0.0
     """Of a slow stage."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what can never happen: a test that cannot fail."""
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"there is no fault {self.kind!r}; possible are {', '.join(get_args(Kind))}")
+        if self.stage not in STAGES:
+            raise ValueError(f"there is no stage {self.stage!r}; possible are {', '.join(STAGES)}")
+        if (self.kind in {"enospc", "eio"}) != (self.stage == "save"):
+            raise ValueError(f"{self.kind} does not happen in {self.stage}; enospc and eio happen in save")
+        if self.times and not self.memo:
+            raise ValueError("a fault that is counted needs a folder to remember its strikes: memo")
 
     def strikes(self, stage: str, task: Task | EncodeTask | None, steps: Sequence[Call]) -> bool:
         """Whether it strikes now; counts."""

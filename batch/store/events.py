@@ -78,6 +78,9 @@ def read(folder: RunFolder) -> list[Event]:
     return [event for name in (OLDER, FILE) for event in _events(folder.state / name)]
 
 
+ENDS = {"end", "stopped"}
+"""Kinds that a run ends with; one that was killed has neither."""
+
 TOLD_ELSEWHERE = {"end", "failed"}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
 
