@@ -32,7 +32,7 @@ from batch.engines.messages import (
     Work,
 )
 from batch.engines.worker import Worker, sessions
-from batch.errors import BatchError, Interrupted
+from batch.errors import BatchError
 
 ORPHANED = 71
 """Exit code when the parent is gone."""
@@ -126,9 +126,6 @@ class _Child:
                     self._say(outcome)
             if isinstance(message, Drain) or (isinstance(message, Work) and message.alone):
                 self._drain(worker)
-        except Interrupted:
-            self._drain(worker)
-            raise
         except BatchError:
             # What is rendered is sound, whatever comes after it.
             self._drain(worker)

@@ -19,6 +19,8 @@ from batch.records import INVALID, Call, ErrorInfo, Happening, Measurement, Stag
 from batch.render.failures import StageFailed
 
 Beat = Callable[[str, int, int], None]
+"""Told a sign of life: the stage, and how many of how many of its parts are done. May raise to give up."""
+
 Tell = Callable[[Happening], None]
 
 DOING = {"encode": "encoding its text", "denoise": "denoising", "decode": "decoding", "render": "rendering"}

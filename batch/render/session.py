@@ -24,13 +24,11 @@ from batch.render import device as devices
 from batch.render import failures, loras, memory, schedulers
 from batch.render.failures import BadPicture, StageFailed
 from batch.render.families import common, flux, generic, pixart, sana, sdxl
+from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
 from batch.render.pixels import Pixels, check_pixels, to_uint8
 
 T = TypeVar("T")
-
-Beat = Callable[[str, int, int], None]
-"""Told a sign of life: the stage, and how many of how many of its parts are done. May raise to give up."""
 
 FAMILIES: dict[str, Any] = {"sana": sana, "sdxl": sdxl, "pixart": pixart, "flux": flux}
 
