@@ -127,6 +127,14 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Numerics:
+    """What moves the low bits of a picture: the most images in one call, and a compiled model."""
+
+    batch: int = 1
+    compile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What a worker needs to know about the run; can be pickled."""
 
@@ -150,6 +158,8 @@ class RunSpec:
     """What a stand-in session (:mod:`batch.render.fake`) shall go through."""
     latents: Mapping[str, str] = field(default_factory=dict)
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
+    numerics: Mapping[str, Numerics] = field(default_factory=dict)
+    """By :func:`batch.plan.numerics.key`; what is not there is rendered alone, not compiled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +267,10 @@ class Receipt:
     memory_used: str = ""
     repaired: str = ""
     """What made a sound picture of a bad one: decoding in float32."""
+    batch: int = 1
+    """Images denoised in one call with this one, itself among them."""
+    compile: bool = False
+    """The model was compiled."""
     schema: int = 1
 
 

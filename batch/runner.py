@@ -9,7 +9,7 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from batch import desk, engines, hub
+from batch import desk, engines, hub, machine
 from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
@@ -20,8 +20,8 @@ from batch.manifest.schema import RunOptions
 from batch.notify import Event as NotifyEvent
 from batch.notify import Notifier
 from batch.notify import check as check_targets
-from batch.plan import Pins, Plan, build_plan
-from batch.plan.estimate import Estimate, Knowledge, estimate, learn
+from batch.plan import Pins, Plan, build_plan, numerics
+from batch.plan.estimate import Estimate, Knowledge, estimate, learn, per_cost
 from batch.records import Happening, Task
 from batch.store import disk, history, images, lock, rungs
 from batch.store.events import EventLog
@@ -111,7 +111,7 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
         allow_pickle=manifest.allow_pickle,
         trust_remote_code=manifest.trust_remote_code,
     )
-    plan = build_plan(manifest, lookup, pins)
+    plan = _with_numerics(build_plan(manifest, lookup, pins), manifest.run, options)
     source = folder.origin().source if folder.exists() else ""
     if source and Path(source) != manifest_path.resolve():
         warning = (
@@ -119,6 +119,26 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
         )
         plan = replace(plan, warnings=(*plan.warnings, warning))
     return manifest, plan, folder
+
+
+def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
+    """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
+    here = machine.look(options.devices)
+    history_of = history.read().learned() if run.compile == "auto" and here.card else {}
+    around = numerics.Surroundings(
+        card=here.card,
+        memory=here.memory,
+        no_compiler=here.no_compiler,
+        batch=run.batch,
+        compile=run.compile,
+        rate=lambda task: per_cost(task, (history_of,))[0],
+    )
+    choices = numerics.choose(plan.tasks, plan.models, around, plan.pins.numerics)
+    pinned = {name: choice.numerics for name, choice in choices.items() if choice.pinned}
+    pins = replace(plan.pins, numerics={**plan.pins.numerics, **pinned})
+    idle = sorted({item.model for item in choices.values() if run.batch not in (item.numerics.batch, "auto")})
+    warnings = [f"run.batch has no effect on {name}: its pipeline is called whole" for name in idle]
+    return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
 
 
 def standing(
@@ -239,7 +259,7 @@ def carry_out(
         limit=origin.run.max_consecutive_failures,
         retries=origin.run.retries,
     )
-    settings = {**_settings(origin.run, options, where), **special}
+    settings = {**_settings(plan, origin.run, options, where), **special}
     stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
     if not options.faults:
         history.record(gate.receipts)
@@ -320,7 +340,7 @@ def _check_engine(options: Options, run: RunOptions) -> None:
             raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
 
 
-def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:
+def _settings(plan: Plan, run: RunOptions, options: Options, where: Standing) -> dict[str, Any]:
     """Fields of :class:`~batch.records.RunSpec` that the manifest and the command line decide."""
     return {
         "fallback": options.fallback and run.on_oom == "fallback",
@@ -329,6 +349,7 @@ def _settings(run: RunOptions, options: Options, where: Standing) -> dict[str, A
         "recycle_after": run.recycle_after,
         "task_timeout": options.task_timeout,
         "faults": options.faults,
+        "numerics": {name: choice.numerics for name, choice in plan.choices.items()},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
     lines.append("")
     for name, model in plan.models.items():
         lines.append(f"  model {name}: {_revision(model.revision, model.repo)}")
+    lines.extend(f"  {line}" for line in _numerics(plan))
     lines.append("")
     lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
     return "\n".join(lines)
@@ -62,6 +63,16 @@ def _revision(revision: str, repo: str) -> str:
     if not revision:
         return f"{repo}, not on this machine yet: its revision is fixed at the first run"
     return f"{repo + ' at ' if repo else 'local files '}{revision[:12]}"
+
+
+def _numerics(plan: Plan) -> Iterator[str]:
+    """Batches and compiling, of every size once; one line where all sizes are alike."""
+    choices = list(plan.choices.values())
+    told = {(item.numerics, item.why_batch, item.why_compile) for item in choices}
+    for item in choices[:1] if len(told) == 1 else choices:
+        where = "" if len(told) == 1 else f"{item.model} {item.size}: "
+        batch, on = item.numerics.batch, "yes" if item.numerics.compile else "no"
+        yield f"{where}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
 
 
 def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> list[str]:
@@ -115,6 +126,17 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
             {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
         ],
         "models": {name: model.revision or None for name, model in plan.models.items()},
+        "numerics": [
+            {
+                "model": item.model,
+                "size": item.size,
+                "batch": item.numerics.batch,
+                "why_batch": item.why_batch,
+                "compile": item.numerics.compile,
+                "why_compile": item.why_compile,
+            }
+            for item in plan.choices.values()
+        ],
         "done": standing.done if standing else None,
         "to_render": len(standing.to_render) if standing else None,
         "given_up": len(standing.given_up) if standing else None,

@@ -46,7 +46,7 @@ def verification_text(found: Verification, reproduced: tuple[Reproduction, ...] 
     lines += [f"  {state}: {REMEDIES[state]}" for state in STATES if state in REMEDIES and state in counts]
     if reproduced is not None:
         lines += _reproduced(reproduced)
-    ok = found.ok and all(item.verdict == "identical" for item in reproduced or ())
+    ok = found.ok and all(item.as_expected for item in reproduced or ())
     return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
 
 
@@ -71,7 +71,7 @@ def _reproduced(items: tuple[Reproduction, ...]) -> list[str]:
 
 def verification_json(found: Verification, reproduced: tuple[Reproduction, ...] | None) -> dict[str, Any]:
     """What ``verify --json`` prints."""
-    ok = found.ok and all(item.verdict == "identical" for item in reproduced or ())
+    ok = found.ok and all(item.as_expected for item in reproduced or ())
     counts = {state: found.counts.get(state, 0) for state in STATES}  # type: ignore[call-overload]
     return {
         "name": found.name,

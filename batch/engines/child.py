@@ -122,7 +122,7 @@ class _Child:
             if isinstance(message, Work):
                 if message.alone:
                     self._drain(worker)
-                for outcome in worker.work(message.task, message.step_down):
+                for outcome in worker.work(message.task, message.more, step_down=message.step_down):
                     self._say(outcome)
             if isinstance(message, Drain) or (isinstance(message, Work) and message.alone):
                 self._drain(worker)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import Event
 
 from batch.engines import Control
+from batch.engines.batches import alike
 from batch.engines.worker import Worker, sessions
 from batch.errors import Interrupted, StopRun
 from batch.records import EncodeTask, Outcome, RunSpec, Task
@@ -26,16 +28,36 @@ class LocalEngine:
         """See :class:`~batch.engines.Engine`."""
         self._worker = self._worker or Worker(spec, control, fake=self._fake)
         try:
-            for task in tasks:
+            left = deque(tasks)
+            while left:
                 if control.stop.is_set():
                     raise Interrupted("interrupted")
+                task = left.popleft()
                 if isinstance(task, Task):
                     control.admit(task)
-                yield from self._worker.work(task)
+                more, full = self._more(task, left, spec, control)
+                yield from self._worker.work(task, more)
+                if full is not None:
+                    raise full
         except StopRun:
             yield from self._worker.drain()  # what is rendered is committed
             raise
         yield from self._worker.drain()
+
+    @staticmethod
+    def _more(
+        task: Task | EncodeTask, left: deque[Task | EncodeTask], spec: RunSpec, control: Control
+    ) -> tuple[tuple[Task, ...], StopRun | None]:
+        """The images that go with a task, taken from what is left; and what forbids to start any after them."""
+        more: list[Task] = []
+        for other in alike(task, left, spec):
+            try:
+                control.admit(other)
+            except StopRun as error:
+                return tuple(more), error
+            left.popleft()
+            more.append(other)
+        return tuple(more), None
 
     def close(self) -> None:
         """See :class:`~batch.engines.Engine`."""

@@ -17,9 +17,13 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """To the worker: do this. ``alone``: save everything before, so that a death has one cause."""
+    """To the worker: do this. ``alone``: save everything before, so that a death has one cause.
+
+    ``more`` holds images that are rendered in the same call.
+    """
 
     task: Task | EncodeTask
+    more: tuple[Task, ...] = ()
     step_down: str = ""
     alone: bool = False
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from time import monotonic
 
 from batch.engines import Beat, Control
+from batch.engines.batches import alike
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
@@ -126,7 +128,9 @@ class _Supervision:
     flight: dict[str, Work] = field(default_factory=dict)
     """Given to the worker and not heard of since, in order."""
     rendering: str = ""
-    """The one of these that is not being saved yet."""
+    """The one of these that is not being saved yet; of a batch the first."""
+    together: int = 1
+    """Images of that call."""
     beat: Beat = field(default_factory=lambda: Beat("", "load"))
     stage: str = "load"
     """Of the image being rendered; saving goes on beside it."""
@@ -184,11 +188,7 @@ class _Supervision:
         """Give the idle worker something to do; False when all is done."""
         recycle = 0 < self.spec.recycle_after <= self.images
         if self.queue and self.ending is None and not recycle and self._admitted(self.queue[0].task):
-            work = self.queue.popleft()
-            key = _key(work.task)
-            self.flight[key], self.rendering = work, key
-            self.images += isinstance(work.task, Task)
-            self._send(work)
+            self._send(self._next())
         elif self.flight:
             self._send(Drain())
         elif recycle and self.queue and self.ending is None:
@@ -198,6 +198,20 @@ class _Supervision:
         else:
             return False
         return True
+
+    def _next(self) -> Work:
+        """Take the next piece of work from the queue, with the images that go into the same call."""
+        work = self.queue.popleft()
+        taken = [work]
+        ready = takewhile(lambda item: not (item.alone or item.step_down), self.queue)
+        for other in [] if work.alone else alike(work.task, (item.task for item in ready), self.spec):
+            if not self._admitted(other):
+                break
+            taken.append(self.queue.popleft())
+        self.flight.update((_key(item.task), item) for item in taken)
+        self.rendering, self.together = _key(work.task), len(taken)
+        self.images += sum(isinstance(item.task, Task) for item in taken)
+        return replace(work, more=tuple(item.task for item in taken[1:] if isinstance(item.task, Task)))
 
     def _send(self, message: Work | Drain) -> None:
         self.idle, self.silence = False, 0.0
@@ -311,7 +325,7 @@ class _Supervision:
         """Count the death against an image that was alone in hand; its outcome when it is left."""
         key = _key(work.task)
         step_down = self.stage if death.out_of_host_memory and self.spec.fallback else ""
-        self.flight[key] = Work(work.task, step_down)
+        self.flight[key] = Work(work.task, step_down=step_down)
         if len(self.flight) > 1:
             return None  # it may have been the saving of another: each is rendered alone now
         number = self.attempts[key] = self.attempts.get(key, 0) + 1
@@ -336,7 +350,7 @@ class _Supervision:
 
     def _again(self, *, alone: bool) -> None:
         """What was in flight comes first, with a fresh worker."""
-        again = [Work(work.task, work.step_down, alone=alone) for work in self.flight.values()]
+        again = [replace(work, alone=alone) for work in self.flight.values()]
         self.queue.extendleft(reversed(again))
         self.flight.clear()
         self.rendering = ""
@@ -358,6 +372,7 @@ class _Supervision:
                 task.rendered_width,
                 task.rendered_height,
                 task.memory,
+                self.together,
             )
         return (self.beat.stage, task.model if task else "")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any
 from batch.engines import Beat, Control
 from batch.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun, UserError
 from batch.limits import DiskFull
-from batch.plan import encode_tasks
+from batch.plan import encode_tasks, numerics
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
     MISSING_EMBEDS,
@@ -24,6 +25,7 @@ from batch.records import (
     Happening,
     Machine,
     Measurement,
+    Numerics,
     Outcome,
     Receipt,
     RunSpec,
@@ -31,7 +33,7 @@ from batch.records import (
     Task,
 )
 from batch.render.failures import StageFailed
-from batch.render.image import Rendered, Renderer, RenderError
+from batch.render.image import Job, Rendered, Renderer, RenderError
 from batch.store import disk
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
@@ -67,6 +69,8 @@ class Worker:
         self._spec = spec
         self._control = control
         self._sessions = sessions(fake=fake)
+        # Kept between runs: compiling takes a minute the first time, and seconds from then on.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(spec.cache) / "compiled"))
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
         self._machine: Machine = self._sessions.describe(spec.device)
@@ -84,21 +88,29 @@ class Worker:
         if self._session is not None:
             self._session.close()
 
-    def work(self, task: Task | EncodeTask, step_down: str = "") -> Iterator[Outcome]:
+    def work(
+        self, task: Task | EncodeTask, more: Sequence[Task] = (), *, step_down: str = ""
+    ) -> Iterator[Outcome]:
         """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
 
-        ``step_down`` names a stage that took the last process with it for want of memory.
+        ``more`` holds images for the same call of the model. ``step_down`` names a stage that took the last
+        process with it for want of memory.
         """
         if isinstance(task, EncodeTask):
             yield self._encode(task)
             return
-        receipt = self._folder.receipt(task.id) if task.id not in self._spec.redo else None
-        if receipt is not None:  # another runner's work on a disk without locks
-            yield Outcome(key=task.id, status="done", receipt=receipt)
-            return
-        failed = self._render(task, step_down)
-        if failed is not None:
-            yield failed
+        missing = []
+        for image in (task, *more):
+            receipt = self._folder.receipt(image.id) if image.id not in self._spec.redo else None
+            if receipt is None:
+                missing.append(image)
+            else:  # another runner's work on a disk without locks
+                yield Outcome(key=image.id, status="done", receipt=receipt)
+        if missing:
+            yield from self._render(missing, step_down)
+
+    def _ready(self) -> Iterator[Outcome]:
+        """What is saved, and what must be saved before there is room for another image."""
         while self._saving and (len(self._saving) >= QUEUE or self._saving[0].done()):
             yield self._saved()
 
@@ -156,26 +168,53 @@ class Worker:
         if self._control.stop.is_set():
             raise Interrupted("interrupted")
 
-    def _render(self, task: Task, step_down: str) -> Outcome | None:
-        attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, _now())
-        renderer = Renderer(
+    def _render(self, tasks: Sequence[Task], step_down: str) -> Iterator[Outcome]:
+        now = _now()
+        for task, made in self._made(tasks, step_down):
+            attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, now)
+            if isinstance(made, RenderError):
+                yield self._failed(attempt, made.info, made.measurement)
+            else:
+                self._saving.append(self._saver.submit(self._save, attempt, made))
+            yield from self._ready()
+
+    def _made(self, tasks: Sequence[Task], step_down: str) -> Iterator[tuple[Task, Rendered | RenderError]]:
+        """Each image, rendered, or why it is not; of a batch one after the other."""
+        first = tasks[0]
+        renderer = self._renderer(first)
+        jobs: list[Job] = []
+        for task in tasks:
+            try:
+                if task.id in self._spec.latents:
+                    yield task, self._redecode(renderer, task)
+                else:
+                    jobs.append(self._job(task))
+            except RenderError as error:
+                yield task, error
+        if not jobs:
+            return
+        if len(jobs) > 1:
+            name = f"{first.name} and {len(jobs) - 1} more"
+            made = renderer.together(jobs, lambda stage, part, parts: self._beat(name, stage, part, parts))
+            yield from ((job.task, image) for job, image in made)
+            return
+        try:
+            yield first, renderer.render(jobs[0], self._beats(first), step_down=step_down)
+        except RenderError as error:
+            yield first, error
+
+    def _renderer(self, task: Task) -> Renderer:
+        return Renderer(
             session=self._session_for(task.model, task.dtype),
             device=self._spec.device,
             rungs=self._rungs,
             fallback=self._spec.fallback,
             tell=self._control.on_happening,
+            keep_latents=self._spec.keep_latents,
+            compiled=self._spec.numerics.get(numerics.key(task), Numerics()).compile,
         )
-        try:
-            if task.id in self._spec.latents:
-                rendered = self._redecode(renderer, task)
-            else:
-                rendered = self._from_embeds(renderer, task, step_down)
-        except RenderError as error:
-            return self._failed(attempt, error.info, error.measurement)
-        self._saving.append(self._saver.submit(self._save, attempt, rendered))
-        return None
 
-    def _from_embeds(self, renderer: Renderer, task: Task, step_down: str) -> Rendered:
+    def _job(self, task: Task) -> Job:
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
         fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
         embeds, on_cpu = [], False
@@ -188,13 +227,10 @@ class Worker:
             raise RenderError(info, Measurement())
         # A text's cost stands on the first image that uses it; from the cache it costs nothing.
         encoded = together([self._encoded.pop(text.key) for text in texts if text.key in self._encoded])
-        return renderer.render(
-            task,
-            [data for data in embeds if data is not None],
-            lambda stage, part, parts: self._beat(task.name, stage, part, parts),
-            encoded if texts else None,
-            keep_latents=self._spec.keep_latents,
-            step_down=step_down,
+        return Job(
+            task=task,
+            embeds=[data for data in embeds if data is not None],
+            encoded=encoded if texts else None,
             encoded_on_cpu=on_cpu,
         )
 
@@ -205,12 +241,10 @@ class Worker:
         except OSError as error:
             info = ErrorInfo(kind="MissingLatents", message=f"the latents are gone: {error}", stage="decode")
             raise RenderError(info, Measurement()) from None
-        return renderer.redecode(
-            task,
-            latents,
-            lambda stage, part, parts: self._beat(task.name, stage, part, parts),
-            keep_latents=self._spec.keep_latents,
-        )
+        return renderer.redecode(task, latents, self._beats(task))
+
+    def _beats(self, task: Task) -> Callable[[str, int, int], None]:
+        return lambda stage, part, parts: self._beat(task.name, stage, part, parts)
 
     def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
         start, measurement = perf_counter(), rendered.measurement
@@ -228,6 +262,8 @@ class Worker:
                 degraded_from=rendered.degraded_from,
                 memory_used=rendered.memory_used,
                 repaired=rendered.repaired,
+                batch=rendered.batch,
+                compile=rendered.compiled,
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -188,10 +188,19 @@ class RunOptions(_Section):
     recycle_after: int = Field(
         0, ge=0, description="Images after which the worker process is replaced by a fresh one; 0 is never."
     )
-    compile: Literal["auto", "off"] = Field(
-        "auto", description="Compile the model where it pays; auto does not find that anywhere yet."
+    compile: Literal["auto", "off", "on"] = Field(
+        "auto", description="Compile the model's blocks: where it pays (auto), never, or always."
     )
-    batch: Literal[1, "auto"] = Field(1, description="Images per call of the model; one, so far.")
+    batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1, description="Most images of one size and setting in one call of the model; auto where that is faster."
+    )
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _a_number_or_auto(cls, value: Any) -> Any:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64):
+            return value
+        raise ValueError(f"{values.shown(value)} is no number of images; write 1 to 64, or auto")
 
     @field_validator("min_free_disk", mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
+from batch.plan.numerics import Choice
 from batch.records import Call, EncodeTask, Lora, Task
 
 
@@ -66,6 +67,8 @@ class Plan:
     excluded: int = 0
     duplicates: int = 0
     sizes: tuple[SizeUse, ...] = ()
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    """Batches and compiling, by :func:`batch.plan.numerics.key`."""
     new_draws: bool = False
     """Seeds or texts were drawn that are not pinned yet."""
     warnings: tuple[str, ...] = ()

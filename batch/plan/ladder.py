@@ -26,6 +26,12 @@ LADDERS: dict[str, tuple[str, ...]] = {
 }
 """The rungs of every stage, from the mildest to the last."""
 
+BATCH, ALONE = "batch", "alone"
+"""Images that ran out of memory together are rendered one by one: a rung, but no memory setting."""
+
+KNOWN: Mapping[str, tuple[str, ...]] = {**LADDERS, BATCH: (ALONE,)}
+"""All that may have been taken."""
+
 _FOR_A_CARD = {*_OFFLOADS, "vae_cpu", "text_encoder_cpu"}
 """Rungs that move things to host memory: without a card they are there already."""
 
@@ -36,11 +42,11 @@ Taken = Mapping[str, tuple[str, ...]]
 def lowered(steps: tuple[Call, ...], taken: Taken) -> tuple[Call, ...]:
     """A memory setting with the rungs taken: what a stage runs under.
 
-    A rung that the setting already lies below changes nothing. Those of ``encode`` are not in it: texts are
-    encoded apart.
+    A rung that the setting already lies below changes nothing. Those of ``encode`` are not in it, since texts
+    are encoded apart, nor is what became of a batch.
     """
     for stage, rungs in taken.items():
-        for rung in rungs if stage != "encode" else ():
+        for rung in rungs if stage not in ("encode", BATCH) else ():
             steps = _with(steps, rung)
     return steps
 

@@ -8,19 +8,9 @@ from importlib.metadata import version
 import torch
 
 from batch.errors import UserError
+from batch.machine import nvidia_cards
 from batch.records import Machine
 from batch.render import probe
-
-
-def nvidia_cards() -> int:
-    """How many NVIDIA cards the driver shows, whatever torch was built for."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
 
 
 def choose(asked: str | None) -> str:

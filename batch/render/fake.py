@@ -59,7 +59,8 @@ class Fault:
     memo: str = ""
     """A folder that remembers the strikes."""
     unless: str = ""
-    """A memory step under which it does not strike: what a smaller setting is good for."""
+    """A memory step under which it does not strike: what a smaller setting is good for. While denoising also
+    ``alone`` (not in a batch) and ``uncompiled``."""
     seconds: float = 0.0
     """Of a slow stage."""
 
@@ -139,6 +140,7 @@ class Timed:
     value: Any
     peak: StagePeak
     energy_j: float | None = None
+    warmup: bool = False
 
 
 class Meter:
@@ -161,6 +163,8 @@ class FakeSession:
         self._faults = faults
         self._loaded = ""
         self._load_s: float | None = None
+        self._uncompiled = False
+        self.compiled = False
         self.meter = Meter()
 
     def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed:
@@ -170,8 +174,9 @@ class FakeSession:
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
         return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
 
-    def prepare(self, part: str, task: Task) -> tuple[Call, ...]:
+    def prepare(self, part: str, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
         """Load what a task needs; its memory setting."""
+        self.compiled = compiled and not self._uncompiled
         self._load(part)
         return task.memory_steps
 
@@ -180,21 +185,40 @@ class FakeSession:
         taken, self._load_s = self._load_s, None
         return taken
 
-    def denoise(self, task: Task, embeds: Sequence[bytes], steps: tuple[Call, ...], beat: Beat) -> Timed:
-        """Latents ``[1, 4, 8, 8]`` drawn from the task's id."""
+    def take_excuse(self) -> str:
+        """None."""
+        return ""
+
+    def cannot_compile(self) -> None:
+        """From now on nothing counts as compiled."""
+        self.compiled, self._uncompiled = False, True
+
+    def denoise(
+        self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
+    ) -> Timed:
+        """Latents ``[n, 4, 8, 8]`` drawn from the tasks' ids."""
         del embeds
+        first = tasks[0]
+        shown = (*steps, *(Call(name=word) for word in self._how(tasks)))
 
         def work() -> NDArray[np.float32]:
-            latents = np.random.default_rng(int(task.id, 16)).standard_normal((1, 4, 8, 8)).astype(np.float32)
-            for step in range(task.steps):
-                beat("denoise", step + 1, task.steps)
-            if self._struck("denoise", task, steps, {"nan"}):
-                latents[0, 0, 0, 0] = np.nan
+            for task in tasks[1:]:
+                self._meet("denoise", task, shown)
+            latents = np.concatenate([_latents(task) for task in tasks])
+            for step in range(first.steps):
+                beat("denoise", step + 1, first.steps)
+            for index, task in enumerate(tasks):
+                if self._struck("denoise", task, shown, {"nan"}):
+                    latents[index, 0, 0, 0] = np.nan
             if not np.isfinite(latents).all():
                 raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
             return latents
 
-        return self._run("denoise", task, steps, work, beat)
+        return self._run("denoise", first, shown, work, beat)
+
+    def _how(self, tasks: Sequence[Task]) -> tuple[str, ...]:
+        """Words for a fault's ``unless`` beside the memory steps."""
+        return (*(("alone",) if len(tasks) == 1 else ()), *(() if self.compiled else ("uncompiled",)))
 
     def decode(
         self,
@@ -300,6 +324,11 @@ def choose(asked: str | None) -> str:
 def describe(_device: str) -> Machine:
     """No machine at all."""
     return Machine(device="fake", torch="none", diffusers="none")
+
+
+def _latents(task: Task) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(int(task.id, 16)).standard_normal((1, 4, 8, 8))
+    return drawn.astype(np.float32)
 
 
 def _picture(latents: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8]:

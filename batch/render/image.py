@@ -6,7 +6,7 @@ a picture that is none is decoded once more in float32. What was done about it t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from batch.manifest.values import Size
 from batch.plan import ladder
 from batch.plan.ladder import Taken
 from batch.plan.memory import shown_steps
-from batch.records import INVALID, Call, ErrorInfo, Happening, Measurement, StagePeak, Task
+from batch.records import INVALID, OUT_OF_MEMORY, Call, ErrorInfo, Happening, Measurement, StagePeak, Task
 from batch.render.failures import StageFailed
 
 Beat = Callable[[str, int, int], None]
@@ -37,6 +37,9 @@ class Rendered:
     degraded_from: str = ""
     memory_used: str = ""
     repaired: str = ""
+    batch: int = 1
+    """Images denoised in one call with this one, itself among them."""
+    compiled: bool = False
 
 
 class RenderError(TaskError):
@@ -74,6 +77,8 @@ class _Way:
     impossible: set[str] = field(default_factory=set)
     repaired: str = ""
     encoded_on_cpu: bool = False
+    batch: int = 1
+    """Images denoised in one call with this one."""
 
     @property
     def steps(self) -> tuple[Call, ...]:
@@ -94,6 +99,7 @@ class _Way:
                 self._drop(name, rung)  # one that this pipeline does not know; the failure before it stands
             else:
                 self._keep(name, timed.peak, timed.energy_j)
+                self.measured = replace(self.measured, warmup=self.measured.warmup or timed.warmup)
                 return timed.value
             self._keep(name, failure.peak, None)
             rung = self.step_down(name, failure.info) if failure.out_of_memory and self.fallback else None
@@ -137,18 +143,45 @@ class _Way:
             figures["energy_j"] = (self.measured.energy_j or 0.0) + energy
         self.measured = replace(self.measured, **figures)
 
-    def done(self, pixels: Any, card: Any, latents: bytes | None = None) -> Rendered:
+    def share(self, job: Job, images: int) -> _Way:
+        """The way on from here of one image of a batch: the call's time and energy are shared evenly."""
+        denoise, energy = self.measured.denoise, self.measured.energy_j
+        assert denoise is not None
+        measured = replace(
+            self.measured,
+            load_s=self.measured.load_s if job.task is self.task else None,
+            encode=job.encoded,
+            denoise=replace(denoise, seconds=denoise.seconds / images),
+            energy_j=None if energy is None else energy / images,
+        )
+        return replace(self, task=job.task, measured=measured, encoded_on_cpu=job.encoded_on_cpu, batch=images)
+
+    def done(self, pixels: Any, session: Any, latents: bytes | None = None) -> Rendered:
         """What became of the image."""
         degraded = self.steps != self.base or self.encoded_on_cpu
         used = shown_steps(self.steps) + (" + text_encoder_cpu" if self.encoded_on_cpu else "")
         return Rendered(
             pixels,
-            replace(self.measured, card=card),
+            replace(self.measured, card=session.meter.card()),
             latents,
+            batch=self.batch,
+            compiled=session.compiled,
             degraded_from=self.task.memory if degraded else "",
             memory_used=used if degraded else "",
             repaired=self.repaired,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One image to render: its task, and the embeddings of its texts, the prompt's first."""
+
+    task: Task
+    embeds: Sequence[bytes] = ()
+    """None where the pipeline is called whole."""
+    encoded: StagePeak | None = None
+    """What encoding these texts took."""
+    encoded_on_cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,62 +193,106 @@ class Renderer:
     rungs: Rungs
     fallback: bool
     tell: Tell
+    keep_latents: bool = False
+    compiled: bool = False
+    """Render with a compiled model, where that is possible."""
 
-    def render(
-        self,
-        task: Task,
-        embeds: Sequence[bytes],
-        beat: Beat,
-        encoded: StagePeak | None,
-        *,
-        keep_latents: bool = False,
-        step_down: str = "",
-        encoded_on_cpu: bool = False,
-    ) -> Rendered:
-        """One image from the embeddings of its texts, the prompt's first; none where it is called whole.
+    def render(self, job: Job, beat: Beat, *, step_down: str = "") -> Rendered:
+        """One image.
 
         ``step_down`` names a stage whose last attempt took the whole process with it: it starts a rung lower.
         Raises :class:`RenderError` when a stage fails for good.
         """
-        way = self._start("images", task, beat, encoded)
-        way.encoded_on_cpu = encoded_on_cpu
+        task, session = job.task, self.session
+        way = self._start("images", task, beat, job)
         if step_down in ladder.LADDERS and self.fallback:
             way.step_down(step_down, None)
-        session = self.session
         if not session.staged:
             pixels = self._twice(
                 way, "render", lambda steps: session.whole(task, steps, beat),
                 lambda steps: session.whole(task, steps, beat), "rendered again",
             )  # fmt: skip
-            return way.done(pixels, session.meter.card())
+            return way.done(pixels, session)
         latents = self._twice(
-            way, "denoise", lambda steps: session.denoise(task, embeds, steps, beat),
-            lambda steps: session.denoise(task, embeds, steps, beat), "denoised again",
+            way, "denoise", lambda steps: session.denoise([task], [job.embeds], steps, beat),
+            lambda steps: session.denoise([task], [job.embeds], steps, beat), "denoised again",
         )  # fmt: skip
-        kept = session.latents_bytes(latents) if keep_latents else None
-        return way.done(self._decode(way, latents, beat), session.meter.card(), kept)
+        return self._finished(way, latents, beat)
 
-    def redecode(self, task: Task, data: bytes, beat: Beat, *, keep_latents: bool = False) -> Rendered:
+    def together(self, jobs: Sequence[Job], beat: Beat) -> Iterator[tuple[Job, Rendered | RenderError]]:
+        """Images that differ in texts and seed only, denoised in one call, each as soon as it is decoded.
+
+        Where that fails, for want of memory or because one of them is no picture, each is rendered alone.
+        """
+        first = jobs[0].task
+        latents = None
+        if len(jobs) > 1 and ladder.BATCH not in self.rungs.of(first):
+            # Out of memory together: one by one comes before any smaller setting.
+            way = replace(self._start("images", first, beat, jobs[0]), fallback=False)
+            latents = self._denoised_together(way, jobs, beat)
+        for index, job in enumerate(jobs):
+            try:
+                if latents is None:
+                    made = self.render(job, beat)
+                else:
+                    one = replace(way.share(job, len(jobs)), fallback=self.fallback)
+                    made = self._finished(one, latents[index : index + 1], beat)
+            except RenderError as error:
+                yield job, error
+            else:
+                yield job, made
+
+    def _denoised_together(self, way: _Way, jobs: Sequence[Job], beat: Beat) -> Any | None:
+        tasks, embeds = [job.task for job in jobs], [job.embeds for job in jobs]
+        try:
+            return self._compiled_or_not(
+                way, "denoise", lambda steps: self.session.denoise(tasks, embeds, steps, beat)
+            )
+        except RenderError as error:
+            info = error.info
+        if info.kind == OUT_OF_MEMORY:
+            self.rungs.take(tasks[0], ladder.BATCH, (ladder.ALONE,))
+        self.tell(
+            Happening(
+                kind="batch-failed",
+                text=f"{len(tasks)} images in one call failed ({info.message}); each is rendered alone"
+                + (" from now on" if info.kind == OUT_OF_MEMORY else ""),
+                task=tasks[0].id,
+                data={"stage": "denoise", "message": info.message, "images": len(tasks)},
+            )
+        )
+        return None
+
+    def _finished(self, way: _Way, latents: Any, beat: Beat) -> Rendered:
+        """From latents to the picture."""
+        kept = self.session.latents_bytes(latents) if self.keep_latents else None
+        return way.done(self._decode(way, latents, beat), self.session, kept)
+
+    def redecode(self, task: Task, data: bytes, beat: Beat) -> Rendered:
         """Decode kept latents with the task's memory setting. Raises :class:`RenderError` when that fails."""
-        way = self._start("decoder", task, beat, None)
+        way = self._start("decoder", task, beat, Job(task=task))
         try:
             latents = self.session.latents_from(data)
         except StageFailed as error:
             raise RenderError(error.info, way.measured) from None
         pixels = self._decode(way, latents, beat)
-        return way.done(pixels, self.session.meter.card(), data if keep_latents else None)
+        return way.done(pixels, self.session, data if self.keep_latents else None)
 
-    def _start(self, part: str, task: Task, beat: Beat, encoded: StagePeak | None) -> _Way:
+    def _start(self, part: str, task: Task, beat: Beat, job: Job) -> _Way:
         beat("load", 0, 0)
-        base = self.session.prepare(part, task)
+        base = self.session.prepare(part, task, compiled=self.compiled and part == "images")
+        if excuse := self.session.take_excuse():
+            self._not_compiled(task, "load", excuse)
         load_s = self.session.take_load_s()
         measured = Measurement(
             load_s=load_s,
-            encode=encoded,
+            encode=job.encoded,
             memory_source=self.session.meter.memory_source,
             warmup=load_s is not None,
         )
-        return _Way(task, self.device, base, self.rungs, self.fallback, self.tell, measured)
+        way = _Way(task, self.device, base, self.rungs, self.fallback, self.tell, measured)
+        way.encoded_on_cpu = job.encoded_on_cpu
+        return way
 
     def _decode(self, way: _Way, latents: Any, beat: Beat) -> Any:
         task, session = way.task, self.session
@@ -224,10 +301,32 @@ class Renderer:
             lambda steps: session.decode(task, latents, steps, beat, float32=True), "decoded in float32",
         )  # fmt: skip
 
+    def _compiled_or_not(self, way: _Way, stage: str, work: Any) -> Any:
+        """A stage; once more without compiling where that may be why it failed."""
+        try:
+            return way.stage(stage, work)
+        except RenderError as error:
+            if not self.session.compiled or stage == "decode" or error.info.kind in (OUT_OF_MEMORY, INVALID):
+                raise
+            said = error.info.message
+        self.session.cannot_compile()
+        self._not_compiled(way.task, stage, said)
+        return way.stage(stage, work)
+
+    def _not_compiled(self, task: Task, stage: str, why: str) -> None:
+        self.tell(
+            Happening(
+                kind="not-compiled",
+                text=f"{task.model} is rendered without compiling from now on: {why}",
+                task=task.id,
+                data={"stage": stage, "message": why},
+            )
+        )
+
     def _twice(self, way: _Way, stage: str, first: Any, again: Any, remedy: str) -> Any:
         """A stage, and once more with a remedy when what it makes is no picture."""
         try:
-            return way.stage(stage, first)
+            return self._compiled_or_not(way, stage, first)
         except RenderError as error:
             if error.info.kind != INVALID:
                 raise

@@ -22,6 +22,7 @@ from batch.plan.catalogue import FAMILIES as RULES
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import device as devices
 from batch.render import failures, loras, memory, schedulers
+from batch.render.compiling import Compiler
 from batch.render.failures import BadPicture, StageFailed
 from batch.render.families import common, flux, generic, pixart, sana, sdxl
 from batch.render.image import Beat
@@ -43,6 +44,8 @@ class Timed(Generic[T]):
     value: T
     peak: StagePeak
     energy_j: float | None = None
+    warmup: bool = False
+    """The model was compiled on the way."""
 
 
 class Session:
@@ -68,6 +71,7 @@ class Session:
         self._loras: tuple[Lora, ...] = ()
         self._load_s: float | None = None
         self._beat: Beat | None = None
+        self._compiler = Compiler()
 
     @property
     def staged(self) -> bool:
@@ -111,12 +115,13 @@ class Session:
         self._drop()
         raise failed
 
-    def prepare(self, part: Part, task: Task) -> tuple[Call, ...]:
-        """Load what a task needs; its memory setting for this card.
+    def prepare(self, part: Part, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
+        """Load what a task needs, ``compiled`` where that is possible; its memory setting for this card.
 
         Raises :class:`LoadFailed` when the model cannot be loaded.
         """
         self._load(part)
+        self._compiler.switch(self._pipe, on=compiled)
         if task.memory != "auto":
             return task.memory_steps
         pixels = task.rendered_width * task.rendered_height
@@ -127,21 +132,33 @@ class Session:
         taken, self._load_s = self._load_s, None
         return taken
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the model at work is compiled."""
+        return self._compiler.on
+
+    def take_excuse(self) -> str:
+        """Why nothing is compiled though it was asked for; empty when it was told."""
+        taken, self._compiler.excuse = self._compiler.excuse, ""
+        return taken
+
+    def cannot_compile(self) -> None:
+        """Compiling has failed: the model is rendered as it is from now on."""
+        self._compiler.give_up(self._pipe)
+
     def denoise(
-        self, task: Task, embeds: Sequence[bytes], steps: tuple[Call, ...], beat: Beat
+        self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
     ) -> Timed[torch.Tensor]:
-        """Latents from the embeddings of a task's texts, the prompt's first, under a memory setting."""
-        texts = [safetensors.torch.load(data) for data in embeds]
+        """Latents ``[n, ...]`` from the embeddings of each task's texts, the prompt's first, in one call.
+
+        The tasks differ in texts and seed only. One image that is no picture fails all of them.
+        """
+        texts = [[safetensors.torch.load(data) for data in item] for item in embeds]
+        task = tasks[0]
 
         def work() -> torch.Tensor:
             latents = common.denoise(
-                self._pipe,
-                task,
-                self._source.family,
-                texts[0],
-                texts[1] if len(texts) > 1 else None,
-                self._device,
-                lambda step: beat("denoise", step, task.steps),
+                self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
             )
             if not bool(torch.isfinite(latents).all()):
                 raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
@@ -190,6 +207,7 @@ class Session:
         self._beat = beat
         beat(stage, 0, 0)
         reading, before = Reading(), self._meter.energy()
+        warmup = self._compiler.on and stage != "decode" and self._compiler.is_new(task)
         try:
             self._set_up(task, steps)
             with self._meter.stage() as reading:
@@ -206,7 +224,7 @@ class Session:
             after = self._meter.energy()
             used = after - before if after is not None and before is not None else None
             assert reading.peak is not None
-            return Timed(value, reading.peak, used)
+            return Timed(value, reading.peak, used, warmup)
         # Out of the handler: the exception's frames hold the stage's tensors until it is gone.
         self._release()
         raise failed
@@ -245,6 +263,7 @@ class Session:
         if self._pipe is None:
             return
         self._pipe = self._part = self._own_scheduler = self._steps = None
+        self._compiler = Compiler()
         self._loras = ()
         gc.collect()
         if self._device.startswith("cuda"):

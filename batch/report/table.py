@@ -95,8 +95,6 @@ def _task_columns(task: Task) -> dict[str, Any]:
         "lora": " + ".join(f"{lora.path}(scale={lora.scale:g})" for lora in task.loras),
         "extra": ", ".join(f"{name}={value}" for name, value in task.extra),
         "memory": task.memory,
-        "batch": 1,
-        "compile": "off",
     }
 
 
@@ -109,6 +107,8 @@ def _done(receipt: Receipt) -> dict[str, Any]:
         "sha256": receipt.file.sha256,
         "memory": memory_used(receipt),
         "degraded_from": receipt.degraded_from,
+        "batch": receipt.batch,
+        "compile": "on" if receipt.compile else "off",
         "started_at": receipt.started_at,
     }
 

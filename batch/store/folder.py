@@ -28,6 +28,7 @@ from batch.plan import Pins
 from batch.records import (
     Failure,
     FileRef,
+    Numerics,
     Receipt,
     Task,
     failure_from_json,
@@ -227,6 +228,10 @@ class RunFolder:
                 seeds={key: tuple(int(seed) for seed in value) for key, value in data["seeds"].items()},
                 revisions=dict(data["revisions"]),
                 variants={key: tuple(map(str, value)) for key, value in data.get("variants", {}).items()},
+                numerics={
+                    key: Numerics(batch=int(value["batch"]), compile=bool(value["compile"]))
+                    for key, value in data.get("numerics", {}).items()
+                },
             )
         except _UNREADABLE as error:
             raise ForeignFolder(
@@ -267,7 +272,12 @@ class RunFolder:
         self.check(name, kind)
         if not self.exists():
             self._write_json(self.state / "format.json", {"schema": LAYOUT, "name": name, "kind": kind})
-        pinned = {"seeds": pins.seeds, "revisions": pins.revisions, "variants": pins.variants}
+        pinned = {
+            "seeds": pins.seeds,
+            "revisions": pins.revisions,
+            "variants": pins.variants,
+            "numerics": {key: to_json(value) for key, value in pins.numerics.items()},
+        }
         self._write_json(self.state / "plan.json", pinned)
         self._keep(origin)
         lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)

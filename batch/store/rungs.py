@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from batch.plan.ladder import LADDERS
+from batch.plan.ladder import KNOWN
 from batch.records import EncodeTask, Task
 from batch.store import atomic
 
@@ -67,9 +67,9 @@ def _read(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
         found = json.loads(path.read_text(encoding="utf-8"))["rungs"]
         return {
             str(key): {
-                stage: tuple(rung for rung in rungs if rung in LADDERS[stage])
+                stage: tuple(rung for rung in rungs if rung in KNOWN[stage])
                 for stage, rungs in stages.items()
-                if stage in LADDERS
+                if stage in KNOWN
             }
             for key, stages in found.items()
         }

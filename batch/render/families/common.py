@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.plan.catalogue import FAMILIES
+from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
 
 Embeds = dict[str, torch.Tensor]
@@ -119,22 +119,32 @@ def _thawed(value: Value, parameter: inspect.Parameter | None) -> Any:
 _TUPLE = re.compile(r"(typing\.)?(Optional\[)?(typing\.)?[Tt]uple\b")
 
 
-def call_arguments(pipe: Any, task: Task, extra: Arguments, on_step: OnStep) -> dict[str, Any]:
-    """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given."""
+def call_arguments(
+    pipe: Any, task: Task, extra: Arguments, on_step: OnStep, seeds: Sequence[int] = ()
+) -> dict[str, Any]:
+    """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given.
+
+    ``seeds`` are those of a batch, of which ``task`` is the first.
+    """
     call = inspect.signature(type(pipe).__call__).parameters
     arguments: dict[str, Any] = {
         "width": task.rendered_width,
         "height": task.rendered_height,
         "num_inference_steps": task.steps,
         "guidance_scale": task.guidance,
-        # Noise from the CPU: the same on every card, whatever was rendered before.
-        "generator": torch.Generator("cpu").manual_seed(task.seed),
+        "generator": _noise(seeds or (task.seed,)),
         "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
     }
     if "guidance_scale" in call and call["guidance_scale"].default is None and not task.guidance:
         del arguments["guidance_scale"]
     arguments = {name: value for name, value in arguments.items() if name in call}
     return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
+
+
+def _noise(seeds: Sequence[int]) -> Any:
+    """One generator for each image, on the CPU: the same noise on every card and in every batch."""
+    made = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    return made if len(made) > 1 else made[0]
 
 
 def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -> dict[str, Any]:
@@ -157,27 +167,34 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
 
 
 def denoise(
-    pipe: Any, task: Task, family: str, positive: Embeds, negative: Embeds | None, device: str, on_step: OnStep
+    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
-    ``[1, channels, height, width]`` in latents, float32 in SANA; packed in Flux,
-    ``[1, height/16 * width/16, 64]``.
+    ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
+    negative prompt where there is guidance. ``[n, channels, height, width]`` in latents, float32 in SANA; packed
+    in Flux, ``[n, height/16 * width/16, 64]``.
     """
+    task, family = tasks[0], PIPELINE_FAMILY[type(pipe).__name__]
     stages = FAMILIES[family].extra
     extra = tuple(item for item in task.extra if stages.get(item[0]) == "denoise")
-    embeds = {name: tensor.to(device) for name, tensor in positive.items()}
-    if negative is not None:
-        embeds |= {f"negative_{name}": tensor.to(device) for name, tensor in negative.items()}
+    embeds = _joined([item[0] for item in texts], device)
+    if len(texts[0]) > 1:
+        negative = _joined([item[1] for item in texts], device)
+        embeds |= {f"negative_{name}": tensor for name, tensor in negative.items()}
     result = pipe(
         prompt=None,
         negative_prompt=None,
         output_type="latent",
-        **call_arguments(pipe, task, extra, on_step),
+        **call_arguments(pipe, task, extra, on_step, [item.seed for item in tasks]),
         **embeds,
     )
     latents: torch.Tensor = result.images
     return latents
+
+
+def _joined(texts: Sequence[Embeds], device: str) -> Embeds:
+    return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
 
 def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:

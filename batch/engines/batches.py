@@ -1,0 +1,33 @@
+"""Which tasks are rendered in one call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice, takewhile
+from typing import Any
+
+from batch.plan import numerics
+from batch.records import EncodeTask, Numerics, RunSpec, Task
+
+_OWN = frozenset({"id", "picture_id", "prompt", "negative_prompt", "seed", "style", "name", "source"})
+"""What tasks of one call may differ in."""
+
+_SHARED = tuple(name for name in Task.__slots__ if name not in _OWN)
+
+
+def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: RunSpec) -> list[Task]:
+    """The tasks at the head of ``rest`` that go into one call with ``first``, as many as the run allows."""
+    if not isinstance(first, Task) or spec.latents:
+        return []
+    most = spec.numerics.get(numerics.key(first), Numerics()).batch
+    setting = _setting(first)
+
+    def fits(task: Task | EncodeTask) -> bool:
+        return isinstance(task, Task) and _setting(task) == setting
+
+    found: Iterable[Any] = takewhile(fits, rest)
+    return list(islice(found, most - 1))
+
+
+def _setting(task: Task) -> tuple[object, ...]:
+    return tuple(getattr(task, name) for name in _SHARED)

@@ -1,0 +1,72 @@
+"""The blocks of a pipeline's denoiser compiled one by one (torch.compile, Inductor).
+
+Whole models take minutes to compile and again for every size; one block is compiled once and serves all blocks of
+its kind. Moves low bits of the picture, so a run says for each size whether it is done, and receipts say it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from batch.records import Task
+
+DENOISERS = ("transformer", "unet")
+
+_SHAPES = 64
+"""Sizes and batches a block is compiled for before torch gives up and runs it uncompiled."""
+
+
+class Compiler:
+    """Compiles the pipeline of one session, and takes it back."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.excuse = ""
+        """Why nothing is compiled though it was asked for; to be told once."""
+        self._failed = False
+        self._seen: set[tuple[object, ...]] = set()
+
+    def switch(self, pipe: Any, *, on: bool) -> None:
+        """Render compiled from now on, or not. Nothing is compiled before a block is called."""
+        on = on and not self._failed
+        if on == self.on:
+            return
+        blocks = list(_blocks(pipe))
+        if not blocks:
+            self._failed, self.excuse = True, f"{type(pipe).__name__} has no blocks of a kind that can be compiled"
+        for block in blocks:
+            if on:
+                block.compile(dynamic=False)
+            else:
+                block._compiled_call_impl = None
+        self.on = on and bool(blocks)
+        torch._dynamo.config.recompile_limit = _SHAPES
+
+    def give_up(self, pipe: Any) -> None:
+        """It has failed: never again in this session."""
+        self.switch(pipe, on=False)
+        self._failed = True
+
+    def is_new(self, task: Task) -> bool:
+        """Whether a task's size is seen for the first time, so that it is compiled on the way."""
+        shape = (task.rendered_width, task.rendered_height, task.guidance > 1)
+        new = shape not in self._seen
+        self._seen.add(shape)
+        return new
+
+
+def _blocks(pipe: Any) -> Iterator[torch.nn.Module]:
+    """The repeated blocks of the denoiser: those diffusers names, else the lists of its transformer blocks."""
+    for model in (getattr(pipe, name, None) for name in DENOISERS):
+        if model is None:
+            continue
+        named = getattr(model, "_repeated_blocks", None) or ()
+        if named:
+            yield from (module for module in model.modules() if type(module).__name__ in named)
+        else:
+            for name, children in model.named_children():
+                if name.endswith("transformer_blocks") and isinstance(children, torch.nn.ModuleList):
+                    yield from children
