@@ -94,11 +94,10 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     pages = list(_pages(_blocks(tasks)))
     written = []
     done = sum(task.id in scan.receipts for task in tasks)
+    title = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
     for number, blocks in enumerate(pages, start=1):
         path = folder.root / ("contact_sheet.jpg" if number == 1 else f"contact_sheet-{number}.jpg")
-        heading = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
-        if len(pages) > 1:
-            heading += f" · page {number} of {len(pages)}"
+        heading = f"{title} · page {number} of {len(pages)}" if len(pages) > 1 else title
         buffer = BytesIO()
         _draw(blocks, heading, folder, scan).save(buffer, "JPEG", quality=88)
         atomic.write(path, buffer.getvalue(), folder.runner)
