@@ -1,8 +1,9 @@
 """Contact sheets: prompts down, seeds across, one block per model, size and setting.
 
 Made of the thumbnails written beside every image, not of the images: 300 pictures of 16 megapixels
-would be 15 GB of pixels. A thumbnail that is gone or torn is made anew, one at a time. Large runs are paged; a cell that failed or is missing says so,
-and a picture that was rendered with a smaller memory setting, or repaired, has a word in its corner.
+would be 15 GB of pixels. A thumbnail that is gone or torn is made anew, one at a time. Large runs are
+paged; a cell that failed or is missing says so, and a picture that was rendered with a smaller memory
+setting, or repaired, has a word in its corner.
 """
 
 from __future__ import annotations
