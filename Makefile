@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The versions that were tested; empty takes the newest: make demo CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: demo test check format torture clean
+.PHONY: demo test check format torture scale clean
 
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
@@ -25,6 +25,9 @@ format: $(VENV)/installed-dev  ## put the code in shape
 
 torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: a quarter of an hour
 	$(BIN)/python benchmarks/torture.py
+
+scale: $(VENV)/installed-dev  ## what a run costs beside rendering, up to 100,000 images: an hour
+	$(BIN)/python benchmarks/scale.py 1000 10000 100000
 
 clean:  ## remove .venv and caches; outputs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

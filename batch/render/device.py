@@ -51,7 +51,7 @@ def describe(device: str) -> Machine:
         device=name,
         device_memory=memory,
         driver=driver,
-        torch=torch.__version__,
+        torch=str(torch.__version__),  # its own class would make whoever unpickles it import torch
         diffusers=version("diffusers"),
         host=platform.node(),
     )

@@ -1,8 +1,9 @@
 """Contact sheets: prompts down, seeds across, one block per model, size and setting.
 
-Made of the thumbnails written beside every image, never of the images: 300 pictures of 16 megapixels
-would be 15 GB of pixels. Large runs are paged; a cell that failed or is missing says so,
-and a picture that was rendered with a smaller memory setting, or repaired, has a word in its corner.
+Made of the thumbnails written beside every image, not of the images: 300 pictures of 16 megapixels
+would be 15 GB of pixels. A thumbnail that is gone or torn is made anew, one at a time. Large runs are
+paged; a cell that failed or is missing says so, and a picture that was rendered with a smaller memory
+setting, or repaired, has a word in its corner.
 """
 
 from __future__ import annotations
@@ -94,11 +95,10 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     pages = list(_pages(_blocks(tasks)))
     written = []
     done = sum(task.id in scan.receipts for task in tasks)
+    title = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
     for number, blocks in enumerate(pages, start=1):
         path = folder.root / ("contact_sheet.jpg" if number == 1 else f"contact_sheet-{number}.jpg")
-        heading = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
-        if len(pages) > 1:
-            heading += f" · page {number} of {len(pages)}"
+        heading = f"{title} · page {number} of {len(pages)}" if len(pages) > 1 else title
         buffer = BytesIO()
         _draw(blocks, heading, folder, scan).save(buffer, "JPEG", quality=88)
         atomic.write(path, buffer.getvalue(), folder.runner)
@@ -115,24 +115,25 @@ def _blocks(tasks: Sequence[Task]) -> list[_Block]:
     # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
     for task in sorted(tasks, key=_written_order):
         title = _title(task, varying)
-        block = blocks.setdefault(title, _Block(title))
-        if task.prompt not in block.prompts:
-            block.prompts.append(task.prompt)
-        if task.seed not in block.seeds:
-            block.seeds.append(task.seed)
-        block.cells[task.prompt, task.seed] = task
+        blocks.setdefault(title, _Block(title)).cells[task.prompt, task.seed] = task
+    for block in blocks.values():
+        block.prompts = list(dict.fromkeys(prompt for prompt, _ in block.cells))
+        block.seeds = list(dict.fromkeys(seed for _, seed in block.cells))
     return [part for block in blocks.values() for part in _by_seeds(block)]
 
 
 def _by_seeds(block: _Block) -> list[_Block]:
     """A block for each set of seeds, where prompts have seeds of their own: else columns stand empty."""
+    columns = {seed: number for number, seed in enumerate(block.seeds)}
+    own: dict[str, list[int]] = {}
+    for prompt, seed in block.cells:
+        own.setdefault(prompt, []).append(seed)
     groups: dict[tuple[int, ...], list[str]] = {}
-    for prompt in block.prompts:
-        own = tuple(seed for seed in block.seeds if (prompt, seed) in block.cells)
-        groups.setdefault(own, []).append(prompt)
+    for prompt, seeds in own.items():
+        groups.setdefault(tuple(sorted(seeds, key=columns.__getitem__)), []).append(prompt)
     if not 1 < len(groups) <= MAX_SEED_GROUPS:
         return [block]
-    return [block.part(prompts, list(seeds), "") for seeds, prompts in groups.items()]
+    return [block.part(prompts, list(some), "") for some, prompts in groups.items()]
 
 
 def _written_order(task: Task) -> tuple[Any, ...]:
@@ -284,10 +285,12 @@ def _cell(
 ) -> None:
     box = (at[0], at[1], at[0] + size[0], at[1] + size[1])
     if task.id in scan.receipts:
-        thumb = _thumbnail(folder.thumbs / f"{task.id}.webp", size)
+        receipt = scan.receipts[task.id]
+        thumb = _thumbnail(folder.thumb_path(task.id), size)
+        if thumb is None and folder.remake_thumb(receipt):
+            thumb = _thumbnail(folder.thumb_path(task.id), size)
         if thumb is not None:
             page.paste(thumb, at)
-            receipt = scan.receipts[task.id]
             _badge(draw, box, "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else "")
             return
         _boxed(draw, box, "done (no thumbnail)", _MUTED)

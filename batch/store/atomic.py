@@ -1,8 +1,9 @@
 """Publish a file whole or not at all.
 
 Temp file in the same folder (exclusive, named after its runner), fsync, ``os.replace``, fsync of the
-folder. Costs twice the space for a moment. On Windows a scanner or viewer may hold the target open for a
-moment, so the replace is retried; a folder cannot be synced there and need not be.
+folder, and of its parent where the folder is new. Costs twice the space for a moment. On Windows a scanner
+or viewer may hold the target open for a moment, so the replace is retried; a folder cannot be synced there
+and need not be.
 """
 
 from __future__ import annotations
@@ -13,33 +14,59 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 TEMP_SUFFIX = ".part"
 _BUSY = {5, 32}
 """Windows: access denied, sharing violation."""
 
 
-def write(path: Path, data: bytes | memoryview, runner: str = "any") -> None:
-    """Write ``data`` to ``path``. Raises OSError, and then leaves no temp file and the old file as it was."""
-    write_parts(path, (data,), runner)
+def write(path: Path, data: bytes | memoryview, runner: str = "any", *, durable: bool = True) -> None:
+    """Write ``data`` to ``path``. Raises OSError, and then leaves no temp file and the old file as it was.
+
+    Not ``durable``: without a sync, for what can be made again. It still appears whole or not at all to other
+    processes, whoever is killed; a machine that loses its power may leave it torn.
+    """
+    write_parts(path, (data,), runner, durable=durable)
 
 
-def write_parts(path: Path, parts: Iterable[bytes | memoryview], runner: str = "any") -> None:
+def write_parts(
+    path: Path, parts: Iterable[bytes | memoryview], runner: str = "any", *, durable: bool = True
+) -> None:
     """As :func:`write`, of parts that need not be in memory together."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
+    file = _create(part)
     try:
-        with part.open("xb") as file:
+        with file:
             for data in parts:
                 file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         _replace(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _create(part: Path) -> BinaryIO:
+    """A new file. Its folder is there nearly always: it is made, and asked for, only where it is not."""
+    try:
+        return part.open("xb")
+    except FileNotFoundError:
+        _make_folder(part.parent)
+        return part.open("xb")
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def append_line(path: Path, line: bytes) -> None:

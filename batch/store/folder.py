@@ -309,11 +309,23 @@ class RunFolder:
         """
         data = images.encode(pixels, task, notes)
         path = image_path(task)
-        atomic.write(self.thumb_path(task.id), images.thumbnail(pixels), self.runner)
+        self._save_thumb(task.id, pixels)
         atomic.write(self.root / path, data, self.runner)
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(data).hexdigest()
         return FileRef(path=path, bytes=len(data), sha256=digest, width=width, height=height)
+
+    def _save_thumb(self, task_id: str, pixels: NDArray[np.uint8]) -> None:
+        # Not synced: two syncs an image less, for what :meth:`remake_thumb` makes again.
+        atomic.write(self.thumb_path(task_id), images.thumbnail(pixels), self.runner, durable=False)
+
+    def remake_thumb(self, receipt: Receipt) -> bool:
+        """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
+        try:
+            self._save_thumb(receipt.task.id, images.read_pixels(self.root / receipt.file.path))
+        except (*_UNREADABLE, UserError, MemoryError):
+            return False
+        return True
 
     def discard(self, task: Task) -> None:
         """Remove what was written of an image that could not be committed; one that is done stays."""
