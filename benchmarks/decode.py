@@ -1,6 +1,7 @@
 """Latents to pixels at 5376x3072 in tiles: diffusers' tiled decode and postprocess beside this program's.
 
-    python benchmarks/decode.py [--model demo-4k] [--device cpu] [--dtype DTYPE] [--rounds 3] [--csv CSV]
+    python benchmarks/decode.py [--model demo-4k] [--device cpu] [--dtype DTYPE] [--tiles 1024/896 ...]
+                                [--rounds 3] [--csv CSV]
 
 Both decode the same random latents with the same tiles, in turn, in one process with nothing else in it; the
 pixels are compared, the medians are printed and written to docs/benchmarks/decode.csv. Before that each runs
@@ -38,7 +39,6 @@ from batch.render.families import common
 from batch.render.pixels import assemble
 
 WIDTH, HEIGHT = 5376, 3072
-TILES = ((1024, 896), (512, 448))
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "decode.csv"
 
 
@@ -154,12 +154,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="demo-4k")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", help="the model's own by default", choices=list(common.DTYPES))
+    parser.add_argument("--tiles", nargs="+", default=["1024/896"], help="tile and stride in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path, default=CSV)
     return parser.parse_args()
 
 
 def main(given: argparse.Namespace) -> None:
+    diffusers.utils.logging.disable_progress_bar()
     device = devices.choose(given.device)
     model = hub.find_model(given.model, Path.cwd(), {}, online=False)
     dtype = given.dtype or model.dtype
@@ -167,7 +169,7 @@ def main(given: argparse.Namespace) -> None:
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     found = []
     with torch.no_grad():
-        for tile, stride in TILES:
+        for tile, stride in (map(int, text.split("/")) for text in given.tiles):
             found += rows(
                 model.name, dtype, where, tile, stride, measure(pipe, device, tile, stride, given.rounds)
             )
