@@ -55,6 +55,12 @@ def _vae_tiling(pipe: Any, arguments: dict[str, Any], _device: str) -> None:
     enable = getattr(vae, "enable_tiling", None)
     takes = inspect.signature(enable).parameters if enable is not None else {}
     if "tile_sample_stride_height" in takes:
+        step = vae.spatial_compression_ratio
+        if any(value % step for value in arguments.values()):
+            raise UserError(
+                f"memory: tile and stride are multiples of {step}, which is what a latent of {type(vae).__name__} "
+                f"covers in {type(pipe).__name__}"
+            )
         # All four, always: what is left out keeps its old value, and a stride of 448 under a tile of 1024
         # decodes three times the tiles.
         vae.enable_tiling(

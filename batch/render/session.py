@@ -21,13 +21,13 @@ from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
 from batch.plan.catalogue import FAMILIES as RULES
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import device as devices
-from batch.render import failures, loras, memory, schedulers
+from batch.render import failures, loras, memory, positions, schedulers
 from batch.render.compiling import Compiler
 from batch.render.failures import BadPicture, StageFailed
 from batch.render.families import common, flux, generic, pixart, sana, sdxl
 from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
-from batch.render.pixels import Pixels, check_pixels, to_uint8
+from batch.render.pixels import Pixels, assemble, check_pixels
 
 T = TypeVar("T")
 
@@ -157,6 +157,7 @@ class Session:
         task = tasks[0]
 
         def work() -> torch.Tensor:
+            positions.put(self._pipe, task, self._device)
             latents = common.denoise(
                 self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
             )
@@ -175,9 +176,11 @@ class Session:
             on_cpu = any(step.name == "vae_cpu" for step in steps) and self._device != "cpu"
             with self._autoencoder(float32=float32 or on_cpu, on_cpu=on_cpu):
                 where = "cpu" if on_cpu else self._device
-                pixels = to_uint8(self._family.decode(self._pipe, task, latents.to(where)))
-            check_pixels(pixels, task.width, task.height)
-            return pixels
+                picture = assemble(self._family.decode(self._pipe, task, latents.to(where)))
+            if not picture.finite:
+                raise BadPicture("the decoded picture holds numbers that are not finite (NaN or infinite)")
+            check_pixels(picture.pixels, task.width, task.height)
+            return picture.pixels
 
         return self._run("decode", task, steps, beat, work)
 

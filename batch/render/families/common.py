@@ -14,6 +14,8 @@ from diffusers import DiffusionPipeline
 
 from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
+from batch.render import tiles
+from batch.render.tiles import Parts
 
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""
@@ -197,12 +199,11 @@ def _joined(texts: Sequence[Embeds], device: str) -> Embeds:
     return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
 
-def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:
+def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
     """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
-    with torch.no_grad():
-        latents = latents.to(pipe.vae.dtype)
-        image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor, return_dict=False)[0]
-        if (task.rendered_width, task.rendered_height) != (task.width, task.height):
-            image = pipe.image_processor.resize_and_crop_tensor(image, task.width, task.height)
-    result: torch.Tensor = image
-    return result
+    latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
+    parts = tiles.decode(pipe.vae, latents)
+    if (task.rendered_width, task.rendered_height) == (task.width, task.height):
+        return parts
+    image: torch.Tensor = pipe.image_processor.resize_and_crop_tensor(parts.whole(), task.width, task.height)
+    return tiles.of(image)

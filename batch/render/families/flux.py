@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from batch.records import EncodeTask, Task
+from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
+from batch.render.tiles import Parts
 
 
 def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
@@ -21,11 +23,8 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:
-    """An image tensor ``[1, 3, height, width]`` in -1..1, in the autoencoder's dtype."""
+def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+    """An image in -1..1, in the autoencoder's dtype."""
     config = pipe.vae.config
-    with torch.no_grad():
-        latents = pipe._unpack_latents(latents, task.rendered_height, task.rendered_width, pipe.vae_scale_factor)
-        image = pipe.vae.decode(latents / config.scaling_factor + config.shift_factor, return_dict=False)[0]
-    result: torch.Tensor = image
-    return result
+    latents = pipe._unpack_latents(latents, task.rendered_height, task.rendered_width, pipe.vae_scale_factor)
+    return tiles.decode(pipe.vae, latents / config.scaling_factor + config.shift_factor)

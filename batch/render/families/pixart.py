@@ -9,6 +9,7 @@ import torch
 from batch.records import EncodeTask, Task
 from batch.render.families import common
 from batch.render.families.common import Embeds
+from batch.render.tiles import Parts
 
 
 def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
@@ -21,6 +22,6 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "prompt_attention_mask": mask}
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> torch.Tensor:
-    """An image tensor ``[1, 3, height, width]`` in -1..1, in the autoencoder's dtype."""
+def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+    """An image in -1..1, in the autoencoder's dtype."""
     return common.decode_scaled(pipe, task, latents)

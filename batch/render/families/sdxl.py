@@ -7,8 +7,10 @@ from typing import Any
 import torch
 
 from batch.records import EncodeTask, Task
+from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
+from batch.render.tiles import Parts
 
 
 def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
@@ -30,8 +32,8 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> torch.Tensor:
-    """An image tensor ``[1, 3, height, width]`` in -1..1, float32 where the autoencoder had to be upcast."""
+def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
+    """An image in -1..1, float32 where the autoencoder had to be upcast."""
     vae = pipe.vae
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
     with torch.no_grad():
@@ -45,8 +47,7 @@ def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> torch.Tensor:
                 vae.to(dtype=torch.float16)
         if pipe.watermark is not None:  # the invisible-watermark package is installed
             image = pipe.watermark.apply_watermark(image)
-    result: torch.Tensor = image
-    return result
+    return tiles.of(image)
 
 
 def _unscaled(config: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,57 @@
+"""Positional embeddings once per size instead of once per step.
+
+diffusers' ``PatchEmbed`` keeps the embedding of its model's square base size. At any other size it computes
+one in float64 at every step: at 5376x3072 half a second on a CPU and 0.7 GiB of the device's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
+
+from batch.records import Task
+
+
+def put(pipe: Any, task: Task, device: str) -> None:
+    """Have the embedding of a task's size where the transformer looks for it; nothing to do at the same size.
+
+    ``device`` is where the transformer computes, offloaded or not: another device's sines may differ in the
+    last bit. The embedding itself lies where the one before it lay, and moves with the module.
+    """
+    for embed in _without_table(getattr(pipe, "transformer", None)):
+        patch = pipe.vae_scale_factor * embed.patch_size
+        size = (task.rendered_height // patch, task.rendered_width // patch)
+        if size != (embed.height, embed.width):
+            embed.pos_embed = _embedding(embed, size, device).to(embed.pos_embed.device)
+            embed.height, embed.width = size
+
+
+def _without_table(transformer: torch.nn.Module | None) -> Iterator[PatchEmbed]:
+    """Those that compute embeddings; the others crop theirs from a table, or have none."""
+    for module in transformer.modules() if transformer is not None else ():
+        if isinstance(module, PatchEmbed) and module.pos_embed is not None and not module.pos_embed_max_size:
+            yield module
+
+
+def _embedding(embed: PatchEmbed, size: tuple[int, int], device: str) -> torch.Tensor:
+    """``[1, rows * columns, channels]`` as ``PatchEmbed.forward`` computes it: in float32.
+
+    At the base size it is the model's own, kept aside in host memory, in the model's dtype.
+    """
+    if not hasattr(embed, "base_pos_embed"):
+        embed.base_pos_embed = {(embed.height, embed.width): embed.pos_embed.cpu()}
+    base: torch.Tensor | None = embed.base_pos_embed.get(size)
+    if base is not None:
+        return base
+    made: torch.Tensor = get_2d_sincos_pos_embed(
+        embed_dim=embed.pos_embed.shape[-1],
+        grid_size=size,
+        base_size=embed.base_size,
+        interpolation_scale=embed.interpolation_scale,
+        device=torch.device(device),
+        output_type="pt",
+    )
+    return made.float().unsqueeze(0)
