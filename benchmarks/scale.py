@@ -1,13 +1,13 @@
 """What a run costs beside rendering, at 1,000, 10,000 and 100,000 tasks, and whether that grows.
 
-    python benchmarks/scale.py [TASKS…] [--filled]
+    python benchmarks/scale.py [TASKS…] [--filled FROM]
 
 Every figure is of the program itself, with its supervised worker; the worker draws pictures of 64x64 pixels
 (``batch.render.fake``) instead of rendering them. Per number of tasks: a first run stops 500 images before the
 end (``--max-images``); the folder is planned and scanned; a second run resumes and does the rest. Each is a
-process of its own. With ``--filled`` the first run does 500 images only, and all but the last 500 of the others
-are put into the folder as receipts with empty images: two minutes instead of twenty for 100,000 tasks, and the
-memory at the end is that after 500 images.
+process of its own. With ``--filled FROM``, of so many tasks or more the first run does 500 images only, and all
+but the last 500 of the others are put into the folder as receipts with empty images: minutes instead of an hour
+for 100,000 tasks, and the memory at the end is that after 500 images.
 
 What an image takes is the wall time from outcome to outcome, of blocks of 20, their median over the first and the
 last 500: drawing (0.3 ms), encoding, thumbnail, receipt, both processes and all syncs. Beside it stands what the
@@ -253,7 +253,10 @@ def _shown(value: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("tasks", type=int, nargs="*", default=[1_000, 10_000])
-    parser.add_argument("--filled", action="store_true", help="render 1,000 only, put the others into the folder")
+    parser.add_argument(
+        "--filled", type=int, default=sys.maxsize, metavar="FROM",
+        help="of so many tasks or more render the ends only, and put the others into the folder",
+    )  # fmt: skip
     parser.add_argument("--csv", type=Path, default=CSV)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -267,7 +270,7 @@ def main() -> None:
     print("|", " | ".join(names), "|\n|" + "---|" * len(names), flush=True)
     for tasks in arguments.tasks:
         with tempfile.TemporaryDirectory(prefix="scale-") as place:
-            rows.append(measure(tasks, Path(place), filled=arguments.filled))
+            rows.append(measure(tasks, Path(place), filled=tasks >= arguments.filled))
         print("|", " | ".join(map(_shown, asdict(rows[-1]).values())), "|", flush=True)
         write_csv(rows, arguments.csv)
 

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -293,17 +293,13 @@ def _cell(
             page.paste(thumb, at)
             _badge(draw, box, "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else "")
             return
-        _boxed(draw, box, "done (no thumbnail)", _MUTED)
+        page.paste(_box(size, "done (no thumbnail)", _MUTED), at)
     elif task.id in scan.failures:
         error = scan.failures[task.id].error
-        _boxed(
-            draw,
-            box,
-            f"{'invalid' if error.kind == INVALID else 'failed'}: {error.stage}\n{error.kind}\n{error.message}",
-            _FAILED,
-        )
+        word = "invalid" if error.kind == INVALID else "failed"
+        page.paste(_box(size, f"{word}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
     else:
-        _boxed(draw, box, "missing", _MUTED)
+        page.paste(_box(size, "missing", _MUTED), at)
 
 
 def _badge(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
@@ -324,14 +320,17 @@ def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
         return None
 
 
-def _boxed(
-    draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], text: str, colour: tuple[int, int, int]
-) -> None:
-    draw.rectangle(box, outline=colour, width=2, fill=(240, 238, 236))
-    per_line = max(6, (box[2] - box[0] - 2 * GAP) // 8)
+@lru_cache(maxsize=64)
+def _box(size: tuple[int, int], text: str, colour: tuple[int, int, int]) -> Image.Image:
+    """A cell without a picture: thousands of them say the same."""
+    box = Image.new("RGB", (size[0] + 1, size[1] + 1))
+    draw = ImageDraw.Draw(box)
+    draw.rectangle((0, 0, *size), outline=colour, width=2, fill=(240, 238, 236))
+    per_line = max(6, (size[0] - 2 * GAP) // 8)
     lines = [piece for line in text.split("\n") for piece in textwrap.wrap(line, per_line)]
-    for index, line in enumerate(lines[: max(1, (box[3] - box[1] - GAP) // 20)]):
-        _text(draw, (box[0] + GAP, box[1] + GAP + index * 20), line, TEXT_SIZE, colour)
+    for index, line in enumerate(lines[: max(1, (size[1] - GAP) // 20)]):
+        _text(draw, (GAP, GAP + index * 20), line, TEXT_SIZE, colour)
+    return box
 
 
 def _text(
