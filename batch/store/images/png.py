@@ -109,7 +109,8 @@ def _filter(kind: int, strip: Bytes, above: Bytes, out: Bytes, scratch: Bytes) -
 
 def _best(strip: Bytes, above: Bytes) -> int:
     """The filter that leaves the fewest bits a byte in a sample of the rows; the first of equals."""
-    sample = np.s_[:: max(1, len(strip) // _SAMPLED_ROWS)]
+    step = max(1, len(strip) // _SAMPLED_ROWS)
+    sample = np.s_[step // 2 :: step]  # not the picture's first row, which has nothing above it
     strip, above = strip[sample], above[sample]
     out, scratch = np.empty_like(strip), np.empty_like(strip)
     bits = {}
