@@ -1,9 +1,9 @@
 """PNG as level 1 writes it: a predictor for every strip of rows, run-length and Huffman codes behind it.
 
-Lossless, and readable by whatever reads PNG. Written here and not by Pillow because libpng's way, a choice of
-filter row by row, takes four times as long. Only one thread works on a picture and the choices depend on its
-pixels alone, so the bytes are the same on every machine. Beside the file, a picture of any size takes a few
-megabytes: strips stay in the cache between prediction and compression.
+Lossless, and readable by whatever reads PNG. Written here and not by Pillow because its way, a choice of
+filter row by row, takes four times as long. One thread works on a picture and the choices depend on its pixels
+alone, so the same pixels give the same bytes whatever the machine does meanwhile. Beside the file, a picture of
+any size takes a few megabytes: strips stay in the cache between prediction and compression.
 """
 
 from __future__ import annotations
