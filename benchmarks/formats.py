@@ -26,14 +26,15 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch.manifest import formats
 from batch.records import Task
 from batch.store import images
+from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
 
-WIDTH, HEIGHT = 5376, 3072
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "formats.csv"
 
 VARIANTS = [
@@ -47,8 +48,6 @@ VARIANTS = [
     ("avif", {}), ("avif", {"speed": 6}),
 ]  # fmt: skip
 
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(slots=True)
 class Variant:
@@ -60,20 +59,6 @@ class Variant:
     seconds: list[float] = field(default_factory=list)
     size: int = 0
     psnr: float = math.inf
-
-
-def picture() -> Pixels:
-    """Texture at four scales per channel, and grain that the channels partly share."""
-    random = np.random.default_rng(7)
-    total = np.full((HEIGHT, WIDTH, 3), 120, np.float32)
-    for columns, strength in ((6, 60), (24, 28), (96, 16), (384, 9)):
-        for channel in range(3):
-            cells = random.standard_normal((max(2, columns * HEIGHT // WIDTH), columns), np.float32)
-            smooth = Image.fromarray(cells, "F").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-            total[..., channel] += strength * np.asarray(smooth)
-    total += 2.5 * random.standard_normal((HEIGHT, WIDTH, 1), np.float32)
-    total += random.standard_normal((HEIGHT, WIDTH, 3), np.float32)
-    return np.clip(total, 0, 255).astype(np.uint8)
 
 
 def variants(pixels: Pixels) -> list[Variant]:
@@ -111,7 +96,7 @@ def psnr(pixels: Pixels, data: bytes, name: str) -> float:
 
 
 def measure(rounds: int) -> list[Variant]:
-    pixels = picture()
+    pixels = TEXTURES["textured"].draw()
     found = variants(pixels)
     for number in range(rounds):
         for variant in found:

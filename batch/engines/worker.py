@@ -39,8 +39,11 @@ from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
 
-QUEUE = 2
-"""Images waiting to be saved: more would only hold memory (50 MB each at 5376x3072)."""
+SAVERS = 2
+"""Threads that save. Encoders let go of the interpreter; a slow one, or a slow disk, does not hold up all."""
+
+QUEUE = SAVERS + 1
+"""Images rendered and not yet saved: more would only hold memory (50 MB each at 5376x3072)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Worker:
         self._encoded: dict[str, StagePeak] = {}
         self._session: Any = None
         self._session_key: tuple[str, str] | None = None
-        self._saver = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._saver = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ FORMATS: dict[str, Format] = {
         max_side=2**31 - 1,
         options={
             "level": _whole(
-                1, 9, 1, "zlib level; 1 uses run-length strategy, as small on grain as 6 and several times faster"
+                1, 9, 1, "zlib level; 1 is run-length strategy, as small on grain as 6 and many times faster"
             )
         },
     ),
