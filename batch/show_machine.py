@@ -40,6 +40,13 @@ def _together(text: str) -> str:
 
 
 def _where(model: Model) -> str:
+    if model.random:
+        read = (
+            f"the configuration of {model.folder}"
+            if model.folder
+            else "a configuration that ships with the program"
+        )
+        return f"built from {read}"
     return model.repo or model.folder or "ships with the program"
 
 
@@ -71,7 +78,8 @@ def models_text(models: Sequence[Model], cached: Mapping[str, int]) -> str:
 
 _MORE = (
     "models NAME shows one with all its sizes, models --memory the memory settings.",
-    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model.",
+    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model, and random:NAME,",
+    "which is NAME with random weights: the time and memory of the real one, without a download.",
 )
 
 

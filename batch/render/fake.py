@@ -180,6 +180,10 @@ class FakeSession:
         taken, self._load_s = self._load_s, None
         return taken
 
+    def take_objections(self) -> list[str]:
+        """None: what is bad here fails."""
+        return []
+
     def denoise(self, task: Task, embeds: Sequence[bytes], steps: tuple[Call, ...], beat: Beat) -> Timed:
         """Latents ``[1, 4, 8, 8]`` drawn from the task's id."""
         del embeds

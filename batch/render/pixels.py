@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batch.render.failures import BadPicture
-from batch.render.guards import check_pixels
+from batch.render.guards import Objection, check_pixels, refuse
 
 __all__ = ["Pixels", "check_pixels", "to_uint8"]
 
@@ -20,12 +19,12 @@ STRIP_ROWS = 256
 """Rows converted at a time: a float copy of a whole 16-megapixel picture would take 200 MB."""
 
 
-def to_uint8(image: Any) -> Pixels:
+def to_uint8(image: Any, objection: Objection = refuse) -> Pixels:
     """A ``[1, 3, H, W]`` tensor in -1..1 as an ``[H, W, 3]`` array of bytes.
 
     Scaling and clamping happen in the tensor's own dtype and only then in float32, as in diffusers: the
-    other order changes one value in four by one level for bfloat16. Raises :class:`BadPicture` for values
-    that are not finite.
+    other order changes one value in four by one level for bfloat16. Objects to values that are not finite: by
+    default with :class:`~batch.render.failures.BadPicture`, else NaN becomes 0.
     """
     _, channels, height, width = image.shape
     out = torch.empty((height, width, channels), dtype=torch.uint8, device=image.device)
@@ -33,8 +32,8 @@ def to_uint8(image: Any) -> Pixels:
     for top in range(0, height, STRIP_ROWS):
         finite &= torch.isfinite(image[0, :, top : top + STRIP_ROWS]).all()
         strip = (image[0, :, top : top + STRIP_ROWS] * 0.5 + 0.5).clamp(0, 1)
-        out[top : top + STRIP_ROWS] = (strip.float() * 255).round().to(torch.uint8).permute(1, 2, 0)
+        out[top : top + STRIP_ROWS] = (strip.float() * 255).round().nan_to_num_(0).to(torch.uint8).permute(1, 2, 0)
     if not bool(finite):
-        raise BadPicture("the decoded picture holds numbers that are not finite (NaN or infinite)")
+        objection("the decoded picture holds numbers that are not finite (NaN or infinite)")
     result: Pixels = out.cpu().numpy()
     return result
