@@ -41,12 +41,7 @@ def _together(text: str) -> str:
 
 def _where(model: Model) -> str:
     if model.random:
-        read = (
-            f"the configuration of {model.folder}"
-            if model.folder
-            else "a configuration that ships with the program"
-        )
-        return f"built from {read}"
+        return f"built from the configuration {f'in {model.folder}' if model.folder else 'in the program'}"
     return model.repo or model.folder or "ships with the program"
 
 
