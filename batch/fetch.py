@@ -52,6 +52,8 @@ def fetch(models: Iterable[Model], say: Callable[[str], None]) -> int:
     for model in models:
         if model.repo:
             downloads.append(look_up(model))
+        elif model.random:
+            say(f"{model.name}: has random weights, nothing to download")
         else:
             where = "ships with the program" if model.package else f"is the folder {model.folder}"
             say(f"{model.name}: {where}, nothing to download")

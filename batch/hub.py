@@ -14,16 +14,23 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from batch import configs
 from batch.errors import ModelError
-from batch.plan import Lookup, Pins
+from batch.plan import Lookup, Pins, architectures
 from batch.plan.catalogue import Model, known_models
 from batch.records import Lora, ModelSource
 from batch.refusals import refusal
+
+RANDOM = "random:"
+"""Before the name of a model: the same architecture with random weights."""
+
+RANDOM_REVISION = "random-1"
+"""Which random weights: another way of drawing them gets another number."""
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -67,6 +74,8 @@ def find_model(
     trust_remote_code: frozenset[str] = frozenset(),
 ) -> Model:
     """The model of that name. Raises :class:`ModelError` when there is none that can be rendered."""
+    if name.startswith(RANDOM):
+        return _random_model(name, base)
     known = known_models().get(name)
     if known is not None and known.package:
         return replace(known, revision=_folder_revision(_package_folder(known.package)))
@@ -110,7 +119,61 @@ def source(model: Model) -> ModelSource:
         overrides=model.overrides,
         allow_pickle=model.allow_pickle,
         trust_remote_code=model.trust_remote_code,
+        random=model.random,
+        architecture=model.architecture,
     )
+
+
+def _random_model(name: str, base: Path) -> Model:
+    """A model with random weights: of a packaged configuration, or of one that lies on this machine."""
+    inner = name.removeprefix(RANDOM)
+    inner = next((model.name for model in known_models().values() if model.repo == inner != ""), inner)
+    known, packaged = known_models().get(inner), architectures.known().get(inner)
+    place: dict[str, Any] = {}
+    if packaged is not None:
+        model = known or _described(name, packaged.get, trusted=False)
+        place = {"repo": "", "package": architectures.WORDS, "architecture": inner}
+        revision = RANDOM_REVISION
+    else:
+        folder = _package_folder(known.package) if known is not None else _configured(name, inner, base)
+        _check_buildable(name, folder)
+        model = known or _described(name, _in_folder(folder), trusted=False)
+        place = {} if known is not None else {"folder": str(folder.resolve())}
+        revision = f"{RANDOM_REVISION}-{_folder_revision(folder, without=(*_WEIGHTS, '.py'))[:8]}"
+    about = f"random weights: {model.about or model.pipeline}"
+    return replace(model, name=name, about=about, variant="", random=True, revision=revision, **place)
+
+
+def _configured(name: str, inner: str, base: Path) -> Path:
+    """Where the configuration files of a model lie: its folder, or a snapshot in the Hub's cache."""
+    folder = Path(inner) if Path(inner).is_absolute() else base / inner
+    repo, _, wanted = inner.partition("@")
+    if inner and (folder / "model_index.json").is_file():
+        return folder
+    if _HUB_ID.fullmatch(repo):
+        revision = _hub_revision(repo, wanted or "main", online=False)
+        snapshot = cache_folder(repo) / "snapshots" / revision
+        if revision and (snapshot / "model_index.json").is_file():
+            return snapshot
+    names = [*architectures.known(), *(model.name for model in known_models().values() if model.package)]
+    near = get_close_matches(inner, names, 1)
+    hint = f"did you mean {RANDOM}{near[0]}? Possible" if near else "possible"
+    raise ModelError(
+        f"{name}: there is no such model on this machine; {hint} after {RANDOM} are {', '.join(names)}, and a "
+        "folder with a model's configuration and tokenizer files"
+    )
+
+
+def _check_buildable(name: str, folder: Path) -> None:
+    """Refuse a configuration that random weights cannot fill."""
+    index = _json(folder / "model_index.json")
+    code = [part for part, library, files in _components(folder) if f"{library}.py" in files]
+    if code or isinstance(index.get("_class_name"), list):
+        raise ModelError(f"{name} needs code of its own; random weights are for diffusers' own classes only")
+    _check_vocabularies(name, folder)
+    for part, _, files in _components(folder):
+        if part in _WEIGHTED and "config.json" not in files:
+            raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
 
 
 def _package_folder(name: str) -> Path:
@@ -160,6 +223,7 @@ _VOCABULARY = (
     "sentencepiece.bpe.model",
 )
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_WEIGHTS = (".safetensors", *_PICKLES)
 _WEIGHTED = {"transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"}
 
 
@@ -172,12 +236,18 @@ def _components(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _check_complete(name: str, folder: Path) -> None:
-    """Refuse a folder that was copied by half: an empty tokenizer would render other pictures in silence."""
+    """Refuse a folder that was copied by half."""
+    _check_vocabularies(name, folder)
+    for part, _, files in _components(folder):
+        if part in _WEIGHTED and not any(file.endswith(_WEIGHTS) for file in files):
+            raise ModelError(f"{name} is not complete: {part}/ holds no weights")
+
+
+def _check_vocabularies(name: str, folder: Path) -> None:
+    """Refuse a tokenizer without words: it would render other pictures in silence."""
     for part, _, files in _components(folder):
         if part.startswith("tokenizer") and not set(_VOCABULARY).intersection(files):
             raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({_VOCABULARY[0]})")
-        if part in _WEIGHTED and not any(file.endswith((".safetensors", *_PICKLES)) for file in files):
-            raise ModelError(f"{name} is not complete: {part}/ holds no weights")
 
 
 def _check_files(name: str, folder: Path, *, pickles: bool, trusted: bool) -> str:
@@ -252,9 +322,9 @@ def cache_folder(repo: str) -> Path:
     return hub_cache() / f"models--{repo.replace('/', '--')}"
 
 
-def _folder_revision(folder: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(item for item in folder.rglob("*") if item.is_file() and item.suffix != ".md"):
+def _folder_revision(folder: Path, *, without: tuple[str, ...] = ()) -> str:
+    total, skipped = hashlib.sha256(), (".md", *without)
+    for path in sorted(item for item in folder.rglob("*") if item.is_file() and item.suffix not in skipped):
         if any(part.startswith((".", "__")) for part in path.relative_to(folder).parts):
             continue
         total.update(f"{path.relative_to(folder).as_posix()}\0{_sampled(path)}\n".encode())

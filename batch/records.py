@@ -124,6 +124,10 @@ class ModelSource:
     """Configuration values by component that replace those in the files."""
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    random: bool = False
+    """Its weights are drawn; of the location only configurations and tokenizers are read."""
+    architecture: str = ""
+    """Of a random model: the packaged configuration that takes the place of the location's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

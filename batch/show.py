@@ -13,6 +13,7 @@ from batch.words import duration, gib, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
+    from batch.plan.catalogue import Model
     from batch.runner import Outlook, Standing
     from batch.summary import Summary
 
@@ -25,7 +26,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
         lines.append(f"  {use.model}  {use.asked}{how}")
     lines.append("")
     for name, model in plan.models.items():
-        lines.append(f"  model {name}: {_revision(model.revision, model.repo)}")
+        lines.append(f"  model {name}: {_revision(model)}")
     lines.extend(f"  {line}" for line in _numerics(plan))
     lines.append("")
     lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
@@ -59,10 +60,12 @@ def _product(plan: Plan) -> str:
     return f"{' × '.join(factors)}{own} = {plan.cells}"
 
 
-def _revision(revision: str, repo: str) -> str:
-    if not revision:
-        return f"{repo}, not on this machine yet: its revision is fixed at the first run"
-    return f"{repo + ' at ' if repo else 'local files '}{revision[:12]}"
+def _revision(model: Model) -> str:
+    if model.random:
+        return f"random weights ({model.revision})"
+    if not model.revision:
+        return f"{model.repo}, not on this machine yet: its revision is fixed at the first run"
+    return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
 
 
 def _numerics(plan: Plan) -> Iterator[str]:

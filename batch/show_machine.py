@@ -40,6 +40,8 @@ def _together(text: str) -> str:
 
 
 def _where(model: Model) -> str:
+    if model.random:
+        return f"built from the configuration {f'in {model.folder}' if model.folder else 'in the program'}"
     return model.repo or model.folder or "ships with the program"
 
 
@@ -71,7 +73,8 @@ def models_text(models: Sequence[Model], cached: Mapping[str, int]) -> str:
 
 _MORE = (
     "models NAME shows one with all its sizes, models --memory the memory settings.",
-    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model.",
+    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model, and random:NAME,",
+    "which is NAME with random weights: the time and memory of the real one, without a download.",
 )
 
 

@@ -24,7 +24,7 @@ from batch.manifest.values import Size
 from batch.plan import catalogue, encode_tasks, fits
 from batch.plan.memory import tiling
 from batch.records import RunSpec
-from batch.render import memory
+from batch.render import from_files, memory
 from batch.render.families import common
 from batch.store.folder import RunFolder
 
@@ -357,7 +357,7 @@ def test_pickles_and_code_are_refused_unless_allowed(work, tiny):
     trusted = frozenset({"model"})
     found = hub.find_model("model", work, {}, online=False, allow_pickle=trusted, trust_remote_code=trusted)
     assert hub.source(found).trust_remote_code
-    assert "trust_remote_code" not in common.where(replace(hub.source(found), trust_remote_code=False))
+    assert "trust_remote_code" not in from_files.where(replace(hub.source(found), trust_remote_code=False))
 
 
 def test_a_folder_that_holds_one_variant_only_is_loaded_as_it_is(cli, manifest, work, tiny):

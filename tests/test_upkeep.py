@@ -519,7 +519,7 @@ def test_models(cli, cache, monkeypatch):
     hub = cache / "hub-of-models"
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     name = "sana-1.6b-4k"
-    assert cli("models").out.count("not on this machine") == 3
+    assert cli("models").out.count("not on this machine") == 8
     data = {model["name"]: model for model in cli("models", "--json").json()}
     assert (data["demo"]["here"], data[name]["here"]) == (True, False)
     assert len(data[name]["sizes"]) > 30

@@ -48,7 +48,7 @@ _SEED: Mapping[str, Any] = {
 }
 
 AXES: dict[str, Axis] = {
-    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), or a folder", _WORD),
+    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
     "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
     "style": Axis(values.style, "a name from styles:, several joined with +, or none", _WORD),

@@ -148,7 +148,7 @@ SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model with its defaults. Exactly one of ``package``, ``repo`` and ``folder`` says where it is."""
+    """A model with its defaults. Exactly one of ``package``, ``repo`` and ``folder`` says where its files are."""
 
     name: str
     family: str = "sana"
@@ -178,6 +178,10 @@ class Model:
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    random: bool = False
+    """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
+    architecture: str = ""
+    """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
 
     @property
     def _bins(self) -> Mapping[str, Size]:

@@ -193,6 +193,10 @@ class FakeSession:
         """From now on nothing counts as compiled."""
         self.compiled, self._uncompiled = False, True
 
+    def take_objections(self) -> list[str]:
+        """None: what is bad here fails."""
+        return []
+
     def denoise(
         self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
     ) -> Timed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +14,17 @@ FLAT_LEVELS = 2
 autoencoder give. A rendered picture of a black night or a white wall spans more."""
 
 
-def check_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> None:
-    """Raise :class:`BadPicture` for ``[H, W, 3]`` pixels of a wrong size or of one colour."""
+Objection = Callable[[str], None]
+"""Told what makes a picture none; raises, or lets it pass."""
+
+
+def refuse(message: str) -> None:
+    """The objection that raises :class:`BadPicture`."""
+    raise BadPicture(message)
+
+
+def check_pixels(pixels: NDArray[np.uint8], width: int, height: int, objection: Objection = refuse) -> None:
+    """Raise :class:`BadPicture` for ``[H, W, 3]`` pixels of a wrong size; object to those of one colour."""
     if pixels.shape != (height, width, 3):
         raise BadPicture(f"the picture is {pixels.shape[1]}x{pixels.shape[0]} pixels instead of {width}x{height}")
     if pixels.size == 3:  # one pixel is of one colour
@@ -23,7 +34,7 @@ def check_pixels(pixels: NDArray[np.uint8], width: int, height: int) -> None:
         return
     if not _spans(pixels):
         colour = ", ".join(str(int(value)) for value in pixels[height // 2, width // 2])
-        raise BadPicture(f"the picture is of one colour (RGB {colour})")
+        objection(f"the picture is of one colour (RGB {colour})")
 
 
 def _spans(pixels: NDArray[np.uint8]) -> bool:

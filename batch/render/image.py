@@ -326,11 +326,14 @@ class Renderer:
     def _twice(self, way: _Way, stage: str, first: Any, again: Any, remedy: str) -> Any:
         """A stage, and once more with a remedy when what it makes is no picture."""
         try:
-            return self._compiled_or_not(way, stage, first)
+            value = self._compiled_or_not(way, stage, first)
         except RenderError as error:
             if error.info.kind != INVALID:
                 raise
             said = error.info.message
+        else:
+            self._tell_objections(way.task, stage)
+            return value
         self.tell(
             Happening(
                 kind="invalid",
@@ -342,3 +345,14 @@ class Renderer:
         value = way.stage(stage, again)
         way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
         return value
+
+    def _tell_objections(self, task: Task, stage: str) -> None:
+        for said in self.session.take_objections():
+            self.tell(
+                Happening(
+                    kind="random-weights",
+                    text=f"{task.name}: {said}; the weights of {task.model} are random, so it counts as done",
+                    task=task.id,
+                    data={"stage": stage, "message": said},
+                )
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +24,8 @@ one piece takes about 4 GiB in float32. An estimate that offloads too early is s
 CONTEXT_GIB = 1.0
 """CUDA context and fragmentation."""
 
+OFFLOADS = frozenset({"model_cpu_offload", "sequential_cpu_offload"})
+
 
 def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     """Bring a pipeline from whatever setting it had to this one.
@@ -32,8 +35,7 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     pipe.remove_all_hooks()
     if hasattr(_autoencoder(pipe), "disable_tiling"):
         _autoencoder(pipe).disable_tiling()
-    offloads = {"model_cpu_offload", "sequential_cpu_offload"}
-    if device == "cpu" or not offloads.intersection(step.name for step in steps):
+    if device == "cpu" or not offloads(steps):
         pipe.to(device)
     for step in steps:
         STEPS[step.name](pipe, dict(step.arguments), device)
@@ -123,25 +125,32 @@ STEPS: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
 }
 
 
-def placement(pipe: Any, pixels: int, device: str) -> tuple[Call, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burden:
+    """What the loaded components take on a device, apart from activations."""
+
+    weights: int
+    """Bytes."""
+    autoencoder: str = ""
+    """Its class."""
+
+
+def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
     """What ``auto`` adds for this card: offloading when weights and activations would not fit.
 
     Decides where tensors lie, never what the picture is.
     """
-    if not device.startswith("cuda"):
-        return ()
     total = torch.cuda.get_device_properties(device).total_memory
-    weights = sum(
-        tensor.numel() * tensor.element_size()
-        for component in pipe.components.values()
-        if isinstance(component, torch.nn.Module)
-        for tensor in component.parameters()
-    )
-    needed = weights + (_activations_gib(pipe, pixels) + CONTEXT_GIB) * 2**30
+    needed = burden.weights + (_activations_gib(burden.autoencoder, pixels) + CONTEXT_GIB) * 2**30
     return () if needed < total else (Call(name="model_cpu_offload"),)
 
 
-def _activations_gib(pipe: Any, pixels: int) -> float:
-    if type(_autoencoder(pipe)).__name__ == "AutoencoderDC":
+def offloads(steps: tuple[Call, ...]) -> bool:
+    """Whether weights lie in host memory between their turns under a setting."""
+    return not OFFLOADS.isdisjoint(step.name for step in steps)
+
+
+def _activations_gib(autoencoder: str, pixels: int) -> float:
+    if autoencoder == "AutoencoderDC":
         return pixels * ACTIVATIONS_GIB_PER_PIXEL
     return min(pixels, 1280 * 1024) * FULL_DECODE_GIB_PER_PIXEL  # above that size auto decodes in tiles

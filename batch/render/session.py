@@ -69,6 +69,9 @@ class Session:
         self._own_scheduler: Any = None
         self._steps: tuple[Call, ...] | None = None
         self._loras: tuple[Lora, ...] = ()
+        self._burden: memory.Burden | None = None  # known on a card, where it has to fit
+        self._objections: list[str] = []
+        self._objected: set[str] = set()
         self._load_s: float | None = None
         self._beat: Beat | None = None
         self._compiler = Compiler()
@@ -120,12 +123,16 @@ class Session:
 
         Raises :class:`LoadFailed` when the model cannot be loaded.
         """
-        self._load(part)
+        self._load(part, task)
         self._compiler.switch(self._pipe, on=compiled)
-        if task.memory != "auto":
+        return self._setting(task)
+
+    def _setting(self, task: Task) -> tuple[Call, ...]:
+        """A task's memory setting, with what ``auto`` adds for the card."""
+        if task.memory != "auto" or self._burden is None:
             return task.memory_steps
         pixels = task.rendered_width * task.rendered_height
-        return task.memory_steps + memory.placement(self._pipe, pixels, self._device)
+        return task.memory_steps + memory.placement(self._burden, pixels, self._device)
 
     def take_load_s(self) -> float | None:
         """Seconds of loading, once after each load."""
@@ -146,6 +153,20 @@ class Session:
         """Compiling has failed: the model is rendered as it is from now on."""
         self._compiler.give_up(self._pipe)
 
+    def take_objections(self) -> list[str]:
+        """What the guards found since the last call and let pass because the weights are random."""
+        taken, self._objections = self._objections, []
+        return taken
+
+    def _object(self, message: str) -> None:
+        """A guard's finding: no picture. Random weights make none, and that is said once a kind, no failure."""
+        if not self._source.random:
+            raise BadPicture(message)
+        kind = message.partition(" (")[0]
+        if kind not in self._objected:
+            self._objected.add(kind)
+            self._objections.append(message)
+
     def denoise(
         self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
     ) -> Timed[torch.Tensor]:
@@ -162,7 +183,7 @@ class Session:
                 self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
             )
             if not bool(torch.isfinite(latents).all()):
-                raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
+                self._object("the latents hold numbers that are not finite (NaN or infinite)")
             return latents
 
         return self._run("denoise", task, steps, beat, work)
@@ -178,8 +199,8 @@ class Session:
                 where = "cpu" if on_cpu else self._device
                 picture = assemble(self._family.decode(self._pipe, task, latents.to(where)))
             if not picture.finite:
-                raise BadPicture("the decoded picture holds numbers that are not finite (NaN or infinite)")
-            check_pixels(picture.pixels, task.width, task.height)
+                self._object("the decoded picture holds numbers that are not finite (NaN or infinite)")
+            check_pixels(picture.pixels, task.width, task.height, self._object)
             return picture.pixels
 
         return self._run("decode", task, steps, beat, work)
@@ -189,7 +210,7 @@ class Session:
 
         def work() -> Pixels:
             pixels = generic.call(self._pipe, task, lambda step: beat(generic.STAGE, step, task.steps))
-            check_pixels(pixels, task.width, task.height)
+            check_pixels(pixels, task.width, task.height, self._object)
             return pixels
 
         return self._run(generic.STAGE, task, steps, beat, work)
@@ -238,9 +259,7 @@ class Session:
     def _release(self) -> None:
         """After a failure: offloaded components go back, and what the allocator keeps is given up."""
         self._free_hooks()
-        gc.collect()
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self._give_up_cached()
 
     @contextmanager
     def _autoencoder(self, *, float32: bool, on_cpu: bool) -> Iterator[None]:
@@ -265,29 +284,32 @@ class Session:
     def _drop(self) -> None:
         if self._pipe is None:
             return
-        self._pipe = self._part = self._own_scheduler = self._steps = None
+        self._pipe = self._part = self._own_scheduler = self._steps = self._burden = None
         self._compiler = Compiler()
         self._loras = ()
+        self._give_up_cached()
+
+    def _give_up_cached(self) -> None:
         gc.collect()
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _load(self, part: Part) -> None:
-        """Have these components and no others: the text encoders are the largest part of most models."""
+    def _load(self, part: Part, task: Task | None = None) -> None:
+        """Have these components and no others: the text encoders are the largest part of most models.
+
+        ``task`` is the image they are loaded for: its memory setting says whether they go to the device or
+        stay in host memory.
+        """
         if self._part == part or (part, self._part) == ("decoder", "images"):
             return
         self._drop()
         start = time.perf_counter()
         try:
-            if part.startswith("texts"):
+            if task is None:
                 device = self._device if part == "texts" else "cpu"
                 self._pipe = common.load_text_encoder(self._source, self._dtype, device)
-            elif part == "decoder":
-                self._pipe = common.load_decoder(self._source, self._dtype)
-            elif self.staged:
-                self._pipe = common.load_without_texts(self._source, self._dtype)
             else:
-                self._pipe = generic.load(self._source, self._dtype)
+                self._pipe = self._loaded(part, task)
         except Exception as error:
             self._drop()
             if lost := failures.lost(error):
@@ -301,6 +323,24 @@ class Session:
             self._own_scheduler = self._pipe.scheduler
             self._load_s = time.perf_counter() - start
             self._watch_tiles()
+
+    def _loaded(self, part: Part, task: Task) -> Any:
+        """The pipeline, straight on the device unless the task's memory setting offloads."""
+        load = generic.load
+        if self.staged:
+            load = common.load_decoder if part == "decoder" else common.load_without_texts
+        on_card = self._device.startswith("cuda")
+        if on_card:
+            self._burden = common.burden(self._source, self._dtype, decoder_only=part == "decoder")
+        straight = (on_card or self._source.random) and not memory.offloads(self._setting(task))
+        try:
+            return load(self._source, self._dtype, self._device if straight else "cpu")
+        except Exception as error:
+            if not (straight and on_card and failures.is_out_of_memory(error)):
+                raise
+        # Out of the handler, which holds what was loaded. From host memory the ladder can offload it.
+        self._give_up_cached()
+        return load(self._source, self._dtype, "cpu")
 
     def _watch_tiles(self) -> None:
         """A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import DiffusionPipeline
 
 from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
-from batch.render import tiles
+from batch.render import from_files, random_weights, tiles
+from batch.render.from_files import LeaveOut
+from batch.render.memory import Burden
 from batch.render.tiles import Parts
 
 Embeds = dict[str, torch.Tensor]
@@ -31,39 +31,16 @@ Dtype = torch.dtype | dict[str, torch.dtype]
 _DENOISERS = ("transformer", "unet")
 
 
-def _index(source: ModelSource) -> dict[str, Any]:
-    index: dict[str, Any] = DiffusionPipeline.load_config(source.location, **where(source))
-    return index
-
-
-def where(source: ModelSource) -> dict[str, Any]:
-    """The arguments of every ``from_pretrained`` that say which files; pickles and code only where allowed."""
-    safe = {"use_safetensors": None if source.allow_pickle else True}
-    code = {"trust_remote_code": True} if source.trust_remote_code else {}
-    variant = {"variant": source.variant or None}
-    if Path(source.location).is_dir():
-        return {"local_files_only": True} | variant | safe | code
-    return {"revision": source.revision or None} | variant | safe | code
-
-
-def load(source: ModelSource, dtype: Dtype, *, leave_out: Callable[[str], bool] = lambda _: False) -> Any:
-    """The pipeline in host memory, without the components to leave out, with the source's overrides."""
-    index = _index(source)
-    parts = [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
-    given: dict[str, Any] = {name: None for name in parts if leave_out(name)}
-    for name, changed in source.overrides.items():
-        if name not in given and name != "scheduler":
-            kind = getattr(diffusers, index[name][1])
-            own = dtype if isinstance(dtype, torch.dtype) else dtype.get(name, dtype["default"])
-            given[name] = kind.from_pretrained(
-                source.location, subfolder=name, dtype=own, **changed, **where(source)
-            ).eval()
-    pipe = DiffusionPipeline.from_pretrained(source.location, dtype=dtype, **given, **where(source))
-    scheduler = source.overrides.get("scheduler")
-    if scheduler:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
+def load(source: ModelSource, dtype: Dtype, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
+    """The pipeline without the components to leave out, its weights read or drawn straight onto the device."""
+    build = random_weights.build if source.random else from_files.build
+    pipe = build(source, partial(_own, dtype), device, leave_out)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _own(dtype: Dtype, component: str) -> torch.dtype:
+    return dtype if isinstance(dtype, torch.dtype) else dtype.get(component, dtype["default"])
 
 
 def is_text(component: str) -> bool:
@@ -79,19 +56,36 @@ def dtypes(source: ModelSource, name: str) -> Dtype:
     return DTYPES[name]
 
 
+def _is_picture(component: str) -> bool:
+    return component in (*_DENOISERS, "vae")
+
+
+def _is_beside_decoder(component: str) -> bool:
+    return is_text(component) or component in _DENOISERS
+
+
 def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
     """The pipeline with tokenizers and text encoders only, on the device."""
-    return load(source, dtypes(source, dtype), leave_out=lambda part: part in (*_DENOISERS, "vae")).to(device)
+    return load(source, dtypes(source, dtype), device, leave_out=_is_picture).to(device)
 
 
-def load_without_texts(source: ModelSource, dtype: str) -> Any:
-    """The pipeline without tokenizers and text encoders, in host memory."""
-    return load(source, dtypes(source, dtype), leave_out=is_text)
+def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
+    """The pipeline without tokenizers and text encoders."""
+    return load(source, dtypes(source, dtype), device, leave_out=is_text)
 
 
-def load_decoder(source: ModelSource, dtype: str) -> Any:
-    """The pipeline with its autoencoder only, in host memory."""
-    return load(source, dtypes(source, dtype), leave_out=lambda part: is_text(part) or part in _DENOISERS)
+def load_decoder(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
+    """The pipeline with its autoencoder only."""
+    return load(source, dtypes(source, dtype), device, leave_out=_is_beside_decoder)
+
+
+def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Burden:
+    """What rendering images, or decoding alone, has loaded: known before anything is."""
+    leave_out: LeaveOut = lambda _: False  # noqa: E731 - called whole, nothing is left out
+    if FAMILIES[source.family].staged:
+        leave_out = _is_beside_decoder if decoder_only else is_text
+    count = random_weights.burden if source.random else from_files.burden
+    return count(source, partial(_own, dtypes(source, dtype)), leave_out)
 
 
 def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:

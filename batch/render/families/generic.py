@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ STAGE = "render"
 """What a failure's stage is called where there are none."""
 
 
-def load(source: ModelSource, dtype: str) -> Any:
-    """The whole pipeline, in host memory."""
-    return common.load(source, common.DTYPES[dtype])
+def load(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
+    """The whole pipeline."""
+    return common.load(source, common.DTYPES[dtype], device)
 
 
 def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
@@ -32,6 +33,8 @@ def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
     arguments["prompt"] = task.prompt
     if task.negative_prompt:
         arguments["negative_prompt"] = task.negative_prompt
+    if "intermediate_timesteps" in inspect.signature(type(pipe).__call__).parameters and task.steps != 2:
+        arguments.setdefault("intermediate_timesteps", None)  # the call's own default is for two steps only
     with torch.no_grad():  # most calls say so themselves; some of the older ones do not
         result = pipe(**arguments)
     if any(getattr(result, "nsfw_content_detected", None) or ()):

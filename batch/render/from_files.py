@@ -1,0 +1,132 @@
+"""Pipelines from their files: a folder or a Hub repository, the weights straight to where they are to lie."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import DiffusionPipeline, ModelMixin
+from transformers import PreTrainedModel
+
+from batch.records import ModelSource
+from batch.render.memory import Burden
+
+DtypeOf = Callable[[str], torch.dtype]
+"""The dtype of a component; of "" that of all others."""
+
+LeaveOut = Callable[[str], bool]
+
+
+def where(source: ModelSource) -> dict[str, Any]:
+    """The arguments of every ``from_pretrained`` that say which files; pickles and code only where allowed."""
+    safe = {"use_safetensors": None if source.allow_pickle else True}
+    code = {"trust_remote_code": True} if source.trust_remote_code else {}
+    variant = {"variant": source.variant or None}
+    if Path(source.location).is_dir():
+        return {"local_files_only": True} | variant | safe | code
+    return {"revision": source.revision or None} | variant | safe | code
+
+
+def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut) -> Any:
+    """The pipeline without the components to leave out.
+
+    Components of diffusers' and transformers' own classes are read straight to the device; those with code of
+    the model's own are in host memory.
+    """
+    source = _local(source, leave_out)
+    folder, index = Path(source.location), _index(source)
+    given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name)}
+    for name, kind in _weighted(folder, index, leave_out):
+        which = where(replace(source, variant=_variant(folder / name, source.variant), trust_remote_code=False))
+        changed = source.overrides.get(name, {})
+        own = {"dtype": dtype(name), "device_map": {"": device}}
+        given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
+    rest = {name: dtype(name) for name in _parts(index)} | {"default": dtype("")}
+    pipe = DiffusionPipeline.from_pretrained(folder, dtype=rest, **given, **where(source))
+    scheduler = source.overrides.get("scheduler")
+    if scheduler:
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
+    return pipe
+
+
+def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
+    """What :func:`build` would put on a device, from the headers of the files."""
+    source = _local(source, leave_out)
+    folder, index = Path(source.location), _index(source)
+    weights = sum(
+        _stored(path, dtype(name).itemsize)
+        for name, _ in _weighted(folder, index, leave_out)
+        for path in _weight_files(folder / name, source.variant)
+    )
+    return Burden(weights=weights, autoencoder=str((index.get("vae") or [None, ""])[1]))
+
+
+def _local(source: ModelSource, leave_out: LeaveOut) -> ModelSource:
+    """The source with the folder where its files lie on this machine, once they are there."""
+    if Path(source.location).is_dir():
+        return source
+    left_out = {name: None for name in _parts(_index(source)) if leave_out(name)}
+    return replace(source, location=DiffusionPipeline.download(source.location, **left_out, **where(source)))
+
+
+def _index(source: ModelSource) -> dict[str, Any]:
+    index: dict[str, Any] = DiffusionPipeline.load_config(source.location, **where(source))
+    return index
+
+
+def _parts(index: Mapping[str, Any]) -> list[str]:
+    return [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
+
+
+def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> Iterator[tuple[str, Any]]:
+    """The components that can be put on a device while they are read, each with its class.
+
+    One that has a file of code beside its configuration is left to the pipeline, which asks whether that is
+    trusted.
+    """
+    for name in _parts(index):
+        library, kind = index[name]
+        place = {"diffusers": diffusers, "transformers": transformers}.get(library)
+        found = getattr(place, str(kind), None)
+        ours = isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))
+        code = (folder / name / f"{library}.py").is_file()
+        if ours and not code and not leave_out(name) and (folder / name / "config.json").is_file():
+            yield name, found
+
+
+def _variant(folder: Path, variant: str) -> str:
+    """The variant where a component has it; others have plain weights only."""
+    there = variant and any(path.name.split(".")[1].startswith(variant) for path in folder.glob("*.*.*"))
+    return variant if there else ""
+
+
+def _weight_files(folder: Path, variant: str) -> list[Path]:
+    """The files that are read: those of the variant, else the plain ones; pickles where nothing else is there."""
+    own = _variant(folder, variant)
+    for suffix in ("safetensors", "bin"):
+        files = [path for path in folder.glob(f"*.{suffix}") if _is_of(path.name, own)]
+        if files:
+            return files
+    return []
+
+
+def _is_of(file: str, variant: str) -> bool:
+    """Whether a file of weights is of the variant; of none where that is "" (one dot, but for shards' numbers)."""
+    middle = file.split(".")[1:-1]
+    return any(part.startswith(variant) for part in middle) if variant else not middle
+
+
+def _stored(path: Path, itemsize: int) -> int:
+    """Bytes of a file's tensors in another dtype; of a pickle its own size, since only reading it tells more."""
+    if path.suffix != ".safetensors":
+        return path.stat().st_size
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__") * itemsize

@@ -1,0 +1,177 @@
+"""Pipelines with random weights: the real architecture, built on the device from its configuration alone.
+
+Parameters are made on the meta device and filled where they are to lie, one after the other: nothing is read,
+and host memory never holds a copy. Buffers (positional embeddings, rotary frequencies) get the values the
+classes compute. The same configuration gives the same numbers on every device and in every process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+from diffusers import ModelMixin, SchedulerMixin
+from torch import nn
+from transformers import PreTrainedModel
+
+from batch.plan import architectures
+from batch.records import ModelSource
+from batch.render.from_files import DtypeOf, LeaveOut
+from batch.render.memory import Burden
+
+PERIOD = 2**22 - 3
+"""Numbers drawn before they repeat. Drawing billions one by one takes a CPU a minute; a prime number of them
+never lines up with the rows of a matrix, so no two rows are alike."""
+
+_BLIND = {"safety_checker"}
+"""Left out: with random weights it would black pictures out at random."""
+
+
+def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut) -> Any:
+    """The pipeline on the device, without the components to leave out."""
+    index = _config(source, "model_index.json")
+    kind = getattr(diffusers, index["_class_name"])
+    given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
+    for part, entry in _parts(index):
+        given[part] = None
+        if not leave_out(part) and part not in _BLIND:
+            given[part] = _component(source, part, _class(*entry), dtype(part), device)
+    takes = inspect.signature(kind.__init__).parameters
+    optional = dict.fromkeys(kind._optional_components)
+    return kind(**{name: value for name, value in (optional | given).items() if name in takes})
+
+
+def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
+    """What :func:`build` would put on a device, counted on the meta device."""
+    found = dict(empty(source, leave_out))
+    weights = sum(
+        parameter.numel() * _dtype_of(module, name, dtype(part)).itemsize
+        for part, module in found.items()
+        for name, parameter in module.named_parameters()
+    )
+    return Burden(weights=weights, autoencoder=type(found.get("vae")).__name__)
+
+
+def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Module]]:
+    """The components that have parameters, and these on the meta device."""
+    for part, entry in _parts(_config(source, "model_index.json")):
+        kind = _class(*entry)
+        if not leave_out(part) and part not in _BLIND and issubclass(kind, nn.Module):
+            yield part, _empty(source, part, kind)
+
+
+def _parts(index: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for part, entry in index.items():
+        if isinstance(entry, list) and not part.startswith("_") and entry[0] is not None:
+            yield part, (entry[0], entry[1])
+
+
+def _config(source: ModelSource, path: str) -> dict[str, Any]:
+    """A configuration file with the source's overrides."""
+    if source.architecture:
+        read = architectures.known()[source.architecture][path]
+    else:
+        read = json.loads(Path(source.location, path).read_text(encoding="utf-8"))
+    return {**read, **source.overrides.get(path.partition("/")[0], {})}
+
+
+def _class(library: str, name: str) -> Any:
+    """A component's class: diffusers', transformers', or of the module of one pipeline in diffusers."""
+    known = {"diffusers": diffusers, "transformers": transformers}
+    found = getattr(known.get(library) or getattr(diffusers.pipelines, library, None), name, None)
+    if found is None:
+        raise ValueError(f"there is no {name} in {library}")
+    return found
+
+
+def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str) -> Any:
+    if issubclass(kind, nn.Module):
+        return _filled(_empty(source, part, kind), part, dtype, device)
+    if issubclass(kind, SchedulerMixin):
+        return kind.from_config(_config(source, f"{part}/scheduler_config.json"))
+    return kind.from_pretrained(Path(source.location, part), local_files_only=True)
+
+
+def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
+    """The module with its parameters on the meta device and its buffers in host memory."""
+    config = _config(source, f"{part}/config.json")
+    with init_empty_weights(include_buffers=False):
+        if issubclass(kind, PreTrainedModel):
+            made: nn.Module = kind(kind.config_class.from_dict(config))
+        elif issubclass(kind, ModelMixin):
+            made = kind.from_config(config)
+        else:
+            raise ValueError(f"{kind.__name__} has no configuration that it could be built from")
+    if isinstance(made, PreTrainedModel):
+        made.tie_weights()  # registering them on the meta device has torn shared weights apart
+    return made.eval()
+
+
+def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn.Module:
+    """The module with everything on the device: parameters drawn, buffers as they are."""
+    noise = _Noise(device, zlib.crc32(part.encode()))
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for path, owner in module.named_modules():
+        for name, old in owner._parameters.items():
+            if old is None:
+                continue
+            if old not in made:  # a shared weight stays shared
+                own = _dtype_of(module, f"{path}.{name}", dtype)
+                made[old] = nn.Parameter(noise.like(old, name, own), requires_grad=old.requires_grad)
+            owner._parameters[name] = made[old]
+        for name, buffer in owner._buffers.items():
+            if buffer is not None:
+                kept = name in owner._non_persistent_buffers_set or not buffer.is_floating_point()
+                owner._buffers[name] = buffer.to(device, buffer.dtype if kept else dtype)
+    if isinstance(module, PreTrainedModel):
+        module.config.dtype = dtype
+    return module
+
+
+def _dtype_of(module: nn.Module, path: str, dtype: torch.dtype) -> torch.dtype:
+    """The dtype ``from_pretrained`` gives a parameter: some classes keep parts of themselves in float32."""
+    kept = set(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16 or isinstance(module, ModelMixin):
+        kept |= set(getattr(module, "_keep_in_fp32_modules", None) or ())
+    return torch.float32 if kept.intersection(path.split(".")) else dtype
+
+
+class _Noise:
+    """Numbers to fill parameters with: drawn once, repeated without end."""
+
+    def __init__(self, device: str, seed: int) -> None:
+        # Drawn in host memory, whatever the device: the same everywhere.
+        drawn = torch.empty(PERIOD).uniform_(-1, 1, generator=torch.Generator("cpu").manual_seed(seed))
+        self._blocks = {torch.float32: drawn.to(device)}
+        self._at = 0
+
+    def like(self, parameter: torch.Tensor, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor of the parameter's shape on the device.
+
+        Matrices and kernels keep the variance of what goes through them, so that activations stay finite;
+        norms start at one, biases at zero.
+        """
+        made = torch.empty(parameter.shape, dtype=dtype, device=self._blocks[torch.float32].device)
+        if parameter.ndim < 2:
+            return made.fill_(1.0 if name == "weight" else 0.0)
+        return self._fill(made, math.sqrt(3 / max(1, parameter[0].numel())))
+
+    def _fill(self, made: torch.Tensor, scale: float) -> torch.Tensor:
+        if made.dtype not in self._blocks:
+            self._blocks[made.dtype] = self._blocks[torch.float32].to(made.dtype)
+        block = self._blocks[made.dtype]
+        flat, done = made.view(-1), 0
+        while done < flat.numel():
+            piece = block[self._at : self._at + flat.numel() - done]
+            torch.mul(piece, scale, out=flat[done : done + piece.numel()])
+            done, self._at = done + piece.numel(), (self._at + piece.numel()) % PERIOD
+        return made
