@@ -103,11 +103,11 @@ class Case:
 
 
 CASES = (
-    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=3, images=6),
-    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=1, images=6),
-    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=3, images=6, section="format: png, level: 6"),
-    Case(model="demo-1k", width=1024, height=1024, step=0.1, images=40),
-    Case(model="demo", width=512, height=512, step=0.1, images=40),
+    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=3, images=5),
+    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=1, images=5),
+    Case(model="demo-4k", width=WIDTH, height=HEIGHT, step=3, images=5, section="format: png, level: 6"),
+    Case(model="demo-1k", width=1024, height=1024, step=0.1, images=30),
+    Case(model="demo", width=512, height=512, step=0.1, images=30),
 )
 QUICK = (Case(model="demo", width=512, height=512, step=0.05, images=4),)
 
