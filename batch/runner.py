@@ -124,14 +124,14 @@ def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Man
 def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
     here = machine.look(options.devices)
-    history_of = history.read().learned() if run.compile == "auto" and here.card else {}
+    earlier = history.read().learned() if run.compile == "auto" and here.card else {}
     around = numerics.Surroundings(
         card=here.card,
         memory=here.memory,
         no_compiler=here.no_compiler,
         batch=run.batch,
         compile=run.compile,
-        rate=lambda task: per_cost(task, (history_of,))[0],
+        rate=lambda task: per_cost(task, (earlier,))[0],
     )
     choices = numerics.choose(plan.tasks, plan.models, around, plan.pins.numerics)
     pinned = {name: choice.numerics for name, choice in choices.items() if choice.pinned}
