@@ -499,10 +499,10 @@ def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, other
 
 
 def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monkeypatch, work):
-    def full(path: Path, data: bytes, runner: str = "any") -> None:
+    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
         if path.parent.parent.name == "receipts" and len(list(work.rglob("receipts/*/*.json"))) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, runner)
+        real(path, data, runner, **how)
 
     real = atomic.write
     monkeypatch.setattr(atomic, "write", full)
@@ -515,10 +515,10 @@ def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monk
 
 
 def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):
-    def full(path: Path, data: bytes, runner: str = "any") -> None:
+    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
         if path.parent.name == "run" and path.suffix != ".yaml":
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, runner)
+        real(path, data, runner, **how)
 
     real = atomic.write
     monkeypatch.setattr(atomic, "write", full)

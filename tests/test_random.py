@@ -19,7 +19,7 @@ from batch.errors import ModelError
 from batch.manifest import read_manifest
 from batch.plan import Pins, architectures, build_plan, catalogue
 from batch.records import Call
-from batch.render import from_files, memory, random_weights, session
+from batch.render import from_files, memory, random_weights, session, tiles
 from batch.render.families import common, sana
 from batch.store.folder import RunFolder
 
@@ -285,7 +285,7 @@ def _nan(latents):
 def test_guards_tell_of_random_weights_once_and_fail_real_ones(cli, manifest, work, monkeypatch):
     denoise, decode = common.denoise, sana.decode
     monkeypatch.setattr(common, "denoise", lambda *args: _nan(denoise(*args)))
-    monkeypatch.setattr(sana, "decode", lambda *args: decode(*args) * float("nan"))
+    monkeypatch.setattr(sana, "decode", lambda *args: tiles.of(decode(*args).whole() * float("nan")))
     outcome = cli("run", manifest(job(seed=[0, 1])), "--out", "run", "--json")
     assert outcome.code == 0
     told = [event for event in outcome.events() if event["event"] == "random-weights"]
@@ -302,7 +302,7 @@ def test_guards_tell_of_random_weights_once_and_fail_real_ones(cli, manifest, wo
 
 def test_a_picture_of_a_wrong_size_fails_whatever_the_weights(cli, manifest, monkeypatch):
     decode = sana.decode
-    monkeypatch.setattr(sana, "decode", lambda *args: decode(*args)[..., :-1])
+    monkeypatch.setattr(sana, "decode", lambda *args: tiles.of(decode(*args).whole()[..., :-1]))
     outcome = cli("run", manifest(job()), "--out", "run", "--json")
     assert outcome.code == 1
     assert "511x512 pixels instead of 512x512" in json.dumps(outcome.events())
