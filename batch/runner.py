@@ -134,8 +134,9 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
         rate=lambda task: per_cost(task, (earlier,))[0],
     )
     choices = numerics.choose(plan.tasks, plan.models, around, plan.pins.numerics)
-    pinned = {name: choice.numerics for name, choice in choices.items() if choice.pinned}
-    pins = replace(plan.pins, numerics={**plan.pins.numerics, **pinned})
+    before = plan.pins.numerics
+    pinned = {name: {**before.get(name, {}), **choice.pins} for name, choice in choices.items() if choice.pins}
+    pins = replace(plan.pins, numerics={**before, **pinned})
     idle = sorted({item.model for item in choices.values() if run.batch not in (item.numerics.batch, "auto")})
     warnings = [f"run.batch has no effect on {name}: its pipeline is called whole" for name in idle]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))

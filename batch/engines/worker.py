@@ -35,7 +35,7 @@ from batch.records import (
 from batch.render.failures import StageFailed
 from batch.render.image import Job, Rendered, Renderer, RenderError
 from batch.store import disk
-from batch.store.embeds import EmbedCache
+from batch.store.embeds import EmbedCache, default_folder
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
 
@@ -59,6 +59,9 @@ def sessions(*, fake: bool) -> Any:
         from batch.render import fake as stand_in
 
         return stand_in
+    # Kept between runs: compiling takes a minute the first time, and seconds from then on. Once torch and
+    # diffusers are imported, the variable names another folder.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_folder() / "compiled"))
     from batch.render import session
 
     return session
@@ -72,8 +75,6 @@ class Worker:
         self._spec = spec
         self._control = control
         self._sessions = sessions(fake=fake)
-        # Kept between runs: compiling takes a minute the first time, and seconds from then on.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(spec.cache) / "compiled"))
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
         self._machine: Machine = self._sessions.describe(spec.device)

@@ -15,7 +15,6 @@ from batch.manifest.schema import Entry, Factor, Grid
 from batch.manifest.values import RandomSeeds
 from batch.manifest.variants import Template
 from batch.plan.catalogue import digest
-from batch.records import Numerics
 
 TEXT_AXES = ("prompt", "negative_prompt", "style")
 PICTURE_AXES = frozenset({*TEXT_AXES, "seed"})
@@ -33,8 +32,8 @@ class Pins:
     revisions: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts drawn of a prompt with alternatives, by the prompt as written."""
-    numerics: Mapping[str, Numerics] = field(default_factory=dict)
-    """Batches and compiling, where they were left to ``auto``: see :mod:`batch.plan.numerics`."""
+    numerics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """``batch`` and ``compile``, each where it was left to ``auto``: see :mod:`batch.plan.numerics`."""
 
 
 class Pinner:

@@ -61,8 +61,8 @@ class Choice:
     numerics: Numerics
     why_batch: str
     why_compile: str
-    pinned: bool
-    """Whether anything in it was left to ``auto``."""
+    pins: Mapping[str, int]
+    """Of ``batch`` and ``compile`` what was left to ``auto``."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ def key(task: Task) -> str:
 
 
 def choose(
-    tasks: Iterable[Task], models: Mapping[str, Model], around: Surroundings, pins: Mapping[str, Numerics]
+    tasks: Iterable[Task], models: Mapping[str, Model], around: Surroundings, pins: Mapping[str, Mapping[str, int]]
 ) -> dict[str, Choice]:
     """The decision for every model, dtype and size of a plan; what is pinned stays."""
     groups: dict[tuple[object, ...], _Group] = {}
@@ -89,11 +89,12 @@ def choose(
         group.cost += cost(task)
     named = {key(group.sample): group for group in groups.values()}
     return {
-        name: _choice(group, models[group.sample.model], around, pins.get(name)) for name, group in named.items()
+        name: _choice(group, models[group.sample.model], around, pins.get(name, {}))
+        for name, group in named.items()
     }
 
 
-def _choice(group: _Group, model: Model, around: Surroundings, pinned: Numerics | None) -> Choice:
+def _choice(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> Choice:
     task = group.sample
     batch, why_batch = _batch(task, model, around, pinned)
     compiled, why_compile = _compile(group, around, pinned)
@@ -103,17 +104,18 @@ def _choice(group: _Group, model: Model, around: Surroundings, pinned: Numerics 
         numerics=Numerics(batch=batch, compile=compiled),
         why_batch=why_batch,
         why_compile=why_compile,
-        pinned="auto" in (around.batch, around.compile),
+        pins=({"batch": batch} if around.batch == "auto" else {})
+        | ({"compile": compiled} if around.compile == "auto" else {}),
     )
 
 
-def _batch(task: Task, model: Model, around: Surroundings, pinned: Numerics | None) -> tuple[int, str]:
+def _batch(task: Task, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[int, str]:
     if not FAMILIES[model.family].staged:
         return 1, "its pipeline is called whole"
     if around.batch != "auto":
         return around.batch, "as the manifest says"
-    if pinned is not None:
-        return pinned.batch, "as this run began"
+    if "batch" in pinned:
+        return pinned["batch"], "as this run began"
     if not around.card:
         return 1, "without a card it gains nothing"
     pixels = task.rendered_width * task.rendered_height
@@ -131,11 +133,11 @@ def _fitting(pixels: int, model: Model, memory: int) -> int:
     return max(1, int((memory - weights - BESIDES) / (ACTIVATIONS * pixels)))
 
 
-def _compile(group: _Group, around: Surroundings, pinned: Numerics | None) -> tuple[bool, str]:
+def _compile(group: _Group, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:
     if around.compile != "auto":
         return around.compile == "on", "as the manifest says"
-    if pinned is not None:
-        return pinned.compile, "as this run began"
+    if "compile" in pinned:
+        return bool(pinned["compile"]), "as this run began"
     if not around.card:
         return False, "without a card it does not pay"
     if around.no_compiler:

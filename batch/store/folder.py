@@ -28,7 +28,6 @@ from batch.plan import Pins
 from batch.records import (
     Failure,
     FileRef,
-    Numerics,
     Receipt,
     Task,
     failure_from_json,
@@ -229,7 +228,7 @@ class RunFolder:
                 revisions=dict(data["revisions"]),
                 variants={key: tuple(map(str, value)) for key, value in data.get("variants", {}).items()},
                 numerics={
-                    key: Numerics(batch=int(value["batch"]), compile=bool(value["compile"]))
+                    key: {name: int(number) for name, number in value.items()}
                     for key, value in data.get("numerics", {}).items()
                 },
             )
@@ -276,7 +275,7 @@ class RunFolder:
             "seeds": pins.seeds,
             "revisions": pins.revisions,
             "variants": pins.variants,
-            "numerics": {key: to_json(value) for key, value in pins.numerics.items()},
+            "numerics": pins.numerics,
         }
         self._write_json(self.state / "plan.json", pinned)
         self._keep(origin)
