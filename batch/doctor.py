@@ -20,7 +20,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from batch import __version__, hub
+from batch import __version__, hub, machine
 from batch.manifest.schema import RunOptions
 from batch.render import probe
 from batch.store import disk
@@ -95,6 +95,8 @@ class Examination:
     driver: str
     cards: tuple[Card, ...]
     torch: Torch
+    no_compiler: str
+    """Why models cannot be compiled for a card; empty where they can."""
     packages: Mapping[str, str | None]
     extras: Mapping[str, Mapping[str, str | None]]
     """By extra, its packages and their versions; None is missing."""
@@ -130,6 +132,7 @@ def examine() -> Examination:
         driver=driver,
         cards=cards,
         torch=torch,
+        no_compiler=machine.no_compiler(),
         packages={item.name: _version(item.name) for item in needed},
         extras={
             extra: {item.name: _version(item.name) for item in items} for extra, items in sorted(extras.items())

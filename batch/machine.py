@@ -28,7 +28,7 @@ def nvidia_cards() -> int:
 def look(devices: str | None) -> Machine:
     """The machine as it would render on the devices asked for (``cpu``, ``mps``, an index; None is the first)."""
     memories = _memories() if devices not in ("cpu", "mps") else []
-    return Machine(card=bool(memories), memory=min(memories, default=None), no_compiler=_no_compiler())
+    return Machine(card=bool(memories), memory=min(memories, default=None), no_compiler=no_compiler())
 
 
 def _memories() -> list[int]:
@@ -42,7 +42,8 @@ def _memories() -> list[int]:
         return []
 
 
-def _no_compiler() -> str:
+def no_compiler() -> str:
+    """Why Triton cannot compile for a card here; empty where it can."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     # Triton compiles a small launcher in C for every kernel; on Windows its package brings a compiler along.

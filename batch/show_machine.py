@@ -159,6 +159,7 @@ def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
         "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
         "gpu": _cards(found),
         "torch": _torch(found),
+        "compiling": f"not for a card: {found.no_compiler}" if found.no_compiler else "for a card (Triton)",
         "packages": ", ".join(
             _together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
         ),

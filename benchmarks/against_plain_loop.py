@@ -64,11 +64,15 @@ class Job:
 
 def plain(job: Job, folder: Path) -> None:
     """Render with the pipeline itself; prints a line for the load, each image, the FLOPs and the rate."""
+    import diffusers.utils.logging
     import torch
+    import transformers.utils.logging
 
     from batch import hub
     from batch.plan.memory import AUTO_TILE, AUTO_TILE_ABOVE
 
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
     start = time.perf_counter()
     model = hub.find_model(job.model, ROOT, {}, online=False)
     pipe = whole(hub.source(model), model.dtype, job.device)
@@ -256,15 +260,17 @@ def same(one: list[np.ndarray], two: list[np.ndarray]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="demo-4k")
+    parser.add_argument("--model", default="demo-4k", help="default: demo-4k; on a GPU random:sana-1.6b-4k")
     parser.add_argument("--size", default="", help="default: the model's native size")
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--images", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--csv", type=Path, default=None)
+    parser.add_argument("--steps", type=int, default=4, help="denoising steps; default: 4")
+    parser.add_argument("--images", type=int, default=6, help="of each side in a round, at least 2; default: 6")
+    parser.add_argument("--rounds", type=int, default=3, help="of both sides; default: 3")
+    parser.add_argument("--csv", type=Path, default=None, help="default: docs/benchmarks/, named after the device")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.images < 2:
+        parser.error("--images: a rate needs two images at least")
     if given.side:
         plain(Job(**json.loads(given.side)), given.folder)
         return
@@ -304,7 +310,10 @@ def report(
     print(f"{card}; {job.model} {job.size}, {job.steps} steps, guidance {guidance}; {given.rounds} rounds of "
           f"{job.images} images, the sides in turn, medians; torch {torch.__version__}, "
           f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "")  # fmt: skip
-    print(f"one image: {work / 1e12:.3g} TFLOP; matrix product here: {best / 1e12:.3g} TFLOP/s\n")
+    print(f"one image takes {work / 1e12:.3g} TFLOP; a large matrix product reaches {best / 1e12:.3g} TFLOP/s "
+          f"here, so the floor (times_floor = 1) is {work / best:.3g} s an image")  # fmt: skip
+    print("Rates run from the first finished image to the last: start, loading and the first image are left out; "
+          "they are in first_image_s and all_images_s.\n")  # fmt: skip
     print(pd.DataFrame(rows).round(3).to_string(index=False))
     times = rows[1]["images_per_hour"] / rows[0]["images_per_hour"]
     print(f"\nrun_batch makes {times:.2f} times as many images an hour")

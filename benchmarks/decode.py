@@ -4,7 +4,7 @@
                                 [--rounds 3] [--csv CSV]
 
 Both decode the same random latents with the same tiles, in turn, in one process with nothing else in it; the
-pixels are compared, the medians are printed and written to docs/benchmarks/decode.csv. Before that each runs
+pixels are compared, the medians are printed, and written where --csv says. Before that each runs
 once with every operation counted, which warms it up as well; that run is not timed.
 
 Operations are torch's that touch data, views and bare allocations left out: on a GPU about as many kernels. The
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import platform
 import statistics
 import time
@@ -39,7 +40,6 @@ from batch.render.families import common
 from batch.render.pixels import assemble
 
 WIDTH, HEIGHT = 5376, 3072
-CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "decode.csv"
 
 
 class Watch(TorchDispatchMode):
@@ -156,7 +156,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", help="the model's own by default", choices=list(common.DTYPES))
     parser.add_argument("--tiles", nargs="+", default=["1024/896"], help="tile and stride in pixels")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--csv", type=Path, default=CSV)
+    parser.add_argument("--csv", type=Path, help="where the table is kept; the docs hold that of the defaults")
     return parser.parse_args()
 
 
@@ -173,13 +173,15 @@ def main(given: argparse.Namespace) -> None:
             found += rows(
                 model.name, dtype, where, tile, stride, measure(pipe, device, tile, stride, given.rounds)
             )
-    given.csv.parent.mkdir(parents=True, exist_ok=True)
-    with given.csv.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    if given.csv is not None:
+        given.csv.parent.mkdir(parents=True, exist_ok=True)
+        with given.csv.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(found)
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(
-        f"{given.rounds} rounds interleaved, medians; {torch.get_num_threads()} threads; "
+        f"{given.rounds} rounds interleaved, medians; {where}, {torch.get_num_threads()} threads{load}; "
         f"torch {torch.__version__}, diffusers {diffusers.__version__}; pixels alike\n"
     )
     print("|", " | ".join(found[0]), "|\n|" + "---|" * len(found[0]))

@@ -285,9 +285,18 @@ def how(rounds: int) -> str:
     )
 
 
+TITLES = {
+    "format": "From the decoded tensor to the committed file. 'plain' is diffusers' conversion and Pillow's save\n"
+    "with its own defaults (JPEG: quality 75, 4:2:0; TIFF: not compressed; WebP: quality 80):",
+    "stage": "The same, stage by stage:",
+    "overlap": "A run whose device step is only waited for: an image's time, and the share the device waits:",
+}
+
+
 def show(rows: list[Row]) -> None:
     """One Markdown table each."""
-    for table in ("format", "stage", "overlap"):
+    for table, title in TITLES.items():
+        print(f"\n{title}")
         lines = [{**row.cells(), "ratio": ratio(row)} for row in rows if row.table == table]
         used = [key for key in lines[0] if key != "table" and any(line[key] for line in lines)]
         print(f"\n| {' | '.join(key.replace('_', ' ') for key in used)} |\n|{'---|' * len(used)}")
@@ -312,7 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, help="of each comparison (3, or 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="small pictures: whether it works, not what it takes")
-    parser.add_argument("--csv", type=Path, default=CSV)
+    parser.add_argument("--csv", type=Path, help="where the tables are kept; docs/benchmarks, unless --quick")
     parser.add_argument(
         "--folder", type=Path, help="on the disk that is to be measured; the system's for temp files"
     )
@@ -324,8 +333,11 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ["RUN_BATCH_CACHE"] = str(Path(place, "cache"))
         rows = list(measure(rounds, quick=given.quick, place=Path(place)))
     print(taken)
+    if given.quick:
+        print("--quick: whether it works; the times below mean nothing")
     show(rows)
-    write(rows, given.csv)
+    if given.csv or not given.quick:
+        write(rows, given.csv or CSV)
 
 
 if __name__ == "__main__":

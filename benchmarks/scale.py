@@ -252,7 +252,10 @@ def _shown(value: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tasks", type=int, nargs="*", default=[1_000, 10_000])
+    parser.add_argument(
+        "tasks", type=int, nargs="*", default=[1_000, 10_000],
+        help=f"above {EDGE}, multiples of 8; default: 1000 10000",
+    )  # fmt: skip
     parser.add_argument(
         "--filled", type=int, default=sys.maxsize, metavar="FROM",
         help="of so many tasks or more render the ends only, and put the others into the folder",
@@ -264,8 +267,11 @@ def main() -> None:
         what, images = arguments.child
         json.dump(look() if what == "look" else run(int(images)), sys.stdout)
         return
+    if any(tasks <= EDGE or tasks % 8 for tasks in arguments.tasks):
+        parser.error(f"a number of tasks is above {EDGE} and a multiple of 8 (eight seeds a prompt)")
     rows = []
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}{load}\n")
     names = list(Row.__dataclass_fields__)
     print("|", " | ".join(names), "|\n|" + "---|" * len(names), flush=True)
     for tasks in arguments.tasks:

@@ -57,7 +57,7 @@ ALLOWED = {
     "show_upkeep": {"words", "progress", "upkeep"},
     "show_machine": {"words", "doctor", "plan"},
     "upkeep": {"runner", "drive", "limits", "hub", "report", "store", "plan", "manifest", "records", "errors"},
-    "doctor": {"hub", "render", "store", "manifest", ""},
+    "doctor": {"hub", "machine", "render", "store", "manifest", ""},
     "commands": {
         "remake",
         "manifest",

@@ -104,6 +104,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         notes=(
             *_missing(runs),
             *_degraded(runs[0]),
+            *(note for run in runs for note in _low_bits(run)),
             *_notes(runs[0].label, overlaps, compared=bool(apart)),
             *unread,
         ),
@@ -131,6 +132,19 @@ def _degraded(first: Run) -> Iterator[str]:
             f"memory ran out in {first.label}: pictures that the others are compared with were rendered with "
             f"{', '.join(settings)}"
         )
+
+
+def _low_bits(run: Run) -> Iterator[str]:
+    """What moves low bits of pictures that are alike otherwise."""
+    receipts = [run.scan.receipts[task.id] for task in run.tasks if task.id in run.scan.receipts]
+    batched = sum(item.batch > 1 for item in receipts)
+    compiled = sum(item.compile for item in receipts)
+    for count, how in ((batched, "denoised in batches"), (compiled, "rendered by a compiled model")):
+        if count:
+            yield (
+                f"{run.label}: {count} of {len(receipts)} pictures {how}: low bits differ from those rendered "
+                "alone by the model as it is"
+            )
 
 
 def _notes(first: str, overlaps: Sequence[Overlap], *, compared: bool) -> Iterator[str]:
