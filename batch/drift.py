@@ -101,6 +101,7 @@ def _kind_of(receipt: Receipt) -> Hashable:
     return (
         task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps, task.guidance > 1,
         task.scheduler, task.loras, task.extra, _setting(receipt), receipt.machine.host, receipt.machine.device,
+        receipt.batch, receipt.compile,
     )  # fmt: skip
 
 

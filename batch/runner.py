@@ -139,6 +139,9 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     pins = replace(plan.pins, numerics={**before, **pinned})
     idle = sorted({item.model for item in choices.values() if run.batch not in (item.numerics.batch, "auto")})
     warnings = [f"run.batch has no effect on {name}: its pipeline is called whole" for name in idle]
+    if run.compile == "on":
+        plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
+        warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
 
 

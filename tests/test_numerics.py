@@ -91,6 +91,7 @@ def test_layers_that_are_moved_one_by_one_are_not_compiled():
 
     task = replace(TASK, memory_steps=(Call(name="sequential_cpu_offload"),))
     assert not chosen(task, 5000, card=True).numerics.compile
+    assert not chosen(task, 5000, card=True, compile="on").numerics.compile
 
 
 def test_what_is_pinned_stays():

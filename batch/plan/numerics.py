@@ -134,6 +134,8 @@ def _fitting(pixels: int, model: Model, memory: int) -> int:
 
 
 def _compile(group: _Group, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:
+    if any(step.name == "sequential_cpu_offload" for step in group.sample.memory_steps):
+        return False, "its layers are moved one by one"
     if around.compile != "auto":
         return around.compile == "on", "as the manifest says"
     if "compile" in pinned:
@@ -142,8 +144,6 @@ def _compile(group: _Group, around: Surroundings, pinned: Mapping[str, int]) -> 
         return False, "without a card it does not pay"
     if around.no_compiler:
         return False, around.no_compiler
-    if any(step.name == "sequential_cpu_offload" for step in group.sample.memory_steps):
-        return False, "the layers are moved one by one"
     seconds = (around.rate(group.sample) or FAST_CARD_S) * group.cost
     if seconds < COMPILE_PAYS_S:
         return False, f"about {seconds / 60:.0f} min of this size are too little to pay for it"
