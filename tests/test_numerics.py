@@ -319,3 +319,32 @@ def test_blocks_of_every_family_are_found(tiny):
     for name in TINY:
         pipe = DiffusionPipeline.from_pretrained(tiny(name))
         assert list(compiling._blocks(pipe)), name
+
+
+def test_a_compile_cache_that_cannot_be_written_ends_no_run(cli, manifest, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "inside"))
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "process")
+    path = manifest("grid: {model: demo, prompt: a, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n")
+    assert cli("run", path, "--out", "out").code == 0
+
+
+def test_damaged_decisions_are_made_anew(cli, manifest):
+    path = manifest("grid: {model: demo, prompt: a, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n")
+    assert cli("run", path, "--out", "out").code == 0
+    plan = path.parent / "out" / ".run" / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "numerics": []}))
+    again = cli("run", path, "--out", "out")
+    assert again.code == 0
+    assert "0 images rendered" in again.out
+
+
+def test_what_an_error_announces_is_told():
+    from batch.render.failures import first_line
+
+    assert (
+        first_line(RuntimeError("backend raised:\n\nNo compiler found\nmore"))
+        == "backend raised: No compiler found"
+    )
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError()) == "ValueError"

@@ -663,3 +663,15 @@ def test_completion_gives_commands_options_files_and_folders():
     assert any(item.startswith("file,") for item in completed("run-batch plan jo"))
     assert any(item.startswith("dir,") for item in completed("run-batch verify out"))
     assert "plain,--reproduce" in completed("run-batch verify --re")
+
+
+def test_a_thumbnail_that_cannot_be_written_costs_no_image(cli, manifest, work):
+    path = manifest()
+    (work / "out").mkdir()
+    assert cli("run", path, "--out", "out", "--max-images", "1").code == 75
+    shutil.rmtree(work / "out" / "thumbs")
+    (work / "out" / "thumbs").write_text("a file where the folder should be")
+    done = cli("run", path, "--out", "out")
+    assert done.code == 0, done.err
+    assert len(RunFolder(work / "out").scan().receipts) == 4
+    assert (work / "out" / "contact_sheet.jpg").is_file()

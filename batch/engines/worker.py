@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,12 +61,25 @@ def sessions(*, fake: bool) -> Any:
         from batch.render import fake as stand_in
 
         return stand_in
-    # Kept between runs: compiling takes a minute the first time, and seconds from then on. Once torch and
-    # diffusers are imported, the variable names another folder.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_folder() / "compiled"))
+    os.environ[COMPILED] = _compiled_folder()  # importing diffusers makes it, or sets another
     from batch.render import session
 
     return session
+
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def _compiled_folder() -> str:
+    """Where compiled models are kept between runs; one for this process where that cannot be written."""
+    folder = Path(os.environ.get(COMPILED) or default_folder() / "compiled")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
+        return tempfile.mkdtemp(prefix="run_batch-compiled-")
 
 
 class Worker:

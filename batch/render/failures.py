@@ -88,8 +88,9 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its name where it says nothing."""
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    """What an error says first, with the line that a colon announces; its name where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
 
 
 def _requested(error: BaseException) -> int | None:

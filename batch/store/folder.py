@@ -35,7 +35,7 @@ from batch.records import (
     task_from_json,
     to_json,
 )
-from batch.store import atomic, images
+from batch.store import atomic, disk, images
 
 LAYOUT = 1
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -227,10 +227,7 @@ class RunFolder:
                 seeds={key: tuple(int(seed) for seed in value) for key, value in data["seeds"].items()},
                 revisions=dict(data["revisions"]),
                 variants={key: tuple(map(str, value)) for key, value in data.get("variants", {}).items()},
-                numerics={
-                    key: {name: int(number) for name, number in value.items()}
-                    for key, value in data.get("numerics", {}).items()
-                },
+                numerics=_numbers(data.get("numerics")),
             )
         except _UNREADABLE as error:
             raise ForeignFolder(
@@ -315,8 +312,13 @@ class RunFolder:
         return FileRef(path=path, bytes=len(data), sha256=digest, width=width, height=height)
 
     def _save_thumb(self, task_id: str, pixels: NDArray[np.uint8]) -> None:
+        """Write a thumbnail. Where that fails the image is as good as with it; a full disk alone is raised."""
         # Not synced: two syncs an image less, for what :meth:`remake_thumb` makes again.
-        atomic.write(self.thumb_path(task_id), images.thumbnail(pixels), self.runner, durable=False)
+        try:
+            atomic.write(self.thumb_path(task_id), images.thumbnail(pixels), self.runner, durable=False)
+        except OSError as error:
+            if disk.is_full(error):
+                raise
 
     def remake_thumb(self, receipt: Receipt) -> bool:
         """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
@@ -324,7 +326,7 @@ class RunFolder:
             self._save_thumb(receipt.task.id, images.read_pixels(self.root / receipt.file.path))
         except (*_UNREADABLE, UserError, MemoryError):
             return False
-        return True
+        return self.thumb_path(receipt.task.id).is_file()
 
     def discard(self, task: Task) -> None:
         """Remove what was written of an image that could not be committed; one that is done stays."""
@@ -356,6 +358,14 @@ class RunFolder:
     def _write_json(self, path: Path, data: Mapping[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
         atomic.write(path, text.encode("utf-8", "surrogatepass"), self.runner)
+
+
+def _numbers(value: Any) -> dict[str, dict[str, int]]:
+    """What is pinned of batches and compiling; where that is damaged it is decided anew and costs no picture."""
+    try:
+        return {key: {name: int(number) for name, number in item.items()} for key, item in value.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _words(value: Any) -> frozenset[str]:
