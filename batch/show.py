@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batch.words import duration, gib, plural
 
 if TYPE_CHECKING:
-    from batch.plan import Plan
+    from batch.plan import Plan, SizeUse
     from batch.plan.catalogue import Model
     from batch.runner import Outlook, Standing
     from batch.summary import Summary
@@ -22,7 +22,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
     """What ``plan`` prints."""
     lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", ""]
     for use in plan.sizes:
-        how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then resampled"
+        how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then {_resampled(use)}"
         lines.append(f"  {use.model}  {use.asked}{how}")
     lines.append("")
     for name, model in plan.models.items():
@@ -66,6 +66,13 @@ def _revision(model: Model) -> str:
     if not model.revision:
         return f"{model.repo}, not on this machine yet: its revision is fixed at the first run"
     return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
+
+
+def _resampled(use: SizeUse) -> str:
+    """What is done to a picture that is rendered at another size."""
+    asked, rendered = use.asked.width / use.asked.height, use.rendered.width / use.rendered.height
+    kept = min(asked, rendered) / max(asked, rendered)
+    return "resampled" if kept > 0.99 else f"resampled and cropped: {1 - kept:.0%} of it is cut off"
 
 
 def _numerics(plan: Plan) -> Iterator[str]:
