@@ -96,7 +96,7 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
         "format": task.format,
         "style": task.style or "none",
-        "batch": str(receipt.batch) if receipt else "",
+        "batch": str(receipt.batch if receipt else 1),
         "compiled": "yes" if receipt and receipt.compile else "no",
         "device": record.machine.device if record else "",
     }

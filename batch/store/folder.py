@@ -314,8 +314,9 @@ class RunFolder:
     def _save_thumb(self, task_id: str, pixels: NDArray[np.uint8]) -> None:
         """Write a thumbnail. Where that fails the image is as good as with it; a full disk alone is raised."""
         # Not synced: two syncs an image less, for what :meth:`remake_thumb` makes again.
+        data = images.thumbnail(pixels)
         try:
-            atomic.write(self.thumb_path(task_id), images.thumbnail(pixels), self.runner, durable=False)
+            atomic.write(self.thumb_path(task_id), data, self.runner, durable=False)
         except OSError as error:
             if disk.is_full(error):
                 raise
