@@ -253,6 +253,21 @@ def test_an_image_of_a_batch_that_cannot_be_decoded_fails_alone(night):
     assert sorted(item.batch for item in receipts) == [2, 2, 4, 4, 4]
 
 
+def test_an_image_of_a_batch_without_embeddings_lends_its_name_to_no_other(night, monkeypatch):
+    from batch.store.embeds import EmbedCache
+
+    read, lost = EmbedCache.read, []
+
+    def forgetful(self, key):
+        lost.append(key) if not lost else None
+        return None if key == lost[0] else read(self, key)
+
+    monkeypatch.setattr(EmbedCache, "read", forgetful)
+    text = "grid: {model: demo, prompt: [a, b], steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB, batch: 2}\n"
+    _, _, receipts = night(text=text)
+    assert {item.task.prompt for item in receipts} == {"b"}
+
+
 def test_a_worker_that_dies_in_a_batch_renders_its_images_alone(night, tmp_path):
     fault = Fault("exit", seed=1, prompt="b", times=1, memo=str(tmp_path / "memo"))
     result, told, receipts = night(fault, engine="process")

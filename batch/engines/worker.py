@@ -199,8 +199,7 @@ class Worker:
 
     def _made(self, tasks: Sequence[Task], step_down: str) -> Iterator[tuple[Task, Rendered | RenderError]]:
         """Each image, rendered, or why it is not; of a batch one after the other."""
-        first = tasks[0]
-        renderer = self._renderer(first)
+        renderer = self._renderer(tasks[0])
         jobs: list[Job] = []
         for task in tasks:
             try:
@@ -210,17 +209,10 @@ class Worker:
                     jobs.append(self._job(task))
             except RenderError as error:
                 yield task, error
-        if not jobs:
-            return
-        if len(jobs) > 1:
-            name = f"{first.name} and {len(jobs) - 1} more"
-            made = renderer.together(jobs, lambda stage, part, parts: self._beat(name, stage, part, parts))
+        if jobs:
+            name = jobs[0].task.name + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else "")
+            made = renderer.together(jobs, self._beats(name), step_down=step_down)
             yield from ((job.task, image) for job, image in made)
-            return
-        try:
-            yield first, renderer.render(jobs[0], self._beats(first), step_down=step_down)
-        except RenderError as error:
-            yield first, error
 
     def _renderer(self, task: Task) -> Renderer:
         return Renderer(
@@ -260,10 +252,10 @@ class Worker:
         except OSError as error:
             info = ErrorInfo(kind="MissingLatents", message=f"the latents are gone: {error}", stage="decode")
             raise RenderError(info, Measurement()) from None
-        return renderer.redecode(task, latents, self._beats(task))
+        return renderer.redecode(task, latents, self._beats(task.name))
 
-    def _beats(self, task: Task) -> Callable[[str, int, int], None]:
-        return lambda stage, part, parts: self._beat(task.name, stage, part, parts)
+    def _beats(self, name: str) -> Callable[[str, int, int], None]:
+        return lambda stage, part, parts: self._beat(name, stage, part, parts)
 
     def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
         start, measurement = perf_counter(), rendered.measurement

@@ -219,10 +219,13 @@ class Renderer:
         )  # fmt: skip
         return self._finished(way, latents, beat)
 
-    def together(self, jobs: Sequence[Job], beat: Beat) -> Iterator[tuple[Job, Rendered | RenderError]]:
+    def together(
+        self, jobs: Sequence[Job], beat: Beat, *, step_down: str = ""
+    ) -> Iterator[tuple[Job, Rendered | RenderError]]:
         """Images that differ in texts and seed only, denoised in one call, each as soon as it is decoded.
 
-        Where that fails, for want of memory or because one of them is no picture, each is rendered alone.
+        Where that fails, for want of memory or because one of them is no picture, each is rendered alone, as one
+        by itself always is; ``step_down`` as in :meth:`render`.
         """
         first = jobs[0].task
         latents = None
@@ -233,7 +236,7 @@ class Renderer:
         for index, job in enumerate(jobs):
             try:
                 if latents is None:
-                    made = self.render(job, beat)
+                    made = self.render(job, beat, step_down=step_down)
                 else:
                     one = replace(way.share(job, len(jobs)), fallback=self.fallback)
                     made = self._finished(one, latents[index : index + 1], beat)
