@@ -14,13 +14,12 @@ from typing import Any
 from batch import signatures
 from batch.errors import ModelError
 from batch.manifest.values import Size
-from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY, SIZE_STEP, Model
+from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY, SIZE_STEP, Model
 
 Config = Mapping[str, Any]
 Read = Callable[[str], Config | None]
 """A configuration file by its path in the model; None when it is not there."""
 
-_DENOISERS = ("transformer", "unet")
 _AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
 _OTHER_MEDIA = {
     "num_frames", "video_length", "video", "num_videos_per_prompt", "num_waveforms_per_prompt", "audio_duration",
@@ -50,7 +49,7 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
         raise ModelError(f"{name} holds no diffusers model (no model_index.json)")
     pipeline = _pipeline(name, index, trusted=trusted)
     family = PIPELINE_FAMILY.get(pipeline, "generic")
-    denoiser = _first(read, index, _DENOISERS)
+    denoiser = _first(read, index, DENOISERS)
     scale = _scale(_first(read, index, _AUTOENCODERS))
     scheduler = read("scheduler/scheduler_config.json") or {}
     made = Model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+@pytest.fixture(scope="session", autouse=True, name="cache")
+def own_cache(tmp_path_factory):
     """Never the user's own cache."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["RUN_BATCH_CACHE"] = str(folder)
@@ -39,6 +40,26 @@ class Outcome:
 
     def events(self) -> list[dict]:
         return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Convolutions as small as those of tiny models only wait for each other's threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folders of tiny pipelines by name, built when first asked for."""
+    from . import tiny_models
+
+    root = tmp_path_factory.mktemp("tiny")
+    return cache(lambda name: tiny_models.build(name, root / name))
 
 
 @pytest.fixture

@@ -28,23 +28,7 @@ from batch.render import from_files, memory
 from batch.render.families import common
 from batch.store.folder import RunFolder
 
-from . import tiny_models
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Convolutions this small only wait for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """Folders of tiny pipelines by name, built when first asked for."""
-    root = tmp_path_factory.mktemp("tiny")
-    return cache(lambda name: tiny_models.build(name, root / name))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

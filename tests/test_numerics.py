@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -146,12 +145,6 @@ def test_only_what_differs_in_texts_and_seed_goes_together():
 # Rendered
 
 TINY = {"sdxl": "64x64", "pixart": "256x256", "flux": "64x64"}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tiny")
-    return cache(lambda name: tiny_models.build(name, root / name))
 
 
 @pytest.mark.parametrize("family", ["sana", *TINY])

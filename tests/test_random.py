@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +32,7 @@ SPRINT = {"sana-sprint-0.6b-1k": 593_501_216, "sana-sprint-1.6b-1k": 1_610_237_4
 VAE, GEMMA = 312_250_275, 2_614_341_888
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    root = tmp_path_factory.mktemp("tiny")
-    return cache(lambda name: tiny_models.build(name, root / name))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def source(name, base=ROOT):

@@ -23,6 +23,9 @@ SIZE_STEP = 32
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+DENOISERS = ("transformer", "unet")
+"""What pipelines call the component that denoises."""
+
 Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise"]
 """Where an argument of a pipeline's call acts: on both texts, on one of them, or on the latents."""
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
+from batch.plan.catalogue import DENOISERS
 from batch.records import Task
-
-DENOISERS = ("transformer", "unet")
 
 _SHAPES = 64
 """Sizes and batches a block is compiled for before torch gives up and runs it uncompiled."""

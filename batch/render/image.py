@@ -6,7 +6,7 @@ a picture that is none is decoded once more in float32. What was done about it t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -204,19 +204,15 @@ class Renderer:
         Raises :class:`RenderError` when a stage fails for good.
         """
         task, session = job.task, self.session
-        way = self._start("images", task, beat, job)
+        way = self._start("images", job, beat)
         if step_down in ladder.LADDERS and self.fallback:
             way.step_down(step_down, None)
         if not session.staged:
-            pixels = self._twice(
-                way, "render", lambda steps: session.whole(task, steps, beat),
-                lambda steps: session.whole(task, steps, beat), "rendered again",
-            )  # fmt: skip
+            pixels = self._twice(way, "render", "rendered again", lambda steps: session.whole(task, steps, beat))
             return way.done(pixels, session)
         latents = self._twice(
-            way, "denoise", lambda steps: session.denoise([task], [job.embeds], steps, beat),
-            lambda steps: session.denoise([task], [job.embeds], steps, beat), "denoised again",
-        )  # fmt: skip
+            way, "denoise", "denoised again", lambda steps: session.denoise([task], [job.embeds], steps, beat)
+        )
         return self._finished(way, latents, beat)
 
     def together(
@@ -231,7 +227,7 @@ class Renderer:
         latents = None
         if len(jobs) > 1 and ladder.BATCH not in self.rungs.of(first):
             # Out of memory together: one by one comes before any smaller setting.
-            way = replace(self._start("images", first, beat, jobs[0]), fallback=False)
+            way = replace(self._start("images", jobs[0], beat), fallback=False)
             latents = self._denoised_together(way, jobs, beat)
         for index, job in enumerate(jobs):
             try:
@@ -255,14 +251,12 @@ class Renderer:
             info = error.info
         if info.kind == OUT_OF_MEMORY:
             self.rungs.take(tasks[0], ladder.BATCH, (ladder.ALONE,))
-        self.tell(
-            Happening(
-                kind="batch-failed",
-                text=f"{len(tasks)} images in one call failed ({info.message}); each is rendered alone"
-                + (" from now on" if info.kind == OUT_OF_MEMORY else ""),
-                task=tasks[0].id,
-                data={"stage": "denoise", "message": info.message, "images": len(tasks)},
-            )
+        self._say(
+            "batch-failed",
+            tasks[0],
+            f"{len(tasks)} images in one call failed ({info.message}); each is rendered alone"
+            + (" from now on" if info.kind == OUT_OF_MEMORY else ""),
+            {"stage": "denoise", "message": info.message, "images": len(tasks)},
         )
         return None
 
@@ -273,7 +267,7 @@ class Renderer:
 
     def redecode(self, task: Task, data: bytes, beat: Beat) -> Rendered:
         """Decode kept latents with the task's memory setting. Raises :class:`RenderError` when that fails."""
-        way = self._start("decoder", task, beat, Job(task=task))
+        way = self._start("decoder", Job(task=task), beat)
         try:
             latents = self.session.latents_from(data)
         except StageFailed as error:
@@ -281,7 +275,8 @@ class Renderer:
         pixels = self._decode(way, latents, beat)
         return way.done(pixels, self.session, data if self.keep_latents else None)
 
-    def _start(self, part: str, task: Task, beat: Beat, job: Job) -> _Way:
+    def _start(self, part: str, job: Job, beat: Beat) -> _Way:
+        task = job.task
         beat("load", 0, 0)
         base = self.session.prepare(part, task, compiled=self.compiled and part == "images")
         if excuse := self.session.take_excuse():
@@ -293,15 +288,16 @@ class Renderer:
             memory_source=self.session.meter.memory_source,
             warmup=load_s is not None,
         )
-        way = _Way(task, self.device, base, self.rungs, self.fallback, self.tell, measured)
-        way.encoded_on_cpu = job.encoded_on_cpu
-        return way
+        return _Way(
+            task, self.device, base, self.rungs, self.fallback, self.tell, measured,
+            encoded_on_cpu=job.encoded_on_cpu,
+        )  # fmt: skip
 
     def _decode(self, way: _Way, latents: Any, beat: Beat) -> Any:
         task, session = way.task, self.session
         return self._twice(
-            way, "decode", lambda steps: session.decode(task, latents, steps, beat),
-            lambda steps: session.decode(task, latents, steps, beat, float32=True), "decoded in float32",
+            way, "decode", "decoded in float32", lambda steps: session.decode(task, latents, steps, beat),
+            lambda steps: session.decode(task, latents, steps, beat, float32=True),
         )  # fmt: skip
 
     def _compiled_or_not(self, way: _Way, stage: str, work: Any) -> Any:
@@ -317,17 +313,14 @@ class Renderer:
         return way.stage(stage, work)
 
     def _not_compiled(self, task: Task, stage: str, why: str) -> None:
-        self.tell(
-            Happening(
-                kind="not-compiled",
-                text=f"{task.model} is rendered without compiling from now on: {why}",
-                task=task.id,
-                data={"stage": stage, "message": why},
-            )
-        )
+        text = f"{task.model} is rendered without compiling from now on: {why}"
+        self._say("not-compiled", task, text, {"stage": stage, "message": why})
 
-    def _twice(self, way: _Way, stage: str, first: Any, again: Any, remedy: str) -> Any:
-        """A stage, and once more with a remedy when what it makes is no picture."""
+    def _say(self, kind: str, task: Task, text: str, data: Mapping[str, Any]) -> None:
+        self.tell(Happening(kind=kind, text=text, task=task.id, data=data))
+
+    def _twice(self, way: _Way, stage: str, remedy: str, first: Any, again: Any = None) -> Any:
+        """A stage, and once more with a remedy (by default the same again) when what it makes is no picture."""
         try:
             value = self._compiled_or_not(way, stage, first)
         except RenderError as error:
@@ -337,25 +330,13 @@ class Renderer:
         else:
             self._tell_objections(way.task, stage)
             return value
-        self.tell(
-            Happening(
-                kind="invalid",
-                text=f"{way.task.name}: {said}; {remedy}",
-                task=way.task.id,
-                data={"stage": stage, "message": said},
-            )
-        )
-        value = way.stage(stage, again)
+        data = {"stage": stage, "message": said}
+        self._say("invalid", way.task, f"{way.task.name}: {said}; {remedy}", data)
+        value = way.stage(stage, again or first)
         way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
         return value
 
     def _tell_objections(self, task: Task, stage: str) -> None:
         for said in self.session.take_objections():
-            self.tell(
-                Happening(
-                    kind="random-weights",
-                    text=f"{task.name}: {said}; the weights of {task.model} are random, so it counts as done",
-                    task=task.id,
-                    data={"stage": stage, "message": said},
-                )
-            )
+            text = f"{task.name}: {said}; the weights of {task.model} are random, so it counts as done"
+            self._say("random-weights", task, text, {"stage": stage, "message": said})

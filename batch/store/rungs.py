@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from batch.plan import numerics
 from batch.plan.ladder import KNOWN
 from batch.records import EncodeTask, Task
 from batch.store import atomic
@@ -50,8 +51,7 @@ class RungFile:
             atomic.write(self._path, json.dumps(data, indent=1, sort_keys=True).encode(), self._runner)
 
     def _key(self, task: Task) -> str:
-        size = f"{task.rendered_width}x{task.rendered_height}"
-        return f"{self._card} | {task.model} | {task.dtype} | {size}"
+        return f"{self._card} | {numerics.key(task)}"
 
     def _text_key(self, task: EncodeTask | Task) -> str:
         return f"{self._card} | {task.model} | {task.dtype} | texts"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY
+from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
 from batch.render import from_files, random_weights, tiles
 from batch.render.from_files import LeaveOut
@@ -27,8 +27,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 Dtype = torch.dtype | dict[str, torch.dtype]
 """One for all components, or by component with a ``default``."""
-
-_DENOISERS = ("transformer", "unet")
 
 
 def load(source: ModelSource, dtype: Dtype, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
@@ -57,11 +55,11 @@ def dtypes(source: ModelSource, name: str) -> Dtype:
 
 
 def _is_picture(component: str) -> bool:
-    return component in (*_DENOISERS, "vae")
+    return component in (*DENOISERS, "vae")
 
 
 def _is_beside_decoder(component: str) -> bool:
-    return is_text(component) or component in _DENOISERS
+    return is_text(component) or component in DENOISERS
 
 
 def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
