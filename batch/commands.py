@@ -139,7 +139,8 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
     from batch import doctor, hub, show_machine
-    from batch.plan import catalogue, fits, memory
+    from batch.plan import fits, memory
+    from batch.plan.models import known_models
 
     if memory_settings:
         if name:
@@ -149,7 +150,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
         else:
             click.echo(show_machine.memory_text(memory.PROFILES, memory.STEPS))
         return errors.EXIT_OK
-    found = [hub.find_model(name, Path(), {}, online=False)] if name else list(catalogue.known_models().values())
+    found = [hub.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
     cached = {model.repo: doctor.cached_bytes(model.repo) for model in found if model.repo}
     data = [show_machine.model_json(model, cached.get(model.repo)) for model in found]
     if as_json:

@@ -22,7 +22,8 @@ from typing import Any
 from batch import configs
 from batch.errors import ModelError
 from batch.plan import Lookup, Pins, architectures
-from batch.plan.catalogue import Model, known_models
+from batch.plan.catalogue import Model
+from batch.plan.models import known_models
 from batch.records import Lora, ModelSource
 from batch.refusals import refusal
 
@@ -141,7 +142,10 @@ def _random_model(name: str, base: Path) -> Model:
         place = {} if known is not None else {"folder": str(folder.resolve())}
         revision = f"{RANDOM_REVISION}-{_folder_revision(folder, without=(*_WEIGHTS, '.py'))[:8]}"
     about = f"random weights: {model.about or model.pipeline}"
-    return replace(model, name=name, about=about, variant="", random=True, revision=revision, **place)
+    # What trained weights are made for, or what must be downloaded, says nothing of these.
+    untrained: dict[str, Any] = {"dtypes": (), "steps_range": None, "guidance_range": None, "largest": None}
+    untrained |= {"variant": "", "licence": "", "download_gb": None, "gated": False}
+    return replace(model, name=name, about=about, random=True, revision=revision, **untrained | place)
 
 
 def _configured(name: str, inner: str, base: Path) -> Path:

@@ -97,6 +97,11 @@ def pipeline_call(name: str) -> Parameters | None:
     return _parameters("pipelines", name, "__call__")
 
 
+def pipeline_components(name: str) -> Parameters:
+    """What a pipeline is built from, in order: components first, then its settings; empty when not known."""
+    return _parameters("pipelines", name, "__init__") or {}
+
+
 def pipeline_sample_size(name: str) -> int | None:
     """The ``default_sample_size`` a pipeline sets for itself, in latents."""
     node = _class("pipelines", name)

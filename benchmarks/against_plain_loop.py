@@ -101,7 +101,7 @@ def whole(source: Any, dtype: str, device: str) -> Any:
     """The pipeline with all its components, warm on the device."""
     from batch.render.families import common
 
-    return common.load(source, common.dtypes(source, dtype)).to(device)
+    return common.load(source, dtype).to(device)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from batch.cli import cli as command_line
 from batch.manifest import formats
 from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
 from batch.plan import catalogue, memory
+from batch.plan.models import known_models
 from batch.report import table
 
 from .conftest import ROOT
@@ -47,7 +48,7 @@ def test_manifest_keys():
 
 def test_columns_models_and_settings():
     assert missing([f"`{name}`" for name in table.COLUMNS], "docs/run-folder.md") == []
-    assert missing([f"`{name}`" for name in catalogue.known_models()], "docs/models.md") == []
+    assert missing([f"`{name}`" for name in known_models()], "docs/models.md") == []
     assert missing([f"`{name}`" for name in catalogue.SCHEDULERS], "docs/models.md") == []
     assert missing([f"`{name}" for name in [*memory.PROFILES, *memory.STEPS]], "docs/memory.md") == []
 

@@ -10,7 +10,7 @@ from PIL import Image
 from batch import machine, runner
 from batch.engines.batches import alike
 from batch.plan import numerics
-from batch.plan.catalogue import known_models
+from batch.plan.models import known_models
 from batch.plan.numerics import Surroundings, choose
 from batch.progress import Silent
 from batch.records import Numerics, RunSpec, Task

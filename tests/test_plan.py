@@ -13,6 +13,7 @@ from batch.manifest import read_manifest
 from batch.manifest.values import Size
 from batch.plan import Pins, build_plan, catalogue, memory, names
 from batch.plan.identity import FIELD_KINDS, Kind, identify
+from batch.plan.models import known_models
 from batch.records import Lora, Task
 
 
@@ -154,7 +155,7 @@ def test_bins_and_schedulers_are_those_of_diffusers():
         64: sigma.ASPECT_RATIO_2048_BIN,
         128: sana.ASPECT_RATIO_4096_BIN,
     }
-    models = {model.sample_size: model for model in catalogue.known_models().values() if model.package}
+    models = {model.sample_size: model for model in known_models().values() if model.package}
     for sample, table in tables.items():
         model = models[sample]
         assert len(model.sizes()) >= len(table) - 2

@@ -16,7 +16,8 @@ from PIL import Image
 from batch import hub
 from batch.errors import ModelError
 from batch.manifest import read_manifest
-from batch.plan import Pins, architectures, build_plan, catalogue
+from batch.plan import Pins, architectures, build_plan
+from batch.plan.models import known_models
 from batch.records import Call
 from batch.render import from_files, memory, random_weights, session, tiles
 from batch.render.families import common, sana
@@ -78,11 +79,12 @@ def test_every_architecture_has_the_parameters_of_the_real_one(name):
 
 
 def test_names_are_those_of_the_catalogue_with_its_defaults():
-    names = {name for name, model in catalogue.known_models().items() if not model.package}
+    names = {name for name, model in known_models().items() if model.pipeline == "SanaPipeline" and model.repo}
     assert names == set(architectures.known()) - set(SPRINT)
     for name in names:
-        known, random = catalogue.known_models()[name], hub.find_model(f"random:{name}", ROOT, {}, online=False)
+        known, random = known_models()[name], hub.find_model(f"random:{name}", ROOT, {}, online=False)
         unlike = {"name", "about", "repo", "package", "variant", "revision", "random", "architecture"}
+        unlike |= {"dtypes", "steps_range", "guidance_range", "download_gb", "licence"}
         for field in set(known.__slots__) - unlike:
             assert getattr(known, field) == getattr(random, field), (name, field)
         config = architectures.known()[name]["transformer/config.json"]
@@ -96,7 +98,7 @@ def test_names_are_those_of_the_catalogue_with_its_defaults():
 def test_schedulers_are_those_of_the_checkpoints():
     def scheduler(name):
         return common.load(
-            source(f"random:{name}"), torch.float32, leave_out=lambda part: part != "scheduler"
+            source(f"random:{name}"), "float32", leave_out=lambda part: part != "scheduler"
         ).scheduler
 
     for name in set(architectures.known()) - set(SPRINT):
@@ -114,7 +116,7 @@ def test_schedulers_are_those_of_the_checkpoints():
 
 def test_the_borrowed_tokenizer_lies_inside_the_vocabulary():
     found = source("random:sana-1.6b-4k")
-    pipe = common.load(found, torch.float32, leave_out=lambda part: part != "tokenizer")
+    pipe = common.load(found, "float32", leave_out=lambda part: part != "tokenizer")
     vocabulary = architectures.known()["sana-1.6b-4k"]["text_encoder/config.json"]["vocab_size"]
     assert max(pipe.tokenizer("A fox: 7 Füchse, 狐!").input_ids) < len(pipe.tokenizer) < vocabulary
 
@@ -123,7 +125,7 @@ def test_the_borrowed_tokenizer_lies_inside_the_vocabulary():
 
 
 @pytest.mark.parametrize("name", tiny_models.BUILDERS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_random_model_is_the_loaded_one_but_for_its_values(tiny, name, dtype):
     drawn, loaded = (
         modules(common.load(source(f"random:{tiny(name)}"), dtype)),
@@ -242,7 +244,7 @@ def test_models_fetch_and_csv_know_random_models(cli, manifest, work):
     assert "the configuration in the program" in cli("models", "random:sana-sprint-1.6b-1k").out
     assert "random:NAME" in cli("models").out
     assert cli("models", "random:sana-1.6b-4k", "--json").json()["here"]
-    repo = catalogue.known_models()["sana-1.6b-4k"].repo
+    repo = known_models()["sana-1.6b-4k"].repo
     assert source(f"random:{repo}").architecture == "sana-1.6b-4k"
     assert "nothing to download" in cli("fetch", manifest(job())).out
     (work / "shots.csv").write_text("model,prompt,size\nrandom:sana-1.6b-4k,a fox,5376x3072\n", encoding="utf-8")
@@ -257,7 +259,7 @@ def test_a_model_of_which_the_hubs_cache_holds_the_configuration(work, tiny, mon
     shutil.copytree(tiny("sd3"), repo / "snapshots" / commit, ignore=shutil.ignore_patterns("*.safetensors"))
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
-    assert set(modules(common.load(source("random:someone/tiny"), torch.float32))) >= {"transformer", "vae"}
+    assert set(modules(common.load(source("random:someone/tiny"), "float32"))) >= {"transformer", "vae"}
     with pytest.raises(ModelError, match="no such model on this machine"):
         source("random:someone/else")
 
@@ -303,7 +305,7 @@ def test_a_picture_of_a_wrong_size_fails_whatever_the_weights(cli, manifest, mon
 def test_weights_read_straight_to_the_device_are_those_the_pipeline_loads(tiny, name):
     found = source(name) if name.startswith("demo") else source(tiny(name))
     expected = DiffusionPipeline.from_pretrained(found.location, dtype=torch.bfloat16)
-    pipe = common.load(found, torch.bfloat16, "cpu")
+    pipe = common.load(found, "bfloat16", "cpu")
     assert type(pipe) is type(expected)
     assert modules(pipe).keys() == modules(expected).keys()
     for part, module in modules(expected).items():
@@ -335,7 +337,7 @@ def test_a_variant_is_taken_where_a_component_has_it(work):
     pipe.vae.save_pretrained(folder / "vae", variant="bf16")
     found = replace(source("mixed", work), variant="bf16")
     expected = DiffusionPipeline.from_pretrained(folder, variant="bf16")
-    made = common.load(found, torch.float32)
+    made = common.load(found, "float32")
     for part, module in modules(expected).items():
         own = modules(made)[part].state_dict()
         assert all(torch.equal(tensor, own[key]) for key, tensor in module.state_dict().items())

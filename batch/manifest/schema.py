@@ -47,6 +47,15 @@ _SEED: Mapping[str, Any] = {
     ]
 }
 
+_LORA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{key: _WORD for key in ("file", "repo", "weight", "revision")},
+        **{key: {"type": "number"} for key in ("strength", "scale")},
+    },
+    "additionalProperties": False,
+}
+
 AXES: dict[str, Axis] = {
     "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
@@ -67,11 +76,16 @@ AXES: dict[str, Axis] = {
     ),
     "scheduler": Axis(values.scheduler, "a scheduler, with overrides: dpm++(flow_shift=6)", _WORD),
     "memory": Axis(values.memory, "how a session saves VRAM: a profile, or steps joined with +", _WORD),
-    "dtype": Axis(values.word, "float32, bfloat16 or float16", {"enum": ["float32", "bfloat16", "float16"]}),
+    "dtype": Axis(
+        values.dtype,
+        "float32, bfloat16 or float16; components apart as in bfloat16(vae=float32)",
+        {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
+    ),
     "lora": Axis(
         values.lora,
-        "a LoRA file, with (scale=0.8); several joined with ' + '; or none",
-        {"type": ["string", "null"]},
+        "a LoRA's file or Hub id, with (scale=0.8), several joined with ' + '; {file, strength}; "
+        "{repo, weight, revision, strength}; or none",
+        {"anyOf": [{"type": ["string", "null"]}, _LORA]},
     ),
 }
 """Every axis; ``extra.<argument>`` comes beside these for any other argument of the pipeline's call."""

@@ -187,6 +187,14 @@ def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:
     return name, tuple(positional), tuple(sorted(named.items()))
 
 
+def dtype(value: Any) -> str:
+    """A dtype, with components that differ: ``bfloat16(vae=float32)``; in one spelling."""
+    name, positional, named = call(value)
+    if positional or any(not isinstance(item, str) for _, item in named):
+        raise ValueError(f"a dtype names components apart by their names, for example {name}(vae=float32)")
+    return f"{name}({', '.join(f'{part}={item}' for part, item in named)})" if named else name
+
+
 def scheduler(value: Any) -> Call | None:
     """A scheduler by name, with overrides of its configuration; ``default`` is the model's own."""
     name, positional, named = call(value)
@@ -216,10 +224,18 @@ def style(value: Any) -> tuple[str, ...]:
     return () if names == ("none",) else names
 
 
+_LORA_KEYS = ("file", "repo", "weight", "revision", "strength", "scale")
+
+
 def lora(value: Any) -> tuple[tuple[str, float], ...]:
-    """``none``, ``file.safetensors``, ``file.safetensors(scale=0.8)``, several joined with ``+``."""
+    """``none``, a file or a Hub id, ``file.safetensors(scale=0.8)``, several joined with ``+``; or as a mapping.
+
+    ``{file: a.safetensors, strength: 0.8}``, ``{repo: owner/name, weight: a.safetensors, revision: main}``.
+    """
     if value is None or value == "none":
         return ()
+    if isinstance(value, dict):
+        return (_lora_mapping(value),)
     result = []
     for part in word(value).split(" + "):
         match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*scale\s*=\s*([^()]+?)\s*\))?\s*", part)
@@ -230,3 +246,26 @@ def lora(value: Any) -> tuple[tuple[str, float], ...]:
             raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
         result.append((path, float(strength)))
     return tuple(result)
+
+
+def _lora_mapping(value: dict[str, Any]) -> tuple[str, float]:
+    unknown = next((key for key in value if key not in _LORA_KEYS), None)
+    if unknown is not None:
+        raise ValueError(f"{unknown} is unknown in a LoRA; possible are {', '.join(_LORA_KEYS)}")
+    texts = {key: word(value[key]) for key in ("file", "repo", "weight", "revision") if key in value}
+    if ("file" in texts) == ("repo" in texts):
+        raise ValueError("a LoRA is one of {file: a.safetensors} and {repo: owner/name, weight: a.safetensors}")
+    if "file" in texts and len(texts) > 1:
+        raise ValueError("weight and revision belong to a repo; a file has neither")
+    if "strength" in value and "scale" in value:
+        raise ValueError("strength and scale mean the same; keep one")
+    named = texts.get("file") or "/".join(filter(None, (texts["repo"], texts.get("weight"))))
+    at = f"@{texts['revision']}" if "revision" in texts else ""
+    return named + at, signed(value.get("strength", value.get("scale", 1.0)))
+
+
+def signed(value: Any) -> float:
+    """A number that is finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{shown(value)} is not a number")
+    return float(value)

@@ -17,9 +17,9 @@ from batch.manifest import formats
 from batch.manifest.document import Place
 from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
-from batch.manifest.values import Size, shown
+from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import catalogue, fits, memory, names
+from batch.plan import advice, catalogue, fits, memory, names
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -207,7 +207,6 @@ class _Builder:
             "model": self._find_model,
             "prompt": self._check_prompt,
             "lora": self._find_lora,
-            "dtype": self._check_dtype,
         }
         for name, check in checks.items():
             for grid in grids:
@@ -231,11 +230,6 @@ class _Builder:
                 self.loras[entry.value] = tuple(self.lookup.lora(path, scale) for path, scale in entry.value)
         except ModelError as error:
             self._problem(entry.place, f"lora: {error}")
-
-    def _check_dtype(self, entry: Entry) -> None:
-        if entry.value not in catalogue.DTYPES:
-            possible = ", ".join(catalogue.DTYPES)
-            self._problem(entry.place, f"dtype: {shown(entry.value)} is unknown; possible are {possible}")
 
     # Cells to tasks
 
@@ -291,6 +285,9 @@ class _Builder:
         given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
         for name, message in fits.objections(setting.model, {**given, "negative_prompt": negative}):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")
+        for name, message in advice.warnings(setting.model, given):
+            place = self._place(setting, texts, name)
+            self.without_effect[f"{place.source}:{place.line}: {name}: {message}"] = None
 
     def _place(self, setting: _Setting, texts: Texts, name: str) -> Place:
         """Where a value was written; a negative prompt may come from a style."""

@@ -1,6 +1,7 @@
 """What is known about models before any of them is loaded: families, sizes, defaults, where the weights are.
 
-The models are in ``models.yaml`` and ``bins.yaml`` beside this file; no torch here.
+The models are in ``models.yaml`` (:mod:`batch.plan.models` reads it) and ``bins.yaml`` beside this file; no
+torch here.
 """
 
 from __future__ import annotations
@@ -178,6 +179,26 @@ class Model:
     embeds_guidance: bool = True
     """False for a Flux that was trained without: its guidance has no effect."""
     weights_gib: float | None = None
+    """What stays on the device to render one image (denoiser and autoencoder); text encoders apart."""
+    download_gb: float | None = None
+    """About what a download takes, in units of 10**9 bytes; ``fetch`` asks the Hub."""
+    licence: str = ""
+    gated: bool = False
+    """The Hub wants its terms accepted first."""
+    scheduler: str = ""
+    """diffusers' class of its own scheduler."""
+    flow_shift: float | None = None
+    """What its own scheduler's flow is shifted by."""
+    dtypes: tuple[str, ...] = ()
+    """Those that give sound pictures; empty where it is not known."""
+    steps_range: tuple[int, int] | None = None
+    """Fewer leave noise, more are in vain or spoil a model that was distilled to few."""
+    guidance_range: tuple[float, float] | None = None
+    """What it was trained to be guided with."""
+    largest: Size | None = None
+    """About the most pixels that it was trained on, where any size is rendered."""
+    own: bool = False
+    """From the user's own file of models."""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     allow_pickle: bool = False
     trust_remote_code: bool = False
@@ -208,23 +229,12 @@ class Model:
         return [known for known in self._bins.values() if self.rendered(known) == known]
 
 
-def _yaml(name: str) -> Any:
-    return yaml.safe_load(resources.files("batch.plan").joinpath(name).read_text(encoding="utf-8"))
-
-
 @cache
 def _bins() -> dict[int, dict[str, Size]]:
+    text = resources.files("batch.plan").joinpath("bins.yaml").read_text(encoding="utf-8")
     return {
-        pixels: {ratio: size(text) for ratio, text in bins.items()} for pixels, bins in _yaml("bins.yaml").items()
-    }
-
-
-@cache
-def known_models() -> dict[str, Model]:
-    """The catalogue, by name."""
-    return {
-        name: Model(name=name, **{**entry, "native": size(entry["native"])})
-        for name, entry in _yaml("models.yaml").items()
+        pixels: {ratio: size(named) for ratio, named in bins.items()}
+        for pixels, bins in yaml.safe_load(text).items()
     }
 
 

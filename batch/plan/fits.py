@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from batch import signatures
+from batch.plan import precision
 from batch.plan.catalogue import FAMILIES, SCHEDULER_PRESETS, SCHEDULERS, Model
 from batch.records import Call
 
@@ -47,6 +48,8 @@ def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, st
             message = _scheduler(model, value)
         elif axis == "guidance":
             message = _guidance(model, call)
+        elif axis == "dtype":
+            message = precision.objection(model, value)
         elif axis == "steps" and call is not None and "num_inference_steps" not in call:
             message = f"{model.pipeline} takes no number of steps; leave it out"
         elif axis == "negative_prompt" and value:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from batch.plan import precision
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
 from batch.render import from_files, random_weights, tiles
@@ -25,33 +26,25 @@ OnStep = Callable[[int], None]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-Dtype = torch.dtype | dict[str, torch.dtype]
-"""One for all components, or by component with a ``default``."""
 
+def load(source: ModelSource, dtype: str, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
+    """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
 
-def load(source: ModelSource, dtype: Dtype, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
-    """The pipeline without the components to leave out, its weights read or drawn straight onto the device."""
+    ``dtype`` is a task's: see :mod:`batch.plan.precision`.
+    """
     build = random_weights.build if source.random else from_files.build
-    pipe = build(source, partial(_own, dtype), device, leave_out)
+    pipe = build(source, partial(_own, source.family, dtype), device, leave_out)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _own(dtype: Dtype, component: str) -> torch.dtype:
-    return dtype if isinstance(dtype, torch.dtype) else dtype.get(component, dtype["default"])
+def _own(family: str, dtype: str, component: str) -> torch.dtype:
+    return DTYPES[precision.of(family, dtype, component)]
 
 
 def is_text(component: str) -> bool:
     """Whether a component turns texts into embeddings."""
     return component.startswith(("text_encoder", "tokenizer"))
-
-
-def dtypes(source: ModelSource, name: str) -> Dtype:
-    """The dtype of every component for the one a task names: see :attr:`Family.float16_parts`."""
-    parts = FAMILIES[source.family].float16_parts
-    if name == "float16" and parts:
-        return {**dict.fromkeys(parts, torch.float16), "default": torch.bfloat16}
-    return DTYPES[name]
 
 
 def _is_picture(component: str) -> bool:
@@ -64,17 +57,17 @@ def _is_beside_decoder(component: str) -> bool:
 
 def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
     """The pipeline with tokenizers and text encoders only, on the device."""
-    return load(source, dtypes(source, dtype), device, leave_out=_is_picture).to(device)
+    return load(source, dtype, device, leave_out=_is_picture).to(device)
 
 
 def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
     """The pipeline without tokenizers and text encoders."""
-    return load(source, dtypes(source, dtype), device, leave_out=is_text)
+    return load(source, dtype, device, leave_out=is_text)
 
 
 def load_decoder(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
     """The pipeline with its autoencoder only."""
-    return load(source, dtypes(source, dtype), device, leave_out=_is_beside_decoder)
+    return load(source, dtype, device, leave_out=_is_beside_decoder)
 
 
 def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Burden:
@@ -83,7 +76,7 @@ def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Bu
     if FAMILIES[source.family].staged:
         leave_out = _is_beside_decoder if decoder_only else is_text
     count = random_weights.burden if source.random else from_files.burden
-    return count(source, partial(_own, dtypes(source, dtype)), leave_out)
+    return count(source, partial(_own, source.family, dtype), leave_out)
 
 
 def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:

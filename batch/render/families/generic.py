@@ -20,7 +20,7 @@ STAGE = "render"
 
 def load(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
     """The whole pipeline."""
-    return common.load(source, common.DTYPES[dtype], device)
+    return common.load(source, dtype, device)
 
 
 def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:

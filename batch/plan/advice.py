@@ -1,0 +1,57 @@
+"""What a manifest names against what a model was made for: it renders, and the picture is worse or costs more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from batch.manifest.values import Size
+from batch.plan.catalogue import Model
+
+
+def warnings(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Axis and message for every value that contradicts the model, with the right value."""
+    for axis, look in _LOOKS.items():
+        if axis in given and (message := look(model, given[axis])):
+            yield axis, message
+
+
+def _steps(model: Model, steps: int) -> str:
+    if model.steps_range is None or model.steps_range[0] <= steps <= model.steps_range[1]:
+        return ""
+    least, most = model.steps_range
+    why = "leave noise in the picture" if steps < least else "take their time and better nothing"
+    if steps > most and most <= 16:
+        why = "are slower and worse: it was distilled to few"
+    return f"{model.name} is made for {least} to {most} steps, {model.steps} is right; {steps} {why}"
+
+
+def _guidance(model: Model, guidance: float) -> str:
+    if model.guidance_range is None or model.guidance_range[0] <= guidance <= model.guidance_range[1]:
+        return ""
+    least, most = model.guidance_range
+    if most <= 1 and guidance > most:
+        return (
+            f"{model.name} was distilled to do without guidance, {model.guidance:g} is right; {guidance:g} takes "
+            "longer and spoils the picture"
+        )
+    return f"{model.name} is made for guidance {least:g} to {most:g}, {model.guidance:g} is right"
+
+
+def _size(model: Model, size: Size) -> str:
+    """Of models that render any size; those with a table say it in the sizes themselves."""
+    if model.largest is None:
+        return ""
+    pixels, most = size.width * size.height, model.largest.width * model.largest.height
+    if pixels > 1.1 * most:
+        times = pixels / (model.native.width * model.native.height)
+        return (
+            f"{model.name} was trained at {model.native}; {size} has {times:.1f} times the pixels, and larger "
+            f"pictures than about {model.largest} repeat themselves"
+        )
+    if pixels < 0.2 * model.native.width * model.native.height:
+        return f"{model.name} was trained at {model.native}; pictures as small as {size} are poor"
+    return ""
+
+
+_LOOKS: Mapping[str, Callable[[Model, Any], str]] = {"steps": _steps, "guidance": _guidance, "size": _size}
