@@ -140,7 +140,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
     from batch import doctor, hub, show_machine
     from batch.plan import fits, memory
-    from batch.plan.models import known_models
+    from batch.plan.models import known_models, own_file
 
     if memory_settings:
         if name:
@@ -160,7 +160,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
             show_machine.model_text(found[0], cached.get(found[0].repo), fits.possible_schedulers(found[0]))
         )
     else:
-        click.echo(show_machine.models_text(found, cached))
+        click.echo(show_machine.models_text(found, cached, own_file()))
     return errors.EXIT_OK
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch.plan import precision
 from batch.words import gib, plural
 
 if TYPE_CHECKING:
@@ -51,28 +53,30 @@ def _here(model: Model, cached: int | None) -> str:
     return f"here, {gib(cached)}" if cached else "not on this machine"
 
 
-def models_text(models: Sequence[Model], cached: Mapping[str, int]) -> str:
+def models_text(models: Sequence[Model], cached: Mapping[str, int], own_file: Path) -> str:
     """What ``models`` prints: a table; ``cached`` is bytes on this machine by repository."""
-    head = ("name", "native", "sizes", "dtype", "steps", "guidance", "on this machine")
+    head = ("name", "native", "dtype", "steps", "guidance", "download", "on this machine")
     rows = [
         (
             model.name,
             str(model.native),
-            str(len(model.sizes())),
             model.dtype,
             str(model.steps),
             f"{model.guidance:g}",
+            f"{model.download_gb:g} GB" if model.download_gb else "",
             _here(model, cached.get(model.repo)),
         )
         for model in models
     ]
     lines = _table([head, *rows])
-    where = _table([(model.name, _where(model)) for model in models])
-    return "\n".join([*lines, "", "from", *(f"  {line}" for line in where), "", *_MORE])
+    count = sum(model.own for model in models)
+    own = f"The last {plural(count, 'model')} from" if count > 1 else "The last one from"
+    yours = f"{own} {own_file}." if count else f"Models of your own may stand in {own_file}."
+    return "\n".join([*lines, "", *_MORE, yours])
 
 
 _MORE = (
-    "models NAME shows one with all its sizes, models --memory the memory settings.",
+    "models NAME shows one with its sizes, its licence and where it is from, models --memory the memory settings.",
     "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model, and random:NAME,",
     "which is NAME with random weights: the time and memory of the real one, without a download.",
 )
@@ -94,6 +98,18 @@ def model_json(model: Model, cached: int | None) -> dict[str, Any]:
         "steps": model.steps,
         "guidance": model.guidance,
         "weights_gib": model.weights_gib,
+        "pipeline": model.pipeline,
+        "variant": model.variant or None,
+        "dtypes": list(model.dtypes),
+        "components": precision.by_component(model),
+        "steps_range": list(model.steps_range) if model.steps_range else None,
+        "guidance_range": list(model.guidance_range) if model.guidance_range else None,
+        "scheduler": model.scheduler or None,
+        "flow_shift": model.flow_shift,
+        "download_gb": model.download_gb,
+        "licence": model.licence or None,
+        "gated": model.gated,
+        "own": model.own,
     }
 
 
@@ -105,13 +121,42 @@ def model_text(model: Model, cached: int | None, schedulers: Sequence[str]) -> s
         "from": _where(model),
         "revision": model.revision or "fixed at the first run",
         "on this machine": _here(model, cached),
-        "defaults": f"dtype {model.dtype}, {plural(model.steps, 'steps')}, guidance {model.guidance:g}",
+        "download": f"about {model.download_gb:g} GB" if model.download_gb else "",
+        "licence": model.licence + _terms(model) if model.licence else "",
+        "pipeline": model.pipeline,
+        "defaults": f"dtype {model.dtype}, {plural(model.steps, 'step')}, guidance {model.guidance:g}",
+        "components": ", ".join(f"{part} {dtype}" for part, dtype in precision.by_component(model).items()),
+        "made for": _made_for(model),
+        "own scheduler": _scheduler(model),
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "native size": str(model.native),
         f"sizes ({len(sizes)})": ", ".join(sizes) or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
     }
     return "\n".join([model.name, *_facts(facts)])
+
+
+def _terms(model: Model) -> str:
+    return f"; accept it at https://huggingface.co/{model.repo} and log in first" if model.gated else ""
+
+
+def _made_for(model: Model) -> str:
+    facts = []
+    if model.steps_range:
+        facts.append("{} to {} steps".format(*model.steps_range))
+    if model.guidance_range:
+        least, most = model.guidance_range
+        facts.append(f"guidance {least:g} to {most:g}" if most > 1 else "no guidance")
+    if model.dtypes:
+        facts.append(" or ".join(model.dtypes))
+    if model.largest:
+        facts.append(f"up to about {model.largest}")
+    return ", ".join(facts)
+
+
+def _scheduler(model: Model) -> str:
+    shift = f", flow shift {model.flow_shift:g}" if model.flow_shift else ""
+    return f"{model.scheduler}{shift}" if model.scheduler else ""
 
 
 def _facts(facts: Mapping[str, str]) -> list[str]:

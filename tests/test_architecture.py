@@ -97,7 +97,7 @@ TYPES_ONLY = {
     ("show", "runner"),
     ("show", "summary"),
 }
-TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor"), ("show_machine", "plan")}
+TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor")}
 
 
 def room(path: Path) -> str:

@@ -15,7 +15,9 @@ from batch import signatures
 from batch.manifest.values import call
 from batch.plan.catalogue import DTYPES, FAMILIES, Family, Model
 
-_WITHOUT = re.compile(r"tokenizer|scheduler|feature_extractor|processor|.*_scale$|add_|requires_|is_|force_")
+_WITHOUT = re.compile(
+    r"tokenizer|scheduler|feature_extractor|processor|safety|pag_|.*_scale$|add_|requires_|is_|force_"
+)
 """Arguments of a pipeline that are no model, and so have no dtype."""
 
 
@@ -41,6 +43,8 @@ def objection(model: Model, text: str) -> str:
     unknown = next((value for value in (name, *apart.values()) if value not in DTYPES), None)
     if unknown is not None:
         return f"{unknown} is unknown; possible are {', '.join(DTYPES)}"
+    if apart and not FAMILIES[model.family].staged:
+        return f"{model.pipeline} is called whole and does not convert between dtypes; write one: {name}"
     problems = [*_components(model, apart), *_overflows(FAMILIES[model.family], apart)]
     if problems:
         return problems[0]
@@ -67,3 +71,8 @@ def components(pipeline: str) -> list[str]:
     """The models a pipeline consists of; empty where diffusers' source does not tell."""
     arguments = signatures.pipeline_components(pipeline)
     return [name for name in arguments if not _WITHOUT.match(name)]
+
+
+def by_component(model: Model, text: str = "") -> dict[str, str]:
+    """The dtype of each of a model's components, in its default dtype or the one given."""
+    return {part: of(model.family, text or model.dtype, part) for part in components(model.pipeline)}
