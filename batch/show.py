@@ -64,7 +64,7 @@ def _revision(model: Model) -> str:
     if model.random:
         return f"random weights ({model.revision})"
     if not model.revision:
-        size = f"about {model.download_gb:g} GB to `fetch`" if model.download_gb else "`fetch` gets it"
+        size = f"`fetch` downloads about {model.download_gb:g} GB" if model.download_gb else "`fetch` downloads it"
         terms = f", after its terms are accepted at https://huggingface.co/{model.repo}" if model.gated else ""
         return f"{model.repo}, not on this machine yet: {size}{terms}; its revision is fixed at the first run"
     return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
