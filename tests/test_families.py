@@ -33,9 +33,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @cache
 def loaded(folder: Path):
-    pipe = DiffusionPipeline.from_pretrained(folder)
+    parts = dict.fromkeys(("text_encoder_3", "tokenizer_3")) if "without-t5" in folder.name else {}
+    pipe = DiffusionPipeline.from_pretrained(folder, **parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe, pipe.scheduler
+
+
+def set_tiles(vae, tile):
+    """As a user sets an autoencoder to tiles that overlap by half."""
+    if hasattr(vae, "tile_sample_stride_height"):
+        vae.enable_tiling(tile, tile, tile // 2, tile // 2)
+    else:
+        vae.tile_sample_min_size, vae.tile_latent_min_size = tile, tile // 8
+        vae.tile_overlap_factor = 0.5
+        vae.enable_tiling()
 
 
 def direct(folder, *, scheduler=None, tile=None, **arguments):
@@ -44,9 +55,7 @@ def direct(folder, *, scheduler=None, tile=None, **arguments):
     pipe.scheduler = scheduler(own.config) if scheduler else own
     pipe.vae.disable_tiling()
     if tile:
-        pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size = tile, tile // 8
-        pipe.vae.tile_overlap_factor = 0.5
-        pipe.vae.enable_tiling()
+        set_tiles(pipe.vae, tile)
     arguments = {"prompt": "a fox 7", "num_inference_steps": 2, **arguments}
     seed = torch.Generator("cpu").manual_seed(7)
     return np.asarray(pipe(generator=seed, **arguments).images[0])
@@ -71,9 +80,20 @@ def flow_unipc(config):
     return diffusers.UniPCMultistepScheduler.from_config(config, **changes, solver_order=1)
 
 
+def flow_shift(config):
+    return flow_unipc({**config, "use_dynamic_shifting": True})
+
+
+def flow_euler(config):
+    return diffusers.FlowMatchEulerDiscreteScheduler.from_config(config, shift=5.0)
+
+
 def sde(config):
     return diffusers.DPMSolverMultistepScheduler.from_config(config, algorithm_type="sde-dpmsolver++")
 
+
+LONG = "a fox and a whale " * 40
+"""More tokens of the tiny tokenizers than the 512 that Qwen-Image takes unless told otherwise."""
 
 SAME = [
     ("sdxl", {}, {}),
@@ -109,6 +129,36 @@ SAME = [
      {"guidance_scale": 1.0, "width": 96, "scheduler": diffusers.DDIMScheduler.from_config}),
     ("sd1", {"memory": "vae_tiling(64, 32)", "size": "96x64"}, {"tile": 64, "width": 96}),
     ("sd3", {"negative_prompt": "blue", "extra.prompt_3": "sea"}, {"negative_prompt": "blue", "prompt_3": "sea"}),
+    ("sd3", {"guidance": 1, "extra.prompt_2": "sky", "extra.max_sequence_length": 40, "extra.clip_skip": 1},
+     {"guidance_scale": 1.0, "prompt_2": "sky", "max_sequence_length": 40, "clip_skip": 1}),
+    ("sd3", {"extra.negative_prompt_2": "b", "extra.negative_prompt_3": "c", "extra.clip_skip": 1},
+     {"negative_prompt_2": "b", "negative_prompt_3": "c", "clip_skip": 1}),
+    ("sd3", {"extra.skip_guidance_layers": [[0]], "extra.skip_layer_guidance_stop": 0.9,
+             "extra.skip_layer_guidance_scale": 5, "memory": "vae_tiling(64, 32)", "size": "96x64"},
+     {"skip_guidance_layers": [0], "skip_layer_guidance_stop": 0.9, "skip_layer_guidance_scale": 5, "tile": 64,
+      "width": 96}),
+    ("sd3-without-t5", {}, {}),
+    ("sd3-without-t5", {"negative_prompt": "blue", "extra.max_sequence_length": 20, "extra.clip_skip": 1,
+                        "extra.prompt_2": "sky"},
+     {"negative_prompt": "blue", "max_sequence_length": 20, "clip_skip": 1, "prompt_2": "sky"}),
+    ("qwen_image", {}, {"negative_prompt": " ", "true_cfg_scale": 4.0}),
+    ("qwen_image", {"guidance": 1}, {"true_cfg_scale": 1.0}),
+    ("qwen_image", {"guidance": 0, "prompt": "a fox 7"}, {}),
+    ("qwen_image", {"guidance": 2.5, "negative_prompt": "blue", "size": "96x64", "extra.max_sequence_length": 150},
+     {"true_cfg_scale": 2.5, "negative_prompt": "blue", "width": 96, "max_sequence_length": 150}),
+    ("qwen_image", {"prompt": LONG, "extra.max_sequence_length": 700},
+     {"prompt": LONG, "negative_prompt": " ", "max_sequence_length": 700}),
+    ("qwen_image", {"scheduler": "unipc(solver_order=1)"}, {"negative_prompt": " ", "scheduler": flow_shift}),
+    ("qwen_image", {"memory": "vae_tiling(64, 32)", "size": "160x96", "extra.sigmas": [[1.0, 0.4]]},
+     {"negative_prompt": " ", "tile": 64, "width": 160, "height": 96, "sigmas": [1.0, 0.4]}),
+    ("z_image", {}, {}),
+    ("z_image", {"guidance": 0, "size": "96x64"}, {"guidance_scale": 0.0, "width": 96}),
+    ("z_image", {"guidance": 1, "negative_prompt": "blue", "extra.cfg_truncation": 0.9,
+                 "extra.cfg_normalization": True, "extra.max_sequence_length": 30},
+     {"guidance_scale": 1.0, "negative_prompt": "blue", "cfg_truncation": 0.9, "cfg_normalization": True,
+      "max_sequence_length": 30}),
+    ("z_image", {"memory": "vae_tiling(64, 32)", "size": "96x64", "scheduler": "flow-euler(shift=5.0)"},
+     {"tile": 64, "width": 96, "scheduler": flow_euler}),
     ("sd3", {"size": "96x64", "scheduler": "flow-heun"},
      {"width": 96, "scheduler": diffusers.FlowMatchHeunDiscreteScheduler.from_config}),
 ]  # fmt: skip

@@ -49,9 +49,12 @@ class Compiler:
         self.switch(pipe, on=False)
         self._failed = True
 
-    def is_new(self, task: Task) -> bool:
-        """Whether a task's size is seen for the first time, so that it is compiled on the way."""
-        shape = (task.rendered_width, task.rendered_height, task.guidance > 1)
+    def is_new(self, task: Task, *, guided: bool) -> bool:
+        """Whether a task's size is seen for the first time, so that it is compiled on the way.
+
+        ``guided``: the model is called with the negative text too.
+        """
+        shape = (task.rendered_width, task.rendered_height, guided)
         new = shape not in self._seen
         self._seen.add(shape)
         return new
