@@ -28,13 +28,14 @@ from batch.render import from_files, memory
 from batch.render.families import common
 from batch.store.folder import RunFolder
 
+from . import tiny_models
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache
 def loaded(folder: Path):
-    parts = dict.fromkeys(("text_encoder_3", "tokenizer_3")) if "without-t5" in folder.name else {}
-    pipe = DiffusionPipeline.from_pretrained(folder, **parts)
+    pipe = DiffusionPipeline.from_pretrained(folder, **tiny_models.left_out(folder.name))
     pipe.set_progress_bar_config(disable=True)
     return pipe, pipe.scheduler
 
@@ -198,8 +199,9 @@ def test_a_bin_is_resampled_as_the_pipeline_does_it(cli, manifest, work, tiny):
     assert np.array_equal(picture(work / "run"), direct(tiny("pixart"), width=300, height=200))
 
 
-def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest, tiny, monkeypatch):
-    text = job(tiny("sdxl"), size="64x64", negative_prompt="grey", prompt=["one", "two"])
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "sd3-without-t5", "qwen_image", "z_image"])
+def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest, tiny, monkeypatch, name):
+    text = job(tiny(name), size="64x64", negative_prompt="grey", prompt=["one", "two"])
     assert cli("run", manifest(text), "--out", "first", "--quiet").code == 0
 
     def refuse(*_):
@@ -207,7 +209,7 @@ def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest
 
     monkeypatch.setattr(common, "load_text_encoder", refuse)
     assert cli("run", manifest(text), "--out", "second", "--quiet").code == 0
-    other = cli("run", manifest(job(tiny("sdxl"), size="64x64", prompt="three")), "--out", "third", "--quiet")
+    other = cli("run", manifest(job(tiny(name), size="64x64", prompt="three")), "--out", "third", "--quiet")
     assert "the text encoders were loaded" in other.err
 
 
@@ -269,7 +271,7 @@ def spec(work, folder, **changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["sdxl", "pixart", "flux"])
+@pytest.mark.parametrize("name", ["sdxl", "pixart", "flux", "sd3", "qwen_image", "z_image"])
 def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest, work, tiny, name, monkeypatch):
     path = manifest(job(tiny(name), size="256x256" if name == "pixart" else "96x64"))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
@@ -325,6 +327,16 @@ def test_keep_latents_of_a_whole_pipeline_is_refused_before_anything_is_loaded(w
         ("sd1", "extra.num_images_per_prompt", 4, "set it with seed"),
         ("sd3", "size", "136x128", "must be multiples of 16"),
         ("sd3", "extra.clip_skip", 1, ""),
+        ("sd3", "extra.prompt_4", "b", "did you mean extra.prompt_3?"),
+        ("sd3", "extra.skip_layer_guidance_stop", 1, "only beside extra.skip_guidance_layers"),
+        ("sd3", "extra.mu", 1, "only with a scheduler of use_dynamic_shifting: true"),
+        ("qwen_image", "extra.true_cfg_scale", 3, "set it with guidance"),
+        ("qwen_image", "extra.guidance_scale", 3, "set it with guidance"),
+        ("qwen_image", "scheduler", "flow-heun", "cannot follow"),
+        ("qwen_image", "size", "136x128", "must be multiples of 16"),
+        ("z_image", "scheduler", "dpm++", "possible are default, flow-euler, flow-lcm"),
+        ("z_image", "extra.cfg_normalisation", 1, "did you mean extra.cfg_normalization?"),
+        ("z_image", "size", "136x128", "must be multiples of 16"),
     ],
 )  # fmt: skip
 def test_what_a_pipeline_cannot_do_is_said_with_its_line(cli, manifest, work, tiny, case):
@@ -339,6 +351,33 @@ def test_what_a_pipeline_cannot_do_is_said_with_its_line(cli, manifest, work, ti
     assert outcome.code == 2
     assert f"{path}:{line}: {axis}: " in outcome.err
     assert says in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "guidance", "settings", "says"),
+    [
+        ("sdxl", 1, {"negative_prompt": "blue"},
+         ["a negative prompt has no effect at guidance 1: it counts above 1"]),
+        ("sd3", 1, {"extra.skip_guidance_layers": [[0]], "extra.negative_prompt_3": "b"},
+         ["extra.skip_guidance_layers has no effect at guidance 1", "extra.negative_prompt_3 has no effect"]),
+        ("qwen_image", 1, {"negative_prompt": "blue"}, ["at guidance 1: it counts above 1"]),
+        ("z_image", 0, {"negative_prompt": "blue", "extra.cfg_truncation": 0.5},
+         ["at guidance 0: it counts above 0", "extra.cfg_truncation has no effect"]),
+        ("z_image", 0.5, {"negative_prompt": "blue", "extra.cfg_truncation": 0.5}, []),
+        ("z_image", 0, {"extra.max_sequence_length": 30}, []),
+    ],
+)  # fmt: skip
+def test_what_counts_beside_guidance_only_is_said(cli, manifest, tiny, name, guidance, settings, says):
+    outcome = cli("plan", manifest(job(tiny(name), size="64x64", guidance=guidance, **settings)))
+    assert outcome.code == 0, outcome.err
+    assert all(text in outcome.err for text in says)
+    assert outcome.err.count("has no effect at guidance") == len(says)
+
+
+def test_a_text_for_an_encoder_that_is_missing_is_an_error(cli, manifest, tiny):
+    path = manifest(job(tiny("sd3-without-t5"), size="64x64", **{"extra.prompt_3": "sea"}))
+    outcome = cli("run", path, "--quiet")
+    assert (outcome.code, "extra.prompt_3 has no effect" in outcome.err) == (2, True)
 
 
 def write(folder: Path, pipeline, **parts) -> Path:
@@ -430,7 +469,9 @@ def test_a_hub_repository_is_read_from_the_cache(cli, manifest, cache, tiny, wor
         ("pixart", ("pixart", Size(256, 256), 16, "float16", 20, 4.5, "epsilon")),
         ("flux", ("flux", Size(1024, 1024), 16, "bfloat16", 28, 3.5, "flow")),
         ("sd1", ("generic", Size(128, 128), 8, "float16", 50, 7.5, "epsilon")),
-        ("sd3", ("generic", Size(128, 128), 16, "bfloat16", 28, 7.0, "flow")),
+        ("sd3", ("sd3", Size(128, 128), 16, "bfloat16", 28, 7.0, "flow")),
+        ("qwen_image", ("qwen_image", Size(1024, 1024), 16, "bfloat16", 50, 4.0, "flow")),
+        ("z_image", ("z_image", Size(1024, 1024), 16, "bfloat16", 50, 5.0, "flow")),
     ],
 )
 def test_defaults_come_from_the_files_and_the_call(work, tiny, name, expected):
@@ -443,10 +484,11 @@ def test_defaults_come_from_the_files_and_the_call(work, tiny, name, expected):
 def test_what_is_known_of_other_pipelines(work):
     folder = write(
         work / "qwen", "QwenImagePipeline",
-        transformer={"patch_size": 2}, vae={"temperal_downsample": [False, True, True]},
+        transformer={"patch_size": 2, "guidance_embeds": True}, vae={"temperal_downsample": [False, True, True]},
     )  # fmt: skip
     model = configs.describe("qwen", lambda path: hub._json(folder / path) if (folder / path).exists() else None)
-    assert (model.native, model.size_step, model.guidance) == (Size(1024, 1024), 16, 0.0)
+    assert (model.family, model.native, model.size_step) == ("generic", Size(1024, 1024), 16)
+    assert model.guidance == 0.0  # of a distilled model: the call's own default is none
     assert "true_cfg_scale" in fits.possible_extras(model)
     assert dict(fits.objections(replace(model, pipeline="HunyuanImagePipeline"), {"guidance": 3})) == {
         "guidance": "HunyuanImagePipeline takes no guidance scale; leave it out, or set "

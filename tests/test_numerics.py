@@ -144,7 +144,10 @@ def test_only_what_differs_in_texts_and_seed_goes_together():
 
 # Rendered
 
-TINY = {"sdxl": "64x64", "pixart": "256x256", "flux": "64x64"}
+TINY = {
+    "sdxl": "64x64", "pixart": "256x256", "flux": "64x64", "sd3": "64x64", "qwen_image": "64x64",
+    "z_image": "64x64",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", ["sana", *TINY])

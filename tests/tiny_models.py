@@ -113,7 +113,8 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     made = Qwen2Tokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
     made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     made.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+        "{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     return made
@@ -213,7 +214,8 @@ def qwen_image(folder: Path, *, guidance: bool = False) -> None:
     text = {
         "hidden_size": width, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 2, "vocab_size": len(tokens), "bos_token_id": None,
-        "eos_token_id": None, "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
+        "eos_token_id": None,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
     }  # fmt: skip
     eyes = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
     QwenImagePipeline(
@@ -251,6 +253,11 @@ def z_image(folder: Path) -> None:
 
 def pixart_alpha(folder: Path) -> None:
     pixart(folder, PixArtAlphaPipeline)
+
+
+def left_out(name: str) -> dict[str, None]:
+    """What a direct call of the pipeline must be told to do without."""
+    return dict.fromkeys(("text_encoder_3", "tokenizer_3")) if name == "sd3-without-t5" else {}
 
 
 BUILDERS = {

@@ -1,4 +1,4 @@
-"""A decoded picture in parts: tiles one after the other of SANA's and Qwen-Image's autoencoders, others as one part.
+"""A decoded picture in parts: SANA's and Qwen-Image's autoencoders tile by tile, others as one part.
 
 The geometry and the bits are those of their ``tiled_decode``; the way there is another. diffusers
 keeps every tile until the last is decoded and blends row by row and column by column, four kernels each: some

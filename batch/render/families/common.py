@@ -186,8 +186,9 @@ def denoise(
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
-    negative prompt where there is guidance; ``join`` puts those of all tasks together. Latents are ``[n, channels,
-    height, width]``, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16, 64]``.
+    negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
+    width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
+    64]``.
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))

@@ -24,7 +24,7 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
 
 
 def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
-    """Embeddings of several texts one below the other: zeros up to the longest, and a mask that leaves them out."""
+    """Embeddings of several texts one below the other: zeros up to the longest, and a mask of them."""
     each = [item["prompt_embeds"][0] for item in texts]
     mask = [torch.ones(len(item), dtype=torch.long) for item in each]
     return {

@@ -39,10 +39,8 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def _clip_alone(
-    pipe: Any, text: str, arguments: dict[str, Any], device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``encode_prompt`` does, which asks the transformer for T5's width, but the transformer is not loaded."""
+def _clip_alone(pipe: Any, text: str, arguments: dict[str, Any], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``encode_prompt`` does; it asks the transformer for T5's width, but that is not loaded here."""
     texts = (text, arguments["prompt_2"] or text)
     parts = [
         pipe._get_clip_prompt_embeds(

@@ -1,4 +1,4 @@
-"""Z-Image: Qwen3 as text encoder, a transformer over text and picture in one sequence, Flux's kind of autoencoder."""
+"""Z-Image: Qwen3 as text encoder, a transformer over text and picture as one sequence, Flux's autoencoder."""
 
 from __future__ import annotations
 
