@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from accelerate.hooks import CpuOffload
 from diffusers import DiffusionPipeline
 from PIL import Image
 
@@ -23,12 +24,16 @@ from batch.errors import ModelError, UserError
 from batch.manifest.values import Size
 from batch.plan import catalogue, encode_tasks, fits
 from batch.plan.memory import tiling
-from batch.records import RunSpec
+from batch.records import RunSpec, Task
 from batch.render import from_files, memory
 from batch.render.families import common
+from batch.render.session import Session
 from batch.store.folder import RunFolder
 
 from . import tiny_models
+from .conftest import ROOT
+
+DEMO = ROOT / "batch" / "models" / "demo"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -224,6 +229,64 @@ def test_half_precision_decodes_in_float32_where_the_autoencoder_overflows(cli, 
             "a fox 7", num_inference_steps=2, width=64, height=64, generator=torch.Generator("cpu").manual_seed(7)
         ).images[0]
     assert np.array_equal(picture(work / "run"), np.asarray(expected))
+
+
+FAMILIES = ["sana", "sdxl", "pixart", "flux", "sd3", "qwen_image", "z_image"]
+SIDES = {"sana": (512, 512, 256), "pixart": (256, 256, 128)}
+"""Width, height, and a tile that does not cover them; 96x64 and 64 for the others."""
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """Model offloading with its real hooks, whose device is the CPU; the classes that a hook was asked for."""
+    seen, before = [], CpuOffload.pre_forward
+
+    def place(pipe, *_):
+        pipe.enable_model_cpu_offload(device="cpu")
+
+    def pre_forward(self, module, *given, **named):
+        seen.append(type(module).__name__)
+        return before(self, module, *given, **named)
+
+    monkeypatch.setitem(memory.STEPS, "model_cpu_offload", place)
+    monkeypatch.setattr(CpuOffload, "pre_forward", pre_forward)
+    return seen
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tiles_and_offloading_give_the_picture_of_the_direct_call(cli, manifest, work, tiny, moved, name):
+    folder = DEMO if name == "sana" else tiny(name)
+    width, height, tile = SIDES.get(name, (96, 64, 64))
+    setting = f"vae_tiling({tile}, {tile // 2}) + model_cpu_offload"
+    path = manifest(job(folder, size=f"{width}x{height}", memory=setting, seed=[7, 8]))
+    outcome = cli("run", path, "--out", "run", "--quiet")
+    assert outcome.code == 0, outcome.err
+    negative = {"negative_prompt": " "} if name == "qwen_image" else {}
+    expected = direct(folder, width=width, height=height, tile=tile, **negative)
+    receipts = RunFolder(work / "run").scan().receipts.values()
+    (first,) = (item for item in receipts if item.task.seed == 7)
+    assert np.array_equal(np.asarray(Image.open(work / "run" / first.file.path)), expected)
+    pipe = loaded(folder)[0]
+    denoiser = type(getattr(pipe, "transformer", None) or pipe.unet).__name__
+    assert moved.count(denoiser) >= 4  # two steps of two images
+    assert moved.count(type(pipe.vae).__name__) >= 2
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decoding_is_repeated_in_float32(work, tiny, name):
+    """What repairs a picture that is none, and what ``vae_cpu`` decodes in."""
+    model = hub.find_model("demo" if name == "sana" else str(tiny(name)), work, {}, online=False)
+    width, height, _ = SIDES.get(name, (96, 64, 64))
+    task = Task(
+        model=model.name, dtype="bfloat16", prompt="a", seed=1, width=width, height=height, rendered_width=width,
+        rendered_height=height, steps=1, guidance=3.0,
+    )  # fmt: skip
+    session, nobody = Session(hub.source(model), "bfloat16", "cpu"), lambda *_: None
+    embeds = [session.encode(text, nobody).value for text in encode_tasks(task, model.family, "cpu")]
+    steps = session.prepare("images", task)
+    latents = session.denoise([task], [embeds], steps, nobody).value
+    half, full = (session.decode(task, latents, steps, nobody, float32=exact).value for exact in (False, True))
+    assert 0 < np.abs(half.astype(int) - full).mean() < 8
 
 
 @pytest.mark.parametrize(("tile", "stride"), [(320, 256), (96, 64), (64, 64)])
