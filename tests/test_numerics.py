@@ -85,6 +85,16 @@ def test_compiling_must_pay(images, around, compiled, why):
     assert why in found.why_compile
 
 
+@pytest.mark.parametrize("family", ["qwen_image", "z_image"])
+def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
+    models = {TASK.model: replace(known_models()[TASK.model], family=family)}
+    for wish in ("auto", "on"):
+        around = Surroundings(card=True, compile=wish)
+        found = choose([TASK] * 5000, models, around, {})[numerics.key(TASK)]
+        assert found.numerics.compile is (wish == "on")
+        assert ("many lengths" in found.why_compile) is (wish == "auto")
+
+
 def test_layers_that_are_moved_one_by_one_are_not_compiled():
     from batch.records import Call
 

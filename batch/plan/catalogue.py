@@ -56,6 +56,8 @@ class Family:
     """The negative text where there is guidance and no negative prompt."""
     with_guidance: frozenset[str] = frozenset()
     """Extra arguments that count only where guidance acts, beside those of the negative text."""
+    texts_vary: bool = False
+    """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
     passes_shift: bool = False
     """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
 
@@ -148,6 +150,7 @@ FAMILIES: dict[str, Family] = {
         dtype="bfloat16",
         guidance="true_cfg_scale",
         empty_negative=" ",
+        texts_vary=True,
         passes_shift=True,
         # The call cuts embeddings to this length once more.
         extra={"max_sequence_length": "everywhere", "sigmas": "denoise"},
@@ -156,6 +159,7 @@ FAMILIES: dict[str, Family] = {
         pipelines=("ZImagePipeline",),
         dtype="bfloat16",
         guidance_above=0.0,
+        texts_vary=True,
         with_guidance=frozenset({"cfg_normalization", "cfg_truncation"}),
         passes_shift=True,
         extra={
