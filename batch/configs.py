@@ -48,8 +48,10 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
     if index is None:
         raise ModelError(f"{name} holds no diffusers model (no model_index.json)")
     pipeline = _pipeline(name, index, trusted=trusted)
-    family = PIPELINE_FAMILY.get(pipeline, "generic")
     denoiser = _first(read, index, DENOISERS)
+    family = PIPELINE_FAMILY.get(pipeline, "generic")
+    if family == "qwen_image" and denoiser.get("guidance_embeds"):
+        family = "generic"  # distilled: its guidance is another argument, which the model is given itself
     scale = _scale(_first(read, index, _AUTOENCODERS))
     scheduler = read("scheduler/scheduler_config.json") or {}
     made = Model(
@@ -169,7 +171,7 @@ def _patch(family: str, index: Config, denoiser: Config) -> int:
 def _with_defaults(made: Model) -> Model:
     """Steps and guidance as the pipeline's call has them."""
     call = signatures.pipeline_call(made.pipeline) or {}
-    steps, guidance = call.get("num_inference_steps"), call.get("guidance_scale")
+    steps, guidance = call.get("num_inference_steps"), call.get(FAMILIES[made.family].guidance)
     return replace(
         made,
         steps=steps if isinstance(steps, int) else 1,

@@ -99,7 +99,8 @@ def _kind_of(receipt: Receipt) -> Hashable:
     """What decides how long an image takes and what memory it needs, as far as a task says it."""
     task = receipt.task
     return (
-        task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps, task.guidance > 1,
+        task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps,
+        task.guidance > 0, task.guidance > 1,  # families differ in where it begins to act
         task.scheduler, task.loras, task.extra, _setting(receipt), receipt.machine.host, receipt.machine.device,
         receipt.batch, receipt.compile,
     )  # fmt: skip

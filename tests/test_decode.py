@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload, cpu_offload_with_hook
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage
 from diffusers.image_processor import PixArtImageProcessor
 from diffusers.models import embeddings
 
@@ -82,6 +82,22 @@ def test_tiles_are_bit_identical_to_tiled_decode(work, dtype, geometry):
         assert np.array_equal(
             picture.pixels, np.asarray(PixArtImageProcessor().postprocess(expected, output_type="pil")[0])
         )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@torch.no_grad()
+def test_tiles_of_an_autoencoder_of_videos_are_bit_identical(tiny, dtype, geometry):
+    vae = AutoencoderKLQwenImage.from_pretrained(tiny("qwen_image"), subfolder="vae").to(dtype)
+    vae.enable_tiling(*(side // 2 for side in geometry))
+    for height, width in [(18, 14), (7, 29), (5, 4)]:
+        latents = random(height, width, dtype)[:, :, None]
+        expected = vae.decode(latents).sample[:, :, 0]
+        parts = tiles.decode(vae, latents)
+        assert (parts.height, parts.width) == tuple(expected.shape[2:])
+        found = parts.whole()
+        assert torch.equal(found, expected)
+        assert vae._feat_map == [None] * len(vae._feat_map)
 
 
 @pytest.mark.parametrize("offload", ["none", "model", "sequential"])

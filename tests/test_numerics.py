@@ -85,6 +85,16 @@ def test_compiling_must_pay(images, around, compiled, why):
     assert why in found.why_compile
 
 
+@pytest.mark.parametrize("family", ["qwen_image", "z_image"])
+def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
+    models = {TASK.model: replace(known_models()[TASK.model], family=family)}
+    for wish in ("auto", "on"):
+        around = Surroundings(card=True, compile=wish)
+        found = choose([TASK] * 5000, models, around, {})[numerics.key(TASK)]
+        assert found.numerics.compile is (wish == "on")
+        assert ("many lengths" in found.why_compile) is (wish == "auto")
+
+
 def test_layers_that_are_moved_one_by_one_are_not_compiled():
     from batch.records import Call
 
@@ -144,7 +154,10 @@ def test_only_what_differs_in_texts_and_seed_goes_together():
 
 # Rendered
 
-TINY = {"sdxl": "64x64", "pixart": "256x256", "flux": "64x64"}
+TINY = {
+    "sdxl": "64x64", "pixart": "256x256", "flux": "64x64", "sd3": "64x64", "qwen_image": "64x64",
+    "z_image": "64x64",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("family", ["sana", *TINY])

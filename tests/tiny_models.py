@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -19,11 +20,15 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     PNDMScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.schedulers import DPMSolverMultistepScheduler
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -33,6 +38,11 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
 )
@@ -97,6 +107,19 @@ def unet(**changes: object) -> UNet2DConditionModel:
     ).eval()  # fmt: skip
 
 
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """A Qwen tokenizer with one token a byte, its marks of a chat, and the template of one."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    made = Qwen2Tokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
+    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    made.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return made
+
+
 def sdxl(folder: Path) -> None:
     tokens = clip_tokenizer()
     added = {
@@ -157,13 +180,13 @@ def sd1(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def sd3(folder: Path) -> None:
+def sd3(folder: Path, *, third: bool = True) -> None:
     tokens = clip_tokenizer()
     StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(
             sample_size=16, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8,
-            num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=32,
-            out_channels=4,
+            num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32 if third else 40,
+            pooled_projection_dim=32, out_channels=4,
         ).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=vae(shift_factor=0.06, scaling_factor=1.5),
@@ -171,8 +194,60 @@ def sd3(folder: Path) -> None:
         tokenizer=tokens,
         text_encoder_2=clip(projection=True),
         tokenizer_2=tokens,
-        text_encoder_3=t5(32),
-        tokenizer_3=t5_tokenizer(),
+        text_encoder_3=t5(32) if third else None,
+        tokenizer_3=t5_tokenizer() if third else None,
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def sd3_without_t5(folder: Path) -> None:
+    sd3(folder, third=False)
+
+
+def qwen_image(folder: Path, *, guidance: bool = False) -> None:
+    tokens, width = qwen_tokenizer(), 16
+    autoencoder = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True],
+        latents_mean=[-0.7, 0.1, 0.4, 0.0], latents_std=[2.8, 1.4, 2.3, 1.9],
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        autoencoder.decoder.conv_out.weight.mul_(4)
+    text = {
+        "hidden_size": width, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "vocab_size": len(tokens), "bos_token_id": None,
+        "eos_token_id": None,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
+    }  # fmt: skip
+    eyes = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width}
+    QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True),
+        vae=autoencoder,
+        text_encoder=Qwen2_5_VLForConditionalGeneration(
+            Qwen2_5_VLConfig(text_config=text, vision_config=eyes)
+        ).eval(),
+        tokenizer=tokens,
+        transformer=QwenImageTransformer2DModel(
+            in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=width, axes_dims_rope=(8, 4, 4), guidance_embeds=guidance,
+        ).eval(),
+    ).save_pretrained(folder)  # fmt: skip
+
+
+def z_image(folder: Path) -> None:
+    tokens = qwen_tokenizer()
+    ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(scaling_factor=0.36, shift_factor=0.11, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=Qwen3Model(
+            Qwen3Config(
+                vocab_size=len(tokens), hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+                num_attention_heads=2, num_key_value_heads=2, head_dim=8,
+            )
+        ).eval(),
+        tokenizer=tokens,
+        transformer=ZImageTransformer2DModel(
+            in_channels=4, dim=16, n_layers=1, n_refiner_layers=1, n_heads=1, n_kv_heads=1, cap_feat_dim=16,
+            axes_dims=[8, 4, 4], axes_lens=[640, 32, 32],
+        ).eval(),
     ).save_pretrained(folder)  # fmt: skip
 
 
@@ -180,8 +255,14 @@ def pixart_alpha(folder: Path) -> None:
     pixart(folder, PixArtAlphaPipeline)
 
 
+def left_out(name: str) -> dict[str, None]:
+    """What a direct call of the pipeline must be told to do without."""
+    return dict.fromkeys(("text_encoder_3", "tokenizer_3")) if name == "sd3-without-t5" else {}
+
+
 BUILDERS = {
     "sdxl": sdxl, "pixart": pixart, "pixart-alpha": pixart_alpha, "flux": flux, "sd1": sd1, "sd3": sd3,
+    "sd3-without-t5": sd3_without_t5, "qwen_image": qwen_image, "z_image": z_image,
 }  # fmt: skip
 
 

@@ -278,12 +278,12 @@ class _Builder:
         if key in self.fitting:
             return
         self.fitting.add(key)
-        idle = fits.idle_negative(setting.model, setting.fields["guidance"]) if negative else ""
-        if idle:
-            place = self._place(setting, texts, "negative_prompt")
-            self.without_effect[f"{place.source}:{place.line}: {idle}"] = None
         given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
-        for name, message in fits.objections(setting.model, {**given, "negative_prompt": negative}):
+        given["negative_prompt"] = negative
+        for name, message in fits.idle(setting.model, given, setting.fields["guidance"]):
+            place = self._place(setting, texts, name)
+            self.without_effect[f"{place.source}:{place.line}: {message}"] = None
+        for name, message in fits.objections(setting.model, given):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")
         for name, message in advice.warnings(setting.model, given):
             place = self._place(setting, texts, name)
@@ -474,16 +474,16 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
 
 def _uses_negative(task: Task, rule: catalogue.Family) -> bool:
     if rule.negative == "guidance":
-        return task.guidance > 1
+        return rule.guides(task.guidance)
     scale = dict(task.extra).get(rule.negative)
     return bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
 
 
 def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: bool) -> EncodeTask:
-    stages = ("encode", "encode-negative" if negative else "encode-prompt")
+    stages = ("encode", "everywhere", "encode-negative" if negative else "encode-prompt")
     arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
     loras = tuple(lora for lora in task.loras if lora.in_text)
-    text = task.negative_prompt if negative else task.prompt
+    text = (task.negative_prompt or rule.empty_negative) if negative else task.prompt
     kind = device.partition(":")[0]
     parts: list[Any] = ["embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments]
     if loras:  # left out where there are none, so that keys stay what they were

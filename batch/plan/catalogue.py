@@ -27,8 +27,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 DENOISERS = ("transformer", "unet")
 """What pipelines call the component that denoises."""
 
-Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise"]
-"""Where an argument of a pipeline's call acts: on both texts, on one of them, or on the latents."""
+Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere"]
+"""Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,23 @@ class Family:
     float16_parts: tuple[str, ...] = ()
     """With float16 these components are in it, the others in bfloat16, because they overflow; empty: all are."""
     negative: Literal["guidance", "true_cfg_scale", ""] = "guidance"
-    """What must be above 1 for the negative prompt to count; "" where the call decides by itself."""
+    """What must be high enough for the negative prompt to count; "" where the call decides by itself."""
+    guidance: str = "guidance_scale"
+    """The argument of the call that ``guidance`` sets."""
+    guidance_above: float = 1.0
+    """Guidance acts above this; up to it the model is called once a step, with the prompt alone."""
+    empty_negative: str = ""
+    """The negative text where there is guidance and no negative prompt."""
+    with_guidance: frozenset[str] = frozenset()
+    """Extra arguments that count only where guidance acts, beside those of the negative text."""
+    texts_vary: bool = False
+    """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
+    passes_shift: bool = False
+    """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
+
+    def guides(self, guidance: float) -> bool:
+        """Whether a guidance acts."""
+        return guidance > self.guidance_above
 
 
 FAMILIES: dict[str, Family] = {
@@ -102,12 +118,56 @@ FAMILIES: dict[str, Family] = {
         pipelines=("FluxPipeline",),
         dtype="bfloat16",
         negative="true_cfg_scale",
+        passes_shift=True,
         extra={
             "prompt_2": "encode-prompt",
             "negative_prompt_2": "encode-negative",
             "max_sequence_length": "encode",
             "true_cfg_scale": "denoise",
             "sigmas": "denoise",
+        },
+    ),
+    "sd3": Family(
+        pipelines=("StableDiffusion3Pipeline",),
+        dtype="bfloat16",
+        with_guidance=frozenset({"skip_guidance_layers"}),
+        extra={
+            "prompt_2": "encode-prompt",
+            "prompt_3": "encode-prompt",
+            "clip_skip": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "negative_prompt_3": "encode-negative",
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+            "mu": "denoise",
+            "skip_guidance_layers": "denoise",
+            "skip_layer_guidance_scale": "denoise",
+            "skip_layer_guidance_start": "denoise",
+            "skip_layer_guidance_stop": "denoise",
+        },
+    ),
+    "qwen_image": Family(
+        pipelines=("QwenImagePipeline",),
+        dtype="bfloat16",
+        guidance="true_cfg_scale",
+        empty_negative=" ",
+        texts_vary=True,
+        passes_shift=True,
+        # The call cuts embeddings to this length once more.
+        extra={"max_sequence_length": "everywhere", "sigmas": "denoise"},
+    ),
+    "z_image": Family(
+        pipelines=("ZImagePipeline",),
+        dtype="bfloat16",
+        guidance_above=0.0,
+        texts_vary=True,
+        with_guidance=frozenset({"cfg_normalization", "cfg_truncation"}),
+        passes_shift=True,
+        extra={
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+            "cfg_normalization": "denoise",
+            "cfg_truncation": "denoise",
         },
     ),
     "generic": Family(dtype="bfloat16", staged=False, negative=""),

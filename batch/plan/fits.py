@@ -65,7 +65,7 @@ def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, st
 
 
 def _guidance(model: Model, call: signatures.Parameters | None) -> str:
-    if call is not None and "guidance_scale" not in call:
+    if call is not None and FAMILIES[model.family].guidance not in call:
         other = ", ".join(f"extra.{name}" for name in call if "guidance" in name or "cfg" in name)
         return f"{model.pipeline} takes no guidance scale; leave it out{f', or set {other}' if other else ''}"
     if not model.embeds_guidance:
@@ -81,11 +81,22 @@ def _negative_prompt(model: Model, call: signatures.Parameters | None, given: Ma
     return ""
 
 
-def idle_negative(model: Model, guidance: float) -> str:
-    """Why a negative prompt does nothing at that guidance; "" where it counts."""
-    if FAMILIES[model.family].negative != "guidance" or guidance > 1:
-        return ""
-    return f"a negative prompt has no effect at guidance {guidance:g}: it counts above 1"
+def idle(model: Model, given: Mapping[str, Any], guidance: float) -> Iterator[tuple[str, str]]:
+    """What does nothing in one cell because its guidance does not act, as axis and message.
+
+    No mistake: a grid may compare guidance with none.
+    """
+    family = FAMILIES[model.family]
+    if family.negative != "guidance" or family.guides(guidance):
+        return
+    for axis, value in given.items():
+        extra = axis.removeprefix("extra.")
+        if axis == "negative_prompt":
+            what = "a negative prompt" if value else ""
+        else:
+            what = axis if extra in family.with_guidance or family.extra.get(extra) == "encode-negative" else ""
+        if what:
+            yield axis, f"{what} has no effect at guidance {guidance:g}: it counts above {family.guidance_above:g}"
 
 
 def _true_cfg(given: Mapping[str, Any]) -> bool:
@@ -100,8 +111,9 @@ def _lora(model: Model) -> str:
 
 
 def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Mapping[str, Any]) -> str:
-    if name in _OURS:
-        return f"set it with {_OURS[name]}"
+    axis = "guidance" if name == FAMILIES[model.family].guidance else _OURS.get(name)
+    if axis is not None:
+        return f"set it with {axis}"
     if call is None:
         return ""
     known = possible_extras(model)
@@ -109,13 +121,26 @@ def _extra(model: Model, call: signatures.Parameters | None, name: str, given: M
         if name in call:
             return "the program sets it, or a manifest cannot hold it" + _possible(name, known)
         return f"{model.name} takes no such argument" + _possible(name, known)
-    if FAMILIES[model.family].staged and not given.get("negative_prompt"):
-        # Both are left unread by the call then.
+    return _alone(model, name, given)
+
+
+def _alone(model: Model, name: str, given: Mapping[str, Any]) -> str:
+    """Why an argument that is possible does nothing beside the others; the call leaves it unread then."""
+    if model.family in ("sdxl", "flux") and not given.get("negative_prompt"):
         if name == "negative_prompt_2":
             return "it counts only beside a negative_prompt"
         if name == "true_cfg_scale" and _true_cfg(given):
             return "it counts only beside a negative_prompt (one space will do for none)"
+    if name.startswith("skip_layer_guidance_") and not given.get("extra.skip_guidance_layers"):
+        return "it counts only beside extra.skip_guidance_layers"
+    if name == "mu" and model.family == "sd3" and not _shifts_by_size(model, given.get("scheduler")):
+        return "it counts only with a scheduler of use_dynamic_shifting: true"
     return ""
+
+
+def _shifts_by_size(model: Model, scheduler: Call | None) -> bool:
+    told = dict(scheduler.arguments).get("use_dynamic_shifting") if scheduler is not None else None
+    return model.dynamic_shift if told is None else bool(told)
 
 
 def possible_extras(model: Model) -> list[str]:
@@ -182,8 +207,8 @@ def _follows(model: Model, kind: str) -> bool:
 
 
 def _takes_shift(model: Model, kind: str, settings: Collection[str]) -> bool:
-    """Flux passes a shift and its own sigmas with every call; others pass a shift where it is dynamic."""
-    if model.family != "flux" and not model.dynamic_shift:
+    """Some families pass a shift and their own sigmas with every call; others a shift where it is dynamic."""
+    if not FAMILIES[model.family].passes_shift and not model.dynamic_shift:
         return True
     if "mu" not in signatures.scheduler_timesteps(kind):
         return False

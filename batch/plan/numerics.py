@@ -97,7 +97,7 @@ def choose(
 def _choice(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> Choice:
     task = group.sample
     batch, why_batch = _batch(task, model, around, pinned)
-    compiled, why_compile = _compile(group, around, pinned)
+    compiled, why_compile = _compile(group, model, around, pinned)
     return Choice(
         model=task.model,
         size=f"{task.rendered_width}x{task.rendered_height}",
@@ -133,7 +133,7 @@ def _fitting(pixels: int, model: Model, memory: int) -> int:
     return max(1, int((memory - weights - BESIDES) / (ACTIVATIONS * pixels)))
 
 
-def _compile(group: _Group, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:
+def _compile(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:
     if any(step.name == "sequential_cpu_offload" for step in group.sample.memory_steps):
         return False, "its layers are moved one by one"
     if around.compile != "auto":
@@ -144,6 +144,8 @@ def _compile(group: _Group, around: Surroundings, pinned: Mapping[str, int]) -> 
         return False, "without a card it does not pay"
     if around.no_compiler:
         return False, around.no_compiler
+    if FAMILIES[model.family].texts_vary:
+        return False, "its texts are of many lengths, each of which may be compiled anew"
     seconds = (around.rate(group.sample) or FAST_CARD_S) * group.cost
     if seconds < COMPILE_PAYS_S:
         return False, f"about {seconds / 60:.0f} min of this size are too little to pay for it"

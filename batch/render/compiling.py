@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from batch.plan.catalogue import DENOISERS
+from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Task
 
 _SHAPES = 64
@@ -36,9 +36,11 @@ class Compiler:
         blocks = list(_blocks(pipe))
         if not blocks:
             self._failed, self.excuse = True, f"{type(pipe).__name__} has no blocks of a kind that can be compiled"
+        family = PIPELINE_FAMILY.get(type(pipe).__name__, "generic")
         for block in blocks:
             if on:
-                block.compile(dynamic=False)
+                # None: a length that changes is compiled once more, for all lengths.
+                block.compile(dynamic=None if FAMILIES[family].texts_vary else False)
             else:
                 block._compiled_call_impl = None
         self.on = on and bool(blocks)
@@ -49,9 +51,12 @@ class Compiler:
         self.switch(pipe, on=False)
         self._failed = True
 
-    def is_new(self, task: Task) -> bool:
-        """Whether a task's size is seen for the first time, so that it is compiled on the way."""
-        shape = (task.rendered_width, task.rendered_height, task.guidance > 1)
+    def is_new(self, task: Task, *, guided: bool) -> bool:
+        """Whether a task's size is seen for the first time, so that it is compiled on the way.
+
+        ``guided``: the model is called with the negative text too.
+        """
+        shape = (task.rendered_width, task.rendered_height, guided)
         new = shape not in self._seen
         self._seen.add(shape)
         return new

@@ -42,7 +42,8 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
     """
     source = _local(source, leave_out)
     folder, index = Path(source.location), _index(source)
-    given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name)}
+    # What the index itself names as left out is told too: not every pipeline lets it be.
+    given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name) or index[name][0] is None}
     for name, kind in _weighted(folder, index, leave_out):
         which = where(replace(source, variant=_variant(folder / name, source.variant), trust_remote_code=False))
         changed = source.overrides.get(name, {})

@@ -39,11 +39,12 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
 
 
 def _into_text_encoders(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
-    state, alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True)
+    # Not every pipeline's files can have alphas beside the weights.
+    state, *alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True)
     for name in encoders:
         pipe.load_lora_into_text_encoder(
             state,
-            network_alphas=alphas,
+            network_alphas=alphas[0] if alphas else None,
             text_encoder=getattr(pipe, name),
             prefix=name,
             lora_scale=pipe.lora_scale,

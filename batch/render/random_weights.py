@@ -41,6 +41,7 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
     index = _config(source, "model_index.json")
     kind = getattr(diffusers, index["_class_name"])
     given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
+    given |= {name: None for name, value in index.items() if value == [None, None]}  # named as left out
     for part, entry in _parts(index):
         given[part] = None
         if not leave_out(part) and part not in _BLIND:

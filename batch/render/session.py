@@ -24,14 +24,22 @@ from batch.render import device as devices
 from batch.render import failures, loras, memory, positions, schedulers
 from batch.render.compiling import Compiler
 from batch.render.failures import BadPicture, StageFailed
-from batch.render.families import common, flux, generic, pixart, sana, sdxl
+from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sd3, sdxl, z_image
 from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
 from batch.render.pixels import Pixels, assemble, check_pixels
 
 T = TypeVar("T")
 
-FAMILIES: dict[str, Any] = {"sana": sana, "sdxl": sdxl, "pixart": pixart, "flux": flux}
+FAMILIES: dict[str, Any] = {
+    "sana": sana,
+    "sdxl": sdxl,
+    "pixart": pixart,
+    "flux": flux,
+    "sd3": sd3,
+    "qwen_image": qwen_image,
+    "z_image": z_image,
+}
 
 Part = Literal["texts", "texts on the CPU", "images", "decoder"]
 """Which components are loaded: those that encode texts, those that render, or the autoencoder alone."""
@@ -180,7 +188,12 @@ class Session:
         def work() -> torch.Tensor:
             positions.put(self._pipe, task, self._device)
             latents = common.denoise(
-                self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
+                self._pipe,
+                tasks,
+                texts,
+                self._device,
+                lambda step: beat("denoise", step, task.steps),
+                join=getattr(self._family, "join", common.join),
             )
             if not bool(torch.isfinite(latents).all()):
                 self._object("the latents hold numbers that are not finite (NaN or infinite)")
@@ -231,7 +244,8 @@ class Session:
         self._beat = beat
         beat(stage, 0, 0)
         reading, before = Reading(), self._meter.energy()
-        warmup = self._compiler.on and stage != "decode" and self._compiler.is_new(task)
+        guided = RULES[self._source.family].guides(task.guidance)
+        warmup = self._compiler.on and stage != "decode" and self._compiler.is_new(task, guided=guided)
         try:
             self._set_up(task, steps)
             with self._meter.stage() as reading:

@@ -1,6 +1,6 @@
-"""A decoded picture in parts: AutoencoderDC's tiles one after the other, every other autoencoder's as one part.
+"""A decoded picture in parts: SANA's and Qwen-Image's autoencoders tile by tile, others as one part.
 
-The geometry and the bits are those of ``AutoencoderDC.tiled_decode``; the way there is another. diffusers
+The geometry and the bits are those of their ``tiled_decode``; the way there is another. diffusers
 keeps every tile until the last is decoded and blends row by row and column by column, four kernels each: some
 20,000 at 5376x3072 in tiles of 1024. Here a tile is blended when it is decoded, a whole edge in three kernels,
 and gone before the next one is decoded: only the overlaps of the last row of tiles and of the tile to the
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage
 from diffusers.utils.accelerate_utils import apply_forward_hook
 
 
@@ -68,15 +68,16 @@ def of(image: torch.Tensor) -> Parts:
 def decode(vae: Any, latents: torch.Tensor) -> Parts:
     """``vae.decode(latents)``, bit for bit, in tiles where the autoencoder is set to them.
 
+    ``[1, channels, height, width]``, or ``[1, channels, 1, height, width]`` for an autoencoder of videos.
     Tile and stride are multiples of what a latent covers in pixels, and the stride is no larger than the
     tile: :func:`batch.render.memory.apply` holds that.
     """
-    height, width = latents.shape[2:]
-    if not isinstance(vae, AutoencoderDC) or not vae.use_tiling:
-        return _decode_whole(vae, latents)
-    if height <= vae.tile_latent_min_height and width <= vae.tile_latent_min_width:
+    height, width = latents.shape[-2:]
+    if not isinstance(vae, AutoencoderDC | AutoencoderKLQwenImage) or not vae.use_tiling:
         return _decode_whole(vae, latents)
     scale = vae.spatial_compression_ratio
+    if height <= vae.tile_sample_min_height // scale and width <= vae.tile_sample_min_width // scale:
+        return _decode_whole(vae, latents)
     # The decoder is called without the autoencoder's own call, which offloading waits for: as in ``decode``.
     each = apply_forward_hook(_decode_tiles)(vae, latents)
     return Parts(height=height * scale, width=width * scale, each=each)
@@ -84,19 +85,20 @@ def decode(vae: Any, latents: torch.Tensor) -> Parts:
 
 @torch.no_grad()
 def _decode_whole(vae: Any, latents: torch.Tensor) -> Parts:
-    return of(vae.decode(latents, return_dict=False)[0])
+    image = vae.decode(latents, return_dict=False)[0]
+    return of(image[:, :, 0] if image.ndim == 5 else image)
 
 
 @torch.no_grad()
-def _decode_tiles(vae: AutoencoderDC, latents: torch.Tensor) -> Iterator[Part]:
+def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> Iterator[Part]:
     scale = vae.spatial_compression_ratio
     stride_height, stride_width = vae.tile_sample_stride_height, vae.tile_sample_stride_width
     tile_height, tile_width = vae.tile_sample_min_height // scale, vae.tile_sample_min_width // scale
     bottoms: dict[int, torch.Tensor] = {}  # of the row of tiles above, by the tile's left side
-    for top in range(0, latents.shape[2], stride_height // scale):
+    for top in range(0, latents.shape[-2], stride_height // scale):
         side: torch.Tensor | None = None  # of the tile to the left
-        for left in range(0, latents.shape[3], stride_width // scale):
-            tile = vae.decoder(latents[:, :, top : top + tile_height, left : left + tile_width])
+        for left in range(0, latents.shape[-1], stride_width // scale):
+            tile = _tile(vae, latents[..., top : top + tile_height, left : left + tile_width])
             # An edge is what its tile has beyond the stride, after that tile's own blending. It covers what
             # this tile begins with and has the same length, at the border too, where both end there.
             if left in bottoms:
@@ -107,6 +109,18 @@ def _decode_tiles(vae: AutoencoderDC, latents: torch.Tensor) -> Iterator[Part]:
             side = tile[:, :, :, stride_width:].clone()
             yield Part(top=top * scale, left=left * scale, image=tile[:, :, :stride_height, :stride_width])
             del tile  # before the next one is decoded
+
+
+def _tile(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> torch.Tensor:
+    if isinstance(vae, AutoencoderDC):
+        alone: torch.Tensor = vae.decoder(latents)
+        return alone
+    vae.clear_cache()  # of the frame before, which a picture does not have
+    vae._conv_idx = [0]
+    frames = vae.decoder(vae.post_quant_conv(latents), feat_cache=vae._feat_map, feat_idx=vae._conv_idx)
+    vae.clear_cache()
+    first: torch.Tensor = frames[:, :, 0]
+    return first
 
 
 def _blend(edge: torch.Tensor, tile: torch.Tensor, axis: int) -> None:

@@ -21,6 +21,9 @@ from batch.render.tiles import Parts
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""
 
+Join = Callable[[Any, Sequence[Embeds], str], dict[str, Any]]
+"""The embeddings of one text per image as the pipeline's call takes them, on a device."""
+
 OnStep = Callable[[int], None]
 """Told the number of the step that is done; may raise to give up."""
 
@@ -85,7 +88,7 @@ def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
     ``encode_prompt`` has defaults of its own, and some differ from the call's.
     """
     call = inspect.signature(type(pipe).__call__).parameters
-    stages = ("encode", "encode-negative" if task.negative else "encode-prompt")
+    stages = ("encode", "everywhere", "encode-negative" if task.negative else "encode-prompt")
     names = [name for name, stage in FAMILIES[family].extra.items() if stage in stages and name in call]
     return {name: call[name].default for name in names} | plain(task.arguments, call)
 
@@ -107,23 +110,29 @@ _TUPLE = re.compile(r"(typing\.)?(Optional\[)?(typing\.)?[Tt]uple\b")
 
 
 def call_arguments(
-    pipe: Any, task: Task, extra: Arguments, on_step: OnStep, seeds: Sequence[int] = ()
+    pipe: Any,
+    task: Task,
+    extra: Arguments,
+    on_step: OnStep,
+    *,
+    seeds: Sequence[int] = (),
+    guidance: str = "guidance_scale",
 ) -> dict[str, Any]:
     """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given.
 
-    ``seeds`` are those of a batch, of which ``task`` is the first.
+    ``seeds`` are those of a batch, of which ``task`` is the first; ``guidance`` names the argument it goes to.
     """
     call = inspect.signature(type(pipe).__call__).parameters
     arguments: dict[str, Any] = {
         "width": task.rendered_width,
         "height": task.rendered_height,
         "num_inference_steps": task.steps,
-        "guidance_scale": task.guidance,
+        guidance: task.guidance,
         "generator": _noise(seeds or (task.seed,)),
         "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
     }
-    if "guidance_scale" in call and call["guidance_scale"].default is None and not task.guidance:
-        del arguments["guidance_scale"]
+    if guidance in call and call[guidance].default is None and not task.guidance:
+        del arguments[guidance]
     arguments = {name: value for name, value in arguments.items() if name in call}
     return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
 
@@ -153,35 +162,43 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
     return {}
 
 
+def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+    """Embeddings of several texts one below the other: all of them have the same length."""
+    return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
+
+
 def denoise(
-    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
+    pipe: Any,
+    tasks: Sequence[Task],
+    texts: Sequence[Sequence[Embeds]],
+    device: str,
+    on_step: OnStep,
+    *,
+    join: Join = join,
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
-    negative prompt where there is guidance. ``[n, channels, height, width]`` in latents, float32 in SANA; packed
-    in Flux, ``[n, height/16 * width/16, 64]``.
+    negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
+    width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
+    64]``.
     """
-    task, family = tasks[0], PIPELINE_FAMILY[type(pipe).__name__]
-    stages = FAMILIES[family].extra
-    extra = tuple(item for item in task.extra if stages.get(item[0]) == "denoise")
-    embeds = _joined([item[0] for item in texts], device)
+    task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
+    extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))
+    embeds = join(pipe, [item[0] for item in texts], device)
     if len(texts[0]) > 1:
-        negative = _joined([item[1] for item in texts], device)
-        embeds |= {f"negative_{name}": tensor for name, tensor in negative.items()}
+        negative = join(pipe, [item[1] for item in texts], device)
+        embeds |= {f"negative_{name}": value for name, value in negative.items()}
+    seeds = [item.seed for item in tasks]
     result = pipe(
         prompt=None,
         negative_prompt=None,
         output_type="latent",
-        **call_arguments(pipe, task, extra, on_step, [item.seed for item in tasks]),
+        **call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance),
         **embeds,
     )
     latents: torch.Tensor = result.images
     return latents
-
-
-def _joined(texts: Sequence[Embeds], device: str) -> Embeds:
-    return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
 
 def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:

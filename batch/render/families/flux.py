@@ -27,4 +27,5 @@ def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
     """An image in -1..1, in the autoencoder's dtype."""
     config = pipe.vae.config
     latents = pipe._unpack_latents(latents, task.rendered_height, task.rendered_width, pipe.vae_scale_factor)
-    return tiles.decode(pipe.vae, latents / config.scaling_factor + config.shift_factor)
+    latents = latents.to(pipe.vae.dtype) / config.scaling_factor + config.shift_factor
+    return tiles.decode(pipe.vae, latents)

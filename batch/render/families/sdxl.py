@@ -39,9 +39,9 @@ def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
     with torch.no_grad():
         if upcast:
             vae.to(dtype=torch.float32)
-            latents = latents.float()
         try:
-            image = vae.decode(_unscaled(vae.config, latents), return_dict=False)[0]
+            latents = _unscaled(vae.config, latents.to(vae.dtype))
+            image = vae.decode(latents, return_dict=False)[0]
         finally:
             if upcast:
                 vae.to(dtype=torch.float16)

@@ -1,0 +1,34 @@
+"""Z-Image: Qwen3 as text encoder, a transformer over text and picture as one sequence, Flux's autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from batch.records import EncodeTask, Task
+from batch.render import tiles
+from batch.render.families import common
+from batch.render.families.common import Embeds
+from batch.render.tiles import Parts
+
+
+def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+    """``prompt_embeds`` [tokens, 2560], as many as the text has, up to 512."""
+    arguments = common.text_arguments(pipe, task, "z_image")
+    with torch.no_grad():
+        embeds, _ = pipe.encode_prompt(task.text, device=device, do_classifier_free_guidance=False, **arguments)
+    return {"prompt_embeds": embeds[0]}
+
+
+def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+    """Embeddings of several texts as a list: the transformer itself brings them to one length."""
+    return {"prompt_embeds": [item["prompt_embeds"].to(device) for item in texts]}
+
+
+def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
+    """An image in -1..1, in the autoencoder's dtype."""
+    config = pipe.vae.config
+    latents = latents.to(pipe.vae.dtype) / config.scaling_factor + config.shift_factor
+    return tiles.decode(pipe.vae, latents)
