@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 BUILDERS = {
     "SanaPipeline": "sana", "SanaSprintPipeline": "sana-sprint", "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusionPipeline": "sd1", "StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux",
-    "QwenImagePipeline": "qwen-image", "ZImagePipeline": "z-image", "PixArtSigmaPipeline": "pixart",
+    "QwenImagePipeline": "qwen_image", "ZImagePipeline": "z_image", "PixArtSigmaPipeline": "pixart",
 }  # fmt: skip
 """The tiny pipeline that stands for a class."""
 
@@ -48,7 +48,7 @@ def test_an_entry_fits_the_real_classes(name):
     kind = getattr(diffusers, model.pipeline)
     call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
     assert "num_inference_steps" in call
-    assert getattr(catalogue.FAMILIES[model.family], "guidance", "guidance_scale") in call
+    assert catalogue.FAMILIES[model.family].guidance in call
     assert set(precision.by_component(model)) <= set(build)
     assert {getattr(torch, dtype) for dtype in precision.by_component(model).values()}
     assert model.dtype in (model.dtypes or catalogue.DTYPES)
@@ -100,11 +100,11 @@ def test_the_defaults_render_with_the_real_pipeline(tiny, name):
         "prompt": "a fox", "num_inference_steps": model.steps, "width": 64, "height": 64,
         "generator": torch.Generator("cpu").manual_seed(1), "output_type": "latent",
     }  # fmt: skip
-    if model.guidance or getattr(catalogue.FAMILIES[model.family], "guidance", "guidance_scale") == "guidance_scale":
-        given[getattr(catalogue.FAMILIES[model.family], "guidance", "guidance_scale")] = model.guidance
+    if model.guidance or catalogue.FAMILIES[model.family].guidance == "guidance_scale":
+        given[catalogue.FAMILIES[model.family].guidance] = model.guidance
     if "use_resolution_binning" in call:
         given["use_resolution_binning"] = False
-    if getattr(catalogue.FAMILIES[model.family], "guidance", "guidance_scale") == "true_cfg_scale":
+    if catalogue.FAMILIES[model.family].guidance == "true_cfg_scale":
         given["negative_prompt"] = " "
     latents = pipe(**given).images
     assert bool(torch.isfinite(torch.as_tensor(latents)).all())
