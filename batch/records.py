@@ -275,6 +275,8 @@ class Receipt:
     """Images denoised in one call with this one, itself among them."""
     compile: bool = False
     """The model was compiled."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
     schema: int = 1
 
 

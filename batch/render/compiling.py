@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from batch.plan import pag
 from batch.plan.catalogue import DENOISERS
 from batch.records import Task
 
@@ -51,7 +52,7 @@ class Compiler:
 
     def is_new(self, task: Task) -> bool:
         """Whether a task's size is seen for the first time, so that it is compiled on the way."""
-        shape = (task.rendered_width, task.rendered_height, task.guidance > 1)
+        shape = (task.rendered_width, task.rendered_height, pag.passes(task))
         new = shape not in self._seen
         self._seen.add(shape)
         return new

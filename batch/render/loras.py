@@ -6,6 +6,7 @@ pipeline that encodes and the other into the one that denoises.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from batch.errors import UserError
@@ -21,7 +22,8 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
 
     if not is_peft_available():
         raise UserError("LoRAs need the peft package; install it with: pip install 'run-batch[lora]'")
-    pipe.unload_lora_weights()
+    pipe.remove_all_hooks()  # a hook knows the weights it was placed over, not those of a LoRA
+    _take_off(pipe)
     names = [f"lora{index}" for index in range(len(loras))]
     encoders = [name for name in pipe.components if name.startswith("text_encoder")]
     present = [name for name in encoders if pipe.components[name] is not None]
@@ -36,6 +38,14 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
     scales = {name: lora.scale for name, lora in zip(names, loras, strict=True) if name in loaded}
     if scales:
         pipe.set_adapters(list(scales), list(scales.values()))
+
+
+def _take_off(pipe: Any) -> None:
+    """Every adapter off, and with it the layers that a LoRA for Flux has widened."""
+    widens = "reset_to_overwritten_params" in inspect.signature(pipe.unload_lora_weights).parameters
+    pipe.unload_lora_weights(**({"reset_to_overwritten_params": True} if widens else {}))
+    if hasattr(getattr(pipe, "transformer", None), "_overwritten_params"):
+        pipe.transformer._overwritten_params = None  # they are put back once, not at each change
 
 
 def _into_text_encoders(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:

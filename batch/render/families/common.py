@@ -12,7 +12,7 @@ import torch
 
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
-from batch.render import from_files, random_weights, tiles
+from batch.render import from_files, pag, random_weights, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
 from batch.render.tiles import Parts
@@ -32,7 +32,7 @@ Dtype = torch.dtype | dict[str, torch.dtype]
 def load(source: ModelSource, dtype: Dtype, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
     """The pipeline without the components to leave out, its weights read or drawn straight onto the device."""
     build = random_weights.build if source.random else from_files.build
-    pipe = build(source, partial(_own, dtype), device, leave_out)
+    pipe = pag.settle(build(source, partial(_own, dtype), device, leave_out))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -161,13 +161,19 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
 
 
 def denoise(
-    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
+    pipe: Any,
+    tasks: Sequence[Task],
+    texts: Sequence[Sequence[Embeds]],
+    device: str,
+    on_step: OnStep,
+    **more: Any,
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
     negative prompt where there is guidance. ``[n, channels, height, width]`` in latents, float32 in SANA; packed
-    in Flux, ``[n, height/16 * width/16, 64]``.
+    in Flux, ``[n, height/16 * width/16, 64]``. ``more`` are arguments of the call beside those of every family;
+    one that has them, or a way of its own around the call, has a ``denoise`` too.
     """
     task, family = tasks[0], PIPELINE_FAMILY[type(pipe).__name__]
     stages = FAMILIES[family].extra
@@ -176,13 +182,10 @@ def denoise(
     if len(texts[0]) > 1:
         negative = _joined([item[1] for item in texts], device)
         embeds |= {f"negative_{name}": tensor for name, tensor in negative.items()}
-    result = pipe(
-        prompt=None,
-        negative_prompt=None,
-        output_type="latent",
-        **call_arguments(pipe, task, extra, on_step, [item.seed for item in tasks]),
-        **embeds,
-    )
+    arguments = call_arguments(pipe, task, extra, on_step, [item.seed for item in tasks])
+    if "negative_prompt" in inspect.signature(type(pipe).__call__).parameters:
+        arguments["negative_prompt"] = None  # by default a text in some
+    result = pipe(prompt=None, output_type="latent", **(arguments | embeds | more))
     latents: torch.Tensor = result.images
     return latents
 
