@@ -93,7 +93,10 @@ def _true_cfg(given: Mapping[str, Any]) -> bool:
 
 
 def _lora(model: Model) -> str:
-    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in signatures.ancestors(model.pipeline)):
+    # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
+    pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
+    bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
+    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
         return ""
     return f"{model.pipeline} loads no LoRAs"
 

@@ -52,7 +52,7 @@ class Compiler:
 
     def is_new(self, task: Task) -> bool:
         """Whether a task's size is seen for the first time, so that it is compiled on the way."""
-        shape = (task.rendered_width, task.rendered_height, pag.passes(task))
+        shape = (task.rendered_width, task.rendered_height, task.guidance > 1, pag.scale(task.extra) > 0)
         new = shape not in self._seen
         self._seen.add(shape)
         return new

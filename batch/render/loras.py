@@ -7,9 +7,11 @@ pipeline that encodes and the other into the one that denoises.
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 from batch.errors import UserError
+from batch.plan.catalogue import DENOISERS
 from batch.records import Lora
 
 
@@ -29,15 +31,22 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
     present = [name for name in encoders if pipe.components[name] is not None]
     if encoders and not present:
         pipe.load_lora_into_text_encoder = _nothing  # their half acted when the texts were encoded
-    for name, lora in zip(names, loras, strict=True):
-        if all(part is None for key, part in pipe.components.items() if key in ("unet", "transformer")):
-            _into_text_encoders(pipe, present, lora.path, name)
-        else:
-            pipe.load_lora_weights(lora.path, adapter_name=name)
+    with warnings.catch_warnings():
+        # peft warns of a second adapter, which is what was asked for.
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+        for name, lora in zip(names, loras, strict=True):
+            _load(pipe, present, lora.path, name)
     loaded = {name for adapters in pipe.get_list_adapters().values() for name in adapters}
     scales = {name: lora.scale for name, lora in zip(names, loras, strict=True) if name in loaded}
     if scales:
         pipe.set_adapters(list(scales), list(scales.values()))
+
+
+def _load(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
+    if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
+        _into_text_encoders(pipe, encoders, path, adapter)
+    else:
+        pipe.load_lora_weights(path, adapter_name=adapter)
 
 
 def _take_off(pipe: Any) -> None:
