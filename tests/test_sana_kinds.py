@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from diffusers import DiffusionPipeline, SanaPAGPipeline
 from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
@@ -70,10 +71,12 @@ WIDE = {"size": "1344x768"}, {"width": 1344, "height": 768}
 SPRINT = [
     ({}, {}),
     ({"steps": 1}, {"num_inference_steps": 1, "intermediate_timesteps": None}),
-    ({"steps": 4, "guidance": 2}, {"num_inference_steps": 4, "intermediate_timesteps": None, "guidance_scale": 2.0}),
+    ({"steps": 4, "guidance": 2},
+     {"num_inference_steps": 4, "intermediate_timesteps": None, "guidance_scale": 2.0}),
     ({"extra.intermediate_timesteps": 1.1}, {"intermediate_timesteps": 1.1}),
     ({"extra.intermediate_timesteps": None}, {"intermediate_timesteps": None}),
-    ({"extra.max_timesteps": 1.5, "extra.max_sequence_length": 40}, {"max_timesteps": 1.5, "max_sequence_length": 40}),
+    ({"extra.max_timesteps": 1.5, "extra.max_sequence_length": 40},
+     {"max_timesteps": 1.5, "max_sequence_length": 40}),
     (WIDE[0] | {"memory": "vae_tiling(512, 448)"}, WIDE[1] | {"tile": (512, 448)}),
     ({"dtype": "float16"}, {}),
 ]  # fmt: skip
@@ -96,12 +99,15 @@ def test_sprint_is_bit_identical_to_its_call(cli, manifest, work, tiny, settings
 def test_sprint_takes_timesteps_which_its_own_call_cannot(cli, manifest, work, tiny):
     folder, times = tiny("sana-sprint"), [1.5, 1.2, 0.7, 0]
     pipe = loaded(folder)
-    arguments = {"timesteps": times, "max_timesteps": None, "intermediate_timesteps": None, "num_inference_steps": 3}
+    arguments = {
+        "timesteps": times,
+        "max_timesteps": None,
+        "intermediate_timesteps": None,
+        "num_inference_steps": 3,
+    }
     with pytest.raises(TypeError, match="num_inference_steps"):
         direct(pipe, **arguments)
-    outcome = cli(
-        "run", manifest(job(folder, steps=3, **{"extra.timesteps": [times]})), "--out", "run", "--quiet"
-    )
+    outcome = cli("run", manifest(job(folder, steps=3, **{"extra.timesteps": [times]})), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
     own = pipe.scheduler.set_timesteps
     pipe.scheduler.set_timesteps = partial(own, 3)
@@ -167,7 +173,10 @@ def test_what_sprint_cannot_do_is_said_with_its_line(cli, manifest, tiny, axis, 
 def test_arguments_beside_timesteps_have_no_effect(cli, manifest, tiny):
     extra = {"extra.timesteps": [[1.5, 1, 0]], "extra.max_timesteps": 1.5}
     outcome = cli("plan", manifest(job(tiny("sana-sprint"), **extra)))
-    assert (outcome.code, "extra.max_timesteps: it has no effect beside extra.timesteps" in outcome.err) == (2, True)
+    assert (outcome.code, "extra.max_timesteps: it has no effect beside extra.timesteps" in outcome.err) == (
+        2,
+        True,
+    )
 
 
 # Perturbed-attention guidance
@@ -238,9 +247,7 @@ def test_pag_in_a_batch(cli, manifest, work, tiny):
     for receipt in receipts(work / "run"):
         assert receipt.batch == 2
         pipe = loaded(tiny("sana"), "pag", layers=(BLOCK,))
-        expected = direct(
-            pipe, seed=receipt.task.seed, negative_prompt="blue", pag_scale=2, width=512, height=512
-        )
+        expected = direct(pipe, seed=receipt.task.seed, negative_prompt="blue", pag_scale=2, width=512, height=512)
         assert np.abs(picture(work / "run", receipt).astype(int) - expected.astype(int)).max() <= 1
 
 
@@ -253,8 +260,6 @@ def test_a_call_that_raises_leaves_no_pag_behind(work, tiny):
     )  # fmt: skip
     embeds = torch.zeros(1, 300, 16), torch.ones(1, 300, dtype=torch.int64)
     names = ("prompt_embeds", "prompt_attention_mask")
-    import safetensors.torch
-
     texts = [[safetensors.torch.save(dict(zip(names, embeds, strict=True)))]]
     made.prepare("images", task)
     before = made.denoise([task], texts, (), lambda *_: None).value
@@ -276,8 +281,8 @@ def test_a_call_that_raises_leaves_no_pag_behind(work, tiny):
 @pytest.mark.parametrize(
     ("settings", "axis", "says"),
     [
-        ({"extra.pag_adaptive_scale": 0.1}, "extra.pag_adaptive_scale", "it has no effect without extra.pag_scale"),
-        ({"extra.pag_applied_layers": "mid"}, "extra.pag_applied_layers", "it has no effect without extra.pag_scale"),
+        ({"extra.pag_adaptive_scale": 0.1}, "extra.pag_adaptive_scale", "no effect without extra.pag_scale"),
+        ({"extra.pag_applied_layers": "mid"}, "extra.pag_applied_layers", "no effect without extra.pag_scale"),
         ({"extra.pag_scale": "much"}, "extra.pag_scale", "a number is wanted"),
         ({"extra.pag_scale": -1}, "extra.pag_scale", "a number is wanted"),
         (
@@ -303,9 +308,10 @@ def test_what_is_wrong_with_pag_is_said_with_its_line(cli, manifest, tiny, setti
 def test_pag_where_the_number_of_blocks_or_the_attention_is_known_by_name(work):
     known = hub.find_model("random:sana-1.6b-1k", work, {}, online=False)
     ask = {"extra.pag_scale": 2, "extra.pag_applied_layers": "transformer_blocks.20"}
-    assert "transformer_blocks.0 to transformer_blocks.19" in dict(fits.objections(known, ask))[
-        "extra.pag_applied_layers"
-    ]
+    assert (
+        "transformer_blocks.0 to transformer_blocks.19"
+        in dict(fits.objections(known, ask))["extra.pag_applied_layers"]
+    )
     assert not dict(fits.objections(known, ask | {"extra.pag_applied_layers": ("transformer_blocks.8",)}))
     normed = hub.find_model("random:sana-1.5-1.6b-1k", work, {}, online=False)
     assert "spoilt" in dict(fits.objections(normed, {"extra.pag_scale": 2}))["extra.pag_scale"]
