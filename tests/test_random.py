@@ -46,7 +46,10 @@ def parameters(module):
 def tensors(module):
     """Name to shape and dtype of everything a module holds, parameters and buffers."""
     found = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
-    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items()}
+    # Gemma casts this number when it is used, so that its own dtype is nobody's business.
+    return {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items() if "embed_scale" not in name
+    }
 
 
 def modules(pipe):
@@ -308,7 +311,8 @@ def test_weights_read_straight_to_the_device_are_those_the_pipeline_loads(tiny, 
     found = source(name) if name.startswith("demo") else source(tiny(name))
     expected = DiffusionPipeline.from_pretrained(found.location, dtype=torch.bfloat16)
     pipe = common.load(found, torch.bfloat16, "cpu")
-    assert type(pipe) is type(expected)
+    # PAG is switched on for a call.
+    assert type(pipe).__name__ == type(expected).__name__.replace("PAG", "")
     assert modules(pipe).keys() == modules(expected).keys()
     for part, module in modules(expected).items():
         loaded, own = module.state_dict(), modules(pipe)[part].state_dict()
