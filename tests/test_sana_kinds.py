@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from diffusers import DiffusionPipeline, SanaPAGPipeline
+from accelerate import cpu_offload_with_hook
+from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
+from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 
 from batch import hub
@@ -18,7 +20,7 @@ from batch.errors import ModelError
 from batch.plan import fits, numerics, pag
 from batch.plan.estimate import cost
 from batch.records import Task
-from batch.render import session
+from batch.render import memory, session
 from batch.render.failures import StageFailed
 from batch.render.families import common
 from batch.store.folder import RunFolder
@@ -339,3 +341,36 @@ def test_a_pag_pipeline_loads_loras_too(work, tiny):
     pipe = common.load_without_texts(hub.source(model), "float32")
     assert type(pipe).__name__ == "SanaPipeline"
     assert pipe.pag_applied_layers == ["transformer_blocks.0"]
+
+
+def test_pag_with_a_lora_and_offloading(cli, manifest, work, tiny, monkeypatch):
+    """Hooks and adapters stay on the components, whatever class the pipeline has for the call."""
+    torch.manual_seed(3)
+    lora = SanaPipeline.from_pretrained(tiny("sana"))
+    config = LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_v"])
+    lora.transformer.add_adapter(config)
+    SanaPipeline.save_lora_weights(work / "lora", get_peft_model_state_dict(lora.transformer))
+    placed = []
+
+    def place(pipe, _arguments, device):
+        for component in (pipe.transformer, pipe.vae):
+            cpu_offload_with_hook(component, torch.device(device))
+            placed.append(component)
+
+    monkeypatch.setitem(memory.STEPS, "model_cpu_offload", place)
+    file = "lora/pytorch_lora_weights.safetensors"
+    settings = {"memory": "model_cpu_offload", "lora": ["none", file], "extra.pag_scale": [0, 2]}
+    outcome = cli("run", manifest(job(tiny("sana"), **settings)), "--out", "run", "--quiet")
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert placed
+    for receipt in receipts(work / "run"):
+        pipe = SanaPipeline.from_pretrained(tiny("sana"))
+        if receipt.task.loras:
+            pipe.load_lora_weights(str(work / file))
+        scale = pag.scale(receipt.task.extra)
+        if scale:
+            pipe = SanaPAGPipeline(**pipe.components, pag_applied_layers=[BLOCK])
+        pipe.set_progress_bar_config(disable=True)
+        expected = direct(pipe, width=512, height=512, **({"pag_scale": scale} if scale else {}))
+        assert np.array_equal(picture(work / "run", receipt), expected), (scale, receipt.task.loras)
+    assert len({item.file.sha256 for item in receipts(work / "run")}) == 4

@@ -91,7 +91,7 @@ def test_the_models_own_with_overrides(cli, manifest, work, tiny):
 @pytest.mark.parametrize("name", ["sana", "sd1"])
 def test_a_receipt_holds_the_configuration_in_effect_as_strict_json(cli, manifest, work, tiny, name):
     size = {"sana": "512x512", "sd1": "64x64"}[name]
-    path = manifest(job(tiny(name), size, scheduler=["default", "dpm++(solver_type=heun)"]))
+    path = manifest(job(tiny(name), size, scheduler=["default", "dpm++(solver_type=heun)", "unipc"]))
     assert cli("run", path, "--out", "run", "--quiet").code == 0
 
     def refuse(constant):
@@ -110,7 +110,7 @@ def test_a_receipt_holds_the_configuration_in_effect_as_strict_json(cli, manifes
         assert to_json(again) == data
         del data["scheduler"]
         assert receipt_from_json(data).scheduler == {}
-    wanted = {"heun", "midpoint"} if name == "sana" else {"heun", None}
+    wanted = {"heun", "midpoint", "bh2"} if name == "sana" else {"heun", None, "bh2"}
     assert {item.scheduler.get("solver_type") for item in receipts(work / "run")} == wanted
 
 
