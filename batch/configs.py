@@ -61,14 +61,44 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
         native=Size(_DEFAULT_SIDE, _DEFAULT_SIDE),
         dtype="float16" if family == "generic" and has(index, "unet") else FAMILIES[family].dtype,
         prediction=_prediction(scheduler),
+        scheduler=str(scheduler.get("_class_name") or ""),
         dynamic_shift=bool(scheduler.get("use_dynamic_shifting")),
         embeds_guidance=family != "flux" or bool(denoiser.get("guidance_embeds")),
         trust_remote_code=trusted,
     )
     if family == "sana":
-        sample = int(denoiser.get("sample_size") or 32)
-        return replace(made, sample_size=sample, native=Size(sample * SIZE_STEP, sample * SIZE_STEP))
+        return _sana(made, denoiser)
+    if family == "sana_sprint":
+        return _sprint(made, denoiser)
     return _with_defaults(_with_sizes(made, index, denoiser, scale))
+
+
+def _sana(made: Model, denoiser: Config) -> Model:
+    sample = int(denoiser.get("sample_size") or 32)
+    pag = (signatures.pipeline_call(made.pipeline) or {}).get("pag_scale")
+    return replace(
+        made,
+        sample_size=sample,
+        native=Size(sample * SIZE_STEP, sample * SIZE_STEP),
+        blocks=int(denoiser.get("num_layers") or 0),
+        qk_norm=bool(denoiser.get("qk_norm")),
+        pag_scale=float(pag) if isinstance(pag, int | float) else 0.0,
+    )
+
+
+_SPRINT_SAMPLE = 32
+"""The one size in latents that SANA-Sprint's call has a table for."""
+
+
+def _sprint(made: Model, denoiser: Config) -> Model:
+    sample = int(denoiser.get("sample_size") or _SPRINT_SAMPLE)
+    if sample != _SPRINT_SAMPLE:
+        raise ModelError(
+            f"{made.name} is a {made.pipeline} for {sample * SIZE_STEP}x{sample * SIZE_STEP} "
+            f"(sample_size {sample}); diffusers knows the sizes of one for 1024x1024 only"
+        )
+    side = sample * SIZE_STEP
+    return _with_defaults(replace(made, sample_size=sample, native=Size(side, side)))
 
 
 def _pipeline(name: str, index: Config, *, trusted: bool) -> str:
@@ -133,6 +163,8 @@ def _prediction(scheduler: Config) -> str:
     kind, told = str(scheduler.get("_class_name", "")), scheduler.get("prediction_type")
     if kind.startswith("Flow") or scheduler.get("use_flow_sigmas") or told == "flow_prediction":
         return "flow"
+    if kind == "SCMScheduler":
+        return "trigflow"
     if isinstance(told, str):
         return told
     return "epsilon" if {"beta_start", "trained_betas"} & set(signatures.scheduler_settings(kind) or ()) else ""

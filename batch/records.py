@@ -275,6 +275,8 @@ class Receipt:
     """Images denoised in one call with this one, itself among them."""
     compile: bool = False
     """The model was compiled."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
     schema: int = 1
 
 
@@ -326,7 +328,7 @@ def _plain(value: Any) -> Any:
     # `dataclasses.asdict` copies every leaf and takes ten times as long: a plan may have a million tasks.
     if isinstance(value, str | int | float | bool | None):
         return value
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -334,15 +334,18 @@ def spec(work, folder, **changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["sdxl", "pixart", "flux", "sd3", "qwen_image", "z_image"])
+@pytest.mark.parametrize("name", ["sdxl", "pixart", "flux", "sana-sprint", "sd3", "qwen_image", "z_image"])
 def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest, work, tiny, name, monkeypatch):
-    path = manifest(job(tiny(name), size="256x256" if name == "pixart" else "96x64"))
+    size = {"pixart": "256x256", "sana-sprint": "1024x1024"}.get(name, "96x64")
+    path = manifest(job(tiny(name), size=size))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
     (receipt,) = RunFolder(work / "first").scan().receipts.values()
     keeping = spec(work, tiny(name), keep_latents=True)
     (work / "run").mkdir()
     outcomes = list(
-        LocalEngine().execute([*encode_tasks(receipt.task, name, "cpu"), receipt.task], keeping, Control())
+        LocalEngine().execute(
+            [*encode_tasks(receipt.task, name.replace("-", "_"), "cpu"), receipt.task], keeping, Control()
+        )
     )
     assert {outcome.status for outcome in outcomes} == {"done"}
     kept = work / "run" / "latents" / f"{receipt.task.id}.safetensors"
@@ -529,6 +532,9 @@ def test_a_hub_repository_is_read_from_the_cache(cli, manifest, cache, tiny, wor
     ("name", "expected"),
     [
         ("sdxl", ("sdxl", Size(128, 128), 8, "float16", 50, 5.0, "epsilon")),
+        ("sana", ("sana", Size(512, 512), 32, "bfloat16", 20, 4.5, "flow")),
+        ("sana-pag", ("sana", Size(512, 512), 32, "bfloat16", 20, 4.5, "flow")),
+        ("sana-sprint", ("sana_sprint", Size(1024, 1024), 32, "bfloat16", 2, 4.5, "trigflow")),
         ("pixart", ("pixart", Size(256, 256), 16, "float16", 20, 4.5, "epsilon")),
         ("flux", ("flux", Size(1024, 1024), 16, "bfloat16", 28, 3.5, "flow")),
         ("sd1", ("generic", Size(128, 128), 8, "float16", 50, 7.5, "epsilon")),
@@ -569,7 +575,8 @@ def test_the_source_says_what_the_classes_say():
         read = signatures.pipeline_call(name)
         assert [key for key in call if key not in ("self", "kwargs")] == list(read)
         assert all(call[key].default == value for key, value in read.items() if value is not signatures.COMPUTED)
-        assert set(catalogue.FAMILIES[family].extra) <= set(read)
+        extra = catalogue.FAMILIES[family].extra
+        assert {key for key in extra if extra[key] != "pag"} <= set(read)
     for name in set(catalogue.SCHEDULERS.values()):
         if name != "LMSDiscreteScheduler":  # needs scipy
             parameters = inspect.signature(getattr(diffusers, name).__init__).parameters

@@ -47,7 +47,10 @@ def parameters(module):
 def tensors(module):
     """Name to shape and dtype of everything a module holds, parameters and buffers."""
     found = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
-    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items()}
+    # Gemma casts this number when it is used, so that its own dtype is nobody's business.
+    return {
+        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items() if "embed_scale" not in name
+    }
 
 
 def modules(pipe):
@@ -110,7 +113,7 @@ def test_schedulers_are_those_of_the_checkpoints():
         assert type(scheduler(name)) is SCMScheduler
         model = hub.find_model(f"random:{name}", ROOT, {}, online=False)
         assert (model.family, model.prediction, model.steps, str(model.native)) == (
-            "generic", "trigflow", 2, "1024x1024",
+            "sana_sprint", "trigflow", 2, "1024x1024",
         )  # fmt: skip
 
 
@@ -208,23 +211,27 @@ def test_a_folder_needs_no_weights_and_a_whole_pipeline_renders(cli, manifest, w
     assert "unet/ holds no config.json" in cli("plan", "job.yaml", "--out", "new").err
 
 
-def test_sprint_takes_any_number_of_steps_whole(cli, manifest, work):
+def test_sprint_takes_any_number_of_steps(cli, manifest, work):
     small = work / "sprint"
     shutil.copytree(DEMO, small, ignore=shutil.ignore_patterns("*.safetensors"))
     for path, changes in {
         "model_index.json": {"_class_name": "SanaSprintPipeline", "scheduler": ["diffusers", "SCMScheduler"]},
-        "transformer/config.json": {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"},
+        "transformer/config.json": {
+            "guidance_embeds": True,
+            "qk_norm": "rms_norm_across_heads",
+            "sample_size": 32,
+        },
     }.items():
         data = json.loads((small / path).read_text())
         (small / path).write_text(json.dumps(data | changes))
     scheduler = architectures.known()["sana-sprint-1.6b-1k"]["scheduler/scheduler_config.json"]
     (small / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
-    grid = job(model="random:sprint", steps=[1, 2, 3], size="256x256", dtype="float32")
+    grid = job(model="random:sprint", steps=[1, 2, 3], size="1024x1024", dtype="float32")
     outcome = cli("run", manifest(grid), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
     receipts = RunFolder(work / "run").scan().receipts.values()
     assert len({item.file.sha256 for item in receipts}) == 3
-    assert all(item.measurement.whole and not item.measurement.denoise for item in receipts)
+    assert all(item.measurement.denoise and not item.measurement.whole for item in receipts)
 
 
 def test_a_wrong_name_says_which_was_meant(cli, manifest, work):
@@ -308,7 +315,8 @@ def test_weights_read_straight_to_the_device_are_those_the_pipeline_loads(tiny, 
         found.location, dtype=torch.bfloat16, **tiny_models.left_out(name)
     )
     pipe = common.load(found, "bfloat16", "cpu")
-    assert type(pipe) is type(expected)
+    # PAG is switched on for a call.
+    assert type(pipe).__name__ == type(expected).__name__.replace("PAG", "")
     assert modules(pipe).keys() == modules(expected).keys()
     for part, module in modules(expected).items():
         loaded, own = module.state_dict(), modules(pipe)[part].state_dict()

@@ -22,6 +22,11 @@ from diffusers import (
     PNDMScheduler,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    SanaPAGPipeline,
+    SanaPipeline,
+    SanaSprintPipeline,
+    SanaTransformer2DModel,
+    SCMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -46,6 +51,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+DEMO = Path(__file__).parent.parent / "batch" / "models" / "demo"
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -251,6 +258,28 @@ def z_image(folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
+def sana(folder: Path, kind: type[DiffusionPipeline] = SanaPipeline, **changes: object) -> None:
+    """The packaged demo with a transformer of its own, at SANA's 512 sizes."""
+    parts = SanaPipeline.from_pretrained(DEMO).components
+    parts["transformer"] = SanaTransformer2DModel.from_config(
+        parts["transformer"].config, **{"num_layers": 3} | changes
+    ).eval()
+    kind(**parts).save_pretrained(folder)
+
+
+def sana_pag(folder: Path) -> None:
+    sana(folder, SanaPAGPipeline)
+
+
+def sana_sprint(folder: Path) -> None:
+    parts = SanaPipeline.from_pretrained(DEMO).components
+    parts["scheduler"] = SCMScheduler()
+    parts["transformer"] = SanaTransformer2DModel.from_config(
+        parts["transformer"].config, sample_size=32, guidance_embeds=True, qk_norm="rms_norm_across_heads"
+    ).eval()
+    SanaSprintPipeline(**parts).save_pretrained(folder)
+
+
 def pixart_alpha(folder: Path) -> None:
     pixart(folder, PixArtAlphaPipeline)
 
@@ -263,6 +292,7 @@ def left_out(name: str) -> dict[str, None]:
 BUILDERS = {
     "sdxl": sdxl, "pixart": pixart, "pixart-alpha": pixart_alpha, "flux": flux, "sd1": sd1, "sd3": sd3,
     "sd3-without-t5": sd3_without_t5, "qwen_image": qwen_image, "z_image": z_image,
+    "sana": sana, "sana-pag": sana_pag, "sana-sprint": sana_sprint,
 }  # fmt: skip
 
 

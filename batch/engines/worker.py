@@ -275,6 +275,7 @@ class Worker:
                 repaired=rendered.repaired,
                 batch=rendered.batch,
                 compile=rendered.compiled,
+                scheduler=rendered.scheduler,
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:

@@ -200,9 +200,7 @@ def scheduler(value: Any) -> Call | None:
     name, positional, named = call(value)
     if positional:
         raise ValueError(f"a scheduler takes named arguments only, for example {name}(flow_shift=6)")
-    if name == "default":
-        if named:
-            raise ValueError("'default' takes no arguments; name the scheduler")
+    if name == "default" and not named:
         return None
     return Call(name=name, arguments=named)
 

@@ -19,7 +19,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, memory, names
+from batch.plan import advice, catalogue, fits, memory, names, pag
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -359,7 +359,9 @@ class _Builder:
             return entries[name].place if name in entries else DEFAULT
 
         model = self.models[entries["model"].value]
-        extra = [(name[6:], entry.value) for name, entry in entries.items() if EXTRA.fullmatch(name)]
+        extra = {name[6:]: entry.value for name, entry in entries.items() if EXTRA.fullmatch(name)}
+        if pag.SCALE in catalogue.FAMILIES[model.family].extra:
+            extra = pag.settled(model, extra)
         size = value("size", model.native)
         use = self._size_use(model, size, place("size"))
         setting = value("memory", "auto")
@@ -379,7 +381,7 @@ class _Builder:
             guidance=value("guidance", model.guidance),
             scheduler=value("scheduler", None),
             loras=self.loras.get(value("lora", ()), ()),
-            extra=tuple(sorted(extra)),
+            extra=tuple(sorted(extra.items())),
             pixel_steps=memory.pixel_steps(steps, use.rendered),
             memory=setting,
             memory_steps=steps,

@@ -27,8 +27,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 DENOISERS = ("transformer", "unet")
 """What pipelines call the component that denoises."""
 
-Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere"]
-"""Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all."""
+Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere", "pag"]
+"""Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all; "pag" on
+the latents too, by perturbed-attention guidance (:mod:`batch.plan.pag`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "sana": Family(
-        pipelines=("SanaPipeline",),
+        pipelines=("SanaPipeline", "SanaPAGPipeline"),
         dtype="bfloat16",
         float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
@@ -80,6 +81,24 @@ FAMILIES: dict[str, Family] = {
             "timesteps": "denoise",
             "sigmas": "denoise",
             "eta": "denoise",
+            "pag_scale": "pag",
+            "pag_adaptive_scale": "pag",
+            "pag_applied_layers": "pag",
+        },
+    ),
+    "sana_sprint": Family(
+        pipelines=("SanaSprintPipeline",),
+        dtype="bfloat16",
+        float16_parts=("transformer",),
+        bin_pixels=SIZE_STEP,
+        negative="",
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "complex_human_instruction": "encode",
+            "timesteps": "denoise",
+            "max_timesteps": "denoise",
+            "intermediate_timesteps": "denoise",
         },
     ),
     "sdxl": Family(
@@ -202,6 +221,9 @@ SCHEDULERS = {
 }
 """Schedulers by the name a manifest uses and diffusers' class; a class's own name does as well."""
 
+OWN_SCHEDULER = "default"
+"""What a manifest calls the model's own; a :class:`Call` only where it has overrides."""
+
 SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {
     "dpm++-sde": {"algorithm_type": "sde-dpmsolver++"},
     # The configuration of a DPM-Solver names an algorithm that this one does not have.
@@ -236,6 +258,12 @@ class Model:
     """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
     dynamic_shift: bool = False
     """The flow's shift depends on the size, so the scheduler must take it with each call."""
+    blocks: int = 0
+    """Blocks of a SANA transformer; 0 if not known."""
+    qk_norm: bool = False
+    """Its attention normalises queries and keys."""
+    pag_scale: float = 0.0
+    """What its pipeline's call does without ``extra.pag_scale``."""
     embeds_guidance: bool = True
     """False for a Flux that was trained without: its guidance has no effect."""
     weights_gib: float | None = None

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from batch.plan import pag
 from batch.records import Arguments, Receipt, Task
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
@@ -52,7 +53,7 @@ class Estimate:
 
 def cost(task: Task) -> int:
     """What denoising a task takes, in pixels times calls of the model."""
-    return task.rendered_width * task.rendered_height * task.steps * (2 if task.guidance > 1 else 1)
+    return task.rendered_width * task.rendered_height * task.steps * pag.passes(task)
 
 
 def kind(task: Task) -> Kind:

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from batch import signatures
-from batch.plan import precision
-from batch.plan.catalogue import FAMILIES, SCHEDULER_PRESETS, SCHEDULERS, Model
+from batch.manifest.values import shown
+from batch.plan import pag, precision
+from batch.plan.catalogue import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS, Model
 from batch.records import Call
 
 _OURS = {
@@ -105,7 +106,10 @@ def _true_cfg(given: Mapping[str, Any]) -> bool:
 
 
 def _lora(model: Model) -> str:
-    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in signatures.ancestors(model.pipeline)):
+    # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
+    pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
+    bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
+    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
         return ""
     return f"{model.pipeline} loads no LoRAs"
 
@@ -118,9 +122,15 @@ def _extra(model: Model, call: signatures.Parameters | None, name: str, given: M
         return ""
     known = possible_extras(model)
     if name not in known:
+        if name == "eta" and name in call:
+            return "its scheduler takes no eta"
         if name in call:
             return "the program sets it, or a manifest cannot hold it" + _possible(name, known)
         return f"{model.name} takes no such argument" + _possible(name, known)
+    if name in pag.NAMES and model.family == "sana":
+        return pag.objection(model, name, given)
+    if model.family == "sana_sprint":
+        return _sprint(model, name, given)
     return _alone(model, name, given)
 
 
@@ -143,6 +153,19 @@ def _shifts_by_size(model: Model, scheduler: Call | None) -> bool:
     return model.dynamic_shift if told is None else bool(told)
 
 
+def _sprint(model: Model, name: str, given: Mapping[str, Any]) -> str:
+    """The rules of SANA-Sprint's scheduler, which fails every image that breaks them."""
+    value, steps = given[f"extra.{name}"], given.get("steps", model.steps)
+    timed = given.get("extra.timesteps") is not None
+    if name == "timesteps" and timed and len(value if isinstance(value, tuple) else ()) != steps + 1:
+        return f"a list of {steps + 1} numbers is wanted for {steps} steps, the last one 0"
+    if name != "timesteps" and name.endswith("timesteps") and timed:
+        return "it has no effect beside extra.timesteps"
+    if name == "intermediate_timesteps" and value is not None and steps != 2:
+        return f"it counts with exactly 2 steps, not with {steps}"
+    return ""
+
+
 def possible_extras(model: Model) -> list[str]:
     """What ``extra.<argument>`` may set on a model whose pipeline class diffusers has."""
     family = FAMILIES[model.family]
@@ -160,6 +183,10 @@ def _possible(name: str, known: Collection[str]) -> str:
 
 
 def _scheduler(model: Model, call: Call) -> str:
+    if call.name == OWN_SCHEDULER:
+        own = signatures.scheduler_settings(model.scheduler)
+        # Of a scheduler that is not known here the render says which settings it has not.
+        return _settings(call, own) if own is not None else ""
     kind = SCHEDULERS.get(call.name, call.name)
     settings = signatures.scheduler_settings(kind)
     possible = ", ".join(possible_schedulers(model))
@@ -170,17 +197,40 @@ def _scheduler(model: Model, call: Call) -> str:
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
         return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
-    unknown = sorted(set(dict(call.arguments)) - set(settings))
-    if unknown:
-        near = get_close_matches(unknown[0], settings, 1)
-        hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(settings)}"
-        return f"{call.name} has no setting {unknown[0]}; {hint}"
+    wrong = _settings(call, settings)
+    if wrong:
+        return wrong
     fixed = set(SCHEDULER_PRESETS.get(call.name, {})).intersection(dict(call.arguments))
     if fixed:
         return f"{call.name} sets {min(fixed)} itself; name the scheduler {kind} to choose it"
     package = _NEEDS.get(kind)
     if package is not None and find_spec(package) is None:
         return f"{call.name} needs the package {package}; install it with: pip install {package}"
+    return ""
+
+
+def _settings(call: Call, settings: signatures.Parameters) -> str:
+    """What is wrong with the overrides of a scheduler that has these settings."""
+    for name, value in call.arguments:
+        if name not in settings:
+            near = get_close_matches(name, settings, 1)
+            hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(settings)}"
+            return f"{call.name} has no setting {name}; {hint}"
+        wanted = _wanted(value, settings[name])
+        if wanted:
+            return f"{name} of {call.name} is {wanted}, not {shown(value)}"
+    return ""
+
+
+def _wanted(value: Any, default: Any) -> str:
+    """What a setting is, by its default, where the value is something else; "" where it fits or nobody knows."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else f"true or false (by default {str(default).lower()})"
+    if isinstance(default, int | float):
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if fits else f"a number (by default {default})"
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else f"a text (by default {default})"
     return ""
 
 

@@ -62,6 +62,8 @@ class Entry(BaseModel):
         "flow", description="What it predicts, which decides the schedulers that can follow."
     )
     dynamic_shift: bool = Field(False, description="The flow's shift depends on the size.")
+    blocks: int = Field(0, ge=0, description="Of SANA: transformer blocks, which PAG may name.")
+    qk_norm: bool = Field(False, description="Of SANA: its attention normalises queries and keys, as in 1.5.")
     weights_gib: float | None = Field(None, gt=0, description="Denoiser and autoencoder on the device, in GiB.")
     download_gb: float | None = Field(None, gt=0, description="About what a download takes, in GB.")
     licence: str = Field("", description="Under which it may be used.")

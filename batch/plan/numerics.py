@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from batch.plan import pag
 from batch.plan.catalogue import FAMILIES, Model
 from batch.plan.estimate import cost
 from batch.records import Numerics, Task
@@ -69,6 +70,8 @@ class Choice:
 class _Group:
     sample: Task
     cost: int = 0
+    passes: int = 2
+    """The most images that a call of the model has for one of its tasks: see :func:`batch.plan.pag.passes`."""
 
 
 def key(task: Task) -> str:
@@ -87,6 +90,8 @@ def choose(
         if group is None:
             group = groups[same] = _Group(task)
         group.cost += cost(task)
+        if task.extra:
+            group.passes = max(group.passes, pag.passes(task))
     named = {key(group.sample): group for group in groups.values()}
     return {
         name: _choice(group, models[group.sample.model], around, pins.get(name, {}))
@@ -96,7 +101,7 @@ def choose(
 
 def _choice(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> Choice:
     task = group.sample
-    batch, why_batch = _batch(task, model, around, pinned)
+    batch, why_batch = _batch(group, model, around, pinned)
     compiled, why_compile = _compile(group, model, around, pinned)
     return Choice(
         model=task.model,
@@ -109,7 +114,7 @@ def _choice(group: _Group, model: Model, around: Surroundings, pinned: Mapping[s
     )
 
 
-def _batch(task: Task, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[int, str]:
+def _batch(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[int, str]:
     if not FAMILIES[model.family].staged:
         return 1, "its pipeline is called whole"
     if around.batch != "auto":
@@ -118,11 +123,12 @@ def _batch(task: Task, model: Model, around: Surroundings, pinned: Mapping[str, 
         return pinned["batch"], "as this run began"
     if not around.card:
         return 1, "without a card it gains nothing"
-    pixels = task.rendered_width * task.rendered_height
+    pixels = group.sample.rendered_width * group.sample.rendered_height
     wished = max(1, min(MOST, BATCH_PIXELS // pixels))
     if wished == 1:
         return 1, "one image of this size is enough for a card"
-    fitting = wished if around.memory is None else min(wished, _fitting(pixels, model, around.memory))
+    worked = pixels * group.passes // 2
+    fitting = wished if around.memory is None else min(wished, _fitting(worked, model, around.memory))
     if fitting < wished:
         return fitting, "more would not fit the card"
     return wished, "small images together are faster"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from batch.plan import pag
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Task
 
@@ -56,7 +57,7 @@ class Compiler:
 
         ``guided``: the model is called with the negative text too.
         """
-        shape = (task.rendered_width, task.rendered_height, guided)
+        shape = (task.rendered_width, task.rendered_height, guided, pag.scale(task.extra) > 0)
         new = shape not in self._seen
         self._seen.add(shape)
         return new

@@ -13,7 +13,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -157,6 +157,7 @@ class FakeSession:
     """The stages of :class:`batch.render.session.Session`, with faults."""
 
     staged = True
+    scheduler: Mapping[str, Any] = {}
 
     def __init__(self, source: ModelSource, _dtype: str, _device: str, faults: Sequence[Fault] = ()) -> None:
         self._source = source

@@ -40,6 +40,8 @@ class Rendered:
     batch: int = 1
     """Images denoised in one call with this one, itself among them."""
     compiled: bool = False
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """The scheduler at work and its configuration."""
 
 
 class RenderError(TaskError):
@@ -166,6 +168,7 @@ class _Way:
             latents,
             batch=self.batch,
             compiled=session.compiled,
+            scheduler=session.scheduler,
             degraded_from=self.task.memory if degraded else "",
             memory_used=used if degraded else "",
             repaired=self.repaired,

@@ -1,14 +1,18 @@
-"""The scheduler a task names, made from the model's own."""
+"""The scheduler a task names, made from the model's own, and what a receipt says of it."""
 
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import diffusers
+import numpy as np
+import torch
 
 from batch.errors import TaskError
-from batch.plan.catalogue import SCHEDULER_PRESETS, SCHEDULERS
+from batch.plan.catalogue import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records import Call
 
 
@@ -19,7 +23,7 @@ def make(own: Any, call: Call | None) -> Any:
     """
     if call is None:
         return own
-    kind = getattr(diffusers, SCHEDULERS.get(call.name, call.name))
+    kind = type(own) if call.name == OWN_SCHEDULER else getattr(diffusers, SCHEDULERS.get(call.name, call.name))
     known = set(inspect.signature(kind.__init__).parameters)
     unknown = sorted(set(dict(call.arguments)) - known)
     if unknown:
@@ -39,3 +43,25 @@ def _flow(config: Any, known: set[str]) -> dict[str, Any]:
             "flow_shift": config.get("shift", 1.0),
         }
     return {}
+
+
+def recorded(scheduler: Any) -> dict[str, Any]:
+    """The class of a scheduler and its configuration in effect, as strict JSON has it.
+
+    Only what the class itself knows: settings that came along from another scheduler do nothing.
+    """
+    known = set(inspect.signature(type(scheduler).__init__).parameters)
+    config = {name: _plain(value) for name, value in sorted(scheduler.config.items()) if name in known}
+    return {"class": type(scheduler).__name__} | config
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list | tuple | set | range):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import safetensors.torch
 import torch
 
 from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
+from batch.plan import pag
 from batch.plan.catalogue import FAMILIES as RULES
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import device as devices
 from batch.render import failures, loras, memory, positions, schedulers
 from batch.render.compiling import Compiler
 from batch.render.failures import BadPicture, StageFailed
-from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sd3, sdxl, z_image
+from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
 from batch.render.pixels import Pixels, assemble, check_pixels
@@ -33,6 +35,7 @@ T = TypeVar("T")
 
 FAMILIES: dict[str, Any] = {
     "sana": sana,
+    "sana_sprint": sana_sprint,
     "sdxl": sdxl,
     "pixart": pixart,
     "flux": flux,
@@ -76,7 +79,7 @@ class Session:
         self._part: Part | None = None
         self._own_scheduler: Any = None
         self._steps: tuple[Call, ...] | None = None
-        self._loras: tuple[Lora, ...] = ()
+        self._loras: tuple[Lora, ...] | None = ()  # None: loading some has failed half-way
         self._burden: memory.Burden | None = None  # known on a card, where it has to fit
         self._objections: list[str] = []
         self._objected: set[str] = set()
@@ -139,7 +142,8 @@ class Session:
         """A task's memory setting, with what ``auto`` adds for the card."""
         if task.memory != "auto" or self._burden is None:
             return task.memory_steps
-        pixels = task.rendered_width * task.rendered_height
+        # Activations are known for an image with guidance, which is two in every call.
+        pixels = task.rendered_width * task.rendered_height * max(2, pag.passes(task)) // 2
         return task.memory_steps + memory.placement(self._burden, pixels, self._device)
 
     def take_load_s(self) -> float | None:
@@ -151,6 +155,12 @@ class Session:
     def compiled(self) -> bool:
         """Whether the model at work is compiled."""
         return self._compiler.on
+
+    @property
+    def scheduler(self) -> dict[str, Any]:
+        """The scheduler of the last stage and its configuration in effect, as JSON data; {} if there is none."""
+        found = getattr(self._pipe, "scheduler", None)
+        return schedulers.recorded(found) if hasattr(found, "config") else {}
 
     def take_excuse(self) -> str:
         """Why nothing is compiled though it was asked for; empty when it was told."""
@@ -187,13 +197,11 @@ class Session:
 
         def work() -> torch.Tensor:
             positions.put(self._pipe, task, self._device)
-            latents = common.denoise(
-                self._pipe,
-                tasks,
-                texts,
-                self._device,
-                lambda step: beat("denoise", step, task.steps),
-                join=getattr(self._family, "join", common.join),
+            denoise = getattr(self._family, "denoise", None) or partial(
+                common.denoise, join=getattr(self._family, "join", common.join)
+            )
+            latents = denoise(
+                self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
             )
             if not bool(torch.isfinite(latents).all()):
                 self._object("the latents hold numbers that are not finite (NaN or infinite)")
@@ -365,16 +373,16 @@ class Session:
             )
 
     def _set_up(self, task: Task, steps: tuple[Call, ...]) -> None:
+        self._put_loras(task.loras)
         if steps != self._steps:
             self._steps = None  # a half-applied setting is applied again
             memory.apply(self._pipe, steps, self._device)
             self._steps = steps
-        self._put_loras(task.loras)
         self._pipe.scheduler = schedulers.make(self._own_scheduler, task.scheduler)
 
     def _put_loras(self, wanted: tuple[Lora, ...]) -> None:
         if wanted != self._loras:
-            self._loras = ()
+            self._loras = self._steps = None  # offloading is placed anew around the layers that come and go
             loras.put(self._pipe, wanted)
             self._loras = wanted
 

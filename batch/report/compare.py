@@ -105,6 +105,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
             *_missing(runs),
             *_degraded(runs[0]),
             *(note for run in runs for note in _low_bits(run)),
+            *(note for run in runs[1:] for note in _schedulers(runs[0], run)),
             *_notes(runs[0].label, overlaps, compared=bool(apart)),
             *unread,
         ),
@@ -145,6 +146,31 @@ def _low_bits(run: Run) -> Iterator[str]:
                 f"{run.label}: {count} of {len(receipts)} pictures {how}: low bits differ from those rendered "
                 "alone by the model as it is"
             )
+
+
+def _schedulers(first: Run, other: Run) -> Iterator[str]:
+    """Pictures that are to be the same, and whose schedulers were set up differently all the same."""
+    ours, theirs = _baseline(first), _baseline(other)
+    pairs = [(ours[key].scheduler, theirs[key].scheduler) for key in ours.keys() & theirs.keys()]
+    apart = [(one, two) for one, two in pairs if one and two and one != two]
+    if not apart:
+        return
+    changes = sorted(
+        {
+            f"{name} {one.get(name, '-')} and {two.get(name, '-')}"
+            for one, two in apart
+            for name in one.keys() | two.keys()
+            if one.get(name) != two.get(name)
+        }
+    )
+    yield (
+        f"{len(apart)} of {len(pairs)} pictures of {first.label} and {other.label} were made by schedulers with "
+        f"other settings, though the same ones were asked for: {'; '.join(changes[:_MOST_CHANGES])}"
+        + (" …" if len(changes) > _MOST_CHANGES else "")
+    )
+
+
+_MOST_CHANGES = 5
 
 
 def _notes(first: str, overlaps: Sequence[Overlap], *, compared: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ text nodes, so no prompt can become markup. The pictures stay where they are: th
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import zip_longest
@@ -68,6 +69,7 @@ def page_data(
         "common": {key: value for key, value in (settings[0] if settings else {}).items() if key not in varying},
         "varying": varying,
         "timing": _timing(rows),
+        "schedulers": list(_schedulers(tasks, scan)),
         "happened": list(_happened(tasks, history)),
         "images": [
             _image(task, record, {key: setting[key] for key in varying}, scan)
@@ -145,6 +147,25 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
             **{name: ", ".join(_distinct(receipts, name)) for name in ("torch", "diffusers", "driver")},
         },
     }
+
+
+def _schedulers(tasks: Sequence[Task], scan: Scan) -> Iterator[dict[str, str]]:
+    """The configurations of schedulers at work, each once, with what asked for it and how many images it made."""
+    receipts = [scan.receipts[task.id] for task in tasks if task.id in scan.receipts]
+    counts = Counter(
+        (item.task.model, str(item.task.scheduler or "default"), json.dumps(item.scheduler, sort_keys=True))
+        for item in receipts
+        if item.scheduler
+    )
+    for (model, asked, text), images in counts.items():
+        config = json.loads(text)
+        yield {
+            "model": model,
+            "scheduler": asked,
+            "class": str(config.pop("class", "")),
+            "settings": ", ".join(f"{name}={json.dumps(value)}" for name, value in config.items()),
+            "images": str(images),
+        }
 
 
 def _happened(tasks: Sequence[Task], history: Sequence[Event]) -> Iterator[dict[str, str]]:

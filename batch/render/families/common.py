@@ -13,7 +13,7 @@ import torch
 from batch.plan import precision
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
-from batch.render import from_files, random_weights, tiles
+from batch.render import from_files, pag, random_weights, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
 from batch.render.tiles import Parts
@@ -36,7 +36,7 @@ def load(source: ModelSource, dtype: str, device: str = "cpu", *, leave_out: Lea
     ``dtype`` is a task's: see :mod:`batch.plan.precision`.
     """
     build = random_weights.build if source.random else from_files.build
-    pipe = build(source, partial(_own, source.family, dtype), device, leave_out)
+    pipe = pag.settle(build(source, partial(_own, source.family, dtype), device, leave_out))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -175,13 +175,15 @@ def denoise(
     on_step: OnStep,
     *,
     join: Join = join,
+    **more: Any,
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
     negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
     width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
-    64]``.
+    64]``. ``more`` are arguments of the call beside those of every family; one that has them, or a way of its own
+    around the call, has a ``denoise`` too.
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))
@@ -190,13 +192,10 @@ def denoise(
         negative = join(pipe, [item[1] for item in texts], device)
         embeds |= {f"negative_{name}": value for name, value in negative.items()}
     seeds = [item.seed for item in tasks]
-    result = pipe(
-        prompt=None,
-        negative_prompt=None,
-        output_type="latent",
-        **call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance),
-        **embeds,
-    )
+    arguments = call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance)
+    if "negative_prompt" in inspect.signature(type(pipe).__call__).parameters:
+        arguments["negative_prompt"] = None  # by default a text in some
+    result = pipe(prompt=None, output_type="latent", **(arguments | embeds | more))
     latents: torch.Tensor = result.images
     return latents
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,6 @@ def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
     arguments["prompt"] = task.prompt
     if task.negative_prompt:
         arguments["negative_prompt"] = task.negative_prompt
-    if "intermediate_timesteps" in inspect.signature(type(pipe).__call__).parameters and task.steps != 2:
-        arguments.setdefault("intermediate_timesteps", None)  # the call's own default is for two steps only
     with torch.no_grad():  # most calls say so themselves; some of the older ones do not
         result = pipe(**arguments)
     if any(getattr(result, "nsfw_content_detected", None) or ()):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from batch.records import EncodeTask, Task
+from batch.render import pag
 from batch.render.families import common
-from batch.render.families.common import Embeds
+from batch.render.families.common import Embeds, OnStep
 from batch.render.tiles import Parts
 
 
@@ -26,6 +28,14 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
             task.text, do_classifier_free_guidance=False, device=device, **arguments
         )
     return {"prompt_embeds": embeds, "prompt_attention_mask": mask}
+
+
+def denoise(
+    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
+) -> torch.Tensor:
+    """:func:`common.denoise`, with perturbed-attention guidance where the tasks say so."""
+    with pag.switched_on(pipe, tasks[0]) as more:
+        return common.denoise(pipe, tasks, texts, device, on_step, **more)
 
 
 def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:

@@ -1,0 +1,179 @@
+"""A LoRA leaves no trace: whatever came before on the same warm pipeline, a task gives what it gives alone."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from accelerate import cpu_offload_with_hook
+from diffusers import DiffusionPipeline
+from peft import LoraConfig, get_peft_model_state_dict
+
+from batch import hub
+from batch.plan import encode_tasks
+from batch.records import Call, EncodeTask, Lora, Task
+from batch.render import memory
+from batch.render.failures import StageFailed
+from batch.render.session import Session
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIDES = {"sana": 512, "sana-sprint": 1024, "sdxl": 64, "flux": 64, "sd1": 64}
+IN_TEXT = ("sdxl", "flux", "sd1")
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny, tmp_path_factory):
+    """Two LoRAs of a tiny model, as files; those of CLIP models change the text encoder too."""
+
+    @cache
+    def build(name: str) -> tuple[Lora, Lora]:
+        return _adapter(tiny(name), name, 1, folder), _adapter(tiny(name), name, 2, folder)
+
+    folder = tmp_path_factory.mktemp("loras")
+    return build
+
+
+def _adapter(model: Path, name: str, seed: int, folder: Path) -> Lora:
+    torch.manual_seed(seed)
+    pipe = DiffusionPipeline.from_pretrained(model)
+    denoiser = "unet" if name.startswith("sd") else "transformer"
+    parts = [(denoiser, ["to_q", "to_v"]), *([("text_encoder", ["q_proj", "v_proj"])] if name in IN_TEXT else [])]
+    layers = {}
+    for part, targets in parts:
+        config = LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets)
+        getattr(pipe, part).add_adapter(config)
+        layers[f"{part}_lora_layers"] = get_peft_model_state_dict(getattr(pipe, part))
+    place = folder / f"{name}-{seed}"
+    type(pipe).save_lora_weights(place, **layers)
+    path = place / "pytorch_lora_weights.safetensors"
+    return Lora(path=str(path), sha256=f"{name}-{seed}", in_text=name in IN_TEXT)
+
+
+def opened(folder: Path) -> tuple[Session, Task]:
+    model = hub.find_model(str(folder), Path(), {}, online=False)
+    side = SIDES[folder.name]
+    task = Task(
+        id="1" * 16, model=model.name, dtype="float32", prompt="a fox 7", seed=7, width=side, height=side,
+        rendered_width=side, rendered_height=side, steps=2, guidance=3.0,
+    )  # fmt: skip
+    return Session(hub.source(model), "float32", "cpu"), task
+
+
+def nothing(*_):
+    return
+
+
+class Warm:
+    """A session with a loaded pipeline; texts are encoded in another one, without LoRAs."""
+
+    def __init__(self, folder: Path, steps: tuple[Call, ...] = ()) -> None:
+        self.session, self.task = opened(folder)
+        self.steps = steps
+        texts, _ = opened(folder)
+        family = self.session._source.family
+        self.embeds = [texts.encode(item, nothing).value for item in encode_tasks(self.task, family, "cpu")]
+
+    def render(self, *loras: Lora, beat=nothing) -> np.ndarray:
+        task = replace(self.task, loras=loras)
+        self.session.prepare("images", task)
+        if not self.session.staged:
+            return self.session.whole(task, self.steps, beat).value
+        latents = self.session.denoise([task], [self.embeds], self.steps, beat).value
+        return self.session.decode(task, latents, self.steps, nothing).value
+
+
+def at(lora: Lora, scale: float) -> Lora:
+    return replace(lora, scale=scale)
+
+
+def give_up(stage, step, _steps):
+    if step:
+        raise RuntimeError("no more")
+
+
+@cache
+def alone(folder: Path, loras: tuple[Lora, ...]) -> np.ndarray:
+    """What a pipeline gives that has never seen another LoRA."""
+    return Warm(folder).render(*loras)
+
+
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("name", SIDES)
+def test_every_task_is_what_it_is_alone(tiny, adapters, monkeypatch, name, offload):
+    steps = (Call(name="model_cpu_offload"),) if offload else ()
+    hooked = []
+    if offload:
+
+        def place(pipe, _arguments, device):
+            for component in pipe.components.values():
+                if isinstance(component, torch.nn.Module):
+                    cpu_offload_with_hook(component, torch.device(device))
+                    hooked.append(type(component).__name__)
+
+        monkeypatch.setitem(memory.STEPS, "model_cpu_offload", place)
+    first, second = adapters(name)
+    orders = [(at(first, 0.5),), (first,), (first, at(second, -0.7)), (second,), (), (first,), ()]
+    warm = Warm(tiny(name), steps)
+    for index, order in enumerate(orders):
+        assert np.array_equal(warm.render(*order), alone(tiny(name), order)), (index, order)
+        if index == 2:
+            with pytest.raises(StageFailed, match="no more"):
+                warm.render(first, second, beat=give_up)
+    assert len({alone(tiny(name), order).tobytes() for order in orders}) == 5
+    assert bool(hooked) is offload
+    if offload:  # nothing is left without a hook
+        modules = [item for item in warm.session._pipe.components.values() if isinstance(item, torch.nn.Module)]
+        assert all(hasattr(item, "_hf_hook") for item in modules)
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_one_that_fails_half_way_leaves_nothing(tiny, adapters, tmp_path, name):
+    first, _ = adapters(name)
+    broken = tmp_path / "broken.safetensors"
+    state = safetensors.torch.load_file(first.path)
+    safetensors.torch.save_file({key: item[..., :1].contiguous() for key, item in state.items()}, broken)
+    warm = Warm(tiny(name))
+    before = alone(tiny(name), ())
+    with pytest.raises(StageFailed):
+        warm.render(first, replace(first, path=str(broken), sha256="broken"))
+    assert np.array_equal(warm.render(), before)
+    with pytest.raises(StageFailed):
+        warm.render(replace(first, path=str(tmp_path / "gone.safetensors"), sha256="gone"))
+    assert np.array_equal(warm.render(first), alone(tiny(name), (first,)))
+
+
+def test_one_for_flux_that_widens_the_transformer_is_taken_back(tiny, tmp_path):
+    """As those for control do: the picture's latents and a second picture's side by side."""
+    warm = Warm(tiny("flux"))
+    before = warm.render()
+    inner, outer = torch.randn(2, 8), torch.randn(32, 2)
+    state = {"transformer.x_embedder.lora_A.weight": inner, "transformer.x_embedder.lora_B.weight": outer}
+    safetensors.torch.save_file(state, tmp_path / "wide.safetensors")
+    with pytest.raises(StageFailed):
+        warm.render(Lora(path=str(tmp_path / "wide.safetensors"), sha256="wide"))
+    assert warm.session._pipe.transformer.x_embedder.in_features == 8
+    assert np.array_equal(warm.render(), before)
+    assert warm.session._pipe.transformer.x_embedder.in_features == 4
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux"])
+def test_texts_are_encoded_as_if_no_lora_had_been_there(tiny, adapters, tmp_path, name):
+    first, second = adapters(name)
+    orders = [(), (at(first, 0.5),), (first,), (first, second), (second,), ()]
+
+    def encoded(session, loras):
+        text = EncodeTask(key="", model="", dtype="float32", text="a fox 7", negative=False, loras=loras)
+        return session.encode(text, nothing).value
+
+    alone = {order: encoded(opened(tiny(name))[0], order) for order in dict.fromkeys(orders)}
+    warm, _ = opened(tiny(name))
+    assert [encoded(warm, order) == alone[order] for order in orders] == [True] * len(orders)
+    assert len(set(alone.values())) == len(alone)
+    gone = replace(first, path=str(tmp_path / "gone.safetensors"), sha256="gone")
+    with pytest.raises(Exception, match="cannot be encoded"):
+        encoded(warm, (first, gone))
+    assert encoded(warm, ()) == alone[()]

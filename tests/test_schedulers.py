@@ -1,0 +1,149 @@
+"""The scheduler axis: overrides that fit, and what receipts, page and comparison say of what was at work."""
+
+import json
+import math
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from batch import hub
+from batch.plan import fits
+from batch.records import Call, receipt_from_json, to_json
+from batch.render import schedulers
+from batch.store.folder import RunFolder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def job(model, size="512x512", **settings):
+    lines = {"model": str(model), "prompt": "a fox 7", "steps": 2, "dtype": "float32", "size": size} | settings
+    return "grid:\n" + "".join(f"  {key}: {json.dumps(value)}\n" for key, value in lines.items())
+
+
+def receipts(folder):
+    return list(RunFolder(folder).scan().receipts.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "says"),
+    [
+        ("sana", "dpm++(use_karras_sigmas=yes)", "use_karras_sigmas of dpm++ is true or false (by default false)"),
+        ("sana", "dpm++(use_karras_sigmas=1)", "is true or false (by default false), not 1"),
+        ("sana", "dpm++(flow_shift=six)", "flow_shift of dpm++ is a number (by default 1.0), not 'six'"),
+        ("sana", "dpm++(solver_order=true)", "solver_order of dpm++ is a number (by default 2), not True"),
+        ("sana", "dpm++(solver_type=2)", "solver_type of dpm++ is a text (by default midpoint), not 2"),
+        ("sana", "default(flow_shift=six)", "flow_shift of default is a number"),
+        ("sana", "default(flow_shfit=6)", "default has no setting flow_shfit; did you mean flow_shift?"),
+        ("sana", "default(6)", "named arguments only"),
+        ("sdxl", "default(flow_shift=6)", "default has no setting flow_shift"),
+        ("sd3", "default(shift=true)", "shift of default is a number"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_said_before_the_night(cli, manifest, tiny, name, written, says):
+    path = manifest(job(tiny(name), "512x512", scheduler=written))
+    outcome = cli("plan", path)
+    assert outcome.code == 2
+    assert f"{path}:7: scheduler: " in outcome.err
+    assert says in outcome.err
+
+
+def test_what_fits_anything_and_what_is_not_known(tiny, work):
+    model = hub.find_model(str(tiny("sana")), work, {}, online=False)
+    good = {"flow_shift": 6, "use_karras_sigmas": True, "solver_type": "heun", "variance_type": "learned",
+            "lambda_min_clipped": -5.1}  # fmt: skip
+    for name, value in good.items():
+        for scheduler in ("dpm++", "default"):
+            assert not dict(
+                fits.objections(model, {"scheduler": Call(name=scheduler, arguments=((name, value),))})
+            )
+
+
+def test_the_models_own_with_overrides(cli, manifest, work, tiny):
+    pipe = diffusers.DiffusionPipeline.from_pretrained(tiny("sana"))
+    pipe.set_progress_bar_config(disable=True)
+    own = pipe.scheduler
+    path = manifest(job(tiny("sana"), scheduler=["default(flow_shift=6)", "default", "flow-euler(shift=5)"]))
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+    found = {str(item.task.scheduler): item for item in receipts(work / "run")}
+    assert found.keys() == {"default(flow_shift=6)", "None", "flow-euler(shift=5)"}
+    made = {
+        "default(flow_shift=6)": diffusers.DPMSolverMultistepScheduler.from_config(own.config, flow_shift=6),
+        "None": own,
+        "flow-euler(shift=5)": diffusers.FlowMatchEulerDiscreteScheduler.from_config(own.config, shift=5),
+    }
+    for asked, receipt in found.items():
+        pipe.scheduler = made[asked]
+        seed = torch.Generator("cpu").manual_seed(0)
+        image = pipe("a fox 7", num_inference_steps=2, height=512, width=512, generator=seed).images[0]
+        assert np.array_equal(np.asarray(Image.open(work / "run" / receipt.file.path)), np.asarray(image)), asked
+    assert found["default(flow_shift=6)"].scheduler["flow_shift"] == 6
+    assert found["None"].scheduler["flow_shift"] == 3.0
+    assert found["flow-euler(shift=5)"].scheduler["shift"] == 5
+    assert {item.scheduler["class"] for item in found.values()} == {
+        "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler",
+    }  # fmt: skip
+    assert "default(flow_shift=6)" in (work / "run" / "results.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["sana", "sd1"])
+def test_a_receipt_holds_the_configuration_in_effect_as_strict_json(cli, manifest, work, tiny, name):
+    size = {"sana": "512x512", "sd1": "64x64"}[name]
+    path = manifest(job(tiny(name), size, scheduler=["default", "dpm++(solver_type=heun)", "unipc"]))
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    for file in (work / "run" / ".run" / "receipts").rglob("*.json"):
+        data = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+        config, kind = dict(data["scheduler"]), data["scheduler"]["class"]
+        assert not [key for key in config if key.startswith("_")]
+        settings = getattr(diffusers, kind).load_config(tiny(name), subfolder="scheduler")
+        for key, value in config.items():
+            if key in settings and key != "solver_type" and value != "-inf":
+                assert value == settings[key], key
+        assert config.get("lambda_min_clipped", "-inf") == "-inf"
+        again = receipt_from_json(data)
+        assert to_json(again) == data
+        del data["scheduler"]
+        assert receipt_from_json(data).scheduler == {}
+    wanted = {"heun", "midpoint", "bh2"} if name == "sana" else {"heun", None, "bh2"}
+    assert {item.scheduler.get("solver_type") for item in receipts(work / "run")} == wanted
+
+
+def test_what_json_cannot_hold_is_made_plain():
+    betas = np.linspace(0.1, 0.2, 3, dtype=np.float32)
+    made = diffusers.DDIMScheduler(trained_betas=betas)
+    made.register_to_config(clip_sample_range=math.inf, rescale_betas_zero_snr=np.bool_(True))
+    found = json.loads(json.dumps(schedulers.recorded(made), allow_nan=False))
+    assert found["trained_betas"] == [float(item) for item in betas]
+    assert (found["clip_sample_range"], found["rescale_betas_zero_snr"]) == ("inf", True)
+    assert (found["class"], "_class_name" in found) == ("DDIMScheduler", False)
+    made.register_to_config(of_another_class=1)  # as a model's file may name it; not in effect
+    assert "of_another_class" not in schedulers.recorded(made)
+
+
+def test_page_and_comparison_say_it(cli, manifest, work):
+    path = manifest(job("demo", seed=[0, 1], scheduler=["default", "flow-euler(shift=5)"]))
+    assert cli("run", path, "--out", "one", "--quiet").code == 0
+    assert cli("run", path, "--out", "two", "--quiet").code == 0
+    page = (work / "one" / "report.html").read_text(encoding="utf-8")
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    shown = {row["scheduler"]: row for row in data["schedulers"]}
+    assert shown.keys() == {"default", "flow-euler(shift=5)"}
+    assert "flow_shift=3.0" in shown["default"]["settings"]
+    assert (shown["flow-euler(shift=5)"]["class"], shown["default"]["images"]) == (
+        "FlowMatchEulerDiscreteScheduler", "2",
+    )  # fmt: skip
+    assert "schedulers with other settings" not in cli("compare", "one", "two").out
+    for file in (work / "two" / ".run" / "receipts").rglob("*.json"):
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["task"]["scheduler"] is None:
+            data["scheduler"]["flow_shift"] = 6.0
+            file.write_text(json.dumps(data), encoding="utf-8")
+    outcome = cli("compare", "one", "two")
+    assert "2 of 4 pictures of one and two were made by schedulers with other settings" in outcome.out
+    assert "flow_shift 3.0 and 6.0" in outcome.out
