@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from batch.fetch import needed
 from PIL import Image
 
 from batch.cli import main
-from batch.fetch import needed
 from batch.report import html
 from batch.report.pixels import of_files
 from batch.store.folder import RunFolder

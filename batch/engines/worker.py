@@ -275,6 +275,7 @@ class Worker:
                 repaired=rendered.repaired,
                 batch=rendered.batch,
                 compile=rendered.compiled,
+                allowed=self._spec.models[attempt.task.model].allowed,
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
