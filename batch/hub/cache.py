@@ -39,8 +39,12 @@ def hub_cache() -> Path:
 
 
 def decided_by() -> str:
-    """The variable that decided where it is; "" where none did."""
-    return _decided()[1]
+    """The variable or option that decided where it is; "" where none did."""
+    return "--cache-dir" if os.environ.get(VARIABLE) in _named else _decided()[1]
+
+
+_named: list[str] = []
+"""What the option has named, for as long as it holds."""
 
 
 def _decided() -> tuple[Path, str]:
@@ -62,18 +66,18 @@ def _folder(text: str) -> Path:
 
 
 @contextmanager
-def used(folder: Path | None) -> Iterator[None]:
+def used(folder: Path) -> Iterator[None]:
     """Have that folder be the cache, here and in every process that is started meanwhile."""
     before = os.environ.get(VARIABLE)
-    if folder is not None:
-        os.environ[VARIABLE] = str(folder.absolute())
+    os.environ[VARIABLE] = str(folder.absolute())
+    _named.append(os.environ[VARIABLE])
     try:
         yield
     finally:
-        if folder is not None:
-            os.environ.pop(VARIABLE, None)
-            if before is not None:
-                os.environ[VARIABLE] = before
+        _named.pop()
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def free(folder: Path) -> int:

@@ -43,6 +43,7 @@ class Needs:
 
     files: frozenset[str]
     variant: str
+    """Of the weights; "" where they are plain, or of several variants."""
     pickled: Mapping[str, str]
     """Components whose weights are pickles only, each with such a file."""
     code: tuple[str, ...]
@@ -75,6 +76,8 @@ def of(index: Mapping[str, Any], names: Iterable[str], *, variant: str | None = 
             beside.append(name)
     weights = {part: _weights(files) for part, files in inside.items()}
     variant = _choose(weights.values(), dtype) if variant is None else variant
+    if not any(variant_of(name) == variant for found in weights.values() for name in found):
+        variant = ""
     code = [f"{part}/{library}.py" for part, library in parts.items() if f"{library}.py" in inside[part]]
     own = index.get("_class_name")
     code += [f"{own[0]}.py"] if isinstance(own, list) and own else []

@@ -5,6 +5,7 @@ The client of the Hub is imported where it is used, because that takes a second.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ def client() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what went wrong is told in our words
     return huggingface_hub
 
 
