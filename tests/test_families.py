@@ -395,7 +395,9 @@ def test_what_is_known_of_other_pipelines(work):
         work / "qwen", "QwenImagePipeline",
         transformer={"patch_size": 2}, vae={"temperal_downsample": [False, True, True]},
     )  # fmt: skip
-    model = configs.describe("qwen", lambda path: hub._json(folder / path) if (folder / path).exists() else None)
+    model = configs.describe(
+        "qwen", lambda path: hub.folders.json_of(folder / path) if (folder / path).exists() else None
+    )
     assert (model.native, model.size_step, model.guidance) == (Size(1024, 1024), 16, 0.0)
     assert "true_cfg_scale" in fits.possible_extras(model)
     assert dict(fits.objections(replace(model, pipeline="HunyuanImagePipeline"), {"guidance": 3})) == {

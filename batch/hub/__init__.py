@@ -56,20 +56,20 @@ def lookup(
     """
 
     def model(name: str) -> Model:
-        if online is not None:
+        if online:
             _mend(name, pins, online)
         return find_model(
             name,
             Path(folder),
             pins.revisions,
-            online=online is not None,
+            online=bool(online),
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
         )
 
     return Lookup(
         model=model,
-        lora=lambda name, scale: find_lora(name, scale, Path(folder), pins.revisions, online),
+        lora=lambda name, scale: find_lora(name, scale, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
     )
 

@@ -40,7 +40,7 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
     folder, index = Path(source.location), _index(source)
     given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name)}
     for name, kind in _weighted(folder, index, leave_out):
-        which = where(_for_component(source, folder / name))
+        which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
         own = {"dtype": dtype(name), "device_map": {"": device}}
         given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
@@ -88,12 +88,13 @@ def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> It
             yield name, found
 
 
-def _for_component(source: ModelSource, folder: Path) -> ModelSource:
-    """The source as one component has it: its own variant, pickles only where it has nothing else, and no code."""
+def _of_component(source: ModelSource, folder: Path) -> dict[str, Any]:
+    """:func:`where` for one component: its own variant, pickles only where it has nothing else, and no code."""
     files = _weight_files(folder, source.variant)
-    pickles = source.allow_pickle and bool(files) and files[0].suffix != ".safetensors"
     variant = _variant(files[0].name) if files else ""
-    return replace(source, variant=variant, allow_pickle=pickles, trust_remote_code=False)
+    found = where(replace(source, variant=variant, allow_pickle=False, trust_remote_code=False))
+    pickled = source.allow_pickle and bool(files) and files[0].suffix != ".safetensors"
+    return found | ({"use_safetensors": False} if pickled else {})
 
 
 def _weight_files(folder: Path, variant: str) -> list[Path]:
