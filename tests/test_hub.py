@@ -328,6 +328,18 @@ def test_a_file_that_is_cut_off_is_fetched_again(near, hub, manifest, place):
         assert hub.downloads() == [name]
 
 
+def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
+    twins = ["tokenizer/special.json", "scheduler/special.json"]
+    hub.repos[REPO] = Repo({**folder_files(DEMO), **dict.fromkeys(twins, b'{"one": "blob"}')})
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    (snapshot() / twins[0]).resolve().write_bytes(b"{")
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("is damaged") == 2
+    assert [(snapshot() / name).read_bytes() for name in twins] == [b'{"one": "blob"}'] * 2
+
+
 def test_ctrl_c_ends_the_download_too(place, hub, manifest):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
     command = [sys.executable, str(ROOT / "run_batch.py"), "fetch", str(manifest(KNOWN))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,15 +78,14 @@ class Download:
         """How large they are together."""
         return sum(self.files[file] or 0 for file in files)
 
-    def torn(self) -> list[str]:
-        """The files that are here in another size than they should be."""
-        found = []
-        for file, size in self.files.items():
-            try:
-                if size is not None and (self.folder / file).stat().st_size != size:
-                    found.append(file)
-            except OSError:
-                continue
+    def torn(self) -> dict[str, int]:
+        """The files that are here in another size than they should be, with it."""
+        found = {}
+        for file, wanted in self.files.items():
+            with suppress(OSError):
+                size = (self.folder / file).stat().st_size
+                if wanted not in (None, size):
+                    found[file] = size
         return found
 
     @property
@@ -160,8 +160,7 @@ def mend(repo: str, commit: str, name: str, how: Fetching) -> None:
 
 
 def _mend(item: Download, how: Fetching) -> None:
-    for file in item.torn():
-        size = (item.folder / file).stat().st_size
+    for file, size in item.torn().items():
         how.tell.fetching(
             f"{item.name}: {file} is damaged, it has {size:,} bytes instead of {item.files[file]:,}: removed, to "
             "be downloaded again"
