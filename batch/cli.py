@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,11 +20,13 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__, commands, errors, progress
 from batch.commands import (
+    cache_dir_option,
     devices_option,
     json_option,
     manifest_argument,
     out_option,
     run_argument,
+    seconds,
     set_option,
 )
 from batch.engines import ENGINES
@@ -74,17 +75,6 @@ def cli() -> None:
     """  # noqa: D301 - click's \\b must be the character itself
 
 
-def _seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """``90``, ``90s``, ``10m``, ``1.5h`` as seconds."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
-    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    if seconds <= 0:
-        raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
-    return seconds
-
-
 _quiet = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
 _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
 
@@ -100,7 +90,7 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
 @click.option("--no-fallback", is_flag=True, help="Out of memory: record the failure, try nothing smaller.")
 @click.option("--redo-degraded", is_flag=True,
               help="Render again what was done with a smaller memory setting than asked for.")  # fmt: skip
-@click.option("--task-timeout", metavar="TIME", callback=_seconds,
+@click.option("--task-timeout", metavar="TIME", callback=seconds,
               help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
 @click.option("--until", metavar="TIME",
@@ -109,6 +99,7 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
 @click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
 @click.option("--notify", metavar="TARGET", multiple=True,
               help="Tell this URL or command how it ends, besides those the manifest names.")  # fmt: skip
+@cache_dir_option
 @_quiet
 @_events
 def run(
@@ -216,13 +207,14 @@ def _tell(result: Any, retry: str) -> None:
 @manifest_argument
 @out_option
 @set_option
+@cache_dir_option
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
     from batch import runner, show
 
     options = runner.Options(out=out, overrides=overrides)
-    read, made, folder = runner.prepare(manifest, options, online=False)
+    read, made, folder = runner.prepare(manifest, options)
     folder.check(made.name, made.kind)
     where = runner.standing(made, folder, read.run.retries) if made.ids_known else None
     outlook = runner.outlook(made, where, folder, read.run.min_free_disk)
@@ -272,6 +264,7 @@ def report(run_folder: Path) -> int:
 @click.option("--out", type=click.Path(path_type=Path),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @devices_option
+@cache_dir_option
 @_quiet
 @_events
 def redecode(

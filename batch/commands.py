@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,32 @@ set_option = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True,
     help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
 )  # fmt: skip
+
+
+def _use_cache(context: click.Context, _option: click.Parameter, folder: Path | None) -> None:
+    """Set the environment before anything reads it; a worker and a download inherit it."""
+    if folder is not None:
+        from batch.hub import cache
+
+        context.with_resource(cache.used(folder))
+
+
+cache_dir_option = click.option(
+    "--cache-dir", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), callback=_use_cache,
+    expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
+)  # fmt: skip
+
+
+def seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """``90``, ``90s``, ``10m``, ``1.5h`` as seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    taken = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if taken <= 0:
+        raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
+    return taken
+
 
 PROGRAM = "run-batch"
 COMPLETE_VARIABLE = "_RUN_BATCH_COMPLETE"
@@ -78,6 +105,7 @@ def manifest_schema() -> int:
 @click.option("--sample", metavar="NUMBER", type=int,
               help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
 @devices_option
+@cache_dir_option
 @json_option
 def verify(
     *, run_folder: Path, reproduce: int | None, sample: int | None, devices: str | None, as_json: bool
@@ -135,6 +163,7 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 @click.command(short_help="List models and memory settings.")
 @click.argument("name", required=False)
 @click.option("--memory", "memory_settings", is_flag=True, help="Explain the memory settings instead.")
+@cache_dir_option
 @json_option
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
@@ -165,6 +194,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
 
 
 @click.command(short_help="Say what this machine has and lacks.")
+@cache_dir_option
 @json_option
 def doctor(*, as_json: bool) -> int:
     """Look at this machine: Python, torch, GPUs, memory, disk, packages, and what is missing.
@@ -228,19 +258,36 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
 @manifest_argument
 @out_option
 @set_option
-def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...]) -> int:
-    """Download the models of a manifest ahead of the night."""
-    from batch import fetch as fetching
-    from batch import runner
+@cache_dir_option
+@click.option("--stall-timeout", metavar="TIME", callback=seconds,
+              help="So long without a byte, and a download is begun anew: 30s, 5m. Default: 60s.")  # fmt: skip
+def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None) -> int:
+    """Download the models and LoRAs of a manifest ahead of the night."""
+    from batch import hub, progress, runner
 
-    options = runner.Options(out=out, overrides=overrides)
+    told = progress.Fetching()
+    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True)
     try:
-        _, made, _ = runner.prepare(manifest, options, online=False)
-    except errors.UserError:
-        # A Hub model that is not in the catalogue is known only once the Hub has been asked.
-        _, made, _ = runner.prepare(manifest, options, online=True)
-    fetching.fetch(made.models.values(), click.echo)
+        _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
+        fetched = {item.name for item in hub.ensure(made.models.values(), how)}
+    finally:
+        told.closed()
+    for warning in made.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for model in made.models.values():
+        if model.name not in fetched:
+            click.echo(f"{model.name}: {_why_nothing(model)}, nothing to download")
+    for lora in {lora.source for task in made.tasks for lora in task.loras if lora.source}:
+        click.echo(f"{lora} is on this machine")
     return errors.EXIT_OK
+
+
+def _why_nothing(model: Any) -> str:
+    if model.random:
+        return "has random weights"
+    if model.repo:
+        return f"{model.repo} at {model.revision[:12]} is complete"
+    return "ships with the program" if model.package else f"is the folder {model.folder}"
 
 
 ALL = (verify, compare, prune, fetch, models, doctor, manifest_group, completion)

@@ -52,6 +52,14 @@ class Desk:
     _in_a_row: int = 0
     _second: bool = False
 
+    def fetching(self, text: str) -> None:
+        """See :class:`batch.hub.Teller`."""
+        self._show(lambda: self.watcher.fetching(text))
+
+    def received(self, name: str, done: int, total: int) -> None:
+        """See :class:`batch.hub.Teller`."""
+        self._show(lambda: self.watcher.received(name, done, total))
+
     def loading(self, texts: int) -> None:
         """See :class:`batch.drive.Watcher`."""
         self._show(lambda: self.watcher.loading(texts))

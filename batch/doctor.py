@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -33,12 +34,8 @@ NOT_FOR_USERS = {"test", "dev"}
 
 DISTRIBUTION = "run-batch"
 
-OLD_SWITCHES = {
-    "HF_HUB_ENABLE_HF_TRANSFER": "hf_transfer is not used any more; set HF_XET_HIGH_PERFORMANCE=1 instead",
-    "TRANSFORMERS_CACHE": "it is not read any more; set HF_HOME instead",
-    "HUGGINGFACE_HUB_CACHE": "it is an old name; set HF_HUB_CACHE instead",
-}
-"""Environment variables that no longer do what they did, and what does."""
+ROOM_FOR_A_MODEL = 20 * 2**30
+"""Bytes: SANA takes 10 GiB, Flux 32 GiB. With less, how to move the models is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +76,10 @@ class Place:
     path: str
     free: int | None
     moved_by: str
+    decided_by: str = ""
+    """The variable that says it is there; empty for the place where it is by itself."""
+    used: int | None = None
+    """Bytes in it, where they count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,14 +308,35 @@ def cached_bytes(repo: str) -> int:
 
 
 def _places() -> tuple[Place, ...]:
-    folders = [
-        ("pictures", Path("outputs").absolute(), "--out"),
-        ("models", hub.hub_cache(), "HF_HOME or HF_HUB_CACHE"),
-        ("prompt embeddings", default_folder(), "RUN_BATCH_CACHE"),
-    ]
-    return tuple(
-        Place(what=what, path=str(path), free=_free(path), moved_by=moved_by) for what, path, moved_by in folders
+    pictures, models, embeddings = Path("outputs").absolute(), hub.hub_cache(), default_folder()
+    return (
+        Place(what="pictures", path=str(pictures), free=_free(pictures), moved_by="--out"),
+        Place(
+            what="models",
+            path=str(models),
+            free=_free(models),
+            moved_by="--cache-dir, HF_HUB_CACHE or HF_HOME",
+            decided_by=hub.decided_by(),
+            used=_used(models),
+        ),
+        Place(
+            what="prompt embeddings",
+            path=str(embeddings),
+            free=_free(embeddings),
+            moved_by="RUN_BATCH_CACHE",
+            decided_by="RUN_BATCH_CACHE" if os.environ.get("RUN_BATCH_CACHE") else "",
+        ),
     )
+
+
+def _used(folder: Path) -> int:
+    """Bytes of the files in a folder; links count nothing."""
+    size = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += os.lstat(f"{root}/{name}").st_size
+    return size
 
 
 def _free(path: Path) -> int | None:
@@ -339,11 +361,26 @@ def _place_notes(places: tuple[Place, ...]) -> list[Note]:
             notes.append(
                 Note(text=text, remedy="make room, or name a folder on another disk with --out", stops=True)
             )
+        elif place.what == "models" and place.free < ROOM_FOR_A_MODEL:
+            text = (
+                f"{place.free / 2**30:.1f} GiB are free for models in {place.path}, and one takes 5 to 30 GiB. To "
+                "move them: make a folder on a larger disk, move what is in this one there, and set HF_HUB_CACHE "
+                "to it for good; or name it with --cache-dir each time"
+            )
+            notes.append(Note(text=text, remedy=_set_for_good("HF_HUB_CACHE")))
     return notes
 
 
+def _set_for_good(variable: str) -> str:
+    """How a variable is set for every terminal to come."""
+    if os.name == "nt":
+        return f'setx {variable} "D:\\models"    (then open a new terminal)'
+    profile = "~/.zprofile" if sys.platform == "darwin" else "~/.profile"
+    return f"echo 'export {variable}=/mnt/large/models' >> {profile}    (then log in anew)"
+
+
 def _switch_notes() -> list[Note]:
-    notes = [Note(text=f"{name} is set: {what}") for name, what in OLD_SWITCHES.items() if os.environ.get(name)]
+    notes = [Note(text=text) for text in hub.old_switches()]
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         notes.append(Note(text="HF_HUB_OFFLINE is set: only models that are on this machine can be rendered"))
     return notes

@@ -15,8 +15,8 @@ from batch.store.embeds import EmbedCache, default_folder
 from batch.store.folder import RunFolder
 
 
-class Watcher(Protocol):
-    """What is told while images are rendered."""
+class Watcher(hub.Teller, Protocol):
+    """What is told while images are rendered; before that, while models are downloaded."""
 
     def loading(self, texts: int) -> None:
         """The model is about to be loaded and that many texts encoded."""
@@ -56,10 +56,12 @@ def render(
     """Render tasks of a plan into a folder through the engine; yields the outcome of every image.
 
     ``settings`` are fields of :class:`~batch.records.RunSpec`. ``admit`` is asked before each image is
-    started.
+    started. Models that are not on this machine are downloaded first; a session reads local files only.
     """
     if not tasks:
         return
+    models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
+    hub.ensure(models.values(), hub.Fetching(tell=watcher, stop=stop))
     made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
     try:
         device = made.start(engine.devices, stop)
@@ -68,7 +70,7 @@ def render(
             root=str(folder.root),
             device=device,
             cache=str(cache),
-            models={name: hub.source(model) for name, model in plan.models.items()},
+            models={name: hub.source(model) for name, model in models.items()},
             runner=folder.runner,
             **settings,
         )

@@ -55,6 +55,12 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
 class Silent:
     """Shows nothing (``--quiet``), and the base of the others."""
 
+    def fetching(self, text: str) -> None:
+        """Nothing to show."""
+
+    def received(self, name: str, done: int, total: int) -> None:
+        """Nothing to show."""
+
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """Nothing to show."""
 
@@ -84,6 +90,10 @@ class Lines(Silent):
         self._total = self._count = 0
         self._last = monotonic()
         self._seconds: deque[float] = deque(maxlen=20)
+
+    def fetching(self, text: str) -> None:
+        """A line."""
+        self._say(text)
 
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """The first line says what will be done, and what is done already."""
@@ -149,6 +159,15 @@ class Bars(Lines):
         super().__init__()
         self._images: Any = None
         self._steps: Any = None
+        self._download = Download()
+
+    def fetching(self, text: str) -> None:
+        """Stays on the screen above the bar."""
+        self._download.say(text, sys.stderr)
+
+    def received(self, name: str, done: int, total: int) -> None:
+        """Move the bar of that model."""
+        self._download.show(name, done, total)
 
     def loading(self, texts: int) -> None:
         """The bars begin with the work."""
@@ -191,13 +210,66 @@ class Bars(Lines):
 
     def closed(self) -> None:
         """Leave the upper bar, clear the lower one."""
+        self._download.close()
         for bar in (self._steps, self._images):
             if bar is not None:
                 bar.close()
 
 
+class Download:
+    """A bar over the bytes of a model on a terminal; elsewhere nothing, for a log would get a line per step."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def show(self, name: str, done: int, total: int) -> None:
+        """So many bytes of so many are there."""
+        if self._bar is None and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total, unit="B", unit_scale=True, dynamic_ncols=True, desc=name[:40], leave=False
+            )
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def say(self, text: str, file: Any) -> None:
+        """A line above the bar."""
+        tqdm.write(text, file=file)
+        file.flush()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Fetching(Silent):
+    """What ``fetch`` shows: lines on stdout, a bar on a terminal."""
+
+    def __init__(self) -> None:
+        self._download = Download()
+
+    def fetching(self, text: str) -> None:
+        """A line."""
+        self._download.say(text, sys.stdout)
+
+    def received(self, name: str, done: int, total: int) -> None:
+        """Move the bar of that model."""
+        self._download.show(name, done, total)
+
+    def closed(self) -> None:
+        """Free the terminal."""
+        self._download.close()
+
+
 class Events(Silent):
     """One JSON object a line on stdout (``--json``)."""
+
+    def fetching(self, text: str) -> None:
+        """Event ``fetch``."""
+        self.emit("fetch", text=text)
 
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """Event ``start``."""

@@ -53,6 +53,18 @@ class Lora:
     scale: float = 1.0
     in_text: bool = False
     """It changes the text encoders too, so embeddings depend on it."""
+    source: str = ""
+    """Of one from the Hub: ``owner/name@commit/file``."""
+
+    @property
+    def known(self) -> bool:
+        """False for one of the Hub that is not on this machine: its content, and so an id, is not known."""
+        return bool(self.path)
+
+    @property
+    def commit(self) -> str:
+        """Of one from the Hub: the commit."""
+        return self.source.partition("@")[2].partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +129,9 @@ class ModelSource:
     name: str
     family: str
     location: str
-    """A folder, or a Hub repository."""
+    """A folder of this machine."""
     revision: str = ""
+    """Of one from the Hub: the commit."""
     variant: str = ""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Configuration values by component that replace those in the files."""
@@ -128,6 +141,11 @@ class ModelSource:
     """Its weights are drawn; of the location only configurations and tokenizers are read."""
     architecture: str = ""
     """Of a random model: the packaged configuration that takes the place of the location's."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What the manifest had to accept for it: see :attr:`Receipt.allowed`."""
+        return tuple(name for name in ("allow_pickle", "trust_remote_code") if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +295,8 @@ class Receipt:
     """The model was compiled."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
+    allowed: tuple[str, ...] = ()
+    """What the manifest accepts for the model and the model really used: allow_pickle, trust_remote_code."""
     schema: int = 1
 
 
@@ -431,6 +451,7 @@ def receipt_from_json(data: Mapping[str, Any]) -> Receipt:
             "file": _flat(FileRef, data["file"]),
             "measurement": _measurement(data["measurement"]),
             "machine": _machine(data["machine"]),
+            "allowed": tuple(data.get("allowed", ())),
         },
     )
 

@@ -99,8 +99,10 @@ class Watcher(desk.Watcher, Protocol):
         """The work is known; nothing is rendered yet."""
 
 
-def prepare(manifest_path: Path, options: Options, *, online: bool) -> tuple[Manifest, Plan, RunFolder]:
-    """Read and plan. Touches nothing; ``online`` allows asking the Hub for a revision."""
+def prepare(
+    manifest_path: Path, options: Options, *, online: hub.Fetching | None = None
+) -> tuple[Manifest, Plan, RunFolder]:
+    """Read and plan. Touches nothing; with ``online`` the Hub is asked: see :func:`hub.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
     pins = folder.pins() if folder.exists() else Pins()
@@ -196,7 +198,8 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     Raises the errors of ``batch.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
-    manifest, plan, folder = prepare(manifest_path, options, online=True)
+    online = hub.Fetching(tell=watcher, stop=stop)
+    manifest, plan, folder = prepare(manifest_path, options, online=online)
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
@@ -207,7 +210,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     with stops_when_full(folder.root), lock.hold(folder.state), awake():
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
-            manifest, plan, folder = prepare(manifest_path, options, online=True)
+            manifest, plan, folder = prepare(manifest_path, options, online=online)
         keep = options.keep_latents or manifest.output.keep_latents
         return carry_out(
             plan, folder, origin_of(manifest), options, watcher, stop, {"keep_latents": keep}, notifier=notifier

@@ -237,7 +237,9 @@ def _torch(found: Examination) -> str:
 
 def _place(place: Any) -> tuple[str, str, str, str]:
     free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
-    return (place.what, place.path, free, f"moved by {place.moved_by}")
+    used = f", {gib(place.used)} used" if place.used is not None else ""
+    decided = f"set by {place.decided_by}, " if place.decided_by else ""
+    return (place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}")
 
 
 def _extras(found: Examination, remedies: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -1,29 +1,54 @@
-"""A Hub on this machine: as much of its HTTP interface as the real client asks when it downloads a snapshot."""
+"""A Hub on this machine: as much of its HTTP interface as the real client asks, and what goes wrong on the way."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LATER = "89abcdef0123456789abcdef0123456789abcdef"
+
+Fault = Literal["cut", "stall"]
+"""Half of a file is sent, then the connection ends, or nothing more comes."""
 
 
 @dataclass
 class Repo:
-    """One repository; ``gated`` answers files, not the listing, with 403, as the Hub does."""
+    """One repository. ``gated`` refuses files, not the listing: 401 without token, 403 with one, as the Hub."""
 
     files: Mapping[str, bytes]
     commit: str = COMMIT
+    """What ``main`` is now."""
     gated: bool = False
     claimed_sizes: Mapping[str, int] = field(default_factory=dict)
-    """Sizes that HEAD answers instead of the real ones."""
+    """Sizes that are told instead of the real ones."""
+    earlier: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Files by commits that ``main`` was before."""
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    """What befalls a file, download by download; afterwards all is well."""
+    xet: Literal["", "hang", "500"] = ""
+    """Weights are offered by the fast path, whose store does not answer, or answers that."""
+
+    def move(self, files: Mapping[str, bytes], commit: str = LATER) -> None:
+        """A new commit on ``main``."""
+        self.earlier[self.commit] = self.files
+        self.files, self.commit = files, commit
+
+    def at(self, revision: str) -> tuple[str, Mapping[str, bytes]] | None:
+        """The commit and files of a revision."""
+        if revision in ("main", self.commit):
+            return self.commit, self.files
+        return (revision, self.earlier[revision]) if revision in self.earlier else None
 
 
 @dataclass
@@ -34,11 +59,18 @@ class Hub:
     repos: dict[str, Repo] = field(default_factory=dict)
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     broken: bool = False
+    before_file: Callable[[str], None] = lambda _: None
+    """Called before a file is sent."""
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def downloads(self) -> list[str]:
         """Files that were sent, by their path in the repository."""
         paths = (path.partition("/resolve/")[2] for method, path, _ in self.requests if method == "GET")
         return [path.partition("/")[2] for path in paths if path]
+
+    def asked_of_store(self) -> int:
+        """Requests to the store of the fast path."""
+        return sum(path.startswith("/cas") for _, path, _ in self.requests)
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
@@ -54,9 +86,23 @@ def serve(**options) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _is_large(file: str) -> bool:
+    """Weights lie in large-file storage: their etag is the sha256 of the content, not git's hash."""
+    return file.endswith((".safetensors", ".bin"))
+
+
+def _etag(file: str, data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest() if _is_large(file) else hashlib.sha1(data).hexdigest()
+
+
+def _xet_hash(data: bytes) -> str:
+    return hashlib.sha256(b"xet" + data).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,10 +114,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         hub: Hub = self.server.hub
         path = unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path, self.headers.get("Authorization", "")))
+        if path.startswith("/cas/"):
+            self._store(hub, path.split("/")[2])
+            return
         if hub.broken:
             self._error(500, "")
             return
@@ -79,38 +131,71 @@ class _Handler(BaseHTTPRequestHandler):
         repo = hub.repos.get(name)
         if repo is None:
             self._error(404, "RepoNotFound")
-        elif action == "info":
-            self._json({"id": name, "sha": repo.commit, "siblings": [{"rfilename": file} for file in repo.files]})
-        elif rest.split("/")[0] not in ("main", repo.commit):
+            return
+        found = repo.at(rest.split("/")[0] or "main")
+        if found is None:
             self._error(404, "RevisionNotFound")
+            return
+        commit, files = found
+        if action == "info":
+            self._json({"id": name, "sha": commit, "siblings": [{"rfilename": file} for file in files]})
         elif action == "tree":
-            self._json([
-                {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                for file, data in repo.files.items()
-            ])  # fmt: skip
+            self._json([self._entry(repo, file, data) for file, data in files.items()])
+        elif action == "xet-read-token":
+            headers = {"X-Xet-Cas-Url": f"{hub.url}/cas/{repo.xet}", "X-Xet-Access-Token": "xet_secret",
+                       "X-Xet-Token-Expiration": str(int(time.time()) + 3600)}  # fmt: skip
+            self._answer(200, b"{}", headers)
         elif repo.gated:
-            self._error(403, "GatedRepo")
+            self._error(403 if self.headers.get("Authorization") else 401, "GatedRepo")
         else:
-            self._file(repo, rest.partition("/")[2])
+            self._file(repo, commit, files, name, rest.partition("/")[2])
 
-    def _parsed(self, path: str) -> tuple[str, str, str]:
+    @staticmethod
+    def _parsed(path: str) -> tuple[str, str, str]:
         """Repository, what is asked of it, and the rest, which begins with the revision."""
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             action = parts[4] if len(parts) > 4 else "info"
-            revision = "/".join(parts[5:])
-            known = action != "revision" or revision in ("main", COMMIT)
-            return "/".join(parts[2:4]), "info" if action == "revision" and known else action, revision
+            return "/".join(parts[2:4]), "info" if action == "revision" else action, "/".join(parts[5:])
         return "/".join(parts[:2]), "file", "/".join(parts[3:])
 
-    def _file(self, repo: Repo, file: str) -> None:
-        if file not in repo.files:
+    @staticmethod
+    def _entry(repo: Repo, file: str, data: bytes) -> dict:
+        size = repo.claimed_sizes.get(file, len(data))
+        entry = {"type": "file", "path": file, "size": size, "oid": hashlib.sha1(data).hexdigest()}
+        if _is_large(file):
+            entry["lfs"] = {"oid": _etag(file, data), "size": size, "pointerSize": 130}
+            if repo.xet:
+                entry["xetHash"] = _xet_hash(data)
+        return entry
+
+    def _store(self, hub: Hub, kind: str) -> None:
+        if kind == "hang":
+            hub.closing.wait()
+            self.close_connection = True
+        else:
+            self._error(500, "")
+
+    def _file(self, repo: Repo, commit: str, files: Mapping[str, bytes], name: str, file: str) -> None:
+        if file not in files:
             self._error(404, "EntryNotFound")
             return
-        data = repo.files[file]
-        size = repo.claimed_sizes.get(file, len(data)) if self.command == "HEAD" else len(data)
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": repo.commit}
-        self._answer(200, data, headers, size)
+        data = files[file]
+        headers = {"ETag": f'"{_etag(file, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if repo.xet and _is_large(file):
+            route = f"{self.server.hub.url}/api/models/{name}/xet-read-token/{commit}"
+            headers |= {"X-Xet-Hash": _xet_hash(data), "X-Xet-Refresh-Route": route}
+        if self.command == "HEAD":
+            self._answer(200, data, headers, repo.claimed_sizes.get(file, len(data)))
+            return
+        self.server.hub.before_file(file)
+        first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(first[1]) if first else 0
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        left = repo.faults.get(file)
+        fault = left.pop(0) if left else None
+        self._answer(206 if start else 200, data[start:], headers, fault=fault)
 
     def _json(self, data) -> None:
         self._answer(200, json.dumps(data).encode(), {"Content-Type": "application/json"})
@@ -118,11 +203,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _error(self, status: int, code: str) -> None:
         self._answer(status, b"{}", {"X-Error-Code": code, "Content-Type": "application/json"})
 
-    def _answer(self, status: int, data: bytes, headers: Mapping[str, str], size: int | None = None) -> None:
+    def _answer(
+        self,
+        status: int,
+        data: bytes,
+        headers: Mapping[str, str],
+        size: int | None = None,
+        fault: Fault | None = None,
+    ) -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(data) if size is None else size))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+        if self.command == "HEAD":
+            return
+        self.wfile.write(data[: len(data) // 2] if fault else data)
+        if fault == "stall":
+            self.wfile.flush()
+            self.server.hub.closing.wait()
+        if fault:
+            self.close_connection = True

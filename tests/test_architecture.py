@@ -18,9 +18,7 @@ ALLOWED = {
     "signatures": set(),
     "plan": {"bulk", "signatures", "manifest", "records", "errors"},
     "configs": {"signatures", "plan", "manifest", "records", "errors"},
-    "refusals": {"errors"},
-    "hub": {"configs", "refusals", "plan", "manifest", "records", "errors"},
-    "fetch": {"refusals", "plan", "errors"},
+    "hub": {"configs", "plan", "manifest", "records", "errors"},
     "machine": set(),
     "render": {"machine", "plan", "manifest", "records", "errors"},
     "store": {"bulk", "plan", "manifest", "records", "errors", ""},
@@ -61,7 +59,6 @@ ALLOWED = {
     "commands": {
         "remake",
         "manifest",
-        "fetch",
         "report",
         "runner",
         "upkeep",

@@ -555,7 +555,9 @@ def test_what_is_known_of_other_pipelines(work):
         work / "qwen", "QwenImagePipeline",
         transformer={"patch_size": 2, "guidance_embeds": True}, vae={"temperal_downsample": [False, True, True]},
     )  # fmt: skip
-    model = configs.describe("qwen", lambda path: hub._json(folder / path) if (folder / path).exists() else None)
+    model = configs.describe(
+        "qwen", lambda path: hub.folders.json_of(folder / path) if (folder / path).exists() else None
+    )
     assert (model.family, model.native, model.size_step) == ("generic", Size(1024, 1024), 16)
     assert model.guidance == 0.0  # of a distilled model: the call's own default is none
     assert "true_cfg_scale" in fits.possible_extras(model)

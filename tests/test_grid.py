@@ -20,7 +20,7 @@ from .conftest import ROOT
 
 def plan(path, *overrides, pins=None):
     pins = pins or Pins()
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins, online=False), pins)
+    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins), pins)
 
 
 def values(made, *names):

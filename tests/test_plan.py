@@ -19,7 +19,7 @@ from batch.records import Lora, Task
 
 def plan(path, *overrides, pins=None):
     pins = pins or Pins()
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins, online=False), pins)
+    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins), pins)
 
 
 TASK = Task(

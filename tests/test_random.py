@@ -391,7 +391,7 @@ def on_card(monkeypatch):
 
 def image(manifest, **settings):
     path = manifest(job(**settings))
-    return build_plan(read_manifest(path), hub.lookup(str(path.parent), Pins(), online=False), Pins()).tasks[0]
+    return build_plan(read_manifest(path), hub.lookup(str(path.parent), Pins()), Pins()).tasks[0]
 
 
 OFFLOAD = (Call(name="model_cpu_offload"),)

@@ -1,12 +1,10 @@
-"""report.html, compare and fetch, as a user sees them."""
+"""report.html and compare, as a user sees them."""
 
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +13,11 @@ import pytest
 from PIL import Image
 
 from batch.cli import main
-from batch.fetch import needed
 from batch.report import html
 from batch.report.pixels import of_files
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT
-from .small_hub import COMMIT, Repo, folder_files, serve
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"a\" & 'b' <!-- ]]>"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -232,133 +228,3 @@ def test_the_difference_of_two_files(tmp_path):
     assert (apart.max_difference, apart.identical) == (200, False)
     assert math.isclose(apart.psnr_db, 10 * math.log10(255**2 * pixels.size / 200**2))
     assert of_files(tmp_path / "a.png", tmp_path / "a.png").identical
-
-
-# fetch
-
-REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
-MODEL = "grid: {model: sana-1.6b-1k, prompt: a fox, steps: 1}\n"
-DEMO = ROOT / "batch" / "models" / "demo"
-
-
-@pytest.fixture
-def hub():
-    with serve() as hub:
-        yield hub
-
-
-@pytest.fixture
-def away(work, hub):
-    """The command line in a process of its own, which may ask the small Hub and has a cache of its own."""
-
-    def call(*arguments, **changes):
-        given = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(work / "hub"), "HF_HOME": str(work / "home"),
-                 "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_secret", **changes}  # fmt: skip
-        hub.requests.clear()
-        return subprocess.run(
-            [sys.executable, str(ROOT / "run_batch.py"), *arguments], env={**os.environ, **given},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-
-    return call
-
-
-def with_variant():
-    """The demo model as a repository with weights in two precisions, and with files no session needs."""
-    files = {"README.md": b"#", "assets/teaser.png": b"png", "transformer/diffusion_pytorch_model.bin": b"pickle"}
-    for name, data in folder_files(DEMO).items():
-        stem, suffix = name.rsplit(".", 1)
-        if suffix == "safetensors":
-            files |= {f"{stem}.bf16.{suffix}": data, name: b"twice the size" + data}
-        else:
-            files[name] = data
-    return files
-
-
-def test_what_is_fetched_renders_offline(away, hub, manifest):
-    hub.repos[REPO] = Repo(with_variant())
-    path = manifest(MODEL)
-    first = away("fetch", path)
-    assert first.returncode == 0, first.stderr
-    wanted = {name for name in with_variant() if ".bf16." in name or Path(name).suffix == ".json"}
-    assert set(hub.downloads()) == wanted
-    assert any(token == "Bearer hf_secret" for _, _, token in hub.requests)
-    again = away("fetch", path)
-    assert "complete, nothing to download" in again.stdout
-    assert hub.downloads() == []
-    offline = away("fetch", path, HF_HUB_OFFLINE="1")
-    assert (offline.returncode, hub.requests) == (0, [])
-    run = away("run", path, "--out", "run", "--quiet", HF_HUB_OFFLINE="1")
-    assert run.returncode == 0, run.stderr
-    (receipt,) = RunFolder(Path("run")).scan().receipts.values()
-    assert receipt.task.revision == COMMIT
-
-
-def test_a_repository_without_the_variant(away, hub, manifest):
-    hub.repos[REPO] = Repo(folder_files(DEMO))
-    outcome = away("fetch", manifest(MODEL), HF_HUB_CACHE="elsewhere")
-    assert outcome.returncode == 0, outcome.stderr
-    assert set(hub.downloads()) == set(folder_files(DEMO))
-
-
-def test_a_disk_that_is_too_small(away, hub, manifest, work):
-    hub.repos[REPO] = Repo(folder_files(DEMO), claimed_sizes={"vae/diffusion_pytorch_model.safetensors": 10**17})
-    outcome = away("fetch", manifest(MODEL))
-    assert outcome.returncode == 2
-    assert "93132257.46 GiB" in outcome.stderr
-    assert "HF_HOME" in outcome.stderr
-    assert hub.downloads() == ["model_index.json"]  # it says which files are needed
-
-
-@pytest.mark.parametrize(
-    ("what", "code", "words"),
-    [
-        ("not there", 2, "is not on the Hub, or it is private"),
-        ("gated", 2, "accept its terms"),
-        ("broken", 1, "answers 500"),
-        ("unreachable", 1, "cannot be reached"),
-        ("offline", 2, "HF_HUB_OFFLINE"),
-        ("no model", 2, "holds no diffusers model"),
-        ("pickles", 2, "safetensors are needed"),
-    ],
-)
-def test_what_the_hub_refuses(away, hub, manifest, what, code, words):
-    files = folder_files(DEMO)
-    if what == "no model":
-        del files["model_index.json"]
-    elif what == "pickles":
-        files["vae/diffusion_pytorch_model.bin"] = files.pop("vae/diffusion_pytorch_model.safetensors")
-    if what != "not there":
-        hub.repos[REPO] = Repo(files, gated=what == "gated")
-    hub.broken = what == "broken"
-    changes = {"unreachable": {"HF_ENDPOINT": "http://127.0.0.1:9"}, "offline": {"HF_HUB_OFFLINE": "1"}}
-    outcome = away("fetch", manifest(MODEL), **changes.get(what, {}))
-    assert outcome.returncode == code, outcome.stderr
-    assert words in outcome.stderr
-    assert "Traceback" not in outcome.stderr
-    assert "hf_secret" not in outcome.stdout + outcome.stderr
-
-
-def test_a_run_without_its_model_and_network_says_so(away, manifest):
-    outcome = away("run", manifest(MODEL), HF_ENDPOINT="http://127.0.0.1:9")
-    assert outcome.returncode == 1
-    assert "cannot be reached" in outcome.stderr
-    assert "Traceback" not in outcome.stderr
-
-
-def test_local_models_need_nothing(cli, manifest):
-    outcome = cli("fetch", manifest())
-    assert (outcome.code, outcome.out) == (0, "demo: ships with the program, nothing to download\n")
-
-
-def test_which_files_are_needed():
-    names = ["model_index.json", "x/config.json", "x/m.fp16.safetensors", "x/m.safetensors", "y/config.json",
-             "y/m-00001-of-00002.safetensors", "y/m-00002-of-00002.safetensors", "y/m.safetensors.index.json",
-             "y/m.bf16-00001-of-00002.safetensors", "y/m.bf16-00002-of-00002.safetensors",
-             "y/m.safetensors.index.bf16.json", "z/vocab.txt", "other/m.safetensors"]  # fmt: skip
-    shared = {"model_index.json", "x/config.json", "y/config.json", "z/vocab.txt"}
-    plain = {name for name in names if name.startswith("y/m-")} | {"y/m.safetensors.index.json"}
-    bf16 = {name for name in names if name.startswith("y/m") and "bf16" in name}
-    assert needed(names, ["x", "y", "z"], "") == shared | {"x/m.safetensors"} | plain
-    assert needed(names, ["x", "y", "z"], "bf16") == shared | {"x/m.safetensors"} | bf16
-    assert needed(names, ["x", "y", "z"], "fp16") == shared | {"x/m.fp16.safetensors"} | plain

@@ -276,6 +276,7 @@ class Worker:
                 batch=rendered.batch,
                 compile=rendered.compiled,
                 scheduler=rendered.scheduler,
+                allowed=self._spec.models[attempt.task.model].allowed,
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:

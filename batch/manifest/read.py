@@ -20,6 +20,7 @@ from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import suggest
 from batch.manifest.variants import Grammar
 
+_PERMISSIONS = ("allow_pickle", "trust_remote_code")
 _SECTIONS: dict[str, type[BaseModel]] = {"output": Output, "run": RunOptions}
 
 
@@ -57,6 +58,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         resize=top.resize,
         allow_pickle=frozenset(top.allow_pickle),
         trust_remote_code=frozenset(top.trust_remote_code),
+        permissions={key: _places(document, key, getattr(top, key)) for key in _PERMISSIONS},
         output=top.output,
         run=top.run,
         notify=tuple(top.notify),
@@ -77,6 +79,10 @@ def _document(path: Path) -> tuple[str, Document]:
     if "grid" not in document.data and ("rows" in document.data or "include" in document.data):
         document.data["grid"] = {}
     return text, document
+
+
+def _places(document: Document, key: str, names: Sequence[str]) -> dict[str, Place]:
+    return {name: document.place((key, index)) for index, name in enumerate(names)}
 
 
 def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prompts, int]:

@@ -358,6 +358,8 @@ class Manifest:
     resize: bool = False
     allow_pickle: frozenset[str] = frozenset()
     trust_remote_code: frozenset[str] = frozenset()
+    permissions: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
+    """Where each name under these two keys was written."""
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
     notify: tuple[str, ...] = ()

@@ -71,12 +71,15 @@ class Plan:
     """Batches and compiling, by :func:`batch.plan.numerics.key`."""
     new_draws: bool = False
     """Seeds or texts were drawn that are not pinned yet."""
+    loras_known: bool = True
+    """False while one of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
 
     @property
     def ids_known(self) -> bool:
-        """False while a model's revision is not known, or something is drawn anew: ids would change."""
-        return not self.new_draws and all(model.revision for model in self.models.values())
+        """False while a model's revision or a LoRA is not known, or something is drawn anew: ids would change."""
+        known = not self.new_draws and self.loras_known
+        return known and all(model.revision for model in self.models.values())
 
 
 DEFAULT = Place("", 0)
@@ -123,6 +126,8 @@ class _Builder:
     problems: list[Problem] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
     loras: dict[Any, tuple[Lora, ...]] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
+    """Commits of LoRAs by the name they were given."""
     sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
     memory: dict[tuple[str, Size], tuple[Call, ...]] = field(default_factory=dict)
     settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
@@ -177,8 +182,11 @@ class _Builder:
             duplicates=self.duplicates,
             sizes=tuple(self.sizes.values()),
             models=self.models,
-            pins=pinner.pins({name: model.revision for name, model in self.models.items() if model.repo}),
+            pins=pinner.pins(
+                {name: model.revision for name, model in self.models.items() if model.repo} | self.revisions
+            ),
             new_draws=pinner.new,
+            loras_known=all(lora.known for loras in self.loras.values() for lora in loras),
             warnings=tuple(self._warnings()),
         )
 
@@ -187,9 +195,19 @@ class _Builder:
             if index not in self.used_rules:
                 yield f"{rule.place.source}:{rule.place.line}: this exclude leaves nothing out"
 
+    def _idle_permissions(self) -> Iterator[str]:
+        """What is allowed for models that no grid has: a slip in the name, which would refuse the right one."""
+        for key, places in self.manifest.permissions.items():
+            for name, place in places.items():
+                if name not in self.models:
+                    where = f"{place.source}:{place.line}" if place.line else place.source
+                    yield f"{where}: {key}: no model of the grid is called '{name}'; write it as the grid does"
+
     def _warnings(self) -> Iterator[str]:
         yield from self.manifest.warnings
+        yield from (f"{name}: {note}" for name, model in self.models.items() for note in model.notes)
         yield from self.without_effect
+        yield from self._idle_permissions()
         yield from self._unused_rules()
 
     def _stop_on_problems(self) -> None:
@@ -227,7 +245,12 @@ class _Builder:
     def _find_lora(self, entry: Entry) -> None:
         try:
             if entry.value not in self.loras:
-                self.loras[entry.value] = tuple(self.lookup.lora(path, scale) for path, scale in entry.value)
+                found = tuple(self.lookup.lora(path, scale) for path, scale in entry.value)
+                self.loras[entry.value] = found
+                names = [path for path, _ in entry.value]
+                self.revisions |= {
+                    path: lora.commit for path, lora in zip(names, found, strict=True) if lora.commit
+                }
         except ModelError as error:
             self._problem(entry.place, f"lora: {error}")
 

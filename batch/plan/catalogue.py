@@ -287,6 +287,8 @@ class Model:
     """About the most pixels that it was trained on, where any size is rendered."""
     own: bool = False
     """From the user's own file of models."""
+    notes: tuple[str, ...] = ()
+    """What is odd about its files, for the warnings of a plan."""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     allow_pickle: bool = False
     trust_remote_code: bool = False

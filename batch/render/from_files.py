@@ -1,4 +1,4 @@
-"""Pipelines from their files: a folder or a Hub repository, the weights straight to where they are to lie."""
+"""Pipelines from the files in a folder, the weights straight to where they are to lie. Asks no network."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def where(source: ModelSource) -> dict[str, Any]:
     """The arguments of every ``from_pretrained`` that say which files; pickles and code only where allowed."""
     safe = {"use_safetensors": None if source.allow_pickle else True}
     code = {"trust_remote_code": True} if source.trust_remote_code else {}
-    variant = {"variant": source.variant or None}
-    if Path(source.location).is_dir():
-        return {"local_files_only": True} | variant | safe | code
-    return {"revision": source.revision or None} | variant | safe | code
+    return {"local_files_only": True, "variant": source.variant or None} | safe | code
 
 
 def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut) -> Any:
@@ -40,12 +37,11 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
     Components of diffusers' and transformers' own classes are read straight to the device; those with code of
     the model's own are in host memory.
     """
-    source = _local(source, leave_out)
     folder, index = Path(source.location), _index(source)
     # What the index itself names as left out is told too: not every pipeline lets it be.
     given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name) or index[name][0] is None}
     for name, kind in _weighted(folder, index, leave_out):
-        which = where(replace(source, variant=_variant(folder / name, source.variant), trust_remote_code=False))
+        which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
         own = {"dtype": dtype(name), "device_map": {"": device}}
         given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
@@ -59,7 +55,6 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
 
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, from the headers of the files."""
-    source = _local(source, leave_out)
     folder, index = Path(source.location), _index(source)
     weights = sum(
         _stored(path, dtype(name).itemsize)
@@ -67,14 +62,6 @@ def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
         for path in _weight_files(folder / name, source.variant)
     )
     return Burden(weights=weights, autoencoder=str((index.get("vae") or [None, ""])[1]))
-
-
-def _local(source: ModelSource, leave_out: LeaveOut) -> ModelSource:
-    """The source with the folder where its files lie on this machine, once they are there."""
-    if Path(source.location).is_dir():
-        return source
-    left_out = {name: None for name in _parts(_index(source)) if leave_out(name)}
-    return replace(source, location=DiffusionPipeline.download(source.location, **left_out, **where(source)))
 
 
 def _index(source: ModelSource) -> dict[str, Any]:
@@ -102,26 +89,28 @@ def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> It
             yield name, found
 
 
-def _variant(folder: Path, variant: str) -> str:
-    """The variant where a component has it; others have plain weights only."""
-    there = variant and any(path.name.split(".")[1].startswith(variant) for path in folder.glob("*.*.*"))
-    return variant if there else ""
+def _of_component(source: ModelSource, folder: Path) -> dict[str, Any]:
+    """:func:`where` for one component: its own variant, pickles only where it has nothing else, and no code."""
+    files = _weight_files(folder, source.variant)
+    variant = _variant(files[0].name) if files else ""
+    found = where(replace(source, variant=variant, allow_pickle=False, trust_remote_code=False))
+    pickled = source.allow_pickle and bool(files) and files[0].suffix != ".safetensors"
+    return found | ({"use_safetensors": False} if pickled else {})
 
 
 def _weight_files(folder: Path, variant: str) -> list[Path]:
-    """The files that are read: those of the variant, else the plain ones; pickles where nothing else is there."""
-    own = _variant(folder, variant)
-    for suffix in ("safetensors", "bin"):
-        files = [path for path in folder.glob(f"*.{suffix}") if _is_of(path.name, own)]
+    """The files that are read: safetensors before pickles, those of the variant, else the plain ones."""
+    for pattern in ("*.safetensors", "*pytorch_model*.bin"):
+        files = sorted(folder.glob(pattern))
         if files:
-            return files
+            own = [path for path in files if variant and _variant(path.name) == variant]
+            return own or [path for path in files if not _variant(path.name)] or files
     return []
 
 
-def _is_of(file: str, variant: str) -> bool:
-    """Whether a file of weights is of the variant; of none where that is "" (one dot, but for shards' numbers)."""
-    middle = file.split(".")[1:-1]
-    return any(part.startswith(variant) for part in middle) if variant else not middle
+def _variant(file: str) -> str:
+    """``fp16`` of ``model.fp16.safetensors`` and of its shards in both spellings; "" where weights are plain."""
+    return next((part.partition("-")[0] for part in file.split(".")[1:-1]), "")
 
 
 def _stored(path: Path, itemsize: int) -> int:

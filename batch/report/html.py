@@ -122,6 +122,8 @@ def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: S
     receipt = scan.receipts.get(task.id)
     if receipt is not None and receipt.repaired:
         image["repaired"] = receipt.repaired
+    if receipt is not None and receipt.allowed:
+        image["allowed"] = ", ".join(receipt.allowed)
     memory = next((record[kind] for kind in MEMORY if kind in record), None)
     return image if memory is None else image | {"memory_mib": memory}
 

@@ -76,8 +76,10 @@ def reproduce(
 
 
 def _check_loras(folder: RunFolder, plan: Plan) -> None:
-    find = hub.lookup(str(base_folder(folder)), plan.pins, online=False).lora
+    find = hub.lookup(str(base_folder(folder)), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
+        if lora.source and not Path(lora.path).is_file():
+            raise UserError(f"{lora.path} ({lora.source}) is not there any more; fetch it into that cache again")
         if find(lora.path, lora.scale).sha256 != lora.sha256:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from batch.errors import DownloadError, ModelError, UserError
+from batch.hub.cache import hub_cache
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
-_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _CLIENT = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = re.compile(r"No space left on device|\(os error (28|112|122)\)|Disk quota exceeded")
+"""How the fast path, which is not written in Python, says that a disk is full."""
 
 
 def refusal(error: Exception, repo: str, revision: str) -> Exception:
@@ -29,17 +33,55 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
             return ModelError(f"{repo} is not complete on this machine, and HF_HUB_OFFLINE forbids asking the Hub")
         if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
             return ModelError(said)
-        if isinstance(cause, OSError) and cause.errno in _DISK:
-            return UserError(f"{cause.filename or 'the cache of the Hub'} cannot be written: {cause.strerror}")
-    status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
-    if not any(isinstance(item, OSError) or type(item).__module__.split(".")[0] in _CLIENT for item in causes):
+        if (isinstance(cause, OSError) and is_full(cause)) or _FULL.search(str(cause)):
+            return full()
+        if isinstance(cause, OSError) and cause.errno in _DENIED:
+            return UserError(f"{cause.filename or hub_cache()} cannot be written: {cause.strerror}. {ELSEWHERE}")
+    if not any(isinstance(item, OSError) or _room(item) in _CLIENT for item in causes):
         raise error
+    return incomplete(repo, reason(error))
+
+
+def reason(error: BaseException) -> str:
+    """Why asking the Hub failed, in words without addresses."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    causes = list(_chain(error))
+    status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
+    if status:
+        return f"the Hub answers {status}"
+    network = _CLIENT - {"huggingface_hub", "hf_xet"}
+    if any(isinstance(cause, LocalEntryNotFoundError) or _room(cause) in network for cause in causes):
+        return "the Hub cannot be reached"
+    return f"the download failed ({type(error).__name__})"
+
+
+def _room(error: BaseException) -> str:
+    return type(error).__module__.split(".")[0]
+
+
+def incomplete(repo: str, why: str) -> DownloadError:
+    """A network that fails: the same command again may do."""
     return DownloadError(
-        f"{repo} is not complete on this machine, and the Hub "
-        + (f"answers {status}" if status else "cannot be reached")
-        + ". Check the network and run the same command again: files that are complete are kept. Behind a proxy "
-        "set HTTPS_PROXY"
+        f"{repo} is not complete on this machine, and {why}. Check the network and run the same command again: "
+        "files that are complete are kept. Behind a proxy set HTTPS_PROXY"
     )
+
+
+ELSEWHERE = "Name a folder on another disk with --cache-dir, or set HF_HOME (or HF_HUB_CACHE) to one"
+
+
+def full() -> UserError:
+    """The disk of the cache is full."""
+    return UserError(
+        f"the disk of {hub_cache()}, where models are kept, is full; files that are complete are kept. Make room. "
+        f"{ELSEWHERE}, for this command and for the run"
+    )
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed because no space, or no quota, is left."""
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:

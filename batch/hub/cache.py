@@ -1,0 +1,163 @@
+"""The cache of the Hugging Face Hub on this machine: where it is, what decided that, what lies in it.
+
+Where it lies is told by the Hub client's variables, because importing the client takes a second, and because it
+reads them once, when it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""A repository: owner/name."""
+
+VARIABLE = "HF_HUB_CACHE"
+
+OLD_SWITCHES = {
+    "HF_HUB_ENABLE_HF_TRANSFER": "hf_transfer is not used any more; Xet is the fast way now and is on by itself, "
+    "set HF_XET_HIGH_PERFORMANCE=1 to give it the whole network and processor",
+    "TRANSFORMERS_CACHE": "it is not read any more; set HF_HOME instead",
+    "HUGGINGFACE_HUB_CACHE": "it is an old name; set HF_HUB_CACHE instead",
+}
+"""Environment variables that no longer do what they did, and what does."""
+
+
+def old_switches() -> list[str]:
+    """What to say of those that are set."""
+    return [f"{name} is set: {what}" for name, what in OLD_SWITCHES.items() if os.environ.get(name)]
+
+
+def hub_cache() -> Path:
+    """The folder where models lie."""
+    return _decided()[0]
+
+
+def decided_by() -> str:
+    """The variable or option that decided where it is; "" where none did."""
+    return "--cache-dir" if os.environ.get(VARIABLE) in _named else _decided()[1]
+
+
+_named: list[str] = []
+"""What the option has named, for as long as it holds."""
+
+
+def _decided() -> tuple[Path, str]:
+    for name, inner in ((VARIABLE, ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if value := os.environ.get(name):
+            return _folder(value) / inner, name
+    home = os.environ.get("XDG_CACHE_HOME")
+    return _folder(home or "~/.cache") / "huggingface" / "hub", "XDG_CACHE_HOME" if home else ""
+
+
+def xet_folder() -> Path:
+    """Where the fast path keeps what it is at."""
+    home = _folder(os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface")
+    return _folder(os.environ["HF_XET_CACHE"]) if os.environ.get("HF_XET_CACHE") else home / "xet"
+
+
+def _folder(text: str) -> Path:
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+@contextmanager
+def used(folder: Path) -> Iterator[None]:
+    """Have that folder be the cache, here and in every process that is started meanwhile."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(folder.absolute())
+    _named.append(os.environ[VARIABLE])
+    try:
+        yield
+    finally:
+        _named.pop()
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
+def free(folder: Path) -> int:
+    """Bytes that may still be written where a folder is or would be made. Raises OSError."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free
+
+
+def cache_folder(repo: str) -> Path:
+    """Where one repository lies in it."""
+    return hub_cache() / f"models--{repo.replace('/', '--')}"
+
+
+def snapshot(repo: str, commit: str) -> Path:
+    """The folder of one commit, with its files under their own names."""
+    return cache_folder(repo) / "snapshots" / commit
+
+
+def known_commit(repo: str, wanted: str) -> str:
+    """The commit that a branch or tag was when it was downloaded; "" where nothing of it is here."""
+    if COMMIT.fullmatch(wanted):
+        return wanted
+    reference = cache_folder(repo) / "refs" / wanted
+    try:
+        commit = reference.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return commit if COMMIT.fullmatch(commit) and snapshot(repo, commit).is_dir() else ""
+
+
+def names_in(folder: Path) -> list[str]:
+    """Files of a model's folder as a repository lists them: beside its index, and one folder further down."""
+    found = [*folder.glob("*"), *folder.glob("[!.]*/*")]
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+
+
+def remove(file: Path) -> None:
+    """Remove a snapshot's file with what it is a link to: the blob, and the store that repositories share."""
+    inside = hub_cache().resolve()
+    while file.is_symlink() or file.exists():
+        target = file.parent / file.readlink() if file.is_symlink() else None
+        file.unlink(missing_ok=True)
+        if target is None or inside not in target.parent.resolve().parents:
+            return
+        file = target
+
+
+def sweep(repo: str) -> int:
+    """Remove parts of files that no download will go on with; the bytes that are free now.
+
+    The client never continues such a file, and removes it unless it is killed. While it writes one it holds the
+    lock of that blob: whose lock can be taken belongs to nobody.
+    """
+    freed = 0
+    folder = cache_folder(repo)
+    for part in folder.glob("blobs/*.incomplete"):
+        size = _removed(part, hub_cache() / ".locks" / folder.name / f"{part.name.split('.')[0]}.lock")
+        freed += size
+    return freed
+
+
+def _removed(part: Path, lock: Path) -> int:
+    from filelock import FileLock, Timeout
+
+    with suppress(OSError, Timeout, NotImplementedError):  # a living download's, or of a disk without locks
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0, mode=0o664):
+            size = part.stat().st_size
+            part.unlink()
+            return size
+    return 0
+
+
+def written(repo: str) -> tuple[int, int]:
+    """Files and bytes that downloads of a repository have put on the disk so far: it moves while one lives."""
+    files = size = 0
+    for folder in (cache_folder(repo) / "blobs", xet_folder()):
+        for root, _, names in os.walk(folder):
+            for name in names:
+                with suppress(OSError):
+                    size += os.stat(f"{root}/{name}").st_size  # noqa: PTH116 - called every few seconds
+                    files += 1
+    return files, size

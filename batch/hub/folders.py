@@ -1,0 +1,88 @@
+"""Models in folders: what they hold, whether it is whole, and a hash of their content.
+
+A revision says which weights: for a Hub model the commit, for files on disk a hash of their content.
+Hashing ten gigabytes takes longer than planning should, so large files are sampled: the header (which
+in safetensors names every tensor) and blocks spread over the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from batch import configs
+from batch.errors import ModelError
+from batch.hub import needs
+from batch.hub.cache import names_in
+from batch.hub.needs import Needs
+
+_WHOLE = 32 * 2**20
+_BLOCK = 2**16
+_BLOCKS = 128
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """A configuration file. Raises :class:`ModelError` when it is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} is not a configuration")
+    return data
+
+
+def reader(folder: Path) -> configs.Read:
+    """Configuration files of a model's folder by their path."""
+    return lambda path: json_of(folder / path) if (folder / path).is_file() else None
+
+
+def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "") -> Needs:
+    """What a session loads of a folder with a model; see :func:`batch.hub.needs.of`."""
+    return needs.of(json_of(folder / needs.INDEX), names_in(folder), variant=variant, dtype=dtype)
+
+
+def check_complete(name: str, folder: Path) -> None:
+    """Refuse a folder that was copied by half."""
+    check_vocabularies(name, folder)
+    for part in needs.components(json_of(folder / needs.INDEX)):
+        if needs.is_weighted(part) and not any(file.endswith(needs.WEIGHTS) for file in inside(folder, part)):
+            raise ModelError(f"{name} is not complete: {part}/ holds no weights")
+
+
+def check_vocabularies(name: str, folder: Path) -> None:
+    """Refuse a tokenizer without words: it would render other pictures in silence."""
+    for part in needs.components(json_of(folder / needs.INDEX)):
+        if needs.lacks_words(part, inside(folder, part)):
+            raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({needs.VOCABULARY[0]})")
+
+
+def inside(folder: Path, part: str) -> list[str]:
+    """The names of what lies in a component's folder."""
+    return [item.name for item in (folder / part).iterdir()] if (folder / part).is_dir() else []
+
+
+def revision_of(folder: Path, *, without: tuple[str, ...] = ()) -> str:
+    """A hash of what a folder holds."""
+    total, skipped = hashlib.sha256(), (".md", *without)
+    for path in sorted(item for item in folder.rglob("*") if item.is_file() and item.suffix not in skipped):
+        if any(part.startswith((".", "__")) for part in path.relative_to(folder).parts):
+            continue
+        total.update(f"{path.relative_to(folder).as_posix()}\0{sampled(path)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def sampled(path: Path) -> str:
+    """A hash of a file: of all of it, or of samples where it is large."""
+    size = path.stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= _WHOLE:
+            found.update(file.read())
+        else:
+            for index in range(_BLOCKS):
+                file.seek((size - _BLOCK) * index // (_BLOCKS - 1))
+                found.update(file.read(_BLOCK))
+    return found.hexdigest()

@@ -1,0 +1,116 @@
+"""LoRAs: files of this machine, or of the Hub as ``owner/name[/folder][/file.safetensors][@revision]``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from batch.errors import ModelError
+from batch.hub import fetch, folders, remote
+from batch.hub.cache import HUB_ID, snapshot
+from batch.hub.fetch import Download, Fetching
+from batch.hub.models import commit_of
+from batch.records import Lora
+
+SUFFIX = ".safetensors"
+
+
+def find_lora(name: str, scale: float, base: Path, revisions: Mapping[str, str], online: Fetching | None) -> Lora:
+    """The LoRA of that name at a strength; files are relative to ``base``.
+
+    One of the Hub is downloaded where it is not here and ``online`` says how; without, its content is not known
+    (:attr:`Lora.known`). Raises :class:`ModelError` when there is none of that name.
+    """
+    file = Path(name) if Path(name).is_absolute() else base / name
+    if file.is_file():
+        if file.suffix != SUFFIX:
+            raise ModelError(f"{name} is not a {SUFFIX} file")
+        return _of(file, scale)
+    path, _, wanted = name.partition("@")
+    parts = path.split("/")
+    repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
+    if not HUB_ID.fullmatch(repo) or _is_path(name) or (inner and not inner.endswith(SUFFIX)):
+        kind = f"there is no file {file}" if file.suffix == SUFFIX else f"{name} is not a {SUFFIX} file"
+        raise ModelError(f"{kind}, nor a repository of the Hub (owner/name or owner/name/file{SUFFIX})")
+    if len(parts) == 2 and parts[1].endswith(SUFFIX):
+        raise ModelError(f"there is no file {file}")
+    return _of_hub(name, repo, inner, wanted or "main", scale, revisions, online)
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or "\\" in name or Path(name).is_absolute()
+
+
+def _of_hub(
+    name: str,
+    repo: str,
+    inner: str,
+    wanted: str,
+    scale: float,
+    revisions: Mapping[str, str],
+    online: Fetching | None,
+) -> Lora:
+    commit = revisions.get(name) or commit_of(repo, wanted, online=online is not None)
+    here = snapshot(repo, commit)
+    if commit and online is not None:
+        inner = _fetched(name, repo, commit, inner, online)
+    elif commit and not inner:
+        inner = _only_here(here)
+    source = f"{repo}@{commit}/{inner}" if commit and inner else ""
+    if not source or not (here / inner).is_file():
+        return Lora(path="", sha256=f"not known: {name}", scale=scale, source=source)
+    return _of(here / inner, scale, source)
+
+
+def _fetched(name: str, repo: str, commit: str, inner: str, online: Fetching) -> str:
+    """The file of a repository, once it is here."""
+    listed = remote.listed(repo, commit)
+    if listed is None and inner and (snapshot(repo, commit) / inner).is_file():
+        return inner
+    listed = listed or remote.sizes(repo, commit)
+    inner = inner or _only(repo, listed)
+    if inner not in listed:
+        raise ModelError(f"{repo} holds no {inner}; {_choices(listed)}")
+    fetch.fetch([Download(name=name, repo=repo, commit=commit, files={inner: listed[inner]})], online)
+    return inner
+
+
+def _only(repo: str, names: Mapping[str, int]) -> str:
+    found = [path for path in names if path.endswith(SUFFIX) and "/" not in path]
+    if len(found) != 1:
+        raise ModelError(
+            f"{repo} holds {len(found) or 'no'} {SUFFIX} files at its top, so the LoRA must be named with its "
+            f"file; {_choices(names)}"
+        )
+    return found[0]
+
+
+def _choices(names: Mapping[str, int]) -> str:
+    found = sorted(path for path in names if path.endswith(SUFFIX))
+    more = f" and {len(found) - 20} more" if len(found) > 20 else ""
+    return f"there are {', '.join(found[:20])}{more}" if found else "there is none in it"
+
+
+def _only_here(folder: Path) -> str:
+    found = [path.name for path in folder.glob(f"*{SUFFIX}")]
+    return found[0] if len(found) == 1 else ""
+
+
+def _of(file: Path, scale: float, source: str = "") -> Lora:
+    # A snapshot's file is a link to its blob, which has no name that diffusers could tell a format from.
+    path = file.absolute() if source else file.resolve()
+    return Lora(
+        path=str(path), sha256=folders.sampled(file), scale=scale, in_text=_changes_texts(file), source=source
+    )
+
+
+def _changes_texts(file: Path) -> bool:
+    """Whether a LoRA holds weights of text encoders, in the spelling of diffusers, kohya or ComfyUI."""
+    try:
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        return any(re.match(r"text_encoder|lora_te|te\d?_|text_model", name) for name in header)
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        raise ModelError(f"{file} is no safetensors file: {error}") from None

@@ -1,0 +1,207 @@
+"""Names of models to models: the catalogue, folders, and repositories of the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from batch import configs
+from batch.errors import ModelError
+from batch.hub import folders, needs, remote
+from batch.hub.cache import HUB_ID, known_commit, names_in, snapshot
+from batch.hub.randoms import RANDOM, described, package_folder, random_model
+from batch.plan.catalogue import Model
+from batch.plan.models import known_models
+from batch.records import ModelSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """What a manifest accepts for a model."""
+
+    pickles: bool = False
+    code: bool = False
+
+
+def find_model(
+    name: str,
+    base: Path,
+    revisions: Mapping[str, str],
+    *,
+    online: bool,
+    allow_pickle: frozenset[str] = frozenset(),
+    trust_remote_code: frozenset[str] = frozenset(),
+) -> Model:
+    """The model of that name. Raises :class:`ModelError` when there is none that can be rendered.
+
+    Model folders are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking the Hub for
+    what neither pins nor cache hold. ``allow_pickle`` and ``trust_remote_code`` name the models for which that is
+    accepted.
+    """
+    if name.startswith(RANDOM):
+        return random_model(name, base)
+    known = known_models().get(name)
+    if known is not None and known.package:
+        return replace(known, revision=folders.revision_of(package_folder(known.package)))
+    allowed = Allowed(pickles=name in allow_pickle, code=name in trust_remote_code)
+    if known is not None and known.folder:
+        return _own_folder_model(known, allowed)
+    folder = Path(name) if Path(name).is_absolute() else base / name
+    if known is None and (folder / needs.INDEX).is_file():
+        return _folder_model(name, folder, allowed)
+    repo, _, wanted = name.partition("@")
+    known = known or next((model for model in known_models().values() if model.repo == repo), None)
+    if known is None and (folder.is_dir() or not HUB_ID.fullmatch(repo)):
+        raise ModelError(_unknown(name, folder))
+    if known is not None:
+        repo, wanted = known.repo, wanted or known.revision
+    revision = revisions.get(name) or commit_of(repo, wanted or "main", online=online)
+    if known is not None:
+        return replace(
+            known,
+            name=name,
+            revision=revision,
+            notes=_notes(known, snapshot(repo, revision) if revision else None),
+            allow_pickle=allowed.pickles,
+            trust_remote_code=allowed.code,
+        )
+    return _hub_model(name, repo, revision, allowed, online=online)
+
+
+def commit_of(repo: str, wanted: str, *, online: bool) -> str:
+    """The commit a revision means: from the local cache, else from the Hub; "" when not known."""
+    return known_commit(repo, wanted) or (remote.commit_of(repo, wanted) if online else "")
+
+
+def _unknown(name: str, folder: Path) -> str:
+    if folder.is_dir():
+        return f"the folder {folder} holds no diffusers model (no {needs.INDEX})"
+    names = ", ".join(known_models())
+    return (
+        f"'{name}' is not known; write one of {names}, a repository of the Hub (owner/name), or a model's folder"
+    )
+
+
+def source(model: Model) -> ModelSource:
+    """Where a session loads the model from: always a folder of this machine.
+
+    Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.fetch.ensure` completes. What is
+    allowed stands there only where the files need it.
+    """
+    location = _place(model)
+    found = {} if model.random else _special(model, Path(location))
+    return ModelSource(
+        **{
+            "name": model.name,
+            "family": model.family,
+            "location": location,
+            "revision": model.revision if model.repo else "",
+            "variant": model.variant,
+            "overrides": model.overrides,
+            "allow_pickle": model.allow_pickle,
+            "trust_remote_code": model.trust_remote_code,
+            "random": model.random,
+            "architecture": model.architecture,
+            **found,
+        }
+    )
+
+
+def _place(model: Model) -> str:
+    if model.package:
+        return str(package_folder(model.package))
+    return model.folder or str(snapshot(model.repo, model.revision))
+
+
+def _special(model: Model, folder: Path) -> dict[str, Any]:
+    """The variant a snapshot has, and whether pickles and code of the folder are really used."""
+    if model.package or not (folder / needs.INDEX).is_file():
+        return {}
+    found = folders.needs_of(folder, variant=model.variant or None, dtype=model.dtype if model.repo else "")
+    return {
+        "variant": found.variant,
+        "allow_pickle": model.allow_pickle and bool(found.pickled),
+        "trust_remote_code": model.trust_remote_code and bool(found.code),
+    }
+
+
+def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
+    model = described(name, folders.reader(folder), trusted=allowed.code)
+    folders.check_complete(name, folder)
+    found = folders.needs_of(folder)
+    needs.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
+    return replace(
+        model,
+        folder=str(folder.resolve()),
+        revision=folders.revision_of(folder),
+        variant=found.variant,
+        allow_pickle=allowed.pickles,
+    )
+
+
+def _own_folder_model(known: Model, allowed: Allowed) -> Model:
+    """A model of the user's own file that lies in a folder: what it does not say, the folder does."""
+    folder = Path(known.folder)
+    if not (folder / needs.INDEX).is_file():
+        raise ModelError(
+            f"{known.name}: {_unknown(known.name, folder) if folder.is_dir() else f'there is no folder {folder}'}"
+        )
+    found = _folder_model(known.name, folder, allowed)
+    if found.pipeline != known.pipeline:
+        raise ModelError(f"{known.name} is said to be a {known.pipeline}, and {folder} holds a {found.pipeline}")
+    return replace(
+        known,
+        folder=found.folder,
+        revision=found.revision,
+        variant=found.variant,
+        notes=_notes(known, folder),
+        allow_pickle=allowed.pickles,
+        trust_remote_code=allowed.code,
+    )
+
+
+def _notes(known: Model, folder: Path | None) -> tuple[str, ...]:
+    """Where a checkpoint's scheduler is not what the catalogue knows to be right."""
+    path = folder / "scheduler" / "scheduler_config.json" if folder is not None else None
+    if path is None or not path.is_file() or known.flow_shift is None:
+        return ()
+    config = folders.json_of(path)
+    shift = config.get("flow_shift", config.get("shift"))
+    if not isinstance(shift, int | float) or shift == known.flow_shift:
+        return ()
+    setting = "flow_shift" if "flow_shift" in config else "shift"
+    right = f"default({setting}={known.flow_shift:g})"
+    return (
+        f"its scheduler came with {setting} {shift:g}, {known.flow_shift:g} is right; write scheduler: {right}",
+    )
+
+
+def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online: bool) -> Model:
+    """A repository that is not in the catalogue: its configuration files say what it is."""
+    here = snapshot(repo, revision)
+    if not revision or not (online or (here / needs.INDEX).is_file()):
+        raise ModelError(
+            f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
+        )
+
+    def read(path: str) -> configs.Config | None:
+        found = remote.file(repo, revision, path) if online else here / path
+        return folders.json_of(found) if found is not None and found.is_file() else None
+
+    model = described(name, read, trusted=allowed.code)
+    index = read(needs.INDEX) or {}
+    # The dtype decides the variant, and the whole of a repository what there is to decide between.
+    names = remote.sizes(repo, revision) if online and not whole(here, model.dtype) else names_in(here)
+    found = needs.of(index, names, dtype=model.dtype)
+    needs.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
+    return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
+
+
+def whole(folder: Path, dtype: str, variant: str = "") -> bool:
+    """Whether a snapshot holds all that a session loads, as far as its own files tell."""
+    if not (folder / needs.INDEX).is_file():
+        return False
+    index, names = folders.json_of(folder / needs.INDEX), names_in(folder)
+    return not needs.lacking(index, names, needs.of(index, names, variant=variant or None, dtype=dtype))

@@ -1,0 +1,595 @@
+"""Models and LoRAs from the Hub: fetched, checked, pinned and rendered, and what goes wrong on the way.
+
+A small Hub answers the real client and the real fast path. Most tests call the command line in this process, with
+the client's constants set to that Hub; the download itself always is a process of its own.
+"""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from batch import hub as hubs
+from batch.errors import ModelError
+from batch.hub import cache, fetch, needs
+from batch.store.folder import RunFolder
+
+from .conftest import ROOT
+from .small_hub import COMMIT, LATER, Repo, folder_files, serve
+
+REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
+KNOWN = "grid: {model: sana-1.6b-1k, prompt: a fox, steps: 1, dtype: float32}\n"
+OTHER = "grid: {model: someone/demo, prompt: a fox, steps: 1}\n"
+DEMO = ROOT / "batch" / "models" / "demo"
+VAE = "vae/diffusion_pytorch_model.safetensors"
+TOKEN = "hf_secret"
+
+
+@pytest.fixture
+def hub():
+    with serve() as hub:
+        yield hub
+
+
+@pytest.fixture
+def place(work, hub, monkeypatch):
+    """The environment of a user whose Hub is the small one, with a cache of its own; no pause between attempts."""
+    from huggingface_hub import constants
+
+    given = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(work / "hub"), "HF_HOME": str(work / "home"),
+             "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    at(hub.url, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0, 0.0))
+    return work
+
+
+def at(url, monkeypatch):
+    """The client in this process asks that address; it was imported with another one."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    rest = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "".join(rest[1:]))
+
+
+@pytest.fixture
+def near(place, hub, cli):
+    """The command line in this process."""
+
+    def call(*arguments):
+        hub.requests.clear()
+        outcome = cli(*arguments)
+        assert TOKEN not in outcome.out + outcome.err
+        assert "Traceback" not in outcome.err
+        return outcome
+
+    return call
+
+
+def apart(*arguments, **changes):
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_batch.py"), *map(str, arguments)], env={**os.environ, **changes},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def in_two_precisions(variant="bf16"):
+    """The demo model as a repository with weights in two precisions, and with files no session needs."""
+    files = {"README.md": b"#", "assets/teaser.png": b"png", "transformer/diffusion_pytorch_model.bin": b"pickle"}
+    for name, data in folder_files(DEMO).items():
+        stem, suffix = name.rsplit(".", 1)
+        if suffix == "safetensors":
+            files |= {f"{stem}.{variant}.{suffix}": data, name: b"twice the size" + data}
+        else:
+            files[name] = data
+    return files
+
+
+def only_receipt(folder):
+    (receipt,) = RunFolder(Path(folder)).scan().receipts.values()
+    return receipt
+
+
+def snapshot(repo=REPO, commit=COMMIT):
+    return hubs.cache_folder(repo) / "snapshots" / commit
+
+
+def leftovers(work):
+    return list((work / "hub").rglob("*.incomplete"))
+
+
+# The whole path
+
+
+def test_what_is_fetched_renders_without_a_network(place, near, hub, manifest):
+    hub.repos[REPO] = Repo(in_two_precisions())
+    path = manifest(KNOWN)
+    first = apart("fetch", path)
+    assert first.returncode == 0, first.stderr
+    wanted = {name for name in in_two_precisions() if ".bf16." in name or Path(name).suffix == ".json"}
+    assert set(hub.downloads()) == wanted
+    assert any(token == f"Bearer {TOKEN}" for _, _, token in hub.requests)
+    again = near("fetch", path)
+    assert "complete, nothing to download" in again.out
+    assert hub.requests == []
+    run = near("run", path, "--out", "run", "--json")
+    assert run.code == 0, run.err
+    assert hub.requests == []
+    receipt = only_receipt("run")
+    assert (receipt.task.revision, receipt.allowed) == (COMMIT, ())
+    assert near("verify", "run", "--reproduce", "1").code == 0
+    assert hub.requests == []
+    kept = [path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()]
+    assert len(kept) > 8
+    assert not any(TOKEN.encode() in data for data in [*kept, first.stdout.encode(), first.stderr.encode()])
+
+
+def test_run_fetches_what_is_missing_and_a_moving_main_changes_no_run(place, near, hub, manifest):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    run = near("run", path, "--out", "run")
+    assert run.code == 0, run.err
+    assert "downloading 9 of 10 files" in run.err
+    assert set(hub.downloads()) == set(folder_files(DEMO))
+    hub.repos[REPO].move({**folder_files(DEMO), "scheduler/scheduler_config.json": b"{}"})
+    for reference in place.glob("hub/*/refs/main"):
+        reference.unlink()
+    more = near("run", manifest(KNOWN.replace("a fox", "[a fox, a whale]")), "--out", "run")
+    assert more.code == 0, more.err
+    assert {receipt.task.revision for receipt in RunFolder(Path("run")).scan().receipts.values()} == {COMMIT}
+    assert LATER not in json.dumps(hub.requests)
+    assert json.loads((place / "run/.run/plan.json").read_text())["revisions"] == {"sana-1.6b-1k": COMMIT}
+
+
+def test_what_run_says_of_a_download(place, near, hub, manifest):
+    hub.repos["someone/demo"] = Repo(in_two_precisions())
+    path = manifest(OTHER)
+    events = near("run", path, "--out", "run", "--json").events()
+    texts = [event["text"] for event in events if event["event"] == "fetch"]
+    assert "downloading 6 of 10 files" in texts[0]  # those that say what it is are there already
+    assert "is complete" in texts[-1]
+    quiet = near("run", path, "--out", "run2", "--quiet", "--cache-dir", "second")
+    assert (quiet.code, quiet.err) == (0, "")
+    # Two precisions: the one that the model's dtype asks for.
+    assert {name for name in hub.downloads() if "safetensors" in name} == {
+        name for name in in_two_precisions() if ".bf16." in name
+    }
+    assert (place / "second" / "models--someone--demo").is_dir()
+    assert os.environ["HF_HUB_CACHE"] == str(place / "hub")
+
+
+def test_nothing_is_fetched_where_nothing_is_to_render(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("run", path, "--out", "run").code == 0
+    (place / "hub").rename(place / "gone")
+    assert near("run", path, "--out", "run").code == 0
+    assert hub.requests == []
+
+
+def test_a_download_loads_no_torch(place, hub, manifest):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    code = (
+        "import sys; from batch.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules);"
+        "sys.exit(code or ','.join(heavy) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fetch", str(manifest(KNOWN.replace("steps: 1", "steps: 20")))], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_ENABLE_HF_TRANSFER": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "HF_HUB_ENABLE_HF_TRANSFER is set: hf_transfer is not used any more" in done.stdout
+    assert done.stderr == ""
+
+
+# What the Hub and the disk refuse
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "words"),
+    [
+        ("not there", 2, "job.yaml:1: model: .* is not on the Hub, or it is private"),
+        ("gated", 2, "accept its terms"),
+        ("gated, no token", 2, "accept its terms"),
+        ("broken", 1, "answers 500"),
+        ("unreachable", 1, "cannot be reached"),
+        ("offline", 2, "HF_HUB_OFFLINE"),
+        ("no model", 2, "holds no diffusers model"),
+        ("no such revision", 2, "has no revision 'v9'"),
+    ],
+)
+def test_what_the_hub_refuses(near, hub, manifest, monkeypatch, what, code, words):
+    from huggingface_hub import constants
+
+    files = folder_files(DEMO)
+    if what == "no model":
+        del files["model_index.json"]
+    if what != "not there":
+        hub.repos[REPO] = Repo(files, gated=what.startswith("gated"))
+    hub.broken = what == "broken"
+    if what == "unreachable":
+        at("http://127.0.0.1:9", monkeypatch)
+    if what == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if what.endswith("no token"):
+        monkeypatch.delenv("HF_TOKEN")
+    path = manifest(KNOWN.replace("sana-1.6b-1k", f"{REPO}@v9") if what == "no such revision" else KNOWN)
+    for command in (["fetch", path], ["run", path, "--out", "run"]):
+        outcome = near(*command)
+        assert outcome.code == code, outcome.err
+        assert re.search(words, outcome.err)
+
+
+def test_a_disk_that_is_too_small(near, hub, manifest):
+    hub.repos[REPO] = Repo(folder_files(DEMO), claimed_sizes={VAE: 10**17})
+    outcome = near("fetch", manifest(KNOWN))
+    assert outcome.code == 2
+    assert "93132257.46 GiB" in outcome.err
+    assert "--cache-dir" in outcome.err
+    assert hub.downloads() == ["model_index.json"]  # it says which files are needed
+
+
+def test_a_disk_that_fills_up(near, hub, manifest, work):
+    small = work / "small"
+    small.mkdir()
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(small)]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    if sys.platform != "linux" or not mount("size=1100m"):
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        large = b"\0" * 3_000_000
+        hub.repos[REPO] = Repo({**folder_files(DEMO), VAE: large})
+        hub.before_file = lambda file: mount("remount,size=1m") if file == VAE else None
+        outcome = near("fetch", manifest(KNOWN), "--cache-dir", small)
+        assert outcome.code == 2, outcome.err
+        assert f"the disk of {small}, where models are kept, is full" in outcome.err
+        assert "--cache-dir" in outcome.err
+        assert "again" not in outcome.out  # no attempt would change it
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
+# Downloads that break off
+
+
+@pytest.mark.parametrize("answer", ["500", "hang"])
+def test_the_fast_path_fails_and_the_download_goes_on_without_it(place, near, hub, manifest, answer):
+    pytest.importorskip("hf_xet")
+    hub.repos[REPO] = Repo(folder_files(DEMO), xet=answer)
+    outcome = near("fetch", manifest(KNOWN), "--stall-timeout", "1s")
+    assert outcome.code == 0, outcome.err
+    assert hub.asked_of_store() >= 2
+    assert len(re.findall(r"the download (stalled for 1 s|failed: .*); again\n", outcome.out)) == 1
+    assert "; again without Xet (HF_HUB_DISABLE_XET=1)\n" in outcome.out
+    assert {name for name in hub.downloads() if "safetensors" in name} == {
+        name for name in folder_files(DEMO) if "safetensors" in name
+    }
+    assert leftovers(place) == []
+    assert "xet_secret" not in outcome.out + outcome.err
+
+
+def test_a_connection_that_ends_is_resumed(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["cut"]})
+    assert near("fetch", manifest(KNOWN)).code == 0
+    assert (snapshot() / VAE).read_bytes() == folder_files(DEMO)[VAE]
+
+
+def test_a_download_that_stalls_begins_anew_and_keeps_what_is_whole(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"]})
+    outcome = near("fetch", manifest(KNOWN), "--stall-timeout", "1s")
+    assert outcome.code == 0, outcome.err
+    assert "the download stalled for 1 s; again\n" in outcome.out
+    assert sorted(hub.downloads()) == sorted([*folder_files(DEMO), VAE])
+    assert leftovers(place) == []
+
+
+def test_a_download_that_stalls_for_good_says_what_is_missing(near, hub, manifest, place, monkeypatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 99})
+    path = manifest(KNOWN)
+    outcome = near("fetch", path, "--stall-timeout", "0.5s")
+    assert outcome.code == 1
+    assert "1 of 10 files are missing after 4 attempts (the last one stalled for 0.5 s)" in outcome.err
+    assert "without Xet" not in outcome.out
+    hub.repos[REPO].faults.clear()
+    again = near("fetch", path)
+    assert "downloading 1 of 10 files" in again.out
+    assert hub.downloads() == [VAE]
+
+
+def test_a_file_that_is_cut_off_is_fetched_again(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    for name, command in ((VAE, ["fetch", path]), ("model_index.json", ["run", path, "--out", "run"])):
+        (snapshot() / name).resolve().write_bytes(b"")
+        outcome = near(*command)
+        assert outcome.code == 0, outcome.err
+        assert f"{name} is damaged, it has 0 bytes instead of" in outcome.out + outcome.err
+        assert hub.downloads() == [name]
+
+
+def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
+    twins = ["tokenizer/special.json", "scheduler/special.json"]
+    hub.repos[REPO] = Repo({**folder_files(DEMO), **dict.fromkeys(twins, b'{"one": "blob"}')})
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    (snapshot() / twins[0]).resolve().write_bytes(b"{")
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("is damaged") == 2
+    assert [(snapshot() / name).read_bytes() for name in twins] == [b'{"one": "blob"}'] * 2
+
+
+def test_ctrl_c_ends_the_download_too(place, hub, manifest):
+    hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
+    command = [sys.executable, str(ROOT / "run_batch.py"), "fetch", str(manifest(KNOWN))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not leftovers(place) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if os.name == "nt":
+        process.kill()
+        pytest.skip("no Ctrl-C for another process here")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert leftovers(place) == []
+
+
+def test_remains_are_removed_unless_a_download_lives(work, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
+    blobs = hubs.cache_folder("a/b") / "blobs"
+    blobs.mkdir(parents=True)
+    part, whole = blobs / "abc.01234567.incomplete", blobs / "abc"
+    part.write_bytes(b"12345")
+    whole.write_bytes(b"1234567890")
+    lock = work / "hub" / ".locks" / blobs.parent.name / "abc.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        assert cache.sweep("a/b") == 0
+        assert part.exists()
+    assert cache.sweep("a/b") == 5
+    assert list(blobs.iterdir()) == [whole]
+
+
+# Which files
+
+
+def test_which_files_are_needed():
+    index = {"_class_name": "P", "x": ["d", "X"], "y": ["d", "Y"], "z": ["t", "Z"], "w": [None, None], "n": 1}
+    names = ["model_index.json", "x/config.json", "x/m.fp16.safetensors", "x/m.safetensors", "y/config.json",
+             "y/m-00001-of-00002.safetensors", "y/m-00002-of-00002.safetensors", "y/m.safetensors.index.json",
+             "y/m.bf16-00001-of-00002.safetensors", "y/m.bf16-00002-of-00002.safetensors",
+             "y/m.safetensors.index.bf16.json", "z/vocab.txt", "z/README.md", "z/teaser.png",
+             "other/m.safetensors",
+             "x/pytorch_model.bin", "x/model.onnx", "x/modeling.py", "pipeline.py",
+             "y/deep/m.safetensors"]  # fmt: skip
+    shared = {"model_index.json", "x/config.json", "y/config.json", "z/vocab.txt"}
+    plain = {name for name in names if name.startswith("y/m-")} | {"y/m.safetensors.index.json"}
+    bf16 = {name for name in names if name.startswith("y/m") and "bf16" in name}
+    assert needs.of(index, names, variant="").files == shared | {"x/m.safetensors"} | plain
+    assert needs.of(index, names, dtype="bfloat16").files == shared | {"x/m.safetensors"} | bf16
+    assert needs.of(index, names, dtype="bfloat16(x=float32)").variant == "bf16"
+    assert needs.of(index, names, dtype="float16").files == shared | {"x/m.fp16.safetensors"} | plain
+    assert needs.of(index, names, dtype="float32").variant == ""
+
+
+def test_variants_of_shards_in_both_spellings():
+    for stem in ("model.fp16-0000{}-of-00002", "model-0000{}-of-00002.fp16"):
+        shards = [f"text_encoder/{stem.format(number)}.safetensors" for number in (1, 2)]
+        names = ["text_encoder/config.json", "text_encoder/model.safetensors.index.fp16.json", *shards]
+        index = {"text_encoder": ["transformers", "X"]}
+        found = needs.of(index, [*names, "text_encoder/model.safetensors"], dtype="float16")
+        assert found.files == {"model_index.json", *names}
+        only = needs.of(index, names)  # nothing else is there
+        assert (only.variant, only.files) == ("fp16", found.files)
+        assert needs.lacking(index, names, only) == []
+        assert needs.lacking(index, names[:-1], only) == [shards[1]]
+        assert needs.lacking(index, [names[0], *shards], only) == ["text_encoder/the index of the weights"]
+
+
+def test_a_snapshot_that_nobody_listed_is_used_as_it_is(near, hub, manifest, place):
+    """As an older client, or a copy from another machine, leaves it."""
+    twice = {name.replace(".safetensors", ".bf16.safetensors"): data for name, data in folder_files(DEMO).items()}
+    hub.repos[REPO] = Repo({**folder_files(DEMO), **twice})
+    here = snapshot()
+    for name, data in folder_files(DEMO).items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(data)
+    reference = here.parent.parent / "refs" / "main"
+    reference.parent.mkdir()
+    reference.write_text(COMMIT)
+    path = manifest(KNOWN)
+    run = near("run", path, "--out", "run")
+    assert (run.code, hub.requests) == (0, []), run.err
+    assert near("fetch", path).code == 0  # asks which files there are, and has them in another precision
+    assert hub.downloads() == []
+    (here / VAE).unlink()
+    assert near("fetch", path).code == 0
+    assert VAE.replace(".safetensors", ".bf16.safetensors") in hub.downloads()
+
+
+# Pickles and code
+
+
+def with_pickle():
+    import torch
+    from safetensors.torch import load
+
+    files = folder_files(DEMO)
+    written = io.BytesIO()
+    torch.save(load(files.pop(VAE)), written)
+    return {**files, "vae/diffusion_pytorch_model.bin": written.getvalue(), "vae/openvino_model.bin": b"other"}
+
+
+def with_code():
+    files = folder_files(DEMO)
+    index = json.loads(files["model_index.json"]) | {"_class_name": ["pipeline", "MyPipeline"]}
+    code = b"from diffusers import SanaPipeline\n\n\nclass MyPipeline(SanaPipeline):\n    pass\n"
+    return {**files, "model_index.json": json.dumps(index).encode(), "pipeline.py": code, "train.sh": b"#"}
+
+
+@pytest.mark.parametrize(
+    ("key", "files", "own"),
+    [
+        ("allow_pickle", with_pickle, "vae/diffusion_pytorch_model.bin"),
+        ("trust_remote_code", with_code, "pipeline.py"),
+    ],
+)
+def test_what_could_run_code_is_refused_unless_allowed(near, hub, manifest, work, key, files, own):
+    hub.repos["someone/demo"] = Repo(files())
+    text = OTHER + "run: {max_consecutive_failures: 1}\n"
+    for command in (["fetch", manifest(text)], ["run", manifest(text), "--out", "run"]):
+        refused = near(*command)
+        assert refused.code == 2
+        assert f"{key}: [someone/demo]" in refused.err or f"allow it with {key}" in refused.err
+        assert own not in hub.downloads()
+    allowed = manifest(text + f"{key}: [someone/demo]\n")
+    fetched = near("fetch", allowed)
+    assert fetched.code == 0, fetched.err
+    assert own in hub.downloads()
+    assert not {"vae/openvino_model.bin", "train.sh"}.intersection(hub.downloads())
+    run = near("run", allowed, "--out", "run")
+    assert (run.code, hub.requests) == (0, []), run.err
+    assert only_receipt("run").allowed == (key,)
+    page = (work / "run" / "report.html").read_text(encoding="utf-8")
+    assert re.search(rf'"allowed": ?"{key}"', page)
+
+
+def test_a_permission_that_was_not_needed_is_in_no_receipt(cli, manifest):
+    path = manifest(
+        "allow_pickle: [demo]\ntrust_remote_code:\n  - demo\n  - dmeo\n" + KNOWN.replace("sana-1.6b-1k", "demo")
+    )
+    outcome = cli("run", path, "--out", "run")
+    assert outcome.code == 0
+    assert "job.yaml:4: trust_remote_code: no model of the grid is called 'dmeo'" in outcome.err
+    assert "allow_pickle" not in outcome.err
+    assert only_receipt("run").allowed == ()
+
+
+# LoRAs
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory):
+    """A LoRA of the demo model's transformer, as the bytes of its file."""
+    from diffusers import SanaPipeline
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    pipe = SanaPipeline.from_pretrained(DEMO)
+    pipe.transformer.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    folder = tmp_path_factory.mktemp("lora")
+    layers = get_peft_model_state_dict(pipe.transformer)
+    SanaPipeline.save_lora_weights(folder, transformer_lora_layers=layers)
+    return (folder / "pytorch_lora_weights.safetensors").read_bytes()
+
+
+def test_a_lora_from_the_hub(near, hub, manifest, work, lora):
+    hub.repos["someone/style"] = Repo({"README.md": b"#", "style.safetensors": lora, "old/v1.safetensors": lora})
+    name = "someone/style"
+    path = manifest(f"grid: {{model: demo, prompt: a fox, steps: 1, lora: [none, '{name}(scale=0.5)']}}\n")
+    plan = near("plan", path)
+    assert (plan.code, hub.requests) == (0, []), plan.err
+    assert "2 images" in plan.out
+    run = near("run", path, "--out", "run")
+    assert run.code == 0, run.err
+    assert hub.downloads() == ["style.safetensors"]
+    with_lora = [receipt.task for receipt in RunFolder(Path("run")).scan().receipts.values() if receipt.task.loras]
+    assert [task.loras[0].source for task in with_lora] == [f"{name}@{COMMIT}/style.safetensors"]
+    assert json.loads((work / "run/.run/plan.json").read_text())["revisions"] == {name: COMMIT}
+    hub.repos[name].move({"style.safetensors": b"other"})
+    assert "0 images rendered" in near("run", path, "--out", "run").out
+    assert near("verify", "run", "--reproduce", "2").code == 0
+    assert near("plan", path).code == 0
+    assert hub.requests == []
+    # The content counts: the same file beside the manifest is the same picture.
+    (work / "style.safetensors").write_bytes(lora)
+    own = manifest(path.read_text().replace(name, "style.safetensors"), name="own.yaml")
+    same = near("run", own, "--out", "run", "--set", "name=job")
+    assert "0 images rendered" in same.out, same.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("someone/styles", "there are a.safetensors, b.safetensors, sub/c.safetensors"),
+        ("someone/styles/d.safetensors", "someone/styles holds no d.safetensors"),
+        ("someone/none", "is not on the Hub"),
+        ("someone/styles/sub", "is not a .safetensors file, nor a repository of the Hub"),
+        ("nowhere.safetensors", "there is no file"),
+        ("folder/nowhere.safetensors", "there is no file"),
+    ],
+)
+def test_loras_that_are_not_there(near, hub, manifest, name, said, lora):
+    hub.repos["someone/styles"] = Repo(
+        dict.fromkeys(["a.safetensors", "b.safetensors", "sub/c.safetensors"], lora)
+    )
+    outcome = near("fetch", manifest(f"grid:\n  model: demo\n  prompt: a\n  lora: {name}\n"))
+    assert outcome.code == 2
+    assert "job.yaml:4: lora: " in outcome.err
+    assert said in outcome.err
+
+
+def test_a_lora_of_a_revision_in_a_folder(near, hub, manifest, work, lora):
+    repo = hub.repos["someone/styles"] = Repo({"sub/c.safetensors": lora})
+    repo.move({"sub/c.safetensors": b"another"})
+    path = manifest(f"grid: {{model: demo, prompt: a, lora: someone/styles/sub/c.safetensors@{COMMIT}}}\n")
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert f"someone/styles@{COMMIT}/sub/c.safetensors is on this machine" in outcome.out
+    assert snapshot("someone/styles").joinpath("sub/c.safetensors").read_bytes() == lora
+
+
+# Where models lie
+
+
+def test_the_cache_folder_and_what_decides_it(monkeypatch, work):
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(work))
+    monkeypatch.setenv("USERPROFILE", str(work))
+    assert (hubs.hub_cache(), hubs.decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
+    monkeypatch.setenv("LARGE", str(work / "large"))
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    assert (hubs.hub_cache(), hubs.decided_by()) == (work / "hf" / "hub", "HF_HOME")
+    monkeypatch.setenv("HF_HUB_CACHE", "$LARGE/models")
+    assert (hubs.hub_cache(), hubs.decided_by()) == (work / "large" / "models", "HF_HUB_CACHE")
+    with hubs.used(Path("here")):
+        assert (hubs.hub_cache(), hubs.decided_by()) == (work / "here", "--cache-dir")
+    assert hubs.decided_by() == "HF_HUB_CACHE"
+
+
+def test_local_models_need_nothing(cli, manifest):
+    outcome = cli("fetch", manifest())
+    assert (outcome.code, outcome.out) == (0, "demo: ships with the program, nothing to download\n")
+
+
+def test_a_model_that_is_not_here_can_be_planned_but_not_rendered_offline(cli, manifest, work, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "empty"))
+    assert cli("plan", manifest(KNOWN)).code == 0
+    outcome = cli("plan", manifest(OTHER))
+    assert outcome.code == 2
+    assert "`fetch` the manifest first" in outcome.err
+    with pytest.raises(ModelError, match="not on this machine"):
+        hubs.find_model("someone/demo", work, {}, online=False)
