@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The versions that were tested; empty takes the newest: make demo CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
+# Tests at a time: each may load torch, so a core and 3 GB for one.
+JOBS ?= 2
 
 .PHONY: demo test check format torture scale clean
 
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
 
-test: $(VENV)/installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev  ## run the tests, two at a time
+	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(VENV)/installed-dev  ## lint, types, imports
 	$(BIN)/ruff check .

@@ -187,7 +187,8 @@ def test_a_download_loads_no_torch(place, hub, manifest):
         "sys.exit(code or ','.join(heavy) or None)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "fetch", str(manifest(KNOWN.replace("steps: 1", "steps: 20")))], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, "fetch", str(manifest(KNOWN.replace("steps: 1", "steps: 20")))],
+        capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_ENABLE_HF_TRANSFER": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -147,3 +147,24 @@ def test_page_and_comparison_say_it(cli, manifest, work):
     outcome = cli("compare", "one", "two")
     assert "2 of 4 pictures of one and two were made by schedulers with other settings" in outcome.out
     assert "flow_shift 3.0 and 6.0" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"), [("flux", "flow-lcm"), ("sd3", "flow-lcm"), ("qwen_image", "flow-lcm"), ("sd1", "lcm")]
+)
+def test_noise_of_the_steps_is_the_images_own(cli, manifest, work, tiny, name, scheduler):
+    path = manifest(job(tiny(name), "64x64", steps=3, seed=[7, 8], scheduler=scheduler))
+    pictures = []
+    for run, batch in (("one", 1), ("again", 1), ("together", 2)):
+        torch.manual_seed(len(pictures))  # whatever the process drew before
+        arguments = ("--set", f"run.batch={batch}") if name != "sd1" else ()
+        assert cli("run", path, "--out", run, "--quiet", *arguments).code == 0
+        by_seed = {
+            item.task.seed: np.asarray(Image.open(work / run / item.file.path)) for item in receipts(work / run)
+        }
+        pictures.append(by_seed)
+    one, again, together = pictures
+    for seed in (7, 8):
+        assert np.array_equal(one[seed], again[seed])
+        assert np.abs(one[seed].astype(int) - together[seed]).max() <= 2
+    assert not np.array_equal(one[7], one[8])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -43,6 +45,24 @@ def _flow(config: Any, known: set[str]) -> dict[str, Any]:
             "flow_shift": config.get("shift", 1.0),
         }
     return {}
+
+
+@contextmanager
+def drawing(scheduler: Any, generator: Any) -> Iterator[None]:
+    """Noise that steps draw comes from the images' generators, also where the pipeline does not hand them on.
+
+    Flux, SD 3 and others call ``step`` without one: a scheduler that adds noise would draw it from torch's
+    global state then, and no picture could be rendered twice.
+    """
+    step = getattr(scheduler, "step", None)
+    if generator is None or step is None or "generator" not in inspect.signature(step).parameters:
+        yield
+        return
+    scheduler.step = partial(step, generator=generator)
+    try:
+        yield
+    finally:
+        del scheduler.step  # the class has it
 
 
 def recorded(scheduler: Any) -> dict[str, Any]:

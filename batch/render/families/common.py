@@ -13,7 +13,7 @@ import torch
 from batch.plan import precision
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
-from batch.render import from_files, pag, random_weights, tiles
+from batch.render import from_files, pag, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
 from batch.render.tiles import Parts
@@ -195,7 +195,8 @@ def denoise(
     arguments = call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance)
     if "negative_prompt" in inspect.signature(type(pipe).__call__).parameters:
         arguments["negative_prompt"] = None  # by default a text in some
-    result = pipe(prompt=None, output_type="latent", **(arguments | embeds | more))
+    with schedulers.drawing(pipe.scheduler, arguments["generator"]):
+        result = pipe(prompt=None, output_type="latent", **(arguments | embeds | more))
     latents: torch.Tensor = result.images
     return latents
 

@@ -9,6 +9,7 @@ import torch
 
 from batch.errors import TaskError
 from batch.records import ModelSource, Task
+from batch.render import schedulers
 from batch.render.families import common
 from batch.render.families.common import OnStep
 from batch.render.pixels import Pixels
@@ -32,7 +33,8 @@ def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
     arguments["prompt"] = task.prompt
     if task.negative_prompt:
         arguments["negative_prompt"] = task.negative_prompt
-    with torch.no_grad():  # most calls say so themselves; some of the older ones do not
+    drawing = schedulers.drawing(getattr(pipe, "scheduler", None), arguments.get("generator"))
+    with torch.no_grad(), drawing:  # most calls say no_grad themselves; some of the older ones do not
         result = pipe(**arguments)
     if any(getattr(result, "nsfw_content_detected", None) or ()):
         raise TaskError("the model's safety checker blacked the picture out", stage=STAGE)
