@@ -218,7 +218,7 @@ class Session:
             on_cpu = any(step.name == "vae_cpu" for step in steps) and self._device != "cpu"
             with self._autoencoder(float32=float32 or on_cpu, on_cpu=on_cpu):
                 where = "cpu" if on_cpu else self._device
-                picture = assemble(self._family.decode(self._pipe, task, latents.to(where, self._pipe.vae.dtype)))
+                picture = assemble(self._family.decode(self._pipe, task, latents.to(where)))
             if not picture.finite:
                 self._object("the decoded picture holds numbers that are not finite (NaN or infinite)")
             check_pixels(picture.pixels, task.width, task.height, self._object)
