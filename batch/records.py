@@ -411,6 +411,11 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
     return _flat(Task, changed)
 
 
+def source_from_json(data: Mapping[str, Any]) -> ModelSource:
+    """The source that another process was told. Raises TypeError when it is not one."""
+    return _flat(ModelSource, data)
+
+
 _NESTED: dict[str, Callable[[Any], Any]] = {
     "scheduler": lambda item: _calls([item])[0],
     "loras": lambda items: tuple(_flat(Lora, item) for item in items),

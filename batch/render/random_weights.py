@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,14 @@ never lines up with the rows of a matrix, so no two rows are alike."""
 _BLIND = {"safety_checker"}
 """Left out: with random weights it would black pictures out at random."""
 
+Fill = Callable[[nn.Module, str, torch.dtype, str], nn.Module]
+"""Gives an empty module its parameters: which component it is, in which dtype, on which device."""
 
-def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut) -> Any:
-    """The pipeline on the device, without the components to leave out."""
+
+def build(
+    source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None
+) -> Any:
+    """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, "model_index.json")
     kind = getattr(diffusers, index["_class_name"])
     given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
@@ -45,7 +50,9 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
     for part, entry in _parts(index):
         given[part] = None
         if not leave_out(part) and part not in _BLIND:
-            given[part] = _component(source, part, _class(*entry), dtype(part), device)
+            given[part] = _component(
+                source, part, _class(*entry), dtype(part), device, fill or _filled
+            )
     takes = inspect.signature(kind.__init__).parameters
     optional = dict.fromkeys(kind._optional_components)
     return kind(**{name: value for name, value in (optional | given).items() if name in takes})
@@ -94,9 +101,11 @@ def _class(library: str, name: str) -> Any:
     return found
 
 
-def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str) -> Any:
+def _component(
+    source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str, fill: Fill
+) -> Any:
     if issubclass(kind, nn.Module):
-        return _filled(_empty(source, part, kind), part, dtype, device)
+        return fill(_empty(source, part, kind), part, dtype, device)
     if issubclass(kind, SchedulerMixin):
         return kind.from_config(_config(source, f"{part}/scheduler_config.json"))
     return kind.from_pretrained(Path(source.location, part), local_files_only=True)
@@ -120,6 +129,16 @@ def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
 def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn.Module:
     """The module with everything on the device: parameters drawn, buffers as they are."""
     noise = _Noise(device, zlib.crc32(part.encode()))
+    return put(module, dtype, noise.like, lambda buffer, own: buffer.to(device, own))
+
+
+def put(
+    module: nn.Module,
+    dtype: torch.dtype,
+    like: Callable[[torch.Tensor, str, torch.dtype], torch.Tensor],
+    moved: Callable[[torch.Tensor, torch.dtype], torch.Tensor],
+) -> nn.Module:
+    """The module with what ``like`` makes of its parameters and ``moved`` of its buffers, each in its dtype."""
     made: dict[nn.Parameter, nn.Parameter] = {}
     for path, owner in module.named_modules():
         for name, old in owner._parameters.items():
@@ -127,12 +146,12 @@ def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn
                 continue
             if old not in made:  # a shared weight stays shared
                 own = _dtype_of(module, f"{path}.{name}", dtype)
-                made[old] = nn.Parameter(noise.like(old, name, own), requires_grad=old.requires_grad)
+                made[old] = nn.Parameter(like(old, name, own), requires_grad=old.requires_grad)
             owner._parameters[name] = made[old]
         for name, buffer in owner._buffers.items():
             if buffer is not None:
                 kept = name in owner._non_persistent_buffers_set or not buffer.is_floating_point()
-                owner._buffers[name] = buffer.to(device, buffer.dtype if kept else dtype)
+                owner._buffers[name] = moved(buffer, buffer.dtype if kept else dtype)
     if isinstance(module, PreTrainedModel):
         module.config.dtype = dtype
     return module

@@ -69,7 +69,7 @@ class Session:
 
     def __init__(self, source: ModelSource, dtype: str, device: str, faults: Sequence[Any] = ()) -> None:
         assert not faults  # for batch.render.fake
-        _quiet()
+        quiet()
         self._source = source
         self._family: Any = FAMILIES.get(source.family)  # None where the pipeline is called whole
         self._dtype = dtype
@@ -397,7 +397,7 @@ def describe(device: str) -> Machine:
     return devices.describe(device)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Loading bars and notes of the libraries would tear this program's own progress apart."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     import diffusers.utils.logging

@@ -36,12 +36,13 @@ def load(source: ModelSource, dtype: str, device: str = "cpu", *, leave_out: Lea
     ``dtype`` is a task's: see :mod:`batch.plan.precision`.
     """
     build = random_weights.build if source.random else from_files.build
-    pipe = pag.settle(build(source, partial(_own, source.family, dtype), device, leave_out))
+    pipe = pag.settle(build(source, partial(own_dtype, source.family, dtype), device, leave_out))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _own(family: str, dtype: str, component: str) -> torch.dtype:
+def own_dtype(family: str, dtype: str, component: str) -> torch.dtype:
+    """What one component of a family is in when a task's dtype is that."""
     return DTYPES[precision.of(family, dtype, component)]
 
 
@@ -50,17 +51,19 @@ def is_text(component: str) -> bool:
     return component.startswith(("text_encoder", "tokenizer"))
 
 
-def _is_picture(component: str) -> bool:
+def is_picture(component: str) -> bool:
+    """Whether a component renders: the denoiser or the autoencoder."""
     return component in (*DENOISERS, "vae")
 
 
-def _is_beside_decoder(component: str) -> bool:
+def is_beside_decoder(component: str) -> bool:
+    """Whether a component has nothing to do with decoding."""
     return is_text(component) or component in DENOISERS
 
 
 def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
     """The pipeline with tokenizers and text encoders only, on the device."""
-    return load(source, dtype, device, leave_out=_is_picture).to(device)
+    return load(source, dtype, device, leave_out=is_picture).to(device)
 
 
 def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
@@ -70,16 +73,16 @@ def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu") -> 
 
 def load_decoder(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
     """The pipeline with its autoencoder only."""
-    return load(source, dtype, device, leave_out=_is_beside_decoder)
+    return load(source, dtype, device, leave_out=is_beside_decoder)
 
 
 def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Burden:
     """What rendering images, or decoding alone, has loaded: known before anything is."""
     leave_out: LeaveOut = lambda _: False  # noqa: E731 - called whole, nothing is left out
     if FAMILIES[source.family].staged:
-        leave_out = _is_beside_decoder if decoder_only else is_text
+        leave_out = is_beside_decoder if decoder_only else is_text
     count = random_weights.burden if source.random else from_files.burden
-    return count(source, partial(_own, source.family, dtype), leave_out)
+    return count(source, partial(own_dtype, source.family, dtype), leave_out)
 
 
 def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:

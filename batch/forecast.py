@@ -1,0 +1,378 @@
+"""The memory that a plan's settings will take on a card, predicted by a process that has torch, and kept.
+
+Every stage of every model, size and memory setting is a question to :mod:`batch.render.foresight`; the answers lie
+in the user's cache folder, so that the next plan has them at once. What cannot be predicted says why, and has no
+number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from batch import __version__, hub
+from batch.errors import BatchError
+from batch.hub import folders, needs
+from batch.hub.randoms import package_folder
+from batch.plan import Plan, architectures, footprint, memory, numerics, pag
+from batch.plan.catalogue import FAMILIES, Model, digest
+from batch.plan.footprint import Component, Footprint, Parts, Work
+from batch.plan.models import known_models
+from batch.manifest.values import Size
+from batch.records import Call, ModelSource, Task, to_json
+from batch.store import atomic
+from batch.store.embeds import default_folder
+
+SWITCH = "RUN_BATCH_PREDICT"
+"""Environment variable: 0 leaves the prediction out."""
+
+MOST = 24
+"""Settings that are predicted for one plan: each takes seconds the first time."""
+
+PATIENCE_S = 300
+"""After which a plan does without the answers that are not there yet."""
+
+COUNTING = 1
+"""The way of counting: another one gets another number, and what was kept is asked anew."""
+
+_LONG_TEXT = "a lighthouse at dusk, " * 100
+"""Longer than any model takes, so that no text takes more."""
+
+_MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_layers"}
+"""Extra arguments that change what a stage takes."""
+
+_STEPS = 2
+"""Of denoising: a scheduler that looks back has its memory by then."""
+
+_CONFIGURATIONS = ("config.json", "scheduler_config.json", "tokenizer_config.json", needs.INDEX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One memory setting of one model at one size."""
+
+    model: str
+    dtype: str
+    size: str
+    rendered: str
+    memory: str
+    """As the manifest names it."""
+    steps: str
+    """What that stands for."""
+    offloaded: bool = False
+    """``auto`` on a card that is too small for the whole model."""
+    batch: int = 1
+    loras: bool = False
+    """The tasks have LoRAs, which are not counted."""
+    footprint: Footprint | None = None
+    why: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What was predicted for a plan."""
+
+    rows: tuple[Row, ...] = ()
+    left_out: int = 0
+    """Settings beyond :data:`MOST`."""
+    why: str = ""
+    """Why nothing was predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A group of tasks that one prediction holds for."""
+
+    task: Task
+    """The one that takes most, reduced to what matters."""
+    name: str
+    batch: int
+    loras: bool
+
+
+def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> Forecast:
+    """Predict the memory settings of a plan; ``tell`` is told how many stages have to be computed first."""
+    if os.environ.get(SWITCH) == "0":
+        return Forecast(why=f"{SWITCH} is 0")
+    if missing := [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]:
+        return Forecast(why=f"{missing[0]} is not installed")
+    settings = _settings(plan)
+    chosen = settings[:MOST]
+    sources = {name: _source(plan.models[name]) for name in {item.task.model for item in chosen}}
+    asked = {
+        item: _questions(item, source)
+        for item in chosen
+        if isinstance(source := sources[item.task.model], ModelSource)
+    }
+    answers = _answers([question for questions in asked.values() for question in questions.values()], tell)
+    rows = []
+    for item in chosen:
+        source = sources[item.task.model]
+        if isinstance(source, str):
+            rows.append(_row(item, item.task.memory_steps, why=source))
+        else:
+            stages = {stage: answers[question["key"]] for stage, question in asked[item].items()}
+            rows += _rows(item, stages)
+    return Forecast(rows=tuple(rows), left_out=len(settings) - len(chosen))
+
+
+# What is to be predicted
+
+
+def _settings(plan: Plan) -> list[_Setting]:
+    """Every model, dtype, size and memory setting, with the task that takes most, in the plan's order."""
+    kinds: dict[tuple[Any, ...], Task] = {}
+    for task in plan.tasks:
+        same = (
+            task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height, task.memory,
+            task.memory_steps, task.guidance, task.extra, bool(task.negative_prompt), bool(task.loras),
+        )  # fmt: skip
+        kinds.setdefault(same, task)
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for key, task in kinds.items():
+        groups.setdefault(key[:8], []).append(task)
+    return [_setting(plan, tasks) for tasks in groups.values()]
+
+
+def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
+    heaviest = max(tasks, key=lambda task: (pag.passes(task), bool(task.negative_prompt)))
+    model, size = plan.models[heaviest.model], Size(heaviest.rendered_width, heaviest.rendered_height)
+    choice = plan.choices.get(numerics.key(heaviest))
+    return _Setting(
+        task=Task(
+            model=heaviest.model,
+            dtype=heaviest.dtype,
+            prompt=_LONG_TEXT,
+            negative_prompt=_LONG_TEXT if heaviest.negative_prompt else "",
+            seed=0,
+            width=heaviest.width,
+            height=heaviest.height,
+            rendered_width=heaviest.rendered_width,
+            rendered_height=heaviest.rendered_height,
+            steps=_STEPS,
+            guidance=_guidance(model, heaviest.guidance),
+            extra=tuple(item for item in heaviest.extra if item[0] in _MATTERS),
+            memory_steps=tuple(step for step in heaviest.memory_steps if memory.acts(step, size)),
+        ),
+        name=heaviest.memory,
+        batch=choice.numerics.batch if choice else 1,
+        loras=any(task.loras for task in tasks),
+    )
+
+
+def _guidance(model: Model, guidance: float) -> float:
+    """One for all that act, and one for all that do not."""
+    family = FAMILIES[model.family]
+    return family.guidance_above + (3.0 if family.guides(guidance) else 0.0)
+
+
+def _source(model: Model) -> ModelSource | str:
+    """Where a model's configuration is, or why it cannot be predicted."""
+    if not FAMILIES[model.family].staged:
+        return "its pipeline is called whole"
+    known = next((name for name, item in known_models().items() if model.repo and item.repo == model.repo), "")
+    try:
+        found = hub.source(model)
+        if found.trust_remote_code:
+            return "it runs code of its own"
+        if model.random or _configured(Path(found.location)):
+            return found
+    except BatchError as error:
+        return str(error)
+    if known not in architectures.known():
+        return "its configuration files are not on this machine: `fetch` the manifest first"
+    return ModelSource(
+        name=model.name,
+        family=model.family,
+        location=str(package_folder(architectures.WORDS)),
+        overrides=model.overrides,
+        random=True,
+        architecture=known,
+    )
+
+
+def _configured(folder: Path) -> bool:
+    """Whether all is there to build a model from, but for its weights."""
+    if not (folder / needs.INDEX).is_file():
+        return False
+    for part in needs.components(folders.json_of(folder / needs.INDEX)):
+        files = folders.inside(folder, part)
+        if needs.lacks_words(part, files) or (needs.is_weighted(part) and "config.json" not in files):
+            return False
+    return True
+
+
+def _configuration(source: ModelSource) -> str:
+    """A hash of what a model is built from."""
+    if source.architecture:
+        found: Any = architectures.known()[source.architecture]
+    else:
+        paths = sorted(path for path in Path(source.location).rglob("*.json") if path.name in _CONFIGURATIONS)
+        found = [(path.parent.name, path.read_text(encoding="utf-8")) for path in paths]
+    return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
+
+
+def _questions(item: _Setting, source: ModelSource) -> dict[str, dict[str, Any]]:
+    """A question for each stage; equal ones have equal keys, however many settings ask them."""
+    task = item.task
+    decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
+    plain = replace(task, model="", memory_steps=())
+    sizeless = replace(plain, width=0, height=0, rendered_width=0, rendered_height=0)
+    same = {"width": task.width, "height": task.height, "guidance": 0.0, "extra": (), "negative_prompt": ""}
+    about: dict[str, tuple[Task, Task, int]] = {  # the task asked about, what of it decides, images in one call
+        "encode": (sizeless, sizeless, 1),
+        "denoise": (plain, replace(plain, width=0, height=0), item.batch),
+        "decode": (replace(plain, memory_steps=decoded), replace(plain, memory_steps=decoded, **same), 1),
+    }
+    versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
+    configuration = _configuration(source)
+    return {
+        stage: {
+            "key": digest([COUNTING, __version__, versions, configuration, stage, batch, to_json(decides)]),
+            "stage": stage,
+            "source": to_json(source),
+            "task": to_json(whole),
+            "batch": batch,
+        }
+        for stage, (whole, decides, batch) in about.items()
+    }
+
+
+# What comes of it
+
+
+def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The setting's row; of ``auto`` the one on a small card too."""
+    steps = item.task.memory_steps
+    why = next((answer["why"] for answer in stages.values() if "why" in answer), "")
+    if why:
+        return [_row(item, steps, why=why)]
+    parts = Parts(
+        texts=_components(stages["encode"]),
+        images=_components(stages["denoise"]),
+        **{stage: Work(**answer["work"]) for stage, answer in stages.items()},
+    )
+    rows = [_row(item, steps, footprint.of(parts, steps))]
+    if item.name == "auto":
+        offloaded = (*steps, Call(name="model_cpu_offload"))
+        rows.append(replace(_row(item, offloaded, footprint.of(parts, offloaded)), offloaded=True))
+    return rows
+
+
+def _components(answer: Mapping[str, Any]) -> dict[str, Component]:
+    return {name: Component(**found) for name, found in answer["components"].items()}
+
+
+def _row(item: _Setting, steps: tuple[Call, ...], found: Footprint | None = None, why: str = "") -> Row:
+    task = item.task
+    return Row(
+        model=task.model,
+        dtype=task.dtype,
+        size=task.size,
+        rendered=f"{task.rendered_width}x{task.rendered_height}",
+        memory=item.name,
+        steps=memory.shown_steps(steps),
+        batch=item.batch,
+        loras=item.loras,
+        footprint=found,
+        why=why,
+    )
+
+
+# Asking
+
+
+def _answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, dict[str, Any]]:
+    """The answer to every question by its key, from the cache or computed now."""
+    asked = {question["key"]: question for question in questions}
+    known = {key: kept for key in asked if (kept := _kept(key)) is not None}
+    missing = [question for key, question in asked.items() if key not in known]
+    if not missing:
+        return known
+    tell(len(missing))
+    ended = "its process gave no answer"
+    for said in _computed(missing):
+        if "key" not in said:
+            ended = said["why"]
+            continue
+        key, passing = said.pop("key"), said.pop("passing", False)
+        known[key] = said
+        if not passing:
+            _keep(key, said)
+    return {key: known.get(key, {"why": ended}) for key in asked}
+
+
+def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The answers of a process, each when it is there; one without key says why the others are missing."""
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONWARNINGS": "ignore",
+        "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    late = threading.Event()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
+        child = subprocess.Popen(
+            # -P: the folder it is started in must not be searched for modules.
+            [sys.executable, "-P", "-m", "batch.render.foresight"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=environment, encoding="utf-8",
+        )  # fmt: skip
+        timer = threading.Timer(PATIENCE_S, lambda: (late.set(), child.kill()))
+        timer.daemon = True
+        timer.start()
+        try:
+            assert child.stdin is not None and child.stdout is not None
+            with suppress(OSError):  # it is dead, which its silence tells
+                child.stdin.write(json.dumps(questions) + "\n")
+                child.stdin.flush()
+            for line in child.stdout:
+                with suppress(ValueError):
+                    yield json.loads(line)
+            code = child.wait()
+        finally:
+            timer.cancel()
+            child.kill()
+            child.wait()
+            for stream in (child.stdin, child.stdout):
+                with suppress(OSError):
+                    stream.close()  # type: ignore[union-attr]  # both are pipes
+        words.seek(0)
+        last = (words.read().strip().splitlines() or [f"exit code {code}"])[-1]
+    yield {"why": f"it took longer than {PATIENCE_S} s" if late.is_set() else f"its process failed: {last}"}
+
+
+def _path(key: str) -> Path:
+    return default_folder() / "foresight" / f"{key}.json"
+
+
+def _kept(key: str) -> dict[str, Any] | None:
+    """What was answered before; None where it was not, or is damaged."""
+    try:
+        data = json.loads(_path(key).read_text(encoding="utf-8"))
+        if "why" not in data:
+            Work(**data["work"])
+            _components({"components": data.get("components", {})})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return dict(data)
+
+
+def _keep(key: str, answer: dict[str, Any]) -> None:
+    with suppress(OSError):  # a cache
+        atomic.write(_path(key), json.dumps(answer).encode(), durable=False)

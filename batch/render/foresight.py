@@ -1,0 +1,207 @@
+"""What the stages of a model take in memory, without its weights and without a card.
+
+The real pipeline is built from its configuration with tensors that have shapes and no numbers
+(:mod:`batch.render.live`), and goes through the same code that renders: the family's encode, denoise and decode,
+and our own tiles. ``python -P -m batch.render.foresight`` is a process of its own, so that planning never loads
+torch: the first line on stdin holds all questions as JSON, every line on stdout an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from batch.plan import encode_tasks
+from batch.plan.footprint import Component, Work
+from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
+from batch.render import failures, memory, pag, positions, random_weights
+from batch.render.families import common
+from batch.render.families.common import Embeds
+from batch.render.from_files import LeaveOut
+from batch.render.live import Live, Shapes, once, tensors
+from batch.render.session import FAMILIES, quiet
+
+DEVICE = "cpu"
+"""Where the tensors say they are: see :class:`batch.render.live.Shapes`."""
+
+
+class Foresight:
+    """One model in one dtype. Raises whatever its modules raise where they cannot go without numbers."""
+
+    def __init__(self, source: ModelSource, dtype: str) -> None:
+        self._source, self._dtype = source, dtype
+        self._family: Any = FAMILIES[source.family]
+        self._shapes = Shapes()
+        self._embeds: dict[EncodeTask, tuple[Embeds, Work]] = {}
+        self._latents: dict[Task, torch.Tensor] = {}
+
+    def encoding(self, task: Task) -> tuple[dict[str, Component], Work]:
+        """The text encoders, and what the larger of a task's texts takes."""
+        works = [work for _, work in self._texts(task)]
+        return _components(self._encoders), max(works, key=lambda work: work.activations)
+
+    def denoising(self, task: Task, batch: int = 1) -> tuple[dict[str, Component], Work]:
+        """The components that render, and what denoising so many images of a task in one call takes."""
+        pipe, loaded = self._renderers
+        embeds = [made for made, _ in self._texts(task)]
+        with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
+            positions.put(pipe, task, DEVICE)
+        denoise = getattr(self._family, "denoise", None) or partial(
+            common.denoise, join=getattr(self._family, "join", common.join)
+        )
+        with _watched(pipe, sum(item.weights for item in loaded.values())) as watched:
+            latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
+        self._latents[_untiled(task)] = latents[:1]
+        return loaded, watched.work
+
+    def decoding(self, task: Task, steps: tuple[Call, ...]) -> Work:
+        """What decoding takes in the tiles of a setting; with ``vae_cpu`` the weights in float32 too."""
+        if _untiled(task) not in self._latents:
+            self.denoising(task)
+        names = [step.name for step in steps]
+        pipe, loaded = self._load(common.is_beside_decoder) if "vae_cpu" in names else self._renderers
+        if hasattr(pipe.vae, "disable_tiling"):
+            pipe.vae.disable_tiling()
+        if "vae_tiling" in names:
+            arguments = dict(steps[names.index("vae_tiling")].arguments)
+            memory.STEPS["vae_tiling"](pipe, arguments, DEVICE)
+        if "vae_cpu" in names:
+            pipe.vae.to(torch.float32)
+        counted = 0 if "vae_cpu" in names else sum(item.weights for item in loaded.values())
+        with _watched(pipe, counted) as watched, once(pipe.vae.decoder, watched.live):
+            _taken(self._family.decode(pipe, task, self._latents[_untiled(task)]))
+        return watched.work
+
+    def _texts(self, task: Task) -> list[tuple[Embeds, Work]]:
+        """The embeddings of a task's texts without their numbers."""
+        for text in encode_tasks(task, self._source.family, "cuda"):
+            if text not in self._embeds:
+                with _watched(self._encoders) as watched:
+                    embeds = self._family.encode(self._encoders, text, DEVICE)
+                self._embeds[text] = (embeds, watched.work)
+        return [self._embeds[text] for text in encode_tasks(task, self._source.family, "cuda")]
+
+    @cached_property
+    def _encoders(self) -> Any:
+        return self._load(common.is_picture)[0]
+
+    @cached_property
+    def _renderers(self) -> tuple[Any, dict[str, Component]]:
+        return self._load(common.is_text)
+
+    def _load(self, leave_out: LeaveOut) -> tuple[Any, dict[str, Component]]:
+        """The pipeline, and its components as they are when it is loaded."""
+        dtype = partial(common.own_dtype, self._source.family, self._dtype)
+        pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
+        pipe.set_progress_bar_config(disable=True)
+        return pipe, _components(pipe)
+
+
+def _untiled(task: Task) -> Task:
+    return replace(task, memory_steps=())
+
+
+class _Watched:
+    """A stage that is being watched."""
+
+    def __init__(self, pipe: Any, counted: int) -> None:
+        self.live = Live(tensors(*_modules(pipe).values()))
+        self._counted = counted
+
+    @property
+    def work(self) -> Work:
+        return Work(activations=self.live.peak - self._counted, largest=self.live.largest)
+
+
+@contextmanager
+def _watched(pipe: Any, counted: int | None = None) -> Iterator[_Watched]:
+    """Watch what a pipeline does; what is ``counted`` elsewhere, by default its weights, is no activation."""
+    counted = sum(item.weights for item in _components(pipe).values()) if counted is None else counted
+    watched = _Watched(pipe, counted)
+    with torch.no_grad(), watched.live:
+        yield watched
+
+
+def _modules(pipe: Any) -> dict[str, nn.Module]:
+    return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+
+
+def _components(pipe: Any) -> dict[str, Component]:
+    return {name: _component(module) for name, module in _modules(pipe).items()}
+
+
+def _component(module: nn.Module) -> Component:
+    buffers = sum(item.nbytes for item in module.buffers())
+    leaves = (sum(item.nbytes for item in part.parameters(recurse=False)) for part in module.modules())
+    return Component(
+        weights=buffers + sum(item.nbytes for item in module.parameters()), buffers=buffers, leaf=max(leaves)
+    )
+
+
+def _taken(parts: Any) -> None:
+    """As :func:`batch.render.pixels.assemble` takes a picture on a card: a row of its parts waits as bytes."""
+    row = None
+    for part in parts.each:
+        if part.left == 0:
+            row = part.image.new_empty((part.image.shape[2], parts.width, 3), dtype=torch.uint8)
+        del part
+    del row
+
+
+def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
+    """One stage: what it takes, and the components that are there."""
+    task, stage = task_from_json(question["task"]), question["stage"]
+    if stage == "decode":
+        return {"work": asdict(foresight.decoding(task, task.memory_steps))}
+    if stage == "encode":
+        components, work = foresight.encoding(task)
+    else:
+        components, work = foresight.denoising(task, question["batch"])
+    found = {name: asdict(item) for name, item in components.items()}
+    return {"work": asdict(work), "components": found}
+
+
+def main() -> None:
+    """Answer the questions on stdin, in their order."""
+    questions = json.loads(sys.stdin.readline())
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    sys.stdout = sys.stderr
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore")
+    quiet()
+    logging.disable(logging.CRITICAL)
+    known: tuple[Any, Foresight] | None = None
+    for question in questions:
+        place = (question["source"], question["task"]["dtype"])
+        try:
+            if known is None or known[0] != place:
+                known = (place, Foresight(source_from_json(question["source"]), place[1]))
+            said = answer(known[1], question)
+        except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
+            known = None  # it may be left half-way
+            said = {"why": f"{type(error).__name__}: {failures.first_line(error)}"}
+            said["passing"] = isinstance(error, OSError | MemoryError)
+        out.write(json.dumps({"key": question["key"], **said}) + "\n")
+        out.flush()
+    os._exit(0)  # whatever threads the libraries have
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
