@@ -211,7 +211,7 @@ def _tell(result: Any, retry: str) -> None:
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch import runner, show
+    from batch import forecast, runner, show
 
     options = runner.Options(out=out, overrides=overrides)
     read, made, folder = runner.prepare(manifest, options)
@@ -219,13 +219,20 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     where = runner.standing(made, folder, read.run.retries) if made.ids_known else None
     outlook = runner.outlook(made, where, folder, read.run.min_free_disk)
     made = replace(made, warnings=(*made.warnings, *outlook.warnings))
+    memory = forecast.forecast(made, _predicting)
     if as_json:
-        click.echo(json.dumps(show.plan_json(made, where, folder.root, outlook), indent=2, ensure_ascii=False))
+        said = show.plan_json(made, where, folder.root, outlook, memory)
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
     else:
-        click.echo(show.plan_text(made, where, folder.root, outlook))
+        click.echo(show.plan_text(made, where, folder.root, outlook, memory))
     for warning in made.warnings:
         _say(f"warning: {warning}")
     return errors.EXIT_OK
+
+
+def _predicting(count: int) -> None:
+    if sys.stderr.isatty():
+        _say(f"predicting the memory of {plural(count, 'stage')}, once: the next plan knows them …")
 
 
 @cli.command(short_help="Show how far a run is.")

@@ -7,32 +7,24 @@ number.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from batch import __version__, hub
+from batch import __version__, hub, predictions
 from batch.errors import BatchError
 from batch.hub import folders, needs
 from batch.hub.randoms import package_folder
+from batch.manifest.values import Size
 from batch.plan import Plan, architectures, footprint, memory, numerics, pag
 from batch.plan.catalogue import FAMILIES, Model, digest
 from batch.plan.footprint import Component, Footprint, Parts, Work
 from batch.plan.models import known_models
-from batch.manifest.values import Size
 from batch.records import Call, ModelSource, Task, to_json
-from batch.store import atomic
-from batch.store.embeds import default_folder
 
 SWITCH = "RUN_BATCH_PREDICT"
 """Environment variable: 0 leaves the prediction out."""
@@ -40,14 +32,15 @@ SWITCH = "RUN_BATCH_PREDICT"
 MOST = 24
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
-PATIENCE_S = 300
-"""After which a plan does without the answers that are not there yet."""
-
 COUNTING = 1
 """The way of counting: another one gets another number, and what was kept is asked anew."""
 
 _LONG_TEXT = "a lighthouse at dusk, " * 100
 """Longer than any model takes, so that no text takes more."""
+
+_INSTRUCTION = ("x" * 225,)
+"""In place of SANA's instruction where the packaged tokenizer stands for a Gemma's: it takes every character for a
+token, and the instruction is about 225 tokens of a Gemma's."""
 
 _MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_layers"}
 """Extra arguments that change what a stage takes."""
@@ -100,6 +93,8 @@ class _Setting:
     name: str
     batch: int
     loras: bool
+    random: bool
+    """The weights are drawn, so that the packaged tokenizer is the model's own."""
 
 
 def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> Forecast:
@@ -116,7 +111,9 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
         for item in chosen
         if isinstance(source := sources[item.task.model], ModelSource)
     }
-    answers = _answers([question for questions in asked.values() for question in questions.values()], tell)
+    answers = predictions.answers(
+        [question for questions in asked.values() for question in questions.values()], tell
+    )
     rows = []
     for item in chosen:
         source = sources[item.task.model]
@@ -136,8 +133,9 @@ def _settings(plan: Plan) -> list[_Setting]:
     kinds: dict[tuple[Any, ...], Task] = {}
     for task in plan.tasks:
         same = (
-            task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height, task.memory,
-            task.memory_steps, task.guidance, task.extra, bool(task.negative_prompt), bool(task.loras),
+            task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height,
+            task.memory, task.memory_steps,
+            task.guidance, task.extra, bool(task.negative_prompt), bool(task.loras),
         )  # fmt: skip
         kinds.setdefault(same, task)
     groups: dict[tuple[Any, ...], list[Task]] = {}
@@ -169,6 +167,7 @@ def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
         name=heaviest.memory,
         batch=choice.numerics.batch if choice else 1,
         loras=any(task.loras for task in tasks),
+        random=model.random,
     )
 
 
@@ -229,12 +228,15 @@ def _questions(item: _Setting, source: ModelSource) -> dict[str, dict[str, Any]]
     task = item.task
     decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
     plain = replace(task, model="", memory_steps=())
+    if source.architecture and not item.random:
+        plain = replace(plain, extra=(*plain.extra, ("complex_human_instruction", _INSTRUCTION)))
     sizeless = replace(plain, width=0, height=0, rendered_width=0, rendered_height=0)
-    same = {"width": task.width, "height": task.height, "guidance": 0.0, "extra": (), "negative_prompt": ""}
+    tiles = replace(plain, memory_steps=decoded)
+    decoding = replace(tiles, width=task.width, height=task.height, guidance=0.0, extra=(), negative_prompt="")
     about: dict[str, tuple[Task, Task, int]] = {  # the task asked about, what of it decides, images in one call
         "encode": (sizeless, sizeless, 1),
         "denoise": (plain, replace(plain, width=0, height=0), item.batch),
-        "decode": (replace(plain, memory_steps=decoded), replace(plain, memory_steps=decoded, **same), 1),
+        "decode": (tiles, decoding, 1),
     }
     versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
     configuration = _configuration(source)
@@ -289,90 +291,3 @@ def _row(item: _Setting, steps: tuple[Call, ...], found: Footprint | None = None
         footprint=found,
         why=why,
     )
-
-
-# Asking
-
-
-def _answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, dict[str, Any]]:
-    """The answer to every question by its key, from the cache or computed now."""
-    asked = {question["key"]: question for question in questions}
-    known = {key: kept for key in asked if (kept := _kept(key)) is not None}
-    missing = [question for key, question in asked.items() if key not in known]
-    if not missing:
-        return known
-    tell(len(missing))
-    ended = "its process gave no answer"
-    for said in _computed(missing):
-        if "key" not in said:
-            ended = said["why"]
-            continue
-        key, passing = said.pop("key"), said.pop("passing", False)
-        known[key] = said
-        if not passing:
-            _keep(key, said)
-    return {key: known.get(key, {"why": ended}) for key in asked}
-
-
-def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The answers of a process, each when it is there; one without key says why the others are missing."""
-    root = str(Path(__file__).resolve().parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONWARNINGS": "ignore",
-        "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    late = threading.Event()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
-        child = subprocess.Popen(
-            # -P: the folder it is started in must not be searched for modules.
-            [sys.executable, "-P", "-m", "batch.render.foresight"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=environment, encoding="utf-8",
-        )  # fmt: skip
-        timer = threading.Timer(PATIENCE_S, lambda: (late.set(), child.kill()))
-        timer.daemon = True
-        timer.start()
-        try:
-            assert child.stdin is not None and child.stdout is not None
-            with suppress(OSError):  # it is dead, which its silence tells
-                child.stdin.write(json.dumps(questions) + "\n")
-                child.stdin.flush()
-            for line in child.stdout:
-                with suppress(ValueError):
-                    yield json.loads(line)
-            code = child.wait()
-        finally:
-            timer.cancel()
-            child.kill()
-            child.wait()
-            for stream in (child.stdin, child.stdout):
-                with suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]  # both are pipes
-        words.seek(0)
-        last = (words.read().strip().splitlines() or [f"exit code {code}"])[-1]
-    yield {"why": f"it took longer than {PATIENCE_S} s" if late.is_set() else f"its process failed: {last}"}
-
-
-def _path(key: str) -> Path:
-    return default_folder() / "foresight" / f"{key}.json"
-
-
-def _kept(key: str) -> dict[str, Any] | None:
-    """What was answered before; None where it was not, or is damaged."""
-    try:
-        data = json.loads(_path(key).read_text(encoding="utf-8"))
-        if "why" not in data:
-            Work(**data["work"])
-            _components({"components": data.get("components", {})})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return dict(data)
-
-
-def _keep(key: str, answer: dict[str, Any]) -> None:
-    with suppress(OSError):  # a cache
-        atomic.write(_path(key), json.dumps(answer).encode(), durable=False)

@@ -9,16 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch import show_memory
 from batch.words import duration, gib, plural
 
 if TYPE_CHECKING:
+    from batch.forecast import Forecast
     from batch.plan import Plan, SizeUse
     from batch.plan.catalogue import Model
     from batch.runner import Outlook, Standing
     from batch.summary import Summary
 
 
-def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook) -> str:
+def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
     """What ``plan`` prints."""
     lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", ""]
     for use in plan.sizes:
@@ -30,6 +32,8 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
     lines.extend(f"  {line}" for line in _numerics(plan))
     lines.append("")
     lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
+    lines.append("")
+    lines.extend(f"  {line}" for line in show_memory.lines(forecast))
     return "\n".join(lines)
 
 
@@ -110,19 +114,21 @@ def _expected(outlook: Outlook) -> list[str]:
         time = f"about {duration(expected.seconds)}, as {_MADE[expected.seconds_from]}"
     taken = expected.disk_from if expected.disk_from not in _MADE else f"as {_MADE[expected.disk_from]}"
     free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
-    return [
+    lines = [
         f"time: {time}",
         f"disk: about {gib(expected.disk_bytes)} for what is to render, {taken}{free}",
-        f"memory: {gib(expected.peak_bytes)} at most so far"
-        if expected.peak_bytes
-        else "memory: not predicted by this version",
     ]
+    if expected.peak_bytes:
+        lines.append(f"memory: {gib(expected.peak_bytes)} at most so far")
+    return lines
 
 
 _MADE = {"this run": "this run's images took", "earlier runs": "earlier runs took here"}
 
 
-def plan_json(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook) -> dict[str, Any]:
+def plan_json(
+    plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast
+) -> dict[str, Any]:
     """What ``plan --json`` prints."""
     return {
         "name": plan.name,
@@ -155,6 +161,7 @@ def plan_json(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
         "extra": standing.extra if standing else None,
         "expected": asdict(outlook.estimate),
         "free_bytes": outlook.free_bytes,
+        "memory": show_memory.as_json(forecast),
         "warnings": list(plan.warnings),
     }
 

@@ -18,6 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A worker process a run would start torch anew for each test; tests/test_night.py is about that process.
 os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 
+# Nor does every plan load it for its memory; tests/test_foresight.py is about that.
+os.environ.setdefault("RUN_BATCH_PREDICT", "0")
+
 ROOT = Path(__file__).parent.parent
 
 

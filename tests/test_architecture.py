@@ -27,7 +27,10 @@ ALLOWED = {
     "words": set(),
     "limits": {"words", "store", "plan", "records", "errors"},
     "progress": {"words", "records", "plan", "runner"},
-    "show": {"words", "plan", "runner", "summary"},
+    "forecast": {"predictions", "hub", "plan", "manifest", "records", "errors", ""},
+    "predictions": {"store", "plan"},
+    "show": {"words", "plan", "runner", "summary", "forecast", "show_memory"},
+    "show_memory": {"words", "forecast"},
     "summary": {"store", "plan", "records", "errors"},
     "desk": {"drift", "drive", "limits", "notify", "words", "store", "plan", "records", "errors"},
     "drive": {"hub", "engines", "store", "plan", "records", "errors"},
@@ -79,6 +82,7 @@ ALLOWED = {
         "runner",
         "upkeep",
         "show",
+        "forecast",
         "progress",
         "errors",
         "",
@@ -94,6 +98,7 @@ TYPES_ONLY = {
     ("show", "runner"),
     ("show", "summary"),
 }
+TYPES_ONLY |= {("show", "forecast"), ("show_memory", "forecast")}
 TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor")}
 
 

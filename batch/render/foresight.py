@@ -54,24 +54,24 @@ class Foresight:
 
     def denoising(self, task: Task, batch: int = 1) -> tuple[dict[str, Component], Work]:
         """The components that render, and what denoising so many images of a task in one call takes."""
-        pipe, loaded = self._renderers
+        pipe = self._renderers
         embeds = [made for made, _ in self._texts(task)]
         with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
             positions.put(pipe, task, DEVICE)
         denoise = getattr(self._family, "denoise", None) or partial(
             common.denoise, join=getattr(self._family, "join", common.join)
         )
-        with _watched(pipe, sum(item.weights for item in loaded.values())) as watched:
+        with _watched(pipe) as watched:
             latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
-        return loaded, watched.work
+        return _components(pipe), watched.work
 
     def decoding(self, task: Task, steps: tuple[Call, ...]) -> Work:
         """What decoding takes in the tiles of a setting; with ``vae_cpu`` the weights in float32 too."""
         if _untiled(task) not in self._latents:
             self.denoising(task)
         names = [step.name for step in steps]
-        pipe, loaded = self._load(common.is_beside_decoder) if "vae_cpu" in names else self._renderers
+        pipe = self._load(common.is_beside_decoder) if "vae_cpu" in names else self._renderers
         if hasattr(pipe.vae, "disable_tiling"):
             pipe.vae.disable_tiling()
         if "vae_tiling" in names:
@@ -79,8 +79,7 @@ class Foresight:
             memory.STEPS["vae_tiling"](pipe, arguments, DEVICE)
         if "vae_cpu" in names:
             pipe.vae.to(torch.float32)
-        counted = 0 if "vae_cpu" in names else sum(item.weights for item in loaded.values())
-        with _watched(pipe, counted) as watched, once(pipe.vae.decoder, watched.live):
+        with _watched(pipe, 0 if "vae_cpu" in names else None) as watched, once(pipe.vae.decoder, watched.live):
             _taken(self._family.decode(pipe, task, self._latents[_untiled(task)]))
         return watched.work
 
@@ -95,18 +94,17 @@ class Foresight:
 
     @cached_property
     def _encoders(self) -> Any:
-        return self._load(common.is_picture)[0]
+        return self._load(common.is_picture)
 
     @cached_property
-    def _renderers(self) -> tuple[Any, dict[str, Component]]:
+    def _renderers(self) -> Any:
         return self._load(common.is_text)
 
-    def _load(self, leave_out: LeaveOut) -> tuple[Any, dict[str, Component]]:
-        """The pipeline, and its components as they are when it is loaded."""
+    def _load(self, leave_out: LeaveOut) -> Any:
         dtype = partial(common.own_dtype, self._source.family, self._dtype)
         pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
         pipe.set_progress_bar_config(disable=True)
-        return pipe, _components(pipe)
+        return pipe
 
 
 def _untiled(task: Task) -> Task:

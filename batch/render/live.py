@@ -1,9 +1,9 @@
 """Memory that tensors take, followed without any being there: shapes run through the real modules.
 
-``FakeTensor`` knows a tensor's shape, dtype and device and has no numbers; every operation makes another one of the
-shape that it would have. A dispatch mode sees each of them come, and a weak reference to its storage sees it go:
-the peak is what an allocator would have been asked for at once. What a kernel takes for itself (cuDNN's workspace)
-is not in it.
+``FakeTensor`` knows a tensor's shape, dtype and device and has no numbers; every operation makes another one of
+the shape that it would have. A dispatch mode sees each of them come, and a weak reference to its storage sees it
+go: the peak is what an allocator would have been asked for at once. What a kernel takes for itself (cuDNN's
+workspace) is not in it.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Shapes:
             lambda buffer, own: self._empty(buffer.shape, own),
         )
         # Torch's own conversion swaps a parameter in place, which one that is watched does not allow.
-        filled.to = partial(_converted, filled)
+        filled.to = partial(_converted, filled)  # type: ignore[method-assign]
         return filled
 
     def _empty(self, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:

@@ -39,9 +39,7 @@ Fill = Callable[[nn.Module, str, torch.dtype, str], nn.Module]
 """Gives an empty module its parameters: which component it is, in which dtype, on which device."""
 
 
-def build(
-    source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None
-) -> Any:
+def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None) -> Any:
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, "model_index.json")
     kind = getattr(diffusers, index["_class_name"])
@@ -50,9 +48,7 @@ def build(
     for part, entry in _parts(index):
         given[part] = None
         if not leave_out(part) and part not in _BLIND:
-            given[part] = _component(
-                source, part, _class(*entry), dtype(part), device, fill or _filled
-            )
+            given[part] = _component(source, part, _class(*entry), dtype(part), device, fill or _filled)
     takes = inspect.signature(kind.__init__).parameters
     optional = dict.fromkeys(kind._optional_components)
     return kind(**{name: value for name, value in (optional | given).items() if name in takes})
@@ -101,9 +97,7 @@ def _class(library: str, name: str) -> Any:
     return found
 
 
-def _component(
-    source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str, fill: Fill
-) -> Any:
+def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str, fill: Fill) -> Any:
     if issubclass(kind, nn.Module):
         return fill(_empty(source, part, kind), part, dtype, device)
     if issubclass(kind, SchedulerMixin):

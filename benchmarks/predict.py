@@ -1,0 +1,76 @@
+"""What SANA 1.6B takes in memory at its three native sizes under every memory setting, as `plan` predicts it.
+
+    python benchmarks/predict.py [CSV]
+
+Needs no card, no weights and no network. Prints the table that docs/memory.md shows, and how long it took; writes
+docs/benchmarks/predicted_memory.csv. Nothing that was kept from before is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from batch import forecast, hub, show_memory
+from batch.manifest.values import Size
+from batch.plan import Pins, Plan, memory
+from batch.records import Task
+
+CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "predicted_memory.csv"
+
+SIZES = {"sana-1.6b-1k": Size(1024, 1024), "sana-1.6b-2k": Size(2048, 2048), "sana-1.6b-4k": Size(5376, 3072)}
+
+SETTINGS = (
+    "full",
+    "tiled",
+    "vae_tiling(512, 448)",
+    "model-offload",
+    "vae_tiling(512, 448) + model_cpu_offload",
+    "vae_tiling(512, 448) + sequential_cpu_offload",
+    "vae_cpu",
+)
+
+
+def planned() -> Plan:
+    """A plan of one image a setting."""
+    models = {name: hub.find_model(name, Path(), {}, online=False) for name in SIZES}
+    tasks = [
+        Task(
+            model=name, dtype="bfloat16", prompt="a lighthouse", seed=0, width=size.width, height=size.height,
+            rendered_width=size.width, rendered_height=size.height, steps=20, guidance=4.5, memory=setting,
+            memory_steps=memory.resolve(setting, size),
+        )
+        for name, size in SIZES.items()
+        for setting in SETTINGS
+    ]  # fmt: skip
+    return Plan(name="predict", kind="render", tasks=tuple(tasks), models=models, pins=Pins())
+
+
+def main(target: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RUN_BATCH_CACHE"] = folder
+        start = time.perf_counter()
+        found = forecast.forecast(planned())
+        seconds = time.perf_counter() - start
+    print("\n".join(show_memory.table(found)))
+    print(f"{len(found.rows)} settings in {seconds:.0f} s, one core")
+    with target.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(
+            ["model", "size", "memory", "encode_mib", "denoise_mib", "decode_mib", "host_mib", "needed_mib"]
+        )
+        for row in found.rows:
+            assert row.footprint is not None, row.why
+            peaks = [peak.allocated for peak in row.footprint.stages.values()]
+            figures = [round(value / 2**20) for value in (*peaks, row.footprint.host, row.footprint.needed)]
+            lines.writerow([row.model, row.size, row.memory, *figures])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else CSV)
