@@ -131,16 +131,16 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
 def _settings(plan: Plan) -> list[_Setting]:
     """Every model, dtype, size and memory setting, with the task that takes most, in the plan's order."""
     kinds: dict[tuple[Any, ...], Task] = {}
-    for task in plan.tasks:
+    for task in plan.tasks:  # a million of them, which share what is the same
         same = (
             task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height,
-            task.memory, task.memory_steps,
-            task.guidance, task.extra, bool(task.negative_prompt), bool(task.loras),
+            id(task.memory_steps), task.guidance, id(task.extra), bool(task.negative_prompt), bool(task.loras),
         )  # fmt: skip
         kinds.setdefault(same, task)
     groups: dict[tuple[Any, ...], list[Task]] = {}
-    for key, task in kinds.items():
-        groups.setdefault(key[:8], []).append(task)
+    for task in kinds.values():
+        named = (task.model, task.dtype, task.size, task.rendered_width, task.rendered_height)
+        groups.setdefault((*named, task.memory, task.memory_steps), []).append(task)
     return [_setting(plan, tasks) for tasks in groups.values()]
 
 

@@ -36,6 +36,8 @@ SETTINGS = (
     "vae_cpu",
 )
 
+FIGURES = ("encode", "denoise", "decode", "host", "needed")
+
 
 def planned() -> Plan:
     """A plan of one image a setting."""

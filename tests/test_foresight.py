@@ -349,3 +349,23 @@ def test_equal_stages_are_asked_once(manifest):
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))
     unguided = forecast._questions(forecast._settings(plan)[0], source)
     assert {stage for stage, question in unguided.items() if question["key"] not in keys} == {"encode", "denoise"}
+
+
+def test_without_torch_the_plan_says_so(cli, manifest, monkeypatch):
+    monkeypatch.setattr(forecast, "find_spec", lambda name: None if name == "torch" else object())
+    outcome = cli("plan", manifest(PLAN))
+    assert outcome.code == 0
+    assert "memory: not predicted: torch is not installed" in outcome.out
+
+
+def test_a_question_that_fails_spoils_no_other(tmp_path, monkeypatch):
+    """And is not kept where it may pass: a file that could not be read."""
+    item = forecast._Setting(task=task(), name="full", batch=1, loras=False, random=False)
+    asked = forecast._questions(item, sana())
+    source = {**asked["denoise"]["source"], "location": str(tmp_path / "gone")}
+    broken = {**asked["denoise"], "source": source, "key": "gone"}
+    monkeypatch.setattr(predictions, "_computed", foresight.answers)  # without its process
+    found = predictions.answers([broken, asked["encode"]], lambda count: None)
+    assert "FileNotFoundError" in found["gone"]["why"]
+    assert found[asked["encode"]["key"]]["components"]["text_encoder"]["weights"] > 0
+    assert [path.stem for path in (tmp_path / "cache" / "foresight").iterdir()] == [asked["encode"]["key"]]

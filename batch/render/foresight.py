@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -171,15 +171,8 @@ def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
     return {"work": asdict(work), "components": found}
 
 
-def main() -> None:
-    """Answer the questions on stdin, in their order."""
-    questions = json.loads(sys.stdin.readline())
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    sys.stdout = sys.stderr
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    warnings.simplefilter("ignore")
-    quiet()
-    logging.disable(logging.CRITICAL)
+def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every question's answer under its key, or ``why`` there is none and whether that may be ``passing``."""
     known: tuple[Any, Foresight] | None = None
     for question in questions:
         place = (question["source"], question["task"]["dtype"])
@@ -191,7 +184,20 @@ def main() -> None:
             known = None  # it may be left half-way
             said = {"why": f"{type(error).__name__}: {failures.first_line(error)}"}
             said["passing"] = isinstance(error, OSError | MemoryError)
-        out.write(json.dumps({"key": question["key"], **said}) + "\n")
+        yield {"key": question["key"], **said}
+
+
+def main() -> None:
+    """Answer the questions on stdin, in their order."""
+    questions = json.loads(sys.stdin.readline())
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    sys.stdout = sys.stderr
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore")
+    quiet()
+    logging.disable(logging.CRITICAL)
+    for said in answers(questions):
+        out.write(json.dumps(said) + "\n")
         out.flush()
     os._exit(0)  # whatever threads the libraries have
 
