@@ -97,11 +97,6 @@ class Footprint:
         return {card: needed <= card * GIB * (1 - KEPT_BY_DRIVER) for card in CARDS}
 
 
-def smallest(fits: Mapping[int, bool]) -> int | None:
-    """The smallest card that it fits on."""
-    return next((card for card, fitting in sorted(fits.items()) if fitting), None)
-
-
 def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
     """What a memory setting takes: a list of steps, of which offloading and ``vae_cpu`` count here.
 
