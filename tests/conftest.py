@@ -26,6 +26,8 @@ def own_cache(tmp_path_factory):
     """Never the user's own cache."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["RUN_BATCH_CACHE"] = str(folder)
+    (folder / "models.yaml").write_text("# none\n")
+    os.environ["RUN_BATCH_MODELS"] = str(folder / "models.yaml")
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder

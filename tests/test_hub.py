@@ -344,7 +344,15 @@ def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
 def test_ctrl_c_ends_the_download_too(place, hub, manifest):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
     command = [sys.executable, str(ROOT / "run_batch.py"), "fetch", str(manifest(KNOWN))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What is started in the background ignores Ctrl-C, and what it starts inherits that.
+    heeding = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeding,  # noqa: PLW1509
+    )
     deadline = time.monotonic() + 60
     while not leftovers(place) and time.monotonic() < deadline:
         time.sleep(0.05)

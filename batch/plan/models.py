@@ -111,7 +111,10 @@ def packaged() -> Mapping[str, Model]:
 
 @cache
 def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
-    read = document.parse(document.read_text(path, str(path)), str(path))
+    text = document.read_text(path, str(path))
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
+        return packaged()  # none as yet
+    read = document.parse(text, str(path))
     own = _read(read, packaged())
     unknown = {name: wrong for name, model in own.items() if (wrong := _unknown_class(model))}
     if unknown:
