@@ -62,7 +62,8 @@ def xet_folder() -> Path:
 
 
 def _folder(text: str) -> Path:
-    return Path(os.path.expandvars(text)).expanduser()
+    # cmd's `set NAME="D:\models"` makes the quotes part of the value.
+    return Path(os.path.expandvars(text.strip().strip("\"'"))).expanduser()
 
 
 @contextmanager

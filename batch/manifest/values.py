@@ -236,7 +236,7 @@ def lora(value: Any) -> tuple[tuple[str, float], ...]:
         return (_lora_mapping(value),)
     result = []
     for part in word(value).split(" + "):
-        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*scale\s*=\s*([^()]+?)\s*\))?\s*", part)
+        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*(?:scale|strength)\s*=\s*([^()]+?)\s*\))?\s*", part)
         assert match  # `.+?` takes any text that is not empty
         path, scale = match.groups()
         strength = core_scalar(scale) if scale else 1.0

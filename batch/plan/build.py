@@ -271,7 +271,6 @@ class _Builder:
         styles = style_entry.value if style_entry else ()
         written = negative_entry.value if negative_entry else ""
         prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
-        self._check_fit(setting, texts, negative)
         rules = [rule for rule in setting.rules if _may_match(rule, entry.value, written, styles)]
         fields = dict(
             setting.fields,
@@ -284,6 +283,7 @@ class _Builder:
             seed = 0 if given is None else given
             if rules and self._excluded(rules, seed):
                 continue
+            self._check_fit(setting, texts, negative)
             task_id, picture_id = setting.ids.of(negative, prompt, seed)
             name = setting.namer.of(
                 task_id, prompt=prompt, negative_prompt=negative, style=fields["style"], seed=seed
@@ -392,7 +392,7 @@ class _Builder:
         output = self.manifest.output
         return Task(
             model=model.name,
-            revision=model.revision,
+            revision=model.stamp,
             dtype=value("dtype", model.dtype),
             prompt="",
             seed=0,
