@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +94,7 @@ def folder_files(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def serve(**options) -> Iterator[Hub]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.hub = hub = Hub(url=f"http://127.0.0.1:{server.server_port}", **options)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -113,6 +114,13 @@ def _is_large(file: str) -> bool:
 
 def _etag(file: str, data: bytes) -> str:
     return hashlib.sha256(data).hexdigest() if _is_large(file) else hashlib.sha1(data).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address) -> None:
+        """A client that is gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -23,8 +23,8 @@ from batch.hub.refusals import reason, refusal
 EVERY_S = 0.2
 
 PLAIN_BYTES = 2**18
-"""The client reads plain HTTP in pieces of that size, instead of 10 MiB. Before a piece is whole it says nothing and
-writes nothing: eight files at once over a line of 1 MB/s would look like a stall for more than a minute."""
+"""The client reads plain HTTP in pieces of that size, instead of 10 MiB. Before a piece is whole it says nothing
+and writes nothing: eight files at once over a line of 1 MB/s would look like a stall for more than a minute."""
 
 
 class _Voice:
