@@ -7,6 +7,7 @@ the client's constants set to that Hub; the download itself always is a process 
 import io
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from batch.hub import cache, fetch, needs
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT
-from .small_hub import COMMIT, LATER, Repo, folder_files, serve
+from .small_hub import COMMIT, LATER, SLOW, Repo, folder_files, serve
 
 REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
 KNOWN = "grid: {model: sana-1.6b-1k, prompt: a fox, steps: 1, dtype: float32}\n"
@@ -196,6 +197,52 @@ def test_a_download_loads_no_torch(place, hub, manifest):
     assert done.stderr == ""
 
 
+def test_the_fast_path(near, hub, manifest):
+    pytest.importorskip("hf_xet")
+    hub.repos[REPO] = Repo(folder_files(DEMO), xet="works")
+    path = manifest(KNOWN)
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert "again" not in outcome.out
+    weights = {name for name in folder_files(DEMO) if name.endswith(".safetensors")}
+    assert set(hub.downloads()) == set(folder_files(DEMO)) - weights
+    assert sum("/xorbs/" in path for _, path, _ in hub.requests) == len(weights)
+    assert {name: (snapshot() / name).read_bytes() for name in folder_files(DEMO)} == folder_files(DEMO)
+    run = near("run", path, "--out", "run")
+    assert (run.code, hub.requests) == (0, []), run.err
+
+
+class Told:
+    """What a user would see of a download."""
+
+    def __init__(self):
+        self.lines, self.seen = [], []
+
+    def fetching(self, text):
+        self.lines.append(text)
+
+    def received(self, name, done, total):
+        self.seen.append(done)
+
+
+@pytest.mark.parametrize("xet", ["", "slow"])
+def test_a_slow_download_is_no_stall(place, hub, xet):
+    if xet:
+        pytest.importorskip("hf_xet")
+    large = random.Random(0).randbytes(5 * SLOW)
+    hub.repos["a/b"] = Repo({VAE: large}, xet=xet, faults={VAE: ["slow"]})
+    item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
+    told, begun = Told(), time.monotonic()
+    fetch.fetch([item], fetch.Fetching(tell=told, stall=2.0))
+    assert time.monotonic() - begun > 5
+    assert len(told.lines) == 2, told.lines  # it begins, it is complete
+    assert (item.folder / VAE).read_bytes() == large
+    assert hub.downloads() == ([] if xet else [VAE])
+    assert told.seen == sorted(told.seen)
+    steps = [after - before for before, after in zip([0, *told.seen], told.seen, strict=False)]
+    assert max(steps) < len(large) / 4
+
+
 # What the Hub and the disk refuse
 
 
@@ -272,13 +319,14 @@ def test_a_disk_that_fills_up(near, hub, manifest, work):
 # Downloads that break off
 
 
-@pytest.mark.parametrize("answer", ["500", "hang"])
+@pytest.mark.parametrize("answer", ["500", "hang", "stall"])
 def test_the_fast_path_fails_and_the_download_goes_on_without_it(place, near, hub, manifest, answer):
     pytest.importorskip("hf_xet")
     hub.repos[REPO] = Repo(folder_files(DEMO), xet=answer)
     outcome = near("fetch", manifest(KNOWN), "--stall-timeout", "1s")
     assert outcome.code == 0, outcome.err
     assert hub.asked_of_store() >= 2
+    assert any("/xorbs/" in path for _, path, _ in hub.requests) == (answer == "stall")
     assert len(re.findall(r"the download (stalled for 1 s|failed: .*); again\n", outcome.out)) == 1
     assert "; again without Xet (HF_HUB_DISABLE_XET=1)\n" in outcome.out
     assert {name for name in hub.downloads() if "safetensors" in name} == {
