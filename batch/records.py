@@ -66,6 +66,17 @@ class Lora:
         """Of one from the Hub: the commit."""
         return self.source.partition("@")[2].partition("/")[0]
 
+    @property
+    def place(self) -> str:
+        """Its file, or ``owner/name/file`` of one from the Hub, wherever the cache lies."""
+        repo, at, inner = self.source.partition("@")
+        return f"{repo}/{inner.partition('/')[2]}" if at else self.path
+
+    def __str__(self) -> str:
+        """Its file's name and strength, for people: ``style 0.8``."""
+        file = self.place.replace("\\", "/").rpartition("/")[2]
+        return f"{file.removesuffix('.safetensors')} {self.scale:g}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:

@@ -123,7 +123,7 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
         "about": model.about,
         "from": _where(model),
         "revision": model.revision or "fixed at the first run",
-        "on this machine": _here(model, here),
+        "here": _here(model, here).removeprefix("here, "),
         "download": f"about {model.download_gb:g} GB" if model.download_gb else "",
         "licence": model.licence + _terms(model) if model.licence else "",
         "pipeline": model.pipeline,
@@ -133,7 +133,8 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
         "own scheduler": _scheduler(model),
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "native size": str(model.native),
-        f"sizes ({len(sizes)})": ", ".join(sizes) or f"any whose sides are multiples of {model.size_step}",
+        f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes)
+        or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
     }
     return "\n".join([model.name, *_facts(facts)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def commit_of(repo: str, wanted: str, *, online: bool) -> str:
 def _unknown(name: str, folder: Path) -> str:
     if folder.is_dir():
         return f"the folder {folder} holds no diffusers model (no {needs.INDEX})"
-    names = ", ".join(known_models())
+    near = get_close_matches(name, known_models(), 1)
+    hint = f"did you mean {near[0]}?" if near else "write a name that `models` lists"
     return (
-        f"'{name}' is not known; write one of {names}, a repository of the Hub (owner/name), or a model's folder"
+        f"'{name}' is not known; {hint}{' Else' if near else ','} a repository of the Hub (owner/name) or a folder"
     )
 
 

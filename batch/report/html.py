@@ -94,7 +94,7 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
         "scheduler": str(task.scheduler or "default"),
         "memory": table.memory_used(receipt) if receipt else task.memory,
         "dtype": task.dtype,
-        "lora": " + ".join(f"{Path(lora.path).stem} ({lora.scale:g})" for lora in task.loras) or "none",
+        "lora": " + ".join(map(str, task.loras)) or "none",
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
         "format": task.format,
         "style": task.style or "none",
@@ -202,5 +202,9 @@ def _timing(rows: pd.DataFrame) -> dict[str, Any]:
     table = timing.summarise(timing.with_settings(rows), ("model", "size", "setting", *varying))
     table = table.drop(columns=[kind for kind in timing.PEAKS if table[kind].isna().all()])
     table = table.rename(columns={"setting": "memory"})
+    if "lora" in table:  # a path would push the figures off the page
+        table["lora"] = table["lora"].str.replace(
+            r"[^+]*?([^/\\+]+)\.safetensors\(scale=([^)]+)\)", r"\1 \2", regex=True
+        )
     cells = table.astype(object).where(table.notna(), None)
     return {"columns": list(table.columns), "rows": cells.to_numpy().tolist()}

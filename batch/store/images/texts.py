@@ -69,12 +69,20 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
+        **_more(task),
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
     }
     negative = f"\nNegative prompt: {task.negative_prompt}" if task.negative_prompt else ""
     text = f"{task.prompt}{negative}\n" + ", ".join(f"{key}: {value}" for key, value in settings.items())
     return _UNSAFE.sub("\ufffd", text)
+
+
+def _more(task: Task) -> dict[str, str]:
+    """What pictures may differ in beyond A1111's settings: LoRAs, settings of the scheduler, extra arguments."""
+    loras = {"Lora": json.dumps(" + ".join(map(str, task.loras)), ensure_ascii=False)} if task.loras else {}
+    settings = (*(task.scheduler.arguments if task.scheduler else ()), *task.extra)
+    return loras | {name.replace("_", " ").capitalize(): _one_value(str(value)) for name, value in settings}
 
 
 def _sampler(task: Task) -> str:
