@@ -259,12 +259,15 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
 @cache_dir_option
 @click.option("--stall-timeout", metavar="TIME", callback=seconds,
               help="So long without a byte, and a download is begun anew: 30s, 5m. Default: 60s.")  # fmt: skip
-def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None) -> int:
+@click.option("--check", is_flag=True, help="Compare the content of what is here with the Hub's hashes, too.")
+def fetch(
+    manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None, *, check: bool
+) -> int:
     """Download the models and LoRAs of a manifest ahead of the night."""
     from batch import hub, progress, runner
 
     told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True)
+    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, check=check)
     try:
         _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}

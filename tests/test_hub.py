@@ -377,6 +377,24 @@ def test_a_file_that_is_cut_off_is_fetched_again(near, hub, manifest, place):
         assert hub.downloads() == [name]
 
 
+def test_a_file_that_is_damaged_in_its_full_length(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    blob = (snapshot() / VAE).resolve()
+    whole = blob.read_bytes()
+    blob.write_bytes(b"\xff" * 8 + whole[8:])
+    failed = near("run", path, "--out", "run")
+    assert failed.code == 1
+    assert "`fetch --check` finds it" in failed.err
+    assert "nothing to download" in near("fetch", path).out
+    checked = near("fetch", path, "--check")
+    assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
+    assert hub.downloads() == [VAE]
+    assert (snapshot() / VAE).read_bytes() == whole
+    assert near("run", path, "--out", "run").code == 0
+
+
 def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
     twins = ["tokenizer/special.json", "scheduler/special.json"]
     hub.repos[REPO] = Repo({**folder_files(DEMO), **dict.fromkeys(twins, b'{"one": "blob"}')})

@@ -54,7 +54,7 @@ def find_model(
     if known is None and (folder / needs.INDEX).is_file():
         return _folder_model(name, folder, allowed)
     repo, _, wanted = name.partition("@")
-    known = known or next((model for model in known_models().values() if model.repo == repo), None)
+    known = known or next((model for model in known_models().values() if repo and model.repo == repo), None)
     if known is None and (folder.is_dir() or not HUB_ID.fullmatch(repo)):
         raise ModelError(_unknown(name, folder))
     if known is not None:

@@ -337,8 +337,9 @@ class Session:
             if lost := failures.lost(error):
                 raise lost from error
             first = failures.first_line(error)
+            damaged = ". If a file is damaged, `fetch --check` finds it" if self._source.revision else ""
             raise LoadFailed(
-                f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}"
+                f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}"
             ) from error
         self._part = part
         if not part.startswith("texts"):
