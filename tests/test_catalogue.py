@@ -360,6 +360,8 @@ def test_a_lora_as_a_mapping(value, expected):
         ({"file": "a", "revision": "v"}, "belong to a repo"),
         ({"file": "a", "scale": 1, "strength": 1}, "mean the same"),
         ({"file": "a", "scale": "much"}, "is not a number"),
+        ({"file": "a", "scale": float("inf")}, "is not a number"),
+        ("a.safetensors(scale=.nan)", "is not a LoRA scale"),
     ],
 )
 def test_mistakes_in_such_a_mapping(cli, manifest, value, says):

@@ -240,7 +240,7 @@ def lora(value: Any) -> tuple[tuple[str, float], ...]:
         assert match  # `.+?` takes any text that is not empty
         path, scale = match.groups()
         strength = core_scalar(scale) if scale else 1.0
-        if isinstance(strength, bool) or not isinstance(strength, int | float):
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
         result.append((path, float(strength)))
     return tuple(result)
