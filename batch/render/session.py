@@ -336,7 +336,7 @@ class Session:
             self._drop()
             if lost := failures.lost(error):
                 raise lost from error
-            first = failures.first_line(error)
+            first = failures.first_line(error).rstrip(".")
             damaged = ". If a file is damaged, `fetch --check` finds it" if self._source.revision else ""
             raise LoadFailed(
                 f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}"
