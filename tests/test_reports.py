@@ -239,7 +239,7 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
         "model": ["demo", "other"], "steps": [1, 2], "guidance": [1.0, 2.0], "dtype": ["float32", "bfloat16"],
         "scheduler": [None, Call(name="default", arguments=(("flow_shift", 6),))], "memory": ["auto", "full"],
         "loras": [(), (style,), (replace(style, scale=0.5),), (replace(style, sha256="2"),)],
-        "extra": [(), (("eta", 0.5),), (("pag_scale", 2),)], "negative_prompt": ["", "fog"],
+        "extra": [(), (("eta", 0.5),), (("pag_scale", 2),), (("pag_scale", 2.0),)], "negative_prompt": ["", "fog"],
     }  # fmt: skip
     plain = Task(
         model="demo", dtype="float32", prompt="a", seed=0, width=512, height=512, rendered_width=512,
@@ -253,5 +253,5 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
             for seed in (1, 2)
         ]
         blocks = sheet._blocks(tasks)
-        assert sum(len(block.prompts) * len(block.seeds) for block in blocks) == len(tasks)
+        assert sum(len(block.cells) for block in blocks) == len(tasks)
         assert all(block.title for block in blocks)

@@ -123,7 +123,8 @@ def _blocks(tasks: Sequence[Task]) -> list[_Block]:
     blocks: dict[tuple[Any, ...], _Block] = {}
     # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
     for task in sorted(tasks, key=_written_order):
-        values = tuple(getattr(task, name) for name in names)  # two settings may have one title
+        # By value, since two settings may have one title; as text, since 2 and 2.0 are two settings.
+        values = tuple(repr(getattr(task, name)) for name in names)
         if values not in blocks:
             blocks[values] = _Block(_title(task, names or _ALONE, extras))
         blocks[values].cells[task.prompt, task.seed] = task
@@ -179,20 +180,24 @@ _ALONE = ("model", "size")
 def _varying(tasks: Sequence[Task]) -> list[str]:
     """What tells the blocks apart."""
     first = {name: getattr(tasks[0], name) for name in _SHOWN} if tasks else {}
-    differing = {name for task in tasks for name in _SHOWN if getattr(task, name) != first[name]}
+    differing = {name for task in tasks for name in _SHOWN if _differs(getattr(task, name), first[name])}
     if len({(task.prompt, task.negative_prompt) for task in tasks}) == len({task.prompt for task in tasks}):
         differing.discard("negative_prompt")  # it goes with the prompt, as from a style: a row says it
     return [name for name in _SHOWN if name in differing]
 
 
+def _differs(value: Any, other: Any) -> bool:
+    return bool(value is not other and (value != other or repr(value) != repr(other)))
+
+
 def _varying_extras(tasks: Sequence[Task]) -> list[str]:
     """The extra arguments that have several values, "not given" being one."""
-    values: dict[str, set[Any]] = {}
-    for extra in {task.extra for task in tasks}:
-        for name, value in extra:
-            values.setdefault(name, set()).add(value)
-    everywhere = [dict(extra) for extra in {task.extra for task in tasks}]
-    return [name for name, some in values.items() if len(some) > 1 or any(name not in item for item in everywhere)]
+    values: dict[str, set[str]] = {}
+    found = [dict(extra) for extra in {repr(task.extra): task.extra for task in tasks}.values()]
+    for extra in found:
+        for name, value in extra.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, some in values.items() if len(some) > 1 or any(name not in extra for extra in found)]
 
 
 def _shared(tasks: Sequence[Task]) -> str:

@@ -91,7 +91,7 @@ def _sampler(task: Task) -> str:
 
 
 def _one_value(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False) if "," in text or ":" in text else text
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:"\n\r]', text) else text
 
 
 def rerun_json(task: Task, notes: Mapping[str, str] = _NONE) -> str:
