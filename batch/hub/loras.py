@@ -13,7 +13,7 @@ from batch.hub.cache import HUB_ID, snapshot
 from batch.hub.fetch import Download, Fetching
 from batch.hub.models import commit_of
 from batch.plan.catalogue import LORA_OF_TEXTS
-from batch.records import Lora
+from batch.records import Lora, lora_origin
 
 SUFFIX = ".safetensors"
 
@@ -42,11 +42,9 @@ def find_lora(name: str, scale: float, base: Path, revisions: Mapping[str, str],
 
 def lora_here(lora: Lora) -> Lora:
     """A LoRA of the Hub where the cache is now; the same one where it is not there."""
-    where, _, inner = lora.source.partition("/")[2].partition("/")
-    owner = lora.source.partition("/")[0]
-    name, _, commit = where.partition("@")
-    path = snapshot(f"{owner}/{name}", commit) / inner
-    return replace(lora, path=str(path.absolute())) if lora.source and path.is_file() else lora
+    repo, commit, file = lora_origin(lora.source)
+    path = snapshot(repo, commit) / file
+    return replace(lora, path=str(path.absolute())) if repo and path.is_file() else lora
 
 
 def _is_path(name: str) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from batch.records import lora_origin
+
 _SETTING = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 SAMPLERS = {
@@ -80,8 +82,8 @@ def from_metadata(texts: Mapping[str, str]) -> Recovered | None:
 
 def _lora(item: Mapping[str, Any]) -> str:
     """One from the Hub by its name there: the cache may lie elsewhere tomorrow."""
-    found = re.fullmatch(r"([^@]+)@([0-9a-f]{40})/(.+)", str(item.get("source", "")))
-    return f"{found[1]}/{found[3]}@{found[2]}" if found else str(item["path"])
+    repo, commit, file = lora_origin(str(item.get("source", "")))
+    return f"{repo}/{file}@{commit}" if repo and commit and file else str(item["path"])
 
 
 def from_task(task: Mapping[str, Any]) -> Recovered:

@@ -200,8 +200,8 @@ class _Builder:
         for key, places in self.manifest.permissions.items():
             for name, place in places.items():
                 if name not in self.models:
-                    where = f"{place.source}:{place.line}" if place.line else place.source
-                    yield f"{where}: {key}: no model of the grid is called '{name}'; write it as the grid does"
+                    text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
+                    yield str(Problem(*place, text))
 
     def _warnings(self) -> Iterator[str]:
         yield from self.manifest.warnings
@@ -305,12 +305,12 @@ class _Builder:
         given["negative_prompt"] = negative
         for name, message in fits.idle(setting.model, given, setting.fields["guidance"]):
             place = self._place(setting, texts, name)
-            self.without_effect[f"{place.source}:{place.line}: {message}"] = None
+            self.without_effect[str(Problem(*place, message))] = None
         for name, message in fits.objections(setting.model, given):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")
         for name, message in advice.warnings(setting.model, given):
             place = self._place(setting, texts, name)
-            self.without_effect[f"{place.source}:{place.line}: {name}: {message}"] = None
+            self.without_effect[str(Problem(*place, f"{name}: {message}"))] = None
 
     def _place(self, setting: _Setting, texts: Texts, name: str) -> Place:
         """Where a value was written; a negative prompt may come from a style."""

@@ -68,7 +68,9 @@ def page_data(
         "summary": _summary(tasks, scan, rows),
         "common": {key: value for key, value in (settings[0] if settings else {}).items() if key not in varying},
         "varying": varying,
-        "timing": _timing(rows),
+        "timing": _timing(
+            rows.assign(lora=[item["lora"] for item in settings])
+        ),  # paths would push the figures away
         "schedulers": list(_schedulers(tasks, scan)),
         "happened": list(_happened(tasks, history)),
         "images": [
@@ -202,9 +204,5 @@ def _timing(rows: pd.DataFrame) -> dict[str, Any]:
     table = timing.summarise(timing.with_settings(rows), ("model", "size", "setting", *varying))
     table = table.drop(columns=[kind for kind in timing.PEAKS if table[kind].isna().all()])
     table = table.rename(columns={"setting": "memory"})
-    if "lora" in table:  # a path would push the figures off the page
-        table["lora"] = table["lora"].str.replace(
-            r"[^+]*?([^/\\+]+)\.safetensors\(scale=([^)]+)\)", r"\1 \2", regex=True
-        )
     cells = table.astype(object).where(table.notna(), None)
     return {"columns": list(table.columns), "rows": cells.to_numpy().tolist()}
