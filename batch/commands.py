@@ -167,7 +167,7 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 @json_option
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
-    from batch import doctor, hub, show_machine
+    from batch import hub, show_machine
     from batch.plan import fits, memory
     from batch.plan.models import known_models, own_file
 
@@ -180,16 +180,14 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
             click.echo(show_machine.memory_text(memory.PROFILES, memory.STEPS))
         return errors.EXIT_OK
     found = [hub.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
-    cached = {model.repo: doctor.cached_bytes(model.repo) for model in found if model.repo}
-    data = [show_machine.model_json(model, cached.get(model.repo)) for model in found]
+    here = {model.name: hub.here(model) for model in found}
+    data = [show_machine.model_json(model, here[model.name]) for model in found]
     if as_json:
         _print_json(data[0] if name else data)
     elif name:
-        click.echo(
-            show_machine.model_text(found[0], cached.get(found[0].repo), fits.possible_schedulers(found[0]))
-        )
+        click.echo(show_machine.model_text(found[0], here[found[0].name], fits.possible_schedulers(found[0])))
     else:
-        click.echo(show_machine.models_text(found, cached, own_file()))
+        click.echo(show_machine.models_text(found, here, own_file()))
     return errors.EXIT_OK
 
 
@@ -261,12 +259,15 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
 @cache_dir_option
 @click.option("--stall-timeout", metavar="TIME", callback=seconds,
               help="So long without a byte, and a download is begun anew: 30s, 5m. Default: 60s.")  # fmt: skip
-def fetch(manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None) -> int:
+@click.option("--check", is_flag=True, help="Compare the content of what is here with the Hub's hashes, too.")
+def fetch(
+    manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None, *, check: bool
+) -> int:
     """Download the models and LoRAs of a manifest ahead of the night."""
     from batch import hub, progress, runner
 
     told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True)
+    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, check=check)
     try:
         _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}

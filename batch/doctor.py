@@ -297,16 +297,6 @@ def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
 # Places
 
 
-def cached_bytes(repo: str) -> int:
-    """How much of a Hub repository lies on this machine, in bytes; 0 when none or an interrupted download."""
-    folder = hub.cache_folder(repo)
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    whole = any(folder.glob("snapshots/*/model_index.json"))
-    if not whole or any(path.suffix == ".incomplete" for path in files):
-        return 0
-    return sum(path.stat().st_size for path in files)
-
-
 def _places() -> tuple[Place, ...]:
     pictures, models, embeddings = Path("outputs").absolute(), hub.hub_cache(), default_folder()
     return (

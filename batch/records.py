@@ -64,7 +64,25 @@ class Lora:
     @property
     def commit(self) -> str:
         """Of one from the Hub: the commit."""
-        return self.source.partition("@")[2].partition("/")[0]
+        return lora_origin(self.source)[1]
+
+    @property
+    def place(self) -> str:
+        """Its file, or ``owner/name/file`` of one from the Hub, wherever the cache lies."""
+        repo, _, inner = lora_origin(self.source)
+        return f"{repo}/{inner}" if repo else self.path
+
+    def __str__(self) -> str:
+        """Its file's name and strength, for people: ``style 0.8``."""
+        file = self.place.replace("\\", "/").rpartition("/")[2]
+        return f"{file.removesuffix('.safetensors')} {self.scale:g}"
+
+
+def lora_origin(source: str) -> tuple[str, str, str]:
+    """Repository, commit and file of :attr:`Lora.source`; all "" where it is from no Hub."""
+    repo, _, rest = source.partition("@")
+    commit, _, file = rest.partition("/")
+    return repo, commit, file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from batch import desk, engines, hub, machine
 from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
-from batch.errors import CannotGoOn, FolderError, StopRun, UserError
+from batch.errors import BatchError, CannotGoOn, FolderError, StopRun, UserError
 from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
@@ -177,6 +177,8 @@ class Outlook:
     estimate: Estimate
     free_bytes: int | None
     """On the disk of the run folder; None where that cannot be asked."""
+    models_in: Path = Path()
+    """Where models of the Hub lie, or will."""
     warnings: tuple[str, ...] = ()
 
 
@@ -187,9 +189,10 @@ def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk
     try:
         free = disk.free(folder.root)
     except OSError:
-        return Outlook(estimate=expected, free_bytes=None)
+        return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
     low = disk_warning(expected, free, min_free_disk)
-    return Outlook(estimate=expected, free_bytes=free, warnings=(low,) if low else ())
+    warnings = (low,) if low else ()
+    return Outlook(estimate=expected, free_bytes=free, models_in=hub.hub_cache(), warnings=warnings)
 
 
 def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) -> Result:
@@ -311,6 +314,9 @@ def _rendered(
         return DiskLow(f"{error}. {run.gate.remedy()}")
     except StopRun as error:
         return error
+    except BatchError as error:
+        run.log.write(Happening(kind="stopped", text=f"the run stopped: {error}"))
+        raise
     finally:
         run.closed()
         folder.sweep(own=True)  # a worker that was killed while it saved has left its temp file

@@ -28,7 +28,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
         lines.append(f"  {use.model}  {use.asked}{how}")
     lines.append("")
     for name, model in plan.models.items():
-        lines.append(f"  model {name}: {_revision(model)}")
+        lines.append(f"  model {name}: {_revision(model, outlook.models_in)}")
     lines.extend(f"  {line}" for line in _numerics(plan))
     lines.append("")
     lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
@@ -64,13 +64,13 @@ def _product(plan: Plan) -> str:
     return f"{' × '.join(factors)}{own} = {plan.cells}"
 
 
-def _revision(model: Model) -> str:
+def _revision(model: Model, place: Path) -> str:
     if model.random:
         return f"random weights ({model.revision})"
     if not model.revision:
         size = f"`fetch` downloads about {model.download_gb:g} GB" if model.download_gb else "`fetch` downloads it"
         terms = f", after its terms are accepted at https://huggingface.co/{model.repo}" if model.gated else ""
-        return f"{model.repo}, not on this machine yet: {size}{terms}; its revision is fixed at the first run"
+        return f"{model.repo}, not in {place} yet: {size}{terms}; its revision is fixed at the first run"
     return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
 
 

@@ -47,14 +47,17 @@ def _where(model: Model) -> str:
     return model.repo or model.folder or "ships with the program"
 
 
-def _here(model: Model, cached: int | None) -> str:
-    if not model.repo:
-        return "here"
-    return f"here, {gib(cached)}" if cached else "not on this machine"
+def _here(model: Model, here: tuple[bool, int]) -> str:
+    """``here`` is whether it is whole on this machine, and how many bytes of it are."""
+    complete, size = here
+    if not complete:
+        missing = "its folder is not there" if model.folder else "not on this machine"
+        return f"a part of it, {gib(size)}" if size else missing
+    return f"here, {gib(size)}" if model.repo and size else "here"
 
 
-def models_text(models: Sequence[Model], cached: Mapping[str, int], own_file: Path) -> str:
-    """What ``models`` prints: a table; ``cached`` is bytes on this machine by repository."""
+def models_text(models: Sequence[Model], here: Mapping[str, tuple[bool, int]], own_file: Path) -> str:
+    """What ``models`` prints: a table; ``here`` by name, see :func:`_here`."""
     head = ("name", "native", "dtype", "steps", "guidance", "download", "on this machine")
     rows = [
         (
@@ -64,7 +67,7 @@ def models_text(models: Sequence[Model], cached: Mapping[str, int], own_file: Pa
             str(model.steps),
             f"{model.guidance:g}",
             f"{model.download_gb:g} GB" if model.download_gb else "",
-            _here(model, cached.get(model.repo)),
+            _here(model, here[model.name]),
         )
         for model in models
     ]
@@ -82,7 +85,7 @@ _MORE = (
 )
 
 
-def model_json(model: Model, cached: int | None) -> dict[str, Any]:
+def model_json(model: Model, here: tuple[bool, int]) -> dict[str, Any]:
     """One model as data."""
     return {
         "name": model.name,
@@ -90,8 +93,8 @@ def model_json(model: Model, cached: int | None) -> dict[str, Any]:
         "family": model.family,
         "from": _where(model),
         "revision": model.revision or None,
-        "here": not model.repo or bool(cached),
-        "cached_bytes": cached,
+        "here": here[0],
+        "cached_bytes": here[1] if model.repo else None,
         "native": str(model.native),
         "sizes": [str(size) for size in model.sizes()],
         "dtype": model.dtype,
@@ -113,14 +116,14 @@ def model_json(model: Model, cached: int | None) -> dict[str, Any]:
     }
 
 
-def model_text(model: Model, cached: int | None, schedulers: Sequence[str]) -> str:
+def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> str:
     """What ``models NAME`` prints."""
     sizes = [str(size) for size in model.sizes()]
     facts = {
         "about": model.about,
         "from": _where(model),
         "revision": model.revision or "fixed at the first run",
-        "on this machine": _here(model, cached),
+        "here": _here(model, here).removeprefix("here, "),
         "download": f"about {model.download_gb:g} GB" if model.download_gb else "",
         "licence": model.licence + _terms(model) if model.licence else "",
         "pipeline": model.pipeline,
@@ -130,7 +133,8 @@ def model_text(model: Model, cached: int | None, schedulers: Sequence[str]) -> s
         "own scheduler": _scheduler(model),
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "native size": str(model.native),
-        f"sizes ({len(sizes)})": ", ".join(sizes) or f"any whose sides are multiples of {model.size_step}",
+        f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes)
+        or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
     }
     return "\n".join([model.name, *_facts(facts)])

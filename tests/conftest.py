@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,8 @@ def own_cache(tmp_path_factory):
     """Never the user's own cache."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["RUN_BATCH_CACHE"] = str(folder)
+    (folder / "models.yaml").write_text("# none\n")
+    os.environ["RUN_BATCH_MODELS"] = str(folder / "models.yaml")
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder
@@ -72,6 +76,25 @@ def work(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def small_disk(work):
+    """A file system of 6 MB, and how to make it another size (``size=200m``)."""
+    place = work / "small"
+    place.mkdir()
+
+    def mount(options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    if sys.platform != "linux" or not mount("size=6m"):
+        pytest.skip("file systems cannot be mounted here")
+    yield place, lambda size: mount(f"remount,{size}")
+    subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 @pytest.fixture

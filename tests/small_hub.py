@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,14 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
+
+from . import small_store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LATER = "89abcdef0123456789abcdef0123456789abcdef"
 
-Fault = Literal["cut", "stall"]
-"""Half of a file is sent, then the connection ends, or nothing more comes."""
+Fault = Literal["cut", "stall", "slow"]
+"""Half of a file is sent, then the connection ends, or nothing more comes; or all of it, at ``SLOW``."""
+
+SLOW = 600_000
+"""Bytes a second that a slow line carries, whatever number of files goes over it."""
 
 
 @dataclass
@@ -36,8 +42,9 @@ class Repo:
     """Files by commits that ``main`` was before."""
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     """What befalls a file, download by download; afterwards all is well."""
-    xet: Literal["", "hang", "500"] = ""
-    """Weights are offered by the fast path, whose store does not answer, or answers that."""
+    xet: Literal["", "hang", "500", "works", "slow", "stall"] = ""
+    """Weights are offered by the fast path, whose store does not answer, or answers that, or sends the files: at
+    once, at ``SLOW``, or so, and half of each piece only."""
 
     def move(self, files: Mapping[str, bytes], commit: str = LATER) -> None:
         """A new commit on ``main``."""
@@ -62,11 +69,19 @@ class Hub:
     before_file: Callable[[str], None] = lambda _: None
     """Called before a file is sent."""
     closing: threading.Event = field(default_factory=threading.Event)
+    line: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the one that sends slowly."""
 
     def downloads(self) -> list[str]:
         """Files that were sent, by their path in the repository."""
         paths = (path.partition("/resolve/")[2] for method, path, _ in self.requests if method == "GET")
         return [path.partition("/")[2] for path in paths if path]
+
+    def stored(self) -> Iterator[bytes]:
+        """All files of all commits."""
+        for repo in self.repos.values():
+            for files in (repo.files, *repo.earlier.values()):
+                yield from files.values()
 
     def asked_of_store(self) -> int:
         """Requests to the store of the fast path."""
@@ -79,7 +94,7 @@ def folder_files(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def serve(**options) -> Iterator[Hub]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.hub = hub = Hub(url=f"http://127.0.0.1:{server.server_port}", **options)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -101,8 +116,11 @@ def _etag(file: str, data: bytes) -> str:
     return hashlib.sha256(data).hexdigest() if _is_large(file) else hashlib.sha1(data).hexdigest()
 
 
-def _xet_hash(data: bytes) -> str:
-    return hashlib.sha256(b"xet" + data).hexdigest()
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address) -> None:
+        """A client that is gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -115,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.do_GET()
 
     def do_GET(self) -> None:
@@ -122,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path, self.headers.get("Authorization", "")))
         if path.startswith("/cas/"):
-            self._store(hub, path.split("/")[2])
+            self._store(hub, *path.split("/")[2:])
             return
         if hub.broken:
             self._error(500, "")
@@ -166,15 +185,43 @@ class _Handler(BaseHTTPRequestHandler):
         if _is_large(file):
             entry["lfs"] = {"oid": _etag(file, data), "size": size, "pointerSize": 130}
             if repo.xet:
-                entry["xetHash"] = _xet_hash(data)
+                entry["xetHash"] = small_store.name_of(data)
         return entry
 
-    def _store(self, hub: Hub, kind: str) -> None:
+    def _store(self, hub: Hub, kind: str, *asked: str) -> None:
         if kind == "hang":
             hub.closing.wait()
             self.close_connection = True
-        else:
+        elif kind == "500":
             self._error(500, "")
+        elif asked[:2] == ("v1", "reconstructions"):
+            self._terms(hub, kind, asked[2])
+        elif asked[0] == "xorbs":
+            self._xorb(hub, kind, asked[1])
+        else:
+            self._error(404, "")  # a newer version of the interface: the client goes on with the one that is here
+
+    def _terms(self, hub: Hub, kind: str, name: str) -> None:
+        data = next(data for data in hub.stored() if small_store.name_of(data) == name)
+        first, last = self._range(data)
+        found = small_store.terms(data, first, last, f"{hub.url}/cas/{kind}/xorbs")
+        if found is None:
+            self._error(416, "")
+        else:
+            self._json(found)
+
+    def _xorb(self, hub: Hub, kind: str, name: str) -> None:
+        data = next(found[name] for data in hub.stored() if name in (found := small_store.xorbs(data)))
+        first, last = self._range(data)
+        headers = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+        fault = None if kind == "works" else cast(Fault, kind)
+        self._answer(206, data[first : last + 1], headers, fault=fault)
+
+    def _range(self, data: bytes) -> tuple[int, int]:
+        """The first and last byte that are asked for."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first, last = found.groups() if found else ("", "")
+        return int(first or 0), min(int(last or len(data)), len(data) - 1)
 
     def _file(self, repo: Repo, commit: str, files: Mapping[str, bytes], name: str, file: str) -> None:
         if file not in files:
@@ -184,13 +231,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{_etag(file, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if repo.xet and _is_large(file):
             route = f"{self.server.hub.url}/api/models/{name}/xet-read-token/{commit}"
-            headers |= {"X-Xet-Hash": _xet_hash(data), "X-Xet-Refresh-Route": route}
+            headers |= {"X-Xet-Hash": small_store.name_of(data), "X-Xet-Refresh-Route": route}
         if self.command == "HEAD":
             self._answer(200, data, headers, repo.claimed_sizes.get(file, len(data)))
             return
         self.server.hub.before_file(file)
-        first = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(first[1]) if first else 0
+        start, _ = self._range(data)
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         left = repo.faults.get(file)
@@ -218,9 +264,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        if fault == "slow":
+            self._send_slowly(data)
+            return
         self.wfile.write(data[: len(data) // 2] if fault else data)
         if fault == "stall":
             self.wfile.flush()
             self.server.hub.closing.wait()
         if fault:
             self.close_connection = True
+
+    def _send_slowly(self, data: bytes) -> None:
+        with self.server.hub.line:
+            for piece in small_store.pieces(data, SLOW // 10):
+                self.wfile.write(piece)
+                self.wfile.flush()
+                time.sleep(len(piece) / SLOW)

@@ -169,6 +169,27 @@ def test_models_of_ones_own(cli, own, manifest, work, tiny):
     assert (receipt.task.size, receipt.task.steps, receipt.task.revision != "") == ("64x64", 1, True)
 
 
+def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny):
+    text = (
+        f"fox:\n  like: sana-1.6b-1k\n  folder: {tiny('sana')}\n  sample_size: 16\n  native: 512x512\n  steps: 2\n"
+    )
+    text += "  dtype: float32\n"
+    path, found = manifest("grid: {model: fox, prompt: a fox}\n"), {}
+    for shift in ("", "  flow_shift: 6\n", "  flow_shift: 2\n"):
+        own(text + shift)
+        outcome = cli("run", path, "--out", "run", "--quiet")
+        assert outcome.code == 0, outcome.err
+        for item in RunFolder(work / "run").scan().receipts.values():
+            found.setdefault(item.task.id, item.scheduler["flow_shift"])
+    assert sorted(found.values()) == [2.0, 3.0, 6.0]
+    assert cli("verify", "run", "--reproduce", "1").code == 0
+    own(text + "  flow_shift: 5\n")
+    changed = cli("verify", "run", "--reproduce", "1")
+    assert changed.code == 2
+    assert "not the one that run was rendered with" in changed.err
+    assert "licence" not in cli("models", "fox").out
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
@@ -274,6 +295,14 @@ def test_what_would_be_broken_is_an_error(cli, manifest, axes, says):
     assert "job.yaml:4: " in outcome.err
 
 
+def test_what_is_excluded_is_held_against_no_model(cli, manifest):
+    axes = {"model": ["demo", "sana-sprint-1.6b-1k"], "scheduler": ["default", "dpm++"], "size": "512x512"}
+    text = "resize: true\n" + job(**axes)
+    assert "cannot follow sana-sprint-1.6b-1k" in cli("plan", manifest(text)).err
+    spared = cli("plan", manifest(text + "exclude: [{model: sana-sprint-1.6b-1k, scheduler: dpm++}]\n"))
+    assert spared.code == 0, spared.err
+
+
 def test_right_values_warn_of_nothing(cli, manifest):
     for name, model in packaged().items():
         text = job(model=name, steps=model.steps, size=str(model.native), dtype=model.dtype)
@@ -315,6 +344,7 @@ def test_a_component_has_the_dtype_it_was_given(cli, manifest, work, tiny, name)
         ({"repo": "me/x", "weight": "sub/a.safetensors", "scale": 0.8}, ("me/x/sub/a.safetensors", 0.8)),
         ({"repo": "me/x", "weight": "a.safetensors", "revision": "v2"}, ("me/x/a.safetensors@v2", 1.0)),
         ({"repo": "me/x"}, ("me/x", 1.0)),
+        ("me/x(strength=0.3)", ("me/x", 0.3)),
     ],
 )
 def test_a_lora_as_a_mapping(value, expected):
@@ -330,6 +360,8 @@ def test_a_lora_as_a_mapping(value, expected):
         ({"file": "a", "revision": "v"}, "belong to a repo"),
         ({"file": "a", "scale": 1, "strength": 1}, "mean the same"),
         ({"file": "a", "scale": "much"}, "is not a number"),
+        ({"file": "a", "scale": float("inf")}, "is not a number"),
+        ("a.safetensors(scale=.nan)", "is not a LoRA scale"),
     ],
 )
 def test_mistakes_in_such_a_mapping(cli, manifest, value, says):

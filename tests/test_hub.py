@@ -7,6 +7,7 @@ the client's constants set to that Hub; the download itself always is a process 
 import io
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from batch.hub import cache, fetch, needs
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT
-from .small_hub import COMMIT, LATER, Repo, folder_files, serve
+from .small_hub import COMMIT, LATER, SLOW, Repo, folder_files, serve
 
 REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
 KNOWN = "grid: {model: sana-1.6b-1k, prompt: a fox, steps: 1, dtype: float32}\n"
@@ -196,6 +197,52 @@ def test_a_download_loads_no_torch(place, hub, manifest):
     assert done.stderr == ""
 
 
+def test_the_fast_path(near, hub, manifest):
+    pytest.importorskip("hf_xet")
+    hub.repos[REPO] = Repo(folder_files(DEMO), xet="works")
+    path = manifest(KNOWN)
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert "again" not in outcome.out
+    weights = {name for name in folder_files(DEMO) if name.endswith(".safetensors")}
+    assert set(hub.downloads()) == set(folder_files(DEMO)) - weights
+    assert sum("/xorbs/" in path for _, path, _ in hub.requests) == len(weights)
+    assert {name: (snapshot() / name).read_bytes() for name in folder_files(DEMO)} == folder_files(DEMO)
+    run = near("run", path, "--out", "run")
+    assert (run.code, hub.requests) == (0, []), run.err
+
+
+class Told:
+    """What a user would see of a download."""
+
+    def __init__(self):
+        self.lines, self.seen = [], []
+
+    def fetching(self, text):
+        self.lines.append(text)
+
+    def received(self, name, done, total):
+        self.seen.append(done)
+
+
+@pytest.mark.parametrize("xet", ["", "slow"])
+def test_a_slow_download_is_no_stall(place, hub, xet):
+    if xet:
+        pytest.importorskip("hf_xet")
+    large = random.Random(0).randbytes(5 * SLOW)
+    hub.repos["a/b"] = Repo({VAE: large}, xet=xet, faults={VAE: ["slow"]})
+    item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
+    told, begun = Told(), time.monotonic()
+    fetch.fetch([item], fetch.Fetching(tell=told, stall=2.0))
+    assert time.monotonic() - begun > 5
+    assert len(told.lines) == 2, told.lines  # it begins, it is complete
+    assert (item.folder / VAE).read_bytes() == large
+    assert hub.downloads() == ([] if xet else [VAE])
+    assert told.seen == sorted(told.seen)
+    steps = [after - before for before, after in zip([0, *told.seen], told.seen, strict=False)]
+    assert max(steps) < len(large) / 4
+
+
 # What the Hub and the disk refuse
 
 
@@ -243,42 +290,30 @@ def test_a_disk_that_is_too_small(near, hub, manifest):
     assert hub.downloads() == ["model_index.json"]  # it says which files are needed
 
 
-def test_a_disk_that_fills_up(near, hub, manifest, work):
-    small = work / "small"
-    small.mkdir()
-
-    def mount(options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(small)]
-        try:
-            return subprocess.run(command, capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
-
-    if sys.platform != "linux" or not mount("size=1100m"):
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        large = b"\0" * 3_000_000
-        hub.repos[REPO] = Repo({**folder_files(DEMO), VAE: large})
-        hub.before_file = lambda file: mount("remount,size=1m") if file == VAE else None
-        outcome = near("fetch", manifest(KNOWN), "--cache-dir", small)
-        assert outcome.code == 2, outcome.err
-        assert f"the disk of {small}, where models are kept, is full" in outcome.err
-        assert "--cache-dir" in outcome.err
-        assert "again" not in outcome.out  # no attempt would change it
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=False)
+def test_a_disk_that_fills_up(near, hub, manifest, small_disk):
+    small, resize = small_disk
+    assert resize("size=1100m")
+    large = b"\0" * 3_000_000
+    hub.repos[REPO] = Repo({**folder_files(DEMO), VAE: large})
+    hub.before_file = lambda file: resize("size=1m") if file == VAE else None
+    outcome = near("fetch", manifest(KNOWN), "--cache-dir", small)
+    assert outcome.code == 2, outcome.err
+    assert f"the disk of {small}, where models are kept, is full" in outcome.err
+    assert "--cache-dir" in outcome.err
+    assert "again" not in outcome.out  # no attempt would change it
 
 
 # Downloads that break off
 
 
-@pytest.mark.parametrize("answer", ["500", "hang"])
+@pytest.mark.parametrize("answer", ["500", "hang", "stall"])
 def test_the_fast_path_fails_and_the_download_goes_on_without_it(place, near, hub, manifest, answer):
     pytest.importorskip("hf_xet")
     hub.repos[REPO] = Repo(folder_files(DEMO), xet=answer)
     outcome = near("fetch", manifest(KNOWN), "--stall-timeout", "1s")
     assert outcome.code == 0, outcome.err
     assert hub.asked_of_store() >= 2
+    assert any("/xorbs/" in path for _, path, _ in hub.requests) == (answer == "stall")
     assert len(re.findall(r"the download (stalled for 1 s|failed: .*); again\n", outcome.out)) == 1
     assert "; again without Xet (HF_HUB_DISABLE_XET=1)\n" in outcome.out
     assert {name for name in hub.downloads() if "safetensors" in name} == {
@@ -329,6 +364,24 @@ def test_a_file_that_is_cut_off_is_fetched_again(near, hub, manifest, place):
         assert hub.downloads() == [name]
 
 
+def test_a_file_that_is_damaged_in_its_full_length(near, hub, manifest, place):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    blob = (snapshot() / VAE).resolve()
+    whole = blob.read_bytes()
+    blob.write_bytes(b"\xff" * 8 + whole[8:])
+    failed = near("run", path, "--out", "run")
+    assert failed.code == 1
+    assert "`fetch --check` finds it" in failed.err
+    assert "nothing to download" in near("fetch", path).out
+    checked = near("fetch", path, "--check")
+    assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
+    assert hub.downloads() == [VAE]
+    assert (snapshot() / VAE).read_bytes() == whole
+    assert near("run", path, "--out", "run").code == 0
+
+
 def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
     twins = ["tokenizer/special.json", "scheduler/special.json"]
     hub.repos[REPO] = Repo({**folder_files(DEMO), **dict.fromkeys(twins, b'{"one": "blob"}')})
@@ -344,7 +397,15 @@ def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
 def test_ctrl_c_ends_the_download_too(place, hub, manifest):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
     command = [sys.executable, str(ROOT / "run_batch.py"), "fetch", str(manifest(KNOWN))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # What is started in the background ignores Ctrl-C, and what it starts inherits that.
+    heeding = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heeding,  # noqa: PLW1509
+    )
     deadline = time.monotonic() + 60
     while not leftovers(place) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -441,31 +441,12 @@ def test_another_folders_plan_knows_what_images_take(cli, manifest, own_cache):
 # A disk that is really full
 
 
-@pytest.fixture
-def small_disk(work):
-    """A file system of 6 MB, and how to enlarge it."""
-    place = work / "small"
-    place.mkdir()
-
-    def mount(options: str) -> bool:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        try:
-            return subprocess.run(command, capture_output=True, check=False).returncode == 0
-        except OSError:
-            return False
-
-    if sys.platform != "linux" or not mount("size=6m"):
-        pytest.skip("file systems cannot be mounted here")
-    yield place, lambda: mount("remount,size=200m")
-    subprocess.run(["umount", "-l", str(place)], check=False)
-
-
 TWELVE = SMALL.replace("0..1", "0..5") + "run: {min_free_disk: 0}\n"
 
 
 @pytest.mark.parametrize("others_write", [False, True])
 def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, others_write):
-    place, enlarge = small_disk
+    place, resize = small_disk
     if others_write:  # the room that was free a moment ago is gone when the image is saved
         monkeypatch.setattr(
             Gate.__init__, "__kwdefaults__", Gate.__init__.__kwdefaults__ | {"free": lambda _: GIB}
@@ -491,7 +472,7 @@ def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, other
     assert again.code == 75, again.err
     assert len(folder.scan().receipts) >= len(receipts)
     assert folder.failures() == {}
-    assert enlarge()
+    assert resize("size=200m")
     last = cli("run", manifest(TWELVE), "--out", run, "--quiet")
     assert last.code == 0, last.err
     assert cli("verify", run).code == 0
@@ -533,7 +514,7 @@ def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):
 
 
 def test_a_folder_that_cannot_even_be_begun(cli, manifest, small_disk):
-    place, enlarge = small_disk
+    place, resize = small_disk
     with (place / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="space") as error:
         while True:
             file.write(bytes(4096))
@@ -542,5 +523,5 @@ def test_a_folder_that_cannot_even_be_begun(cli, manifest, small_disk):
     assert outcome.code == 75
     assert "is full (No space left on device). Make room" in outcome.err
     assert not list(place.rglob(f"*{atomic.TEMP_SUFFIX}"))
-    assert enlarge()
+    assert resize("size=200m")
     assert cli("run", manifest(TWELVE), "--out", place / "run", "--max-images", "1").code == 75

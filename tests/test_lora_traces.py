@@ -1,5 +1,6 @@
 """A LoRA leaves no trace: whatever came before on the same warm pipeline, a task gives what it gives alone."""
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -177,3 +178,36 @@ def test_texts_are_encoded_as_if_no_lora_had_been_there(tiny, adapters, tmp_path
     with pytest.raises(Exception, match="cannot be encoded"):
         encoded(warm, (first, gone))
     assert encoded(warm, ()) == alone[()]
+
+
+# LoRAs of other models
+
+
+@pytest.mark.parametrize(
+    ("model", "other"), [("sana", "sdxl"), ("sdxl", "sana"), ("flux", "sana"), ("sd1", "flux")]
+)
+def test_one_for_another_model_fails_its_image_and_says_so(tiny, adapters, model, other):
+    foreign, _ = adapters(other)
+    warm, before = Warm(tiny(model)), alone(tiny(model), ())
+    with pytest.raises(StageFailed) as failed:
+        warm.render(replace(foreign, in_text=False))
+    assert f"the LoRA {Path(foreign.path).name} " in failed.value.info.message
+    assert re.search("fits nothing in|does not fit", failed.value.info.message)
+    assert np.array_equal(warm.render(), before)
+
+
+@pytest.mark.parametrize("name", ["sana", "sdxl", "flux"])
+def test_one_that_fits_in_part_is_told_once(tiny, adapters, tmp_path, name):
+    whole, _ = adapters(name)
+    state = safetensors.torch.load_file(whole.path)
+    denoiser = {key: item for key, item in state.items() if not key.startswith("text_encoder")}
+    foreign = {re.sub(r"(blocks?)\.\d+", r"\1.77", key): item.clone() for key, item in denoiser.items()}
+    path = tmp_path / "half.safetensors"
+    safetensors.torch.save_file(state | foreign, path)
+    warm = Warm(tiny(name))
+    assert np.array_equal(warm.render(replace(whole, path=str(path), sha256="half")), alone(tiny(name), (whole,)))
+    (said,) = warm.session.take_objections()
+    assert said[0] == "lora"
+    assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said[1])
+    warm.render(whole)
+    assert warm.session.take_objections() == []

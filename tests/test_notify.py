@@ -32,7 +32,8 @@ with open(sys.argv[1], "a", encoding="utf-8") as file:
 @pytest.fixture
 def command(work, monkeypatch):
     """A Python program as a target; the secrets are arguments."""
-    monkeypatch.delenv("RUN_BATCH_ENGINE", raising=False)
+    for name in ("RUN_BATCH_ENGINE", "RUN_BATCH_MODELS"):
+        monkeypatch.delenv(name, raising=False)
 
     def write(text, *arguments):
         path = work / f"tell {len(list(work.glob('tell *')))}.py"

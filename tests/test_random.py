@@ -92,6 +92,7 @@ def test_names_are_those_of_the_catalogue_with_its_defaults():
             assert getattr(known, field) == getattr(random, field), (name, field)
         config = architectures.known()[name]["transformer/config.json"]
         assert config["sample_size"] == known.sample_size
+        assert (config["num_layers"], bool(config.get("qk_norm"))) == (known.blocks, known.qk_norm)
         assert known.weights_gib == pytest.approx(
             common.burden(hub.source(random), known.dtype).weights / 2**30
             + (0.14 if name.endswith("4k") else 0), abs=0.02

@@ -1,10 +1,12 @@
 """report.html and compare, as a user sees them."""
 
+import itertools
 import json
 import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 from PIL import Image
 
 from batch.cli import main
-from batch.report import html
+from batch.records import Call, Lora, Task
+from batch.report import html, sheet
 from batch.report.pixels import of_files
 from batch.store.folder import RunFolder
 
@@ -228,3 +231,27 @@ def test_the_difference_of_two_files(tmp_path):
     assert (apart.max_difference, apart.identical) == (200, False)
     assert math.isclose(apart.psnr_db, 10 * math.log10(255**2 * pixels.size / 200**2))
     assert of_files(tmp_path / "a.png", tmp_path / "a.png").identical
+
+
+def test_every_picture_has_its_cell_whatever_settings_differ_in():
+    style = Lora(path="a/style.safetensors", sha256="1")
+    values = {
+        "model": ["demo", "other"], "steps": [1, 2], "guidance": [1.0, 2.0], "dtype": ["float32", "bfloat16"],
+        "scheduler": [None, Call(name="default", arguments=(("flow_shift", 6),))], "memory": ["auto", "full"],
+        "loras": [(), (style,), (replace(style, scale=0.5),), (replace(style, sha256="2"),)],
+        "extra": [(), (("eta", 0.5),), (("pag_scale", 2),), (("pag_scale", 2.0),)], "negative_prompt": ["", "fog"],
+    }  # fmt: skip
+    plain = Task(
+        model="demo", dtype="float32", prompt="a", seed=0, width=512, height=512, rendered_width=512,
+        rendered_height=512, steps=1, guidance=1.0,
+    )  # fmt: skip
+    for chosen in itertools.combinations(values, 3):
+        tasks = [
+            replace(plain, **dict(zip(chosen, row, strict=True)), prompt=prompt, seed=seed)
+            for row in itertools.product(*(values[name] for name in chosen))
+            for prompt in "ab"
+            for seed in (1, 2)
+        ]
+        blocks = sheet._blocks(tasks)
+        assert sum(len(block.cells) for block in blocks) == len(tasks)
+        assert all(block.title for block in blocks)

@@ -515,11 +515,13 @@ def test_a_damaged_receipt_of_a_planned_image_is_not_pruned(cli, run):
 # models, doctor, completion
 
 
-def test_models(cli, cache, monkeypatch):
+def test_models(cli, manifest, cache, monkeypatch):
+    from batch.plan.models import packaged
+
     hub = cache / "hub-of-models"
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     name = "sana-1.6b-4k"
-    assert cli("models").out.count("not on this machine") == 8
+    assert cli("models").out.count("not on this machine") == sum(bool(model.repo) for model in packaged().values())
     data = {model["name"]: model for model in cli("models", "--json").json()}
     assert (data["demo"]["here"], data[name]["here"]) == (True, False)
     assert len(data[name]["sizes"]) > 30
@@ -532,8 +534,14 @@ def test_models(cli, cache, monkeypatch):
     assert "3072x5376" in text
     assert "flow-euler" in text
     assert max(map(len, text.splitlines())) <= 100
-    (folder / "weights.incomplete").write_bytes(b"half")
+    (folder / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderDC"]}')
     assert not cli("models", name, "--json").json()["here"]
+    assert "a part of it" in cli("models", name).out
+    (folder.parent.parent / "refs").mkdir()
+    (folder.parent.parent / "refs" / "main").write_text("a" * 40)
+    folder.rename(folder.parent / ("a" * 40))
+    planned = cli("plan", manifest(f"grid: {{model: {name}, prompt: a fox}}\n"))
+    assert f"only a part of it is in {hub}; `fetch` downloads the rest" in planned.err
     assert "is not known" in cli("models", "nonsense").err
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from batch.hub.cache import HUB_ID, cache_folder, decided_by, hub_cache, known_commit, old_switches, used
 from batch.hub.fetch import STALL_S, Download, Fetching, Teller, ensure, look_up, mend, shown
-from batch.hub.loras import find_lora
-from batch.hub.models import find_model, source
+from batch.hub.loras import find_lora, lora_here
+from batch.hub.models import find_model, here, source
 from batch.hub.randoms import RANDOM, RANDOM_REVISION
 from batch.plan import Lookup, Pins
 from batch.plan.catalogue import Model
@@ -29,10 +29,12 @@ __all__ = [
     "ensure",
     "find_lora",
     "find_model",
+    "here",
     "hub_cache",
     "known_commit",
     "look_up",
     "lookup",
+    "lora_here",
     "old_switches",
     "shown",
     "source",

@@ -62,7 +62,8 @@ def xet_folder() -> Path:
 
 
 def _folder(text: str) -> Path:
-    return Path(os.path.expandvars(text)).expanduser()
+    # cmd's `set NAME="D:\models"` makes the quotes part of the value.
+    return Path(os.path.expandvars(text.strip().strip("\"'"))).expanduser()
 
 
 @contextmanager
@@ -152,10 +153,15 @@ def _removed(part: Path, lock: Path) -> int:
 
 
 def written(repo: str) -> tuple[int, int]:
-    """Files and bytes that downloads of a repository have put on the disk so far: it moves while one lives."""
+    """Files and bytes that downloads of a repository have put on the disk so far: it moves while one lives.
+
+    Without the logs of the fast path: a line in one of them, of whichever process, is no progress.
+    """
     files = size = 0
     for folder in (cache_folder(repo) / "blobs", xet_folder()):
-        for root, _, names in os.walk(folder):
+        for root, inner, names in os.walk(folder):
+            if root == str(folder) and "logs" in inner:
+                inner.remove("logs")
             for name in names:
                 with suppress(OSError):
                     size += os.stat(f"{root}/{name}").st_size  # noqa: PTH116 - called every few seconds

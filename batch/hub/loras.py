@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from batch.errors import ModelError
@@ -12,7 +12,8 @@ from batch.hub import fetch, folders, remote
 from batch.hub.cache import HUB_ID, snapshot
 from batch.hub.fetch import Download, Fetching
 from batch.hub.models import commit_of
-from batch.records import Lora
+from batch.plan.catalogue import LORA_OF_TEXTS
+from batch.records import Lora, lora_origin
 
 SUFFIX = ".safetensors"
 
@@ -37,6 +38,13 @@ def find_lora(name: str, scale: float, base: Path, revisions: Mapping[str, str],
     if len(parts) == 2 and parts[1].endswith(SUFFIX):
         raise ModelError(f"there is no file {file}")
     return _of_hub(name, repo, inner, wanted or "main", scale, revisions, online)
+
+
+def lora_here(lora: Lora) -> Lora:
+    """A LoRA of the Hub where the cache is now; the same one where it is not there."""
+    repo, commit, file = lora_origin(lora.source)
+    path = snapshot(repo, commit) / file
+    return replace(lora, path=str(path.absolute())) if repo and path.is_file() else lora
 
 
 def _is_path(name: str) -> bool:
@@ -107,10 +115,10 @@ def _of(file: Path, scale: float, source: str = "") -> Lora:
 
 
 def _changes_texts(file: Path) -> bool:
-    """Whether a LoRA holds weights of text encoders, in the spelling of diffusers, kohya or ComfyUI."""
+    """Whether a LoRA holds weights of text encoders."""
     try:
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        return any(re.match(r"text_encoder|lora_te|te\d?_|text_model", name) for name in header)
+        return any(LORA_OF_TEXTS.match(name) for name in header)
     except (OSError, ValueError, MemoryError, OverflowError) as error:
         raise ModelError(f"{file} is no safetensors file: {error}") from None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from batch import configs
 from batch.errors import ModelError
 from batch.hub import folders, needs, remote
-from batch.hub.cache import HUB_ID, known_commit, names_in, snapshot
+from batch.hub.cache import HUB_ID, cache_folder, free, hub_cache, known_commit, names_in, snapshot
 from batch.hub.randoms import RANDOM, described, package_folder, random_model
 from batch.plan.catalogue import Model
 from batch.plan.models import known_models
@@ -52,18 +54,19 @@ def find_model(
     if known is None and (folder / needs.INDEX).is_file():
         return _folder_model(name, folder, allowed)
     repo, _, wanted = name.partition("@")
-    known = known or next((model for model in known_models().values() if model.repo == repo), None)
+    known = known or next((model for model in known_models().values() if repo and model.repo == repo), None)
     if known is None and (folder.is_dir() or not HUB_ID.fullmatch(repo)):
         raise ModelError(_unknown(name, folder))
     if known is not None:
         repo, wanted = known.repo, wanted or known.revision
     revision = revisions.get(name) or commit_of(repo, wanted or "main", online=online)
     if known is not None:
+        place = snapshot(repo, revision) if revision else None
         return replace(
             known,
             name=name,
             revision=revision,
-            notes=_notes(known, snapshot(repo, revision) if revision else None),
+            notes=_notes(known, place) + (() if online else _absence(known, place)),
             allow_pickle=allowed.pickles,
             trust_remote_code=allowed.code,
         )
@@ -78,9 +81,10 @@ def commit_of(repo: str, wanted: str, *, online: bool) -> str:
 def _unknown(name: str, folder: Path) -> str:
     if folder.is_dir():
         return f"the folder {folder} holds no diffusers model (no {needs.INDEX})"
-    names = ", ".join(known_models())
+    near = get_close_matches(name, known_models(), 1)
+    hint = f"did you mean {near[0]}?" if near else "write a name that `models` lists"
     return (
-        f"'{name}' is not known; write one of {names}, a repository of the Hub (owner/name), or a model's folder"
+        f"'{name}' is not known; {hint}{' Else' if near else ','} a repository of the Hub (owner/name) or a folder"
     )
 
 
@@ -165,7 +169,8 @@ def _own_folder_model(known: Model, allowed: Allowed) -> Model:
 def _notes(known: Model, folder: Path | None) -> tuple[str, ...]:
     """Where a checkpoint's scheduler is not what the catalogue knows to be right."""
     path = folder / "scheduler" / "scheduler_config.json" if folder is not None else None
-    if path is None or not path.is_file() or known.flow_shift is None:
+    told = "scheduler" in known.overrides  # then that is what is at work
+    if path is None or not path.is_file() or known.flow_shift is None or told:
         return ()
     config = folders.json_of(path)
     shift = config.get("flow_shift", config.get("shift"))
@@ -199,9 +204,39 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
     return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
 
 
+def here(model: Model) -> tuple[bool, int]:
+    """Whether all that a session loads is on this machine, and how many bytes of a repository are."""
+    if model.folder:
+        return (Path(model.folder) / needs.INDEX).is_file(), 0
+    if not model.repo or model.random:
+        return True, 0
+    found = [folder for folder in cache_folder(model.repo).glob("snapshots/*") if folder.is_dir()]
+    size = max((sum((folder / name).stat().st_size for name in names_in(folder)) for folder in found), default=0)
+    return any(whole(folder, model.dtype, model.variant) for folder in found), size
+
+
+def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
+    """What a plan says of a model that must be downloaded: that it was begun, or that there is no room."""
+    place = hub_cache()
+    if folder is not None and folder.is_dir() and not whole(folder, known.dtype, known.variant):
+        return (f"only a part of it is in {place}; `fetch` downloads the rest",)
+    if folder is not None and not folder.is_dir():
+        return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
+    with suppress(OSError):
+        if folder is None and known.download_gb and free(place) < known.download_gb * 10**9:
+            room = free(place) / 10**9
+            return (
+                f"about {known.download_gb:g} GB are to be downloaded into {place}, which has {room:.1f} GB free",
+            )
+    return ()
+
+
 def whole(folder: Path, dtype: str, variant: str = "") -> bool:
     """Whether a snapshot holds all that a session loads, as far as its own files tell."""
     if not (folder / needs.INDEX).is_file():
         return False
-    index, names = folders.json_of(folder / needs.INDEX), names_in(folder)
+    try:
+        index, names = folders.json_of(folder / needs.INDEX), names_in(folder)
+    except ModelError:  # it is cut off
+        return False
     return not needs.lacking(index, names, needs.of(index, names, variant=variant or None, dtype=dtype))

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from batch.errors import UserError
 from batch.hub.cache import hub_cache, snapshot
-from batch.hub.refusals import refusal
+from batch.hub.refusals import ELSEWHERE, refusal
 
 
 def client() -> Any:
@@ -31,6 +32,13 @@ def client() -> Any:
 
 @contextmanager
 def _asking(repo: str, revision: str) -> Iterator[None]:
+    folder = hub_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # the client would go on, and fail somewhere else
+        raise UserError(
+            f"the folder for models, {folder}, cannot be made: {error.strerror}. {ELSEWHERE}"
+        ) from None
     try:
         yield
     except Exception as error:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from batch.records import lora_origin
+
 _SETTING = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 SAMPLERS = {
@@ -78,9 +80,15 @@ def from_metadata(texts: Mapping[str, str]) -> Recovered | None:
     return None
 
 
+def _lora(item: Mapping[str, Any]) -> str:
+    """One from the Hub by its name there: the cache may lie elsewhere tomorrow."""
+    repo, commit, file = lora_origin(str(item.get("source", "")))
+    return f"{repo}/{file}@{commit}" if repo and commit and file else str(item["path"])
+
+
 def from_task(task: Mapping[str, Any]) -> Recovered:
     """A task as JSON data, as receipts and images hold it."""
-    loras = [f"{item['path']}(scale={item['scale']:g})" for item in task.get("loras", ())]
+    loras = [f"{_lora(item)}(scale={item['scale']:g})" for item in task.get("loras", ())]
     model, revision = str(task["model"]), str(task.get("revision", ""))
     if "/" in model and "@" not in model and re.fullmatch(r"[0-9a-f]{40}", revision):
         model = f"{model}@{revision}"

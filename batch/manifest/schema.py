@@ -168,9 +168,11 @@ class Output(_Section):
     @field_validator("name")
     @classmethod
     def _fields_are_known(cls, template: str) -> str:
-        unknown = [name for name in re.findall(r"\{([^{}]*)\}", template) if name not in NAME_FIELDS]
+        named = re.findall(r"\{([^{}]*)\}", template)
+        unknown = [name for name in named if name not in NAME_FIELDS and not EXTRA.fullmatch(name)]
         if unknown:
-            raise ValueError(f"{{{unknown[0]}}} is unknown; possible are {', '.join(NAME_FIELDS)}")
+            possible = ", ".join([*NAME_FIELDS, "extra.<argument>"])
+            raise ValueError(f"{{{unknown[0]}}} is unknown; possible are {possible}")
         if not template.strip():
             raise ValueError("the template is empty")
         if re.sub(r"\{[^{}]*\}", "", template).strip("{}") != re.sub(r"\{[^{}]*\}", "", template):

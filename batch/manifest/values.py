@@ -236,11 +236,11 @@ def lora(value: Any) -> tuple[tuple[str, float], ...]:
         return (_lora_mapping(value),)
     result = []
     for part in word(value).split(" + "):
-        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*scale\s*=\s*([^()]+?)\s*\))?\s*", part)
+        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*(?:scale|strength)\s*=\s*([^()]+?)\s*\))?\s*", part)
         assert match  # `.+?` takes any text that is not empty
         path, scale = match.groups()
         strength = core_scalar(scale) if scale else 1.0
-        if isinstance(strength, bool) or not isinstance(strength, int | float):
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
         result.append((path, float(strength)))
     return tuple(result)

@@ -200,8 +200,8 @@ class _Builder:
         for key, places in self.manifest.permissions.items():
             for name, place in places.items():
                 if name not in self.models:
-                    where = f"{place.source}:{place.line}" if place.line else place.source
-                    yield f"{where}: {key}: no model of the grid is called '{name}'; write it as the grid does"
+                    text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
+                    yield str(Problem(*place, text))
 
     def _warnings(self) -> Iterator[str]:
         yield from self.manifest.warnings
@@ -271,7 +271,6 @@ class _Builder:
         styles = style_entry.value if style_entry else ()
         written = negative_entry.value if negative_entry else ""
         prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
-        self._check_fit(setting, texts, negative)
         rules = [rule for rule in setting.rules if _may_match(rule, entry.value, written, styles)]
         fields = dict(
             setting.fields,
@@ -284,6 +283,7 @@ class _Builder:
             seed = 0 if given is None else given
             if rules and self._excluded(rules, seed):
                 continue
+            self._check_fit(setting, texts, negative)
             task_id, picture_id = setting.ids.of(negative, prompt, seed)
             name = setting.namer.of(
                 task_id, prompt=prompt, negative_prompt=negative, style=fields["style"], seed=seed
@@ -305,12 +305,12 @@ class _Builder:
         given["negative_prompt"] = negative
         for name, message in fits.idle(setting.model, given, setting.fields["guidance"]):
             place = self._place(setting, texts, name)
-            self.without_effect[f"{place.source}:{place.line}: {message}"] = None
+            self.without_effect[str(Problem(*place, message))] = None
         for name, message in fits.objections(setting.model, given):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")
         for name, message in advice.warnings(setting.model, given):
             place = self._place(setting, texts, name)
-            self.without_effect[f"{place.source}:{place.line}: {name}: {message}"] = None
+            self.without_effect[str(Problem(*place, f"{name}: {message}"))] = None
 
     def _place(self, setting: _Setting, texts: Texts, name: str) -> Place:
         """Where a value was written; a negative prompt may come from a style."""
@@ -392,7 +392,7 @@ class _Builder:
         output = self.manifest.output
         return Task(
             model=model.name,
-            revision=model.revision,
+            revision=model.stamp,
             dtype=value("dtype", model.dtype),
             prompt="",
             seed=0,

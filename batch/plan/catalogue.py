@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +27,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 DENOISERS = ("transformer", "unet")
 """What pipelines call the component that denoises."""
+
+LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
+"""How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
 
 Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere", "pag"]
 """Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all; "pag" on
@@ -296,6 +300,13 @@ class Model:
     """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
     architecture: str = ""
     """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
+
+    @property
+    def stamp(self) -> str:
+        """The revision as an image's id has it: with what a user's own file says of how the weights are loaded."""
+        if not (self.own and self.revision and (self.overrides or self.variant)):
+            return self.revision
+        return f"{self.revision}+{digest([self.variant, sorted(self.overrides.items())])[:8]}"
 
     @property
     def _bins(self) -> Mapping[str, Size]:

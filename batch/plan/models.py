@@ -57,7 +57,9 @@ class Entry(BaseModel):
     )
     embeds_guidance: bool = Field(True, description="false for a Flux that takes no guidance.")
     scheduler: str = Field("", description="diffusers' class of its own scheduler.")
-    flow_shift: float | None = Field(None, gt=0, description="What its own scheduler's flow is shifted by.")
+    flow_shift: float | None = Field(
+        None, gt=0, description="What its scheduler's flow is shifted by, whatever its files say."
+    )
     prediction: Literal["flow", "epsilon", "v_prediction", "sample", "trigflow", ""] = Field(
         "flow", description="What it predicts, which decides the schedulers that can follow."
     )
@@ -111,16 +113,34 @@ def packaged() -> Mapping[str, Model]:
 
 @cache
 def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
-    read = document.parse(document.read_text(path, str(path)), str(path))
+    text = document.read_text(path, str(path))
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
+        return packaged()  # none as yet
+    read = document.parse(text, str(path))
     own = _read(read, packaged())
     unknown = {name: wrong for name, model in own.items() if (wrong := _unknown_class(model))}
     if unknown:
         raise ManifestError([read.problem((name,), f"{name}: {wrong}") for name, wrong in unknown.items()])
-    based = {
-        name: replace(model, folder=str(path.parent / model.folder) if model.folder else "", own=True)
-        for name, model in own.items()
-    }
-    return {**packaged(), **based}
+    return {**packaged(), **{name: _as_own(model, read.data[name], path.parent) for name, model in own.items()}}
+
+
+def _as_own(model: Model, entry: Mapping[str, Any], base: Path) -> Model:
+    """A model of the user's file, whose folder is relative to that."""
+    changes: dict[str, Any] = {"own": True, "folder": str(base / model.folder) if model.folder else ""}
+    if set(PLACES) & set(entry):  # of another model's files
+        unknown = {"licence": "", "download_gb": None, "gated": False}
+        changes |= {key: value for key, value in unknown.items() if key not in entry}
+    return replace(_shifted(model, entry), **changes)
+
+
+def _shifted(model: Model, entry: Mapping[str, Any]) -> Model:
+    """With its scheduler set to the flow shift that its entry names; a packaged model's is what it comes with."""
+    if entry.get("flow_shift") is None:
+        return model
+    settings = signatures.scheduler_settings(model.scheduler) or {}
+    setting = "shift" if "shift" in settings else "flow_shift"
+    scheduler = {**model.overrides.get("scheduler", {}), setting: float(entry["flow_shift"])}
+    return replace(model, overrides={**model.overrides, "scheduler": scheduler})
 
 
 def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, Model]:

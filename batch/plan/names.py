@@ -39,8 +39,7 @@ def _field_slug(text: str) -> str:
 
 
 def _loras(task: Task) -> str:
-    names = (lora.path.replace("\\", "/").rsplit("/", 1)[-1] for lora in task.loras)
-    return slug("+".join(names)) or "none"
+    return slug("+".join(map(str, task.loras))) or "none"
 
 
 _FIELDS: dict[str, Callable[[Task], str]] = {
@@ -51,10 +50,15 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
     "guidance": lambda task: f"{task.guidance:g}",
     "scheduler": lambda task: slug(str(task.scheduler or "default")),
     "memory": lambda task: slug(task.memory),
-    "dtype": lambda task: task.dtype,
+    "dtype": lambda task: slug(task.dtype),
     "lora": _loras,
     "model": lambda task: slug(task.model),
 }
+
+
+def _filled(task: Task, piece: str) -> str:
+    name = piece.removeprefix("extra.")
+    return _FIELDS[piece](task) if name == piece else slug(str(dict(task.extra).get(name, "default")))
 
 
 _VARYING = ("prompt", "negative_prompt", "style", "seed", "id")
@@ -64,9 +68,9 @@ class Namer:
     """Names of tasks that differ in prompts, style, seed and id only: the rest is filled in once."""
 
     def __init__(self, template: str, task: Task) -> None:
-        pieces = re.split(r"\{(\w+)\}", template)
+        pieces = re.split(r"\{(\w+(?:\.\w+)?)\}", template)
         self._pieces = [
-            _FIELDS[piece](task) if index % 2 and piece not in _VARYING else piece
+            _filled(task, piece) if index % 2 and piece not in _VARYING else piece
             for index, piece in enumerate(pieces)
         ]
         self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]

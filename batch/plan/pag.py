@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batch.plan import architectures
 from batch.plan.catalogue import Model
 from batch.records import Arguments, Task, Value
 
@@ -59,7 +58,7 @@ def objection(model: Model, name: str, given: Mapping[str, Any]) -> str:
     if name != LAYERS and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
         return "a number is wanted, 0 or above; for example 3.0"
     if name == SCALE:
-        if value and _normed(model):
+        if value and model.qk_norm:
             return (
                 f"{model.name} normalises queries and keys in its attention, which diffusers' perturbed layers "
                 "leave out: the picture would be spoilt"
@@ -73,8 +72,8 @@ def objection(model: Model, name: str, given: Mapping[str, Any]) -> str:
 def _layers(model: Model, value: Value) -> str:
     layers = value if isinstance(value, tuple) else (value,)
     if not layers or not all(isinstance(layer, str) and layer for layer in layers):
-        return f"the name of a layer or a list of names is wanted; for example {default_layer(_blocks(model))}"
-    blocks = _blocks(model)
+        return f"the name of a layer or a list of names is wanted; for example {default_layer(model.blocks)}"
+    blocks = model.blocks
     known = f"; {model.name} has transformer_blocks.0 to transformer_blocks.{blocks - 1}" if blocks else ""
     for layer in layers:
         try:
@@ -89,17 +88,3 @@ def _layers(model: Model, value: Value) -> str:
 def _matches(layer: str, block: int) -> bool:
     """Whether diffusers finds the self-attention of a block under that name: anywhere in it, as an expression."""
     return re.search(layer, f"transformer_blocks.{block}.attn1") is not None
-
-
-def _transformer(model: Model) -> Mapping[str, Any]:
-    """The configuration of a model that is known by name."""
-    packaged = architectures.known().get(model.architecture or model.name, {})
-    return packaged.get("transformer/config.json", {})
-
-
-def _blocks(model: Model) -> int:
-    return model.blocks or int(_transformer(model).get("num_layers", 0))
-
-
-def _normed(model: Model) -> bool:
-    return model.qk_norm or bool(_transformer(model).get("qk_norm"))

@@ -194,7 +194,7 @@ class FakeSession:
         """From now on nothing counts as compiled."""
         self.compiled, self._uncompiled = False, True
 
-    def take_objections(self) -> list[str]:
+    def take_objections(self) -> list[tuple[str, str]]:
         """None: what is bad here fails."""
         return []
 

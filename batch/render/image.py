@@ -340,6 +340,8 @@ class Renderer:
         return value
 
     def _tell_objections(self, task: Task, stage: str) -> None:
-        for said in self.session.take_objections():
-            text = f"{task.name}: {said}; the weights of {task.model} are random, so it counts as done"
-            self._say("random-weights", task, text, {"stage": stage, "message": said})
+        for kind, said in self.session.take_objections():
+            text = f"{task.name}: {said}"
+            if kind == "random-weights":
+                text += f"; the weights of {task.model} are random, so it counts as done"
+            self._say(kind, task, text, {"stage": stage, "message": said})

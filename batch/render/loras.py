@@ -7,18 +7,28 @@ pipeline that encodes and the other into the one that denoises.
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from batch.errors import UserError
-from batch.plan.catalogue import DENOISERS
+from safetensors import safe_open
+from torch import nn
+
+from batch.errors import TaskError, UserError
+from batch.plan.catalogue import DENOISERS, LORA_OF_TEXTS
 from batch.records import Lora
+from batch.render import failures
+
+MOST = 0.95
+"""A LoRA of whose layers fewer than this share are taken is told: its conversion may join some, never so many."""
 
 
-def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
-    """Have these adapters, and no others, in whatever components the pipeline holds.
+def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
+    """Have these adapters, and no others, in whatever components the pipeline holds; what is odd about them.
 
-    Raises :class:`UserError` without peft, and what diffusers raises for a file that does not fit.
+    Raises :class:`UserError` without peft, :class:`TaskError` for a LoRA that does not fit the model.
     """
     from diffusers.utils import is_peft_available
 
@@ -35,11 +45,61 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> None:
         # peft warns of a second adapter, which is what was asked for.
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
         for name, lora in zip(names, loras, strict=True):
-            _load(pipe, present, lora.path, name)
+            _loaded(pipe, present, lora, name)
     loaded = {name for adapters in pipe.get_list_adapters().values() for name in adapters}
     scales = {name: lora.scale for name, lora in zip(names, loras, strict=True) if name in loaded}
     if scales:
         pipe.set_adapters(list(scales), list(scales.values()))
+    return [said for name, lora in zip(names, loras, strict=True) for said in _misfits(pipe, lora, name)]
+
+
+def _loaded(pipe: Any, encoders: list[str], lora: Lora, adapter: str) -> None:
+    try:
+        _load(pipe, encoders, lora.path, adapter)
+    except Exception as error:
+        if failures.is_out_of_memory(error) or isinstance(error, UserError):
+            raise
+        said = failures.first_line(error)
+        raise TaskError(f"the LoRA {shown(lora)} does not fit {type(pipe).__name__}: {said}") from error
+
+
+def shown(lora: Lora) -> str:
+    """Which one it is, for a message."""
+    return lora.source or Path(lora.path).name
+
+
+def _misfits(pipe: Any, lora: Lora, adapter: str) -> Iterator[str]:
+    """Layers of a LoRA that the model does not have: diffusers passes over them in silence.
+
+    Raises :class:`TaskError` where it has none of them: the picture would be the one without.
+    """
+    models = [part for name, part in pipe.components.items() if name in DENOISERS and part is not None]
+    wanted = _layers(lora.path) if models else 0
+    if not wanted:
+        return
+    taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in _modules(model))
+    if not taken:
+        raise TaskError(
+            f"the LoRA {shown(lora)} fits nothing in {type(pipe).__name__}: none of its {wanted} layers is there. "
+            "It is for another model"
+        )
+    if taken < wanted * MOST:
+        yield f"of the LoRA {shown(lora)} only {taken} of {wanted} layers fit the model"
+
+
+def _modules(model: Any) -> Iterator[Any]:
+    return model.modules() if isinstance(model, nn.Module) else iter(())
+
+
+def _layers(path: str) -> int:
+    """How many layers of the denoiser a file changes."""
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if not LORA_OF_TEXTS.match(name)]  # noqa: SIM118 - no mapping
+    return len({_OF_LAYER.sub("", name) for name in names})
+
+
+_OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|weight$).*$")
+"""What follows a layer's name."""
 
 
 def _load(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:

@@ -81,7 +81,7 @@ class Session:
         self._steps: tuple[Call, ...] | None = None
         self._loras: tuple[Lora, ...] | None = ()  # None: loading some has failed half-way
         self._burden: memory.Burden | None = None  # known on a card, where it has to fit
-        self._objections: list[str] = []
+        self._objections: list[tuple[str, str]] = []
         self._objected: set[str] = set()
         self._load_s: float | None = None
         self._beat: Beat | None = None
@@ -171,7 +171,7 @@ class Session:
         """Compiling has failed: the model is rendered as it is from now on."""
         self._compiler.give_up(self._pipe)
 
-    def take_objections(self) -> list[str]:
+    def take_objections(self) -> list[tuple[str, str]]:
         """What the guards found since the last call and let pass because the weights are random."""
         taken, self._objections = self._objections, []
         return taken
@@ -183,7 +183,7 @@ class Session:
         kind = message.partition(" (")[0]
         if kind not in self._objected:
             self._objected.add(kind)
-            self._objections.append(message)
+            self._objections.append(("random-weights", message))
 
     def denoise(
         self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
@@ -336,9 +336,10 @@ class Session:
             self._drop()
             if lost := failures.lost(error):
                 raise lost from error
-            first = failures.first_line(error)
+            first = failures.first_line(error).rstrip(".")
+            damaged = ". If a file is damaged, `fetch --check` finds it" if self._source.revision else ""
             raise LoadFailed(
-                f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}"
+                f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}"
             ) from error
         self._part = part
         if not part.startswith("texts"):
@@ -383,7 +384,9 @@ class Session:
     def _put_loras(self, wanted: tuple[Lora, ...]) -> None:
         if wanted != self._loras:
             self._loras = self._steps = None  # offloading is placed anew around the layers that come and go
-            loras.put(self._pipe, wanted)
+            odd = [said for said in loras.put(self._pipe, wanted) if said not in self._objected]
+            self._objections += [("lora", said) for said in odd]
+            self._objected.update(odd)
             self._loras = wanted
 
 

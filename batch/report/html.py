@@ -68,7 +68,9 @@ def page_data(
         "summary": _summary(tasks, scan, rows),
         "common": {key: value for key, value in (settings[0] if settings else {}).items() if key not in varying},
         "varying": varying,
-        "timing": _timing(rows),
+        "timing": _timing(
+            rows.assign(lora=[item["lora"] for item in settings])
+        ),  # paths would push the figures away
         "schedulers": list(_schedulers(tasks, scan)),
         "happened": list(_happened(tasks, history)),
         "images": [
@@ -94,7 +96,7 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
         "scheduler": str(task.scheduler or "default"),
         "memory": table.memory_used(receipt) if receipt else task.memory,
         "dtype": task.dtype,
-        "lora": " + ".join(f"{Path(lora.path).stem} ({lora.scale:g})" for lora in task.loras) or "none",
+        "lora": " + ".join(map(str, task.loras)) or "none",
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
         "format": task.format,
         "style": task.style or "none",

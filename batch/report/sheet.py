@@ -39,6 +39,8 @@ COLUMN_GAP = 40
 """Between tables side by side, so that a label is seen to belong to the picture on its right."""
 TEXT_SIZE = 15
 TITLE_SIZE = 26
+NARROWEST = 800
+"""Pixels across of a page beside its margins."""
 TARGET_WIDTH = 2_400
 """Narrow blocks (one or two seeds) are set in columns side by side up to about this width."""
 
@@ -85,9 +87,16 @@ class _Block:
     def width(self) -> int:
         return self.table_width() * self.columns()
 
+    def title_lines(self) -> list[str]:
+        """As many lines as the title needs beside the table or a narrow page."""
+        return _wrapped(self.title, max(self.width(), NARROWEST), TITLE_SIZE - 6)
+
+    def title_height(self) -> int:
+        return len(self.title_lines()) * TITLE_SIZE + 3 * GAP
+
     def height(self) -> int:
         rows = -(-len(self.prompts) // self.columns())
-        return TITLE_SIZE + 3 * GAP + TEXT_SIZE + GAP + rows * self.row_height() + 2 * GAP
+        return self.title_height() + TEXT_SIZE + GAP + rows * self.row_height() + 2 * GAP
 
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
@@ -110,12 +119,15 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
 
 
 def _blocks(tasks: Sequence[Task]) -> list[_Block]:
-    varying = _varying(tasks)
-    blocks: dict[str, _Block] = {}
+    names, extras = _varying(tasks), _varying_extras(tasks)
+    blocks: dict[tuple[Any, ...], _Block] = {}
     # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
     for task in sorted(tasks, key=_written_order):
-        title = _title(task, varying)
-        blocks.setdefault(title, _Block(title)).cells[task.prompt, task.seed] = task
+        # By value, since two settings may have one title; as text, since 2 and 2.0 are two settings.
+        values = tuple(repr(getattr(task, name)) for name in names)
+        if values not in blocks:
+            blocks[values] = _Block(_title(task, names or _ALONE, extras))
+        blocks[values].cells[task.prompt, task.seed] = task
     for block in blocks.values():
         block.prompts = list(dict.fromkeys(prompt for prompt, _ in block.cells))
         block.seeds = list(dict.fromkeys(seed for _, seed in block.cells))
@@ -159,13 +171,33 @@ _SHOWN = (
 )
 
 
+_WORDS = {"loras": "lora", "negative_prompt": "negative prompt"}
+
+_ALONE = ("model", "size")
+"""What the only block is called by; above several the sheet's own heading says what they share."""
+
+
 def _varying(tasks: Sequence[Task]) -> list[str]:
-    """What tells the blocks apart: model and size always, the rest where it differs."""
+    """What tells the blocks apart."""
     first = {name: getattr(tasks[0], name) for name in _SHOWN} if tasks else {}
-    differing = {name for task in tasks for name in _SHOWN if getattr(task, name) != first[name]}
+    differing = {name for task in tasks for name in _SHOWN if _differs(getattr(task, name), first[name])}
     if len({(task.prompt, task.negative_prompt) for task in tasks}) == len({task.prompt for task in tasks}):
         differing.discard("negative_prompt")  # it goes with the prompt, as from a style: a row says it
-    return [name for name in _SHOWN if name in ("model", "size") or name in differing]
+    return [name for name in _SHOWN if name in differing]
+
+
+def _differs(value: Any, other: Any) -> bool:
+    return bool(value is not other and (value != other or repr(value) != repr(other)))
+
+
+def _varying_extras(tasks: Sequence[Task]) -> list[str]:
+    """The extra arguments that have several values, "not given" being one."""
+    values: dict[str, set[str]] = {}
+    found = [dict(extra) for extra in {repr(task.extra): task.extra for task in tasks}.values()]
+    for extra in found:
+        for name, value in extra.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, some in values.items() if len(some) > 1 or any(name not in extra for extra in found)]
 
 
 def _shared(tasks: Sequence[Task]) -> str:
@@ -173,22 +205,25 @@ def _shared(tasks: Sequence[Task]) -> str:
     if not tasks:
         return ""
     varying = _varying(tasks)
-    names = [name for name in ("steps", "guidance", "scheduler", "memory") if name not in varying]
+    named = _ALONE if varying else ()
+    names = [name for name in (*named, "steps", "guidance", "scheduler", "memory") if name not in varying]
     return f" · {_title(tasks[0], names)}" if names else ""
 
 
-def _title(task: Task, varying: Sequence[str]) -> str:
+def _title(task: Task, varying: Sequence[str], extras: Sequence[str] = ()) -> str:
     parts = []
     for name in varying:
         value = getattr(task, name)
         if name == "loras":
-            value = " + ".join(Path(lora.path).stem for lora in value) or "none"
+            value = " + ".join(map(str, value)) or "none"
         elif name == "extra":
-            value = ", ".join(f"{key}={item}" for key, item in value) or "none"
+            given = dict(value)
+            parts += [f"{key} {given[key]}" if key in given else f"without {key}" for key in extras]
+            continue
         elif name in ("scheduler", "negative_prompt"):
             value = value or ("default" if name == "scheduler" else "none")
         shown = f"{value:g}" if isinstance(value, float) else str(value)
-        parts.append(shown if name in ("model", "size") else f"{name.replace('_', ' ')} {shown}")
+        parts.append(shown if name in _ALONE else f"{_WORDS.get(name, name)} {shown}")
     return " · ".join(parts)
 
 
@@ -219,19 +254,33 @@ def _cut(block: _Block) -> Iterator[_Block]:
 
 
 def _draw(blocks: Sequence[_Block], heading: str, folder: RunFolder, scan: Scan) -> Image.Image:
-    width = max([block.width() for block in blocks] + [800]) + 2 * MARGIN
-    height = sum(block.height() for block in blocks) + 2 * MARGIN + TITLE_SIZE + 3 * GAP
-    page = Image.new("RGB", (width, height), _PAPER)
+    width = max([block.width() for block in blocks] + [NARROWEST]) + 2 * MARGIN
+    lines = _wrapped(heading, width - 2 * MARGIN, TITLE_SIZE)
+    top = MARGIN + len(lines) * (TITLE_SIZE + GAP) + 2 * GAP
+    page = Image.new("RGB", (width, top + sum(block.height() for block in blocks) + MARGIN), _PAPER)
     draw = ImageDraw.Draw(page)
-    _text(draw, (MARGIN, MARGIN), _fitting(heading, width - 2 * MARGIN, TITLE_SIZE), TITLE_SIZE, _INK)
-    top = MARGIN + TITLE_SIZE + 3 * GAP
+    for index, line in enumerate(lines):
+        _text(draw, (MARGIN, MARGIN + index * (TITLE_SIZE + GAP)), line, TITLE_SIZE, _INK)
     for block in blocks:
         _draw_block(page, draw, block, top, folder, scan)
         top += block.height()
     return page
 
 
-def _fitting(text: str, width: int, size: int = TITLE_SIZE - 6) -> str:
+@lru_cache(maxsize=4096)
+def _wrapped(text: str, width: int, size: int) -> list[str]:
+    """The text in lines, broken between its parts."""
+    lines: list[str] = []
+    for part in text.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines else part
+        if lines and _font_for(longer, size).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(_fitting(part, width, size))
+    return lines
+
+
+def _fitting(text: str, width: int, size: int) -> str:
     """The text, cut where it would run off the page."""
     font = _font_for(text, size)
     if font.getlength(text) <= width:
@@ -245,8 +294,9 @@ def _draw_block(
     page: Image.Image, draw: ImageDraw.ImageDraw, block: _Block, top: int, folder: RunFolder, scan: Scan
 ) -> None:
     draw.line([(MARGIN, top), (page.width - MARGIN, top)], fill=_MISSING, width=2)
-    _text(draw, (MARGIN, top + GAP), _fitting(block.title, page.width - 2 * MARGIN), TITLE_SIZE - 6, _INK)
-    top += TITLE_SIZE + 3 * GAP
+    for index, line in enumerate(block.title_lines()):
+        _text(draw, (MARGIN, top + GAP + index * TITLE_SIZE), line, TITLE_SIZE - 6, _INK)
+    top += block.title_height()
     cell_width, cell_height = block.cell_size()
     rows = -(-len(block.prompts) // block.columns())
     for column in range(block.columns()):

@@ -92,7 +92,7 @@ def _task_columns(task: Task) -> dict[str, Any]:
         "steps": task.steps,
         "guidance": task.guidance,
         "scheduler": str(task.scheduler or "default"),
-        "lora": " + ".join(f"{lora.path}(scale={lora.scale:g})" for lora in task.loras),
+        "lora": " + ".join(f"{lora.place}(scale={lora.scale:g})" for lora in task.loras),
         "extra": ", ".join(f"{name}={value}" for name, value in task.extra),
         "memory": task.memory,
     }

@@ -14,7 +14,7 @@ from batch import hub
 from batch.drive import Engine, render
 from batch.errors import UserError
 from batch.plan import Plan
-from batch.records import Machine, Outcome, Receipt
+from batch.records import Machine, Outcome, Receipt, Task
 from batch.report.pixels import difference
 from batch.runner import Standing, Watcher
 from batch.store import images
@@ -64,7 +64,7 @@ def reproduce(
     chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()
-    plan = plan_of(folder, [receipt.task for receipt in chosen.values()])
+    plan = plan_of(folder, [_with_loras_here(receipt.task) for receipt in chosen.values()])
     _check_loras(folder, plan)
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
@@ -75,11 +75,15 @@ def reproduce(
             watcher.closed()
 
 
+def _with_loras_here(task: Task) -> Task:
+    return replace(task, loras=tuple(hub.lora_here(lora) for lora in task.loras)) if task.loras else task
+
+
 def _check_loras(folder: RunFolder, plan: Plan) -> None:
     find = hub.lookup(str(base_folder(folder)), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
         if lora.source and not Path(lora.path).is_file():
-            raise UserError(f"{lora.path} ({lora.source}) is not there any more; fetch it into that cache again")
+            raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
         if find(lora.path, lora.scale).sha256 != lora.sha256:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 

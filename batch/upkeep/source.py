@@ -44,10 +44,10 @@ def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> M
         allow_pickle=origin.allow_pickle,
         trust_remote_code=origin.trust_remote_code,
     )
-    others = {task.revision for task in tasks if task.model == name} - {model.revision}
+    others = {task.revision for task in tasks if task.model == name} - {model.stamp}
     if others:
         raise UserError(
             f"the model {name} is not the one that {folder.root} was rendered with: its revision was "
-            f"{min(others)[:12]} and is {model.revision[:12] or 'not known'} now"
+            f"{min(others)[:12]} and is {model.stamp[:12] or 'not known'} now"
         )
     return model

@@ -69,6 +69,7 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
+        **_more(task),
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
     }
@@ -77,13 +78,20 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     return _UNSAFE.sub("\ufffd", text)
 
 
+def _more(task: Task) -> dict[str, str]:
+    """What pictures may differ in beyond A1111's settings: LoRAs, settings of the scheduler, extra arguments."""
+    loras = {"Lora": json.dumps(" + ".join(map(str, task.loras)), ensure_ascii=False)} if task.loras else {}
+    settings = (*(task.scheduler.arguments if task.scheduler else ()), *task.extra)
+    return loras | {name.replace("_", " ").capitalize(): _one_value(str(value)) for name, value in settings}
+
+
 def _sampler(task: Task) -> str:
     name = task.scheduler.name if task.scheduler else "default"  # the model's own
     return SAMPLERS.get(catalogue.SCHEDULERS.get(name, name), name)
 
 
 def _one_value(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False) if "," in text or ":" in text else text
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:"\n\r]', text) else text
 
 
 def rerun_json(task: Task, notes: Mapping[str, str] = _NONE) -> str:
