@@ -28,16 +28,18 @@ set_option = click.option(
 )  # fmt: skip
 
 
-def _use_cache(context: click.Context, _option: click.Parameter, folder: Path | None) -> None:
+def _use_cache(context: click.Context, _option: click.Parameter, folder: str | None) -> None:
     """Set the environment before anything reads it; a worker and a download inherit it."""
     if folder is not None:
         from batch.hub import cache
 
-        context.with_resource(cache.used(folder))
+        if not folder.strip():
+            raise click.BadParameter("it is empty; name a folder, or leave the option out")
+        context.with_resource(cache.used(Path(folder)))
 
 
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), callback=_use_cache,
+    "--cache-dir", metavar="DIR", type=click.Path(file_okay=False), callback=_use_cache,
     expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
 )  # fmt: skip
 
@@ -267,10 +269,12 @@ def fetch(
     from batch import hub, progress, runner
 
     told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, check=check)
+    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
     try:
         _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}
+    except KeyboardInterrupt:
+        raise errors.Interrupted(hub.INTERRUPTED) from None
     finally:
         told.closed()
     for warning in made.warnings:

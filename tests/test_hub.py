@@ -78,6 +78,13 @@ def near(place, hub, cli):
     return call
 
 
+def offline(monkeypatch, on=True):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if on else "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", on)
+
+
 def apart(*arguments, **changes):
     """The command line in a process of its own."""
     return subprocess.run(
@@ -250,8 +257,8 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
     ("what", "code", "words"),
     [
         ("not there", 2, "job.yaml:1: model: .* is not on the Hub, or it is private"),
-        ("gated", 2, "accept its terms"),
-        ("gated, no token", 2, "accept its terms"),
+        ("gated", 2, "account of the token that is set has no access to it: accept its terms"),
+        ("gated, no token", 2, "accept its terms at .*, then log in"),
         ("broken", 1, "answers 500"),
         ("unreachable", 1, "cannot be reached"),
         ("offline", 2, "HF_HUB_OFFLINE"),
@@ -260,7 +267,6 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
     ],
 )
 def test_what_the_hub_refuses(near, hub, manifest, monkeypatch, what, code, words):
-    from huggingface_hub import constants
 
     files = folder_files(DEMO)
     if what == "no model":
@@ -271,7 +277,7 @@ def test_what_the_hub_refuses(near, hub, manifest, monkeypatch, what, code, word
     if what == "unreachable":
         at("http://127.0.0.1:9", monkeypatch)
     if what == "offline":
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        offline(monkeypatch)
     if what.endswith("no token"):
         monkeypatch.delenv("HF_TOKEN")
     path = manifest(KNOWN.replace("sana-1.6b-1k", f"{REPO}@v9") if what == "no such revision" else KNOWN)
