@@ -104,7 +104,8 @@ def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
     """Download what is missing, after a look at the disk; returns what was not here. Errors as :func:`ensure`."""
     for item in items:
         mend(item, how)
-        damaged = [*item.torn(), *(check_content(item, how) if how.check else ())]
+        damaged = [f"{file} has {size:,} of {item.files[file]:,} bytes" for file, size in item.torn().items()]
+        damaged += check_content(item, how) if how.check and not damaged else ()
         if damaged:
             raise UserError(
                 f"{item.title} is damaged ({', '.join(damaged)}), and HF_HUB_OFFLINE forbids downloading it "

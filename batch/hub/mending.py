@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 
-from batch.errors import DownloadError, ModelError
+from batch.errors import DownloadError, UserError
 from batch.hub import cache, needs, remote
 from batch.hub.orders import Download, Fetching
 
@@ -47,7 +48,7 @@ def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
 def check_content(item: Download, how: Fetching) -> list[str]:
     """Remove what is damaged without being cut off; the files that are, and were kept."""
     kept = []
-    for name, expected in _expected(item, how).items():
+    for name, expected in _expected(item).items():
         if not (item.folder / name).is_file():  # another one's content was the same, and is gone
             continue
         with (item.folder / name).open("rb") as stream:
@@ -57,19 +58,28 @@ def check_content(item: Download, how: Fetching) -> list[str]:
     return kept
 
 
-def _expected(item: Download, how: Fetching) -> dict[str, str]:
+def _expected(item: Download) -> dict[str, str]:
     """The sha256 of the large files that are here: they lie under it, or where they are no links, the Hub says."""
-    here = {name: (item.folder / name).resolve() for name in item.files if (item.folder / name).is_file()}
-    found = {name: file.name for name, file in here.items() if _SHA256.fullmatch(file.name)}
-    plain = [name for name, file in here.items() if name not in found and name.endswith(needs.WEIGHTS)]
+    here = [name for name in item.files if (item.folder / name).is_file()]
+    links = [name for name in here if (item.folder / name).is_symlink()]
+    # The first link only: a blob may be one itself, into the store of the fast path, which has hashes of its own.
+    under = {name: (item.folder / name).readlink().name for name in links}
+    found = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
+    plain = [name for name in here if name not in found and name.endswith(needs.WEIGHTS)]
     if plain:
-        try:
-            told = remote.hashes(item.repo, item.commit)
-        except (ModelError, DownloadError) as error:
-            how.tell.fetching(f"{item.name}: {', '.join(plain)} cannot be checked: {error}")
-            return found
+        told = _hashes(item)
         found |= {name: told[name] for name in plain if name in told}
     return found
+
+
+def _hashes(item: Download) -> Mapping[str, str]:
+    cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
+    if cache.offline():
+        raise UserError(f"{cannot}: HF_HUB_OFFLINE forbids asking the Hub")
+    try:
+        return remote.hashes(item.repo, item.commit)
+    except DownloadError as error:
+        raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

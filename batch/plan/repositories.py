@@ -13,8 +13,8 @@ _NAME = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _REVISION = re.compile(r"[^\s\x00-\x1f~^:?*\[\\@]+")
 
 RULE = (
-    "names no repository of the Hub: owner and name have letters, digits, -, _ and ., at most 96 of them, begin "
-    "and end with none of - and ., and -- , .. and .git at the end are not allowed"
+    "names no repository of the Hub: owner and name consist of letters, digits, -, _ and . (96 at most), have no "
+    "- or . at either end, no -- or .. inside, and no .git at the end"
 )
 
 
