@@ -17,12 +17,14 @@ from batch.errors import BatchError, CannotGoOn, FolderError, StopRun, UserError
 from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
+from batch.measure import Measuring, calls_of
 from batch.notify import Event as NotifyEvent
 from batch.notify import Notifier
 from batch.notify import check as check_targets
-from batch.plan import Pins, Plan, build_plan, numerics
+from batch.plan import Pins, Plan, build_plan, measuring, numerics
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn, per_cost
-from batch.records import Happening, Task
+from batch.plan.measuring import MEASURE
+from batch.records import OUT_OF_MEMORY, Failure, Happening, Task
 from batch.store import disk, history, images, lock, rungs
 from batch.store.events import EventLog
 from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
@@ -46,6 +48,10 @@ class Options:
     fallback: bool = True
     """Out of memory: go on with a smaller setting, where the manifest does not forbid it."""
     redo_degraded: bool = False
+    retry_oom: bool = False
+    """Of a measurement: try again what ran out of memory, and what was skipped for it."""
+    vram_limit: int | None = None
+    """Bytes of the card that the process may take."""
     task_timeout: float | None = None
     """Seconds without a sign of life after which the worker counts as hung."""
     faults: tuple[Any, ...] = ()
@@ -68,6 +74,10 @@ class Standing:
     failed_before: int
     extra: int
     """Images in the folder that the plan does not name."""
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Of a measurement: ids that are not tried, and why."""
     estimate: Estimate | None = None
     learned: Knowledge = field(default_factory=dict)
     """What the images that are done tell about the others."""
@@ -84,6 +94,10 @@ class Result:
     failed: int
     given_up: int
     """Of the failed ones, those that have failed as often as ``retries`` allows."""
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit; they count as no failure."""
+    skipped: int = 0
+    """Of a measurement: images that were not tried since smaller ones did not fit."""
     seconds: float
     report: Report | None
     """None where it could not be written."""
@@ -129,7 +143,7 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     earlier = history.read().learned() if run.compile == "auto" and here.card else {}
     around = numerics.Surroundings(
         card=here.card,
-        memory=here.memory,
+        memory=min(filter(None, (here.memory, options.vram_limit)), default=None),
         no_compiler=here.no_compiler,
         batch=run.batch,
         compile=run.compile,
@@ -158,6 +172,8 @@ def standing(
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
+    if plan.kind == MEASURE:
+        return _standing_to_measure(plan, scan, given_up)
     return Standing(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
@@ -166,6 +182,33 @@ def standing(
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
         estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
+        learned=learn(scan.receipts.values()),
+    )
+
+
+def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> Standing:
+    """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
+    failed = [task for task in given_up if not scan.failures[task.id].out_of_memory]
+    left = measuring.left(
+        plan.tasks,
+        {key: item.measurement.warmup for key, item in scan.receipts.items()},
+        scan.failures,
+        {task.id for task in failed},
+        calls_of(plan),
+    )
+    rendered, planned = {task.id for task in left.tasks}, {task.id for task in plan.tasks}
+    return Standing(
+        done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
+        to_render=left.tasks,
+        redo=left.redo,
+        given_up=tuple(task for task in failed if task.id not in rendered),
+        failed_before=sum(
+            task.id in scan.failures and not scan.failures[task.id].out_of_memory for task in plan.tasks
+        ),
+        extra=sum(key not in planned for key in scan.receipts),
+        out_of_memory=left.out_of_memory,
+        skipped=left.skipped,
+        estimate=estimate(left.tasks, scan.receipts.values(), history.read().learned()),
         learned=learn(scan.receipts.values()),
     )
 
@@ -207,6 +250,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
+    plan, options = _for_its_kind(plan, options)
     _check_engine(options, manifest.run)
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
@@ -239,9 +283,10 @@ def carry_out(
     notifier = notifier or Notifier(())
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-    if options.retry_failed:
-        folder.forget_failures()
-    if options.redo_degraded:
+    measures = plan.kind == MEASURE
+    if options.retry_failed or options.retry_oom:
+        _forget_failures(folder, options, measures=measures)
+    if options.redo_degraded or measures:
         rungs.forget(folder.state)
     where = standing(plan, folder, origin.run.retries, redo_degraded=options.redo_degraded)
     floor = origin.run.min_free_disk
@@ -268,10 +313,12 @@ def carry_out(
         gate=gate,
         limit=origin.run.max_consecutive_failures,
         retries=origin.run.retries,
+        measures=measures,
     )
     settings = {**_settings(plan, origin.run, options, where), **special}
-    stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
-    if not options.faults:
+    skipped = dict(where.skipped)
+    stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings, skipped)
+    if not (options.faults or measures or options.vram_limit):  # offloading tells nothing of other runs
         history.record(gate.receipts)
     _log_end(run, stopped, perf_counter() - start)
     made, warning = _reported(folder)
@@ -282,6 +329,8 @@ def carry_out(
         rendered=run.counts["done"],
         failed=run.failed + len(where.given_up),
         given_up=len(where.given_up) + run.given_up,
+        out_of_memory=where.out_of_memory + run.counts[OUT_OF_MEMORY],
+        skipped=len(skipped),
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
@@ -299,12 +348,20 @@ def _rendered(
     run: Desk,
     stop: Event,
     settings: Mapping[str, Any],
+    skipped: dict[str, str],
 ) -> StopRun | None:
-    """Render what is missing; what stopped it."""
+    """Render what is missing; what stopped it. A measurement adds to ``skipped``."""
     engine = Engine(options.engine, options.devices, options.faults)
     try:
         if to_render:
             run.gate.check(to_render[0])  # before a model is loaded for nothing
+        if plan.kind == MEASURE:
+            pending = {task.id for task in to_render}
+            Measuring(
+                plan=plan, folder=folder, engine=engine, desk=run, stop=stop, settings=settings, pending=pending,
+                skipped=skipped,
+            ).run()  # fmt: skip
+            return None
         tasks, admit = to_render, run.gate.admit
         while tasks:
             for outcome in render(plan, tasks, folder, engine, run, stop=stop, settings=settings, admit=admit):
@@ -345,6 +402,38 @@ def _tell(name: str, result: Result, run: Desk) -> None:
     run.notifier.send(event, title, text, run.figures(), result.folder)
 
 
+def _for_its_kind(plan: Plan, options: Options) -> tuple[Plan, Options]:
+    """Refuse what has no effect on this kind of run. A measurement is always made by the process engine."""
+    if plan.kind != MEASURE:
+        if options.retry_oom:
+            raise UserError(
+                "--retry-oom has no effect on a render run: it tries again what ran out of memory anyway"
+            )
+        return plan, options
+    refused = {
+        "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
+        "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
+        "--keep-latents": (options.keep_latents, "nothing decodes them again"),
+    }
+    for name, (given, why) in refused.items():
+        if given:
+            raise UserError(f"{name} has no effect on a measurement: {why}")
+    if not options.engine and engines.default() == "local":
+        warning = f"{engines.VARIABLE}=local does not hold for a measurement: every setting has a fresh process"
+        plan = replace(plan, warnings=(*plan.warnings, warning))
+    return plan, replace(options, engine="process")
+
+
+def _forget_failures(folder: RunFolder, options: Options, *, measures: bool) -> None:
+    """Failures that count no more; of a measurement, to run out of memory is none."""
+
+    def keep(failure: Failure) -> bool:
+        wanted = options.retry_oom if measures and failure.out_of_memory else options.retry_failed
+        return not wanted
+
+    folder.forget_failures(keep)
+
+
 def _check_engine(options: Options, run: RunOptions) -> None:
     if (options.engine or engines.default()) != "local":
         return
@@ -363,6 +452,8 @@ def _settings(plan: Plan, run: RunOptions, options: Options, where: Standing) ->
         "task_timeout": options.task_timeout,
         "faults": options.faults,
         "numerics": {name: choice.numerics for name, choice in plan.choices.items()},
+        "measure": plan.kind == MEASURE,
+        "vram_limit": options.vram_limit,
     }
 
 

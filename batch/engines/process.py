@@ -334,7 +334,7 @@ class _Supervision:
             message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
             stage=self.stage,
         )
-        left = number >= self.spec.retries
+        left = number >= self.spec.retries or (self.spec.measure and death.out_of_host_memory)
         if isinstance(work.task, EncodeTask):
             return Outcome(key=key, status="failed", error=error) if left else None
         failure = Failure(

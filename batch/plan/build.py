@@ -19,7 +19,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, memory, names, pag
+from batch.plan import advice, catalogue, fits, measuring, memory, names, pag
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -165,8 +165,23 @@ class _Builder:
         self._stop_on_problems()
         self.first.clear()
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
-        names.without_clashes(tasks)
+        if self.measures:
+            tasks = self._measured(tasks)
+        else:
+            names.without_clashes(tasks)
         return self._plan(tasks, grids, pinner)
+
+    @property
+    def measures(self) -> bool:
+        return self.manifest.kind == measuring.MEASURE
+
+    def _measured(self, pictures: list[Task]) -> list[Task]:
+        repeats, batch = self.manifest.repeats, self.manifest.run.batch
+        if len(pictures) * (repeats + measuring.PASSES) > MAX_TASKS:
+            self._problem(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
+            self._stop_on_problems()
+        assert batch != "auto"  # the manifest's reader refuses it
+        return measuring.expanded(pictures, repeats, batch, self.manifest.output.name)
 
     def _plan(self, tasks: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
         main = next((grid for grid in grids if grid.kind == "grid"), None)
@@ -361,7 +376,8 @@ class _Builder:
             fields=shared,
             ids=Ids(task),
             namer=names.Namer(self.manifest.output.name, task),
-            order=(*loaded, -cost(task)),
+            # A measurement goes from small to large: what does not fit tells what need not be tried.
+            order=(*loaded, cost(task) if self.measures else -cost(task)),
             rules=tuple(filter(None, (_left(rule, entries, task) for rule in rules))),
             place=entries["memory"].place if "memory" in entries else DEFAULT,
         )
@@ -410,6 +426,7 @@ class _Builder:
             memory_steps=steps,
             format=output.format,
             format_options=output.options,
+            repeat=1 if self.measures else None,
         )
 
     def _size_use(self, model: Model, size: Size, place: Place) -> SizeUse:

@@ -326,6 +326,11 @@ def choose(asked: str | None) -> str:
     return asked or "cuda:0"
 
 
+def cap(_device: str, limit: int) -> str:
+    """Nothing is held to anything."""
+    return f"held to {limit} bytes, in word only"
+
+
 def describe(_device: str) -> Machine:
     """No machine at all."""
     return Machine(device="fake", torch="none", diffusers="none")
