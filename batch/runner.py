@@ -314,10 +314,10 @@ def carry_out(
         limit=origin.run.max_consecutive_failures,
         retries=origin.run.retries,
         measures=measures,
+        skipped=dict(where.skipped),
     )
     settings = {**_settings(plan, origin.run, options, where), **special}
-    skipped = dict(where.skipped)
-    stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings, skipped)
+    stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
     if not (options.faults or measures or options.vram_limit):  # offloading tells nothing of other runs
         history.record(gate.receipts)
     _log_end(run, stopped, perf_counter() - start)
@@ -330,7 +330,7 @@ def carry_out(
         failed=run.failed + len(where.given_up),
         given_up=len(where.given_up) + run.given_up,
         out_of_memory=where.out_of_memory + run.counts[OUT_OF_MEMORY],
-        skipped=len(skipped),
+        skipped=len(run.skipped),
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
@@ -348,9 +348,8 @@ def _rendered(
     run: Desk,
     stop: Event,
     settings: Mapping[str, Any],
-    skipped: dict[str, str],
 ) -> StopRun | None:
-    """Render what is missing; what stopped it. A measurement adds to ``skipped``."""
+    """Render what is missing; what stopped it."""
     engine = Engine(options.engine, options.devices, options.faults)
     try:
         if to_render:
@@ -358,8 +357,7 @@ def _rendered(
         if plan.kind == MEASURE:
             pending = {task.id for task in to_render}
             Measuring(
-                plan=plan, folder=folder, engine=engine, desk=run, stop=stop, settings=settings, pending=pending,
-                skipped=skipped,
+                plan=plan, folder=folder, engine=engine, desk=run, stop=stop, settings=settings, pending=pending
             ).run()  # fmt: skip
             return None
         tasks, admit = to_render, run.gate.admit
@@ -406,9 +404,7 @@ def _for_its_kind(plan: Plan, options: Options) -> tuple[Plan, Options]:
     """Refuse what has no effect on this kind of run. A measurement is always made by the process engine."""
     if plan.kind != MEASURE:
         if options.retry_oom:
-            raise UserError(
-                "--retry-oom has no effect on a render run: it tries again what ran out of memory anyway"
-            )
+            raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
         return plan, options
     refused = {
         "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),

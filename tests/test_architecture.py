@@ -35,10 +35,12 @@ ALLOWED = {
     "desk": {"drift", "drive", "limits", "notify", "words", "store", "plan", "records", "errors"},
     "drive": {"hub", "engines", "store", "plan", "records", "errors"},
     "drift": {"words", "plan", "records"},
+    "measure": {"desk", "drive", "words", "store", "plan", "records", "errors"},
     "notify": {"doctor", "errors"},
     "awake": set(),
     "runner": {
         "desk",
+        "measure",
         "drive",
         "engines",
         "words",

@@ -66,6 +66,12 @@ class Plan:
     included: int = 0
     excluded: int = 0
     duplicates: int = 0
+    repeats: int = 0
+    """Of a measurement: how often each picture is measured."""
+    pictures: int = 0
+    """Of the grid: as many as tasks, save in a measurement, which repeats them."""
+    settings: int = 0
+    """Of a measurement: each has a fresh process in every pass."""
     sizes: tuple[SizeUse, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
     """Batches and compiling, by :func:`batch.plan.numerics.key`."""
@@ -74,6 +80,11 @@ class Plan:
     loras_known: bool = True
     """False while one of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> int:
+        """Of a measurement: how often every setting has its turn."""
+        return min(measuring.PASSES, self.repeats)
 
     @property
     def ids_known(self) -> bool:
@@ -166,22 +177,25 @@ class _Builder:
         self.first.clear()
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
         if self.measures:
-            tasks = self._measured(tasks)
-        else:
-            names.without_clashes(tasks)
+            return self._measured(tasks, grids, pinner)
+        names.without_clashes(tasks)
         return self._plan(tasks, grids, pinner)
 
     @property
     def measures(self) -> bool:
         return self.manifest.kind == measuring.MEASURE
 
-    def _measured(self, pictures: list[Task]) -> list[Task]:
+    def _measured(self, pictures: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
         repeats, batch = self.manifest.repeats, self.manifest.run.batch
         if len(pictures) * (repeats + measuring.PASSES) > MAX_TASKS:
             self._problem(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
             self._stop_on_problems()
         assert batch != "auto"  # the manifest's reader refuses it
-        return measuring.expanded(pictures, repeats, batch, self.manifest.output.name)
+        tasks = measuring.expanded(pictures, repeats, batch, self.manifest.output.name)
+        settings = len({measuring.setting(task) for task in pictures})
+        return replace(
+            self._plan(tasks, grids, pinner), pictures=len(pictures), repeats=repeats, settings=settings
+        )
 
     def _plan(self, tasks: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
         main = next((grid for grid in grids if grid.kind == "grid"), None)
@@ -189,6 +203,7 @@ class _Builder:
             name=self.manifest.name,
             kind=self.manifest.kind,
             tasks=tuple(tasks),
+            pictures=len(tasks),
             factors=tuple((factor.names, len(factor.rows)) for factor in main.factors) if main else (),
             rows=sum(grid.kind == "row" for grid in grids),
             cells=self.cells,

@@ -1,7 +1,7 @@
 """A process held to a part of its card: a large GPU that behaves like a small one in memory, not in speed.
 
-The limit counts all that the process has on the device. torch's allocator is held to what is left of it beside the
-context: what CUDA, cuBLAS and cuDNN take for themselves, measured once they have worked. Kernels that are loaded later
+The limit counts all that the process has on the device. torch's allocator is held to what is left of it beside
+the context: what CUDA, cuBLAS and cuDNN take for themselves, measured once they have worked. Kernels loaded later
 make the context a little larger; ``peak_device_mib`` of every row says what was taken in truth.
 """
 
@@ -28,9 +28,7 @@ def cap(device: str, limit: int) -> str:
     _use_libraries(device)
     used = meter.on_device()
     if used is None:
-        raise UserError(
-            "--vram-limit: the driver does not say what this process takes (NVML), so nothing can be held"
-        )
+        raise UserError("--vram-limit: the driver does not say what this process takes of the card (NVML)")
     context = max(0, used - torch.cuda.memory_reserved(device))
     torch.cuda.set_per_process_memory_fraction(fraction(limit, context, total), device)
     _limits[device] = limit

@@ -58,6 +58,8 @@ class Fault:
     """Strikes so often in all, over every process of the run; 0 is always. Needs ``memo``."""
     memo: str = ""
     """A folder that remembers the strikes."""
+    pixels: int = 0
+    """Strikes pictures of at least so many pixels."""
     unless: str = ""
     """A memory step under which it does not strike: what a smaller setting is good for. While denoising also
     ``alone`` (not in a batch) and ``uncompiled``."""
@@ -80,6 +82,8 @@ class Fault:
         if self.stage != stage or any(str(step).startswith(self.unless) for step in steps if self.unless):
             return False
         if self.seed is not None and getattr(task, "seed", None) != self.seed:
+            return False
+        if getattr(task, "rendered_width", 0) * getattr(task, "rendered_height", 0) < self.pixels:
             return False
         if self.prompt is not None and getattr(task, "prompt", getattr(task, "text", None)) != self.prompt:
             return False

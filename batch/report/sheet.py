@@ -101,7 +101,7 @@ class _Block:
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     """Write contact_sheet.jpg and, when one page is not enough, contact_sheet-2.jpg and so on."""
-    pages = list(_pages(_blocks(tasks)))
+    pages = list(_pages(_blocks([task for task in tasks if _is_shown(task)])))
     written = []
     done = sum(task.id in scan.receipts for task in tasks)
     title = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
@@ -116,6 +116,11 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
         if old not in written:
             old.unlink()
     return written
+
+
+def _is_shown(task: Task) -> bool:
+    """Of a measurement the first repeat stands for all: they are one picture."""
+    return task.repeat in (None, 1) and not task.warmup
 
 
 def _blocks(tasks: Sequence[Task]) -> list[_Block]:
@@ -348,6 +353,8 @@ def _cell(
         error = scan.failures[task.id].error
         word = "invalid" if error.kind == INVALID else "failed"
         page.paste(_box(size, f"{word}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
+    elif task.id in scan.skipped:
+        page.paste(_box(size, f"skipped\n{scan.skipped[task.id]}", _MUTED), at)
     else:
         page.paste(_box(size, "missing", _MUTED), at)
 
