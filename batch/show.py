@@ -62,8 +62,8 @@ def _measuring(plan: Plan) -> Iterator[str]:
     yield (
         f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}"
         f"{', the second one backwards' if plan.passes > 1 else ''}: "
-        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}, each of which loads the model "
-        "and encodes its texts"
+        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}, each of which loads the "
+        "model and encodes its texts"
     )
 
 
@@ -72,7 +72,7 @@ def _product(plan: Plan) -> str:
         return f"{plural(plan.rows, 'row')} = {plan.cells}"
     # "1 step" for steps: 20 would be misread: an axis of one says nothing here.
     factors = [
-        plural(count, _AXES.get(names[0], names[0].replace("_", " ")))
+        plural(count, _WORDS.get(names[0], names[0].replace("_", " ")))
         if len(names) == 1
         else f"{count} ({' + '.join(names)})"
         for names, count in plan.factors
@@ -83,7 +83,7 @@ def _product(plan: Plan) -> str:
     return f"{' × '.join(factors)}{own} = {plan.cells}"
 
 
-_AXES = {"memory": "memory setting"}
+_WORDS = {"memory": "memory setting"}
 
 
 def _revision(model: Model, place: Path) -> str:

@@ -34,11 +34,12 @@ T = TypeVar("T")
 
 Kind = Literal[
     "none", "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
-    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error"
+    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
 pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``,
-SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error."""
+SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error; another
+program on the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
@@ -151,10 +152,12 @@ class Meter:
     """Measures nothing."""
 
     memory_source = "fake"
+    foreign = False
 
     def card(self) -> CardState | None:
-        """There is none."""
-        return None
+        """There is none, save where a fault has put another program on it."""
+        others, self.foreign = self.foreign, False
+        return CardState(foreign=1) if others else None
 
 
 class FakeSession:
@@ -292,6 +295,8 @@ class FakeSession:
             beat(stage, 0, 0)
         try:
             self._meet(stage, task, steps)
+            if isinstance(task, Task) and self._struck(stage, task, steps, {"foreign"}):
+                self.meter.foreign = True
             value = work()
         except Exception as error:
             if lost := failures.lost(error):
