@@ -55,6 +55,8 @@ class Desk:
     given_up: int = 0
     again: list[Task] = field(default_factory=list)
     """Not written, or without embeddings: worth another try at the end of the same run."""
+    deaths: int = 0
+    """Workers whose place another took."""
     drift: Drift = field(default_factory=Drift)
     _in_a_row: int = 0
     _second: bool = False
@@ -83,6 +85,7 @@ class Desk:
         """See :class:`batch.drive.Watcher`."""
         self.log.write(happening)
         self._show(lambda: self.watcher.happened(happening))
+        self.deaths += happening.kind in ("worker-died", "stalled", "load-failed")
         if happening.kind == "stalled":
             self.notifier.send("stalled", f"{self.name} stalled", happening.text, self.figures(), self.folder)
 

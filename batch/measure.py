@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -27,6 +27,10 @@ from batch.words import plural
 
 class _Dominated(StopRun):
     """Ends a visit: the rest of it would run out of memory too."""
+
+
+class _Broken(StopRun):
+    """Ends a visit: the process that took another's place is cold, and has not encoded the texts itself."""
 
 
 def calls_of(plan: Plan) -> Callable[[Task], int]:
@@ -53,44 +57,57 @@ class Measuring:
     pending: set[str]
     """Ids that are to be rendered."""
     _walls: Walls = field(default_factory=lambda: Walls(()))
-    _cold: set[str] = field(default_factory=set)
-    """Images that a process began with which took the place of one that died: no measure of anything."""
+    _deaths: int = 0
+    """As the desk counted them when the process at work began."""
+    _patient: bool = False
+    """A process that took another's place goes on with its work, so that what kills it is found out."""
 
     def run(self) -> None:
         """Measure what is pending. Raises what stops the run; what is done stays done."""
         planned = {task.id for task in self.plan.tasks}
         self._walls = Walls(item for key, item in self.folder.failures().items() if key in planned)
         self._keep_skipped()
-        first = True
         while self.pending:
             for visit in measuring.visits(self.plan.tasks):
-                self._visit(visit, first=first)
-            # Once more: what could not be written, and what was measured cold.
-            self.pending = {task.id for task in self.desk.take_again()} | self._cold
-            self._cold, first = set(), False
+                self._visit(visit)
+            self.pending = {task.id for task in self.desk.take_again()}
 
-    def _visit(self, visit: Visit, *, first: bool) -> None:
-        """A fresh process for what is pending of a visit, until it does not fit."""
-        self._skip(visit)
-        tasks = measuring.with_warmups(visit, self.pending)
-        if not tasks:
+    def _visit(self, visit: Visit) -> None:
+        """Fresh processes for what is pending of a visit: one, unless it dies."""
+        in_vain = 0
+        while True:
+            self._skip(visit)
+            tasks = measuring.with_warmups(visit, self.pending)
+            if not tasks:
+                return
+            before, self._patient = len(self.pending), in_vain >= self.desk.retries
+            try:
+                self._measure(tasks)
+            except _Dominated:
+                self._skip(visit)
+            except _Broken:
+                in_vain = in_vain + 1 if len(self.pending) == before else 0
+                continue
             return
+
+    def _measure(self, tasks: Sequence[Task]) -> None:
+        """One fresh process."""
         redo = frozenset(task.id for task in tasks if self.folder.is_done(task.id))
         settings = {**self.settings, "redo": redo, "cache": str(self.folder.state)}
+        self._deaths = self.desk.deaths
         self._forget_texts()
-        outcomes = render(
-            self.plan, tasks, self.folder, self.engine, self.desk,
-            stop=self.stop, settings=settings, admit=self._admit,
-        )  # fmt: skip
         try:
-            for outcome in outcomes:
-                self._finished(outcome, first=first)
-        except _Dominated:
-            self._skip(visit)
+            for outcome in render(
+                self.plan, tasks, self.folder, self.engine, self.desk,
+                stop=self.stop, settings=settings, admit=self._admit,
+            ):  # fmt: skip
+                self._finished(outcome)
         finally:
             self._forget_texts()
 
     def _admit(self, task: Task) -> None:
+        if self.desk.deaths > self._deaths and not self._patient:
+            raise _Broken("a worker died")
         if task.warmup:
             self.desk.gate.check(task)  # --max-images counts what is measured: else one at a time never ends
             return
@@ -101,18 +118,11 @@ class Measuring:
     def _dominated(self, task: Task) -> str:
         return self._walls.dominated(task, calls_of(self.plan)(task))
 
-    def _finished(self, outcome: Outcome, *, first: bool) -> None:
+    def _finished(self, outcome: Outcome) -> None:
         if outcome.failure is not None:
             self._walls.add(outcome.failure)
-        if outcome.key not in self.pending:
-            return  # a warm-up that is counted already
-        self.pending.discard(outcome.key)
-        receipt = outcome.receipt
-        if first and receipt is not None and receipt.measurement.warmup and not receipt.task.warmup:
-            self._cold.add(outcome.key)
-            text = f"{receipt.task.name} was the first of a process that took another's place: measured again"
-            self.desk.happened(Happening(kind="measured-cold", text=text, task=outcome.key))
-        else:
+        if outcome.key in self.pending:  # else it is a warm-up that is counted already
+            self.pending.discard(outcome.key)
             self.desk.finished(outcome)
 
     def _skip(self, visit: Visit) -> None:

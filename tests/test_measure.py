@@ -234,7 +234,7 @@ def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monke
     assert "4 of 4 done" in cli("run", path, "--out", "run").out
     assert cli("manifest", "from", "run").out.count("a fox") == 1
     # It is this machine's now.
-    with pytest.raises(ForeignFolder, match="holds what was measured on .*, and this is fake") as error:
+    with pytest.raises(ForeignFolder, match=r"holds what was measured on .*, and this is fake") as error:
         measured(text=text.replace("a fox", "an owl"))
     assert error.value.exit_code == EXIT_FOLDER
 
@@ -302,10 +302,24 @@ def test_what_a_worker_that_died_leaves_is_no_measure(measured, tmp_path):
     text = ONE.replace("prompt: a fox", "prompt: [a fox, an owl]")
     result, seen = measured(Fault("sigkill", "decode", prompt="an owl", times=1, memo=str(tmp_path)), text=text)
     assert (result.failed, result.rendered, result.total) == (0, 8, 8)
-    # The image that the fresh process began with is measured again, behind a warm-up.
-    assert [kind for kind in seen.kinds() if kind != "slower"] == ["worker-died", "measured-cold"]
+    # What is left is measured by a visit anew, with texts and a warm-up of its own.
+    assert seen.kinds() == ["worker-died"]
     assert seen.loads == 3
     assert rows().warmup.tolist() == [True] + [False] * 4 + [True] + [False] * 2
+    assert (rows().encode_s > 0).all()
+
+
+def test_an_image_that_kills_every_worker_is_left(measured):
+    text = ONE.replace("prompt: a fox", "prompt: [a fox, an owl]").replace("repeats: 3", "repeats: 1")
+    result, seen = measured(Fault("sigkill", "decode", prompt="an owl"), text=text)
+    assert (result.failed, result.rendered, result.total) == (1, 2, 3)
+    assert seen.kinds() == ["worker-died"] * 2
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(measured):
+    result, _ = measured(Fault("error", "load"), text=ONE)
+    assert result.stopped.exit_code == 1
+    assert "cannot be loaded" in str(result.stopped)
 
 
 def slowly(folder, *more):
