@@ -62,8 +62,7 @@ def _measuring(plan: Plan) -> Iterator[str]:
     yield (
         f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}"
         f"{', the second one backwards' if plan.passes > 1 else ''}: "
-        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}, each of which loads the "
-        "model and encodes its texts"
+        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}"
     )
 
 
@@ -128,6 +127,8 @@ def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> li
         lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
     if standing.to_render:
         lines.extend(_expected(outlook))
+        if plan.repeats:
+            lines.append("loading and encoding, which every process does, come on top; offloading takes longer")
     return lines
 
 
