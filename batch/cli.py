@@ -226,13 +226,13 @@ def _tell(result: Any, retry: str) -> None:
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch import forecast, runner, show
+    from batch import forecast, runner, show, standing
 
     options = runner.Options(out=out, overrides=overrides)
     read, made, folder = runner.prepare(manifest, options)
     folder.check(made.name, made.kind)
-    where = runner.standing(made, folder, read.run.retries) if made.ids_known else None
-    outlook = runner.outlook(made, where, folder, read.run.min_free_disk)
+    where = standing.standing(made, folder, read.run.retries) if made.ids_known else None
+    outlook = standing.outlook(made, where, folder, read.run.min_free_disk)
     made = replace(made, warnings=(*made.warnings, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
     if as_json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -17,9 +17,9 @@ from typing import Any
 from batch.desk import Desk
 from batch.drive import Engine, render
 from batch.errors import StopRun
-from batch.plan import Plan, measuring, numerics
+from batch.plan import Plan, measuring
 from batch.plan.measuring import Visit, Walls
-from batch.records import Happening, Numerics, Outcome, Task
+from batch.records import Happening, Outcome, Task
 from batch.store import measured
 from batch.store.folder import RunFolder
 from batch.words import plural
@@ -31,16 +31,6 @@ class _Dominated(StopRun):
 
 class _Broken(StopRun):
     """Ends a visit: the process that took another's place is cold, and has not encoded the texts itself."""
-
-
-def calls_of(plan: Plan) -> Callable[[Task], int]:
-    """How many images of a plan go into one call with a task."""
-
-    def images(task: Task) -> int:
-        choice = plan.choices.get(numerics.key(task))
-        return (choice.numerics if choice else Numerics()).batch
-
-    return images
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +106,7 @@ class Measuring:
         self.desk.gate.admit(task)
 
     def _dominated(self, task: Task) -> str:
-        return self._walls.dominated(task, calls_of(self.plan)(task))
+        return self._walls.dominated(task, self.plan.images_per_call(task))
 
     def _finished(self, outcome: Outcome) -> None:
         if outcome.failure is not None:

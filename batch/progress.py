@@ -19,7 +19,7 @@ from batch.words import duration, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.runner import Standing
+    from batch.standing import Standing
 
 
 def program() -> str:

@@ -14,20 +14,21 @@ from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
 from batch.errors import BatchError, CannotGoOn, FolderError, StopRun, UserError
-from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
+from batch.limits import DiskFull, DiskLow, Gate, Limits, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
-from batch.measure import Measuring, calls_of
+from batch.measure import Measuring
 from batch.notify import Event as NotifyEvent
 from batch.notify import Notifier
 from batch.notify import check as check_targets
-from batch.plan import Pins, Plan, build_plan, measuring, numerics
-from batch.plan.estimate import Estimate, Knowledge, estimate, learn, per_cost
+from batch.plan import Pins, Plan, build_plan, numerics
+from batch.plan.estimate import per_cost
 from batch.plan.measuring import MEASURE
 from batch.records import OUT_OF_MEMORY, Failure, Happening, Task
-from batch.store import disk, history, images, lock, rungs
+from batch.standing import Standing, outlook, standing
+from batch.store import history, images, lock, rungs
 from batch.store.events import EventLog
-from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
+from batch.store.folder import Origin, RunFolder, origin_of, runner_id
 from batch.words import duration, plural
 
 if TYPE_CHECKING:
@@ -59,28 +60,6 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     """Whom to tell, besides those that the manifest names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a plan stands in its run folder: what a run would do."""
-
-    done: int
-    to_render: tuple[Task, ...]
-    redo: frozenset[str] = frozenset()
-    """Of these, the ids of those that are done, with a smaller memory setting."""
-    given_up: tuple[Task, ...]
-    """Failed as often as ``retries`` allows."""
-    failed_before: int
-    extra: int
-    """Images in the folder that the plan does not name."""
-    out_of_memory: int = 0
-    """Of a measurement: images whose result is that they do not fit."""
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    """Of a measurement: ids that are not tried, and why."""
-    estimate: Estimate | None = None
-    learned: Knowledge = field(default_factory=dict)
-    """What the images that are done tell about the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,83 +138,6 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
         plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
         warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
-
-
-def standing(
-    plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False, redo_degraded: bool = False
-) -> Standing:
-    """Compare a plan with what its folder holds."""
-    scan = folder.scan() if folder.exists() else Scan()
-    redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
-    missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
-    attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
-    given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
-    planned = {task.id for task in plan.tasks}
-    to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
-    if plan.kind == MEASURE:
-        return _standing_to_measure(plan, scan, given_up)
-    return Standing(
-        done=len(plan.tasks) - len(missing),
-        to_render=to_render,
-        redo=frozenset(redo).intersection(planned),
-        given_up=tuple(given_up),
-        failed_before=sum(task.id in scan.failures for task in missing),
-        extra=sum(key not in planned for key in scan.receipts),
-        estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
-        learned=learn(scan.receipts.values()),
-    )
-
-
-def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> Standing:
-    """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
-    failed = [task for task in given_up if not scan.failures[task.id].out_of_memory]
-    left = measuring.left(
-        plan.tasks,
-        {key: item.measurement.warmup for key, item in scan.receipts.items()},
-        scan.failures,
-        {task.id for task in failed},
-        calls_of(plan),
-    )
-    rendered, planned = {task.id for task in left.tasks}, {task.id for task in plan.tasks}
-    return Standing(
-        done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
-        to_render=left.tasks,
-        redo=left.redo,
-        given_up=tuple(task for task in failed if task.id not in rendered),
-        failed_before=sum(
-            task.id in scan.failures and not scan.failures[task.id].out_of_memory for task in plan.tasks
-        ),
-        extra=sum(key not in planned for key in scan.receipts),
-        out_of_memory=left.out_of_memory,
-        skipped=left.skipped,
-        estimate=estimate(left.tasks, scan.receipts.values(), history.read().learned()),
-        learned=learn(scan.receipts.values()),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What a run would take, and what there is for it."""
-
-    estimate: Estimate
-    free_bytes: int | None
-    """On the disk of the run folder; None where that cannot be asked."""
-    models_in: Path = Path()
-    """Where models of the Hub lie, or will."""
-    warnings: tuple[str, ...] = ()
-
-
-def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk: int) -> Outlook:
-    """Judge a plan before it is run; of one whose ids are not known yet, every task."""
-    expected = where.estimate if where else None
-    expected = expected or estimate(plan.tasks, (), history.read().learned())
-    try:
-        free = disk.free(folder.root)
-    except OSError:
-        return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
-    low = disk_warning(expected, free, min_free_disk)
-    warnings = (low,) if low else ()
-    return Outlook(estimate=expected, free_bytes=free, models_in=hub.hub_cache(), warnings=warnings)
 
 
 def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) -> Result:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batch.forecast import Forecast
     from batch.plan import Plan, SizeUse
     from batch.plan.catalogue import Model
-    from batch.runner import Outlook, Standing
+    from batch.standing import Outlook, Standing
     from batch.summary import Summary
 
 

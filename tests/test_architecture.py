@@ -26,10 +26,10 @@ ALLOWED = {
     "report": {"store", "plan", "records", "errors", ""},
     "words": set(),
     "limits": {"words", "store", "plan", "records", "errors"},
-    "progress": {"words", "records", "plan", "runner"},
+    "progress": {"words", "records", "plan", "standing"},
     "forecast": {"predictions", "hub", "plan", "manifest", "records", "errors", ""},
     "predictions": {"store", "plan"},
-    "show": {"words", "plan", "runner", "summary", "forecast", "show_memory"},
+    "show": {"words", "plan", "standing", "summary", "forecast", "show_memory"},
     "show_memory": {"words", "forecast"},
     "summary": {"store", "plan", "records", "errors"},
     "desk": {"drift", "drive", "limits", "notify", "words", "store", "plan", "records", "errors"},
@@ -38,9 +38,11 @@ ALLOWED = {
     "measure": {"desk", "drive", "words", "store", "plan", "records", "errors"},
     "notify": {"doctor", "errors"},
     "awake": set(),
+    "standing": {"hub", "limits", "store", "plan", "records"},
     "runner": {
         "desk",
         "measure",
+        "standing",
         "drive",
         "engines",
         "words",
@@ -59,7 +61,19 @@ ALLOWED = {
     "remake": {"store", "manifest", "records", "errors"},
     "show_upkeep": {"words", "progress", "upkeep"},
     "show_machine": {"words", "doctor", "plan"},
-    "upkeep": {"runner", "drive", "limits", "hub", "report", "store", "plan", "manifest", "records", "errors"},
+    "upkeep": {
+        "runner",
+        "standing",
+        "drive",
+        "limits",
+        "hub",
+        "report",
+        "store",
+        "plan",
+        "manifest",
+        "records",
+        "errors",
+    },
     "doctor": {"hub", "machine", "render", "store", "manifest", ""},
     "commands": {
         "remake",
@@ -77,6 +91,7 @@ ALLOWED = {
     },
     "cli": {
         "engines",
+        "standing",
         "summary",
         "commands",
         "words",
@@ -95,9 +110,9 @@ ALLOWED = {
 TORCH_ROOM = "render"
 TYPES_ONLY = {
     ("progress", "plan"),
-    ("progress", "runner"),
+    ("progress", "standing"),
     ("show", "plan"),
-    ("show", "runner"),
+    ("show", "standing"),
     ("show", "summary"),
 }
 TYPES_ONLY |= {("show", "forecast"), ("show_memory", "forecast")}

@@ -19,7 +19,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, measuring, memory, names, pag
+from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -85,6 +85,11 @@ class Plan:
     def passes(self) -> int:
         """Of a measurement: how often every setting has its turn."""
         return min(measuring.PASSES, self.repeats)
+
+    def images_per_call(self, task: Task) -> int:
+        """The most images that go into one call of the model with a task."""
+        choice = self.choices.get(numerics.key(task))
+        return choice.numerics.batch if choice else 1
 
     @property
     def ids_known(self) -> bool:
