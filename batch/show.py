@@ -227,6 +227,7 @@ def summary_text(summary: Summary) -> str:
         tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
         lines.append(f"  happened in the last run: {tally}")
     lines.extend(f"    {_local(event.time)}  {_first_line(event.text)}" for event in summary.last_happenings)
+    lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
     return "\n".join(lines)
 

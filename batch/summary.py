@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch.records import Failure
 from batch.store import events, lock
 from batch.store.folder import RunFolder
 
@@ -32,6 +33,8 @@ class Summary:
     seconds_per_image: float | None
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
+    unfit: tuple[str, ...] = field(default=())
+    """The same of what ran out of memory in a measurement."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.Event, ...] = ()
@@ -74,11 +77,16 @@ def summarize(root: Path) -> Summary:
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
         peak_bytes=max(peaks, default=None),
-        errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+        errors=_said(item for item in failures if item not in unfit),
+        unfit=_said(unfit),
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         killed="" if running else _killed(log),
     )
+
+
+def _said(failures: Iterable[Failure]) -> tuple[str, ...]:
+    return tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures)
 
 
 def _killed(log: Sequence[events.Event]) -> str:

@@ -263,7 +263,9 @@ def test_out_of_memory_is_a_result_and_larger_sizes_are_skipped(measured, cli, w
     status = cli("status", "run", "--json").json()
     assert (status["done"], status["failed"], status["missing"], status["out_of_memory"]) == (20, 0, 0, 2)
     assert status["skipped"] == {"dominated by 672x384: out of memory in decode": 8}
-    assert "skipped 8: dominated by 672x384" in cli("status", "run").out
+    said = cli("status", "run").out
+    assert "skipped 8: dominated by 672x384" in said
+    assert (said.count("  OUT OF MEMORY "), said.count("FAILED")) == (2, 0)
     verified = cli("verify", "run")
     assert verified.code == EXIT_OK
     assert "unfit 2" in verified.out

@@ -108,7 +108,7 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
 
 
 def _repeat(task: Task) -> str:
-    return f"{task.repeat}{', warm-up before it' if task.warmup else ''}"
+    return f"{task.repeat} (warm-up)" if task.warmup else str(task.repeat)
 
 
 def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: Scan) -> dict[str, Any]:
