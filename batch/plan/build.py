@@ -7,6 +7,7 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +20,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag
+from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag, precision
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -180,6 +181,7 @@ class _Builder:
                     self._add_cells(group, grid)
         self._stop_on_problems()
         self.first.clear()
+        self.without_effect |= dict.fromkeys(self._idle_names(grids))
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
         if self.measures:
             return self._measured(tasks, grids, pinner)
@@ -237,6 +239,14 @@ class _Builder:
                 if name not in self.models:
                     text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                     yield str(Problem(*place, text))
+
+    def _idle_names(self, grids: list[Grid]) -> Iterator[str]:
+        """Extra arguments that a template has and no grid sets: all names read the same there."""
+        given = {name for grid in grids for name in (*grid.names(), *grid.own_names())}
+        for name in dict.fromkeys(re.findall(r"\{(extra\.\w+)\}", self.manifest.output.name)):
+            if name not in given:
+                place = f"{self.manifest.source}: output.name"
+                yield f"{place}: {name} is set nowhere, so {{{name}}} tells nothing apart"
 
     def _warnings(self) -> Iterator[str]:
         yield from self.manifest.warnings
@@ -352,7 +362,8 @@ class _Builder:
         entry = setting.entries.get(name) or texts.entries.get(name)
         if entry is None and name == "negative_prompt":
             entry = texts.entries.get("style")
-        return entry.place if entry else Place(self.manifest.source, 0)
+        entry = entry or setting.entries["model"]  # whatever is said of a value that is not there
+        return entry.place
 
     def _excluded(self, rules: list[_Rule], seed: int) -> bool:
         for rule in rules:
@@ -429,7 +440,7 @@ class _Builder:
         return Task(
             model=model.name,
             revision=model.stamp,
-            dtype=value("dtype", model.dtype),
+            dtype=precision.plainest(value("dtype", model.dtype)),
             prompt="",
             seed=0,
             width=size.width,

@@ -61,7 +61,8 @@ def page_data(
 ) -> dict[str, Any]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     records = [_known(record) for record in rows[["status", *COSTS]].to_dict("records")]
-    settings = [_settings(task, scan) for task in tasks]
+    loras = table.loras_of(tasks)
+    settings = [_settings(task, scan, loras(task)) for task in tasks]
     varying = [key for key in (settings[0] if settings else ()) if len({item[key] for item in settings}) > 1]
     return {
         "name": name,
@@ -84,7 +85,7 @@ def _known(record: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in record.items() if not pd.isna(value) and value != ""}
 
 
-def _settings(task: Task, scan: Scan) -> dict[str, str]:
+def _settings(task: Task, scan: Scan, loras: str) -> dict[str, str]:
     """What may tell two pictures of a run apart, prompt and seed left out."""
     receipt = scan.receipts.get(task.id)
     record = receipt or scan.failures.get(task.id)
@@ -96,7 +97,7 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
         "scheduler": str(task.scheduler or "default"),
         "memory": table.memory_used(receipt) if receipt else task.memory,
         "dtype": task.dtype,
-        "lora": " + ".join(map(str, task.loras)) or "none",
+        "lora": loras,
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
         "format": task.format,
         "style": task.style or "none",

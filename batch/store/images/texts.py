@@ -69,6 +69,7 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
+        "Dtype": _one_value(task.dtype),
         **_more(task),
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
