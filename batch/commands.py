@@ -55,6 +55,21 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
     return taken
 
 
+def size_in_bytes(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """``8GiB``, ``500 MB`` in bytes."""
+    from batch.manifest.schema import byte_size
+
+    if text is None:
+        return None
+    try:
+        size = byte_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if size < 2**20:
+        raise click.BadParameter(f"'{text}' is {size} bytes; write 8GiB or 6000MB")
+    return size
+
+
 PROGRAM = "run-batch"
 COMPLETE_VARIABLE = "_RUN_BATCH_COMPLETE"
 

@@ -89,6 +89,9 @@ def _sana(made: Model, denoiser: Config) -> Model:
 _SPRINT_SAMPLE = 32
 """The one size in latents that SANA-Sprint's call has a table for."""
 
+_SPRINT_STEPS = (1, 4)
+"""What SANA-Sprint was distilled to."""
+
 
 def _sprint(made: Model, denoiser: Config) -> Model:
     sample = int(denoiser.get("sample_size") or _SPRINT_SAMPLE)
@@ -98,7 +101,8 @@ def _sprint(made: Model, denoiser: Config) -> Model:
             f"(sample_size {sample}); diffusers knows the sizes of one for 1024x1024 only"
         )
     side = sample * SIZE_STEP
-    return _with_defaults(replace(made, sample_size=sample, native=Size(side, side)))
+    sized = replace(made, sample_size=sample, native=Size(side, side), steps_range=_SPRINT_STEPS)
+    return _with_defaults(sized)
 
 
 def _pipeline(name: str, index: Config, *, trusted: bool) -> str:

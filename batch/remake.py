@@ -10,7 +10,7 @@ from typing import Literal
 from batch.errors import UserError
 from batch.manifest import recover
 from batch.manifest.recover import Recovered
-from batch.records import to_json
+from batch.records import Receipt, to_json
 from batch.store import images
 from batch.store.folder import RunFolder
 
@@ -42,7 +42,7 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
     outputs = [dict(picture.output) for _, picture in pictures]
     several = any(output != outputs[0] for output in outputs)
     notes = ["the pictures are of several formats; the manifest writes png"] if several else []
-    notes += [f"{name}: {note}" for name, picture in pictures for note in picture.notes]
+    notes += dict.fromkeys(f"{name}: {note}" for name, picture in pictures for note in picture.notes)
     return recover.to_yaml(pictures), notes
 
 
@@ -59,9 +59,19 @@ def _from_image(path: Path) -> Recovered:
 def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
     folder = RunFolder(root)
     scan = folder.scan()
+    tasks = folder.tasks()
+    if folder.kind() == "measure":  # a picture is there under every setting and repeat
+        tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
     states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
     return [
-        (task.name, recover.from_task(to_json(task)))
-        for task in folder.tasks()
+        (task.name, _with_permissions(recover.from_task(to_json(task)), scan.receipts.get(task.id)))
+        for task in tasks
         if only is None or states.get(task.id, "missing") == only
     ]
+
+
+def _with_permissions(picture: Recovered, receipt: Receipt | None) -> Recovered:
+    """Said, and not written: what runs code is allowed by whoever runs it."""
+    model = picture.axes["model"]
+    notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in (receipt.allowed if receipt else ())]
+    return replace(picture, notes=(*picture.notes, *notes))

@@ -117,6 +117,24 @@ def scheduler_settings(name: str) -> Parameters | None:
     return _parameters("schedulers", name, "__init__") if name.endswith("Scheduler") else None
 
 
+@cache
+def scheduler_words(name: str, setting: str) -> frozenset[str]:
+    """The texts that a scheduler compares a setting with: those it knows, where it has a choice."""
+    node = _class("schedulers", name)
+    compared = (item for item in ast.walk(node) if isinstance(item, ast.Compare)) if node is not None else ()
+    found: set[str] = set()
+    for item in compared:
+        left = item.left
+        if setting == (left.id if isinstance(left, ast.Name) else getattr(left, "attr", "")):
+            found |= {
+                part.value
+                for other in item.comparators
+                for part in ast.walk(other)
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            }
+    return frozenset(found)
+
+
 def scheduler_timesteps(name: str) -> frozenset[str]:
     """What a scheduler's ``set_timesteps`` takes."""
     return frozenset(_parameters("schedulers", name, "set_timesteps") or ())

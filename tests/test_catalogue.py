@@ -188,6 +188,10 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
     assert changed.code == 2
     assert "not the one that run was rendered with" in changed.err
     assert "licence" not in cli("models", "fox").out
+    own(text + "  flow_shift: 5\nvixen: {like: fox}\nkit: {like: vixen}\n")
+    assert known_models()["kit"].overrides["scheduler"] == {"flow_shift": 5.0}
+    told = cli("manifest", "from", "run")
+    assert "fox is an entry of a models.yaml" in told.err + told.out
 
 
 @pytest.mark.parametrize(

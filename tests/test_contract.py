@@ -56,7 +56,7 @@ def night(cli, manifest, work):
 
 def test_a_manifest_with_every_key_renders(cli, night, work):
     keys = {line.partition(":")[0] for line in JOB.splitlines() if line[:1].isalpha()}
-    assert keys == set(TopLevel.model_fields) - {"rows"}  # a table of its own: tests/test_grid.py
+    assert keys == set(TopLevel.model_fields) - {"rows", "repeats"}  # tests/test_grid.py, tests/test_measure.py
     for section, model in (("output", Output), ("run", RunOptions)):
         text = JOB.partition(f"\n{section}:")[2].partition("}\n")[0]
         assert all(f"{name}: " in text for name in model.model_fields)

@@ -756,13 +756,19 @@ def with_code():
 )
 def test_what_could_run_code_is_refused_unless_allowed(near, hub, manifest, work, key, files, own):
     hub.repos["someone/demo"] = Repo(files())
-    text = OTHER + "run: {max_consecutive_failures: 1}\n"
+    text = OTHER.replace("}", ", guidance: 4.5}") + "run: {max_consecutive_failures: 1}\n"
     for command in (["fetch", manifest(text)], ["run", manifest(text), "--out", "run"]):
         refused = near(*command)
         assert refused.code == 2
         assert f"{key}: [someone/demo]" in refused.err or f"allow it with {key}" in refused.err
         assert own not in hub.downloads()
     allowed = manifest(text + f"{key}: [someone/demo]\n")
+    if files is with_code:  # what its call does by default, only its code knows
+        for axis in ("steps: 1", "guidance: 4.5"):
+            unsaid = allowed.read_text(encoding="utf-8").replace(f", {axis}", "")
+            planned = near("run", manifest(unsaid, "unsaid.yaml"), "--out", "run")
+            assert planned.code == 2
+            assert f"unsaid.yaml:1: {axis.split(':')[0]}: someone/demo runs code of its own" in planned.err
     of_a_commit = near("plan", allowed, "--set", f"model=someone/demo@{COMMIT}")
     assert "no model of the grid" not in of_a_commit.err
     fetched = near("fetch", allowed, "--set", f"model=someone/demo@{COMMIT}")

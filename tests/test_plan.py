@@ -210,6 +210,28 @@ def test_names_that_clash_get_the_full_id():
     assert assigned == ["A-aaaaaaaa11111111", "a-aaaaaaaa22222222"]
 
 
+def test_names_tell_strengths_apart_below_and_above_nought():
+    style, both = Lora(path="s.safetensors", sha256="aa", scale=-0.8), ("0.8", "-0.8")
+    tasks = [identify(replace(TASK, loras=(replace(style, scale=float(scale)),))) for scale in both]
+    named = [task.name.rpartition("-")[0] for task in names.assign(tasks, "{lora}")]
+    assert named == ["s-0.8", "s=-0.8"]
+
+
+def test_an_extra_argument_that_names_hold_and_no_grid_sets_is_told(manifest):
+    text = "grid: {model: demo, prompt: a, extra.pag_scale: [0, 2]}\n"
+    planned = plan(manifest(text + "output: {name: '{extra.pag_scale}-{extra.typo}'}\n"))
+    assert [task.name.rpartition("-")[0] for task in planned.tasks] == ["2-default", "0-default"]
+    assert ["extra.typo is set nowhere" in note for note in planned.warnings] == [True]
+
+
+def test_a_component_in_the_dtype_of_all_is_no_other_picture(manifest):
+    plain, named = (
+        plan(manifest(f"grid: {{model: demo, prompt: a, dtype: {dtype}}}\n")).tasks[0]
+        for dtype in ("float32", "float32(vae=float32)")
+    )
+    assert plain.id == named.id
+
+
 def test_a_template_may_make_folders_but_not_leave_them():
     (task,) = names.assign([identify(replace(TASK, prompt="../../x"))], "{prompt}/{seed}/../{size}")
     assert task.name == f"x/1/512x512-{task.id[:8]}"

@@ -255,3 +255,7 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
         blocks = sheet._blocks(tasks)
         assert sum(len(block.cells) for block in blocks) == len(tasks)
         assert all(block.title for block in blocks)
+        if "loras" in chosen:
+            titles = [block.title for block in blocks]
+            assert len(set(titles)) * (2 if "extra" in chosen else 1) >= len(titles)  # pag_scale 2 and 2.0
+            assert any("lora style 1 #2" in title for title in titles)

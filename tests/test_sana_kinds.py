@@ -139,7 +139,8 @@ def test_what_is_known_of_sprint(work, tiny):
     assert (model.native, len(model.sizes())) == ((1024, 1024), 33)
     assert fits.possible_schedulers(model) == ["default", "scm"]
     packaged = hub.find_model("random:sana-sprint-1.6b-1k", work, {}, online=False)
-    assert replace(model, name="", revision="", folder="", variant="") == replace(
+    assert model.steps_range == (1, 4)  # random weights have none
+    assert replace(model, name="", revision="", folder="", variant="", steps_range=None) == replace(
         packaged, name="", revision="", package="", about="", architecture="", random=False, weights_gib=None
     )
     folder = work / "small"
@@ -155,12 +156,16 @@ def test_what_is_known_of_sprint(work, tiny):
     [
         ("extra.intermediate_timesteps", 1.2, "it counts with exactly 2 steps, not with 3"),
         ("extra.timesteps", [[1.5, 0]], "a list of 4 numbers is wanted for 3 steps, the last one 0"),
+        ("extra.max_timesteps", 100, "a number above 0 and up to 1.5708"),
+        ("extra.max_timesteps", float("nan"), "a number above 0 and up to 1.5708"),
+        ("extra.max_timesteps", None, "a number above 0 and up to 1.5708"),
+        ("extra.max_timesteps", -1, "a number above 0 and up to 1.5708"),
         ("negative_prompt", "blue", "takes no negative prompt"),
         ("extra.eta", 0.5, "its scheduler takes no eta"),
         ("extra.pag_scale", 3, "takes no such argument"),
         ("size", "512x512", "would render 1024x1024"),
         ("scheduler", "dpm++", "(trigflow prediction); possible are default, scm"),
-        ("scheduler", "scm(sigma_data=half)", "sigma_data of scm is a number (by default 0.5), not 'half'"),
+        ("scheduler", "scm(sigma_data=half)", "of scm is a number above 0 (by default 0.5), not 'half'"),
     ],
 )  # fmt: skip
 def test_what_sprint_cannot_do_is_said_with_its_line(cli, manifest, tiny, axis, value, says):
@@ -170,6 +175,12 @@ def test_what_sprint_cannot_do_is_said_with_its_line(cli, manifest, tiny, axis, 
     assert outcome.code == 2
     assert f"{path}:{line}: {axis}: " in outcome.err
     assert says in outcome.err
+
+
+def test_more_steps_than_sprint_was_distilled_to_are_warned_about(cli, manifest, tiny):
+    planned = cli("plan", manifest(job(tiny("sana-sprint"), steps=20)))
+    assert planned.code == 0
+    assert "is made for 1 to 4 steps, 2 is right; 20 are slower and worse" in planned.err
 
 
 def test_arguments_beside_timesteps_have_no_effect(cli, manifest, tiny):

@@ -32,9 +32,35 @@ def receipts(folder):
     [
         ("sana", "dpm++(use_karras_sigmas=yes)", "use_karras_sigmas of dpm++ is true or false (by default false)"),
         ("sana", "dpm++(use_karras_sigmas=1)", "is true or false (by default false), not 1"),
-        ("sana", "dpm++(flow_shift=six)", "flow_shift of dpm++ is a number (by default 1.0), not 'six'"),
-        ("sana", "dpm++(solver_order=true)", "solver_order of dpm++ is a number (by default 2), not True"),
-        ("sana", "dpm++(solver_type=2)", "solver_type of dpm++ is a text (by default midpoint), not 2"),
+        ("sana", "dpm++(flow_shift=six)", "flow_shift of dpm++ is a number above 0 (by default 1.0), not 'six'"),
+        (
+            "sana",
+            "dpm++(solver_order=true)",
+            "solver_order of dpm++ is a whole number from 1 to 3 (by default 2), not True",
+        ),
+        ("sana", "dpm++(solver_order=0)", "a whole number from 1 to 3 (by default 2), not 0"),
+        ("sana", "dpm++(solver_order=2.5)", "a whole number from 1 to 3 (by default 2), not 2.5"),
+        ("sana", "dpm++(num_train_timesteps=0)", "a whole number from 1 to 1,000,000 (by default 1000), not 0"),
+        ("sana", "dpm++(trained_betas=3)", "trained_betas of dpm++ is a list of numbers, not 3"),
+        ("sana", "dpm++(flow_shift=0)", "flow_shift of dpm++ is a number above 0 (by default 1.0), not 0"),
+        ("sana", "dpm++(flow_shift=.nan)", "nan is not a finite number"),
+        ("sd3", "default(shift=-1)", "shift of default is a number above 0 (by default 1.0), not -1"),
+        ("sana", "dpm++(solver_type=2)", "solver_type of dpm++ is one of bh1, bh2, heun, logrho, midpoint, not 2"),
+        ("sana", "dpm++(algorithm_type=ddim)", "one of deis, dpmsolver, dpmsolver++, sde-dpmsolver"),
+        ("sana", "unipc(timestep_spacing=log)", "is one of leading, linspace, trailing, not 'log'"),
+        ("sdxl", "euler(final_sigmas_type=one)", "is one of sigma_min, zero, not 'one'"),
+        (
+            "sdxl",
+            "dpm++(prediction_type=v_prediction)",
+            "predicts epsilon, and a scheduler that takes it for v_pred",
+        ),
+        (
+            "sana",
+            "default(prediction_type=epsilon)",
+            "predicts flow_prediction, and a scheduler that takes it for eps",
+        ),
+        ("sana", "default(use_flow_sigmas=false)", "is a flow model; leave use_flow_sigmas out"),
+        ("sdxl", "dpm++(use_flow_sigmas=true)", "is no flow model; leave use_flow_sigmas out"),
         ("sana", "default(flow_shift=six)", "flow_shift of default is a number"),
         ("sana", "default(flow_shfit=6)", "default has no setting flow_shfit; did you mean flow_shift?"),
         ("sana", "default(6)", "named arguments only"),
@@ -52,8 +78,10 @@ def test_an_override_that_does_not_fit_is_said_before_the_night(cli, manifest, t
 
 def test_what_fits_anything_and_what_is_not_known(tiny, work):
     model = hub.find_model(str(tiny("sana")), work, {}, online=False)
-    good = {"flow_shift": 6, "use_karras_sigmas": True, "solver_type": "heun", "variance_type": "learned",
-            "lambda_min_clipped": -5.1}  # fmt: skip
+    good = {
+        "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 6, "use_karras_sigmas": True,
+        "solver_type": "heun", "variance_type": "learned", "lambda_min_clipped": -5.1,
+    }  # fmt: skip
     for name, value in good.items():
         for scheduler in ("dpm++", "default"):
             assert not dict(

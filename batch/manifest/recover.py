@@ -105,12 +105,18 @@ def from_task(task: Mapping[str, Any]) -> Recovered:
         "dtype": task["dtype"],
         "lora": " + ".join(loras) or "none",
     }
+    notes = []
+    if "+" in revision:
+        notes.append(
+            f"{model} is an entry of a models.yaml, without which (or with another) it is another picture"
+        )
     for name, value in task.get("extra", ()):
         axes[f"extra.{name}"] = [list(value)] if isinstance(value, list | tuple) else value
     return Recovered(
         axes=axes,
         output={"format": task.get("format", "png"), **dict(task.get("format_options", ()))},
         resize=(task["width"], task["height"]) != (task["rendered_width"], task["rendered_height"]),
+        notes=tuple(notes),
     )
 
 

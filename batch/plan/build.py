@@ -7,6 +7,7 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +20,7 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, memory, names, pag
+from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag, precision
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
@@ -67,6 +68,12 @@ class Plan:
     included: int = 0
     excluded: int = 0
     duplicates: int = 0
+    repeats: int = 0
+    """Of a measurement: how often each picture is measured."""
+    pictures: int = 0
+    """Of the grid: as many as tasks, save in a measurement, which repeats them."""
+    settings: int = 0
+    """Of a measurement: each has a fresh process in every pass."""
     sizes: tuple[SizeUse, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
     """Batches and compiling, by :func:`batch.plan.numerics.key`."""
@@ -75,6 +82,16 @@ class Plan:
     loras_known: bool = True
     """False while one of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> int:
+        """Of a measurement: how often every setting has its turn."""
+        return min(measuring.PASSES, self.repeats)
+
+    def images_per_call(self, task: Task) -> int:
+        """The most images that go into one call of the model with a task."""
+        choice = self.choices.get(numerics.key(task))
+        return choice.numerics.batch if choice else 1
 
     @property
     def ids_known(self) -> bool:
@@ -165,9 +182,28 @@ class _Builder:
                     self._add_cells(group, grid)
         self._stop_on_problems()
         self.first.clear()
+        self.without_effect |= dict.fromkeys(self._idle_names(grids))
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
+        if self.measures:
+            return self._measured(tasks, grids, pinner)
         names.without_clashes(tasks)
         return self._plan(tasks, grids, pinner)
+
+    @property
+    def measures(self) -> bool:
+        return self.manifest.kind == measuring.MEASURE
+
+    def _measured(self, pictures: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
+        repeats, batch = self.manifest.repeats, self.manifest.run.batch
+        if len(pictures) * (repeats + measuring.PASSES) > MAX_TASKS:
+            self._problem(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
+            self._stop_on_problems()
+        assert batch != "auto"  # the manifest's reader refuses it
+        tasks = measuring.expanded(pictures, repeats, batch, self.manifest.output.name)
+        settings = len({measuring.setting(task) for task in pictures})
+        return replace(
+            self._plan(tasks, grids, pinner), pictures=len(pictures), repeats=repeats, settings=settings
+        )
 
     def _plan(self, tasks: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
         main = next((grid for grid in grids if grid.kind == "grid"), None)
@@ -175,6 +211,7 @@ class _Builder:
             name=self.manifest.name,
             kind=self.manifest.kind,
             tasks=tuple(tasks),
+            pictures=len(tasks),
             factors=tuple((factor.names, len(factor.rows)) for factor in main.factors) if main else (),
             rows=sum(grid.kind == "row" for grid in grids),
             cells=self.cells,
@@ -203,6 +240,14 @@ class _Builder:
                 if not any(covers([name], model) for model in self.models):
                     text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                     yield str(Problem(*place, text))
+
+    def _idle_names(self, grids: list[Grid]) -> Iterator[str]:
+        """Extra arguments that a template has and no grid sets: all names read the same there."""
+        given = {name for grid in grids for name in (*grid.names(), *grid.own_names())}
+        for name in dict.fromkeys(re.findall(r"\{(extra\.\w+)\}", self.manifest.output.name)):
+            if name not in given:
+                place = f"{self.manifest.source}: output.name"
+                yield f"{place}: {name} is set nowhere, so {{{name}}} tells nothing apart"
 
     def _warnings(self) -> Iterator[str]:
         yield from self.manifest.warnings
@@ -318,7 +363,8 @@ class _Builder:
         entry = setting.entries.get(name) or texts.entries.get(name)
         if entry is None and name == "negative_prompt":
             entry = texts.entries.get("style")
-        return entry.place if entry else Place(self.manifest.source, 0)
+        entry = entry or setting.entries["model"]  # whatever is said of a value that is not there
+        return entry.place
 
     def _excluded(self, rules: list[_Rule], seed: int) -> bool:
         for rule in rules:
@@ -362,7 +408,8 @@ class _Builder:
             fields=shared,
             ids=Ids(task),
             namer=names.Namer(self.manifest.output.name, task),
-            order=(*loaded, -cost(task)),
+            # A measurement goes from small to large: what does not fit tells what need not be tried.
+            order=(*loaded, cost(task) if self.measures else -cost(task)),
             rules=tuple(filter(None, (_left(rule, entries, task) for rule in rules))),
             place=entries["memory"].place if "memory" in entries else DEFAULT,
         )
@@ -394,7 +441,7 @@ class _Builder:
         return Task(
             model=model.name,
             revision=model.stamp,
-            dtype=value("dtype", model.dtype),
+            dtype=precision.plainest(value("dtype", model.dtype)),
             prompt="",
             seed=0,
             width=size.width,
@@ -411,6 +458,7 @@ class _Builder:
             memory_steps=steps,
             format=output.format,
             format_options=output.options,
+            repeat=1 if self.measures else None,
         )
 
     def _size_use(self, model: Model, size: Size, place: Place) -> SizeUse:

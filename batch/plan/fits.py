@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from batch import signatures
-from batch.manifest.values import shown
-from batch.plan import pag, precision
+from batch.plan import overrides, pag, precision
 from batch.plan.catalogue import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS, Model
 from batch.records import Call
 
@@ -44,6 +43,8 @@ _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a model cannot do of one cell, as axis and message. ``given`` holds what the manifest names."""
     call = signatures.pipeline_call(model.pipeline)
+    if call is None and model.trust_remote_code:
+        yield from _unsaid(model, given)
     for axis, value in given.items():
         if axis == "scheduler" and value is not None:
             message = _scheduler(model, value)
@@ -63,6 +64,19 @@ def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, st
             message = ""
         if message:
             yield axis, message
+
+
+def _unsaid(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What only the code of a pipeline of its own would tell, and nobody should guess."""
+    for axis, none in (("steps", 1), ("guidance", 0)):
+        if axis not in given:
+            yield (
+                axis,
+                (
+                    f"{model.name} runs code of its own, and what {model.pipeline} does without one is not known "
+                    f"here; name it ({axis}: {none} where it takes none)"
+                ),
+            )
 
 
 def _guidance(model: Model, call: signatures.Parameters | None) -> str:
@@ -153,10 +167,28 @@ def _shifts_by_size(model: Model, scheduler: Call | None) -> bool:
     return model.dynamic_shift if told is None else bool(told)
 
 
+_RIGHT_ANGLE = 1.5708
+"""SANA-Sprint's time is an angle; half of pi, rounded up as its pipeline does."""
+
+
+_BEGINNING = "max_timesteps"
+
+
+def _is_angle(value: Any, *, none: bool) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value is None and none) or (number and 0 < value <= _RIGHT_ANGLE)
+
+
 def _sprint(model: Model, name: str, given: Mapping[str, Any]) -> str:
     """The rules of SANA-Sprint's scheduler, which fails every image that breaks them."""
     value, steps = given[f"extra.{name}"], given.get("steps", model.steps)
     timed = given.get("extra.timesteps") is not None
+    if (
+        name != "timesteps"
+        and name.endswith("timesteps")
+        and not _is_angle(value, none=timed or name != _BEGINNING)
+    ):
+        return f"a number above 0 and up to {_RIGHT_ANGLE} (half of pi: nothing but noise) is wanted"
     if name == "timesteps" and timed and len(value if isinstance(value, tuple) else ()) != steps + 1:
         return f"a list of {steps + 1} numbers is wanted for {steps} steps, the last one 0"
     if name != "timesteps" and name.endswith("timesteps") and timed:
@@ -186,7 +218,7 @@ def _scheduler(model: Model, call: Call) -> str:
     if call.name == OWN_SCHEDULER:
         own = signatures.scheduler_settings(model.scheduler)
         # Of a scheduler that is not known here the render says which settings it has not.
-        return _settings(call, own) if own is not None else ""
+        return overrides.objection(model, call, model.scheduler, own) if own is not None else ""
     kind = SCHEDULERS.get(call.name, call.name)
     settings = signatures.scheduler_settings(kind)
     possible = ", ".join(possible_schedulers(model))
@@ -197,7 +229,7 @@ def _scheduler(model: Model, call: Call) -> str:
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
         return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
-    wrong = _settings(call, settings)
+    wrong = overrides.objection(model, call, kind, settings)
     if wrong:
         return wrong
     fixed = set(SCHEDULER_PRESETS.get(call.name, {})).intersection(dict(call.arguments))
@@ -206,31 +238,6 @@ def _scheduler(model: Model, call: Call) -> str:
     package = _NEEDS.get(kind)
     if package is not None and find_spec(package) is None:
         return f"{call.name} needs the package {package}; install it with: pip install {package}"
-    return ""
-
-
-def _settings(call: Call, settings: signatures.Parameters) -> str:
-    """What is wrong with the overrides of a scheduler that has these settings."""
-    for name, value in call.arguments:
-        if name not in settings:
-            near = get_close_matches(name, settings, 1)
-            hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(settings)}"
-            return f"{call.name} has no setting {name}; {hint}"
-        wanted = _wanted(value, settings[name])
-        if wanted:
-            return f"{name} of {call.name} is {wanted}, not {shown(value)}"
-    return ""
-
-
-def _wanted(value: Any, default: Any) -> str:
-    """What a setting is, by its default, where the value is something else; "" where it fits or nobody knows."""
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else f"true or false (by default {str(default).lower()})"
-    if isinstance(default, int | float):
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        return "" if fits else f"a number (by default {default})"
-    if isinstance(default, str):
-        return "" if isinstance(value, str) else f"a text (by default {default})"
     return ""
 
 

@@ -136,20 +136,27 @@ def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
     unknown = {name: wrong for name, model in own.items() if (wrong := _unknown_class(model))}
     if unknown:
         raise ManifestError([read.problem((name,), f"{name}: {wrong}") for name, wrong in unknown.items()])
-    return {**packaged(), **{name: _as_own(model, read.data[name], path.parent) for name, model in own.items()}}
+    return {**packaged(), **{name: _as_own(model, read.data, path.parent) for name, model in own.items()}}
 
 
-def _as_own(model: Model, entry: Mapping[str, Any], base: Path) -> Model:
+def _as_own(model: Model, entries: Mapping[str, Any], base: Path) -> Model:
     """A model of the user's file, whose folder is relative to that."""
+    entry = entries[model.name]
     changes: dict[str, Any] = {"own": True, "folder": str(base / model.folder) if model.folder else ""}
     if set(PLACES) & set(entry):  # of another model's files
         unknown = {"licence": "", "download_gb": None, "gated": False}
         changes |= {key: value for key, value in unknown.items() if key not in entry}
-    return replace(_shifted(model, entry), **changes)
+    return replace(_shifted(model, entries), **changes)
 
 
-def _shifted(model: Model, entry: Mapping[str, Any]) -> Model:
-    """With its scheduler set to the flow shift that its entry names; a packaged model's is what it comes with."""
+def _shifted(model: Model, entries: Mapping[str, Any]) -> Model:
+    """With its scheduler set to the flow shift that its entry names, or the entry that it is like.
+
+    A packaged model's is what it comes with.
+    """
+    entry: Mapping[str, Any] = entries[model.name]
+    while entry.get("flow_shift") is None and entry.get("like") in entries:
+        entry = entries[entry["like"]]
     if entry.get("flow_shift") is None:
         return model
     settings = signatures.scheduler_settings(model.scheduler) or {}

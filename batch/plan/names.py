@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 
+from batch.plan import pag
 from batch.records import Task
 
 MAX_BYTES = 150
@@ -39,7 +40,8 @@ def _field_slug(text: str) -> str:
 
 
 def _loras(task: Task) -> str:
-    return slug("+".join(map(str, task.loras))) or "none"
+    # A minus alone between two words would be one dash of many.
+    return slug("+".join(str(lora).replace(" -", "=-") for lora in task.loras)) or "none"
 
 
 _FIELDS: dict[str, Callable[[Task], str]] = {
@@ -58,7 +60,10 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
 
 def _filled(task: Task, piece: str) -> str:
     name = piece.removeprefix("extra.")
-    return _FIELDS[piece](task) if name == piece else slug(str(dict(task.extra).get(name, "default")))
+    if name == piece:
+        return _FIELDS[piece](task)
+    # A guidance of 0 is none, and not in the task.
+    return slug(str(dict(task.extra).get(name, "0" if name == pag.SCALE else "default")))
 
 
 _VARYING = ("prompt", "negative_prompt", "style", "seed", "id")

@@ -28,6 +28,14 @@ def parsed(text: str) -> tuple[str, Mapping[str, str]]:
     return name, MappingProxyType({part: str(value) for part, value in named})
 
 
+def plainest(text: str) -> str:
+    """The shortest way to write it: one dtype is one picture, however it is written."""
+    name, apart = parsed(text)
+    # In float16 some families keep components out of it, unless these are named.
+    kept = [f"{part}={value}" for part, value in apart.items() if value != name or name == "float16"]
+    return f"{name}({', '.join(kept)})" if kept else name
+
+
 def of(family: str, text: str, component: str) -> str:
     """The dtype of one component; of "" that of all others."""
     name, apart = parsed(text)

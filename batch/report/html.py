@@ -61,7 +61,8 @@ def page_data(
 ) -> dict[str, Any]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     records = [_known(record) for record in rows[["status", *COSTS]].to_dict("records")]
-    settings = [_settings(task, scan) for task in tasks]
+    loras = table.loras_of(tasks)
+    settings = [_settings(task, scan, loras(task)) for task in tasks]
     varying = [key for key in (settings[0] if settings else ()) if len({item[key] for item in settings}) > 1]
     return {
         "name": name,
@@ -84,7 +85,7 @@ def _known(record: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in record.items() if not pd.isna(value) and value != ""}
 
 
-def _settings(task: Task, scan: Scan) -> dict[str, str]:
+def _settings(task: Task, scan: Scan, loras: str) -> dict[str, str]:
     """What may tell two pictures of a run apart, prompt and seed left out."""
     receipt = scan.receipts.get(task.id)
     record = receipt or scan.failures.get(task.id)
@@ -96,14 +97,19 @@ def _settings(task: Task, scan: Scan) -> dict[str, str]:
         "scheduler": str(task.scheduler or "default"),
         "memory": table.memory_used(receipt) if receipt else task.memory,
         "dtype": task.dtype,
-        "lora": " + ".join(map(str, task.loras)) or "none",
+        "lora": loras,
         "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
         "format": task.format,
         "style": task.style or "none",
         "batch": str(receipt.batch if receipt else 1),
         "compiled": "yes" if receipt and receipt.compile else "no",
         "device": record.machine.device if record else "",
+        **({} if task.repeat is None else {"repeat": _repeat(task)}),
     }
+
+
+def _repeat(task: Task) -> str:
+    return f"{task.repeat} (warm-up)" if task.warmup else str(task.repeat)
 
 
 def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: Scan) -> dict[str, Any]:
@@ -121,6 +127,8 @@ def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: S
     if failure is not None:
         image["stage"] = failure.error.stage
         image["error"] = f"{failure.error.kind}: {failure.error.message}"
+    if task.id in scan.skipped:
+        image["error"] = scan.skipped[task.id]
     receipt = scan.receipts.get(task.id)
     if receipt is not None and receipt.repaired:
         image["repaired"] = receipt.repaired
@@ -134,11 +142,13 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
     done = rows[rows.status == "done"]
     receipts = [scan.receipts[task.id] for task in tasks if task.id in scan.receipts]
     timed = done[~done.warmup.fillna(False)]
+    unfit = sum(task.repeat is not None and _out_of_memory(task, scan) for task in tasks)
     kind = next((kind for kind in MEMORY if done[kind].notna().any()), None)
     return {
         "total": len(tasks),
-        **{status: int((rows.status == status).sum()) for status in ("done", "missing")},
-        "failed": int(rows.status.isin(table.FAILED).sum()),
+        **{status: int((rows.status == status).sum()) for status in ("done", "missing", "skipped")},
+        "failed": int(rows.status.isin(table.FAILED).sum()) - unfit,
+        "out_of_memory": unfit,
         "degraded": int((done.degraded_from.fillna("") != "").sum()),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": float(done.total_s.sum() + done.load_s.sum()),
@@ -151,6 +161,11 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
             **{name: ", ".join(_distinct(receipts, name)) for name in ("torch", "diffusers", "driver")},
         },
     }
+
+
+def _out_of_memory(task: Task, scan: Scan) -> bool:
+    failure = scan.failures.get(task.id)
+    return failure is not None and failure.out_of_memory
 
 
 def _schedulers(tasks: Sequence[Task], scan: Scan) -> Iterator[dict[str, str]]:

@@ -9,7 +9,7 @@ setting, or repaired, has a word in its corner.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from batch.records import INVALID, Task
+from batch.report import table
 from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
@@ -102,10 +103,10 @@ class _Block:
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     """Write contact_sheet.jpg and, when one page is not enough, contact_sheet-2.jpg and so on.
 
-    None where there is nothing to show: no image of these tasks is done, and none has failed.
+    None where there is nothing to show: no image of these tasks is done, has failed or was skipped.
     """
-    begun = any(task.id in scan.receipts or task.id in scan.failures for task in tasks)
-    pages = list(_pages(_blocks(tasks))) if begun else []
+    begun = any(task.id in found for task in tasks for found in (scan.receipts, scan.failures, scan.skipped))
+    pages = list(_pages(_blocks([task for task in tasks if _is_shown(task)]))) if begun else []
     written = []
     done = sum(task.id in scan.receipts for task in tasks)
     title = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
@@ -122,15 +123,20 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
     return written
 
 
+def _is_shown(task: Task) -> bool:
+    """Of a measurement the first repeat stands for all: they are one picture."""
+    return task.repeat in (None, 1) and not task.warmup
+
+
 def _blocks(tasks: Sequence[Task]) -> list[_Block]:
-    names, extras = _varying(tasks), _varying_extras(tasks)
+    names, extras, loras = _varying(tasks), _varying_extras(tasks), table.loras_of(tasks)
     blocks: dict[tuple[Any, ...], _Block] = {}
     # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
     for task in sorted(tasks, key=_written_order):
         # By value, since two settings may have one title; as text, since 2 and 2.0 are two settings.
         values = tuple(repr(getattr(task, name)) for name in names)
         if values not in blocks:
-            blocks[values] = _Block(_title(task, names or _ALONE, extras))
+            blocks[values] = _Block(_title(task, names or _ALONE, extras, loras))
         blocks[values].cells[task.prompt, task.seed] = task
     for block in blocks.values():
         block.prompts = list(dict.fromkeys(prompt for prompt, _ in block.cells))
@@ -214,12 +220,17 @@ def _shared(tasks: Sequence[Task]) -> str:
     return f" · {_title(tasks[0], names)}" if names else ""
 
 
-def _title(task: Task, varying: Sequence[str], extras: Sequence[str] = ()) -> str:
+def _title(
+    task: Task,
+    varying: Sequence[str],
+    extras: Sequence[str] = (),
+    loras: Callable[[Task], str] = lambda _task: "",
+) -> str:
     parts = []
     for name in varying:
         value = getattr(task, name)
         if name == "loras":
-            value = " + ".join(map(str, value)) or "none"
+            value = loras(task)
         elif name == "extra":
             given = dict(value)
             parts += [f"{key} {given[key]}" if key in given else f"without {key}" for key in extras]
@@ -352,6 +363,8 @@ def _cell(
         error = scan.failures[task.id].error
         word = "invalid" if error.kind == INVALID else "failed"
         page.paste(_box(size, f"{word}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
+    elif task.id in scan.skipped:
+        page.paste(_box(size, f"skipped\n{scan.skipped[task.id]}", _MUTED), at)
     else:
         page.paste(_box(size, "missing", _MUTED), at)
 

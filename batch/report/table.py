@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from batch.records import INVALID, Failure, Machine, Measurement, Receipt, StagePeak, Task
+from batch.records import INVALID, Failure, Lora, Machine, Measurement, Receipt, StagePeak, Task
 from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
@@ -70,8 +70,12 @@ def _row(task: Task, scan: Scan) -> dict[str, Any]:
         row |= _cost(receipt.measurement, receipt.machine) | _done(receipt)
     elif failure is not None:
         row |= _cost(failure.measurement, failure.machine) | _failed(failure)
+    elif task.id in scan.skipped:
+        row |= {"status": "skipped", "attempts": 0, "error": scan.skipped[task.id]}
     else:
         row |= {"status": "missing", "attempts": 0}
+    if task.warmup:
+        row["warmup"] = True
     return row
 
 
@@ -92,10 +96,29 @@ def _task_columns(task: Task) -> dict[str, Any]:
         "steps": task.steps,
         "guidance": task.guidance,
         "scheduler": str(task.scheduler or "default"),
-        "lora": " + ".join(f"{lora.place}(scale={lora.scale:g})" for lora in task.loras),
+        "lora": " + ".join(_lora(lora) for lora in task.loras),
         "extra": ", ".join(f"{name}={value}" for name, value in task.extra),
         "memory": task.memory,
+        "repeat": task.repeat,
     }
+
+
+def _lora(lora: Lora) -> str:
+    """As a manifest writes it."""
+    return f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})"
+
+
+def loras_of(tasks: Iterable[Task]) -> Callable[[Task], str]:
+    """What a task's LoRAs are called: files and strengths, and hashes where two files have one name."""
+    contents: dict[str, set[str]] = {}
+    for loras in {task.loras for task in tasks}:
+        for lora in loras:
+            contents.setdefault(str(lora), set()).add(lora.sha256)
+
+    def one(lora: Lora) -> str:
+        return f"{lora} #{lora.sha256[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
+
+    return lambda task: " + ".join(map(one, task.loras)) or "none"
 
 
 def _done(receipt: Receipt) -> dict[str, Any]:
@@ -117,6 +140,7 @@ def _failed(failure: Failure) -> dict[str, Any]:
     return {
         "status": "invalid" if failure.error.kind == INVALID else "failed",
         "attempts": failure.attempts,
+        "batch": failure.batch,
         "failed_stage": failure.error.stage,
         "requested_mib": mib(failure.error.requested),
         "started_at": failure.started_at,
@@ -160,6 +184,7 @@ def _cost(cost: Measurement, machine: Machine) -> dict[str, Any]:
         "energy_j": cost.energy_j,
         "device": machine.device,
         "device_memory_mib": mib(machine.device_memory),
+        "vram_limit_mib": mib(machine.vram_limit),
         "driver": machine.driver,
         "torch": machine.torch,
         "diffusers": machine.diffusers,

@@ -16,7 +16,8 @@ from batch.errors import UserError
 from batch.plan import Plan
 from batch.records import Machine, Outcome, Receipt, Task
 from batch.report.pixels import difference
-from batch.runner import Standing, Watcher
+from batch.runner import Watcher
+from batch.standing import Standing
 from batch.store import images
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of

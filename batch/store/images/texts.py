@@ -18,7 +18,7 @@ JSON_KEY = "run_batch"
 PARAMETERS_KEY = "parameters"
 """Under which A1111's text stands."""
 
-_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style"}
+_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style", "repeat", "warmup"}
 
 _UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 """Half characters, which a file name may bring in, and two that XML does not allow."""
@@ -69,6 +69,7 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
+        "Dtype": _one_value(task.dtype),
         **_more(task),
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
