@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__, commands, errors, progress
 from batch.commands import (
+    FolderName,
     cache_dir_option,
     devices_option,
     json_option,
@@ -283,7 +284,7 @@ def report(run_folder: Path) -> int:
 @run_argument
 @click.option("--memory", metavar="SETTING", required=True,
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
+@click.option("--out", type=FolderName(),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @devices_option
 @cache_dir_option
