@@ -151,8 +151,9 @@ class Worker:
         return self._saving.popleft().result()
 
     def _encode(self, task: EncodeTask) -> Outcome:
-        on_cpu = self._spec.fallback and self._rungs.texts_on_cpu(task)
-        if on_cpu and self._embeds.has(_on_cpu(task.key)):
+        fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
+        on_cpu = fallen or any(step.name == "text_encoder_cpu" for step in task.memory_steps)
+        if fallen and self._embeds.has(_on_cpu(task.key)):
             return Outcome(key=task.key, status="done")
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
@@ -164,7 +165,7 @@ class Worker:
             if not self._spec.fallback or self._spec.device == "cpu" or on_cpu:
                 raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
         else:
-            self._keep(_on_cpu(task.key) if on_cpu else task.key, made.value)
+            self._keep(_on_cpu(task.key) if fallen else task.key, made.value)
             self._encoded[task.key] = made.peak
             return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
         self._rungs.take_texts_to_cpu(task)
