@@ -198,16 +198,16 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
     from batch import hub, show_machine
-    from batch.plan import fits, memory
+    from batch.plan import fits, memory, steps
     from batch.plan.models import known_models, own_file
 
     if memory_settings:
         if name:
             raise errors.UserError("--memory takes no model: the settings are the same for every one")
         if as_json:
-            _print_json(show_machine.memory_json(memory.PROFILES, memory.STEPS))
+            _print_json(show_machine.memory_json(memory.PROFILES, steps.STEPS))
         else:
-            click.echo(show_machine.memory_text(memory.PROFILES, memory.STEPS))
+            click.echo(show_machine.memory_text(memory.PROFILES, steps.STEPS))
         return errors.EXIT_OK
     found = [hub.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
     here = {model.name: hub.here(model) for model in found}

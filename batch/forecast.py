@@ -24,6 +24,7 @@ from batch.plan import Plan, architectures, footprint, memory, numerics, pag
 from batch.plan.catalogue import FAMILIES, Model, digest
 from batch.plan.footprint import Component, Footprint, Parts, Work
 from batch.plan.models import known_models
+from batch.plan.steps import CUTS
 from batch.records import Call, ModelSource, Task, to_json
 
 SWITCH = "RUN_BATCH_PREDICT"
@@ -32,7 +33,7 @@ SWITCH = "RUN_BATCH_PREDICT"
 MOST = 24
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
-COUNTING = 1
+COUNTING = 2
 """The way of counting: another one gets another number, and what was kept is asked anew."""
 
 _LONG_TEXT = "a lighthouse at dusk, " * 100
@@ -63,8 +64,8 @@ class Row:
     """As the manifest names it."""
     steps: str
     """What that stands for."""
-    offloaded: bool = False
-    """``auto`` on a card that is too small for the whole model."""
+    placed: str = ""
+    """Of ``auto`` on a card that is too small for the whole model: how it offloads there."""
     batch: int = 1
     loras: bool = False
     """The tasks have LoRAs, which are not counted."""
@@ -227,15 +228,17 @@ def _questions(item: _Setting, source: ModelSource) -> dict[str, dict[str, Any]]
     """A question for each stage; equal ones have equal keys, however many settings ask them."""
     task = item.task
     decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
+    cut = tuple(step for step in task.memory_steps if step.name in CUTS)
     plain = replace(task, model="", memory_steps=())
     if source.architecture and not item.random:
         plain = replace(plain, extra=(*plain.extra, ("complex_human_instruction", _INSTRUCTION)))
     sizeless = replace(plain, width=0, height=0, rendered_width=0, rendered_height=0)
     tiles = replace(plain, memory_steps=decoded)
     decoding = replace(tiles, width=task.width, height=task.height, guidance=0.0, extra=(), negative_prompt="")
+    less = replace(plain, memory_steps=cut)
     about: dict[str, tuple[Task, Task, int]] = {  # the task asked about, what of it decides, images in one call
         "encode": (sizeless, sizeless, 1),
-        "denoise": (plain, replace(plain, width=0, height=0), item.batch),
+        "denoise": (less, replace(less, width=0, height=0), item.batch),
         "decode": (tiles, decoding, 1),
     }
     versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
@@ -267,9 +270,11 @@ def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
         **{stage: Work(**answer["work"]) for stage, answer in stages.items()},
     )
     rows = [_row(item, steps, footprint.of(parts, steps))]
-    if item.name == "auto":
-        offloaded = (*steps, Call(name="model_cpu_offload"))
-        rows.append(replace(_row(item, offloaded, footprint.of(parts, offloaded)), offloaded=True))
+    for way in memory.AUTO_OFFLOADS if item.name == "auto" else ():
+        if rows[-1].footprint and rows[-1].footprint.fits()[footprint.CARDS[0]] and rows[-1].placed:
+            break  # the smallest card does with the faster way
+        offloaded = (*steps, *memory.resolve(way, Size(1, 1)))
+        rows.append(replace(_row(item, offloaded, footprint.of(parts, offloaded)), placed=way))
     return rows
 
 

@@ -142,6 +142,8 @@ class EncodeTask:
     arguments: Arguments = ()
     loras: tuple[Lora, ...] = ()
     """Those that change the text encoders."""
+    memory_steps: tuple[Call, ...] = ()
+    """Of the image's memory setting those that decide how texts are encoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.plan import precision
+from batch.plan.steps import excludes
 from batch.words import gib, plural
 
 if TYPE_CHECKING:
     from batch.doctor import Examination, Note
     from batch.plan.catalogue import Model
-    from batch.plan.memory import Step
+    from batch.plan.memory import Profile
+    from batch.plan.steps import Step
 
 WIDTH = 100
 
@@ -173,23 +175,48 @@ def _facts(facts: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def memory_text(profiles: Mapping[str, str], steps: Mapping[str, Step]) -> str:
+def memory_text(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> str:
     """What ``models --memory`` prints."""
-    told = {
-        name: f"{step.about} ({'changes' if step.changes_pixels else 'does not change'} pixels)"
-        for name, step in steps.items()
-    }
-    lines = ["profiles", *_facts(profiles), "", "steps, joined with +", *_facts(told)]
-    return "\n".join(lines)
+    told = {}
+    for name, step in steps.items():
+        others = excludes(name)
+        apart = f"; not with {', '.join(others)}" if others else ""
+        whose = f"; {_ONLY[step.only]}" if step.only else ""
+        told[name] = f"{step.about} (changes {step.changes}{apart}{whose})"
+    named = {name: f"{profile.about}{_stands_for(profile)}" for name, profile in profiles.items()}
+    return "\n".join(["profiles", *_facts(named), "", "steps, joined with +", *_facts(told)])
 
 
-def memory_json(profiles: Mapping[str, str], steps: Mapping[str, Step]) -> dict[str, Any]:
+_ONLY = {
+    "staged": "not where a pipeline is called whole",
+    "guidance": "only where guidance is two images in one call: SANA, PixArt, SDXL, SD3",
+    "sana": "only SANA",
+}
+
+
+def _stands_for(profile: Profile) -> str:
+    tiles = ["its tiles"] if profile.tiles else []
+    return f" ({' + '.join([*tiles, *profile.steps])})" if profile.steps else ""
+
+
+def memory_json(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> dict[str, Any]:
     """The memory settings as data."""
-    told = {
-        name: {"about": step.about, "changes_pixels": step.changes_pixels, "excludes": sorted(step.excludes)}
-        for name, step in steps.items()
+    return {
+        "profiles": {
+            name: {"about": profile.about, "steps": list(profile.steps), "tiles_by_size": profile.tiles}
+            for name, profile in profiles.items()
+        },
+        "steps": {
+            name: {
+                "about": step.about,
+                "changes": step.changes,
+                "changes_pixels": step.changes_pixels,
+                "excludes": excludes(name),
+                "only": step.only or None,
+            }
+            for name, step in steps.items()
+        },
     }
-    return {"profiles": dict(profiles), "steps": told}
 
 
 # Doctor

@@ -42,11 +42,12 @@ def table(forecast: Forecast) -> Iterator[str]:
 
 _HEAD = ("model", "size", "memory", "encode", "denoise", "decode", "host", "fits")
 _NUMBERS = range(3, 7)
+_PLACED = {"model_cpu_offload": "offloading", "group_offload(block, 1)": "by blocks"}
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     dtype = "" if row.dtype in ("bfloat16", "float16") else f" {row.dtype}"
-    memory = f"{row.memory}, offloading" if row.offloaded else row.memory
+    memory = f"{row.memory}, {_PLACED[row.placed]}" if row.placed else row.memory
     size = row.size if row.batch == 1 else f"{row.batch} × {row.size}"
     named = (f"{row.model}{dtype}", size, memory)
     if row.footprint is None:
@@ -77,9 +78,10 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
 
 
 def _row_json(row: Row) -> dict[str, Any]:
-    names = ("model", "dtype", "size", "rendered", "memory", "steps", "offloaded", "batch", "loras")
+    names = ("model", "dtype", "size", "rendered", "memory", "steps", "placed", "batch", "loras")
     found = row.footprint
     return {name: getattr(row, name) for name in names} | {
+        "offloaded": bool(row.placed),
         "why": row.why or None,
         "stages": {
             name: {"allocated": peak.allocated, "needed": peak.needed} for name, peak in found.stages.items()

@@ -166,8 +166,9 @@ class Worker:
     def _encode(self, task: EncodeTask) -> Outcome:
         if self._spec.measure:
             return self._measure_encoding(task)
-        on_cpu = self._spec.fallback and self._rungs.texts_on_cpu(task)
-        if on_cpu and self._embeds.has(_on_cpu(task.key)):
+        fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
+        on_cpu = fallen or _wants_cpu(task)
+        if fallen and self._embeds.has(_on_cpu(task.key)):
             return Outcome(key=task.key, status="done")
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
@@ -179,7 +180,7 @@ class Worker:
             if not self._spec.fallback or self._spec.device == "cpu" or on_cpu:
                 raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
         else:
-            self._keep(_on_cpu(task.key) if on_cpu else task.key, made.value)
+            self._keep(_on_cpu(task.key) if fallen else task.key, made.value)
             self._encoded[task.key] = made.peak
             return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
         self._rungs.take_texts_to_cpu(task)
@@ -193,7 +194,11 @@ class Worker:
         session = self._session_for(task.model, task.dtype)
 
         def encode() -> Any:
-            return session.encode(task, lambda stage, part, parts: self._beat(task.text, stage, part, parts))
+            return session.encode(
+                task,
+                lambda stage, part, parts: self._beat(task.text, stage, part, parts),
+                on_cpu=_wants_cpu(task),
+            )
 
         try:
             made = encode()
@@ -355,6 +360,10 @@ class Worker:
             self._session = self._sessions.Session(source, dtype, self._spec.device, faults)
             self._session_key = key
         return self._session
+
+
+def _wants_cpu(task: EncodeTask) -> bool:
+    return any(step.name == "text_encoder_cpu" for step in task.memory_steps)
 
 
 def _on_cpu(key: str) -> str:

@@ -25,7 +25,7 @@ MAX_SIDE = 65_536
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
 _RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*\}\s*")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
-_CALL = re.compile(r"\s*([A-Za-z_][\w.+-]*)\s*(?:\(([^()]*)\))?\s*")
+_CALL = re.compile(r"\s*([A-Za-z_\d][\w.+-]*)\s*(?:\(([^()]*)\))?\s*")
 
 
 class Size(NamedTuple):

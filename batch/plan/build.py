@@ -27,6 +27,7 @@ from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
 from batch.plan.numerics import Choice
 from batch.plan.repositories import covers
+from batch.plan.steps import TEXTS
 from batch.records import Call, EncodeTask, Lora, Task
 
 
@@ -147,7 +148,7 @@ class _Builder:
     revisions: dict[str, str] = field(default_factory=dict)
     """Commits of LoRAs by the name they were given."""
     sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
-    memory: dict[tuple[str, Size], tuple[Call, ...]] = field(default_factory=dict)
+    memory: dict[tuple[str, Size, str, bool], tuple[Call, ...]] = field(default_factory=dict)
     settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
     rules: list[_Rule] = field(default_factory=list)
     fitting: set[tuple[int, bool]] = field(default_factory=set)
@@ -436,7 +437,9 @@ class _Builder:
         size = value("size", model.native)
         use = self._size_use(model, size, place("size"))
         setting = value("memory", "auto")
-        steps = self._memory_steps(setting, use.rendered, place("memory"))
+        steps = self._memory_steps(
+            setting, use.rendered, model, with_pag=bool(extra.get(pag.SCALE)), place=place("memory")
+        )
         output = self.manifest.output
         return Task(
             model=model.name,
@@ -479,14 +482,19 @@ class _Builder:
                 self._problem(place, f"size: the sides of {size} must be multiples of {model.size_step}")
         return self.sizes[key]
 
-    def _memory_steps(self, setting: str, size: Size, place: Place) -> tuple[Call, ...]:
-        key = (setting, size)
+    def _memory_steps(
+        self, setting: str, size: Size, model: Model, place: Place, *, with_pag: bool
+    ) -> tuple[Call, ...]:
+        key = (setting, size, model.family, with_pag)
         if key not in self.memory:
             self.memory[key] = ()
+            without = memory.lacking(model.family, catalogue.FAMILIES[model.family], pag=with_pag)
             try:
-                self.memory[key] = memory.resolve(setting, size)
+                self.memory[key] = memory.resolve(setting, size, without)
             except ValueError as error:
                 self._problem(place, f"memory: {error}")
+            for note in memory.notes(self.memory[key]):
+                self.without_effect[str(Problem(*place, f"memory: {note}"))] = None
         return self.memory[key]
 
 
@@ -535,7 +543,8 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
     """The texts a task needs embedded: its prompt, and the negative one where it counts.
 
     None where the pipeline is called whole. The key names everything an embedding depends on; the kind of
-    device is part of it, because a CPU and a GPU differ in the last bits and a resumed run must not mix them.
+    device is part of it, because a CPU and a GPU differ in the last bits and a resumed run must not mix them. How
+    memory is saved on the way is not, save for ``text_encoder_cpu``.
     """
     rule = catalogue.FAMILIES[family]
     if not rule.staged:
@@ -558,7 +567,9 @@ def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: b
     arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
     loras = tuple(lora for lora in task.loras if lora.in_text)
     text = (task.negative_prompt or rule.empty_negative) if negative else task.prompt
-    kind = device.partition(":")[0]
+    steps = tuple(step for step in task.memory_steps if step.name in TEXTS)
+    on_cpu = any(step.name == "text_encoder_cpu" for step in steps)
+    kind = "cpu" if on_cpu else device.partition(":")[0]
     parts: list[Any] = ["embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments]
     if loras:  # left out where there are none, so that keys stay what they were
         parts.append([(lora.sha256, lora.scale) for lora in loras])
@@ -570,4 +581,5 @@ def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: b
         negative=negative,
         arguments=arguments,
         loras=loras,
+        memory_steps=steps,
     )

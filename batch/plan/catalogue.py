@@ -64,6 +64,8 @@ class Family:
     """Extra arguments that count only where guidance acts, beside those of the negative text."""
     texts_vary: bool = False
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
+    doubles: bool = False
+    """Guidance is two images in one call of the denoiser, the one without the prompt first."""
     passes_shift: bool = False
     """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
 
@@ -76,6 +78,7 @@ FAMILIES: dict[str, Family] = {
     "sana": Family(
         pipelines=("SanaPipeline", "SanaPAGPipeline"),
         dtype="bfloat16",
+        doubles=True,
         float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
         extra={
@@ -108,6 +111,7 @@ FAMILIES: dict[str, Family] = {
     "sdxl": Family(
         pipelines=("StableDiffusionXLPipeline",),
         dtype="float16",
+        doubles=True,
         extra={
             "prompt_2": "encode-prompt",
             "clip_skip": "encode-prompt",
@@ -128,6 +132,7 @@ FAMILIES: dict[str, Family] = {
     "pixart": Family(
         pipelines=("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
         dtype="float16",
+        doubles=True,
         bin_pixels=8,
         extra={
             "clean_caption": "encode",
@@ -153,6 +158,7 @@ FAMILIES: dict[str, Family] = {
     "sd3": Family(
         pipelines=("StableDiffusion3Pipeline",),
         dtype="bfloat16",
+        doubles=True,
         with_guidance=frozenset({"skip_guidance_layers"}),
         extra={
             "prompt_2": "encode-prompt",

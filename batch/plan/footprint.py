@@ -7,8 +7,10 @@ activations that live at once. A setting decides which weights lie beside them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from batch.plan.steps import OFFLOADS, TEXTS
 from batch.records import Call
 
 GIB = 2**30
@@ -44,6 +46,14 @@ class Component:
     buffers: int
     leaf: int
     """The parameters of its largest layer: what sequential offloading has on the card at a time."""
+    block: int = 0
+    """Of its largest block; 0 where it has none."""
+    outside: int = 0
+    """Parameters and buffers that are in no block."""
+    linear: int = 0
+    """Weights of linear layers, which quantisation makes smaller."""
+    fp8: int = 0
+    """:attr:`weights` with those in 8 bits that ``fp8_weights`` stores so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,34 +108,102 @@ class Footprint:
 
 
 def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
-    """What a memory setting takes: a list of steps, of which offloading and ``vae_cpu`` count here.
+    """What a memory setting takes: a list of steps, of which those that move or shrink weights count here.
 
-    Tiling is in the parts already. Text encoders are on the card whatever the setting, while they work.
+    Tiling and what denoising does at a time are in the parts already.
     """
-    names = {step.name for step in steps}
-    denoisers = {name: item for name, item in parts.images.items() if name != VAE}
+    given = {step.name: dict(step.arguments) for step in steps}
+    denoisers = {name: _stored(item, given) for name, item in parts.images.items() if name != VAE}
     decoders = {name: item for name, item in parts.images.items() if name == VAE}
-    on_cpu = "vae_cpu" in names
-    work = {"denoise": parts.denoise, "decode": Work(activations=0, largest=0) if on_cpu else parts.decode}
-    at_work = {"denoise": denoisers, "decode": {} if on_cpu else decoders}
-    stages = {"encode": _peak(_weights(parts.texts), parts.encode)}
-    for stage, item in work.items():
-        if "sequential_cpu_offload" in names:
-            # Buffers are put on the card once and stay there.
-            resident = sum(part.buffers for part in parts.images.values())
-            resident += max((part.leaf for part in at_work[stage].values()), default=0)
-        elif "model_cpu_offload" in names:
-            resident = max((part.weights for part in at_work[stage].values()), default=0)
-        else:
-            resident = _weights(denoisers if on_cpu and stage == "decode" else parts.images)
-        stages[stage] = _peak(resident, item)
-    offloaded = names & {"sequential_cpu_offload", "model_cpu_offload"}
-    host = _weights(denoisers if on_cpu else parts.images) if offloaded else 0
-    return Footprint(stages=stages, host=host + (parts.decode.activations if on_cpu else 0))
+    on_cpu = "vae_cpu" in given
+    images = {**denoisers, **({} if on_cpu else decoders)}
+    stages = {
+        "encode": _encoding(parts, given),
+        "denoise": _peak(_resident({**denoisers, **decoders}, denoisers, given, "denoise"), parts.denoise),
+        "decode": _peak(
+            _resident(images, {} if on_cpu else decoders, given, "decode"), NOTHING if on_cpu else parts.decode
+        ),
+    }
+    offloaded = not OFFLOADED.isdisjoint(given)
+    host = _weights(images) if offloaded else 0
+    texts = _weights(parts.texts)
+    texts_host = texts if not TEXTS_OFFLOADED.isdisjoint(given) else 0
+    if "text_encoder_cpu" in given:
+        texts_host = texts + parts.encode.activations
+    return Footprint(stages=stages, host=max(texts_host, host + (parts.decode.activations if on_cpu else 0)))
+
+
+NOTHING = Work(activations=0, largest=0)
+
+OFFLOADED = frozenset(OFFLOADS)
+TEXTS_OFFLOADED = TEXTS & OFFLOADED
+
+_LEFT_OF_LINEAR = {"bnb8": 0.51, "torchao_int8": 0.51, "torchao_float8": 0.51, "bnb4": 0.28}
+"""Of 16 bits, with the scales that are kept beside."""
+
+
+def _stored(item: Component, given: Mapping[str, Mapping[str, Any]]) -> Component:
+    """A denoiser with its weights as a setting stores them."""
+    if "fp8_weights" in given:
+        share = item.fp8 / item.weights
+        # One layer at a time is there in full too.
+        return replace(
+            item,
+            weights=item.fp8 + item.leaf,
+            leaf=round(1.5 * item.leaf),
+            block=round(item.block * share) + item.leaf,
+        )
+    if "quantize" in given:
+        saved = item.linear * (1 - _LEFT_OF_LINEAR[str(given["quantize"]["to"])])
+        return replace(item, weights=item.weights - round(saved))
+    return item
+
+
+def _encoding(parts: Parts, given: Mapping[str, Any]) -> Peak:
+    """Text encoders are on the card alone, all of them while they work, unless they are moved layer by layer."""
+    if "text_encoder_cpu" in given:
+        return _peak(0, NOTHING)
+    if TEXTS_OFFLOADED.isdisjoint(given):
+        return _peak(_weights(parts.texts), parts.encode)
+    if "group_offload" in given:
+        given = {"group_offload": {**given["group_offload"], "level": "leaf"}}
+    return _peak(_resident(parts.texts, parts.texts, given, "encode"), parts.encode)
+
+
+def _resident(
+    loaded: Mapping[str, Component], at_work: Mapping[str, Component], given: Mapping[str, Any], stage: str
+) -> int:
+    """Bytes of weights on the card while some of the loaded components work."""
+    if "sequential_cpu_offload" in given:
+        # Buffers are put on the card once and stay there.
+        buffers = sum(part.buffers for part in loaded.values())
+        return buffers + max((part.leaf for part in at_work.values()), default=0)
+    if "group_offload" in given:
+        groups = given["group_offload"]
+        waiting = sum(part.outside for part in loaded.values()) if groups["level"] == "block" else 0
+        return waiting + max((_moving(part, groups, stage) for part in at_work.values()), default=0)
+    if "model_cpu_offload" in given:
+        return max((part.weights for part in at_work.values()), default=0)
+    return _weights(loaded)
+
+
+def _moving(part: Component, groups: Mapping[str, Any], stage: str) -> int:
+    """What of one component is on the card under ``group_offload``; with a stream the next group too."""
+    if groups["level"] == "leaf":
+        # Without a stream where decoding never calls what would learn the order of the layers.
+        return part.leaf * (2 if groups["stream"] and stage != "decode" else 1)
+    if stage == "decode" or not part.block:
+        return part.weights  # it comes whole
+    return part.block * (2 if groups["stream"] else int(groups["blocks"]))
 
 
 def _weights(components: Mapping[str, Component]) -> int:
     return sum(item.weights for item in components.values())
+
+
+def fitting(weights: int, activations: int) -> int:
+    """Bytes that a card must show for so much at once, where the largest tensor is not known."""
+    return _peak(weights, Work(activations=activations, largest=activations // 3)).needed
 
 
 def _peak(resident: int, work: Work) -> Peak:

@@ -1,7 +1,8 @@
 """What is tried next when memory runs out: rungs below the memory setting asked for, stage by stage. Pure.
 
-A stage that fails is repeated one rung further down. Rungs that leave every pixel as it is come first. What has
-been taken once holds for all further images of that model and size on that card.
+A stage that fails is repeated one rung further down, from the cheapest to the dearest; rungs that change more
+than the low bits of a picture come last. What has been taken once holds for all further images of that model and
+size on that card.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import Any
 
 from batch.manifest.values import Size
 from batch.plan import memory
+from batch.plan.steps import OFFLOADS, excludes
 from batch.records import Call
 
 _TILES = ("vae_tiling(1024, 896)", "vae_tiling(512, 448)")
-_OFFLOADS = ("model_cpu_offload", "sequential_cpu_offload")
+_OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)", "sequential_cpu_offload")
+_CUTS = ("split_guidance", "chunked_ff")
 
 LADDERS: dict[str, tuple[str, ...]] = {
     "encode": ("text_encoder_cpu",),
-    "denoise": _OFFLOADS,
+    # Halves and bands cost next to nothing at the sizes that run out, and move no weights.
+    "denoise": (*_CUTS, *_OFFLOADS),
     # Moving the transformer away costs a second and no pixel, so it comes before smaller tiles.
     "decode": ("model_cpu_offload", *_TILES, "vae_cpu"),
     # A pipeline that is called whole does not say which of its stages ran out.
@@ -79,9 +83,14 @@ def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
         if any(item.name == "vae_tiling" and _tile(item) <= _tile(step) for item in steps):
             return steps
         return (step, *(item for item in steps if item.name != "vae_tiling"))
-    if step.name in names or (step.name == "model_cpu_offload" and "sequential_cpu_offload" in names):
+    if step.name in names or _offloads_more(names, step.name):
         return steps
-    return (*(item for item in steps if item.name not in memory.STEPS[step.name].excludes), step)
+    return (*(item for item in steps if item.name not in excludes(step.name)), step)
+
+
+def _offloads_more(names: Collection[str], wanted: str) -> bool:
+    """Whether a setting offloads at least as much already."""
+    return wanted in OFFLOADS and any(name in names for name in OFFLOADS[OFFLOADS.index(wanted) :])
 
 
 def _tile(step: Call) -> int:

@@ -1,20 +1,19 @@
-"""The table of memory steps and profiles: what each does, whether it changes pixels, what it excludes.
+"""Memory settings: profiles, and what a setting stands for at a size and for a kind of pipeline. Pure.
 
-Data only; ``render/memory.py`` carries the steps out, and a test compares the two.
+The steps themselves are in :mod:`batch.plan.steps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from batch.manifest import values
 from batch.manifest.values import Size, shown
-from batch.records import Call, Value
-
-TILE_STEP = 32
-"""A tile or stride that is not a multiple of this decodes to a wrong shape (AutoencoderDC)."""
+from batch.plan.catalogue import Family
+from batch.plan.steps import STEPS, excludes, no_step
+from batch.records import Call
 
 AUTO_TILE = (1024, 896)
 """128 pixels of blend; the smaller 512/448 of diffusers' default shows tone steps in skies at 4K."""
@@ -22,116 +21,130 @@ AUTO_TILE = (1024, 896)
 AUTO_TILE_ABOVE = 1280 * 1024
 """Pixels above which ``auto`` tiles. A function of the size alone, never of the card."""
 
+AUTO_OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)")
+"""What ``auto`` takes on a card that is too small for everything at once, the faster one first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One way to save memory."""
+class Profile:
+    """A name for a list of steps. Of them a pipeline takes those that it can."""
 
     about: str
-    changes_pixels: bool
-    read: Callable[[tuple[Value, ...], dict[str, Value]], dict[str, Value]]
-    excludes: frozenset[str] = frozenset()
+    steps: tuple[str, ...]
+    tiles: bool = False
+    """With the tiles of ``auto``, which depend on the size alone."""
 
 
-def _no_arguments(positional: tuple[Value, ...], named: dict[str, Value]) -> dict[str, Value]:
-    if positional or named:
-        raise ValueError("takes no arguments")
-    return {}
+_TILED = "vae_tiling(1024, 896)"
 
-
-def _tiling(positional: tuple[Value, ...], named: dict[str, Value]) -> dict[str, Value]:
-    """Tile and stride in pixels; AutoencoderDC keeps old values for those that are left out."""
-    keys = ("tile_height", "tile_width", "stride_height", "stride_width")
-    if len(positional) == 2 and not named:
-        positional = (positional[0], positional[0], positional[1], positional[1])
-    given = dict(zip(keys, positional, strict=False)) | named
-    if len(positional) not in (0, 4) or set(given) != set(keys) or (positional and named):
-        raise ValueError(
-            "takes tile and stride, vae_tiling(1024, 896), or all of "
-            "vae_tiling(tile_height=, tile_width=, stride_height=, stride_width=)"
-        )
-    checked = {key: values.whole(given[key], TILE_STEP, 65_536) for key in keys}
-    for side in ("height", "width"):
-        tile, stride = checked[f"tile_{side}"], checked[f"stride_{side}"]
-        if tile % TILE_STEP or stride % TILE_STEP:
-            raise ValueError(f"tile and stride are multiples of {TILE_STEP}, not {tile}/{stride}")
-        if stride > tile:
-            raise ValueError(f"the stride {stride} is larger than the tile {tile}: the picture would have gaps")
-    return dict(checked)
-
-
-STEPS: dict[str, Step] = {
-    "vae_tiling": Step(
-        about="decode in overlapping tiles: vae_tiling(tile, stride) in pixels",
-        changes_pixels=True,
-        read=_tiling,
+PROFILES: dict[str, Profile] = {
+    "auto": Profile(
+        about="tiles above 1.3 megapixels; offloads only where the card needs it",
+        steps=(),
+        tiles=True,
     ),
-    "model_cpu_offload": Step(
-        about="keep only the component at work on the device, the others in host memory",
-        changes_pixels=False,
-        read=_no_arguments,
+    "full": Profile(about="everything on the device, untiled", steps=()),
+    "tiled": Profile(
+        about="everything on the device, decoded in tiles of 1024 (stride 896)",
+        steps=(_TILED,),
     ),
-    "sequential_cpu_offload": Step(
-        about="keep only the layer at work on the device; the smallest and by far the slowest",
-        changes_pixels=False,
-        read=_no_arguments,
-        excludes=frozenset({"model_cpu_offload"}),
+    "tutorial": Profile(
+        about="what a tutorial of SANA switches on: as sequential-offload, and slicing, which does nothing where "
+        "one image is decoded at a time. Of its two offloads only one can be active: as there, the last call wins",
+        steps=(_TILED, "vae_slicing", "sequential_cpu_offload"),
     ),
-    "vae_cpu": Step(
-        about="decode on the CPU in float32; slow, needs no memory on the device",
-        changes_pixels=True,
-        read=_no_arguments,
+    "model-offload": Profile(
+        about="as tiled, with the component at work on the device only",
+        steps=(_TILED, "model_cpu_offload"),
+    ),
+    "group-offload": Profile(
+        about="as tiled, with the blocks at work on the device only, the next one coming meanwhile",
+        steps=(_TILED, "group_offload(block, 1)"),
+    ),
+    "sequential-offload": Profile(
+        about="as tiled, with the layer at work on the device only: the smallest, and by far the slowest",
+        steps=(_TILED, "sequential_cpu_offload"),
+    ),
+    "8gb": Profile(
+        about="SANA 1.6B up to 5376x3072 within 8 GB: everything on the device, guidance in halves",
+        steps=("split_guidance",),
+        tiles=True,
+    ),
+    "6gb": Profile(
+        about="the same within 6 GB: the component at work on the device only",
+        steps=("split_guidance", "model_cpu_offload"),
+        tiles=True,
+    ),
+    "4gb": Profile(
+        about="the same within 4 GB: the blocks at work on the device only, texts too",
+        steps=("split_guidance", "group_offload(block, 1)"),
+        tiles=True,
     ),
 }
 
-PROFILES: dict[str, str] = {
-    "auto": "tiles above 1.3 megapixels; offloads only where the card needs it",
-    "full": "everything on the device, untiled",
-    "tiled": "everything on the device, decoded in tiles of 1024 (stride 896)",
-    "model-offload": "as tiled, with the component at work on the device only",
-}
 
-_PROFILE_STEPS = {
-    "full": (),
-    "tiled": ("vae_tiling(1024, 896)",),
-    "model-offload": ("vae_tiling(1024, 896)", "model_cpu_offload"),
-}
+def lacking(name: str, family: Family, *, pag: bool = False) -> dict[str, str]:
+    """The steps that tasks of a family cannot take, and why; ``pag``: with perturbed-attention guidance."""
+    why = {"staged": "", "guidance": "", "sana": ""}
+    if not family.staged:
+        why = dict.fromkeys(why, "its pipeline is called whole, so nothing can be done between its stages")
+    else:
+        if not family.doubles:
+            why["guidance"] = "its guidance, if it has any, is not two halves of one call"
+        elif pag:
+            why["guidance"] = "PAG compares all parts of a call with each other"
+        if not name.startswith("sana"):
+            why["sana"] = "only SANA's feed-forward is known to do without its neighbours"
+    return {step: why[item.only] for step, item in STEPS.items() if item.only and why[item.only]}
 
 
-def resolve(setting: str, size: Size) -> tuple[Call, ...]:
+def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) -> tuple[Call, ...]:
     """The steps a memory setting stands for at one size.
 
     ``auto`` gives its tiling here; whether it offloads is the card's matter and decided by the session.
-    Raises ``ValueError`` for an unknown name, wrong arguments, or steps that exclude each other.
+    ``without`` names steps that a pipeline cannot take, and why: profiles leave them out. Raises ``ValueError``
+    for an unknown name, wrong arguments, steps that exclude each other, or one that is named and cannot be taken.
     """
     steps: list[Call] = []
     for part in setting.split("+"):
-        steps.extend(_resolve_one(part.strip(), size))
+        steps.extend(_resolve_one(part.strip(), size, without or {}))
     names = [step.name for step in steps]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"memory setting {shown(setting)} names {name} more than once")
-        clash = STEPS[name].excludes.intersection(names)
-        if clash:
-            raise ValueError(f"{name} and {min(clash)} cannot be used together")
+        for other, why in excludes(name).items():
+            if other in names:
+                raise ValueError(f"{name} and {other} cannot be used together: {why}")
     return tuple(steps)
 
 
-def _resolve_one(part: str, size: Size) -> list[Call]:
+def _resolve_one(part: str, size: Size, without: Mapping[str, str]) -> list[Call]:
     name, positional, named = values.call(part)
     if name in PROFILES:
         if positional or named:
             raise ValueError(f"the memory profile {name} takes no arguments")
-        if name == "auto":
-            return [tiling(*AUTO_TILE)] if size.width * size.height > AUTO_TILE_ABOVE else []
-        return [step for item in _PROFILE_STEPS[name] for step in _resolve_one(item, size)]
+        profile = PROFILES[name]
+        tiles = [tiling(*AUTO_TILE)] if profile.tiles and size.width * size.height > AUTO_TILE_ABOVE else []
+        return tiles + [step for text in profile.steps if (step := _step(text)).name not in without]
+    if name in without:
+        raise ValueError(f"{name} is not possible here: {without[name]}")
+    return [_step(part)]
+
+
+def _step(text: str) -> Call:
+    name, positional, named = values.call(text)
     if name not in STEPS:
-        raise ValueError(f"{shown(name)} is no memory setting; possible are {', '.join([*PROFILES, *STEPS])}")
+        raise ValueError(no_step(name, tuple(PROFILES)))
     try:
         arguments = STEPS[name].read(positional, dict(named))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return [Call(name=name, arguments=tuple(sorted(arguments.items())))]
+    return Call(name=name, arguments=tuple(sorted(arguments.items())))
+
+
+def notes(steps: tuple[Call, ...]) -> list[str]:
+    """What a plan says of steps that do not do what one would expect."""
+    return [note for step in steps if (note := STEPS[step.name].note)]
 
 
 def tiling(tile: int, stride: int) -> Call:
@@ -149,9 +162,12 @@ def _shown_step(step: Call) -> str:
     arguments: dict[str, Any] = dict(step.arguments)
     if step.name == "vae_tiling":
         tile, stride = arguments["tile_height"], arguments["stride_height"]
-        if step == tiling(tile, stride):
-            return f"vae_tiling({tile}, {stride})"
-    return str(step)
+        return f"vae_tiling({tile}, {stride})" if step == tiling(tile, stride) else str(step)
+    if step.name == "group_offload":
+        given = [arguments["level"], *([arguments["blocks"]] if "blocks" in arguments else [])]
+        given += [] if arguments["stream"] else ["stream=false"]
+        return f"group_offload({', '.join(map(str, given))})"
+    return f"quantize({arguments['to']})" if step.name == "quantize" else str(step)
 
 
 def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:

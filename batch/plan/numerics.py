@@ -13,6 +13,7 @@ from typing import Literal
 from batch.plan import pag
 from batch.plan.catalogue import FAMILIES, Model
 from batch.plan.estimate import cost
+from batch.plan.steps import LAYERWISE
 from batch.records import Numerics, Task
 
 Wish = Literal["auto", "off", "on"]
@@ -140,8 +141,8 @@ def _fitting(pixels: int, model: Model, memory: int) -> int:
 
 
 def _compile(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:
-    if any(step.name == "sequential_cpu_offload" for step in group.sample.memory_steps):
-        return False, "its layers are moved one by one"
+    if any(step.name in LAYERWISE for step in group.sample.memory_steps):
+        return False, "its memory setting moves or casts its layers one by one"
     if around.compile != "auto":
         return around.compile == "on", "as the manifest says"
     if "compile" in pinned:

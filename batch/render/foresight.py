@@ -21,12 +21,15 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
+from diffusers import ModelMixin
+from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
 from batch.plan import encode_tasks
 from batch.plan.footprint import Component, Work
 from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
-from batch.render import failures, memory, pag, positions, random_weights
+from batch.render import cuts, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.from_files import LeaveOut
@@ -61,7 +64,7 @@ class Foresight:
         denoise = getattr(self._family, "denoise", None) or partial(
             common.denoise, join=getattr(self._family, "join", common.join)
         )
-        with _watched(pipe) as watched:
+        with _watched(pipe) as watched, cuts.cut(pipe, task.memory_steps, [task] * batch):
             latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
         return _components(pipe), watched.work
@@ -143,9 +146,48 @@ def _components(pipe: Any) -> dict[str, Component]:
 def _component(module: nn.Module) -> Component:
     buffers = sum(item.nbytes for item in module.buffers())
     leaves = (sum(item.nbytes for item in part.parameters(recurse=False)) for part in module.modules())
+    weights = buffers + sum(item.nbytes for item in module.parameters())
+    blocks = [_bytes(block) for block in _blocks(module)]
     return Component(
-        weights=buffers + sum(item.nbytes for item in module.parameters()), buffers=buffers, leaf=max(leaves)
+        weights=weights,
+        buffers=buffers,
+        leaf=max(leaves),
+        block=max(blocks, default=0),
+        outside=weights - sum(blocks) if blocks else 0,
+        linear=sum(part.weight.nbytes for part in module.modules() if isinstance(part, nn.Linear)),
+        fp8=_in_fp8(module),
     )
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(item.nbytes for item in tensors(module))
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """What diffusers moves in groups of ``block_level``, of a denoiser."""
+    if not is_denoiser(module):
+        return
+    for child in module.children():
+        if isinstance(child, nn.ModuleList | nn.Sequential):
+            yield from child
+
+
+def is_denoiser(module: nn.Module) -> bool:
+    """Whether a component is what diffusers can store in 8 bits and move in blocks: all but autoencoders here."""
+    return isinstance(module, ModelMixin) and not isinstance(module, AutoencoderMixin)
+
+
+def _in_fp8(module: nn.Module) -> int:
+    """Bytes of a denoiser as diffusers casts it, asked of a copy that has no numbers."""
+    if not is_denoiser(module):
+        return 0
+    kind: Any = type(module)
+    with init_empty_weights(include_buffers=True):
+        copy = kind.from_config(module.config)
+    copy.to(dtype=next(item.dtype for item in module.parameters()))
+    copy.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=copy.dtype)
+    parameters = sum(item.nbytes for item in copy.parameters())
+    return parameters + sum(item.nbytes for item in module.buffers())
 
 
 def _taken(parts: Any) -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -31,8 +32,14 @@ def where(source: ModelSource) -> dict[str, Any]:
     return {"local_files_only": True, "variant": source.variant or None} | safe | code
 
 
-def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut) -> Any:
-    """The pipeline without the components to leave out.
+def build(
+    source: ModelSource,
+    dtype: DtypeOf,
+    device: str,
+    leave_out: LeaveOut,
+    quantised: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
+    """The pipeline without the components to leave out; ``quantised`` has diffusers' configuration for some.
 
     Components of diffusers' and transformers' own classes are read straight to the device; those with code of
     the model's own are in host memory.
@@ -44,6 +51,8 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
         which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
         own = {"dtype": dtype(name), "device_map": {"": device}}
+        if name in quantised:
+            own["quantization_config"] = quantised[name]
         given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
     rest = {name: dtype(name) for name in _parts(index)} | {"default": dtype("")}
     pipe = DiffusionPipeline.from_pretrained(folder, dtype=rest, **given, **where(source))
@@ -56,12 +65,15 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut)
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, from the headers of the files."""
     folder, index = Path(source.location), _index(source)
-    weights = sum(
-        _stored(path, dtype(name).itemsize)
+    weights = [
+        sum(_stored(path, dtype(name).itemsize) for path in _weight_files(folder / name, source.variant))
         for name, _ in _weighted(folder, index, leave_out)
-        for path in _weight_files(folder / name, source.variant)
+    ]
+    return Burden(
+        weights=sum(weights),
+        largest=max(weights, default=0),
+        autoencoder=str((index.get("vae") or [None, ""])[1]),
     )
-    return Burden(weights=weights, autoencoder=str((index.get("vae") or [None, ""])[1]))
 
 
 def _index(source: ModelSource) -> dict[str, Any]:

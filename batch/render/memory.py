@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import psutil
+import torch
+from accelerate import cpu_offload_with_hook
+from accelerate.hooks import CpuOffload, remove_hook_from_module
+from diffusers.hooks import HookRegistry, apply_group_offloading
+from torch import nn
+
 from batch.errors import UserError
-from batch.records import Call
+from batch.manifest.values import Size
+from batch.plan import footprint, memory
+from batch.plan.catalogue import DENOISERS
+from batch.plan.steps import OFFLOADS as NAMES
+from batch.records import Call, Lora
 from batch.render.cap import room
 
-ACTIVATIONS_GIB_PER_PIXEL = 3.0 / (5376 * 3072)
-"""Denoising 5376x3072 with guidance takes 2.7 GiB of activations in SANA 1.6B, decoding in tiles of 1024
-takes 1.7 GiB; both grow with the pixels."""
+DENOISE_GIB_PER_PIXEL = 1.95 / (5376 * 3072)
+"""Denoising 5376x3072 with guidance takes so many GiB of activations in SANA 1.6B, as
+:mod:`batch.render.foresight` counts them; they grow with the pixels."""
+
+DC_DECODE_GIB_PER_PIXEL = 1.65 / (1024 * 1024)
+"""AutoencoderDC for a tile, or a picture that is no larger."""
 
 FULL_DECODE_GIB_PER_PIXEL = 4.0 / (1024 * 1024)
 """An 8x autoencoder works at full resolution with hundreds of channels: a picture of one megapixel decoded in
 one piece takes about 4 GiB in float32. An estimate that offloads too early is slower, never wrong."""
 
-CONTEXT_GIB = 1.0
-"""CUDA context and fragmentation."""
-
-OFFLOADS = frozenset({"model_cpu_offload", "sequential_cpu_offload"})
+OFFLOADS = frozenset(NAMES)
 
 
 def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
@@ -31,20 +42,77 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
 
     Raises :class:`UserError` for a step that this pipeline cannot carry out.
     """
-    pipe.remove_all_hooks()
-    if hasattr(_autoencoder(pipe), "disable_tiling"):
-        _autoencoder(pipe).disable_tiling()
-    if device == "cpu" or not offloads(steps):
+    reset(pipe)
+    by_name = {step.name: dict(step.arguments) for step in steps}
+    if "fp8_weights" in by_name:  # before anything moves: a card need not hold what is not cast yet
+        STEPS["fp8_weights"](pipe, {}, device)
+    if not has_card(device) or not offloads(steps):
         pipe.to(device)
+    for name, arguments in by_name.items():
+        if name != "fp8_weights" and (name not in OFFLOADS or has_card(device)):
+            STEPS[name](pipe, arguments, device)
+
+
+def apply_to_texts(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
+    """The same for a pipeline of text encoders, which was loaded into host memory where they are offloaded."""
     for step in steps:
-        STEPS[step.name](pipe, dict(step.arguments), device)
+        if step.name in OFFLOADS and has_card(device):
+            STEPS[step.name](pipe, dict(step.arguments), device)
 
 
-def unhook(module: Any) -> None:
+def has_card(device: str) -> bool:
+    """Whether there is something to save: on the CPU everything is where it would be offloaded to."""
+    return device != "cpu"
+
+
+def reset(pipe: Any) -> None:
+    """Take off whatever an earlier setting left: hooks of both libraries, tiles, slices. Nothing is moved.
+
+    Weights cast to 8 bits stay that: a session loads the model anew (:func:`loaded_as`).
+    """
+    pipe.remove_all_hooks()
+    for _, module in _modules(pipe):
+        unhook(module)
+    vae = _autoencoder(pipe)
+    for name in ("disable_tiling", "disable_slicing"):
+        if hasattr(vae, name):
+            getattr(vae, name)()
+
+
+def rest(pipe: Any) -> None:
+    """After a stage: components that came to the device for their turn go back."""
+    pipe.maybe_free_model_hooks()  # an exception inside the call skips it
+    for _, module in _modules(pipe):
+        if isinstance(getattr(module, "_hf_hook", None), CpuOffload) and not pipe._all_hooks:
+            module.to("cpu")
+
+
+def unhook(module: nn.Module) -> None:
     """Take a module out of offloading; its weights are in host memory afterwards or where they were."""
-    from accelerate.hooks import remove_hook_from_module
-
     remove_hook_from_module(module, recurse=True)
+    if hasattr(module, "_diffusers_hook") or any(hasattr(part, "_diffusers_hook") for part in module.modules()):
+        registry = HookRegistry.check_if_exists_or_initialize(module)
+        for name in _GROUP_HOOKS:
+            registry.remove_hook(name, recurse=True)
+
+
+_GROUP_HOOKS = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
+"""What diffusers calls them; it has no way of its own to take group offloading off."""
+
+
+def loaded_as(steps: tuple[Call, ...], loras: tuple[Lora, ...]) -> tuple[Any, ...]:
+    """What of a setting lies in the loaded weights and cannot be taken back.
+
+    A LoRA is put on before its layers are cast, so that another one needs the model anew.
+    """
+    found: tuple[Any, ...] = tuple(step for step in steps if step.name in ("fp8_weights", "quantize"))
+    return (*found, loras) if found else ()
+
+
+def _modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module):
+            yield name, part
 
 
 def _autoencoder(pipe: Any) -> Any:
@@ -99,15 +167,91 @@ def _square_tiles(vae: Any, arguments: dict[str, Any]) -> None:
     vae.enable_tiling()
 
 
+def _vae_slicing(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+    vae = _autoencoder(pipe)
+    if not hasattr(vae, "enable_slicing"):
+        raise UserError(
+            f"memory: {type(vae).__name__} of {type(pipe).__name__} knows no vae_slicing; leave it out"
+        )
+    vae.enable_slicing()
+
+
 def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
-    if device != "cpu":  # on the CPU everything is where it would be offloaded to
-        pipe.enable_model_cpu_offload(device=device)
+    if not getattr(pipe, "model_cpu_offload_seq", None):
+        raise UserError(
+            f"memory: {type(pipe).__name__} does not say in which order its components can be offloaded"
+        )
+    pipe.enable_model_cpu_offload(device=device)
 
 
 def _sequential_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
-    if device != "cpu":
-        pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
-        pipe.enable_sequential_cpu_offload(device=device)
+    pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
+    pipe.enable_sequential_cpu_offload(device=device)
+
+
+def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
+    """Every component in groups that fit it: the denoiser in blocks, others in layers.
+
+    An autoencoder has no blocks that diffusers would move when it decodes. Under ``block`` it comes whole when its
+    turn is, which moves its weights once for a picture and not once for every tile; under ``leaf`` layer by layer,
+    without a stream, since that learns the order of the layers from a ``forward`` that decoding never calls.
+    """
+    if arguments["stream"] and not device.startswith("cuda"):
+        raise UserError(
+            f"memory: group_offload moves ahead with a stream on CUDA only, not on {device}: write stream=false"
+        )
+    pipe.to("cpu")
+    for name, module in _modules(pipe):
+        if name in DENOISERS and arguments["level"] == "block":
+            _by_blocks(module, arguments, device)
+        elif module is not _autoencoder(pipe):
+            _grouped(module, device, "leaf_level", stream=arguments["stream"])
+        elif arguments["level"] == "leaf":
+            _grouped(module, device, "leaf_level", stream=False)
+        else:
+            cpu_offload_with_hook(module, device)
+
+
+def _by_blocks(module: nn.Module, arguments: dict[str, Any], device: str) -> None:
+    """Blocks in groups. What is in none (embeddings, the last layers) comes with the first call and stays.
+
+    diffusers would move it back and forth at each call of the model, waiting for it: 0.4 GiB for SANA 1.6B.
+    """
+    _grouped(module, device, "block_level", stream=arguments["stream"], blocks=arguments["blocks"])
+    outside = HookRegistry.check_if_exists_or_initialize(module).get_hook(_GROUP_HOOKS[0])
+    if outside is not None:
+        outside.group.offload_leader = None
+
+
+def _grouped(module: nn.Module, device: str, level: str, *, stream: bool, blocks: int | None = None) -> None:
+    weights = sum(item.nbytes for item in module.parameters())
+    # Page-locked copies of all weights are made before the originals are let go.
+    crowded = stream and psutil.virtual_memory().available < 2 * weights
+    apply_group_offloading(
+        module,
+        onload_device=device,
+        offload_device="cpu",
+        offload_type=level,
+        num_blocks_per_group=blocks,
+        use_stream=stream,
+        low_cpu_mem_usage=crowded,
+    )
+
+
+def _fp8_weights(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+    found = [name for name in DENOISERS if hasattr(pipe, name)]
+    if not found:
+        raise UserError(f"memory: {type(pipe).__name__} has no denoiser whose weights fp8_weights could store")
+    for model in (getattr(pipe, name) for name in found):
+        if model is None or _is_cast(model):  # the autoencoder alone is loaded, or it was done before
+            continue
+        model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=model.dtype)
+        if not _is_cast(model):
+            raise UserError(f"memory: no layer of {type(model).__name__} can be stored in 8 bits (fp8_weights)")
+
+
+def _is_cast(model: nn.Module) -> bool:
+    return any(parameter.dtype == torch.float8_e4m3fn for parameter in model.parameters())
 
 
 def _vae_cpu(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
@@ -116,11 +260,23 @@ def _vae_cpu(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
         raise UserError(f"memory: {type(pipe).__name__} has no autoencoder to run on the CPU")
 
 
+def _elsewhere(_pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+    """Carried out where its name is looked for: loading, encoding texts, denoising (:mod:`batch.render.cuts`)."""
+
+
 STEPS: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
+    "encode_first": _elsewhere,
+    "text_encoder_cpu": _elsewhere,
     "vae_tiling": _vae_tiling,
-    "model_cpu_offload": _model_cpu_offload,
-    "sequential_cpu_offload": _sequential_cpu_offload,
+    "vae_slicing": _vae_slicing,
     "vae_cpu": _vae_cpu,
+    "split_guidance": _elsewhere,
+    "chunked_ff": _elsewhere,
+    "model_cpu_offload": _model_cpu_offload,
+    "group_offload": _group_offload,
+    "sequential_cpu_offload": _sequential_cpu_offload,
+    "fp8_weights": _fp8_weights,
+    "quantize": _elsewhere,
 }
 
 
@@ -130,18 +286,25 @@ class Burden:
 
     weights: int
     """Bytes."""
+    largest: int
+    """Of the largest component."""
     autoencoder: str = ""
     """Its class."""
 
 
 def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
-    """What ``auto`` adds for this card: offloading when weights and activations would not fit.
+    """What ``auto`` adds for this card: the fastest way of offloading under which weights and activations fit.
 
-    Decides where tensors lie, never what the picture is.
+    Activations are estimated from the pixels, since a prediction would have to be computed first; what is allowed
+    for beside tensors is what predictions allow for. Decides where tensors lie, never what the picture is.
     """
-    total = room(device)
-    needed = burden.weights + (_activations_gib(burden.autoencoder, pixels) + CONTEXT_GIB) * 2**30
-    return () if needed < total else (Call(name="model_cpu_offload"),)
+    there = room(device)
+    work = int(_activations_gib(burden.autoencoder, pixels) * 2**30)
+    if footprint.fitting(burden.weights, work) <= there:
+        return ()
+    names = memory.AUTO_OFFLOADS
+    by_component = footprint.fitting(burden.largest, work) <= there
+    return memory.resolve(names[0] if by_component else names[1], Size(1, 1))
 
 
 def offloads(steps: tuple[Call, ...]) -> bool:
@@ -150,6 +313,7 @@ def offloads(steps: tuple[Call, ...]) -> bool:
 
 
 def _activations_gib(autoencoder: str, pixels: int) -> float:
+    decoded = min(pixels, 1280 * 1024)  # above that size auto decodes in tiles
     if autoencoder == "AutoencoderDC":
-        return pixels * ACTIVATIONS_GIB_PER_PIXEL
-    return min(pixels, 1280 * 1024) * FULL_DECODE_GIB_PER_PIXEL  # above that size auto decodes in tiles
+        return max(pixels * DENOISE_GIB_PER_PIXEL, decoded * DC_DECODE_GIB_PER_PIXEL)
+    return decoded * FULL_DECODE_GIB_PER_PIXEL

@@ -15,18 +15,21 @@ from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
 from batch.records import Task
 
 
-def put(pipe: Any, task: Task, device: str) -> None:
-    """Have the embedding of a task's size where the transformer looks for it; nothing to do at the same size.
+def put(pipe: Any, task: Task, device: str) -> bool:
+    """Have the embedding of a task's size where the transformer looks for it; whether it was another one before.
 
     ``device`` is where the transformer computes, offloaded or not: another device's sines may differ in the
     last bit. The embedding itself lies where the one before it lay, and moves with the module.
     """
+    changed = False
     for embed in _without_table(getattr(pipe, "transformer", None)):
         patch = pipe.vae_scale_factor * embed.patch_size
         size = (task.rendered_height // patch, task.rendered_width // patch)
         if size != (embed.height, embed.width):
             embed.pos_embed = _embedding(embed, size, device).to(embed.pos_embed.device)
             embed.height, embed.width = size
+            changed = True
+    return changed
 
 
 def _without_table(transformer: torch.nn.Module | None) -> Iterator[PatchEmbed]:

@@ -57,12 +57,16 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut,
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, counted on the meta device."""
     found = dict(empty(source, leave_out))
-    weights = sum(
-        parameter.numel() * _dtype_of(module, name, dtype(part)).itemsize
+    weights = [
+        sum(
+            parameter.numel() * _dtype_of(module, name, dtype(part)).itemsize
+            for name, parameter in module.named_parameters()
+        )
         for part, module in found.items()
-        for name, parameter in module.named_parameters()
+    ]
+    return Burden(
+        weights=sum(weights), largest=max(weights, default=0), autoencoder=type(found.get("vae")).__name__
     )
-    return Burden(weights=weights, autoencoder=type(found.get("vae")).__name__)
 
 
 def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Module]]:

@@ -21,10 +21,12 @@ import torch
 from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
 from batch.plan import pag
 from batch.plan.catalogue import FAMILIES as RULES
+from batch.plan.memory import shown_steps
+from batch.plan.steps import LAYERWISE
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import cap as held
+from batch.render import cuts, failures, loras, memory, positions, quantise, schedulers
 from batch.render import device as devices
-from batch.render import failures, loras, memory, positions, schedulers
 from batch.render.compiling import Compiler
 from batch.render.failures import BadPicture, StageFailed
 from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
@@ -78,6 +80,7 @@ class Session:
         self._meter = Meter(device)
         self._pipe: Any = None
         self._part: Part | None = None
+        self._loaded_as: tuple[Any, ...] = ()  # what of a memory setting only loading anew takes back
         self._own_scheduler: Any = None
         self._steps: tuple[Call, ...] | None = None
         self._loras: tuple[Lora, ...] | None = ()  # None: loading some has failed half-way
@@ -107,9 +110,10 @@ class Session:
         device = "cpu" if on_cpu else self._device
         reading = Reading()
         try:
-            self._load("texts on the CPU" if on_cpu else "texts")
+            self._load("texts on the CPU" if on_cpu else "texts", texts=task)
             beat("encode", 0, 0)
-            self._put_loras(task.loras)
+            if self._put_loras(task.loras) and not on_cpu:
+                memory.apply_to_texts(self._pipe, task.memory_steps, self._device)
             with self._meter.stage() as reading:
                 embeds = self._family.encode(self._pipe, task, device)
                 data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
@@ -136,8 +140,18 @@ class Session:
         Raises :class:`LoadFailed` when the model cannot be loaded.
         """
         self._load(part, task)
-        self._compiler.switch(self._pipe, on=compiled)
-        return self._setting(task)
+        steps = self._setting(task)
+        self._compiler.switch(self._pipe, on=compiled and not self._by_layers(steps))
+        return steps
+
+    def _by_layers(self, steps: tuple[Call, ...]) -> bool:
+        """Whether blocks cannot be compiled for a setting, which is told once where that was not known before."""
+        if LAYERWISE.isdisjoint(step.name for step in steps):
+            return False
+        if "layers" not in self._objected:
+            self._objected.add("layers")
+            self._compiler.excuse = f"{shown_steps(steps)} moves or casts its layers one by one"
+        return True
 
     def _setting(self, task: Task) -> tuple[Call, ...]:
         """A task's memory setting, with what ``auto`` adds for the card."""
@@ -197,13 +211,13 @@ class Session:
         task = tasks[0]
 
         def work() -> torch.Tensor:
-            positions.put(self._pipe, task, self._device)
             denoise = getattr(self._family, "denoise", None) or partial(
                 common.denoise, join=getattr(self._family, "join", common.join)
             )
-            latents = denoise(
-                self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
-            )
+            with cuts.cut(self._pipe, steps, tasks):
+                latents = denoise(
+                    self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)
+                )
             if not bool(torch.isfinite(latents).all()):
                 self._object("the latents hold numbers that are not finite (NaN or infinite)")
             return latents
@@ -256,7 +270,7 @@ class Session:
         guided = RULES[self._source.family].guides(task.guidance)
         warmup = self._compiler.on and stage != "decode" and self._compiler.is_new(task, guided=guided)
         try:
-            self._set_up(task, steps)
+            self._set_up(stage, task, steps)
             with self._meter.stage() as reading:
                 value = work()
         except (StopRun, UserError, KeyboardInterrupt):
@@ -267,7 +281,7 @@ class Session:
                 raise lost from error
             failed = StageFailed(failures.error_info(error, stage), reading.peak)
         else:
-            self._free_hooks()
+            memory.rest(self._pipe)
             after = self._meter.energy()
             used = after - before if after is not None and before is not None else None
             assert reading.peak is not None
@@ -276,12 +290,15 @@ class Session:
         self._release()
         raise failed
 
-    def _free_hooks(self) -> None:
-        self._pipe.maybe_free_model_hooks()  # an exception inside the call skips it
-
     def _release(self) -> None:
         """After a failure: offloaded components go back, and what the allocator keeps is given up."""
-        self._free_hooks()
+        if self._steps is not None and memory.offloads(self._steps) and memory.has_card(self._device):
+            # Groups that were on their way, and layers whose turn had not ended, are where they were.
+            self._steps = None
+            memory.reset(self._pipe)
+            self._pipe.to("cpu")
+        else:
+            memory.rest(self._pipe)
         self._give_up_cached()
 
     @contextmanager
@@ -308,6 +325,7 @@ class Session:
         if self._pipe is None:
             return
         self._pipe = self._part = self._own_scheduler = self._steps = self._burden = None
+        self._loaded_as = ()
         self._compiler = Compiler()
         self._loras = ()
         self._give_up_cached()
@@ -317,22 +335,31 @@ class Session:
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _load(self, part: Part, task: Task | None = None) -> None:
+    def _load(self, part: Part, task: Task | None = None, texts: EncodeTask | None = None) -> None:
         """Have these components and no others: the text encoders are the largest part of most models.
 
-        ``task`` is the image they are loaded for: its memory setting says whether they go to the device or
-        stay in host memory.
+        ``task`` is the image, or ``texts`` the text, they are loaded for: its memory setting says whether they go
+        to the device or stay in host memory, and what is done to them for good.
         """
-        if self._part == part or (part, self._part) == ("decoder", "images"):
+        wanted: tuple[Any, ...] = ()
+        if texts is not None and part == "texts":
+            wanted = texts.memory_steps
+        elif task is not None and part == "images":
+            wanted = memory.loaded_as(task.memory_steps, task.loras)
+        if (part, wanted) == (self._part, self._loaded_as) or (part, self._part) == ("decoder", "images"):
             return
         self._drop()
         start = time.perf_counter()
         try:
             if task is None:
-                device = self._device if part == "texts" else "cpu"
+                device = self._device if part == "texts" and not memory.offloads(wanted) else "cpu"
                 self._pipe = common.load_text_encoder(self._source, self._dtype, device)
+                memory.apply_to_texts(self._pipe, wanted, self._device)
             else:
                 self._pipe = self._loaded(part, task)
+        except UserError:
+            self._drop()
+            raise
         except Exception as error:
             self._drop()
             if lost := failures.lost(error):
@@ -342,7 +369,7 @@ class Session:
             raise LoadFailed(
                 f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}"
             ) from error
-        self._part = part
+        self._part, self._loaded_as = part, wanted
         if not part.startswith("texts"):
             self._own_scheduler = self._pipe.scheduler
             self._load_s = time.perf_counter() - start
@@ -350,21 +377,23 @@ class Session:
 
     def _loaded(self, part: Part, task: Task) -> Any:
         """The pipeline, straight on the device unless the task's memory setting offloads."""
-        load = generic.load
+        load: Callable[[ModelSource, str, str, tuple[Call, ...]], Any] = generic.load
         if self.staged:
             load = common.load_decoder if part == "decoder" else common.load_without_texts
         on_card = self._device.startswith("cuda")
         if on_card:
             self._burden = common.burden(self._source, self._dtype, decoder_only=part == "decoder")
-        straight = (on_card or self._source.random) and not memory.offloads(self._setting(task))
+        cast = any(step.name == "fp8_weights" for step in task.memory_steps)  # on the card it would be there whole
+        straight = (on_card or self._source.random) and not cast and not memory.offloads(self._setting(task))
+        straight = straight or (on_card and quantise.on_card(task.memory_steps))
         try:
-            return load(self._source, self._dtype, self._device if straight else "cpu")
+            return load(self._source, self._dtype, self._device if straight else "cpu", task.memory_steps)
         except Exception as error:
             if not (straight and on_card and failures.is_out_of_memory(error)):
                 raise
         # Out of the handler, which holds what was loaded. From host memory the ladder can offload it.
         self._give_up_cached()
-        return load(self._source, self._dtype, "cpu")
+        return load(self._source, self._dtype, "cpu", task.memory_steps)
 
     def _watch_tiles(self) -> None:
         """A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU."""
@@ -374,21 +403,30 @@ class Session:
                 lambda _module, _inputs: self._beat("decode", next(tiles), 0) if self._beat else None
             )
 
-    def _set_up(self, task: Task, steps: tuple[Call, ...]) -> None:
+    def _set_up(self, stage: str, task: Task, steps: tuple[Call, ...]) -> None:
         self._put_loras(task.loras)
+        # Groups know the tensors they move: another table of positions is none of them.
+        if stage == "denoise" and positions.put(self._pipe, task, self._device) and memory.offloads(steps):
+            self._steps = None
+        if self._compiler.on and self._by_layers(steps):  # a rung
+            self._compiler.switch(self._pipe, on=False)
         if steps != self._steps:
             self._steps = None  # a half-applied setting is applied again
             memory.apply(self._pipe, steps, self._device)
             self._steps = steps
         self._pipe.scheduler = schedulers.make(self._own_scheduler, task.scheduler)
 
-    def _put_loras(self, wanted: tuple[Lora, ...]) -> None:
-        if wanted != self._loras:
-            self._loras = self._steps = None  # offloading is placed anew around the layers that come and go
-            odd = [said for said in loras.put(self._pipe, wanted) if said not in self._objected]
-            self._objections += [("lora", said) for said in odd]
-            self._objected.update(odd)
-            self._loras = wanted
+    def _put_loras(self, wanted: tuple[Lora, ...]) -> bool:
+        """Have these; whether they are others than before, so that memory settings are placed anew around them."""
+        if wanted == self._loras:
+            return False
+        self._loras = self._steps = None
+        memory.reset(self._pipe)
+        odd = [said for said in loras.put(self._pipe, wanted) if said not in self._objected]
+        self._objections += [("lora", said) for said in odd]
+        self._objected.update(odd)
+        self._loras = wanted
+        return True
 
 
 def choose(asked: str | None) -> str:

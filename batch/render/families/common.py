@@ -13,8 +13,8 @@ import torch
 from batch.errors import TaskError
 from batch.plan import precision
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Arguments, EncodeTask, ModelSource, Task, Value
-from batch.render import from_files, pag, random_weights, schedulers, tiles
+from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
+from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
 from batch.render.tiles import Parts
@@ -31,13 +31,24 @@ OnStep = Callable[[int], None]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(source: ModelSource, dtype: str, device: str = "cpu", *, leave_out: LeaveOut = lambda _: False) -> Any:
+def load(
+    source: ModelSource,
+    dtype: str,
+    device: str = "cpu",
+    *,
+    leave_out: LeaveOut = lambda _: False,
+    steps: tuple[Call, ...] = (),
+) -> Any:
     """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
 
-    ``dtype`` is a task's: see :mod:`batch.plan.precision`.
+    ``dtype`` is a task's: see :mod:`batch.plan.precision`. Of a memory setting's ``steps`` ``quantize`` counts.
     """
-    build = random_weights.build if source.random else from_files.build
-    pipe = pag.settle(build(source, partial(own_dtype, source.family, dtype), device, leave_out))
+    own = partial(own_dtype, source.family, dtype)
+    if source.random:
+        pipe = quantise.drawn(random_weights.build(source, own, device, leave_out), steps)
+    else:
+        pipe = from_files.build(source, own, device, leave_out, quantise.configurations(steps, own, device))
+    pipe = pag.settle(pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -67,13 +78,13 @@ def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
     return load(source, dtype, device, leave_out=is_picture).to(device)
 
 
-def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
+def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> Any:
     """The pipeline without tokenizers and text encoders."""
-    return load(source, dtype, device, leave_out=is_text)
+    return load(source, dtype, device, leave_out=is_text, steps=steps)
 
 
-def load_decoder(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
-    """The pipeline with its autoencoder only."""
+def load_decoder(source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()) -> Any:
+    """The pipeline with its autoencoder only, which no step does anything to when it is loaded."""
     return load(source, dtype, device, leave_out=is_beside_decoder)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from batch.errors import TaskError
-from batch.records import ModelSource, Task
+from batch.records import Call, ModelSource, Task
 from batch.render import schedulers
 from batch.render.families import common
 from batch.render.families.common import OnStep
@@ -18,9 +18,9 @@ STAGE = "render"
 """What a failure's stage is called where there are none."""
 
 
-def load(source: ModelSource, dtype: str, device: str = "cpu") -> Any:
+def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> Any:
     """The whole pipeline."""
-    return common.load(source, dtype, device)
+    return common.load(source, dtype, device, steps=steps)
 
 
 def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:

@@ -1,0 +1,95 @@
+"""Quantised denoisers, by bitsandbytes or torchao through diffusers: weights of linear layers in 8 or 4 bits.
+
+Not the convolutions, of which SANA's feed-forward consists: 47 % of its transformer stay as they are.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from packaging.version import Version
+
+from batch.errors import UserError
+from batch.plan.catalogue import DENOISERS
+from batch.plan.steps import BACKENDS
+from batch.records import Call
+from batch.render.from_files import DtypeOf
+
+LEAST = {"bitsandbytes": "0.48", "torchao": "0.15"}
+"""Older ones cannot be moved between host memory and a card, or are not taken by diffusers."""
+
+
+def configurations(steps: tuple[Call, ...], dtype: DtypeOf, device: str) -> dict[str, Any]:
+    """What ``from_pretrained`` of each denoiser is to be told; nothing without ``quantize``.
+
+    Raises :class:`UserError` where its package is missing or too old, or cannot work on this device.
+    """
+    backend = _backend(steps)
+    if not backend:
+        return {}
+    _check(backend, device)
+    return {name: _configuration(backend, dtype(name)) for name in DENOISERS}
+
+
+def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
+    """A pipeline with random weights, quantised in place: torchao alone can do that."""
+    backend = _backend(steps)
+    if not backend:
+        return pipe
+    if BACKENDS[backend] != "torchao":
+        raise UserError(
+            f"memory: quantize({backend}) needs a model that is read from files; for random weights write "
+            "quantize(torchao_int8)"
+        )
+    _check(backend, "cpu")
+    from torchao.quantization import quantize_
+
+    for model in (getattr(pipe, name, None) for name in DENOISERS):
+        if model is not None:
+            quantize_(model, _torchao(backend))
+    return pipe
+
+
+def on_card(steps: tuple[Call, ...]) -> bool:
+    """Whether a model is to be read onto the card though it is offloaded later: bitsandbytes quantises there."""
+    return BACKENDS.get(_backend(steps)) == "bitsandbytes"
+
+
+def _backend(steps: tuple[Call, ...]) -> str:
+    return next((str(dict(step.arguments)["to"]) for step in steps if step.name == "quantize"), "")
+
+
+def _check(backend: str, device: str) -> None:
+    package = BACKENDS[backend]
+    if package == "bitsandbytes" and not (device.startswith("cuda") or torch.cuda.is_available()):
+        raise UserError(f"memory: quantize({backend}) works on a CUDA card only; write quantize(torchao_int8)")
+    remedy = "install it with: pip install 'run-batch[quantize]'"
+    if find_spec(package) is None:
+        raise UserError(f"memory: quantize({backend}) needs the {package} package; {remedy}")
+    if Version(metadata.version(package)) < Version(LEAST[package]):
+        raise UserError(
+            f"memory: quantize({backend}) needs {package} {LEAST[package]} or newer, not "
+            f"{metadata.version(package)}; {remedy}"
+        )
+
+
+def _configuration(backend: str, dtype: torch.dtype) -> Any:
+    import diffusers
+
+    if backend == "bnb8":
+        return diffusers.BitsAndBytesConfig(load_in_8bit=True)
+    if backend == "bnb4":
+        return diffusers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+        )
+    return diffusers.TorchAoConfig(_torchao(backend))
+
+
+def _torchao(backend: str) -> Any:
+    from torchao import quantization
+
+    name = "Int8WeightOnlyConfig" if backend == "torchao_int8" else "Float8WeightOnlyConfig"
+    return getattr(quantization, name)()
