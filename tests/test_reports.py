@@ -191,7 +191,7 @@ def test_runs_are_compared_with_the_first(cli, runs):
     assert frame.compared.tolist()[1:] == [2, 1, 2, 2]
     assert frame.identical.tolist()[1:] == [0, 1, 1, 0]
     page = (runs / "both" / "compare.html").read_text(encoding="utf-8")
-    assert page.count("<circle") == 5 + 3  # the points, and the runs of the legend
+    assert page.count("<circle") == 5 + 1  # the points, and the device of the legend
     assert "{{" not in page
 
 
