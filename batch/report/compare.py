@@ -209,7 +209,7 @@ def _pixels(pairs: Sequence[Pair], row_of: Rows, rows: int) -> pd.DataFrame:
         of_row[_row(pair, row_of)].append(pair)
     found = [
         {
-            "compared_with": ", ".join(dict.fromkeys(map(_named_base, of_row[row]))),
+            "compared_with": ", ".join(dict.fromkeys(map(named_base, of_row[row]))),
             "is_reference": row in bases,
             **(asdict(close) if (close := closeness(pair.difference for pair in of_row[row])) else {}),
         }
@@ -223,7 +223,8 @@ def _row(pair: Pair, row_of: Rows) -> int:
     return row_of[pair.picture.run.label, pair.picture.receipt.task.id]
 
 
-def _named_base(pair: Pair) -> str:
+def named_base(pair: Pair) -> str:
+    """What a picture was compared with: the setting, and the run where that is another one."""
     setting = table.memory_used(pair.base.receipt)
     return setting if pair.base.run is pair.picture.run else f"{pair.base.run.label}: {setting}"
 

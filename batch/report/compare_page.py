@@ -18,7 +18,7 @@ from PIL import Image
 
 from batch.errors import UserError
 from batch.report import chart
-from batch.report.compare import NOT_INSTALLED, Comparison, Pair
+from batch.report.compare import NOT_INSTALLED, Comparison, Pair, named_base
 from batch.report.compare_table import Line, Section, heading, legend, sections
 from batch.report.pixels import SHOWN_SIDE, Shown, has_ssim, where
 from batch.store import atomic, images
@@ -155,9 +155,8 @@ def _difference(comparison: Comparison, item: Seen) -> str:
         f"PSNR {gap.psnr_db:.1f} dB{ssim}, largest difference {gap.max_difference}, "
         f"{gap.changed_share:.1%} of the pixels"
     )
-    base = row.compared_with if item.pair.base.run is item.pair.picture.run else item.pair.base.run.label
     figures = (
-        _figure(item.before, "WEBP", f"reference ({base})"),
+        _figure(item.before, "WEBP", f"reference ({named_base(item.pair)})"),
         _figure(item.after, "WEBP", str(row.memory)),
         _figure(item.shown.pixels, "PNG", item.caption),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from batch.plan.footprint import CONTEXT, KEPT_BY_DRIVER
+from batch.report.choice import HOST
 from batch.report.compare import Comparison
 
 WRAP = 36
@@ -112,14 +113,27 @@ def heading(comparison: Comparison) -> str:
 def sections(comparison: Comparison) -> list[Section]:
     """The tables; the one about pixels only where some were compared."""
     rows = comparison.rows
+    memory = (*_MEMORY, *_by_stage(rows))
     found = [
-        _section(comparison, _TIME, "Time", "median seconds of an image, warm-up left out", words=True),
-        _section(comparison, (*_MEMORY, *_by_stage(rows)), "Memory", f"largest peaks, GiB{_stage_words(rows)}"),
+        _section(comparison, _TIME, "Time", "median seconds of an image, warm-up left out", _outcome),
+        _section(comparison, memory, "Memory", f"largest peaks, GiB; by stage {_stage_words(rows)}", _nothing),
     ]
     if rows.compared.notna().any():
         about = "against the reference; of those not identical the largest difference (of 255), PSNR in dB, SSIM"
-        found.append(_section(comparison, _PIXELS, "Pixels", about))
+        found.append(_section(comparison, _PIXELS, "Pixels", about, _reference))
     return found
+
+
+def _outcome(row: Any) -> str:
+    return str(row["outcome"])
+
+
+def _nothing(_row: Any) -> str:
+    return ""
+
+
+def _reference(row: Any) -> str:
+    return "the reference" if row["is_reference"] and pd.isna(row["compared"]) else ""
 
 
 def _by_stage(rows: pd.DataFrame) -> Iterator[_Column]:
@@ -136,15 +150,18 @@ def _stage_kind(rows: pd.DataFrame) -> str:
 
 
 def _stage_words(rows: pd.DataFrame) -> str:
-    words = {"device": "on the device", "reserved": "reserved", "rss": "host"}
-    return f"; by stage {words[_stage_kind(rows)]}"
+    words = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
+    return words[_stage_kind(rows)]
 
 
 def _section(
-    comparison: Comparison, columns: Sequence[_Column], title: str, about: str, *, words: bool = False
+    comparison: Comparison, columns: Sequence[_Column], title: str, about: str, words: Callable[[Any], str]
 ) -> Section:
+    """A table; a row without figures and words has no line in it."""
     rows, same = comparison.rows, common(comparison)
     kept = [column for column in columns if rows[column.name].notna().any()]
+    if (rows.timed == rows.images).all():
+        kept = [column for column in kept if column.name != "timed"]
     keys = [key for key in comparison.by if key not in same and key != "device"]
     blocks: dict[str, list[Line]] = {}
     for number, row in enumerate(rows.to_dict("records"), start=1):
@@ -155,9 +172,10 @@ def _section(
             mark="*" * bool(row["pareto"]) + "!" * bool(row["foreign"]),
             named=(*(str(row[key]) for key in keys), str(row["memory"])),
             figures=figures if any(figure.strip("-0") for figure in figures) else (),
-            words=str(row["outcome"]) if words else "",
+            words=words(row),
         )
-        blocks.setdefault(", ".join(filter(None, at)), []).append(line)
+        if line.figures or line.words:
+            blocks.setdefault(", ".join(filter(None, at)), []).append(line)
     return Section(
         title=title,
         about=about,
@@ -174,7 +192,10 @@ def _cell(column: _Column, value: Any) -> str:
 def legend(comparison: Comparison) -> list[str]:
     """What the marks mean, as far as they are there, and what is a card's size."""
     rows = comparison.rows
-    found = ["* no other setting is faster and smaller"] if rows.pareto.any() else []
+    found = []
+    if rows.pareto.any():
+        host = " (in host memory)" if (rows.memory_kind == HOST).all() else ""
+        found.append(f"* no other setting is faster and smaller{host}")
     if (rows.foreign > 0).any():
         found.append("! other processes were on the card")
     if rows.images_per_hour.notna().any():
