@@ -31,7 +31,8 @@ from batch.records import (
     StagePeak,
     to_json,
 )
-from batch.report import choice, costs, pixels
+from batch.report import choice, pixels
+from batch.store import measured
 from batch.store.folder import RunFolder
 
 GIB = 2**30
@@ -55,6 +56,7 @@ A100 = Machine(device="NVIDIA A100-SXM4-40GB", device_memory=40 * GIB, driver="5
 RTX_COSTS = {FULL: (20.0, 11.0), LARGE: (21.0, 7.0), SMALL: (24.0, 5.5), CPU: (60.0, 5.6)}
 A100_COSTS = {FULL: (8.0, 30.0), LARGE: (9.0, 7.5), SMALL: (10.0, 5.9), CPU: (40.0, 5.8)}
 """Seconds of an image and GiB on the device."""
+WARM = (99.0, 11.5)
 
 
 @pytest.fixture(scope="module")
@@ -221,14 +223,17 @@ def test_a_part_that_ran_out_is_counted(cli, cards):
     assert not row["pareto"]
 
 
-def test_a_status_of_a_later_version_is_shown_with_its_reason(cards, monkeypatch):
+def test_what_was_not_tried_has_its_row_and_reason(cli, cards):
     folder = RunFolder(Path("rtx"))
-    tasks, scan = folder.tasks(), folder.scan()
-    rows = costs.frame("rtx", tasks, scan, lambda task: "none")
-    rows.loc[rows.memory == FULL, ["status", "error"]] = ["skipped", "dominated by 512x512"]
-    summary = costs.summarise(rows, costs.keys(rows)).set_index("setting")
-    assert summary.outcome[FULL] == "skipped: dominated by 512x512"
-    assert (summary.skipped[FULL], summary.failed[FULL]) == (2, 0)
+    skipped = {task.id: "dominated by 512x512" for task in folder.tasks() if task.memory == FULL}
+    ran_out("rtx", FULL)
+    for key in skipped:
+        (folder.state / "failures" / f"{key}.json").unlink()
+    measured.keep_skipped(folder.state, skipped, "test")
+    row = by_setting(cli("compare", "rtx", "--json").json(), "rtx")[FULL]
+    assert (row["device"], row["skipped"], row["failed"], row["images"]) == (RTX.device, 2, 0, 0)
+    assert row["outcome"] == "skipped: dominated by 512x512"
+    assert re.search(r"full +skipped: dominated by 512x512$", cli("compare", "rtx").out, re.MULTILINE)
 
 
 # What cannot be compared
@@ -272,8 +277,6 @@ def test_random_weights_are_said(cli, cards):
 
 
 def test_others_on_the_card_are_marked(cli, cards):
-    if "foreign" not in CardState.__dataclass_fields__:
-        pytest.skip("receipts do not know of other processes")
     card = CardState(foreign=2)
     change("rtx", lambda item: replace(item, measurement=replace(item.measurement, card=card)), SMALL)
     outcome = cli("compare", "rtx")
@@ -282,13 +285,32 @@ def test_others_on_the_card_are_marked(cli, cards):
     assert "! other processes were on the card" in outcome.out
 
 
-def test_a_limit_is_written_beside_the_device(cards):
-    folder = RunFolder(Path("a100"))
-    rows = costs.frame("a100", folder.tasks(), folder.scan(), lambda task: "none")
-    assert set(rows.device) == {"NVIDIA A100-SXM4-40GB"}
-    limited = rows.assign(vram_limit_mib=8192.0)
-    assert set(costs._device(limited)) == {"NVIDIA A100-SXM4-40GB (limited to 8 GiB)"}
-    assert set(costs.summarise(limited, costs.keys(limited)).device_memory_mib) == {8192}
+def test_a_limit_is_written_beside_the_device(cli, cards):
+    on_card("a100", replace(A100, vram_limit=8 * GIB), {**A100_COSTS, FULL: (8.0, 7.9)})
+    outcome = cli("compare", "rtx", "a100")
+    assert "a100, NVIDIA A100-SXM4-40GB (limited to 8 GiB)" in outcome.out
+    where = "on A100-SXM4-40GB (limited to 8 GiB)"
+    assert f"Fastest within that limit {where}: {FULL}, 8.4 s, 7.9 GiB, the reference for pixels" in outcome.out
+    assert f"Fastest under 6 GB {where}: {CPU}" in outcome.out
+    assert "a100 was held to 8 GiB of its card: in memory it stands for a smaller one, not in time" in outcome.out
+    assert "under 8" not in outcome.out.partition(where)[2].partition("RTX")[0]
+
+
+def test_repeats_of_a_measurement_and_its_warmups(cli, cards):
+    """Warm-ups count for peaks alone, and repeats of the reference are compared with its first one."""
+
+    def repeat(task):
+        return replace(task, prompt="a fox", repeat=1 + (task.prompt == "a whale"))
+
+    moved("rtx", repeat)
+    assert by_setting(cli("compare", "rtx", "--json").json(), "rtx")[LARGE]["images"] == 2
+    moved("rtx", lambda task: replace(task, warmup=True, repeat=1) if task.repeat == 1 else task)
+    change("rtx", lambda item: replace(item, measurement=measurement(*WARM)) if item.task.warmup else item)
+    rows = by_setting(cli("compare", "rtx", "--json").json(), "rtx")
+    row = rows[LARGE]
+    assert (row["images"], row["timed"], row["compared"], row["peak_device_mib"]) == (1, 1, 1, WARM[1] * 1024)
+    assert row["total_s"] < WARM[0]
+    assert (rows[FULL]["compared"], rows[FULL]["is_reference"]) == (None, True)
 
 
 # The choice

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import torch
-
 from batch.errors import UserError
 from batch.records import Call
+from batch.render.cap import room
 
 ACTIVATIONS_GIB_PER_PIXEL = 3.0 / (5376 * 3072)
 """Denoising 5376x3072 with guidance takes 2.7 GiB of activations in SANA 1.6B, decoding in tiles of 1024
@@ -140,7 +139,7 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
 
     Decides where tensors lie, never what the picture is.
     """
-    total = torch.cuda.get_device_properties(device).total_memory
+    total = room(device)
     needed = burden.weights + (_activations_gib(burden.autoencoder, pixels) + CONTEXT_GIB) * 2**30
     return () if needed < total else (Call(name="model_cpu_offload"),)
 

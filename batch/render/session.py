@@ -22,6 +22,7 @@ from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
 from batch.plan import pag
 from batch.plan.catalogue import FAMILIES as RULES
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
+from batch.render import cap as held
 from batch.render import device as devices
 from batch.render import failures, loras, memory, positions, schedulers
 from batch.render.compiling import Compiler
@@ -393,6 +394,11 @@ class Session:
 def choose(asked: str | None) -> str:
     """The device to use: see :func:`batch.render.device.choose`."""
     return devices.choose(asked)
+
+
+def cap(device: str, limit: int) -> str:
+    """Hold this process to a part of the card: see :func:`batch.render.cap.cap`."""
+    return held.cap(device, limit)
 
 
 def describe(device: str) -> Machine:

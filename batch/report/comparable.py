@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.plan.identity import FIELD_KINDS, Kind
+from batch.plan.measuring import MEASURE
 from batch.records import Failure, Receipt, Task
 from batch.report import table
 from batch.report.costs import is_warmup
@@ -79,6 +80,7 @@ def notes(
     yield from _versions(runs)
     yield from _kinds(runs)
     yield from (note for run in runs for note in _foreign(run))
+    yield from _limited(runs)
     yield from _random(runs)
     for run, base in zip(runs[1:], bases[1:], strict=True):
         yield from _schedulers(first, run, bases[0], base)
@@ -88,7 +90,7 @@ def notes(
 
 def _missing(runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
-        there = {record.task.id for record in run.records()} | set(getattr(run.scan, "skipped", ()))
+        there = {record.task.id for record in run.records()} | run.scan.skipped.keys()
         missing = sum(task.id not in there for task in run.tasks)
         if missing:
             yield f"{run.label}: {missing} of {len(run.tasks)} images are missing"
@@ -147,8 +149,8 @@ def _versions(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _kinds(runs: Sequence[Run]) -> Iterator[str]:
-    measured = [run.label for run in runs if run.kind == "measure"]
-    rendered = [run.label for run in runs if run.kind != "measure"]
+    measured = [run.label for run in runs if run.kind == MEASURE]
+    rendered = [run.label for run in runs if run.kind != MEASURE]
     if measured and rendered:
         yield (
             f"{', '.join(measured)} measured each setting in a process of its own, {', '.join(rendered)} rendered "
@@ -158,7 +160,7 @@ def _kinds(runs: Sequence[Run]) -> Iterator[str]:
 
 def _foreign(run: Run) -> Iterator[str]:
     receipts = [item for item in run.receipts() if not is_warmup(item.task)]
-    disturbed = [item for item in receipts if item.measurement.card and _others(item.measurement.card)]
+    disturbed = [item for item in receipts if item.measurement.card and item.measurement.card.foreign]
     if disturbed:
         settings = list(dict.fromkeys(f"{item.task.size} {table.memory_used(item)}" for item in disturbed))
         more = f" and {len(settings) - _MOST_CHANGES} more" if len(settings) > _MOST_CHANGES else ""
@@ -169,8 +171,12 @@ def _foreign(run: Run) -> Iterator[str]:
         )
 
 
-def _others(card: Any) -> int:
-    return int(getattr(card, "foreign", 0))
+def _limited(runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        limits = {limit for item in run.records() if (limit := item.machine.vram_limit)}
+        if limits:
+            named = ", ".join(f"{limit / 2**30:g} GiB" for limit in sorted(limits))
+            yield f"{run.label} was held to {named} of its card: in memory it stands for a smaller one, not in time"
 
 
 def _random(runs: Sequence[Run]) -> Iterator[str]:

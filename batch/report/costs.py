@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from batch.records import OUT_OF_MEMORY, Failure, Measurement, Receipt, Task
+from batch.records import Failure, Measurement, Receipt, Task
 from batch.report import table, timing
 from batch.store.folder import Scan
 
@@ -60,8 +60,8 @@ def _beside(task: Task, scan: Scan, loras: str) -> dict[str, Any]:
     return {
         **{name: None for name in STAGE_PEAKS},
         **_stage_peaks(cost),
-        "foreign": bool(cost.card and getattr(cost.card, "foreign", 0)),
-        "oom": isinstance(record, Failure) and record.error.kind == OUT_OF_MEMORY,
+        "foreign": bool(cost.card and cost.card.foreign),
+        "oom": isinstance(record, Failure) and record.out_of_memory,
         "extra_image": is_warmup(task),
         "lora": loras,
     }
@@ -69,7 +69,7 @@ def _beside(task: Task, scan: Scan, loras: str) -> dict[str, Any]:
 
 def is_warmup(task: Task) -> bool:
     """Whether a measurement rendered this only to warm its process up: it is none of its images."""
-    return bool(getattr(task, "warmup", False))
+    return bool(task.warmup)
 
 
 def _stage_peaks(cost: Measurement) -> dict[str, float | None]:
