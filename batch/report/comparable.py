@@ -176,7 +176,9 @@ def _limited(runs: Sequence[Run]) -> Iterator[str]:
         limits = {limit for item in run.records() if (limit := item.machine.vram_limit)}
         if limits:
             named = ", ".join(f"{limit / 2**30:g} GiB" for limit in sorted(limits))
-            yield f"{run.label} was held to {named} of its card: in memory it stands for a smaller one, not in time"
+            yield (
+                f"{run.label} was held to {named} of its card: in memory it stands for a smaller one, not in time"
+            )
 
 
 def _random(runs: Sequence[Run]) -> Iterator[str]:
