@@ -264,19 +264,19 @@ def completion(context: click.Context, *, shell: str) -> int:
 
 @click.command(short_help="Compare time, memory and pixels of runs.")
 @click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=FolderName(), help="Write compare.csv and compare.html there too.")
+@click.option("--out", type=FolderName(), help="Write compare.csv, compare.html and differences there too.")
 @json_option
 def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
-    """Compare runs and memory settings: time, memory, and pixels against the first run."""
-    from batch.report import chart
+    """Compare runs and memory settings: time, memory, energy, and pixels against the reference."""
     from batch.report import compare as comparing
+    from batch.report import compare_page, compare_table
 
     result = comparing.compare(comparing.read(run_folders))
-    written = chart.write(out, result) if out else []
+    written = compare_page.write(out, result) if out else []
     if as_json:
         _print_json(comparing.as_json(result))
         return errors.EXIT_OK
-    click.echo(comparing.text(result))
+    click.echo(compare_table.text(result))
     for path in written:
         click.echo(f"  {path}")
     return errors.EXIT_OK

@@ -23,7 +23,7 @@ ALLOWED = {
     "render": {"machine", "plan", "manifest", "records", "errors"},
     "store": {"bulk", "plan", "manifest", "records", "errors", ""},
     "engines": {"limits", "render", "store", "plan", "manifest", "records", "errors"},
-    "report": {"store", "plan", "records", "errors", ""},
+    "report": {"words", "store", "plan", "records", "errors", ""},
     "words": set(),
     "limits": {"words", "store", "plan", "records", "errors"},
     "progress": {"words", "records", "plan", "standing"},

@@ -191,7 +191,7 @@ def test_runs_are_compared_with_the_first(cli, runs):
     assert frame.compared.tolist()[1:] == [2, 1, 2, 2]
     assert frame.identical.tolist()[1:] == [0, 1, 1, 0]
     page = (runs / "both" / "compare.html").read_text(encoding="utf-8")
-    assert page.count("<circle") == 5 + 3  # the points, and the runs of the legend
+    assert page.count("<circle") == 5 + 1  # the points, and the device of the legend
     assert "{{" not in page
 
 
@@ -199,8 +199,10 @@ def test_nothing_in_common_is_said(cli, runs):
     outcome = cli("compare", "tiles", "hostile")
     assert "hostile and tiles have no picture in common" in outcome.out
     rows = cli("compare", "other", "hostile", "--json").json()["rows"]
-    assert [row["compared"] for row in rows] == [None, None]
-    assert [row["failed"] for row in rows] == [0, 2]
+    assert [row["compared"] for row in rows] == [None, None, None]
+    assert [(row["failed"], row["extra"]) for row in rows[1:]] == [
+        (0, "sigmas=None"), (2, "sigmas=((1.0, 0.5),)"),
+    ]  # fmt: skip
     assert "PSNR" not in cli("compare", "other", "hostile").out
 
 

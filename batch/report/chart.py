@@ -1,89 +1,173 @@
-"""compare.csv and compare.html: the table of a comparison, and time against memory as a chart."""
+"""Memory against time as SVG: a mark per setting, a colour per GPU, and what ran out of memory at the edge."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from importlib import resources
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from batch.errors import UserError
-from batch.report.compare import Comparison, caption, shown
-from batch.store import atomic
+from batch.report import choice
+from batch.report.compare import Comparison
 
-WIDTH, HEIGHT = 760, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50
+WIDTH, HEIGHT = 820, 420
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 26, 50
+_EDGE = 130
+"""Width of the strip for what ran out of memory, where there is any."""
+
+_STEP = 22
+"""Between the marks of the strip."""
+
 _COLOURS = ("#1d5fbf", "#c4511d", "#2c8a57", "#8a3fae", "#a08000", "#c2325f", "#13848c", "#666")
 
 _KINDS = {
-    "peak_device_mib": "peak on the device",
-    "peak_reserved_mib": "peak reserved by torch",
-    "peak_rss_mib": "peak host memory",
+    choice.DEVICE: "peak on the device",
+    choice.RESERVED: f"peak reserved and {choice.ALLOWANCE_MIB / 1024:g} GiB",
+    choice.HOST: "peak in host memory",
 }
 
 
-def write(folder: Path, comparison: Comparison) -> list[Path]:
-    """Write both files into a folder, which is made where it is missing."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; a folder is needed")
-    csv, page = folder / "compare.csv", folder / "compare.html"
-    atomic.write(csv, comparison.rows.to_csv(index=False, lineterminator="\n").encode())
-    atomic.write(page, html(comparison).encode())
-    return [csv, page]
+def charts(comparison: Comparison) -> str:
+    """A chart for each group of settings that are rivals on some card; the same colours in all of them.
 
-
-def html(comparison: Comparison) -> str:
-    """The page: one file, no script, no network."""
-    same, cells = shown(comparison)
-    cells.insert(0, "#", [str(number) for number in range(1, len(cells) + 1)])
-    template = resources.files("batch.report").joinpath("compare.html.template").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": escape(" / ".join(dict.fromkeys(comparison.rows.run))),
-        "COMMON": escape(" · ".join(f"{key} {value}" for key, value in same.items() if value)),
-        "CHART": chart(comparison.rows),
-        "TABLE": cells.to_html(index=False, border=0, justify="left"),
-        "CAPTION": escape(caption(comparison)),
-        "NOTES": "".join(f"<li>{escape(note)}</li>" for note in comparison.notes),
-    }
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
-
-
-def chart(rows: pd.DataFrame) -> str:
-    """Median time of an image against peak memory as SVG; points have the numbers of the table's rows.
-
-    Empty where no kind of memory is known for every row that has a time.
+    Marks have the numbers of the table. Filled are those that no other setting beats in both. Groups without a
+    time and a memory are left out.
     """
-    timed = rows[rows.total_s.notna()]
-    kind = next((kind for kind in _KINDS if len(timed) and timed[kind].notna().all()), None)
-    if kind is None:
-        return ""
-    across, up = _ticks(float(timed.total_s.max())), _ticks(float(timed[kind].max()) / 1024)
-    runs = list(dict.fromkeys(rows.run))
-    parts = [_axes(across, up, _KINDS[kind])]
-    for number, row in zip(timed.index + 1, timed.to_dict("records"), strict=True):
-        x, y = _x(row["total_s"], across), _y(row[kind] / 1024, up)
-        title = f"{row['run']} · {row['model']} {row['size']} · {row['memory']} · {row['device']}"
-        parts.append(
-            f"<g><title>{escape(title)}: {row['total_s']:.2f} s, {row[kind]:.0f} MiB</title>"
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{_colour(runs, row["run"])}"/>'
-            f'<text x="{x + 10:.1f}" y="{y + 4:.1f}">{number}</text></g>'
+    rows = comparison.rows
+    colours = {device: _COLOURS[at % len(_COLOURS)] for at, device in enumerate(dict.fromkeys(rows.device))}
+    by = [key for key in comparison.by if key != "device"]
+    told = [key for key in by if rows[key].nunique(dropna=False) > 1]
+    parts = []
+    for key, group in rows.groupby(by, sort=False, dropna=False):
+        named = dict(zip(by, key, strict=True))
+        title = " ".join(
+            str(named[name]) if name in ("model", "size") else f"{name} {named[name]}" for name in told
         )
-    legend = "".join(
-        f'<span><svg width="12" height="12" aria-hidden="true"><circle cx="6" cy="6" r="6" '
-        f'fill="{_colour(runs, run)}"/></svg> {escape(run)}</span>'
-        for run in runs
-    )
+        parts.append(_chart(group, title, colours))
+    return "".join(parts)
+
+
+def _chart(rows: pd.DataFrame, title: str, colours: dict[str, str]) -> str:
+    timed = rows[rows.total_s.notna() & rows.memory_mib.notna()]
+    if (timed.memory_kind != choice.HOST).any():
+        timed = timed[timed.memory_kind != choice.HOST]  # host memory is another thing
+    if timed.empty:
+        return ""
+    lost = rows[(rows.out_of_memory > 0) & rows.total_s.isna()]
+    right = WIDTH - _RIGHT - (_EDGE if len(lost) else 0)
+    frame = _Frame(_ticks(float(timed.total_s.max())), _ticks(float(timed.memory_mib.max()) / 1024), right)
+    kinds = [words for kind, words in _KINDS.items() if (timed.memory_kind == kind).any()]
+    parts = [frame.axes(" / ".join(kinds)), *_frontiers(timed, frame, colours), *_marks(timed, frame, colours)]
+    if len(lost):
+        parts += _strip(lost, right, colours)
+    shown = dict.fromkeys([*timed.device, *lost.device])
     return (
+        f"{f'<h3>{escape(title)}</h3>' if title else ''}"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Time against memory">{"".join(parts)}</svg>'
-        f'<p class="legend">{legend}</p>'
+        f'<p class="legend">{"".join(_legend(device, colours[device]) for device in shown)}</p>'
     )
 
 
-def _colour(runs: list[str], run: str) -> str:
-    return _COLOURS[runs.index(run) % len(_COLOURS)]
+def _legend(device: str, colour: str) -> str:
+    return (
+        '<span><svg width="12" height="12" aria-hidden="true">'
+        f'<circle cx="6" cy="6" r="6" fill="{colour}"/></svg> '
+        f"{escape(device or 'unknown device')}</span>"
+    )
+
+
+class _Frame:
+    """Where seconds and GiB lie in the picture."""
+
+    def __init__(self, across: Sequence[float], up: Sequence[float], right: float) -> None:
+        self.across, self.up, self.right, self.bottom = across, up, right, HEIGHT - _BOTTOM
+
+    def at(self, row: Any) -> tuple[float, float]:
+        return self.x(row["total_s"]), self.y(row["memory_mib"] / 1024)
+
+    def x(self, seconds: float) -> float:
+        return _LEFT + seconds / self.across[-1] * (self.right - _LEFT)
+
+    def y(self, gib: float) -> float:
+        return self.bottom - gib / self.up[-1] * (self.bottom - _TOP)
+
+    def axes(self, memory: str) -> str:
+        parts = []
+        for tick in self.across:
+            x = self.x(tick)
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{self.bottom}"/>')
+            parts.append(f'<text class="middle" x="{x:.1f}" y="{self.bottom + 18}">{tick:g}</text>')
+        for tick in self.up:
+            y = self.y(tick)
+            parts.append(f'<line x1="{_LEFT}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text class="end" x="{_LEFT - 8}" y="{y + 4:.1f}">{tick:g}</text>')
+        centre, middle = (_LEFT + self.right) / 2, (_TOP + self.bottom) / 2
+        return (
+            f'<g class="axes">{"".join(parts)}'
+            f'<text class="middle" x="{centre}" y="{HEIGHT - 10}">seconds an image (median)</text>'
+            f'<text class="middle" transform="translate(18 {middle}) rotate(-90)">{escape(memory)}, GiB</text></g>'
+        )
+
+
+def _frontiers(timed: pd.DataFrame, frame: _Frame, colours: dict[str, str]) -> Iterator[str]:
+    """A stepped line for each card through what no other setting beats: below and left of it there is nothing."""
+    for device, best in timed[timed.pareto].groupby("device", sort=False):
+        points = [frame.at(row) for row in best.sort_values("total_s").to_dict("records")]
+        path = f"M{points[0][0]:.1f} {points[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in points[1:])
+        yield f'<path d="{path}" fill="none" stroke="{colours[str(device)]}" stroke-dasharray="3 3"/>'
+
+
+def _marks(timed: pd.DataFrame, frame: _Frame, colours: dict[str, str]) -> Iterator[str]:
+    taken = [frame.at(row) for row in timed.to_dict("records")]
+    for (x, y), number, row in zip(tuple(taken), timed.index + 1, timed.to_dict("records"), strict=True):
+        colour = colours[row["device"]]
+        text_x, text_y = _free(x, y, taken)
+        taken.append((text_x, text_y))
+        yield (
+            f"<g><title>{escape(_title(row))}: {row['total_s']:.2f} s, {row['memory_mib'] / 1024:.2f} GiB</title>"
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour if row["pareto"] else "transparent"}" '
+            f'stroke="{colour}" stroke-width="2"/>'
+            f'<text class="middle" x="{text_x:.1f}" y="{text_y + 4:.1f}">{number}</text></g>'
+        )
+
+
+_AROUND = ((16, 0), (0, -16), (-16, 0), (0, 17), (15, -13), (-15, -13), (15, 14), (-15, 14))
+
+
+def _free(x: float, y: float, taken: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Where a mark's number is furthest from other marks and numbers, the first place that is far enough."""
+    others = [place for place in taken if place != (x, y)]
+    room = {
+        (x + right, y + down): min((math.dist((x + right, y + down), place) for place in others), default=99.0)
+        for right, down in _AROUND
+    }
+    return next((place for place, far in room.items() if far >= 15), max(room, key=lambda place: room[place]))
+
+
+def _title(row: Any) -> str:
+    return f"{row['run']} · {row['memory']} · {row['device']}"
+
+
+def _strip(lost: pd.DataFrame, right: float, colours: dict[str, str]) -> Iterator[str]:
+    """Settings that ran out of memory have neither time nor peak: they stand beside the axes."""
+    bottom = HEIGHT - _BOTTOM
+    left = right + 14
+    yield (
+        f'<rect class="edge" x="{left}" y="{_TOP}" width="{WIDTH - _RIGHT - left}" height="{bottom - _TOP}"/>'
+        f'<text class="middle" x="{(left + WIDTH - _RIGHT) / 2}" y="{_TOP - 8}">out of memory</text>'
+    )
+    columns = max(1, math.ceil(len(lost) * _STEP / (bottom - _TOP - 10)))
+    rows_each = math.ceil(len(lost) / columns)
+    for at, (number, row) in enumerate(zip(lost.index + 1, lost.to_dict("records"), strict=True)):
+        x = left + 14 + at // rows_each * (_EDGE - 30) / columns
+        y = _TOP + 18 + at % rows_each * _STEP
+        yield (
+            f"<g><title>{escape(_title(row))}: {escape(row['outcome'])}</title>"
+            f'<path d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10" stroke="{colours[row["device"]]}" '
+            f'stroke-width="3"/><text x="{x + 10:.1f}" y="{y + 4:.1f}">{number}</text></g>'
+        )
 
 
 def _ticks(largest: float) -> list[float]:
@@ -92,30 +176,3 @@ def _ticks(largest: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [step * index for index in range(math.ceil(largest / step * 0.999) + 1)]
-
-
-def _x(value: float, ticks: list[float]) -> float:
-    return _LEFT + value / ticks[-1] * (WIDTH - _LEFT - _RIGHT)
-
-
-def _y(value: float, ticks: list[float]) -> float:
-    return HEIGHT - _BOTTOM - value / ticks[-1] * (HEIGHT - _TOP - _BOTTOM)
-
-
-def _axes(across: list[float], up: list[float], memory: str) -> str:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-    parts = []
-    for tick in across:
-        x = _x(tick, across)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(f'<text class="middle" x="{x:.1f}" y="{bottom + 18}">{tick:g}</text>')
-    for tick in up:
-        y = _y(tick, up)
-        parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="end" x="{_LEFT - 8}" y="{y + 4:.1f}">{tick:g}</text>')
-    middle = (_TOP + bottom) / 2
-    return (
-        f'<g class="axes">{"".join(parts)}'
-        f'<text class="middle" x="{(_LEFT + right) / 2}" y="{HEIGHT - 10}">seconds an image (median)</text>'
-        f'<text class="middle" transform="translate(18 {middle}) rotate(-90)">{memory}, GiB</text></g>'
-    )

@@ -1,9 +1,9 @@
-"""Runs side by side: what a memory setting, a size or a GPU costs in time and memory, and in pixels.
+"""Runs side by side: what a memory setting, a size or a GPU costs in time, memory and energy, and in pixels.
 
-Times and peaks come from the receipts. Pixels are compared with the first run, picture by picture: two
-images belong together when their ``picture_id`` is the same, which leaves the memory setting out. Where
-the first run has a picture under several memory settings, the one its manifest names first is the baseline,
-and a note says where memory ran out and it was rendered with a smaller one.
+Times and peaks come from the receipts. Pixels are compared picture by picture: two images belong together when
+their ``picture_id`` is the same, which leaves the memory setting out. The reference is the setting that the first
+run names first; where that is not done anywhere, the next one. A setting is compared with the reference of its own
+run, so that the difference is the setting's and not the card's, and the reference of a run with that of the first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +20,59 @@ import pandas as pd
 from tqdm import tqdm
 
 from batch.errors import UserError
-from batch.records import Receipt, Task
-from batch.report import table, timing
-from batch.report.pixels import SAME, Closeness, Difference, closeness, of_files
-from batch.store.folder import RunFolder, Scan
-
-KEYS = ("run", "device", "model", "size", "setting", "steps", "dtype")
-"""What has a row of its own."""
+from batch.records import Receipt
+from batch.report import choice, comparable, costs, table
+from batch.report.choice import Choice
+from batch.report.comparable import Overlap, Run
+from batch.report.pixels import SAME, Closeness, Difference, closeness, has_ssim, of_files
+from batch.store import images
+from batch.store.folder import RunFolder
+from batch.words import plural
 
 PIXELS = tuple(item.name for item in fields(Closeness))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A run folder, read."""
+class Picture:
+    """A done image and the run it is in."""
 
-    label: str
-    root: Path
-    tasks: Sequence[Task]
-    scan: Scan
+    run: Run
+    receipt: Receipt
 
-    def pictures(self) -> set[str]:
-        """What the run's plan names, whatever the memory setting."""
-        return {task.picture_id for task in self.tasks}
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.run.root / self.receipt.file.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
-    """Pictures that a run's plan shares with the first one's."""
+class Pair:
+    """A picture, the one it was compared with, and how far they are apart."""
 
-    run: str
-    common: int
-    only_first: int
-    only_this: int
+    picture: Picture
+    base: Picture
+    difference: Difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The table (:data:`KEYS`, the columns of ``timing.summarise``, :data:`PIXELS`), and what to know about it."""
+    """The table, and what to know about it.
+
+    Its columns: the keys of :func:`batch.report.costs.keys` (``setting`` as ``memory``), those of
+    :func:`batch.report.costs.summarise`, ``memory_mib`` and ``memory_kind`` (what decides whether a setting fits a
+    card), ``pareto``, ``compared_with``, ``is_reference``, and :data:`PIXELS`.
+    """
 
     baseline: str
     rows: pd.DataFrame
+    by: tuple[str, ...]
+    """The columns in which rows must be the same for their settings to be rivals; the device is one."""
     overlaps: tuple[Overlap, ...]
     notes: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    sentences: tuple[str, ...]
+    worst: Mapping[int, Pair]
+    """By row, the pair that is furthest apart; rows without a difference are not there."""
 
 
 def read(roots: Sequence[Path]) -> list[Run]:
@@ -72,7 +83,7 @@ def read(roots: Sequence[Path]) -> list[Run]:
     for root, label in zip(roots, _labels(roots), strict=True):
         folder = RunFolder(root)
         folder.require()
-        runs.append(Run(label=label, root=root, tasks=folder.tasks(), scan=folder.scan()))
+        runs.append(Run(label=label, root=root, kind=folder.kind(), tasks=folder.tasks(), scan=folder.scan()))
     return runs
 
 
@@ -82,199 +93,191 @@ def _labels(roots: Sequence[Path]) -> list[str]:
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Compare runs with the first of them. Reads every pair of images whose files differ."""
-    frames = [timing.with_settings(table.frame(run.tasks, run.scan)).assign(run=run.label) for run in runs]
-    rows = pd.concat(frames, ignore_index=True)
-    rows["device"] = rows.device.fillna("")  # a task that failed before it had one
+    """Compare runs. Reads every pair of images whose files differ."""
+    loras = table.loras_of(task for run in runs for task in run.tasks)
+    done = pd.concat([costs.frame(run.label, run.tasks, run.scan, loras) for run in runs], ignore_index=True)
+    keys = costs.keys(done)
+    by = tuple(key for key in keys if key not in ("run", "setting"))
+    rows = choice.with_memory(costs.summarise(done, keys).rename(columns={"setting": "memory"}))
+    rows["pareto"] = choice.pareto(rows, by)
+    references = _references(runs)
     unread: list[str] = []
-    apart = {(label, task_id): item for label, task_id, item in _pixels(runs, unread)}
-    by_group: dict[tuple[Any, ...], list[Difference]] = defaultdict(list)
-    for *group, label, task_id in rows[[*KEYS, "run", "task_id"]].itertuples(index=False):
-        if (label, task_id) in apart:
-            by_group[tuple(group)].append(apart[label, task_id])
-    summary = timing.summarise(rows, KEYS)
-    found = [closeness(by_group[group]) for group in summary[list(KEYS)].itertuples(index=False, name=None)]
-    pixels = pd.DataFrame([asdict(item) if item else {} for item in found], columns=list(PIXELS))
-    types = {name: "Int64" if name in ("compared", "max_diff") else "Float64" for name in PIXELS}
-    overlaps = tuple(_overlap(runs[0], run) for run in runs[1:])
+    pairs = list(_pairs(runs, references, unread))
+    row_of = _row_of(done, keys)
+    rows = rows.join(_pixels(pairs, row_of, len(rows)))
+    chosen = choice.choices(rows, by)
+    overlaps = tuple(comparable.overlap(runs[0], run) for run in runs[1:])
     return Comparison(
         baseline=runs[0].label,
-        rows=summary.join(pixels.astype(types)).rename(columns={"setting": "memory"}),
+        rows=rows,
+        by=by,
         overlaps=overlaps,
         notes=(
-            *_missing(runs),
-            *_degraded(runs[0]),
-            *(note for run in runs for note in _low_bits(run)),
-            *(note for run in runs[1:] for note in _schedulers(runs[0], run)),
-            *_notes(runs[0].label, overlaps, compared=bool(apart)),
+            *comparable.notes(runs, overlaps, [_first_done(run) for run in runs]),
+            *_stand_ins(references),
+            *_about(rows, pairs, overlaps),
             *unread,
         ),
+        choices=tuple(chosen),
+        sentences=tuple(choice.sentences(rows, chosen)),
+        worst=_worst(pairs, row_of),
     )
 
 
-def _overlap(first: Run, other: Run) -> Overlap:
-    ours, theirs = first.pictures(), other.pictures()
-    return Overlap(
-        run=other.label, common=len(ours & theirs), only_first=len(ours - theirs), only_this=len(theirs - ours)
-    )
+Rows = Mapping[tuple[str, str], int]
+"""The row of an image, by the label of its run and its id."""
 
 
-def _missing(runs: Sequence[Run]) -> Iterator[str]:
+def _row_of(done: pd.DataFrame, keys: Sequence[str]) -> Rows:
+    numbers = done.groupby(list(keys), sort=False, dropna=False).ngroup()
+    return dict(zip(zip(done.run, done.task_id, strict=True), map(int, numbers), strict=True))
+
+
+# What is compared with what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reference:
+    """What the settings of one picture are compared with."""
+
+    base: Picture
+    setting: str
+    wanted: str
+    """The setting that was to be it: the first one named."""
+    own: Mapping[str, Picture]
+    """The same setting by run, where it is done there: a picture is compared with its own run's."""
+
+
+def _references(runs: Sequence[Run]) -> dict[str, _Reference]:
+    """By ``picture_id``. What warms a measurement's process up is no picture; the first repeat stands for all."""
+    found: dict[str, dict[str, dict[str, Picture]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
-        missing = sum(task.id not in run.scan.receipts and task.id not in run.scan.failures for task in run.tasks)
-        if missing:
-            yield f"{run.label}: {missing} of {len(run.tasks)} images are missing"
+        for task in run.tasks:
+            if not costs.is_warmup(task):
+                there = found[task.picture_id][task.memory]  # in order, also where it is not done
+                if task.id in run.scan.receipts:
+                    there.setdefault(run.label, Picture(run=run, receipt=run.scan.receipts[task.id]))
+    return {
+        picture: _Reference(base=next(iter(own.values())), setting=setting, wanted=next(iter(settings)), own=own)
+        for picture, settings in found.items()
+        for setting, own in [next(((name, own) for name, own in settings.items() if own), ("", {}))]
+        if own
+    }
 
 
-def _degraded(first: Run) -> Iterator[str]:
-    settings = sorted({table.memory_used(item) for item in _baseline(first).values() if item.degraded_from})
-    if settings:
-        yield (
-            f"memory ran out in {first.label}: pictures that the others are compared with were rendered with "
-            f"{', '.join(settings)}"
-        )
+def _first_done(run: Run) -> dict[str, Receipt]:
+    """By ``picture_id``."""
+    found: dict[str, Receipt] = {}
+    for receipt in run.receipts():
+        found.setdefault(receipt.task.picture_id, receipt)
+    return found
 
 
-def _low_bits(run: Run) -> Iterator[str]:
-    """What moves low bits of pictures that are alike otherwise."""
-    receipts = [run.scan.receipts[task.id] for task in run.tasks if task.id in run.scan.receipts]
-    batched = sum(item.batch > 1 for item in receipts)
-    compiled = sum(item.compile for item in receipts)
-    for count, how in ((batched, "denoised in batches"), (compiled, "rendered by a compiled model")):
-        if count:
-            yield (
-                f"{run.label}: {count} of {len(receipts)} pictures {how}: low bits differ from those rendered "
-                "alone by the model as it is"
-            )
-
-
-def _schedulers(first: Run, other: Run) -> Iterator[str]:
-    """Pictures that are to be the same, and whose schedulers were set up differently all the same."""
-    ours, theirs = _baseline(first), _baseline(other)
-    pairs = [(ours[key].scheduler, theirs[key].scheduler) for key in ours.keys() & theirs.keys()]
-    apart = [(one, two) for one, two in pairs if one and two and one != two]
-    if not apart:
-        return
-    changes = sorted(
-        {
-            f"{name} {one.get(name, '-')} and {two.get(name, '-')}"
-            for one, two in apart
-            for name in one.keys() | two.keys()
-            if one.get(name) != two.get(name)
-        }
-    )
-    yield (
-        f"{len(apart)} of {len(pairs)} pictures of {first.label} and {other.label} were made by schedulers with "
-        f"other settings, though the same ones were asked for: {'; '.join(changes[:_MOST_CHANGES])}"
-        + (" …" if len(changes) > _MOST_CHANGES else "")
-    )
-
-
-_MOST_CHANGES = 5
-
-
-def _notes(first: str, overlaps: Sequence[Overlap], *, compared: bool) -> Iterator[str]:
-    for item in overlaps:
-        if not item.common:
-            yield (
-                f"{item.run} and {first} have no picture in common (model, prompt, seed, size, steps and so on): "
-                "their pixels are not compared"
-            )
-        elif item.only_first or item.only_this:
-            pictures = "picture" if item.common == 1 else "pictures"
-            yield (
-                f"{item.run} and {first} have {item.common} {pictures} in common; "
-                f"{item.only_first} {'is' if item.only_first == 1 else 'are'} only in {first}, "
-                f"{item.only_this} only in {item.run}"
-            )
-    if not compared and not any(not item.common for item in overlaps):
-        yield "no picture is done twice: no pixels are compared"
-
-
-def _baseline(run: Run) -> dict[str, Receipt]:
-    """By ``picture_id``; a picture whose first memory setting is not done has no baseline."""
-    chosen: dict[str, Task] = {}
-    for task in run.tasks:
-        chosen.setdefault(task.picture_id, task)
-    receipts = ((key, run.scan.receipts.get(task.id)) for key, task in chosen.items())
-    return {key: receipt for key, receipt in receipts if receipt is not None}
-
-
-def _pixels(runs: Sequence[Run], unread: list[str]) -> Iterator[tuple[str, str, Difference]]:
-    """Run, task id and difference of every image that has a baseline and is not one itself."""
-    baseline, root = _baseline(runs[0]), runs[0].root
-    pairs = [
-        (run, receipt, baseline[task.picture_id])
+def _pairs(runs: Sequence[Run], references: Mapping[str, _Reference], unread: list[str]) -> Iterator[Pair]:
+    """Every picture that has another one to be compared with."""
+    wanted = [
+        (Picture(run=run, receipt=receipt), base)
         for run in runs
-        for task in run.tasks
-        if task.picture_id in baseline and (receipt := run.scan.receipts.get(task.id)) is not None
-        if receipt is not baseline[task.picture_id]
+        for receipt in run.receipts()
+        if not costs.is_warmup(receipt.task)
+        if (base := _base_of(run, receipt, references[receipt.task.picture_id]))
     ]
-    for run, receipt, base in tqdm(pairs, desc="comparing", unit="image", disable=None, leave=False):
+    wanted.sort(key=lambda pair: str(pair[1].path))  # each reference is decoded once
+    pixels = lru_cache(maxsize=2)(images.read_pixels)
+    for picture, base in tqdm(wanted, desc="comparing", unit="image", disable=None, leave=False):
         try:
-            same = receipt.file.sha256 == base.file.sha256
-            apart = SAME if same else of_files(root / base.file.path, run.root / receipt.file.path)
+            same = picture.receipt.file.sha256 == base.receipt.file.sha256
+            apart = SAME if same else of_files(base.path, picture.path, pixels)
         except (OSError, ValueError) as error:
             unread.append(f"not compared: {error}")
         else:
-            yield run.label, receipt.task.id, apart
+            yield Pair(picture=picture, base=base, difference=apart)
 
 
-# Showing
-
-_TITLES = {
-    "total_s": "total s", "denoise_s": "denoise s", "decode_s": "decode s", "save_s": "save s",
-    "peak_allocated_mib": "allocated", "peak_reserved_mib": "reserved", "peak_device_mib": "device",
-    "peak_rss_mib": "host", "max_diff": "max diff", "psnr_mean": "PSNR", "psnr_min": "min PSNR",
-}  # fmt: skip
-
-_TIMES = (
-    "Medians in seconds without the first image after a load (timed: images behind them); largest peaks in MiB."
-)
-_PIXELS = (
-    " Pixels against the baseline, {}: the share of images that are identical; over the rest the largest "
-    "difference (of 255) and the PSNR in dB."
-)
+def _base_of(run: Run, receipt: Receipt, reference: _Reference) -> Picture | None:
+    own = reference.own.get(run.label)
+    if own is not None and own.receipt is not receipt:
+        return own
+    return None if reference.base.receipt is receipt else reference.base
 
 
-def caption(comparison: Comparison) -> str:
-    """What the columns mean."""
-    pixels = comparison.rows.compared.notna().any()
-    return _TIMES + (_PIXELS.format(comparison.baseline) if pixels else "")
+def _pixels(pairs: Sequence[Pair], row_of: Rows, rows: int) -> pd.DataFrame:
+    """The columns about pixels: ``compared_with``, ``is_reference``, :data:`PIXELS`."""
+    of_row: dict[int, list[Pair]] = defaultdict(list)
+    bases = {row_of[pair.base.run.label, pair.base.receipt.task.id] for pair in pairs}
+    for pair in pairs:
+        of_row[_row(pair, row_of)].append(pair)
+    found = [
+        {
+            "compared_with": ", ".join(dict.fromkeys(map(named_base, of_row[row]))),
+            "is_reference": row in bases,
+            **(asdict(close) if (close := closeness(pair.difference for pair in of_row[row])) else {}),
+        }
+        for row in range(rows)
+    ]
+    types = {name: "Int64" if name in ("compared", "max_diff") else "Float64" for name in PIXELS}
+    return pd.DataFrame(found, columns=["compared_with", "is_reference", *PIXELS]).astype(types)
 
 
-def shown(comparison: Comparison) -> tuple[dict[str, str], pd.DataFrame]:
-    """For people: what all rows share, and the table of text without that and without empty columns."""
-    rows = comparison.rows
-    same = {
-        key: str(rows[key].iloc[0])
-        for key in ("device", "model", "size", "steps", "dtype")
-        if len(rows) and rows[key].nunique(dropna=False) == 1
-    }
-    empty = [name for name in rows.columns if name not in same and rows[name].isna().all()]
-    kept = rows.drop(columns=[*same, *empty])
-    texts = {name: [_cell(name, value) for value in kept[name]] for name in kept.columns}
-    return same, pd.DataFrame(texts).rename(columns=_TITLES)
+def _row(pair: Pair, row_of: Rows) -> int:
+    return row_of[pair.picture.run.label, pair.picture.receipt.task.id]
 
 
-def _cell(name: str, value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    if name == "identical":
-        return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
-    if name.endswith("_mib"):
-        return f"{value:.0f}"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def named_base(pair: Pair) -> str:
+    """What a picture was compared with: the setting, and the run where that is another one."""
+    setting = table.memory_used(pair.base.receipt)
+    return setting if pair.base.run is pair.picture.run else f"{pair.base.run.label}: {setting}"
 
 
-def text(comparison: Comparison) -> str:
-    """What ``compare`` prints."""
-    same, cells = shown(comparison)
-    if cells.empty:
-        return "nothing has been rendered in these runs"
-    heading = " · ".join(f"{key} {value}" for key, value in same.items() if value)
-    lines = [heading, "", cells.to_string(index=False), "", caption(comparison)]
-    return "\n".join([*lines, *comparison.notes]).strip()
+def _worst(pairs: Sequence[Pair], row_of: Rows) -> dict[int, Pair]:
+    worst: dict[int, Pair] = {}
+    for pair in sorted(pairs, key=lambda pair: pair.difference.psnr_db):
+        if not pair.difference.identical:
+            worst.setdefault(_row(pair, row_of), pair)
+    return worst
+
+
+# What to say about it
+
+
+def _stand_ins(references: Mapping[str, _Reference]) -> Iterator[str]:
+    """Pictures whose reference is not the setting named first, because that one is not done."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for item in references.values():
+        if item.setting != item.wanted:
+            counts[item.setting, item.wanted] += 1
+    for (used, wanted), count in counts.items():
+        yield (
+            f"{wanted} is not done for {plural(count, 'pictures')}: {used} is the reference "
+            f"{'its' if count == 1 else 'their'} pixels are compared with"
+        )
+
+
+def _about(rows: pd.DataFrame, pairs: Sequence[Pair], overlaps: Sequence[Overlap]) -> Iterator[str]:
+    if not pairs and not any(not item.common for item in overlaps):
+        yield "no picture is done twice: no pixels are compared"
+    cards = sorted(
+        {
+            f"{pair.picture.run.label} on {pair.picture.receipt.machine.device}, {pair.base.run.label} on "
+            f"{pair.base.receipt.machine.device}"
+            for pair in pairs
+            if not pair.difference.identical
+            and pair.picture.receipt.machine.device != pair.base.receipt.machine.device
+        }
+    )
+    for named in cards:
+        yield f"{named}: between two cards low bits of pixels differ whatever the setting"
+    if rows.compared.notna().any() and not has_ssim():
+        yield f"SSIM is not computed: scikit-image is {NOT_INSTALLED}; pip install 'run-batch[compare]'"
+    if len(rows) and rows.timed.sum() == 0 and rows.images.sum() > 0:
+        yield (
+            "no setting has a time: of each only the first image after loading is done, which is slower than the "
+            "others. Render two images or more of each"
+        )
+
+
+NOT_INSTALLED = "not installed"
+"""In place of a figure for which a package is missing."""
 
 
 def as_json(comparison: Comparison) -> Mapping[str, Any]:
@@ -283,5 +286,7 @@ def as_json(comparison: Comparison) -> Mapping[str, Any]:
         "baseline": comparison.baseline,
         "rows": json.loads(comparison.rows.to_json(orient="records")),
         "overlaps": [asdict(item) for item in comparison.overlaps],
+        "choices": [asdict(item) for item in comparison.choices],
+        "sentences": list(comparison.sentences),
         "notes": list(comparison.notes),
     }

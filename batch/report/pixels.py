@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ class Difference:
     """Pixels that differ at all, 0 to 1."""
     psnr_db: float
     """Peak signal-to-noise ratio; infinite for equal pictures."""
+    ssim: float | None = None
+    """Structural similarity, 1 for equal pictures; None where it was not computed."""
 
     @property
     def identical(self) -> bool:
@@ -36,7 +41,7 @@ class Difference:
         return self.max_difference == 0
 
 
-SAME = Difference(max_difference=0, changed_share=0.0, psnr_db=math.inf)
+SAME = Difference(max_difference=0, changed_share=0.0, psnr_db=math.inf, ssim=1.0)
 
 
 def difference(one: Pixels, other: Pixels) -> Difference | None:
@@ -58,27 +63,122 @@ def difference(one: Pixels, other: Pixels) -> Difference | None:
     )
 
 
-def of_files(first: Path, second: Path) -> Difference:
-    """Compare two image files. Raises OSError or ValueError for a file that is no picture, or of another size."""
-    left, right = images.read_pixels(first), images.read_pixels(second)
+def of_files(first: Path, second: Path, read: Callable[[Path], Pixels] = images.read_pixels) -> Difference:
+    """Compare two image files, SSIM included where it :func:`can be computed <has_ssim>`.
+
+    ``read`` decodes a file. Raises OSError or ValueError for a file that is no picture, or of another size.
+    """
+    left, right = read(first), read(second)
     found = difference(left, right)
     if found is None:
         sizes = [
             f"{path} is {array.shape[1]}x{array.shape[0]}" for path, array in ((first, left), (second, right))
         ]
         raise ValueError(", ".join(sizes))
-    return found
+    if found.identical or not has_ssim():
+        return found
+    return replace(found, ssim=ssim(left, right))
+
+
+# Structural similarity
+
+_WINDOW = 7
+"""Pixels a side of the window that scikit-image averages over by default."""
+
+_BANDS_AT_ONCE = 4
+"""Each takes about 150 MB at a width of 5376."""
+
+
+def has_ssim() -> bool:
+    """Whether scikit-image is installed."""
+    return importlib.util.find_spec("skimage") is not None
+
+
+def ssim(one: Pixels, other: Pixels) -> float | None:
+    """Mean structural similarity of two pictures of one shape, as scikit-image computes it for the whole.
+
+    It is computed by bands of rows that overlap by a window, since the whole of 16 megapixels would take
+    gigabytes: the windows are the same, and so is their mean. None for a picture smaller than a window. Needs
+    scikit-image.
+    """
+    if min(one.shape[:2]) < _WINDOW:
+        return None
+    margin = _WINDOW // 2
+    tops = range(margin, len(one) - margin, _ROWS)
+    bands = [(top, min(top + _ROWS, len(one) - margin)) for top in tops]
+    with ThreadPoolExecutor(min(_BANDS_AT_ONCE, os.cpu_count() or 1)) as pool:
+        means = pool.map(lambda band: _mean_ssim(one, other, band[0] - margin, band[1] + margin), bands)
+        total = sum(mean * (bottom - top) for mean, (top, bottom) in zip(means, bands, strict=True))
+    return float(total / (len(one) - 2 * margin))
+
+
+def _mean_ssim(one: Pixels, other: Pixels, top: int, bottom: int) -> float:
+    """Over the windows that lie between two rows whole."""
+    from skimage.metrics import structural_similarity
+
+    left, right = (array[top:bottom].astype(np.float32) for array in (one, other))
+    if np.array_equal(left, right):
+        return 1.0
+    channels = -1 if left.ndim == 3 else None
+    return float(structural_similarity(left, right, win_size=_WINDOW, data_range=255, channel_axis=channels))
+
+
+# Where two pictures differ
+
+SHOWN_SIDE = 512
+"""Pixels of the longer side of a picture of differences, at most."""
+
+_MOST_GAIN = 64
+_CLIPPED = 0.01
+"""The share of the blocks that differ which the gain may make white: one outlier would leave all others black."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Where two pictures differ: ``pixels`` is height x width in levels of grey, black where they are equal."""
+
+    pixels: NDArray[np.uint8]
+    gain: int
+    """A difference of one level is so many levels here."""
+    block: int
+    """A pixel is the largest difference in a square of so many pixels a side."""
+
+
+def where(one: Pixels, other: Pixels) -> Shown:
+    """Make small differences of two pictures of one shape visible.
+
+    Blocks show their largest difference and not the mean, so that a thin seam is not lost. The gain is the
+    largest power of two, up to 64, that keeps 99 of 100 blocks that differ below white.
+    """
+    block = math.ceil(max(one.shape[:2]) / SHOWN_SIDE)
+    rows = [_largest(one[top : top + block], other[top : top + block], block) for top in range(0, len(one), block)]
+    apart = np.stack(rows)
+    differing = apart[apart > 0]
+    level = float(np.quantile(differing, 1 - _CLIPPED)) if differing.size else 255.0
+    gain = int(min(_MOST_GAIN, 2 ** int(math.log2(255 / max(level, 1.0)))))
+    return Shown(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
+
+
+def _largest(one: Pixels, other: Pixels, block: int) -> NDArray[np.int32]:
+    """The largest difference in each block of a strip of rows."""
+    apart = np.abs(one.astype(np.int32) - other).reshape(one.shape[0], one.shape[1], -1).max(axis=(0, 2))
+    return np.maximum.reduceat(apart, range(0, one.shape[1], block))
+
+
+# Many pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closeness:
-    """Many pairs together. ``identical`` is their share; the PSNR is over the pairs that differ, in dB."""
+    """Many pairs together. ``identical`` is their share; PSNR (dB) and SSIM are over the pairs that differ."""
 
     compared: int
     identical: float
     max_diff: int
     psnr_mean: float | None
     psnr_min: float | None
+    ssim_mean: float | None
+    ssim_min: float | None
 
 
 def closeness(pairs: Iterable[Difference]) -> Closeness | None:
@@ -87,10 +187,13 @@ def closeness(pairs: Iterable[Difference]) -> Closeness | None:
     if not found:
         return None
     noise = [item.psnr_db for item in found if not item.identical]
+    alike = [item.ssim for item in found if not item.identical and item.ssim is not None]
     return Closeness(
         compared=len(found),
         identical=1 - len(noise) / len(found),
         max_diff=max(item.max_difference for item in found),
         psnr_mean=sum(noise) / len(noise) if noise else None,
         psnr_min=min(noise, default=None),
+        ssim_mean=sum(alike) / len(alike) if alike else None,
+        ssim_min=min(alike, default=None),
     )
