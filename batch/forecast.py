@@ -30,7 +30,7 @@ from batch.records import Call, ModelSource, Task, to_json
 SWITCH = "RUN_BATCH_PREDICT"
 """Environment variable: 0 leaves the prediction out."""
 
-MOST = 24
+MOST = 36
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
 COUNTING = 2
