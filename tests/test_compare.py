@@ -251,6 +251,19 @@ def test_what_was_not_tried_has_its_row_and_reason(cli, cards):
     assert re.search(r"full +skipped: dominated by 512x512$", cli("compare", "rtx").out, re.MULTILINE)
 
 
+def test_a_folder_without_tasks_or_without_images(cli, cards):
+    (cards / "a100" / ".run" / "tasks.jsonl").write_text("", encoding="utf-8")
+    for names in (("rtx", "a100"), ("a100", "rtx")):
+        outcome = cli("compare", *names, "--out", "both")
+        assert outcome.code == 0
+        assert len(pd.read_csv("both/compare.csv")) == 4
+    shutil.rmtree(cards / "rtx" / ".run" / "receipts")
+    outcome = cli("compare", "rtx", "a100", "--out", "both")
+    assert "nothing has been rendered" in outcome.out
+    assert "rtx: 8 of 8 images are missing" in outcome.out
+    assert (cards / "both" / "compare.html").is_file()
+
+
 # What cannot be compared
 
 

@@ -47,22 +47,31 @@ _WORK = {
 def frame(label: str, tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str]) -> pd.DataFrame:
     """The rows of results.csv for one run, with what a comparison needs beside them; missing ones left out."""
     rows = timing.with_settings(table.frame(tasks, scan))
-    beside = pd.DataFrame([_beside(task, scan, loras(task)) for task in tasks], index=rows.index)
+    beside = pd.DataFrame([_beside(task, scan, loras(task)) for task in tasks], columns=list(_BESIDE)).astype(
+        _BESIDE
+    )
     rows = rows.assign(**{name: beside[name] for name in beside.columns}, run=label)
     rows["device"] = _device(rows)
     rows["revision"] = rows.revision.str.slice(0, 10)
     return rows[rows.status != "missing"]
 
 
+_BESIDE: dict[str, Any] = {
+    **dict.fromkeys(STAGE_PEAKS, "Float64"),
+    **dict.fromkeys(("foreign", "oom", "warms"), "bool"),
+    "lora": "string",
+}
+"""What :func:`frame` adds, with the pandas type it has."""
+
+
 def _beside(task: Task, scan: Scan, loras: str) -> dict[str, Any]:
     record: Receipt | Failure | None = scan.receipts.get(task.id) or scan.failures.get(task.id)
     cost = record.measurement if record else Measurement()
     return {
-        **{name: None for name in STAGE_PEAKS},
         **_stage_peaks(cost),
         "foreign": bool(cost.card and cost.card.foreign),
         "oom": isinstance(record, Failure) and record.out_of_memory,
-        "extra_image": is_warmup(task),
+        "warms": is_warmup(task),
         "lora": loras,
     }
 
@@ -123,7 +132,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _summary(part: pd.DataFrame) -> dict[str, Any]:
-    images = part[~part.extra_image]
+    images = part[~part.warms]
     done = images[images.status == "done"]
     timed = done[~done.warmup.fillna(False)]
     failed = images[images.status.isin(table.FAILED)]
@@ -142,8 +151,7 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
         "images_per_hour": _share(3600.0, total),
         "mp_per_s": _share(pixels.iloc[0] / 1e6, total) if len(done) else None,
         "wh_per_image": _share(timed.energy_j.median(), 3600.0),
-        **{name: part[part.status == "done"][name].max() for name in PEAKS},
-        **{name: pd.to_numeric(part[part.status == "done"][name]).max() for name in STAGE_PEAKS},
+        **{name: part[part.status == "done"][name].max() for name in (*PEAKS, *STAGE_PEAKS)},
         "device_memory_mib": part.vram_limit_mib.fillna(part.device_memory_mib).max(),
         "cpu": bool((done.memory_source == "rss").any()),
         "outcome": "; ".join(_outcome(images)),
