@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__, commands, errors, progress
 from batch.commands import (
+    FolderName,
     cache_dir_option,
     devices_option,
     json_option,
@@ -283,7 +284,7 @@ def report(run_folder: Path) -> int:
 @run_argument
 @click.option("--memory", metavar="SETTING", required=True,
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
+@click.option("--out", type=FolderName(),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @devices_option
 @cache_dir_option
@@ -317,7 +318,7 @@ def _stoppable() -> Iterator[Event]:
             os._exit(errors.EXIT_INTERRUPTED)
         stop.set()
         with suppress(OSError):  # the terminal may be gone
-            _say("\nstopping: what is rendered is saved, the image at work is dropped (again: at once)")
+            _say("\nstopping: what is complete is kept, what is at work is dropped (again: at once)")
 
     there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
     if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
@@ -366,6 +367,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return errors.EXIT_USER
     except click.Abort:
         return errors.EXIT_INTERRUPTED
+    except errors.Interrupted as error:
+        _say(f"stopped: {error}\nrun the same command again to go on")
+        return error.exit_code
     except errors.BatchError as error:
         # A manifest's problems stay as editors read them: file:line: message.
         _say(str(error) if isinstance(error, errors.ManifestError) else f"error: {error}")

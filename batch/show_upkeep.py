@@ -70,6 +70,11 @@ def _reproduced(items: tuple[Reproduction, ...]) -> list[str]:
             )
         detail = f" ({item.detail})" if item.detail else ""
         lines.append(f"{item.verdict.upper():10} {item.path}{figures}{detail}")
+    if any(item.verdict == "different" and item.from_hub for item in items):
+        lines.append(
+            "  different: files of the model may have been changed or damaged since; "
+            f"{program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
+        )
     return lines
 
 

@@ -101,3 +101,13 @@ def test_every_command_does_its_work(cli, night):
         outcome = cli(*arguments)
         assert outcome.code == 0, (name, outcome.err)
         assert says in outcome.out, (name, outcome.out)
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "job.yaml"], ["plan", "job.yaml"], ["redecode", "run"], ["compare", "run"]]
+)
+def test_an_empty_folder_name_is_not_the_current_folder(cli, manifest, work, command):
+    manifest()
+    before = sorted(work.rglob("*"))
+    refused = cli(*command, "--out", "")
+    assert (refused.code, "it is empty" in refused.err, sorted(work.rglob("*"))) == (2, True, before)

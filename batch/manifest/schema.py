@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from batch.manifest import formats, values
 from batch.manifest.document import Place
@@ -273,6 +273,14 @@ class TopLevel(_Section):
         default=[],
         description="Who is told how a run goes: apprise URLs or commands; $NAME is taken from the environment.",
     )
+
+    @field_validator("allow_pickle", "trust_remote_code", mode="before")
+    @classmethod
+    def _names_models(cls, models: Any, info: ValidationInfo) -> Any:
+        if not isinstance(models, list):
+            name = models if isinstance(models, str) else "MODEL"
+            raise ValueError(f"it names the models for which that is accepted: {info.field_name}: [{name}]")
+        return models
 
     @field_validator("name")
     @classmethod

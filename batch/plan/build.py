@@ -26,6 +26,7 @@ from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
 from batch.plan.numerics import Choice
+from batch.plan.repositories import covers
 from batch.records import Call, EncodeTask, Lora, Task
 
 
@@ -236,7 +237,7 @@ class _Builder:
         """What is allowed for models that no grid has: a slip in the name, which would refuse the right one."""
         for key, places in self.manifest.permissions.items():
             for name, place in places.items():
-                if name not in self.models:
+                if not any(covers([name], model) for model in self.models):
                     text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                     yield str(Problem(*place, text))
 
