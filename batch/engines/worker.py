@@ -231,7 +231,9 @@ class Worker:
         for task, made in self._made(tasks, step_down):
             attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, now)
             if isinstance(made, RenderError):
-                yield self._failed(attempt, made.info, made.measurement, len(tasks))
+                # Elsewhere each image of a batch that failed has been tried alone.
+                images = len(tasks) if self._spec.measure else 1
+                yield self._failed(attempt, made.info, made.measurement, images)
             else:
                 self._saving.append(self._saver.submit(self._save, attempt, made))
             yield from self._ready()
