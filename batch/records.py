@@ -41,7 +41,11 @@ class Call:
         """The canonical spelling, arguments by name."""
         if not self.arguments:
             return self.name
-        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.arguments)})"
+        return f"{self.name}({', '.join(f'{key}={_written(value)}' for key, value in self.arguments)})"
+
+
+def _written(value: Value) -> str:
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

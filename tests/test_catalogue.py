@@ -190,6 +190,7 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
     assert "licence" not in cli("models", "fox").out
     own(text + "  flow_shift: 5\nvixen: {like: fox}\nkit: {like: vixen}\n")
     assert known_models()["kit"].overrides["scheduler"] == {"flow_shift": 5.0}
+    assert known_models()["fox"].steps_range is None  # 2 steps, where the model it is like takes 10 to 50
     told = cli("manifest", "from", "run")
     assert "fox is an entry of a models.yaml" in told.err + told.out
 

@@ -32,7 +32,11 @@ def receipts(folder):
     [
         ("sana", "dpm++(use_karras_sigmas=yes)", "use_karras_sigmas of dpm++ is true or false (by default false)"),
         ("sana", "dpm++(use_karras_sigmas=1)", "is true or false (by default false), not 1"),
-        ("sana", "dpm++(flow_shift=six)", "flow_shift of dpm++ is a number above 0 (by default 1.0), not 'six'"),
+        (
+            "sana",
+            "dpm++(flow_shift=six)",
+            "flow_shift of dpm++ is a number above 0 and up to 1000 (by default 1.0), not 'six'",
+        ),
         (
             "sana",
             "dpm++(solver_order=true)",
@@ -41,10 +45,30 @@ def receipts(folder):
         ("sana", "dpm++(solver_order=0)", "a whole number from 1 to 3 (by default 2), not 0"),
         ("sana", "dpm++(solver_order=2.5)", "a whole number from 1 to 3 (by default 2), not 2.5"),
         ("sana", "dpm++(num_train_timesteps=0)", "a whole number from 1 to 1,000,000 (by default 1000), not 0"),
-        ("sana", "dpm++(trained_betas=3)", "trained_betas of dpm++ is a list of numbers, not 3"),
-        ("sana", "dpm++(flow_shift=0)", "flow_shift of dpm++ is a number above 0 (by default 1.0), not 0"),
+        ("sana", "dpm++(trained_betas=3)", "trained_betas of dpm++ is a list of numbers, as in [0, 1], not 3"),
+        (
+            "sana",
+            "dpm++(flow_shift=0)",
+            "flow_shift of dpm++ is a number above 0 and up to 1000 (by default 1.0), not 0",
+        ),
         ("sana", "dpm++(flow_shift=.nan)", "nan is not a finite number"),
-        ("sd3", "default(shift=-1)", "shift of default is a number above 0 (by default 1.0), not -1"),
+        (
+            "sd3",
+            "default(shift=-1)",
+            "shift of default is a number above 0 and up to 1000 (by default 1.0), not -1",
+        ),
+        ("sana", "dpm++(use_karras_sigmas=true, use_beta_sigmas=true)", "cannot both be true"),
+        ("sdxl", "dpm++(algorithm_type=dpmsolver)", "goes with final_sigmas_type=sigma_min only"),
+        (
+            "sana",
+            "flow-euler(use_dynamic_shifting=true)",
+            "passes no shift for a size; leave use_dynamic_shifting",
+        ),
+        ("sana", "dpm++(flow_shift=1e9)", "a number above 0 and up to 1000 (by default 1.0), not 1000000000.0"),
+        ("sana", "unipc(disable_corrector=banana)", "is a list of numbers, as in [0, 1], not 'banana'"),
+        ("sana", "dpm++(lambda_min_clipped=banana)", "lambda_min_clipped of dpm++ is a number, not 'banana'"),
+        ("sana", "dpm++(dynamic_thresholding_ratio=5)", "a number between 0 and 1 (by default 0.995), not 5"),
+        ("sdxl", "euler(beta_end=2)", "beta_end of euler is a number between 0 and 1 (by default 0.02), not 2"),
         ("sana", "dpm++(solver_type=2)", "solver_type of dpm++ is one of bh1, bh2, heun, logrho, midpoint, not 2"),
         ("sana", "dpm++(algorithm_type=ddim)", "one of deis, dpmsolver, dpmsolver++, sde-dpmsolver"),
         ("sana", "unipc(timestep_spacing=log)", "is one of leading, linspace, trailing, not 'log'"),
@@ -87,6 +111,17 @@ def test_what_fits_anything_and_what_is_not_known(tiny, work):
             assert not dict(
                 fits.objections(model, {"scheduler": Call(name=scheduler, arguments=((name, value),))})
             )
+
+
+def test_a_list_among_the_overrides(cli, manifest, work, tiny):
+    path = manifest(job(tiny("sana"), scheduler=["unipc(disable_corrector=[0, 1], solver_order=2)"]))
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+    (receipt,) = receipts(work / "run")
+    assert receipt.scheduler["disable_corrector"] == [0, 1]
+    assert "unipc(disable_corrector=[0, 1], solver_order=2)" in (work / "run" / "results.csv").read_text()
+    (work / "again.yaml").write_text(cli("manifest", "from", "run").out)
+    assert cli("run", work / "again.yaml", "--out", "again", "--quiet").code == 0
+    assert [item.task.id for item in receipts(work / "again")] == [receipt.task.id]
 
 
 def test_the_models_own_with_overrides(cli, manifest, work, tiny):

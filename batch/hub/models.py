@@ -97,6 +97,13 @@ def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
 def _unknown(name: str, folder: Path) -> str:
     if folder.is_dir():
         return f"the folder {folder} holds no diffusers model (no {needs.INDEX})"
+    repo, _, revision = name.removeprefix("https://huggingface.co/").strip("/").partition("@")
+    if revision and repo in known_models() and (of := known_models()[repo].repo):
+        return f"'{name}' is not known: a name of the catalogue takes no revision; write {of}@{revision}"
+    if not name.startswith(repo) or name.endswith("/"):
+        plain = f"{repo}@{revision}" if revision else repo
+        if is_repository(repo):
+            return f"'{name}' is not known; write {plain}"
     near = get_close_matches(name, known_models(), 1)
     hint = f"did you mean {near[0]}?" if near else "write a name that `models` lists"
     return (

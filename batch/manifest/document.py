@@ -164,12 +164,16 @@ def decode_text(raw: bytes, source: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+_WRITTEN = (".yaml", ".yml", ".csv", ".tsv", ".txt", ".json", ".jsonl")
+
+
 def read_text(path: Path, source: str) -> str:
     """Read a text file the user named; a file that is not there is the user's mistake, not a traceback."""
     try:
         return decode_text(path.read_bytes(), source)
     except FileNotFoundError:
-        raise ManifestError([Problem(source, 0, "there is no such file")]) from None
+        hint = "" if path.suffix.lower() in _WRITTEN else "; a manifest is a .yaml or .csv file that names models"
+        raise ManifestError([Problem(source, 0, f"there is no such file{hint}")]) from None
     except IsADirectoryError:
         raise ManifestError(
             [Problem(source, 0, "this is a folder; name a manifest (status and verify take run folders)")]

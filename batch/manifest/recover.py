@@ -128,6 +128,8 @@ def _call(scheduler: Any) -> str:
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_scalar, value))}]"
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 

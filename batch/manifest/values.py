@@ -174,17 +174,25 @@ def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:
     name, inside = match.groups()
     positional: list[Value] = []
     named: dict[str, Value] = {}
-    for part in (inside or "").split(",") if (inside or "").strip() else []:
+    for part in re.split(r",(?![^\[]*\])", inside) if (inside or "").strip() else []:
         key, equals, item = part.partition("=")
         if not equals:
             if named:
                 raise ValueError(f"in {shown(value)} a plain argument follows a named one")
-            positional.append(frozen(core_scalar(part.strip())))
+            positional.append(_argument(part))
         elif key.strip() in named:
             raise ValueError(f"in {shown(value)} the argument {key.strip()} is given twice")
         else:
-            named[key.strip()] = frozen(core_scalar(item.strip()))
+            named[key.strip()] = _argument(item)
     return name, tuple(positional), tuple(sorted(named.items()))
+
+
+def _argument(written: str) -> Value:
+    """A scalar, or a list of them: ``[0, 1]``."""
+    inside = re.fullmatch(r"\s*\[(.*)\]\s*", written)
+    if inside is None:
+        return frozen(core_scalar(written.strip()))
+    return tuple(frozen(core_scalar(item.strip())) for item in inside[1].split(",") if item.strip())
 
 
 def dtype(value: Any) -> str:

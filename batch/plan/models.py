@@ -224,6 +224,8 @@ def _model(name: str, entry: Entry, parent: Model | None) -> Model:
     for key in ("dtypes", "steps_range", "guidance_range"):
         if given.get(key) is not None:
             given[key] = tuple(given[key])
+    if parent is not None:
+        given |= _own_ranges(given, parent)
     if "overrides" in given:
         given["overrides"] = _frozen(given["overrides"])
     if "pipeline" in given:
@@ -239,6 +241,16 @@ def _model(name: str, entry: Entry, parent: Model | None) -> Model:
         made = Model(name=name, **given)
     _consistent(made)
     return made
+
+
+def _own_ranges(given: Mapping[str, Any], parent: Model) -> dict[str, Any]:
+    """The range of another model is none where this one's own default lies outside it."""
+    dropped: dict[str, Any] = {}
+    for key in ("steps", "guidance"):
+        span = getattr(parent, f"{key}_range")
+        if key in given and f"{key}_range" not in given and span and not span[0] <= given[key] <= span[1]:
+            dropped[f"{key}_range"] = None
+    return dropped
 
 
 def _one_place(given: Mapping[str, Any], parent: Model | None) -> None:
