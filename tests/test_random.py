@@ -416,7 +416,8 @@ def test_auto_decides_before_loading_and_by_the_same_figures(manifest, on_card, 
 def test_the_figures_are_those_of_what_is_loaded():
     pipe = common.load_without_texts(source("demo"), "bfloat16")
     weights = sum(2 * parameters(module) for module in modules(pipe).values())
-    expected = memory.Burden(weights=weights, autoencoder="AutoencoderDC")
+    largest = 2 * parameters(pipe.transformer)
+    expected = memory.Burden(weights=weights, largest=largest, autoencoder="AutoencoderDC")
     assert common.burden(source("demo"), "bfloat16") == expected
     assert common.burden(source("random:demo"), "bfloat16") == expected
     assert common.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
@@ -426,8 +427,8 @@ def test_what_does_not_fit_while_loading_goes_to_host_memory_and_down_the_ladder
     made = on_card("demo", 80)
     load = common.load_without_texts
 
-    def full(found, dtype, device):
-        pipe = load(found, dtype, device)
+    def full(found, dtype, device, steps):
+        pipe = load(found, dtype, device, steps)
         if device.startswith("cuda"):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return pipe

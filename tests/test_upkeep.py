@@ -560,10 +560,10 @@ def test_models(cli, manifest, cache, monkeypatch):
 
 
 def test_memory_settings_are_explained(cli):
-    from batch.plan import memory
+    from batch.plan import memory, steps
 
     text = cli("models", "--memory").out
-    assert all(f"  {name}" in text for name in [*memory.PROFILES, *memory.STEPS])
+    assert all(f"  {name}" in text for name in [*memory.PROFILES, *steps.STEPS])
     assert cli("models", "--memory", "--json").json()["steps"]["vae_tiling"]["changes_pixels"]
     assert cli("models", "demo", "--memory").code == 2
 
