@@ -51,7 +51,7 @@ def child(path: Path) -> None:
 
     from batch import runner, standing
 
-    _, plan, folder = runner.prepare(path, runner.Options(), online=False)
+    _, plan, folder = runner.prepare(path, runner.Options(), online=None)
     where = standing.standing(plan, folder, 2)
     assert len(where.to_render) == len(plan.tasks)
     memory = psutil.Process().memory_info()

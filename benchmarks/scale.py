@@ -154,7 +154,7 @@ def fill(place: Path, edge: int) -> None:
     from batch.records import to_json
     from batch.store.folder import image_path
 
-    _, plan, folder = runner.prepare(place / "scale.yaml", runner.Options(out=place / "out"), online=False)
+    _, plan, folder = runner.prepare(place / "scale.yaml", runner.Options(out=place / "out"), online=None)
     done = folder.scan().receipts
     model = next(iter(done.values()))
     for task in plan.tasks[:-edge]:
@@ -181,7 +181,7 @@ def look() -> dict[str, float]:
     from batch import runner
 
     start = time.perf_counter()
-    _, _, folder = runner.prepare(Path("scale.yaml"), runner.Options(out=Path("out")), online=False)
+    _, _, folder = runner.prepare(Path("scale.yaml"), runner.Options(out=Path("out")), online=None)
     planned = time.perf_counter()
     folder.scan()
     return {"plan_s": planned - start, "scan_s": time.perf_counter() - planned}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -167,6 +168,7 @@ def _signals_blocked() -> Iterator[None]:
     ignored for that moment.
     """
     if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # starting it lets SIGINT and SIGTERM through again
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             yield
