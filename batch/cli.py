@@ -20,6 +20,7 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__, commands, errors, progress
 from batch.commands import (
+    FolderName,
     cache_dir_option,
     devices_option,
     json_option,
@@ -28,6 +29,7 @@ from batch.commands import (
     run_argument,
     seconds,
     set_option,
+    size_in_bytes,
 )
 from batch.engines import ENGINES
 from batch.words import duration, plural
@@ -83,13 +85,17 @@ _events = click.option("--json", "as_json", is_flag=True, help="Print one JSON e
 @manifest_argument
 @out_option
 @set_option
-@click.option("--engine", type=click.Choice(ENGINES), envvar="RUN_BATCH_ENGINE",
+@click.option("--engine", type=click.Choice(ENGINES),
               help="process (the default): a worker that is watched; local: this process.")  # fmt: skip
 @devices_option
 @click.option("--retry-failed", is_flag=True, help="Try again what has failed as often as 'retries' allows.")
 @click.option("--no-fallback", is_flag=True, help="Out of memory: record the failure, try nothing smaller.")
 @click.option("--redo-degraded", is_flag=True,
               help="Render again what was done with a smaller memory setting than asked for.")  # fmt: skip
+@click.option("--retry-oom", is_flag=True,
+              help="Of kind: measure: try again what did not fit, and what was skipped for it.")  # fmt: skip
+@click.option("--vram-limit", metavar="SIZE", callback=size_in_bytes,
+              help="Take no more of the card than this, CUDA itself included: 8GiB.")  # fmt: skip
 @click.option("--task-timeout", metavar="TIME", callback=seconds,
               help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
@@ -112,6 +118,8 @@ def run(
     retry_failed: bool,
     no_fallback: bool,
     redo_degraded: bool,
+    retry_oom: bool,
+    vram_limit: int | None,
     task_timeout: float | None,
     keep_latents: bool,
     until: str | None,
@@ -135,6 +143,8 @@ def run(
         retry_failed=retry_failed,
         fallback=not no_fallback,
         redo_degraded=redo_degraded,
+        retry_oom=retry_oom,
+        vram_limit=vram_limit,
         task_timeout=task_timeout,
         keep_latents=keep_latents,
         limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
@@ -168,7 +178,8 @@ def _say_end(result: Any, *, as_json: bool, retry: str) -> None:
     if as_json:
         progress.Events.emit(
             "end", exit_code=_exit_code(result), total=result.total, rendered=result.rendered,
-            failed=result.failed, folder=str(result.folder), seconds=round(result.seconds, 3),
+            failed=result.failed, out_of_memory=result.out_of_memory, skipped=result.skipped,
+            folder=str(result.folder), seconds=round(result.seconds, 3),
             reason=str(result.stopped) if result.stopped else None,
         )  # fmt: skip
         return
@@ -194,8 +205,13 @@ def _tell(result: Any, retry: str) -> None:
     before = f" ({result.done_before} were done before)" if result.done_before else ""
     click.echo(
         f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}, "
-        f"{done} of {result.total} done{before}" + (f", {result.failed} FAILED" if result.failed else "")
+        f"{done} of {result.total} done{before}"
+        + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
+        + (f", {result.skipped} skipped" if result.skipped else "")
+        + (f", {result.failed} FAILED" if result.failed else "")
     )
+    if result.skipped or result.out_of_memory:
+        click.echo("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
         click.echo(f"why: {progress.program()} status {result.folder}   try again: {retry}")
     made = result.report
@@ -211,13 +227,13 @@ def _tell(result: Any, retry: str) -> None:
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch import forecast, runner, show
+    from batch import forecast, runner, show, standing
 
     options = runner.Options(out=out, overrides=overrides)
     read, made, folder = runner.prepare(manifest, options)
     folder.check(made.name, made.kind)
-    where = runner.standing(made, folder, read.run.retries) if made.ids_known else None
-    outlook = runner.outlook(made, where, folder, read.run.min_free_disk)
+    where = standing.standing(made, folder, read.run.retries) if made.ids_known else None
+    outlook = standing.outlook(made, where, folder, read.run.min_free_disk)
     made = replace(made, warnings=(*made.warnings, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
     if as_json:
@@ -268,7 +284,7 @@ def report(run_folder: Path) -> int:
 @run_argument
 @click.option("--memory", metavar="SETTING", required=True,
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path),
+@click.option("--out", type=FolderName(),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @devices_option
 @cache_dir_option
@@ -302,7 +318,7 @@ def _stoppable() -> Iterator[Event]:
             os._exit(errors.EXIT_INTERRUPTED)
         stop.set()
         with suppress(OSError):  # the terminal may be gone
-            _say("\nstopping: what is rendered is saved, the image at work is dropped (again: at once)")
+            _say("\nstopping: what is complete is kept, what is at work is dropped (again: at once)")
 
     there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
     if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
@@ -351,6 +367,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return errors.EXIT_USER
     except click.Abort:
         return errors.EXIT_INTERRUPTED
+    except errors.Interrupted as error:
+        _say(f"stopped: {error}\nrun the same command again to go on")
+        return error.exit_code
     except errors.BatchError as error:
         # A manifest's problems stay as editors read them: file:line: message.
         _say(str(error) if isinstance(error, errors.ManifestError) else f"error: {error}")

@@ -19,25 +19,40 @@ devices_option = click.option(
 )
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), help="The run folder itself. Default: outputs/<name>."
-)
+
+
+class FolderName(click.Path):
+    """A folder; an empty one is a variable of a script that was not set, and not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        if not str(value).strip():
+            self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+out_option = click.option("--out", type=FolderName(), help="The run folder itself. Default: outputs/<name>.")
 set_option = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True,
     help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
 )  # fmt: skip
 
 
-def _use_cache(context: click.Context, _option: click.Parameter, folder: Path | None) -> None:
+def _use_cache(context: click.Context, _option: click.Parameter, folder: str | None) -> None:
     """Set the environment before anything reads it; a worker and a download inherit it."""
     if folder is not None:
         from batch.hub import cache
 
-        context.with_resource(cache.used(folder))
+        if not folder.strip():
+            raise click.BadParameter("it is empty; name a folder, or leave the option out")
+        context.with_resource(cache.used(Path(folder)))
 
 
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), callback=_use_cache,
+    "--cache-dir", metavar="DIR", type=click.Path(file_okay=False), callback=_use_cache,
     expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
 )  # fmt: skip
 
@@ -51,6 +66,21 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
     if taken <= 0:
         raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
     return taken
+
+
+def size_in_bytes(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """``8GiB``, ``500 MB`` in bytes."""
+    from batch.manifest.schema import byte_size
+
+    if text is None:
+        return None
+    try:
+        size = byte_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if size < 2**20:
+        raise click.BadParameter(f"'{text}' is {size} bytes; write 8GiB or 6000MB")
+    return size
 
 
 PROGRAM = "run-batch"
@@ -234,7 +264,7 @@ def completion(context: click.Context, *, shell: str) -> int:
 
 @click.command(short_help="Compare time, memory and pixels of runs.")
 @click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write compare.csv and compare.html there too.")
+@click.option("--out", type=FolderName(), help="Write compare.csv and compare.html there too.")
 @json_option
 def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
     """Compare runs and memory settings: time, memory, and pixels against the first run."""
@@ -267,10 +297,12 @@ def fetch(
     from batch import hub, progress, runner
 
     told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, check=check)
+    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
     try:
         _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}
+    except KeyboardInterrupt:
+        raise errors.Interrupted(hub.INTERRUPTED) from None
     finally:
         told.closed()
     for warning in made.warnings:

@@ -14,7 +14,7 @@ from batch.drift import Drift
 from batch.errors import CannotGoOn
 from batch.limits import Gate
 from batch.notify import Notifier
-from batch.records import MISSING_EMBEDS, Failure, Happening, Outcome, Task
+from batch.records import MISSING_EMBEDS, OUT_OF_MEMORY, Failure, Happening, Outcome, Task
 from batch.store.events import EventLog
 from batch.words import plural
 
@@ -24,6 +24,9 @@ class Watcher(drive.Watcher, Protocol):
 
     def finished(self, outcome: Outcome) -> None:
         """One image is done or has failed."""
+
+    def left_out(self, count: int) -> None:
+        """So many of the images that were to be rendered will not be."""
 
     def closed(self) -> None:
         """No more will come: free the terminal."""
@@ -44,10 +47,16 @@ class Desk:
     limit: int
     """So many failures one after the other end the run."""
     retries: int
+    measures: bool = False
+    """A run that measures: to run out of memory is a result."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Of a measurement: ids that are not tried, and why."""
     counts: Counter[str] = field(default_factory=Counter)
     given_up: int = 0
     again: list[Task] = field(default_factory=list)
     """Not written, or without embeddings: worth another try at the end of the same run."""
+    deaths: int = 0
+    """Workers whose place another took."""
     drift: Drift = field(default_factory=Drift)
     _in_a_row: int = 0
     _second: bool = False
@@ -76,6 +85,7 @@ class Desk:
         """See :class:`batch.drive.Watcher`."""
         self.log.write(happening)
         self._show(lambda: self.watcher.happened(happening))
+        self.deaths += happening.kind in ("worker-died", "stalled", "load-failed")
         if happening.kind == "stalled":
             self.notifier.send("stalled", f"{self.name} stalled", happening.text, self.figures(), self.folder)
 
@@ -91,6 +101,8 @@ class Desk:
             self.happened(Happening(kind=kind, text=text, task=outcome.key))
         else:
             self._count(outcome)
+        if failure is not None and self._is_result(failure):
+            return
         if not without_texts:  # a text that cannot be encoded says nothing of the images of others
             self._in_a_row = 0 if outcome.status == "done" else self._in_a_row + 1
         if self._in_a_row >= self.limit:
@@ -120,17 +132,38 @@ class Desk:
         transient = failure.error.stage == "save" or without_texts
         return transient and not self._second and failure.attempts < self.retries
 
+    def _is_result(self, failure: Failure) -> bool:
+        return self.measures and failure.out_of_memory
+
+    def left_out(self, count: int) -> None:
+        """See :class:`Watcher`."""
+        self._show(lambda: self.watcher.left_out(count))
+
     def _count(self, outcome: Outcome) -> None:
-        self.counts[outcome.status] += 1
+        failure = outcome.failure
+        result = failure is not None and self._is_result(failure)
+        self.counts[OUT_OF_MEMORY if result else outcome.status] += 1
         self._show(lambda: self.watcher.finished(outcome))
-        if outcome.failure is not None:
-            self.given_up += outcome.failure.attempts >= self.retries
-            error = outcome.failure.error
-            text = f"{outcome.failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
+        if failure is not None:
+            self.given_up += failure.attempts >= self.retries and not result
+            error = failure.error
+            text = f"{failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
             self.log.write(Happening(kind="failed", text=text, task=outcome.key))
+        if self.measures:
+            self._foreign(outcome)
         if outcome.receipt is not None:
             for happening in self.drift.seen(outcome.receipt):
                 self.happened(happening)
+
+    def _foreign(self, outcome: Outcome) -> None:
+        """A measurement is none when others compute on the card."""
+        record = outcome.receipt or outcome.failure
+        card = record.measurement.card if record is not None else None
+        if record is not None and card is not None and card.foreign:
+            others = plural(card.foreign, "other program")
+            text = f"{record.task.name}: {others} computed on the card meanwhile, so its figures mean little"
+            data = {"processes": card.foreign}
+            self.happened(Happening(kind="foreign-process", text=text, task=outcome.key, data=data))
 
     @staticmethod
     def _show(show: Callable[[], None]) -> None:

@@ -314,7 +314,7 @@ def _places() -> tuple[Place, ...]:
             path=str(embeddings),
             free=_free(embeddings),
             moved_by="RUN_BATCH_CACHE",
-            decided_by="RUN_BATCH_CACHE" if os.environ.get("RUN_BATCH_CACHE") else "",
+            decided_by="RUN_BATCH_CACHE" if os.environ.get("RUN_BATCH_CACHE", "").strip() else "",
         ),
     )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
 from batch import engines, hub
 from batch.engines import Beat, Control
+from batch.errors import UserError
 from batch.plan import Plan, encode_tasks
 from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
 from batch.store.embeds import EmbedCache, default_folder
@@ -65,16 +67,15 @@ def render(
     made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
     try:
         device = made.start(engine.devices, stop)
-        cache = default_folder()
         spec = RunSpec(
             root=str(folder.root),
             device=device,
-            cache=str(cache),
             models={name: hub.source(model) for name, model in models.items()},
             runner=folder.runner,
-            **settings,
+            **{"cache": str(default_folder()), **settings},
         )
-        work = list(tasks) if spec.latents else with_texts(tasks, plan, device, EmbedCache(cache))
+        _check_limit(spec)
+        work = list(tasks) if spec.latents else with_texts(tasks, plan, device, EmbedCache(Path(spec.cache)))
         texts = {item.key for item in work if isinstance(item, EncodeTask)}
         watcher.loading(len(texts))
         encoded = 0
@@ -87,6 +88,14 @@ def render(
                 yield outcome
     finally:
         made.close()
+
+
+def _check_limit(spec: RunSpec) -> None:
+    if spec.vram_limit is not None and not spec.device.startswith("cuda"):
+        raise UserError(
+            "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "
+            f"renders on {spec.device}"
+        )
 
 
 def _show(beat: Beat, watcher: Watcher) -> None:

@@ -19,7 +19,7 @@ from batch.words import duration, plural
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.runner import Standing
+    from batch.standing import Standing
 
 
 def program() -> str:
@@ -79,6 +79,9 @@ class Silent:
     def finished(self, outcome: Outcome) -> None:
         """Nothing to show."""
 
+    def left_out(self, count: int) -> None:
+        """Nothing to show."""
+
     def closed(self) -> None:
         """Nothing to show."""
 
@@ -131,6 +134,10 @@ class Lines(Silent):
         self._last = now
         self._say(f"[{self._count}/{self._total}] {described(outcome)}, {self._left()}")
 
+    def left_out(self, count: int) -> None:
+        """Fewer to come."""
+        self._total -= count
+
     def _left(self) -> str:
         left = (self._total - self._count) * statistics.median(self._seconds)
         return f"{duration(left)} left" if self._count < self._total else "last one"
@@ -147,8 +154,10 @@ def described(outcome: Outcome) -> str:
         parts = [duration(cost.total_s), memory(outcome), "degraded" if outcome.receipt.degraded_from else ""]
         return f"{Path(outcome.receipt.file.path).stem}: {', '.join(filter(None, parts))}"
     if outcome.failure is not None:
-        error = outcome.failure.error
-        return f"{outcome.failure.task.name}: FAILED in {error.stage}: {error.kind}: {error.message}"
+        error, task = outcome.failure.error, outcome.failure.task
+        if task.repeat is not None and outcome.failure.out_of_memory:
+            return f"{task.name}: out of memory in {error.stage}: {error.message}"
+        return f"{task.name}: FAILED in {error.stage}: {error.kind}: {error.message}"
     return outcome.key
 
 
@@ -172,6 +181,8 @@ class Bars(Lines):
     def loading(self, texts: int) -> None:
         """The bars begin with the work."""
         super().loading(texts)
+        if self._images is not None:  # a measurement loads for every setting
+            return
         self._images = tqdm(total=self._total, unit="image", position=0, dynamic_ncols=True, desc="images")
         self._steps = tqdm(total=1, unit="step", position=1, leave=False, dynamic_ncols=True, desc="starting")
 
@@ -207,6 +218,13 @@ class Bars(Lines):
         self._images.update()
         if outcome.status == "failed":
             self._images.write(described(outcome), file=sys.stderr)
+
+    def left_out(self, count: int) -> None:
+        """A shorter upper bar."""
+        super().left_out(count)
+        if self._images is not None:
+            self._images.total = self._total
+            self._images.refresh()
 
     def closed(self) -> None:
         """Leave the upper bar, clear the lower one."""

@@ -119,6 +119,10 @@ class Task:
     style: str = ""
     name: str = ""
     source: str = ""
+    repeat: int | None = None
+    """Of a measurement: which of its repeats, from 1."""
+    warmup: bool | None = None
+    """Of a measurement, True: rendered to warm a fresh process up, before that repeat."""
 
     @property
     def size(self) -> str:
@@ -202,6 +206,10 @@ class RunSpec:
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
     numerics: Mapping[str, Numerics] = field(default_factory=dict)
     """By :func:`batch.plan.numerics.key`; what is not there is rendered alone, not compiled."""
+    measure: bool = False
+    """A measurement: what fails fails, with no other way tried, and encoding counts for every image."""
+    vram_limit: int | None = None
+    """Bytes that the process may take of the card, its context included; None: all there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +233,8 @@ class CardState:
     power_w: float | None = None
     throttled: str = ""
     """Why the driver holds the clock down, in its words; empty when it does not."""
+    foreign: int = 0
+    """Processes of others that computed on the card meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +281,8 @@ class Machine:
     torch: str = ""
     diffusers: str = ""
     host: str = ""
+    vram_limit: int | None = None
+    """Bytes of the card that the process was held to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +342,14 @@ class Failure:
     machine: Machine
     attempts: int
     started_at: str
+    batch: int = 1
+    """Images in the call that failed."""
     schema: int = 1
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether memory ran out."""
+        return self.error.kind == OUT_OF_MEMORY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

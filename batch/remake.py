@@ -59,10 +59,13 @@ def _from_image(path: Path) -> Recovered:
 def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
     folder = RunFolder(root)
     scan = folder.scan()
+    tasks = folder.tasks()
+    if folder.kind() == "measure":  # a picture is there under every setting and repeat
+        tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
     states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
     return [
         (task.name, _with_permissions(recover.from_task(to_json(task)), scan.receipts.get(task.id)))
-        for task in folder.tasks()
+        for task in tasks
         if only is None or states.get(task.id, "missing") == only
     ]
 

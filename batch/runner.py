@@ -14,18 +14,21 @@ from batch.awake import awake
 from batch.desk import Desk
 from batch.drive import Engine, render
 from batch.errors import BatchError, CannotGoOn, FolderError, StopRun, UserError
-from batch.limits import DiskFull, DiskLow, Gate, Limits, disk_warning, stops_when_full
+from batch.limits import DiskFull, DiskLow, Gate, Limits, stops_when_full
 from batch.manifest import Manifest, read_manifest
 from batch.manifest.schema import RunOptions
+from batch.measure import Measuring
 from batch.notify import Event as NotifyEvent
 from batch.notify import Notifier
 from batch.notify import check as check_targets
 from batch.plan import Pins, Plan, build_plan, numerics
-from batch.plan.estimate import Estimate, Knowledge, estimate, learn, per_cost
-from batch.records import Happening, Task
-from batch.store import disk, history, images, lock, rungs
+from batch.plan.estimate import per_cost
+from batch.plan.measuring import MEASURE
+from batch.records import OUT_OF_MEMORY, Failure, Happening, Task
+from batch.standing import Standing, outlook, standing
+from batch.store import history, images, lock, rungs
 from batch.store.events import EventLog
-from batch.store.folder import Origin, RunFolder, Scan, origin_of, runner_id
+from batch.store.folder import Origin, RunFolder, origin_of, runner_id
 from batch.words import duration, plural
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ class Options:
     fallback: bool = True
     """Out of memory: go on with a smaller setting, where the manifest does not forbid it."""
     redo_degraded: bool = False
+    retry_oom: bool = False
+    """Of a measurement: try again what ran out of memory, and what was skipped for it."""
+    vram_limit: int | None = None
+    """Bytes of the card that the process may take."""
     task_timeout: float | None = None
     """Seconds without a sign of life after which the worker counts as hung."""
     faults: tuple[Any, ...] = ()
@@ -53,24 +60,6 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     """Whom to tell, besides those that the manifest names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a plan stands in its run folder: what a run would do."""
-
-    done: int
-    to_render: tuple[Task, ...]
-    redo: frozenset[str] = frozenset()
-    """Of these, the ids of those that are done, with a smaller memory setting."""
-    given_up: tuple[Task, ...]
-    """Failed as often as ``retries`` allows."""
-    failed_before: int
-    extra: int
-    """Images in the folder that the plan does not name."""
-    estimate: Estimate | None = None
-    learned: Knowledge = field(default_factory=dict)
-    """What the images that are done tell about the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +73,10 @@ class Result:
     failed: int
     given_up: int
     """Of the failed ones, those that have failed as often as ``retries`` allows."""
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit; they count as no failure."""
+    skipped: int = 0
+    """Of a measurement: images that were not tried since smaller ones did not fit."""
     seconds: float
     report: Report | None
     """None where it could not be written."""
@@ -129,7 +122,7 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     earlier = history.read().learned() if run.compile == "auto" and here.card else {}
     around = numerics.Surroundings(
         card=here.card,
-        memory=here.memory,
+        memory=min(filter(None, (here.memory, options.vram_limit)), default=None),
         no_compiler=here.no_compiler,
         batch=run.batch,
         compile=run.compile,
@@ -147,54 +140,6 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
 
 
-def standing(
-    plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False, redo_degraded: bool = False
-) -> Standing:
-    """Compare a plan with what its folder holds."""
-    scan = folder.scan() if folder.exists() else Scan()
-    redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
-    missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
-    attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
-    given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
-    planned = {task.id for task in plan.tasks}
-    to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
-    return Standing(
-        done=len(plan.tasks) - len(missing),
-        to_render=to_render,
-        redo=frozenset(redo).intersection(planned),
-        given_up=tuple(given_up),
-        failed_before=sum(task.id in scan.failures for task in missing),
-        extra=sum(key not in planned for key in scan.receipts),
-        estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
-        learned=learn(scan.receipts.values()),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What a run would take, and what there is for it."""
-
-    estimate: Estimate
-    free_bytes: int | None
-    """On the disk of the run folder; None where that cannot be asked."""
-    models_in: Path = Path()
-    """Where models of the Hub lie, or will."""
-    warnings: tuple[str, ...] = ()
-
-
-def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk: int) -> Outlook:
-    """Judge a plan before it is run; of one whose ids are not known yet, every task."""
-    expected = where.estimate if where else None
-    expected = expected or estimate(plan.tasks, (), history.read().learned())
-    try:
-        free = disk.free(folder.root)
-    except OSError:
-        return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
-    low = disk_warning(expected, free, min_free_disk)
-    warnings = (low,) if low else ()
-    return Outlook(estimate=expected, free_bytes=free, models_in=hub.hub_cache(), warnings=warnings)
-
-
 def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) -> Result:
     """Render what is missing and write the report.
 
@@ -207,6 +152,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
+    plan, options = _for_its_kind(plan, options)
     _check_engine(options, manifest.run)
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
@@ -239,9 +185,10 @@ def carry_out(
     notifier = notifier or Notifier(())
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-    if options.retry_failed:
-        folder.forget_failures()
-    if options.redo_degraded:
+    measures = plan.kind == MEASURE
+    if options.retry_failed or options.retry_oom:
+        _forget_failures(folder, options, measures=measures)
+    if options.redo_degraded or measures:
         rungs.forget(folder.state)
     where = standing(plan, folder, origin.run.retries, redo_degraded=options.redo_degraded)
     floor = origin.run.min_free_disk
@@ -268,10 +215,12 @@ def carry_out(
         gate=gate,
         limit=origin.run.max_consecutive_failures,
         retries=origin.run.retries,
+        measures=measures,
+        skipped=dict(where.skipped),
     )
     settings = {**_settings(plan, origin.run, options, where), **special}
     stopped = _rendered(plan, folder, where.to_render, options, run, stop, settings)
-    if not options.faults:
+    if not (options.faults or measures or options.vram_limit):  # offloading tells nothing of other runs
         history.record(gate.receipts)
     _log_end(run, stopped, perf_counter() - start)
     made, warning = _reported(folder)
@@ -282,6 +231,8 @@ def carry_out(
         rendered=run.counts["done"],
         failed=run.failed + len(where.given_up),
         given_up=len(where.given_up) + run.given_up,
+        out_of_memory=where.out_of_memory + run.counts[OUT_OF_MEMORY],
+        skipped=len(run.skipped),
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
@@ -305,6 +256,12 @@ def _rendered(
     try:
         if to_render:
             run.gate.check(to_render[0])  # before a model is loaded for nothing
+        if plan.kind == MEASURE:
+            pending = {task.id for task in to_render}
+            Measuring(
+                plan=plan, folder=folder, engine=engine, desk=run, stop=stop, settings=settings, pending=pending
+            ).run()  # fmt: skip
+            return None
         tasks, admit = to_render, run.gate.admit
         while tasks:
             for outcome in render(plan, tasks, folder, engine, run, stop=stop, settings=settings, admit=admit):
@@ -345,6 +302,36 @@ def _tell(name: str, result: Result, run: Desk) -> None:
     run.notifier.send(event, title, text, run.figures(), result.folder)
 
 
+def _for_its_kind(plan: Plan, options: Options) -> tuple[Plan, Options]:
+    """Refuse what has no effect on this kind of run. A measurement is always made by the process engine."""
+    if plan.kind != MEASURE:
+        if options.retry_oom:
+            raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
+        return plan, options
+    refused = {
+        "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
+        "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
+        "--keep-latents": (options.keep_latents, "nothing decodes them again"),
+    }
+    for name, (given, why) in refused.items():
+        if given:
+            raise UserError(f"{name} has no effect on a measurement: {why}")
+    if not options.engine and engines.default() == "local":
+        warning = f"{engines.VARIABLE}=local does not hold for a measurement: every setting has a fresh process"
+        plan = replace(plan, warnings=(*plan.warnings, warning))
+    return plan, replace(options, engine="process")
+
+
+def _forget_failures(folder: RunFolder, options: Options, *, measures: bool) -> None:
+    """Failures that count no more; of a measurement, to run out of memory is none."""
+
+    def keep(failure: Failure) -> bool:
+        wanted = options.retry_oom if measures and failure.out_of_memory else options.retry_failed
+        return not wanted
+
+    folder.forget_failures(keep)
+
+
 def _check_engine(options: Options, run: RunOptions) -> None:
     if (options.engine or engines.default()) != "local":
         return
@@ -363,6 +350,8 @@ def _settings(plan: Plan, run: RunOptions, options: Options, where: Standing) ->
         "task_timeout": options.task_timeout,
         "faults": options.faults,
         "numerics": {name: choice.numerics for name, choice in plan.choices.items()},
+        "measure": plan.kind == MEASURE,
+        "vram_limit": options.vram_limit,
     }
 
 

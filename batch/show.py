@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batch.forecast import Forecast
     from batch.plan import Plan, SizeUse
     from batch.plan.catalogue import Model
-    from batch.runner import Outlook, Standing
+    from batch.standing import Outlook, Standing
     from batch.summary import Summary
 
 
@@ -26,6 +26,7 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
     for use in plan.sizes:
         how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then {_resampled(use)}"
         lines.append(f"  {use.model}  {use.asked}{how}")
+    lines.extend(["", *(f"  {line}" for line in _measuring(plan))] if plan.repeats else [])
     lines.append("")
     for name, model in plan.models.items():
         lines.append(f"  model {name}: {_revision(model, outlook.models_in)}")
@@ -46,8 +47,23 @@ def _arithmetic(plan: Plan) -> str:
     if plan.duplicates:
         parts.append(f"− {plural(plan.duplicates, 'duplicate')}")
     if len(parts) > 1 or not plan.cells:
-        parts.append(f"= {len(plan.tasks)}")
-    return f"{' '.join(parts)} {'image' if len(plan.tasks) == 1 else 'images'}".removeprefix("+ ")
+        parts.append(f"= {plan.pictures}")
+    return f"{' '.join(parts)} {'image' if plan.pictures == 1 else 'images'}".removeprefix("+ ")
+
+
+def _measuring(plan: Plan) -> Iterator[str]:
+    """What a measurement makes of the images of the grid."""
+    warmups = sum(bool(task.warmup) for task in plan.tasks)
+    measured = len(plan.tasks) - warmups
+    yield (
+        f"measured {plural(plan.repeats, 'time')} each: {plural(measured, 'image')}, and "
+        f"{plural(warmups, 'warm-up')} that no median counts"
+    )
+    yield (
+        f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}"
+        f"{', the second one backwards' if plan.passes > 1 else ''}: "
+        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}"
+    )
 
 
 def _product(plan: Plan) -> str:
@@ -55,13 +71,18 @@ def _product(plan: Plan) -> str:
         return f"{plural(plan.rows, 'row')} = {plan.cells}"
     # "1 step" for steps: 20 would be misread: an axis of one says nothing here.
     factors = [
-        plural(count, names[0].replace("_", " ")) if len(names) == 1 else f"{count} ({' + '.join(names)})"
+        plural(count, _WORDS.get(names[0], names[0].replace("_", " ")))
+        if len(names) == 1
+        else f"{count} ({' + '.join(names)})"
         for names, count in plan.factors
         if count > 1 or "prompt" in names
     ]
     regular = math.prod(count for _, count in plan.factors) == plan.cells
     own = "" if regular else " (some prompts have values of their own)"
     return f"{' × '.join(factors)}{own} = {plan.cells}"
+
+
+_WORDS = {"memory": "memory setting"}
 
 
 def _revision(model: Model, place: Path) -> str:
@@ -99,10 +120,15 @@ def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> li
     lines = [f"done {standing.done}, to render {len(standing.to_render)}"]
     if standing.failed_before:
         lines.append(f"failed before {standing.failed_before}, of which given up {len(standing.given_up)}")
+    if standing.out_of_memory:
+        skipped = f", skipped for it {len(standing.skipped)}" if standing.skipped else ""
+        lines.append(f"out of memory {standing.out_of_memory}{skipped}: `run --retry-oom` tries them again")
     if standing.extra:
         lines.append(f"{plural(standing.extra, 'image')} in the folder that this manifest does not name")
     if standing.to_render:
         lines.extend(_expected(outlook))
+        if plan.repeats:
+            lines.append("loading and encoding, which every process does, come on top; offloading takes longer")
     return lines
 
 
@@ -140,6 +166,7 @@ def plan_json(
         "excluded": plan.excluded,
         "duplicates": plan.duplicates,
         "images": len(plan.tasks),
+        "measure": _measuring_json(plan) if plan.repeats else None,
         "sizes": [
             {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
         ],
@@ -159,6 +186,8 @@ def plan_json(
         "to_render": len(standing.to_render) if standing else None,
         "given_up": len(standing.given_up) if standing else None,
         "extra": standing.extra if standing else None,
+        "out_of_memory": standing.out_of_memory if standing else None,
+        "skipped": len(standing.skipped) if standing else None,
         "expected": asdict(outlook.estimate),
         "free_bytes": outlook.free_bytes,
         "memory": show_memory.as_json(forecast),
@@ -166,13 +195,25 @@ def plan_json(
     }
 
 
+def _measuring_json(plan: Plan) -> dict[str, int]:
+    return {
+        "pictures": plan.pictures,
+        "repeats": plan.repeats,
+        "settings": plan.settings,
+        "passes": plan.passes,
+        "warmups": sum(bool(task.warmup) for task in plan.tasks),
+    }
+
+
 def summary_text(summary: Summary) -> str:
     """What ``status`` prints."""
     lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
     counts = {
-        "failed": summary.failed, "missing": summary.missing, "degraded": summary.degraded, "extra": summary.extra
+        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
+        "degraded": summary.degraded, "extra": summary.extra,
     }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
+    lines.extend(f"  skipped {count}: {why}" for why, count in summary.skipped.items())
     lines.append(f"  {_running(summary.running)}")
     if summary.killed:
         lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
@@ -186,6 +227,7 @@ def summary_text(summary: Summary) -> str:
         tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
         lines.append(f"  happened in the last run: {tally}")
     lines.extend(f"    {_local(event.time)}  {_first_line(event.text)}" for event in summary.last_happenings)
+    lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
     return "\n".join(lines)
 

@@ -13,7 +13,9 @@ from batch.words import gib, plural
 if TYPE_CHECKING:
     from batch.upkeep import Pruned, Reproduction, Verification
 
-STATES = ("done", "missing", "failed", "truncated", "modified", "damaged", "orphaned", "extra")
+STATES = (
+    "done", "missing", "failed", "truncated", "modified", "damaged", "orphaned", "extra", "unfit", "skipped"
+)  # fmt: skip
 
 REMEDIES = {
     "missing": "run the manifest again: it renders what is missing",
@@ -23,6 +25,8 @@ REMEDIES = {
     "damaged": "run the manifest again: it renders that image once more and writes a new receipt",
     "orphaned": "prune moves it to the run's trash",
     "extra": "nothing is wrong; prune moves them to the run's trash",
+    "unfit": "nothing is wrong: that it runs out of memory is what was measured",
+    "skipped": "nothing is wrong: one no larger ran out of memory",
 }
 
 NEVER_RENDERED = "never rendered"
@@ -41,7 +45,7 @@ def verification_text(found: Verification, reproduced: tuple[Reproduction, ...] 
     if never:
         lines.append(f"MISSING    {plural(len(never), 'image')} never rendered")
     for item in found.findings:
-        if item.state not in {"done", "extra"} and item.detail != NEVER_RENDERED:
+        if item.state not in {"done", "extra", "unfit", "skipped"} and item.detail != NEVER_RENDERED:
             lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in STATES if state in REMEDIES and state in counts]
     if reproduced is not None:
@@ -66,6 +70,11 @@ def _reproduced(items: tuple[Reproduction, ...]) -> list[str]:
             )
         detail = f" ({item.detail})" if item.detail else ""
         lines.append(f"{item.verdict.upper():10} {item.path}{figures}{detail}")
+    if any(item.verdict == "different" and item.from_hub for item in items):
+        lines.append(
+            "  different: files of the model may have been changed or damaged since; "
+            f"{program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
+        )
     return lines
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch.records import Failure
 from batch.store import events, lock
 from batch.store.folder import RunFolder
 
@@ -24,10 +25,16 @@ class Summary:
     degraded: int
     """Done with a smaller memory setting than the one asked for."""
     extra: int
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit; not among the failed."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Of a measurement: why images are not tried, and how many."""
     running: Mapping[str, object] | None
     seconds_per_image: float | None
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
+    unfit: tuple[str, ...] = field(default=())
+    """The same of what ran out of memory in a measurement."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.Event, ...] = ()
@@ -48,6 +55,8 @@ def summarize(root: Path) -> Summary:
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
+    unfit = [item for item in failures if item.task.repeat is not None and item.out_of_memory]
+    skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     peaks = [
         value
         for receipt in done
@@ -59,18 +68,25 @@ def summarize(root: Path) -> Summary:
         name=folder.name(),
         total=len(planned),
         done=len(done),
-        failed=len(failures),
-        missing=len(planned) - len(done) - len(failures),
+        failed=len(failures) - len(unfit),
+        missing=len(planned) - len(done) - len(failures) - skipped.total(),
         degraded=sum(bool(item.degraded_from) for item in done),
         extra=sum(key not in planned for key in scan.receipts),
+        out_of_memory=len(unfit),
+        skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
         peak_bytes=max(peaks, default=None),
-        errors=tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures),
+        errors=_said(item for item in failures if item not in unfit),
+        unfit=_said(unfit),
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         killed="" if running else _killed(log),
     )
+
+
+def _said(failures: Iterable[Failure]) -> tuple[str, ...]:
+    return tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures)
 
 
 def _killed(log: Sequence[events.Event]) -> str:

@@ -13,8 +13,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
-def plural(count: int, word: str) -> str:
-    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one."""
+def plural(count: int, word: str, many: str = "") -> str:
+    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one.
+
+    ``many`` is for a word that takes more than an s.
+    """
+    if many:
+        return f"{count} {word if count == 1 else many}"
     word = word.removesuffix("s")
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 

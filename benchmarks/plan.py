@@ -49,10 +49,10 @@ def write(folder: Path, prompts: int, seeds: int) -> None:
 def child(path: Path) -> None:
     import psutil
 
-    from batch import runner
+    from batch import runner, standing
 
     _, plan, folder = runner.prepare(path, runner.Options(), online=False)
-    where = runner.standing(plan, folder, 2)
+    where = standing.standing(plan, folder, 2)
     assert len(where.to_render) == len(plan.tasks)
     memory = psutil.Process().memory_info()
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batch.cli import main
+from batch.machine import nvidia_cards
 
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +25,11 @@ os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 os.environ.setdefault("RUN_BATCH_PREDICT", "0")
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not nvidia_cards():
+        pytest.skip("there is no NVIDIA card")
 
 
 @pytest.fixture(scope="session", autouse=True, name="cache")

@@ -237,6 +237,13 @@ def test_a_file_that_is_named_and_not_there(cli, monkeypatch):
         known_models()
 
 
+def test_a_folder_that_is_named_for_a_file(cli, work, monkeypatch):
+    monkeypatch.setenv("RUN_BATCH_MODELS", str(work))
+    outcome = cli("models")
+    assert outcome.code == 2
+    assert f"RUN_BATCH_MODELS names a folder; it wants a file, such as {work / 'models.yaml'}" in outcome.err
+
+
 # What contradicts a model
 
 

@@ -56,7 +56,7 @@ def night(cli, manifest, work):
 
 def test_a_manifest_with_every_key_renders(cli, night, work):
     keys = {line.partition(":")[0] for line in JOB.splitlines() if line[:1].isalpha()}
-    assert keys == set(TopLevel.model_fields) - {"rows"}  # a table of its own: tests/test_grid.py
+    assert keys == set(TopLevel.model_fields) - {"rows", "repeats"}  # tests/test_grid.py, tests/test_measure.py
     for section, model in (("output", Output), ("run", RunOptions)):
         text = JOB.partition(f"\n{section}:")[2].partition("}\n")[0]
         assert all(f"{name}: " in text for name in model.model_fields)
@@ -101,3 +101,13 @@ def test_every_command_does_its_work(cli, night):
         outcome = cli(*arguments)
         assert outcome.code == 0, (name, outcome.err)
         assert says in outcome.out, (name, outcome.out)
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "job.yaml"], ["plan", "job.yaml"], ["redecode", "run"], ["compare", "run"]]
+)
+def test_an_empty_folder_name_is_not_the_current_folder(cli, manifest, work, command):
+    manifest()
+    before = sorted(work.rglob("*"))
+    refused = cli(*command, "--out", "")
+    assert (refused.code, "it is empty" in refused.err, sorted(work.rglob("*"))) == (2, True, before)

@@ -9,7 +9,7 @@ import pytest
 from batch.cli import cli as command_line
 from batch.manifest import formats
 from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
-from batch.plan import catalogue, memory
+from batch.plan import catalogue, memory, steps
 from batch.plan.models import known_models
 from batch.report import table
 
@@ -50,7 +50,7 @@ def test_columns_models_and_settings():
     assert missing([f"`{name}`" for name in table.COLUMNS], "docs/run-folder.md") == []
     assert missing([f"`{name}`" for name in known_models()], "docs/models.md") == []
     assert missing([f"`{name}`" for name in catalogue.SCHEDULERS], "docs/models.md") == []
-    assert missing([f"`{name}" for name in [*memory.PROFILES, *memory.STEPS]], "docs/memory.md") == []
+    assert missing([f"`{name}" for name in [*memory.PROFILES, *steps.STEPS]], "docs/memory.md") == []
 
 
 def test_tests_named_in_the_docs_exist():

@@ -19,8 +19,9 @@ import pytest
 from filelock import FileLock
 
 from batch import hub as hubs
-from batch.errors import ModelError
-from batch.hub import cache, fetch, needs
+from batch.errors import DownloadError, ModelError
+from batch.hub import cache, fetch, needs, remote
+from batch.plan import repositories
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT
@@ -78,6 +79,13 @@ def near(place, hub, cli):
     return call
 
 
+def offline(monkeypatch, on=True):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if on else "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", on)
+
+
 def apart(*arguments, **changes):
     """The command line in a process of its own."""
     return subprocess.run(
@@ -109,6 +117,80 @@ def snapshot(repo=REPO, commit=COMMIT):
 
 def leftovers(work):
     return list((work / "hub").rglob("*.incomplete"))
+
+
+# Which commit
+
+
+def test_a_branch_that_is_named_is_asked_anew_by_fetch(place, near, hub, manifest, lora):
+    config = "scheduler/scheduler_config.json"
+    hub.repos["someone/demo"] = Repo(folder_files(DEMO))
+    hub.repos["someone/style"] = Repo({"style.safetensors": lora})
+    path = manifest(OTHER.replace("someone/demo", "someone/demo@main, lora: someone/style@main"))
+    plain = manifest(OTHER, name="plain.yaml")
+    run = near("run", path, "--out", "run")
+    assert run.code == 0, run.err
+    for repo, files in (
+        ("someone/demo", {**folder_files(DEMO), config: folder_files(DEMO)[config] + b"\n"}),
+        ("someone/style", {"style.safetensors": other_weights(lora)}),
+    ):
+        hub.repos[repo].move(files)
+    for arguments in (
+        ["fetch", plain],  # no revision is named: the one that is here
+        ["fetch", path, "--out", "run"],  # pinned
+        ["run", path, "--out", "run"],
+        ["plan", path, "--out", "new"],
+    ):
+        outcome = near(*arguments)
+        assert (outcome.code, hub.requests) == (0, []), outcome.err
+    offline(hub_is_off := pytest.MonkeyPatch())
+    assert "nothing to download" in near("fetch", path).out
+    hub_is_off.undo()
+    at("http://127.0.0.1:9", hub_is_off)
+    unknown = near("fetch", path)
+    assert unknown.code == 1
+    assert "what 'main' of someone/demo is now is not known: the Hub does not answer" in unknown.err
+    hub_is_off.undo()
+    newer = near("fetch", path)
+    assert newer.code == 0, newer.err
+    assert f"someone/demo@main: someone/demo at {LATER[:12]} is complete" in newer.out
+    assert f"someone/style@{LATER}/style.safetensors" in newer.out
+    assert config in hub.downloads()
+    for folder, commit in (("run", COMMIT), ("new", LATER)):
+        assert near("run", path, "--out", folder).code == 0
+        assert hub.requests == []
+        task = only_receipt(folder).task
+        assert (task.revision, task.loras[0].source) == (commit, f"someone/style@{commit}/style.safetensors")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", LATER.encode()])
+def test_a_cache_that_has_lost_what_main_is(place, near, hub, manifest, monkeypatch, content):
+    hub.repos["someone/demo"] = Repo(folder_files(DEMO))
+    path = manifest(OTHER)
+    assert near("fetch", path).code == 0
+    reference = snapshot("someone/demo").parent.parent / "refs" / "main"
+    reference.unlink()
+    if content:
+        reference.write_bytes(content)
+    at_plan = near("plan", path)
+    assert at_plan.code == 2
+    assert f"`fetch` asks the Hub. By its commit it can be named: someone/demo@{COMMIT}\n" in at_plan.err
+    offline(monkeypatch)
+    outcome = near("fetch", path)
+    named = near("fetch", path, "--set", f"model=someone/demo@{COMMIT}")
+    assert (named.code, hub.requests) == (0, []), named.err
+    if content == LATER.encode():
+        assert outcome.code == 2
+        assert f"it says that 'main' is {LATER[:12]}, which is not here" in outcome.err
+        assert f"HF_HUB_OFFLINE forbids asking the Hub. By its commit it can be named: someone/demo@{COMMIT}" in (
+            outcome.err
+        )
+        return
+    assert outcome.code == 0, outcome.err
+    assert f"is {'damaged' if content else 'missing'} in the cache: taken is the only commit" in outcome.err
+    assert near("plan", path).code == 0
+    (snapshot("someone/demo") / VAE).unlink()  # not whole: nothing to take
+    assert "HF_HUB_OFFLINE" in near("fetch", path).err
 
 
 # The whole path
@@ -208,6 +290,9 @@ def test_the_fast_path(near, hub, manifest):
     assert set(hub.downloads()) == set(folder_files(DEMO)) - weights
     assert sum("/xorbs/" in path for _, path, _ in hub.requests) == len(weights)
     assert {name: (snapshot() / name).read_bytes() for name in folder_files(DEMO)} == folder_files(DEMO)
+    checked = near("fetch", path, "--check")
+    assert "nothing to download" in checked.out, checked.out
+    assert hub.requests == []
     run = near("run", path, "--out", "run")
     assert (run.code, hub.requests) == (0, []), run.err
 
@@ -250,8 +335,8 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
     ("what", "code", "words"),
     [
         ("not there", 2, "job.yaml:1: model: .* is not on the Hub, or it is private"),
-        ("gated", 2, "accept its terms"),
-        ("gated, no token", 2, "accept its terms"),
+        ("gated", 2, "account of the token that is set has no access to it: accept its terms"),
+        ("gated, no token", 2, "accept its terms at .*, then log in"),
         ("broken", 1, "answers 500"),
         ("unreachable", 1, "cannot be reached"),
         ("offline", 2, "HF_HUB_OFFLINE"),
@@ -260,7 +345,6 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
     ],
 )
 def test_what_the_hub_refuses(near, hub, manifest, monkeypatch, what, code, words):
-    from huggingface_hub import constants
 
     files = folder_files(DEMO)
     if what == "no model":
@@ -271,7 +355,7 @@ def test_what_the_hub_refuses(near, hub, manifest, monkeypatch, what, code, word
     if what == "unreachable":
         at("http://127.0.0.1:9", monkeypatch)
     if what == "offline":
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        offline(monkeypatch)
     if what.endswith("no token"):
         monkeypatch.delenv("HF_TOKEN")
     path = manifest(KNOWN.replace("sana-1.6b-1k", f"{REPO}@v9") if what == "no such revision" else KNOWN)
@@ -301,6 +385,62 @@ def test_a_disk_that_fills_up(near, hub, manifest, small_disk):
     assert f"the disk of {small}, where models are kept, is full" in outcome.err
     assert "--cache-dir" in outcome.err
     assert "again" not in outcome.out  # no attempt would change it
+
+
+@pytest.mark.parametrize("token", ["hf_sécret", "hf_se cret", "hf_se\ncret", '"hf_secret"'])
+@pytest.mark.parametrize("source", ["HF_TOKEN", "file"])
+def test_a_token_that_no_request_can_carry(near, hub, manifest, work, monkeypatch, token, source):
+    from huggingface_hub import constants
+
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    file = work / "token"
+    file.write_text(token + "\n", encoding="utf-8")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+    monkeypatch.setenv("HF_TOKEN", token if source == "HF_TOKEN" else "")
+    outcome = near("fetch" if " " in token else "run", manifest(KNOWN))
+    assert outcome.code == 2
+    assert f"{'HF_TOKEN' if source == 'HF_TOKEN' else file} holds characters that no token has" in outcome.err
+    assert token not in outcome.err
+    assert hub.requests == []
+
+
+IDS = ["a/b", "_a/b_", "a/b.c-d", "a/" + "b" * 96, "a/" + "b" * 97, "someone/sdxl--tiny", "a/b..c", "a/.b", "a/b-",
+       "a/b.git", "a/ö", "-a/b", "a /b", "a/b c", "a/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_repositories_are_named_as_the_client_wants_them(cli, manifest, name):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        right = True
+    except HFValidationError:
+        right = False
+    assert repositories.is_repository(name) == right
+    for command in (["plan"], ["run"]) if not right else ():
+        outcome = cli(*command, manifest(json.dumps({"grid": {"model": name, "prompt": "a"}})))
+        assert outcome.code == 2
+        assert f"job.yaml:1: model: {name} names no repository of the Hub: owner and name consist" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("someone/x@", "no revision stands behind the @ of someone/x@"),
+        (f"{REPO}@", "no revision stands behind the @"),
+        ("random:someone/x@", "no revision stands behind the @"),
+        ("someone/x@a..b", "'a..b' is no revision"),
+        ("someone/x@../../x", "'../../x' is no revision"),
+    ],
+)
+def test_revisions_that_are_none(cli, manifest, name, words):
+    path = manifest(OTHER.replace("someone/demo", name))
+    for command in ("plan", "fetch"):
+        outcome = cli(command, path)
+        assert outcome.code == 2
+        assert f"job.yaml:1: model: {words}" in outcome.err.replace(f"{name}: ", "")
 
 
 # Downloads that break off
@@ -374,12 +514,81 @@ def test_a_file_that_is_damaged_in_its_full_length(near, hub, manifest, place):
     failed = near("run", path, "--out", "run")
     assert failed.code == 1
     assert "`fetch --check` finds it" in failed.err
+    assert failed.err.count(VAE) == 1
     assert "nothing to download" in near("fetch", path).out
     checked = near("fetch", path, "--check")
     assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
     assert hub.downloads() == [VAE]
     assert (snapshot() / VAE).read_bytes() == whole
     assert near("run", path, "--out", "run").code == 0
+
+
+def other_weights(data):
+    """As many bytes, with the same header."""
+    from safetensors.torch import load, save
+
+    changed = save({name: -tensor for name, tensor in load(data).items()}, {"format": "pt"})
+    assert len(changed) == len(data)
+    return changed
+
+
+def test_weights_that_were_swapped_are_found(near, hub, manifest, place):
+    whole = folder_files(DEMO)[VAE]
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("run", path, "--out", "run").code == 0
+    (snapshot() / VAE).write_bytes(other_weights(whole))
+    again = near("verify", "run", "--reproduce", "1")
+    assert again.code == 1
+    assert "DIFFERENT" in again.out
+    assert "fetch MANIFEST --out RUN --check compares their content with the Hub's" in again.out
+    assert "nothing to download" in near("fetch", path, "--out", "run").out
+    checked = near("fetch", path, "--out", "run", "--check")
+    assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
+    assert (snapshot() / VAE).read_bytes() == whole
+
+
+def test_weights_that_are_no_links_are_checked_too(near, hub, manifest, place, monkeypatch):
+    """As on a disk without links, or where a file was moved there."""
+    whole = folder_files(DEMO)[VAE]
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    (snapshot() / VAE).unlink()
+    (snapshot() / VAE).write_bytes(other_weights(whole))
+    offline(monkeypatch)
+    remote._asked.cache_clear()
+    unchecked = near("fetch", path, "--check")
+    assert unchecked.code == 2
+    assert "lie here without their hashes, so they cannot be checked: HF_HUB_OFFLINE" in unchecked.err
+    offline(monkeypatch, on=False)
+    checked = near("fetch", path, "--check")
+    assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
+    assert (snapshot() / VAE).read_bytes() == whole
+    assert near("fetch", path, "--check").code == 0
+
+
+def test_offline_nothing_is_removed(near, hub, manifest, place, monkeypatch):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    assert near("fetch", path).code == 0
+    offline(monkeypatch)
+    assert near("fetch", path, "--check").code == 0
+    blob = (snapshot() / VAE).resolve()
+    for damage, arguments, words in (
+        (b"\xff" + blob.read_bytes()[1:], ["fetch", path, "--check"], ""),
+        (b"cut off", ["fetch", path], " has 7 of 83,780 bytes"),
+        (b"cut off", ["run", path, "--out", "run"], " has 7 of 83,780 bytes"),
+    ):
+        blob.write_bytes(damage)
+        outcome = near(*arguments)
+        assert outcome.code == 2
+        assert f"is damaged ({VAE}{words}), and HF_HUB_OFFLINE forbids downloading it again" in outcome.err
+        assert blob.read_bytes() == damage
+    assert not Path("run/contact_sheet.jpg").exists()
+    offline(monkeypatch, on=False)
+    assert near("fetch", path, "--check").code == 0
+    assert hub.downloads() == [VAE]
 
 
 def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
@@ -394,9 +603,10 @@ def test_files_of_one_content_are_mended_together(near, hub, manifest, place):
     assert [(snapshot() / name).read_bytes() for name in twins] == [b'{"one": "blob"}'] * 2
 
 
-def test_ctrl_c_ends_the_download_too(place, hub, manifest):
+@pytest.mark.parametrize("command", ["fetch", "run"])
+def test_ctrl_c_ends_the_download_too(place, hub, manifest, command):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
-    command = [sys.executable, str(ROOT / "run_batch.py"), "fetch", str(manifest(KNOWN))]
+    command = [sys.executable, str(ROOT / "run_batch.py"), command, str(manifest(KNOWN))]
     # What is started in the background ignores Ctrl-C, and what it starts inherits that.
     heeding = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(
@@ -416,7 +626,32 @@ def test_ctrl_c_ends_the_download_too(place, hub, manifest):
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in said
+    assert "stopped: interrupted while a model was downloaded. Nothing is lost" in said
+    assert "run the same command again to go on" in said
     assert leftovers(place) == []
+    assert not list(place.rglob("contact_sheet*"))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fast):
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
+    monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(fetch, "_xet_is_on", lambda: fast)
+    item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={f"{n}.json": 1 for n in range(9)})
+    finished, ways = iter([2, 1, 1, 0, 1, 0, 0, 0]), []
+
+    def attempt(request, *, xet, **_):
+        ways.append(xet)
+        item.folder.mkdir(parents=True, exist_ok=True)
+        for name in request["files"][: next(finished)]:
+            (item.folder / name).write_text("x")
+        return "stalled"
+
+    monkeypatch.setattr(fetch.watch, "attempt", attempt)
+    with pytest.raises(DownloadError, match="4 of 9 files are missing after 8 attempts"):
+        fetch.fetch([item], fetch.Fetching(tell=Told()))
+    # Each attempt that finishes a file is the first of four again; two of them may use Xet.
+    assert ways == ([True] * 4 + [False] * 4 if fast else [False] * 8)
 
 
 def test_remains_are_removed_unless_a_download_lives(work, monkeypatch):
@@ -534,7 +769,9 @@ def test_what_could_run_code_is_refused_unless_allowed(near, hub, manifest, work
             planned = near("run", manifest(unsaid, "unsaid.yaml"), "--out", "run")
             assert planned.code == 2
             assert f"unsaid.yaml:1: {axis.split(':')[0]}: someone/demo runs code of its own" in planned.err
-    fetched = near("fetch", allowed)
+    of_a_commit = near("plan", allowed, "--set", f"model=someone/demo@{COMMIT}")
+    assert "no model of the grid" not in of_a_commit.err
+    fetched = near("fetch", allowed, "--set", f"model=someone/demo@{COMMIT}")
     assert fetched.code == 0, fetched.err
     assert own in hub.downloads()
     assert not {"vae/openvino_model.bin", "train.sh"}.intersection(hub.downloads())
@@ -543,6 +780,17 @@ def test_what_could_run_code_is_refused_unless_allowed(near, hub, manifest, work
     assert only_receipt("run").allowed == (key,)
     page = (work / "run" / "report.html").read_text(encoding="utf-8")
     assert re.search(rf'"allowed": ?"{key}"', page)
+
+
+def test_what_is_allowed_names_models(cli, manifest):
+    text = "allow_pickle: true\ntrust_remote_code: someone/demo\n" + OTHER
+    outcome = cli("plan", manifest(text))
+    assert outcome.code == 2
+    assert "job.yaml:1: allow_pickle: it names the models for which that is accepted: allow_pickle: [MODEL]" in (
+        outcome.err
+    )
+    assert "job.yaml:2: trust_remote_code: it names" in outcome.err
+    assert "trust_remote_code: [someone/demo]" in outcome.err
 
 
 def test_a_permission_that_was_not_needed_is_in_no_receipt(cli, manifest):
@@ -646,6 +894,39 @@ def test_the_cache_folder_and_what_decides_it(monkeypatch, work):
     with hubs.used(Path("here")):
         assert (hubs.hub_cache(), hubs.decided_by()) == (work / "here", "--cache-dir")
     assert hubs.decided_by() == "HF_HUB_CACHE"
+
+
+@pytest.mark.parametrize("named", ["", " "])
+def test_places_that_are_named_by_nothing(near, hub, manifest, work, monkeypatch, named):
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    path = manifest(KNOWN)
+    for command in ("plan", "fetch", "run"):
+        outcome = near(command, path, "--cache-dir", named)
+        assert outcome.code == 2
+        assert "'--cache-dir': it is empty; name a folder" in outcome.err
+    # An empty variable is none, for the client of the Hub too, to which it is the current folder.
+    for name in ("HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_XET_CACHE", "RUN_BATCH_CACHE", "RUN_BATCH_MODELS"):
+        monkeypatch.setenv(name, named)
+    before = set(work.iterdir())
+    done = apart("fetch", path, HOME=str(work / "hub"), USERPROFILE=str(work / "hub"))
+    assert done.returncode == 0, done.stderr
+    assert set(work.iterdir()) - before == {work / "hub"}
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(work))
+    monkeypatch.setenv("USERPROFILE", str(work))
+    assert (hubs.hub_cache(), hubs.decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
+
+
+def test_a_cache_that_cannot_be_written(near, hub, manifest, small_disk):
+    small, mounted = small_disk
+    assert mounted("ro")
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    outcome = apart("fetch", manifest(KNOWN), "--cache-dir", small)
+    assert outcome.returncode == 2
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(f"error: the folder for models, {small}, cannot be written: Read-only file system.")
+    assert "--cache-dir" in line
 
 
 def test_local_models_need_nothing(cli, manifest):

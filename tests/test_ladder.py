@@ -29,7 +29,9 @@ def down(stage, setting, size, device, **more):
     return rungs, taken
 
 
-OFFLOAD, SEQUENTIAL, LARGER, SMALLER = "model_cpu_offload", "sequential_cpu_offload", *ladder._TILES
+LARGER, SMALLER = ladder._TILES
+OFFLOAD, BLOCKS, SEQUENTIAL = ladder._OFFLOADS
+HALVES, BANDS = ladder._CUTS
 
 
 @pytest.mark.parametrize(
@@ -42,11 +44,14 @@ OFFLOAD, SEQUENTIAL, LARGER, SMALLER = "model_cpu_offload", "sequential_cpu_offl
         ("decode", "vae_tiling(256, 192) + vae_cpu", LARGE, "cuda:0", [OFFLOAD]),
         ("decode", "full", SMALL, "cuda:0", [OFFLOAD, "vae_cpu"]),  # one tile covers it
         ("decode", "full", LARGE, "cpu", [LARGER, SMALLER]),
-        ("denoise", "full", LARGE, "cuda:0", [OFFLOAD, SEQUENTIAL]),
-        ("denoise", "model-offload", LARGE, "cuda:0", [SEQUENTIAL]),
-        ("denoise", "sequential_cpu_offload", LARGE, "cuda:0", []),
-        ("denoise", "full", LARGE, "cpu", []),
-        ("render", "full", LARGE, "cuda:0", [LARGER, SMALLER, OFFLOAD, SEQUENTIAL]),
+        ("denoise", "full", LARGE, "cuda:0", [HALVES, BANDS, OFFLOAD, BLOCKS, SEQUENTIAL]),
+        ("denoise", "model-offload", LARGE, "cuda:0", [HALVES, BANDS, BLOCKS, SEQUENTIAL]),
+        ("denoise", "6gb", LARGE, "cuda:0", [BANDS, BLOCKS, SEQUENTIAL]),
+        ("denoise", "group_offload(leaf)", LARGE, "cuda:0", [HALVES, BANDS, SEQUENTIAL]),
+        ("denoise", "sequential_cpu_offload", LARGE, "cuda:0", [HALVES, BANDS]),
+        ("denoise", "full", LARGE, "cpu", [HALVES, BANDS]),
+        ("decode", "group-offload", LARGE, "cuda:0", [SMALLER, "vae_cpu"]),
+        ("render", "full", LARGE, "cuda:0", [LARGER, SMALLER, OFFLOAD, BLOCKS, SEQUENTIAL]),
     ],
 )
 def test_the_ladder(stage, setting, size, device, rungs):

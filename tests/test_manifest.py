@@ -128,7 +128,7 @@ WRONG = [
     (BASE + "run: {min_free_disk: lots}\n", 4, "write for example 5GiB"),
     (BASE + "resize: no\n", 4, "true or false"),
     (BASE + "name: a/b\n", 4, "cannot name a folder"),
-    (BASE + "kind: movie\n", 4, "'render' is"),
+    (BASE + "kind: movie\n", 4, "'render' or 'measure' is"),
     (BASE + "exclude: [{seed: 3}]\n", 4, "no axis 'seed' in the grid"),
     (BASE + "exclude: [{}]\n", 4, "leave out everything"),
     (BASE + "name: !!python/object:os.system x\n", 4, "is not understood"),

@@ -301,7 +301,9 @@ def test_decoding_goes_down_the_ladder_and_stays_there(night, form):
 def test_denoising_goes_down_its_own_ladder(night, form):
     ended = night(Fault(form, "denoise", unless="sequential_cpu_offload"))
     assert ended.result.rendered == 6
-    assert [item.data["rung"] for item in ended.seen.happenings] == ["model_cpu_offload", "sequential_cpu_offload"]
+    assert [item.data["rung"] for item in ended.seen.happenings] == [
+        "split_guidance", "chunked_ff", "model_cpu_offload", "group_offload(block, 1)", "sequential_cpu_offload"
+    ]  # fmt: skip
     assert all(item.measurement.denoise is not None for item in ended.receipts())
 
 

@@ -16,7 +16,9 @@ from PIL import Image
 from batch import hub
 from batch.errors import ModelError
 from batch.manifest import read_manifest
+from batch.manifest.values import Size
 from batch.plan import Pins, architectures, build_plan
+from batch.plan.memory import resolve
 from batch.plan.models import known_models
 from batch.records import Call
 from batch.render import from_files, memory, random_weights, session, tiles
@@ -371,9 +373,9 @@ def on_card(monkeypatch):
     loads = []
 
     def watched(load):
-        def watching(found, dtype, device):
+        def watching(found, dtype, device, steps):
             loads.append(device)
-            return load(found, dtype, "cpu")
+            return load(found, dtype, "cpu", steps)
 
         return watching
 
@@ -395,7 +397,8 @@ def image(manifest, **settings):
     return build_plan(read_manifest(path), hub.lookup(str(path.parent), Pins()), Pins()).tasks[0]
 
 
-OFFLOAD = (Call(name="model_cpu_offload"),)
+OFFLOAD = resolve("group_offload(block, 1)", Size(1, 1))
+"""For a card on which not even one component fits: the estimate of activations alone is too much for it."""
 
 
 @pytest.mark.parametrize("name", ["demo", "random:demo"])
@@ -416,7 +419,8 @@ def test_auto_decides_before_loading_and_by_the_same_figures(manifest, on_card, 
 def test_the_figures_are_those_of_what_is_loaded():
     pipe = common.load_without_texts(source("demo"), "bfloat16")
     weights = sum(2 * parameters(module) for module in modules(pipe).values())
-    expected = memory.Burden(weights=weights, autoencoder="AutoencoderDC")
+    largest = 2 * parameters(pipe.transformer)
+    expected = memory.Burden(weights=weights, largest=largest, autoencoder="AutoencoderDC")
     assert common.burden(source("demo"), "bfloat16") == expected
     assert common.burden(source("random:demo"), "bfloat16") == expected
     assert common.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
@@ -426,8 +430,8 @@ def test_what_does_not_fit_while_loading_goes_to_host_memory_and_down_the_ladder
     made = on_card("demo", 80)
     load = common.load_without_texts
 
-    def full(found, dtype, device):
-        pipe = load(found, dtype, device)
+    def full(found, dtype, device, steps):
+        pipe = load(found, dtype, device, steps)
         if device.startswith("cuda"):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return pipe

@@ -287,7 +287,13 @@ def test_atomic_write_leaves_the_old_file_on_failure(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-JOBS = {"quickstart.yaml": 24, "sana_4k_overnight.yaml": 400, "shots.csv": 10, "styles.yaml": 30}
+JOBS = {
+    "compare_memory.yaml": 90,
+    "quickstart.yaml": 24,
+    "sana_4k_overnight.yaml": 400,
+    "shots.csv": 10,
+    "styles.yaml": 30,
+}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.*")))

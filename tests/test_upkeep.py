@@ -299,6 +299,20 @@ def test_another_model_is_not_a_reproduction(cli, work, manifest):
         assert "the model model is not the one" in outcome.err
 
 
+def test_an_entry_that_was_changed_is_not_a_revision_that_was(cli, work, manifest, monkeypatch):
+    own = work / "models.yaml"
+    monkeypatch.setenv("RUN_BATCH_MODELS", str(own))
+    own.write_text("mine: {like: demo, overrides: {scheduler: {flow_shift: 5.0}}}\n")
+    path = manifest("grid: {model: mine, prompt: a fox, steps: 1}\n")
+    assert cli("run", path, "--out", "run").code == 0
+    for text in ("mine: {like: demo, overrides: {scheduler: {flow_shift: 6.0}}}\n", "mine: {like: demo}\n"):
+        own.write_text(text)
+        outcome = cli("verify", "run", "--reproduce", "1")
+        assert outcome.code == 2
+        assert f"its entry in {own} has changed since" in outcome.err
+        assert "its revision was" not in outcome.err
+
+
 @pytest.mark.parametrize("option", [["--sample", "1"], ["--devices", "cpu"]])
 def test_options_of_reproduce_need_it(cli, run, option):
     outcome = cli("verify", run, *option)
@@ -546,10 +560,10 @@ def test_models(cli, manifest, cache, monkeypatch):
 
 
 def test_memory_settings_are_explained(cli):
-    from batch.plan import memory
+    from batch.plan import memory, steps
 
     text = cli("models", "--memory").out
-    assert all(f"  {name}" in text for name in [*memory.PROFILES, *memory.STEPS])
+    assert all(f"  {name}" in text for name in [*memory.PROFILES, *steps.STEPS])
     assert cli("models", "--memory", "--json").json()["steps"]["vae_tiling"]["changes_pixels"]
     assert cli("models", "demo", "--memory").code == 2
 

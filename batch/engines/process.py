@@ -211,7 +211,9 @@ class _Supervision:
         self.flight.update((_key(item.task), item) for item in taken)
         self.rendering, self.together = _key(work.task), len(taken)
         self.images += sum(isinstance(item.task, Task) for item in taken)
-        return replace(work, more=tuple(item.task for item in taken[1:] if isinstance(item.task, Task)))
+        more = tuple(item.task for item in taken[1:] if isinstance(item.task, Task))
+        # Saving beside the next image would cost a measurement its time.
+        return replace(work, more=more, alone=work.alone or self.spec.measure)
 
     def _send(self, message: Work | Drain) -> None:
         self.idle, self.silence = False, 0.0
@@ -334,7 +336,7 @@ class _Supervision:
             message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
             stage=self.stage,
         )
-        left = number >= self.spec.retries
+        left = number >= self.spec.retries or (self.spec.measure and death.out_of_host_memory)
         if isinstance(work.task, EncodeTask):
             return Outcome(key=key, status="failed", error=error) if left else None
         failure = Failure(

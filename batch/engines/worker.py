@@ -36,7 +36,7 @@ from batch.records import (
 )
 from batch.render.failures import StageFailed
 from batch.render.image import Job, Rendered, Renderer, RenderError
-from batch.store import disk
+from batch.store import disk, measured
 from batch.store.embeds import EmbedCache, default_folder
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
@@ -93,13 +93,26 @@ class Worker:
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
         self._machine: Machine = self._sessions.describe(spec.device)
-        self._rungs = RungFile(self._folder.state, self._machine.device, spec.runner)
+        if spec.vram_limit is not None:
+            self._machine = replace(self._machine, vram_limit=spec.vram_limit)
+            said = self._sessions.cap(spec.device, spec.vram_limit)
+            control.on_happening(Happening(kind="vram-limit", text=said))
+        if spec.measure:
+            self._claim()
+        self._rungs = RungFile(self._folder.state, _card(self._machine), spec.runner)
         self._attempts = {key: failure.attempts for key, failure in self._folder.failures().items()}
         self._encoded: dict[str, StagePeak] = {}
+        self._unencoded: dict[str, StageFailed] = {}
+        self._warm = False
         self._session: Any = None
         self._session_key: tuple[str, str] | None = None
         self._saver = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
+
+    def _claim(self) -> None:
+        scan = self._folder.scan()
+        empty = not scan.receipts and not scan.failures
+        measured.claim(self._folder.state, self._machine, self._spec.runner, empty=empty)
 
     def close(self) -> None:
         """Finish what is being saved and give the device back."""
@@ -151,6 +164,8 @@ class Worker:
         return self._saving.popleft().result()
 
     def _encode(self, task: EncodeTask) -> Outcome:
+        if self._spec.measure:
+            return self._measure_encoding(task)
         fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
         on_cpu = fallen or any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         if fallen and self._embeds.has(_on_cpu(task.key)):
@@ -173,6 +188,25 @@ class Worker:
         self._control.on_happening(Happening(kind="out-of-memory", text=text, data={"stage": "encode"}))
         return self._encode(task)
 
+    def _measure_encoding(self, task: EncodeTask) -> Outcome:
+        """What encoding a text takes on a warm card; that it does not fit is the result of its images."""
+        self._beat(task.text, "load")
+        session = self._session_for(task.model, task.dtype)
+
+        def encode() -> Any:
+            return session.encode(task, lambda stage, part, parts: self._beat(task.text, stage, part, parts))
+
+        try:
+            made = encode()
+            if not self._warm:  # the first text of a process pays for libraries that are loaded and kernels tried
+                made, self._warm = encode(), True
+        except StageFailed as error:
+            self._unencoded[task.key] = error
+            return Outcome(key=task.key, status="failed", error=error.info)
+        self._keep(task.key, made.value)
+        self._encoded[task.key] = made.peak
+        return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
+
     def _keep(self, key: str, data: bytes) -> None:
         try:
             self._embeds.write(key, data)
@@ -193,7 +227,7 @@ class Worker:
         for task, made in self._made(tasks, step_down):
             attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, now)
             if isinstance(made, RenderError):
-                yield self._failed(attempt, made.info, made.measurement)
+                yield self._failed(attempt, made.info, made.measurement, len(tasks))
             else:
                 self._saving.append(self._saver.submit(self._save, attempt, made))
             yield from self._ready()
@@ -223,6 +257,7 @@ class Worker:
             fallback=self._spec.fallback,
             tell=self._control.on_happening,
             keep_latents=self._spec.keep_latents,
+            strict=self._spec.measure,
             compiled=self._spec.numerics.get(numerics.key(task), Numerics()).compile,
         )
 
@@ -234,11 +269,15 @@ class Worker:
             data = self._embeds.read(_on_cpu(text.key)) if fallen else None
             on_cpu = on_cpu or data is not None
             embeds.append(data or self._embeds.read(text.key))
+        if missed := [self._unencoded[text.key] for text in texts if text.key in self._unencoded]:
+            raise RenderError(missed[0].info, Measurement(encode=missed[0].peak))
         if None in embeds:
             info = ErrorInfo(kind=MISSING_EMBEDS, message="there are no embeddings of its texts", stage="encode")
             raise RenderError(info, Measurement())
-        # A text's cost stands on the first image that uses it; from the cache it costs nothing.
-        encoded = together([self._encoded.pop(text.key) for text in texts if text.key in self._encoded])
+        # A text's cost stands on the first image that uses it; from the cache it costs nothing. Where settings are
+        # measured it stands on every image: each is what one image takes.
+        take = self._encoded.__getitem__ if self._spec.measure else self._encoded.pop
+        encoded = together([take(text.key) for text in texts if text.key in self._encoded])
         return Job(
             task=task,
             embeds=[data for data in embeds if data is not None],
@@ -292,14 +331,17 @@ class Worker:
             return self._failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)
 
-    def _failed(self, attempt: _Attempt, error: ErrorInfo, measurement: Measurement) -> Outcome:
+    def _failed(self, attempt: _Attempt, error: ErrorInfo, measurement: Measurement, batch: int = 1) -> Outcome:
+        # Who else is on the card may be why an image failed.
+        card = self._session.meter.card() if self._session is not None else None
         failure = Failure(
             task=attempt.task,
             error=error,
-            measurement=measurement,
+            measurement=replace(measurement, card=card),
             machine=self._machine,
             attempts=attempt.number,
             started_at=attempt.started_at,
+            batch=batch,
         )
         self._attempts[attempt.task.id] = attempt.number
         self._folder.fail(failure)
@@ -319,6 +361,11 @@ class Worker:
 def _on_cpu(key: str) -> str:
     """Where the cache keeps an embedding that was made on the CPU because the card had no room."""
     return f"{key}-cpu"
+
+
+def _card(machine: Machine) -> str:
+    """What rungs hold for: a card held to a limit is another one."""
+    return machine.device if machine.vram_limit is None else f"{machine.device} held to {machine.vram_limit}"
 
 
 def _notes(rendered: Rendered) -> dict[str, str]:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from batch.hub.cache import HUB_ID, cache_folder, decided_by, hub_cache, known_commit, old_switches, used
-from batch.hub.fetch import STALL_S, Download, Fetching, Teller, ensure, look_up, mend, shown
+from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, old_switches, used
+from batch.hub.fetch import ensure, look_up, shown
 from batch.hub.loras import find_lora, lora_here
+from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model, here, source
+from batch.hub.orders import STALL_S, Download, Fetching, Teller
 from batch.hub.randoms import RANDOM, RANDOM_REVISION
+from batch.hub.watch import INTERRUPTED
 from batch.plan import Lookup, Pins
 from batch.plan.catalogue import Model
+from batch.plan.repositories import is_repository
 
 __all__ = [
+    "INTERRUPTED",
     "RANDOM",
     "RANDOM_REVISION",
     "STALL_S",
@@ -65,6 +70,7 @@ def lookup(
             Path(folder),
             pins.revisions,
             online=bool(online),
+            newest=online is not None and online.newest,
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
         )
@@ -79,7 +85,7 @@ def lookup(
 def _mend(name: str, pins: Pins, online: Fetching) -> None:
     """Before its configuration files are read: a power failure may have cut them off."""
     repo, _, wanted = name.partition("@")
-    if HUB_ID.fullmatch(repo):
+    if is_repository(repo):
         commit = pins.revisions.get(name) or known_commit(repo, wanted or "main")
         if commit:
-            mend(repo, commit, name, online)
+            mend_snapshot(repo, commit, name, online)

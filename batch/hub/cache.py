@@ -14,9 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""A repository: owner/name."""
-
 VARIABLE = "HF_HUB_CACHE"
 
 OLD_SWITCHES = {
@@ -26,6 +23,21 @@ OLD_SWITCHES = {
     "HUGGINGFACE_HUB_CACHE": "it is an old name; set HF_HUB_CACHE instead",
 }
 """Environment variables that no longer do what they did, and what does."""
+
+
+PLACES = (VARIABLE, "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_XET_CACHE", "HF_TOKEN_PATH")
+"""The client's variables that name a place."""
+
+
+def offline() -> bool:
+    """Whether the Hub may not be asked, as the client reads it."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def empty_places() -> list[str]:
+    """Variables that are set to nothing: not set for us, the current folder for the client."""
+    return [name for name in PLACES if name in os.environ and not os.environ[name].strip()]
 
 
 def old_switches() -> list[str]:
@@ -49,16 +61,18 @@ _named: list[str] = []
 
 def _decided() -> tuple[Path, str]:
     for name, inner in ((VARIABLE, ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
-        if value := os.environ.get(name):
+        if (value := os.environ.get(name, "")).strip():
             return _folder(value) / inner, name
-    home = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("XDG_CACHE_HOME", "").strip()
     return _folder(home or "~/.cache") / "huggingface" / "hub", "XDG_CACHE_HOME" if home else ""
 
 
 def xet_folder() -> Path:
     """Where the fast path keeps what it is at."""
-    home = _folder(os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface")
-    return _folder(os.environ["HF_XET_CACHE"]) if os.environ.get("HF_XET_CACHE") else home / "xet"
+    own, home, around = (
+        os.environ.get(name, "").strip() for name in ("HF_XET_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+    )
+    return _folder(own) if own else _folder(home or f"{around or '~/.cache'}/huggingface") / "xet"
 
 
 def _folder(text: str) -> Path:
@@ -101,12 +115,27 @@ def known_commit(repo: str, wanted: str) -> str:
     """The commit that a branch or tag was when it was downloaded; "" where nothing of it is here."""
     if COMMIT.fullmatch(wanted):
         return wanted
-    reference = cache_folder(repo) / "refs" / wanted
+    commit = reference(repo, wanted)
+    return commit if COMMIT.fullmatch(commit) and snapshot(repo, commit).is_dir() else ""
+
+
+def reference(repo: str, wanted: str) -> str:
+    """What the cache says that a branch or tag is, be it nonsense; "" where it says nothing."""
     try:
-        commit = reference.read_text(encoding="utf-8").strip()
+        return (cache_folder(repo) / "refs" / wanted).read_bytes().decode(errors="replace").strip()
     except OSError:
         return ""
-    return commit if COMMIT.fullmatch(commit) and snapshot(repo, commit).is_dir() else ""
+
+
+def note(repo: str, wanted: str, commit: str) -> None:
+    """Have the cache say what a branch or tag is. Raises OSError."""
+    if reference(repo, wanted) == commit:
+        return
+    file = cache_folder(repo) / "refs" / wanted
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(commit, encoding="utf-8")
+    part.replace(file)
 
 
 def names_in(folder: Path) -> list[str]:

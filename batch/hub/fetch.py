@@ -6,96 +6,33 @@ with the files that are missing; what is cut off, after a power failure, is remo
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 from batch.errors import DownloadError, ModelError, UserError
 from batch.hub import cache, folders, needs, remote, watch
+from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
+from batch.hub.orders import Download, Fetching
 from batch.hub.refusals import ELSEWHERE, full
 from batch.plan.catalogue import Model
 
 HEADROOM = 2**30
 """Bytes that stay free on the cache's disk."""
 
-STALL_S = 60.0
-"""Nothing moved for so long: the download is ended and begun anew."""
-
 PAUSES_S = (1.0, 2.0, 4.0)
-"""Before the second, third and fourth attempt."""
+"""Before the second, third and fourth attempt in a row that finishes no other file."""
+
+FAST_ATTEMPTS = 2
+"""So many of them may use Xet."""
 
 SAID_FROM = 100 * 10**6
 """Bytes of remains of killed downloads from which on removing them is told."""
-
-
-class Teller(Protocol):
-    """Who is shown downloads."""
-
-    def fetching(self, text: str) -> None:
-        """A line: what is downloaded, that it is there, what went wrong on the way."""
-
-    def received(self, name: str, done: int, total: int) -> None:
-        """So many bytes of a model are there of those that were missing; the same number when that is all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetching:
-    """How to download: who is told, and when to give up."""
-
-    tell: Teller
-    stall: float = STALL_S
-    stop: Event | None = None
-    exact: bool = False
-    """Ask the Hub which files there are, where no earlier download has listed them."""
-    check: bool = False
-    """Read what is here and compare it with the Hub's hashes: ten gigabytes take half a minute."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
-    """What is wanted of a repository at a commit: its files with their sizes in bytes, None where not known."""
-
-    name: str
-    repo: str
-    commit: str
-    files: Mapping[str, int | None]
-
-    @property
-    def folder(self) -> Path:
-        """Where the files are when they are here."""
-        return cache.snapshot(self.repo, self.commit)
-
-    def missing(self) -> list[str]:
-        """The files that are not here."""
-        return [file for file in self.files if not (self.folder / file).is_file()]
-
-    def bytes_of(self, files: Iterable[str]) -> int:
-        """How large they are together."""
-        return sum(self.files[file] or 0 for file in files)
-
-    def torn(self) -> dict[str, int]:
-        """The files that are here in another size than they should be, with it."""
-        found = {}
-        for file, wanted in self.files.items():
-            with suppress(OSError):
-                size = (self.folder / file).stat().st_size
-                if wanted not in (None, size):
-                    found[file] = size
-        return found
-
-    @property
-    def title(self) -> str:
-        """The model's name and which commit of which repository it is."""
-        return f"{self.name}: {self.repo} at {self.commit[:12]}"
 
 
 def ensure(models: Iterable[Model], how: Fetching) -> list[Download]:
@@ -123,9 +60,9 @@ def look_up(model: Model, how: Fetching) -> Download | None:
         try:
             listed = remote.sizes(model.repo, model.revision)
         except (ModelError, DownloadError):
-            return None
+            return _unlisted(model, here) if how.check else None
     listed = listed or remote.sizes(model.repo, model.revision)
-    _mend(Download(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
+    mend(Download(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
     index = remote.file(model.repo, model.revision, needs.INDEX)
     if index is None:
         raise ModelError(f"{model.repo} holds no diffusers model (no {needs.INDEX})")
@@ -137,6 +74,13 @@ def look_up(model: Model, how: Fetching) -> Download | None:
         commit=model.revision,
         files={file: listed[file] for file in sorted(found.files) if file in listed},
     )
+
+
+def _unlisted(model: Model, here: Path) -> Download:
+    """What a session loads of a snapshot that nobody has listed."""
+    found = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
+    files = dict.fromkeys(sorted(found.files.intersection(cache.names_in(here))))
+    return Download(name=model.name, repo=model.repo, commit=model.revision, files=files)
 
 
 def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> needs.Needs:
@@ -156,48 +100,21 @@ def _check_safe(model: Model, found: needs.Needs) -> None:
     needs.check(model.name, found, pickles=model.allow_pickle, trusted=model.trust_remote_code)
 
 
-def mend(repo: str, commit: str, name: str, how: Fetching) -> None:
-    """Remove files of a snapshot that are cut off, as far as an earlier download has listed their sizes."""
-    listed = remote.listed(repo, commit) if cache.snapshot(repo, commit).is_dir() else None
-    if listed is not None:
-        _mend(Download(name=name, repo=repo, commit=commit, files=dict(listed)), how)
-
-
-def _mend(item: Download, how: Fetching) -> None:
-    for file, size in item.torn().items():
-        how.tell.fetching(
-            f"{item.name}: {file} is damaged, it has {size:,} bytes instead of {item.files[file]:,}: removed, to "
-            "be downloaded again"
-        )
-        cache.remove(item.folder / file)
-
-
-def _check_content(item: Download, how: Fetching) -> None:
-    """Remove what is damaged without being cut off. Large files lie under the hash of their content."""
-    for name in item.files:
-        file = item.folder / name
-        expected = file.resolve().name
-        if not _SHA256.fullmatch(expected) or not file.is_file():
-            continue
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != expected:
-            how.tell.fetching(f"{item.name}: {name} is damaged: removed, to be downloaded again")
-            cache.remove(file)
-
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
 def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
     """Download what is missing, after a look at the disk; returns what was not here. Errors as :func:`ensure`."""
     for item in items:
-        _mend(item, how)
-        if how.check:
-            _check_content(item, how)
+        mend(item, how)
+        damaged = [f"{file} has {size:,} of {item.files[file]:,} bytes" for file, size in item.torn().items()]
+        damaged += check_content(item, how) if how.check and not damaged else ()
+        if damaged:
+            raise UserError(
+                f"{item.title} is damaged ({', '.join(damaged)}), and HF_HUB_OFFLINE forbids downloading it "
+                "again: unset it and run the same command again"
+            )
     wanted = [item for item in items if item.missing()]
     _check_disk(sum(item.bytes_of(item.missing()) for item in wanted))
     if wanted:
+        remote.check_token()
         for text in cache.old_switches():
             how.tell.fetching(text)
     for item in wanted:
@@ -230,11 +147,9 @@ def shown(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"
 
 
-def _ways() -> tuple[bool, ...]:
-    """Whether Xet is used, attempt by attempt: the fast path twice, then twice without it."""
+def _xet_is_on() -> bool:
     off = os.environ.get("HF_HUB_DISABLE_XET", "").upper() in {"1", "ON", "YES", "TRUE"}
-    fast = find_spec("hf_xet") is not None and not off
-    return (fast, fast, False, False)
+    return find_spec("hf_xet") is not None and not off
 
 
 @dataclass(slots=True)
@@ -249,17 +164,23 @@ class _Attempts:
 
     def download(self) -> None:
         self._sweep()
-        ways = _ways()
-        for index, xet in enumerate(ways):
-            if index:
-                self._again(without_xet=ways[index - 1] and not xet)
-                self._pause(PAUSES_S[index - 1])
-            if self._once(xet=xet):
-                return
-        missing = self.item.missing()
-        raise DownloadError(
-            f"{self.item.repo} is not complete on this machine: {len(missing)} of {len(self.item.files)} files "
-            f"are missing after {len(ways)} attempts (the last one {self.why}). Files that are complete are kept: "
+        xet, missing = _xet_is_on(), len(self.item.missing())
+        failed = attempts = 0
+        while not self._once(xet=xet):
+            attempts += 1
+            before, missing = missing, len(self.item.missing())
+            failed = 1 if missing < before else failed + 1
+            if failed > len(PAUSES_S):
+                raise self._given_up(missing, attempts)
+            without = xet and failed >= FAST_ATTEMPTS
+            self._again(without_xet=without)
+            self._pause(PAUSES_S[failed - 1])
+            xet = xet and not without
+
+    def _given_up(self, missing: int, attempts: int) -> DownloadError:
+        return DownloadError(
+            f"{self.item.repo} is not complete on this machine: {missing} of {len(self.item.files)} files are "
+            f"missing after {attempts} attempts (the last one {self.why}). Files that are complete are kept: "
             "check the network and run the same command again. Behind a proxy set HTTPS_PROXY"
         )
 
@@ -282,7 +203,7 @@ class _Attempts:
         if self.why:
             self._check_room()
         torn = self.item.torn()
-        _mend(self.item, self.how)
+        mend(self.item, self.how)
         missing = self.item.missing()
         if missing and not self.why:
             self.why = f"left {len(torn) or len(missing)} files incomplete"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from batch.errors import ModelError
 from batch.hub import fetch, folders, remote
-from batch.hub.cache import HUB_ID, snapshot
-from batch.hub.fetch import Download, Fetching
-from batch.hub.models import commit_of
+from batch.hub.cache import snapshot
+from batch.hub.commits import MAIN, commit_of
+from batch.hub.orders import Download, Fetching
 from batch.plan.catalogue import LORA_OF_TEXTS
+from batch.plan.repositories import is_repository, problem
 from batch.records import Lora, lora_origin
 
 SUFFIX = ".safetensors"
@@ -32,12 +33,15 @@ def find_lora(name: str, scale: float, base: Path, revisions: Mapping[str, str],
     path, _, wanted = name.partition("@")
     parts = path.split("/")
     repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
-    if not HUB_ID.fullmatch(repo) or _is_path(name) or (inner and not inner.endswith(SUFFIX)):
+    meant = not _is_path(name) and (not inner or inner.endswith(SUFFIX))
+    if meant and len(parts) == 2 and parts[1].endswith(SUFFIX):
+        raise ModelError(f"there is no file {file}")
+    if meant and (wrong := problem(f"{repo}{name[len(path) :]}")):
+        raise ModelError(f"there is no file {file}, and {wrong}")
+    if not meant or not is_repository(repo):
         kind = f"there is no file {file}" if file.suffix == SUFFIX else f"{name} is not a {SUFFIX} file"
         raise ModelError(f"{kind}, nor a repository of the Hub (owner/name or owner/name/file{SUFFIX})")
-    if len(parts) == 2 and parts[1].endswith(SUFFIX):
-        raise ModelError(f"there is no file {file}")
-    return _of_hub(name, repo, inner, wanted or "main", scale, revisions, online)
+    return _of_hub(name, repo, inner, wanted, scale, revisions, online)
 
 
 def lora_here(lora: Lora) -> Lora:
@@ -60,7 +64,13 @@ def _of_hub(
     revisions: Mapping[str, str],
     online: Fetching | None,
 ) -> Lora:
-    commit = revisions.get(name) or commit_of(repo, wanted, online=online is not None)
+    commit = revisions.get(name) or commit_of(
+        repo,
+        wanted or MAIN,
+        lambda folder: bool((folder / inner).is_file() if inner else _only_here(folder)),
+        online=online is not None,
+        newest=online is not None and online.newest and bool(wanted),
+    )
     here = snapshot(repo, commit)
     if commit and online is not None:
         inner = _fetched(name, repo, commit, inner, online)

@@ -12,10 +12,12 @@ from typing import Any
 from batch import configs
 from batch.errors import ModelError
 from batch.hub import folders, needs, remote
-from batch.hub.cache import HUB_ID, cache_folder, free, hub_cache, known_commit, names_in, snapshot
+from batch.hub.cache import cache_folder, free, hub_cache, known_commit, names_in, offline, snapshot
+from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
 from batch.hub.randoms import RANDOM, described, package_folder, random_model
 from batch.plan.catalogue import Model
 from batch.plan.models import known_models
+from batch.plan.repositories import covers, is_repository, problem
 from batch.records import ModelSource
 
 
@@ -33,49 +35,63 @@ def find_model(
     revisions: Mapping[str, str],
     *,
     online: bool,
+    newest: bool = False,
     allow_pickle: frozenset[str] = frozenset(),
     trust_remote_code: frozenset[str] = frozenset(),
 ) -> Model:
     """The model of that name. Raises :class:`ModelError` when there is none that can be rendered.
 
     Model folders are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking the Hub for
-    what neither pins nor cache hold. ``allow_pickle`` and ``trust_remote_code`` name the models for which that is
-    accepted.
+    what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now. ``allow_pickle``
+    and ``trust_remote_code`` name the models for which that is accepted.
     """
     if name.startswith(RANDOM):
         return random_model(name, base)
     known = known_models().get(name)
     if known is not None and known.package:
         return replace(known, revision=folders.revision_of(package_folder(known.package)))
-    allowed = Allowed(pickles=name in allow_pickle, code=name in trust_remote_code)
+    allowed = Allowed(pickles=covers(allow_pickle, name), code=covers(trust_remote_code, name))
     if known is not None and known.folder:
         return _own_folder_model(known, allowed)
     folder = Path(name) if Path(name).is_absolute() else base / name
     if known is None and (folder / needs.INDEX).is_file():
         return _folder_model(name, folder, allowed)
+    if known is None and not folder.is_dir() and (wrong := problem(name)):
+        raise ModelError(wrong)
     repo, _, wanted = name.partition("@")
+    newest = newest and bool(wanted)
     known = known or next((model for model in known_models().values() if repo and model.repo == repo), None)
-    if known is None and (folder.is_dir() or not HUB_ID.fullmatch(repo)):
+    if known is None and (folder.is_dir() or not is_repository(repo)):
         raise ModelError(_unknown(name, folder))
     if known is not None:
         repo, wanted = known.repo, wanted or known.revision
-    revision = revisions.get(name) or commit_of(repo, wanted or "main", online=online)
+    wanted = wanted or MAIN
+    revision = revisions.get(name) or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
+    found = () if name in revisions else _found(repo, wanted, revision)
     if known is not None:
         place = snapshot(repo, revision) if revision else None
         return replace(
             known,
             name=name,
             revision=revision,
-            notes=_notes(known, place) + (() if online else _absence(known, place)),
+            notes=_notes(known, place) + found + (() if online else _absence(known, place)),
             allow_pickle=allowed.pickles,
             trust_remote_code=allowed.code,
         )
-    return _hub_model(name, repo, revision, allowed, online=online)
+    if not revision and (said := undecided(repo, wanted, _usable(None))):
+        raise ModelError(said)
+    return replace(_hub_model(name, repo, revision, allowed, online=online), notes=found)
 
 
-def commit_of(repo: str, wanted: str, *, online: bool) -> str:
-    """The commit a revision means: from the local cache, else from the Hub; "" when not known."""
-    return known_commit(repo, wanted) or (remote.commit_of(repo, wanted) if online else "")
+def _usable(known: Model | None) -> Usable:
+    return lambda folder: whole(folder, known.dtype, known.variant) if known else whole(folder, "")
+
+
+def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
+    """What to say of a commit that neither the cache nor the Hub has named."""
+    if not revision or revision == wanted or known_commit(repo, wanted) == revision or not offline():
+        return ()
+    return (f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}",)
 
 
 def _unknown(name: str, folder: Path) -> str:

@@ -14,6 +14,7 @@ from batch.hub import cache, folders, needs
 from batch.plan import architectures
 from batch.plan.catalogue import Model
 from batch.plan.models import known_models
+from batch.plan.repositories import is_repository, problem
 
 RANDOM = "random:"
 """Before the name of a model: the same architecture with random weights."""
@@ -67,7 +68,9 @@ def _configured(name: str, inner: str, known: Model | None, base: Path) -> Path:
     repo, _, wanted = inner.partition("@")
     if inner and (folder / "model_index.json").is_file():
         return folder
-    if cache.HUB_ID.fullmatch(repo):
+    if wrong := problem(inner):
+        raise ModelError(f"{name}: {wrong}")
+    if is_repository(repo):
         revision = cache.known_commit(repo, wanted or "main")
         snapshot = cache.snapshot(repo, revision)
         if revision and (snapshot / "model_index.json").is_file():

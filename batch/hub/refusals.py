@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.errors import DownloadError, ModelError, UserError
@@ -36,7 +37,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
         if (isinstance(cause, OSError) and is_full(cause)) or _FULL.search(str(cause)):
             return full()
         if isinstance(cause, OSError) and cause.errno in _DENIED:
-            return UserError(f"{cause.filename or hub_cache()} cannot be written: {cause.strerror}. {ELSEWHERE}")
+            return denied(cause)
     if not any(isinstance(item, OSError) or _room(item) in _CLIENT for item in causes):
         raise error
     return incomplete(repo, reason(error))
@@ -71,6 +72,14 @@ def incomplete(repo: str, why: str) -> DownloadError:
 ELSEWHERE = "Name a folder on another disk with --cache-dir, or set HF_HOME (or HF_HUB_CACHE) to one"
 
 
+def denied(error: OSError) -> UserError:
+    """A folder that this user must not write to, or nobody."""
+    place, file = hub_cache(), Path(error.filename or "")
+    if not error.filename or place.absolute() in (file, *file.parents):
+        return UserError(f"the folder for models, {place}, cannot be written: {error.strerror}. {ELSEWHERE}")
+    return UserError(f"{file} cannot be read or written: {error.strerror}")
+
+
 def full() -> UserError:
     """The disk of the cache is full."""
     return UserError(
@@ -93,24 +102,44 @@ def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:
         RevisionNotFoundError,
     )
 
-    page = f"https://huggingface.co/{repo}"
+    page, known = f"https://huggingface.co/{repo}", _with_token(error)
     if isinstance(error, GatedRepoError):
+        if known and error.response.status_code != 401:
+            return (
+                f"{repo} is gated, and the account of the token that is set has no access to it: accept its terms "
+                f"at {page} with that account, and wait where somebody must agree; a fine-grained token must also "
+                "be allowed to read gated repositories"
+            )
         return f"{repo} is gated: accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN"
     if isinstance(error, RevisionNotFoundError):
         return f"{repo} has no revision '{revision}'; see {page}/commits/main"
     if isinstance(error, RepositoryNotFoundError):
+        private = "a private one must be open to the account of the token that is set"
+        login = "for a private one log in with `hf auth login` or set HF_TOKEN"
         return (
-            f"{repo} is not on the Hub, or it is private: check the name at {page}; for a private one log in with "
-            "`hf auth login` or set HF_TOKEN"
+            f"{repo} is not on the Hub, or it is private: check the name at {page}; {private if known else login}"
         )
     if isinstance(error, EntryNotFoundError):
         return f"{repo} holds no diffusers model (no model_index.json)"
-    if error.response.status_code in (401, 403):
+    if error.response.status_code == 403:
         return (
-            f"the Hub refuses {repo} with the token that is set ({error.response.status_code}): log in anew with "
-            "`hf auth login`, or give HF_TOKEN a token that may read it"
+            f"the Hub refuses {repo} (403): the account of the token that is set has no access; see {page} with "
+            "that account, or give HF_TOKEN a token that may read it"
+        )
+    if error.response.status_code == 401:
+        return (
+            f"the Hub refuses {repo} with the token that is set (401): log in anew with `hf auth login`, or give "
+            "HF_TOKEN a token that may read it"
         )
     return ""
+
+
+def _with_token(error: HfHubHTTPError) -> bool:
+    """Whether the request that was refused carried one."""
+    try:
+        return "authorization" in error.response.request.headers
+    except RuntimeError:  # a response without its request
+        return False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,25 +6,30 @@ The client of the Hub is imported where it is used, because that takes a second.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from batch.errors import UserError
-from batch.hub.cache import hub_cache, snapshot
+from batch.hub.cache import empty_places, hub_cache, note, offline, snapshot
 from batch.hub.refusals import ELSEWHERE, refusal
 
 
 def client() -> Any:
     """The Hub's client, without its word on old switches, which are answered by ourselves."""
+    for name in empty_places():
+        del os.environ[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import huggingface_hub
         import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.utils  # it sets the level of what is logged, which is set below
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what went wrong is told in our words
     return huggingface_hub
@@ -33,6 +38,7 @@ def client() -> Any:
 @contextmanager
 def _asking(repo: str, revision: str) -> Iterator[None]:
     folder = hub_cache()
+    check_token()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # the client would go on, and fail somewhere else
@@ -48,8 +54,41 @@ def _asking(repo: str, revision: str) -> Iterator[None]:
 def commit_of(repo: str, wanted: str) -> str:
     """The commit that a branch or tag is now. Raises what :func:`refusal` makes of an error of the client."""
     with _asking(repo, wanted):
-        found = client().HfApi().resolve_revision(repo, revision=wanted, cache_dir=hub_cache())
-        return str(found.resolved)
+        commit = str(client().HfApi().model_info(repo, revision=wanted).sha)
+        with suppress(OSError):  # a cache that only others may write
+            note(repo, wanted, commit)
+        return commit
+
+
+def check_token() -> None:
+    """Refuse a token that no request can carry, or none was ever like. Raises :class:`UserError`."""
+    constants = client().constants
+    if offline() or constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or os.environ.get("HF_OIDC_RESOURCE"):
+        return
+    where = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "")
+    token = os.environ.get(where, "").strip()
+    if not token:
+        where = f"the file {constants.HF_TOKEN_PATH}"
+        token = _in_file(Path(constants.HF_TOKEN_PATH))
+    if token and not _TOKEN.fullmatch(token):
+        raise UserError(
+            f"{where} holds characters that no token has (blanks, quotes, line ends, other than ASCII): copy the "
+            "token anew from https://huggingface.co/settings/tokens, it is one word"
+        )
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+
+
+def _in_file(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(
+            f"the token in {path} cannot be read: {error.strerror}; `hf auth login` writes it anew"
+        ) from None
 
 
 def file(repo: str, commit: str, path: str) -> Path | None:
@@ -67,7 +106,7 @@ def file(repo: str, commit: str, path: str) -> Path | None:
 
 def sizes(repo: str, commit: str) -> Mapping[str, int]:
     """The files of a commit with their sizes in bytes: as an earlier download listed them, else from the Hub."""
-    return listed(repo, commit) or _asked(str(hub_cache()), repo, commit)
+    return listed(repo, commit) or _asked(str(hub_cache()), repo, commit)[0]
 
 
 def listed(repo: str, commit: str) -> Mapping[str, int] | None:
@@ -79,10 +118,16 @@ def listed(repo: str, commit: str) -> Mapping[str, int] | None:
         return None
 
 
+def hashes(repo: str, commit: str) -> Mapping[str, str]:
+    """The sha256 of the large files of a commit; asks the Hub."""
+    return _asked(str(hub_cache()), repo, commit)[1]
+
+
 @cache
-def _asked(_cache: str, repo: str, commit: str) -> Mapping[str, int]:
+def _asked(_cache: str, repo: str, commit: str) -> tuple[Mapping[str, int], Mapping[str, str]]:
     with _asking(repo, commit):
-        return _by_path(client().HfApi().list_repo_tree(repo, recursive=True, revision=commit))
+        items = list(client().HfApi().list_repo_tree(repo, recursive=True, revision=commit))
+    return _by_path(items), {item.path: item.lfs.sha256 for item in items if getattr(item, "lfs", None)}
 
 
 def _by_path(items: Any) -> dict[str, int]:

@@ -21,6 +21,7 @@ from batch.errors import Interrupted
 from batch.hub import cache
 
 TICK_S = 0.2
+INTERRUPTED = "interrupted while a model was downloaded. Nothing is lost: files that are complete are kept"
 IMPORT_S = 120.0
 """A cold, slow disk takes that long to import the client; nothing moves meanwhile."""
 
@@ -79,6 +80,8 @@ def _start(request: Mapping[str, Any], *, xet: bool) -> subprocess.Popen[str]:
     root = str(Path(__file__).parent.parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
+    for name in cache.empty_places():
+        del environment[name]
     if not xet:
         environment["HF_HUB_DISABLE_XET"] = "1"
     child = subprocess.Popen(
@@ -111,7 +114,7 @@ def _watch(
     pulse = _Pulse(request["repo"], max(patience, IMPORT_S))
     while True:
         if stop is not None and stop.is_set():
-            raise Interrupted("stopped while a model was downloaded; files that are complete are kept")
+            raise Interrupted(INTERRUPTED)
         try:
             line = lines.get(timeout=TICK_S)
         except queue.Empty:

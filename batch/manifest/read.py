@@ -20,6 +20,9 @@ from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import suggest
 from batch.manifest.variants import Grammar
 
+REPEATS = 3
+"""Of a measurement, when the manifest does not say."""
+
 _PERMISSIONS = ("allow_pickle", "trust_remote_code")
 _SECTIONS: dict[str, type[BaseModel]] = {"output": Output, "run": RunOptions}
 
@@ -42,6 +45,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     _check_styles(grids, styles, problems)
     if top is not None:
         _check_output(top.output, problems)
+        _check_kind(top, problems)
     if problems.found or top is None:
         raise ManifestError(sorted(set(problems.found)))
     return Manifest(
@@ -59,8 +63,9 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         allow_pickle=frozenset(top.allow_pickle),
         trust_remote_code=frozenset(top.trust_remote_code),
         permissions={key: _places(document, key, getattr(top, key)) for key in _PERMISSIONS},
+        repeats=(top.repeats or REPEATS) if top.kind == "measure" else 0,
         output=top.output,
-        run=top.run,
+        run=_run_options(top),
         notify=tuple(top.notify),
         warnings=tuple(_warnings(prompts, path)),
     )
@@ -118,6 +123,33 @@ def _check_output(output: Output, problems: Problems) -> None:
             formats.check_options(output.format, {key: value})
         except ValueError as error:
             problems.add(("output", key), f"output: {error}")
+
+
+def _check_kind(top: TopLevel, problems: Problems) -> None:
+    """What has no meaning for this kind of run."""
+    if top.kind != "measure":
+        if top.repeats is not None:
+            problems.add(("repeats",), "repeats has no effect: only kind: measure repeats an image")
+        return
+    wrong: dict[tuple[str, str], str] = {}
+    if "on_oom" in top.run.model_fields_set and top.run.on_oom == "fallback":
+        wrong["run", "on_oom"] = "a measurement falls back to nothing; out of memory is its result"
+    if top.run.recycle_after:
+        wrong["run", "recycle_after"] = "every setting of a measurement has a fresh process anyway"
+    if top.run.batch == "auto":
+        wrong["run", "batch"] = "auto goes by the card; a measurement names the number"
+    if top.output.keep_latents:
+        wrong["output", "keep_latents"] = "nothing decodes the latents of a measurement again"
+    for location, why in wrong.items():
+        problems.add(location, f"{'.'.join(location)}: {why}")
+
+
+def _run_options(top: TopLevel) -> RunOptions:
+    """The run section; a measurement falls back to nothing, and compiles where it is told to."""
+    if top.kind != "measure":
+        return top.run
+    compiled = top.run.compile if "compile" in top.run.model_fields_set else "off"
+    return top.run.model_copy(update={"on_oom": "fail", "compile": compiled})
 
 
 def _warnings(prompts: Prompts, path: Path) -> list[str]:

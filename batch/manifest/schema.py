@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from batch.manifest import formats, values
 from batch.manifest.document import Place
@@ -228,7 +228,12 @@ class TopLevel(_Section):
     """The manifest's top level. What holds axes is read by the table of axes, beside this model."""
 
     name: str | None = Field(None, description="Name of the run; the manifest's file name when left out.")
-    kind: Literal["render"] = Field("render", description="render makes pictures.")
+    kind: Literal["render", "measure"] = Field(
+        "render", description="render makes pictures; measure compares what settings cost."
+    )
+    repeats: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description="Of kind: measure: how often each image is measured; 3 when left out."
+    )
     grid: dict[str, Any] = Field(
         default={}, description="The axes; every key multiplies, a scalar is an axis of one."
     )
@@ -268,6 +273,14 @@ class TopLevel(_Section):
         default=[],
         description="Who is told how a run goes: apprise URLs or commands; $NAME is taken from the environment.",
     )
+
+    @field_validator("allow_pickle", "trust_remote_code", mode="before")
+    @classmethod
+    def _names_models(cls, models: Any, info: ValidationInfo) -> Any:
+        if not isinstance(models, list):
+            name = models if isinstance(models, str) else "MODEL"
+            raise ValueError(f"it names the models for which that is accepted: {info.field_name}: [{name}]")
+        return models
 
     @field_validator("name")
     @classmethod
@@ -362,6 +375,8 @@ class Manifest:
     trust_remote_code: frozenset[str] = frozenset()
     permissions: Mapping[str, Mapping[str, Place]] = field(default_factory=dict)
     """Where each name under these two keys was written."""
+    repeats: int = 0
+    """Of a measurement: how often each image is measured; 0 is none."""
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
     notify: tuple[str, ...] = ()

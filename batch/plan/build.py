@@ -20,12 +20,13 @@ from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, memory, names, pag, precision
+from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag, precision
 from batch.plan.catalogue import Model
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
 from batch.plan.numerics import Choice
+from batch.plan.repositories import covers
 from batch.plan.steps import TEXTS
 from batch.records import Call, EncodeTask, Lora, Task
 
@@ -68,6 +69,12 @@ class Plan:
     included: int = 0
     excluded: int = 0
     duplicates: int = 0
+    repeats: int = 0
+    """Of a measurement: how often each picture is measured."""
+    pictures: int = 0
+    """Of the grid: as many as tasks, save in a measurement, which repeats them."""
+    settings: int = 0
+    """Of a measurement: each has a fresh process in every pass."""
     sizes: tuple[SizeUse, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
     """Batches and compiling, by :func:`batch.plan.numerics.key`."""
@@ -76,6 +83,16 @@ class Plan:
     loras_known: bool = True
     """False while one of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> int:
+        """Of a measurement: how often every setting has its turn."""
+        return min(measuring.PASSES, self.repeats)
+
+    def images_per_call(self, task: Task) -> int:
+        """The most images that go into one call of the model with a task."""
+        choice = self.choices.get(numerics.key(task))
+        return choice.numerics.batch if choice else 1
 
     @property
     def ids_known(self) -> bool:
@@ -168,8 +185,26 @@ class _Builder:
         self.first.clear()
         self.without_effect |= dict.fromkeys(self._idle_names(grids))
         tasks = [task for key in sorted(self.buckets) for task in self.buckets[key]]
+        if self.measures:
+            return self._measured(tasks, grids, pinner)
         names.without_clashes(tasks)
         return self._plan(tasks, grids, pinner)
+
+    @property
+    def measures(self) -> bool:
+        return self.manifest.kind == measuring.MEASURE
+
+    def _measured(self, pictures: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
+        repeats, batch = self.manifest.repeats, self.manifest.run.batch
+        if len(pictures) * (repeats + measuring.PASSES) > MAX_TASKS:
+            self._problem(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
+            self._stop_on_problems()
+        assert batch != "auto"  # the manifest's reader refuses it
+        tasks = measuring.expanded(pictures, repeats, batch, self.manifest.output.name)
+        settings = len({measuring.setting(task) for task in pictures})
+        return replace(
+            self._plan(tasks, grids, pinner), pictures=len(pictures), repeats=repeats, settings=settings
+        )
 
     def _plan(self, tasks: list[Task], grids: list[Grid], pinner: Pinner) -> Plan:
         main = next((grid for grid in grids if grid.kind == "grid"), None)
@@ -177,6 +212,7 @@ class _Builder:
             name=self.manifest.name,
             kind=self.manifest.kind,
             tasks=tuple(tasks),
+            pictures=len(tasks),
             factors=tuple((factor.names, len(factor.rows)) for factor in main.factors) if main else (),
             rows=sum(grid.kind == "row" for grid in grids),
             cells=self.cells,
@@ -202,7 +238,7 @@ class _Builder:
         """What is allowed for models that no grid has: a slip in the name, which would refuse the right one."""
         for key, places in self.manifest.permissions.items():
             for name, place in places.items():
-                if name not in self.models:
+                if not any(covers([name], model) for model in self.models):
                     text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                     yield str(Problem(*place, text))
 
@@ -373,7 +409,8 @@ class _Builder:
             fields=shared,
             ids=Ids(task),
             namer=names.Namer(self.manifest.output.name, task),
-            order=(*loaded, -cost(task)),
+            # A measurement goes from small to large: what does not fit tells what need not be tried.
+            order=(*loaded, cost(task) if self.measures else -cost(task)),
             rules=tuple(filter(None, (_left(rule, entries, task) for rule in rules))),
             place=entries["memory"].place if "memory" in entries else DEFAULT,
         )
@@ -424,6 +461,7 @@ class _Builder:
             memory_steps=steps,
             format=output.format,
             format_options=output.options,
+            repeat=1 if self.measures else None,
         )
 
     def _size_use(self, model: Model, size: Size, place: Place) -> SizeUse:

@@ -25,6 +25,8 @@ class Kind(Enum):
     """What the picture is."""
     MEMORY = "memory"
     """Identity too, but left out of ``picture_id``, on which settings are compared."""
+    MEASURE = "measure"
+    """Part of the id of a measurement, which compares settings; elsewhere provenance."""
     NUMERICS = "numerics"
     """Moves low bits only; pinned per run."""
     PROVENANCE = "provenance"
@@ -50,17 +52,20 @@ FIELD_KINDS: dict[str, Kind] = {
     "loras": Kind.IDENTITY,
     "extra": Kind.IDENTITY,
     "pixel_steps": Kind.MEMORY,
-    "memory": Kind.PROVENANCE,
-    "memory_steps": Kind.PROVENANCE,
+    "memory": Kind.MEASURE,
+    "memory_steps": Kind.MEASURE,
     "format": Kind.IDENTITY,
     "format_options": Kind.IDENTITY,
     "style": Kind.PROVENANCE,
     "name": Kind.PROVENANCE,
     "source": Kind.PROVENANCE,
+    "repeat": Kind.MEASURE,
+    "warmup": Kind.MEASURE,
 }
 
 
 IDENTITY = frozenset({Kind.IDENTITY, Kind.MEMORY})
+MEASUREMENT = IDENTITY | {Kind.MEASURE}
 PICTURE = frozenset({Kind.IDENTITY})
 _VARYING = ("negative_prompt", "prompt", "seed")
 """What differs inside a grid most often, in the order of the canonical form."""
@@ -70,7 +75,7 @@ class Ids:
     """Ids of tasks that differ in negative prompt, prompt and seed only: the rest is written out once."""
 
     def __init__(self, task: Task) -> None:
-        self._full = _around(task, IDENTITY)
+        self._full = _around(task, IDENTITY if task.repeat is None else MEASUREMENT)
         self._picture = _around(task, PICTURE)
 
     def of(self, negative_prompt: str, prompt: str, seed: int) -> tuple[str, str]:

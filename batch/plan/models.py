@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from batch import signatures
 from batch.errors import ManifestError, Problem
 from batch.manifest import document, values
+from batch.plan import repositories
 from batch.plan.catalogue import FAMILIES, PIPELINE_FAMILY, Model
 from batch.records import Value
 
@@ -74,6 +75,13 @@ class Entry(BaseModel):
         default={}, description="Configuration values by component, in place of those in the files."
     )
 
+    @field_validator("repo")
+    @classmethod
+    def _is_a_repository(cls, repo: str) -> str:
+        if repo and (wrong := repositories.problem(repo)):
+            raise ValueError(wrong)
+        return repo
+
     @field_validator("native", "largest")
     @classmethod
     def _is_a_size(cls, text: str) -> str:
@@ -86,10 +94,13 @@ PLACES = ("repo", "folder", "package")
 def known_models() -> Mapping[str, Model]:
     """Every model by name, the user's own last. Raises :class:`ManifestError` for mistakes in the user's file."""
     path = own_file()
+    if path.is_dir():
+        named = "RUN_BATCH_MODELS names a folder" if _named() else "this is a folder"
+        raise ManifestError([Problem(str(path), 0, f"{named}; it wants a file, such as {path / 'models.yaml'}")])
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
-        if os.environ.get("RUN_BATCH_MODELS"):
+        if _named():
             raise ManifestError(
                 [Problem(str(path), 0, "RUN_BATCH_MODELS names this file, and it is not there")]
             ) from None
@@ -99,9 +110,13 @@ def known_models() -> Mapping[str, Model]:
 
 def own_file() -> Path:
     """Where the user's own models are, whether it exists or not."""
-    named = os.environ.get("RUN_BATCH_MODELS")
-    folder = user_config_path("run_batch", appauthor=False)
+    named, folder = _named(), user_config_path("run_batch", appauthor=False)
     return Path(named).expanduser() if named else folder / "models.yaml"
+
+
+def _named() -> str:
+    """The variable; an empty one is as good as none."""
+    return os.environ.get("RUN_BATCH_MODELS", "").strip()
 
 
 @cache

@@ -90,7 +90,8 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
 def first_line(error: BaseException) -> str:
     """What an error says first, with the line that a colon announces; its name where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
+    said = " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
+    return re.sub(r"for '(.+)' at '\1'", r"'\1'", said)  # diffusers names a file of weights twice
 
 
 def _requested(error: BaseException) -> int | None:

@@ -34,11 +34,12 @@ T = TypeVar("T")
 
 Kind = Literal[
     "none", "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
-    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error"
+    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
 pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``,
-SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error."""
+SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error; another
+program on the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
@@ -58,6 +59,8 @@ class Fault:
     """Strikes so often in all, over every process of the run; 0 is always. Needs ``memo``."""
     memo: str = ""
     """A folder that remembers the strikes."""
+    pixels: int = 0
+    """Strikes pictures of at least so many pixels."""
     unless: str = ""
     """A memory step under which it does not strike: what a smaller setting is good for. While denoising also
     ``alone`` (not in a batch) and ``uncompiled``."""
@@ -80,6 +83,8 @@ class Fault:
         if self.stage != stage or any(str(step).startswith(self.unless) for step in steps if self.unless):
             return False
         if self.seed is not None and getattr(task, "seed", None) != self.seed:
+            return False
+        if getattr(task, "rendered_width", 0) * getattr(task, "rendered_height", 0) < self.pixels:
             return False
         if self.prompt is not None and getattr(task, "prompt", getattr(task, "text", None)) != self.prompt:
             return False
@@ -147,10 +152,12 @@ class Meter:
     """Measures nothing."""
 
     memory_source = "fake"
+    foreign = False
 
     def card(self) -> CardState | None:
-        """There is none."""
-        return None
+        """There is none, save where a fault has put another program on it."""
+        others, self.foreign = self.foreign, False
+        return CardState(foreign=1) if others else None
 
 
 class FakeSession:
@@ -171,7 +178,7 @@ class FakeSession:
     def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed:
         """Four numbers from the text."""
         self._load("texts")
-        steps = (Call(name="text_encoder_cpu"),) if on_cpu else ()
+        steps = (Call(name="text_encoder_cpu"),) if on_cpu else task.memory_steps
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
         return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
 
@@ -288,6 +295,8 @@ class FakeSession:
             beat(stage, 0, 0)
         try:
             self._meet(stage, task, steps)
+            if isinstance(task, Task) and self._struck(stage, task, steps, {"foreign"}):
+                self.meter.foreign = True
             value = work()
         except Exception as error:
             if lost := failures.lost(error):
@@ -324,6 +333,11 @@ Session = FakeSession
 def choose(asked: str | None) -> str:
     """Any device will do."""
     return asked or "cuda:0"
+
+
+def cap(_device: str, limit: int) -> str:
+    """Nothing is held to anything."""
+    return f"held to {limit} bytes, in word only"
 
 
 def describe(_device: str) -> Machine:

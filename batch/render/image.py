@@ -162,6 +162,8 @@ class _Way:
         """What became of the image."""
         degraded = self.steps != self.base or self.encoded_on_cpu
         used = shown_steps(self.steps) + (" + text_encoder_cpu" if self.encoded_on_cpu else "")
+        # What `auto` came to on this card is a measurement's result.
+        told = degraded or (self.task.repeat is not None and self.task.memory == "auto")
         return Rendered(
             pixels,
             replace(self.measured, card=session.meter.card()),
@@ -170,7 +172,7 @@ class _Way:
             compiled=session.compiled,
             scheduler=session.scheduler,
             degraded_from=self.task.memory if degraded else "",
-            memory_used=used if degraded else "",
+            memory_used=used if told else "",
             repaired=self.repaired,
         )
 
@@ -199,6 +201,8 @@ class Renderer:
     keep_latents: bool = False
     compiled: bool = False
     """Render with a compiled model, where that is possible."""
+    strict: bool = False
+    """What fails fails: a batch is not split, a bad picture not repaired, a compiled model not given up."""
 
     def render(self, job: Job, beat: Beat, *, step_down: str = "") -> Rendered:
         """One image.
@@ -231,7 +235,11 @@ class Renderer:
         if len(jobs) > 1 and ladder.BATCH not in self.rungs.of(first):
             # Out of memory together: one by one comes before any smaller setting.
             way = replace(self._start("images", jobs[0], beat), fallback=False)
-            latents = self._denoised_together(way, jobs, beat)
+            try:
+                latents = self._denoised_together(way, jobs, beat)
+            except RenderError as error:
+                yield from ((job, error) for job in jobs)
+                return
         for index, job in enumerate(jobs):
             try:
                 if latents is None:
@@ -251,6 +259,8 @@ class Renderer:
                 way, "denoise", lambda steps: self.session.denoise(tasks, embeds, steps, beat)
             )
         except RenderError as error:
+            if self.strict:
+                raise
             info = error.info
         if info.kind == OUT_OF_MEMORY:
             self.rungs.take(tasks[0], ladder.BATCH, (ladder.ALONE,))
@@ -289,7 +299,7 @@ class Renderer:
             load_s=load_s,
             encode=job.encoded,
             memory_source=self.session.meter.memory_source,
-            warmup=load_s is not None,
+            warmup=load_s is not None or bool(task.warmup),
         )
         return _Way(
             task, self.device, base, self.rungs, self.fallback, self.tell, measured,
@@ -308,7 +318,8 @@ class Renderer:
         try:
             return way.stage(stage, work)
         except RenderError as error:
-            if not self.session.compiled or stage == "decode" or error.info.kind in (OUT_OF_MEMORY, INVALID):
+            hopeless = self.strict or stage == "decode" or error.info.kind in (OUT_OF_MEMORY, INVALID)
+            if hopeless or not self.session.compiled:
                 raise
             said = error.info.message
         self.session.cannot_compile()
@@ -327,7 +338,7 @@ class Renderer:
         try:
             value = self._compiled_or_not(way, stage, first)
         except RenderError as error:
-            if error.info.kind != INVALID:
+            if error.info.kind != INVALID or self.strict:
                 raise
             said = error.info.message
         else:

@@ -21,6 +21,7 @@ from batch.plan import footprint, memory
 from batch.plan.catalogue import DENOISERS
 from batch.plan.steps import OFFLOADS as NAMES
 from batch.records import Call, Lora
+from batch.render.cap import room
 
 DENOISE_GIB_PER_PIXEL = 1.95 / (5376 * 3072)
 """Denoising 5376x3072 with guidance takes so many GiB of activations in SANA 1.6B, as
@@ -48,14 +49,14 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     if not has_card(device) or not offloads(steps):
         pipe.to(device)
     for name, arguments in by_name.items():
-        if name != "fp8_weights" and (name not in OFFLOADS or has_card(device)):
+        if name != "fp8_weights":
             STEPS[name](pipe, arguments, device)
 
 
 def apply_to_texts(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     """The same for a pipeline of text encoders, which was loaded into host memory where they are offloaded."""
     for step in steps:
-        if step.name in OFFLOADS and has_card(device):
+        if step.name in OFFLOADS:
             STEPS[step.name](pipe, dict(step.arguments), device)
 
 
@@ -180,12 +181,14 @@ def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> No
         raise UserError(
             f"memory: {type(pipe).__name__} does not say in which order its components can be offloaded"
         )
-    pipe.enable_model_cpu_offload(device=device)
+    if has_card(device):
+        pipe.enable_model_cpu_offload(device=device)
 
 
 def _sequential_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
-    pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
-    pipe.enable_sequential_cpu_offload(device=device)
+    if has_card(device):
+        pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
+        pipe.enable_sequential_cpu_offload(device=device)
 
 
 def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
@@ -195,6 +198,8 @@ def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
     turn is, which moves its weights once for a picture and not once for every tile; under ``leaf`` layer by layer,
     without a stream, since that learns the order of the layers from a ``forward`` that decoding never calls.
     """
+    if not has_card(device):
+        return
     if arguments["stream"] and not device.startswith("cuda"):
         raise UserError(
             f"memory: group_offload moves ahead with a stream on CUDA only, not on {device}: write stream=false"
@@ -297,12 +302,12 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
     Activations are estimated from the pixels, since a prediction would have to be computed first; what is allowed
     for beside tensors is what predictions allow for. Decides where tensors lie, never what the picture is.
     """
-    room = torch.cuda.get_device_properties(device).total_memory
+    there = room(device)
     work = int(_activations_gib(burden.autoencoder, pixels) * 2**30)
-    if footprint.fitting(burden.weights, work) <= room:
+    if footprint.fitting(burden.weights, work) <= there:
         return ()
     names = memory.AUTO_OFFLOADS
-    by_component = footprint.fitting(burden.largest, work) <= room
+    by_component = footprint.fitting(burden.largest, work) <= there
     return memory.resolve(names[0] if by_component else names[1], Size(1, 1))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +82,7 @@ class Meter:
         self._probes: dict[str, Callable[[], int]] = {"rss": lambda: int(self._process.memory_info().rss)}
         self.memory_source = "rss"
         self._handle: Any = None
+        self._foreign = 0
         if self._cuda is not None:
             self._open_nvml()
 
@@ -93,7 +94,8 @@ class Meter:
             pynvml.nvmlInit()
             uuid = f"GPU-{torch.cuda.get_device_properties(self._cuda).uuid}"
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            before = int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+            # Before this process took anything: a later meter of the process would count it out.
+            before = _BEFORE.setdefault(uuid, int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used))
         except (pynvml.NVMLError, AttributeError):
             self._handle = None
             return
@@ -107,14 +109,27 @@ class Meter:
                 0, int(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used) - before
             )
 
-    def _own_memory(self) -> int | None:
+    def _running(self) -> list[Any]:
+        """Processes that compute on the card, as far as the driver shows them."""
         import pynvml
 
+        if self._handle is None:
+            return []
         try:
-            running = pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+            return list(pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         except pynvml.NVMLError:
-            return None
-        return next((item.usedGpuMemory for item in running if item.pid == os.getpid()), None)
+            return []
+
+    def _own_memory(self) -> int | None:
+        return next((item.usedGpuMemory for item in self._running() if item.pid == os.getpid()), None)
+
+    def on_device(self) -> int | None:
+        """Bytes that this process has on the device now, its context included; None where that cannot be asked."""
+        probe = self._probes.get("device")
+        return None if probe is None else probe()
+
+    def _look_for_others(self) -> None:
+        self._foreign = max(self._foreign, foreign([item.pid for item in self._running()], os.getpid()))
 
     def energy(self) -> float | None:
         """Joules the card has used since the driver was loaded; None where it does not count."""
@@ -128,15 +143,20 @@ class Meter:
             return None
 
     def card(self) -> CardState | None:
-        """Temperature, clock, power and throttling now; None without a card that the driver shows."""
+        """Temperature, clock, power and throttling now, and who else computed on the card since the last call.
+
+        None without a card that the driver shows.
+        """
         if self._handle is None:
             return None
+        others, self._foreign = self._foreign, 0
         power = self._asked("nvmlDeviceGetPowerUsage")
         return CardState(
             temperature_c=self._asked("nvmlDeviceGetTemperature", _GPU_TEMPERATURE),
             clock_mhz=self._asked("nvmlDeviceGetClockInfo", _SM_CLOCK),
             power_w=None if power is None else power / 1000,
             throttled=_in_words(self._clock_reasons() or 0),
+            foreign=others,
         )
 
     def _clock_reasons(self) -> int | None:
@@ -163,6 +183,7 @@ class Meter:
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
             torch.cuda.reset_peak_memory_stats(self._cuda)
+        self._look_for_others()
         sampler = _Sampler(self._probes)
         sampler.sample()
         sampler.start()
@@ -174,6 +195,7 @@ class Meter:
         finally:
             seconds = time.perf_counter() - start
             sampler.finish()
+            self._look_for_others()
             cuda = self._cuda
             reading.peak = StagePeak(
                 seconds=seconds,
@@ -182,6 +204,19 @@ class Meter:
                 device=sampler.peaks.get("device"),
                 rss=sampler.peaks.get("rss"),
             )
+
+
+_BEFORE: dict[str, int] = {}
+"""What was in use on a card, by its UUID, before this process used it."""
+
+
+def foreign(running: Collection[int], own: int) -> int:
+    """How many of the processes on a card are others'.
+
+    Where this one is not among them (a container shows it by another number), one of them is taken for it.
+    """
+    others = set(running) - {own}
+    return len(others) if own in running else max(0, len(others) - 1)
 
 
 def _in_words(reasons: int) -> str:

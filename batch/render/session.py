@@ -24,6 +24,7 @@ from batch.plan.catalogue import FAMILIES as RULES
 from batch.plan.memory import shown_steps
 from batch.plan.steps import LAYERWISE
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
+from batch.render import cap as held
 from batch.render import cuts, failures, loras, memory, positions, quantise, schedulers
 from batch.render import device as devices
 from batch.render.compiling import Compiler
@@ -106,6 +107,7 @@ class Session:
         Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
         and :class:`CannotGoOn` when the text cannot be encoded.
         """
+        on_cpu = on_cpu or any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         device = "cpu" if on_cpu else self._device
         reading = Reading()
         try:
@@ -431,6 +433,11 @@ class Session:
 def choose(asked: str | None) -> str:
     """The device to use: see :func:`batch.render.device.choose`."""
     return devices.choose(asked)
+
+
+def cap(device: str, limit: int) -> str:
+    """Hold this process to a part of the card: see :func:`batch.render.cap.cap`."""
+    return held.cap(device, limit)
 
 
 def describe(device: str) -> Machine:

@@ -104,7 +104,12 @@ def _settings(task: Task, scan: Scan, loras: str) -> dict[str, str]:
         "batch": str(receipt.batch if receipt else 1),
         "compiled": "yes" if receipt and receipt.compile else "no",
         "device": record.machine.device if record else "",
+        **({} if task.repeat is None else {"repeat": _repeat(task)}),
     }
+
+
+def _repeat(task: Task) -> str:
+    return f"{task.repeat} (warm-up)" if task.warmup else str(task.repeat)
 
 
 def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: Scan) -> dict[str, Any]:
@@ -122,6 +127,8 @@ def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: S
     if failure is not None:
         image["stage"] = failure.error.stage
         image["error"] = f"{failure.error.kind}: {failure.error.message}"
+    if task.id in scan.skipped:
+        image["error"] = scan.skipped[task.id]
     receipt = scan.receipts.get(task.id)
     if receipt is not None and receipt.repaired:
         image["repaired"] = receipt.repaired
@@ -135,11 +142,13 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
     done = rows[rows.status == "done"]
     receipts = [scan.receipts[task.id] for task in tasks if task.id in scan.receipts]
     timed = done[~done.warmup.fillna(False)]
+    unfit = sum(task.repeat is not None and _out_of_memory(task, scan) for task in tasks)
     kind = next((kind for kind in MEMORY if done[kind].notna().any()), None)
     return {
         "total": len(tasks),
-        **{status: int((rows.status == status).sum()) for status in ("done", "missing")},
-        "failed": int(rows.status.isin(table.FAILED).sum()),
+        **{status: int((rows.status == status).sum()) for status in ("done", "missing", "skipped")},
+        "failed": int(rows.status.isin(table.FAILED).sum()) - unfit,
+        "out_of_memory": unfit,
         "degraded": int((done.degraded_from.fillna("") != "").sum()),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": float(done.total_s.sum() + done.load_s.sum()),
@@ -152,6 +161,11 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
             **{name: ", ".join(_distinct(receipts, name)) for name in ("torch", "diffusers", "driver")},
         },
     }
+
+
+def _out_of_memory(task: Task, scan: Scan) -> bool:
+    failure = scan.failures.get(task.id)
+    return failure is not None and failure.out_of_memory
 
 
 def _schedulers(tasks: Sequence[Task], scan: Scan) -> Iterator[dict[str, str]]:

@@ -101,8 +101,12 @@ class _Block:
 
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
-    """Write contact_sheet.jpg and, when one page is not enough, contact_sheet-2.jpg and so on."""
-    pages = list(_pages(_blocks(tasks)))
+    """Write contact_sheet.jpg and, when one page is not enough, contact_sheet-2.jpg and so on.
+
+    None where there is nothing to show: no image of these tasks is done, has failed or was skipped.
+    """
+    begun = any(task.id in found for task in tasks for found in (scan.receipts, scan.failures, scan.skipped))
+    pages = list(_pages(_blocks([task for task in tasks if _is_shown(task)]))) if begun else []
     written = []
     done = sum(task.id in scan.receipts for task in tasks)
     title = f"{folder.name()}: {done} of {len(tasks)} images{_shared(tasks)}"
@@ -113,10 +117,15 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
         _draw(blocks, heading, folder, scan).save(buffer, "JPEG", quality=88)
         atomic.write(path, buffer.getvalue(), folder.runner)
         written.append(path)
-    for old in folder.root.glob("contact_sheet-*.jpg"):
+    for old in (folder.root / "contact_sheet.jpg", *folder.root.glob("contact_sheet-*.jpg")):
         if old not in written:
-            old.unlink()
+            old.unlink(missing_ok=True)
     return written
+
+
+def _is_shown(task: Task) -> bool:
+    """Of a measurement the first repeat stands for all: they are one picture."""
+    return task.repeat in (None, 1) and not task.warmup
 
 
 def _blocks(tasks: Sequence[Task]) -> list[_Block]:
@@ -354,6 +363,8 @@ def _cell(
         error = scan.failures[task.id].error
         word = "invalid" if error.kind == INVALID else "failed"
         page.paste(_box(size, f"{word}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
+    elif task.id in scan.skipped:
+        page.paste(_box(size, f"skipped\n{scan.skipped[task.id]}", _MUTED), at)
     else:
         page.paste(_box(size, "missing", _MUTED), at)
 

@@ -70,8 +70,12 @@ def _row(task: Task, scan: Scan) -> dict[str, Any]:
         row |= _cost(receipt.measurement, receipt.machine) | _done(receipt)
     elif failure is not None:
         row |= _cost(failure.measurement, failure.machine) | _failed(failure)
+    elif task.id in scan.skipped:
+        row |= {"status": "skipped", "attempts": 0, "error": scan.skipped[task.id]}
     else:
         row |= {"status": "missing", "attempts": 0}
+    if task.warmup:
+        row["warmup"] = True
     return row
 
 
@@ -95,6 +99,7 @@ def _task_columns(task: Task) -> dict[str, Any]:
         "lora": " + ".join(_lora(lora) for lora in task.loras),
         "extra": ", ".join(f"{name}={value}" for name, value in task.extra),
         "memory": task.memory,
+        "repeat": task.repeat,
     }
 
 
@@ -135,6 +140,7 @@ def _failed(failure: Failure) -> dict[str, Any]:
     return {
         "status": "invalid" if failure.error.kind == INVALID else "failed",
         "attempts": failure.attempts,
+        "batch": failure.batch,
         "failed_stage": failure.error.stage,
         "requested_mib": mib(failure.error.requested),
         "started_at": failure.started_at,
@@ -178,6 +184,7 @@ def _cost(cost: Measurement, machine: Machine) -> dict[str, Any]:
         "energy_j": cost.energy_j,
         "device": machine.device,
         "device_memory_mib": mib(machine.device_memory),
+        "vram_limit_mib": mib(machine.vram_limit),
         "driver": machine.driver,
         "torch": machine.torch,
         "diffusers": machine.diffusers,

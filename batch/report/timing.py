@@ -32,7 +32,7 @@ def summarise(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     :data:`TIMES` in seconds and :data:`PEAKS` in MiB. ``rows`` comes from :func:`with_settings`. Tasks that
     were never tried are left out.
     """
-    tried = rows[rows.status != "missing"]
+    tried = rows[~rows.status.isin(("missing", "skipped"))]
     done = tried.status == "done"
     timed = tried[done & ~tried.warmup.fillna(False)]
 

@@ -16,8 +16,8 @@ from batch.store import atomic
 
 
 def default_folder() -> Path:
-    """``RUN_BATCH_CACHE``, or the user's cache folder."""
-    named = os.environ.get("RUN_BATCH_CACHE")
+    """``RUN_BATCH_CACHE``, or the user's cache folder; an empty variable is as good as none."""
+    named = os.environ.get("RUN_BATCH_CACHE", "").strip()
     return Path(named) if named else user_cache_path("run_batch", appauthor=False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -35,7 +35,7 @@ from batch.records import (
     task_from_json,
     to_json,
 )
-from batch.store import atomic, disk, images
+from batch.store import atomic, disk, images, measured
 
 LAYOUT = 1
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -47,6 +47,8 @@ class Scan:
 
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Of a measurement: why tasks are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,12 @@ class RunFolder:
                 if (receipt := self._receipt(path)) is not None
             }
         failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
-        return Scan(receipts, failures)
+        skipped = {
+            key: why
+            for key, why in measured.skipped(self.state).items()
+            if key not in receipts and key not in failures
+        }
+        return Scan(receipts, failures, skipped)
 
     def failures(self) -> dict[str, Failure]:
         """The last failure of every task that has one, also where a receipt came later."""
@@ -347,10 +354,12 @@ class RunFolder:
         with suppress(OSError):
             self._write_json(self.state / "failures" / f"{failure.task.id}.json", to_json(failure))
 
-    def forget_failures(self) -> None:
-        """Start the count of attempts anew."""
+    def forget_failures(self, keep: Callable[[Failure], bool] = lambda _failure: False) -> None:
+        """Start the count of attempts anew, save for those that ``keep`` says."""
+        kept = {key for key, failure in self.failures().items() if keep(failure)}
         for path in self._records("failures"):
-            path.unlink(missing_ok=True)
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
 
     def sweep(self, *, own: bool = False) -> int:
         """Remove temp files of dead runners; its own too, once its worker is dead. Call it under the lock."""

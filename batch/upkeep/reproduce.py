@@ -16,7 +16,8 @@ from batch.errors import UserError
 from batch.plan import Plan
 from batch.records import Machine, Outcome, Receipt, Task
 from batch.report.pixels import difference
-from batch.runner import Standing, Watcher
+from batch.runner import Watcher
+from batch.standing import Standing
 from batch.store import images
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of
@@ -41,6 +42,8 @@ class Reproduction:
     detail: str = ""
     plain: bool = True
     """It was rendered alone by an uncompiled model, as it is here: every bit can be asked for."""
+    from_hub: bool = False
+    """Its model was downloaded: ``fetch --check`` can tell whether its files are those of the Hub."""
 
     @property
     def as_expected(self) -> bool:
@@ -70,9 +73,15 @@ def reproduce(
         again = RunFolder(Path(place), runner_id())
         try:
             outcomes = _render(plan, again, Engine(devices=devices), watcher)
-            return tuple(_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
+            found = [_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes]
+            return tuple(replace(item, from_hub=_is_of_hub(plan, chosen[item.task_id].task)) for item in found)
         finally:
             watcher.closed()
+
+
+def _is_of_hub(plan: Plan, task: Task) -> bool:
+    model = plan.models[task.model]
+    return bool(model.repo) and not model.random
 
 
 def _with_loras_here(task: Task) -> Task:

@@ -11,6 +11,8 @@ truncated  wrong the file is shorter than its receipt says, or its bytes are no 
 modified   wrong the file is as long as its receipt says or longer, with another sha256
 damaged    wrong a receipt that cannot be read, or is another image's
 orphaned   wrong an image file in images/ that no receipt names
+unfit            of a measurement: it ran out of memory, which is its result
+skipped          of a measurement: not tried, since one no larger did not fit
 ========== ===== =======================================================================================
 """
 
@@ -28,7 +30,9 @@ from batch.records import Receipt, Task
 from batch.store import images, lock
 from batch.store.folder import Inspection, RunFolder, image_path
 
-State = Literal["done", "extra", "missing", "failed", "truncated", "modified", "damaged", "orphaned"]
+State = Literal[
+    "done", "extra", "missing", "failed", "truncated", "modified", "damaged", "orphaned", "unfit", "skipped"
+]  # fmt: skip
 NEVER_RENDERED = "never rendered"
 """The detail of a task that no run has come to yet."""
 
@@ -144,18 +148,21 @@ def _damaged(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task
 
 
 def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterable[Finding]:
-    failures = folder.scan().failures
+    scan = folder.scan()
     damaged = {path.stem for path in inspection.damaged if path == folder.receipt_path(path.stem)}
     for task in tasks.values():
         if task.id in inspection.receipts or task.id in damaged:
             continue
-        failure = failures.get(task.id)
-        if failure is None:
+        failure = scan.failures.get(task.id)
+        if task.id in scan.skipped:
+            yield Finding(state="skipped", task_id=task.id, path=task.name, detail=scan.skipped[task.id])
+        elif failure is None:
             path = f"images/{task.name}.{task.format}"
             yield Finding(state="missing", task_id=task.id, path=path, detail=NEVER_RENDERED)
         else:
             error = f"{failure.error.stage}: {failure.error.kind}: {failure.error.message}"
-            yield Finding(state="failed", task_id=task.id, path=task.name, detail=error)
+            unfit = task.repeat is not None and failure.out_of_memory
+            yield Finding(state="unfit" if unfit else "failed", task_id=task.id, path=task.name, detail=error)
 
 
 def _orphans(

@@ -18,7 +18,7 @@ JSON_KEY = "run_batch"
 PARAMETERS_KEY = "parameters"
 """Under which A1111's text stands."""
 
-_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style"}
+_MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style", "repeat", "warmup"}
 
 _UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 """Half characters, which a file name may bring in, and two that XML does not allow."""

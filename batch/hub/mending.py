@@ -1,0 +1,85 @@
+"""Files of the cache that are not what they should be: cut off by a power failure, damaged, changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from batch.errors import DownloadError, UserError
+from batch.hub import cache, needs, remote
+from batch.hub.orders import Download, Fetching
+
+
+def mend_snapshot(repo: str, commit: str, name: str, how: Fetching) -> None:
+    """Remove files of a snapshot that are cut off, as far as an earlier download has listed their sizes."""
+    listed = remote.listed(repo, commit) if cache.snapshot(repo, commit).is_dir() else None
+    if listed is not None:
+        item = Download(name=name, repo=repo, commit=commit, files=dict(listed))
+        for file, what in _torn(item):
+            _drop(item, file, what, how)
+
+
+def mend(item: Download, how: Fetching) -> None:
+    """Remove files of a download that are cut off; none where the Hub may not be asked for them."""
+    for file, what in () if cache.offline() else _torn(item):
+        _drop(item, file, what, how)
+
+
+def _torn(item: Download) -> list[tuple[str, str]]:
+    return [
+        (file, f"damaged, it has {size:,} bytes instead of {item.files[file]:,}")
+        for file, size in item.torn().items()
+    ]
+
+
+def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
+    """Remove a damaged file; False where it is kept because it could not be downloaded again."""
+    if cache.offline():
+        how.tell.fetching(
+            f"{item.name}: {file} is {what}: kept, because HF_HUB_OFFLINE forbids downloading it again"
+        )
+        return False
+    how.tell.fetching(f"{item.name}: {file} is {what}: removed, to be downloaded again")
+    cache.remove(item.folder / file)
+    return True
+
+
+def check_content(item: Download, how: Fetching) -> list[str]:
+    """Remove what is damaged without being cut off; the files that are, and were kept."""
+    kept = []
+    for name, expected in _expected(item).items():
+        if not (item.folder / name).is_file():  # another one's content was the same, and is gone
+            continue
+        with (item.folder / name).open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != expected and not _drop(item, name, "damaged", how):
+            kept.append(name)
+    return kept
+
+
+def _expected(item: Download) -> dict[str, str]:
+    """The sha256 of the large files that are here: they lie under it, or where they are no links, the Hub says."""
+    here = [name for name in item.files if (item.folder / name).is_file()]
+    links = [name for name in here if (item.folder / name).is_symlink()]
+    # The first link only: a blob may be one itself, into the store of the fast path, which has hashes of its own.
+    under = {name: (item.folder / name).readlink().name for name in links}
+    found = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
+    plain = [name for name in here if name not in found and name.endswith(needs.WEIGHTS)]
+    if plain:
+        told = _hashes(item)
+        found |= {name: told[name] for name in plain if name in told}
+    return found
+
+
+def _hashes(item: Download) -> Mapping[str, str]:
+    cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
+    if cache.offline():
+        raise UserError(f"{cannot}: HF_HUB_OFFLINE forbids asking the Hub")
+    try:
+        return remote.hashes(item.repo, item.commit)
+    except DownloadError as error:
+        raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")

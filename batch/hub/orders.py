@@ -1,0 +1,78 @@
+"""What is wanted of the Hub, how it is to be had, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from batch.hub import cache
+
+STALL_S = 60.0
+"""Nothing moved for so long: the download is ended and begun anew."""
+
+
+class Teller(Protocol):
+    """Who is shown downloads."""
+
+    def fetching(self, text: str) -> None:
+        """A line: what is downloaded, that it is there, what went wrong on the way."""
+
+    def received(self, name: str, done: int, total: int) -> None:
+        """So many bytes of a model are there of those that were missing; the same number when that is all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """How to download: who is told, and when to give up."""
+
+    tell: Teller
+    stall: float = STALL_S
+    stop: Event | None = None
+    exact: bool = False
+    """Ask the Hub which files there are, where no earlier download has listed them."""
+    newest: bool = False
+    """Ask the Hub what a branch or tag that a manifest names is now, where no run has pinned it."""
+    check: bool = False
+    """Read what is here and compare it with the Hub's hashes: ten gigabytes take half a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """What is wanted of a repository at a commit: its files with their sizes in bytes, None where not known."""
+
+    name: str
+    repo: str
+    commit: str
+    files: Mapping[str, int | None]
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are when they are here."""
+        return cache.snapshot(self.repo, self.commit)
+
+    def missing(self) -> list[str]:
+        """The files that are not here."""
+        return [file for file in self.files if not (self.folder / file).is_file()]
+
+    def bytes_of(self, files: Iterable[str]) -> int:
+        """How large they are together."""
+        return sum(self.files[file] or 0 for file in files)
+
+    def torn(self) -> dict[str, int]:
+        """The files that are here in another size than they should be, with it."""
+        found = {}
+        for file, wanted in self.files.items():
+            with suppress(OSError):
+                size = (self.folder / file).stat().st_size
+                if wanted not in (None, size):
+                    found[file] = size
+        return found
+
+    @property
+    def title(self) -> str:
+        """The model's name and which commit of which repository it is."""
+        return f"{self.name}: {self.repo} at {self.commit[:12]}"

@@ -1,0 +1,50 @@
+"""How repositories of the Hub are named: ``owner/name`` or ``owner/name@revision``. Pure.
+
+The rules are those of the Hub's client, which is not asked because importing it takes a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_NAME = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_REVISION = re.compile(r"[^\s\x00-\x1f~^:?*\[\\@]+")
+
+RULE = (
+    "names no repository of the Hub: owner and name consist of letters, digits, -, _ and . (96 at most), have no "
+    "- or . at either end, no -- or .. inside, and no .git at the end"
+)
+
+
+def is_repository(repo: str) -> bool:
+    """Whether a repository may be called that: owner/name, without a revision."""
+    return bool(_NAME.fullmatch(repo)) and not ("--" in repo or ".." in repo or repo.endswith(".git"))
+
+
+def problem(name: str) -> str:
+    """What is wrong with a name that is meant as a repository; "" where nothing is, or it is meant as a path."""
+    repo, at, revision = name.partition("@")
+    if repo.count("/") != 1 or repo.startswith((".", "~", "/")) or "\\" in repo:
+        return ""
+    if not is_repository(repo):
+        return f"{repo} {RULE}"
+    if at and not revision:
+        return (
+            f"no revision stands behind the @ of {name}; write {repo}@COMMIT (or a branch or tag), or {repo} alone"
+        )
+    if at and not _is_revision(revision):
+        return f"'{revision}' is no revision; write a commit, a branch or a tag behind the @"
+    return ""
+
+
+def _is_revision(text: str) -> bool:
+    inside = not (text.startswith("/") or text.endswith(("/", ".")) or ".." in text or "//" in text)
+    return inside and _REVISION.fullmatch(text) is not None
+
+
+def covers(allowed: Collection[str], name: str) -> bool:
+    """Whether a list of models has this one: as it is named, or its repository, which means every revision."""
+    repo = name.partition("@")[0]
+    return name in allowed or (is_repository(repo) and repo in allowed)
