@@ -178,7 +178,7 @@ class FakeSession:
     def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed:
         """Four numbers from the text."""
         self._load("texts")
-        steps = (Call(name="text_encoder_cpu"),) if on_cpu else ()
+        steps = (Call(name="text_encoder_cpu"),) if on_cpu else task.memory_steps
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
         return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
 

@@ -49,14 +49,14 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     if not has_card(device) or not offloads(steps):
         pipe.to(device)
     for name, arguments in by_name.items():
-        if name != "fp8_weights" and (name not in OFFLOADS or has_card(device)):
+        if name != "fp8_weights":
             STEPS[name](pipe, arguments, device)
 
 
 def apply_to_texts(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     """The same for a pipeline of text encoders, which was loaded into host memory where they are offloaded."""
     for step in steps:
-        if step.name in OFFLOADS and has_card(device):
+        if step.name in OFFLOADS:
             STEPS[step.name](pipe, dict(step.arguments), device)
 
 
@@ -181,12 +181,14 @@ def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> No
         raise UserError(
             f"memory: {type(pipe).__name__} does not say in which order its components can be offloaded"
         )
-    pipe.enable_model_cpu_offload(device=device)
+    if has_card(device):
+        pipe.enable_model_cpu_offload(device=device)
 
 
 def _sequential_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
-    pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
-    pipe.enable_sequential_cpu_offload(device=device)
+    if has_card(device):
+        pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
+        pipe.enable_sequential_cpu_offload(device=device)
 
 
 def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
@@ -196,6 +198,8 @@ def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
     turn is, which moves its weights once for a picture and not once for every tile; under ``leaf`` layer by layer,
     without a stream, since that learns the order of the layers from a ``forward`` that decoding never calls.
     """
+    if not has_card(device):
+        return
     if arguments["stream"] and not device.startswith("cuda"):
         raise UserError(
             f"memory: group_offload moves ahead with a stream on CUDA only, not on {device}: write stream=false"

@@ -107,6 +107,7 @@ class Session:
         Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
         and :class:`CannotGoOn` when the text cannot be encoded.
         """
+        on_cpu = on_cpu or any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         device = "cpu" if on_cpu else self._device
         reading = Reading()
         try:
