@@ -20,7 +20,7 @@ def lines(forecast: Forecast) -> Iterator[str]:
         return
     yield "memory on the card, predicted: tensors at the peak of each stage in GiB, and the cards that it fits"
     yield from table(forecast)
-    said = ["“fits” allows for CUDA, cuDNN and fragmentation (estimates: docs/memory.md)"]
+    said = ["“fits” allows for CUDA, cuDNN and fragmentation (estimates: docs/measuring.md)"]
     if any(row.loras for row in forecast.rows):
         said.append("LoRAs are not counted")
     if forecast.left_out:

@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py [CSV]
 
-Needs no card, no weights and no network. Prints the table that docs/memory.md shows, and how long it took; writes
+Needs no card, no weights and no network. Prints the table of docs/measuring.md, and how long it took; writes
 docs/benchmarks/predicted_memory.csv. Nothing that was kept from before is used.
 """
 

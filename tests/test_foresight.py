@@ -215,19 +215,23 @@ PARTS = Parts(
 
 
 @pytest.mark.parametrize(
-    ("setting", "denoise", "decode", "host"),
+    ("setting", "encode", "denoise", "decode", "host"),
     [
-        ("full", 11, 12, 0),
-        ("model_cpu_offload", 9, 6, 8),
-        ("sequential_cpu_offload", 5, 6, 8),
-        ("vae_cpu", 11, 6, 4),
-        ("vae_cpu + model_cpu_offload", 9, 0, 10),
+        ("full", 12, 11, 12, 0),
+        ("model_cpu_offload", 12, 9, 6, 8),
+        ("text_encoder_offload", 5, 11, 12, 11),
+        ("text_encoder_cpu", 0, 11, 12, 12),
+        ("group_offload(leaf)", 5, 5, 5, 11),
+        ("group_offload(leaf, stream=false)", 3, 4, 5, 11),
+        ("sequential_cpu_offload", 3, 5, 6, 11),
+        ("vae_cpu", 12, 11, 6, 4),
+        ("vae_cpu + model_cpu_offload", 12, 9, 0, 10),
     ],
 )
-def test_offloading_by_arithmetic(setting, denoise, decode, host):
+def test_offloading_by_arithmetic(setting, encode, denoise, decode, host):
     found = footprint.of(PARTS, memory.resolve(setting, Size(512, 512)))
     peaks = {name: peak.allocated / GIB for name, peak in found.stages.items()}
-    assert peaks == {"encode": 12, "denoise": denoise, "decode": decode}
+    assert peaks == {"encode": encode, "denoise": denoise, "decode": decode}
     assert found.host == host * GIB
 
 
@@ -326,7 +330,9 @@ def test_what_cannot_be_predicted_says_why(cli, manifest, tiny, monkeypatch):
 
 def test_a_large_grid_is_predicted_in_part(cli, manifest, monkeypatch):
     monkeypatch.setattr(predictions, "_computed", lambda questions: iter([{"why": "not asked"}]))
-    settings = ", ".join(f'"vae_tiling({tile}, {tile - 32})"' for tile in range(64, 64 + 32 * 30, 32))
+    settings = ", ".join(
+        f'"vae_tiling({tile}, {tile - 32})"' for tile in range(64, 64 + 32 * (forecast.MOST + 6), 32)
+    )
     text = f"grid:\n  model: demo-4k\n  prompt: a fox\n  memory: [{settings}]\n"
     outcome = cli("plan", manifest(text))
     assert "6 further settings left out" in outcome.out

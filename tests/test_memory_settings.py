@@ -25,6 +25,7 @@ SAME = (
     "full",
     "encode_first + vae_slicing",
     "text_encoder_cpu",
+    "text_encoder_offload",
     "vae_cpu",  # in float32, as all is here
     "model_cpu_offload",
     "group_offload(leaf, stream=false)",
@@ -75,8 +76,7 @@ class Warm:
         asked = memory.resolve(setting, SIZE)
         task = replace(self.task, memory=setting, memory_steps=asked)
         texts = encode_tasks(task, self.family, "cpu")
-        on_cpu = any(step.name == "text_encoder_cpu" for step in asked)
-        embeds = [self.texts.encode(text, nothing, on_cpu=on_cpu).value for text in texts]
+        embeds = [self.texts.encode(text, nothing).value for text in texts]
         base = self.session.prepare("images", task)
         latents = self.session.denoise([task], [embeds], base, nothing).value
         return self.session.decode(task, latents, base, nothing).value
@@ -144,6 +144,21 @@ def test_fp8_weights_are_stored_in_one_byte(tiny):
     assert {parameter.dtype for parameter in warm.session._pipe.transformer.parameters()} == {torch.float32}
 
 
+def test_torchao_quantises_wherever_the_weights_lie(tiny):
+    """diffusers leaves what is read into host memory as it is, and says nothing."""
+    pytest.importorskip("torchao")
+    folder = tiny("sana")
+    plain, made = alone(folder, "full"), {}
+    for setting in ("quantize(torchao_int8)", "quantize(torchao_int8) + model_cpu_offload"):
+        warm = Warm(folder)
+        made[setting] = warm.render(setting)
+        names = {type(parameter).__name__ for parameter in warm.session._pipe.transformer.parameters()}
+        assert names == {"Parameter", "Int8Tensor"}
+        assert apart(warm.render("full"), plain) == 0
+    first, second = made.values()
+    assert (apart(first, plain) > 0, apart(first, second)) == (True, 0)
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
@@ -154,6 +169,9 @@ def test_fp8_weights_are_stored_in_one_byte(tiny):
         ("group_offload(leaf, 3)", "leaf moves layer by layer and takes no number"),
         ("group_offload(block, 4)", "write group_offload(block, 1), or group_offload(block, 4, stream=false)"),
         ("quantize(gguf)", "takes one of bnb8, bnb4, torchao_int8, torchao_float8"),
+        ("6gb + group_offload(leaf)", "only one way of offloading can be active"),
+        ("4gb + text_encoder_offload", "moves the layers of text encoders already"),
+        ("text_encoder_cpu + text_encoder_offload", "on the CPU or on the device"),
         ("vae_slicing + vae_slicing", "names vae_slicing more than once"),
         ("split_guidence", "is no memory setting"),
     ],

@@ -171,7 +171,7 @@ def test_texts_that_can_nowhere_be_encoded_end_the_run_with_the_reason(night, ki
     ended = night(Fault(kind, "encode"), text=JOB.replace("[a, b]", f"[{kind} everywhere]"))
     assert ended.result.stopped.exit_code == 1
     assert ended.result.rendered == 0
-    assert len(ended.seen.happenings) == (1 if kind == "oom-host" else 0)
+    assert len(ended.seen.happenings) == (2 if kind == "oom-host" else 0)
     reason = "out of memory while encoding texts" if kind == "oom-host" else "the text cannot be encoded"
     assert reason in str(ended.result.stopped)
 
@@ -369,10 +369,18 @@ def test_texts_that_do_not_fit_are_encoded_on_the_cpu(night):
     text = JOB.replace("[a, b]", "[texts that do not fit, another that does not]")
     ended = night(Fault("oom-torch", "encode", unless="text_encoder_cpu"), text=text)
     assert ended.result.rendered == 6
-    assert ended.seen.kinds() == ["out-of-memory"]
+    assert [item.data["rung"] for item in ended.seen.happenings] == ["text_encoder_offload", "text_encoder_cpu"]
     assert all("text_encoder_cpu" in item.memory_used for item in ended.receipts())
     again = night(Fault("error", "encode"), text=text, redo_degraded=False)
     assert again.result.rendered == 0
+
+
+def test_texts_are_first_encoded_layer_by_layer_which_changes_nothing(night):
+    text = JOB.replace("[a, b]", "[a text that does not fit, one more that does not]")
+    ended = night(Fault("oom-torch", "encode", unless="text_encoder"), text=text)
+    assert ended.result.rendered == 6
+    assert [item.data["rung"] for item in ended.seen.happenings] == ["text_encoder_offload"]
+    assert all(item.memory_used == "full + text_encoder_offload" for item in ended.receipts())
 
 
 def test_a_worker_taken_by_the_kernel_goes_a_rung_down(night, once, monkeypatch):

@@ -17,10 +17,11 @@ from typing import Any
 from batch.engines import Beat, Control
 from batch.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun, UserError
 from batch.limits import DiskFull
-from batch.plan import encode_tasks, numerics
+from batch.plan import encode_tasks, ladder, numerics
 from batch.plan.catalogue import FAMILIES
 from batch.records import (
     MISSING_EMBEDS,
+    Call,
     EncodeTask,
     ErrorInfo,
     Failure,
@@ -166,27 +167,31 @@ class Worker:
     def _encode(self, task: EncodeTask) -> Outcome:
         if self._spec.measure:
             return self._measure_encoding(task)
-        fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
-        on_cpu = fallen or _wants_cpu(task)
-        if fallen and self._embeds.has(_on_cpu(task.key)):
+        taken = self._rung_of_texts(task)
+        kept = _kept_as(task.key, taken)
+        if taken and self._embeds.has(kept):
             return Outcome(key=task.key, status="done")
+        asked = replace(task, memory_steps=(Call(name=taken),)) if taken else task
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
         try:
-            made = session.encode(
-                task, lambda stage, part, parts: self._beat(task.text, stage, part, parts), on_cpu=on_cpu
-            )
+            made = session.encode(asked, lambda stage, part, parts: self._beat(task.text, stage, part, parts))
         except StageFailed as error:
-            if not self._spec.fallback or self._spec.device == "cpu" or on_cpu:
+            rung = ladder.next_text_rung(asked.memory_steps, self._spec.device) if self._spec.fallback else None
+            if rung is None:
                 raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
         else:
-            self._keep(_on_cpu(task.key) if fallen else task.key, made.value)
+            self._keep(kept, made.value)
             self._encoded[task.key] = made.peak
             return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
-        self._rungs.take_texts_to_cpu(task)
-        text = f"out of memory while encoding texts: those of {task.model} are encoded on the CPU from now on"
-        self._control.on_happening(Happening(kind="out-of-memory", text=text, data={"stage": "encode"}))
+        self._rungs.take_for_texts(task, rung)
+        text = f"out of memory while encoding texts: {rung} from now on for those of {task.model}"
+        data = {"stage": "encode", "rung": rung}
+        self._control.on_happening(Happening(kind="out-of-memory", text=text, data=data))
         return self._encode(task)
+
+    def _rung_of_texts(self, task: EncodeTask | Task) -> str:
+        return self._rungs.of_texts(task) if self._spec.fallback else ""
 
     def _measure_encoding(self, task: EncodeTask) -> Outcome:
         """What encoding a text takes on a warm card; that it does not fit is the result of its images."""
@@ -197,7 +202,6 @@ class Worker:
             return session.encode(
                 task,
                 lambda stage, part, parts: self._beat(task.text, stage, part, parts),
-                on_cpu=_wants_cpu(task),
             )
 
         try:
@@ -269,12 +273,13 @@ class Worker:
 
     def _job(self, task: Task) -> Job:
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
-        fallen = self._spec.fallback and self._rungs.texts_on_cpu(task)
-        embeds, on_cpu = [], False
-        for text in texts:
-            data = self._embeds.read(_on_cpu(text.key)) if fallen else None
-            on_cpu = on_cpu or data is not None
-            embeds.append(data or self._embeds.read(text.key))
+        taken = self._rung_of_texts(task) if texts else ""
+        # One that fitted before the others did not lies where it lay.
+        fallen = [self._embeds.read(_kept_as(text.key, taken)) for text in texts] if taken else []
+        embeds = [
+            data or self._embeds.read(text.key)
+            for data, text in zip(fallen or [None] * len(texts), texts, strict=True)
+        ]
         if missed := [self._unencoded[text.key] for text in texts if text.key in self._unencoded]:
             raise RenderError(missed[0].info, Measurement(encode=missed[0].peak))
         if None in embeds:
@@ -288,7 +293,7 @@ class Worker:
             task=task,
             embeds=[data for data in embeds if data is not None],
             encoded=encoded if texts else None,
-            encoded_on_cpu=on_cpu,
+            texts_by=taken if any(fallen) else "",
         )
 
     def _redecode(self, renderer: Renderer, task: Task) -> Rendered:
@@ -364,13 +369,9 @@ class Worker:
         return self._session
 
 
-def _wants_cpu(task: EncodeTask) -> bool:
-    return any(step.name == "text_encoder_cpu" for step in task.memory_steps)
-
-
-def _on_cpu(key: str) -> str:
-    """Where the cache keeps an embedding that was made on the CPU because the card had no room."""
-    return f"{key}-cpu"
+def _kept_as(key: str, taken: str) -> str:
+    """Where the cache keeps an embedding: one of the CPU, to which a rung led, has other last bits."""
+    return f"{key}-cpu" if taken == "text_encoder_cpu" else key
 
 
 def _card(machine: Machine) -> str:

@@ -136,7 +136,7 @@ def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
 NOTHING = Work(activations=0, largest=0)
 
 OFFLOADED = frozenset(OFFLOADS)
-TEXTS_OFFLOADED = TEXTS & OFFLOADED
+TEXTS_OFFLOADED = TEXTS - {"text_encoder_cpu"}
 
 _LEFT_OF_LINEAR = {"bnb8": 0.51, "torchao_int8": 0.51, "torchao_float8": 0.51, "bnb4": 0.28}
 """Of 16 bits, with the scales that are kept beside."""
@@ -165,8 +165,8 @@ def _encoding(parts: Parts, given: Mapping[str, Any]) -> Peak:
         return _peak(0, NOTHING)
     if TEXTS_OFFLOADED.isdisjoint(given):
         return _peak(_weights(parts.texts), parts.encode)
-    if "group_offload" in given:
-        given = {"group_offload": {**given["group_offload"], "level": "leaf"}}
+    if "sequential_cpu_offload" not in given:
+        given = {"group_offload": {"stream": True, **given.get("group_offload", {}), "level": "leaf"}}
     return _peak(_resident(parts.texts, parts.texts, given, "encode"), parts.encode)
 
 

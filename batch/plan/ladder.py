@@ -12,7 +12,7 @@ from typing import Any
 
 from batch.manifest.values import Size
 from batch.plan import memory
-from batch.plan.steps import OFFLOADS, excludes
+from batch.plan.steps import OFFLOADS, TEXTS, excludes
 from batch.records import Call
 
 _TILES = ("vae_tiling(1024, 896)", "vae_tiling(512, 448)")
@@ -20,7 +20,7 @@ _OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)", "sequential_cpu_off
 _CUTS = ("split_guidance", "chunked_ff")
 
 LADDERS: dict[str, tuple[str, ...]] = {
-    "encode": ("text_encoder_cpu",),
+    "encode": ("text_encoder_offload", "text_encoder_cpu"),
     # Halves and bands cost next to nothing at the sizes that run out, and move no weights.
     "denoise": (*_CUTS, *_OFFLOADS),
     # Moving the transformer away costs a second and no pixel, so it comes before smaller tiles.
@@ -36,7 +36,7 @@ BATCH, ALONE = "batch", "alone"
 KNOWN: Mapping[str, tuple[str, ...]] = {**LADDERS, BATCH: (ALONE,)}
 """All that may have been taken."""
 
-_FOR_A_CARD = {*_OFFLOADS, "vae_cpu", "text_encoder_cpu"}
+_FOR_A_CARD = {*_OFFLOADS, "vae_cpu", "text_encoder_offload", "text_encoder_cpu"}
 """Rungs that move things to host memory: without a card they are there already."""
 
 Taken = Mapping[str, tuple[str, ...]]
@@ -53,6 +53,11 @@ def lowered(steps: tuple[Call, ...], taken: Taken) -> tuple[Call, ...]:
         for rung in rungs if stage not in ("encode", BATCH) else ():
             steps = _with(steps, rung)
     return steps
+
+
+def next_text_rung(steps: tuple[Call, ...], device: str) -> str | None:
+    """The next rung for a text whose encoder ran out of memory under ``steps``; None when there is none."""
+    return next_rung("encode", steps, Size(1, 1), device)
 
 
 def next_rung(
@@ -84,6 +89,8 @@ def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
             return steps
         return (step, *(item for item in steps if item.name != "vae_tiling"))
     if step.name in names or _offloads_more(names, step.name):
+        return steps
+    if step.name == "text_encoder_offload" and not TEXTS.isdisjoint(names):
         return steps
     return (*(item for item in steps if item.name not in excludes(step.name)), step)
 

@@ -71,8 +71,8 @@ PROFILES: dict[str, Profile] = {
         tiles=True,
     ),
     "6gb": Profile(
-        about="the same within 6 GB: the component at work on the device only",
-        steps=("split_guidance", "model_cpu_offload"),
+        about="the same within 6 GB: the component at work on the device only, of text encoders the layer at work",
+        steps=("split_guidance", "model_cpu_offload", "text_encoder_offload"),
         tiles=True,
     ),
     "4gb": Profile(

@@ -110,6 +110,12 @@ STEPS: dict[str, Step] = {
         read=_no_arguments,
         only="staged",
     ),
+    "text_encoder_offload": Step(
+        about="texts encoded on the device with only the layer at work there, the next one coming meanwhile",
+        changes="nothing",
+        read=_no_arguments,
+        only="staged",
+    ),
     "vae_tiling": Step(
         about="decode in overlapping tiles: vae_tiling(tile, stride) in pixels",
         changes="pixels",
@@ -171,7 +177,7 @@ STEPS: dict[str, Step] = {
 OFFLOADS = ("model_cpu_offload", "group_offload", "sequential_cpu_offload")
 """Ways to keep weights in host memory, from the fastest to the smallest."""
 
-TEXTS = frozenset({"text_encoder_cpu", "group_offload", "sequential_cpu_offload"})
+TEXTS = frozenset({"text_encoder_cpu", "text_encoder_offload", "group_offload", "sequential_cpu_offload"})
 """Steps that decide how texts are encoded. A text encoder is alone on the device, so that moving whole components
 does nothing to it."""
 
@@ -182,12 +188,16 @@ CUTS = frozenset({"split_guidance", "chunked_ff"})
 """Steps that change what denoising does at a time."""
 
 _ONE_OFFLOAD = "only one way of offloading can be active, and in diffusers the last call would win in silence"
+_TEXTS_TOO = "it moves the layers of text encoders already"
 _MOVED = "quantised weights are not known to come through being moved layer by layer"
 
 CLASHES: Mapping[frozenset[str], str] = {
     frozenset({"model_cpu_offload", "sequential_cpu_offload"}): _ONE_OFFLOAD,
     frozenset({"model_cpu_offload", "group_offload"}): _ONE_OFFLOAD,
     frozenset({"group_offload", "sequential_cpu_offload"}): _ONE_OFFLOAD,
+    frozenset({"text_encoder_cpu", "text_encoder_offload"}): "texts are encoded on the CPU or on the device",
+    frozenset({"text_encoder_offload", "group_offload"}): _TEXTS_TOO,
+    frozenset({"text_encoder_offload", "sequential_cpu_offload"}): _TEXTS_TOO,
     frozenset({"fp8_weights", "quantize"}): "both store the same weights, each in its own way",
     frozenset({"quantize", "group_offload"}): _MOVED,
     frozenset({"quantize", "sequential_cpu_offload"}): _MOVED,

@@ -175,12 +175,11 @@ class FakeSession:
         self.compiled = False
         self.meter = Meter()
 
-    def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed:
+    def encode(self, task: EncodeTask, beat: Beat) -> Timed:
         """Four numbers from the text."""
         self._load("texts")
-        steps = (Call(name="text_encoder_cpu"),) if on_cpu else task.memory_steps
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
-        return self._run("encode", task, steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
+        return self._run("encode", task, task.memory_steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
 
     def prepare(self, part: str, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
         """Load what a task needs; its memory setting."""

@@ -17,6 +17,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
 from batch.records import ModelSource
+from batch.render import quantise
 from batch.render.memory import Burden
 
 DtypeOf = Callable[[str], torch.dtype]
@@ -53,7 +54,11 @@ def build(
         own = {"dtype": dtype(name), "device_map": {"": device}}
         if name in quantised:
             own["quantization_config"] = quantised[name]
+            if device == "cpu":  # where diffusers is told that a module is to lie there, it does not quantise it
+                del own["device_map"]
         given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
+        if name in quantised:
+            quantise.check(given[name])
     rest = {name: dtype(name) for name in _parts(index)} | {"default": dtype("")}
     pipe = DiffusionPipeline.from_pretrained(folder, dtype=rest, **given, **where(source))
     scheduler = source.overrides.get("scheduler")

@@ -78,7 +78,7 @@ class _Way:
     measured: Measurement
     impossible: set[str] = field(default_factory=set)
     repaired: str = ""
-    encoded_on_cpu: bool = False
+    texts_by: str = ""
     batch: int = 1
     """Images denoised in one call with this one."""
 
@@ -156,12 +156,12 @@ class _Way:
             denoise=replace(denoise, seconds=denoise.seconds / images),
             energy_j=None if energy is None else energy / images,
         )
-        return replace(self, task=job.task, measured=measured, encoded_on_cpu=job.encoded_on_cpu, batch=images)
+        return replace(self, task=job.task, measured=measured, texts_by=job.texts_by, batch=images)
 
     def done(self, pixels: Any, session: Any, latents: bytes | None = None) -> Rendered:
         """What became of the image."""
-        degraded = self.steps != self.base or self.encoded_on_cpu
-        used = shown_steps(self.steps) + (" + text_encoder_cpu" if self.encoded_on_cpu else "")
+        degraded = self.steps != self.base or bool(self.texts_by)
+        used = shown_steps(self.steps) + (f" + {self.texts_by}" if self.texts_by else "")
         # What `auto` came to on this card is a measurement's result.
         told = degraded or (self.task.repeat is not None and self.task.memory == "auto")
         return Rendered(
@@ -186,7 +186,8 @@ class Job:
     """None where the pipeline is called whole."""
     encoded: StagePeak | None = None
     """What encoding these texts took."""
-    encoded_on_cpu: bool = False
+    texts_by: str = ""
+    """The rung by which its texts were encoded, because the card had no room for their encoder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +304,7 @@ class Renderer:
         )
         return _Way(
             task, self.device, base, self.rungs, self.fallback, self.tell, measured,
-            encoded_on_cpu=job.encoded_on_cpu,
+            texts_by=job.texts_by,
         )  # fmt: skip
 
     def _decode(self, way: _Way, latents: Any, beat: Beat) -> Any:

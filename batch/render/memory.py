@@ -58,6 +58,8 @@ def apply_to_texts(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     for step in steps:
         if step.name in OFFLOADS:
             STEPS[step.name](pipe, dict(step.arguments), device)
+        elif step.name == "text_encoder_offload":
+            _group_offload(pipe, {"level": "leaf", "stream": device.startswith("cuda")}, device)
 
 
 def has_card(device: str) -> bool:
@@ -271,6 +273,7 @@ def _elsewhere(_pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
 STEPS: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
     "encode_first": _elsewhere,
     "text_encoder_cpu": _elsewhere,
+    "text_encoder_offload": _elsewhere,
     "vae_tiling": _vae_tiling,
     "vae_slicing": _vae_slicing,
     "vae_cpu": _vae_cpu,
@@ -314,6 +317,11 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
 def offloads(steps: tuple[Call, ...]) -> bool:
     """Whether weights lie in host memory between their turns under a setting."""
     return not OFFLOADS.isdisjoint(step.name for step in steps)
+
+
+def offloads_texts(steps: tuple[Call, ...]) -> bool:
+    """Whether text encoders are loaded into host memory, of the steps that are about texts."""
+    return offloads(steps) or any(step.name == "text_encoder_offload" for step in steps)
 
 
 def _activations_gib(autoencoder: str, pixels: int) -> float:

@@ -5,24 +5,25 @@ Not the convolutions, of which SANA's feed-forward consists: 47 % of its transfo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from packaging.version import Version
+from torch import nn
 
 from batch.errors import UserError
 from batch.plan.catalogue import DENOISERS
 from batch.plan.steps import BACKENDS
 from batch.records import Call
-from batch.render.from_files import DtypeOf
 
 LEAST = {"bitsandbytes": "0.48", "torchao": "0.15"}
 """Older ones cannot be moved between host memory and a card, or are not taken by diffusers."""
 
 
-def configurations(steps: tuple[Call, ...], dtype: DtypeOf, device: str) -> dict[str, Any]:
+def configurations(steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str) -> dict[str, Any]:
     """What ``from_pretrained`` of each denoiser is to be told; nothing without ``quantize``.
 
     Raises :class:`UserError` where its package is missing or too old, or cannot work on this device.
@@ -32,6 +33,12 @@ def configurations(steps: tuple[Call, ...], dtype: DtypeOf, device: str) -> dict
         return {}
     _check(backend, device)
     return {name: _configuration(backend, dtype(name)) for name in DENOISERS}
+
+
+def check(model: nn.Module) -> None:
+    """Raise :class:`UserError` for a model none of whose weights was quantised: there it would do nothing."""
+    if all(type(parameter) is nn.Parameter for parameter in model.parameters()):
+        raise UserError(f"memory: quantize does nothing to {type(model).__name__}; leave it out")
 
 
 def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
@@ -50,6 +57,7 @@ def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
     for model in (getattr(pipe, name, None) for name in DENOISERS):
         if model is not None:
             quantize_(model, _torchao(backend))
+            check(model)
     return pipe
 
 

@@ -101,13 +101,13 @@ class Session:
         """What measures the stages."""
         return self._meter
 
-    def encode(self, task: EncodeTask, beat: Beat, *, on_cpu: bool = False) -> Timed[bytes]:
+    def encode(self, task: EncodeTask, beat: Beat) -> Timed[bytes]:
         """Embeddings of one text as the bytes of a safetensors file.
 
         Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
         and :class:`CannotGoOn` when the text cannot be encoded.
         """
-        on_cpu = on_cpu or any(step.name == "text_encoder_cpu" for step in task.memory_steps)
+        on_cpu = any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         device = "cpu" if on_cpu else self._device
         reading = Reading()
         try:
@@ -353,7 +353,7 @@ class Session:
         start = time.perf_counter()
         try:
             if task is None:
-                device = self._device if part == "texts" and not memory.offloads(wanted) else "cpu"
+                device = self._device if part == "texts" and not memory.offloads_texts(wanted) else "cpu"
                 self._pipe = common.load_text_encoder(self._source, self._dtype, device)
                 memory.apply_to_texts(self._pipe, wanted, self._device)
             else:

@@ -36,13 +36,14 @@ class RungFile:
         """From now on these rungs hold for the stage of every task of this model, dtype and size."""
         self._put(self._key(task), stage, rungs)
 
-    def texts_on_cpu(self, task: EncodeTask | Task) -> bool:
-        """Whether texts of this model are encoded on the CPU."""
-        return "encode" in self._taken.get(self._text_key(task), {})
+    def of_texts(self, task: EncodeTask | Task) -> str:
+        """The rung by which texts of this model are encoded; "" where none was taken."""
+        taken = self._taken.get(self._text_key(task), {}).get("encode", ())
+        return taken[-1] if taken else ""
 
-    def take_texts_to_cpu(self, task: EncodeTask) -> None:
-        """From now on the texts of this model are encoded on the CPU."""
-        self._put(self._text_key(task), "encode", ("text_encoder_cpu",))
+    def take_for_texts(self, task: EncodeTask, rung: str) -> None:
+        """From now on the texts of this model are encoded so."""
+        self._put(self._text_key(task), "encode", (rung,))
 
     def _put(self, key: str, stage: str, rungs: tuple[str, ...]) -> None:
         self._taken[key] = {**self._taken.get(key, {}), stage: rungs}
