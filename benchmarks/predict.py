@@ -1,21 +1,26 @@
 """What SANA 1.6B takes in memory at its three native sizes under every memory setting, as `plan` predicts it.
 
-    python benchmarks/predict.py [CSV]
+    python benchmarks/predict.py [--measured RUN] [--csv FILE]
 
 Needs no card, no weights and no network. Prints the table of docs/measuring.md, and how long it took; writes
-docs/benchmarks/predicted_memory.csv. Nothing that was kept from before is used.
+docs/benchmarks/predicted_memory.csv. Nothing that was kept from before is used. RUN is the folder of a
+measurement on a card (jobs/compare_memory.yaml): what it found then stands beside, else those columns are empty.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import pandas as pd
 
 from batch import forecast, hub, show_memory
 from batch.manifest.values import Size
@@ -47,7 +52,18 @@ SETTINGS = (
     "4gb",
 )
 
-FIGURES = ("encode", "denoise", "decode", "host", "needed")
+PREDICTED = ("encode_mib", "denoise_mib", "decode_mib", "host_mib", "needed_mib")
+MEASURED = {
+    "encode_peak_mib": "max",
+    "denoise_peak_mib": "max",
+    "decode_peak_mib": "max",
+    "peak_device_mib": "max",
+    "total_s": "median",
+}
+"""Columns of results.csv, and what of several images counts."""
+
+Key = tuple[str, str, str]
+"""Model, size and memory setting."""
 
 
 def planned(name: str, size: Size) -> Plan:
@@ -64,7 +80,18 @@ def planned(name: str, size: Size) -> Plan:
     return Plan(name="predict", kind="render", tasks=tuple(tasks), models=models, pins=Pins())
 
 
-def main(target: Path) -> None:
+def measured(run: Path) -> dict[Key, Mapping[str, float]]:
+    """What a run found, warm-ups left out; of models with drawn weights under the name of the real one."""
+    rows = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
+    rows = rows[(rows["status"] == "done") & ~rows["warmup"].fillna(value=False).astype(bool)]
+    rows["model"] = rows["model"].str.removeprefix("random:")
+    rows["size"] = rows["width"].astype(str) + "x" + rows["height"].astype(str)
+    found = rows.groupby(["model", "size", "memory"]).agg(MEASURED)
+    return {key: figures.dropna().to_dict() for key, figures in found.iterrows()}
+
+
+def main(target: Path, run: Path | None) -> None:
+    beside = measured(run) if run else {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RUN_BATCH_CACHE"] = folder
         start = time.perf_counter()
@@ -74,15 +101,28 @@ def main(target: Path) -> None:
     print(f"{len(rows)} settings in {seconds:.0f} s, one core")
     with target.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(
-            ["model", "size", "memory", "encode_mib", "denoise_mib", "decode_mib", "host_mib", "needed_mib"]
-        )
+        lines.writerow(["model", "size", "memory", *PREDICTED, *(f"measured_{name}" for name in MEASURED)])
         for row in rows:
             assert row.footprint is not None, row.why
             peaks = [peak.allocated for peak in row.footprint.stages.values()]
             figures = [round(value / 2**20) for value in (*peaks, row.footprint.host, row.footprint.needed)]
-            lines.writerow([row.model, row.size, row.memory, *figures])
+            seen = beside.get((row.model, row.size, row.memory), {})
+            lines.writerow(
+                [
+                    row.model,
+                    row.size,
+                    row.memory,
+                    *figures,
+                    *(round(seen[name], 2) if name in seen else "" for name in MEASURED),
+                ]
+            )
+    if run:
+        print(f"{len(beside)} settings of {run} stand beside them in {target}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else CSV)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measured", type=Path, metavar="RUN")
+    parser.add_argument("--csv", type=Path, default=CSV)
+    options = parser.parse_args()
+    main(options.csv, options.measured)
