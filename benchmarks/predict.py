@@ -20,12 +20,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import pandas as pd
-
 from batch import forecast, hub, show_memory
 from batch.manifest.values import Size
 from batch.plan import Pins, Plan, memory
 from batch.records import Task
+from batch.report import table
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "predicted_memory.csv"
 
@@ -82,8 +81,8 @@ def planned(name: str, size: Size) -> Plan:
 
 def measured(run: Path) -> dict[Key, Mapping[str, float]]:
     """What a run found, warm-ups left out; of models with drawn weights under the name of the real one."""
-    rows = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
-    rows = rows[(rows["status"] == "done") & ~rows["warmup"].fillna(value=False).astype(bool)]
+    rows = table.read(run / "results.csv")
+    rows = rows[(rows["status"] == "done") & ~rows["warmup"]]
     rows["model"] = rows["model"].str.removeprefix("random:")
     rows["size"] = rows["width"].astype(str) + "x" + rows["height"].astype(str)
     found = rows.groupby(["model", "size", "memory"]).agg(MEASURED)

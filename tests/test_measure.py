@@ -23,6 +23,7 @@ from batch.render import cap, meter
 from batch.render.fake import Fault
 from batch.report import table
 from batch.store.folder import RunFolder
+from benchmarks import predict
 
 from .conftest import ROOT
 
@@ -228,6 +229,9 @@ def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monke
         assert cli(*command).code == EXIT_OK
     compared = cli("compare", "run", "--json").json()["rows"]
     assert [(row["memory"], row["images"], row["timed"]) for row in compared] == [("full", 2, 2)]
+    ((setting, figures),) = predict.measured(Path("run")).items()
+    assert setting == ("demo", "512x512", "full")
+    assert figures["total_s"] == pytest.approx(found.total_s[~found.warmup].median())
     refused = cli("redecode", "run", "--memory", TILED)
     assert refused.code == EXIT_USER
     assert "is a measure run" in refused.err
