@@ -91,8 +91,9 @@ class Lines(Silent):
 
     def __init__(self) -> None:
         self._total = self._count = 0
-        self._last = monotonic()
+        self._began = self._last = monotonic()
         self._seconds: deque[float] = deque(maxlen=20)
+        self._measures = False
 
     def fetching(self, text: str) -> None:
         """A line."""
@@ -101,6 +102,8 @@ class Lines(Silent):
     def started(self, plan: Plan, standing: Standing, folder: Path) -> None:
         """The first line says what will be done, and what is done already."""
         self._total = len(standing.to_render)
+        self._measures = plan.kind == "measure"
+        self._began = monotonic()
         for warning in plan.warnings:
             self._say(f"warning: {warning}")
         self._say(
@@ -139,7 +142,10 @@ class Lines(Silent):
         self._total -= count
 
     def _left(self) -> str:
-        left = (self._total - self._count) * statistics.median(self._seconds)
+        each = statistics.median(self._seconds)
+        if self._measures:  # where every few images a process is started, and loads
+            each = (self._last - self._began) / self._count
+        left = (self._total - self._count) * each
         return f"{duration(left)} left" if self._count < self._total else "last one"
 
     def _say(self, text: str) -> None:

@@ -9,16 +9,17 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from batch import runner
+from batch import progress, runner
 from batch.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
 from batch.hub import lookup
 from batch.manifest import read_manifest
 from batch.plan import Pins, build_plan, measuring
 from batch.progress import Silent
-from batch.records import OUT_OF_MEMORY, ErrorInfo, Failure, Happening, Machine, Measurement
+from batch.records import OUT_OF_MEMORY, ErrorInfo, Failure, Happening, Machine, Measurement, Outcome
 from batch.render import cap, meter
 from batch.render.fake import Fault
 from batch.report import table
@@ -241,6 +242,17 @@ def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monke
     with pytest.raises(ForeignFolder, match=r"holds what was measured on .*, and this is fake") as error:
         measured(text=text.replace("a fox", "an owl"))
     assert error.value.exit_code == EXIT_FOLDER
+
+
+def test_the_time_left_counts_that_every_process_loads(manifest, monkeypatch, capsys):
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
+    lines, last = progress.Lines(), Outcome(key="x", status="done")
+    lines.started(planned(manifest(JOB)), SimpleNamespace(to_render=range(6), done=0), Path("run"))
+    for _ in range(3):  # one image a process: 10 s to start it, 10 s until its image is there
+        lines.loading(2)
+        lines.finished(last)
+    assert capsys.readouterr().err.splitlines()[-1] == "[3/6] x, 1m 00s left"
 
 
 def test_out_of_memory_is_a_result_and_larger_sizes_are_skipped(measured, cli, work):
