@@ -382,7 +382,7 @@ class _Builder:
             self._problem(
                 place,
                 f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
-                "one of them would never run; keep one",
+                "one of them would never run; keep one, or compare what they cost with kind: measure",
             )
 
     # Settings
