@@ -21,7 +21,7 @@ from batch.measure import Measuring
 from batch.notify import Event as NotifyEvent
 from batch.notify import Notifier
 from batch.notify import check as check_targets
-from batch.plan import Pins, Plan, build_plan, numerics
+from batch.plan import Pins, Plan, build_plan, numerics, quantised
 from batch.plan.estimate import per_cost
 from batch.plan.measuring import MEASURE
 from batch.records import OUT_OF_MEMORY, Failure, Happening, Task
@@ -137,6 +137,7 @@ def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     if run.compile == "on":
         plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
         warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
+    warnings += [f"not here: {why}" for why in quantised.impossible(plan.tasks, card=here.card)]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
 
 
@@ -154,6 +155,8 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         images.require(name)
     plan, options = _for_its_kind(plan, options)
     _check_engine(options, manifest.run)
+    if missing := quantised.impossible(plan.tasks, card=machine.look(options.devices).card):
+        raise UserError(missing[0])
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
     with stops_when_full(folder.root), lock.hold(folder.state), awake():

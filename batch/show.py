@@ -128,7 +128,9 @@ def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> li
     if standing.to_render:
         lines.extend(_expected(outlook))
         if plan.repeats:
-            lines.append("loading and encoding, which every process does, come on top; offloading takes longer")
+            lines.append(
+                "starting, loading and encoding come on top in every process, often for longer than the images"
+            )
     return lines
 
 

@@ -38,13 +38,17 @@ class Summary:
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.Event, ...] = ()
+    measures: bool = False
+    """A measurement, whose processes start and load for every setting: the time of its images says little."""
     killed: str = ""
     """When the last run began, if it ended without a word."""
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds the missing images will take at the rate so far."""
-        return None if self.seconds_per_image is None else self.seconds_per_image * self.missing
+        """Seconds the missing images will take at the rate so far; not of a measurement."""
+        if self.seconds_per_image is None or self.measures:
+            return None
+        return self.seconds_per_image * self.missing
 
 
 def summarize(root: Path) -> Summary:
@@ -81,6 +85,7 @@ def summarize(root: Path) -> Summary:
         unfit=_said(unfit),
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
+        measures=any(task.repeat is not None for task in tasks),
         killed="" if running else _killed(log),
     )
 

@@ -230,3 +230,11 @@ def test_a_step_that_a_pipeline_does_not_know_is_an_error(tiny):
     warm = Warm(tiny("sana"))
     with pytest.raises(UserError, match="cannot be split into two halves"):
         cuts._in_halves(object(), [warm.task], needed=False)
+
+
+def test_what_this_machine_cannot_quantise_is_said_before_anything_is_rendered(cli, manifest, work):
+    path = manifest("grid: {model: demo, prompt: a, steps: 1, memory: [full, quantize(bnb4)]}\n")
+    assert "not here: memory: quantize(bnb4) works on a CUDA card only" in cli("plan", path).err
+    refused = cli("run", path, "--out", "run", "--devices", "cpu")
+    assert refused.code == 2
+    assert not (work / "run").exists()

@@ -6,21 +6,16 @@ Not the convolutions, of which SANA's feed-forward consists: 47 % of its transfo
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
 
 import torch
-from packaging.version import Version
 from torch import nn
 
 from batch.errors import UserError
+from batch.plan import quantised
 from batch.plan.catalogue import DENOISERS
 from batch.plan.steps import BACKENDS
 from batch.records import Call
-
-LEAST = {"bitsandbytes": "0.48", "torchao": "0.15"}
-"""Older ones cannot be moved between host memory and a card, or are not taken by diffusers."""
 
 
 def configurations(steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str) -> dict[str, Any]:
@@ -28,10 +23,10 @@ def configurations(steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype],
 
     Raises :class:`UserError` where its package is missing or too old, or cannot work on this device.
     """
-    backend = _backend(steps)
+    backend = quantised.backend(steps)
     if not backend:
         return {}
-    _check(backend, device)
+    quantised.require(backend, card=device.startswith("cuda") or torch.cuda.is_available())
     return {name: _configuration(backend, dtype(name)) for name in DENOISERS}
 
 
@@ -43,7 +38,7 @@ def check(model: nn.Module) -> None:
 
 def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
     """A pipeline with random weights, quantised in place: torchao alone can do that."""
-    backend = _backend(steps)
+    backend = quantised.backend(steps)
     if not backend:
         return pipe
     if BACKENDS[backend] != "torchao":
@@ -51,7 +46,7 @@ def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
             f"memory: quantize({backend}) needs a model that is read from files; for random weights write "
             "quantize(torchao_int8)"
         )
-    _check(backend, "cpu")
+    quantised.require(backend, card=torch.cuda.is_available())
     from torchao.quantization import quantize_
 
     for model in (getattr(pipe, name, None) for name in DENOISERS):
@@ -63,25 +58,7 @@ def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
 
 def on_card(steps: tuple[Call, ...]) -> bool:
     """Whether a model is to be read onto the card though it is offloaded later: bitsandbytes quantises there."""
-    return BACKENDS.get(_backend(steps)) == "bitsandbytes"
-
-
-def _backend(steps: tuple[Call, ...]) -> str:
-    return next((str(dict(step.arguments)["to"]) for step in steps if step.name == "quantize"), "")
-
-
-def _check(backend: str, device: str) -> None:
-    package = BACKENDS[backend]
-    if package == "bitsandbytes" and not (device.startswith("cuda") or torch.cuda.is_available()):
-        raise UserError(f"memory: quantize({backend}) works on a CUDA card only; write quantize(torchao_int8)")
-    remedy = "install it with: pip install 'run-batch[quantize]'"
-    if find_spec(package) is None:
-        raise UserError(f"memory: quantize({backend}) needs the {package} package; {remedy}")
-    if Version(metadata.version(package)) < Version(LEAST[package]):
-        raise UserError(
-            f"memory: quantize({backend}) needs {package} {LEAST[package]} or newer, not "
-            f"{metadata.version(package)}; {remedy}"
-        )
+    return BACKENDS.get(quantised.backend(steps)) == "bitsandbytes"
 
 
 def _configuration(backend: str, dtype: torch.dtype) -> Any:

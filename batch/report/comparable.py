@@ -93,7 +93,10 @@ def _missing(runs: Sequence[Run]) -> Iterator[str]:
         there = {record.task.id for record in run.records()} | run.scan.skipped.keys()
         missing = sum(task.id not in there for task in run.tasks)
         if missing:
-            yield f"{run.label}: {missing} of {len(run.tasks)} images are missing"
+            yield (
+                f"{run.label}: {missing} of {len(run.tasks)} images are missing, or their receipts are damaged: "
+                "verify says which"
+            )
 
 
 def _degraded(first: Run, base: Mapping[str, Receipt]) -> Iterator[str]:

@@ -189,7 +189,7 @@ def _pairs(runs: Sequence[Run], references: Mapping[str, _Reference], unread: li
             same = picture.receipt.file.sha256 == base.receipt.file.sha256
             apart = SAME if same else of_files(base.path, picture.path, pixels)
         except (OSError, ValueError) as error:
-            unread.append(f"not compared: {error}")
+            unread.append(f"not compared: {picture.path} with {base.path}: {error}")
         else:
             yield Pair(picture=picture, base=base, difference=apart)
 
