@@ -519,3 +519,20 @@ def test_numbers_are_the_same_everywhere(cli, cards):
     filled = re.findall(r'fill="(#\w+|transparent)" stroke="', page)
     assert [colour != "transparent" for colour in filled] == [row["pareto"] for row in result["rows"]]
     assert len({colour for colour in re.findall(r'stroke="(#\w+)" stroke-width="2"', page)}) == 2
+
+
+@pytest.mark.parametrize(("slowest", "said"), [(1.2, True), (1.0, False)])
+def test_a_setting_that_wins_by_chance_is_told(slowest, said):
+    rows = pd.DataFrame(
+        {
+            "run": "a", "device": "rtx", "memory": ["full", "tiled"], "total_s": [1.2, 0.95],
+            "total_min_s": [1.1, 0.9], "total_max_s": [1.3, slowest], "memory_mib": 3000.0,
+            "memory_kind": "device", "failed": 0, "device_memory_mib": 8192.0,
+            "is_reference": [True, False],
+            "identical": [None, 1.0],
+            "compared": [None, 2.0], "foreign": 0, "ssim_min": None, "psnr_min": None,
+        }
+    )  # fmt: skip
+    (sentence,) = choice.sentences(rows, choice.choices(rows, ["device"]))
+    assert "tiled, 0.95 s" in sentence
+    assert ("full is as fast within the spread of its images" in sentence) == said

@@ -31,6 +31,8 @@ class Choice:
     """Its index in the table; None where nothing fits."""
     exact: int | None = None
     """The fastest one with the reference's pixels, where the first has others."""
+    level: int | None = None
+    """The reference, where it fits too and the times of its images reach into those of the first."""
 
 
 def with_memory(rows: pd.DataFrame) -> pd.DataFrame:
@@ -96,6 +98,7 @@ def _of_group(part: pd.DataFrame, group: str, device: str) -> list[Choice]:
             unlimited=row == fastest,
             row=row,
             exact=_exact(part, row, cards),
+            level=_level(part, row, cards),
         )
         for row, cards in chosen.items()
     ]
@@ -117,6 +120,15 @@ def _exact(part: pd.DataFrame, row: int | None, cards: Sequence[int]) -> int | N
     return int(same.index[0]) if len(same) else None
 
 
+def _level(part: pd.DataFrame, row: int | None, cards: Sequence[int]) -> int | None:
+    """Of few images on a machine that does other things too, the median alone decides nothing."""
+    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else float("inf")
+    same = part[part.is_reference & (part.memory_mib <= limit)]
+    if row is None or not len(same) or same.index[0] == row:
+        return None
+    return int(same.index[0]) if same.total_min_s.iloc[0] <= part.total_max_s[row] else None
+
+
 def sentences(rows: pd.DataFrame, found: Sequence[Choice]) -> Iterator[str]:
     """What a person wants to know, a sentence each."""
     records = rows.to_dict("records")
@@ -130,6 +142,8 @@ def sentences(rows: pd.DataFrame, found: Sequence[Choice]) -> Iterator[str]:
         said = _said(row, run=shared)
         if item.exact is not None:
             said += f"; with identical pixels {_said(records[item.exact], run=shared, pixels=False)}"
+        if item.level is not None:
+            said += f"; {records[item.level]['memory']} is as fast within the spread of its images"
         if row["memory_kind"] == HOST:
             yield f"Fastest on {where or 'this machine'}: {said} (no GPU: memory on a card was not measured)"
         else:
