@@ -464,7 +464,13 @@ def test_a_full_disk_stops_resumable_and_counts_no_attempt(night):
 
 def test_stopping_saves_what_is_rendered_and_drops_the_rest(night, once):
     stop = threading.Event()
-    threading.Timer(3.0, stop.set).start()
+
+    def after_the_first() -> None:
+        while not any(Path("run/.run/receipts").rglob("*.json")):
+            time.sleep(0.05)
+        stop.set()
+
+    threading.Thread(target=after_the_first, daemon=True).start()
     ended = night(Fault("slow", "denoise", seconds=0.8), engine="process", stop=stop)
     assert ended.result.stopped.exit_code == 130
     assert 0 < ended.result.rendered < 6
