@@ -238,3 +238,9 @@ def test_what_this_machine_cannot_quantise_is_said_before_anything_is_rendered(c
     refused = cli("run", path, "--out", "run", "--devices", "cpu")
     assert refused.code == 2
     assert not (work / "run").exists()
+
+
+def test_halves_of_a_guidance_that_is_none_are_said_to_do_nothing(cli, manifest):
+    text = "grid: {model: demo, prompt: a, guidance: [1, 3], memory: split_guidance}\n"
+    assert cli("plan", manifest(text)).err.count("split_guidance has nothing to split at guidance 1") == 1
+    assert "nothing to split" not in cli("plan", manifest(text.replace("split_guidance", "6gb"))).err

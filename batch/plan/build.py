@@ -440,6 +440,10 @@ class _Builder:
         steps = self._memory_steps(
             setting, use.rendered, model, with_pag=bool(extra.get(pag.SCALE)), place=place("memory")
         )
+        guidance = value("guidance", model.guidance)
+        if "split_guidance" in setting and not catalogue.FAMILIES[model.family].guides(guidance):
+            said = f"memory: split_guidance has nothing to split at guidance {guidance:g}"
+            self.without_effect[str(Problem(*place("memory"), said))] = None
         output = self.manifest.output
         return Task(
             model=model.name,
@@ -452,7 +456,7 @@ class _Builder:
             rendered_width=use.rendered.width,
             rendered_height=use.rendered.height,
             steps=value("steps", model.steps),
-            guidance=value("guidance", model.guidance),
+            guidance=guidance,
             scheduler=value("scheduler", None),
             loras=self.loras.get(value("lora", ()), ()),
             extra=tuple(sorted(extra.items())),
