@@ -175,7 +175,7 @@ class Worker:
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
         try:
-            made = session.encode(asked, lambda stage, part, parts: self._beat(task.text, stage, part, parts))
+            made = session.encode(asked, self._beats(task.text))
         except StageFailed as error:
             rung = ladder.next_text_rung(asked.memory_steps, self._spec.device) if self._spec.fallback else None
             if rung is None:
@@ -198,16 +198,10 @@ class Worker:
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
 
-        def encode() -> Any:
-            return session.encode(
-                task,
-                lambda stage, part, parts: self._beat(task.text, stage, part, parts),
-            )
-
         try:
-            made = encode()
+            made = session.encode(task, self._beats(task.text))
             if not self._warm:  # the first text of a process pays for libraries that are loaded and kernels tried
-                made, self._warm = encode(), True
+                made, self._warm = session.encode(task, self._beats(task.text)), True
         except StageFailed as error:
             self._unencoded[task.key] = error
             return Outcome(key=task.key, status="failed", error=error.info)
@@ -273,13 +267,10 @@ class Worker:
 
     def _job(self, task: Task) -> Job:
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
-        taken = self._rung_of_texts(task) if texts else ""
+        taken = self._rung_of_texts(task)
+        kept = [self._embeds.read(_kept_as(text.key, taken)) for text in texts]
         # One that fitted before the others did not lies where it lay.
-        fallen = [self._embeds.read(_kept_as(text.key, taken)) for text in texts] if taken else []
-        embeds = [
-            data or self._embeds.read(text.key)
-            for data, text in zip(fallen or [None] * len(texts), texts, strict=True)
-        ]
+        embeds = [data or self._embeds.read(text.key) for data, text in zip(kept, texts, strict=True)]
         if missed := [self._unencoded[text.key] for text in texts if text.key in self._unencoded]:
             raise RenderError(missed[0].info, Measurement(encode=missed[0].peak))
         if None in embeds:
@@ -293,7 +284,7 @@ class Worker:
             task=task,
             embeds=[data for data in embeds if data is not None],
             encoded=encoded if texts else None,
-            texts_by=taken if any(fallen) else "",
+            texts_by=taken if any(kept) else "",
         )
 
     def _redecode(self, renderer: Renderer, task: Task) -> Rendered:

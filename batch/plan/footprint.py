@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batch.plan.steps import OFFLOADS, TEXTS
+from batch.plan.steps import OFFLOADS, TEXTS_OFFLOADED
 from batch.records import Call
 
 GIB = 2**30
@@ -136,7 +136,6 @@ def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
 NOTHING = Work(activations=0, largest=0)
 
 OFFLOADED = frozenset(OFFLOADS)
-TEXTS_OFFLOADED = TEXTS - {"text_encoder_cpu"}
 
 _LEFT_OF_LINEAR = {"bnb8": 0.51, "torchao_int8": 0.51, "torchao_float8": 0.51, "bnb4": 0.28}
 """Of 16 bits, with the scales that are kept beside."""

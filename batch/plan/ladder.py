@@ -90,13 +90,13 @@ def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
         return (step, *(item for item in steps if item.name != "vae_tiling"))
     if step.name in names or _offloads_more(names, step.name):
         return steps
-    if step.name == "text_encoder_offload" and not TEXTS.isdisjoint(names):
-        return steps
     return (*(item for item in steps if item.name not in excludes(step.name)), step)
 
 
 def _offloads_more(names: Collection[str], wanted: str) -> bool:
     """Whether a setting offloads at least as much already."""
+    if wanted == "text_encoder_offload":
+        return not TEXTS.isdisjoint(names)
     return wanted in OFFLOADS and any(name in names for name in OFFLOADS[OFFLOADS.index(wanted) :])
 
 

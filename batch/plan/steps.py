@@ -181,6 +181,9 @@ TEXTS = frozenset({"text_encoder_cpu", "text_encoder_offload", "group_offload", 
 """Steps that decide how texts are encoded. A text encoder is alone on the device, so that moving whole components
 does nothing to it."""
 
+TEXTS_OFFLOADED = TEXTS - {"text_encoder_cpu"}
+"""Of these the ones that keep a text encoder in host memory and have parts of it on the device."""
+
 LAYERWISE = frozenset({"group_offload", "sequential_cpu_offload", "fp8_weights"})
 """Steps that do something before and after every layer, which a compiled block has no place for."""
 

@@ -20,6 +20,7 @@ from batch.manifest.values import Size
 from batch.plan import footprint, memory
 from batch.plan.catalogue import DENOISERS
 from batch.plan.steps import OFFLOADS as NAMES
+from batch.plan.steps import TEXTS_OFFLOADED
 from batch.records import Call, Lora
 from batch.render.cap import room
 
@@ -321,7 +322,7 @@ def offloads(steps: tuple[Call, ...]) -> bool:
 
 def offloads_texts(steps: tuple[Call, ...]) -> bool:
     """Whether text encoders are loaded into host memory, of the steps that are about texts."""
-    return offloads(steps) or any(step.name == "text_encoder_offload" for step in steps)
+    return not TEXTS_OFFLOADED.isdisjoint(step.name for step in steps)
 
 
 def _activations_gib(autoencoder: str, pixels: int) -> float:

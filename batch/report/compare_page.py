@@ -52,10 +52,10 @@ class Seen:
 
 def write(folder: Path, comparison: Comparison) -> list[Path]:
     """Write everything into a folder, which is made where it is missing."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file; a folder is needed")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"--out {folder} is a file; a folder is needed") from None
     except OSError as error:
         raise UserError(f"--out {folder} cannot be made: {error.strerror or error}") from None
     seen = list(_seen(comparison))
