@@ -5,7 +5,7 @@ A 32x autoencoder, a transformer with linear attention and a Gemma-2 text encode
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from itertools import islice
 
 import torch
@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import Gemma2Config, Gemma2Model, GemmaTokenizer
 
 LATENTS = 16
-WIDTH = 160
+WIDTH = 128
 BLOCKS = 8
 TEXT_WIDTH = 128
 TEXT_LAYERS = 2
@@ -44,8 +44,6 @@ def tokenizer() -> tuple[GemmaTokenizer, int]:
     vocabulary = {piece: number for number, piece in enumerate(sorted(learned, key=learned.__getitem__))}
     for byte in range(256):
         vocabulary.setdefault(f"<0x{byte:02X}>", len(vocabulary))
-    import json
-
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
     made = GemmaTokenizer(vocab=vocabulary, merges=merges)
     made.backend_tokenizer.post_processor = TemplateProcessing(
@@ -66,8 +64,11 @@ def text_encoder(pieces: int) -> Gemma2Model:
     )  # fmt: skip
 
 
-def autoencoder() -> AutoencoderDC:
-    """32x, 16 channels. The encoder sees its surroundings only; in the decoder, cells also see one another."""
+def autoencoder(*, shortcuts: bool = False) -> AutoencoderDC:
+    """32x, 16 channels. The encoder sees its surroundings only; in the decoder, cells also see one another.
+
+    ``shortcuts`` lead around the convolutions at the latents, as in DC-AE; :func:`settle` makes them part of these.
+    """
     channels = (8, 16, 32, 64, 128, 128)
     return AutoencoderDC(
         in_channels=3, latent_channels=LATENTS, attention_head_dim=16,
@@ -77,7 +78,30 @@ def autoencoder() -> AutoencoderDC:
         encoder_qkv_multiscales=((),) * 6, decoder_qkv_multiscales=((),) * 5 + ((5,),),
         downsample_block_type="pixel_unshuffle", upsample_block_type="pixel_shuffle",
         decoder_norm_types="rms_norm", decoder_act_fns="silu", scaling_factor=1.0,
+        encoder_out_shortcut=shortcuts, decoder_in_shortcut=shortcuts,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def settle(rough: AutoencoderDC, mean: torch.Tensor, deviation: torch.Tensor) -> AutoencoderDC:
+    """The same autoencoder with latents of mean 0 and deviation 1 in every channel, and without shortcuts.
+
+    Both shortcuts are linear, and so are the shift and the scale: all go into the convolutions beside them. Only the
+    decoder's zeros around the latents mean something else afterwards.
+    """
+    settled = autoencoder()
+    settled.load_state_dict(rough.state_dict())
+    out, into = settled.encoder.conv_out, settled.decoder.conv_in
+    group = out.in_channels // LATENTS
+    for channel in range(LATENTS):
+        hidden = slice(channel * group, (channel + 1) * group)
+        out.weight[channel, hidden, 1, 1] += 1 / group
+        into.weight[hidden, channel, 1, 1] += 1
+    out.weight /= deviation[:, None, None, None]
+    out.bias.sub_(mean).div_(deviation)
+    into.bias += (into.weight * mean[None, :, None, None]).sum((1, 2, 3))
+    into.weight *= deviation[None, :, None, None]
+    return settled
 
 
 def transformer() -> SanaTransformer2DModel:
@@ -101,7 +125,3 @@ def pipeline(parts: dict[str, torch.nn.Module]) -> SanaPipeline:
     words, _ = tokenizer()
     return SanaPipeline(words, parts["text_encoder"], parts["vae"], parts["transformer"], scheduler())
 
-
-def parameters(*modules: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
-    for module in modules:
-        yield from module.parameters()

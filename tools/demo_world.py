@@ -29,7 +29,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (25, 25, 28),
 }
 KINDS = ("circle", "square", "triangle", "star", "heart", "house")
-SIZES = {"small": 0.72, "": 1.0, "large": 1.25}
+SIZES = {"small": 0.74, "": 1.0, "large": 1.2}
 """How much larger than usual a thing is that is called so."""
 
 NIGHT = (18, 22, 58)
@@ -156,14 +156,14 @@ def placed(scene: Scene, random: np.random.Generator) -> Scene:
     count = len(scene.things)
     things = []
     for index, thing in enumerate(scene.things):
-        jitter_x, jitter_y = random.uniform(-0.03, 0.03, 2)
+        jitter_x, jitter_y = random.uniform(-0.02, 0.02, 2)
         scale = SIZES[thing.size] * random.uniform(0.95, 1.05)
         if scene.ground == "hills":
             x, y, radius = 0.38, 0.58, 0.2
         elif count == 1:
             x, y, radius = 0.5, 0.5, 0.28
         else:
-            x, y, radius = (0.26, 0.74)[index], 0.5, 0.18
+            x, y, radius = (0.25, 0.75)[index], 0.5, 0.165
         things.append(replace(thing, x=x + jitter_x, y=y + jitter_y, radius=radius * scale))
     return replace(
         scene, things=tuple(things), wave=float(random.random()), sun_x=float(random.uniform(0.7, 0.8))
@@ -199,8 +199,8 @@ STAR = [
 ]
 TRIANGLE = [(0.0, -0.95), (1.0, 0.78), (-1.0, 0.78)]
 SQUARE = [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]
-WALLS = [(-0.7, -0.1), (0.7, -0.1), (0.7, 0.9), (-0.7, 0.9)]
-ROOF = [(0.0, -1.0), (1.0, -0.08), (-1.0, -0.08)]
+WALLS = [(-0.75, -0.12), (0.75, -0.12), (0.75, 0.9), (-0.75, 0.9)]
+ROOF = [(0.0, -0.95), (1.0, -0.1), (-1.0, -0.1)]
 DOOR = [(-0.18, 0.3), (0.18, 0.3), (0.18, 0.9), (-0.18, 0.9)]
 
 

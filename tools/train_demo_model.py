@@ -2,6 +2,7 @@
 
     python tools/train_demo_model.py autoencoder RUN      # pictures to latents and back
     python tools/train_demo_model.py transformer RUN      # captions to latents
+    python tools/train_demo_model.py decoder RUN          # sharper pictures of the same latents, beside it
     python tools/train_demo_model.py export RUN           # into batch/models/demo
 
 All training data are drawn from tools/demo_world.py with fixed seeds. Each part writes RUN/PART.pt every few
@@ -104,6 +105,8 @@ class Course:
 
     def follow(self, losses: Iterator[dict[str, torch.Tensor]]) -> None:
         """Take a step for each loss ("loss" is what is descended), to the end or until told to stop."""
+        if self.step >= self.steps:
+            return
         saved = shown = time.monotonic()
         since: list[dict[str, float]] = []
         for loss in losses:
@@ -170,32 +173,292 @@ def _edges(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train_autoencoder(run: Path, steps: int) -> None:
+    """First with latents of any scale, then with each of their channels brought to mean 0 and deviation 1.
+
+    A denoiser's loss counts channels by their size: as they come, colours would outweigh outlines by far.
+    """
     torch.manual_seed(0)
-    vae = demo_parts.autoencoder().to(memory_format=torch.channels_last)
-    course = Course(run, "autoencoder", {"vae": vae}, steps, rate=2e-3, keep=0.995)
+    rough = demo_parts.autoencoder(shortcuts=True)
+    for name, module in rough.named_modules():
+        # Blocks begin as little more than their shortcuts, which carry colours from the first step on.
+        if type(module).__name__ == "RMSNorm" and name != "decoder.norm_out":
+            nn.init.constant_(module.weight, 0.1)
+    course = Course(run, "rough", {"vae": rough}, steps // 3, rate=1.5e-3, keep=0.995)
+    course.restore()
+    course.follow(_restoring(rough, course, even=False))
+    if course.stopped:
+        return
+    course.with_average()
+    vae = demo_parts.settle(rough, *_spread(rough))
+    course = Course(run, "autoencoder", {"vae": vae}, steps - steps // 3, rate=1e-3, keep=0.995)
+    course.restore()
+    course.follow(_restoring(vae, course, even=True))
+
+
+@torch.no_grad()
+def _spread(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each channel of the latents."""
+    latents = torch.cat([vae.encode(pictures).latent for pictures in islice(crops(99, 256, 16), 8)])
+    return latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+
+
+def _difference(vae: Any, latents: torch.Tensor, pictures: torch.Tensor, noise: float) -> dict[str, torch.Tensor]:
+    """What restoring pictures from latents loses; "loss" is all of it.
+
+    A denoiser's latents are never quite right: with noise (up to as many deviations) the decoder learns to make do.
+    """
+    level = torch.rand(len(latents), 1, 1, 1) * noise * latents.detach().std()
+    restored = vae.decode(latents + level * torch.randn_like(latents)).sample
+    plain = functional.l1_loss(restored, pictures) + functional.mse_loss(restored, pictures)
+    edges = sum(functional.l1_loss(a, b) for a, b in zip(_edges(restored), _edges(pictures), strict=True))
+    return {"loss": plain + edges, "plain": plain, "edges": torch.as_tensor(edges)}
+
+
+def _restoring(vae: Any, course: Course, *, even: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Losses of pictures restored from latents; ``even`` holds every channel to mean 0 and deviation 1."""
+    small, large = crops(course.step, 128, 8), crops(course.step + 1, 256, 2)
+    while True:
+        pictures = next(large if course.step % 4 == 3 else small)
+        latents = vae.encode(pictures).latent
+        found = _difference(vae, latents, pictures, noise=0.25)
+        mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
+        found["uneven"] = (mean.square() + variance - variance.log() - 1).mean()
+        if even:
+            found["loss"] = found["loss"] + 0.003 * found["uneven"]
+        yield found
+
+
+def train_decoder(run: Path, steps: int) -> None:
+    """The decoder alone, on larger parts of pictures: latents stay what the transformer knows."""
+    torch.manual_seed(1)
+    vae = demo_parts.autoencoder()
+    vae.load_state_dict(averaged(run, "autoencoder", {"vae": vae})["vae"])
+    course = Course(run, "decoder", {"decoder": vae.decoder}, steps, rate=1e-3, keep=0.995)
     course.restore()
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
-        small, large = crops(course.step, 128, 12), crops(course.step + 1, 320, 2)
-        for number in range(course.step, steps):
-            pictures = next(large if number % 4 == 3 else small)
-            latents = vae.encode(pictures).latent
-            # A denoiser's latents are never quite right: the decoder learns to make do with such.
-            noise = torch.rand(len(latents), 1, 1, 1) * 0.25
-            restored = vae.decode(latents + noise * torch.randn_like(latents)).sample
-            plain = functional.l1_loss(restored, pictures) + functional.mse_loss(restored, pictures)
-            edges = sum(
-                functional.l1_loss(a, b) for a, b in zip(_edges(restored), _edges(pictures), strict=True)
-            )
-            size = latents.square().mean()
-            yield {"loss": plain + edges + 0.01 * size, "plain": plain, "edges": edges, "size": size}
+        small, large = crops(course.step + 2, 192, 4), crops(course.step + 3, 384, 1)
+        while True:
+            pictures = next(large if course.step % 4 == 3 else small)
+            with torch.no_grad():
+                latents = vae.encode(pictures).latent
+            yield _difference(vae, latents, pictures, noise=0.2)
 
     course.follow(losses())
 
 
+# Text encoder and transformer: latents of whole pictures, made once and kept.
+
+SHAPES = {
+    "small": ((8, 8), (6, 11), (11, 6)),
+    "middle": ((16, 16), (12, 21), (21, 12), (14, 18), (18, 14)),
+    "large": ((32, 32), (24, 42), (42, 24)),
+}
+"""Rows and columns of latents: half the 512 sizes, the 512 sizes, the 1K sizes."""
+BATCH = {"small": 32, "middle": 8, "large": 2}
+SCENES = {"small": 8_000, "middle": 2_500, "large": 200}
+"""Of each shape."""
+SHARES = ((0.0, (1.0, 0.0, 0.0)), (0.55, (0.1, 0.85, 0.05)), (0.9, (0.0, 0.7, 0.3)))
+"""From which part of the training on, how often each group of shapes is shown."""
+
+
+@dataclass
+class Bank:
+    """Scenes of one shape: latents, what their cells show, and their captions."""
+
+    latents: torch.Tensor
+    what: torch.Tensor
+    colour: torch.Tensor
+    captions: list[str]
+
+
+def bank(run: Path, vae: nn.Module) -> dict[str, list[Bank]]:
+    """Encoded scenes of every shape, from RUN/bank.pt if they have been made before."""
+    file = run / "bank.pt"
+    if file.exists():
+        kept = torch.load(file, weights_only=True)
+        return {group: [Bank(**one) for one in banks] for group, banks in kept.items()}
+    made = {
+        group: [_encoded(vae, rows, columns, SCENES[group]) for rows, columns in shapes]
+        for group, shapes in SHAPES.items()
+    }
+    torch.save({group: [vars(one) for one in banks] for group, banks in made.items()}, file)
+    return made
+
+
+@torch.no_grad()
+def _encoded(vae: nn.Module, rows: int, columns: int, count: int) -> Bank:
+    chosen: list[Scene] = list(islice(scenes(1000 * rows + columns), count))
+    latents = []
+    for start in range(0, count, 16):
+        part = chosen[start : start + 16]
+        painted = np.stack([paint(scene, columns * 32, rows * 32) for scene in part]) / 127.5 - 1
+        latents.append(vae.encode(torch.from_numpy(painted).float().permute(0, 3, 1, 2)).latent.half())
+    shown = [cells(scene, columns, rows) for scene in chosen]
+    print(f"{count} scenes of {columns * 32}x{rows * 32}", flush=True)
+    return Bank(
+        torch.cat(latents),
+        torch.from_numpy(np.stack([what for what, _ in shown])),
+        torch.from_numpy(np.stack([colour for _, colour in shown])),
+        [caption(scene) for scene in chosen],
+    )
+
+
+class Texts:
+    """Captions to embeddings, as SanaPipeline makes them: the instruction before the caption, its own part cut off.
+
+    The encoder's layers look back over a window, so the end of the instruction stands for all of it.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.encoder = encoder
+        self.tokenizer, _ = demo_parts.tokenizer()
+        parameters = inspect.signature(SanaPipeline.__call__).parameters
+        self.instruction = "\n".join(parameters["complex_human_instruction"].default)
+        # The pipeline keeps the last 299 of as many tokens as the instruction has and 298 more.
+        self.first = len(self.tokenizer.encode(self.instruction)) - 1
+        self.context = demo_parts.TEXT_LAYERS * (demo_parts.WINDOW - 1)
+        self.known: dict[str, list[int]] = {}
+
+    def _pieces(self, text: str) -> list[int]:
+        if text not in self.known:
+            ids = self.tokenizer(self.instruction + text).input_ids
+            self.known[text] = ids[self.first - self.context :]
+        return self.known[text]
+
+    def __call__(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings [texts, tokens, width] and their mask; "" is what guidance leads away from."""
+        rows = [self._pieces(text) if text else [] for text in texts]
+        longest = max(max(len(row) for row in rows), self.context + 1)
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        mask = torch.zeros(len(rows), 1 + longest - self.context)
+        mask[:, 0] = 1
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, 1 : 1 + max(0, len(row) - self.context)] = 1
+        start = self.encoder(torch.tensor([[self.tokenizer.bos_token_id]]))[0].expand(len(rows), 1, -1)
+        return torch.cat([start, self.encoder(ids)[0][:, self.context :]], dim=1), mask
+
+
+class Hints(nn.Module):
+    """What the transformer's middle should know by then: the flow, and what each cell shows in which colour.
+
+    For training only: told early where each thing of the caption belongs, it learns in a fraction of the steps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = (demo_parts.LATENTS, len(NAMES), len(COLOURS) + 1)
+        self.norm = nn.LayerNorm(demo_parts.WIDTH)
+        self.out = nn.Linear(demo_parts.WIDTH, sum(self.counts))
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Of tokens [batch, cells, width]: flow, kinds and colours, each [batch, channels, cells]."""
+        return self.out(self.norm(tokens)).transpose(1, 2).split(self.counts, dim=1)
+
+
+def batches(stock: dict[str, list[Bank]], step: int, steps: int) -> Iterator[tuple[Bank, torch.Tensor]]:
+    """A bank and the scenes of it to show, step by step; a step's choice depends on its number only."""
+    groups = list(SHAPES)
+    for number in range(step, steps):
+        random = np.random.default_rng([7, number])
+        shares = [shares for start, shares in SHARES if number >= start * steps][-1]
+        group = str(random.choice(groups, p=shares))
+        one = stock[group][random.integers(len(stock[group]))]
+        yield one, torch.from_numpy(random.integers(len(one.captions), size=BATCH[group]))
+
+
+def train_transformer(run: Path, steps: int, start: Path | None) -> None:
+    torch.manual_seed(0)
+    vae = demo_parts.autoencoder()
+    vae.load_state_dict(averaged(run, "autoencoder", {"vae": vae})["vae"])
+    stock = bank(run, vae.eval())
+    scale = latent_scale(stock)
+    texts = Texts(demo_parts.text_encoder(demo_parts.tokenizer()[1]))
+    transformer, hints = demo_parts.transformer(), Hints()
+    nn.init.zeros_(transformer.proj_out.weight)
+    if start:
+        texts.encoder.load_state_dict(type(texts.encoder).from_pretrained(start / "text_encoder").float().state_dict())
+        kept = type(transformer).from_pretrained(start, subfolder="transformer")
+        transformer.load_state_dict(kept.float().state_dict())
+    middle: list[torch.Tensor] = []
+    transformer.transformer_blocks[demo_parts.BLOCKS // 2 - 1].register_forward_hook(
+        lambda _module, _given, out: middle.append(out)
+    )
+    modules = {"text_encoder": texts.encoder, "transformer": transformer, "hints": hints}
+    course = Course(run, "transformer", modules, steps, rate=1e-3, warm=200)
+    course.restore()
+
+    def losses() -> Iterator[dict[str, torch.Tensor]]:
+        for one, chosen in batches(stock, course.step, steps):
+            latents = one.latents[chosen].float() * scale
+            told = [one.captions[index] if torch.rand(()) > 0.1 else "" for index in chosen.tolist()]
+            embeds, mask = texts(told)
+            even = torch.sigmoid(torch.randn(len(latents)))
+            level = demo_parts.SHIFT * even / (1 + (demo_parts.SHIFT - 1) * even)
+            share = level[:, None, None, None]
+            noise = torch.randn_like(latents)
+            flow = noise - latents
+            middle.clear()
+            predicted = transformer(
+                (1 - share) * latents + share * noise, embeds, level * 1000, encoder_attention_mask=mask
+            ).sample
+            early, kinds, colours = hints(middle[0])
+            flow_loss = functional.mse_loss(predicted, flow)
+            early_loss = functional.mse_loss(early, flow.flatten(2))
+            kind_loss = functional.cross_entropy(kinds, one.what[chosen].long().flatten(1))
+            colour_loss = functional.cross_entropy(colours, one.colour[chosen].long().flatten(1))
+            yield {
+                "loss": flow_loss + 0.25 * early_loss + 0.1 * kind_loss + 0.05 * colour_loss,
+                "flow": flow_loss, "early": early_loss, "kinds": kind_loss, "colours": colour_loss,
+            }  # fmt: skip
+
+    course.follow(losses())
+
+
+def latent_scale(stock: dict[str, list[Bank]]) -> float:
+    """What brings latents to a standard deviation of 1: the autoencoder's ``scaling_factor``."""
+    return 1 / float(stock["middle"][0].latents.float().std())
+
+
+def averaged(run: Path, name: str, modules: dict[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
+    """The averaged weights of a checkpoint, module by module."""
+    state = torch.load(run / f"{name}.pt", weights_only=True)
+    averages = iter(state["average"])
+    kept = {}
+    for key in state["modules"]:
+        if key in modules:
+            kept[key] = dict(state["modules"][key])
+            kept[key].update({weight: next(averages) for weight, _ in modules[key].named_parameters()})
+    return kept
+
+
+def export(run: Path, to: Path) -> None:
+    """Write the pipeline, in float16."""
+    parts: dict[str, Any] = {
+        "vae": demo_parts.autoencoder(),
+        "text_encoder": demo_parts.text_encoder(demo_parts.tokenizer()[1]),
+        "transformer": demo_parts.transformer(),
+    }
+    kept = averaged(run, "autoencoder", parts) | averaged(run, "transformer", parts)
+    if (run / "decoder.pt").exists():
+        better = averaged(run, "decoder", {"decoder": parts["vae"].decoder})["decoder"]
+        kept["vae"] |= {f"decoder.{weight}": value for weight, value in better.items()}
+    for name, module in parts.items():
+        module.load_state_dict(kept[name])
+        module.eval().half()
+    stock = torch.load(run / "bank.pt", weights_only=True)
+    scale = latent_scale({group: [Bank(**one) for one in banks] for group, banks in stock.items()})
+    parts["vae"].register_to_config(scaling_factor=round(scale, 5))
+    demo_parts.pipeline(parts).save_pretrained(to)
+    for path in sorted(to.rglob("*")):
+        if path.is_file():
+            print(f"{path.stat().st_size:>9}  {path.relative_to(to)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("part", choices=["autoencoder", "transformer", "export"])
+    parser.add_argument("part", choices=["autoencoder", "transformer", "decoder", "export"])
     parser.add_argument("run", type=Path, help="folder for checkpoints and losses")
     parser.add_argument("--steps", type=int, help="steps in all; the rate falls to nearly nothing at their end")
     parser.add_argument("--start", type=Path, help="transformer: a trained model's folder to begin with")
@@ -206,6 +469,12 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     if given.part == "autoencoder":
         train_autoencoder(given.run, given.steps or 3000)
+    elif given.part == "transformer":
+        train_transformer(given.run, given.steps or 12_000, given.start)
+    elif given.part == "decoder":
+        train_decoder(given.run, given.steps or 3000)
+    else:
+        export(given.run, given.to)
 
 
 if __name__ == "__main__":

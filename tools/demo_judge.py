@@ -1,0 +1,141 @@
+"""Look at a picture of the demo's world and say what it shows: colours by region, shapes by outline.
+
+It knows nothing of models: what is drawn by tools/demo_world.py itself must be judged right, and what is blurred,
+doubled or of another shape wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from demo_world import COLOURS, KINDS, NIGHT, Scene, outline
+from skimage.color import rgb2lab
+from skimage.measure import label, regionprops
+from skimage.transform import resize
+
+GRID = 64
+"""Side of the grid on which outlines are compared."""
+ALIKE = 0.82
+"""Intersection over union from which an outline counts as a shape."""
+APART = 16.0
+"""Distance in CIELAB from which a pixel is no longer background."""
+SPECK = 0.004
+"""Share of the picture below which a region is no thing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A region that stands out from its background."""
+
+    kind: str
+    """"" where the outline is none of the shapes."""
+    colour: str
+    x: float
+    """Its middle, a share of the width."""
+    area: float
+    """A share of the picture."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a picture shows what its caption says, in parts."""
+
+    background: bool
+    colours: bool
+    shapes: bool
+
+    @property
+    def right(self) -> bool:
+        return self.background and self.colours and self.shapes
+
+
+@cache
+def _palette() -> tuple[list[str], np.ndarray]:
+    names = [*COLOURS, "night"]
+    return names, rgb2lab(np.array([*COLOURS.values(), NIGHT], dtype=float)[None] / 255)[0]
+
+
+def colour_of(lab: np.ndarray) -> str:
+    """The nearest of the world's colours, "night" among them."""
+    names, known = _palette()
+    return names[int(np.argmin(np.linalg.norm(known - lab, axis=-1)))]
+
+
+@cache
+def _template(kind: str) -> tuple[np.ndarray, float]:
+    """A shape cut to its bounding box, and the box's width by its height."""
+    axis = np.linspace(-1.2, 1.2, 480)
+    x, y = np.meshgrid(axis, axis)
+    shape = outline(kind, x, y) < 0
+    return _boxed(shape)
+
+
+def _boxed(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return resize(part.astype(float), (GRID, GRID), order=1) > 0.5, part.shape[1] / part.shape[0]
+
+
+def shape_of(mask: np.ndarray) -> str:
+    """The shape whose outline a region has, or ""."""
+    region, ratio = _boxed(mask)
+    scores = {}
+    for kind in KINDS:
+        template, its_ratio = _template(kind)
+        union = np.logical_or(region, template).sum()
+        stretched = min(ratio / its_ratio, its_ratio / ratio)
+        scores[kind] = np.logical_and(region, template).sum() / union * min(1.0, stretched + 0.15)
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] >= ALIKE else ""
+
+
+def things(picture: np.ndarray) -> tuple[str, list[Found]]:
+    """The background's colour and what stands before it, from left to right, of uint8 [height, width, 3]."""
+    lab = rgb2lab(picture)
+    rim = max(2, picture.shape[1] // 64)
+    # A background may grow darker downwards, so each row is compared with its own ends.
+    ends = np.median(np.concatenate([lab[:, :rim], lab[:, -rim:]], axis=1), axis=1)
+    background = colour_of(np.median(ends, axis=0))
+    stands_out = np.linalg.norm(lab - ends[:, None], axis=-1) > APART
+    found = []
+    for region in regionprops(label(stands_out)):
+        area = region.area / stands_out.size
+        if area < SPECK:
+            continue
+        mask = region.image_filled
+        inside = lab[region.slice][region.image]
+        middle = region.centroid[1] / picture.shape[1]
+        found.append(Found(shape_of(mask), colour_of(np.median(inside, axis=0)), middle, area))
+    return background, sorted(found, key=lambda one: one.x)
+
+
+def judge(scene: Scene, picture: np.ndarray) -> Verdict:
+    """Compare a picture, uint8 [height, width, 3], with what its scene says."""
+    if scene.ground in ("hills", "water"):
+        return _judge_landscape(scene, picture)
+    background, found = things(picture)
+    wanted = scene.colours[0] if scene.ground == "plain" else "night"
+    colours = [one.colour for one in found] == [thing.colour for thing in scene.things]
+    shapes = [one.kind for one in found] == [thing.kind for thing in scene.things]
+    return Verdict(background == wanted, colours, shapes)
+
+
+def _judge_landscape(scene: Scene, picture: np.ndarray) -> Verdict:
+    """Sky above, ground below, a sun only if there is one; the house, if any, by its colour."""
+    lab = rgb2lab(picture)
+    height, width = picture.shape[:2]
+    sky, ground = scene.colours
+    above = colour_of(np.median(lab[: height // 12].reshape(-1, 3), axis=0))
+    below = colour_of(np.median(lab[-height // 12 :].reshape(-1, 3), axis=0))
+    upper = picture[: int(height * 0.42)]
+    _, found = things(upper)
+    suns = [one for one in found if one.x > 0.55 and one.kind == "circle"]
+    sun = [one.colour for one in suns] == ([scene.sun] if scene.sun else [])
+    house = True
+    if scene.things:
+        region = lab[int(height * 0.5) : int(height * 0.75), int(width * 0.3) : int(width * 0.46)]
+        names = [colour_of(one) for one in region[::4, ::4].reshape(-1, 3)]
+        house = names.count(scene.things[0].colour) > len(names) * 0.3
+    return Verdict(above == sky and below == ground, sun and house, sun)
