@@ -26,9 +26,8 @@ from batch.render.families import common, sana
 from batch.store.folder import RunFolder
 
 from . import tiny_models
+from .conftest import DEMO, ROOT
 
-ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "batch" / "models" / "demo"
 SIZES = {"0.6b": 591_747_872, "1.6b": 1_604_462_752}
 NORMED = {"sana-1.5-1.6b-1k": 1_604_641_952, "sana-1.5-4.8b-1k": 4_721_825_952}
 SPRINT = {"sana-sprint-0.6b-1k": 593_501_216, "sana-sprint-1.6b-1k": 1_610_237_472}
