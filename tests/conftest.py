@@ -26,6 +26,11 @@ os.environ.setdefault("RUN_BATCH_PREDICT", "0")
 
 ROOT = Path(__file__).parent.parent
 
+# The `demo` of the tests has random weights, a few thousand of them (tools/make_tiny_demo.py). Child processes
+# inherit the variable.
+DEMO = ROOT / "tests" / "models" / "demo"
+os.environ.setdefault("RUN_BATCH_SHIPPED", str(DEMO.parent))
+
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not nvidia_cards():

@@ -31,9 +31,7 @@ from batch.render.session import Session
 from batch.store.folder import RunFolder
 
 from . import tiny_models
-from .conftest import ROOT
-
-DEMO = ROOT / "batch" / "models" / "demo"
+from .conftest import DEMO
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

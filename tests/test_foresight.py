@@ -14,7 +14,6 @@ import torch
 from torch._C._profiler import _EventType
 
 from batch import forecast, predictions, runner
-from batch.hub.randoms import package_folder
 from batch.manifest.values import Size
 from batch.plan import encode_tasks, footprint, memory
 from batch.plan.footprint import GIB, Component, Parts, Work
@@ -25,9 +24,7 @@ from batch.render.families import common
 from batch.render.foresight import Foresight
 from batch.render.session import FAMILIES, quiet
 
-from .conftest import ROOT
-
-DEMO = package_folder("demo")
+from .conftest import DEMO, ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -24,13 +24,12 @@ from batch.hub import cache, fetch, needs, remote
 from batch.plan import repositories
 from batch.store.folder import RunFolder
 
-from .conftest import ROOT
+from .conftest import DEMO, ROOT
 from .small_hub import COMMIT, LATER, SLOW, Repo, folder_files, serve
 
 REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
 KNOWN = "grid: {model: sana-1.6b-1k, prompt: a fox, steps: 1, dtype: float32}\n"
 OTHER = "grid: {model: someone/demo, prompt: a fox, steps: 1}\n"
-DEMO = ROOT / "batch" / "models" / "demo"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TOKEN = "hf_secret"
 

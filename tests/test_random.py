@@ -26,9 +26,8 @@ from batch.render.families import common, sana
 from batch.store.folder import RunFolder
 
 from . import tiny_models
+from .conftest import DEMO, ROOT
 
-ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "batch" / "models" / "demo"
 SIZES = {"0.6b": 591_747_872, "1.6b": 1_604_462_752}
 NORMED = {"sana-1.5-1.6b-1k": 1_604_641_952, "sana-1.5-4.8b-1k": 4_721_825_952}
 SPRINT = {"sana-sprint-0.6b-1k": 593_501_216, "sana-sprint-1.6b-1k": 1_610_237_472}
@@ -120,7 +119,8 @@ def test_schedulers_are_those_of_the_checkpoints():
         )  # fmt: skip
 
 
-def test_the_borrowed_tokenizer_lies_inside_the_vocabulary():
+def test_the_borrowed_tokenizer_lies_inside_the_vocabulary(monkeypatch):
+    monkeypatch.delenv("RUN_BATCH_SHIPPED")  # of the model that ships
     found = source("random:sana-1.6b-4k")
     pipe = common.load(found, "float32", leave_out=lambda part: part != "tokenizer")
     vocabulary = architectures.known()["sana-1.6b-4k"]["text_encoder/config.json"]["vocab_size"]

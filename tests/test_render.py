@@ -7,11 +7,16 @@ from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
 from diffusers.image_processor import PixArtImageProcessor
 from PIL import Image
 
-from batch import hub
+from batch import configs, hub
 from batch.errors import UserError
+from batch.hub import folders
+from batch.hub.randoms import package_folder
+from batch.plan.models import known_models
 from batch.render import device
 from batch.render.pixels import to_uint8
 from batch.store.folder import RunFolder
+
+from .conftest import ROOT
 
 
 def direct(model, work, **arguments):
@@ -118,6 +123,21 @@ def test_a_model_in_a_folder(cli, manifest, work):
     assert "cannot be loaded" in broken.err
     (work / "my model" / "tokenizer" / "tokenizer.json").unlink()
     assert "tokenizer/ holds no vocabulary" in cli("plan", "job.yaml", "--out", "new").err
+
+
+def test_the_model_that_ships_is_what_the_catalogue_says_and_renders(cli, manifest, work, monkeypatch):
+    """Everywhere else `demo` is that of the tests."""
+    monkeypatch.delenv("RUN_BATCH_SHIPPED")
+    folder = package_folder("demo")
+    assert folder == ROOT / "batch" / "models" / "demo"
+    said, found = known_models()["demo"], configs.describe("demo", folders.reader(folder))
+    for fact in ("pipeline", "sample_size", "native", "scheduler", "prediction", "blocks", "qk_norm"):
+        assert getattr(said, fact) == getattr(found, fact), fact
+    path = manifest("grid: {model: demo, prompt: a fox, steps: 2, size: 512x512}\n")
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    assert receipt.task.revision == folders.revision_of(folder)
+    assert only_image(work / "run").std() > 5
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):

@@ -18,7 +18,7 @@ from batch.report.pixels import difference
 from batch.store import lock
 from batch.store.folder import RunFolder
 
-from .conftest import ROOT, SMALL
+from .conftest import DEMO, ROOT, SMALL
 
 RUN_BATCH = [sys.executable, str(ROOT / "run_batch.py")]
 
@@ -284,7 +284,7 @@ def test_the_sample_is_drawn_by_its_number(cli, run):
 
 
 def test_another_model_is_not_a_reproduction(cli, work, manifest):
-    shutil.copytree(ROOT / "batch" / "models" / "demo", work / "jobs" / "model")
+    shutil.copytree(DEMO, work / "jobs" / "model")
     (work / "jobs" / "job.yaml").write_text(SMALL.replace("demo", "model").replace("0..1", "0"))
     assert cli("run", "jobs/job.yaml", "--out", "run", "--keep-latents", "--quiet").code == 0
     assert cli("verify", "run", "--reproduce", "1").code == 0  # the folder is found beside the manifest

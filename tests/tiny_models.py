@@ -52,7 +52,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-DEMO = Path(__file__).parent.parent / "batch" / "models" / "demo"
+from .conftest import DEMO
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -259,7 +259,7 @@ def z_image(folder: Path) -> None:
 
 
 def sana(folder: Path, kind: type[DiffusionPipeline] = SanaPipeline, **changes: object) -> None:
-    """The packaged demo with a transformer of its own, at SANA's 512 sizes."""
+    """The tests' demo with a transformer of its own, at SANA's 512 sizes."""
     parts = SanaPipeline.from_pretrained(DEMO).components
     parts["transformer"] = SanaTransformer2DModel.from_config(
         parts["transformer"].config, **{"num_layers": 3} | changes

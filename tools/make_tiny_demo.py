@@ -1,6 +1,6 @@
-"""Write the demo model that ships in ``batch/models/demo``: a real SANA pipeline, tiny, random weights.
+"""Write the `demo` of the tests, ``tests/models/demo``: a real SANA pipeline, tiny, random weights.
 
-    python tools/make_demo_model.py
+    python tools/make_tiny_demo.py
 
 The same seed gives the same files. Text encoder, transformer and autoencoder have SANA's architecture
 (32x autoencoder, linear attention, Gemma-2), a few thousand parameters each.
@@ -16,7 +16,7 @@ from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, 
 from tokenizers.processors import TemplateProcessing
 from transformers import Gemma2Config, Gemma2Model, GemmaTokenizer
 
-TARGET = Path(__file__).parent.parent / "batch" / "models" / "demo"
+TARGET = Path(__file__).parent.parent / "tests" / "models" / "demo"
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,-'\":>()\n"
 
 
