@@ -40,7 +40,7 @@ _LONG_TEXT = "a lighthouse at dusk, " * 100
 """Longer than any model takes, so that no text takes more."""
 
 _INSTRUCTION = ("x" * 225,)
-"""In place of SANA's instruction where the packaged tokenizer stands for a Gemma's: it takes every character for a
+"""In place of SANA's instruction where the packaged tokenizer stands for a Gemma's: it takes each of these for a
 token, and the instruction is about 225 tokens of a Gemma's."""
 
 _MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_layers"}

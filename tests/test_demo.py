@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import SanaPipeline
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -52,9 +53,7 @@ def test_captions_say_kinds_colours_sizes_and_places():
         "a small red circle and an orange house at night"
     )
     hills = demo_world.Scene("hills", ("orange", "green"), (demo_world.Thing("house", "white"),), sun="yellow")
-    assert demo_world.caption(hills) == (
-        "a white house on green hills under an orange sky with a yellow sun"
-    )
+    assert demo_world.caption(hills) == ("a white house on green hills under an orange sky with a yellow sun")
 
 
 @pytest.mark.parametrize("size", [(256, 256), (336, 192), (192, 336)])
@@ -67,8 +66,9 @@ def test_a_part_of_a_picture_is_that_part_of_the_whole(size):
 
 
 def test_cells_name_what_the_picture_shows():
-    things = (demo_world.Thing("square", "red", x=0.25, radius=0.2), demo_world.Thing("heart", "white", x=0.75, radius=0.2))
-    what, colour = demo_world.cells(demo_world.Scene("plain", ("blue",), things), 16, 16)
+    left = demo_world.Thing("square", "red", x=0.25, radius=0.2)
+    right = demo_world.Thing("heart", "white", x=0.75, radius=0.2)
+    what, colour = demo_world.cells(demo_world.Scene("plain", ("blue",), (left, right)), 16, 16)
     names, colours = demo_world.NAMES, list(demo_world.COLOURS)
     assert (names[what[8, 4]], names[what[8, 12]], names[what[0, 0]]) == ("square", "heart", "plain")
     assert (colours[colour[8, 4]], colours[colour[8, 12]], colours[colour[0, 0]]) == ("red", "white", "blue")
@@ -91,7 +91,8 @@ def test_the_judge_tells_shapes_colours_and_counts_apart():
     pink = replace(scene, things=(replace(scene.things[0], colour="pink"),))
     verdict = demo_judge.judge(scene, painted(pink))
     assert verdict.shapes and not verdict.colours
-    doubled = replace(scene, things=(replace(scene.things[0], x=0.25, radius=0.15), replace(scene.things[0], x=0.75, radius=0.15)))
+    pair = tuple(replace(scene.things[0], x=x, radius=0.15) for x in (0.25, 0.75))
+    doubled = replace(scene, things=pair)
     assert not demo_judge.judge(scene, painted(doubled)).right
 
 
@@ -108,23 +109,28 @@ def trained(tmp_path_factory):
 
 @pytest.mark.slow
 def test_training_resumes_where_it_ended_and_exports_a_pipeline(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_demo_model, "SCENES", {})  # the bank is kept, so none is drawn again
+    monkeypatch.setattr(train_demo_model, "paint", None)  # scenes are kept, so none is drawn again
     train_demo_model.train_transformer(run, 3, None)
     assert torch.load(run / "transformer.pt", weights_only=True)["step"] == 3
     train_demo_model.export(run, tmp_path / "model")
     pipe = SanaPipeline.from_pretrained(tmp_path / "model", dtype=torch.float32)
     picture = pipe("a red circle", width=512, height=512, num_inference_steps=1, output_type="np").images[0]
     assert picture.shape == (512, 512, 3) and np.isfinite(picture).all()
-    train_demo_model.train_transformer(tmp_path_with(run, tmp_path), 1, tmp_path / "model")
 
 
-def tmp_path_with(run, folder):
-    """A run that has the autoencoder and the bank, but no transformer yet."""
-    new = folder / "again"
-    new.mkdir()
-    for name in ("autoencoder.pt", "bank.pt"):
-        (new / name).write_bytes((run / name).read_bytes())
-    return new
+@pytest.mark.slow
+def test_training_begins_with_an_exported_model(run, tmp_path):
+    train_demo_model.export(run, tmp_path / "model")
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("autoencoder.pt", *(file.name for file in run.glob("bank-*.pt"))):
+        (again / name).write_bytes((run / name).read_bytes())
+    # No step is taken, so what is kept is what it began with.
+    train_demo_model.train_transformer(again, 1, tmp_path / "model", rate=0.0)
+    train_demo_model.export(again, tmp_path / "same")
+    for part in ("transformer/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
+        weights = [load_file(tmp_path / name / f"{part}.safetensors") for name in ("model", "same")]
+        assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-3) for key in weights[0]), part
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from demo_world import COLOURS, KINDS, NIGHT, Scene, outline
+from demo_world import COLOURS, KINDS, NIGHT, OUTLINES, Scene, covered
 from skimage.color import rgb2lab
 from skimage.measure import label, regionprops
 from skimage.transform import resize
@@ -48,6 +48,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
+        """All of it."""
         return self.background and self.colours and self.shapes
 
 
@@ -66,10 +67,7 @@ def colour_of(lab: np.ndarray) -> str:
 @cache
 def _template(kind: str) -> tuple[np.ndarray, float]:
     """A shape cut to its bounding box, and the box's width by its height."""
-    axis = np.linspace(-1.2, 1.2, 480)
-    x, y = np.meshgrid(axis, axis)
-    shape = outline(kind, x, y) < 0
-    return _boxed(shape)
+    return _boxed(covered([(200 * x + 250, 200 * y + 250) for x, y in OUTLINES[kind]], 500, 500) > 0.5)
 
 
 def _boxed(mask: np.ndarray) -> tuple[np.ndarray, float]:

@@ -67,7 +67,7 @@ def text_encoder(pieces: int) -> Gemma2Model:
 def autoencoder(*, shortcuts: bool = False) -> AutoencoderDC:
     """32x, 16 channels. The encoder sees its surroundings only; in the decoder, cells also see one another.
 
-    ``shortcuts`` lead around the convolutions at the latents, as in DC-AE; :func:`settle` makes them part of these.
+    ``shortcuts`` lead around the convolutions at the latents, as in DC-AE; :func:`settle` takes them into these.
     """
     channels = (8, 16, 32, 64, 128, 128)
     return AutoencoderDC(
@@ -84,16 +84,16 @@ def autoencoder(*, shortcuts: bool = False) -> AutoencoderDC:
 
 @torch.no_grad()
 def settle(rough: AutoencoderDC, mean: torch.Tensor, deviation: torch.Tensor) -> AutoencoderDC:
-    """The same autoencoder with latents of mean 0 and deviation 1 in every channel, and without shortcuts.
+    """The same autoencoder with its latents less ``mean``, by ``deviation``, for each channel; without shortcuts.
 
-    Both shortcuts are linear, and so are the shift and the scale: all go into the convolutions beside them. Only the
-    decoder's zeros around the latents mean something else afterwards.
+    Shortcuts are linear, and so are the shift and the scale: all go into the convolutions beside them. Only
+    the decoder's zeros around the latents mean something else afterwards.
     """
     settled = autoencoder()
     settled.load_state_dict(rough.state_dict())
     out, into = settled.encoder.conv_out, settled.decoder.conv_in
     group = out.in_channels // LATENTS
-    for channel in range(LATENTS):
+    for channel in range(LATENTS if rough.config.encoder_out_shortcut else 0):
         hidden = slice(channel * group, (channel + 1) * group)
         out.weight[channel, hidden, 1, 1] += 1 / group
         into.weight[hidden, channel, 1, 1] += 1
@@ -115,13 +115,10 @@ def transformer() -> SanaTransformer2DModel:
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    return DPMSolverMultistepScheduler(
-        flow_shift=SHIFT, use_flow_sigmas=True, prediction_type="flow_prediction"
-    )
+    return DPMSolverMultistepScheduler(flow_shift=SHIFT, use_flow_sigmas=True, prediction_type="flow_prediction")
 
 
 def pipeline(parts: dict[str, torch.nn.Module]) -> SanaPipeline:
     """The parts as what diffusers loads."""
     words, _ = tokenizer()
     return SanaPipeline(words, parts["text_encoder"], parts["vae"], parts["transformer"], scheduler())
-

@@ -87,10 +87,7 @@ def caption(scene: Scene) -> str:
     if scene.ground in ("hills", "water"):
         return _landscape(scene)
     names = [_named(thing) for thing in scene.things]
-    if scene.places:
-        text = f"{names[0]} on the left and {names[1]} on the right"
-    else:
-        text = " and ".join(names)
+    text = f"{names[0]} on the left and {names[1]} on the right" if scene.places else " and ".join(names)
     if scene.ground == "night":
         return f"{text} at night"
     joint = "," if scene.places else ""
@@ -101,11 +98,11 @@ def _landscape(scene: Scene) -> str:
     sky, ground = scene.colours
     sun = f"{_with_article(scene.sun)} sun" if scene.sun else ""
     where = f"{ground} {scene.ground}"
-    if scene.things:
-        return f"{_named(scene.things[0])} on {where} under {_with_article(sky)} sky" + (f" with {sun}" if sun else "")
-    if scene.style == 0:
-        return f"{where} under {_with_article(sky)} sky" + (f" with {sun}" if sun else "")
-    return f"{sun} over {where} under {_with_article(sky)} sky" if sun else f"{where} and {_with_article(sky)} sky"
+    above = f"{_with_article(sky)} sky"
+    if scene.things or scene.style == 0:
+        house = f"{_named(scene.things[0])} on " if scene.things else ""
+        return f"{house}{where} under {above}" + (f" with {sun}" if sun else "")
+    return f"{sun} over {where} under {above}" if sun else f"{where} and {above}"
 
 
 def held_out(scene: Scene) -> bool:
@@ -138,9 +135,7 @@ def _draw_landscape(random: np.random.Generator) -> Scene:
     sky, land, sun, house = (str(colour) for colour in random.permutation(list(COLOURS))[:4])
     things = (Thing("house", house),) if ground == "hills" and random.random() < 0.4 else ()
     sun = "yellow" if random.random() < 0.3 and "yellow" not in (sky, land, house) else sun
-    scene = Scene(
-        ground, (sky, land), things, sun if random.random() < 0.5 else "", style=int(random.integers(2))
-    )
+    scene = Scene(ground, (sky, land), things, sun if random.random() < 0.5 else "", style=int(random.integers(2)))
     return placed(scene, random)
 
 
@@ -165,54 +160,40 @@ def placed(scene: Scene, random: np.random.Generator) -> Scene:
         else:
             x, y, radius = (0.25, 0.75)[index], 0.5, 0.165
         things.append(replace(thing, x=x + jitter_x, y=y + jitter_y, radius=radius * scale))
-    return replace(
-        scene, things=tuple(things), wave=float(random.random()), sun_x=float(random.uniform(0.7, 0.8))
-    )
+    return replace(scene, things=tuple(things), wave=float(random.random()), sun_x=float(random.uniform(0.7, 0.8)))
 
 
-# Outlines: distance to the edge in shares of the radius, negative inside; x right, y down, |x|, |y| about 1.
+# Outlines as corners, in shares of the radius around a thing's middle; x right, y down, up to about 1.
+
+_TURN = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+Corners = list[tuple[float, float]]
 
 
-def _polygon(x: Grid, y: Grid, corners: list[tuple[float, float]]) -> Grid:
-    nearest = np.full_like(x, 1e9)
-    inside = np.zeros(x.shape, dtype=bool)
-    for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
-        ex, ey = bx - ax, by - ay
-        along = np.clip(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0, 1)
-        nearest = np.minimum(nearest, (x - ax - along * ex) ** 2 + (y - ay - along * ey) ** 2)
-        if ay != by:
-            inside ^= ((ay > y) != (by > y)) & (x < (y - ay) / (by - ay) * ex + ax)
-    return np.where(inside, -1, 1) * np.sqrt(nearest)
+def _corners(x: Grid, y: Grid) -> Corners:
+    return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _heart(x: Grid, y: Grid) -> Grid:
-    # Two circles and the lines that touch them, as one closed polygon of 64 corners.
-    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    hx = 16 * np.sin(angle) ** 3 / 17
-    hy = -(13 * np.cos(angle) - 5 * np.cos(2 * angle) - 2 * np.cos(3 * angle) - np.cos(4 * angle)) / 17
-    return _polygon(x, y, list(zip(hx.tolist(), (hy - 0.12).tolist(), strict=True)))
-
-
-STAR = [
-    (radius * np.sin(step * np.pi / 5), -radius * np.cos(step * np.pi / 5))
-    for step, radius in ((step, 1.08 if step % 2 == 0 else 0.45) for step in range(10))
-]
-TRIANGLE = [(0.0, -0.95), (1.0, 0.78), (-1.0, 0.78)]
-SQUARE = [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]
-WALLS = [(-0.75, -0.12), (0.75, -0.12), (0.75, 0.9), (-0.75, 0.9)]
+_STAR = np.where(np.arange(10) % 2 == 0, 1.08, 0.45)
+_HEART = -(13 * np.cos(_TURN) - 5 * np.cos(2 * _TURN) - 2 * np.cos(3 * _TURN) - np.cos(4 * _TURN)) / 17
+OUTLINES: dict[str, Corners] = {
+    "circle": _corners(0.95 * np.sin(_TURN), -0.95 * np.cos(_TURN)),
+    "square": [(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    "triangle": [(0.0, -0.95), (1.0, 0.78), (-1.0, 0.78)],
+    "star": _corners(_STAR * np.sin(np.arange(10) * np.pi / 5), -_STAR * np.cos(np.arange(10) * np.pi / 5)),
+    "heart": _corners(16 * np.sin(_TURN) ** 3 / 17, _HEART - 0.12),
+    "house": [(0.0, -0.95), (1.0, -0.1), (0.75, -0.1), (0.75, 0.9), (-0.75, 0.9), (-0.75, -0.1), (-1.0, -0.1)],
+}
 ROOF = [(0.0, -0.95), (1.0, -0.1), (-1.0, -0.1)]
 DOOR = [(-0.18, 0.3), (0.18, 0.3), (0.18, 0.9), (-0.18, 0.9)]
+FINE = 4
+"""Points a pixel's side, of which the covered ones are counted."""
 
 
-def outline(kind: str, x: Grid, y: Grid) -> Grid:
-    """Distance of points to a thing's edge, in shares of its radius, negative inside."""
-    if kind == "circle":
-        return np.hypot(x, y) - 0.95
-    if kind == "heart":
-        return _heart(x, y)
-    if kind == "house":
-        return np.minimum(_polygon(x, y, WALLS), _polygon(x, y, ROOF))
-    return _polygon(x, y, {"square": SQUARE, "triangle": TRIANGLE, "star": STAR}[kind])
+def covered(corners: Corners, width: int, height: int) -> np.ndarray:
+    """The share of each pixel that a polygon covers, [height, width], its corners in pixels."""
+    fine = Image.new("L", (width * FINE, height * FINE))
+    ImageDraw.Draw(fine).polygon([(x * FINE - 0.5, y * FINE - 0.5) for x, y in corners], fill=255)
+    return np.asarray(fine.reduce(FINE), dtype=np.float32) / 255
 
 
 def _shade(colour: tuple[int, ...] | np.ndarray, factor: float) -> np.ndarray:
@@ -221,114 +202,124 @@ def _shade(colour: tuple[int, ...] | np.ndarray, factor: float) -> np.ndarray:
     return rgb * factor if factor <= 1 else rgb + (255 - rgb) * (factor - 1)
 
 
-def hill_line(x: Grid, wave: float, aspect: float) -> Grid:
-    """Height of the hills' crest at x (share of the width), a share of the picture's height from its top."""
-    return 0.66 + 0.07 * np.sin(2 * np.pi * (x * max(aspect, 1.0) * 0.9 + wave))
+def hills(across: Grid, wave: float, aspect: float) -> tuple[Grid, Grid]:
+    """How far down the crests of the far and of the near hills are, shares of the height."""
+    crest = [
+        0.66 + 0.07 * np.sin(2 * np.pi * (across * max(aspect, 1.0) * 0.9 + wave + more)) for more in (0.45, 0)
+    ]
+    return np.minimum(crest[0] - 0.06, crest[1] + 0.08), crest[1] + 0.08
 
 
 WATER_LINE = 0.62
 SUN = (0.24, 0.12)
-"""Height of the sun's middle, and its radius in shares of the shorter side."""
+"""How far down the sun's middle is, and its radius in shares of the shorter side."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A window into a picture of width x height pixels: the points of its pixels."""
+    """A window into a picture of width x height pixels."""
 
     width: int
     height: int
-    px: Grid
-    py: Grid
+    window: tuple[int, int, int, int]
+    """Left, top, right, bottom."""
 
-    @property
-    def short(self) -> int:
-        return min(self.width, self.height)
+    def points(self) -> tuple[Grid, Grid]:
+        """The middles of its pixels, as shares of the picture's sides."""
+        left, top, right, bottom = self.window
+        across = (np.arange(left, right, dtype=np.float32) + 0.5) / self.width
+        down = (np.arange(top, bottom, dtype=np.float32) + 0.5) / self.height
+        return np.broadcast_arrays(across[None, :], down[:, None])
 
-    def relative(self, x: float, y: float, radius: float) -> tuple[Grid, Grid, float]:
-        """Points as seen from a thing, and pixels of one radius."""
-        unit = radius * self.short
-        return (self.px - x * self.width) / unit, (self.py - y * self.height) / unit, unit
+    def lay(self, picture: np.ndarray, corners: Corners, place: tuple[float, float, float], colour: Grid) -> None:
+        """Lay a colour over an outline's inside, at a place: x, y and radius."""
+        x, y, radius = place
+        unit = radius * min(self.width, self.height)
+        left, top, _, _ = self.window
+        points = [(px * unit + x * self.width - left, py * unit + y * self.height - top) for px, py in corners]
+        columns, rows = zip(*points, strict=True)
+        first = max(0, int(min(columns)) - 1), max(0, int(min(rows)) - 1)
+        last = min(picture.shape[1], int(max(columns)) + 2), min(picture.shape[0], int(max(rows)) + 2)
+        if first[0] >= last[0] or first[1] >= last[1]:
+            return
+        part = picture[first[1] : last[1], first[0] : last[0]]
+        within = [(px - first[0], py - first[1]) for px, py in points]
+        _cover(part, covered(within, part.shape[1], part.shape[0]), colour)
 
 
 def paint(scene: Scene, width: int, height: int, window: tuple[int, int, int, int] | None = None) -> np.ndarray:
     """The picture, float32 [height, width, 3], 0 to 255; ``window`` (left, top, right, bottom) paints a part."""
-    left, top, right, bottom = window or (0, 0, width, height)
-    px, py = np.meshgrid(
-        np.arange(left, right, dtype=np.float32) + 0.5, np.arange(top, bottom, dtype=np.float32) + 0.5
-    )
-    view = _View(width, height, px, py)
+    view = _View(width, height, window or (0, 0, width, height))
     picture = _paint_ground(scene, view)
     for thing in scene.things:
-        x, y, unit = view.relative(thing.x, thing.y, thing.radius)
-        near = (np.abs(x) < 1.3) & (np.abs(y) < 1.3)
-        rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-        if not len(rows) or not len(columns):
-            continue
-        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        place = (thing.x, thing.y, thing.radius)
         colour = _shade(COLOURS[thing.colour], 1)
+        view.lay(picture, OUTLINES[thing.kind], place, colour)
         if thing.kind == "house":
-            roof = _shade(colour, 0.62) if thing.colour != "black" else _shade(colour, 1.3)
-            _cover(picture[part], _polygon(x[part], y[part], WALLS) * unit, colour)
-            _cover(picture[part], _polygon(x[part], y[part], ROOF) * unit, roof)
-            _cover(picture[part], _polygon(x[part], y[part], DOOR) * unit, roof)
-        else:
-            _cover(picture[part], outline(thing.kind, x[part], y[part]) * unit, colour)
+            dark = _shade(colour, 0.62) if thing.colour != "black" else _shade(colour, 1.3)
+            view.lay(picture, ROOF, place, dark)
+            view.lay(picture, DOOR, place, dark)
     return picture
 
 
-def _cover(picture: np.ndarray, distance: Grid, colour: np.ndarray) -> None:
-    """Lay a colour over where the distance (pixels) is negative; the edge is one pixel wide."""
-    share = np.clip(0.5 - distance, 0, 1)[..., None]
-    picture += share * (colour - picture)
+def _cover(picture: np.ndarray, share: Grid, colour: Grid) -> None:
+    """Lay a colour over a share of each pixel."""
+    picture += share[..., None] * (colour - picture)
+
+
+def _below(line: Grid | float, down: Grid, height: int) -> Grid:
+    """The share of each pixel that lies below a line across the picture."""
+    return np.clip(0.5 - (line - down) * height, 0, 1)
 
 
 def _paint_ground(scene: Scene, view: _View) -> np.ndarray:
-    down = (view.py / view.height)[..., None]
+    across, down = view.points()
     if scene.ground in ("plain", "night"):
         colour = _shade(NIGHT if scene.ground == "night" else COLOURS[scene.colours[0]], 1)
-        return (colour * (1.03 - 0.1 * down)).clip(0, 255).astype(np.float32)
+        return (colour * (1.03 - 0.1 * down[..., None])).clip(0, 255).astype(np.float32)
     sky, land = (_shade(COLOURS[name], 1) for name in scene.colours)
-    picture = (sky + (255 - sky) * 0.3 * down).astype(np.float32)
+    picture = (sky + (255 - sky) * 0.3 * down[..., None]).astype(np.float32)
     if scene.sun:
-        x, y, unit = view.relative(scene.sun_x, SUN[0], SUN[1])
-        _cover(picture, (np.hypot(x, y) - 1) * unit, _shade(COLOURS[scene.sun], 1))
+        place = (scene.sun_x, *SUN)
+        view.lay(picture, OUTLINES["circle"], place, _shade(COLOURS[scene.sun], 1))
     if scene.ground == "water":
-        _cover(picture, (WATER_LINE - down[..., 0]) * view.height, land)
+        _cover(picture, _below(WATER_LINE, down, view.height), land)
         return picture
-    aspect = view.width / view.height
-    x = view.px / view.width
-    far, near = hill_line(x, scene.wave + 0.45, aspect) - 0.06, hill_line(x, scene.wave, aspect) + 0.08
+    far, near = hills(across, scene.wave, view.width / view.height)
     lighter = 1.22 if scene.colours[1] != "white" else 0.88
-    _cover(picture, (far - down[..., 0]) * view.height, _shade(land, lighter))
-    _cover(picture, (near - down[..., 0]) * view.height, land)
+    _cover(picture, _below(far, down, view.height), _shade(land, lighter))
+    _cover(picture, _below(near, down, view.height), land)
     return picture
 
 
 def cells(scene: Scene, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """What each cell of a grid shows: numbers in :data:`NAMES`, and in :data:`COLOURS` (9 for the night)."""
-    px, py = np.meshgrid(np.arange(columns, dtype=np.float32) + 0.5, np.arange(rows, dtype=np.float32) + 0.5)
-    view = _View(columns, rows, px, py)
-    colours = list(COLOURS)
-    night = len(colours)
-    if scene.ground in ("plain", "night"):
-        what = np.full((rows, columns), NAMES.index(scene.ground))
-        colour = np.full((rows, columns), night if scene.ground == "night" else colours.index(scene.colours[0]))
-    else:
-        what = np.full((rows, columns), NAMES.index("sky"))
-        colour = np.full((rows, columns), colours.index(scene.colours[0]))
-        if scene.sun:
-            x, y, _ = view.relative(scene.sun_x, SUN[0], SUN[1])
-            what[np.hypot(x, y) < 1] = NAMES.index("sun")
-            colour[np.hypot(x, y) < 1] = colours.index(scene.sun)
-        line = hill_line(px / columns, scene.wave + 0.45, columns / rows) - 0.06
-        low = py / rows > (WATER_LINE if scene.ground == "water" else line)
-        what[low] = NAMES.index(scene.ground)
-        colour[low] = colours.index(scene.colours[1])
+    view = _View(columns, rows, (0, 0, columns, rows))
+    across, down = view.points()
+    colours = [*COLOURS, "night"]
+    night = scene.ground == "night"
+    sky = scene.colours[0] if not night else "night"
+    what = np.full((rows, columns), NAMES.index(scene.ground if scene.ground in ("plain", "night") else "sky"))
+    colour = np.full((rows, columns), colours.index(sky))
+
+    def mark(inside: Grid, name: str, its_colour: str) -> None:
+        what[inside] = NAMES.index(name)
+        colour[inside] = colours.index(its_colour)
+
+    def inside(corners: Corners, x: float, y: float, radius: float) -> Grid:
+        unit = radius * min(columns, rows)
+        return (
+            covered([(px * unit + x * columns, py * unit + y * rows) for px, py in corners], columns, rows) > 0.5
+        )
+
+    if scene.sun:
+        mark(inside(OUTLINES["circle"], scene.sun_x, *SUN), "sun", scene.sun)
+    if scene.ground == "water":
+        mark(down > WATER_LINE, "water", scene.colours[1])
+    elif scene.ground == "hills":
+        mark(down > hills(across, scene.wave, columns / rows)[0], "hills", scene.colours[1])
     for thing in scene.things:
-        x, y, _ = view.relative(thing.x, thing.y, thing.radius)
-        inside = outline(thing.kind, x, y) < 0
-        what[inside] = NAMES.index(thing.kind)
-        colour[inside] = colours.index(thing.colour)
+        mark(inside(OUTLINES[thing.kind], thing.x, thing.y, thing.radius), thing.kind, thing.colour)
     return what.astype(np.uint8), colour.astype(np.uint8)
 
 

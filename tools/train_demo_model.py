@@ -68,6 +68,7 @@ class Course:
 
     @property
     def file(self) -> Path:
+        """Where the state is kept."""
         return self.run / f"{self.name}.pt"
 
     def restore(self) -> None:
@@ -83,6 +84,7 @@ class Course:
         self.step = state["step"]
 
     def save(self) -> None:
+        """Keep the state, whole or not at all."""
         state = {
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -195,6 +197,18 @@ def train_autoencoder(run: Path, steps: int) -> None:
     course.follow(_restoring(vae, course, even=True))
 
 
+def trained_autoencoder(run: Path) -> Any:
+    """What was learned so far, with latents of deviation 1 in every channel. Their means stay: see ``settle``."""
+    vae = demo_parts.autoencoder()
+    kept = averaged(run, "autoencoder", {"vae": vae})["vae"]
+    if (run / "decoder.pt").exists():
+        better = averaged(run, "decoder", {"decoder": vae.decoder})["decoder"]
+        kept |= {f"decoder.{name}": weight for name, weight in better.items()}
+    vae.load_state_dict(kept)
+    mean, deviation = _spread(vae.eval())
+    return demo_parts.settle(vae, torch.zeros_like(mean), deviation).eval()
+
+
 @torch.no_grad()
 def _spread(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel of the latents."""
@@ -205,7 +219,7 @@ def _spread(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def _difference(vae: Any, latents: torch.Tensor, pictures: torch.Tensor, noise: float) -> dict[str, torch.Tensor]:
     """What restoring pictures from latents loses; "loss" is all of it.
 
-    A denoiser's latents are never quite right: with noise (up to as many deviations) the decoder learns to make do.
+    A denoiser's latents are never quite right: with noise up to as many deviations it learns to make do.
     """
     level = torch.rand(len(latents), 1, 1, 1) * noise * latents.detach().std()
     restored = vae.decode(latents + level * torch.randn_like(latents)).sample
@@ -256,7 +270,7 @@ SHAPES = {
 }
 """Rows and columns of latents: half the 512 sizes, the 512 sizes, the 1K sizes."""
 BATCH = {"small": 32, "middle": 8, "large": 2}
-SCENES = {"small": 8_000, "middle": 2_500, "large": 200}
+SCENES = {"small": 8_000, "middle": 1_500, "large": 150}
 """Of each shape."""
 SHARES = ((0.0, (1.0, 0.0, 0.0)), (0.55, (0.1, 0.85, 0.05)), (0.9, (0.0, 0.7, 0.3)))
 """From which part of the training on, how often each group of shapes is shown."""
@@ -272,18 +286,21 @@ class Bank:
     captions: list[str]
 
 
-def bank(run: Path, vae: nn.Module) -> dict[str, list[Bank]]:
-    """Encoded scenes of every shape, from RUN/bank.pt if they have been made before."""
-    file = run / "bank.pt"
-    if file.exists():
-        kept = torch.load(file, weights_only=True)
-        return {group: [Bank(**one) for one in banks] for group, banks in kept.items()}
-    made = {
-        group: [_encoded(vae, rows, columns, SCENES[group]) for rows, columns in shapes]
-        for group, shapes in SHAPES.items()
-    }
-    torch.save({group: [vars(one) for one in banks] for group, banks in made.items()}, file)
-    return made
+class Stock(dict[str, list[Bank]]):
+    """Banks by the name of their group, made when they are first asked for and kept in RUN/bank-GROUP.pt."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def __missing__(self, group: str) -> list[Bank]:
+        file = self.run / f"bank-{group}.pt"
+        if not file.exists():
+            vae = trained_autoencoder(self.run)
+            made = [vars(_encoded(vae, rows, columns, SCENES[group])) for rows, columns in SHAPES[group]]
+            torch.save(made, file.with_suffix(".tmp"))
+            file.with_suffix(".tmp").replace(file)
+        self[group] = [Bank(**one) for one in torch.load(file, weights_only=True)]
+        return self[group]
 
 
 @torch.no_grad()
@@ -305,7 +322,7 @@ def _encoded(vae: nn.Module, rows: int, columns: int, count: int) -> Bank:
 
 
 class Texts:
-    """Captions to embeddings, as SanaPipeline makes them: the instruction before the caption, its own part cut off.
+    """Captions to embeddings, as SanaPipeline makes them: behind the instruction, which is then cut off.
 
     The encoder's layers look back over a window, so the end of the instruction stands for all of it.
     """
@@ -329,7 +346,7 @@ class Texts:
     def __call__(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings [texts, tokens, width] and their mask; "" is what guidance leads away from."""
         rows = [self._pieces(text) if text else [] for text in texts]
-        longest = max(max(len(row) for row in rows), self.context + 1)
+        longest = max(self.context + 1, *(len(row) for row in rows))
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         mask = torch.zeros(len(rows), 1 + longest - self.context)
         mask[:, 0] = 1
@@ -357,7 +374,7 @@ class Hints(nn.Module):
         return self.out(self.norm(tokens)).transpose(1, 2).split(self.counts, dim=1)
 
 
-def batches(stock: dict[str, list[Bank]], step: int, steps: int) -> Iterator[tuple[Bank, torch.Tensor]]:
+def batches(stock: Stock, step: int, steps: int) -> Iterator[tuple[Bank, torch.Tensor]]:
     """A bank and the scenes of it to show, step by step; a step's choice depends on its number only."""
     groups = list(SHAPES)
     for number in range(step, steps):
@@ -368,30 +385,27 @@ def batches(stock: dict[str, list[Bank]], step: int, steps: int) -> Iterator[tup
         yield one, torch.from_numpy(random.integers(len(one.captions), size=BATCH[group]))
 
 
-def train_transformer(run: Path, steps: int, start: Path | None) -> None:
+def train_transformer(run: Path, steps: int, start: Path | None, rate: float = 1e-3) -> None:
     torch.manual_seed(0)
-    vae = demo_parts.autoencoder()
-    vae.load_state_dict(averaged(run, "autoencoder", {"vae": vae})["vae"])
-    stock = bank(run, vae.eval())
-    scale = latent_scale(stock)
+    stock = Stock(run)
     texts = Texts(demo_parts.text_encoder(demo_parts.tokenizer()[1]))
     transformer, hints = demo_parts.transformer(), Hints()
     nn.init.zeros_(transformer.proj_out.weight)
     if start:
-        texts.encoder.load_state_dict(type(texts.encoder).from_pretrained(start / "text_encoder").float().state_dict())
-        kept = type(transformer).from_pretrained(start, subfolder="transformer")
-        transformer.load_state_dict(kept.float().state_dict())
+        for module, folder in ((texts.encoder, "text_encoder"), (transformer, "transformer")):
+            kept = type(module).from_pretrained(start / folder)
+            module.load_state_dict(kept.float().state_dict())
     middle: list[torch.Tensor] = []
     transformer.transformer_blocks[demo_parts.BLOCKS // 2 - 1].register_forward_hook(
         lambda _module, _given, out: middle.append(out)
     )
     modules = {"text_encoder": texts.encoder, "transformer": transformer, "hints": hints}
-    course = Course(run, "transformer", modules, steps, rate=1e-3, warm=200)
+    course = Course(run, "transformer", modules, steps, rate, warm=200)
     course.restore()
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
         for one, chosen in batches(stock, course.step, steps):
-            latents = one.latents[chosen].float() * scale
+            latents = one.latents[chosen].float()
             told = [one.captions[index] if torch.rand(()) > 0.1 else "" for index in chosen.tolist()]
             embeds, mask = texts(told)
             even = torch.sigmoid(torch.randn(len(latents)))
@@ -416,11 +430,6 @@ def train_transformer(run: Path, steps: int, start: Path | None) -> None:
     course.follow(losses())
 
 
-def latent_scale(stock: dict[str, list[Bank]]) -> float:
-    """What brings latents to a standard deviation of 1: the autoencoder's ``scaling_factor``."""
-    return 1 / float(stock["middle"][0].latents.float().std())
-
-
 def averaged(run: Path, name: str, modules: dict[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
     """The averaged weights of a checkpoint, module by module."""
     state = torch.load(run / f"{name}.pt", weights_only=True)
@@ -436,20 +445,15 @@ def averaged(run: Path, name: str, modules: dict[str, nn.Module]) -> dict[str, d
 def export(run: Path, to: Path) -> None:
     """Write the pipeline, in float16."""
     parts: dict[str, Any] = {
-        "vae": demo_parts.autoencoder(),
         "text_encoder": demo_parts.text_encoder(demo_parts.tokenizer()[1]),
         "transformer": demo_parts.transformer(),
     }
-    kept = averaged(run, "autoencoder", parts) | averaged(run, "transformer", parts)
-    if (run / "decoder.pt").exists():
-        better = averaged(run, "decoder", {"decoder": parts["vae"].decoder})["decoder"]
-        kept["vae"] |= {f"decoder.{weight}": value for weight, value in better.items()}
+    kept = averaged(run, "transformer", parts)
     for name, module in parts.items():
         module.load_state_dict(kept[name])
+    parts["vae"] = trained_autoencoder(run)
+    for module in parts.values():
         module.eval().half()
-    stock = torch.load(run / "bank.pt", weights_only=True)
-    scale = latent_scale({group: [Bank(**one) for one in banks] for group, banks in stock.items()})
-    parts["vae"].register_to_config(scaling_factor=round(scale, 5))
     demo_parts.pipeline(parts).save_pretrained(to)
     for path in sorted(to.rglob("*")):
         if path.is_file():

@@ -20,7 +20,7 @@ from batch.plan.repositories import is_repository, problem
 RANDOM = "random:"
 """Before the name of a model: the same architecture with random weights."""
 
-RANDOM_REVISION = "random-1"
+RANDOM_REVISION = "random-2"
 """Which random weights: another way of drawing them gets another number."""
 
 

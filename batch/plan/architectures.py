@@ -16,7 +16,7 @@ Config = Mapping[str, Any]
 
 WORDS = "demo"
 """The packaged model that lends its tokenizer: a Gemma tokenizer whose ids lie inside every Gemma's vocabulary.
-It knows characters instead of words, so a text becomes about four times the tokens."""
+It knows few words, so a text becomes three to four times the tokens."""
 
 
 @cache
