@@ -63,8 +63,6 @@ class Course:
         self.weights = weights
         self.step = 0
         self.stopped = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: setattr(self, "stopped", True))
 
     @property
     def file(self) -> Path:
@@ -106,9 +104,20 @@ class Course:
         return self.rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
 
     def follow(self, losses: Iterator[dict[str, torch.Tensor]]) -> None:
-        """Take a step for each loss ("loss" is what is descended), to the end or until told to stop."""
-        if self.step >= self.steps:
-            return
+        """Take a step for each loss ("loss" is what is descended), to the end or until a signal says stop."""
+
+        def stop(*_: object) -> None:
+            self.stopped = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            if self.step < self.steps:
+                self._follow(losses)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _follow(self, losses: Iterator[dict[str, torch.Tensor]]) -> None:
         saved = shown = time.monotonic()
         since: list[dict[str, float]] = []
         for loss in losses:
