@@ -32,7 +32,7 @@ with open(sys.argv[1], "a", encoding="utf-8") as file:
 @pytest.fixture
 def command(work, monkeypatch):
     """A Python program as a target; the secrets are arguments."""
-    for name in ("RUN_BATCH_ENGINE", "RUN_BATCH_MODELS", "RUN_BATCH_PREDICT"):
+    for name in ("RUN_BATCH_ENGINE", "RUN_BATCH_MODELS", "RUN_BATCH_PREDICT", "RUN_BATCH_SHIPPED"):
         monkeypatch.delenv(name, raising=False)
 
     def write(text, *arguments):

@@ -290,6 +290,7 @@ def test_atomic_write_leaves_the_old_file_on_failure(tmp_path):
 JOBS = {
     "compare_memory.yaml": 150,
     "compare_pixels.yaml": 54,
+    "gallery.yaml": 40,
     "quickstart.yaml": 24,
     "sana_4k_overnight.yaml": 400,
     "shots.csv": 10,
