@@ -207,7 +207,7 @@ def test_what_ships_is_small_and_is_licensed_and_described():
 @pytest.mark.slow
 def test_the_shipped_model_draws_what_held_out_captions_say(shipped):
     chosen = eval_demo_model.held_out_scenes("one", 8)
-    given = eval_demo_model.argparse.Namespace(width=512, height=512, steps=12, guidance=4.5)
+    given = eval_demo_model.argparse.Namespace(width=512, height=512, steps=12, guidance=2.0)
     verdicts = [
         demo_judge.judge(scene, (picture * 255).round().clip(0, 255).astype(np.uint8))
         for scene, picture in zip(chosen, eval_demo_model.drawn(shipped, chosen, given), strict=True)

@@ -71,7 +71,7 @@ def test_galleries_read_the_metadata(cli, manifest, work):
     assert info.negative_prompts[0].value == "fog"
     assert sampler.parameters["seed"] in {"0", "1"}
     assert sampler.parameters["steps"] == "1"
-    assert sampler.parameters["cfg_scale"] == "4.5"
+    assert sampler.parameters["cfg_scale"] == "2"
     assert sampler.model.name == "demo"
     assert info.metadata["Size"] == "512x512"
     with Image.open(image) as opened:

@@ -11,16 +11,19 @@ from functools import cache
 
 import numpy as np
 from demo_world import COLOURS, KINDS, NIGHT, OUTLINES, Scene, covered
+from scipy.ndimage import binary_fill_holes
 from skimage.color import rgb2lab
 from skimage.measure import label, regionprops
 from skimage.transform import resize
 
 GRID = 64
 """Side of the grid on which outlines are compared."""
-ALIKE = 0.82
-"""Intersection over union from which an outline counts as a shape."""
+ALIKE = 0.72
+"""Intersection over union from which the nearest outline counts as found; below, a region has no shape."""
 APART = 16.0
 """Distance in CIELAB from which a pixel is no longer background."""
+EDGE = 0.5
+"""Share of a region's contrast to its background at which its edge is."""
 SPECK = 0.004
 """Share of the picture below which a region is no thing."""
 
@@ -58,10 +61,11 @@ def _palette() -> tuple[list[str], np.ndarray]:
     return names, rgb2lab(np.array([*COLOURS.values(), NIGHT], dtype=float)[None] / 255)[0]
 
 
-def colour_of(lab: np.ndarray) -> str:
-    """The nearest of the world's colours, "night" among them."""
+def colour_of(lab: np.ndarray, *, ground: bool = False) -> str:
+    """The nearest of the world's colours; of a ground, "night" is one too."""
     names, known = _palette()
-    return names[int(np.argmin(np.linalg.norm(known - lab, axis=-1)))]
+    count = len(names) if ground else len(COLOURS)
+    return names[int(np.argmin(np.linalg.norm(known[:count] - lab, axis=-1)))]
 
 
 @cache
@@ -95,17 +99,20 @@ def things(picture: np.ndarray) -> tuple[str, list[Found]]:
     rim = max(2, picture.shape[1] // 64)
     # A background may grow darker downwards, so each row is compared with its own ends.
     ends = np.median(np.concatenate([lab[:, :rim], lab[:, -rim:]], axis=1), axis=1)
-    background = colour_of(np.median(ends, axis=0))
-    stands_out = np.linalg.norm(lab - ends[:, None], axis=-1) > APART
+    background = colour_of(np.median(ends, axis=0), ground=True)
+    contrast = np.linalg.norm(lab - ends[:, None], axis=-1)
     found = []
-    for region in regionprops(label(stands_out)):
-        area = region.area / stands_out.size
+    for region in regionprops(label(contrast > APART)):
+        area = region.area / contrast.size
         if area < SPECK:
             continue
-        mask = region.image_filled
-        inside = lab[region.slice][region.image]
+        # What is soft ends where this share of its contrast is reached.
+        within = np.where(region.image, contrast[region.slice], 0)
+        whole = within > np.median(within[region.image]) * EDGE
+        inside = lab[region.slice][whole]
         middle = region.centroid[1] / picture.shape[1]
-        found.append(Found(shape_of(mask), colour_of(np.median(inside, axis=0)), middle, area))
+        colour = colour_of(np.median(inside, axis=0))
+        found.append(Found(shape_of(binary_fill_holes(whole)), colour, middle, area))
     return background, sorted(found, key=lambda one: one.x)
 
 
@@ -125,8 +132,8 @@ def _judge_landscape(scene: Scene, picture: np.ndarray) -> Verdict:
     lab = rgb2lab(picture)
     height, width = picture.shape[:2]
     sky, ground = scene.colours
-    above = colour_of(np.median(lab[: height // 12].reshape(-1, 3), axis=0))
-    below = colour_of(np.median(lab[-height // 12 :].reshape(-1, 3), axis=0))
+    above = colour_of(np.median(lab[: height // 12].reshape(-1, 3), axis=0), ground=True)
+    below = colour_of(np.median(lab[-height // 12 :].reshape(-1, 3), axis=0), ground=True)
     upper = picture[: int(height * 0.42)]
     _, found = things(upper)
     suns = [one for one in found if one.x > 0.55 and one.kind == "circle"]

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance", type=float, default=4.5)
+    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--sheet", type=Path, help="contact sheet of the failures")
     parser.add_argument("--truth", action="store_true", help="judge the world's own drawings")
     given = parser.parse_args()

@@ -281,7 +281,7 @@ SHAPES = {
 BATCH = {"small": 32, "middle": 8, "large": 2}
 SCENES = {"small": 8_000, "middle": 1_500, "large": 150}
 """Of each shape."""
-SHARES = ((0.0, (1.0, 0.0, 0.0)), (0.4, (0.1, 0.85, 0.05)), (0.88, (0.0, 0.65, 0.35)))
+SHARES = ((0.0, (1.0, 0.0, 0.0)), (0.4, (0.1, 0.85, 0.05)), (0.88, (0.0, 0.8, 0.2)))
 """From which part of the training on, how often each group of shapes is shown."""
 
 
