@@ -192,7 +192,7 @@ def test_the_first_image_after_a_load_counts_for_peaks_only(cli, cards):
 
 def test_what_varies_is_never_mixed_in_one_row(cli, cards):
     euler, style = Call(name="flow-euler"), Lora(path="a/style.safetensors", sha256="1", scale=0.5)
-    changed = {"guidance": 2.0, "scheduler": euler, "loras": (style,), "extra": (("eta", 0.5),)}
+    changed = {"guidance": 3.0, "scheduler": euler, "loras": (style,), "extra": (("eta", 0.5),)}
     columns = ("guidance", "scheduler", "lora", "extra")
     for (field, value), column in zip(changed.items(), columns, strict=True):
         moved("rtx", lambda task, new={field: value}: replace(task, **new) if task.prompt == "a fox" else task)
