@@ -396,6 +396,8 @@ def batches(stock: Stock, step: int, steps: int) -> Iterator[tuple[Bank, torch.T
 
 def train_transformer(run: Path, steps: int, start: Path | None, rate: float = 1e-3) -> None:
     torch.manual_seed(0)
+    if start and not (run / "autoencoder.pt").exists():
+        _adopt(run, start)
     stock = Stock(run)
     texts = Texts(demo_parts.text_encoder(demo_parts.tokenizer()[1]))
     transformer, hints = demo_parts.transformer(), Hints()
@@ -437,6 +439,14 @@ def train_transformer(run: Path, steps: int, start: Path | None, rate: float = 1
             }  # fmt: skip
 
     course.follow(losses())
+
+
+def _adopt(run: Path, start: Path) -> None:
+    """Take a trained model's autoencoder for this run's own."""
+    vae = type(demo_parts.autoencoder()).from_pretrained(start / "vae").float()
+    run.mkdir(parents=True, exist_ok=True)
+    average = [weight.detach() for weight in vae.parameters()]
+    torch.save({"modules": {"vae": vae.state_dict()}, "average": average}, run / "autoencoder.pt")
 
 
 def averaged(run: Path, name: str, modules: dict[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
