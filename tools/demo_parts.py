@@ -6,6 +6,7 @@ A 32x autoencoder, a transformer with linear attention and a Gemma-2 text encode
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import islice
 
 import torch
@@ -27,6 +28,7 @@ SHIFT = 3.0
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,-'\":>()\n"
 
 
+@cache
 def tokenizer() -> tuple[GemmaTokenizer, int]:
     """A Gemma tokenizer whose pieces are learned from the world's captions, and the number of its pieces.
 
