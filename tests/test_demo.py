@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import SanaPipeline
 from safetensors.torch import load_file
+from scipy.ndimage import gaussian_filter
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -84,6 +85,20 @@ def test_the_judge_finds_the_worlds_own_drawings_right_and_wrong_ones_wrong(kind
         assert not demo_judge.judge(scene, np.full((256, 256, 3), 127, np.uint8)).right
     first, second = islice(demo_world.scenes(4, kind=kind), 2)
     assert not demo_judge.judge(first, painted(second)).right
+
+
+def test_the_judge_sees_through_blur_what_a_person_sees():
+    for kind in ("one", "two"):
+        for scene in islice(demo_world.scenes(2, kind=kind), 20):
+            soft = gaussian_filter(demo_world.paint(scene, 512, 512), (6, 6, 0))
+            assert demo_judge.judge(scene, soft.round().clip(0, 255).astype(np.uint8)).right, demo_world.caption(
+                scene
+            )
+            others = (other for other in demo_world.KINDS if other != scene.things[0].kind)
+            for other in others:
+                wrong = replace(scene, things=(replace(scene.things[0], kind=other), *scene.things[1:]))
+                soft = gaussian_filter(demo_world.paint(wrong, 512, 512), (6, 6, 0))
+                assert not demo_judge.judge(scene, soft.round().clip(0, 255).astype(np.uint8)).right, other
 
 
 def test_the_judge_tells_shapes_colours_and_counts_apart():

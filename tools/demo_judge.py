@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 from demo_world import COLOURS, KINDS, NIGHT, OUTLINES, Scene, covered
-from scipy.ndimage import binary_fill_holes
+from scipy.ndimage import binary_fill_holes, maximum_filter
 from skimage.color import rgb2lab
 from skimage.measure import label, regionprops
 from skimage.transform import resize
@@ -23,7 +23,9 @@ ALIKE = 0.72
 APART = 16.0
 """Distance in CIELAB from which a pixel is no longer background."""
 EDGE = 0.5
-"""Share of a region's contrast to its background at which its edge is."""
+"""Share of the contrast to the background at which a region's edge is, if soft: of the highest within reach."""
+REACH = 1 / 32
+"""Of the picture's height. A dark roof on black ends at half of its own contrast, not of the bright wall's."""
 SPECK = 0.004
 """Share of the picture below which a region is no thing."""
 
@@ -106,9 +108,8 @@ def things(picture: np.ndarray) -> tuple[str, list[Found]]:
         area = region.area / contrast.size
         if area < SPECK:
             continue
-        # What is soft ends where this share of its contrast is reached.
         within = np.where(region.image, contrast[region.slice], 0)
-        whole = within > np.median(within[region.image]) * EDGE
+        whole = within > maximum_filter(within, size=max(3, round(picture.shape[0] * REACH))) * EDGE
         inside = lab[region.slice][whole]
         middle = region.centroid[1] / picture.shape[1]
         colour = colour_of(np.median(inside, axis=0))

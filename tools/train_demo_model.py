@@ -232,7 +232,10 @@ def _difference(vae: Any, latents: torch.Tensor, pictures: torch.Tensor, noise: 
     """
     level = torch.rand(len(latents), 1, 1, 1) * noise * latents.detach().std()
     restored = vae.decode(latents + level * torch.randn_like(latents)).sample
-    plain = functional.l1_loss(restored, pictures) + functional.mse_loss(restored, pictures)
+    # By its contrast: a purple star on blue is as much a star as a white one on black.
+    contrast = 0.15 + pictures.std((1, 2, 3), keepdim=True)
+    restored, pictures = restored / contrast, pictures / contrast
+    plain = functional.l1_loss(restored, pictures)
     edges = sum(functional.l1_loss(a, b) for a, b in zip(_edges(restored), _edges(pictures), strict=True))
     return {"loss": plain + edges, "plain": plain, "edges": torch.as_tensor(edges)}
 
@@ -260,12 +263,12 @@ def train_decoder(run: Path, steps: int) -> None:
     course.restore()
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
-        small, large = crops(course.step + 2, 192, 4), crops(course.step + 3, 384, 1)
+        small, large = crops(course.step + 2, 192, 3), crops(course.step + 3, 384, 1)
         while True:
             pictures = next(large if course.step % 4 == 3 else small)
             with torch.no_grad():
                 latents = vae.encode(pictures).latent
-            yield _difference(vae, latents, pictures, noise=0.2)
+            yield _difference(vae, latents, pictures, noise=0.25)
 
     course.follow(losses())
 
@@ -281,8 +284,11 @@ SHAPES = {
 BATCH = {"small": 32, "middle": 8, "large": 2}
 SCENES = {"small": 8_000, "middle": 1_500, "large": 150}
 """Of each shape."""
-SHARES = ((0.0, (1.0, 0.0, 0.0)), (0.4, (0.1, 0.85, 0.05)), (0.88, (0.0, 0.8, 0.2)))
+Shares = tuple[tuple[float, tuple[float, float, float]], ...]
+SHARES: Shares = ((0.0, (1.0, 0.0, 0.0)), (0.4, (0.1, 0.85, 0.05)), (0.88, (0.0, 0.8, 0.2)))
 """From which part of the training on, how often each group of shapes is shown."""
+SHARES_AFTER: Shares = ((0.0, (0.0, 0.95, 0.05)), (0.88, (0.0, 0.8, 0.2)))
+"""The same for a model trained before: layouts, which small pictures teach quickly, it knows."""
 
 
 @dataclass
@@ -383,18 +389,18 @@ class Hints(nn.Module):
         return self.out(self.norm(tokens)).transpose(1, 2).split(self.counts, dim=1)
 
 
-def batches(stock: Stock, step: int, steps: int) -> Iterator[tuple[Bank, torch.Tensor]]:
+def batches(stock: Stock, step: int, steps: int, shares: Shares) -> Iterator[tuple[Bank, torch.Tensor]]:
     """A bank and the scenes of it to show, step by step; a step's choice depends on its number only."""
     groups = list(SHAPES)
     for number in range(step, steps):
         random = np.random.default_rng([7, number])
-        shares = [shares for start, shares in SHARES if number >= start * steps][-1]
-        group = str(random.choice(groups, p=shares))
+        now = [share for start, share in shares if number >= start * steps][-1]
+        group = str(random.choice(groups, p=now))
         one = stock[group][random.integers(len(stock[group]))]
         yield one, torch.from_numpy(random.integers(len(one.captions), size=BATCH[group]))
 
 
-def train_transformer(run: Path, steps: int, start: Path | None, rate: float = 1e-3) -> None:
+def train_transformer(run: Path, steps: int, start: Path | None, rate: float | None = None) -> None:
     torch.manual_seed(0)
     if start and not (run / "autoencoder.pt").exists():
         _adopt(run, start)
@@ -411,11 +417,13 @@ def train_transformer(run: Path, steps: int, start: Path | None, rate: float = 1
         lambda _module, _given, out: middle.append(out)
     )
     modules = {"text_encoder": texts.encoder, "transformer": transformer, "hints": hints}
+    if rate is None:
+        rate = 5e-4 if start else 1e-3  # a higher one would first undo much of what a trained model knows
     course = Course(run, "transformer", modules, steps, rate, warm=200)
     course.restore()
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
-        for one, chosen in batches(stock, course.step, steps):
+        for one, chosen in batches(stock, course.step, steps, SHARES_AFTER if start else SHARES):
             latents = one.latents[chosen].float()
             told = [one.captions[index] if torch.rand(()) > 0.1 else "" for index in chosen.tolist()]
             embeds, mask = texts(told)
