@@ -216,7 +216,10 @@ def _tell(result: Any, retry: str) -> None:
         click.echo(f"why: {progress.program()} status {result.folder}   try again: {retry}")
     made = result.report
     for path in (*made.sheets[:1], made.csv, made.html) if made else ():
-        click.echo(f"  {path}")
+        more = (
+            f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] and path in made.sheets else ""
+        )
+        click.echo(f"  {path}{more}")
 
 
 @cli.command(short_help="Show what a run would do; touches nothing.")

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from batch.summary import Summary
 
 
+PROMPTS = 4
+"""How many of a plan's prompts are shown."""
+WIDEST = 100
+"""Characters of each."""
+
+
 def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
     """What ``plan`` prints."""
-    lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", ""]
+    lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", "", *_prompts(plan), ""]
     for use in plan.sizes:
         how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then {_resampled(use)}"
         lines.append(f"  {use.model}  {use.asked}{how}")
@@ -49,6 +55,16 @@ def _arithmetic(plan: Plan) -> str:
     if len(parts) > 1 or not plan.cells:
         parts.append(f"= {plan.pictures}")
     return f"{' '.join(parts)} {'image' if plan.pictures == 1 else 'images'}".removeprefix("+ ")
+
+
+def _prompts(plan: Plan) -> Iterator[str]:
+    """The first prompts, so that one that was cut at a comma or is not the one meant is seen in time."""
+    prompts = list(dict.fromkeys(" ".join(task.prompt.split()) for task in plan.tasks))
+    shown = prompts if len(prompts) <= PROMPTS + 1 else prompts[:PROMPTS]
+    for prompt in shown:
+        yield f"  prompt: {prompt if len(prompt) <= WIDEST else prompt[: WIDEST - 2] + ' …'}"
+    if len(prompts) > len(shown):
+        yield f"  … and {plural(len(prompts) - len(shown), 'more prompt')}"
 
 
 def _measuring(plan: Plan) -> Iterator[str]:

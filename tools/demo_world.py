@@ -9,10 +9,12 @@ sides and sizes shares of its shorter one, so that a scene looks the same in eve
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -333,17 +335,18 @@ def scenes(seed: int, *, kind: str = "", held: bool = False) -> Iterator[Scene]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("sheet", type=Path, help="picture to write: 40 scenes and their captions")
+    to = parser.parse_args().sheet
     side, across = 160, 8
-    sheet = Image.new("RGB", (across * (side + 8), 5 * (side + 34)), "white")
+    sheet = Image.new("RGB", (across * (side + 8), 5 * (side + 50)), "white")
     write = ImageDraw.Draw(sheet)
     for index, scene in zip(range(across * 5), scenes(0), strict=False):
-        x, y = index % across * (side + 8), index // across * (side + 34)
+        x, y = index % across * (side + 8), index // across * (side + 50)
         sheet.paste(Image.fromarray(paint(scene, side, side).astype(np.uint8)), (x, y))
-        words = caption(scene).split()
-        write.text((x, y + side), " ".join(words[:6]), fill="black")
-        write.text((x, y + side + 11), " ".join(words[6:12]), fill="black")
-        write.text((x, y + side + 22), " ".join(words[12:]), fill="black")
-    sheet.save(sys.argv[1])
+        for line, text in enumerate(textwrap.wrap(caption(scene), 26)):
+            write.text((x, y + side + 11 * line), text, fill="black")
+    sheet.save(to)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python tools/eval_demo_model.py --count 100 --sheet failures.jpg
 
 The captions come from tools/demo_world.py, the verdicts from tools/demo_judge.py; ``--truth`` judges the world's
-own drawings instead, which must all be right.
+own drawings instead, which must all be right. 300 pictures take about six minutes on two cores.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,13 @@ SIDE = 192
 
 
 def held_out_scenes(kind: str, count: int) -> list[Scene]:
-    """The first ``count`` of different captions."""
+    """The first ``count`` of different captions. Raises ``SystemExit`` where there are not so many."""
     chosen: dict[str, Scene] = {}
-    for scene in scenes(5, kind=kind, held=True):
+    for scene in islice(scenes(5, kind=kind, held=True), 100 * count):
         chosen.setdefault(caption(scene), scene)
         if len(chosen) == count:
-            break
-    return list(chosen.values())
+            return list(chosen.values())
+    raise SystemExit(f"--count: there are no {count} different captions of {NAMES[kind]}")
 
 
 def drawn(pipe: SanaPipeline, chosen: list[Scene], given: argparse.Namespace) -> Iterator[np.ndarray]:
@@ -63,15 +64,23 @@ def sheet(failures: list[tuple[Scene, np.ndarray, Verdict]], to: Path) -> None:
     page.save(to, quality=90)
 
 
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return int(text)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--count", type=int, default=100, help="captions of each kind")
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--height", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--sheet", type=Path, help="contact sheet of the failures")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n", 1)[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, help="folder of the pipeline")
+    parser.add_argument("--count", type=_positive, default=100, help="captions of each kind")
+    parser.add_argument("--width", type=_positive, default=512, help="pixels")
+    parser.add_argument("--height", type=_positive, default=512, help="pixels")
+    parser.add_argument("--steps", type=_positive, default=8, help="denoising steps")
+    parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet of the failures")
     parser.add_argument("--truth", action="store_true", help="judge the world's own drawings")
     given = parser.parse_args()
     pipe = None
@@ -99,7 +108,8 @@ def main() -> None:
             for part in ("right", "background", "colours", "shapes")
         ]
         print(f"{name:12} {shares[0]:6.0f} {shares[1]:11.0f} {shares[2]:8.0f} {shares[3]:7.0f}", flush=True)
-    print(f"{time.monotonic() - started:.0f} s, {given.steps} steps, guidance {given.guidance}")
+    how = "the world's own drawings" if given.truth else f"{given.steps} steps, guidance {given.guidance:g}"
+    print(f"{time.monotonic() - started:.0f} s, {given.width}x{given.height}, {how}")
     if given.sheet:
         sheet(failures, given.sheet)
 

@@ -8,6 +8,7 @@ The same seed gives the same files. Text encoder, transformer and autoencoder ha
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def build(seed: int = 0) -> SanaPipeline:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0]).parse_args()
     shutil.rmtree(TARGET, ignore_errors=True)
     build().save_pretrained(TARGET)
     for path in sorted(TARGET.rglob("*")):

@@ -487,15 +487,28 @@ def export(run: Path, to: Path) -> None:
             print(f"{path.stat().st_size:>9}  {path.relative_to(to)}")
 
 
+_NEEDS = {
+    "transformer": ("autoencoder.pt",),
+    "decoder": ("autoencoder.pt",),
+    "export": ("autoencoder.pt", "transformer.pt"),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["autoencoder", "transformer", "decoder", "export"])
-    parser.add_argument("run", type=Path, help="folder for checkpoints and losses")
-    parser.add_argument("--steps", type=int, help="steps in all; the rate falls to nearly nothing at their end")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder for checkpoints and losses")
+    parser.add_argument(
+        "--steps", type=int,
+        help="steps in all, at whose end the rate is nearly nothing (3,000; 12,000 for the transformer)",
+    )  # fmt: skip
     parser.add_argument("--start", type=Path, help="transformer: a trained model's folder to begin with")
-    parser.add_argument("--to", type=Path, default=TARGET, help="export: the model's folder")
+    parser.add_argument("--to", type=Path, default=TARGET, help="export: the model's folder (batch/models/demo)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     given = parser.parse_args()
+    for name in _NEEDS.get(given.part, ()):
+        if not (given.run / name).exists() and not given.start:
+            parser.error(f"{given.part} needs {given.run / name}, which another part writes first")
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.part == "autoencoder":

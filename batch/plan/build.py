@@ -149,6 +149,8 @@ class _Builder:
     """Commits of LoRAs by the name they were given."""
     sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
     memory: dict[tuple[str, Size, str, bool], tuple[Call, ...]] = field(default_factory=dict)
+    no_memory: set[str] = field(default_factory=set)
+    """Memory settings that are refused: they have no steps to compare."""
     settings: dict[tuple[Any, ...], _Setting] = field(default_factory=dict)
     rules: list[_Rule] = field(default_factory=list)
     fitting: set[tuple[int, bool]] = field(default_factory=set)
@@ -378,7 +380,7 @@ class _Builder:
     def _same(self, known: Task, task: Task, place: Place) -> None:
         """The same task twice is rendered once; two memory settings that give one picture are a mistake."""
         self.duplicates += 1
-        if known.memory != task.memory:
+        if known.memory != task.memory and not self.no_memory & {known.memory, task.memory}:
             self._problem(
                 place,
                 f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
@@ -496,6 +498,7 @@ class _Builder:
             try:
                 self.memory[key] = memory.resolve(setting, size, without)
             except ValueError as error:
+                self.no_memory.add(setting)
                 self._problem(place, f"memory: {error}")
             for note in memory.notes(self.memory[key]):
                 self.without_effect[str(Problem(*place, f"memory: {note}"))] = None

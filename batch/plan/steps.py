@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batch.manifest import values
-from batch.manifest.values import shown
+from batch.manifest.values import shown, suggest
 from batch.records import Value
 
 TILE_STEP = 32
@@ -217,4 +217,4 @@ def excludes(name: str) -> dict[str, str]:
 
 def no_step(name: str, also: tuple[str, ...]) -> str:
     """What is said of a name that is no step."""
-    return f"{shown(name)} is no memory setting; possible are {', '.join([*also, *STEPS])}"
+    return f"{shown(name)} is no memory setting; {suggest(name, [*also, *STEPS])}"

@@ -269,10 +269,13 @@ def _about(rows: pd.DataFrame, pairs: Sequence[Pair], overlaps: Sequence[Overlap
         yield f"{named}: between two cards low bits of pixels differ whatever the setting"
     if rows.compared.notna().any() and not has_ssim():
         yield f"SSIM is not computed: scikit-image is {NOT_INSTALLED}; pip install 'run-batch[compare]'"
-    if len(rows) and rows.timed.sum() == 0 and rows.images.sum() > 0:
+    untimed = rows[(rows.timed == 0) & (rows.images > 0)]
+    if len(untimed):
+        settings = ", ".join(dict.fromkeys(untimed.memory))
+        which = "no setting has a time: of each" if len(untimed) == len(rows) else f"no time of {settings}: of it"
         yield (
-            "no setting has a time: of each only the first image after loading is done, which is slower than the "
-            "others. Render two images or more of each"
+            f"{which} only the first image after loading is done, which is slower than the others. "
+            "Render two images or more of each"
         )
 
 

@@ -295,6 +295,26 @@ def _wrapped(text: str, width: int, size: int) -> list[str]:
     return lines
 
 
+@lru_cache(maxsize=4096)
+def _folded(text: str, width: int, size: int) -> list[str]:
+    """The text in lines, broken between words, and within those that are longer than a line."""
+    font = _font_for(text, size)
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if font.getlength(longer) > width and lines[-1]:
+            lines.append("")
+            longer = word
+        while font.getlength(longer) > width:
+            end = next(
+                end for end in range(len(longer), 0, -1) if end == 1 or font.getlength(longer[:end]) <= width
+            )
+            lines[-1], longer = longer[:end], longer[end:]
+            lines.append("")
+        lines[-1] = longer
+    return lines
+
+
 def _fitting(text: str, width: int, size: int) -> str:
     """The text, cut where it would run off the page."""
     font = _font_for(text, size)
@@ -331,10 +351,10 @@ def _draw_block(
 
 
 def _label(draw: ImageDraw.ImageDraw, at: tuple[int, int], prompt: str, height: int) -> None:
-    lines = textwrap.wrap(" ".join(prompt.split()), width=36) or [""]
+    lines = _folded(" ".join(prompt.split()), LABEL_WIDTH - 2 * GAP, TEXT_SIZE)
     fitting = max(1, height // (TEXT_SIZE + 5))
     if len(lines) > fitting:
-        lines = [*lines[: fitting - 1], lines[fitting - 1][:33] + " …"]
+        lines = [*lines[: fitting - 1], _fitting(f"{lines[fitting - 1]} …", LABEL_WIDTH - 2 * GAP, TEXT_SIZE)]
     for index, line in enumerate(lines):
         _text(draw, (at[0], at[1] + index * (TEXT_SIZE + 5)), line, TEXT_SIZE, _INK)
 
