@@ -114,6 +114,14 @@ def test_the_judge_tells_shapes_colours_and_counts_apart():
     assert not demo_judge.judge(scene, painted(doubled)).right
 
 
+@pytest.mark.parametrize(("count", "says"), [("0", "must be 1 or more"), ("1000", "no 1000 different captions")])
+def test_a_count_that_cannot_be_is_refused(monkeypatch, capsys, count, says):
+    monkeypatch.setattr(sys, "argv", ["eval_demo_model.py", "--truth", "--count", count])
+    with pytest.raises(SystemExit) as refused:
+        eval_demo_model.main()
+    assert says in capsys.readouterr().err + str(refused.value)
+
+
 @pytest.fixture(scope="module", name="run")
 def trained(tmp_path_factory):
     """Two steps of each part on a few scenes."""

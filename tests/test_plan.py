@@ -76,6 +76,25 @@ def test_arithmetic_exclude_and_duplicates(manifest, cli):
     assert cli("plan", path, "--json").json()["images"] == 12
 
 
+def test_a_plan_shows_its_first_prompts_as_they_are_understood(manifest, cli):
+    comma = "a blue heart on the left and a red star on the right, on a yellow background"
+    shown = cli("plan", manifest(f"grid: {{model: demo, prompt: [{comma}]}}\n")).out
+    assert (
+        "  prompt: a blue heart on the left and a red star on the right\n  prompt: on a yellow background\n"
+        in shown
+    )
+    many = cli("plan", manifest(f"grid: {{model: demo, prompt: [{', '.join('abcdefg')}, {'x' * 300}]}}\n")).out
+    assert "  prompt: d\n  … and 4 more prompts\n" in many
+    long = cli("plan", manifest(f"grid: {{model: demo, prompt: {'x' * 300}}}\n")).out
+    assert f"  prompt: {'x' * 98} …\n" in long
+
+
+def test_a_setting_that_is_none_is_one_mistake_and_not_two(manifest, cli):
+    outcome = cli("plan", manifest("grid:\n  model: demo\n  prompt: a\n  memory: [full, model_offload]\n"))
+    assert (outcome.code, "did you mean 'model-offload'?" in outcome.err) == (2, True)
+    assert "same picture" not in outcome.err
+
+
 def test_an_exclude_without_effect_is_a_warning(manifest, cli):
     path = manifest("grid: {model: demo, prompt: a, seed: 0..1}\nexclude: [{seed: 7}]\n")
     assert "leaves nothing out" in cli("plan", path).err

@@ -261,3 +261,12 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
             titles = [block.title for block in blocks]
             assert len(set(titles)) * (2 if "extra" in chosen else 1) >= len(titles)  # pag_scale 2 and 2.0
             assert any("lora style 1 #2" in title for title in titles)
+
+
+def test_labels_of_a_sheet_stay_within_their_column():
+    width = sheet.LABEL_WIDTH - 2 * sheet.GAP
+    font = sheet._font_for("a", sheet.TEXT_SIZE)
+    for prompt in ("A RED CIRCLE ON A BLUE BACKGROUND", "W" * 100, "a fox", "", "long " + "w" * 60 + " end"):
+        lines = sheet._folded(prompt, width, sheet.TEXT_SIZE)
+        assert all(font.getlength(line) <= width for line in lines), lines
+        assert "".join(lines).replace(" ", "") == prompt.replace(" ", "")

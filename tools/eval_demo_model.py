@@ -30,7 +30,7 @@ SIDE = 192
 def held_out_scenes(kind: str, count: int) -> list[Scene]:
     """The first ``count`` of different captions. Raises ``SystemExit`` where there are not so many."""
     chosen: dict[str, Scene] = {}
-    for scene in islice(scenes(5, kind=kind, held=True), 100 * count):
+    for scene in islice(scenes(5, kind=kind, held=True), 30 * count):
         chosen.setdefault(caption(scene), scene)
         if len(chosen) == count:
             return list(chosen.values())
