@@ -11,15 +11,17 @@ from functools import cache
 
 import numpy as np
 from demo_world import COLOURS, KINDS, NIGHT, OUTLINES, Scene, covered
-from scipy.ndimage import binary_fill_holes, maximum_filter
+from scipy.ndimage import binary_fill_holes, gaussian_filter, maximum_filter
 from skimage.color import rgb2lab
 from skimage.measure import label, regionprops
 from skimage.transform import resize
 
 GRID = 64
 """Side of the grid on which outlines are compared."""
-ALIKE = 0.72
+ALIKE = 0.8
 """Intersection over union from which the nearest outline counts as found; below, a region has no shape."""
+ROUNDED = (0.0, 0.12, 0.24)
+"""How round corners may be, as the deviation of a blur in shares of a thing's radius: a blunt star is a star."""
 APART = 16.0
 """Distance in CIELAB from which a pixel is no longer background."""
 EDGE = 0.5
@@ -71,9 +73,10 @@ def colour_of(lab: np.ndarray, *, ground: bool = False) -> str:
 
 
 @cache
-def _template(kind: str) -> tuple[np.ndarray, float]:
-    """A shape cut to its bounding box, and the box's width by its height."""
-    return _boxed(covered([(200 * x + 250, 200 * y + 250) for x, y in OUTLINES[kind]], 500, 500) > 0.5)
+def _templates(kind: str) -> list[tuple[np.ndarray, float]]:
+    """A shape, sharp and with round corners, cut to its bounding box, and the box's width by its height."""
+    sharp = covered([(200 * x + 250, 200 * y + 250) for x, y in OUTLINES[kind]], 500, 500)
+    return [_boxed(gaussian_filter(sharp, 200 * rounded) > 0.5) for rounded in ROUNDED]
 
 
 def _boxed(mask: np.ndarray) -> tuple[np.ndarray, float]:
@@ -85,12 +88,13 @@ def _boxed(mask: np.ndarray) -> tuple[np.ndarray, float]:
 def shape_of(mask: np.ndarray) -> str:
     """The shape whose outline a region has, or ""."""
     region, ratio = _boxed(mask)
-    scores = {}
+    scores = dict.fromkeys(KINDS, 0.0)
     for kind in KINDS:
-        template, its_ratio = _template(kind)
-        union = np.logical_or(region, template).sum()
-        stretched = min(ratio / its_ratio, its_ratio / ratio)
-        scores[kind] = np.logical_and(region, template).sum() / union * min(1.0, stretched + 0.15)
+        for template, its_ratio in _templates(kind):
+            union = np.logical_or(region, template).sum()
+            stretched = min(ratio / its_ratio, its_ratio / ratio)
+            alike = np.logical_and(region, template).sum() / union * min(1.0, stretched + 0.15)
+            scores[kind] = max(scores[kind], alike)
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] >= ALIKE else ""
 
