@@ -59,9 +59,9 @@ def _arithmetic(plan: Plan) -> str:
 
 def _prompts(plan: Plan) -> Iterator[str]:
     """The first prompts, so that one that was cut at a comma or is not the one meant is seen in time."""
-    prompts = list(dict.fromkeys(" ".join(task.prompt.split()) for task in plan.tasks))
+    prompts = list(dict.fromkeys(task.prompt for task in plan.tasks))
     shown = prompts if len(prompts) <= PROMPTS + 1 else prompts[:PROMPTS]
-    for prompt in shown:
+    for prompt in (" ".join(prompt.split()) for prompt in shown):
         yield f"  prompt: {prompt if len(prompt) <= WIDEST else prompt[: WIDEST - 2] + ' …'}"
     if len(prompts) > len(shown):
         yield f"  … and {plural(len(prompts) - len(shown), 'more prompt')}"

@@ -225,17 +225,15 @@ def _spread(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return latents.mean((0, 2, 3)), latents.std((0, 2, 3))
 
 
-def _difference(vae: Any, latents: torch.Tensor, pictures: torch.Tensor, noise: float) -> dict[str, torch.Tensor]:
-    """What restoring pictures from latents loses; "loss" is all of it.
-
-    A denoiser's latents are never quite right: with noise up to as many deviations it learns to make do.
-    """
+def _noisy(vae: Any, latents: torch.Tensor, noise: float) -> torch.Tensor:
+    """Pictures restored from latents with noise up to as many deviations: a denoiser's are never quite right."""
     level = torch.rand(len(latents), 1, 1, 1) * noise * latents.detach().std()
-    restored = vae.decode(latents + level * torch.randn_like(latents)).sample
-    # By its contrast: a purple star on blue is as much a star as a white one on black.
-    contrast = 0.15 + pictures.std((1, 2, 3), keepdim=True)
-    restored, pictures = restored / contrast, pictures / contrast
-    plain = functional.l1_loss(restored, pictures)
+    return vae.decode(latents + level * torch.randn_like(latents)).sample
+
+
+def _difference(restored: torch.Tensor, pictures: torch.Tensor, squares: float = 1.0) -> dict[str, torch.Tensor]:
+    """What restored pictures lack; "loss" is all of it. ``squares`` counts great errors for more."""
+    plain = functional.l1_loss(restored, pictures) + squares * functional.mse_loss(restored, pictures)
     edges = sum(functional.l1_loss(a, b) for a, b in zip(_edges(restored), _edges(pictures), strict=True))
     return {"loss": plain + edges, "plain": plain, "edges": torch.as_tensor(edges)}
 
@@ -246,7 +244,7 @@ def _restoring(vae: Any, course: Course, *, even: bool) -> Iterator[dict[str, to
     while True:
         pictures = next(large if course.step % 4 == 3 else small)
         latents = vae.encode(pictures).latent
-        found = _difference(vae, latents, pictures, noise=0.25)
+        found = _difference(_noisy(vae, latents, 0.25), pictures)
         mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
         found["uneven"] = (mean.square() + variance - variance.log() - 1).mean()
         if even:
@@ -263,12 +261,15 @@ def train_decoder(run: Path, steps: int) -> None:
     course.restore()
 
     def losses() -> Iterator[dict[str, torch.Tensor]]:
-        small, large = crops(course.step + 2, 192, 3), crops(course.step + 3, 384, 1)
+        small, large = crops(course.step + 2, 256, 2), crops(course.step + 3, 384, 1)
         while True:
             pictures = next(large if course.step % 4 == 3 else small)
             with torch.no_grad():
                 latents = vae.encode(pictures).latent
-            yield _difference(vae, latents, pictures, noise=0.25)
+            # By its contrast: a purple star on blue is as much a star as a white one on black.
+            contrast = 0.15 + pictures.std((1, 2, 3), keepdim=True)
+            restored = _noisy(vae, latents, 0.25)
+            yield _difference(restored / contrast, pictures / contrast, squares=0.0)
 
     course.follow(losses())
 
