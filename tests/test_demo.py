@@ -127,6 +127,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_demo_model, "SCENES", {"small": 16, "middle": 2, "large": 1})
         train_demo_model.train_autoencoder(run, 2)
+        train_demo_model.train_decoder(run, 2)
         train_demo_model.train_transformer(run, 2, None)
         yield run
 
