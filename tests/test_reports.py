@@ -267,6 +267,6 @@ def test_labels_of_a_sheet_stay_within_their_column():
     width = sheet.LABEL_WIDTH - 2 * sheet.GAP
     font = sheet._font_for("a", sheet.TEXT_SIZE)
     for prompt in ("A RED CIRCLE ON A BLUE BACKGROUND", "W" * 100, "a fox", "", "long " + "w" * 60 + " end"):
-        lines = sheet._folded(prompt, width, sheet.TEXT_SIZE)
+        lines = sheet._wrapped(prompt, width, sheet.TEXT_SIZE, between=" ")
         assert all(font.getlength(line) <= width for line in lines), lines
         assert "".join(lines).replace(" ", "") == prompt.replace(" ", "")

@@ -225,9 +225,9 @@ def _spread(vae: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return latents.mean((0, 2, 3)), latents.std((0, 2, 3))
 
 
-def _noisy(vae: Any, latents: torch.Tensor, noise: float) -> torch.Tensor:
-    """Pictures restored from latents with noise up to as many deviations: a denoiser's are never quite right."""
-    level = torch.rand(len(latents), 1, 1, 1) * noise * latents.detach().std()
+def _restored(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Pictures of latents with noise up to a quarter of their deviation: a denoiser's are never quite right."""
+    level = torch.rand(len(latents), 1, 1, 1) * 0.25 * latents.detach().std()
     return vae.decode(latents + level * torch.randn_like(latents)).sample
 
 
@@ -244,7 +244,7 @@ def _restoring(vae: Any, course: Course, *, even: bool) -> Iterator[dict[str, to
     while True:
         pictures = next(large if course.step % 4 == 3 else small)
         latents = vae.encode(pictures).latent
-        found = _difference(_noisy(vae, latents, 0.25), pictures)
+        found = _difference(_restored(vae, latents), pictures)
         mean, variance = latents.mean((0, 2, 3)), latents.var((0, 2, 3))
         found["uneven"] = (mean.square() + variance - variance.log() - 1).mean()
         if even:
@@ -268,8 +268,7 @@ def train_decoder(run: Path, steps: int) -> None:
                 latents = vae.encode(pictures).latent
             # By its contrast: a purple star on blue is as much a star as a white one on black.
             contrast = 0.15 + pictures.std((1, 2, 3), keepdim=True)
-            restored = _noisy(vae, latents, 0.25)
-            yield _difference(restored / contrast, pictures / contrast, squares=0.0)
+            yield _difference(_restored(vae, latents) / contrast, pictures / contrast, squares=0.0)
 
     course.follow(losses())
 
@@ -507,6 +506,8 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=TARGET, help="export: the model's folder (batch/models/demo)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     given = parser.parse_args()
+    if given.start and given.part != "transformer":
+        parser.error(f"--start is for the transformer; {given.part} has no use for it")
     for name in _NEEDS.get(given.part, ()):
         if not (given.run / name).exists() and not given.start:
             parser.error(f"{given.part} needs {given.run / name}, which another part writes first")

@@ -272,7 +272,7 @@ def _about(rows: pd.DataFrame, pairs: Sequence[Pair], overlaps: Sequence[Overlap
     untimed = rows[(rows.timed == 0) & (rows.images > 0)]
     if len(untimed):
         settings = ", ".join(dict.fromkeys(untimed.memory))
-        which = "no setting has a time: of each" if len(untimed) == len(rows) else f"no time of {settings}: of it"
+        which = "no setting has a time: of each" if len(untimed) == len(rows) else f"no time of {settings}:"
         yield (
             f"{which} only the first image after loading is done, which is slower than the others. "
             "Render two images or more of each"

@@ -283,35 +283,29 @@ def _draw(blocks: Sequence[_Block], heading: str, folder: RunFolder, scan: Scan)
 
 
 @lru_cache(maxsize=4096)
-def _wrapped(text: str, width: int, size: int) -> list[str]:
-    """The text in lines, broken between its parts."""
+def _wrapped(text: str, width: int, size: int, between: str = " · ") -> list[str]:
+    """The text in lines, broken between its parts. One that is too long is cut; a word goes on below."""
     lines: list[str] = []
-    for part in text.split(" · "):
-        longer = f"{lines[-1]} · {part}" if lines else part
-        if lines and _font_for(longer, size).getlength(longer) <= width:
+    for part in text.split(between):
+        longer = f"{lines[-1]}{between}{part}" if lines else part
+        if lines and _length(longer, size) <= width:
             lines[-1] = longer
         else:
-            lines.append(_fitting(part, width, size))
+            lines += _broken(part, width, size) if between == " " else [_fitting(part, width, size)]
     return lines
 
 
-@lru_cache(maxsize=4096)
-def _folded(text: str, width: int, size: int) -> list[str]:
-    """The text in lines, broken between words, and within those that are longer than a line."""
-    font = _font_for(text, size)
+def _length(text: str, size: int) -> float:
+    return _font_for(text, size).getlength(text)
+
+
+def _broken(word: str, width: int, size: int) -> list[str]:
+    """A word, or a whole text in a script without spaces, in lines as long as they may be."""
     lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".lstrip()
-        if font.getlength(longer) > width and lines[-1]:
+    for letter in word:
+        if lines[-1] and _length(lines[-1] + letter, size) > width:
             lines.append("")
-            longer = word
-        while font.getlength(longer) > width:
-            end = next(
-                end for end in range(len(longer), 0, -1) if end == 1 or font.getlength(longer[:end]) <= width
-            )
-            lines[-1], longer = longer[:end], longer[end:]
-            lines.append("")
-        lines[-1] = longer
+        lines[-1] += letter
     return lines
 
 
@@ -351,7 +345,7 @@ def _draw_block(
 
 
 def _label(draw: ImageDraw.ImageDraw, at: tuple[int, int], prompt: str, height: int) -> None:
-    lines = _folded(" ".join(prompt.split()), LABEL_WIDTH - 2 * GAP, TEXT_SIZE)
+    lines = _wrapped(" ".join(prompt.split()), LABEL_WIDTH - 2 * GAP, TEXT_SIZE, between=" ")
     fitting = max(1, height // (TEXT_SIZE + 5))
     if len(lines) > fitting:
         lines = [*lines[: fitting - 1], _fitting(f"{lines[fitting - 1]} …", LABEL_WIDTH - 2 * GAP, TEXT_SIZE)]
