@@ -198,13 +198,13 @@ def _chosen(text: str) -> tuple[Section, ...]:
     return tuple(section for number, section in known.items() if number in wanted)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=_chosen, metavar="1,4,8", help="these sections")
     parser.add_argument("--minutes", type=int, choices=(4, 9), default=9, help="4: sections 1, 2, 4, 5 and 8")
     parser.add_argument("--out", type=Path, help="default: outputs/card-DATE-TIME")
     parser.add_argument("--cpu", action="store_true", help="tiny models on the CPU, to see that all this works")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if not given.cpu and not nvidia_cards():
         parser.error("there is no NVIDIA card here; --cpu goes through the same with tiny models")
     whole = [section for section in SECTIONS if given.minutes > 4 or section.number in SHORT]

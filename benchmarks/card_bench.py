@@ -137,7 +137,9 @@ class Bench:
     """How long a device is kept at full load to see what it sustains."""
     loop_images: int
     loop_options: tuple[str, ...]
-    """What the comparison with the loop is told where it knows the option."""
+    """What the comparison with the loop is told where it knows the option, and blocks can be compiled."""
+    compile_batch: bool
+    """Compile for a batch too: on a CPU that takes as long again, and says nothing about a card."""
     vram_limit: int | None
     """Bytes; None where there is no card to hold a process to a part of."""
     patience: float
@@ -183,6 +185,7 @@ CARD = Bench(
     load_s=3.0,
     loop_images=4,
     loop_options=("--compile", "both"),
+    compile_batch=True,
     vram_limit=5 * 2**30,
     patience=1.0,
 )
@@ -194,7 +197,7 @@ _TINY = Scene(
 CPU = Bench(
     device="cpu",
     large=_TINY,
-    small=replace(_TINY, model="random:demo", size=Size(256, 256), memory="full"),
+    small=replace(_TINY, model="random:demo", size=Size(640, 640), memory="full"),
     program=replace(_TINY, model="random:demo", size=Size(512, 512), steps=1),
     tile=(512, 448),
     shapes=Shapes(
@@ -203,6 +206,7 @@ CPU = Bench(
     load_s=0.2,
     loop_images=2,
     loop_options=(),
+    compile_batch=False,
     vram_limit=None,
     patience=3.0,
 )

@@ -59,6 +59,7 @@ def kernels(bench: Bench, say: Say) -> None:
 
 def _compare(kind: Kind, bench: Bench, say: Say) -> None:
     first: torch.Tensor | None = None
+    taken: dict[str, float] = {}
     for name, way in kind.ways.items():
         try:
             made, seconds = way(), _timed(way, bench.device)
@@ -67,11 +68,13 @@ def _compare(kind: Kind, bench: Bench, say: Say) -> None:
             continue
         note = [_rate(kind.floor, seconds), "" if first is None else _apart(made, first)]
         first = made if first is None else first
-        say(
-            f"{kind.name}: {name}", 1000 * seconds, "ms", floor=kind.floor, note=", ".join(filter(None, note)),
-            headline=first is made,
-        )  # fmt: skip
+        say(f"{kind.name}: {name}", 1000 * seconds, "ms", floor=kind.floor, note=", ".join(filter(None, note)))
+        taken[name] = seconds
         del made
+    if taken:
+        best, own = min(taken, key=taken.__getitem__), next(iter(taken))
+        said = f"{best}, {taken[own] / taken[best]:.2f} times as fast as {own}"
+        say(f"{kind.name}: fastest", 1000 * taken[best], "ms", floor=kind.floor, note=said, headline=True)
 
 
 def _timed(way: Way, device: str) -> float:
@@ -91,7 +94,8 @@ def _round(way: Way, device: str, times: int) -> float:
 
 
 def _rate(floor: Floor, seconds: float) -> str:
-    return f"{floor.flops / seconds / 1e12:.4g} TFLOP/s, {floor.bytes / seconds / 1e9:.4g} GB/s"
+    products = f"{floor.flops / seconds / 1e12:.4g} TFLOP/s, " if floor.flops else ""
+    return f"{products}{floor.bytes / seconds / 1e9:.4g} GB/s"
 
 
 def _apart(made: torch.Tensor, first: torch.Tensor) -> str:

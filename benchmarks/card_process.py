@@ -7,6 +7,7 @@ has imported torch and the libraries and has never touched the card; where that 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pkgutil
@@ -14,9 +15,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,7 @@ def _section(work: Work, name: str, bench: Bench, seconds: float, log: str, send
     """What the process of a section does."""
     _apart(log)
     os.environ.pop(CHECK, None)
+    gc.freeze()  # libraries: hundreds of thousands of objects that no collection need look at again
     print(f"\n--- {name}", flush=True)
     sending.send("started")
     faulthandler.dump_traceback_later(max(0.1, seconds - 0.5))  # where it was, before it is killed
@@ -182,10 +185,27 @@ def _apart(log: str) -> None:
     """A group of its own, so that it can be ended with all it starts, and a file for what it prints."""
     if hasattr(os, "setsid"):
         os.setsid()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    file = _opened(log)
     for stream in (1, 2):
         os.dup2(file, stream)
     faulthandler.enable()
+
+
+def _opened(log: str | Path) -> int:
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+@contextmanager
+def _stderr_in(log: Path) -> Iterator[None]:
+    """Processes that are started meanwhile complain into the log."""
+    own, file = os.dup(2), _opened(log)
+    try:
+        os.dup2(file, 2)
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(file)
 
 
 def touch(bench: Bench, _say: Say) -> None:
@@ -203,6 +223,8 @@ def choose(bench: Bench, log: Path) -> Any:
         os.environ[CHECK] = "1"
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
+        with _stderr_in(log):  # what libraries say when they are imported
+            forkserver.ensure_running()
         with suppress(OSError, EOFError):
             ended = run(f"{__name__}:touch", "touch", bench, 30.0, log, context, lambda _row: None)
             if ended.status == WELL:

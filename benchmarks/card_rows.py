@@ -25,6 +25,9 @@ STATUS = "ended"
 
 WELL, FAILED = "well", "failed"
 
+FINDING = "FINDING: "
+"""Before the note of a row that says that something is not as it should be."""
+
 LINES, WIDTH = 40, 100
 """Of the table."""
 
@@ -141,7 +144,7 @@ class Rows:
 
 def table(rows: Sequence[Row], sections: Sequence[tuple[int, str]], where: Path, seconds: float) -> list[str]:
     """The headlines of every section, which sections did not end well, and where all the rest is."""
-    head = f"{'':2} {'section':12} {'what':32} {'measured':>16} {'predicted':>10} {'ratio':>6}  note"
+    head = f"{'':2} {'section':11} {'what':31} {'measured':>14} {'predicted':>9} {'ratio':>5}  note"
     unwell = [
         f"{number} {name} ({row.value})"
         for number, name in sections
@@ -152,16 +155,16 @@ def table(rows: Sequence[Row], sections: Sequence[tuple[int, str]], where: Path,
         _cut(f"not well: {', '.join(unwell)}" if unwell else "every section ended well"),
         _cut(f"{seconds:.0f} s; {len(rows)} rows in {where / 'card.csv'} and card.jsonl, output in card.log"),
     ]
-    lines = [
-        _line(number, name, row)
-        for number, name in sections
-        for row in rows
-        if row.section == name and row.headline
-    ]
-    room = LINES - len(foot) - 2
-    if len(lines) > room:
-        lines = [*lines[: room - 1], f"… {len(lines) - room + 1} more"]
-    return [_cut(head), *lines, "", *foot]
+    lines = [[_line(number, name, row) for row in _headlines(name, rows)] for number, name in sections]
+    while sum(map(len, lines)) > LINES - len(foot) - 2:
+        max(lines, key=len).pop()  # the last of the section that has most
+    return [_cut(head), *(line for each in lines for line in each), "", *foot]
+
+
+def _headlines(section: str, rows: Sequence[Row]) -> list[Row]:
+    """Of one section, findings first."""
+    found = [row for row in rows if row.section == section and row.headline]
+    return sorted(found, key=lambda row: not row.note.startswith(FINDING))
 
 
 def _line(number: int, section: str, row: Row) -> str:
@@ -169,7 +172,8 @@ def _line(number: int, section: str, row: Row) -> str:
     predicted = "" if row.predicted is None else _shown(row.predicted)
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     note = row.note.splitlines()[0] if row.note else ""
-    return _cut(f"{number:2} {section:12} {row.name[:32]:32} {measured:>16} {predicted:>10} {ratio:>6}  {note}")
+    name = f"! {row.name}" if note.startswith(FINDING) else row.name
+    return _cut(f"{number:2} {section:11} {name[:31]:31} {measured:>14} {predicted:>9} {ratio:>5}  {note}")
 
 
 def _shown(value: Value) -> str:

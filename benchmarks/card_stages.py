@@ -27,6 +27,7 @@ from benchmarks import rates
 from benchmarks.card_bench import STEP_SETTINGS, Bench, Scene
 from benchmarks.card_predictions import DECODE, STEP
 from benchmarks.card_process import Say
+from benchmarks.card_rows import FINDING
 
 MIB = 2**20
 
@@ -86,10 +87,12 @@ class Camera:
 
     def tell(self, name: str, stage: str, peak: StagePeak, setting: str = "", *, headline: bool = False) -> None:
         """What a stage took of the device, beside what was predicted."""
-        if peak.allocated is None:
-            self._say(f"{name}: resident", (peak.rss or 0) / MIB, "MiB", note="a CPU's tensors are not counted")
-            return
         key = self.scene.key
+        if peak.allocated is None:
+            why = "a CPU's tensors are not counted"
+            self._say(f"{name}: allocated", "none", of=key(stage, setting), note=why, headline=headline)
+            self._say(f"{name}: resident", (peak.rss or 0) / MIB, "MiB")
+            return
         self._say(f"{name}: allocated", peak.allocated / MIB, "MiB", of=key(stage, setting), headline=headline)
         self._say(f"{name}: reserved", (peak.reserved or 0) / MIB, "MiB")
         if peak.device is not None:
@@ -126,15 +129,15 @@ def _texts(camera: Camera, task: Task, say: Say) -> list[bytes]:
     embeds, warm = camera.encoded(task)
     say("text encoder: load and first texts", time.perf_counter() - start, "s")
     say("encode: first text", cold.seconds, "s")
-    say("encode: a text", warm.seconds, "s", headline=True)
-    camera.tell("encode", "encode", warm, headline=True)
+    say("encode: a text", warm.seconds, "s")
+    camera.tell("encode", "encode", warm)
     return embeds
 
 
 def _loaded(camera: Camera, task: Task, say: Say) -> tuple[Call, ...]:
     start = time.perf_counter()
     steps = camera.session.prepare("images", task)
-    say("load", camera.session.take_load_s() or 0.0, "s", headline=True)
+    say("load", camera.session.take_load_s() or 0.0, "s")
     say("load, with letting the text encoder go", time.perf_counter() - start, "s")
     return steps
 
@@ -191,7 +194,7 @@ def _profiled(bench: Bench, say: Say, name: str) -> Iterator[None]:
     for rank, item in enumerate(islice(found, KERNELS), 1):
         taken = getattr(item, counted)
         say(
-            f"{name} kernel {rank}", taken / 1000, "ms", headline=rank == 1,
+            f"{name} kernel {rank}", taken / 1000, "ms", headline=rank == 1 and name == "step",
             note=f"{taken / whole:.1%}, {item.count} calls: {' '.join(str(item.key).split())[:KERNEL_NAME]}",
         )  # fmt: skip
 
@@ -221,7 +224,7 @@ def decode(bench: Bench, say: Say) -> None:
         ours = tiles.decode(pipe.vae, latents).whole()
         theirs = pipe.vae.decode(latents, return_dict=False)[0]
     apart = largest_difference(ours, theirs)
-    note = "" if torch.equal(ours, theirs) else f"FINDING: they differ by {apart:.3g} in -1..1"
+    note = "" if torch.equal(ours, theirs) else f"{FINDING}they differ by {apart:.3g} in -1..1"
     say("bits equal", torch.equal(ours, theirs), note=note, headline=True)
     made, beside = (way() for way in _ways(pipe, latents).values())
     say("pixels: largest difference", largest_difference(made, beside), "of 255")
@@ -352,7 +355,7 @@ def _told(
         changes = STEPS[step].changes if step else "nothing"
         apart = largest_difference(made.pixels, first.pixels)
         finding = apart > 0 and changes == "nothing"
-        note = f"{'FINDING: ' if finding else ''}the table of steps says that it changes {changes}"
+        note = f"{FINDING if finding else ''}the table of steps says that it changes {changes}"
         say(f"{name}: largest difference", apart, "of 255", note=note, headline=finding or not step)
     return made
 
@@ -377,7 +380,7 @@ def compiled(bench: Bench, say: Say) -> None:
     settled = camera.session.prepare("images", task)
     camera.denoised([replace(task, steps=1)], embeds, settled)
     plain, plain_peak = camera.denoised([task], embeds, settled)
-    say("eager: a step", plain_peak.seconds / task.steps, "s", of=STEP, headline=True)
+    say("eager: a step", plain_peak.seconds / task.steps, "s", of=STEP)
     pixels, _ = camera.decoded(task, plain, settled)
 
     settled = camera.session.prepare("images", task, compiled=True)
@@ -398,8 +401,9 @@ def compiled(bench: Bench, say: Say) -> None:
     before = _graphs()
     camera.denoised([bench.large.task(seed=1)], embeds, settled)
     say("compiled anew for a second picture", _graphs() - before, headline=True)
-    if say.left() < BATCH_S * bench.patience:
-        say("compiled anew for a batch of 2", "not tried", note="no time was left")
+    if not bench.compile_batch or say.left() < BATCH_S:
+        why = "no time was left" if bench.compile_batch else "on a card only"
+        say("compiled anew for a batch of 2", "not tried", note=why)
         return
     before = _graphs()
     pair = [bench.large.task(seed=seed, steps=1) for seed in (0, 1)]
