@@ -28,7 +28,7 @@ from batch.render import cap as held
 from batch.render import cuts, failures, loras, memory, positions, quantise, schedulers
 from batch.render import device as devices
 from batch.render.compiling import Compiler
-from batch.render.failures import BadPicture, StageFailed
+from batch.render.failures import BadPicture
 from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
@@ -104,8 +104,8 @@ class Session:
     def encode(self, task: EncodeTask, beat: Beat) -> Timed[bytes]:
         """Embeddings of one text as the bytes of a safetensors file.
 
-        Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
-        and :class:`CannotGoOn` when the text cannot be encoded.
+        Raises :class:`~batch.render.failures.StageFailed` when memory runs out, :class:`LoadFailed` when the model
+        cannot be loaded, and :class:`CannotGoOn` when the text cannot be encoded.
         """
         on_cpu = any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         device = "cpu" if on_cpu else self._device
@@ -121,14 +121,14 @@ class Session:
         except (StopRun, UserError) as error:
             if not failures.is_out_of_memory(error) or on_cpu:
                 raise
-            failed = StageFailed(failures.error_info(error.__cause__ or error, "encode"))
+            failed = failures.failed(error.__cause__ or error, "encode")
         except Exception as error:
             if lost := failures.lost(error):
                 raise lost from error
             if not failures.is_out_of_memory(error):
                 # The texts come first and are small: what fails here fails for every image of the model.
                 raise CannotGoOn(f"the text {task.text[:60]!r} cannot be encoded: {error}") from error
-            failed = StageFailed(failures.error_info(error, "encode"), reading.peak)
+            failed = failures.failed(error, "encode", reading.peak)
         else:
             assert reading.peak is not None  # set when the stage has ended
             return Timed(safetensors.torch.save(data), reading.peak)
@@ -257,14 +257,14 @@ class Session:
         return safetensors.torch.save({"latents": latents.cpu().contiguous()})
 
     def latents_from(self, data: bytes) -> torch.Tensor:
-        """Latents that were kept. Raises :class:`StageFailed` when they are none."""
+        """Latents that were kept. Raises :class:`~batch.render.failures.StageFailed` when they are none."""
         try:
             return safetensors.torch.load(data)["latents"]
         except (safetensors.SafetensorError, KeyError) as error:
-            raise StageFailed(failures.error_info(error, "decode")) from None
+            raise failures.failed(error, "decode") from None
 
     def _run(self, stage: str, task: Task, steps: tuple[Call, ...], beat: Beat, work: Callable[[], T]) -> Timed[T]:
-        """One stage: set up, measured, and every failure as a :class:`StageFailed`."""
+        """One stage: set up, measured, and every failure as a :class:`~batch.render.failures.StageFailed`."""
         self._beat = beat
         beat(stage, 0, 0)
         reading, before = Reading(), self._meter.energy()
@@ -280,7 +280,10 @@ class Session:
         except Exception as error:  # whatever a pipeline raises is this stage's failure
             if lost := failures.lost(error):
                 raise lost from error
-            failed = StageFailed(failures.error_info(error, stage), reading.peak)
+            # Of a compiled model it may be the compiler's, which rendering without it gets around.
+            if not self._compiler.on and (hopeless := failures.unsuited(error)):
+                raise hopeless from error
+            failed = failures.failed(error, stage, reading.peak)
         else:
             memory.rest(self._pipe)
             after = self._meter.energy()
