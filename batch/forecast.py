@@ -33,7 +33,7 @@ SWITCH = "RUN_BATCH_PREDICT"
 MOST = 36
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
-COUNTING = 2
+COUNTING = 3
 """The way of counting: another one gets another number, and what was kept is asked anew."""
 
 _LONG_TEXT = "a lighthouse at dusk, " * 100

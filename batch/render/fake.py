@@ -166,7 +166,15 @@ class FakeSession:
     staged = True
     scheduler: Mapping[str, Any] = {}
 
-    def __init__(self, source: ModelSource, _dtype: str, _device: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        _dtype: str,
+        _device: str,
+        faults: Sequence[Fault] = (),
+        *,
+        measure: bool = False,  # noqa: ARG002 - of the real one
+    ) -> None:
         self._source = source
         self._faults = faults
         self._loaded = ""
