@@ -356,7 +356,7 @@ def test_equal_stages_are_asked_once(manifest):
     text = PLAN.replace("a fox", "[a fox, a whale]") + "  seed: 0..3\n  guidance: [2, 3, 4.5]\n"
     _, plan, _ = runner.prepare(manifest(text), runner.Options())
     settings = forecast._settings(plan)
-    source = forecast._source(plan.models["demo"])
+    source = forecast.source_of(plan.models["demo"])
     keys = {question["key"] for item in settings for question in forecast._questions(item, source).values()}
     assert (len(plan.tasks), len(settings), len(keys)) == (96, 2, 4)
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))
