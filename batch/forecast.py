@@ -33,7 +33,7 @@ SWITCH = "RUN_BATCH_PREDICT"
 MOST = 36
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
-COUNTING = 2
+COUNTING = 3
 """The way of counting: another one gets another number, and what was kept is asked anew."""
 
 _LONG_TEXT = "a lighthouse at dusk, " * 100
@@ -106,7 +106,7 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
         return Forecast(why=f"{missing[0]} is not installed")
     settings = _settings(plan)
     chosen = settings[:MOST]
-    sources = {name: _source(plan.models[name]) for name in {item.task.model for item in chosen}}
+    sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
     asked = {
         item: _questions(item, source)
         for item in chosen
@@ -178,7 +178,7 @@ def _guidance(model: Model, guidance: float) -> float:
     return family.guidance_above + (3.0 if family.guides(guidance) else 0.0)
 
 
-def _source(model: Model) -> ModelSource | str:
+def source_of(model: Model) -> ModelSource | str:
     """Where a model's configuration is, or why it cannot be predicted."""
     if not FAMILIES[model.family].staged:
         return "its pipeline is called whole"

@@ -243,7 +243,7 @@ class CardState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one image cost. ``load_s`` is set on the first image after a load only.
+    """What one image cost. ``load_s`` is set on the first image after a load only, and holds text encoders too.
 
     A pipeline that is called whole has ``whole`` and none of the three stages.
     """
@@ -254,6 +254,8 @@ class Measurement:
     decode: StagePeak | None = None
     whole: StagePeak | None = None
     save_s: float | None = None
+    between_s: float | None = None
+    """Since the image before, what is in no stage and no loading: messages, a wait for a saver, a second try."""
     memory_source: str = ""
     energy_j: float | None = None
     warmup: bool = False

@@ -2,12 +2,19 @@
 
     python benchmarks/against_plain_loop.py [--model demo-4k] [--steps 4] [--images 6] [--rounds 3]
     python benchmarks/against_plain_loop.py --model random:sana-1.6b-4k --steps 20 --images 12     (on a GPU)
+    python benchmarks/against_plain_loop.py --compile both     (a third side: this program with compiled blocks)
 
 The loop is what a user writes: `pipe(prompt, generator=...).images[0].save("x.png")` on a warm pipeline, with
 diffusers' own tiling at 1024/896 where this program tiles. Each side renders the images in a process of its own;
 the sides take turns, so that a busy moment of the machine meets both. Rates are taken from the first finished
 image to the last: loading and the first image are told apart. The FLOPs of an image are counted by torch over one
-step and one decoding; the floor is what they take at the rate of a large matrix product measured here.
+step and one decoding; the floor is what they take at the rate that large matrix products sustain here.
+
+With `--compile on` or `both` this program compiles its blocks; the loop never does. All images have one size, so
+the first pays for compiling: `first_image_s` has it, the rate does not. Only models whose texts vary in length
+(see `docs/models.md`) compile a second time within the rate. Every round compiles anew, unless
+TORCHINDUCTOR_CACHE_DIR names a folder for what is compiled. Compiled pictures differ in low bits, so each side
+says how far it is off.
 """
 
 from __future__ import annotations
@@ -24,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +72,14 @@ class Job:
 
 
 def plain(job: Job, folder: Path) -> None:
-    """Render with the pipeline itself; prints a line for the load, each image, the FLOPs and the rate."""
+    """Render with the pipeline itself; prints a line for the load, each image, the FLOPs and the rates."""
     import diffusers.utils.logging
     import torch
     import transformers.utils.logging
 
     from batch import hub
     from batch.plan.memory import AUTO_TILE, AUTO_TILE_ABOVE
+    from benchmarks.rates import matrix_rate
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
@@ -96,14 +104,15 @@ def plain(job: Job, folder: Path) -> None:
                 spent={**spent, "save": time.perf_counter() - made},
                 total=time.perf_counter() - begun,
             )
-    say(kind="cost", flops=flops(pipe, call), rate=rate(torch, job.device, pipe.transformer.dtype))
+    say(kind="cost", flops=flops(pipe, call), **asdict(matrix_rate(job.device, pipe.transformer.dtype)))
 
 
 def whole(source: Any, dtype: str, device: str) -> Any:
     """The pipeline with all its components, warm on the device."""
     from batch.render.families import common
 
-    return common.load(source, dtype).to(device)
+    # Random weights are drawn where they are to lie: a CPU takes minutes for billions, and they are the same.
+    return common.load(source, dtype, device if source.random else "cpu").to(device)
 
 
 @contextmanager
@@ -151,21 +160,6 @@ def flops(pipe: Any, call: dict[str, Any]) -> float:
     return float(denoising * call["num_inference_steps"] + decoding.get_total_flops())
 
 
-def rate(torch: Any, device: str, dtype: Any) -> float:
-    """FLOP/s of a large matrix product, the best of several."""
-    side, best = (8192 if device.startswith("cuda") else 2048), float("inf")
-    one, two = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    for _ in range(8):
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        torch.mm(one, two)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return float(2 * side**3 / best)
-
-
 def say(**what: Any) -> None:
     print(json.dumps(what), flush=True)
 
@@ -178,11 +172,37 @@ class Side:
     """What one side took, over all rounds."""
 
     name: str
-    per_image: list[float]
-    whole_run: list[float]
-    first: list[float]
-    stages: dict[str, list[float]]
-    pictures: list[np.ndarray]
+    compile: str = "off"
+    per_image: list[float] = field(default_factory=list)
+    whole_run: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    stages: dict[str, list[float]] = field(default_factory=dict)
+    pictures: list[np.ndarray] = field(default_factory=list)
+
+
+OURS = {"off": ("off",), "on": ("on",), "both": ("off", "on")}
+"""What `run.compile` is on our sides, by what `--compile` says."""
+
+
+def our_sides(wish: str) -> list[Side]:
+    names = {"off": "run_batch", "on": "run_batch compiled"}
+    return [Side(names[state], state) for state in OURS[wish]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an image takes, and what the device could do at best: medians over the rounds."""
+
+    flops: float
+    burst: float
+    """FLOP/s of a few matrix products."""
+    sustained: float
+    """FLOP/s of matrix products one after the other."""
+
+    @property
+    def floor(self) -> float:
+        """Seconds of an image that is nothing but matrix products."""
+        return self.flops / self.sustained
 
 
 def run_plain(job: Job, side: Side, costs: list[dict[str, float]], threads: str) -> None:
@@ -207,7 +227,7 @@ def run_ours(job: Job, side: Side, threads: str) -> None:
             "model": job.model, "prompt": list(PROMPTS), "seed": f"0..{-(-job.images // len(PROMPTS)) - 1}",
             "size": job.size, "steps": job.steps,
         }  # fmt: skip
-        text = {"grid": axes, "run": {"compile": "off", "min_free_disk": "1GB", "batch": 1}}
+        text = {"grid": axes, "run": {"compile": side.compile, "min_free_disk": "1GB", "batch": 1}}
         manifest.write_text(json.dumps(text), encoding="utf-8")
         out = Path(place, "out")
         command = [sys.executable, str(ROOT / "run_batch.py"), "run", str(manifest), "--out", str(out), "--json",
@@ -219,6 +239,8 @@ def run_ours(job: Job, side: Side, threads: str) -> None:
         take(side, sorted(path.stat().st_mtime - start for path in receipts))
         rows = pd.read_csv(out / "results.csv")
         rows = rows[rows["status"] == "done"]
+        if side.compile == "on" and not (rows["compile"] == "on").all():
+            sys.exit(f"{job.model} cannot be compiled here, as the messages above say; leave out --compile")
         for name in ("encode", "denoise", "decode", "save"):
             side.stages.setdefault(name, []).extend(rows[f"{name}_s"].dropna()[1:])
         if not side.pictures:
@@ -260,17 +282,20 @@ def same(one: list[np.ndarray], two: list[np.ndarray]) -> str:
     return f"{equal} of {len(one)} pictures have the same pixels; the largest difference is {most} of 255"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="demo-4k", help="default: demo-4k; on a GPU random:sana-1.6b-4k")
     parser.add_argument("--size", default="", help="default: the model's native size")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps; default: 4")
     parser.add_argument("--images", type=int, default=6, help="of each side in a round, at least 2; default: 6")
-    parser.add_argument("--rounds", type=int, default=3, help="of both sides; default: 3")
+    parser.add_argument("--rounds", type=int, default=3, help="of all sides; default: 3")
+    parser.add_argument(
+        "--compile", choices=OURS, default="off", help="this program's run.compile, or both in turn; default: off"
+    )
     parser.add_argument("--csv", type=Path, default=None, help="default: docs/benchmarks/, named after the device")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.images < 2:
         parser.error("--images: a rate needs two images at least")
     if given.side:
@@ -287,51 +312,72 @@ def compare(given: argparse.Namespace) -> None:
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     model = hub.find_model(given.model, ROOT, {}, online=False)
     job = Job(given.model, given.size or str(model.native), given.steps, given.images, device)
-    loop, ours = (Side(name, [], [], [], {}, []) for name in ("plain loop", "run_batch"))
+    loop, ours = Side("plain loop"), our_sides(given.compile)
     costs: list[dict[str, float]] = []
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
     for _ in range(given.rounds):
         run_plain(job, loop, costs, threads)
-        run_ours(job, ours, threads)
-    report(job, (loop, ours), costs, given, model.guidance)
+        for side in ours:
+            run_ours(job, side, threads)
+    work = Work(*(statistics.median(cost[name] for cost in costs) for name in ("flops", "burst", "sustained")))
+    report(job, [loop, *ours], work, given, model.guidance)
 
 
-def report(
-    job: Job, sides: tuple[Side, Side], costs: list[dict[str, float]], given: argparse.Namespace, guidance: float
-) -> None:
+def report(job: Job, sides: list[Side], work: Work, given: argparse.Namespace, guidance: float) -> None:
     import torch
 
     card = torch.cuda.get_device_name() if job.device != "cpu" else f"{platform.machine()}, {os.cpu_count()} cores"
-    work, best = statistics.median(item["flops"] for item in costs), max(item["rate"] for item in costs)
-    rows = [row(side, work, best) for side in sides]
+    rows = [row(side, work) for side in sides]
+    settings = {"device": card, "model": job.model, "size": job.size, "steps": job.steps, "guidance": guidance,
+                "images": job.images, "rounds": given.rounds, "torch": torch.__version__,
+                "tflop_per_image": work.flops / 1e12, "matrix_tflops_burst": work.burst / 1e12,
+                "matrix_tflops_sustained": work.sustained / 1e12}  # fmt: skip
     path = given.csv or ROOT / "docs" / "benchmarks" / f"against_plain_loop-{file_name(card)}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"device": card, "model": job.model, "size": job.size, "steps": job.steps, "guidance": guidance,
-                "images": job.images, "rounds": given.rounds, "torch": torch.__version__}  # fmt: skip
     pd.DataFrame([{**settings, **item} for item in rows]).to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
-    print(f"{card}; {job.model} {job.size}, {job.steps} steps, guidance {guidance}; {given.rounds} rounds of "
-          f"{job.images} images, the sides in turn, medians; torch {torch.__version__}, "
-          f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "")  # fmt: skip
-    print(f"one image takes {work / 1e12:.3g} TFLOP; a large matrix product reaches {best / 1e12:.3g} TFLOP/s "
-          f"here, so the floor (times_floor = 1) is {work / best:.3g} s an image")  # fmt: skip
-    print("Rates run from the first finished image to the last: start, loading and the first image are left out; "
-          "they are in first_image_s and all_images_s.\n")  # fmt: skip
+    print(heading(settings, work))
     print(pd.DataFrame(rows).round(3).to_string(index=False))
-    times = rows[1]["images_per_hour"] / rows[0]["images_per_hour"]
-    print(f"\nrun_batch makes {times:.2f} times as many images an hour")
-    print(same(sides[0].pictures, sides[1].pictures))
+    print(f"\n{summary(rows)}")
+    for side in sides[1:]:
+        print(f"{side.name}: {same(sides[0].pictures, side.pictures)}")
 
 
-def row(side: Side, work: float, best: float) -> dict[str, Any]:
+def heading(settings: dict[str, Any], work: Work) -> str:
+    run = (
+        "{device}; {model} {size}, {steps} steps, guidance {guidance}; {rounds} rounds of {images} images, "
+        "the sides in turn, medians; torch {torch}"
+    ).format(**settings)
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    floor = (
+        f"one image takes {work.flops / 1e12:.3g} TFLOP; large matrix products sustain "
+        f"{work.sustained / 1e12:.3g} TFLOP/s here, so the floor (times_floor = 1) is {work.floor:.3g} s; "
+        f"in a burst they reach {work.burst / 1e12:.3g}, and it is {work.flops / work.burst:.3g} s"
+    )
+    rates = (
+        "Rates run from the first finished image to the last: start, loading, compiling and the first image are "
+        "left out; they are in first_image_s and all_images_s."
+    )
+    return f"{run}{load}\n{floor}\n{rates}\n"
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """How many times the loop's images our sides make; the loop's row is the first."""
+    loop, first, *compiled = rows
+    times = [item["images_per_hour"] / loop["images_per_hour"] for item in (first, *compiled)]
+    text = f"{first['side']} makes {times[0]:.2f} times as many images an hour"
+    return text + "".join(f", compiled {each:.2f} times" for each in times[1:])
+
+
+def row(side: Side, work: Work) -> dict[str, Any]:
     seconds = statistics.median(side.per_image)
     spent = {f"{name}_s": statistics.median(values) for name, values in sorted(side.stages.items())}
     return {
         "side": side.name,
         "images_per_hour": 3600 / seconds,
         "seconds_per_image": seconds,
-        "times_floor": seconds / (work / best),
-        "tflops": work / seconds / 1e12,
-        "share_of_matrix_rate": work / seconds / best,
+        "times_floor": seconds / work.floor,
+        "tflops": work.flops / seconds / 1e12,
+        "share_of_matrix_rate": work.floor / seconds,
         "first_image_s": statistics.median(side.first),
         "all_images_s": statistics.median(side.whole_run),
         **spent,

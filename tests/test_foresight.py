@@ -199,7 +199,10 @@ def test_every_staged_family_is_predicted(name, tiny):
 
 
 def component(weights, leaf, buffers=0):
-    return Component(weights=weights * GIB, leaf=leaf * GIB, buffers=buffers * GIB)
+    """Page-locked it takes half a GiB more."""
+    return Component(
+        weights=weights * GIB, leaf=leaf * GIB, buffers=buffers * GIB, locked=weights * GIB + GIB // 2
+    )
 
 
 PARTS = Parts(
@@ -216,9 +219,9 @@ PARTS = Parts(
     [
         ("full", 12, 11, 12, 0),
         ("model_cpu_offload", 12, 9, 6, 8),
-        ("text_encoder_offload", 5, 11, 12, 11),
+        ("text_encoder_offload", 5, 11, 12, 12),
         ("text_encoder_cpu", 0, 11, 12, 12),
-        ("group_offload(leaf)", 5, 5, 5, 11),
+        ("group_offload(leaf)", 5, 5, 5, 12),
         ("group_offload(leaf, stream=false)", 3, 4, 5, 11),
         ("sequential_cpu_offload", 3, 5, 6, 11),
         ("vae_cpu", 12, 11, 6, 4),
@@ -230,6 +233,13 @@ def test_offloading_by_arithmetic(setting, encode, denoise, decode, host):
     peaks = {name: peak.allocated / GIB for name, peak in found.stages.items()}
     assert peaks == {"encode": encode, "denoise": denoise, "decode": decode}
     assert found.host == host * GIB
+
+
+def test_what_is_page_locked_is_rounded_up_to_powers_of_two():
+    odd = torch.nn.Linear(3, 5)  # 60 and 20 bytes in float32
+    assert foresight._component(odd).locked == 64 + 32
+    even = torch.nn.Linear(8, 8, bias=False)
+    assert foresight._component(even).locked == even.weight.nbytes == 256
 
 
 def test_what_a_card_needs_beside_the_tensors():
@@ -346,7 +356,7 @@ def test_equal_stages_are_asked_once(manifest):
     text = PLAN.replace("a fox", "[a fox, a whale]") + "  seed: 0..3\n  guidance: [2, 3, 4.5]\n"
     _, plan, _ = runner.prepare(manifest(text), runner.Options())
     settings = forecast._settings(plan)
-    source = forecast._source(plan.models["demo"])
+    source = forecast.source_of(plan.models["demo"])
     keys = {question["key"] for item in settings for question in forecast._questions(item, source).values()}
     assert (len(plan.tasks), len(settings), len(keys)) == (96, 2, 4)
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))

@@ -10,7 +10,7 @@ from PIL import Image
 from batch.errors import DeviceLost
 from batch.manifest.values import Size
 from batch.plan import ladder, memory
-from batch.render import failures
+from batch.render import error_texts, failures
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
 from batch.store.folder import RunFolder
@@ -97,6 +97,33 @@ def test_every_rung_is_a_step_that_a_manifest_can_name():
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
         (RuntimeError("CUDA error: device-side assert triggered"), False, True),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), False, True),
+        (RuntimeError("CUDA error: the launch timed out and was terminated"), False, True),
+        (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"), False, True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True, False),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), True, False),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+            True,
+            False,
+        ),
+        (
+            RuntimeError(
+                'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":830, '
+                "please report a bug to PyTorch."
+            ),
+            True,
+            False,
+        ),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True, False),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+            True,
+            False,
+        ),
+        (OSError(22, "The paging file is too small for this operation to complete"), True, False),
+        (np._core._exceptions._ArrayMemoryError((3, 3), np.dtype("float32")), True, False),
+        (RuntimeError("out of resource: shared memory, Required: 294912, Hardware limit: 232448"), False, False),
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False, False),
     ],
 )
 def test_what_an_error_means(error, memory_ran_out, lost):
@@ -106,6 +133,51 @@ def test_what_an_error_means(error, memory_ran_out, lost):
     wrapped.__cause__ = error
     assert failures.is_out_of_memory(wrapped) is memory_ran_out
     assert failures.error_info(error, "decode").message
+
+
+def test_the_host_runs_out_where_memory_is_page_locked():
+    """cudaHostAlloc says the same as cudaMalloc; what asked for it tells them apart."""
+
+    class Pinned:
+        def pin_memory(self):
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+        def cuda(self):
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+    def host_is_full(ask):
+        try:
+            ask()
+        except RuntimeError as error:
+            called = error.__traceback__.tb_next
+            called.tb_next = (
+                None  # torch's is a C function, which has no frame: the line that called it is the last
+            )
+            return failures.failed(error.with_traceback(called), "denoise")
+
+    of_the_host = host_is_full(lambda: Pinned().pin_memory())
+    assert of_the_host.in_host and of_the_host.out_of_memory
+    assert of_the_host.info.message == "the host's memory ran out: CUDA error: out of memory"
+    of_the_card = host_is_full(lambda: Pinned().cuda())
+    assert of_the_card.out_of_memory and not of_the_card.in_host
+
+
+def test_a_full_host_is_not_asked_to_hold_more():
+    assert down("denoise", "full", LARGE, "cpu")[0] == [HALVES, BANDS]  # what image.py asks for then
+
+
+def test_a_card_that_torch_was_not_built_for_ends_the_run():
+    for said in error_texts.TABLE:
+        error = RuntimeError(f"CUDA error: {said.text}\nCUDA kernel errors might be asynchronously reported")
+        ended = failures.unsuited(error)
+        assert (ended is not None) == (said.meaning is error_texts.Meaning.UNSUITED), said
+        assert ended is None or said.remedy in str(ended)
+        assert (failures.lost(error) is not None) == (said.meaning is error_texts.Meaning.LOST), said
+
+
+def test_what_is_not_obvious_is_said():
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    assert "for want of memory" in failures.error_info(error, "decode").message
 
 
 def test_the_bytes_that_did_not_fit():

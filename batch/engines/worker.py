@@ -109,6 +109,7 @@ class Worker:
         self._session_key: tuple[str, str] | None = None
         self._saver = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
+        self._since, self._accounted = perf_counter(), 0.0
 
     def _claim(self) -> None:
         scan = self._folder.scan()
@@ -183,6 +184,7 @@ class Worker:
         else:
             self._keep(kept, made.value)
             self._encoded[task.key] = made.peak
+            self._accounted += made.peak.seconds
             return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
         self._rungs.take_for_texts(task, rung)
         text = f"out of memory while encoding texts: {rung} from now on for those of {task.model}"
@@ -207,6 +209,7 @@ class Worker:
             return Outcome(key=task.key, status="failed", error=error.info)
         self._keep(task.key, made.value)
         self._encoded[task.key] = made.peak
+        self._accounted += made.peak.seconds
         return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
 
     def _keep(self, key: str, data: bytes) -> None:
@@ -225,16 +228,32 @@ class Worker:
             raise Interrupted("interrupted")
 
     def _render(self, tasks: Sequence[Task], step_down: str) -> Iterator[Outcome]:
-        now = _now()
+        now, call_counted = _now(), False
         for task, made in self._made(tasks, step_down):
             attempt = _Attempt(task, self._attempts.get(task.id, 0) + 1, now)
+            shares = 1
+            if isinstance(made, Rendered) and made.batch > 1:
+                # The call that they share lies before the first of them.
+                shares, call_counted = (0 if call_counted else made.batch), True
+            measurement = self._with_rest(made.measurement, shares)
             if isinstance(made, RenderError):
                 # Elsewhere each image of a batch that failed has been tried alone.
                 images = len(tasks) if self._spec.measure else 1
-                yield self._failed(attempt, made.info, made.measurement, images)
+                yield self._failed(attempt, made.info, measurement, images)
             else:
-                self._saving.append(self._saver.submit(self._save, attempt, made))
+                rendered = replace(made, measurement=measurement)
+                self._saving.append(self._saver.submit(self._save, attempt, rendered))
             yield from self._ready()
+
+    def _with_rest(self, cost: Measurement, shares: int) -> Measurement:
+        """With the time since the image before that is in no stage; its denoising counts ``shares`` times."""
+        now = perf_counter()
+        stages = sum(stage.seconds for stage in (cost.decode, cost.whole) if stage is not None)
+        denoised = 0.0 if cost.denoise is None else cost.denoise.seconds * shares
+        spent = (cost.load_s or 0.0) + denoised + stages + self._accounted
+        rest = max(0.0, now - self._since - spent)
+        self._since, self._accounted = now, 0.0
+        return replace(cost, between_s=rest)
 
     def _made(self, tasks: Sequence[Task], step_down: str) -> Iterator[tuple[Task, Rendered | RenderError]]:
         """Each image, rendered, or why it is not; of a batch one after the other."""
@@ -355,7 +374,9 @@ class Worker:
             if self._session is not None:
                 self._session.close()
             source, faults = self._spec.models[model], self._spec.faults
-            self._session = self._sessions.Session(source, dtype, self._spec.device, faults)
+            self._session = self._sessions.Session(
+                source, dtype, self._spec.device, faults, measure=self._spec.measure
+            )
             self._session_key = key
         return self._session
 

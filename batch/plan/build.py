@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from batch.bulk import without_gc
@@ -549,9 +551,10 @@ def _may_match(rule: _Rule, prompt: str, negative: str, style: tuple[str, ...]) 
 def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]:
     """The texts a task needs embedded: its prompt, and the negative one where it counts.
 
-    None where the pipeline is called whole. The key names everything an embedding depends on; the kind of
-    device is part of it, because a CPU and a GPU differ in the last bits and a resumed run must not mix them. How
-    memory is saved on the way is not, save for ``text_encoder_cpu``.
+    None where the pipeline is called whole. The key names everything an embedding depends on. The version of
+    transformers is part of it, because it chooses how attention is computed; so is the kind of device, because a
+    CPU and a GPU differ in the last bits and a resumed run must not mix them. How memory is saved on the way is
+    not, save for ``text_encoder_cpu``.
     """
     rule = catalogue.FAMILIES[family]
     if not rule.staged:
@@ -569,6 +572,19 @@ def _uses_negative(task: Task, rule: catalogue.Family) -> bool:
     return bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
 
 
+_KEY = "embeds-2"
+"""Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores."""
+
+
+@cache
+def _transformers_version() -> str:
+    """Its version decides how attention is computed; "" where it is not installed, and nothing is encoded."""
+    try:
+        return metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: bool) -> EncodeTask:
     stages = ("encode", "everywhere", "encode-negative" if negative else "encode-prompt")
     arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
@@ -577,7 +593,8 @@ def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: b
     steps = tuple(step for step in task.memory_steps if step.name in TEXTS)
     on_cpu = any(step.name == "text_encoder_cpu" for step in steps)
     kind = "cpu" if on_cpu else device.partition(":")[0]
-    parts: list[Any] = ["embeds-1", kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    library = _transformers_version()
+    parts: list[Any] = [_KEY, library, kind, task.model, task.revision, task.dtype, text, negative, arguments]
     if loras:  # left out where there are none, so that keys stay what they were
         parts.append([(lora.sha256, lora.scale) for lora in loras])
     return EncodeTask(

@@ -54,6 +54,8 @@ class Component:
     """Weights of linear layers, which quantisation makes smaller."""
     fp8: int = 0
     """:attr:`weights` with those in 8 bits that ``fp8_weights`` stores so."""
+    locked: int = 0
+    """:attr:`weights` page-locked: torch rounds every tensor up to a power of two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +126,10 @@ def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
             _resident(images, {} if on_cpu else decoders, given, "decode"), NOTHING if on_cpu else parts.decode
         ),
     }
-    offloaded = not OFFLOADED.isdisjoint(given)
-    host = _weights(images) if offloaded else 0
-    texts = _weights(parts.texts)
-    texts_host = texts if not TEXTS_OFFLOADED.isdisjoint(given) else 0
+    host = _in_host(denoisers, given) + _weights({} if on_cpu else decoders) if OFFLOADED & set(given) else 0
+    texts_host = _in_host(parts.texts, given) if TEXTS_OFFLOADED & set(given) else 0
     if "text_encoder_cpu" in given:
-        texts_host = texts + parts.encode.activations
+        texts_host = _weights(parts.texts) + parts.encode.activations
     return Footprint(stages=stages, host=max(texts_host, host + (parts.decode.activations if on_cpu else 0)))
 
 
@@ -151,6 +151,7 @@ def _stored(item: Component, given: Mapping[str, Mapping[str, Any]]) -> Componen
             weights=item.fp8 + item.leaf,
             leaf=round(1.5 * item.leaf),
             block=round(item.block * share) + item.leaf,
+            locked=round(item.locked * share),
         )
     if "quantize" in given:
         saved = item.linear * (1 - _LEFT_OF_LINEAR[str(given["quantize"]["to"])])
@@ -194,6 +195,15 @@ def _moving(part: Component, groups: Mapping[str, Any], stage: str) -> int:
     if stage == "decode" or not part.block:
         return part.weights  # it comes whole
     return part.block * (2 if groups["stream"] else int(groups["blocks"]))
+
+
+def _in_host(components: Mapping[str, Component], given: Mapping[str, Any]) -> int:
+    """Bytes of host memory that offloaded components lie in: page-locked where a stream copies from it.
+
+    Never those of an autoencoder, which is moved without one.
+    """
+    grouped = given.get("group_offload", {"stream": "text_encoder_offload" in given})
+    return sum(item.locked if grouped["stream"] else item.weights for item in components.values())
 
 
 def _weights(components: Mapping[str, Component]) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from batch.errors import UserError
+from batch.render import device as devices
 from batch.render.meter import Meter
 
 LEAST = 64 * 2**20
@@ -23,6 +24,7 @@ def cap(device: str, limit: int) -> str:
 
     Raises :class:`UserError` where the limit is no limit, or leaves nothing, or cannot be held.
     """
+    devices.use(device)
     meter = Meter(device)  # asks what is in use before this process takes its first byte
     total = torch.cuda.get_device_properties(device).total_memory
     _use_libraries(device)

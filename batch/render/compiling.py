@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch._dynamo.utils
 
-from batch.plan import pag
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Task
 
 _SHAPES = 64
 """Sizes and batches a block is compiled for before torch gives up and runs it uncompiled."""
@@ -27,7 +26,6 @@ class Compiler:
         self.excuse = ""
         """Why nothing is compiled though it was asked for; to be told once."""
         self._failed = False
-        self._seen: set[tuple[object, ...]] = set()
 
     def switch(self, pipe: Any, *, on: bool) -> None:
         """Render compiled from now on, or not. Nothing is compiled before a block is called."""
@@ -52,15 +50,9 @@ class Compiler:
         self.switch(pipe, on=False)
         self._failed = True
 
-    def is_new(self, task: Task, *, guided: bool) -> bool:
-        """Whether a task's size is seen for the first time, so that it is compiled on the way.
-
-        ``guided``: the model is called with the negative text too.
-        """
-        shape = (task.rendered_width, task.rendered_height, guided, pag.scale(task.extra) > 0)
-        new = shape not in self._seen
-        self._seen.add(shape)
-        return new
+    def compiled(self) -> int:
+        """How often this process has compiled something: whatever made it new, a stage that raises it warms up."""
+        return sum(torch._dynamo.utils.counters["frames"].values()) if self.on else 0
 
 
 def _blocks(pipe: Any) -> Iterator[torch.nn.Module]:

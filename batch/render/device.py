@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 from importlib.metadata import version
 
@@ -38,6 +39,26 @@ def choose(asked: str | None) -> str:
         return f"cuda:{index}"
     there = [f"{number}" for number in range(torch.cuda.device_count())] + ["cpu"]
     raise UserError(f"--devices {asked}: there is no such device; possible are {', '.join(there)}")
+
+
+def use(device: str) -> None:
+    """Make a card the one that is meant where none is named, for this thread.
+
+    diffusers makes the streams of group offloading so: one of another card orders nothing on this one, and blocks
+    are freed while a kernel still reads them.
+    """
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+
+
+def give_back(device: str) -> None:
+    """What torch keeps for later and nothing uses: memory of the card, and page-locked memory of the host."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        # Part of the interface since torch 2.12.
+        empty = getattr(torch.accelerator, "empty_host_cache", None) or torch._C._host_emptyCache
+        empty()
 
 
 def describe(device: str) -> Machine:

@@ -1,52 +1,30 @@
-"""What an exception from a pipeline means: out of memory in all its forms, a card that is lost, a bad picture.
+"""What an exception from a pipeline means: memory that ran out, a card that is lost or unsuited, a bad picture.
 
 Torch-free, so that the stand-in session fails in the same words as the real one.
 """
 
 from __future__ import annotations
 
+import linecache
 import re
 from collections.abc import Iterator
 
-from batch.errors import DeviceLost, TaskError
+from batch.errors import CannotGoOn, DeviceLost, TaskError
 from batch.records import INVALID, OUT_OF_MEMORY, ErrorInfo, StagePeak
+from batch.render.error_texts import TABLE, Meaning, Said
 
-_MEMORY_CLASSES = {"OutOfMemoryError", "MemoryError"}
-_MEMORY_TEXTS = (
-    "out of memory",  # CUDA, HIP, MPS, XPU, and errors that come as plain RuntimeError
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "HOST_ALLOCATION_FAILED",
-    "can't allocate memory",  # torch's CPU allocator
-    "Cannot allocate memory",
-    "Unable to find a valid cuDNN algorithm",  # cuDNN found no room for any workspace
-)
-
-_LOST_TEXTS = (
-    "illegal memory access",
-    "device-side assert",
-    "misaligned address",
-    "illegal instruction",
-    "invalid program counter",
-    "unspecified launch failure",
-    "hardware stack error",
-    "uncorrectable ECC",
-    "has fallen off the bus",
-    "GPU is lost",
-    "device is being removed",
-    "CUDA driver error: unknown error",
-    "CUDA error: unknown error",
-)
-"""After these every call into CUDA of the same process fails: the context is broken for good."""
+_MEMORY_CLASSES = {"OutOfMemoryError": Meaning.MEMORY, "MemoryError": Meaning.HOST_MEMORY}
 
 
 class StageFailed(TaskError):  # noqa: N818 - reads as what happened
     """One stage of one image failed; ``peak`` is what it took until then."""
 
-    def __init__(self, info: ErrorInfo, peak: StagePeak | None = None) -> None:
+    def __init__(self, info: ErrorInfo, peak: StagePeak | None = None, *, in_host: bool = False) -> None:
         super().__init__(info.message, stage=info.stage)
         self.info = info
         self.peak = peak
+        self.in_host = in_host
+        """It was the host's memory that ran out, not the card's."""
 
     @property
     def out_of_memory(self) -> bool:
@@ -58,23 +36,65 @@ class BadPicture(Exception):  # noqa: N818 - reads as what happened
     """Latents or pixels that are no picture: not finite, of one colour, of a wrong size."""
 
 
+def failed(error: BaseException, stage: str, peak: StagePeak | None = None) -> StageFailed:
+    """The failure of a stage that an exception is."""
+    return StageFailed(error_info(error, stage), peak, in_host=_meaning(error) is Meaning.HOST_MEMORY)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the device or in the host, in whatever form the library says it."""
-    for cause in _chain(error):
-        if type(cause).__name__ in _MEMORY_CLASSES or any(text in str(cause) for text in _MEMORY_TEXTS):
-            return True
-        # SANA's call swallows the error in its decode stage and then misses its result.
-        if isinstance(cause, UnboundLocalError) and "'image'" in str(cause):
-            return True
-    return False
+    return _meaning(error) in (Meaning.MEMORY, Meaning.HOST_MEMORY)
 
 
 def lost(error: BaseException) -> DeviceLost | None:
     """The error that ends this process's use of the card, if it is one."""
     for cause in _chain(error):
-        if any(text in str(cause) for text in _LOST_TEXTS):
+        if _meaning_of(cause) is Meaning.LOST:
             return DeviceLost(f"the card does not answer this process any more: {first_line(cause)}")
     return None
+
+
+def unsuited(error: BaseException) -> CannotGoOn | None:
+    """The error that ends the run because nothing here can run on this card, if it is one."""
+    for cause in _chain(error):
+        said = _said(str(cause))
+        if said is not None and said.meaning is Meaning.UNSUITED:
+            return CannotGoOn(f"this card cannot be used: {first_line(cause)}. What helps: {said.remedy}")
+    return None
+
+
+def _meaning(error: BaseException) -> Meaning | None:
+    """Of an exception with those behind it; memory wins, since what comes of it has many names."""
+    found = [meaning for cause in _chain(error) if (meaning := _meaning_of(cause)) is not None]
+    return next((item for item in found if item in (Meaning.MEMORY, Meaning.HOST_MEMORY)), next(iter(found), None))
+
+
+def _meaning_of(cause: BaseException) -> Meaning | None:
+    said = _said(str(cause))
+    if said is not None:
+        # cudaHostAlloc says of the host's memory what cudaMalloc says of the card's.
+        pinned = said.text == "out of memory" and "CUDA error: " in str(cause) and _was_pinning(cause)
+        return Meaning.HOST_MEMORY if pinned else said.meaning
+    # SANA's call swallows the error in its decode stage and then misses its result.
+    if isinstance(cause, UnboundLocalError) and "'image'" in str(cause):
+        return Meaning.MEMORY
+    return next(
+        (_MEMORY_CLASSES[kind.__name__] for kind in type(cause).__mro__ if kind.__name__ in _MEMORY_CLASSES), None
+    )
+
+
+def _said(text: str) -> Said | None:
+    return next((item for item in TABLE if item.text in text), None)
+
+
+def _was_pinning(error: BaseException) -> bool:
+    """Whether the line that raised an error asked for page-locked memory (``pin_memory``)."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and "pin_memory" in linecache.getline(
+        place.tb_frame.f_code.co_filename, place.tb_lineno
+    )
 
 
 def error_info(error: BaseException, stage: str) -> ErrorInfo:
@@ -84,7 +104,11 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
         kind = INVALID
     elif is_out_of_memory(error):
         kind = OUT_OF_MEMORY
-    return ErrorInfo(kind=kind, message=first_line(error), stage=stage, requested=_requested(error))
+    said = next((item for cause in _chain(error) if (item := _said(str(cause))) is not None), None)
+    message = f"{first_line(error)} ({said.remedy})" if said is not None and said.remedy else first_line(error)
+    if _meaning(error) is Meaning.HOST_MEMORY:
+        message = f"the host's memory ran out: {message}"
+    return ErrorInfo(kind=kind, message=message, stage=stage, requested=_requested(error))
 
 
 def first_line(error: BaseException) -> str:

@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_arrays
 from batch.errors import CannotGoOn, LoadFailed
 from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, StagePeak, Task
 from batch.render import failures
-from batch.render.failures import BadPicture, StageFailed
+from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
 from batch.render.image import Beat
 
@@ -166,7 +166,15 @@ class FakeSession:
     staged = True
     scheduler: Mapping[str, Any] = {}
 
-    def __init__(self, source: ModelSource, _dtype: str, _device: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        _dtype: str,
+        _device: str,
+        faults: Sequence[Fault] = (),
+        *,
+        measure: bool = False,  # noqa: ARG002 - of the real one
+    ) -> None:
         self._source = source
         self._faults = faults
         self._loaded = ""
@@ -304,7 +312,9 @@ class FakeSession:
                 raise CannotGoOn(f"the text cannot be encoded: {error}") from error
             if type(error).__module__ == "batch.errors":
                 raise
-            failed = StageFailed(failures.error_info(error, stage))
+            if hopeless := failures.unsuited(error):
+                raise hopeless from error
+            failed = failures.failed(error, stage)
         else:
             return Timed(value, StagePeak(seconds=time.perf_counter() - start))
         raise failed

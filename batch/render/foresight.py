@@ -156,7 +156,13 @@ def _component(module: nn.Module) -> Component:
         outside=weights - sum(blocks) if blocks else 0,
         linear=sum(part.weight.nbytes for part in module.modules() if isinstance(part, nn.Linear)),
         fp8=_in_fp8(module),
+        locked=sum(_locked(item) for item in tensors(module)),
     )
+
+
+def _locked(tensor: torch.Tensor) -> int:
+    """Bytes that a tensor takes page-locked (torch, ATen/core/CachingHostAllocator.h: the next power of two)."""
+    return 1 << max(0, tensor.nbytes - 1).bit_length()
 
 
 def _bytes(module: nn.Module) -> int:

@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
 from batch.records import ModelSource
-from batch.render import quantise
+from batch.render import attention, quantise
 from batch.render.memory import Burden
 
 DtypeOf = Callable[[str], torch.dtype]
@@ -51,7 +51,7 @@ def build(
     for name, kind in _weighted(folder, index, leave_out):
         which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
-        own = {"dtype": dtype(name), "device_map": {"": device}}
+        own = {"dtype": dtype(name), "device_map": {"": device}, **_attention(kind, folder / name)}
         if name in quantised:
             own["quantization_config"] = quantised[name]
             if device == "cpu":  # where diffusers is told that a module is to lie there, it does not quantise it
@@ -65,6 +65,13 @@ def build(
     if scheduler:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
     return pipe
+
+
+def _attention(kind: Any, folder: Path) -> dict[str, str]:
+    if not issubclass(kind, PreTrainedModel):
+        return {}
+    chosen = attention.implementation(kind.config_class.from_pretrained(folder, local_files_only=True))
+    return {"attn_implementation": chosen} if chosen else {}
 
 
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:

@@ -104,15 +104,17 @@ class _Way:
                 self.measured = replace(self.measured, warmup=self.measured.warmup or timed.warmup)
                 return timed.value
             self._keep(name, failure.peak, None)
-            rung = self.step_down(name, failure.info) if failure.out_of_memory and self.fallback else None
+            down = failure.out_of_memory and self.fallback
+            rung = self.step_down(name, failure.info, in_host=failure.in_host) if down else None
             if rung is None:
                 raise RenderError(failure.info, self.measured)
 
-    def step_down(self, stage: str, info: ErrorInfo | None) -> str | None:
-        """Take the next rung of a stage, if there is one."""
+    def step_down(self, stage: str, info: ErrorInfo | None, *, in_host: bool = False) -> str | None:
+        """Take the next rung of a stage, if there is one; none that moves things to a host that is full."""
         task = self.task
         size = Size(task.rendered_width, task.rendered_height)
-        rung = ladder.next_rung(stage, self.steps, size, self.device, self.impossible)
+        place = "cpu" if in_host else self.device
+        rung = ladder.next_rung(stage, self.steps, size, place, self.impossible)
         if rung is None:
             return None
         self.rungs.take(task, stage, (*self.rungs.of(task).get(stage, ()), rung))

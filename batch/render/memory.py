@@ -232,7 +232,8 @@ def _by_blocks(module: nn.Module, arguments: dict[str, Any], device: str) -> Non
 
 def _grouped(module: nn.Module, device: str, level: str, *, stream: bool, blocks: int | None = None) -> None:
     weights = sum(item.nbytes for item in module.parameters())
-    # Page-locked copies of all weights are made before the originals are let go.
+    # Page-locked copies of all weights are made before the originals are let go; torch rounds each up to a power
+    # of two, which is less than twice its size.
     crowded = stream and psutil.virtual_memory().available < 2 * weights
     apply_group_offloading(
         module,
@@ -318,6 +319,11 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
 def offloads(steps: tuple[Call, ...]) -> bool:
     """Whether weights lie in host memory between their turns under a setting."""
     return not OFFLOADS.isdisjoint(step.name for step in steps)
+
+
+def locks_pages(steps: tuple[Call, ...]) -> bool:
+    """Whether a setting keeps weights in page-locked host memory, from which they can be copied meanwhile."""
+    return any(step.name == "group_offload" and dict(step.arguments)["stream"] for step in steps)
 
 
 def offloads_texts(steps: tuple[Call, ...]) -> bool:

@@ -74,9 +74,10 @@ class _Sampler(threading.Thread):
 
 
 class Meter:
-    """Measures stages on one device."""
+    """Measures stages on one device; ``from_empty`` without what the stage before left in the allocator."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, from_empty: bool = False) -> None:
+        self._from_empty = from_empty
         self._cuda = torch.device(device) if device.startswith("cuda") else None
         self._process = psutil.Process()
         self._probes: dict[str, Callable[[], int]] = {"rss": lambda: int(self._process.memory_info().rss)}
@@ -182,6 +183,8 @@ class Meter:
         reading = Reading()
         if self._cuda is not None:
             torch.cuda.synchronize(self._cuda)
+            if self._from_empty:
+                torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._cuda)
         self._look_for_others()
         sampler = _Sampler(self._probes)

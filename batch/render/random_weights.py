@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from batch.plan import architectures
 from batch.records import ModelSource
+from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut
 from batch.render.memory import Burden
 
@@ -114,7 +115,7 @@ def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
     config = _config(source, f"{part}/config.json")
     with init_empty_weights(include_buffers=False):
         if issubclass(kind, PreTrainedModel):
-            made: nn.Module = kind(kind.config_class.from_dict(config))
+            made: nn.Module = kind(_settled(kind.config_class.from_dict(config)))
         elif issubclass(kind, ModelMixin):
             made = kind.from_config(config)
         else:
@@ -122,6 +123,14 @@ def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
     if isinstance(made, PreTrainedModel):
         made.tie_weights()  # registering them on the meta device has torn shared weights apart
     return made.eval()
+
+
+def _settled(config: Any) -> Any:
+    """A configuration of transformers' with the attention that its model must have."""
+    chosen = attention.implementation(config)
+    if chosen is not None:
+        config._attn_implementation = chosen
+    return config
 
 
 def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn.Module:

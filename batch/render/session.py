@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import time
@@ -25,10 +24,10 @@ from batch.plan.memory import shown_steps
 from batch.plan.steps import LAYERWISE
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import cap as held
-from batch.render import cuts, failures, loras, memory, positions, quantise, schedulers
+from batch.render import cuts, exact, failures, loras, memory, positions, quantise, schedulers
 from batch.render import device as devices
 from batch.render.compiling import Compiler
-from batch.render.failures import BadPicture, StageFailed
+from batch.render.failures import BadPicture
 from batch.render.families import common, flux, generic, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.image import Beat
 from batch.render.meter import Meter, Reading
@@ -70,14 +69,17 @@ class Session:
     stage will work in this process again.
     """
 
-    def __init__(self, source: ModelSource, dtype: str, device: str, faults: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, source: ModelSource, dtype: str, device: str, faults: Sequence[Any] = (), *, measure: bool = False
+    ) -> None:
         assert not faults  # for batch.render.fake
         quiet()
         self._source = source
         self._family: Any = FAMILIES.get(source.family)  # None where the pipeline is called whole
         self._dtype = dtype
         self._device = device
-        self._meter = Meter(device)
+        devices.use(device)
+        self._meter = Meter(device, from_empty=measure)
         self._pipe: Any = None
         self._part: Part | None = None
         self._loaded_as: tuple[Any, ...] = ()  # what of a memory setting only loading anew takes back
@@ -104,8 +106,8 @@ class Session:
     def encode(self, task: EncodeTask, beat: Beat) -> Timed[bytes]:
         """Embeddings of one text as the bytes of a safetensors file.
 
-        Raises :class:`StageFailed` when memory runs out, :class:`LoadFailed` when the model cannot be loaded,
-        and :class:`CannotGoOn` when the text cannot be encoded.
+        Raises :class:`~batch.render.failures.StageFailed` when memory runs out, :class:`LoadFailed` when the model
+        cannot be loaded, and :class:`CannotGoOn` when the text cannot be encoded.
         """
         on_cpu = any(step.name == "text_encoder_cpu" for step in task.memory_steps)
         device = "cpu" if on_cpu else self._device
@@ -121,14 +123,14 @@ class Session:
         except (StopRun, UserError) as error:
             if not failures.is_out_of_memory(error) or on_cpu:
                 raise
-            failed = StageFailed(failures.error_info(error.__cause__ or error, "encode"))
+            failed = failures.failed(error.__cause__ or error, "encode")
         except Exception as error:
             if lost := failures.lost(error):
                 raise lost from error
             if not failures.is_out_of_memory(error):
                 # The texts come first and are small: what fails here fails for every image of the model.
                 raise CannotGoOn(f"the text {task.text[:60]!r} cannot be encoded: {error}") from error
-            failed = StageFailed(failures.error_info(error, "encode"), reading.peak)
+            failed = failures.failed(error, "encode", reading.peak)
         else:
             assert reading.peak is not None  # set when the stage has ended
             return Timed(safetensors.torch.save(data), reading.peak)
@@ -163,7 +165,7 @@ class Session:
         return task.memory_steps + memory.placement(self._burden, pixels, self._device)
 
     def take_load_s(self) -> float | None:
-        """Seconds of loading, once after each load."""
+        """Seconds of loading since the image before, of text encoders too; once."""
         taken, self._load_s = self._load_s, None
         return taken
 
@@ -257,36 +259,38 @@ class Session:
         return safetensors.torch.save({"latents": latents.cpu().contiguous()})
 
     def latents_from(self, data: bytes) -> torch.Tensor:
-        """Latents that were kept. Raises :class:`StageFailed` when they are none."""
+        """Latents that were kept. Raises :class:`~batch.render.failures.StageFailed` when they are none."""
         try:
             return safetensors.torch.load(data)["latents"]
         except (safetensors.SafetensorError, KeyError) as error:
-            raise StageFailed(failures.error_info(error, "decode")) from None
+            raise failures.failed(error, "decode") from None
 
     def _run(self, stage: str, task: Task, steps: tuple[Call, ...], beat: Beat, work: Callable[[], T]) -> Timed[T]:
-        """One stage: set up, measured, and every failure as a :class:`StageFailed`."""
+        """One stage: set up, measured, and every failure as a :class:`~batch.render.failures.StageFailed`."""
         self._beat = beat
         beat(stage, 0, 0)
-        reading, before = Reading(), self._meter.energy()
-        guided = RULES[self._source.family].guides(task.guidance)
-        warmup = self._compiler.on and stage != "decode" and self._compiler.is_new(task, guided=guided)
+        reading, before, compiled = Reading(), self._meter.energy(), self._compiler.compiled()
         try:
-            self._set_up(stage, task, steps)
+            # What a memory setting moves there and back is part of what it costs.
             with self._meter.stage() as reading:
+                self._set_up(stage, task, steps)
                 value = work()
+                memory.rest(self._pipe)
         except (StopRun, UserError, KeyboardInterrupt):
             self._release()
             raise
         except Exception as error:  # whatever a pipeline raises is this stage's failure
             if lost := failures.lost(error):
                 raise lost from error
-            failed = StageFailed(failures.error_info(error, stage), reading.peak)
+            # Of a compiled model it may be the compiler's, which rendering without it gets around.
+            if not self._compiler.on and (hopeless := failures.unsuited(error)):
+                raise hopeless from error
+            failed = failures.failed(error, stage, reading.peak)
         else:
-            memory.rest(self._pipe)
             after = self._meter.energy()
             used = after - before if after is not None and before is not None else None
             assert reading.peak is not None
-            return Timed(value, reading.peak, used, warmup)
+            return Timed(value, reading.peak, used, warmup=self._compiler.compiled() != compiled)
         # Out of the handler: the exception's frames hold the stage's tensors until it is gone.
         self._release()
         raise failed
@@ -300,7 +304,7 @@ class Session:
             self._pipe.to("cpu")
         else:
             memory.rest(self._pipe)
-        self._give_up_cached()
+        devices.give_back(self._device)
 
     @contextmanager
     def _autoencoder(self, *, float32: bool, on_cpu: bool) -> Iterator[None]:
@@ -329,12 +333,7 @@ class Session:
         self._loaded_as = ()
         self._compiler = Compiler()
         self._loras = ()
-        self._give_up_cached()
-
-    def _give_up_cached(self) -> None:
-        gc.collect()
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        devices.give_back(self._device)
 
     def _load(self, part: Part, task: Task | None = None, texts: EncodeTask | None = None) -> None:
         """Have these components and no others: the text encoders are the largest part of most models.
@@ -371,9 +370,10 @@ class Session:
                 f"the model {self._source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}"
             ) from error
         self._part, self._loaded_as = part, wanted
+        self._load_s = (self._load_s or 0.0) + time.perf_counter() - start
         if not part.startswith("texts"):
+            exact.settle(self._pipe)
             self._own_scheduler = self._pipe.scheduler
-            self._load_s = time.perf_counter() - start
             self._watch_tiles()
 
     def _loaded(self, part: Part, task: Task) -> Any:
@@ -393,7 +393,7 @@ class Session:
             if not (straight and on_card and failures.is_out_of_memory(error)):
                 raise
         # Out of the handler, which holds what was loaded. From host memory the ladder can offload it.
-        self._give_up_cached()
+        devices.give_back(self._device)
         return load(self._source, self._dtype, "cpu", task.memory_steps)
 
     def _watch_tiles(self) -> None:
@@ -412,9 +412,12 @@ class Session:
         if self._compiler.on and self._by_layers(steps):  # a rung
             self._compiler.switch(self._pipe, on=False)
         if steps != self._steps:
+            was_locked = self._steps is not None and memory.locks_pages(self._steps)
             self._steps = None  # a half-applied setting is applied again
             memory.apply(self._pipe, steps, self._device)
             self._steps = steps
+            if was_locked:
+                devices.give_back(self._device)
         self._pipe.scheduler = schedulers.make(self._own_scheduler, task.scheduler)
 
     def _put_loras(self, wanted: tuple[Lora, ...]) -> bool:

@@ -20,7 +20,7 @@ COLUMNS: dict[str, str] = {
     "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE, "steps": WHOLE, "guidance": NUMBER,
     "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT, "degraded_from": TEXT, "batch": WHOLE,
     "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
-    "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "total_s": NUMBER,
+    "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER, "total_s": NUMBER,
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
     "memory_source": TEXT, "failed_stage": TEXT, "requested_mib": NUMBER, "energy_j": NUMBER,
@@ -163,7 +163,8 @@ def _cost(cost: Measurement, machine: Machine) -> dict[str, Any]:
         return None if stage is None else round(stage.seconds, 4)
 
     def stage_peak(stage: StagePeak | None) -> float | None:
-        return None if stage is None else mib(stage.reserved if stage.reserved is not None else stage.rss)
+        # What is predicted, and what stages differ in: what torch keeps beside it is left from the stage before.
+        return None if stage is None else mib(stage.allocated if stage.allocated is not None else stage.rss)
 
     return {
         "warmup": cost.warmup,
@@ -172,6 +173,7 @@ def _cost(cost: Measurement, machine: Machine) -> dict[str, Any]:
         "denoise_s": seconds(cost.denoise),
         "decode_s": seconds(cost.decode),
         "save_s": None if cost.save_s is None else round(cost.save_s, 4),
+        "between_s": None if cost.between_s is None else round(cost.between_s, 4),
         "total_s": round(cost.total_s, 4),
         "peak_allocated_mib": mib(cost.peak("allocated")),
         "peak_reserved_mib": mib(cost.peak("reserved")),

@@ -1,0 +1,63 @@
+"""The card that is named is the one in use, and what is kept of its and the host's memory is given back."""
+
+import pytest
+import torch
+
+from batch.records import ModelSource
+from batch.render import cap, device
+from batch.render.session import Session
+
+from .conftest import DEMO
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Two cards; the list keeps which was made the current one."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+def test_the_session_makes_the_card_of_devices_the_current_one(cards):
+    Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", device.choose("1"))
+    assert cards == ["cuda:1"]
+
+
+def test_a_limit_makes_it_the_current_one_before_it_measures(cards, monkeypatch):
+    def measured(_device):
+        raise RuntimeError(f"measured on {cards[-1]}")
+
+    monkeypatch.setattr(cap, "Meter", measured)
+    with pytest.raises(RuntimeError, match="measured on cuda:1"):
+        cap.cap(device.choose("1"), 2**33)
+
+
+def test_without_a_card_none_is_chosen(cards):
+    Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    assert cards == []
+
+
+@pytest.mark.parametrize("since_2_12", [True, False])
+def test_page_locked_memory_is_given_back_too(monkeypatch, since_2_12):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("card"))
+    if since_2_12:
+        monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append("host"), raising=False)
+    else:
+        monkeypatch.delattr(torch.accelerator, "empty_host_cache", raising=False)
+        monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: emptied.append("host"), raising=False)
+    device.give_back("cpu")
+    assert emptied == []
+    device.give_back("cuda:1")
+    assert emptied == ["card", "host"]
+
+
+def test_a_session_gives_it_back_when_it_drops_a_model(monkeypatch):
+    given = []
+    monkeypatch.setattr(device, "give_back", given.append)
+    session = Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    session._pipe = object()
+    session.close()
+    assert given == ["cpu"]

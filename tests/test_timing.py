@@ -1,0 +1,92 @@
+"""Where the time goes: a row's columns add up to the distance to the next image, and warm-ups are told apart."""
+
+import shutil
+import time
+from itertools import pairwise
+
+import pytest
+
+from batch import machine
+from batch.engines.worker import Worker
+from batch.records import CardState, Machine, Measurement, StagePeak
+from batch.render.image import Renderer
+from batch.report import table
+
+JOB = """\
+grid:
+  {model: demo-1k, prompt: [a fox, a whale], seed: 0..3, steps: 2, size: 1024x1024, memory: "vae_tiling(512, 448)"}
+run: {min_free_disk: 1MB, batch: BATCH, compile: off}
+"""
+
+PARTS = ["load_s", "encode_s", "denoise_s", "decode_s", "between_s"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """When the worker was ready, and when each image left the device."""
+    seen = []
+    made, render = Worker.__init__, Renderer.together
+
+    def ready(*arguments, **named):
+        made(*arguments, **named)
+        seen.append(time.perf_counter())
+
+    def rendered(*arguments, **named):
+        for item in render(*arguments, **named):
+            seen.append(time.perf_counter())
+            yield item
+
+    monkeypatch.setattr(Worker, "__init__", ready)
+    monkeypatch.setattr(Renderer, "together", rendered)
+    return seen
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_second_between_two_images_stands_in_a_column(cli, manifest, work, clock, batch):
+    assert cli("run", manifest(JOB.replace("BATCH", str(batch))), "--out", "run", "--quiet").code == 0
+    rows = table.read(work / "run" / "results.csv").sort_values("seed", kind="stable")
+    assert rows[["denoise_s", "decode_s", "between_s"]].notna().all(axis=None)
+    assert (rows.between_s >= 0).all()
+    told = rows[PARTS].fillna(0).sum(axis=1)
+    assert told.sum() == pytest.approx(clock[-1] - clock[0], rel=0.03)
+    if batch == 1:
+        apart = [after - before for before, after in pairwise(clock)][1:]  # texts come before the first image
+        assert list((told - rows.encode_s.fillna(0))[1:]) == pytest.approx(apart, rel=0.03, abs=0.005)
+
+
+def test_a_wait_for_a_saver_is_told(cli, manifest, work, monkeypatch):
+    """A disk that is slower than the model holds the model up, and that is in no stage."""
+    save = Worker._save
+
+    def slow(*arguments):
+        time.sleep(0.5)
+        return save(*arguments)
+
+    monkeypatch.setattr(Worker, "_save", slow)
+    job = "grid: {model: demo, prompt: a, seed: 0..9, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n"
+    assert cli("run", manifest(job), "--out", "run", "--quiet").code == 0
+    rows = table.read(work / "run" / "results.csv")
+    assert rows.between_s.max() > 0.1 > rows.between_s.iloc[1]
+
+
+def test_peaks_of_stages_are_what_is_predicted():
+    """Allocated, not reserved: what torch keeps beside it is left from the stage before."""
+    stage = StagePeak(allocated=2**30, reserved=2**31, device=2**32, rss=2**33)
+    cost = table._cost(Measurement(denoise=stage, decode=StagePeak(rss=2**20), card=CardState()), Machine())
+    assert (cost["denoise_peak_mib"], cost["decode_peak_mib"], cost["peak_reserved_mib"]) == (1024, 1, 2048)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not machine.look(None).card and not shutil.which("g++"), reason="no C++ compiler")
+def test_whatever_is_compiled_is_a_warm_up(cli, manifest, monkeypatch, tmp_path, work):
+    """Here a smaller last batch."""
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "process")
+    monkeypatch.setenv("RUN_BATCH_CACHE", str(tmp_path / "cache"))
+    path = manifest(
+        "grid: {model: demo, prompt: a fox, seed: 0..4, steps: 1, size: 512x512, guidance: 1}\n"
+        "run: {min_free_disk: 1MB, compile: on, batch: 2}\n"
+    )
+    assert cli("run", path, "--out", "run").code == 0
+    rows = table.read(work / "run" / "results.csv").sort_values("seed")
+    assert list(rows.batch) == [2, 2, 2, 2, 1]
+    assert list(rows.warmup) == [True, True, False, False, True]
