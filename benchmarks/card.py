@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -97,9 +98,9 @@ def visit(sections: Sequence[Section], bench: Bench, out: Path, minutes: float, 
     rows, log = Rows(out), out / "card.log"
     log.write_text("", encoding="utf-8")
     with _own_cache():
-        context = context or card_process.choose(bench, log)
-        predictor = Predictor(bench, context)
+        predictor = Predictor(bench, multiprocessing.get_context("spawn"))  # now, whatever the others need
         try:
+            context = context or card_process.choose(bench, log)
             _all(sections, bench, ends, log, context, rows, predictor)
         except KeyboardInterrupt:
             print("interrupted: what there is until now")

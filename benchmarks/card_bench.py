@@ -191,7 +191,7 @@ CARD = Bench(
 )
 
 _TINY = Scene(
-    model="random:demo-4k", size=Size(768, 512), steps=2, memory="vae_tiling(512, 448)", dtype="float32",
+    model="random:demo-1k", size=Size(1024, 1024), steps=2, memory="vae_tiling(512, 448)", dtype="float32",
 )  # fmt: skip
 
 CPU = Bench(

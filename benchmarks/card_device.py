@@ -20,6 +20,7 @@ import torch
 
 from batch.plan.footprint import CONTEXT
 from batch.render.cap import cap
+from batch.render.device import describe
 from batch.render.meter import Meter
 from benchmarks import rates
 from benchmarks.card_bench import COPY, FLOAT32, MATRIX, Bench, sheet
@@ -62,13 +63,14 @@ def versions(bench: Bench, say: Say) -> None:
         say("nvidia-smi", "not asked", note=NO_CARD)
         return
     card = torch.cuda.get_device_properties(bench.device)
+    say("driver", describe(bench.device).driver or "not known", headline=True)
     say("compute capability", f"{card.major}.{card.minor}")
     say("multiprocessors", card.multi_processor_count)
     say("card's memory", card.total_memory / 2**30, "GiB", headline=True)
     told = _first_line(["nvidia-smi", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"]).split(", ")
     if len(told) == len(ASKED):
         for name, value in zip(ASKED, told, strict=True):
-            say(f"nvidia-smi {name}", value, headline=name in ("driver_version", "power.limit"))
+            say(f"nvidia-smi {name}", value, headline=name == "power.limit")
     else:
         say("nvidia-smi", "no answer", note=", ".join(told))
     _first_line(["nvidia-smi"], show=True)
@@ -112,9 +114,11 @@ def meter(bench: Bench, say: Say) -> None:
     say("memory source", found.memory_source or "none", headline=True)
     say("one query of the device's memory", 1000 * _median(found.on_device), "ms", headline=True)
     say("one query of the energy", 1000 * _median(found.energy), "ms")
-    _energy(bench, found, say)
-    _context(bench, found, say)
-    _limit(bench, say)
+    for part in (_energy, _context, _limit):
+        try:
+            part(bench, found, say)
+        except Exception as error:  # noqa: BLE001 - the others are tried all the same
+            say(part.__name__.strip("_"), "failed", note=f"{type(error).__name__}: {error}")
 
 
 def _median(ask: Callable[[], Any], times: int = 20) -> float:
@@ -163,7 +167,7 @@ def _context(bench: Bench, found: Meter, say: Say) -> None:
     say("CUDA's context", taken, "MiB", predicted=CONTEXT / 2**20, note="allowance CONTEXT", headline=True)
 
 
-def _limit(bench: Bench, say: Say) -> None:
+def _limit(bench: Bench, _found: Meter, say: Say) -> None:
     """A process that is held to a part of the card and takes all it gets."""
     if bench.vram_limit is None:
         say("a limit held", "none", note=NO_CARD)

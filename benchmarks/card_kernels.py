@@ -6,7 +6,6 @@ a row with the error.
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from diffusers.models.normalization import RMSNorm
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from batch.render.device import give_back
 from benchmarks import rates
 from benchmarks.card_bench import Bench, Shapes
 from benchmarks.card_process import Say
@@ -54,7 +54,7 @@ def kernels(bench: Bench, say: Say) -> None:
                 _compare(make(bench.shapes, bench.device), bench, say)
             except Exception as error:  # noqa: BLE001 - its tensors did not fit, say
                 say(make.__name__, "failed", note=_said(error))
-            _settle(bench)
+            give_back(bench.device)
 
 
 def _compare(kind: Kind, bench: Bench, say: Say) -> None:
@@ -73,7 +73,7 @@ def _compare(kind: Kind, bench: Bench, say: Say) -> None:
         del made
     if taken:
         best, own = min(taken, key=taken.__getitem__), next(iter(taken))
-        said = f"{best}, {taken[own] / taken[best]:.2f} times as fast as {own}"
+        said = best if best == own else f"{best}: {taken[best] / taken[own]:.0%} of the time of {own}"
         say(f"{kind.name}: fastest", 1000 * taken[best], "ms", floor=kind.floor, note=said, headline=True)
 
 
@@ -109,12 +109,6 @@ def _apart(made: torch.Tensor, first: torch.Tensor) -> str:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-
-
-def _settle(bench: Bench) -> None:
-    gc.collect()
-    if bench.on_card:
-        torch.cuda.empty_cache()
 
 
 # The kinds

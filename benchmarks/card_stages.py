@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from batch.errors import DeviceLost, UserError
+from batch.errors import BatchError, DeviceLost
 from batch.plan import encode_tasks
 from batch.plan.steps import BACKENDS, STEPS
 from batch.records import Call, StagePeak, Task
-from batch.render import tiles
+from batch.render import exact, tiles
+from batch.render.device import give_back
 from batch.render.failures import StageFailed
 from batch.render.families import common
 from batch.render.pixels import assemble
 from batch.render.session import Session, quiet
 from benchmarks import rates
 from benchmarks.card_bench import STEP_SETTINGS, Bench, Scene
-from benchmarks.card_predictions import DECODE, STEP
+from benchmarks.card_predictions import DECODE, FUSED_STEP, STEP
 from benchmarks.card_process import Say
 from benchmarks.card_rows import FINDING
 
@@ -50,13 +48,6 @@ def largest_difference(one: Any, other: Any) -> float:
     if isinstance(one, torch.Tensor):
         return float((one.float() - other.float()).abs().max())
     return float(np.abs(one.astype(np.int16) - other.astype(np.int16)).max())
-
-
-def settle(bench: Bench) -> None:
-    """Give back what allocators keep, so that what is measured next is not laid over it."""
-    gc.collect()
-    if bench.on_card:
-        torch.cuda.empty_cache()
 
 
 class Camera:
@@ -113,14 +104,12 @@ def session(bench: Bench, say: Say) -> None:
     say("all numbers finite", not any("finite" in text for text in objections), note="; ".join(objections),
         headline=True)  # fmt: skip
     _copy(pixels, bench, say)
-    with _profiled(bench, say, "step"):
-        camera.denoised([replace(task, steps=1)], embeds, steps)
+    _profile(bench, say, "step", lambda: camera.denoised([replace(task, steps=1)], embeds, steps))
     one = bench.one_tile.task()
     side = latents.shape[-1] * one.width // task.width
     corner = latents[..., :side, :side].clone()
     camera.decoded(one, corner, ())
-    with _profiled(bench, say, "tile"):
-        camera.decoded(one, corner, ())
+    _profile(bench, say, "tile", lambda: camera.decoded(one, corner, ()))
 
 
 def _texts(camera: Camera, task: Task, say: Say) -> list[bytes]:
@@ -143,9 +132,9 @@ def _loaded(camera: Camera, task: Task, say: Say) -> tuple[Call, ...]:
 
 
 def _denoising(camera: Camera, task: Task, embeds: list[bytes], steps: tuple[Call, ...], say: Say) -> torch.Tensor:
+    give_back(camera.bench.device)
     _, cold = camera.denoised([replace(task, steps=2)], embeds, steps)
     say("denoise: first two steps", cold.seconds, "s")
-    settle(camera.bench)
     latents, peak = camera.denoised([task], embeds, steps)
     say("denoise: a step", peak.seconds / task.steps, "s", of=STEP, headline=True)
     camera.tell("denoise", "denoise", peak, headline=True)
@@ -153,9 +142,9 @@ def _denoising(camera: Camera, task: Task, embeds: list[bytes], steps: tuple[Cal
 
 
 def _decoding(camera: Camera, task: Task, latents: torch.Tensor, steps: tuple[Call, ...], say: Say) -> Any:
+    give_back(camera.bench.device)
     _, cold = camera.decoded(task, latents, steps)
     say("decode: the first", cold.seconds, "s")
-    settle(camera.bench)
     pixels, peak = camera.decoded(task, latents, steps)
     say("decode", peak.seconds, "s", of=DECODE, headline=True)
     camera.tell("decode", "decode", peak, headline=True)
@@ -175,28 +164,37 @@ def _copy(pixels: Any, bench: Bench, say: Say) -> None:
     say("copy of the pixels", 1000 * seconds, "ms", note=f"{there.numel() / seconds / 1e9:.3g} GB/s")
 
 
-@contextmanager
-def _profiled(bench: Bench, say: Say, name: str) -> Iterator[None]:
-    """The kernels that take most of what is done meanwhile."""
+def _profile(bench: Bench, say: Say, name: str, work: Callable[[], Any]) -> None:
+    """The kernels that take most of some work."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.on_card else [])]
-    with profile(activities=activities) as seen:
-        yield
-        rates.synchronize(bench.device)
-    counted = "self_device_time_total" if bench.on_card else "self_cpu_time_total"
-    kind = torch.autograd.DeviceType.CUDA if bench.on_card else torch.autograd.DeviceType.CPU
-    found = [item for item in seen.key_averages() if item.device_type == kind and getattr(item, counted) > 0]
-    whole = sum(getattr(item, counted) for item in found)
-    calls = sum(item.count for item in found)
-    say(f"profile of a {name}: kernels", calls, note=f"{whole / 1000:.4g} ms in all")
-    found.sort(key=lambda item: -getattr(item, counted))
-    for rank, item in enumerate(islice(found, KERNELS), 1):
-        taken = getattr(item, counted)
-        say(
-            f"{name} kernel {rank}", taken / 1000, "ms", headline=rank == 1 and name == "step",
-            note=f"{taken / whole:.1%}, {item.count} calls: {' '.join(str(item.key).split())[:KERNEL_NAME]}",
-        )  # fmt: skip
+    try:
+        with profile(activities=activities) as seen:
+            work()
+            rates.synchronize(bench.device)
+        found = _kernels(seen.key_averages(), on_card=bench.on_card)
+    except Exception as error:  # noqa: BLE001 - the driver may not let this process trace
+        say(f"profile of a {name}", "failed", note=f"{type(error).__name__}: {error}")
+        return
+    whole = sum(seconds for seconds, _, _ in found)
+    calls = sum(count for _, count, _ in found)
+    say(f"profile of a {name}: kernels", calls, note=f"{1000 * whole:.4g} ms in all")
+    for rank, (seconds, count, kernel) in enumerate(found[:KERNELS], 1):
+        note = f"{seconds / whole:.1%}, {count} calls: {kernel}"
+        say(f"{name} kernel {rank}", 1000 * seconds, "ms", note=note, headline=rank == 1 and name == "step")
+
+
+def _kernels(seen: Any, *, on_card: bool) -> list[tuple[float, int, str]]:
+    """Seconds, calls and name of every kernel, or operation of a CPU; the longest first."""
+    kind = torch.autograd.DeviceType.CUDA if on_card else torch.autograd.DeviceType.CPU
+    counted = "self_device_time_total" if on_card else "self_cpu_time_total"
+    found = [
+        (getattr(item, counted) / 1e6, item.count, " ".join(str(item.key).split())[:KERNEL_NAME])
+        for item in seen
+        if item.device_type == kind
+    ]
+    return sorted((item for item in found if item[0] > 0), reverse=True)
 
 
 # Decoding, ours and diffusers'
@@ -205,29 +203,42 @@ def _profiled(bench: Bench, say: Say, name: str) -> Iterator[None]:
 def decode(bench: Bench, say: Say) -> None:
     """Our tiles against diffusers' own: bits, seconds, memory."""
     pipe, latents = _decoder(bench)
-    for name, way in _ways(pipe, latents).items():
-        way()
-        settle(bench)
-        if bench.on_card:
-            torch.cuda.reset_peak_memory_stats(bench.device)
-        rates.synchronize(bench.device)
-        start = time.perf_counter()
-        way()
-        say(f"{name}: seconds", time.perf_counter() - start, "s", headline=True)
-        if bench.on_card:
-            say(
-                f"{name}: allocated", torch.cuda.max_memory_allocated(bench.device) / MIB, "MiB",
-                note="without the denoiser", headline=True,
-            )  # fmt: skip
-    settle(bench)
-    with torch.no_grad():
-        ours = tiles.decode(pipe.vae, latents).whole()
-        theirs = pipe.vae.decode(latents, return_dict=False)[0]
-    apart = largest_difference(ours, theirs)
-    note = "" if torch.equal(ours, theirs) else f"{FINDING}they differ by {apart:.3g} in -1..1"
-    say("bits equal", torch.equal(ours, theirs), note=note, headline=True)
-    made, beside = (way() for way in _ways(pipe, latents).values())
-    say("pixels: largest difference", largest_difference(made, beside), "of 255")
+
+    def diffusers() -> torch.Tensor:
+        with torch.no_grad():
+            made: torch.Tensor = pipe.vae.decode(latents, return_dict=False)[0]
+        return made
+
+    def converted() -> Any:
+        return np.asarray(pipe.image_processor.postprocess(diffusers(), output_type="pil")[0])
+
+    theirs = _timed("diffusers", converted, bench, say), diffusers().cpu()
+    exact.settle(pipe)  # as a session has it
+    ours = (
+        _timed("run_batch", lambda: assemble(tiles.decode(pipe.vae, latents)).pixels, bench, say),
+        tiles.decode(pipe.vae, latents).whole().cpu(),
+    )
+    equal, apart = torch.equal(ours[1], theirs[1]), largest_difference(ours[1], theirs[1])
+    note = "" if equal else f"{FINDING}they differ by {apart:.3g} in -1..1"
+    say("bits equal", equal, note=note, headline=True)
+    say("pixels: largest difference", largest_difference(ours[0], theirs[0]), "of 255")
+
+
+def _timed(name: str, way: Callable[[], Any], bench: Bench, say: Say) -> Any:
+    """The pixels that a warm way makes, and what that takes."""
+    give_back(bench.device)
+    way()
+    if bench.on_card:
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    rates.synchronize(bench.device)
+    start = time.perf_counter()
+    made = way()
+    say(f"{name}: seconds", time.perf_counter() - start, "s", headline=True)
+    taken: Any = "none"
+    if bench.on_card:
+        taken = torch.cuda.max_memory_allocated(bench.device) / MIB
+    say(f"{name}: allocated", taken, "MiB", note="without the denoiser")
+    return made
 
 
 def _decoder(bench: Bench) -> tuple[Any, torch.Tensor]:
@@ -245,32 +256,21 @@ def _noise(bench: Bench, vae: Any) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(0))
 
 
-def _ways(pipe: Any, latents: torch.Tensor) -> dict[str, Callable[[], Any]]:
-    """Both ways from latents to pixels in host memory."""
-
-    def theirs() -> Any:
-        with torch.no_grad():
-            image = pipe.vae.decode(latents, return_dict=False)[0]
-            return np.asarray(pipe.image_processor.postprocess(image, output_type="pil")[0])
-
-    return {"run_batch": lambda: assemble(tiles.decode(pipe.vae, latents)).pixels, "diffusers": theirs}
-
-
 def whole(bench: Bench, say: Say) -> None:
     """Decoding in one piece at the largest size: whether it works, and what is made of it where it does not."""
     camera, task = Camera(bench, bench.large, say), bench.large.task("full")
     camera.session.prepare("images", task)  # the denoiser too, as in the prediction
     latents = _noise(bench, camera.session._pipe.vae)
     tiled, _ = camera.decoded(task, latents, bench.large.task().memory_steps)
-    settle(bench)
+    give_back(bench.device)
     try:
         made, peak = camera.decoded(task, latents, ())
     except StageFailed as error:
         say("decode in one piece", "failed", note=f"{error.info.kind}: {error.info.message}", headline=True)
         say("taken for out of memory", error.out_of_memory)
         return
-    except DeviceLost as error:
-        say("decode in one piece", "failed", note=f"DeviceLost: {error}", headline=True)
+    except BatchError as error:
+        say("decode in one piece", "failed", note=f"{type(error).__name__}: {error}", headline=True)
         return
     say("decode in one piece", peak.seconds, "s", headline=True)
     camera.tell("decode in one piece", "decode", peak, "full", headline=True)
@@ -312,11 +312,11 @@ def _texts_by_setting(camera: Camera, say: Say) -> dict[str, Any]:
     """Embeddings, or why there are none, for every way to encode texts; all before the first image."""
     found: dict[str, Any] = {}
     for setting in ("full", "text_encoder_offload", "sequential_cpu_offload", "text_encoder_cpu"):
-        settle(camera.bench)
+        give_back(camera.bench.device)
         try:
             embeds, peak = camera.encoded(camera.scene.task(setting))
-        except (StageFailed, UserError) as error:
-            if setting == "full":
+        except Exception as error:
+            if setting == "full" or isinstance(error, DeviceLost):
                 raise
             found[setting] = error
             say(f"{setting}: encode", "failed", note=str(error))
@@ -345,8 +345,10 @@ def _told(
         if isinstance(embeds, Exception):
             raise embeds
         made = _picture(camera, setting, embeds)
-    except (StageFailed, UserError) as error:
-        say(name, "failed", note=str(error))
+    except DeviceLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - the others are tried all the same
+        say(name, "failed", note=f"{type(error).__name__}: {error}")
         return None
     for stage, peak in made.peaks.items():
         say(f"{name}: {stage}", peak.seconds, "s")
@@ -363,9 +365,9 @@ def _told(
 def _picture(camera: Camera, setting: str, embeds: list[bytes]) -> _Taken:
     task = camera.scene.task(setting)
     settled = camera.session.prepare("images", task)
-    settle(camera.bench)
+    give_back(camera.bench.device)
     latents, denoising = camera.denoised([task], embeds, settled)
-    settle(camera.bench)
+    give_back(camera.bench.device)
     pixels, decoding = camera.decoded(task, latents, settled)
     return _Taken(pixels=pixels, peaks={"denoise": denoising, "decode": decoding})
 
@@ -391,7 +393,7 @@ def compiled(bench: Bench, say: Say) -> None:
     say("compiling, with one step", compiling.seconds, "s", headline=True)
     say("graphs compiled", _graphs())
     made, peak = camera.denoised([task], embeds, settled)
-    say("compiled: a step", peak.seconds / task.steps, "s", of=STEP, headline=True)
+    say("compiled: a step", peak.seconds / task.steps, "s", of=FUSED_STEP, headline=True)
     say("eager by compiled", plain_peak.seconds / peak.seconds, "times", headline=True)
     camera.tell("compiled: denoise", "denoise", peak)
     most = float(plain.float().abs().max())
