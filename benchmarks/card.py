@@ -132,7 +132,11 @@ def _all(
         _one(section, bench, min(left, max(own, min(MORE * own, spare))), log, context, rows)
         rows.predictions.update(predictor.ready())
     _know_rates(rows, predictor)
-    rows.predictions.update(predictor.ready(max(0.0, min(LAST_S * bench.patience, ends - time.monotonic()))))
+    wanted = {row.of for row in rows.all if row.of}
+    for key, prediction in predictor.ready(min(LAST_S * bench.patience, ends - time.monotonic())):
+        rows.predictions[key] = prediction
+        if wanted <= rows.predictions.keys():
+            break
 
 
 def _one(section: Section, bench: Bench, seconds: float, log: Path, context: Any, rows: Rows) -> None:

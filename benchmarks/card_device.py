@@ -56,7 +56,12 @@ def versions(bench: Bench, say: Say) -> None:
         say(name, shutil.which(name) or "not there", note=_first_line([name, "--version"]))
     say("cores", os.cpu_count() or 0)
     say("host memory", psutil.virtual_memory().total / 2**30, "GiB")
-    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "PYTORCH_CUDA_ALLOC_CONF"):
+    for variable in (
+        "TORCHINDUCTOR_CACHE_DIR",
+        "TRITON_CACHE_DIR",
+        "PYTORCH_ALLOC_CONF",
+        "PYTORCH_CUDA_ALLOC_CONF",
+    ):
         say(variable, os.environ.get(variable, "not set"))
     if not bench.on_card:
         say("compute capability", "none", note=NO_CARD)
@@ -97,12 +102,12 @@ def speeds(bench: Bench, say: Say) -> None:
     torch.set_float32_matmul_precision("highest")  # no TF32
     say(
         COPY, rates.copy_bandwidth(bench.device) / 1e9, "GB/s",
-        predicted=told and told.bandwidth / 1e9, note="data sheet" if told else "", headline=True,
+        predicted=told.bandwidth / 1e9 if told else None, note="data sheet" if told else "", headline=True,
     )  # fmt: skip
     kinds = {MATRIX: bench.large.dtype, FLOAT32: "float32"}
     rate = cache(lambda dtype: rates.matrix_rate(bench.device, getattr(torch, dtype), seconds=bench.load_s))
     for name, dtype in kinds.items():
-        most = told and (told.matrix if name == MATRIX else told.float32) / 1e12
+        most = (told.matrix if name == MATRIX else told.float32) / 1e12 if told else None
         found = rate(dtype)
         say(f"{name}, burst", found.burst / 1e12, "TFLOP/s", predicted=most, note=dtype)
         say(name, found.sustained / 1e12, "TFLOP/s", predicted=most, note=f"{dtype}, sustained", headline=True)

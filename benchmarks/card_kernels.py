@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
@@ -201,8 +200,8 @@ def linear_attention(shapes: Shapes, device: str) -> Kind:
             torch.set_float32_matmul_precision("highest")
 
     def to_float32() -> torch.Tensor:
-        scores: Any = torch.bmm(value, key, out_dtype=torch.float32)  # type: ignore[call-overload]
-        return torch.bmm(scores.to(DTYPE), query, out_dtype=torch.float32)  # type: ignore[call-overload]
+        scores = torch.bmm(value, key, out_dtype=torch.float32)
+        return torch.bmm(scores.to(DTYPE), query, out_dtype=torch.float32)
 
     made = heads * (HEAD + 1) * tokens
     return Kind(

@@ -187,7 +187,9 @@ def _profile(bench: Bench, say: Say, name: str, work: Callable[[], Any]) -> None
 
 def _kernels(seen: Any, *, on_card: bool) -> list[tuple[float, int, str]]:
     """Seconds, calls and name of every kernel, or operation of a CPU; the longest first."""
-    kind = torch.autograd.DeviceType.CUDA if on_card else torch.autograd.DeviceType.CPU
+    from torch.autograd import DeviceType
+
+    kind = DeviceType.CUDA if on_card else DeviceType.CPU
     counted = "self_device_time_total" if on_card else "self_cpu_time_total"
     found = [
         (getattr(item, counted) / 1e6, item.count, " ".join(str(item.key).split())[:KERNEL_NAME])
@@ -295,12 +297,13 @@ class _Taken:
 def steps(bench: Bench, say: Say) -> None:
     """Every memory step on one warm session, and nothing of it left at the end."""
     camera = Camera(bench, bench.small, say)
-    texts = _texts_by_setting(camera, say)
+    texts = _encoded(camera, ("full", "text_encoder_offload", "sequential_cpu_offload"), say)
     _picture(camera, "full", texts["full"])  # warms up
     first = _told(camera, "full", texts, say, None)
     for step, setting in STEP_SETTINGS:
-        if setting == "text_encoder_cpu":
+        if setting == "text_encoder_cpu":  # from here on it may take long
             _told(camera, "full", texts, say, first, name="full again")
+            texts |= _encoded(camera, (setting,), say)
         if why := _lacking(step, setting):
             say(setting, "not here", note=why)
             continue
@@ -308,10 +311,10 @@ def steps(bench: Bench, say: Say) -> None:
     _told(camera, "full", texts, say, first, name="full at the end")
 
 
-def _texts_by_setting(camera: Camera, say: Say) -> dict[str, Any]:
-    """Embeddings, or why there are none, for every way to encode texts; all before the first image."""
+def _encoded(camera: Camera, settings: Sequence[str], say: Say) -> dict[str, Any]:
+    """Embeddings, or why there are none, as some settings encode texts; the session lets images go for it."""
     found: dict[str, Any] = {}
-    for setting in ("full", "text_encoder_offload", "sequential_cpu_offload", "text_encoder_cpu"):
+    for setting in settings:
         give_back(camera.bench.device)
         try:
             embeds, peak = camera.encoded(camera.scene.task(setting))
