@@ -77,12 +77,12 @@ SECTIONS = tuple(
         (3, "meter", 20, "benchmarks.card_device:meter"),
         (4, "session", 40, "benchmarks.card_stages:session"),
         (5, "kernels", 30, "benchmarks.card_kernels:kernels"),
-        (6, "decode", 20, "benchmarks.card_stages:decode"),
-        (7, "steps", 60, "benchmarks.card_stages:steps"),
-        (8, "compile", 80, "benchmarks.card_stages:compiled"),
+        (6, "decode", 20, "benchmarks.card_decode:decode"),
+        (7, "steps", 60, "benchmarks.card_settings:steps"),
+        (8, "compile", 80, "benchmarks.card_settings:compiled"),
         (9, "loop", 160, "benchmarks.card_programs:loop"),
         (10, "limit", 30, "benchmarks.card_programs:limit"),
-        (11, "full decode", 10, "benchmarks.card_stages:whole"),
+        (11, "full decode", 10, "benchmarks.card_decode:whole"),
     )
 )
 

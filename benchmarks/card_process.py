@@ -38,7 +38,7 @@ PRELOADED = (
     "torch", "diffusers", "transformers", "accelerate", "diffusers.pipelines.sana.pipeline_sana",
     "diffusers.models.autoencoders.autoencoder_dc", "transformers.models.gemma2.modeling_gemma2",
     "batch.render.session", "batch.render.cap", "benchmarks.card_device", "benchmarks.card_kernels",
-    "benchmarks.card_stages", "benchmarks.card_programs",
+    "benchmarks.card_stages", "benchmarks.card_decode", "benchmarks.card_settings", "benchmarks.card_programs",
 )  # fmt: skip
 
 CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
