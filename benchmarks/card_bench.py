@@ -15,6 +15,7 @@ from batch.manifest.values import Size
 from batch.plan import memory
 from batch.plan.catalogue import Model
 from batch.records import ModelSource, Task
+from benchmarks import cards
 
 ROOT = Path(__file__).parent.parent
 
@@ -211,14 +212,8 @@ CPU = Bench(
     patience=3.0,
 )
 
-SHEETS: dict[str, Rates] = {
-    "H200": Rates(bandwidth=4.8e12, matrix=989e12, float32=67e12),
-    "H100 PCIe": Rates(bandwidth=2.0e12, matrix=756e12, float32=51e12),
-    "H100": Rates(bandwidth=3.35e12, matrix=989e12, float32=67e12),
-}
-"""What NVIDIA's data sheets say, by a part of the card's name; the first that fits counts."""
 
-
-def sheet(card: str) -> Rates | None:
-    """The data sheet of a card; None of one that is not known."""
-    return next((rates for name, rates in SHEETS.items() if name in card), None)
+def sheet(device: str) -> Rates | None:
+    """What the data sheet of a card says, by the driver's name for it; None of one that is not known."""
+    card = cards.of_device(device)
+    return card and Rates(bandwidth=card.bandwidth, matrix=card.matrix, float32=card.float32)

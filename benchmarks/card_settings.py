@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -125,6 +126,11 @@ def compiled(bench: Bench, say: Say) -> None:
     plain, plain_peak = camera.denoised([task], embeds, settled)
     say("eager: a step", plain_peak.seconds / task.steps, "s", of=STEP)
     pixels, _ = camera.decoded(task, plain, settled)
+    with _tokens_in_rows(camera):
+        camera.denoised([replace(task, steps=1)], embeds, settled)
+        made, peak = camera.denoised([task], embeds, settled)
+    note = f"latents differ by {largest_difference(made, plain):.3g}"
+    say("eager, tokens in rows: a step", peak.seconds / task.steps, "s", of=STEP, note=note)
 
     settled = camera.session.prepare("images", task, compiled=True)
     if excuse := camera.session.take_excuse():
@@ -152,6 +158,17 @@ def compiled(bench: Bench, say: Say) -> None:
     pair = [bench.large.task(seed=seed, steps=1) for seed in (0, 1)]
     _, batch = camera.denoised(pair, embeds, settled)
     say("compiled anew for a batch of 2", _graphs() - before, note=f"{batch.seconds:.3g} s with one step")
+
+
+@contextmanager
+def _tokens_in_rows(camera: Camera) -> Iterator[None]:
+    """With the channels of a token side by side from the patch embedding on: see batch/render/exact.py."""
+    embed = camera.session._pipe.transformer.patch_embed
+    hook = embed.register_forward_hook(lambda _module, _inputs, tokens: tokens.contiguous())
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _graphs() -> int:
