@@ -42,6 +42,7 @@ def test_without_a_card_none_is_chosen(cards):
 @pytest.mark.parametrize("since_2_12", [True, False])
 def test_page_locked_memory_is_given_back_too(monkeypatch, since_2_12):
     emptied = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append("card"))
     if since_2_12:
         monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: emptied.append("host"), raising=False)

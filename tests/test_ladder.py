@@ -162,8 +162,12 @@ def test_the_host_runs_out_where_memory_is_page_locked():
     assert of_the_card.out_of_memory and not of_the_card.in_host
 
 
-def test_a_full_host_is_not_asked_to_hold_more():
-    assert down("denoise", "full", LARGE, "cpu")[0] == [HALVES, BANDS]  # what image.py asks for then
+def test_what_helps_where_the_host_is_full():
+    """Beside a card only what is computed in the host: nothing else needs less of it under a smaller setting."""
+    assert down("denoise", "full", LARGE, "cuda:0", in_host=True)[0] == []
+    assert down("decode", "full", LARGE, "cuda:0", in_host=True)[0] == []
+    assert down("decode", "vae_cpu", LARGE, "cuda:0", in_host=True)[0] == [LARGER, SMALLER]
+    assert down("denoise", "full", LARGE, "cpu", in_host=True) == down("denoise", "full", LARGE, "cpu")
 
 
 def test_a_card_that_torch_was_not_built_for_ends_the_run():

@@ -61,13 +61,24 @@ def next_text_rung(steps: tuple[Call, ...], device: str) -> str | None:
 
 
 def next_rung(
-    stage: str, steps: tuple[Call, ...], size: Size, device: str, impossible: Collection[str] = ()
+    stage: str,
+    steps: tuple[Call, ...],
+    size: Size,
+    device: str,
+    impossible: Collection[str] = (),
+    *,
+    in_host: bool = False,
 ) -> str | None:
     """The next rung for a stage that ran out of memory under ``steps``; None when there is none.
 
     ``size`` is the one rendered: tiles that cover it whole save nothing. ``impossible`` names rungs that this
-    pipeline cannot take.
+    pipeline cannot take. ``in_host``: it was the host's memory, of which beside a card only decoding under
+    ``vae_cpu`` can do with less.
     """
+    if in_host and device != "cpu":
+        if stage != "decode" or all(step.name != "vae_cpu" for step in steps):
+            return None
+        device = "cpu"
     for rung in LADDERS[stage]:
         helps = rung not in impossible and (device != "cpu" or rung not in _FOR_A_CARD)
         if helps and _with(steps, rung) != steps and memory.acts(_call(rung), size):

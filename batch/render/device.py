@@ -54,7 +54,7 @@ def use(device: str) -> None:
 def give_back(device: str) -> None:
     """What torch keeps for later and nothing uses: memory of the card, and page-locked memory of the host."""
     gc.collect()
-    if device.startswith("cuda"):
+    if device.startswith("cuda") and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         # Part of the interface since torch 2.12.
         empty = getattr(torch.accelerator, "empty_host_cache", None) or torch._C._host_emptyCache

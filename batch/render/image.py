@@ -110,11 +110,10 @@ class _Way:
                 raise RenderError(failure.info, self.measured)
 
     def step_down(self, stage: str, info: ErrorInfo | None, *, in_host: bool = False) -> str | None:
-        """Take the next rung of a stage, if there is one; none that moves things to a host that is full."""
+        """Take the next rung of a stage, if there is one; ``in_host``: for want of the host's memory."""
         task = self.task
         size = Size(task.rendered_width, task.rendered_height)
-        place = "cpu" if in_host else self.device
-        rung = ladder.next_rung(stage, self.steps, size, place, self.impossible)
+        rung = ladder.next_rung(stage, self.steps, size, self.device, self.impossible, in_host=in_host)
         if rung is None:
             return None
         self.rungs.take(task, stage, (*self.rungs.of(task).get(stage, ()), rung))
