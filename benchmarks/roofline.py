@@ -49,6 +49,7 @@ from batch.render import memory as steps_at_work
 from batch.render.families import common
 from batch.render.foresight import DEVICE, Foresight
 from batch.render.session import quiet
+from benchmarks.cards import CARDS, Card
 from benchmarks.kernels import Kernel, Recorder
 
 PROMPT = "a lighthouse on a cliff at dusk, waves below, warm light in its windows, a small boat far out at sea"
@@ -64,46 +65,6 @@ STAGES = {"denoise_step": "denoising", "decode": "decoding"}
 
 REST = "rest: embeddings, scheduler, guidance"
 REST_OF_DECODING = "rest: blending, bytes"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What a card can do."""
-
-    name: str
-    bandwidth: float
-    """Bytes a second of its memory."""
-    matrix: float
-    """FLOP/s of dense bfloat16 products that are summed in float32."""
-    float32: float
-    """FLOP/s of its CUDA cores in float32."""
-    source: str
-
-
-CARDS = {
-    "h100": Card(
-        name="H100 SXM", bandwidth=3.35e12, matrix=9.89e14, float32=6.7e13,
-        source="NVIDIA H100 Tensor Core GPU data sheet",
-    ),
-    "h200": Card(
-        name="H200 SXM", bandwidth=4.8e12, matrix=9.89e14, float32=6.7e13,
-        source="NVIDIA H200 Tensor Core GPU data sheet",
-    ),
-    "a100": Card(
-        name="A100 SXM 80GB", bandwidth=2.039e12, matrix=3.12e14, float32=1.95e13,
-        source="NVIDIA A100 Tensor Core GPU data sheet",
-    ),
-    "4090": Card(
-        name="RTX 4090", bandwidth=1.008e12, matrix=1.652e14, float32=8.26e13,
-        source="NVIDIA Ada GPU Architecture whitepaper",
-    ),
-    "4070": Card(
-        name="RTX 4070", bandwidth=5.04e11, matrix=5.83e13, float32=2.915e13,
-        source="NVIDIA GeForce RTX 4070 specifications: 5,888 cores and 184 tensor cores at 2.475 GHz",
-    ),
-}  # fmt: skip
-"""Where NVIDIA gives the rate of matrices with sparsity, half of it is dense. A GeForce multiplies half precision
-at half its rate where the sum is in float32, as torch has it: that is what stands here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +247,7 @@ def best(work: Work, *, bandwidth: float, matrix: float, float32: float) -> dict
     ``bandwidth`` in bytes a second; ``matrix``, the rate of products in half precision, and ``float32``, that of
     CUDA cores, in FLOP/s.
     """
-    card = Card(name="", bandwidth=bandwidth, matrix=matrix, float32=float32, source="")
+    card = Card(name="", device="", bandwidth=bandwidth, matrix=matrix, float32=float32, source="")
     return {stage: sum((_times(one, card) for _, one in found), Times()) for stage, found in work.stages.items()}
 
 
@@ -449,7 +410,7 @@ def chosen(given: argparse.Namespace) -> list[Card]:
     if given.card is None and not measured:
         return list(CARDS.values())
     if given.card is None:
-        return [Card(name="measured", source="the command line", **measured)]
+        return [Card(name="measured", device="", source="the command line", **measured)]
     card = CARDS[given.card]
     return [
         replace(card, name=f"{card.name}, measured", source="the command line", **measured) if measured else card

@@ -27,9 +27,10 @@ MOST = 8
 COMPILE_PAYS_S = 600.0
 """Compiling the blocks takes about a minute for each size, and saves perhaps a tenth of the denoising."""
 
-FAST_CARD_S = 4e-9
+FAST_CARD_S = 5e-9
 """Seconds per pixel and call of the model on the fastest card there is: what an unknown card is held to be, so
-that compiling starts later rather than too early."""
+that compiling starts later rather than too early. An H200 takes that at best: 3.31 s for 20 steps of SANA 1.6B at
+5376x3072 with guidance (``benchmarks/roofline.py``, not compiled)."""
 
 ACTIVATIONS = 3 * 2**30 / (5376 * 3072)
 """Bytes per pixel rendered that denoising with guidance takes (SANA 1.6B)."""

@@ -29,7 +29,7 @@ from torch import nn
 from batch.plan import encode_tasks
 from batch.plan.footprint import Component, Work
 from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
-from batch.render import cuts, failures, memory, pag, positions, random_weights
+from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.from_files import LeaveOut
@@ -106,6 +106,7 @@ class Foresight:
     def _load(self, leave_out: LeaveOut) -> Any:
         dtype = partial(common.own_dtype, self._source.family, self._dtype)
         pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
+        exact.settle(pipe)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

@@ -1,0 +1,224 @@
+"""All that a visit to a card is for, in one command of four or nine minutes.
+
+    python benchmarks/card.py [--only 1,4,8] [--minutes 9] [--out DIR]
+    python benchmarks/card.py --cpu              (the same with tiny models, to see that it works)
+
+Eleven sections, each in a process of its own with a deadline: what is there, what the card can do, what the meter
+sees, SANA 1.6B at 5376x3072 stage by stage, its kernels done otherwise, decoding beside diffusers', every memory
+step at 1024x1024, compiled blocks, the plain loop, a memory limit, and decoding in one piece. Needs no network and
+no weights; benchmarks/card-requirements.txt has what is to be installed.
+
+Every figure is a row of card.csv and card.jsonl in DIR as soon as it is there, beside what was predicted for it:
+memory by what `plan` predicts, time by what the work takes at best at the rates measured. A table of the headlines
+ends it. Exit code 0: every section ended well; 1: one did not, its row `ended` says why; 2: a mistake in the
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from batch.machine import nvidia_cards  # noqa: E402 - the folder above is on the path now
+from benchmarks import card_process  # noqa: E402
+from benchmarks.card_bench import CARD, COPY, CPU, FLOAT32, MATRIX, Bench, Rates, sheet  # noqa: E402
+from benchmarks.card_predictions import Predictor  # noqa: E402
+from benchmarks.card_rows import STATUS, WELL, Row, Rows, table  # noqa: E402
+
+MORE = 1.5
+"""By which a section may go beyond its own time while there is some that no later section needs."""
+
+STARTING_S = 2.0
+"""What starting and ending a section takes beside its own time."""
+
+LEAST_S = 3.0
+"""With less time than that no section is started."""
+
+LAST_S = 30.0
+"""For predictions that are not there when the last section has ended."""
+
+RATES = "rates"
+"""The section that finds what the device can do."""
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section of a visit."""
+
+    number: int
+    name: str
+    seconds: float
+    """Its deadline on a card."""
+    work: str
+    """Its function, as :func:`card_process.run` takes it."""
+
+
+SECTIONS = tuple(
+    Section(number=number, name=name, seconds=seconds, work=work)
+    for number, name, seconds, work in (
+        (1, "versions", 20, "benchmarks.card_device:versions"),
+        (2, RATES, 8, "benchmarks.card_device:speeds"),
+        (3, "meter", 20, "benchmarks.card_device:meter"),
+        (4, "session", 40, "benchmarks.card_stages:session"),
+        (5, "kernels", 30, "benchmarks.card_kernels:kernels"),
+        (6, "decode", 20, "benchmarks.card_decode:decode"),
+        (7, "steps", 60, "benchmarks.card_settings:steps"),
+        (8, "compile", 80, "benchmarks.card_settings:compiled"),
+        (9, "loop", 160, "benchmarks.card_programs:loop"),
+        (10, "limit", 30, "benchmarks.card_programs:limit"),
+        (11, "full decode", 10, "benchmarks.card_decode:whole"),
+    )
+)
+
+SHORT = (1, 2, 4, 5, 8)
+"""Sections of a visit of four minutes."""
+
+
+def visit(sections: Sequence[Section], bench: Bench, out: Path, minutes: float, context: Any = None) -> int:
+    """Run the sections, keep what they find in a folder, print the table; the exit code."""
+    start = time.monotonic()
+    ends = start + 60 * minutes * bench.patience
+    out.mkdir(parents=True, exist_ok=True)
+    rows, log = Rows(out), out / "card.log"
+    log.write_text("", encoding="utf-8")
+    with _own_cache():
+        predictor = Predictor(bench, multiprocessing.get_context("spawn"))  # now, whatever the others need
+        try:
+            context = context or card_process.choose(bench, log)
+            _all(sections, bench, ends, log, context, rows, predictor)
+        except KeyboardInterrupt:
+            print("interrupted: what there is until now")
+        finally:
+            predictor.close()
+            found = rows.finish()
+    lines = table(found, [(item.number, item.name) for item in sections], out, time.monotonic() - start)
+    print("\n".join(lines))
+    (out / "card.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    well = [row.section for row in found if row.name == STATUS and row.value == WELL]
+    return 0 if set(well) == {section.name for section in sections} else 1
+
+
+def _all(
+    sections: Sequence[Section],
+    bench: Bench,
+    ends: float,
+    log: Path,
+    context: Any,
+    rows: Rows,
+    predictor: Predictor,
+) -> None:
+    for index, section in enumerate(sections):
+        if not any(later.name == RATES for later in sections[index:]):
+            _know_rates(rows, predictor)
+        own = section.seconds * bench.patience
+        left = ends - time.monotonic() - STARTING_S
+        spare = left - sum(later.seconds + STARTING_S for later in sections[index + 1 :]) * bench.patience
+        _one(section, bench, min(left, max(own, min(MORE * own, spare))), log, context, rows)
+        rows.predictions.update(predictor.ready())
+    _know_rates(rows, predictor)
+    wanted = {row.of for row in rows.all if row.of}
+    for key, prediction in predictor.ready(min(LAST_S * bench.patience, ends - time.monotonic())):
+        rows.predictions[key] = prediction
+        if wanted <= rows.predictions.keys():
+            break
+
+
+def _one(section: Section, bench: Bench, seconds: float, log: Path, context: Any, rows: Rows) -> None:
+    """One section, and the row that says how it ended."""
+    if seconds < LEAST_S:
+        ended = card_process.Ended(status="not started", note="no time was left")
+    else:
+        ended = card_process.run(section.work, section.name, bench, seconds, log, context, rows.add)
+    rows.add(Row(section=section.name, name="seconds", value=ended.seconds, unit="s"))
+    rows.add(Row(section=section.name, name=STATUS, value=ended.status, note=ended.note))
+    last = f": {ended.note.strip().splitlines()[-1]}" if ended.note else ""
+    print(f"{section.number:2} {section.name}: {ended.status}, {ended.seconds:.1f} s{last}", flush=True)
+
+
+def _know_rates(rows: Rows, predictor: Predictor) -> None:
+    """Tell what the device can do, once: as it was measured, else as the data sheet says."""
+    if rows.rates is None:
+        rows.rates = measured(rows.all) or sheet(_card())
+        predictor.tell(rows.rates)
+
+
+def measured(rows: Sequence[Row]) -> Rates | None:
+    """The rates that were found; None while they are not."""
+    found = {
+        row.name: float(row.value) for row in rows if row.section == RATES and row.unit in ("GB/s", "TFLOP/s")
+    }
+    if not {COPY, MATRIX, FLOAT32} <= set(found):
+        return None
+    return Rates(bandwidth=found[COPY] * 1e9, matrix=found[MATRIX] * 1e12, float32=found[FLOAT32] * 1e12)
+
+
+def _card() -> str:
+    """The first card's name; empty where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0)))
+    except pynvml.NVMLError:
+        return ""
+
+
+@contextlib.contextmanager
+def _own_cache() -> Iterator[None]:
+    """What is compiled goes to a folder of this visit: nothing is there already, and a later section has it."""
+    before = os.environ.get(COMPILED)
+    with tempfile.TemporaryDirectory(prefix="card-", ignore_cleanup_errors=True) as folder:
+        os.environ[COMPILED] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(COMPILED)
+            if before is not None:
+                os.environ[COMPILED] = before
+
+
+def _chosen(text: str) -> tuple[Section, ...]:
+    """The sections named by their numbers, in their own order."""
+    wanted = [part.strip() for part in text.split(",")]
+    known = {str(section.number): section for section in SECTIONS}
+    if unknown := [part for part in wanted if part not in known]:
+        there = ", ".join(f"{section.number} {section.name}" for section in SECTIONS)
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no section; there are {there}: write 1,4,8")
+    return tuple(section for number, section in known.items() if number in wanted)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=_chosen, metavar="1,4,8", help="these sections")
+    parser.add_argument("--minutes", type=int, choices=(4, 9), default=9, help="4: sections 1, 2, 4, 5 and 8")
+    parser.add_argument("--out", type=Path, help="default: outputs/card-DATE-TIME")
+    parser.add_argument("--cpu", action="store_true", help="tiny models on the CPU, to see that all this works")
+    given = parser.parse_args(arguments)
+    if not given.cpu and not nvidia_cards():
+        parser.error("there is no NVIDIA card here; --cpu goes through the same with tiny models")
+    whole = [section for section in SECTIONS if given.minutes > 4 or section.number in SHORT]
+    out = given.out or Path("outputs", f"card-{datetime.now():%Y%m%d-%H%M%S}")  # noqa: DTZ005 - the user's own
+    if given.cpu:  # tiny models lose more to a second thread than it does
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return visit(given.only or whole, CPU if given.cpu else CARD, out, given.minutes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
