@@ -6,8 +6,12 @@ BIN := $(VENV)/bin
 CONSTRAINTS ?= -c constraints.txt
 # Tests at a time: each may load torch, so a core and 3 GB for one.
 JOBS ?= 2
+# The oldest of everything, and the tests that touch it most.
+OLDEST := .venv-floors
+AT_FLOORS := $(addprefix tests/test_, $(addsuffix .py, attention contract families grid hub image_metadata lora_traces \
+	memory_settings plan random render sana_kinds schedulers))
 
-.PHONY: demo test check format torture scale clean
+.PHONY: demo test check format floors torture scale clean
 
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
@@ -25,14 +29,17 @@ format: $(VENV)/installed-dev  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+floors: $(OLDEST)/installed  ## run some tests with the oldest that pyproject.toml lets in: ten minutes
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(AT_FLOORS)
+
 torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: a quarter of an hour
 	$(BIN)/python benchmarks/torture.py
 
 scale: $(VENV)/installed-dev  ## what a run costs beside rendering, up to 100,000 images: an hour
 	$(BIN)/python benchmarks/scale.py 1000 10000 100000
 
-clean:  ## remove .venv and caches; outputs stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+clean:  ## remove the environments and caches; outputs stay
+	rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("run_batch needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -45,3 +52,11 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e ".[dev]"
 	touch $@ $(VENV)/installed
+
+# No wheel for the oldest Python: then the floor is too low.
+$(OLDEST)/installed: pyproject.toml constraints.txt tools/floors.py
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(PYTHON) tools/floors.py > $(OLDEST)/floors.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		-c $(OLDEST)/floors.txt -e ".[test]"
+	touch $@

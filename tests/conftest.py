@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from batch.cli import main
 from batch.machine import nvidia_cards
@@ -47,6 +49,15 @@ def own_cache(tmp_path_factory):
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exact_attention():
+    """Pipelines that tests call themselves bound Gemma-2's scores, too: see batch/render/attention.py."""
+    if Version(metadata.version("transformers")) < Version("5.22"):
+        from transformers import Gemma2Model
+
+        Gemma2Model._supports_sdpa = False
 
 
 class Outcome:

@@ -54,7 +54,7 @@ def test_the_bound_is_in_the_embeddings(sdpa_allowed, tmp_path):
     except ValueError as error:  # transformers of today refuses instead of leaving it out
         assert "softcap" in str(error)
     else:
-        assert not torch.allclose(bounded, lost, atol=1e-3)
+        assert not torch.allclose(bounded, lost, atol=1e-5)
     pipe.text_encoder = Gemma2Model.from_pretrained(folder / "text_encoder", attn_implementation="eager").eval()
     assert torch.equal(sana.encode(pipe, asked, "cpu")["prompt_embeds"], bounded)
 
@@ -66,7 +66,7 @@ def test_another_version_of_transformers_encodes_anew(monkeypatch):
     )  # fmt: skip
     (text,) = encode_tasks(task, "sana", "cuda:0")
     build._transformers_version.cache_clear()
-    monkeypatch.setattr(build.metadata, "version", lambda _name: "5.17.0")
+    monkeypatch.setattr(build.metadata, "version", lambda _name: "5.0.0")
     (other,) = encode_tasks(task, "sana", "cuda:0")
     build._transformers_version.cache_clear()
     assert text.key != other.key

@@ -12,8 +12,8 @@ from batch.errors import UserError
 from batch.plan.steps import BACKENDS
 from batch.records import Call, Task
 
-LEAST = {"bitsandbytes": "0.48", "torchao": "0.15"}
-"""Older ones cannot be moved between host memory and a card, or are not taken by diffusers."""
+LEAST = {"bitsandbytes": "0.48", "torchao": "0.16"}
+"""Older ones cannot be moved between host memory and a card, or are not taken by peft and diffusers."""
 
 
 def backend(steps: tuple[Call, ...]) -> str:

@@ -136,7 +136,7 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
     done = images[images.status == "done"]
     timed = done[~done.warmup.fillna(False)]
     failed = images[images.status.isin(table.FAILED)]
-    total = timed.total_s.median()
+    total = _median(timed.total_s)
     pixels = done.width * done.height
     return {
         "images": len(done),
@@ -145,17 +145,22 @@ def _summary(part: pd.DataFrame) -> dict[str, Any]:
         "out_of_memory": int(failed.oom.sum()),
         "skipped": len(images) - len(done) - len(failed),
         "foreign": int(timed.foreign.sum()),
-        **{name: timed[name].median() for name in TIMES},
+        **{name: _median(timed[name]) for name in TIMES},
         "total_min_s": timed.total_s.min(),
         "total_max_s": timed.total_s.max(),
         "images_per_hour": _share(3600.0, total),
         "mp_per_s": _share(pixels.iloc[0] / 1e6, total) if len(done) else None,
-        "wh_per_image": _share(timed.energy_j.median(), 3600.0),
+        "wh_per_image": _share(_median(timed.energy_j), 3600.0),
         **{name: part[part.status == "done"][name].max() for name in (*PEAKS, *STAGE_PEAKS)},
         "device_memory_mib": part.vram_limit_mib.fillna(part.device_memory_mib).max(),
         "cpu": bool((done.memory_source == "rss").any()),
         "outcome": "; ".join(_outcome(images)),
     }
+
+
+def _median(values: pd.Series) -> Any:
+    """The median of what is known; pandas before 3.0 warns where that is nothing but blanks."""
+    return values.dropna().median()
 
 
 def _share(part: Any, of: Any) -> float | None:
