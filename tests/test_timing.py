@@ -1,12 +1,10 @@
-"""Where the time goes: a row's columns add up to the distance to the next image, and warm-ups are told apart."""
+"""Where the time goes: a row's columns add up to the distance to the next image."""
 
-import shutil
 import time
 from itertools import pairwise
 
 import pytest
 
-from batch import machine
 from batch.engines.worker import Worker
 from batch.records import CardState, Machine, Measurement, StagePeak
 from batch.render.image import Renderer
@@ -74,19 +72,3 @@ def test_peaks_of_stages_are_what_is_predicted():
     stage = StagePeak(allocated=2**30, reserved=2**31, device=2**32, rss=2**33)
     cost = table._cost(Measurement(denoise=stage, decode=StagePeak(rss=2**20), card=CardState()), Machine())
     assert (cost["denoise_peak_mib"], cost["decode_peak_mib"], cost["peak_reserved_mib"]) == (1024, 1, 2048)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not machine.look(None).card and not shutil.which("g++"), reason="no C++ compiler")
-def test_whatever_is_compiled_is_a_warm_up(cli, manifest, monkeypatch, tmp_path, work):
-    """Here a smaller last batch."""
-    monkeypatch.setenv("RUN_BATCH_ENGINE", "process")
-    monkeypatch.setenv("RUN_BATCH_CACHE", str(tmp_path / "cache"))
-    path = manifest(
-        "grid: {model: demo, prompt: a fox, seed: 0..4, steps: 1, size: 512x512, guidance: 1}\n"
-        "run: {min_free_disk: 1MB, compile: on, batch: 2}\n"
-    )
-    assert cli("run", path, "--out", "run").code == 0
-    rows = table.read(work / "run" / "results.csv").sort_values("seed")
-    assert list(rows.batch) == [2, 2, 2, 2, 1]
-    assert list(rows.warmup) == [True, True, False, False, True]
