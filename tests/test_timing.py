@@ -4,11 +4,15 @@ import time
 from itertools import pairwise
 
 import pytest
+import torch
 
 from batch.engines.worker import Worker
-from batch.records import CardState, Machine, Measurement, StagePeak
+from batch.records import CardState, Machine, Measurement, ModelSource, StagePeak
 from batch.render.image import Renderer
+from batch.render.session import Session
 from batch.report import table
+
+from .conftest import DEMO
 
 JOB = """\
 grid:
@@ -65,6 +69,27 @@ def test_a_wait_for_a_saver_is_told(cli, manifest, work, monkeypatch):
     assert cli("run", manifest(job), "--out", "run", "--quiet").code == 0
     rows = table.read(work / "run" / "results.csv")
     assert rows.between_s.max() > 0.1 > rows.between_s.iloc[1]
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_a_measured_stage_begins_without_what_the_one_before_left(monkeypatch, measure):
+    done = []
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: done.append(name))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    source = ModelSource(name="x", family="sana", location=str(DEMO))
+    with Session(source, "float32", "cuda:0", measure=measure).meter.stage():
+        done.append("work")
+    emptied = ["empty_cache"] if measure else []
+    assert done == [
+        "synchronize",
+        *emptied,
+        "reset_peak_memory_stats",
+        "work",
+        "synchronize",
+        "max_memory_allocated",
+    ]
 
 
 def test_peaks_of_stages_are_what_is_predicted():
