@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from batch.records import ModelSource
+from batch.manifest.values import Size
+from batch.plan.memory import resolve
+from batch.records import ModelSource, Task
 from batch.render import cap, device
 from batch.render.session import Session
 
@@ -53,6 +55,23 @@ def test_page_locked_memory_is_given_back_too(monkeypatch, since_2_12):
     assert emptied == []
     device.give_back("cuda:1")
     assert emptied == ["card", "host"]
+
+
+def test_a_session_gives_it_back_when_it_moves_no_more_groups(manifest, monkeypatch):
+    given = []
+    session = Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    task = Task(
+        model="x", dtype="float32", prompt="", seed=0, width=512, height=512, rendered_width=512,
+        rendered_height=512, steps=1, guidance=1.0,
+    )  # fmt: skip
+    session.prepare("images", task)
+    monkeypatch.setattr(device, "give_back", given.append)
+    groups, waiting = (
+        resolve(f"group_offload(block, 1{more})", Size(512, 512)) for more in ("", ", stream=false")
+    )
+    for steps, counted in ((groups, 0), (waiting, 1), ((), 1)):
+        session._set_up("denoise", task, steps)
+        assert len(given) == counted
 
 
 def test_a_session_gives_it_back_when_it_drops_a_model(monkeypatch):

@@ -369,6 +369,14 @@ def test_a_ladder_that_ends_is_a_failure(night):
     assert {item.degraded_from for item in ended.receipts()} == {""}
 
 
+def test_a_card_that_torch_was_not_built_for_ends_the_run_at_the_first_image(night):
+    ended = night(Fault("unsuited"))
+    assert (ended.result.rendered, ended.result.stopped.exit_code) == (0, 1)
+    assert "no kernel image is available" in str(ended.result.stopped)
+    assert "`doctor` says what is here" in str(ended.result.stopped)
+    assert not ended.failures()  # of no image's making
+
+
 def test_texts_that_do_not_fit_are_encoded_on_the_cpu(night):
     text = JOB.replace("[a, b]", "[texts that do not fit, another that does not]")
     ended = night(Fault("oom-torch", "encode", unless="text_encoder_cpu"), text=text)

@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 Kind = Literal[
     "none", "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
-    "slow", "exit", "sigkill", "sticky", "enospc", "eio", "error", "foreign"
+    "slow", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
-pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``,
-SIGKILL, a CUDA error that ends the process's use of the card, a full disk, a broken one, any other error; another
-program on the card."""
+pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``, SIGKILL, a
+CUDA error that ends the process's use of the card, a card that torch was not built for, a full disk, a broken one,
+any other error; another program on the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
@@ -131,6 +131,9 @@ _HAPPENS: dict[str, Callable[[Fault], None]] = {
     "oom-host": lambda _: _raise(MemoryError()),
     "error": lambda _: _raise(ValueError("a fault was asked for")),
     "sticky": lambda _: _raise(RuntimeError("CUDA error: an illegal memory access was encountered")),
+    "unsuited": lambda _: _raise(
+        RuntimeError("CUDA error: no kernel image is available for execution on the device")
+    ),
     "hang": lambda _: time.sleep(HANG_S),
     "slow": lambda fault: time.sleep(fault.seconds),
     "exit": lambda _: os._exit(3),
