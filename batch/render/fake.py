@@ -37,9 +37,9 @@ Kind = Literal[
     "slow", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
-pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``, SIGKILL, a
-CUDA error that ends the process's use of the card, a card that torch was not built for, a full disk, a broken one,
-any other error; another program on the card."""
+pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``, SIGKILL,
+a CUDA error that ends the process's use of the card, a card that torch was not built for, a full disk, a broken
+one, any other error; another program on the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
