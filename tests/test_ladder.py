@@ -1,5 +1,7 @@
 """The out-of-memory ladder and the bad-picture guard: as a table, and on the real demo pipeline."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,21 @@ from batch.render.guards import check_pixels
 from batch.store.folder import RunFolder
 
 from . import tiny_models
+
+_ASYNCHRONOUS = (
+    "{} kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing {}\nCompile with `TORCH_USE_{}_DSA` to enable device-side assertions.\n"
+)
+_SEARCH = (
+    "Search for `cudaErrorAssert' in https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html "
+    "for more information.\n"
+)
+ADVICE = [
+    _ASYNCHRONOUS.format("CUDA", "CUDA_LAUNCH_BLOCKING=1.", "CUDA"),
+    _SEARCH + _ASYNCHRONOUS.format("CUDA", "CUDA_LAUNCH_BLOCKING=1", "CUDA"),  # of late
+    _ASYNCHRONOUS.format("HIP", "AMD_SERIALIZE_KERNEL=3", "HIP"),
+]
+"""What torch writes below every error of CUDA."""
 
 LARGE, SMALL = Size(5376, 3072), Size(512, 512)
 
@@ -124,9 +141,21 @@ def test_every_rung_is_a_step_that_a_manifest_can_name():
         (np._core._exceptions._ArrayMemoryError((3, 3), np.dtype("float32")), True, False),
         (RuntimeError("out of resource: shared memory, Required: 294912, Hardware limit: 232448"), False, False),
         (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False, False),
+        (OSError("El archivo de paginación es demasiado pequeño (os error 1455)"), True, False),
+        (RuntimeError("CUDA unknown error - this may be due to an incorrectly set up environment"), False, True),
+        (
+            RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+            True,
+            False,
+        ),
+        (RuntimeError("CUDA error: invalid argument"), False, False),
+        (RuntimeError("CUDA error: operation not supported"), False, False),
     ],
 )
-def test_what_an_error_means(error, memory_ran_out, lost):
+@pytest.mark.parametrize("advice", ["", *ADVICE])
+def test_what_an_error_means(error, memory_ran_out, lost, advice):
+    if advice and type(error) is RuntimeError:
+        error = RuntimeError(f"{error}\n{advice}")
     assert failures.is_out_of_memory(error) is memory_ran_out
     assert isinstance(failures.lost(error), DeviceLost) is lost
     wrapped = RuntimeError("while rendering")
@@ -171,8 +200,8 @@ def test_what_helps_where_the_host_is_full():
 
 
 def test_a_card_that_torch_was_not_built_for_ends_the_run():
-    for said in error_texts.TABLE:
-        error = RuntimeError(f"CUDA error: {said.text}\nCUDA kernel errors might be asynchronously reported")
+    for said, advice in itertools.product(error_texts.TABLE, ADVICE):
+        error = RuntimeError(f"CUDA error: {said.text}\n{advice}")
         ended = failures.unsuited(error)
         assert (ended is not None) == (said.meaning is error_texts.Meaning.UNSUITED), said
         assert ended is None or said.remedy in str(ended)
@@ -189,6 +218,8 @@ def test_the_bytes_that_did_not_fit():
     assert failures.error_info(torch.OutOfMemoryError(text), "decode").requested == 3 * 2**29
     text = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes. Error code 12"
     assert failures.error_info(RuntimeError(text), "decode").requested == 4096
+    text = "MPS backend out of memory (max allowed: 9.07 GB). Tried to allocate 1.50 GB on private pool."
+    assert failures.error_info(RuntimeError(text), "decode").requested == 3 * 2**29
 
 
 def test_what_is_no_picture():

@@ -47,7 +47,7 @@ _OTHER_TORCH = "install a torch that is built for this card and driver: `doctor`
 TABLE: tuple[Said, ...] = (
     # The card is gone for this process. Before memory: what follows such an error may say anything.
     Said("an illegal memory access was encountered", LOST, _RUNTIME),
-    Said("device-side assert", LOST, _RUNTIME),
+    Said("device-side assert triggered", LOST, _RUNTIME),
     Said("misaligned address", LOST, _RUNTIME),
     Said("an illegal instruction was encountered", LOST, _RUNTIME),
     Said("invalid program counter", LOST, _RUNTIME),
@@ -67,24 +67,33 @@ TABLE: tuple[Said, ...] = (
     Said("MPS server is not ready", LOST, _RUNTIME),
     Said("failed to connect to the MPS control daemon", LOST, _RUNTIME),
     Said("CUDA error: unknown error", LOST, _RUNTIME),
+    Said("CUDA unknown error", LOST, "torch, c10/cuda/CUDAFunctions.cpp"),
     Said("CUDA driver error: unknown error", LOST, "torch, aten/src/ATen/cuda/Exceptions.h"),
     Said("No CUDA GPUs are available", LOST, "torch, c10/cuda/CUDAFunctions.cpp"),
     Said("GPU is lost", LOST, "nvmlErrorString (NVML_ERROR_GPU_IS_LOST)"),
     Said("has fallen off the bus", LOST, "NVIDIA's kernel module, Xid 79"),
     Said("device is being removed", LOST, "Direct3D and WDDM, DXGI_ERROR_DEVICE_REMOVED"),
+    Said("DEVICE_LOST", LOST, "Level Zero (XPU), by name of result"),
     Said("unhandled cuda error", LOST, "ncclGetErrorString; it hides which"),
     # The host's memory, whatever the device.
     Said("HOST_ALLOCATION_FAILED", HOST_MEMORY, _CUDNN),
     Said("can't allocate memory", HOST_MEMORY, _HOST),
     Said("not enough memory: you tried to allocate", HOST_MEMORY, _HOST),  # on Windows
     Said("Cannot allocate memory", HOST_MEMORY, "strerror(ENOMEM)"),
-    Said("paging file is too small", HOST_MEMORY, "Windows, ERROR_COMMITMENT_LIMIT (1455)"),
+    # In whatever language Windows says it.
+    Said("WinError 1455", HOST_MEMORY, "Python, of ERROR_COMMITMENT_LIMIT: the paging file is too small"),
+    Said("os error 1455", HOST_MEMORY, "Rust (safetensors), likewise"),
+    Said("paging file is too small", HOST_MEMORY, "Windows, likewise"),
     Said("bad allocation", HOST_MEMORY, "std::bad_alloc of Microsoft's C++"),
     Said("std::bad_alloc", HOST_MEMORY, "the C++ standard library"),
     # The device's memory.
     Said("out of memory", MEMORY, f"{_ALLOCATOR}; also HIP, MPS, XPU, the CUDA driver and Triton"),
     Said("NVML_SUCCESS == ", MEMORY, f"{_ALLOCATOR}: while it words an out-of-memory (pytorch #112377)"),
     Said("free_upper_bound + pytorch_used_bytes", MEMORY, f"{_ALLOCATOR}: likewise"),
+    Said("Allocation on device", MEMORY, f"{_ALLOCATOR}: cudaMallocAsync's"),
+    Said("OUT_OF_DEVICE_MEMORY", MEMORY, "Level Zero (XPU), by name of result"),
+    Said("OUT_OF_RESOURCES", MEMORY, "Level Zero (XPU), by name of result"),
+    Said("not enough GPU video memory", MEMORY, "torch-directml"),
     Said("Invalid buffer size:", MEMORY, "torch, aten/src/ATen/mps/MPSAllocator.mm"),
     Said("CUBLAS_STATUS_ALLOC_FAILED", MEMORY, _BLAS),
     Said("CUBLAS_STATUS_NOT_INITIALIZED", MEMORY, f"{_BLAS}: no room for its handle"),

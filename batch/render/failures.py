@@ -84,7 +84,14 @@ def _meaning_of(cause: BaseException) -> Meaning | None:
 
 
 def _said(text: str) -> Said | None:
-    return next((item for item in TABLE if item.text in text), None)
+    told = _ADVICE.split(text, maxsplit=1)[0]
+    return next((item for item in TABLE if item.text in told), None)
+
+
+_ADVICE = re.compile(
+    r"\n?(?:CUDA|HIP) kernel errors might be|\nSearch for `|\nFor debugging consider|\nCompile with `"
+)
+"""Where torch goes on to say what one could do: it speaks of device-side assertions whatever the error is."""
 
 
 def _was_pinning(error: BaseException) -> bool:
@@ -119,11 +126,11 @@ def first_line(error: BaseException) -> str:
 
 
 def _requested(error: BaseException) -> int | None:
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+) ?(bytes|[KMG]iB)", str(error))
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+) ?(bytes|[KMG]i?B)", str(error))
     if asked is None:
         asked = re.search(r"you tried to allocate ([\d.]+) (bytes)", str(error))
-    unit = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    return int(float(asked[1]) * unit[asked[2]]) if asked else None
+    unit = {"bytes": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}  # of 1024, with and without an i
+    return int(float(asked[1]) * unit[asked[2].replace("i", "")]) if asked else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
