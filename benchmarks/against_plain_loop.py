@@ -7,7 +7,8 @@
 The loop is what a user writes: `pipe(prompt, generator=...).images[0].save("x.png")` on a warm pipeline, with
 diffusers' own tiling at 1024/896 where this program tiles. Each side renders the images in a process of its own;
 the sides take turns, so that a busy moment of the machine meets both. Rates are taken from the first finished
-image to the last: loading and the first image are told apart. The FLOPs of an image are counted by torch over one
+image to the last, this program's from what its rows say lies between two images, since its files are saved behind
+the next image: loading and the first image are told apart. The FLOPs of an image are counted by torch over one
 step and one decoding; the floor is what they take at the rate that large matrix products sustain here.
 
 With `--compile on` or `both` this program compiles its blocks; the loop never does. All images have one size, so

@@ -94,24 +94,42 @@ def visit(sections: Sequence[Section], bench: Bench, out: Path, minutes: float, 
     """Run the sections, keep what they find in a folder, print the table; the exit code."""
     start = time.monotonic()
     ends = start + 60 * minutes * bench.patience
-    out.mkdir(parents=True, exist_ok=True)
     rows, log = Rows(out), out / "card.log"
-    log.write_text("", encoding="utf-8")
-    with _own_cache():
+    with _own_folder():
         predictor = Predictor(bench, multiprocessing.get_context("spawn"))  # now, whatever the others need
         try:
             context = context or card_process.choose(bench, log)
             _all(sections, bench, ends, log, context, rows, predictor)
         except KeyboardInterrupt:
-            print("interrupted: what there is until now")
+            ended = {row.section for row in rows.all if row.name == STATUS}
+            for section in sections:
+                if section.name not in ended:
+                    rows.add(Row(section=section.name, name=STATUS, value="interrupted"))
         finally:
             predictor.close()
             found = rows.finish()
     lines = table(found, [(item.number, item.name) for item in sections], out, time.monotonic() - start)
-    print("\n".join(lines))
-    (out / "card.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    well = [row.section for row in found if row.name == STATUS and row.value == WELL]
-    return 0 if set(well) == {section.name for section in sections} else 1
+    if rows.unwritten:
+        lines.append(f"not all of it is in the files: {rows.unwritten}")
+    _tell("\n".join(lines))
+    with contextlib.suppress(OSError):  # said already
+        (out / "card.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    well = {row.section for row in found if row.name == STATUS and row.value == WELL}
+    return 0 if well == {section.name for section in sections} and not rows.unwritten else 1
+
+
+def claim(out: Path) -> None:
+    """Have a folder for a visit alone. Raises OSError where that cannot be, FileExistsError for an older one's."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "card.jsonl").open("x").close()
+
+
+def _tell(text: str) -> None:
+    """Print it; that nobody reads it any more ends no visit."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the end
 
 
 def _all(
@@ -147,8 +165,8 @@ def _one(section: Section, bench: Bench, seconds: float, log: Path, context: Any
         ended = card_process.run(section.work, section.name, bench, seconds, log, context, rows.add)
     rows.add(Row(section=section.name, name="seconds", value=ended.seconds, unit="s"))
     rows.add(Row(section=section.name, name=STATUS, value=ended.status, note=ended.note))
-    last = f": {ended.note.strip().splitlines()[-1]}" if ended.note else ""
-    print(f"{section.number:2} {section.name}: {ended.status}, {ended.seconds:.1f} s{last}", flush=True)
+    why = f": {ended.note.splitlines()[0]}" if ended.note else ""
+    _tell(f"{section.number:2} {section.name}: {ended.status}, {ended.seconds:.1f} s{why}")
 
 
 def _know_rates(rows: Rows, predictor: Predictor) -> None:
@@ -180,17 +198,23 @@ def _card() -> str:
 
 
 @contextlib.contextmanager
-def _own_cache() -> Iterator[None]:
-    """What is compiled goes to a folder of this visit: nothing is there already, and a later section has it."""
-    before = os.environ.get(COMPILED)
+def _own_folder() -> Iterator[None]:
+    """What is compiled goes to a folder of this visit: nothing is there already, and a later section has it.
+
+    So does whatever its processes leave behind: some are killed.
+    """
     with tempfile.TemporaryDirectory(prefix="card-", ignore_cleanup_errors=True) as folder:
-        os.environ[COMPILED] = folder
+        own = {COMPILED: str(Path(folder, "compiled")), **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)}
+        before = {name: os.environ.get(name) for name in own}
+        os.environ.update(own)
         try:
             yield
         finally:
-            os.environ.pop(COMPILED)
-            if before is not None:
-                os.environ[COMPILED] = before
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _chosen(text: str) -> tuple[Section, ...]:
@@ -207,16 +231,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=_chosen, metavar="1,4,8", help="these sections")
     parser.add_argument("--minutes", type=int, choices=(4, 9), default=9, help="4: sections 1, 2, 4, 5 and 8")
-    parser.add_argument("--out", type=Path, help="default: outputs/card-DATE-TIME")
+    parser.add_argument("--out", help="a folder without an older visit; default: outputs/card-DATE-TIME")
     parser.add_argument("--cpu", action="store_true", help="tiny models on the CPU, to see that all this works")
     given = parser.parse_args(arguments)
     if not given.cpu and not nvidia_cards():
         parser.error("there is no NVIDIA card here; --cpu goes through the same with tiny models")
     whole = [section for section in SECTIONS if given.minutes > 4 or section.number in SHORT]
-    out = given.out or Path("outputs", f"card-{datetime.now():%Y%m%d-%H%M%S}")  # noqa: DTZ005 - the user's own
+    now = datetime.now()  # noqa: DTZ005 - the user's own
+    out = Path("outputs", f"card-{now:%Y%m%d-%H%M%S}") if given.out is None else Path(given.out)
+    try:
+        claim(out)
+    except FileExistsError:
+        parser.error(f"--out {given.out}: it is a file or holds a visit already; name another folder")
+    except OSError as error:
+        parser.error(f"--out {given.out}: nothing can be written there ({error.strerror})")
     if given.cpu:  # tiny models lose more to a second thread than it does
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # there is a last table to print, and processes to end
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     return visit(given.only or whole, CPU if given.cpu else CARD, out, given.minutes)
 
 

@@ -117,8 +117,11 @@ def meter(bench: Bench, say: Say) -> None:
     """What the meter finds on this device, what asking costs, and whether a limit is held."""
     found = Meter(bench.device)
     say("memory source", found.memory_source or "none", headline=True)
-    say("one query of the device's memory", 1000 * _median(found.on_device), "ms", headline=True)
-    say("one query of the energy", 1000 * _median(found.energy), "ms")
+    for name, ask in (("device's memory", found.on_device), ("energy", found.energy)):
+        if ask() is None:
+            say(f"query of the {name}", "none", "ms", note="nothing here tells it")
+        else:
+            say(f"query of the {name}", 1000 * _median(ask), "ms", headline=True)
     for part in (_energy, _context, _limit):
         try:
             part(bench, found, say)

@@ -112,6 +112,7 @@ def run(
             process.join(EXIT_S)
     finally:
         _end(process)
+        _drain(receiving, on_row)
         receiving.close()
     return Ended(status=ended.status, note=ended.note, seconds=time.monotonic() - start)
 
@@ -137,6 +138,14 @@ def _followed(process: Any, receiving: Connection, seconds: float, on_row: Calla
         else:  # it has started
             ends = time.monotonic() + seconds
             cut_off = f"not done after {seconds:.0f} s; card.log shows where it was"
+
+
+def _drain(receiving: Connection, on_row: Callable[[Row], None]) -> None:
+    """What had been said and not heard when a section was ended."""
+    with suppress(EOFError, OSError):
+        while receiving.poll():
+            if isinstance(said := receiving.recv(), Row):
+                on_row(said)
 
 
 def _crashed(process: Any) -> Ended:
@@ -167,16 +176,18 @@ def _section(work: Work, name: str, bench: Bench, seconds: float, log: str, send
     _apart(log)
     os.environ.pop(CHECK, None)
     gc.freeze()  # libraries: hundreds of thousands of objects that no collection need look at again
-    print(f"\n--- {name}", flush=True)
+    print(f"--- {name}", flush=True)
     sending.send("started")
     faulthandler.dump_traceback_later(max(0.1, seconds - 0.5))  # where it was, before it is killed
     if hasattr(signal, "alarm"):
         signal.alarm(int(seconds) + 15)  # should there be nobody left who ends it
     try:
         pkgutil.resolve_name(work)(bench, Say(sending.send, name, time.monotonic() + seconds))
-    except BaseException:  # noqa: BLE001 - whatever it is, it is this section's result
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is this section's result
         traceback.print_exc()
-        sending.send(Ended(status=FAILED, note=traceback.format_exc()))
+        said = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {said[0] if said else ''}"
+        sending.send(Ended(status=FAILED, note=f"{reason}\n{traceback.format_exc()}"))
     else:
         sending.send(Ended(status=WELL))
 
@@ -185,7 +196,11 @@ def _apart(log: str) -> None:
     """A group of its own, so that it can be ended with all it starts, and a file for what it prints."""
     if hasattr(os, "setsid"):
         os.setsid()
-    file = _opened(log)
+    try:
+        file = _opened(log)
+        os.write(file, b"\n")
+    except OSError:  # a full disk: the figures go another way
+        file = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(file, stream)
     faulthandler.enable()
@@ -229,5 +244,5 @@ def choose(bench: Bench, log: Path) -> Any:
             ended = run(f"{__name__}:touch", "touch", bench, 30.0, log, context, lambda _row: None)
             if ended.status == WELL:
                 return context
-            print(f"processes start anew each: {ended.note.splitlines()[-1]}", file=sys.stderr)
+            print(f"processes start anew each: {ended.note.splitlines()[0]}", file=sys.stderr)
     return multiprocessing.get_context("spawn")

@@ -23,33 +23,34 @@ SPARE_S = 3.0
 
 HEADLINES = ("images_per_hour", "times_floor")
 
+UNITS = {
+    "images_per_hour": "images/h", "seconds_per_image": "s", "times_floor": "times", "tflops": "TFLOP/s",
+    "tflop_per_image": "TFLOP", "matrix_tflops_burst": "TFLOP/s", "matrix_tflops_sustained": "TFLOP/s",
+}  # fmt: skip
+"""Of the loop's columns, but for those that end with ``_s``."""
+
 SETTINGS = ("device", "model", "size", "steps", "guidance", "images", "rounds", "torch")
 """Columns of the loop's table that say what was compared, which the other rows say too."""
 
 
 def loop(bench: Bench, say: Say) -> None:
     """The program against the plain loop: every figure of its table, and what it printed last."""
-    known = _ran([sys.executable, str(LOOP), "--help"], say.left()).stdout
     scene = bench.program
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "loop.csv")
         command = [sys.executable, str(LOOP), "--model", scene.model, "--size", str(scene.size), "--steps",
                    str(scene.steps), "--rounds", "1", "--csv", str(table)]  # fmt: skip
-        more = bench.loop_options if _takes(known, bench.loop_options) and not no_compiler() else ()
+        more = () if no_compiler() else bench.loop_options
         # A third side takes as long as the second: an image less of each keeps within the time.
         command += ["--images", str(bench.loop_images - bool(more)), *more]
         told = _ran(command, say.left() - SPARE_S)
         for row in _rows(table):
             for column, value in row.items():
                 _figure(say, row["side"], column, value)
-    for line in told.stdout.splitlines()[-2:]:
-        say("it says", line)
+    for number, line in enumerate(told.stdout.splitlines()[-2 - bool(more) :], 1):
+        say(f"summary, line {number}", line)
     if told.returncode != 0:
         raise RuntimeError(f"{LOOP.name} ended with {told.returncode}: {_last(told)}")
-
-
-def _takes(known: str, options: tuple[str, ...]) -> bool:
-    return bool(options) and options[0] in known
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
@@ -66,7 +67,8 @@ def _figure(say: Say, side: str, column: str, value: str) -> None:
         figure: float | str = float(value)
     except ValueError:
         figure = value
-    say(f"{side}: {column}", figure, "s" if column.endswith("_s") else "", headline=column in HEADLINES)
+    unit = UNITS.get(column, "s" if column.endswith("_s") else "")
+    say(f"{side}: {column}", figure, unit, headline=column in HEADLINES)
 
 
 def limit(bench: Bench, say: Say) -> None:
@@ -109,7 +111,7 @@ def _happenings(lines: str, say: Say) -> None:
 def _result(bench: Bench, row: dict[str, str], say: Say) -> None:
     most = None if bench.vram_limit is None else bench.vram_limit / 2**20
     say("status", row.get("status", ""), note=row.get("error", ""), headline=True)
-    say("memory used", row.get("memory", ""), note=f"asked for: {row.get('degraded_from', '')}")
+    say("memory used", row.get("memory", ""), note=f"asked for: {row.get('degraded_from') or 'the same'}")
     for column, value in row.items():
         if value and column.endswith("_mib"):
             own = most if column == "peak_device_mib" else None

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,27 +107,39 @@ class Rows:
         self.all: list[Row] = []
         self.predictions: dict[str, Prediction] = {}
         self.rates: Rates | None = None
-        self._write([])
+        self.unwritten = ""
+        """Why not all rows are on disk: the visit goes on, and its table has the headlines."""
+        self._safely(lambda: self._write([]))
 
     def add(self, row: Row) -> None:
         """Keep a row, on disk too."""
         self.all.append(row)
-        self._append([row.beside(self.predictions, self.rates)])
+        self._safely(lambda: self._append([row.beside(self.predictions, self.rates)]))
+
+    def _safely(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self.unwritten = self.unwritten or str(error.strerror or error)
 
     def finish(self) -> list[Row]:
         """Write both files anew with every prediction there is; the rows as they stand there."""
         rows = [row.beside(self.predictions, self.rates) for row in self.all]
-        self._write(rows)
+        self._safely(lambda: self._write(rows))
         return rows
 
     def _write(self, rows: Sequence[Row]) -> None:
         lines, table = (path.with_suffix(path.suffix + ".new") for path in self._paths)
-        lines.write_text("")
-        with table.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(COLUMNS)
-        self._append(rows, lines, table)
-        for new, path in zip((lines, table), self._paths, strict=True):
-            new.replace(path)
+        try:
+            lines.write_text("")
+            with table.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+            self._append(rows, lines, table)
+            for new, path in zip((lines, table), self._paths, strict=True):
+                new.replace(path)
+        finally:
+            for new in (lines, table):
+                new.unlink(missing_ok=True)
 
     def _append(self, rows: Sequence[Row], lines: Path | None = None, table: Path | None = None) -> None:
         with (lines or self._paths[0]).open("a", encoding="utf-8") as file:

@@ -70,7 +70,7 @@ class Camera:
         key = self.scene.key
         if peak.allocated is None:
             why = "a CPU's tensors are not counted"
-            self._say(f"{name}: allocated", "none", of=key(stage, setting), note=why, headline=headline)
+            self._say(f"{name}: allocated", "none", "MiB", of=key(stage, setting), note=why, headline=headline)
             self._say(f"{name}: resident", (peak.rss or 0) / MIB, "MiB")
             return
         self._say(f"{name}: allocated", peak.allocated / MIB, "MiB", of=key(stage, setting), headline=headline)

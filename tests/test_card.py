@@ -39,6 +39,12 @@ def killed(_bench, say):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def interrupted(_bench, say):
+    say("figure", 1)
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(600)
+
+
 def endless(_bench, say):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     say("child", other.pid)
@@ -79,6 +85,7 @@ def test_an_error_is_a_row_with_its_traceback_and_the_next_section_runs(tmp_path
     assert first["ended"]["value"] == "failed"
     assert "Traceback" in first["ended"]["note"]
     assert "ValueError: it is broken" in first["ended"]["note"]
+    assert first["ended"]["note"].startswith("ValueError: it is broken\n")
     assert list(second["figure"].values()) == ["sound", "figure", 2.0, "s", 1.0, 2.0, ""]
     assert second["ended"]["value"] == "well"
     assert "not well: 1 broken (failed)" in capsys.readouterr().out
@@ -110,11 +117,43 @@ def test_what_there_is_no_time_for_is_not_started(tmp_path):
     assert named(rows_of(tmp_path), "sound")["ended"]["value"] == "not started"
 
 
+def test_an_interrupted_visit_says_what_did_not_end(tmp_path, capsys):
+    code, rows = visit(tmp_path, "sound", "interrupted", "broken")
+    assert code == 1
+    ended = {row["section"]: row["value"] for row in rows if row["name"] == "ended"}
+    assert ended == {"sound": "well", "interrupted": "interrupted", "broken": "interrupted"}
+    assert named(rows, "interrupted")["figure"]["value"] == 1
+    assert "not well: 2 interrupted (interrupted), 3 broken (interrupted)" in capsys.readouterr().out
+
+
+def test_an_older_visit_is_never_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(card, "visit", lambda *_given: 0)
+    assert card.main(["--cpu", "--out", str(tmp_path / "new")]) == 0
+    for taken in (tmp_path / "new", tmp_path / "new" / "card.jsonl", ""):
+        with pytest.raises(SystemExit) as ended:
+            card.main(["--cpu", "--out", str(taken)])
+            card.main(["--cpu", "--out", str(taken)])  # "" is the folder one is in: once
+        assert ended.value.code == 2
+        assert "name another folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_costs_no_visit(small_disk, capsys):
+    place, size = small_disk
+    size("size=64k")
+    (place / "full").write_bytes(b"x" * 60 * 1024)
+    code = card.visit(sections("sound"), BENCH, place, 9, multiprocessing.get_context("spawn"))
+    told = capsys.readouterr().out
+    assert code == 1
+    assert "figure" in told
+    assert "not all of it is in the files: No space left on device" in told
+    assert not list(place.glob("*.new"))
+
+
 def test_only_names_sections_by_their_numbers(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(card, "visit", lambda *given: seen.append(given) or 0)
-    for options in (["--only", "8, 1"], ["--minutes", "4"], []):
-        assert card.main(["--cpu", "--out", str(tmp_path), *options]) == 0
+    for number, options in enumerate((["--only", "8, 1"], ["--minutes", "4"], [])):
+        assert card.main(["--cpu", "--out", str(tmp_path / str(number)), *options]) == 0
     numbers = [[section.number for section in given[0]] for given in seen]
     assert numbers == [[1, 8], [1, 2, 4, 5, 8], list(range(1, 12))]
 

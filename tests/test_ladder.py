@@ -21,7 +21,8 @@ from . import tiny_models
 
 _ASYNCHRONOUS = (
     "{} kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
-    "incorrect.\nFor debugging consider passing {}\nCompile with `TORCH_USE_{}_DSA` to enable device-side assertions.\n"
+    "incorrect.\nFor debugging consider passing {}\nCompile with `TORCH_USE_{}_DSA` to enable device-side "
+    "assertions.\n"
 )
 _SEARCH = (
     "Search for `cudaErrorAssert' in https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html "
