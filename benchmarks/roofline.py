@@ -39,7 +39,6 @@ from diffusers import SanaTransformer2DModel
 
 from batch import forecast, hub
 from batch.errors import BatchError, UserError
-from batch.manifest import values
 from batch.manifest.values import Size
 from batch.plan import memory
 from batch.plan.catalogue import DENOISERS, FAMILIES, Model
@@ -49,6 +48,7 @@ from batch.render import memory as steps_at_work
 from batch.render.families import common
 from batch.render.foresight import DEVICE, Foresight
 from batch.render.session import quiet
+from benchmarks import asked
 from benchmarks.cards import CARDS, Card
 from benchmarks.kernels import Kernel, Recorder
 
@@ -112,7 +112,7 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
     source = forecast.source_of(known)
     if isinstance(source, str):
         raise UserError(f"{model} cannot be counted stage by stage: {source}")
-    task = _task(known, _size(known, size), known.guidance if guidance is None else guidance)
+    task = _task(known, asked.size(known, size), known.guidance if guidance is None else guidance)
     quiet()
     try:
         counted = _Counting(source, known.dtype)
@@ -128,18 +128,6 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
         guidance=task.guidance,
         stages=stages,
     )
-
-
-def _size(model: Model, text: str) -> Size:
-    try:
-        size = values.size(text)
-    except ValueError as error:
-        raise UserError(f"SIZE: {error}") from None
-    if any(side % model.size_step for side in size):
-        raise UserError(f"SIZE: the sides of {size} must be multiples of {model.size_step}")
-    if (rendered := model.rendered(size)) != size:
-        raise UserError(f"SIZE: {model.name} cannot render {size}; write {rendered}, which is nearest in shape")
-    return size
 
 
 def _task(model: Model, size: Size, guidance: float) -> Task:
@@ -378,9 +366,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--matrix", type=_rate, metavar="F", help="FLOP/s of products in half precision")
     parser.add_argument("--float32", type=_rate, metavar="F", help="FLOP/s of CUDA cores in float32")
-    parser.add_argument("--steps", type=_whole, metavar="N", help="the model's own by default")
-    parser.add_argument("--guidance", type=float, metavar="G", help="the model's own by default")
-    parser.add_argument("--csv", type=Path, help="where the tables are kept; the docs hold that of all cards")
+    parser.add_argument("--steps", type=asked.whole, metavar="N", help="the model's own by default")
+    parser.add_argument("--guidance", type=_guidance, metavar="G", help="the model's own by default")
+    parser.add_argument(
+        "--csv", type=asked.file, help="where the tables are kept; the docs hold that of all cards"
+    )
     given = parser.parse_args(words)
     measured = (given.bandwidth, given.matrix, given.float32)
     if given.card is None and any(measured) and not all(measured):
@@ -393,15 +383,19 @@ def _rate(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no rate; write a number above 0, such as 3.35e12")
+    if not 1e9 <= value < 1e18:
+        raise argparse.ArgumentTypeError(f"{text} is no card's rate a second; write one such as 3.35e12")
     return value
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of steps; write 1 or more")
-    return int(text)
+def _guidance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no guidance; write 0 or more")
+    return value
 
 
 def chosen(given: argparse.Namespace) -> list[Card]:
