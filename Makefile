@@ -29,7 +29,7 @@ format: $(VENV)/installed-dev  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-floors: $(OLDEST)/installed  ## run some tests with the oldest that pyproject.toml lets in: ten minutes
+floors: $(OLDEST)/installed  ## run some tests with the oldest that pyproject.toml lets in: five minutes
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(AT_FLOORS)
 
 torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: a quarter of an hour

@@ -55,7 +55,7 @@ def _timed(name: str, way: Callable[[], Any], bench: Bench, say: Say) -> Any:
         torch.cuda.reset_peak_memory_stats(bench.device)
     rates.synchronize(bench.device)
     start = time.perf_counter()
-    made = way()
+    made = way()  # ends with pixels in the host, for which it has waited
     say(f"{name}: seconds", time.perf_counter() - start, "s", headline=True)
     taken: Any = "none"
     if bench.on_card:

@@ -7,7 +7,6 @@ a row with the error.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from diffusers.models.normalization import RMSNorm
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from batch.render.device import give_back
+from batch.render.failures import first_line
 from benchmarks import rates
 from benchmarks.card_bench import Bench, Shapes
 from benchmarks.card_process import Say
@@ -78,18 +78,8 @@ def _compare(kind: Kind, bench: Bench, say: Say) -> None:
 
 def _timed(way: Way, device: str) -> float:
     """Seconds of one call, the median of three rounds; the first call, which loads the kernel, was before."""
-    once = _round(way, device, 1)
-    times = max(1, min(50, int(SECONDS / 3 / once)))
-    return statistics.median(_round(way, device, times) for _ in range(3))
-
-
-def _round(way: Way, device: str, times: int) -> float:
-    rates.synchronize(device)
-    start = time.perf_counter()
-    for _ in range(times):
-        way()
-    rates.synchronize(device)
-    return (time.perf_counter() - start) / times
+    times = max(1, min(50, int(SECONDS / 3 / rates.timed(way, device))))
+    return statistics.median(rates.timed(way, device, times) / times for _ in range(3))
 
 
 def _rate(floor: Floor, seconds: float) -> str:
@@ -107,7 +97,7 @@ def _apart(made: torch.Tensor, first: torch.Tensor) -> str:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 # The kinds

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from batch.render.failures import first_line
 from benchmarks.card_bench import ROOT, Bench
 from benchmarks.card_rows import FAILED, WELL, Floor, Row, Value
 
@@ -185,9 +186,8 @@ def _section(work: Work, name: str, bench: Bench, seconds: float, log: str, send
         pkgutil.resolve_name(work)(bench, Say(sending.send, name, time.monotonic() + seconds))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is this section's result
         traceback.print_exc()
-        said = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {said[0] if said else ''}"
-        sending.send(Ended(status=FAILED, note=f"{reason}\n{traceback.format_exc()}"))
+        note = f"{type(error).__name__}: {first_line(error)}\n{traceback.format_exc()}"
+        sending.send(Ended(status=FAILED, note=note))
     else:
         sending.send(Ended(status=WELL))
 

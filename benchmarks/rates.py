@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,31 +30,33 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
+def timed(work: Callable[[], Any], device: str, times: int = 1) -> float:
+    """Seconds of some work on a device, done so many times without a wait between."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
 def matrix_rate(device: str, dtype: torch.dtype, *, seconds: float = 3.0) -> MatrixRate:
     """The rate of a square product: of side 8192 on a card, 2048 elsewhere. Random numbers: zeros run faster."""
     side = 8192 if device.startswith("cuda") else 2048
     one, two = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     made = torch.empty(side, side, device=device, dtype=dtype)
-    torch.mm(one, two, out=made)  # loads the library
+    product = partial(torch.mm, one, two, out=made)
+    product()  # loads the library
     work = 2.0 * side**3
-    burst = min(_timed(device, one, two, made) for _ in range(BURST))
+    burst = min(timed(product, device) for _ in range(BURST))
     # Several products between two looks at the clock, so that the device never waits for the host.
     at_once = max(1, int(0.1 / burst))
     taken: list[tuple[float, float]] = []
     start = time.perf_counter()
     while (since := time.perf_counter() - start) < seconds or not taken:
-        taken.append((since, _timed(device, one, two, made, at_once)))
+        taken.append((since, timed(product, device, at_once)))
     late = [spent for since, spent in taken if since >= seconds / 2] or [taken[-1][1]]
     return MatrixRate(burst=work / burst, sustained=work * at_once * len(late) / sum(late))
-
-
-def _timed(device: str, one: Any, two: Any, made: Any, times: int = 1) -> float:
-    synchronize(device)
-    start = time.perf_counter()
-    for _ in range(times):
-        torch.mm(one, two, out=made)
-    synchronize(device)
-    return time.perf_counter() - start
 
 
 def copy_bandwidth(device: str) -> float:
@@ -60,11 +64,4 @@ def copy_bandwidth(device: str) -> float:
     size = 2**32 if device.startswith("cuda") else 2**28
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
-    best = float("inf")
-    for _ in range(5):
-        synchronize(device)
-        start = time.perf_counter()
-        target.copy_(source)
-        synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size / best
+    return 2 * size / min(timed(partial(target.copy_, source), device) for _ in range(5))

@@ -27,7 +27,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -150,9 +149,7 @@ class _Counting(Foresight):
         with self._shapes.everywhere():  # computed once for a size: not part of any step
             positions.put(pipe, task, DEVICE)
         ends: dict[int, int] = {}  # a scheduler of second order says twice that a step is done: the last counts
-        denoise = getattr(self._family, "denoise", None) or partial(
-            common.denoise, join=getattr(self._family, "join", common.join)
-        )
+        denoise = common.denoise_of(self._family)
         with _recording(pipe) as recorder:
             self._made = denoise(pipe, [task], [embeds], DEVICE, lambda step: ends.update({step: recorder.mark}))
         name = next(name for name in DENOISERS if getattr(pipe, name, None) is not None)

@@ -57,7 +57,7 @@ def test_page_locked_memory_is_given_back_too(monkeypatch, since_2_12):
     assert emptied == ["card", "host"]
 
 
-def test_a_session_gives_it_back_when_it_moves_no_more_groups(manifest, monkeypatch):
+def test_a_session_gives_it_back_when_it_moves_no_more_groups(monkeypatch):
     given = []
     session = Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
     task = Task(

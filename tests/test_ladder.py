@@ -149,6 +149,12 @@ def test_every_rung_is_a_step_that_a_manifest_can_name():
             True,
             False,
         ),
+        (RuntimeError("The program was built for 1 devices (PI_ERROR_OUT_OF_RESOURCES)"), True, False),
+        (
+            RuntimeError("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch"),
+            False,
+            False,
+        ),
         (RuntimeError("CUDA error: invalid argument"), False, False),
         (RuntimeError("CUDA error: operation not supported"), False, False),
     ],

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch._dynamo.utils
 
 from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
 
@@ -52,7 +51,11 @@ class Compiler:
 
     def compiled(self) -> int:
         """How often this process has compiled something: whatever made it new, a stage that raises it warms up."""
-        return sum(torch._dynamo.utils.counters["frames"].values()) if self.on else 0
+        if not self.on:
+            return 0
+        from torch._dynamo.utils import counters  # seconds of importing, for who compiles
+
+        return sum(counters["frames"].values())
 
 
 def _blocks(pipe: Any) -> Iterator[torch.nn.Module]:

@@ -92,7 +92,7 @@ TABLE: tuple[Said, ...] = (
     Said("free_upper_bound + pytorch_used_bytes", MEMORY, f"{_ALLOCATOR}: likewise"),
     Said("Allocation on device", MEMORY, f"{_ALLOCATOR}: cudaMallocAsync's"),
     Said("OUT_OF_DEVICE_MEMORY", MEMORY, "Level Zero (XPU), by name of result"),
-    Said("OUT_OF_RESOURCES", MEMORY, "Level Zero (XPU), by name of result"),
+    Said("ERROR_OUT_OF_RESOURCES", MEMORY, "Level Zero (XPU), by name of result"),
     Said("not enough GPU video memory", MEMORY, "torch-directml"),
     Said("Invalid buffer size:", MEMORY, "torch, aten/src/ATen/mps/MPSAllocator.mm"),
     Said("CUBLAS_STATUS_ALLOC_FAILED", MEMORY, _BLAS),

@@ -31,9 +31,10 @@ def settle(pipe: Any) -> None:
 def _without_division(denoiser: nn.Module) -> None:
     """Attention across to the texts divides its output by 1: a read and a write of all tokens."""
     for module in denoiser.modules():
-        if isinstance(module, Attention) and type(module.processor) is SanaAttnProcessor2_0:
-            divides = module.rescale_output_factor != 1.0
-            module.set_processor(module.processor if divides else _CrossAttention())
+        if not isinstance(module, Attention) or module.rescale_output_factor != 1.0:
+            continue
+        if type(module.processor) is SanaAttnProcessor2_0:
+            module.set_processor(_CrossAttention())
 
 
 class _CrossAttention:

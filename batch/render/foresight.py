@@ -61,9 +61,7 @@ class Foresight:
         embeds = [made for made, _ in self._texts(task)]
         with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
             positions.put(pipe, task, DEVICE)
-        denoise = getattr(self._family, "denoise", None) or partial(
-            common.denoise, join=getattr(self._family, "join", common.join)
-        )
+        denoise = common.denoise_of(self._family)
         with _watched(pipe) as watched, cuts.cut(pipe, task.memory_steps, [task] * batch):
             latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import safetensors.torch
@@ -214,9 +213,7 @@ class Session:
         task = tasks[0]
 
         def work() -> torch.Tensor:
-            denoise = getattr(self._family, "denoise", None) or partial(
-                common.denoise, join=getattr(self._family, "join", common.join)
-            )
+            denoise = common.denoise_of(self._family)
             with cuts.cut(self._pipe, steps, tasks):
                 latents = denoise(
                     self._pipe, tasks, texts, self._device, lambda step: beat("denoise", step, task.steps)

@@ -225,6 +225,11 @@ def denoise(
     return latents
 
 
+def denoise_of(family: Any) -> Callable[..., torch.Tensor]:
+    """A family's own ``denoise``, or :func:`denoise` with its way to join texts."""
+    return getattr(family, "denoise", None) or partial(denoise, join=getattr(family, "join", join))
+
+
 def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
     """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
     latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
