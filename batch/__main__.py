@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from batch.cli import main
+    from batch.cli.main import main
 except KeyboardInterrupt:  # before anything could be interrupted
     sys.exit(130)
 

@@ -45,7 +45,7 @@ sys.path.insert(0, str(ROOT))
 # `demo` is that of the tests, next to nothing: what is measured is the program around it.
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(ROOT / "tests" / "models"))
 
-from batch.errors import BatchError  # noqa: E402 - the folder above is on the path now
+from batch.base.errors import BatchError  # noqa: E402 - the folder above is on the path now
 from benchmarks import asked  # noqa: E402
 
 PROMPTS = (
@@ -82,7 +82,7 @@ def plain(job: Job, folder: Path) -> None:
     import transformers.utils.logging
 
     from batch import hub
-    from batch.plan.memory import AUTO_TILE, AUTO_TILE_ABOVE
+    from batch.memory.profiles import AUTO_TILE, AUTO_TILE_ABOVE
     from benchmarks.rates import matrix_rate
 
     for library in (diffusers.utils.logging, transformers.utils.logging):

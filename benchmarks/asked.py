@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from batch.errors import UserError
+from batch.base.errors import UserError
+from batch.catalogue.families import Model
 from batch.manifest import values
 from batch.manifest.values import Size
-from batch.plan.catalogue import Model
 
 
 def whole(text: str) -> int:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import hub
+from batch.catalogue.families import Model
 from batch.manifest.values import Size
-from batch.plan import memory
-from batch.plan.catalogue import Model
+from batch.memory import profiles
 from batch.records import ModelSource, Task
 from benchmarks import cards
 
@@ -74,7 +74,7 @@ class Scene:
         return Task(
             id=f"{seed:016x}", model=self.model, dtype=self.dtype, prompt=PROMPT, seed=seed, width=width,
             height=height, rendered_width=width, rendered_height=height, steps=steps or self.steps,
-            guidance=self.guidance, memory=setting, memory_steps=memory.resolve(setting, self.size),
+            guidance=self.guidance, memory=setting, memory_steps=profiles.resolve(setting, self.size),
         )  # fmt: skip
 
     def key(self, stage: str, setting: str = "", kind: str = "allocated") -> str:

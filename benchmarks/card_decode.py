@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from batch.errors import BatchError
+from batch.base.errors import BatchError
 from batch.render import exact, tiles
 from batch.render.device import give_back
 from batch.render.failures import StageFailed

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import torch
 
-from batch.plan.footprint import CONTEXT
+from batch.memory.footprint import CONTEXT
 from batch.render.cap import cap
 from batch.render.device import describe
 from batch.render.meter import Meter

@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
-from batch import forecast
 from batch.plan import Pins, Plan
+from batch.run import forecast
 from benchmarks.card_bench import Bench, Rates, Scene
 from benchmarks.card_rows import Prediction
 

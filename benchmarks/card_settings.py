@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from batch.errors import DeviceLost
-from batch.plan.steps import BACKENDS, STEPS
+from batch.base.errors import DeviceLost
+from batch.memory.steps import BACKENDS, STEPS
 from batch.records import StagePeak
 from batch.render.device import give_back
 from benchmarks.card_bench import STEP_SETTINGS, Bench

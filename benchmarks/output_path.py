@@ -44,15 +44,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 # `demo` is that of the tests, next to nothing: what is measured is the program around it.
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
-from batch import runner
+from batch.base import atomic
+from batch.cli.progress import Silent
 from batch.manifest import formats
 from batch.plan.identity import identify
-from batch.progress import Silent
 from batch.records import Machine, Measurement, Receipt, Task
 from batch.render import fake
 from batch.render.fake import Fault
 from batch.render.pixels import to_uint8
-from batch.store import atomic, images
+from batch.run import runner
+from batch.store import images
 from batch.store.folder import RunFolder
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
 

@@ -50,10 +50,10 @@ def write(folder: Path, prompts: int, seeds: int) -> None:
 def child(path: Path) -> None:
     import psutil
 
-    from batch import runner, standing
+    from batch.run import remaining, runner
 
     _, plan, folder = runner.prepare(path, runner.Options(), online=None)
-    where = standing.standing(plan, folder, 2)
+    where = remaining.standing(plan, folder, 2)
     assert len(where.to_render) == len(plan.tasks)
     memory = psutil.Process().memory_info()
     try:

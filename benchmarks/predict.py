@@ -20,11 +20,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from batch import forecast, hub, show_memory
+from batch import hub
+from batch.cli import show_memory
 from batch.manifest.values import Size
-from batch.plan import Pins, Plan, memory
+from batch.memory import profiles
+from batch.plan import Pins, Plan
 from batch.records import Task
 from batch.report import table
+from batch.run import forecast
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "predicted_memory.csv"
 
@@ -72,7 +75,7 @@ def planned(name: str, size: Size) -> Plan:
         Task(
             model=name, dtype="bfloat16", prompt="a lighthouse", seed=0, width=size.width, height=size.height,
             rendered_width=size.width, rendered_height=size.height, steps=20, guidance=4.5, memory=setting,
-            memory_steps=memory.resolve(setting, size),
+            memory_steps=profiles.resolve(setting, size),
         )
         for setting in SETTINGS
     ]  # fmt: skip

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from batch.manifest.values import Size
-from batch.plan import Pins, memory
+from batch.memory import profiles
+from batch.plan import Pins
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, StagePeak, Task
 from batch.report import write_report
@@ -28,7 +29,7 @@ def main(images: int) -> None:
     first = Task(
         model="demo", revision="r", dtype="float32", prompt="", seed=0, width=5376, height=3072,
         rendered_width=5376, rendered_height=3072, steps=20, guidance=5.0,
-        pixel_steps=memory.resolve("tiled", Size(5376, 3072)),
+        pixel_steps=profiles.resolve("tiled", Size(5376, 3072)),
     )  # fmt: skip
     tasks = [
         identify(replace(first, prompt=f"landscape {index // 8}", seed=index % 8, source=f"p.txt:{index // 8}"))

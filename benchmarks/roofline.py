@@ -36,17 +36,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 from diffusers import SanaTransformer2DModel
 
-from batch import forecast, hub
-from batch.errors import BatchError, UserError
+from batch import hub
+from batch.base.errors import BatchError, UserError
+from batch.catalogue.families import DENOISERS, FAMILIES, Model
 from batch.manifest.values import Size
-from batch.plan import memory
-from batch.plan.catalogue import DENOISERS, FAMILIES, Model
+from batch.memory import profiles
 from batch.records import Task
 from batch.render import failures, pixels, positions
 from batch.render import memory as steps_at_work
 from batch.render.families import common
 from batch.render.foresight import DEVICE, Foresight
 from batch.render.session import quiet
+from batch.run import forecast
 from benchmarks import asked
 from benchmarks.cards import CARDS, Card
 from benchmarks.kernels import Kernel, Recorder
@@ -131,11 +132,11 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
 
 def _task(model: Model, size: Size, guidance: float) -> Task:
     """Of two steps: the second is one like all others."""
-    without = memory.lacking(model.family, FAMILIES[model.family])
+    without = profiles.lacking(model.family, FAMILIES[model.family])
     return Task(
         model=model.name, dtype=model.dtype, prompt=PROMPT, seed=0, width=size.width, height=size.height,
         rendered_width=size.width, rendered_height=size.height, steps=2, guidance=guidance,
-        memory_steps=memory.resolve("auto", size, without),
+        memory_steps=profiles.resolve("auto", size, without),
     )  # fmt: skip
 
 

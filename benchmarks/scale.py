@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 # `demo` is that of the tests, next to nothing: what is measured is the program around it.
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
-from batch.progress import Silent
+from batch.cli.progress import Silent
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "scale.csv"
 EDGE, BLOCK, WARM = 500, 20, 20
@@ -152,8 +152,8 @@ def block_ms(times: list[float]) -> float:
 
 def fill(place: Path, edge: int) -> None:
     """Receipts and empty images for all but the last tasks; plainly written, without syncs."""
-    from batch import runner
     from batch.records import to_json
+    from batch.run import runner
     from batch.store.folder import image_path
 
     _, plan, folder = runner.prepare(place / "scale.yaml", runner.Options(out=place / "out"), online=None)
@@ -180,7 +180,7 @@ def _child(place: Path, what: str, images: int = 0) -> dict[str, Any]:
 
 
 def look() -> dict[str, float]:
-    from batch import runner
+    from batch.run import runner
 
     start = time.perf_counter()
     _, _, folder = runner.prepare(Path("scale.yaml"), runner.Options(out=Path("out")), online=None)
@@ -208,8 +208,8 @@ class Watch(Silent):
 
 def run(images: int) -> dict[str, Any]:
     """One run of at most so many images, as the command line starts it."""
-    from batch import limits, runner
     from batch.render.fake import Fault
+    from batch.run import limits, runner
 
     watch = Watch(images)
     options = runner.Options(

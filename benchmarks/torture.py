@@ -133,9 +133,9 @@ def _problems(place: Path, tasks: int) -> list[str]:
 
 def render(folder: str) -> int:
     """One run, as the command line starts it."""
-    from batch import runner
-    from batch.progress import Silent
+    from batch.cli.progress import Silent
     from batch.render.fake import Fault
+    from batch.run import runner
 
     options = runner.Options(out=Path(folder), engine="process", faults=(Fault("slow", seconds=0.02),))
     result = runner.run(Path("torture.yaml"), options, Silent(), Event())

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from batch.cli import main
-from batch.machine import nvidia_cards
+from batch.base.machine import nvidia_cards
+from batch.cli.main import main
 
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,114 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batch"
 
-# What each room may import from, besides itself.
-ALLOWED = {
-    "errors": set(),
-    "bulk": set(),
-    "records": set(),
-    "manifest": {"records", "errors"},
-    "signatures": set(),
-    "plan": {"bulk", "signatures", "manifest", "records", "errors"},
-    "configs": {"signatures", "plan", "manifest", "records", "errors"},
-    "hub": {"configs", "plan", "manifest", "records", "errors"},
-    "machine": set(),
-    "render": {"machine", "plan", "manifest", "records", "errors"},
-    "store": {"bulk", "plan", "manifest", "records", "errors", ""},
-    "engines": {"limits", "render", "store", "plan", "manifest", "records", "errors"},
-    "report": {"words", "store", "plan", "records", "errors", ""},
-    "words": set(),
-    "limits": {"words", "store", "plan", "records", "errors"},
-    "progress": {"words", "records", "plan", "standing"},
-    "forecast": {"predictions", "hub", "plan", "manifest", "records", "errors", ""},
-    "predictions": {"store", "plan"},
-    "show": {"words", "plan", "standing", "summary", "forecast", "show_memory"},
-    "show_memory": {"words", "forecast"},
-    "summary": {"store", "plan", "records", "errors"},
-    "desk": {"drift", "drive", "limits", "notify", "words", "store", "plan", "records", "errors"},
-    "drive": {"hub", "engines", "store", "plan", "records", "errors"},
-    "drift": {"words", "plan", "records"},
-    "measure": {"desk", "drive", "words", "store", "plan", "records", "errors"},
-    "notify": {"doctor", "errors"},
-    "awake": set(),
-    "standing": {"hub", "limits", "store", "plan", "records"},
-    "runner": {
-        "desk",
-        "measure",
-        "standing",
-        "drive",
-        "engines",
-        "words",
-        "limits",
-        "notify",
-        "awake",
-        "machine",
-        "hub",
-        "report",
-        "store",
-        "plan",
-        "manifest",
-        "records",
-        "errors",
-    },
-    "remake": {"store", "manifest", "records", "errors"},
-    "show_upkeep": {"words", "progress", "upkeep"},
-    "show_machine": {"words", "doctor", "plan"},
-    "upkeep": {
-        "runner",
-        "standing",
-        "drive",
-        "limits",
-        "hub",
-        "report",
-        "store",
-        "plan",
-        "manifest",
-        "records",
-        "errors",
-    },
-    "doctor": {"hub", "machine", "render", "store", "manifest", ""},
-    "commands": {
-        "remake",
-        "manifest",
-        "report",
-        "runner",
-        "upkeep",
-        "doctor",
-        "hub",
-        "show_upkeep",
-        "show_machine",
-        "progress",
-        "plan",
-        "errors",
-    },
-    "cli": {
-        "engines",
-        "standing",
-        "summary",
-        "commands",
-        "words",
-        "limits",
-        "runner",
-        "upkeep",
-        "show",
-        "forecast",
-        "progress",
-        "errors",
-        "",
-    },
-    "__main__": {"cli"},
-    "__init__": set(),
+ROOMS = {
+    "__main__": "cli",
+    "cli": "upkeep run engines report store plan memory hub catalogue manifest records base",
+    "upkeep": "run report render store plan memory hub catalogue manifest records base",
+    "run": "engines report store plan memory hub catalogue manifest records base",
+    "engines": "render store plan memory catalogue records base",
+    "report": "store plan memory records base",
+    "render": "plan memory catalogue manifest records base",
+    "store": "plan memory catalogue manifest records base",
+    "plan": "memory catalogue manifest records base",
+    "memory": "catalogue manifest records base",
+    "hub": "catalogue records base",
+    "catalogue": "manifest records base",
+    "manifest": "records base",
+    "records": "",
+    "base": "",
 }
+"""From the street to the cellar, with the rooms below that each one uses."""
+
 TORCH_ROOM = "render"
-TYPES_ONLY = {
-    ("progress", "plan"),
-    ("progress", "standing"),
-    ("show", "plan"),
-    ("show", "standing"),
-    ("show", "summary"),
-}
-TYPES_ONLY |= {("show", "forecast"), ("show_memory", "forecast")}
-TYPES_ONLY |= {("show_upkeep", "upkeep"), ("show_machine", "doctor")}
 
 
 def room(path: Path) -> str:
@@ -134,18 +46,29 @@ def imports(path: Path):
                 yield node.module
 
 
-def test_every_import_points_down():
-    wrong = []
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """Rooms that use one another, inside functions and for types too, with the imports that say so."""
+    found: dict[tuple[str, str], list[str]] = {}
     for path in ROOT.rglob("*.py"):
         for name in imports(path):
             top, _, rest = name.partition(".")
-            if top != "batch":
-                continue
             target = rest.split(".")[0]
-            target = "" if target in ("", "__version__") else target
-            if target != room(path) and target not in ALLOWED[room(path)]:
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-    assert wrong == []
+            if top == "batch" and target not in (room(path), "__version__"):
+                found.setdefault((room(path), target), []).append(f"{path.relative_to(ROOT)} imports {name}")
+    return found
+
+
+def test_every_import_points_down():
+    allowed = {(name, below) for name, used in ROOMS.items() for below in used.split()}
+    assert {key: lines for key, lines in arrows().items() if key not in allowed} == {}
+    assert allowed - arrows().keys() == set(), "arrows that nothing uses"
+    order = list(ROOMS)
+    assert all(order.index(upper) < order.index(lower) for upper, lower in allowed)
+
+
+def test_every_module_lies_in_a_room():
+    assert {path.name for path in ROOT.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == ROOMS.keys() - {"__main__"}
 
 
 def test_torch_and_diffusers_are_imported_in_render_only():
@@ -165,7 +88,7 @@ def test_torch_and_diffusers_are_imported_in_render_only():
 )
 def test_planning_and_help_start_without_torch(arguments):
     code = (
-        "import sys; from batch.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from batch.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )

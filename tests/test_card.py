@@ -14,8 +14,8 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from batch.machine import nvidia_cards
-from batch.plan.steps import STEPS
+from batch.base.machine import nvidia_cards
+from batch.memory.steps import STEPS
 from benchmarks import card, card_rows
 from benchmarks.card_bench import CARD, CPU, STEP_SETTINGS, Rates
 from benchmarks.card_rows import Floor, Prediction, Row

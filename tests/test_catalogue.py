@@ -12,11 +12,11 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from batch import signatures
-from batch.errors import ManifestError
+from batch.base.errors import ManifestError
+from batch.catalogue import families, precision, signatures
+from batch.catalogue.models import known_models, packaged
 from batch.manifest import values
-from batch.plan import catalogue, fits, precision
-from batch.plan.models import known_models, packaged
+from batch.plan import checks
 from batch.render import schedulers
 from batch.store.folder import RunFolder
 
@@ -48,10 +48,10 @@ def test_an_entry_fits_the_real_classes(name):
     kind = getattr(diffusers, model.pipeline)
     call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
     assert "num_inference_steps" in call
-    assert catalogue.FAMILIES[model.family].guidance in call
+    assert families.FAMILIES[model.family].guidance in call
     assert set(precision.by_component(model)) <= set(build)
     assert {getattr(torch, dtype) for dtype in precision.by_component(model).values()}
-    assert model.dtype in (model.dtypes or catalogue.DTYPES)
+    assert model.dtype in (model.dtypes or families.DTYPES)
     for low, value, high in (
         (*_ends(model.steps_range, model.steps),),
         (*_ends(model.guidance_range, model.guidance),),
@@ -59,9 +59,9 @@ def test_an_entry_fits_the_real_classes(name):
         assert low <= value <= high
     assert all(side % model.size_step == 0 for side in model.native)
     assert not model.sizes() or model.native in model.sizes()
-    assert list(fits.objections(model, {"dtype": model.dtype, "steps": model.steps})) == []
+    assert list(checks.objections(model, {"dtype": model.dtype, "steps": model.steps})) == []
     if model.guidance or model.embeds_guidance:
-        assert list(fits.objections(model, {"guidance": model.guidance})) == []
+        assert list(checks.objections(model, {"guidance": model.guidance})) == []
     _scheduler_is_right(model)
     assert model.variant in ("", {"float16": "fp16", "bfloat16": "bf16"}.get(model.dtype))
 
@@ -74,7 +74,7 @@ def _scheduler_is_right(model):
     made = _own_scheduler(model)
     settings = signatures.scheduler_settings(model.scheduler)
     assert ("flow_shift" in settings or "shift" in settings) or model.flow_shift is None
-    assert model.scheduler in {kind for kind in catalogue.SCHEDULERS.values() if fits._follows(model, kind)}
+    assert model.scheduler in {kind for kind in families.SCHEDULERS.values() if checks._follows(model, kind)}
     made.set_timesteps(model.steps, **({"mu": 1.0} if model.dynamic_shift else {}))
     assert len(made.timesteps) >= model.steps
 
@@ -100,11 +100,11 @@ def test_the_defaults_render_with_the_real_pipeline(tiny, name):
         "prompt": "a fox", "num_inference_steps": model.steps, "width": 64, "height": 64,
         "generator": torch.Generator("cpu").manual_seed(1), "output_type": "latent",
     }  # fmt: skip
-    if model.guidance or catalogue.FAMILIES[model.family].guidance == "guidance_scale":
-        given[catalogue.FAMILIES[model.family].guidance] = model.guidance
+    if model.guidance or families.FAMILIES[model.family].guidance == "guidance_scale":
+        given[families.FAMILIES[model.family].guidance] = model.guidance
     if "use_resolution_binning" in call:
         given["use_resolution_binning"] = False
-    if catalogue.FAMILIES[model.family].guidance == "true_cfg_scale":
+    if families.FAMILIES[model.family].guidance == "true_cfg_scale":
         given["negative_prompt"] = " "
     latents = pipe(**given).images
     assert bool(torch.isfinite(torch.as_tensor(latents)).all())

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from batch.cli import main
-from batch.plan import footprint
+from batch.cli.main import main
+from batch.memory import footprint
 from batch.plan.identity import identify
 from batch.records import (
     OUT_OF_MEMORY,
@@ -31,7 +31,7 @@ from batch.records import (
     StagePeak,
     to_json,
 )
-from batch.report import choice, pixels
+from batch.report.compare import choice, pixels
 from batch.store import measured
 from batch.store.folder import RunFolder
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch.cli import cli as command_line
+from batch.cli.main import cli as command_line
 from batch.manifest.schema import AXES, Output, RunOptions, TopLevel
 from batch.report import table
 

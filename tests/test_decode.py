@@ -11,7 +11,7 @@ from diffusers.image_processor import PixArtImageProcessor
 from diffusers.models import embeddings
 
 from batch import hub
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.records import Call, Task
 from batch.render import memory, pixels, positions, session, tiles
 from batch.render.failures import StageFailed

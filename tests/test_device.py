@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from batch.manifest.values import Size
-from batch.plan.memory import resolve
+from batch.memory.profiles import resolve
 from batch.records import ModelSource, Task
 from batch.render import cap, device
 from batch.render.session import Session

@@ -6,11 +6,12 @@ import shlex
 import click
 import pytest
 
-from batch.cli import cli as command_line
+from batch.catalogue import families
+from batch.catalogue.models import known_models
+from batch.cli.main import cli as command_line
 from batch.manifest import formats
 from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
-from batch.plan import catalogue, memory, steps
-from batch.plan.models import known_models
+from batch.memory import profiles, steps
 from batch.report import table
 
 from .conftest import ROOT
@@ -42,15 +43,15 @@ def test_manifest_keys():
     words += [f"`output.{name}`" for name in Output.model_fields]
     words += [f"`run.{name}`" for name in RunOptions.model_fields]
     words += [f"`{{{name}}}`" for name in NAME_FIELDS]
-    words += [f"`{name}`" for name in catalogue.FAMILIES["sana"].extra]
+    words += [f"`{name}`" for name in families.FAMILIES["sana"].extra]
     assert missing(words, "docs/manifest.md") == []
 
 
 def test_columns_models_and_settings():
     assert missing([f"`{name}`" for name in table.COLUMNS], "docs/run-folder.md") == []
     assert missing([f"`{name}`" for name in known_models()], "docs/models.md") == []
-    assert missing([f"`{name}`" for name in catalogue.SCHEDULERS], "docs/models.md") == []
-    assert missing([f"`{name}" for name in [*memory.PROFILES, *steps.STEPS]], "docs/memory.md") == []
+    assert missing([f"`{name}`" for name in families.SCHEDULERS], "docs/models.md") == []
+    assert missing([f"`{name}" for name in [*profiles.PROFILES, *steps.STEPS]], "docs/memory.md") == []
 
 
 def test_tests_named_in_the_docs_exist():

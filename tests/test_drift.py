@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch import runner
-from batch.drift import Drift
-from batch.progress import Silent
+from batch.cli.progress import Silent
 from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
 from batch.render.fake import Fault
 from batch.render.meter import Meter
 from batch.report import table, timing
+from batch.run import runner
+from batch.run.drift import Drift
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder

@@ -14,16 +14,17 @@ import pytest
 import safetensors.torch
 import torch
 from accelerate.hooks import CpuOffload
+from batch.engines.base import Control
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from batch import configs, hub, signatures
-from batch.engines import Control
+from batch import hub
+from batch.base.errors import ModelError, UserError
+from batch.catalogue import configs, families, signatures
 from batch.engines.local import LocalEngine
-from batch.errors import ModelError, UserError
 from batch.manifest.values import Size
-from batch.plan import catalogue, encode_tasks, fits
-from batch.plan.memory import tiling
+from batch.memory.profiles import tiling
+from batch.plan import checks, encode_tasks
 from batch.records import RunSpec, Task
 from batch.render import from_files, memory
 from batch.render.families import common
@@ -563,26 +564,26 @@ def test_what_is_known_of_other_pipelines(work):
     )
     assert (model.family, model.native, model.size_step) == ("generic", Size(1024, 1024), 16)
     assert model.guidance == 0.0  # of a distilled model: the call's own default is none
-    assert "true_cfg_scale" in fits.possible_extras(model)
-    assert dict(fits.objections(replace(model, pipeline="HunyuanImagePipeline"), {"guidance": 3})) == {
+    assert "true_cfg_scale" in checks.possible_extras(model)
+    assert dict(checks.objections(replace(model, pipeline="HunyuanImagePipeline"), {"guidance": 3})) == {
         "guidance": "HunyuanImagePipeline takes no guidance scale; leave it out, or set "
         "extra.distilled_guidance_scale"
     }
     schnell = replace(model, family="flux", pipeline="FluxPipeline", embeds_guidance=False)
-    assert "has no effect" in dict(fits.objections(schnell, {"guidance": 3}))["guidance"]
+    assert "has no effect" in dict(checks.objections(schnell, {"guidance": 3}))["guidance"]
 
 
 def test_the_source_says_what_the_classes_say():
     import inspect
 
-    for name, family in catalogue.PIPELINE_FAMILY.items():
+    for name, family in families.PIPELINE_FAMILY.items():
         call = inspect.signature(getattr(diffusers, name).__call__).parameters
         read = signatures.pipeline_call(name)
         assert [key for key in call if key not in ("self", "kwargs")] == list(read)
         assert all(call[key].default == value for key, value in read.items() if value is not signatures.COMPUTED)
-        extra = catalogue.FAMILIES[family].extra
+        extra = families.FAMILIES[family].extra
         assert {key for key in extra if extra[key] != "pag"} <= set(read)
-    for name in set(catalogue.SCHEDULERS.values()):
+    for name in set(families.SCHEDULERS.values()):
         if name != "LMSDiscreteScheduler":  # needs scipy
             parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
             assert set(signatures.scheduler_settings(name)) == set(parameters) - {"self"}

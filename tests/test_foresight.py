@@ -13,16 +13,18 @@ import pytest
 import torch
 from torch._C._profiler import _EventType
 
-from batch import forecast, predictions, runner
 from batch.manifest.values import Size
-from batch.plan import encode_tasks, footprint, memory
-from batch.plan.footprint import GIB, Component, Parts, Work
+from batch.memory import footprint, profiles
+from batch.memory.footprint import GIB, Component, Parts, Work
+from batch.plan import encode_tasks
 from batch.records import ModelSource, Task
 from batch.render import foresight, positions
 from batch.render import memory as steps_at_work
 from batch.render.families import common
 from batch.render.foresight import Foresight
 from batch.render.session import FAMILIES, quiet
+from batch.run import forecast, runner
+from batch.store import predictions
 
 from .conftest import DEMO, ROOT
 
@@ -38,7 +40,7 @@ def task(side=512, setting="full", **changes):
     given = {
         "model": "x", "dtype": "float32", "prompt": "a fox", "seed": 0, "width": size.width, "height": size.height,
         "rendered_width": size.width, "rendered_height": size.height, "steps": 2, "guidance": 4.5,
-        "memory_steps": memory.resolve(setting, size),
+        "memory_steps": profiles.resolve(setting, size),
     }  # fmt: skip
     return Task(**{**given, **changes})
 
@@ -97,7 +99,7 @@ def real(source, task, tilings):
     peaks, latents = allocated(work)
     found = {"denoise": peaks}
     for setting in tilings:
-        steps_at_work.apply(pipe, memory.resolve(setting, Size(task.width, task.height)), "cpu")
+        steps_at_work.apply(pipe, profiles.resolve(setting, Size(task.width, task.height)), "cpu")
         found[setting], _ = allocated(lambda: foresight._taken(family.decode(pipe, task, latents)))
     return found
 
@@ -110,7 +112,7 @@ def test_activations_are_those_of_a_real_run(model, tiny, one_thread):
     predicted = Foresight(source, "float32")
     found = {"denoise": predicted.denoising(asked)[1].activations}
     for setting in settings:
-        tiled = replace(asked, memory_steps=memory.resolve(setting, Size(asked.width, asked.height)))
+        tiled = replace(asked, memory_steps=profiles.resolve(setting, Size(asked.width, asked.height)))
         found[setting] = predicted.decoding(tiled, tiled.memory_steps).activations
     assert found == pytest.approx(real(source, asked, settings), rel=0.05)
 
@@ -229,7 +231,7 @@ PARTS = Parts(
     ],
 )
 def test_offloading_by_arithmetic(setting, encode, denoise, decode, host):
-    found = footprint.of(PARTS, memory.resolve(setting, Size(512, 512)))
+    found = footprint.of(PARTS, profiles.resolve(setting, Size(512, 512)))
     peaks = {name: peak.allocated / GIB for name, peak in found.stages.items()}
     assert peaks == {"encode": encode, "denoise": denoise, "decode": decode}
     assert found.host == host * GIB
@@ -270,7 +272,7 @@ def test_a_plan_loads_no_torch_shows_a_row_a_setting_and_the_next_one_starts_no_
 ):
     path = manifest(PLAN)
     code = (
-        "import sys; from batch.cli import main; code = main(['plan', 'job.yaml', '--json']);"
+        "import sys; from batch.cli.main import main; code = main(['plan', 'job.yaml', '--json']);"
         "sys.exit('torch is loaded' if {'torch', 'diffusers'} & set(sys.modules) else code)"
     )
     done = subprocess.run(

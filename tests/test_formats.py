@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.plan import Pins
 from batch.plan.identity import identify

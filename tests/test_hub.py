@@ -19,9 +19,9 @@ import pytest
 from filelock import FileLock
 
 from batch import hub as hubs
-from batch.errors import DownloadError, ModelError
-from batch.hub import cache, fetch, needs, remote
-from batch.plan import repositories
+from batch.base.errors import DownloadError, ModelError
+from batch.catalogue import repositories, weights
+from batch.hub import cache, fetch, remote
 from batch.store.folder import RunFolder
 
 from .conftest import DEMO, ROOT
@@ -264,7 +264,7 @@ def test_nothing_is_fetched_where_nothing_is_to_render(near, hub, manifest, plac
 def test_a_download_loads_no_torch(place, hub, manifest):
     hub.repos[REPO] = Repo(folder_files(DEMO))
     code = (
-        "import sys; from batch.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from batch.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules);"
         "sys.exit(code or ','.join(heavy) or None)"
     )
@@ -684,11 +684,11 @@ def test_which_files_are_needed():
     shared = {"model_index.json", "x/config.json", "y/config.json", "z/vocab.txt"}
     plain = {name for name in names if name.startswith("y/m-")} | {"y/m.safetensors.index.json"}
     bf16 = {name for name in names if name.startswith("y/m") and "bf16" in name}
-    assert needs.of(index, names, variant="").files == shared | {"x/m.safetensors"} | plain
-    assert needs.of(index, names, dtype="bfloat16").files == shared | {"x/m.safetensors"} | bf16
-    assert needs.of(index, names, dtype="bfloat16(x=float32)").variant == "bf16"
-    assert needs.of(index, names, dtype="float16").files == shared | {"x/m.fp16.safetensors"} | plain
-    assert needs.of(index, names, dtype="float32").variant == ""
+    assert weights.of(index, names, variant="").files == shared | {"x/m.safetensors"} | plain
+    assert weights.of(index, names, dtype="bfloat16").files == shared | {"x/m.safetensors"} | bf16
+    assert weights.of(index, names, dtype="bfloat16(x=float32)").variant == "bf16"
+    assert weights.of(index, names, dtype="float16").files == shared | {"x/m.fp16.safetensors"} | plain
+    assert weights.of(index, names, dtype="float32").variant == ""
 
 
 def test_variants_of_shards_in_both_spellings():
@@ -696,13 +696,13 @@ def test_variants_of_shards_in_both_spellings():
         shards = [f"text_encoder/{stem.format(number)}.safetensors" for number in (1, 2)]
         names = ["text_encoder/config.json", "text_encoder/model.safetensors.index.fp16.json", *shards]
         index = {"text_encoder": ["transformers", "X"]}
-        found = needs.of(index, [*names, "text_encoder/model.safetensors"], dtype="float16")
+        found = weights.of(index, [*names, "text_encoder/model.safetensors"], dtype="float16")
         assert found.files == {"model_index.json", *names}
-        only = needs.of(index, names)  # nothing else is there
+        only = weights.of(index, names)  # nothing else is there
         assert (only.variant, only.files) == ("fp16", found.files)
-        assert needs.lacking(index, names, only) == []
-        assert needs.lacking(index, names[:-1], only) == [shards[1]]
-        assert needs.lacking(index, [names[0], *shards], only) == ["text_encoder/the index of the weights"]
+        assert weights.lacking(index, names, only) == []
+        assert weights.lacking(index, names[:-1], only) == [shards[1]]
+        assert weights.lacking(index, [names[0], *shards], only) == ["text_encoder/the index of the weights"]
 
 
 def test_a_snapshot_that_nobody_listed_is_used_as_it_is(near, hub, manifest, place):

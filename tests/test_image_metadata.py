@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sd_parsers import ParserManager
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records import Call, task_from_json
 from batch.store import images

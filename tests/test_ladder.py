@@ -9,9 +9,9 @@ from diffusers import AutoencoderDC, AutoencoderKL, SanaTransformer2DModel
 from diffusers.models.autoencoders.autoencoder_dc import Decoder
 from PIL import Image
 
-from batch.errors import DeviceLost
+from batch.base.errors import DeviceLost
 from batch.manifest.values import Size
-from batch.plan import ladder, memory
+from batch.memory import ladder, profiles
 from batch.render import error_texts, failures
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
@@ -40,10 +40,10 @@ LARGE, SMALL = Size(5376, 3072), Size(512, 512)
 
 def down(stage, setting, size, device, **more):
     """Every rung from a setting to the end, and the settings on the way."""
-    steps, rungs, taken = memory.resolve(setting, size), [], []
+    steps, rungs, taken = profiles.resolve(setting, size), [], []
     while rung := ladder.next_rung(stage, ladder.lowered(steps, {stage: tuple(rungs)}), size, device, **more):
         rungs.append(rung)
-        taken.append(memory.shown_steps(ladder.lowered(steps, {stage: tuple(rungs)})))
+        taken.append(profiles.shown_steps(ladder.lowered(steps, {stage: tuple(rungs)})))
     return rungs, taken
 
 
@@ -86,13 +86,13 @@ def test_where_the_ladder_leads():
     ]
     assert down("decode", "full", LARGE, "cuda:0", impossible={LARGER, SMALLER})[0] == [OFFLOAD, "vae_cpu"]
     both = {"decode": (OFFLOAD, SMALLER), "denoise": (OFFLOAD, SEQUENTIAL), "encode": ("text_encoder_cpu",)}
-    assert memory.shown_steps(ladder.lowered((), both)) == "vae_tiling(512, 448) + sequential_cpu_offload"
+    assert profiles.shown_steps(ladder.lowered((), both)) == "vae_tiling(512, 448) + sequential_cpu_offload"
 
 
 def test_every_rung_is_a_step_that_a_manifest_can_name():
     for stage, rungs in ladder.LADDERS.items():
         for rung in rungs:
-            assert stage == "encode" or memory.resolve(rung, LARGE)
+            assert stage == "encode" or profiles.resolve(rung, LARGE)
 
 
 @pytest.mark.parametrize(

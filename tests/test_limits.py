@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import limits
-from batch.errors import StoppedEarly, UserError
-from batch.limits import DiskLow, Gate, Limits, disk_warning, parse_until
+from batch.base import atomic, disk
+from batch.base.errors import DiskLow, StoppedEarly, UserError
 from batch.plan.estimate import Estimate, Learned, cost, estimate, learn
 from batch.records import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak, Task
-from batch.store import atomic, disk, history
+from batch.run import limits
+from batch.run.limits import Gate, Limits, disk_warning, parse_until
+from batch.store import history
 from batch.store.folder import RunFolder
 
 from .conftest import SMALL
@@ -138,7 +139,7 @@ def test_until_across_a_change_of_clocks(now, text, expected):
 @pytest.mark.skipif(sys.platform == "win32", reason="the zone of a process cannot be set there")
 def test_until_is_in_this_machines_zone():
     code = (
-        "from datetime import UTC, datetime; from batch.limits import parse_until;"
+        "from datetime import UTC, datetime; from batch.run.limits import parse_until;"
         "print(parse_until('07:00', datetime(2026, 3, 28, 22, tzinfo=UTC)).astimezone(UTC).isoformat())"
     )
     env = {"TZ": "Europe/Berlin", "PYTHONPATH": str(Path(limits.__file__).parent.parent)}

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.cli import main
+from batch.cli.main import main
 from batch.manifest.schema import AXES, Output, RunOptions, TopLevel
 
 HEAD = "grid:\n  model: demo\n  prompt: a fox\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batch.errors import ManifestError, UserError
+from batch.base.errors import ManifestError, UserError
 from batch.manifest import read_manifest
 from batch.manifest.document import core_scalar
 from batch.manifest.values import RandomSeeds, Size

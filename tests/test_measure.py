@@ -13,16 +13,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from batch import progress, runner
-from batch.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
-from batch.hub import lookup
+from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
+from batch.cli import progress
+from batch.cli.progress import Silent
 from batch.manifest import read_manifest
 from batch.plan import Pins, build_plan, measuring
-from batch.progress import Silent
 from batch.records import OUT_OF_MEMORY, ErrorInfo, Failure, Happening, Machine, Measurement, Outcome
 from batch.render import cap, meter
 from batch.render.fake import Fault
 from batch.report import table
+from batch.run import runner
+from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from benchmarks import predict
 

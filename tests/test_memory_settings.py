@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from batch import hub
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest.values import Size
-from batch.plan import encode_tasks, memory, steps
+from batch.memory import profiles, steps
+from batch.plan import encode_tasks
 from batch.records import Task
 from batch.render import cuts
 from batch.render import memory as carried_out
@@ -73,7 +74,7 @@ class Warm:
         )  # fmt: skip
 
     def render(self, setting: str) -> np.ndarray:
-        asked = memory.resolve(setting, SIZE)
+        asked = profiles.resolve(setting, SIZE)
         task = replace(self.task, memory=setting, memory_steps=asked)
         texts = encode_tasks(task, self.family, "cpu")
         embeds = [self.texts.encode(text, nothing).value for text in texts]
@@ -100,7 +101,7 @@ def test_what_changes_pixels_says_so_and_nothing_else_does(tiny):
     differing = {setting: apart(alone(folder, setting), plain) for setting in OTHER}
     assert min(differing.values()) > 0, differing
     for setting in (*SAME, *NEAR, *OTHER):
-        deciding = memory.pixel_steps(memory.resolve(setting, SIZE), SIZE)
+        deciding = profiles.pixel_steps(profiles.resolve(setting, SIZE), SIZE)
         assert bool(deciding) == (setting in OTHER or setting == "vae_cpu"), setting
 
 
@@ -217,11 +218,11 @@ def test_bitsandbytes_needs_a_card(cli, manifest, work):
 
 
 def test_profiles_tile_by_the_size_alone():
-    for name, profile in memory.PROFILES.items():
-        small, large = memory.resolve(name, Size(1024, 1024)), memory.resolve(name, Size(5376, 3072))
+    for name, profile in profiles.PROFILES.items():
+        small, large = profiles.resolve(name, Size(1024, 1024)), profiles.resolve(name, Size(5376, 3072))
         tiles = [step for step in large if step.name == "vae_tiling"]
-        assert not tiles or [memory.tiling(*memory.AUTO_TILE)] == tiles
-        pixels = memory.pixel_steps(small, Size(1024, 1024))
+        assert not tiles or [profiles.tiling(*profiles.AUTO_TILE)] == tiles
+        pixels = profiles.pixel_steps(small, Size(1024, 1024))
         assert not pixels, f"{name} at 1K is the same picture as full"
         assert set(steps.STEPS).issuperset(step.name for step in large), profile
 

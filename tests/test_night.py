@@ -16,12 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batch import limits, runner
-from batch.progress import Silent
+from batch.base import atomic
+from batch.cli.progress import Silent
 from batch.records import Happening
 from batch.render.fake import Fault
 from batch.report import table
-from batch.store import atomic
+from batch.run import limits, runner
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from batch import awake, notify
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest import read_manifest
+from batch.run import awake, notify
 from batch.store import lock
 
 COUNTS = {"done": 5, "failed": 1, "missing": 0}
@@ -312,7 +312,7 @@ def test_awake_without_wakepy(monkeypatch, capfd):
 
 
 def test_doctor_lists_both_extras():
-    from batch import doctor
+    from batch.upkeep import doctor
 
     _, extras = doctor._requirements()
     assert [[item.name for item in extras[name]] for name in ("notify", "awake")] == [["apprise"], ["wakepy"]]

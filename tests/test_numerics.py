@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch import machine, runner
+from batch.base import machine
+from batch.catalogue.models import known_models
+from batch.cli.progress import Silent
 from batch.engines.batches import alike
-from batch.plan import numerics
-from batch.plan.models import known_models
-from batch.plan.numerics import Surroundings, choose
-from batch.progress import Silent
+from batch.plan import batching
+from batch.plan.batching import Surroundings, choose
 from batch.records import Numerics, RunSpec, Task
 from batch.render.fake import Fault
 from batch.report import table
+from batch.run import runner
 from batch.store.folder import RunFolder
 
 from . import tiny_models
@@ -34,7 +35,7 @@ def sized(side):
 
 def chosen(task, images=1, pins=None, **around):
     found = choose([task] * images, known_models(), Surroundings(**around), pins or {})
-    return found[numerics.key(task)]
+    return found[batching.key(task)]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_pipeline_that_is_called_whole_renders_one_by_one(cli, manifest, tmp_p
         (5000, {"compile": "off"}, False, "as the manifest says"),
         (1, {"compile": "on"}, True, "as the manifest says"),
         # A card that is ten times as slow has as much to gain from a tenth of the images.
-        (500, {"rate": lambda _task: numerics.FAST_CARD_S * 10}, True, "pay for it"),
+        (500, {"rate": lambda _task: batching.FAST_CARD_S * 10}, True, "pay for it"),
     ],
 )
 def test_compiling_must_pay(images, around, compiled, why):
@@ -90,7 +91,7 @@ def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
     models = {TASK.model: replace(known_models()[TASK.model], family=family)}
     for wish in ("auto", "on"):
         around = Surroundings(card=True, compile=wish)
-        found = choose([TASK] * 5000, models, around, {})[numerics.key(TASK)]
+        found = choose([TASK] * 5000, models, around, {})[batching.key(TASK)]
         assert found.numerics.compile is (wish == "on")
         assert ("many lengths" in found.why_compile) is (wish == "auto")
 
@@ -104,7 +105,7 @@ def test_layers_that_are_moved_one_by_one_are_not_compiled():
 
 
 def test_what_is_pinned_stays():
-    pins = {numerics.key(TASK): {"batch": 2, "compile": True}}
+    pins = {batching.key(TASK): {"batch": 2, "compile": True}}
     found = chosen(TASK, 1, pins, card=False, batch="auto")
     assert found.numerics == Numerics(batch=2, compile=True)
     assert "as this run began" in found.why_batch
@@ -143,7 +144,7 @@ def test_a_run_goes_on_as_it_began_on_another_machine(cli, manifest, monkeypatch
 
 def test_only_what_differs_in_texts_and_seed_goes_together():
     spec = RunSpec(
-        root="", device="cpu", cache="", models={}, runner="me", numerics={numerics.key(TASK): Numerics(batch=4)}
+        root="", device="cpu", cache="", models={}, runner="me", numerics={batching.key(TASK): Numerics(batch=4)}
     )
     others = [replace(TASK, id=str(index), seed=index, prompt=str(index)) for index in range(6)]
     assert alike(TASK, others, spec) == others[:3]
@@ -283,7 +284,7 @@ def test_a_worker_that_dies_in_a_batch_renders_its_images_alone(night, tmp_path)
 
 
 def test_a_limit_counts_every_image_of_a_batch(night):
-    from batch.limits import Limits
+    from batch.run.limits import Limits
 
     result, _, receipts = night(engine="process", limits=Limits(max_images=5))
     assert result.rendered == 5

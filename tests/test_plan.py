@@ -7,13 +7,15 @@ import diffusers
 import pytest
 from diffusers.image_processor import PixArtImageProcessor
 
-from batch.errors import ManifestError
+from batch.base.errors import ManifestError
+from batch.catalogue import families
+from batch.catalogue.models import known_models
 from batch.hub import find_model, lookup
 from batch.manifest import read_manifest
 from batch.manifest.values import Size
-from batch.plan import Pins, build_plan, catalogue, memory, names
+from batch.memory import profiles
+from batch.plan import Pins, build_plan, names
 from batch.plan.identity import FIELD_KINDS, Kind, identify
-from batch.plan.models import known_models
 from batch.records import Lora, Task
 
 
@@ -45,7 +47,7 @@ def test_identity_fields_change_the_id(name):
         "loras": lora,
         "extra": (("eta", 1),),
         "format_options": (("quality", 90),),
-        "scheduler": memory.tiling(64, 32),
+        "scheduler": profiles.tiling(64, 32),
     }
     old = getattr(TASK, name)
     new = values.get(name, old + 1 if isinstance(old, int | float) else f"{old}x")
@@ -54,7 +56,7 @@ def test_identity_fields_change_the_id(name):
 
 
 def test_tiling_changes_the_id_but_not_the_picture_id():
-    tiled = identify(replace(TASK, pixel_steps=(memory.tiling(256, 128),)))
+    tiled = identify(replace(TASK, pixel_steps=(profiles.tiling(256, 128),)))
     assert tiled.id != identify(TASK).id
     assert tiled.picture_id == identify(TASK).picture_id
 
@@ -158,9 +160,9 @@ def test_resize_allows_what_is_resampled_and_says_so(manifest, cli):
 
 
 def test_auto_tiling_is_a_function_of_the_size():
-    assert memory.resolve("auto", Size(1024, 1024)) == ()
-    assert memory.resolve("auto", Size(5376, 3072)) == memory.resolve("tiled", Size(5376, 3072))
-    assert memory.pixel_steps(memory.resolve("tiled", Size(512, 512)), Size(512, 512)) == ()
+    assert profiles.resolve("auto", Size(1024, 1024)) == ()
+    assert profiles.resolve("auto", Size(5376, 3072)) == profiles.resolve("tiled", Size(5376, 3072))
+    assert profiles.pixel_steps(profiles.resolve("tiled", Size(512, 512)), Size(512, 512)) == ()
 
 
 def test_bins_and_schedulers_are_those_of_diffusers():
@@ -181,7 +183,7 @@ def test_bins_and_schedulers_are_those_of_diffusers():
         for width, height in [*model.sizes(), (3840, 2160), (1000, 1000), (500, 3000)]:
             found = PixArtImageProcessor.classify_height_width_bin(height, width, ratios=table)
             assert model.rendered(Size(width, height)) == (found[1], found[0])
-    assert all(hasattr(diffusers, name) for name in catalogue.SCHEDULERS.values())
+    assert all(hasattr(diffusers, name) for name in families.SCHEDULERS.values())
 
 
 def test_extra_arguments_are_those_of_the_pipeline():
@@ -190,12 +192,12 @@ def test_extra_arguments_are_those_of_the_pipeline():
     call = inspect.signature(diffusers.SanaPipeline.__call__).parameters
     guided = inspect.signature(diffusers.SanaPAGPipeline.__call__).parameters
     made = inspect.signature(diffusers.SanaPAGPipeline.__init__).parameters
-    for name, stage in catalogue.FAMILIES["sana"].extra.items():
+    for name, stage in families.FAMILIES["sana"].extra.items():
         assert name in ({**guided, **made} if stage == "pag" else call)
 
 
 def test_memory_steps_are_those_that_render_carries_out():
-    from batch.plan import steps
+    from batch.memory import steps
     from batch.render.memory import STEPS
 
     assert set(steps.STEPS) == set(STEPS)

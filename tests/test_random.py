@@ -14,15 +14,17 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SCMSchedul
 from PIL import Image
 
 from batch import hub
-from batch.errors import ModelError
+from batch.base.errors import ModelError
+from batch.catalogue import architectures
+from batch.catalogue.models import known_models
 from batch.manifest import read_manifest
 from batch.manifest.values import Size
-from batch.plan import Pins, architectures, build_plan
-from batch.plan.memory import resolve
-from batch.plan.models import known_models
+from batch.memory.profiles import resolve
+from batch.plan import Pins, build_plan
 from batch.records import Call
 from batch.render import from_files, memory, random_weights, session, tiles
 from batch.render.families import common, sana
+from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 
 from . import tiny_models
@@ -394,7 +396,7 @@ def on_card(monkeypatch):
 
 def image(manifest, **settings):
     path = manifest(job(**settings))
-    return build_plan(read_manifest(path), hub.lookup(str(path.parent), Pins()), Pins()).tasks[0]
+    return build_plan(read_manifest(path), lookup(str(path.parent), Pins()), Pins()).tasks[0]
 
 
 OFFLOAD = resolve("group_offload(block, 1)", Size(1, 1))

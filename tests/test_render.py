@@ -7,11 +7,12 @@ from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
 from diffusers.image_processor import PixArtImageProcessor
 from PIL import Image
 
-from batch import configs, hub
-from batch.errors import UserError
+from batch import hub
+from batch.base.errors import UserError
+from batch.catalogue import configs
+from batch.catalogue.models import known_models
 from batch.hub import folders
-from batch.hub.randoms import package_folder
-from batch.plan.models import known_models
+from batch.hub.random_models import package_folder
 from batch.render import device
 from batch.render.pixels import to_uint8
 from batch.store.folder import RunFolder

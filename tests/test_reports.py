@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from batch.cli import main
+from batch.cli.main import main
 from batch.records import Call, Lora, Task
 from batch.report import html, sheet
-from batch.report.pixels import of_files
+from batch.report.compare.pixels import of_files
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT

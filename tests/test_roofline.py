@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from batch import hub
 from batch.manifest.values import Size
-from batch.plan import encode_tasks, memory
+from batch.memory import profiles
+from batch.plan import encode_tasks
 from batch.records import Task
 from batch.render import memory as steps_at_work
 from batch.render.families import common, sana
@@ -46,7 +47,7 @@ def test_flops_are_those_that_torch_counts_in_a_real_run(work, one_thread):
     task = Task(
         model="demo-2k", dtype="float32", prompt="a fox", seed=0, width=SIZE.width, height=SIZE.height,
         rendered_width=SIZE.width, rendered_height=SIZE.height, steps=2, guidance=work.guidance,
-        memory_steps=memory.resolve("auto", SIZE),
+        memory_steps=profiles.resolve("auto", SIZE),
     )  # fmt: skip
     texts = common.load_text_encoder(source, task.dtype, "cpu")
     embeds = [sana.encode(texts, text, "cpu") for text in encode_tasks(task, "sana", "cpu")]

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from sd_parsers import ParserManager
 
+from batch.base import atomic
 from batch.report import sheet, table
-from batch.store import atomic, lock
+from batch.store import lock
 from batch.store.folder import RunFolder
 
 from .conftest import ROOT, SMALL
@@ -300,7 +301,7 @@ JOBS = {
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "jobs").glob("*.*")))
 def test_every_job_is_planned(name, capsys, monkeypatch):
-    from batch.cli import main
+    from batch.cli.main import main
 
     monkeypatch.chdir(ROOT)
     assert main(["plan", f"jobs/{name}", "--json"]) == 0

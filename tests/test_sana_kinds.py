@@ -16,8 +16,9 @@ from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 
 from batch import hub
-from batch.errors import ModelError
-from batch.plan import fits, numerics, pag
+from batch.base.errors import ModelError
+from batch.catalogue import pag
+from batch.plan import batching, checks
 from batch.plan.estimate import cost
 from batch.records import Task
 from batch.render import memory, session
@@ -137,7 +138,7 @@ def test_what_is_known_of_sprint(work, tiny):
     model = hub.find_model(str(tiny("sana-sprint")), work, {}, online=False)
     assert (model.family, model.prediction, model.steps, model.guidance) == ("sana_sprint", "trigflow", 2, 4.5)
     assert (model.native, len(model.sizes())) == ((1024, 1024), 33)
-    assert fits.possible_schedulers(model) == ["default", "scm"]
+    assert checks.possible_schedulers(model) == ["default", "scm"]
     packaged = hub.find_model("random:sana-sprint-1.6b-1k", work, {}, online=False)
     assert model.steps_range == (1, 4)  # random weights have none
     assert replace(model, name="", revision="", folder="", variant="", steps_range=None) == replace(
@@ -323,12 +324,12 @@ def test_pag_where_the_number_of_blocks_or_the_attention_is_known_by_name(work):
     ask = {"extra.pag_scale": 2, "extra.pag_applied_layers": "transformer_blocks.20"}
     assert (
         "transformer_blocks.0 to transformer_blocks.19"
-        in dict(fits.objections(known, ask))["extra.pag_applied_layers"]
+        in dict(checks.objections(known, ask))["extra.pag_applied_layers"]
     )
-    assert not dict(fits.objections(known, ask | {"extra.pag_applied_layers": ("transformer_blocks.8",)}))
+    assert not dict(checks.objections(known, ask | {"extra.pag_applied_layers": ("transformer_blocks.8",)}))
     normed = hub.find_model("random:sana-1.5-1.6b-1k", work, {}, online=False)
-    assert "spoilt" in dict(fits.objections(normed, {"extra.pag_scale": 2}))["extra.pag_scale"]
-    assert not dict(fits.objections(normed, {"extra.pag_scale": 0}))
+    assert "spoilt" in dict(checks.objections(normed, {"extra.pag_scale": 2}))["extra.pag_scale"]
+    assert not dict(checks.objections(normed, {"extra.pag_scale": 0}))
     assert (pag.default_layer(20), pag.default_layer(2)) == ("transformer_blocks.8", "transformer_blocks.1")
 
 
@@ -340,15 +341,15 @@ def test_pag_costs_a_third_image_in_every_call():
     guided = replace(task, extra=(("pag_scale", 2),))
     assert cost(guided) * 2 == cost(task) * 3
     assert cost(replace(guided, guidance=1.0)) == cost(task)
-    around = numerics.Surroundings(card=True, memory=int(5.4 * 2**30), batch="auto")
+    around = batching.Surroundings(card=True, memory=int(5.4 * 2**30), batch="auto")
     models = {"sana-1.6b-1k": hub.find_model("random:sana-1.6b-1k", Path(), {}, online=False)}
-    fewer = [numerics.choose(tasks, models, around, {}) for tasks in ([task], [task, guided])]
+    fewer = [batching.choose(tasks, models, around, {}) for tasks in ([task], [task, guided])]
     assert [choice.numerics.batch for (choice,) in (found.values() for found in fewer)] == [4, 2]
 
 
 def test_a_pag_pipeline_loads_loras_too(work, tiny):
     model = hub.find_model(str(tiny("sana-pag")), work, {}, online=False)
-    assert not dict(fits.objections(model, {"lora": (("a.safetensors", 1.0),)}))
+    assert not dict(checks.objections(model, {"lora": (("a.safetensors", 1.0),)}))
     pipe = common.load_without_texts(hub.source(model), "float32")
     assert type(pipe).__name__ == "SanaPipeline"
     assert pipe.pag_applied_layers == ["transformer_blocks.0"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch import runner
+from batch.cli.progress import Silent
 from batch.engines import worker
-from batch.progress import Silent
 from batch.render import fake
 from batch.render.fake import Fault
+from batch.run import runner
 from batch.store.folder import RunFolder
 
 JOB = """\

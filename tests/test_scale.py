@@ -11,13 +11,13 @@ from threading import Event
 
 import pytest
 
-from batch import runner
+from batch.base import atomic
+from batch.cli.progress import Silent
 from batch.plan import Pins
-from batch.progress import Silent
 from batch.records import Task
 from batch.render.fake import Fault
 from batch.report import sheet
-from batch.store import atomic
+from batch.run import runner
 from batch.store.folder import Origin, RunFolder, Scan
 from benchmarks import scale
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from batch import hub
-from batch.plan import fits
+from batch.plan import checks
 from batch.records import Call, receipt_from_json, to_json
 from batch.render import schedulers
 from batch.store.folder import RunFolder
@@ -109,7 +109,7 @@ def test_what_fits_anything_and_what_is_not_known(tiny, work):
     for name, value in good.items():
         for scheduler in ("dpm++", "default"):
             assert not dict(
-                fits.objections(model, {"scheduler": Call(name=scheduler, arguments=((name, value),))})
+                checks.objections(model, {"scheduler": Call(name=scheduler, arguments=((name, value),))})
             )
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch import doctor
-from batch.cli import main
-from batch.report.pixels import difference
+from batch.cli.main import main
+from batch.report.compare.pixels import difference
 from batch.store import lock
 from batch.store.folder import RunFolder
+from batch.upkeep import doctor
 
 from .conftest import DEMO, ROOT, SMALL
 
@@ -489,7 +489,7 @@ def test_restore_never_writes_over_a_file(cli, smaller):
 
 
 def test_an_interrupted_prune_leaves_no_receipt_that_points_to_nothing(cli, smaller):
-    from batch.store import atomic
+    from batch.base import atomic
 
     moves = []
     whole = atomic.move
@@ -530,7 +530,7 @@ def test_a_damaged_receipt_of_a_planned_image_is_not_pruned(cli, run):
 
 
 def test_models(cli, manifest, cache, monkeypatch):
-    from batch.plan.models import packaged
+    from batch.catalogue.models import packaged
 
     hub = cache / "hub-of-models"
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
@@ -560,10 +560,10 @@ def test_models(cli, manifest, cache, monkeypatch):
 
 
 def test_memory_settings_are_explained(cli):
-    from batch.plan import memory, steps
+    from batch.memory import profiles, steps
 
     text = cli("models", "--memory").out
-    assert all(f"  {name}" in text for name in [*memory.PROFILES, *steps.STEPS])
+    assert all(f"  {name}" in text for name in [*profiles.PROFILES, *steps.STEPS])
     assert cli("models", "--memory", "--json").json()["steps"]["vae_tiling"]["changes_pixels"]
     assert cli("models", "demo", "--memory").code == 2
 

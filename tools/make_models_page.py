@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from batch.plan.catalogue import FAMILIES, Model
-from batch.plan.models import packaged
+from batch.catalogue.families import FAMILIES, Model
+from batch.catalogue.models import packaged
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 BEGIN, END = "<!-- tables: made by tools/make_models_page.py -->", "<!-- end of the tables -->"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice, takewhile
 from typing import Any
 
-from batch.plan import numerics
+from batch.plan import batching
 from batch.records import EncodeTask, Numerics, RunSpec, Task
 
 _OWN = frozenset({"id", "picture_id", "prompt", "negative_prompt", "seed", "style", "name", "source"})
@@ -19,7 +19,7 @@ def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: Run
     """The tasks at the head of ``rest`` that go into one call with ``first``, as many as the run allows."""
     if not isinstance(first, Task) or spec.latents:
         return []
-    most = spec.numerics.get(numerics.key(first), Numerics()).batch
+    most = spec.numerics.get(batching.key(first), Numerics()).batch
     setting = _setting(first)
 
     def fits(task: Task | EncodeTask) -> bool:

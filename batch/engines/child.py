@@ -17,7 +17,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from batch.engines import Control
+from batch.base.errors import BatchError
+from batch.engines.base import Control
 from batch.engines.messages import (
     Begin,
     Bye,
@@ -32,7 +33,6 @@ from batch.engines.messages import (
     Work,
 )
 from batch.engines.worker import Worker, sessions
-from batch.errors import BatchError
 
 ORPHANED = 71
 """Exit code when the parent is gone."""

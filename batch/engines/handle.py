@@ -16,9 +16,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from batch.base.errors import StoppedEarly
 from batch.engines import child
 from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
-from batch.errors import StoppedEarly
 
 TICK_S = 0.2
 LOG_LINES = 30

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import Event
 
-from batch.engines import Control
+from batch.base.errors import Interrupted, StopRun
+from batch.engines.base import Control
 from batch.engines.batches import alike
 from batch.engines.worker import Worker, sessions
-from batch.errors import Interrupted, StopRun
 from batch.records import EncodeTask, Outcome, RunSpec, Task
 
 

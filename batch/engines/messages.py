@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.engines import Beat
+from batch.engines.base import Beat
 from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
 
 

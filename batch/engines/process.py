@@ -15,12 +15,12 @@ from pathlib import Path
 from threading import Event
 from time import monotonic
 
-from batch.engines import Beat, Control
+from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StoppedEarly, StopRun, UserError
+from batch.engines.base import Beat, Control
 from batch.engines.batches import alike
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
-from batch.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StoppedEarly, StopRun, UserError
 from batch.records import (
     OUT_OF_MEMORY,
     EncodeTask,

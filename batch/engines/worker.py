@@ -14,11 +14,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from batch.engines import Beat, Control
-from batch.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun, UserError
-from batch.limits import DiskFull
-from batch.plan import encode_tasks, ladder, numerics
-from batch.plan.catalogue import FAMILIES
+from batch.base import disk
+from batch.base.errors import CannotGoOn, DiskFull, Interrupted, StoppedEarly, StopRun, UserError
+from batch.catalogue.families import FAMILIES
+from batch.engines.base import Beat, Control
+from batch.memory import ladder
+from batch.plan import batching, encode_tasks
 from batch.records import (
     MISSING_EMBEDS,
     Call,
@@ -37,7 +38,7 @@ from batch.records import (
 )
 from batch.render.failures import StageFailed
 from batch.render.image import Job, Rendered, Renderer, RenderError
-from batch.store import disk, measured
+from batch.store import measured
 from batch.store.embeds import EmbedCache, default_folder
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
@@ -281,7 +282,7 @@ class Worker:
             tell=self._control.on_happening,
             keep_latents=self._spec.keep_latents,
             strict=self._spec.measure,
-            compiled=self._spec.numerics.get(numerics.key(task), Numerics()).compile,
+            compiled=self._spec.numerics.get(batching.key(task), Numerics()).compile,
         )
 
     def _job(self, task: Task) -> Job:

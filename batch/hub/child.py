@@ -17,7 +17,7 @@ import threading
 import time
 from typing import Any, TextIO
 
-from batch.errors import DownloadError, UserError
+from batch.base.errors import DownloadError, UserError
 from batch.hub.refusals import reason, refusal
 
 EVERY_S = 0.2

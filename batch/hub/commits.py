@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from batch.errors import DownloadError, ModelError
+from batch.base.errors import DownloadError, ModelError
 from batch.hub import cache, remote
 
 MAIN = "main"

@@ -14,13 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from batch.errors import DownloadError, ModelError, UserError
-from batch.hub import cache, folders, needs, remote, watch
+from batch.base.errors import DownloadError, ModelError, UserError
+from batch.catalogue import weights
+from batch.catalogue.families import Model
+from batch.hub import cache, folders, remote, watch
+from batch.hub.downloads import Download, Fetching
 from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
-from batch.hub.orders import Download, Fetching
 from batch.hub.refusals import ELSEWHERE, full
-from batch.plan.catalogue import Model
 
 HEADROOM = 2**30
 """Bytes that stay free on the cache's disk."""
@@ -63,9 +64,9 @@ def look_up(model: Model, how: Fetching) -> Download | None:
             return _unlisted(model, here) if how.check else None
     listed = listed or remote.sizes(model.repo, model.revision)
     mend(Download(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
-    index = remote.file(model.repo, model.revision, needs.INDEX)
+    index = remote.file(model.repo, model.revision, weights.INDEX)
     if index is None:
-        raise ModelError(f"{model.repo} holds no diffusers model (no {needs.INDEX})")
+        raise ModelError(f"{model.repo} holds no diffusers model (no {weights.INDEX})")
     found = _wanted(model, folders.json_of(index), listed, here)
     _check_safe(model, found)
     return Download(
@@ -83,21 +84,21 @@ def _unlisted(model: Model, here: Path) -> Download:
     return Download(name=model.name, repo=model.repo, commit=model.revision, files=files)
 
 
-def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> needs.Needs:
+def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> weights.Needs:
     """What a session loads; where the same weights are here in another precision, and whole, those."""
-    wanted = needs.of(index, listed, variant=model.variant or None, dtype=model.dtype)
+    wanted = weights.of(index, listed, variant=model.variant or None, dtype=model.dtype)
     present = set(cache.names_in(here))
     if wanted.files <= present:
         return wanted
     for variant in ("", folders.needs_of(here).variant):
-        other = needs.of(index, listed, variant=variant)
+        other = weights.of(index, listed, variant=variant)
         if other.files <= present and set(other.pickled) <= set(wanted.pickled):
             return other
     return wanted
 
 
-def _check_safe(model: Model, found: needs.Needs) -> None:
-    needs.check(model.name, found, pickles=model.allow_pickle, trusted=model.trust_remote_code)
+def _check_safe(model: Model, found: weights.Needs) -> None:
+    weights.check(model.name, found, pickles=model.allow_pickle, trusted=model.trust_remote_code)
 
 
 def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:

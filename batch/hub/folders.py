@@ -12,11 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batch import configs
-from batch.errors import ModelError
-from batch.hub import needs
+from batch.base.errors import ModelError
+from batch.catalogue import configs, weights
+from batch.catalogue.weights import Needs
 from batch.hub.cache import names_in
-from batch.hub.needs import Needs
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -40,23 +39,23 @@ def reader(folder: Path) -> configs.Read:
 
 
 def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "") -> Needs:
-    """What a session loads of a folder with a model; see :func:`batch.hub.needs.of`."""
-    return needs.of(json_of(folder / needs.INDEX), names_in(folder), variant=variant, dtype=dtype)
+    """What a session loads of a folder with a model; see :func:`batch.catalogue.weights.of`."""
+    return weights.of(json_of(folder / weights.INDEX), names_in(folder), variant=variant, dtype=dtype)
 
 
 def check_complete(name: str, folder: Path) -> None:
     """Refuse a folder that was copied by half."""
     check_vocabularies(name, folder)
-    for part in needs.components(json_of(folder / needs.INDEX)):
-        if needs.is_weighted(part) and not any(file.endswith(needs.WEIGHTS) for file in inside(folder, part)):
+    for part in weights.components(json_of(folder / weights.INDEX)):
+        if weights.is_weighted(part) and not any(file.endswith(weights.WEIGHTS) for file in inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no weights")
 
 
 def check_vocabularies(name: str, folder: Path) -> None:
     """Refuse a tokenizer without words: it would render other pictures in silence."""
-    for part in needs.components(json_of(folder / needs.INDEX)):
-        if needs.lacks_words(part, inside(folder, part)):
-            raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({needs.VOCABULARY[0]})")
+    for part in weights.components(json_of(folder / weights.INDEX)):
+        if weights.lacks_words(part, inside(folder, part)):
+            raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({weights.VOCABULARY[0]})")
 
 
 def inside(folder: Path, part: str) -> list[str]:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from batch.errors import ModelError
+from batch.base.errors import ModelError
+from batch.catalogue.families import LORA_OF_TEXTS
+from batch.catalogue.repositories import is_repository, problem
 from batch.hub import fetch, folders, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of
-from batch.hub.orders import Download, Fetching
-from batch.plan.catalogue import LORA_OF_TEXTS
-from batch.plan.repositories import is_repository, problem
+from batch.hub.downloads import Download, Fetching
 from batch.records import Lora, lora_origin
 
 SUFFIX = ".safetensors"

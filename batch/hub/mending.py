@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from batch.errors import DownloadError, UserError
-from batch.hub import cache, needs, remote
-from batch.hub.orders import Download, Fetching
+from batch.base.errors import DownloadError, UserError
+from batch.catalogue import weights
+from batch.hub import cache, remote
+from batch.hub.downloads import Download, Fetching
 
 
 def mend_snapshot(repo: str, commit: str, name: str, how: Fetching) -> None:
@@ -65,7 +66,7 @@ def _expected(item: Download) -> dict[str, str]:
     # The first link only: a blob may be one itself, into the store of the fast path, which has hashes of its own.
     under = {name: (item.folder / name).readlink().name for name in links}
     found = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
-    plain = [name for name in here if name not in found and name.endswith(needs.WEIGHTS)]
+    plain = [name for name in here if name not in found and name.endswith(weights.WEIGHTS)]
     if plain:
         told = _hashes(item)
         found |= {name: told[name] for name in plain if name in told}

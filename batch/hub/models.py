@@ -9,15 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from batch import configs
-from batch.errors import ModelError
-from batch.hub import folders, needs, remote
+from batch.base.errors import ModelError
+from batch.catalogue import configs, weights
+from batch.catalogue.families import Model
+from batch.catalogue.models import known_models
+from batch.catalogue.repositories import covers, is_repository, problem
+from batch.hub import folders, remote
 from batch.hub.cache import cache_folder, free, hub_cache, known_commit, names_in, offline, snapshot
 from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
-from batch.hub.randoms import RANDOM, described, package_folder, random_model
-from batch.plan.catalogue import Model
-from batch.plan.models import known_models
-from batch.plan.repositories import covers, is_repository, problem
+from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records import ModelSource
 
 
@@ -54,7 +54,7 @@ def find_model(
     if known is not None and known.folder:
         return _own_folder_model(known, allowed)
     folder = Path(name) if Path(name).is_absolute() else base / name
-    if known is None and (folder / needs.INDEX).is_file():
+    if known is None and (folder / weights.INDEX).is_file():
         return _folder_model(name, folder, allowed)
     if known is None and not folder.is_dir() and (wrong := problem(name)):
         raise ModelError(wrong)
@@ -96,7 +96,7 @@ def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
 
 def _unknown(name: str, folder: Path) -> str:
     if folder.is_dir():
-        return f"the folder {folder} holds no diffusers model (no {needs.INDEX})"
+        return f"the folder {folder} holds no diffusers model (no {weights.INDEX})"
     repo, _, revision = name.removeprefix("https://huggingface.co/").strip("/").partition("@")
     if revision and repo in known_models() and (of := known_models()[repo].repo):
         return f"'{name}' is not known: a name of the catalogue takes no revision; write {of}@{revision}"
@@ -144,7 +144,7 @@ def _place(model: Model) -> str:
 
 def _special(model: Model, folder: Path) -> dict[str, Any]:
     """The variant a snapshot has, and whether pickles and code of the folder are really used."""
-    if model.package or not (folder / needs.INDEX).is_file():
+    if model.package or not (folder / weights.INDEX).is_file():
         return {}
     found = folders.needs_of(folder, variant=model.variant or None, dtype=model.dtype if model.repo else "")
     return {
@@ -158,7 +158,7 @@ def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
     model = described(name, folders.reader(folder), trusted=allowed.code)
     folders.check_complete(name, folder)
     found = folders.needs_of(folder)
-    needs.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
+    weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(
         model,
         folder=str(folder.resolve()),
@@ -171,7 +171,7 @@ def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
 def _own_folder_model(known: Model, allowed: Allowed) -> Model:
     """A model of the user's own file that lies in a folder: what it does not say, the folder does."""
     folder = Path(known.folder)
-    if not (folder / needs.INDEX).is_file():
+    if not (folder / weights.INDEX).is_file():
         raise ModelError(
             f"{known.name}: {_unknown(known.name, folder) if folder.is_dir() else f'there is no folder {folder}'}"
         )
@@ -209,7 +209,7 @@ def _notes(known: Model, folder: Path | None) -> tuple[str, ...]:
 def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online: bool) -> Model:
     """A repository that is not in the catalogue: its configuration files say what it is."""
     here = snapshot(repo, revision)
-    if not revision or not (online or (here / needs.INDEX).is_file()):
+    if not revision or not (online or (here / weights.INDEX).is_file()):
         raise ModelError(
             f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
         )
@@ -219,18 +219,18 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
         return folders.json_of(found) if found is not None and found.is_file() else None
 
     model = described(name, read, trusted=allowed.code)
-    index = read(needs.INDEX) or {}
+    index = read(weights.INDEX) or {}
     # The dtype decides the variant, and the whole of a repository what there is to decide between.
     names = remote.sizes(repo, revision) if online and not whole(here, model.dtype) else names_in(here)
-    found = needs.of(index, names, dtype=model.dtype)
-    needs.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
+    found = weights.of(index, names, dtype=model.dtype)
+    weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
 
 
 def here(model: Model) -> tuple[bool, int]:
     """Whether all that a session loads is on this machine, and how many bytes of a repository are."""
     if model.folder:
-        return (Path(model.folder) / needs.INDEX).is_file(), 0
+        return (Path(model.folder) / weights.INDEX).is_file(), 0
     if not model.repo or model.random:
         return True, 0
     found = [folder for folder in cache_folder(model.repo).glob("snapshots/*") if folder.is_dir()]
@@ -256,10 +256,10 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
 
 def whole(folder: Path, dtype: str, variant: str = "") -> bool:
     """Whether a snapshot holds all that a session loads, as far as its own files tell."""
-    if not (folder / needs.INDEX).is_file():
+    if not (folder / weights.INDEX).is_file():
         return False
     try:
-        index, names = folders.json_of(folder / needs.INDEX), names_in(folder)
+        index, names = folders.json_of(folder / weights.INDEX), names_in(folder)
     except ModelError:  # it is cut off
         return False
-    return not needs.lacking(index, names, needs.of(index, names, variant=variant or None, dtype=dtype))
+    return not weights.lacking(index, names, weights.of(index, names, variant=variant or None, dtype=dtype))

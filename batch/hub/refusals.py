@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.errors import DownloadError, ModelError, UserError
+from batch.base.errors import DownloadError, ModelError, UserError
 from batch.hub.cache import hub_cache
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.hub.cache import empty_places, hub_cache, note, offline, snapshot
 from batch.hub.refusals import ELSEWHERE, refusal
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from batch import errors
-from batch.errors import Interrupted
+from batch.base import errors
+from batch.base.errors import Interrupted
 from batch.hub import cache
 
 TICK_S = 0.2
@@ -61,7 +61,7 @@ def attempt(
     """Download once; "" when it is done, else why it failed, in words.
 
     ``patience`` is how many seconds may pass while nothing moves. ``received`` is told how many bytes
-    have come. Raises the :class:`~batch.errors.UserError` that no other attempt would change, and
+    have come. Raises the :class:`~batch.base.errors.UserError` that no other attempt would change, and
     :class:`Interrupted` when ``stop`` is set.
     """
     child = _start(request, xet=xet)
@@ -77,7 +77,7 @@ def attempt(
 
 
 def _start(request: Mapping[str, Any], *, xet: bool) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent.parent)
+    root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
     for name in cache.empty_places():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from batch.errors import ManifestError, Problem
+from batch.base.errors import ManifestError, Problem
 
 Location = tuple[str | int, ...]
 

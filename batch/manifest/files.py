@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.errors import Problem
+from batch.base.errors import Problem
 from batch.manifest.document import Document, Location
 from batch.manifest.tables import PROMPT_SUFFIXES
 

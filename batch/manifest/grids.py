@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from batch.errors import ManifestError, Problem
+from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Location, Place, core_scalar, parse
 from batch.manifest.files import Problems, referenced
 from batch.manifest.prompts import Prompts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch.errors import ManifestError
+from batch.base.errors import ManifestError
 from batch.manifest.document import Document
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Style

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from batch.errors import ManifestError, Problem, UserError
+from batch.base.errors import ManifestError, Problem, UserError
 from batch.manifest import formats, values
 from batch.manifest.document import TEXT_KEYS, Document, Location, Place, parse, read_text
 from batch.manifest.files import Problems

@@ -380,5 +380,5 @@ class Manifest:
     output: Output = field(default_factory=Output)
     run: RunOptions = field(default_factory=RunOptions)
     notify: tuple[str, ...] = ()
-    """As written; ``batch.notify`` checks them."""
+    """As written; ``batch.run.notify`` checks them."""
     warnings: tuple[str, ...] = ()

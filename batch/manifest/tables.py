@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batch.errors import ManifestError, Problem
+from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Place, read_text
 from batch.manifest.values import shown, suggest
 

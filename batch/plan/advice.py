@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from batch.catalogue.families import Model
 from batch.manifest.values import Size
-from batch.plan.catalogue import Model
 
 
 def warnings(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -14,22 +14,24 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from batch.bulk import without_gc
-from batch.errors import ManifestError, ModelError, Problem
+from batch.base.collector import without_gc
+from batch.base.errors import ManifestError, ModelError, Problem
+from batch.catalogue import families, pag, precision
+from batch.catalogue.families import Model
+from batch.catalogue.repositories import covers
 from batch.manifest import formats
 from batch.manifest.document import Place
 from batch.manifest.prompts import styled
 from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan import advice, catalogue, fits, measuring, memory, names, numerics, pag, precision
-from batch.plan.catalogue import Model
+from batch.memory import profiles
+from batch.memory.steps import TEXTS
+from batch.plan import advice, batching, checks, measuring, names
+from batch.plan.batching import Choice
 from batch.plan.estimate import cost
 from batch.plan.expand import PICTURE_AXES, Cells, Pinner, Pins, Texts, cells
 from batch.plan.identity import Ids
-from batch.plan.numerics import Choice
-from batch.plan.repositories import covers
-from batch.plan.steps import TEXTS
 from batch.records import Call, EncodeTask, Lora, Task
 
 
@@ -79,7 +81,7 @@ class Plan:
     """Of a measurement: each has a fresh process in every pass."""
     sizes: tuple[SizeUse, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
-    """Batches and compiling, by :func:`batch.plan.numerics.key`."""
+    """Batches and compiling, by :func:`batch.plan.batching.key`."""
     new_draws: bool = False
     """Seeds or texts were drawn that are not pinned yet."""
     loras_known: bool = True
@@ -93,7 +95,7 @@ class Plan:
 
     def images_per_call(self, task: Task) -> int:
         """The most images that go into one call of the model with a task."""
-        choice = self.choices.get(numerics.key(task))
+        choice = self.choices.get(batching.key(task))
         return choice.numerics.batch if choice else 1
 
     @property
@@ -354,10 +356,10 @@ class _Builder:
         self.fitting.add(key)
         given = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
         given["negative_prompt"] = negative
-        for name, message in fits.idle(setting.model, given, setting.fields["guidance"]):
+        for name, message in checks.idle(setting.model, given, setting.fields["guidance"]):
             place = self._place(setting, texts, name)
             self.without_effect[str(Problem(*place, message))] = None
-        for name, message in fits.objections(setting.model, given):
+        for name, message in checks.objections(setting.model, given):
             self._problem(self._place(setting, texts, name), f"{name}: {message}")
         for name, message in advice.warnings(setting.model, given):
             place = self._place(setting, texts, name)
@@ -436,7 +438,7 @@ class _Builder:
 
         model = self.models[entries["model"].value]
         extra = {name[6:]: entry.value for name, entry in entries.items() if EXTRA.fullmatch(name)}
-        if pag.SCALE in catalogue.FAMILIES[model.family].extra:
+        if pag.SCALE in families.FAMILIES[model.family].extra:
             extra = pag.settled(model, extra)
         size = value("size", model.native)
         use = self._size_use(model, size, place("size"))
@@ -445,7 +447,7 @@ class _Builder:
             setting, use.rendered, model, with_pag=bool(extra.get(pag.SCALE)), place=place("memory")
         )
         guidance = value("guidance", model.guidance)
-        if "split_guidance" in setting and not catalogue.FAMILIES[model.family].guides(guidance):
+        if "split_guidance" in setting and not families.FAMILIES[model.family].guides(guidance):
             said = f"memory: split_guidance has nothing to split at guidance {guidance:g}"
             self.without_effect[str(Problem(*place("memory"), said))] = None
         output = self.manifest.output
@@ -464,7 +466,7 @@ class _Builder:
             scheduler=value("scheduler", None),
             loras=self.loras.get(value("lora", ()), ()),
             extra=tuple(sorted(extra.items())),
-            pixel_steps=memory.pixel_steps(steps, use.rendered),
+            pixel_steps=profiles.pixel_steps(steps, use.rendered),
             memory=setting,
             memory_steps=steps,
             format=output.format,
@@ -496,13 +498,13 @@ class _Builder:
         key = (setting, size, model.family, with_pag)
         if key not in self.memory:
             self.memory[key] = ()
-            without = memory.lacking(model.family, catalogue.FAMILIES[model.family], pag=with_pag)
+            without = profiles.lacking(model.family, families.FAMILIES[model.family], pag=with_pag)
             try:
-                self.memory[key] = memory.resolve(setting, size, without)
+                self.memory[key] = profiles.resolve(setting, size, without)
             except ValueError as error:
                 self.no_memory.add(setting)
                 self._problem(place, f"memory: {error}")
-            for note in memory.notes(self.memory[key]):
+            for note in profiles.notes(self.memory[key]):
                 self.without_effect[str(Problem(*place, f"memory: {note}"))] = None
         return self.memory[key]
 
@@ -556,7 +558,7 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
     CPU and a GPU differ in the last bits and a resumed run must not mix them. How memory is saved on the way is
     not, save for ``text_encoder_cpu``.
     """
-    rule = catalogue.FAMILIES[family]
+    rule = families.FAMILIES[family]
     if not rule.staged:
         return ()
     texts = [_encode_task(task, rule, device, negative=False)]
@@ -565,7 +567,7 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
     return tuple(texts)
 
 
-def _uses_negative(task: Task, rule: catalogue.Family) -> bool:
+def _uses_negative(task: Task, rule: families.Family) -> bool:
     if rule.negative == "guidance":
         return rule.guides(task.guidance)
     scale = dict(task.extra).get(rule.negative)
@@ -585,7 +587,7 @@ def _transformers_version() -> str:
         return ""
 
 
-def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: bool) -> EncodeTask:
+def _encode_task(task: Task, rule: families.Family, device: str, *, negative: bool) -> EncodeTask:
     stages = ("encode", "everywhere", "encode-negative" if negative else "encode-prompt")
     arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
     loras = tuple(lora for lora in task.loras if lora.in_text)
@@ -598,7 +600,7 @@ def _encode_task(task: Task, rule: catalogue.Family, device: str, *, negative: b
     if loras:  # left out where there are none, so that keys stay what they were
         parts.append([(lora.sha256, lora.scale) for lora in loras])
     return EncodeTask(
-        key=catalogue.digest(parts),
+        key=families.digest(parts),
         model=task.model,
         dtype=task.dtype,
         text=text,

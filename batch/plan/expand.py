@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import chain, product
 from random import Random
 
+from batch.catalogue.families import digest
 from batch.manifest.schema import Entry, Factor, Grid
 from batch.manifest.values import RandomSeeds
 from batch.manifest.variants import Template
-from batch.plan.catalogue import digest
 
 TEXT_AXES = ("prompt", "negative_prompt", "style")
 PICTURE_AXES = frozenset({*TEXT_AXES, "seed"})
@@ -33,7 +33,7 @@ class Pins:
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts drawn of a prompt with alternatives, by the prompt as written."""
     numerics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """``batch`` and ``compile``, each where it was left to ``auto``: see :mod:`batch.plan.numerics`."""
+    """``batch`` and ``compile``, each where it was left to ``auto``: see :mod:`batch.plan.batching`."""
 
 
 class Pinner:

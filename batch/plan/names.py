@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 
-from batch.plan import pag
+from batch.catalogue import pag
 from batch.records import Task
 
 MAX_BYTES = 150

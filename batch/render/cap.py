@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.render import device as devices
 from batch.render.meter import Meter
 

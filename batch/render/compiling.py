@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
+from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
 
 _SHAPES = 64
 """Sizes and batches a block is compiled for before torch gives up and runs it uncompiled."""

@@ -15,9 +15,9 @@ import torch
 from diffusers.models.transformers.sana_transformer import GLUMBConv
 from torch import nn
 
-from batch.errors import UserError
-from batch.plan import pag
-from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
+from batch.base.errors import UserError
+from batch.catalogue import pag
+from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Call, Task
 
 BAND = 4096

@@ -8,10 +8,9 @@ from importlib.metadata import version
 
 import torch
 
-from batch.errors import UserError
-from batch.machine import nvidia_cards
+from batch.base.errors import UserError
+from batch.base.machine import install_cuda_torch, nvidia_cards
 from batch.records import Machine
-from batch.render import probe
 
 
 def choose(asked: str | None) -> str:
@@ -25,7 +24,7 @@ def choose(asked: str | None) -> str:
     if not torch.cuda.is_available() and torch.version.cuda is None and nvidia_cards():
         raise UserError(
             "this machine has an NVIDIA card, but the torch installed here is a CPU-only build. Install the "
-            f"right one with\n    {probe.install_cuda_torch()}\n"
+            f"right one with\n    {install_cuda_torch()}\n"
             "or render on the CPU with --devices cpu"
         )
     if asked is None:

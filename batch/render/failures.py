@@ -9,7 +9,7 @@ import linecache
 import re
 from collections.abc import Iterator
 
-from batch.errors import CannotGoOn, DeviceLost, TaskError
+from batch.base.errors import CannotGoOn, DeviceLost, TaskError
 from batch.records import INVALID, OUT_OF_MEMORY, ErrorInfo, StagePeak
 from batch.render.error_texts import TABLE, Meaning, Said
 

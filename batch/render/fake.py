@@ -1,7 +1,7 @@
 """A stand-in for the session, for tests of whatever lies around it: no torch, no model, faults on request.
 
 Pictures are drawn from the task's id, so the same task gives the same bytes. Use it through
-``Options(faults=(Fault("oom-cublas", stage="decode", seed=3),))`` of :mod:`batch.runner`; an empty
+``Options(faults=(Fault("oom-cublas", stage="decode", seed=3),))`` of :mod:`batch.run.runner`; an empty
 ``Fault("none")`` gives the stand-in alone. What it makes are no pictures of any model: receipts say ``fake`` as
 their device.
 """
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from batch.errors import CannotGoOn, LoadFailed
+from batch.base.errors import CannotGoOn, LoadFailed
 from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, StagePeak, Task
 from batch.render import failures
 from batch.render.failures import BadPicture
@@ -313,7 +313,7 @@ class FakeSession:
                 raise lost from error
             if stage == "encode" and not failures.is_out_of_memory(error):
                 raise CannotGoOn(f"the text cannot be encoded: {error}") from error
-            if type(error).__module__ == "batch.errors":
+            if type(error).__module__ == "batch.base.errors":
                 raise
             if hopeless := failures.unsuited(error):
                 raise hopeless from error

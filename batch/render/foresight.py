@@ -26,8 +26,8 @@ from diffusers import ModelMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
+from batch.memory.footprint import Component, Work
 from batch.plan import encode_tasks
-from batch.plan.footprint import Component, Work
 from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common

@@ -1,6 +1,6 @@
 """One image from its stages, whatever they do: out of memory, bad pictures.
 
-A stage that runs out of memory is repeated alone, one rung further down the ladder (:mod:`batch.plan.ladder`);
+A stage that runs out of memory is repeated alone, one rung further down the ladder (:mod:`batch.memory.ladder`);
 a picture that is none is decoded once more in float32. What was done about it travels with the image.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from batch.errors import TaskError, UserError
+from batch.base.errors import TaskError, UserError
 from batch.manifest.values import Size
-from batch.plan import ladder
-from batch.plan.ladder import Taken
-from batch.plan.memory import shown_steps
+from batch.memory import ladder
+from batch.memory.ladder import Taken
+from batch.memory.profiles import shown_steps
 from batch.records import INVALID, OUT_OF_MEMORY, Call, ErrorInfo, Happening, Measurement, StagePeak, Task
 from batch.render.failures import StageFailed
 

@@ -16,8 +16,8 @@ from typing import Any
 from safetensors import safe_open
 from torch import nn
 
-from batch.errors import TaskError, UserError
-from batch.plan.catalogue import DENOISERS, LORA_OF_TEXTS
+from batch.base.errors import TaskError, UserError
+from batch.catalogue.families import DENOISERS, LORA_OF_TEXTS
 from batch.records import Lora
 from batch.render import failures
 

@@ -1,4 +1,4 @@
-"""Memory steps carried out on a pipeline. ``plan/memory.py`` says what they mean."""
+"""Memory steps carried out on a pipeline. ``batch.memory`` says what they mean."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from accelerate.hooks import CpuOffload, remove_hook_from_module
 from diffusers.hooks import HookRegistry, apply_group_offloading
 from torch import nn
 
-from batch.errors import UserError
+from batch.base.errors import UserError
+from batch.catalogue.families import DENOISERS
 from batch.manifest.values import Size
-from batch.plan import footprint, memory
-from batch.plan.catalogue import DENOISERS
-from batch.plan.steps import OFFLOADS as NAMES
-from batch.plan.steps import TEXTS_OFFLOADED
+from batch.memory import footprint, profiles
+from batch.memory.steps import OFFLOADS as NAMES
+from batch.memory.steps import TEXTS_OFFLOADED
 from batch.records import Call, Lora
 from batch.render.cap import room
 
@@ -311,9 +311,9 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
     work = int(_activations_gib(burden.autoencoder, pixels) * 2**30)
     if footprint.fitting(burden.weights, work) <= there:
         return ()
-    names = memory.AUTO_OFFLOADS
+    names = profiles.AUTO_OFFLOADS
     by_component = footprint.fitting(burden.largest, work) <= there
-    return memory.resolve(names[0] if by_component else names[1], Size(1, 1))
+    return profiles.resolve(names[0] if by_component else names[1], Size(1, 1))
 
 
 def offloads(steps: tuple[Call, ...]) -> bool:

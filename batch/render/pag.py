@@ -16,8 +16,8 @@ from diffusers.models.attention_processor import (
     PAGIdentitySanaLinearAttnProcessor2_0,
 )
 
-from batch.errors import TaskError
-from batch.plan import pag
+from batch.base.errors import TaskError
+from batch.catalogue import pag
 from batch.records import Task
 
 

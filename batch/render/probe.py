@@ -10,18 +10,6 @@ import json
 import sys
 from typing import Any
 
-CUDA_WHEELS = "https://download.pytorch.org/whl/cu130"
-
-
-def install_cuda_torch() -> str:
-    """The command that replaces a CPU-only torch."""
-    return f"{python()} -m pip install --force-reinstall torch --index-url {CUDA_WHEELS}"
-
-
-def python() -> str:
-    """The Python at work, as the first word of a command."""
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
-
 
 def facts() -> dict[str, Any]:
     """Versions, devices, and where the first step that failed did so, in the words of torch."""

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from batch.errors import UserError
-from batch.plan import quantised
-from batch.plan.catalogue import DENOISERS
-from batch.plan.steps import BACKENDS
+from batch.base.errors import UserError
+from batch.catalogue.families import DENOISERS
+from batch.memory import quantised
+from batch.memory.steps import BACKENDS
 from batch.records import Call
 
 

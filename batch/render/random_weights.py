@@ -23,7 +23,7 @@ from diffusers import ModelMixin, SchedulerMixin
 from torch import nn
 from transformers import PreTrainedModel
 
-from batch.plan import architectures
+from batch.catalogue import architectures
 from batch.records import ModelSource
 from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut

@@ -13,8 +13,8 @@ import diffusers
 import numpy as np
 import torch
 
-from batch.errors import TaskError
-from batch.plan.catalogue import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.base.errors import TaskError
+from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records import Call
 
 

@@ -16,11 +16,11 @@ from typing import Any, Generic, Literal, TypeVar
 import safetensors.torch
 import torch
 
-from batch.errors import CannotGoOn, LoadFailed, StopRun, UserError
-from batch.plan import pag
-from batch.plan.catalogue import FAMILIES as RULES
-from batch.plan.memory import shown_steps
-from batch.plan.steps import LAYERWISE
+from batch.base.errors import CannotGoOn, LoadFailed, StopRun, UserError
+from batch.catalogue import pag
+from batch.catalogue.families import FAMILIES as RULES
+from batch.memory.profiles import shown_steps
+from batch.memory.steps import LAYERWISE
 from batch.records import Call, EncodeTask, Lora, Machine, ModelSource, StagePeak, Task
 from batch.render import cap as held
 from batch.render import cuts, exact, failures, loras, memory, positions, quantise, schedulers
@@ -64,7 +64,7 @@ class Session:
     """One model in one dtype on one device. Not for several threads at once.
 
     Every stage raises :class:`~batch.render.failures.StageFailed` when it fails; the session stays usable,
-    and nothing of the failed stage is held on the device. :class:`~batch.errors.DeviceLost` says that no
+    and nothing of the failed stage is held on the device. :class:`~batch.base.errors.DeviceLost` says that no
     stage will work in this process again.
     """
 

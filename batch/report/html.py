@@ -18,9 +18,10 @@ from typing import Any
 import pandas as pd
 
 from batch import __version__
+from batch.base import atomic
 from batch.records import Receipt, Task
 from batch.report import table, timing
-from batch.store import atomic, events
+from batch.store import events
 from batch.store.events import Event
 from batch.store.folder import RunFolder, Scan
 

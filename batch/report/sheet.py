@@ -19,9 +19,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from batch.base import atomic
 from batch.records import INVALID, Task
 from batch.report import table
-from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
 MAX_SIDE = 16_000

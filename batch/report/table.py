@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from batch.base import atomic
 from batch.records import INVALID, Failure, Lora, Machine, Measurement, Receipt, StagePeak, Task
-from batch.store import atomic
 from batch.store.folder import RunFolder, Scan
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"

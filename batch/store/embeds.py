@@ -12,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from batch.store import atomic
+from batch.base import atomic
 
 
 def default_folder() -> Path:

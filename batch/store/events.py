@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batch.base import atomic
 from batch.records import Happening
-from batch.store import atomic
 from batch.store.folder import RunFolder
 
 FILE, OLDER = "events.jsonl", "events-1.jsonl"

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from batch.bulk import without_gc
-from batch.errors import ForeignFolder, UserError
+from batch.base import atomic, disk
+from batch.base.collector import without_gc
+from batch.base.errors import ForeignFolder, UserError
 from batch.manifest import Manifest, formats
 from batch.manifest.schema import Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
@@ -35,7 +36,7 @@ from batch.records import (
     task_from_json,
     to_json,
 )
-from batch.store import atomic, disk, images, measured
+from batch.store import images, measured
 
 LAYOUT = 1
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

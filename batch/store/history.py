@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from batch.base import atomic
 from batch.plan.estimate import Kind, Learned, learn
 from batch.records import Receipt
-from batch.store import atomic
 from batch.store.embeds import default_folder
 
 KEPT_RUNS = 9

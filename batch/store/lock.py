@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from batch.errors import FolderLocked, UserError
-from batch.store import atomic, disk
+from batch.base import atomic, disk
+from batch.base.errors import FolderLocked, UserError
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batch.errors import ForeignFolder
+from batch.base import atomic
+from batch.base.errors import ForeignFolder
 from batch.records import Machine
-from batch.store import atomic
 
 MACHINE, SKIPPED = "machine.json", "skipped.json"
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from batch.plan import numerics
-from batch.plan.ladder import KNOWN
+from batch.base import atomic
+from batch.memory.ladder import KNOWN
+from batch.plan import batching
 from batch.records import EncodeTask, Task
-from batch.store import atomic
 
 FILE = "rungs.json"
 
@@ -52,7 +52,7 @@ class RungFile:
             atomic.write(self._path, json.dumps(data, indent=1, sort_keys=True).encode(), self._runner)
 
     def _key(self, task: Task) -> str:
-        return f"{self._card} | {numerics.key(task)}"
+        return f"{self._card} | {batching.key(task)}"
 
     def _text_key(self, task: EncodeTask | Task) -> str:
         return f"{self._card} | {task.model} | {task.dtype} | texts"

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from batch.errors import UserError
-from batch.store import atomic, lock
+from batch.base import atomic
+from batch.base.errors import UserError
+from batch.store import lock
 from batch.store.folder import Inspection, RunFolder, runner_id
 from batch.upkeep.verify import orphans
 
@@ -54,7 +55,7 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
     """Move extra images with all that belongs to them, and files that belong to nothing.
 
     Takes the run's lock, except with ``dry_run``, which only looks. Raises
-    :class:`~batch.errors.UserError` when what the manifest names is not known.
+    :class:`~batch.base.errors.UserError` when what the manifest names is not known.
     """
     folder = RunFolder(root, runner_id())
     folder.require()
@@ -74,7 +75,7 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
 def restore(root: Path, name: str) -> tuple[str, ...]:
     """Move everything in ``trash/<name>`` back; returns the paths.
 
-    Raises :class:`~batch.errors.UserError` when there is no such trash, or when a file is there already.
+    Raises :class:`~batch.base.errors.UserError` when there is no such trash, or when a file is there already.
     """
     folder = RunFolder(root, runner_id())
     folder.require()

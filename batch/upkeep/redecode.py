@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
-from batch.errors import UserError
-from batch.limits import stops_when_full
+from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
-from batch.plan import memory, names
+from batch.memory import profiles
+from batch.plan import names
 from batch.plan.identity import identify
 from batch.records import Call, Task
-from batch.runner import Options, Result, Watcher, carry_out
+from batch.run.limits import stops_when_full
+from batch.run.runner import Options, Result, Watcher, carry_out
 from batch.store import lock
 from batch.store.folder import Origin, RunFolder, runner_id
 from batch.upkeep.source import plan_of
@@ -33,7 +34,7 @@ def redecode(
     """Decode what ``root`` keeps latents of with the memory setting, into ``out``, and write the report.
 
     What ``out`` holds already is not decoded again; what failed there is tried again. The source is only
-    read. Raises the errors of ``batch.errors`` for everything that keeps the work from starting.
+    read. Raises the errors of ``batch.base.errors`` for everything that keeps the work from starting.
     """
     source = RunFolder(root)
     source.require()
@@ -81,8 +82,8 @@ def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task,
 
 def _with_setting(task: Task, setting: str) -> Task:
     size = Size(task.rendered_width, task.rendered_height)
-    steps = memory.resolve(setting, size)
-    pixel_steps = memory.pixel_steps(steps, size)
+    steps = profiles.resolve(setting, size)
+    pixel_steps = profiles.pixel_steps(steps, size)
     if _denoising(pixel_steps) != _denoising(task.pixel_steps):
         raise ValueError(f"it changes how {task.name} is denoised, not only how it is decoded; render it instead")
     return identify(replace(task, memory=setting, memory_steps=steps, pixel_steps=pixel_steps))

@@ -11,13 +11,14 @@ from threading import Event
 from typing import Literal
 
 from batch import hub
-from batch.drive import Engine, render
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.plan import Plan
 from batch.records import Machine, Outcome, Receipt, Task
-from batch.report.pixels import difference
-from batch.runner import Watcher
-from batch.standing import Standing
+from batch.report.compare.pixels import difference
+from batch.run.execute import Engine, render
+from batch.run.lookup import lookup
+from batch.run.remaining import Standing
+from batch.run.runner import Watcher
 from batch.store import images
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of
@@ -58,7 +59,7 @@ def reproduce(
 
     ``seed`` draws the sample. Images that were rendered with a fallback setting, or repaired, are left out: their
     task does not say all of how they came about. Never writes into the run folder. Raises
-    :class:`~batch.errors.UserError` when a model or LoRA file is not what it was.
+    :class:`~batch.base.errors.UserError` when a model or LoRA file is not what it was.
     """
     folder = RunFolder(root)
     receipts = folder.inspect().receipts
@@ -89,7 +90,7 @@ def _with_loras_here(task: Task) -> Task:
 
 
 def _check_loras(folder: RunFolder, plan: Plan) -> None:
-    find = hub.lookup(str(base_folder(folder)), plan.pins).lora
+    find = lookup(str(base_folder(folder)), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
         if lora.source and not Path(lora.path).is_file():
             raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch import hub
-from batch.errors import UserError
+from batch.base.errors import UserError
+from batch.catalogue.families import Model
+from batch.catalogue.models import own_file
 from batch.plan import Pins, Plan
-from batch.plan.catalogue import Model
-from batch.plan.models import own_file
 from batch.records import Task
 from batch.store.folder import RunFolder
 

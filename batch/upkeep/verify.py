@@ -85,7 +85,7 @@ class Verification:
 def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     """Check a run folder; ``advance`` is told how many of how many images are checked.
 
-    Raises :class:`~batch.errors.UserError` when ``root`` is no run folder.
+    Raises :class:`~batch.base.errors.UserError` when ``root`` is no run folder.
     """
     folder = RunFolder(root)
     folder.require()

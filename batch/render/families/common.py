@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from batch.errors import TaskError
-from batch.plan import precision
-from batch.plan.catalogue import DENOISERS, FAMILIES, PIPELINE_FAMILY
+from batch.base.errors import TaskError
+from batch.catalogue import precision
+from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
 from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
@@ -41,7 +41,7 @@ def load(
 ) -> Any:
     """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
 
-    ``dtype`` is a task's: see :mod:`batch.plan.precision`. Of a memory setting's ``steps`` ``quantize`` counts.
+    ``dtype`` is a task's: see :mod:`batch.catalogue.precision`. Of the memory ``steps``, ``quantize`` counts.
     """
     own = partial(own_dtype, source.family, dtype)
     if source.random:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from batch.errors import TaskError
+from batch.base.errors import TaskError
 from batch.records import Call, ModelSource, Task
 from batch.render import schedulers
 from batch.render.families import common

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records import Task
 from batch.store.images import packets, png, tiff

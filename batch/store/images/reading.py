@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from batch.errors import UserError
+from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.store.images import packets
 from batch.store.images.encoders import require

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from batch import __version__
-from batch.plan import catalogue
+from batch.catalogue import families
 from batch.records import Task, to_json
 
 JSON_KEY = "run_batch"
@@ -88,7 +88,7 @@ def _more(task: Task) -> dict[str, str]:
 
 def _sampler(task: Task) -> str:
     name = task.scheduler.name if task.scheduler else "default"  # the model's own
-    return SAMPLERS.get(catalogue.SCHEDULERS.get(name, name), name)
+    return SAMPLERS.get(families.SCHEDULERS.get(name, name), name)
 
 
 def _one_value(text: str) -> str:

@@ -1,0 +1,132 @@
+"""Every error the program raises on purpose, and the exit code each one ends with.
+
+::
+
+    BatchError
+    ├── UserError                exit 2    the user's mistake: say where it is and what would be right
+    │   ├── ManifestError                  one or many problems in a manifest, each with file and line
+    │   └── ModelError                     a model that cannot be found or is of no use here
+    ├── FolderError              exit 3    the run folder is not ours to write
+    │   ├── FolderLocked                   another runner holds it
+    │   └── ForeignFolder                  it belongs to another job or to a newer version
+    ├── DownloadError            exit 1    the network failed while models were fetched; run it again
+    ├── TaskError                recorded  one image failed; the run goes on, and ends with exit 1
+    └── StopRun                            a reason to end the run; everything done so far stays done
+        ├── CannotGoOn           exit 1    it makes no sense to go on (failure after failure)
+        │   └── LoadFailed                 the model cannot be loaded
+        ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
+        │   └── DeviceLost                 the card does not answer this process any more
+        └── Interrupted          exit 130  Ctrl-C or SIGTERM
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USER = 2
+EXIT_FOLDER = 3
+EXIT_RESUMABLE = 75
+EXIT_INTERRUPTED = 130
+
+
+class BatchError(Exception):
+    """Root of the tree; ``exit_code`` is what the command line ends with."""
+
+    exit_code = EXIT_FAILED
+
+
+class UserError(BatchError):
+    """Something the user can put right."""
+
+    exit_code = EXIT_USER
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a file: where it stands and what would be right."""
+
+    source: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        """``file:line: message``, the form editors jump to; line 0 means the file as a whole."""
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{where}: {self.message}"
+
+
+class ManifestError(UserError):
+    """All problems of a manifest at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ModelError(UserError):
+    """A model that is not there, or that no family here can render."""
+
+
+class FolderError(BatchError):
+    """The run folder cannot be used."""
+
+    exit_code = EXIT_FOLDER
+
+
+class FolderLocked(FolderError):  # noqa: N818 - reads as what happened
+    """Another runner is at work in the folder."""
+
+
+class ForeignFolder(FolderError):  # noqa: N818
+    """The folder belongs to another job, or to a newer version of this program."""
+
+
+class DownloadError(BatchError):
+    """The network failed while a model was fetched; what is whole is kept."""
+
+
+class TaskError(BatchError):
+    """One image failed. ``stage`` is encode, denoise, decode or save."""
+
+    def __init__(self, message: str, *, stage: str = "") -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+class StopRun(BatchError):  # noqa: N818
+    """Ends the run; what is committed stays committed."""
+
+
+class CannotGoOn(StopRun):
+    """Every further image would fail the same way."""
+
+
+class LoadFailed(CannotGoOn):
+    """The model cannot be loaded; a fresh process may try once more."""
+
+
+class StoppedEarly(StopRun):
+    """Stopped on purpose; the same command goes on later."""
+
+    exit_code = EXIT_RESUMABLE
+
+
+class DiskLow(StoppedEarly):
+    """The disk is below its floor, or full."""
+
+
+class DiskFull(DiskLow):
+    """A write failed for want of space."""
+
+
+class DeviceLost(StoppedEarly):
+    """Nothing works on the card in this process any more (illegal access, ECC); a fresh one may."""
+
+
+class Interrupted(StopRun):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,350 @@
+"""What is known about models before any of them is loaded: families, sizes, defaults, where the weights are.
+
+The models are in ``models.yaml`` (:mod:`batch.catalogue.models` reads it) and ``bins.yaml`` beside this file; no
+torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+
+from batch.manifest.values import Size, size
+from batch.records import Value
+
+SIZE_STEP = 32
+"""SANA's autoencoder turns 32x32 pixels into one latent."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+DENOISERS = ("transformer", "unet")
+"""What pipelines call the component that denoises."""
+
+LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
+"""How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
+
+Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere", "pag"]
+"""Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all; "pag" on
+the latents too, by perturbed-attention guidance (:mod:`batch.catalogue.pag`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Pipelines that are rendered the same way."""
+
+    pipelines: tuple[str, ...] = ()
+    """diffusers' classes."""
+    dtype: str
+    """What its checkpoints are made for."""
+    extra: Mapping[str, Stage] = field(default_factory=dict)
+    """What ``extra.<argument>`` may set; of a whole call the call's own signature tells."""
+    staged: bool = True
+    """Called in three parts (encode, denoise, decode), not whole."""
+    bin_pixels: int = 0
+    """Pixels of one unit of ``sample_size``, where only sizes from a table are rendered; 0: any size."""
+    float16_parts: tuple[str, ...] = ()
+    """With float16 these components are in it, the others in bfloat16, because they overflow; empty: all are."""
+    negative: Literal["guidance", "true_cfg_scale", ""] = "guidance"
+    """What must be high enough for the negative prompt to count; "" where the call decides by itself."""
+    guidance: str = "guidance_scale"
+    """The argument of the call that ``guidance`` sets."""
+    guidance_above: float = 1.0
+    """Guidance acts above this; up to it the model is called once a step, with the prompt alone."""
+    empty_negative: str = ""
+    """The negative text where there is guidance and no negative prompt."""
+    with_guidance: frozenset[str] = frozenset()
+    """Extra arguments that count only where guidance acts, beside those of the negative text."""
+    texts_vary: bool = False
+    """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
+    doubles: bool = False
+    """Guidance is two images in one call of the denoiser, the one without the prompt first."""
+    passes_shift: bool = False
+    """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
+
+    def guides(self, guidance: float) -> bool:
+        """Whether a guidance acts."""
+        return guidance > self.guidance_above
+
+
+FAMILIES: dict[str, Family] = {
+    "sana": Family(
+        pipelines=("SanaPipeline", "SanaPAGPipeline"),
+        dtype="bfloat16",
+        doubles=True,
+        float16_parts=("transformer",),
+        bin_pixels=SIZE_STEP,
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "complex_human_instruction": "encode",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+            "pag_scale": "pag",
+            "pag_adaptive_scale": "pag",
+            "pag_applied_layers": "pag",
+        },
+    ),
+    "sana_sprint": Family(
+        pipelines=("SanaSprintPipeline",),
+        dtype="bfloat16",
+        float16_parts=("transformer",),
+        bin_pixels=SIZE_STEP,
+        negative="",
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "complex_human_instruction": "encode",
+            "timesteps": "denoise",
+            "max_timesteps": "denoise",
+            "intermediate_timesteps": "denoise",
+        },
+    ),
+    "sdxl": Family(
+        pipelines=("StableDiffusionXLPipeline",),
+        dtype="float16",
+        doubles=True,
+        extra={
+            "prompt_2": "encode-prompt",
+            "clip_skip": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+            "denoising_end": "denoise",
+            "guidance_rescale": "denoise",
+            "original_size": "denoise",
+            "crops_coords_top_left": "denoise",
+            "target_size": "denoise",
+            "negative_original_size": "denoise",
+            "negative_crops_coords_top_left": "denoise",
+            "negative_target_size": "denoise",
+        },
+    ),
+    "pixart": Family(
+        pipelines=("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
+        dtype="float16",
+        doubles=True,
+        bin_pixels=8,
+        extra={
+            "clean_caption": "encode",
+            "max_sequence_length": "encode",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "eta": "denoise",
+        },
+    ),
+    "flux": Family(
+        pipelines=("FluxPipeline",),
+        dtype="bfloat16",
+        negative="true_cfg_scale",
+        passes_shift=True,
+        extra={
+            "prompt_2": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "max_sequence_length": "encode",
+            "true_cfg_scale": "denoise",
+            "sigmas": "denoise",
+        },
+    ),
+    "sd3": Family(
+        pipelines=("StableDiffusion3Pipeline",),
+        dtype="bfloat16",
+        doubles=True,
+        with_guidance=frozenset({"skip_guidance_layers"}),
+        extra={
+            "prompt_2": "encode-prompt",
+            "prompt_3": "encode-prompt",
+            "clip_skip": "encode-prompt",
+            "negative_prompt_2": "encode-negative",
+            "negative_prompt_3": "encode-negative",
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+            "mu": "denoise",
+            "skip_guidance_layers": "denoise",
+            "skip_layer_guidance_scale": "denoise",
+            "skip_layer_guidance_start": "denoise",
+            "skip_layer_guidance_stop": "denoise",
+        },
+    ),
+    "qwen_image": Family(
+        pipelines=("QwenImagePipeline",),
+        dtype="bfloat16",
+        guidance="true_cfg_scale",
+        empty_negative=" ",
+        texts_vary=True,
+        passes_shift=True,
+        # The call cuts embeddings to this length once more.
+        extra={"max_sequence_length": "everywhere", "sigmas": "denoise"},
+    ),
+    "z_image": Family(
+        pipelines=("ZImagePipeline",),
+        dtype="bfloat16",
+        guidance_above=0.0,
+        texts_vary=True,
+        with_guidance=frozenset({"cfg_normalization", "cfg_truncation"}),
+        passes_shift=True,
+        extra={
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+            "cfg_normalization": "denoise",
+            "cfg_truncation": "denoise",
+        },
+    ),
+    "generic": Family(dtype="bfloat16", staged=False, negative=""),
+}
+"""Every family; ``render/families/`` has a file for each, and ``generic`` renders all other pipelines."""
+
+PIPELINE_FAMILY = {pipeline: name for name, family in FAMILIES.items() for pipeline in family.pipelines}
+"""The family that renders a pipeline class of diffusers."""
+
+SCHEDULERS = {
+    "dpm++": "DPMSolverMultistepScheduler",
+    "dpm++-sde": "DPMSolverMultistepScheduler",
+    "dpm++-2s": "DPMSolverSinglestepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "deis": "DEISMultistepScheduler",
+    "sa-solver": "SASolverScheduler",
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "flow-heun": "FlowMatchHeunDiscreteScheduler",
+    "flow-lcm": "FlowMatchLCMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "dpm2": "KDPM2DiscreteScheduler",
+    "dpm2-a": "KDPM2AncestralDiscreteScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "pndm": "PNDMScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "scm": "SCMScheduler",
+}
+"""Schedulers by the name a manifest uses and diffusers' class; a class's own name does as well."""
+
+OWN_SCHEDULER = "default"
+"""What a manifest calls the model's own; a :class:`Call` only where it has overrides."""
+
+SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {
+    "dpm++-sde": {"algorithm_type": "sde-dpmsolver++"},
+    # The configuration of a DPM-Solver names an algorithm that this one does not have.
+    "sa-solver": {"algorithm_type": "data_prediction"},
+}
+"""What a name sets beyond its class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model with its defaults. Exactly one of ``package``, ``repo`` and ``folder`` says where its files are."""
+
+    name: str
+    family: str = "sana"
+    pipeline: str = "SanaPipeline"
+    """diffusers' class; of a model with code of its own, the name it gives."""
+    package: str = ""
+    repo: str = ""
+    folder: str = ""
+    about: str = ""
+    variant: str = ""
+    revision: str = ""
+    sample_size: int = 0
+    """Side of the model's square size in latents; chooses the table of sizes where there is one."""
+    native: Size
+    size_step: int = SIZE_STEP
+    """Both sides of every size are multiples of this."""
+    dtype: str = "bfloat16"
+    steps: int = 20
+    guidance: float = 4.5
+    prediction: str = "flow"
+    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
+    dynamic_shift: bool = False
+    """The flow's shift depends on the size, so the scheduler must take it with each call."""
+    blocks: int = 0
+    """Blocks of a SANA transformer; 0 if not known."""
+    qk_norm: bool = False
+    """Its attention normalises queries and keys."""
+    pag_scale: float = 0.0
+    """What its pipeline's call does without ``extra.pag_scale``."""
+    embeds_guidance: bool = True
+    """False for a Flux that was trained without: its guidance has no effect."""
+    weights_gib: float | None = None
+    """What stays on the device to render one image (denoiser and autoencoder); text encoders apart."""
+    download_gb: float | None = None
+    """About what a download takes, in units of 10**9 bytes; ``fetch`` asks the Hub."""
+    licence: str = ""
+    gated: bool = False
+    """The Hub wants its terms accepted first."""
+    scheduler: str = ""
+    """diffusers' class of its own scheduler."""
+    flow_shift: float | None = None
+    """What its own scheduler's flow is shifted by."""
+    dtypes: tuple[str, ...] = ()
+    """Those that give sound pictures; empty where it is not known."""
+    steps_range: tuple[int, int] | None = None
+    """Fewer leave noise, more are in vain or spoil a model that was distilled to few."""
+    guidance_range: tuple[float, float] | None = None
+    """What it was trained to be guided with."""
+    largest: Size | None = None
+    """About the most pixels that it was trained on, where any size is rendered."""
+    own: bool = False
+    """From the user's own file of models."""
+    notes: tuple[str, ...] = ()
+    """What is odd about its files, for the warnings of a plan."""
+    overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+    random: bool = False
+    """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
+    architecture: str = ""
+    """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
+
+    @property
+    def stamp(self) -> str:
+        """The revision as an image's id has it: with what a user's own file says of how the weights are loaded."""
+        if not (self.own and self.revision and (self.overrides or self.variant)):
+            return self.revision
+        return f"{self.revision}+{digest([self.variant, sorted(self.overrides.items())])[:8]}"
+
+    @property
+    def _bins(self) -> Mapping[str, Size]:
+        return _bins().get(self.sample_size * FAMILIES[self.family].bin_pixels, {})
+
+    def rendered(self, asked: Size) -> Size:
+        """The size the model really renders for one asked for.
+
+        SANA and PixArt take the bin with the nearest height/width ratio, whatever the magnitude
+        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K.
+        """
+        bins = self._bins
+        if not bins:
+            return asked
+        ratio = asked.height / asked.width
+        nearest = min(bins, key=lambda known: abs(float(known) - ratio))
+        return bins[nearest]
+
+    def sizes(self) -> list[Size]:
+        """Every size a model with a table renders natively; empty where any size is rendered."""
+        return [known for known in self._bins.values() if self.rendered(known) == known]
+
+
+@cache
+def _bins() -> dict[int, dict[str, Size]]:
+    text = resources.files("batch.catalogue").joinpath("bins.yaml").read_text(encoding="utf-8")
+    return {
+        pixels: {ratio: size(named) for ratio, named in bins.items()}
+        for pixels, bins in yaml.safe_load(text).items()
+    }
+
+
+def digest(parts: Any) -> str:
+    """A short hash of plain values, the same in every process."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]

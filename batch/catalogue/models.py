@@ -1,0 +1,288 @@
+"""The catalogue of models: those that ship with the program, and the user's own.
+
+Both are the same YAML: a name, and what is known of the model; ``like`` takes what is not said from another
+one. The user's file is ``RUN_BATCH_MODELS``, or ``models.yaml`` in the user's configuration folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_config_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from batch.base.errors import ManifestError, Problem
+from batch.catalogue import repositories, signatures
+from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY, Model
+from batch.manifest import document, values
+from batch.records import Value
+
+DtypeName = Literal["float32", "bfloat16", "float16"]
+
+
+class Entry(BaseModel):
+    """What a file of models may say of one model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    like: str = Field("", description="Another model's name: what is not said here is as there.")
+    about: str = Field("", description="One line for the list.")
+    repo: str = Field("", pattern=r"^([\w][\w.-]*/[\w.-]+)?$", description="A repository of the Hub, owner/name.")
+    revision: str = Field("", description="A branch, tag or commit of it; main when left out.")
+    folder: str = Field("", description="Or a folder with a diffusers model; relative to this file.")
+    package: str = Field("", description="Or a model that ships with the program.")
+    variant: str = Field("", description="Which of several precisions of the weights to take: fp16, bf16.")
+    pipeline: str = Field("", description="diffusers' class.")
+    native: str = Field("", description="The size taken where a manifest names none, WIDTHxHEIGHT.")
+    sample_size: int = Field(0, ge=0, description="Of SANA and PixArt: side of the square size in latents.")
+    size_step: int = Field(32, ge=1, description="Sides are multiples of this.")
+    largest: str = Field("", description="About the most pixels it was trained on, WIDTHxHEIGHT.")
+    dtype: DtypeName = Field("bfloat16", description="What a manifest that names none takes.")
+    dtypes: list[DtypeName] = Field([], description="Those that give sound pictures; others are refused.")
+    steps: int = Field(20, ge=1, le=1000, description="Denoising steps where a manifest names none.")
+    steps_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Fewest and most that make sense: [10, 50]."
+    )
+    guidance: float = Field(4.5, ge=0, description="Guidance where a manifest names none.")
+    guidance_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="Least and most that make sense; [0, 1] for a model distilled to do without."
+    )
+    embeds_guidance: bool = Field(True, description="false for a Flux that takes no guidance.")
+    scheduler: str = Field("", description="diffusers' class of its own scheduler.")
+    flow_shift: float | None = Field(
+        None, gt=0, description="What its scheduler's flow is shifted by, whatever its files say."
+    )
+    prediction: Literal["flow", "epsilon", "v_prediction", "sample", "trigflow", ""] = Field(
+        "flow", description="What it predicts, which decides the schedulers that can follow."
+    )
+    dynamic_shift: bool = Field(False, description="The flow's shift depends on the size.")
+    blocks: int = Field(0, ge=0, description="Of SANA: transformer blocks, which PAG may name.")
+    qk_norm: bool = Field(False, description="Of SANA: its attention normalises queries and keys, as in 1.5.")
+    weights_gib: float | None = Field(None, gt=0, description="Denoiser and autoencoder on the device, in GiB.")
+    download_gb: float | None = Field(None, gt=0, description="About what a download takes, in GB.")
+    licence: str = Field("", description="Under which it may be used.")
+    gated: bool = Field(False, description="The Hub wants its terms accepted first.")
+    overrides: dict[str, dict[str, Any]] = Field(
+        default={}, description="Configuration values by component, in place of those in the files."
+    )
+
+    @field_validator("repo")
+    @classmethod
+    def _is_a_repository(cls, repo: str) -> str:
+        if repo and (wrong := repositories.problem(repo)):
+            raise ValueError(wrong)
+        return repo
+
+    @field_validator("native", "largest")
+    @classmethod
+    def _is_a_size(cls, text: str) -> str:
+        return str(values.size(text)) if text else ""
+
+
+PLACES = ("repo", "folder", "package")
+
+
+def known_models() -> Mapping[str, Model]:
+    """Every model by name, the user's own last. Raises :class:`ManifestError` for mistakes in the user's file."""
+    path = own_file()
+    if path.is_dir():
+        named = "RUN_BATCH_MODELS names a folder" if _named() else "this is a folder"
+        raise ManifestError([Problem(str(path), 0, f"{named}; it wants a file, such as {path / 'models.yaml'}")])
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        if _named():
+            raise ManifestError(
+                [Problem(str(path), 0, "RUN_BATCH_MODELS names this file, and it is not there")]
+            ) from None
+        return packaged()
+    return _with_own(path, changed)
+
+
+def own_file() -> Path:
+    """Where the user's own models are, whether it exists or not."""
+    named, folder = _named(), user_config_path("run_batch", appauthor=False)
+    return Path(named).expanduser() if named else folder / "models.yaml"
+
+
+def _named() -> str:
+    """The variable; an empty one is as good as none."""
+    return os.environ.get("RUN_BATCH_MODELS", "").strip()
+
+
+@cache
+def packaged() -> Mapping[str, Model]:
+    """Those that ship with the program."""
+    text = resources.files("batch.catalogue").joinpath("models.yaml").read_text(encoding="utf-8")
+    return _read(document.parse(text, "models.yaml"), {})
+
+
+@cache
+def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
+    text = document.read_text(path, str(path))
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
+        return packaged()  # none as yet
+    read = document.parse(text, str(path))
+    own = _read(read, packaged())
+    unknown = {name: wrong for name, model in own.items() if (wrong := _unknown_class(model))}
+    if unknown:
+        raise ManifestError([read.problem((name,), f"{name}: {wrong}") for name, wrong in unknown.items()])
+    return {**packaged(), **{name: _as_own(model, read.data, path.parent) for name, model in own.items()}}
+
+
+def _as_own(model: Model, entries: Mapping[str, Any], base: Path) -> Model:
+    """A model of the user's file, whose folder is relative to that."""
+    entry = entries[model.name]
+    changes: dict[str, Any] = {"own": True, "folder": str(base / model.folder) if model.folder else ""}
+    if set(PLACES) & set(entry):  # of another model's files
+        unknown = {"licence": "", "download_gb": None, "gated": False}
+        changes |= {key: value for key, value in unknown.items() if key not in entry}
+    return replace(_shifted(model, entries), **changes)
+
+
+def _shifted(model: Model, entries: Mapping[str, Any]) -> Model:
+    """With its scheduler set to the flow shift that its entry names, or the entry that it is like.
+
+    A packaged model's is what it comes with.
+    """
+    entry: Mapping[str, Any] = entries[model.name]
+    while entry.get("flow_shift") is None and entry.get("like") in entries:
+        entry = entries[entry["like"]]
+    if entry.get("flow_shift") is None:
+        return model
+    settings = signatures.scheduler_settings(model.scheduler) or {}
+    setting = "shift" if "shift" in settings else "flow_shift"
+    scheduler = {**model.overrides.get("scheduler", {}), setting: float(entry["flow_shift"])}
+    return replace(model, overrides={**model.overrides, "scheduler": scheduler})
+
+
+def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, Model]:
+    """The models of a file, on top of those there are; every mistake in it at once."""
+    found: dict[str, Model] = {}
+    problems: list[Problem] = []
+    if not isinstance(read.data, dict):
+        raise ManifestError([read.problem((), "the file maps names to models: `my-model: {repo: owner/name}`")])
+    for name, entry in read.data.items():
+        wrong = _name_problem(name, entry, before)
+        if wrong:
+            problems.append(read.problem((name,), wrong))
+            continue
+        like = entry.get("like", "")
+        parent = found.get(like) or before.get(like)
+        if like and parent is None:
+            near = get_close_matches(str(like), [*before, *found], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            wrong = f"{name}: there is no model {like} above or in the catalogue{hint}"
+            problems.append(read.problem((name, "like"), wrong))
+            continue
+        try:
+            found[name] = _model(name, Entry.model_validate(entry), parent)
+        except ValidationError as error:
+            problems += [_said(read, name, item) for item in error.errors()]
+        except ValueError as error:
+            problems.append(read.problem((name,), f"{name}: {error}"))
+    if problems:
+        raise ManifestError(problems)
+    return found
+
+
+def _name_problem(name: str, entry: Any, before: Mapping[str, Model]) -> str:
+    if name in before:
+        return f"'{name}' is a model that ships with the program; give yours another name"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        return f"{values.shown(name)} cannot name a model; use letters, digits, dots, - and _"
+    return "" if isinstance(entry, dict) else f"{name}: write what it is: {{repo: owner/name, like: sana-1.6b-4k}}"
+
+
+def _said(read: document.Document, name: str, error: Any) -> Problem:
+    """One of pydantic's errors, at its line."""
+    key = ".".join(str(part) for part in error["loc"] if not isinstance(part, int)) or "?"
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(key, Entry.model_fields, 1)
+        hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(Entry.model_fields)}"
+        return read.problem((name, key), f"{name}: {key} is unknown; {hint}")
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return read.problem((name, *error["loc"]), f"{name}: {key}: {text[0].lower() + text[1:]}")
+
+
+def _model(name: str, entry: Entry, parent: Model | None) -> Model:
+    """An entry as a model. Raises ``ValueError`` for what only the whole of it shows."""
+    given: dict[str, Any] = {key: getattr(entry, key) for key in entry.model_fields_set - {"like"}}
+    _one_place(given, parent)
+    for key in ("native", "largest"):
+        if given.get(key):
+            given[key] = values.size(given[key])
+    for key in ("dtypes", "steps_range", "guidance_range"):
+        if given.get(key) is not None:
+            given[key] = tuple(given[key])
+    if parent is not None:
+        given |= _own_ranges(given, parent)
+    if "overrides" in given:
+        given["overrides"] = _frozen(given["overrides"])
+    if "pipeline" in given:
+        given["family"] = PIPELINE_FAMILY.get(given["pipeline"], "generic")
+    if parent is not None:
+        # What is like another is another all the same: its own place, and nothing about that of the other.
+        place = {} if "revision" in given else {"revision": ""}
+        cleared = {key: "" for key in PLACES if set(PLACES) & set(given)} | place
+        made = replace(parent, name=name, **{**cleared, "about": f"like {parent.name}", **given})
+    else:
+        if "native" not in given or "pipeline" not in given:
+            raise ValueError("say pipeline and native, or like which other model it is")
+        made = Model(name=name, **given)
+    _consistent(made)
+    return made
+
+
+def _own_ranges(given: Mapping[str, Any], parent: Model) -> dict[str, Any]:
+    """The range of another model is none where this one's own default lies outside it."""
+    dropped: dict[str, Any] = {}
+    for key in ("steps", "guidance"):
+        span = getattr(parent, f"{key}_range")
+        if key in given and f"{key}_range" not in given and span and not span[0] <= given[key] <= span[1]:
+            dropped[f"{key}_range"] = None
+    return dropped
+
+
+def _one_place(given: Mapping[str, Any], parent: Model | None) -> None:
+    places = [key for key in PLACES if given.get(key)]
+    if len(places) > 1:
+        raise ValueError(f"{places[0]} and {places[1]} are both given; a model is in one place")
+    if not places and parent is None:
+        raise ValueError("say where it is: repo or folder")
+
+
+def _consistent(model: Model) -> None:
+    if model.dtypes and model.dtype not in model.dtypes:
+        raise ValueError(f"dtype {model.dtype} is not among dtypes")
+    if FAMILIES[model.family].bin_pixels and not model.sizes():
+        raise ValueError(f"sample_size {model.sample_size} is none of {model.pipeline}; see models for others'")
+    if model.sizes() and model.native not in model.sizes():
+        raise ValueError(f"native {model.native} is not a size that it renders")
+
+
+def _unknown_class(model: Model) -> str:
+    """A class that the installed diffusers does not have; "" too where diffusers is not there to read."""
+    missing = [
+        name
+        for name, found in (
+            (model.pipeline, signatures.pipeline_call(model.pipeline)),
+            (model.scheduler, signatures.scheduler_settings(model.scheduler)),
+        )
+        if name and found is None
+    ]
+    if not missing or signatures.pipeline_call("SanaPipeline") is None:
+        return ""
+    return f"the installed diffusers has no {missing[0]}"
+
+
+def _frozen(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
+    return {part: {key: values.frozen(value) for key, value in given.items()} for part, given in overrides.items()}

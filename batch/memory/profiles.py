@@ -1,0 +1,186 @@
+"""Memory settings: profiles, and what a setting stands for at a size and for a kind of pipeline. Pure.
+
+The steps themselves are in :mod:`batch.memory.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batch.catalogue.families import Family
+from batch.manifest import values
+from batch.manifest.values import Size, shown
+from batch.memory.steps import STEPS, excludes, no_step
+from batch.records import Call
+
+AUTO_TILE = (1024, 896)
+"""128 pixels of blend; the smaller 512/448 of diffusers' default shows tone steps in skies at 4K."""
+
+AUTO_TILE_ABOVE = 1280 * 1024
+"""Pixels above which ``auto`` tiles. A function of the size alone, never of the card."""
+
+AUTO_OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)")
+"""What ``auto`` takes on a card that is too small for everything at once, the faster one first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A name for a list of steps. Of them a pipeline takes those that it can."""
+
+    about: str
+    steps: tuple[str, ...]
+    tiles: bool = False
+    """With the tiles of ``auto``, which depend on the size alone."""
+
+
+_TILED = "vae_tiling(1024, 896)"
+
+PROFILES: dict[str, Profile] = {
+    "auto": Profile(
+        about="tiles above 1.3 megapixels; offloads only where the card needs it",
+        steps=(),
+        tiles=True,
+    ),
+    "full": Profile(about="everything on the device, untiled", steps=()),
+    "tiled": Profile(
+        about="everything on the device, decoded in tiles of 1024 (stride 896)",
+        steps=(_TILED,),
+    ),
+    "tutorial": Profile(
+        about="what a tutorial of SANA switches on: as sequential-offload, and slicing, which does nothing where "
+        "one image is decoded at a time. Of its two offloads only one can be active: as there, the last call wins",
+        steps=(_TILED, "vae_slicing", "sequential_cpu_offload"),
+    ),
+    "model-offload": Profile(
+        about="as tiled, with the component at work on the device only",
+        steps=(_TILED, "model_cpu_offload"),
+    ),
+    "group-offload": Profile(
+        about="as tiled, with the blocks at work on the device only, the next one coming meanwhile",
+        steps=(_TILED, "group_offload(block, 1)"),
+    ),
+    "sequential-offload": Profile(
+        about="as tiled, with the layer at work on the device only: the smallest, and by far the slowest",
+        steps=(_TILED, "sequential_cpu_offload"),
+    ),
+    "8gb": Profile(
+        about="SANA 1.6B up to 5376x3072 within 8 GB: everything on the device, guidance in halves",
+        steps=("split_guidance",),
+        tiles=True,
+    ),
+    "6gb": Profile(
+        about="the same within 6 GB: the component at work on the device only, of text encoders the layer at work",
+        steps=("split_guidance", "model_cpu_offload", "text_encoder_offload"),
+        tiles=True,
+    ),
+    "4gb": Profile(
+        about="the same within 4 GB: the blocks at work on the device only, texts too",
+        steps=("split_guidance", "group_offload(block, 1)"),
+        tiles=True,
+    ),
+}
+
+
+def lacking(name: str, family: Family, *, pag: bool = False) -> dict[str, str]:
+    """The steps that tasks of a family cannot take, and why; ``pag``: with perturbed-attention guidance."""
+    why = {"staged": "", "guidance": "", "sana": ""}
+    if not family.staged:
+        why = dict.fromkeys(why, "its pipeline is called whole, so nothing can be done between its stages")
+    else:
+        if not family.doubles:
+            why["guidance"] = "its guidance, if it has any, is not two halves of one call"
+        elif pag:
+            why["guidance"] = "PAG compares all parts of a call with each other"
+        if not name.startswith("sana"):
+            why["sana"] = "only SANA's feed-forward is known to do without its neighbours"
+    return {step: why[item.only] for step, item in STEPS.items() if item.only and why[item.only]}
+
+
+def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) -> tuple[Call, ...]:
+    """The steps a memory setting stands for at one size.
+
+    ``auto`` gives its tiling here; whether it offloads is the card's matter and decided by the session.
+    ``without`` names steps that a pipeline cannot take, and why: profiles leave them out. Raises ``ValueError``
+    for an unknown name, wrong arguments, steps that exclude each other, or one that is named and cannot be taken.
+    """
+    steps: list[Call] = []
+    for part in setting.split("+"):
+        steps.extend(_resolve_one(part.strip(), size, without or {}))
+    names = [step.name for step in steps]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"memory setting {shown(setting)} names {name} more than once")
+        for other, why in excludes(name).items():
+            if other in names:
+                raise ValueError(f"{name} and {other} cannot be used together: {why}")
+    return tuple(steps)
+
+
+def _resolve_one(part: str, size: Size, without: Mapping[str, str]) -> list[Call]:
+    name, positional, named = values.call(part)
+    if name in PROFILES:
+        if positional or named:
+            raise ValueError(f"the memory profile {name} takes no arguments")
+        profile = PROFILES[name]
+        tiles = [tiling(*AUTO_TILE)] if profile.tiles and size.width * size.height > AUTO_TILE_ABOVE else []
+        return tiles + [step for text in profile.steps if (step := _step(text)).name not in without]
+    if name in without:
+        raise ValueError(f"{name} is not possible here: {without[name]}")
+    return [_step(part)]
+
+
+def _step(text: str) -> Call:
+    name, positional, named = values.call(text)
+    if name not in STEPS:
+        raise ValueError(no_step(name, tuple(PROFILES)))
+    try:
+        arguments = STEPS[name].read(positional, dict(named))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Call(name=name, arguments=tuple(sorted(arguments.items())))
+
+
+def notes(steps: tuple[Call, ...]) -> list[str]:
+    """What a plan says of steps that do not do what one would expect."""
+    return [note for step in steps if (note := STEPS[step.name].note)]
+
+
+def tiling(tile: int, stride: int) -> Call:
+    """The tiling step with square tiles."""
+    arguments = {"tile_height": tile, "tile_width": tile, "stride_height": stride, "stride_width": stride}
+    return Call(name="vae_tiling", arguments=tuple(sorted(arguments.items())))
+
+
+def shown_steps(steps: tuple[Call, ...]) -> str:
+    """Steps as a user would write them: ``vae_tiling(512, 448) + model_cpu_offload``; ``full`` for none."""
+    return " + ".join(_shown_step(step) for step in steps) or "full"
+
+
+def _shown_step(step: Call) -> str:
+    arguments: dict[str, Any] = dict(step.arguments)
+    if step.name == "vae_tiling":
+        tile, stride = arguments["tile_height"], arguments["stride_height"]
+        return f"vae_tiling({tile}, {stride})" if step == tiling(tile, stride) else str(step)
+    if step.name == "group_offload":
+        given = [arguments["level"], *([arguments["blocks"]] if "blocks" in arguments else [])]
+        given += [] if arguments["stream"] else ["stream=false"]
+        return f"group_offload({', '.join(map(str, given))})"
+    return f"quantize({arguments['to']})" if step.name == "quantize" else str(step)
+
+
+def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:
+    """The steps that decide pixels at this size: they belong to a task's identity.
+
+    Tiling does nothing to a picture that fits into one tile, so it does not count there.
+    """
+    return tuple(step for step in steps if STEPS[step.name].changes_pixels and acts(step, size))
+
+
+def acts(step: Call, size: Size) -> bool:
+    """Whether a step does anything to a picture of this size: tiling does nothing where one tile covers it."""
+    arguments: dict[str, Any] = dict(step.arguments)
+    if step.name != "vae_tiling":
+        return True
+    return bool(size.width > arguments["tile_width"] or size.height > arguments["tile_height"])

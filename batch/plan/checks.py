@@ -1,0 +1,271 @@
+"""Whether a model takes what a cell of the grid asks of it: an option without effect is a mistake, said early.
+
+Each check knows only what diffusers' source and the model's own configuration tell; what they do not tell
+is left to the render, which refuses it then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+from batch.catalogue import overrides, pag, precision, signatures
+from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS, Model
+from batch.records import Call
+
+_OURS = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "width": "size",
+    "height": "size",
+    "use_resolution_binning": "size",
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "generator": "seed",
+    "num_images_per_prompt": "seed",
+}
+"""Arguments of a call that an axis sets."""
+
+_NOT_DATA = ("_embeds", "_mask", "_kwargs", "_image", "_images", "_tensor_inputs", "_embeddings")
+_NOT_SET = {
+    "output_type", "return_dict", "callback", "callback_steps", "callback_on_step_end", "latents", "image",
+    "images", "mask", "guidance_embeds", "self",
+}  # fmt: skip
+"""What the program sets itself, and what no manifest can write down (tensors, pictures, mappings)."""
+
+_NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
+"""Packages a scheduler imports that do not come with diffusers."""
+
+
+def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a model cannot do of one cell, as axis and message. ``given`` holds what the manifest names."""
+    call = signatures.pipeline_call(model.pipeline)
+    if call is None and model.trust_remote_code:
+        yield from _unsaid(model, given)
+    for axis, value in given.items():
+        if axis == "scheduler" and value is not None:
+            message = _scheduler(model, value)
+        elif axis == "guidance":
+            message = _guidance(model, call)
+        elif axis == "dtype":
+            message = precision.objection(model, value)
+        elif axis == "steps" and call is not None and "num_inference_steps" not in call:
+            message = f"{model.pipeline} takes no number of steps; leave it out"
+        elif axis == "negative_prompt" and value:
+            message = _negative_prompt(model, call, given)
+        elif axis == "lora" and value and call is not None:
+            message = _lora(model)
+        elif axis.startswith("extra."):
+            message = _extra(model, call, axis.removeprefix("extra."), given)
+        else:
+            message = ""
+        if message:
+            yield axis, message
+
+
+def _unsaid(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What only the code of a pipeline of its own would tell, and nobody should guess."""
+    for axis, none in (("steps", 1), ("guidance", 0)):
+        if axis not in given:
+            yield (
+                axis,
+                (
+                    f"{model.name} runs code of its own, and what {model.pipeline} does without one is not known "
+                    f"here; name it ({axis}: {none} where it takes none)"
+                ),
+            )
+
+
+def _guidance(model: Model, call: signatures.Parameters | None) -> str:
+    if call is not None and FAMILIES[model.family].guidance not in call:
+        other = ", ".join(f"extra.{name}" for name in call if "guidance" in name or "cfg" in name)
+        return f"{model.pipeline} takes no guidance scale; leave it out{f', or set {other}' if other else ''}"
+    if not model.embeds_guidance:
+        return f"{model.name} was trained without guidance, so it has no effect; leave it out"
+    return ""
+
+
+def _negative_prompt(model: Model, call: signatures.Parameters | None, given: Mapping[str, Any]) -> str:
+    if call is not None and "negative_prompt" not in call:
+        return f"{model.pipeline} takes no negative prompt; leave it out"
+    if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
+        return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
+    return ""
+
+
+def idle(model: Model, given: Mapping[str, Any], guidance: float) -> Iterator[tuple[str, str]]:
+    """What does nothing in one cell because its guidance does not act, as axis and message.
+
+    No mistake: a grid may compare guidance with none.
+    """
+    family = FAMILIES[model.family]
+    if family.negative != "guidance" or family.guides(guidance):
+        return
+    for axis, value in given.items():
+        extra = axis.removeprefix("extra.")
+        if axis == "negative_prompt":
+            what = "a negative prompt" if value else ""
+        else:
+            what = axis if extra in family.with_guidance or family.extra.get(extra) == "encode-negative" else ""
+        if what:
+            yield axis, f"{what} has no effect at guidance {guidance:g}: it counts above {family.guidance_above:g}"
+
+
+def _true_cfg(given: Mapping[str, Any]) -> bool:
+    scale = given.get("extra.true_cfg_scale")
+    return isinstance(scale, int | float) and scale > 1
+
+
+def _lora(model: Model) -> str:
+    # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
+    pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
+    bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
+    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
+        return ""
+    return f"{model.pipeline} loads no LoRAs"
+
+
+def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Mapping[str, Any]) -> str:
+    axis = "guidance" if name == FAMILIES[model.family].guidance else _OURS.get(name)
+    if axis is not None:
+        return f"set it with {axis}"
+    if call is None:
+        return ""
+    known = possible_extras(model)
+    if name not in known:
+        if name == "eta" and name in call:
+            return "its scheduler takes no eta"
+        if name in call:
+            return "the program sets it, or a manifest cannot hold it" + _possible(name, known)
+        return f"{model.name} takes no such argument" + _possible(name, known)
+    if name in pag.NAMES and model.family == "sana":
+        return pag.objection(model, name, given)
+    if model.family == "sana_sprint":
+        return _sprint(model, name, given)
+    return _alone(model, name, given)
+
+
+def _alone(model: Model, name: str, given: Mapping[str, Any]) -> str:
+    """Why an argument that is possible does nothing beside the others; the call leaves it unread then."""
+    if model.family in ("sdxl", "flux") and not given.get("negative_prompt"):
+        if name == "negative_prompt_2":
+            return "it counts only beside a negative_prompt"
+        if name == "true_cfg_scale" and _true_cfg(given):
+            return "it counts only beside a negative_prompt (one space will do for none)"
+    if name.startswith("skip_layer_guidance_") and not given.get("extra.skip_guidance_layers"):
+        return "it counts only beside extra.skip_guidance_layers"
+    if name == "mu" and model.family == "sd3" and not _shifts_by_size(model, given.get("scheduler")):
+        return "it counts only with a scheduler of use_dynamic_shifting: true"
+    return ""
+
+
+def _shifts_by_size(model: Model, scheduler: Call | None) -> bool:
+    told = dict(scheduler.arguments).get("use_dynamic_shifting") if scheduler is not None else None
+    return model.dynamic_shift if told is None else bool(told)
+
+
+_RIGHT_ANGLE = 1.5708
+"""SANA-Sprint's time is an angle; half of pi, rounded up as its pipeline does."""
+
+
+_BEGINNING = "max_timesteps"
+
+
+def _is_angle(value: Any, *, none: bool) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value is None and none) or (number and 0 < value <= _RIGHT_ANGLE)
+
+
+def _sprint(model: Model, name: str, given: Mapping[str, Any]) -> str:
+    """The rules of SANA-Sprint's scheduler, which fails every image that breaks them."""
+    value, steps = given[f"extra.{name}"], given.get("steps", model.steps)
+    timed = given.get("extra.timesteps") is not None
+    if (
+        name != "timesteps"
+        and name.endswith("timesteps")
+        and not _is_angle(value, none=timed or name != _BEGINNING)
+    ):
+        return f"a number above 0 and up to {_RIGHT_ANGLE} (half of pi: nothing but noise) is wanted"
+    if name == "timesteps" and timed and len(value if isinstance(value, tuple) else ()) != steps + 1:
+        return f"a list of {steps + 1} numbers is wanted for {steps} steps, the last one 0"
+    if name != "timesteps" and name.endswith("timesteps") and timed:
+        return "it has no effect beside extra.timesteps"
+    if name == "intermediate_timesteps" and value is not None and steps != 2:
+        return f"it counts with exactly 2 steps, not with {steps}"
+    return ""
+
+
+def possible_extras(model: Model) -> list[str]:
+    """What ``extra.<argument>`` may set on a model whose pipeline class diffusers has."""
+    family = FAMILIES[model.family]
+    if family.staged:
+        return list(family.extra)
+    call = signatures.pipeline_call(model.pipeline) or {}
+    return [name for name in call if name not in _OURS and name not in _NOT_SET and not name.endswith(_NOT_DATA)]
+
+
+def _possible(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    if near:
+        return f"; did you mean extra.{near[0]}?"
+    return f"; possible are {', '.join(f'extra.{item}' for item in known)}" if known else ""
+
+
+def _scheduler(model: Model, call: Call) -> str:
+    if call.name == OWN_SCHEDULER:
+        own = signatures.scheduler_settings(model.scheduler)
+        # Of a scheduler that is not known here the render says which settings it has not.
+        return overrides.objection(model, call, model.scheduler, own) if own is not None else ""
+    kind = SCHEDULERS.get(call.name, call.name)
+    settings = signatures.scheduler_settings(kind)
+    possible = ", ".join(possible_schedulers(model))
+    if settings is None:
+        if kind in SCHEDULERS.values():
+            return ""  # diffusers' source is not there to read
+        return f"{call.name} is unknown; possible are {possible}"
+    if not _follows(model, kind):
+        predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
+        return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
+    wrong = overrides.objection(model, call, kind, settings)
+    if wrong:
+        return wrong
+    fixed = set(SCHEDULER_PRESETS.get(call.name, {})).intersection(dict(call.arguments))
+    if fixed:
+        return f"{call.name} sets {min(fixed)} itself; name the scheduler {kind} to choose it"
+    package = _NEEDS.get(kind)
+    if package is not None and find_spec(package) is None:
+        return f"{call.name} needs the package {package}; install it with: pip install {package}"
+    return ""
+
+
+def possible_schedulers(model: Model) -> list[str]:
+    """Names of schedulers that understand what the model predicts."""
+    return ["default", *(name for name, kind in SCHEDULERS.items() if _follows(model, kind))]
+
+
+def _follows(model: Model, kind: str) -> bool:
+    """Whether a scheduler class understands what the model predicts."""
+    settings = signatures.scheduler_settings(kind) or {}
+    flow_only = kind.startswith("FlowMatch")
+    if model.prediction == "flow":
+        if not flow_only and "use_flow_sigmas" not in settings:
+            return False
+        return _takes_shift(model, kind, settings)
+    if model.prediction == "trigflow":
+        return kind == "SCMScheduler"
+    if model.prediction:
+        classical = bool({"beta_start", "trained_betas"} & set(settings)) and kind != "SCMScheduler"
+        told = "prediction_type" in settings or model.prediction == "epsilon"
+        return classical and told and not flow_only
+    return True
+
+
+def _takes_shift(model: Model, kind: str, settings: Collection[str]) -> bool:
+    """Some families pass a shift and their own sigmas with every call; others a shift where it is dynamic."""
+    if not FAMILIES[model.family].passes_shift and not model.dynamic_shift:
+        return True
+    if "mu" not in signatures.scheduler_timesteps(kind):
+        return False
+    return kind.startswith("FlowMatch") or (model.dynamic_shift and "use_dynamic_shifting" in settings)

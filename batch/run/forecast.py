@@ -1,0 +1,301 @@
+"""The memory that a plan's settings will take on a card, predicted by a process that has torch, and kept.
+
+Every stage of every model, size and memory setting is a question to :mod:`batch.render.foresight`; the answers lie
+in the user's cache folder, so that the next plan has them at once. What cannot be predicted says why, and has no
+number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from batch import __version__, hub
+from batch.base.errors import BatchError
+from batch.catalogue import architectures, pag, weights
+from batch.catalogue.families import FAMILIES, Model, digest
+from batch.catalogue.models import known_models
+from batch.hub import folders
+from batch.hub.random_models import package_folder
+from batch.manifest.values import Size
+from batch.memory import footprint, profiles
+from batch.memory.footprint import Component, Footprint, Parts, Work
+from batch.memory.steps import CUTS
+from batch.plan import Plan, batching
+from batch.records import Call, ModelSource, Task, to_json
+from batch.store import predictions
+
+SWITCH = "RUN_BATCH_PREDICT"
+"""Environment variable: 0 leaves the prediction out."""
+
+MOST = 36
+"""Settings that are predicted for one plan: each takes seconds the first time."""
+
+COUNTING = 3
+"""The way of counting: another one gets another number, and what was kept is asked anew."""
+
+_LONG_TEXT = "a lighthouse at dusk, " * 100
+"""Longer than any model takes, so that no text takes more."""
+
+_INSTRUCTION = ("x" * 225,)
+"""In place of SANA's instruction where the packaged tokenizer stands for a Gemma's: it takes each of these for a
+token, and the instruction is about 225 tokens of a Gemma's."""
+
+_MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_layers"}
+"""Extra arguments that change what a stage takes."""
+
+_STEPS = 2
+"""Of denoising: a scheduler that looks back has its memory by then."""
+
+_CONFIGURATIONS = ("config.json", "scheduler_config.json", "tokenizer_config.json", weights.INDEX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One memory setting of one model at one size."""
+
+    model: str
+    dtype: str
+    size: str
+    rendered: str
+    memory: str
+    """As the manifest names it."""
+    steps: str
+    """What that stands for."""
+    placed: str = ""
+    """Of ``auto`` on a card that is too small for the whole model: how it offloads there."""
+    batch: int = 1
+    loras: bool = False
+    """The tasks have LoRAs, which are not counted."""
+    footprint: Footprint | None = None
+    why: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What was predicted for a plan."""
+
+    rows: tuple[Row, ...] = ()
+    left_out: int = 0
+    """Settings beyond :data:`MOST`."""
+    why: str = ""
+    """Why nothing was predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """A group of tasks that one prediction holds for."""
+
+    task: Task
+    """The one that takes most, reduced to what matters."""
+    name: str
+    batch: int
+    loras: bool
+    random: bool
+    """The weights are drawn, so that the packaged tokenizer is the model's own."""
+
+
+def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> Forecast:
+    """Predict the memory settings of a plan; ``tell`` is told how many stages have to be computed first."""
+    if os.environ.get(SWITCH) == "0":
+        return Forecast(why=f"{SWITCH} is 0")
+    if missing := [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]:
+        return Forecast(why=f"{missing[0]} is not installed")
+    settings = _settings(plan)
+    chosen = settings[:MOST]
+    sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
+    asked = {
+        item: _questions(item, source)
+        for item in chosen
+        if isinstance(source := sources[item.task.model], ModelSource)
+    }
+    answers = predictions.answers(
+        [question for questions in asked.values() for question in questions.values()], tell
+    )
+    rows = []
+    for item in chosen:
+        source = sources[item.task.model]
+        if isinstance(source, str):
+            rows.append(_row(item, item.task.memory_steps, why=source))
+        else:
+            stages = {stage: answers[question["key"]] for stage, question in asked[item].items()}
+            rows += _rows(item, stages)
+    return Forecast(rows=tuple(rows), left_out=len(settings) - len(chosen))
+
+
+# What is to be predicted
+
+
+def _settings(plan: Plan) -> list[_Setting]:
+    """Every model, dtype, size and memory setting, with the task that takes most, in the plan's order."""
+    kinds: dict[tuple[Any, ...], Task] = {}
+    for task in plan.tasks:  # a million of them, which share what is the same
+        same = (
+            task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height,
+            id(task.memory_steps), task.guidance, id(task.extra), bool(task.negative_prompt), bool(task.loras),
+        )  # fmt: skip
+        kinds.setdefault(same, task)
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for task in kinds.values():
+        named = (task.model, task.dtype, task.size, task.rendered_width, task.rendered_height)
+        groups.setdefault((*named, task.memory, task.memory_steps), []).append(task)
+    return [_setting(plan, tasks) for tasks in groups.values()]
+
+
+def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
+    heaviest = max(tasks, key=lambda task: (pag.passes(task), bool(task.negative_prompt)))
+    model, size = plan.models[heaviest.model], Size(heaviest.rendered_width, heaviest.rendered_height)
+    choice = plan.choices.get(batching.key(heaviest))
+    return _Setting(
+        task=Task(
+            model=heaviest.model,
+            dtype=heaviest.dtype,
+            prompt=_LONG_TEXT,
+            negative_prompt=_LONG_TEXT if heaviest.negative_prompt else "",
+            seed=0,
+            width=heaviest.width,
+            height=heaviest.height,
+            rendered_width=heaviest.rendered_width,
+            rendered_height=heaviest.rendered_height,
+            steps=_STEPS,
+            guidance=_guidance(model, heaviest.guidance),
+            extra=tuple(item for item in heaviest.extra if item[0] in _MATTERS),
+            memory_steps=tuple(step for step in heaviest.memory_steps if profiles.acts(step, size)),
+        ),
+        name=heaviest.memory,
+        batch=choice.numerics.batch if choice else 1,
+        loras=any(task.loras for task in tasks),
+        random=model.random,
+    )
+
+
+def _guidance(model: Model, guidance: float) -> float:
+    """One for all that act, and one for all that do not."""
+    family = FAMILIES[model.family]
+    return family.guidance_above + (3.0 if family.guides(guidance) else 0.0)
+
+
+def source_of(model: Model) -> ModelSource | str:
+    """Where a model's configuration is, or why it cannot be predicted."""
+    if not FAMILIES[model.family].staged:
+        return "its pipeline is called whole"
+    known = next((name for name, item in known_models().items() if model.repo and item.repo == model.repo), "")
+    try:
+        found = hub.source(model)
+        if found.trust_remote_code:
+            return "it runs code of its own"
+        if model.random or _configured(Path(found.location)):
+            return found
+    except BatchError as error:
+        return str(error)
+    if known not in architectures.known():
+        return "its configuration files are not on this machine: `fetch` the manifest first"
+    return ModelSource(
+        name=model.name,
+        family=model.family,
+        location=str(package_folder(architectures.WORDS)),
+        overrides=model.overrides,
+        random=True,
+        architecture=known,
+    )
+
+
+def _configured(folder: Path) -> bool:
+    """Whether all is there to build a model from, but for its weights."""
+    if not (folder / weights.INDEX).is_file():
+        return False
+    for part in weights.components(folders.json_of(folder / weights.INDEX)):
+        files = folders.inside(folder, part)
+        if weights.lacks_words(part, files) or (weights.is_weighted(part) and "config.json" not in files):
+            return False
+    return True
+
+
+def _configuration(source: ModelSource) -> str:
+    """A hash of what a model is built from."""
+    if source.architecture:
+        found: Any = architectures.known()[source.architecture]
+    else:
+        paths = sorted(path for path in Path(source.location).rglob("*.json") if path.name in _CONFIGURATIONS)
+        found = [(path.parent.name, path.read_text(encoding="utf-8")) for path in paths]
+    return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
+
+
+def _questions(item: _Setting, source: ModelSource) -> dict[str, dict[str, Any]]:
+    """A question for each stage; equal ones have equal keys, however many settings ask them."""
+    task = item.task
+    decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
+    cut = tuple(step for step in task.memory_steps if step.name in CUTS)
+    plain = replace(task, model="", memory_steps=())
+    if source.architecture and not item.random:
+        plain = replace(plain, extra=(*plain.extra, ("complex_human_instruction", _INSTRUCTION)))
+    sizeless = replace(plain, width=0, height=0, rendered_width=0, rendered_height=0)
+    tiles = replace(plain, memory_steps=decoded)
+    decoding = replace(tiles, width=task.width, height=task.height, guidance=0.0, extra=(), negative_prompt="")
+    less = replace(plain, memory_steps=cut)
+    about: dict[str, tuple[Task, Task, int]] = {  # the task asked about, what of it decides, images in one call
+        "encode": (sizeless, sizeless, 1),
+        "denoise": (less, replace(less, width=0, height=0), item.batch),
+        "decode": (tiles, decoding, 1),
+    }
+    versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
+    configuration = _configuration(source)
+    return {
+        stage: {
+            "key": digest([COUNTING, __version__, versions, configuration, stage, batch, to_json(decides)]),
+            "stage": stage,
+            "source": to_json(source),
+            "task": to_json(whole),
+            "batch": batch,
+        }
+        for stage, (whole, decides, batch) in about.items()
+    }
+
+
+# What comes of it
+
+
+def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The setting's row; of ``auto`` the one on a small card too."""
+    steps = item.task.memory_steps
+    why = next((answer["why"] for answer in stages.values() if "why" in answer), "")
+    if why:
+        return [_row(item, steps, why=why)]
+    parts = Parts(
+        texts=_components(stages["encode"]),
+        images=_components(stages["denoise"]),
+        **{stage: Work(**answer["work"]) for stage, answer in stages.items()},
+    )
+    rows = [_row(item, steps, footprint.of(parts, steps))]
+    for way in profiles.AUTO_OFFLOADS if item.name == "auto" else ():
+        if rows[-1].footprint and rows[-1].footprint.fits()[footprint.CARDS[0]] and rows[-1].placed:
+            break  # the smallest card does with the faster way
+        offloaded = (*steps, *profiles.resolve(way, Size(1, 1)))
+        rows.append(replace(_row(item, offloaded, footprint.of(parts, offloaded)), placed=way))
+    return rows
+
+
+def _components(answer: Mapping[str, Any]) -> dict[str, Component]:
+    return {name: Component(**found) for name, found in answer["components"].items()}
+
+
+def _row(item: _Setting, steps: tuple[Call, ...], found: Footprint | None = None, why: str = "") -> Row:
+    task = item.task
+    return Row(
+        model=task.model,
+        dtype=task.dtype,
+        size=task.size,
+        rendered=f"{task.rendered_width}x{task.rendered_height}",
+        memory=item.name,
+        steps=profiles.shown_steps(steps),
+        batch=item.batch,
+        loras=item.loras,
+        footprint=found,
+        why=why,
+    )

@@ -1,0 +1,270 @@
+"""When a run stops starting images: the deadline, the number of images, the floor under the free disk.
+
+What is being rendered is always finished and saved: the limits decide what is started.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+from batch.base import disk
+from batch.base.errors import DiskFull, DiskLow, StoppedEarly, UserError
+from batch.base.text import duration, gib, plural
+from batch.plan.estimate import (
+    Estimate,
+    Kind,
+    Knowledge,
+    Learned,
+    cost,
+    disk_of,
+    kind,
+    learn,
+    per_cost,
+)
+from batch.records import Outcome, Receipt, Task
+from batch.store.folder import RunFolder
+
+RECENT = 50
+"""Images of a kind that this run's rate is the median of: a card that has become warm is judged as it is now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What ends a run before all is rendered. Raises :class:`UserError` for a number that is no limit."""
+
+    until: datetime | None = None
+    """An instant: with a time zone."""
+    max_hours: float | None = None
+    max_images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_hours is not None and not (self.max_hours > 0 and math.isfinite(self.max_hours)):
+            raise UserError(f"--max-hours {self.max_hours:g}: hours above 0 are meant, for example 7.5")
+        if self.max_images is not None and self.max_images < 1:
+            raise UserError(f"--max-images {self.max_images}: at least 1 is meant")
+
+
+def parse_until(text: str, now: datetime) -> datetime:
+    """The instant that ``--until`` names.
+
+    A time alone is its next occurrence after ``now``; a time without a zone is in the zone of ``now`` if
+    that knows daylight saving (a ZoneInfo), else in this machine's. Raises :class:`UserError`.
+    """
+    padded = re.sub(r"(?<![0-9])([0-9]:)", r"0\1", text.strip(), count=1)
+    try:
+        if re.fullmatch(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", padded):
+            return _next(padded, now)
+        when = datetime.fromisoformat(padded)
+        if ":" not in padded:
+            raise ValueError("a day without a time")
+        instant = when if when.tzinfo else _placed(when, now)
+        passed = instant.astimezone(UTC) <= now.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UserError(
+            f"--until {text}: not a time. Write for example 07:00 (the next one), "
+            '"2026-11-25 07:00" or 2026-11-25T07:00+01:00'
+        ) from None
+    if passed:
+        raise UserError(
+            f"--until {text}: that is past, it is {shown(_local(now))} now. Name a later time; "
+            f"{when:%H:%M} alone is the next {when:%H:%M}"
+        )
+    return instant
+
+
+def _next(clock: str, now: datetime) -> datetime:
+    today = _local(now).date()
+    # An hour that the clocks repeat in autumn comes twice (fold); one that they skip in spring counts as
+    # the hour after.
+    candidates = (
+        _placed(datetime.fromisoformat(f"{day}T{clock}").replace(fold=fold), now)
+        for day in (today, today + timedelta(days=1))
+        for fold in (0, 1)
+    )
+    return next(item for item in candidates if item.astimezone(UTC) > now.astimezone(UTC))
+
+
+def _placed(naive: datetime, now: datetime) -> datetime:
+    """A wall clock's time as an instant. A fixed offset would be wrong on the other side of a change of clocks."""
+    zone = now.tzinfo
+    if zone is None or isinstance(zone, timezone):
+        return naive.astimezone()
+    return naive.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)
+
+
+def _local(now: datetime) -> datetime:
+    return now.astimezone() if isinstance(now.tzinfo, timezone) else now
+
+
+def shown(when: datetime) -> str:
+    """A deadline for people, in its own zone."""
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+class Gate:
+    """Decides before each image whether it may be started; learns from those that are done.
+
+    Used by one thread. ``learned`` is what the run's receipts tell (:func:`batch.plan.estimate.learn`),
+    ``history`` the same of earlier runs. The hours of ``limits`` count from here on.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        folder: RunFolder,
+        to_render: Sequence[Task],
+        *,
+        min_free_disk: int,
+        learned: Knowledge | None = None,
+        history: Knowledge | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        free: Callable[[Path], int] = disk.free,
+    ) -> None:
+        self._limits = limits
+        self._folder = folder
+        self._floor = min_free_disk
+        self._left = {task.id: task for task in to_render}
+        self._earlier = (learned or {}, history or {})
+        self._done: dict[Kind, deque[Receipt]] = {}
+        self._mine: dict[Kind, Learned] = {}
+        self._started: set[str] = set()
+        self._unsaved: dict[str, Task] = {}
+        self._clock, self._now, self._free = clock, now, free
+        self._begun = clock()
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Images that this run has made, the latest of each kind."""
+        return [item for items in self._done.values() for item in items]
+
+    def admit(self, task: Task) -> None:
+        """Count an image as started. Raises :class:`StoppedEarly`, or :class:`DiskLow`, when it may not be.
+
+        Asked again for the same image (its worker has died), it counts once.
+        """
+        self.check(task)
+        self._started.add(task.id)
+        self._unsaved[task.id] = task
+
+    def check(self, task: Task) -> None:
+        """As :meth:`admit`, counting nothing: before a model is loaded for it."""
+        if task.id not in self._started:
+            self._check_count()
+        self._check_time(task)
+        self._check_disk(task)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Learn what an image took. A failed one is no longer waited for, and is left for a later run."""
+        self._unsaved.pop(outcome.key, None)
+        if outcome.receipt is None:
+            return
+        self._left.pop(outcome.key, None)
+        task = outcome.receipt.task
+        done = self._done.setdefault(kind(task), deque(maxlen=RECENT))
+        done.append(outcome.receipt)
+        # The first image after a load is slow: what was known before judges the second one better.
+        if not outcome.receipt.measurement.warmup or per_cost(task, self._known)[0] is None:
+            self._mine.update(learn(done))
+
+    def remedy(self) -> str:
+        """What to do about a disk that is too small, with about how much the images that are left need."""
+        needs = disk_of(self._left.values(), self._known)
+        short = needs + self._floor - (self._room() or 0)
+        # Where a quota is what ran out, the disk itself may have room enough.
+        more = gib(short if short > 0 else needs)
+        return (
+            f"what is not saved yet ({plural(len(self._left), 'image')}) takes about {gib(needs)} in all: "
+            f"make room for about {more} and run the same command again"
+        )
+
+    def _check_count(self) -> None:
+        most = self._limits.max_images
+        if most is not None and len(self._started) >= most:
+            raise StoppedEarly(f"--max-images {most} is reached{self._rest()}")
+
+    def _check_time(self, task: Task) -> None:
+        rate, source = per_cost(task, self._known)
+        takes = None if rate is None else rate * cost(task)
+        for name, left in self._time_left():
+            if left <= 0:
+                raise StoppedEarly(f"{name} is reached{self._rest()}")
+            if takes is not None and left < takes:
+                judged = " as earlier runs took here" if self._known[source] is self._earlier[1] else ""
+                raise StoppedEarly(
+                    f"{name} leaves {duration(left)}, and the next image takes about {duration(takes)}{judged}"
+                    + self._rest()
+                )
+
+    def _time_left(self) -> Iterator[tuple[str, float]]:
+        """Each deadline as the user named it, with the seconds that are left."""
+        until, hours = self._limits.until, self._limits.max_hours
+        if until is not None:
+            yield f"--until {shown(until)}", (until - self._now()).total_seconds()
+        if hours is not None:
+            yield f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)
+
+    def _check_disk(self, task: Task) -> None:
+        room = self._room()
+        if room is None or room >= self._floor + self._waiting(task):
+            return
+        self._forget_done_elsewhere()
+        if room < self._floor + self._waiting(task):
+            kept = f", of which min_free_disk keeps {gib(self._floor)}" if self._floor else ""
+            raise DiskLow(f"{gib(room)} are free on the disk of {self._folder.root}{kept}; {self.remedy()}")
+
+    def _waiting(self, task: Task) -> int:
+        """Bytes that an image to be started, and those started and not saved yet, will take."""
+        return disk_of({**self._unsaved, task.id: task}.values(), self._known)
+
+    def _forget_done_elsewhere(self) -> None:
+        # Another runner on a shared disk may have made an image: no outcome of it comes here.
+        self._unsaved = {key: task for key, task in self._unsaved.items() if not self._folder.is_done(key)}
+
+    def _room(self) -> int | None:
+        try:
+            return self._free(self._folder.root)
+        except OSError:
+            return None  # a network disk that is gone: saving says why
+
+    def _rest(self) -> str:
+        count = len(self._left.keys() - self._unsaved.keys())
+        return f"; {plural(count, 'image')} {'is' if count == 1 else 'are'} left"
+
+    @property
+    def _known(self) -> tuple[Knowledge, ...]:
+        """The best first."""
+        return (self._mine, *self._earlier)
+
+
+def disk_warning(estimate: Estimate, free: int, min_free_disk: int) -> str:
+    """What to tell where the disk is too small for what is to render; empty where it suffices. In bytes."""
+    short = estimate.disk_bytes + min_free_disk - free
+    if short <= 0 or not estimate.disk_bytes:
+        return ""
+    return (
+        f"the disk is too small: what is to render takes about {gib(estimate.disk_bytes)}, {gib(free)} are free, "
+        f"and min_free_disk is {gib(min_free_disk)}. Make room for about {gib(short)}, or the run "
+        "will stop on the way, to go on later"
+    )
+
+
+@contextmanager
+def stops_when_full(root: Path) -> Iterator[None]:
+    """Turn a write that fails for want of space into :class:`DiskFull`: the run ends and can go on later."""
+    try:
+        yield
+    except OSError as error:
+        if not disk.is_full(error):
+            raise
+        raise DiskFull(
+            f"the disk of {root} is full ({error.strerror or error}). Make room and run the same command again"
+        ) from None

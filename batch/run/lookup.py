@@ -1,0 +1,55 @@
+"""How a plan finds what it names: model folders, the Hub's cache, the Hub itself, and random seeds."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from batch.catalogue.families import Model
+from batch.catalogue.repositories import is_repository
+from batch.hub import Fetching, find_lora, find_model, known_commit, mend_snapshot
+from batch.plan import Lookup, Pins
+
+
+def lookup(
+    folder: str,
+    pins: Pins,
+    *,
+    online: Fetching | None = None,
+    allow_pickle: frozenset[str] = frozenset(),
+    trust_remote_code: frozenset[str] = frozenset(),
+) -> Lookup:
+    """How a plan finds what it names. ``folder`` is the manifest's: model folders are relative to it.
+
+    ``online`` allows asking the Hub for a revision and the configuration files that neither pins nor cache
+    hold, and downloading LoRAs, whose content decides what a picture is. ``allow_pickle`` and
+    ``trust_remote_code`` name the models for which that is accepted.
+    """
+
+    def model(name: str) -> Model:
+        if online:
+            _mend(name, pins, online)
+        return find_model(
+            name,
+            Path(folder),
+            pins.revisions,
+            online=bool(online),
+            newest=online is not None and online.newest,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
+
+    return Lookup(
+        model=model,
+        lora=lambda name, scale: find_lora(name, scale, Path(folder), pins.revisions, online or None),
+        draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
+    )
+
+
+def _mend(name: str, pins: Pins, online: Fetching) -> None:
+    """Before its configuration files are read: a power failure may have cut them off."""
+    repo, _, wanted = name.partition("@")
+    if is_repository(repo):
+        commit = pins.revisions.get(name) or known_commit(repo, wanted or "main")
+        if commit:
+            mend_snapshot(repo, commit, name, online)

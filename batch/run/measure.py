@@ -1,0 +1,140 @@
+"""A run that measures: visit after visit, each in a fresh process, warm-ups first, and no second way tried.
+
+What runs out of memory is a result. What is larger at the same setting is skipped then, and the run folder says
+why. Texts are encoded in every visit anew, into ``.run/embeds``, which is emptied before and after: the user's
+cache would hide what encoding takes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from batch.base.errors import StopRun
+from batch.base.text import plural
+from batch.plan import Plan, measuring
+from batch.plan.measuring import Visit, Walls
+from batch.records import Happening, Outcome, Task
+from batch.run.execute import Engine, render
+from batch.run.tally import Desk
+from batch.store import measured
+from batch.store.folder import RunFolder
+
+
+class _Dominated(StopRun):
+    """Ends a visit: the rest of it would run out of memory too."""
+
+
+class _Broken(StopRun):
+    """Ends a visit: the process that took another's place is cold, and has not encoded the texts itself."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Measuring:
+    """What one run does between the lock and the report."""
+
+    plan: Plan
+    folder: RunFolder
+    engine: Engine
+    desk: Desk
+    stop: Event
+    settings: Mapping[str, Any]
+    """Fields of :class:`~batch.records.RunSpec`."""
+    pending: set[str]
+    """Ids that are to be rendered."""
+    _walls: Walls = field(default_factory=lambda: Walls(()))
+    _deaths: int = 0
+    """As the desk counted them when the process at work began."""
+    _patient: bool = False
+    """A process that took another's place goes on with its work, so that what kills it is found out."""
+
+    def run(self) -> None:
+        """Measure what is pending. Raises what stops the run; what is done stays done."""
+        planned = {task.id for task in self.plan.tasks}
+        self._walls = Walls(item for key, item in self.folder.failures().items() if key in planned)
+        self._keep_skipped()
+        while self.pending:
+            for visit in measuring.visits(self.plan.tasks):
+                self._visit(visit)
+            self.pending = {task.id for task in self.desk.take_again()}
+
+    def _visit(self, visit: Visit) -> None:
+        """Fresh processes for what is pending of a visit: one, unless it dies."""
+        in_vain = 0
+        while True:
+            self._skip(visit)
+            tasks = measuring.with_warmups(visit, self.pending)
+            if not tasks:
+                return
+            before, self._patient = len(self.pending), in_vain >= self.desk.retries
+            try:
+                self._measure(tasks)
+            except _Dominated:
+                self._skip(visit)
+            except _Broken:
+                in_vain = in_vain + 1 if len(self.pending) == before else 0
+                continue
+            return
+
+    def _measure(self, tasks: Sequence[Task]) -> None:
+        """One fresh process."""
+        redo = frozenset(task.id for task in tasks if self.folder.is_done(task.id))
+        settings = {**self.settings, "redo": redo, "cache": str(self.folder.state)}
+        self._deaths = self.desk.deaths
+        self._forget_texts()
+        try:
+            for outcome in render(
+                self.plan, tasks, self.folder, self.engine, self.desk,
+                stop=self.stop, settings=settings, admit=self._admit,
+            ):  # fmt: skip
+                self._finished(outcome)
+        finally:
+            self._forget_texts()
+
+    def _admit(self, task: Task) -> None:
+        if self.desk.deaths > self._deaths and not self._patient:
+            raise _Broken("a worker died")
+        if task.warmup:
+            self.desk.gate.check(task)  # --max-images counts what is measured: else one at a time never ends
+            return
+        if why := self._dominated(task):
+            raise _Dominated(why)
+        self.desk.gate.admit(task)
+
+    def _dominated(self, task: Task) -> str:
+        return self._walls.dominated(task, self.plan.images_per_call(task))
+
+    def _finished(self, outcome: Outcome) -> None:
+        if outcome.failure is not None:
+            self._walls.add(outcome.failure)
+        if outcome.key in self.pending:  # else it is a warm-up that is counted already
+            self.pending.discard(outcome.key)
+            self.desk.finished(outcome)
+
+    def _skip(self, visit: Visit) -> None:
+        """Leave out what is pending of a visit and would not fit."""
+        found = {task: why for task in visit if task.id in self.pending and (why := self._dominated(task))}
+        if not found:
+            return
+        self.pending -= {task.id for task in found}
+        self.desk.skipped |= {task.id: why for task, why in found.items() if not self.folder.is_done(task.id)}
+        self._keep_skipped()
+        self.desk.left_out(len(found))
+        for (model, size, memory, why), count in Counter(map(_named, found.items())).items():
+            text = f"skipped {plural(count, 'image')} of {model} at {size}, memory {memory}: {why}"
+            self.desk.happened(Happening(kind="skipped", text=text, data={"images": count, "reason": why}))
+
+    def _keep_skipped(self) -> None:
+        measured.keep_skipped(self.folder.state, self.desk.skipped, self.folder.runner)
+
+    def _forget_texts(self) -> None:
+        shutil.rmtree(self.folder.state / "embeds", ignore_errors=True)
+
+
+def _named(item: tuple[Task, str]) -> tuple[str, str, str, str]:
+    task, why = item
+    return task.model, task.size, task.memory, why

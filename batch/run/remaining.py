@@ -1,0 +1,116 @@
+"""Where a plan stands in its run folder, and what it would take: what ``plan`` shows and ``run`` sets out from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch import hub
+from batch.base import disk
+from batch.plan import Plan, measuring
+from batch.plan.estimate import Estimate, Knowledge, estimate, learn
+from batch.plan.measuring import MEASURE
+from batch.records import Task
+from batch.run.limits import disk_warning
+from batch.store import history
+from batch.store.folder import RunFolder, Scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a plan stands in its run folder: what a run would do."""
+
+    done: int
+    to_render: tuple[Task, ...]
+    redo: frozenset[str] = frozenset()
+    """Of these, the ids of those that are done, with a smaller memory setting."""
+    given_up: tuple[Task, ...]
+    """Failed as often as ``retries`` allows."""
+    failed_before: int
+    extra: int
+    """Images in the folder that the plan does not name."""
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Of a measurement: ids that are not tried, and why."""
+    estimate: Estimate | None = None
+    learned: Knowledge = field(default_factory=dict)
+    """What the images that are done tell about the others."""
+
+
+def standing(
+    plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False, redo_degraded: bool = False
+) -> Standing:
+    """Compare a plan with what its folder holds."""
+    scan = folder.scan() if folder.exists() else Scan()
+    redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
+    missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
+    attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
+    given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
+    planned = {task.id for task in plan.tasks}
+    to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
+    if plan.kind == MEASURE:
+        return _standing_to_measure(plan, scan, given_up)
+    return Standing(
+        done=len(plan.tasks) - len(missing),
+        to_render=to_render,
+        redo=frozenset(redo).intersection(planned),
+        given_up=tuple(given_up),
+        failed_before=sum(task.id in scan.failures for task in missing),
+        extra=sum(key not in planned for key in scan.receipts),
+        estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
+        learned=learn(scan.receipts.values()),
+    )
+
+
+def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> Standing:
+    """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
+    failed = [task for task in given_up if not scan.failures[task.id].out_of_memory]
+    left = measuring.left(
+        plan.tasks,
+        {key: item.measurement.warmup for key, item in scan.receipts.items()},
+        scan.failures,
+        {task.id for task in failed},
+        plan.images_per_call,
+    )
+    rendered, planned = {task.id for task in left.tasks}, {task.id for task in plan.tasks}
+    return Standing(
+        done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
+        to_render=left.tasks,
+        redo=left.redo,
+        given_up=tuple(task for task in failed if task.id not in rendered),
+        failed_before=sum(
+            task.id in scan.failures and not scan.failures[task.id].out_of_memory for task in plan.tasks
+        ),
+        extra=sum(key not in planned for key in scan.receipts),
+        out_of_memory=left.out_of_memory,
+        skipped=left.skipped,
+        estimate=estimate(left.tasks, scan.receipts.values(), history.read().learned()),
+        learned=learn(scan.receipts.values()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a run would take, and what there is for it."""
+
+    estimate: Estimate
+    free_bytes: int | None
+    """On the disk of the run folder; None where that cannot be asked."""
+    models_in: Path = Path()
+    """Where models of the Hub lie, or will."""
+    warnings: tuple[str, ...] = ()
+
+
+def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk: int) -> Outlook:
+    """Judge a plan before it is run; of one whose ids are not known yet, every task."""
+    expected = where.estimate if where else None
+    expected = expected or estimate(plan.tasks, (), history.read().learned())
+    try:
+        free = disk.free(folder.root)
+    except OSError:
+        return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
+    low = disk_warning(expected, free, min_free_disk)
+    warnings = (low,) if low else ()
+    return Outlook(estimate=expected, free_bytes=free, models_in=hub.hub_cache(), warnings=warnings)

@@ -1,0 +1,77 @@
+"""Pictures and run folders back to a manifest that renders them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from batch.base.errors import UserError
+from batch.manifest import recover
+from batch.manifest.recover import Recovered
+from batch.records import Receipt, to_json
+from batch.store import images
+from batch.store.folder import RunFolder
+
+Only = Literal["done", "failed", "missing"]
+
+
+def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | None) -> tuple[str, list[str]]:
+    """The YAML of a manifest, and what could not be carried over.
+
+    A source is an image, or a run folder, of which ``only`` takes the tasks in one state. ``model``
+    replaces the models of all. Raises :class:`UserError` for a source that says nothing.
+    """
+    pictures: list[tuple[str, Recovered]] = []
+    for source in sources:
+        if RunFolder(source).exists():
+            pictures.extend(_from_run(source, only))
+        elif source.is_dir():
+            raise UserError(
+                f"{source} is a folder, but no run folder; name the run folder, or images: {source}/*.png"
+            )
+        elif only is not None:
+            raise UserError(f"{source} is not a run folder; --only is for run folders")
+        else:
+            pictures.append((str(source), _from_image(source)))
+    if not pictures:
+        raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
+    if model is not None:
+        pictures = [(name, replace(item, axes={**item.axes, "model": model})) for name, item in pictures]
+    outputs = [dict(picture.output) for _, picture in pictures]
+    several = any(output != outputs[0] for output in outputs)
+    notes = ["the pictures are of several formats; the manifest writes png"] if several else []
+    notes += dict.fromkeys(f"{name}: {note}" for name, picture in pictures for note in picture.notes)
+    return recover.to_yaml(pictures), notes
+
+
+def _from_image(path: Path) -> Recovered:
+    found = recover.from_metadata(images.read_metadata(path))
+    if found is None:
+        there = images.read_metadata(path)
+        if there:
+            raise UserError(f"{path} has texts ({', '.join(sorted(there))}), but none that is understood here")
+        raise UserError(f"{path} says nothing of how it was made: it has no metadata")
+    return found
+
+
+def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
+    folder = RunFolder(root)
+    scan = folder.scan()
+    tasks = folder.tasks()
+    if folder.kind() == "measure":  # a picture is there under every setting and repeat
+        tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
+    states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
+    return [
+        (task.name, _with_permissions(recover.from_task(to_json(task)), scan.receipts.get(task.id)))
+        for task in tasks
+        if only is None or states.get(task.id, "missing") == only
+    ]
+
+
+def _with_permissions(picture: Recovered, receipt: Receipt | None) -> Recovered:
+    """Said, and not written: what runs code is allowed by whoever runs it."""
+    model = picture.axes["model"]
+    notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in (receipt.allowed if receipt else ())]
+    return replace(picture, notes=(*picture.notes, *notes))
