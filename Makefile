@@ -8,8 +8,8 @@ CONSTRAINTS ?= -c constraints.txt
 JOBS ?= 2
 # The oldest of everything, and the tests that touch it most.
 OLDEST := .venv-floors
-AT_FLOORS := $(addprefix tests/test_, $(addsuffix .py, attention contract families grid hub image_metadata lora_traces \
-	memory_settings plan random render sana_kinds schedulers))
+AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py plan store/test_metadata.py \
+	$(addprefix render/test_, $(addsuffix .py, attention families loras memory random_weights session sana_kinds schedulers)))
 
 .PHONY: demo test check format floors torture scale clean
 

@@ -20,10 +20,10 @@ from batch.cli.main import main
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A worker process a run would start torch anew for each test; tests/test_night.py is about that process.
+# A worker process a run would start torch anew for each test; tests/engines/test_process.py is about that process.
 os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 
-# Nor does every plan load it for its memory; tests/test_foresight.py is about that.
+# Nor does every plan load it for its memory; tests/render/test_foresight.py is about that.
 os.environ.setdefault("RUN_BATCH_PREDICT", "0")
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Folders of tiny pipelines by name, built when first asked for."""
-    from . import tiny_models
+    from tests import tiny_models
 
     root = tmp_path_factory.mktemp("tiny")
     return cache(lambda name: tiny_models.build(name, root / name))

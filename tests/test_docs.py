@@ -13,8 +13,7 @@ from batch.manifest import formats
 from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
 from batch.memory import profiles, steps
 from batch.report import table
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 
 def text(name):
@@ -55,7 +54,7 @@ def test_columns_models_and_settings():
 
 
 def test_tests_named_in_the_docs_exist():
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
     for name in re.findall(r"`(test_\w+)`", text("docs/reliability.md")):
         assert f"def {name}(" in tests
 

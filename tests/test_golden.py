@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
-from .test_run import hashes, times
+from tests.conftest import ROOT
+from tests.run.test_run import hashes, times
 
 GOLDEN = ROOT / "tests" / "golden"
 

@@ -52,7 +52,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from .conftest import DEMO
+from tests.conftest import DEMO
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -1,0 +1,381 @@
+"""The catalogue of models: every entry against the real classes, one's own file, and what contradicts a model."""
+
+import importlib.util
+import inspect
+import json
+import re
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from batch.base.errors import ManifestError
+from batch.catalogue import families, precision, signatures
+from batch.catalogue.models import known_models, packaged
+from batch.manifest import values
+from batch.plan import checks
+from batch.render import schedulers
+from batch.store.folder import RunFolder
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+BUILDERS = {
+    "SanaPipeline": "sana", "SanaSprintPipeline": "sana-sprint", "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionPipeline": "sd1", "StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux",
+    "QwenImagePipeline": "qwen_image", "ZImagePipeline": "z_image", "PixArtSigmaPipeline": "pixart",
+}  # fmt: skip
+"""The tiny pipeline that stands for a class."""
+
+FROM_HUB = {name: model for name, model in packaged().items() if model.repo}
+UNLIKE = {
+    (model.pipeline, model.steps, model.guidance, model.flow_shift, model.embeds_guidance): name
+    for name, model in FROM_HUB.items()
+}
+"""Of models with the same defaults, one."""
+
+
+# Every entry
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_an_entry_fits_the_real_classes(name):
+    model = packaged()[name]
+    kind = getattr(diffusers, model.pipeline)
+    call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
+    assert "num_inference_steps" in call
+    assert families.FAMILIES[model.family].guidance in call
+    assert set(precision.by_component(model)) <= set(build)
+    assert {getattr(torch, dtype) for dtype in precision.by_component(model).values()}
+    assert model.dtype in (model.dtypes or families.DTYPES)
+    for low, value, high in (
+        (*_ends(model.steps_range, model.steps),),
+        (*_ends(model.guidance_range, model.guidance),),
+    ):
+        assert low <= value <= high
+    assert all(side % model.size_step == 0 for side in model.native)
+    assert not model.sizes() or model.native in model.sizes()
+    assert list(checks.objections(model, {"dtype": model.dtype, "steps": model.steps})) == []
+    if model.guidance or model.embeds_guidance:
+        assert list(checks.objections(model, {"guidance": model.guidance})) == []
+    _scheduler_is_right(model)
+    assert model.variant in ("", {"float16": "fp16", "bfloat16": "bf16"}.get(model.dtype))
+
+
+def _ends(ends, value):
+    return (ends[0], value, ends[1]) if ends else (value, value, value)
+
+
+def _scheduler_is_right(model):
+    made = _own_scheduler(model)
+    settings = signatures.scheduler_settings(model.scheduler)
+    assert ("flow_shift" in settings or "shift" in settings) or model.flow_shift is None
+    assert model.scheduler in {kind for kind in families.SCHEDULERS.values() if checks._follows(model, kind)}
+    made.set_timesteps(model.steps, **({"mu": 1.0} if model.dynamic_shift else {}))
+    assert len(made.timesteps) >= model.steps
+
+
+def _own_scheduler(model):
+    """The entry's scheduler as its checkpoint configures it."""
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"} if model.prediction == "flow" else {}
+    shift = {} if model.flow_shift is None else {"flow_shift": model.flow_shift, "shift": model.flow_shift}
+    given = {**flow, **shift, "use_dynamic_shifting": model.dynamic_shift}
+    kind = getattr(diffusers, model.scheduler)
+    takes = signatures.scheduler_settings(model.scheduler)
+    return kind(**{key: value for key, value in given.items() if key in takes})
+
+
+@pytest.mark.parametrize("name", UNLIKE.values())
+def test_the_defaults_render_with_the_real_pipeline(tiny, name):
+    model = FROM_HUB[name]
+    pipe = DiffusionPipeline.from_pretrained(tiny(BUILDERS[model.pipeline]))
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = _own_scheduler(model)
+    call = inspect.signature(type(pipe).__call__).parameters
+    given = {
+        "prompt": "a fox", "num_inference_steps": model.steps, "width": 64, "height": 64,
+        "generator": torch.Generator("cpu").manual_seed(1), "output_type": "latent",
+    }  # fmt: skip
+    if model.guidance or families.FAMILIES[model.family].guidance == "guidance_scale":
+        given[families.FAMILIES[model.family].guidance] = model.guidance
+    if "use_resolution_binning" in call:
+        given["use_resolution_binning"] = False
+    if families.FAMILIES[model.family].guidance == "true_cfg_scale":
+        given["negative_prompt"] = " "
+    latents = pipe(**given).images
+    assert bool(torch.isfinite(torch.as_tensor(latents)).all())
+    assert schedulers.make(pipe.scheduler, None) is pipe.scheduler
+
+
+def test_what_sana_needs_is_as_nvidia_says():
+    for name, model in FROM_HUB.items():
+        if not name.startswith("sana"):
+            continue
+        shift = None if "sprint" in name else 6.0 if name.endswith("4k") else 3.0
+        bf16 = "BF16" in model.repo or "SANA1.5" in model.repo or "Sprint" in model.repo
+        assert model.flow_shift == shift
+        assert model.dtypes == (("bfloat16" if bf16 else "float16"), "float32")
+        assert (model.steps, model.steps_range) == ((2, (1, 4)) if "sprint" in name else (20, (10, 50)))
+        side = model.sample_size * 32
+        assert side == {"512": 512, "1k": 1024, "2k": 2048, "4k": 4096}[re.search(r"512|\dk", name)[0]]
+        kept = precision.by_component(model)
+        half = {"transformer": model.dtype, "vae": "bfloat16", "text_encoder": "bfloat16"}
+        assert kept == half
+
+
+def test_the_page_is_the_catalogue():
+    spec = importlib.util.spec_from_file_location("page", ROOT / "tools" / "make_models_page.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert made.page(text) == text, "run python tools/make_models_page.py"
+
+
+# A file of one's own
+
+
+@pytest.fixture
+def own(work, monkeypatch):
+    path = work / "own" / "models.yaml"
+    path.parent.mkdir()
+    monkeypatch.setenv("RUN_BATCH_MODELS", str(path))
+
+    def write(text):
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_models_of_ones_own(cli, own, manifest, work, tiny):
+    path = own(
+        "my-sana: {like: sana-1.6b-4k, repo: me/sana-4k, steps: 18}\n"
+        f"fox:\n  like: sdxl\n  folder: {tiny('sdxl')}\n  native: 64x64\n  steps: 1\n  dtype: float32\n"
+    )
+    listed = {model["name"]: model for model in cli("models", "--json").json()}
+    assert listed["my-sana"]["own"]
+    assert (listed["my-sana"]["from"], listed["my-sana"]["steps"], listed["my-sana"]["flow_shift"]) == (
+        "me/sana-4k",
+        18,
+        6,
+    )
+    assert f"The last 2 models from {path}." in cli("models").out.replace("\n", " ")
+    assert cli("run", manifest("grid: {model: fox, prompt: a fox}\n"), "--out", "run", "--quiet").code == 0
+    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    assert (receipt.task.size, receipt.task.steps, receipt.task.revision != "") == ("64x64", 1, True)
+
+
+def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny):
+    text = (
+        f"fox:\n  like: sana-1.6b-1k\n  folder: {tiny('sana')}\n  sample_size: 16\n  native: 512x512\n  steps: 2\n"
+    )
+    text += "  dtype: float32\n"
+    path, found = manifest("grid: {model: fox, prompt: a fox}\n"), {}
+    for shift in ("", "  flow_shift: 6\n", "  flow_shift: 2\n"):
+        own(text + shift)
+        outcome = cli("run", path, "--out", "run", "--quiet")
+        assert outcome.code == 0, outcome.err
+        for item in RunFolder(work / "run").scan().receipts.values():
+            found.setdefault(item.task.id, item.scheduler["flow_shift"])
+    assert sorted(found.values()) == [2.0, 3.0, 6.0]
+    assert cli("verify", "run", "--reproduce", "1").code == 0
+    own(text + "  flow_shift: 5\n")
+    changed = cli("verify", "run", "--reproduce", "1")
+    assert changed.code == 2
+    assert "not the one that run was rendered with" in changed.err
+    assert "licence" not in cli("models", "fox").out
+    own(text + "  flow_shift: 5\nvixen: {like: fox}\nkit: {like: vixen}\n")
+    assert known_models()["kit"].overrides["scheduler"] == {"flow_shift": 5.0}
+    assert known_models()["fox"].steps_range is None  # 2 steps, where the model it is like takes 10 to 50
+    told = cli("manifest", "from", "run")
+    assert "fox is an entry of a models.yaml" in told.err + told.out
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("demo: {like: sdxl}\n", 1, "ships with the program"),
+        ("a b: {like: sdxl}\n", 1, "cannot name a model"),
+        ("x: someone/model\n", 1, "write what it is"),
+        ("x:\n  like: sdlx\n", 2, "did you mean sdxl?"),
+        ("x:\n  like: sdxl\n  setps: 3\n", 3, "did you mean steps?"),
+        ("x:\n  like: sdxl\n  steps: many\n", 3, "steps: input should be a valid integer"),
+        ("x:\n  like: sdxl\n  native: big\n", 3, "write WIDTHxHEIGHT"),
+        ("x:\n  like: sdxl\n  dtype: half\n", 3, "dtype: input should be"),
+        ("x: {like: sdxl, repo: a/b, folder: c}\n", 1, "a model is in one place"),
+        ("x: {pipeline: SanaPipeline, native: 512x512}\n", 1, "say where it is"),
+        ("x: {repo: a/b}\n", 1, "say pipeline and native, or like"),
+        ("x: {repo: a/b, pipeline: SanaPipeline, native: 512x512}\n", 1, "sample_size 0 is none"),
+        (
+            "x: {repo: a/b, pipeline: FoxPipeline, native: 512x512}\n",
+            1,
+            "the installed diffusers has no FoxPipeline",
+        ),
+        ("x: {like: sdxl, scheduler: FoxScheduler}\n", 1, "the installed diffusers has no FoxScheduler"),
+        ("x: {like: sana-1.6b-4k, dtype: float16}\n", 1, "not among dtypes"),
+        ("x: {like: sana-1.6b-1k, native: 512x512}\n", 1, "not a size that it renders"),
+        ("- sdxl\n", 1, "maps names to models"),
+        ("x: {like: sdxl\n", 1, "not valid YAML"),
+    ],
+)
+def test_mistakes_in_it_have_their_line(cli, own, manifest, text, line, says):
+    path = own(text)
+    for command in (("models",), ("plan", manifest())):
+        outcome = cli(*command)
+        assert outcome.code == 2
+        assert f"{path}:{line}: " in outcome.err
+        assert says in outcome.err
+
+
+def test_a_file_that_is_named_and_not_there(cli, monkeypatch):
+    monkeypatch.setenv("RUN_BATCH_MODELS", "nowhere.yaml")
+    assert "RUN_BATCH_MODELS names this file" in cli("models").err
+    with pytest.raises(ManifestError):
+        known_models()
+
+
+def test_a_folder_that_is_named_for_a_file(cli, work, monkeypatch):
+    monkeypatch.setenv("RUN_BATCH_MODELS", str(work))
+    outcome = cli("models")
+    assert outcome.code == 2
+    assert f"RUN_BATCH_MODELS names a folder; it wants a file, such as {work / 'models.yaml'}" in outcome.err
+
+
+# What contradicts a model
+
+
+def job(**axes):
+    return "grid:\n" + "".join(
+        f"  {key}: {json.dumps(value)}\n" for key, value in {"prompt": "a fox", **axes}.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        (
+            {"model": "sana-sprint-1.6b-1k", "steps": 20},
+            "is made for 1 to 4 steps, 2 is right; 20 are slower and worse",
+        ),
+        ({"model": "sana-1.6b-4k", "steps": 2}, "2 leave noise in the picture"),
+        ({"model": "sana-1.6b-4k", "steps": 90}, "take their time and better nothing"),
+        ({"model": "z-image-turbo", "guidance": 5}, "distilled to do without guidance, 0 is right"),
+        ({"model": "sdxl", "guidance": 70}, "is made for guidance 1 to 20, 5 is right"),
+        ({"model": "sdxl", "size": "4096x4096"}, "16.0 times the pixels"),
+        ({"model": "sdxl", "size": "256x256"}, "as small as 256x256 are poor"),
+    ],
+)
+def test_what_renders_but_contradicts_the_model_is_a_warning(cli, manifest, axes, says):
+    outcome = cli("plan", manifest(job(**axes)))
+    assert outcome.code == 0, outcome.err
+    axis = list(axes)[1]
+    assert f"job.yaml:4: {axis}: " in outcome.err
+    assert says in " ".join(outcome.err.split())
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        (
+            {"model": "sana-1.6b-4k", "dtype": "float16"},
+            "gives broken pictures in float16; write bfloat16 or float32",
+        ),
+        (
+            {"model": "sana-0.6b-1k", "dtype": "bfloat16"},
+            "gives broken pictures in bfloat16; write float16 or float32",
+        ),
+        (
+            {"model": "sana-0.6b-1k", "dtype": "float16(vae=float16)"},
+            "vae overflows in float16, and the picture becomes black",
+        ),
+        ({"model": "sana-1.6b-1k", "size": "5376x3072"}, "it would render 1344x768 and resample it"),
+        ({"model": "demo", "dtype": "int3"}, "int3 is unknown; possible are float32, bfloat16, float16"),
+        ({"model": "demo", "dtype": "float32(vea=float32)"}, "has no component vea; possible are"),
+        ({"model": "demo", "dtype": "float32(vae=fp16)"}, "fp16 is unknown"),
+        ({"model": "demo", "dtype": "float32(vae)"}, "names components apart by their names"),
+        ({"model": "sd-1.5", "dtype": "float16(vae=float32)"}, "is called whole and does not convert"),
+    ],
+)
+def test_what_would_be_broken_is_an_error(cli, manifest, axes, says):
+    outcome = cli("plan", manifest(job(**axes)))
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert "job.yaml:4: " in outcome.err
+
+
+def test_what_is_excluded_is_held_against_no_model(cli, manifest):
+    axes = {"model": ["demo", "sana-sprint-1.6b-1k"], "scheduler": ["default", "dpm++"], "size": "512x512"}
+    text = "resize: true\n" + job(**axes)
+    assert "cannot follow sana-sprint-1.6b-1k" in cli("plan", manifest(text)).err
+    spared = cli("plan", manifest(text + "exclude: [{model: sana-sprint-1.6b-1k, scheduler: dpm++}]\n"))
+    assert spared.code == 0, spared.err
+
+
+def test_right_values_warn_of_nothing(cli, manifest):
+    for name, model in packaged().items():
+        text = job(model=name, steps=model.steps, size=str(model.native), dtype=model.dtype)
+        outcome = cli("plan", manifest(text))
+        assert (outcome.code, outcome.err) == (0, ""), name
+    assert cli("plan", manifest(job(model="random:sana-1.6b-4k", steps=1, dtype="float32"))).err == ""
+
+
+# Components in dtypes of their own
+
+
+def picture(folder):
+    (receipt,) = RunFolder(folder).scan().receipts.values()
+    return np.asarray(Image.open(folder / receipt.file.path)), receipt
+
+
+@pytest.mark.parametrize("name", ["sana", "sdxl", "flux", "pixart", "sd3"])
+def test_a_component_has_the_dtype_it_was_given(cli, manifest, work, tiny, name):
+    size = {"sana": "512x512", "pixart": "256x256"}.get(name, "64x64")
+    given = {"model": "demo" if name == "sana" else str(tiny(name)), "size": size, "steps": 2, "seed": 7}
+    for index, dtype in enumerate(("bfloat16(vae = float32)", "bfloat16")):
+        path = manifest(job(**given, dtype=dtype), f"{index}.yaml")
+        outcome = cli("run", path, "--out", f"run{index}", "--quiet")
+        assert outcome.code == 0, outcome.err
+    (mixed, receipt), (plain, _) = picture(work / "run0"), picture(work / "run1")
+    assert receipt.task.dtype == "bfloat16(vae=float32)"  # one spelling, so one id
+    difference = np.abs(mixed.astype(int) - plain.astype(int))
+    assert 0 < difference.mean() < 2  # a half's rounding in the autoencoder, no more
+
+
+# LoRAs as a mapping
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"file": "a.safetensors"}, ("a.safetensors", 1.0)),
+        ({"file": "a.safetensors", "strength": -0.5}, ("a.safetensors", -0.5)),
+        ({"repo": "me/x", "weight": "sub/a.safetensors", "scale": 0.8}, ("me/x/sub/a.safetensors", 0.8)),
+        ({"repo": "me/x", "weight": "a.safetensors", "revision": "v2"}, ("me/x/a.safetensors@v2", 1.0)),
+        ({"repo": "me/x"}, ("me/x", 1.0)),
+        ("me/x(strength=0.3)", ("me/x", 0.3)),
+    ],
+)
+def test_a_lora_as_a_mapping(value, expected):
+    assert values.lora(value) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"fiel": "a"}, "fiel is unknown in a LoRA"),
+        ({}, "a LoRA is one of"),
+        ({"file": "a", "repo": "b/c"}, "a LoRA is one of"),
+        ({"file": "a", "revision": "v"}, "belong to a repo"),
+        ({"file": "a", "scale": 1, "strength": 1}, "mean the same"),
+        ({"file": "a", "scale": "much"}, "is not a number"),
+        ({"file": "a", "scale": float("inf")}, "is not a number"),
+        ("a.safetensors(scale=.nan)", "is not a LoRA scale"),
+    ],
+)
+def test_mistakes_in_such_a_mapping(cli, manifest, value, says):
+    outcome = cli("plan", manifest(job(model="demo", lora=["none", value])))
+    assert outcome.code == 2
+    assert says in outcome.err

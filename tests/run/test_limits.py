@@ -1,0 +1,527 @@
+"""Deadlines, the number of images, the disk's floor and a disk that is really full; what earlier runs tell."""
+
+import errno
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.base import atomic, disk
+from batch.base.errors import DiskLow, StoppedEarly, UserError
+from batch.plan.estimate import Estimate, Learned, cost, estimate, learn
+from batch.records import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak, Task
+from batch.run import limits
+from batch.run.limits import Gate, Limits, disk_warning, parse_until
+from batch.store import history
+from batch.store.folder import RunFolder
+from tests.conftest import SMALL
+
+GIB = 2**30
+BERLIN = ZoneInfo("Europe/Berlin")
+EVENING = datetime(2026, 11, 24, 22, 30, tzinfo=BERLIN)
+
+
+def a_task(number: int, **changes) -> Task:
+    fields = {"model": "m", "dtype": "float32", "prompt": "p", "seed": number, "width": 1000, "height": 1000}
+    fields |= {
+        "rendered_width": 1000,
+        "rendered_height": 1000,
+        "steps": 10,
+        "guidance": 4.5,
+        "id": f"{number:016x}",
+    }
+    return Task(**(fields | changes))
+
+
+TASKS = [a_task(number) for number in range(12)]
+
+
+def a_receipt(task: Task, seconds: float = 100.0, size: int = 2_000_000, **measured) -> Receipt:
+    return Receipt(
+        task=task,
+        file=FileRef(path="x.png", bytes=size, sha256="", width=task.width, height=task.height),
+        measurement=Measurement(**({"denoise": StagePeak(seconds=seconds)} | measured)),
+        machine=Machine(host="here", device="card"),
+        attempts=1,
+        started_at="",
+    )
+
+
+def done(task: Task, seconds: float = 100.0, **more) -> Outcome:
+    return Outcome(key=task.id, status="done", receipt=a_receipt(task, seconds, **more))
+
+
+class World:
+    """Clocks and a disk that only the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds, self.free = 5000.0, 1000 * GIB
+
+    def gate(self, work: Path, wanted: Limits, floor: int = 0, **known) -> Gate:
+        return Gate(
+            wanted,
+            RunFolder(work / "run"),
+            TASKS,
+            min_free_disk=floor,
+            clock=lambda: self.seconds,
+            now=lambda: EVENING + timedelta(seconds=self.seconds - 5000),
+            free=lambda _: self.free,
+            **known,
+        )
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def render(gate: Gate, world: World, seconds: float = 100.0, **more) -> int:
+    """Render until the gate closes; how many were started."""
+    for count, task in enumerate(TASKS):
+        try:
+            gate.admit(task)
+        except StoppedEarly:
+            return count
+        world.seconds += seconds
+        gate.finished(done(task, seconds, **more))
+    return len(TASKS)
+
+
+# Until when
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("07:00", "2026-11-25T07:00+01:00"),
+        ("7:00", "2026-11-25T07:00+01:00"),
+        (" 23:15 ", "2026-11-24T23:15+01:00"),
+        ("22:30", "2026-11-25T22:30+01:00"),
+        ("22:30:01", "2026-11-24T22:30:01+01:00"),
+        ("2026-11-25 07:00", "2026-11-25T07:00+01:00"),
+        ("2026-11-25 7:00", "2026-11-25T07:00+01:00"),
+        ("2026-11-25T07:00Z", "2026-11-25T08:00+01:00"),
+        ("2026-11-25T07:00-05:00", "2026-11-25T13:00+01:00"),
+        ("2027-07-01T07:00", "2027-07-01T07:00+02:00"),
+    ],
+)
+def test_until(text, expected):
+    found = parse_until(text, EVENING)
+    assert found.tzinfo is not None
+    assert found.astimezone(UTC) == datetime.fromisoformat(expected).astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "expected"),
+    [
+        # Spring: 02:00 to 03:00 is skipped. Autumn: 02:00 to 03:00 comes twice.
+        ("2026-03-28T23:00+01:00", "07:00", "2026-03-29T07:00+02:00"),
+        ("2026-03-28T23:00+01:00", "02:30", "2026-03-29T03:30+02:00"),
+        ("2026-10-24T23:00+02:00", "07:00", "2026-10-25T07:00+01:00"),
+        ("2026-10-24T23:00+02:00", "02:30", "2026-10-25T02:30+02:00"),
+        ("2026-10-25T02:45+02:00", "02:30", "2026-10-25T02:30+01:00"),
+        ("2026-10-25T02:45+01:00", "02:30", "2026-10-26T02:30+01:00"),
+    ],
+)
+def test_until_across_a_change_of_clocks(now, text, expected):
+    found = parse_until(text, datetime.fromisoformat(now).astimezone(BERLIN))
+    assert found.astimezone(UTC) == datetime.fromisoformat(expected).astimezone(UTC)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the zone of a process cannot be set there")
+def test_until_is_in_this_machines_zone():
+    code = (
+        "from datetime import UTC, datetime; from batch.run.limits import parse_until;"
+        "print(parse_until('07:00', datetime(2026, 3, 28, 22, tzinfo=UTC)).astimezone(UTC).isoformat())"
+    )
+    env = {"TZ": "Europe/Berlin", "PYTHONPATH": str(Path(limits.__file__).parents[2])}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "2026-03-29T05:00:00+00:00"  # summer time has begun by then
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "7", "07:60", "2026-11-25", "2026-13-01 07:00", "9999-12-31T23:59"]
+)
+def test_until_nonsense(text):
+    now = EVENING if text != "9999-12-31T23:59" else datetime(2026, 1, 1, tzinfo=ZoneInfo("America/New_York"))
+    with pytest.raises(UserError, match="--until") as error:
+        parse_until(text, now)
+    assert "07:00" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["2026-11-24 22:00", "2026-11-24T22:29:59+01:00", "2020-01-01T00:00"])
+def test_until_in_the_past(text):
+    with pytest.raises(
+        UserError, match=f"--until {text.replace('+', '.')}: that is past, it is 2026-11-24 22:30 now"
+    ):
+        parse_until(text, EVENING)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[0-9]{1,4}[-: T0-9]{0,12}[+Z]?[0-9:]{0,5}", fullmatch=True))
+def test_until_is_a_later_instant_or_a_users_mistake(text):
+    try:
+        assert parse_until(text, EVENING).astimezone(UTC) > EVENING.astimezone(UTC)
+    except UserError as error:
+        assert "--until" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("limit", "option"),
+    [({"max_hours": 0}, "hours"), ({"max_hours": float("nan")}, "hours"), ({"max_images": 0}, "images")],
+)
+def test_a_limit_of_nothing_is_a_mistake(limit, option):
+    with pytest.raises(UserError, match=f"--max-{option}"):
+        Limits(**limit)
+
+
+# The gate
+
+
+def test_the_gate_counts_images_and_not_attempts(world, work):
+    gate = world.gate(work, Limits(max_images=2))
+    gate.check(TASKS[0])
+    gate.admit(TASKS[0])
+    gate.admit(TASKS[0])  # its worker died
+    gate.finished(done(TASKS[0]))
+    gate.admit(TASKS[1])
+    with pytest.raises(StoppedEarly, match="--max-images 2 is reached; 10 images are left"):
+        gate.admit(TASKS[2])
+
+
+@pytest.mark.parametrize("limit", [{"max_hours": 0.125}, {"until": EVENING + timedelta(seconds=450)}])
+def test_no_image_is_started_that_would_not_be_done_in_time(world, work, limit):
+    gate = world.gate(work, Limits(**limit))
+    assert render(gate, world) == 4  # a fifth would end at 500 of 450 seconds
+    with pytest.raises(
+        StoppedEarly, match=r"leaves 50.0s, and the next image takes about 1m 40s; 8 images are left"
+    ):
+        gate.check(TASKS[4])
+    world.seconds += 50
+    with pytest.raises(StoppedEarly, match=r"is reached; 8 images are left"):
+        gate.check(TASKS[4])
+
+
+def test_an_unknown_rate_admits_until_the_deadline_itself(world, work):
+    gate = world.gate(work, Limits(max_hours=1))
+    world.seconds += 3599
+    gate.admit(TASKS[0])
+    world.seconds += 1
+    with pytest.raises(StoppedEarly, match="--max-hours 1 is reached"):
+        gate.check(TASKS[1])
+
+
+def test_a_heavier_image_is_judged_by_its_size(world, work):
+    gate = world.gate(work, Limits(max_hours=0.1), learned=learn([a_receipt(TASKS[0], 100.0)]))
+    gate.check(TASKS[1])
+    with pytest.raises(StoppedEarly, match="about 6m 40s"):
+        gate.check(a_task(1, rendered_width=2000, rendered_height=2000))
+    gate.check(a_task(1, model="another", rendered_width=2000, rendered_height=2000))  # nothing known of it
+
+
+def test_this_run_knows_better_than_earlier_ones(world, work):
+    rate = Learned(seconds=1000 / cost(TASKS[0]), bytes_per_pixel=2.0)
+    gate = world.gate(work, Limits(max_hours=0.25), history={("m", "float32", "png"): rate})
+    with pytest.raises(StoppedEarly, match="about 16m 40s as earlier runs took here"):
+        gate.check(TASKS[0])
+    gate.finished(done(TASKS[0], 100.0, warmup=True))
+    with pytest.raises(StoppedEarly, match="16m 40s"):  # the first image after a load tells little
+        gate.check(TASKS[1])
+    gate.finished(done(TASKS[1], 10.0))
+    gate.check(TASKS[2])
+
+
+def test_the_disk_floor_holds_with_what_is_not_saved_yet(world, work):
+    gate = world.gate(work, Limits(), floor=5 * GIB, learned=learn([a_receipt(TASKS[0], size=3_000_000)]))
+    world.free = 5 * GIB + 7_000_000  # room for two images of 3 MB
+    gate.admit(TASKS[0])
+    gate.admit(TASKS[1])
+    with pytest.raises(DiskLow) as error:
+        gate.admit(TASKS[2])
+    assert error.value.exit_code == 75
+    assert "5.0 GiB are free" in str(error.value)
+    assert "min_free_disk keeps 5.0 GiB" in str(error.value)
+    assert "(12 images) takes about 35 MiB in all: make room for about 28 MiB" in str(error.value)
+    world.free -= 6_100_000
+    gate.finished(done(TASKS[0], size=3_000_000))
+    gate.finished(Outcome(key=TASKS[1].id, status="failed"))
+    with pytest.raises(DiskLow, match="11 images"):
+        gate.admit(TASKS[2])
+    world.free += 3_000_000
+    gate.admit(TASKS[2])
+
+
+def test_a_disk_that_cannot_be_asked_stops_nothing(world, work):
+    def gone(_: Path) -> int:
+        raise OSError(errno.ESTALE, "stale")
+
+    Gate(Limits(), RunFolder(work), TASKS, min_free_disk=GIB, free=gone).admit(TASKS[0])
+
+
+def test_the_disk_warning():
+    takes = Estimate(
+        seconds=None, seconds_from="not known", disk_bytes=12 * GIB, disk_from="this run", peak_bytes=None
+    )
+    assert disk_warning(takes, 17 * GIB, 5 * GIB) == ""
+    warning = disk_warning(takes, 10 * GIB, 5 * GIB)
+    assert all(part in warning for part in ("12.0 GiB", "10.0 GiB", "5.0 GiB", "room for about 7.0 GiB"))
+    assert disk_warning(replace(takes, disk_bytes=0), 0, 5 * GIB) == ""
+
+
+# Estimates and what earlier runs tell
+
+
+def test_where_an_estimate_comes_from():
+    nothing = estimate(TASKS, [])
+    assert (nothing.seconds, nothing.seconds_from, nothing.disk_from) == (
+        None,
+        "not known",
+        "as photographs take it",
+    )
+    assert 12 * 1_900_000 <= nothing.disk_bytes < 12 * 2_000_000
+    earlier = learn([a_receipt(TASKS[0], 50.0, size=1_000_000)])
+    told = estimate(TASKS, [], earlier)
+    assert (told.seconds, told.seconds_from, told.disk_from) == (600.0, "earlier runs", "earlier runs")
+    mine = estimate(TASKS[1:], [a_receipt(TASKS[0], 100.0)], earlier)
+    assert (mine.seconds, mine.seconds_from, mine.disk_from) == (1100.0, "this run", "this run")
+    mixed = estimate([*TASKS[1:], a_task(1, model="other")], [a_receipt(TASKS[0])], earlier)
+    assert (mixed.seconds, mixed.seconds_from, mixed.disk_from) == (None, "not known", "this run")
+    raw = a_task(1, format="tiff", format_options=(("compression", "none"),))
+    assert estimate([raw], []).disk_bytes > 3_000_000
+
+
+def test_another_format_takes_as_long_and_another_size():
+    known = learn([a_receipt(TASKS[0], 100.0, size=2_000_000)])
+    jpeg = a_task(1, format="jpeg")
+    told = estimate([jpeg], [], known)
+    assert told.seconds == pytest.approx(100.0)
+    assert (told.seconds_from, told.disk_from) == ("earlier runs", "as photographs take it")
+    assert told.disk_bytes < 800_000
+
+
+def test_what_was_only_decoded_tells_no_rate():
+    decoded = a_receipt(TASKS[0], denoise=None, decode=StagePeak(seconds=1.0))
+    assert learn([decoded])["m", "float32", "png"].seconds is None
+    first, second = a_receipt(TASKS[0], 500.0, warmup=True), a_receipt(TASKS[1], 100.0)
+    assert estimate([TASKS[2]], [first, second]).seconds == pytest.approx(100.0)
+    assert estimate([TASKS[2]], [first, decoded]).seconds == pytest.approx(500.0)
+
+
+@pytest.fixture
+def own_cache(work, monkeypatch):
+    folder = work / "cache"
+    monkeypatch.setenv("RUN_BATCH_CACHE", str(folder))
+    return folder
+
+
+def test_history_is_a_median_over_the_last_runs(own_cache):
+    kind = ("m", "float32", "png")
+    for seconds in (100.0, 100.0, 9000.0, 110.0):  # one night the card was shared
+        history.record([a_receipt(TASKS[0], seconds)])
+    assert history.read().learned("here")[kind].seconds == pytest.approx(105.0 / cost(TASKS[0]))
+    for _ in range(history.KEPT_RUNS):
+        history.record([a_receipt(TASKS[0], 50.0)])
+    assert history.read().learned("here")[kind].seconds == pytest.approx(50.0 / cost(TASKS[0]))
+    (entry,) = history.read().entries
+    assert len(entry.seconds) == len(entry.bytes_per_pixel) == history.KEPT_RUNS
+    assert history.read().learned("elsewhere") == {}
+    assert history.read().learned("here", "another card") == {}
+    assert list(own_cache.iterdir()) == [own_cache / "history.json"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"\0\xff[", b"[]", b'{"entries": 3}', b'{"entries": [{}]}', b"[" * 100_000, None],
+)
+def test_a_damaged_history_is_ignored_and_written_again(own_cache, damage):
+    history.record([a_receipt(TASKS[0])])
+    whole = history.read()
+    if damage is None:
+        damage = (own_cache / "history.json").read_bytes().replace(b'"seconds": [', b'"seconds": [NaN, ')
+    (own_cache / "history.json").write_bytes(damage)
+    assert history.read() == history.History()
+    history.record([a_receipt(TASKS[0])])
+    assert history.read().learned("here") == whole.learned("here")
+
+
+def test_a_history_that_cannot_be_kept_fails_nothing(own_cache):
+    own_cache.write_text("a file where the folder should be")
+    history.record([a_receipt(TASKS[0])])
+    assert history.read() == history.History()
+
+
+# On the command line
+
+
+def images(folder) -> list[Path]:
+    return sorted(Path(folder, "images").iterdir())
+
+
+def test_so_many_images_and_the_rest_later(cli, manifest):
+    first = cli("run", manifest(), "--out", "run", "--max-images", "2")
+    assert first.code == 75
+    assert "stopped: --max-images 2 is reached; 2 images are left" in first.err
+    assert "2 images rendered" in first.out
+    before = {path: path.stat().st_mtime_ns for path in images("run")}
+    # Every prompt once before any twice.
+    tasks = [receipt.task for receipt in RunFolder(Path("run")).scan().receipts.values()]
+    assert Counter(task.prompt for task in tasks) == {"a fox": 1, "a whale": 1}
+    second = cli("run", manifest(), "--out", "run", "--max-images", "2")
+    assert (second.code, "2 images rendered" in second.out) == (0, True)
+    assert len(images("run")) == 4
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in images("run")}.items()
+
+
+def test_hours_that_are_over_at_once(cli, manifest):
+    outcome = cli("run", manifest(), "--out", "run", "--max-hours", "1e-7", "--json")
+    assert outcome.code == 75
+    end = outcome.events()[-1]
+    assert (end["rendered"], end["exit_code"]) == (0, 75)
+    assert "--max-hours 1e-07" in end["reason"]
+    assert [event["event"] for event in outcome.events()] == ["start", "end"]  # no model was loaded for it
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--until", "nonsense"], ["--until", "2020-01-01 07:00"], ["--max-hours", "-1"], ["--max-images", "0"]],
+)
+def test_limits_that_are_mistakes(cli, manifest, work, options):
+    outcome = cli("run", manifest(), "--out", "run", *options)
+    assert outcome.code == 2
+    assert options[0] in outcome.err
+    assert not (work / "run").exists()
+
+
+def test_the_floor_says_how_much_is_needed(cli, manifest, work):
+    outcome = cli("run", manifest(), "--out", "run", "--set", "run.min_free_disk=900TB")
+    assert outcome.code == 75
+    assert "warning: the disk is too small" in outcome.err
+    assert "min_free_disk keeps 838190.3 GiB" in outcome.err
+    assert "(4 images) takes about" in outcome.err
+    assert "make room for about" in outcome.err
+    assert "loading the model" not in outcome.err
+    assert not (work / "run" / "images").exists()
+
+
+def test_plan_compares_the_disk_with_what_is_needed(cli, manifest, work):
+    plan = cli("plan", manifest(), "--out", "not/there/yet")
+    assert "are free" in plan.out
+    assert plan.err == ""
+    low = cli("plan", manifest(), "--out", "not/there/yet", "--set", "run.min_free_disk=900TB")
+    assert (low.code, "warning: the disk is too small" in low.err) == (0, True)
+    data = cli("plan", manifest(), "--json", "--set", "run.min_free_disk=900TB").json()
+    assert data["free_bytes"] > 0
+    assert data["expected"]["disk_bytes"] > 4 * 512 * 512
+    assert "the disk is too small" in data["warnings"][0]
+    assert [path.name for path in work.iterdir()] == ["job.yaml"]
+
+
+def test_another_folders_plan_knows_what_images_take(cli, manifest, own_cache):
+    unknown = cli("plan", manifest(), "--out", "b")
+    assert "time: not known" in unknown.out
+    assert "as photographs take it" in unknown.out
+    cli("run", manifest(), "--out", "a", "--quiet", "--max-images", "3")
+    mine = cli("plan", manifest(), "--out", "a", "--json").json()["expected"]
+    assert (mine["seconds_from"], mine["disk_from"]) == ("this run", "this run")
+    other = cli("plan", manifest(), "--out", "b")
+    assert "as earlier runs took here" in other.out
+    told = cli("plan", manifest(), "--out", "b", "--json").json()["expected"]
+    assert (told["seconds_from"], told["disk_from"]) == ("earlier runs", "earlier runs")
+    assert told["seconds"] == pytest.approx(4 * mine["seconds"])
+    (own_cache / "history.json").write_bytes(b"damaged")
+    assert "time: not known" in cli("plan", manifest(), "--out", "b").out
+
+
+# A disk that is really full
+
+
+TWELVE = SMALL.replace("0..1", "0..5") + "run: {min_free_disk: 0}\n"
+
+
+@pytest.mark.parametrize("others_write", [False, True])
+def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, others_write):
+    place, resize = small_disk
+    if others_write:  # the room that was free a moment ago is gone when the image is saved
+        monkeypatch.setattr(
+            Gate.__init__, "__kwdefaults__", Gate.__init__.__kwdefaults__ | {"free": lambda _: GIB}
+        )
+    run = place / "run"
+    outcome = cli("run", manifest(TWELVE), "--out", run)
+    assert outcome.code == 75, outcome.err
+    assert ("is full: " in outcome.err) == others_write
+    assert f"{run}" in outcome.err
+    assert "make room for about" in outcome.err
+    assert "run the same command again to go on" in outcome.err
+    assert not list(place.rglob(f"*{atomic.TEMP_SUFFIX}"))
+    folder = RunFolder(run)
+    receipts = folder.scan().receipts
+    assert 3 < len(receipts) < 12
+    assert set(folder.inspect().receipts) == set(receipts)
+    assert {path.name for path in images(run)} == {Path(item.file.path).name for item in receipts.values()}
+    assert f"{len(receipts)} images rendered" in outcome.out
+    assert folder.failures() == {}
+    states = Counter(item["state"] for item in cli("verify", run, "--json").json()["findings"])
+    assert states == {"missing": 12 - len(receipts)}
+    again = cli("run", manifest(TWELVE), "--out", run, "--quiet")  # still full
+    assert again.code == 75, again.err
+    assert len(folder.scan().receipts) >= len(receipts)
+    assert folder.failures() == {}
+    assert resize("size=200m")
+    last = cli("run", manifest(TWELVE), "--out", run, "--quiet")
+    assert last.code == 0, last.err
+    assert cli("verify", run).code == 0
+    assert (run / "results.csv").is_file()
+
+
+def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monkeypatch, work):
+    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
+        if path.parent.parent.name == "receipts" and len(list(work.rglob("receipts/*/*.json"))) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data, runner, **how)
+
+    real = atomic.write
+    monkeypatch.setattr(atomic, "write", full)
+    outcome = cli("run", manifest(), "--out", "run", "--keep-latents", "--engine", "local")
+    assert (outcome.code, "1 image rendered" in outcome.out) == (75, True), outcome.err
+    assert [len(list((work / "run" / name).iterdir())) for name in ("images", "thumbs", "latents")] == [1, 1, 1]
+    monkeypatch.undo()
+    states = Counter(item["state"] for item in cli("verify", work / "run", "--json").json()["findings"])
+    assert states == {"missing": 3}
+
+
+def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):
+    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
+        if path.parent.name == "run" and path.suffix != ".yaml":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data, runner, **how)
+
+    real = atomic.write
+    monkeypatch.setattr(atomic, "write", full)
+    outcome = cli("run", manifest(), "--out", "run")
+    assert outcome.code == 0, outcome.err
+    assert "warning: the report could not be written (No space left on device)" in outcome.err
+    assert "4 images rendered" in outcome.out
+    assert not (work / "run" / "results.csv").exists()
+    monkeypatch.undo()
+    assert cli("report", work / "run").code == 0
+    assert (work / "run" / "results.csv").is_file()
+
+
+def test_a_folder_that_cannot_even_be_begun(cli, manifest, small_disk):
+    place, resize = small_disk
+    with (place / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="space") as error:
+        while True:
+            file.write(bytes(4096))
+    assert disk.is_full(error.value)
+    outcome = cli("run", manifest(TWELVE), "--out", place / "run")
+    assert outcome.code == 75
+    assert "is full (No space left on device). Make room" in outcome.err
+    assert not list(place.rglob(f"*{atomic.TEMP_SUFFIX}"))
+    assert resize("size=200m")
+    assert cli("run", manifest(TWELVE), "--out", place / "run", "--max-images", "1").code == 75
