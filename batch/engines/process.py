@@ -22,15 +22,17 @@ from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
 from batch.records import (
-    OUT_OF_MEMORY,
     EncodeTask,
     ErrorInfo,
+    ErrorKind,
     Failure,
     Happening,
+    HappeningKind,
     Machine,
     Measurement,
     Outcome,
     RunSpec,
+    Status,
     Task,
 )
 from batch.store.folder import RunFolder
@@ -192,7 +194,7 @@ class _Supervision:
         elif self.flight:
             self._send(Drain())
         elif recycle and self.queue and self.ending is None:
-            self._tell("recycled", f"a fresh worker after {self.images} images")
+            self._tell(HappeningKind.RECYCLED, f"a fresh worker after {self.images} images")
             self.engine.renew()
             self._begin()
         else:
@@ -252,7 +254,7 @@ class _Supervision:
                 self.stage = message.stage
                 self.loads = self.loads if self.stage == "load" else 0
         elif isinstance(message, Happening):
-            self.rungs += message.kind == "out-of-memory"
+            self.rungs += message.kind == HappeningKind.OUT_OF_MEMORY
             self.control.on_happening(message)
         elif isinstance(message, Outcome):
             yield self._outcome(message)
@@ -274,7 +276,7 @@ class _Supervision:
             self.loads += 1
             if self.loads >= LOADS:
                 raise error
-            self._tell("load-failed", f"{error}; once more in a fresh process", log=log)
+            self._tell(HappeningKind.LOAD_FAILED, f"{error}; once more in a fresh process", log=log)
             self._again(alone=False)
         elif isinstance(error, DeviceLost) or last.trace:
             yield from self._died(Death(str(error), f"{log}\n{last.trace}".strip()))
@@ -289,9 +291,9 @@ class _Supervision:
         self.engine.worker.kill()
         log = self.engine.worker.death().log
         reason = f"no sign of life for {silent:.0f} s"
-        yield from self._died(Death(reason, f"{stacks}\n{log}".strip()), kind="stalled")
+        yield from self._died(Death(reason, f"{stacks}\n{log}".strip()), kind=HappeningKind.STALLED)
 
-    def _died(self, death: Death, kind: str = "worker-died") -> Iterator[Outcome]:
+    def _died(self, death: Death, kind: HappeningKind = HappeningKind.WORKER_DIED) -> Iterator[Outcome]:
         """The worker is gone: keep what it committed, blame one image, go on with the rest."""
         yield from self._committed()
         if isinstance(self.ending, Interrupted):
@@ -301,7 +303,7 @@ class _Supervision:
         loading = self.stage == "load"
         blamed = None if loading else self.flight.get(self.rendering) or next(iter(self.flight.values()), None)
         name = _name(blamed.task) if blamed else ""
-        verb = "stalled" if kind == "stalled" else "died"
+        verb = "stalled" if kind == HappeningKind.STALLED else "died"
         said = f"the worker {verb} {f'at {name} ' if name else ''}({self.stage}): {_why(death)}"
         outcome = self._blame(blamed, death, kind) if blamed is not None else None
         self.loads += loading
@@ -321,9 +323,9 @@ class _Supervision:
         for key in [key for key, work in self.flight.items() if isinstance(work.task, Task)]:
             receipt = self.folder.receipt(key) if key not in self.spec.redo else None
             if receipt is not None:
-                yield self._outcome(Outcome(key=key, status="done", receipt=receipt))
+                yield self._outcome(Outcome(key=key, status=Status.DONE, receipt=receipt))
 
-    def _blame(self, work: Work, death: Death, kind: str) -> Outcome | None:
+    def _blame(self, work: Work, death: Death, kind: HappeningKind) -> Outcome | None:
         """Count the death against an image that was alone in hand; its outcome when it is left."""
         key = _key(work.task)
         step_down = self.stage if death.out_of_host_memory and self.spec.fallback else ""
@@ -332,13 +334,15 @@ class _Supervision:
             return None  # it may have been the saving of another: each is rendered alone now
         number = self.attempts[key] = self.attempts.get(key, 0) + 1
         error = ErrorInfo(
-            kind=OUT_OF_MEMORY if death.out_of_host_memory else {"stalled": "Stalled"}.get(kind, "WorkerDied"),
+            kind=ErrorKind.OUT_OF_MEMORY
+            if death.out_of_host_memory
+            else (ErrorKind.STALLED if kind == HappeningKind.STALLED else ErrorKind.WORKER_DIED),
             message=f"the worker {'hung' if kind == 'stalled' else 'died'}: {_why(death)}",
             stage=self.stage,
         )
         left = number >= self.spec.retries or (self.spec.measure and death.out_of_host_memory)
         if isinstance(work.task, EncodeTask):
-            return Outcome(key=key, status="failed", error=error) if left else None
+            return Outcome(key=key, status=Status.FAILED, error=error) if left else None
         failure = Failure(
             task=work.task,
             error=error,
@@ -348,7 +352,7 @@ class _Supervision:
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self.folder.fail(failure)
-        return Outcome(key=key, status="failed", failure=failure, error=error) if left else None
+        return Outcome(key=key, status=Status.FAILED, failure=failure, error=error) if left else None
 
     def _again(self, *, alone: bool) -> None:
         """What was in flight comes first, with a fresh worker."""
@@ -383,7 +387,7 @@ class _Supervision:
             return STOP_S
         return self.patience.limit(self._doing(), loading=self.beat.stage == "load")
 
-    def _tell(self, kind: str, text: str, task: str = "", log: str = "") -> None:
+    def _tell(self, kind: HappeningKind, text: str, task: str = "", log: str = "") -> None:
         self.control.on_happening(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))
 
 

@@ -21,12 +21,13 @@ from batch.engines.base import Beat, Control
 from batch.memory import ladder
 from batch.plan import batching, encode_tasks
 from batch.records import (
-    MISSING_EMBEDS,
     Call,
     EncodeTask,
     ErrorInfo,
+    ErrorKind,
     Failure,
     Happening,
+    HappeningKind,
     Machine,
     Measurement,
     Numerics,
@@ -34,6 +35,7 @@ from batch.records import (
     Receipt,
     RunSpec,
     StagePeak,
+    Status,
     Task,
 )
 from batch.render.failures import StageFailed
@@ -98,7 +100,7 @@ class Worker:
         if spec.vram_limit is not None:
             self._machine = replace(self._machine, vram_limit=spec.vram_limit)
             said = self._sessions.cap(spec.device, spec.vram_limit)
-            control.on_happening(Happening(kind="vram-limit", text=said))
+            control.on_happening(Happening(kind=HappeningKind.VRAM_LIMIT, text=said))
         if spec.measure:
             self._claim()
         self._rungs = RungFile(self._folder.state, _card(self._machine), spec.runner)
@@ -140,7 +142,7 @@ class Worker:
             if receipt is None:
                 missing.append(image)
             else:  # another runner's work on a disk without locks
-                yield Outcome(key=image.id, status="done", receipt=receipt)
+                yield Outcome(key=image.id, status=Status.DONE, receipt=receipt)
         if missing:
             yield from self._render(missing, step_down)
 
@@ -172,7 +174,7 @@ class Worker:
         taken = self._rung_of_texts(task)
         kept = _kept_as(task.key, taken)
         if taken and self._embeds.has(kept):
-            return Outcome(key=task.key, status="done")
+            return Outcome(key=task.key, status=Status.DONE)
         asked = replace(task, memory_steps=(Call(name=taken),)) if taken else task
         self._beat(task.text, "load")
         session = self._session_for(task.model, task.dtype)
@@ -186,11 +188,11 @@ class Worker:
             self._keep(kept, made.value)
             self._encoded[task.key] = made.peak
             self._accounted += made.peak.seconds
-            return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
+            return Outcome(key=task.key, status=Status.DONE, seconds=made.peak.seconds)
         self._rungs.take_for_texts(task, rung)
         text = f"out of memory while encoding texts: {rung} from now on for those of {task.model}"
         data = {"stage": "encode", "rung": rung}
-        self._control.on_happening(Happening(kind="out-of-memory", text=text, data=data))
+        self._control.on_happening(Happening(kind=HappeningKind.OUT_OF_MEMORY, text=text, data=data))
         return self._encode(task)
 
     def _rung_of_texts(self, task: EncodeTask | Task) -> str:
@@ -207,11 +209,11 @@ class Worker:
                 made, self._warm = session.encode(task, self._beats(task.text)), True
         except StageFailed as error:
             self._unencoded[task.key] = error
-            return Outcome(key=task.key, status="failed", error=error.info)
+            return Outcome(key=task.key, status=Status.FAILED, error=error.info)
         self._keep(task.key, made.value)
         self._encoded[task.key] = made.peak
         self._accounted += made.peak.seconds
-        return Outcome(key=task.key, status="done", seconds=made.peak.seconds)
+        return Outcome(key=task.key, status=Status.DONE, seconds=made.peak.seconds)
 
     def _keep(self, key: str, data: bytes) -> None:
         try:
@@ -294,7 +296,9 @@ class Worker:
         if missed := [self._unencoded[text.key] for text in texts if text.key in self._unencoded]:
             raise RenderError(missed[0].info, Measurement(encode=missed[0].peak))
         if None in embeds:
-            info = ErrorInfo(kind=MISSING_EMBEDS, message="there are no embeddings of its texts", stage="encode")
+            info = ErrorInfo(
+                kind=ErrorKind.MISSING_EMBEDS, message="there are no embeddings of its texts", stage="encode"
+            )
             raise RenderError(info, Measurement())
         # A text's cost stands on the first image that uses it; from the cache it costs nothing. Where settings are
         # measured it stands on every image: each is what one image takes.
@@ -351,7 +355,7 @@ class Worker:
                 ) from None
             info = ErrorInfo(kind=type(error).__name__, message=str(error), stage="save")
             return self._failed(attempt, info, measurement)
-        return Outcome(key=attempt.task.id, status="done", receipt=receipt, seconds=perf_counter() - start)
+        return Outcome(key=attempt.task.id, status=Status.DONE, receipt=receipt, seconds=perf_counter() - start)
 
     def _failed(self, attempt: _Attempt, error: ErrorInfo, measurement: Measurement, batch: int = 1) -> Outcome:
         # Who else is on the card may be why an image failed.
@@ -367,7 +371,7 @@ class Worker:
         )
         self._attempts[attempt.task.id] = attempt.number
         self._folder.fail(failure)
-        return Outcome(key=attempt.task.id, status="failed", failure=failure, error=error)
+        return Outcome(key=attempt.task.id, status=Status.FAILED, failure=failure, error=error)
 
     def _session_for(self, model: str, dtype: str) -> Any:
         key = (model, dtype)

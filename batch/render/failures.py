@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from batch.base.errors import CannotGoOn, DeviceLost, TaskError
-from batch.records import INVALID, OUT_OF_MEMORY, ErrorInfo, StagePeak
+from batch.records import ErrorInfo, ErrorKind, StagePeak
 from batch.render.error_texts import TABLE, Meaning, Said
 
 _MEMORY_CLASSES = {"OutOfMemoryError": Meaning.MEMORY, "MemoryError": Meaning.HOST_MEMORY}
@@ -29,7 +29,7 @@ class StageFailed(TaskError):  # noqa: N818 - reads as what happened
     @property
     def out_of_memory(self) -> bool:
         """Whether a smaller memory setting may help."""
-        return self.info.kind == OUT_OF_MEMORY
+        return self.info.kind == ErrorKind.OUT_OF_MEMORY
 
 
 class BadPicture(Exception):  # noqa: N818 - reads as what happened
@@ -108,9 +108,9 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
     """An exception as a receipt of failure keeps it."""
     kind = type(error).__name__
     if isinstance(error, BadPicture):
-        kind = INVALID
+        kind = ErrorKind.INVALID
     elif is_out_of_memory(error):
-        kind = OUT_OF_MEMORY
+        kind = ErrorKind.OUT_OF_MEMORY
     said = next((item for cause in _chain(error) if (item := _said(str(cause))) is not None), None)
     message = f"{first_line(error)} ({said.remedy})" if said is not None and said.remedy else first_line(error)
     if _meaning(error) is Meaning.HOST_MEMORY:

@@ -15,7 +15,16 @@ from batch.manifest.values import Size
 from batch.memory import ladder
 from batch.memory.ladder import Taken
 from batch.memory.profiles import shown_steps
-from batch.records import INVALID, OUT_OF_MEMORY, Call, ErrorInfo, Happening, Measurement, StagePeak, Task
+from batch.records import (
+    Call,
+    ErrorInfo,
+    ErrorKind,
+    Happening,
+    HappeningKind,
+    Measurement,
+    StagePeak,
+    Task,
+)
 from batch.render.failures import StageFailed
 
 Beat = Callable[[str, int, int], None]
@@ -120,7 +129,7 @@ class _Way:
         asked = f", {info.requested / 2**20:.0f} MiB did not fit" if info and info.requested else ""
         self.tell(
             Happening(
-                kind="out-of-memory",
+                kind=HappeningKind.OUT_OF_MEMORY,
                 text=f"out of memory while {DOING[stage]} {task.name}{asked}: "
                 f"{rung} from now on for {size} of {task.model}",
                 task=task.id,
@@ -264,13 +273,13 @@ class Renderer:
             if self.strict:
                 raise
             info = error.info
-        if info.kind == OUT_OF_MEMORY:
+        if info.kind == ErrorKind.OUT_OF_MEMORY:
             self.rungs.take(tasks[0], ladder.BATCH, (ladder.ALONE,))
         self._say(
-            "batch-failed",
+            HappeningKind.BATCH_FAILED,
             tasks[0],
             f"{len(tasks)} images in one call failed ({info.message}); each is rendered alone"
-            + (" from now on" if info.kind == OUT_OF_MEMORY else ""),
+            + (" from now on" if info.kind == ErrorKind.OUT_OF_MEMORY else ""),
             {"stage": "denoise", "message": info.message, "images": len(tasks)},
         )
         return None
@@ -320,7 +329,9 @@ class Renderer:
         try:
             return way.stage(stage, work)
         except RenderError as error:
-            hopeless = self.strict or stage == "decode" or error.info.kind in (OUT_OF_MEMORY, INVALID)
+            hopeless = (
+                self.strict or stage == "decode" or error.info.kind in (ErrorKind.OUT_OF_MEMORY, ErrorKind.INVALID)
+            )
             if hopeless or not self.session.compiled:
                 raise
             said = error.info.message
@@ -330,9 +341,9 @@ class Renderer:
 
     def _not_compiled(self, task: Task, stage: str, why: str) -> None:
         text = f"{task.model} is rendered without compiling from now on: {why}"
-        self._say("not-compiled", task, text, {"stage": stage, "message": why})
+        self._say(HappeningKind.NOT_COMPILED, task, text, {"stage": stage, "message": why})
 
-    def _say(self, kind: str, task: Task, text: str, data: Mapping[str, Any]) -> None:
+    def _say(self, kind: HappeningKind, task: Task, text: str, data: Mapping[str, Any]) -> None:
         self.tell(Happening(kind=kind, text=text, task=task.id, data=data))
 
     def _twice(self, way: _Way, stage: str, remedy: str, first: Any, again: Any = None) -> Any:
@@ -340,14 +351,14 @@ class Renderer:
         try:
             value = self._compiled_or_not(way, stage, first)
         except RenderError as error:
-            if error.info.kind != INVALID or self.strict:
+            if error.info.kind != ErrorKind.INVALID or self.strict:
                 raise
             said = error.info.message
         else:
             self._tell_objections(way.task, stage)
             return value
         data = {"stage": stage, "message": said}
-        self._say("invalid", way.task, f"{way.task.name}: {said}; {remedy}", data)
+        self._say(HappeningKind.INVALID, way.task, f"{way.task.name}: {said}; {remedy}", data)
         value = way.stage(stage, again or first)
         way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
         return value

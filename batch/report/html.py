@@ -19,7 +19,7 @@ import pandas as pd
 
 from batch import __version__
 from batch.base import atomic
-from batch.records import Receipt, Task
+from batch.records import HappeningKind, Receipt, Task
 from batch.report import table, timing
 from batch.store import events
 from batch.store.events import Event
@@ -194,7 +194,7 @@ def _happened(tasks: Sequence[Task], history: Sequence[Event]) -> Iterator[dict[
     news = [
         event
         for event, later in zip_longest(history, history[1:])
-        if event.kind != events.STARTED or (later is not None and later.kind != events.STARTED)
+        if event.kind != HappeningKind.STARTED or (later is not None and later.kind != HappeningKind.STARTED)
     ]
     for event in news[-MOST_EVENTS:]:
         log = event.data.get("log")

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from batch.base import atomic
-from batch.records import INVALID, Task
+from batch.records import ErrorKind, Task
 from batch.report import table
 from batch.store.folder import RunFolder, Scan
 
@@ -375,7 +375,7 @@ def _cell(
         page.paste(_box(size, "done (no thumbnail)", _MUTED), at)
     elif task.id in scan.failures:
         error = scan.failures[task.id].error
-        word = "invalid" if error.kind == INVALID else "failed"
+        word = "invalid" if error.kind == ErrorKind.INVALID else "failed"
         page.paste(_box(size, f"{word}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
     elif task.id in scan.skipped:
         page.paste(_box(size, f"skipped\n{scan.skipped[task.id]}", _MUTED), at)

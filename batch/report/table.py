@@ -9,7 +9,16 @@ from typing import Any
 import pandas as pd
 
 from batch.base import atomic
-from batch.records import INVALID, Failure, Lora, Machine, Measurement, Receipt, StagePeak, Task
+from batch.records import (
+    ErrorKind,
+    Failure,
+    Lora,
+    Machine,
+    Measurement,
+    Receipt,
+    StagePeak,
+    Task,
+)
 from batch.store.folder import RunFolder, Scan
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
@@ -138,7 +147,7 @@ def _done(receipt: Receipt) -> dict[str, Any]:
 
 def _failed(failure: Failure) -> dict[str, Any]:
     return {
-        "status": "invalid" if failure.error.kind == INVALID else "failed",
+        "status": "invalid" if failure.error.kind == ErrorKind.INVALID else "failed",
         "attempts": failure.attempts,
         "batch": failure.batch,
         "failed_stage": failure.error.stage,

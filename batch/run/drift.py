@@ -14,7 +14,14 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batch.records import CardState, Happening, Measurement, Receipt, to_json
+from batch.records import (
+    CardState,
+    Happening,
+    HappeningKind,
+    Measurement,
+    Receipt,
+    to_json,
+)
 
 WINDOW = 10
 """Images that are compared, at either end."""
@@ -133,7 +140,7 @@ def _slower(series: _Series, receipt: Receipt) -> Happening | None:
     beside = "; at first ".join(filter(None, (said, at_first))) if said else ""
     text = f"slower: {_seconds(now)} an image instead of {_seconds(first)} at {_size(receipt)}"
     return Happening(
-        kind="slower",
+        kind=HappeningKind.SLOWER,
         text=f"{text} ({beside})" if beside else text,
         task=receipt.task.id,
         data={
@@ -157,7 +164,7 @@ def _larger(series: _Series, first: int, receipt: Receipt) -> Happening | None:
     card = _said(_usual(series.last))
     text = f"memory grows: {_mib(now)} {kind} instead of {_mib(first)} at {_size(receipt)}"
     return Happening(
-        kind="memory-growth",
+        kind=HappeningKind.MEMORY_GROWTH,
         text=f"{text} ({card})" if card else text,
         task=receipt.task.id,
         data={**_about(receipt), "memory_kind": kind, "bytes": round(now), "bytes_at_first": first},

@@ -18,7 +18,7 @@ from batch.base.errors import StopRun
 from batch.base.text import plural
 from batch.plan import Plan, measuring
 from batch.plan.measuring import Visit, Walls
-from batch.records import Happening, Outcome, Task
+from batch.records import Happening, HappeningKind, Outcome, Task
 from batch.run.execute import Engine, render
 from batch.run.tally import Desk
 from batch.store import measured
@@ -126,7 +126,9 @@ class Measuring:
         self.desk.left_out(len(found))
         for (model, size, memory, why), count in Counter(map(_named, found.items())).items():
             text = f"skipped {plural(count, 'image')} of {model} at {size}, memory {memory}: {why}"
-            self.desk.happened(Happening(kind="skipped", text=text, data={"images": count, "reason": why}))
+            self.desk.happened(
+                Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why})
+            )
 
     def _keep_skipped(self) -> None:
         measured.keep_skipped(self.folder.state, self.desk.skipped, self.folder.runner)

@@ -19,7 +19,7 @@ from batch.memory import quantised
 from batch.plan import Pins, Plan, batching, build_plan
 from batch.plan.estimate import per_cost
 from batch.plan.measuring import MEASURE
-from batch.records import OUT_OF_MEMORY, Failure, Happening, Task
+from batch.records import ErrorKind, Failure, Happening, HappeningKind, Task
 from batch.run import tally
 from batch.run.awake import awake
 from batch.run.execute import Engine, render
@@ -238,7 +238,7 @@ def carry_out(
         rendered=run.counts["done"],
         failed=run.failed + len(where.given_up),
         given_up=len(where.given_up) + run.given_up,
-        out_of_memory=where.out_of_memory + run.counts[OUT_OF_MEMORY],
+        out_of_memory=where.out_of_memory + run.counts[ErrorKind.OUT_OF_MEMORY],
         skipped=len(run.skipped),
         report=made,
         seconds=perf_counter() - start,
@@ -279,7 +279,7 @@ def _rendered(
     except StopRun as error:
         return error
     except BatchError as error:
-        run.log.write(Happening(kind="stopped", text=f"the run stopped: {error}"))
+        run.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {error}"))
         raise
     finally:
         run.closed()
@@ -291,9 +291,9 @@ def _log_end(run: Desk, stopped: StopRun | None, seconds: float) -> None:
     """Before the report is written, which shows it."""
     text = f"{plural(run.counts['done'], 'image')} rendered in {duration(seconds)}"
     if stopped is None:
-        run.log.write(Happening(kind="end", text=text))
+        run.log.write(Happening(kind=HappeningKind.END, text=text))
     else:
-        run.log.write(Happening(kind="stopped", text=f"the run stopped: {stopped}; {text}"))
+        run.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {stopped}; {text}"))
 
 
 def _tell(name: str, result: Result, run: Desk) -> None:

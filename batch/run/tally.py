@@ -11,12 +11,22 @@ from typing import Protocol
 
 from batch.base.errors import CannotGoOn
 from batch.base.text import plural
-from batch.records import MISSING_EMBEDS, OUT_OF_MEMORY, Failure, Happening, Outcome, Task
+from batch.records import (
+    ErrorKind,
+    Failure,
+    Happening,
+    HappeningKind,
+    Outcome,
+    Task,
+)
 from batch.run import execute
 from batch.run.drift import Drift
 from batch.run.limits import Gate
 from batch.run.notify import Notifier
 from batch.store.events import EventLog
+
+DEATHS = {HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_FAILED}
+"""After these another worker has taken the place of one."""
 
 
 class Watcher(execute.Watcher, Protocol):
@@ -85,18 +95,22 @@ class Desk:
         """See :class:`batch.run.execute.Watcher`."""
         self.log.write(happening)
         self._show(lambda: self.watcher.happened(happening))
-        self.deaths += happening.kind in ("worker-died", "stalled", "load-failed")
-        if happening.kind == "stalled":
+        self.deaths += happening.kind in DEATHS
+        if happening.kind == HappeningKind.STALLED:
             self.notifier.send("stalled", f"{self.name} stalled", happening.text, self.figures(), self.folder)
 
     def finished(self, outcome: Outcome) -> None:
         """An outcome came. Raises :class:`CannotGoOn` when one after the other has failed."""
         self.gate.finished(outcome)
         failure = outcome.failure
-        without_texts = failure is not None and failure.error.kind == MISSING_EMBEDS
+        without_texts = failure is not None and failure.error.kind == ErrorKind.MISSING_EMBEDS
         if failure is not None and self._worth_it(failure, without_texts=without_texts):
             self.again.append(failure.task)
-            kind, what = ("no-embeds", "was not rendered") if without_texts else ("not-written", "was not written")
+            kind, what = (
+                (HappeningKind.NO_EMBEDS, "was not rendered")
+                if without_texts
+                else (HappeningKind.NOT_WRITTEN, "was not written")
+            )
             text = f"{failure.task.name} {what} ({failure.error.message}): again at the end"
             self.happened(Happening(kind=kind, text=text, task=outcome.key))
         else:
@@ -133,7 +147,7 @@ class Desk:
         return transient and not self._second and failure.attempts < self.retries
 
     def _is_result(self, failure: Failure) -> bool:
-        return self.measures and failure.out_of_memory
+        return failure.is_result
 
     def left_out(self, count: int) -> None:
         """See :class:`Watcher`."""
@@ -142,13 +156,13 @@ class Desk:
     def _count(self, outcome: Outcome) -> None:
         failure = outcome.failure
         result = failure is not None and self._is_result(failure)
-        self.counts[OUT_OF_MEMORY if result else outcome.status] += 1
+        self.counts[ErrorKind.OUT_OF_MEMORY if result else outcome.status] += 1
         self._show(lambda: self.watcher.finished(outcome))
         if failure is not None:
             self.given_up += failure.attempts >= self.retries and not result
             error = failure.error
             text = f"{failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
-            self.log.write(Happening(kind="failed", text=text, task=outcome.key))
+            self.log.write(Happening(kind=HappeningKind.FAILED, text=text, task=outcome.key))
         if self.measures:
             self._foreign(outcome)
         if outcome.receipt is not None:
@@ -163,7 +177,7 @@ class Desk:
             others = plural(card.foreign, "other program")
             text = f"{record.task.name}: {others} computed on the card meanwhile, so its figures mean little"
             data = {"processes": card.foreign}
-            self.happened(Happening(kind="foreign-process", text=text, task=outcome.key, data=data))
+            self.happened(Happening(kind=HappeningKind.FOREIGN_PROCESS, text=text, task=outcome.key, data=data))
 
     @staticmethod
     def _show(show: Callable[[], None]) -> None:

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from batch.base import atomic
-from batch.records import Happening
+from batch.records import Happening, HappeningKind
 from batch.store.folder import RunFolder
 
 FILE, OLDER = "events.jsonl", "events-1.jsonl"
 MAX_BYTES = 8 * 2**20
 """Above this the log becomes ``events-1.jsonl`` and is begun anew."""
-
-STARTED = "started"
-"""Kind of the event that begins a run: see :meth:`EventLog.begin`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +45,7 @@ class EventLog:
     def begin(self, to_render: int) -> None:
         """Mark the start of a run, so that readers can tell its happenings from those before."""
         images = "image" if to_render == 1 else "images"
-        self.write(Happening(kind=STARTED, text=f"a run began: {to_render} {images} to render"))
+        self.write(Happening(kind=HappeningKind.STARTED, text=f"a run began: {to_render} {images} to render"))
 
     def write(self, happening: Happening) -> None:
         """Append one line."""
@@ -78,10 +75,10 @@ def read(folder: RunFolder) -> list[Event]:
     return [event for name in (OLDER, FILE) for event in _events(folder.state / name)]
 
 
-ENDS = {"end", "stopped"}
+ENDS = {HappeningKind.END, HappeningKind.STOPPED}
 """Kinds that a run ends with; one that was killed has neither."""
 
-TOLD_ELSEWHERE = {"end", "failed"}
+TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
 
 
@@ -90,7 +87,7 @@ def last_run(events: Sequence[Event]) -> list[Event]:
 
     Where no start is in the log (it was cut off by the size limit), the last runner's events.
     """
-    starts = [index for index, event in enumerate(events) if event.kind == STARTED]
+    starts = [index for index, event in enumerate(events) if event.kind == HappeningKind.STARTED]
     first = starts[-1] + 1 if starts else 0
     runner = events[-1].runner if events else ""
     found = [event for event in events[first:] if starts or event.runner == runner]

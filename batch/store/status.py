@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.records import Failure
+from batch.records import Failure, HappeningKind
 from batch.store import events, lock
 from batch.store.folder import RunFolder
 
@@ -99,6 +99,6 @@ def _killed(log: Sequence[events.Event]) -> str:
     for event in reversed(log):
         if event.kind in events.ENDS:
             return ""
-        if event.kind == events.STARTED:
+        if event.kind == HappeningKind.STARTED:
             return event.time
     return ""

@@ -20,10 +20,10 @@ from batch.cli.main import main
 from batch.memory import footprint
 from batch.plan.identity import identify
 from batch.records import (
-    OUT_OF_MEMORY,
     Call,
     CardState,
     ErrorInfo,
+    ErrorKind,
     Failure,
     Lora,
     Machine,
@@ -133,7 +133,7 @@ def ran_out(root, setting, requested=27136 * 2**20):
         receipt = folder.receipt(task.id)
         if task.memory == setting and receipt is not None:
             folder.receipt_path(task.id).unlink()
-            error = ErrorInfo(kind=OUT_OF_MEMORY, message="no", stage="decode", requested=requested)
+            error = ErrorInfo(kind=ErrorKind.OUT_OF_MEMORY, message="no", stage="decode", requested=requested)
             failed = {"measurement": Measurement(), "attempts": 1, "started_at": receipt.started_at}
             folder.fail(Failure(task=task, error=error, machine=receipt.machine, **failed))
 

@@ -18,7 +18,15 @@ from batch.cli import progress
 from batch.cli.progress import Silent
 from batch.manifest import read_manifest
 from batch.plan import Pins, build_plan, measuring
-from batch.records import OUT_OF_MEMORY, ErrorInfo, Failure, Happening, Machine, Measurement, Outcome
+from batch.records import (
+    ErrorInfo,
+    ErrorKind,
+    Failure,
+    Happening,
+    Machine,
+    Measurement,
+    Outcome,
+)
 from batch.render import cap, meter
 from batch.render.fake import Fault
 from batch.report import table
@@ -174,7 +182,7 @@ def test_what_plan_shows(cli, manifest):
 
 
 def out_of_memory(task, stage="decode", batch=1):
-    error = ErrorInfo(kind=OUT_OF_MEMORY, message="", stage=stage)
+    error = ErrorInfo(kind=ErrorKind.OUT_OF_MEMORY, message="", stage=stage)
     return Failure(
         task=task, error=error, measurement=Measurement(), machine=Machine(), attempts=1, started_at="",
         batch=batch,

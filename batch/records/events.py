@@ -1,0 +1,103 @@
+"""What comes up while a run goes on, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Downloading:
+    """A line about a download: what is fetched, that it is there, what went wrong on the way."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """So many bytes of a model are there of those that were missing; the same number when that is all."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    """The work is known; nothing is rendered yet."""
+
+    name: str
+    folder: Path
+    total: int
+    """Images of the plan."""
+    done: int
+    to_render: int
+    measures: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is about to be loaded and that many texts encoded."""
+
+    texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """So many texts of so many are encoded."""
+
+    text: int
+    texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life: what is being worked on, the stage, and how many of how many of its parts are done."""
+
+    name: str
+    stage: Stage
+    part: int = 0
+    parts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that a run's log keeps: memory ran out, the worker died, a picture was bad.
+
+    ``kind`` is a word for programs, ``text`` a sentence for people; ``data`` is plain JSON.
+    """
+
+    kind: HappeningKind
+    text: str
+    task: str = ""
+    """Id of the task it happened to."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """So many of the images that were to be rendered will not be."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """No more will come: free the terminal."""
+
+
+Event = Downloading | Received | Began | Loading | Encoded | Beat | Happening | Outcome | LeftOut | Closed
+"""An :class:`Outcome` says that one image is done or has failed."""
+
+
+class Listener(Protocol):
+    """Who is told what comes up: the terminal, a log, a test."""
+
+    def on(self, event: Event) -> None:
+        """One event, in the order in which they happen; of one thread at a time."""

@@ -1,0 +1,72 @@
+"""Words that files, messages and exit codes depend on, each spelled once. Their values are those in the files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RunKind(StrEnum):
+    """What a manifest asks for."""
+
+    RENDER = "render"
+    MEASURE = "measure"
+
+
+class Status(StrEnum):
+    """What became of an image that was begun."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """What a worker is at with an image; ``RENDER`` is the one stage of a pipeline that is called whole."""
+
+    LOAD = "load"
+    ENCODE = "encode"
+    DENOISE = "denoise"
+    DECODE = "decode"
+    RENDER = "render"
+    SAVE = "save"
+
+
+class ErrorKind(StrEnum):
+    """``ErrorInfo.kind`` of what this program itself tells apart; of anything else it is the exception's class."""
+
+    OUT_OF_MEMORY = "OutOfMemoryError"
+    """Whatever form it came in."""
+    MISSING_EMBEDS = "MissingEmbeds"
+    """Of an image whose texts were not encoded, or whose embeddings were deleted meanwhile."""
+    MISSING_LATENTS = "MissingLatents"
+    """Of an image to decode again, whose latents were deleted meanwhile."""
+    INVALID = "InvalidPicture"
+    """Of latents or pixels that are no picture."""
+    STALLED = "Stalled"
+    """The worker gave no sign of life."""
+    WORKER_DIED = "WorkerDied"
+
+
+class HappeningKind(StrEnum):
+    """What a run's log tells apart."""
+
+    STARTED = "started"
+    END = "end"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    NOT_WRITTEN = "not-written"
+    NO_EMBEDS = "no-embeds"
+    SKIPPED = "skipped"
+    OUT_OF_MEMORY = "out-of-memory"
+    BATCH_FAILED = "batch-failed"
+    NOT_COMPILED = "not-compiled"
+    INVALID = "invalid"
+    RANDOM_WEIGHTS = "random-weights"
+    LORA = "lora"
+    VRAM_LIMIT = "vram-limit"
+    RECYCLED = "recycled"
+    LOAD_FAILED = "load-failed"
+    STALLED = "stalled"
+    WORKER_DIED = "worker-died"
+    FOREIGN_PROCESS = "foreign-process"
+    SLOWER = "slower"
+    MEMORY_GROWTH = "memory-growth"

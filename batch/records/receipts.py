@@ -1,0 +1,173 @@
+"""What became of an image, what it cost, and who made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from batch.records.kinds import ErrorKind, Status
+from batch.records.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagePeak:
+    """Time and peak memory of one stage. ``None`` means not known on this device."""
+
+    seconds: float = 0.0
+    allocated: int | None = None
+    reserved: int | None = None
+    device: int | None = None
+    rss: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardState:
+    """How the card was when an image was done: what tells throttling from a leak when a run becomes slower."""
+
+    temperature_c: int | None = None
+    clock_mhz: int | None = None
+    """Of the multiprocessors."""
+    power_w: float | None = None
+    throttled: str = ""
+    """Why the driver holds the clock down, in its words; empty when it does not."""
+    foreign: int = 0
+    """Processes of others that computed on the card meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one image cost. ``load_s`` is set on the first image after a load only, and holds text encoders too.
+
+    A pipeline that is called whole has ``whole`` and none of the three stages.
+    """
+
+    load_s: float | None = None
+    encode: StagePeak | None = None
+    denoise: StagePeak | None = None
+    decode: StagePeak | None = None
+    whole: StagePeak | None = None
+    save_s: float | None = None
+    between_s: float | None = None
+    """Since the image before, what is in no stage and no loading: messages, a wait for a saver, a second try."""
+    memory_source: str = ""
+    energy_j: float | None = None
+    warmup: bool = False
+    card: CardState | None = None
+
+    @property
+    def _stages(self) -> list[StagePeak]:
+        stages = (self.encode, self.denoise, self.decode, self.whole)
+        return [stage for stage in stages if stage is not None]
+
+    @property
+    def total_s(self) -> float:
+        """What the image took on the device and to disk, loading apart."""
+        return sum(stage.seconds for stage in self._stages) + (self.save_s or 0.0)
+
+    def peak(self, kind: Literal["allocated", "reserved", "device", "rss"]) -> int | None:
+        """The largest value of one kind of memory over the stages, in bytes."""
+        values = [value for stage in self._stages if (value := getattr(stage, kind)) is not None]
+        return max(values, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Who rendered: written into every receipt."""
+
+    device: str = ""
+    device_memory: int | None = None
+    driver: str = ""
+    torch: str = ""
+    diffusers: str = ""
+    host: str = ""
+    vram_limit: int | None = None
+    """Bytes of the card that the process was held to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """Why a task failed. ``requested`` is the allocation in bytes that did not fit, if memory ran out."""
+
+    kind: str
+    message: str
+    stage: str = ""
+    requested: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A committed image: path relative to the run folder, size in bytes, content hash."""
+
+    path: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The commit record of one image: it is done when this is on disk, and not before."""
+
+    task: Task
+    file: FileRef
+    measurement: Measurement
+    machine: Machine
+    attempts: int
+    started_at: str
+    degraded_from: str = ""
+    """The memory setting asked for, where memory ran out and ``memory_used`` took its place."""
+    memory_used: str = ""
+    repaired: str = ""
+    """What made a sound picture of a bad one: decoding in float32."""
+    batch: int = 1
+    """Images denoised in one call with this one, itself among them."""
+    compile: bool = False
+    """The model was compiled."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
+    allowed: tuple[str, ...] = ()
+    """What the manifest accepts for the model and the model really used: allow_pickle, trust_remote_code."""
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The last failure of a task; removed when a later attempt is committed."""
+
+    task: Task
+    error: ErrorInfo
+    measurement: Measurement
+    machine: Machine
+    attempts: int
+    started_at: str
+    batch: int = 1
+    """Images in the call that failed."""
+    schema: int = 1
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether memory ran out."""
+        return self.error.kind == ErrorKind.OUT_OF_MEMORY
+
+    @property
+    def is_result(self) -> bool:
+        """Memory ran out while settings were measured: that is the result, no failure, and is not tried again.
+
+        Status, verify, the table, the page, progress and the exit code all ask here. Whether a smaller setting is
+        tried before it comes to that (a rung) is ``RunSpec.fallback``.
+        """
+        return self.task.repeat is not None and self.out_of_memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one task or one text; no pixels and no tensors."""
+
+    key: str
+    status: Status
+    receipt: Receipt | None = None
+    failure: Failure | None = None
+    error: ErrorInfo | None = None
+    seconds: float = 0.0

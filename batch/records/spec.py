@@ -1,0 +1,75 @@
+"""What a worker needs to know about the run and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch.records.values import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Where a session loads a model from, and how: everything ``from_pretrained`` needs."""
+
+    name: str
+    family: str
+    location: str
+    """A folder of this machine."""
+    revision: str = ""
+    """Of one from the Hub: the commit."""
+    variant: str = ""
+    overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Configuration values by component that replace those in the files."""
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+    random: bool = False
+    """Its weights are drawn; of the location only configurations and tokenizers are read."""
+    architecture: str = ""
+    """Of a random model: the packaged configuration that takes the place of the location's."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What the manifest had to accept for it: see :attr:`Receipt.allowed`."""
+        return tuple(name for name in ("allow_pickle", "trust_remote_code") if getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numerics:
+    """What moves the low bits of a picture: the most images in one call, and a compiled model."""
+
+    batch: int = 1
+    compile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What a worker needs to know about the run; can be pickled."""
+
+    root: str
+    device: str
+    cache: str
+    models: Mapping[str, ModelSource]
+    runner: str
+    keep_latents: bool = False
+    fallback: bool = True
+    """Out of memory: repeat the stage with a smaller setting. Else the image fails."""
+    retries: int = 2
+    """Attempts before an image is left."""
+    redo: frozenset[str] = frozenset()
+    """Ids of images that are done and rendered again all the same."""
+    recycle_after: int = 0
+    """Images after which the worker process is replaced; 0 is never."""
+    task_timeout: float | None = None
+    """Seconds without a sign of life after which the worker counts as hung; None learns them."""
+    faults: tuple[Any, ...] = ()
+    """What a stand-in session (:mod:`batch.render.fake`) shall go through."""
+    latents: Mapping[str, str] = field(default_factory=dict)
+    """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
+    numerics: Mapping[str, Numerics] = field(default_factory=dict)
+    """By :func:`batch.plan.batching.key`; what is not there is rendered alone, not compiled."""
+    measure: bool = False
+    """A measurement: what fails fails, with no other way tried, and encoding counts for every image."""
+    vram_limit: int | None = None
+    """Bytes that the process may take of the card, its context included; None: all there is."""

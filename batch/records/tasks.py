@@ -1,0 +1,109 @@
+"""What is to be done: images, and the texts they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batch.records.values import Arguments, Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """A LoRA adapter: where it lies, its content hash (what counts for identity) and its strength."""
+
+    path: str
+    sha256: str
+    scale: float = 1.0
+    in_text: bool = False
+    """It changes the text encoders too, so embeddings depend on it."""
+    source: str = ""
+    """Of one from the Hub: ``owner/name@commit/file``."""
+
+    @property
+    def known(self) -> bool:
+        """False for one of the Hub that is not on this machine: its content, and so an id, is not known."""
+        return bool(self.path)
+
+    @property
+    def commit(self) -> str:
+        """Of one from the Hub: the commit."""
+        return lora_origin(self.source)[1]
+
+    @property
+    def place(self) -> str:
+        """Its file, or ``owner/name/file`` of one from the Hub, wherever the cache lies."""
+        repo, _, inner = lora_origin(self.source)
+        return f"{repo}/{inner}" if repo else self.path
+
+    def __str__(self) -> str:
+        """Its file's name and strength, for people: ``style 0.8``."""
+        file = self.place.replace("\\", "/").rpartition("/")[2]
+        return f"{file.removesuffix('.safetensors')} {self.scale:g}"
+
+
+def lora_origin(source: str) -> tuple[str, str, str]:
+    """Repository, commit and file of :attr:`Lora.source`; all "" where it is from no Hub."""
+    repo, _, rest = source.partition("@")
+    commit, _, file = rest.partition("/")
+    return repo, commit, file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One image to make.
+
+    Every field is declared identity, numerics or provenance in ``plan/identity.py``; a test fails
+    otherwise. Sizes are in pixels; ``rendered_*`` is what the model renders, ``width``/``height`` what
+    the file has (they differ only where the manifest says ``resize: true``).
+    """
+
+    id: str = ""
+    picture_id: str = ""
+    model: str
+    revision: str = ""
+    dtype: str
+    prompt: str
+    negative_prompt: str = ""
+    seed: int
+    width: int
+    height: int
+    rendered_width: int
+    rendered_height: int
+    steps: int
+    guidance: float
+    scheduler: Call | None = None
+    loras: tuple[Lora, ...] = ()
+    extra: Arguments = ()
+    pixel_steps: tuple[Call, ...] = ()
+    memory: str = "auto"
+    memory_steps: tuple[Call, ...] = ()
+    format: str = "png"
+    format_options: Arguments = ()
+    style: str = ""
+    name: str = ""
+    source: str = ""
+    repeat: int | None = None
+    """Of a measurement: which of its repeats, from 1."""
+    warmup: bool | None = None
+    """Of a measurement, True: rendered to warm a fresh process up, before that repeat."""
+
+    @property
+    def size(self) -> str:
+        """``WIDTHxHEIGHT`` of the file."""
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeTask:
+    """One text to turn into prompt embeddings, kept in the user's cache under ``key``."""
+
+    key: str
+    model: str
+    dtype: str
+    text: str
+    negative: bool
+    arguments: Arguments = ()
+    loras: tuple[Lora, ...] = ()
+    """Those that change the text encoders."""
+    memory_steps: tuple[Call, ...] = ()
+    """Of the image's memory setting those that decide how texts are encoded."""

@@ -1,0 +1,28 @@
+"""Values that can be hashed, compared and written as the same JSON every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Scalar = str | int | float | bool | None
+Value = Scalar | tuple["Value", ...]
+Arguments = tuple[tuple[str, Value], ...]
+"""Keyword arguments as sorted pairs: hashable, and the same JSON every time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A name with arguments, as users write it: ``vae_tiling(1024, 896)``, ``dpm++(flow_shift=6)``."""
+
+    name: str
+    arguments: Arguments = ()
+
+    def __str__(self) -> str:
+        """The canonical spelling, arguments by name."""
+        if not self.arguments:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={_written(value)}' for key, value in self.arguments)})"
+
+
+def _written(value: Value) -> str:
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, tuple) else str(value)
