@@ -50,10 +50,13 @@ def write(folder: Path, prompts: int, seeds: int) -> None:
 def child(path: Path) -> None:
     import psutil
 
-    from batch.run import remaining, runner
+    from batch.run import remaining
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
 
-    _, plan, folder = runner.prepare(path, runner.Options(), online=None)
-    where = remaining.standing(plan, folder, 2)
+    job = prepare(path, Options())
+    plan, folder = job.plan, job.folder
+    where = remaining.remaining(plan, folder, 2, job.earlier)
     assert len(where.to_render) == len(plan.tasks)
     memory = psutil.Process().memory_info()
     try:

@@ -38,7 +38,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 # `demo` is that of the tests, next to nothing: what is measured is the program around it.
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
-from batch.cli.progress import Silent
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "scale.csv"
 EDGE, BLOCK, WARM = 500, 20, 20
@@ -153,10 +152,12 @@ def block_ms(times: list[float]) -> float:
 def fill(place: Path, edge: int) -> None:
     """Receipts and empty images for all but the last tasks; plainly written, without syncs."""
     from batch.records import to_json
-    from batch.run import runner
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
     from batch.store.folder import image_path
 
-    _, plan, folder = runner.prepare(place / "scale.yaml", runner.Options(out=place / "out"), online=None)
+    job = prepare(place / "scale.yaml", Options(out=place / "out"))
+    plan, folder = job.plan, job.folder
     done = folder.scan().receipts
     model = next(iter(done.values()))
     for task in plan.tasks[:-edge]:
@@ -180,16 +181,18 @@ def _child(place: Path, what: str, images: int = 0) -> dict[str, Any]:
 
 
 def look() -> dict[str, float]:
-    from batch.run import runner
+
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
 
     start = time.perf_counter()
-    _, _, folder = runner.prepare(Path("scale.yaml"), runner.Options(out=Path("out")), online=None)
+    folder = prepare(Path("scale.yaml"), Options(out=Path("out"))).folder
     planned = time.perf_counter()
     folder.scan()
     return {"plan_s": planned - start, "scan_s": time.perf_counter() - planned}
 
 
-class Watch(Silent):
+class Watch:
     """Notes when each image is done, and memory and processor time near the first and at the last one."""
 
     def __init__(self, images: int) -> None:
@@ -197,13 +200,16 @@ class Watch(Silent):
         self.times: list[float] = []
         self.usage: list[Usage] = []
 
-    def started(self, plan: Any, standing: Any, folder: Path) -> None:  # noqa: ARG002, D102 - as its base
-        self.images = min(self.images, len(standing.to_render))
+    def on(self, event: object) -> None:
+        """See :class:`~batch.records.Listener`."""
+        from batch.records import Began, Outcome
 
-    def finished(self, outcome: Any) -> None:  # noqa: ARG002, D102
-        self.times.append(time.time())
-        if len(self.times) in (WARM, self.images):
-            self.usage.append(usage())
+        if isinstance(event, Began):
+            self.images = min(self.images, event.to_render)
+        elif isinstance(event, Outcome):
+            self.times.append(time.time())
+            if len(self.times) in (WARM, self.images):
+                self.usage.append(usage())
 
 
 def run(images: int) -> dict[str, Any]:

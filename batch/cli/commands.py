@@ -155,7 +155,7 @@ def verify(
         found = upkeep.verify(run_folder, advance)
     again = None
     if reproduce is not None:
-        watcher = progress.Silent() if as_json else progress.watcher(quiet=False, as_json=False)
+        watcher = progress.Silent() if as_json else progress.listener(quiet=False, as_json=False)
         again = upkeep.reproduce(run_folder, found.done, reproduce, sample or 0, devices, watcher)
     data = show_upkeep.verification_json(found, again)
     if as_json:
@@ -300,17 +300,19 @@ def fetch(
     """Download the models and LoRAs of a manifest ahead of the night."""
     from batch import hub
     from batch.cli import progress
-    from batch.run import runner
+    from batch.records import Closed
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
 
-    told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
+    told = progress.FetchProgress()
+    how = hub.Fetching(listener=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
     try:
-        _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
+        made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}
     except KeyboardInterrupt:
         raise errors.Interrupted(hub.INTERRUPTED) from None
     finally:
-        told.closed()
+        told.on(Closed())
     for warning in made.warnings:
         click.echo(f"warning: {warning}", err=True)
     for model in made.models.values():

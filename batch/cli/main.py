@@ -133,11 +133,12 @@ def run(
 ) -> int:
     """Render what is missing, then write results.csv, the contact sheet and report.html."""
     from batch.run import limits, runner
+    from batch.run.options import Options
 
     if devices and "," in devices:
         raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
     end = limits.parse_until(until, datetime.now(UTC)) if until is not None else None
-    options = runner.Options(
+    options = Options(
         out=out,
         overrides=overrides,
         devices=devices,
@@ -152,7 +153,7 @@ def run(
         limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
         notify=notify,
     )
-    watcher = progress.watcher(quiet=quiet, as_json=as_json)
+    watcher = progress.listener(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
         result = runner.run(manifest, options, watcher, stop)
     return _finish(result, as_json=as_json, retry=_retry(result))
@@ -178,7 +179,7 @@ def _say_end(result: Any, *, as_json: bool, retry: str) -> None:
     for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
         _say(f"warning: {warning}")
     if as_json:
-        progress.Events.emit(
+        progress.JsonEvents.emit(
             "end", exit_code=_exit_code(result), total=result.total, rendered=result.rendered,
             failed=result.failed, out_of_memory=result.out_of_memory, skipped=result.skipped,
             folder=str(result.folder), seconds=round(result.seconds, 3),
@@ -233,13 +234,16 @@ def _tell(result: Any, retry: str) -> None:
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
     from batch.cli import show
-    from batch.run import forecast, remaining, runner
+    from batch.run import forecast, remaining
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
 
-    options = runner.Options(out=out, overrides=overrides)
-    read, made, folder = runner.prepare(manifest, options)
+    options = Options(out=out, overrides=overrides)
+    job = prepare(manifest, options)
+    made, folder = job.plan, job.folder
     folder.check(made.name, made.kind)
-    where = remaining.standing(made, folder, read.run.retries) if made.ids_known else None
-    outlook = remaining.outlook(made, where, folder, read.run.min_free_disk)
+    where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier) if made.ids_known else None
+    outlook = remaining.outlook(made, where, folder, job.earlier, job.manifest.run.min_free_disk)
     made = replace(made, warnings=(*made.warnings, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
     if as_json:
@@ -303,7 +307,7 @@ def redecode(
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
     from batch import upkeep
 
-    watcher = progress.watcher(quiet=quiet, as_json=as_json)
+    watcher = progress.listener(quiet=quiet, as_json=as_json)
     with _stoppable() as stop:
         done = upkeep.redecode(run_folder, memory, out, devices, watcher, stop)
     if done.without_latents:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batch.catalogue.families import Model
     from batch.plan import Plan, SizeUse
     from batch.run.forecast import Forecast
-    from batch.run.remaining import Outlook, Standing
+    from batch.run.remaining import Outlook, Remaining
     from batch.store.status import Summary
 
 
@@ -26,7 +26,7 @@ WIDEST = 100
 """Characters of each."""
 
 
-def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
+def plan_text(plan: Plan, standing: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
     """What ``plan`` prints."""
     lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", "", *_prompts(plan), ""]
     for use in plan.sizes:
@@ -128,7 +128,7 @@ def _numerics(plan: Plan) -> Iterator[str]:
         yield f"{where}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
 
 
-def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> list[str]:
+def _resume_lines(plan: Plan, standing: Remaining | None, outlook: Outlook) -> list[str]:
     if standing is None:
         why = "seeds and variants are drawn" if plan.new_draws else "the model's revision is known"
         lines = [f"a run would render up to {plural(len(plan.tasks), 'image')}; what is done shows once {why}"]
@@ -171,7 +171,7 @@ _MADE = {"this run": "this run's images took", "earlier runs": "earlier runs too
 
 
 def plan_json(
-    plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast
+    plan: Plan, standing: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast
 ) -> dict[str, Any]:
     """What ``plan --json`` prints."""
     return {

@@ -18,7 +18,6 @@ from typing import TextIO
 from tqdm import tqdm
 
 from batch.base.errors import BatchError
-from batch.engines.base import Control
 from batch.engines.messages import (
     Begin,
     Bye,
@@ -33,6 +32,7 @@ from batch.engines.messages import (
     Work,
 )
 from batch.engines.worker import Worker, sessions
+from batch.records import Beat, Event, Happening
 
 ORPHANED = 71
 """Exit code when the parent is gone."""
@@ -111,8 +111,7 @@ class _Child:
             if isinstance(message, Begin):
                 if worker is not None:
                     worker.close()
-                control = Control(self._stop, self._say, self._say)
-                worker = Worker(message.spec, control, fake=self._fake)
+                worker = Worker(message.spec, self, self._stop, fake=self._fake)
             elif worker is not None:
                 self._do(worker, message)
             self._say(Idle())
@@ -134,6 +133,11 @@ class _Child:
     def _drain(self, worker: Worker) -> None:
         for outcome in worker.drain():
             self._say(outcome)
+
+    def on(self, event: Event) -> None:
+        """What the worker tells goes to the parent."""
+        assert isinstance(event, Beat | Happening)
+        self._say(event)
 
     def _say(self, message: FromWorker) -> None:
         try:

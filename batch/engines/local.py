@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from threading import Event
 
 from batch.base.errors import Interrupted, StopRun
-from batch.engines.base import Control
+from batch.engines.base import Admit, admit_all
 from batch.engines.batches import alike
 from batch.engines.worker import Worker, sessions
-from batch.records import EncodeTask, Outcome, RunSpec, Task
+from batch.records import EncodeTask, Listener, Outcome, RunSpec, Task
 
 
 class LocalEngine:
@@ -24,18 +24,26 @@ class LocalEngine:
         """See :class:`~batch.engines.Engine`."""
         return str(sessions(fake=self._fake).choose(devices))
 
-    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
+    def execute(
+        self,
+        tasks: Sequence[Task | EncodeTask],
+        spec: RunSpec,
+        listener: Listener,
+        *,
+        stop: Event,
+        admit: Admit = admit_all,
+    ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.Engine`."""
-        self._worker = self._worker or Worker(spec, control, fake=self._fake)
+        self._worker = self._worker or Worker(spec, listener, stop, fake=self._fake)
         try:
             left = deque(tasks)
             while left:
-                if control.stop.is_set():
+                if stop.is_set():
                     raise Interrupted("interrupted")
                 task = left.popleft()
                 if isinstance(task, Task):
-                    control.admit(task)
-                more, full = self._more(task, left, spec, control)
+                    admit(task)
+                more, full = self._more(task, left, spec, admit)
                 yield from self._worker.work(task, more)
                 if full is not None:
                     raise full
@@ -46,13 +54,13 @@ class LocalEngine:
 
     @staticmethod
     def _more(
-        task: Task | EncodeTask, left: deque[Task | EncodeTask], spec: RunSpec, control: Control
+        task: Task | EncodeTask, left: deque[Task | EncodeTask], spec: RunSpec, admit: Admit
     ) -> tuple[tuple[Task, ...], StopRun | None]:
         """The images that go with a task, taken from what is left; and what forbids to start any after them."""
         more: list[Task] = []
         for other in alike(task, left, spec):
             try:
-                control.admit(other)
+                admit(other)
             except StopRun as error:
                 return tuple(more), error
             left.popleft()

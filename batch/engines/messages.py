@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.engines.base import Beat
-from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
+from batch.records import Beat, EncodeTask, Happening, Outcome, RunSpec, Task
 
 
 @dataclass(frozen=True, slots=True)

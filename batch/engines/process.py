@@ -16,22 +16,25 @@ from threading import Event
 from time import monotonic
 
 from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StoppedEarly, StopRun, UserError
-from batch.engines.base import Beat, Control
+from batch.engines.base import Admit, admit_all
 from batch.engines.batches import alike
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
 from batch.records import (
+    Beat,
     EncodeTask,
     ErrorInfo,
     ErrorKind,
     Failure,
     Happening,
     HappeningKind,
+    Listener,
     Machine,
     Measurement,
     Outcome,
     RunSpec,
+    Stage,
     Status,
     Task,
 )
@@ -63,9 +66,17 @@ class ProcessEngine:
         self._device = self._ready(devices)
         return self._device
 
-    def execute(self, tasks: Sequence[Task | EncodeTask], spec: RunSpec, control: Control) -> Iterator[Outcome]:
+    def execute(
+        self,
+        tasks: Sequence[Task | EncodeTask],
+        spec: RunSpec,
+        listener: Listener,
+        *,
+        stop: Event,
+        admit: Admit = admit_all,
+    ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.Engine`."""
-        yield from _Supervision(self, spec, control).run(tasks)
+        yield from _Supervision(self, spec, listener, stop, admit).run(tasks)
 
     def close(self) -> None:
         """See :class:`~batch.engines.Engine`."""
@@ -125,7 +136,9 @@ class ProcessEngine:
 class _Supervision:
     engine: ProcessEngine
     spec: RunSpec
-    control: Control
+    listener: Listener
+    stop: Event
+    admit: Admit
     queue: deque[Work] = field(default_factory=deque)
     flight: dict[str, Work] = field(default_factory=dict)
     """Given to the worker and not heard of since, in order."""
@@ -133,8 +146,8 @@ class _Supervision:
     """The one of these that is not being saved yet; of a batch the first."""
     together: int = 1
     """Images of that call."""
-    beat: Beat = field(default_factory=lambda: Beat("", "load"))
-    stage: str = "load"
+    beat: Beat = field(default_factory=lambda: Beat("", Stage.LOAD))
+    stage: Stage = Stage.LOAD
     """Of the image being rendered; saving goes on beside it."""
     idle: bool = False
     ending: StopRun | None = None
@@ -178,10 +191,10 @@ class _Supervision:
     def _begin(self) -> None:
         self.engine.worker.send(Begin(self.spec))
         self.idle, self.images, self.silence = False, 0, 0.0
-        self.beat, self.stage = Beat("", "load"), "load"
+        self.beat, self.stage = Beat("", Stage.LOAD), Stage.LOAD
 
     def _stop_if_asked(self) -> None:
-        if self.control.stop.is_set() and not isinstance(self.ending, Interrupted):
+        if self.stop.is_set() and not isinstance(self.ending, Interrupted):
             self.ending = Interrupted("interrupted")
             self.engine.worker.send(Stop())
             self.silence = 0.0
@@ -224,7 +237,7 @@ class _Supervision:
     def _admitted(self, task: Task | EncodeTask) -> bool:
         try:
             if isinstance(task, Task):
-                self.control.admit(task)
+                self.admit(task)
         except StopRun as error:
             self.ending = error
         return self.ending is None
@@ -249,13 +262,13 @@ class _Supervision:
             self.idle, self.rendering = True, ""
         elif isinstance(message, Beat):
             self.beat = message
-            self.control.on_beat(message)
-            if message.stage != "save":
+            self.listener.on(message)
+            if message.stage != Stage.SAVE:
                 self.stage = message.stage
-                self.loads = self.loads if self.stage == "load" else 0
+                self.loads = self.loads if self.stage == Stage.LOAD else 0
         elif isinstance(message, Happening):
             self.rungs += message.kind == HappeningKind.OUT_OF_MEMORY
-            self.control.on_happening(message)
+            self.listener.on(message)
         elif isinstance(message, Outcome):
             yield self._outcome(message)
 
@@ -300,7 +313,7 @@ class _Supervision:
             self.flight.clear()
             self.idle = True
             return
-        loading = self.stage == "load"
+        loading = self.stage == Stage.LOAD
         blamed = None if loading else self.flight.get(self.rendering) or next(iter(self.flight.values()), None)
         name = _name(blamed.task) if blamed else ""
         verb = "stalled" if kind == HappeningKind.STALLED else "died"
@@ -388,7 +401,7 @@ class _Supervision:
         return self.patience.limit(self._doing(), loading=self.beat.stage == "load")
 
     def _tell(self, kind: HappeningKind, text: str, task: str = "", log: str = "") -> None:
-        self.control.on_happening(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))
+        self.listener.on(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))
 
 
 def _key(task: Task | EncodeTask) -> str:

@@ -11,16 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any
 
 from batch.base import disk
 from batch.base.errors import CannotGoOn, DiskFull, Interrupted, StoppedEarly, StopRun, UserError
 from batch.catalogue.families import FAMILIES
-from batch.engines.base import Beat, Control
 from batch.memory import ladder
 from batch.plan import batching, encode_tasks
 from batch.records import (
+    Beat,
     Call,
     EncodeTask,
     ErrorInfo,
@@ -28,12 +29,14 @@ from batch.records import (
     Failure,
     Happening,
     HappeningKind,
+    Listener,
     Machine,
     Measurement,
     Numerics,
     Outcome,
     Receipt,
     RunSpec,
+    Stage,
     StagePeak,
     Status,
     Task,
@@ -89,10 +92,10 @@ def _compiled_folder() -> str:
 class Worker:
     """Keeps the session a task needs warm, and saves behind the next image."""
 
-    def __init__(self, spec: RunSpec, control: Control, *, fake: bool = False) -> None:
+    def __init__(self, spec: RunSpec, listener: Listener, stop: Event, *, fake: bool = False) -> None:
         _check_latents(spec)
         self._spec = spec
-        self._control = control
+        self._listener, self._stop = listener, stop
         self._sessions = sessions(fake=fake)
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
@@ -100,7 +103,7 @@ class Worker:
         if spec.vram_limit is not None:
             self._machine = replace(self._machine, vram_limit=spec.vram_limit)
             said = self._sessions.cap(spec.device, spec.vram_limit)
-            control.on_happening(Happening(kind=HappeningKind.VRAM_LIMIT, text=said))
+            listener.on(Happening(kind=HappeningKind.VRAM_LIMIT, text=said))
         if spec.measure:
             self._claim()
         self._rungs = RungFile(self._folder.state, _card(self._machine), spec.runner)
@@ -165,7 +168,7 @@ class Worker:
             raise stopped
 
     def _saved(self) -> Outcome:
-        self._control.on_beat(Beat("", "save"))
+        self._listener.on(Beat("", Stage.SAVE))
         return self._saving.popleft().result()
 
     def _encode(self, task: EncodeTask) -> Outcome:
@@ -192,7 +195,7 @@ class Worker:
         self._rungs.take_for_texts(task, rung)
         text = f"out of memory while encoding texts: {rung} from now on for those of {task.model}"
         data = {"stage": "encode", "rung": rung}
-        self._control.on_happening(Happening(kind=HappeningKind.OUT_OF_MEMORY, text=text, data=data))
+        self._listener.on(Happening(kind=HappeningKind.OUT_OF_MEMORY, text=text, data=data))
         return self._encode(task)
 
     def _rung_of_texts(self, task: EncodeTask | Task) -> str:
@@ -226,8 +229,8 @@ class Worker:
             ) from None
 
     def _beat(self, name: str, stage: str, part: int = 0, parts: int = 0) -> None:
-        self._control.on_beat(Beat(name, stage, part, parts))
-        if self._control.stop.is_set():
+        self._listener.on(Beat(name, Stage(stage), part, parts))
+        if self._stop.is_set():
             raise Interrupted("interrupted")
 
     def _render(self, tasks: Sequence[Task], step_down: str) -> Iterator[Outcome]:
@@ -281,7 +284,7 @@ class Worker:
             device=self._spec.device,
             rungs=self._rungs,
             fallback=self._spec.fallback,
-            tell=self._control.on_happening,
+            tell=self._listener.on,
             keep_latents=self._spec.keep_latents,
             strict=self._spec.measure,
             compiled=self._spec.numerics.get(batching.key(task), Numerics()).compile,

@@ -7,7 +7,7 @@ to a session (:func:`source`), which reads local files only.
 from __future__ import annotations
 
 from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, old_switches, used
-from batch.hub.downloads import STALL_S, Download, Fetching, Teller
+from batch.hub.downloads import STALL_S, Download, Fetching
 from batch.hub.fetch import ensure, look_up, shown
 from batch.hub.loras import find_lora, lora_here
 from batch.hub.mending import mend_snapshot
@@ -22,7 +22,6 @@ __all__ = [
     "STALL_S",
     "Download",
     "Fetching",
-    "Teller",
     "cache_folder",
     "decided_by",
     "ensure",

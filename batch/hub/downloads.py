@@ -7,29 +7,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Protocol
 
 from batch.hub import cache
+from batch.records import Listener
 
 STALL_S = 60.0
 """Nothing moved for so long: the download is ended and begun anew."""
-
-
-class Teller(Protocol):
-    """Who is shown downloads."""
-
-    def fetching(self, text: str) -> None:
-        """A line: what is downloaded, that it is there, what went wrong on the way."""
-
-    def received(self, name: str, done: int, total: int) -> None:
-        """So many bytes of a model are there of those that were missing; the same number when that is all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetching:
     """How to download: who is told, and when to give up."""
 
-    tell: Teller
+    listener: Listener
     stall: float = STALL_S
     stop: Event | None = None
     exact: bool = False

@@ -22,6 +22,7 @@ from batch.hub.downloads import Download, Fetching
 from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
 from batch.hub.refusals import ELSEWHERE, full
+from batch.records import Downloading, Received
 
 HEADROOM = 2**30
 """Bytes that stay free on the cache's disk."""
@@ -117,15 +118,17 @@ def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
     if wanted:
         remote.check_token()
         for text in cache.old_switches():
-            how.tell.fetching(text)
+            how.listener.on(Downloading(text))
     for item in wanted:
         missing = item.missing()
-        how.tell.fetching(
-            f"{item.title}: downloading {len(missing)} of {len(item.files)} files, "
-            f"{shown(item.bytes_of(missing))}, into {cache.hub_cache()}"
+        how.listener.on(
+            Downloading(
+                f"{item.title}: downloading {len(missing)} of {len(item.files)} files, "
+                f"{shown(item.bytes_of(missing))}, into {cache.hub_cache()}"
+            )
         )
         _Attempts(item, how, item.bytes_of(missing)).download()
-        how.tell.fetching(f"{item.title} is complete")
+        how.listener.on(Downloading(f"{item.title} is complete"))
     return wanted
 
 
@@ -209,12 +212,12 @@ class _Attempts:
         if missing and not self.why:
             self.why = f"left {len(torn) or len(missing)} files incomplete"
         if not missing:
-            self.how.tell.received(self.item.name, self.total, self.total)
+            self.how.listener.on(Received(self.item.name, self.total, self.total))
         return not missing
 
     def _received(self, count: int) -> None:
         if count:
-            self.how.tell.received(self.item.name, min(self.total - 1, self._before + count), self.total)
+            self.how.listener.on(Received(self.item.name, min(self.total - 1, self._before + count), self.total))
 
     def _check_room(self) -> None:
         """The fast path's own words for a full disk may be anything."""
@@ -223,7 +226,7 @@ class _Attempts:
 
     def _again(self, *, without_xet: bool) -> None:
         way = " without Xet (HF_HUB_DISABLE_XET=1)" if without_xet else ""
-        self.how.tell.fetching(f"{self.item.name}: the download {self.why}; again{way}")
+        self.how.listener.on(Downloading(f"{self.item.name}: the download {self.why}; again{way}"))
 
     def _pause(self, seconds: float) -> None:
         if self.how.stop is None:
@@ -234,7 +237,9 @@ class _Attempts:
     def _sweep(self) -> None:
         freed = cache.sweep(self.item.repo)
         if freed >= SAID_FROM:
-            self.how.tell.fetching(
-                f"{self.item.name}: removed {shown(freed)} of files that a download which was killed has left "
-                "unfinished"
+            self.how.listener.on(
+                Downloading(
+                    f"{self.item.name}: removed {shown(freed)} of files that a download which was killed has left "
+                    "unfinished"
+                )
             )

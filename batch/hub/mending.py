@@ -10,6 +10,7 @@ from batch.base.errors import DownloadError, UserError
 from batch.catalogue import weights
 from batch.hub import cache, remote
 from batch.hub.downloads import Download, Fetching
+from batch.records import Downloading
 
 
 def mend_snapshot(repo: str, commit: str, name: str, how: Fetching) -> None:
@@ -37,11 +38,13 @@ def _torn(item: Download) -> list[tuple[str, str]]:
 def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
     """Remove a damaged file; False where it is kept because it could not be downloaded again."""
     if cache.offline():
-        how.tell.fetching(
-            f"{item.name}: {file} is {what}: kept, because HF_HUB_OFFLINE forbids downloading it again"
+        how.listener.on(
+            Downloading(
+                f"{item.name}: {file} is {what}: kept, because HF_HUB_OFFLINE forbids downloading it again"
+            )
         )
         return False
-    how.tell.fetching(f"{item.name}: {file} is {what}: removed, to be downloaded again")
+    how.listener.on(Downloading(f"{item.name}: {file} is {what}: removed, to be downloaded again"))
     cache.remove(item.folder / file)
     return True
 

@@ -45,13 +45,19 @@ class Numerics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What a worker needs to know about the run; can be pickled."""
+    """What a worker needs to know about the run; can be pickled.
+
+    A run makes one and changes it with :func:`dataclasses.replace`: ``device`` and ``models`` are known when the
+    engine has chosen its device and the models are on this machine.
+    """
 
     root: str
-    device: str
-    cache: str
-    models: Mapping[str, ModelSource]
+    """The run folder."""
     runner: str
+    cache: str
+    """The folder with the embeddings."""
+    device: str = ""
+    models: Mapping[str, ModelSource] = field(default_factory=dict)
     keep_latents: bool = False
     fallback: bool = True
     """Out of memory: repeat the stage with a smaller setting. Else the image fails."""

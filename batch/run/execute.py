@@ -1,40 +1,24 @@
-"""Drives an engine through the tasks of a plan: texts before images, what happens to who watches."""
+"""Drives an engine through the tasks of a plan: models first, then texts before the images that need them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 from batch import engines, hub
 from batch.base.errors import UserError
-from batch.engines.base import Beat, Control
+from batch.engines.base import Admit, admit_all
 from batch.plan import Plan, encode_tasks
-from batch.records import EncodeTask, Happening, Outcome, RunSpec, Task
-from batch.store.embeds import EmbedCache, default_folder
+from batch.records import Encoded, EncodeTask, Listener, Loading, Outcome, RunSpec, Task
+from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 
 
-class Watcher(hub.Teller, Protocol):
-    """What is told while images are rendered; before that, while models are downloaded."""
-
-    def loading(self, texts: int) -> None:
-        """The model is about to be loaded and that many texts encoded."""
-
-    def encoding(self, text: int, texts: int) -> None:
-        """So many texts of so many are encoded."""
-
-    def step(self, name: str, step: int, steps: int) -> None:
-        """One denoising step of the current image is done."""
-
-    def happened(self, happening: Happening) -> None:
-        """Something that the user should know: memory ran out, the worker died."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
     """Which engine renders, and where."""
 
     name: str = ""
@@ -48,59 +32,43 @@ def render(
     plan: Plan,
     tasks: Sequence[Task],
     folder: RunFolder,
-    engine: Engine,
-    watcher: Watcher,
+    spec: RunSpec,
+    engine: EngineChoice,
+    listener: Listener,
     *,
     stop: Event,
-    settings: Mapping[str, Any],
-    admit: Callable[[Task], None] = lambda _task: None,
+    admit: Admit = admit_all,
 ) -> Iterator[Outcome]:
     """Render tasks of a plan into a folder through the engine; yields the outcome of every image.
 
-    ``settings`` are fields of :class:`~batch.records.RunSpec`. ``admit`` is asked before each image is
-    started. Models that are not on this machine are downloaded first; a session reads local files only.
+    Of ``spec`` the device and the models are filled in. ``admit`` is asked before each image is started. Models
+    that are not on this machine are downloaded first; a session reads local files only.
     """
     if not tasks:
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
-    hub.ensure(models.values(), hub.Fetching(tell=watcher, stop=stop))
+    hub.ensure(models.values(), hub.Fetching(listener=listener, stop=stop))
     made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
     try:
         device = made.start(engine.devices, stop)
-        spec = RunSpec(
-            root=str(folder.root),
-            device=device,
-            models={name: hub.source(model) for name, model in models.items()},
-            runner=folder.runner,
-            **{"cache": str(default_folder()), **settings},
-        )
-        _check_limit(spec)
+        if spec.vram_limit is not None and not device.startswith("cuda"):
+            raise UserError(
+                "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "
+                f"renders on {device}"
+            )
+        spec = replace(spec, device=device, models={name: hub.source(model) for name, model in models.items()})
         work = list(tasks) if spec.latents else with_texts(tasks, plan, device, EmbedCache(Path(spec.cache)))
         texts = {item.key for item in work if isinstance(item, EncodeTask)}
-        watcher.loading(len(texts))
+        listener.on(Loading(len(texts)))
         encoded = 0
-        control = Control(stop, lambda beat: _show(beat, watcher), watcher.happened, admit)
-        for outcome in made.execute(work, spec, control):
+        for outcome in made.execute(work, spec, listener, stop=stop, admit=admit):
             if outcome.key in texts:
                 encoded += 1
-                watcher.encoding(encoded, len(texts))
+                listener.on(Encoded(encoded, len(texts)))
             else:
                 yield outcome
     finally:
         made.close()
-
-
-def _check_limit(spec: RunSpec) -> None:
-    if spec.vram_limit is not None and not spec.device.startswith("cuda"):
-        raise UserError(
-            "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "
-            f"renders on {spec.device}"
-        )
-
-
-def _show(beat: Beat, watcher: Watcher) -> None:
-    if beat.stage in {"denoise", "render"} and beat.part:
-        watcher.step(beat.name, beat.part, beat.parts)
 
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:

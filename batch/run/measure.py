@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any
 
 from batch.base.errors import StopRun
 from batch.base.text import plural
 from batch.plan import Plan, measuring
 from batch.plan.measuring import Visit, Walls
-from batch.records import Happening, HappeningKind, Outcome, Task
-from batch.run.execute import Engine, render
-from batch.run.tally import Desk
+from batch.records import Happening, HappeningKind, LeftOut, Outcome, RunSpec, Task
+from batch.run.execute import EngineChoice, render
+from batch.run.tally import Tally
 from batch.store import measured
 from batch.store.folder import RunFolder
 
@@ -39,16 +38,15 @@ class Measuring:
 
     plan: Plan
     folder: RunFolder
-    engine: Engine
-    desk: Desk
+    spec: RunSpec
+    engine: EngineChoice
+    tally: Tally
     stop: Event
-    settings: Mapping[str, Any]
-    """Fields of :class:`~batch.records.RunSpec`."""
     pending: set[str]
     """Ids that are to be rendered."""
     _walls: Walls = field(default_factory=lambda: Walls(()))
     _deaths: int = 0
-    """As the desk counted them when the process at work began."""
+    """As the tally counted them when the process at work began."""
     _patient: bool = False
     """A process that took another's place goes on with its work, so that what kills it is found out."""
 
@@ -60,7 +58,7 @@ class Measuring:
         while self.pending:
             for visit in measuring.visits(self.plan.tasks):
                 self._visit(visit)
-            self.pending = {task.id for task in self.desk.take_again()}
+            self.pending = {task.id for task in self.tally.take_again()}
 
     def _visit(self, visit: Visit) -> None:
         """Fresh processes for what is pending of a visit: one, unless it dies."""
@@ -70,7 +68,7 @@ class Measuring:
             tasks = measuring.with_warmups(visit, self.pending)
             if not tasks:
                 return
-            before, self._patient = len(self.pending), in_vain >= self.desk.retries
+            before, self._patient = len(self.pending), in_vain >= self.tally.run.retries
             try:
                 self._measure(tasks)
             except _Dominated:
@@ -83,27 +81,27 @@ class Measuring:
     def _measure(self, tasks: Sequence[Task]) -> None:
         """One fresh process."""
         redo = frozenset(task.id for task in tasks if self.folder.is_done(task.id))
-        settings = {**self.settings, "redo": redo, "cache": str(self.folder.state)}
-        self._deaths = self.desk.deaths
+        spec = replace(self.spec, redo=redo, cache=str(self.folder.state))
+        self._deaths = self.tally.deaths
         self._forget_texts()
         try:
             for outcome in render(
-                self.plan, tasks, self.folder, self.engine, self.desk,
-                stop=self.stop, settings=settings, admit=self._admit,
+                self.plan, tasks, self.folder, spec, self.engine, self.tally,
+                stop=self.stop, admit=self._admit,
             ):  # fmt: skip
                 self._finished(outcome)
         finally:
             self._forget_texts()
 
     def _admit(self, task: Task) -> None:
-        if self.desk.deaths > self._deaths and not self._patient:
+        if self.tally.deaths > self._deaths and not self._patient:
             raise _Broken("a worker died")
         if task.warmup:
-            self.desk.gate.check(task)  # --max-images counts what is measured: else one at a time never ends
+            self.tally.gate.check(task)  # --max-images counts what is measured: else one at a time never ends
             return
         if why := self._dominated(task):
             raise _Dominated(why)
-        self.desk.gate.admit(task)
+        self.tally.gate.admit(task)
 
     def _dominated(self, task: Task) -> str:
         return self._walls.dominated(task, self.plan.images_per_call(task))
@@ -113,7 +111,7 @@ class Measuring:
             self._walls.add(outcome.failure)
         if outcome.key in self.pending:  # else it is a warm-up that is counted already
             self.pending.discard(outcome.key)
-            self.desk.finished(outcome)
+            self.tally.on(outcome)
 
     def _skip(self, visit: Visit) -> None:
         """Leave out what is pending of a visit and would not fit."""
@@ -121,17 +119,15 @@ class Measuring:
         if not found:
             return
         self.pending -= {task.id for task in found}
-        self.desk.skipped |= {task.id: why for task, why in found.items() if not self.folder.is_done(task.id)}
+        self.tally.skipped |= {task.id: why for task, why in found.items() if not self.folder.is_done(task.id)}
         self._keep_skipped()
-        self.desk.left_out(len(found))
+        self.tally.on(LeftOut(len(found)))
         for (model, size, memory, why), count in Counter(map(_named, found.items())).items():
             text = f"skipped {plural(count, 'image')} of {model} at {size}, memory {memory}: {why}"
-            self.desk.happened(
-                Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why})
-            )
+            self.tally.on(Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why}))
 
     def _keep_skipped(self) -> None:
-        measured.keep_skipped(self.folder.state, self.desk.skipped, self.folder.runner)
+        measured.keep_skipped(self.folder.state, self.tally.skipped, self.folder.runner)
 
     def _forget_texts(self) -> None:
         shutil.rmtree(self.folder.state / "embeds", ignore_errors=True)

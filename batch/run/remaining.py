@@ -10,15 +10,13 @@ from batch import hub
 from batch.base import disk
 from batch.plan import Plan, measuring
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn
-from batch.plan.measuring import MEASURE
-from batch.records import Task
+from batch.records import RunKind, Task
 from batch.run.limits import disk_warning
-from batch.store import history
 from batch.store.folder import RunFolder, Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Remaining:
     """Where a plan stands in its run folder: what a run would do."""
 
     done: int
@@ -39,32 +37,32 @@ class Standing:
     """What the images that are done tell about the others."""
 
 
-def standing(
-    plan: Plan, folder: RunFolder, retries: int, *, retry_failed: bool = False, redo_degraded: bool = False
-) -> Standing:
-    """Compare a plan with what its folder holds."""
+def remaining(
+    plan: Plan, folder: RunFolder, retries: int, earlier: Knowledge, *, redo_degraded: bool = False
+) -> Remaining:
+    """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes."""
     scan = folder.scan() if folder.exists() else Scan()
     redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
     missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
-    attempts = {} if retry_failed else {key: item.attempts for key, item in scan.failures.items()}
+    attempts = {key: item.attempts for key, item in scan.failures.items()}
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
-    if plan.kind == MEASURE:
-        return _standing_to_measure(plan, scan, given_up)
-    return Standing(
+    if plan.kind == RunKind.MEASURE:
+        return _to_measure(plan, scan, given_up, earlier)
+    return Remaining(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
         redo=frozenset(redo).intersection(planned),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
-        estimate=estimate(to_render, scan.receipts.values(), history.read().learned()),
+        estimate=estimate(to_render, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
     )
 
 
-def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> Standing:
+def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowledge) -> Remaining:
     """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
     failed = [task for task in given_up if not scan.failures[task.id].out_of_memory]
     left = measuring.left(
@@ -75,7 +73,7 @@ def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> St
         plan.images_per_call,
     )
     rendered, planned = {task.id for task in left.tasks}, {task.id for task in plan.tasks}
-    return Standing(
+    return Remaining(
         done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
         to_render=left.tasks,
         redo=left.redo,
@@ -86,7 +84,7 @@ def _standing_to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task]) -> St
         extra=sum(key not in planned for key in scan.receipts),
         out_of_memory=left.out_of_memory,
         skipped=left.skipped,
-        estimate=estimate(left.tasks, scan.receipts.values(), history.read().learned()),
+        estimate=estimate(left.tasks, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
     )
 
@@ -103,10 +101,12 @@ class Outlook:
     warnings: tuple[str, ...] = ()
 
 
-def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk: int) -> Outlook:
+def outlook(
+    plan: Plan, where: Remaining | None, folder: RunFolder, earlier: Knowledge, min_free_disk: int
+) -> Outlook:
     """Judge a plan before it is run; of one whose ids are not known yet, every task."""
     expected = where.estimate if where else None
-    expected = expected or estimate(plan.tasks, (), history.read().learned())
+    expected = expected or estimate(plan.tasks, (), earlier)
     try:
         free = disk.free(folder.root)
     except OSError:

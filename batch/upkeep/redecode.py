@@ -12,10 +12,11 @@ from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import names
 from batch.plan.identity import identify
-from batch.records import Call, Task
+from batch.records import Call, Listener, Task
 from batch.run.limits import stops_when_full
-from batch.run.runner import Options, Result, Watcher, carry_out
-from batch.store import lock
+from batch.run.options import Options, Result
+from batch.run.runner import carry_out
+from batch.store import history, lock
 from batch.store.folder import Origin, RunFolder, runner_id
 from batch.upkeep.source import plan_of
 
@@ -29,7 +30,7 @@ class Redecoded:
 
 
 def redecode(
-    root: Path, setting: str, out: Path | None, devices: str | None, watcher: Watcher, stop: Event
+    root: Path, setting: str, out: Path | None, devices: str | None, listener: Listener, stop: Event
 ) -> Redecoded:
     """Decode what ``root`` keeps latents of with the memory setting, into ``out``, and write the report.
 
@@ -56,7 +57,8 @@ def redecode(
     target.check(plan.name, plan.kind)
     with stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
-        result = carry_out(plan, target, _origin(source, setting), options, watcher, stop, {"latents": latents})
+        origin, earlier = _origin(source, setting), history.read().learned()
+        result = carry_out(plan, target, origin, options, listener, stop, earlier=earlier, latents=latents)
     return Redecoded(result=result, without_latents=len(done) - len(kept))
 
 

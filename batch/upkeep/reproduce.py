@@ -13,13 +13,12 @@ from typing import Literal
 from batch import hub
 from batch.base.errors import UserError
 from batch.plan import Plan
-from batch.records import Machine, Outcome, Receipt, Task
+from batch.records import Began, Closed, Listener, Machine, Outcome, Receipt, RunSpec, Task
 from batch.report.compare.pixels import difference
-from batch.run.execute import Engine, render
+from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
-from batch.run.remaining import Standing
-from batch.run.runner import Watcher
 from batch.store import images
+from batch.store.embeds import default_folder
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of
 
@@ -53,7 +52,7 @@ class Reproduction:
 
 
 def reproduce(
-    root: Path, done: Iterable[str], count: int, seed: int, devices: str | None, watcher: Watcher
+    root: Path, done: Iterable[str], count: int, seed: int, devices: str | None, listener: Listener
 ) -> tuple[Reproduction, ...]:
     """Render ``count`` of the ``done`` tasks again (all, where there are fewer) and compare.
 
@@ -73,11 +72,11 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
-            outcomes = _render(plan, again, Engine(devices=devices), watcher)
+            outcomes = _render(plan, again, EngineChoice(devices=devices), listener)
             found = [_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes]
             return tuple(replace(item, from_hub=_is_of_hub(plan, chosen[item.task_id].task)) for item in found)
         finally:
-            watcher.closed()
+            listener.on(Closed())
 
 
 def _is_of_hub(plan: Plan, task: Task) -> bool:
@@ -98,12 +97,14 @@ def _check_loras(folder: RunFolder, plan: Plan) -> None:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 
 
-def _render(plan: Plan, again: RunFolder, engine: Engine, watcher: Watcher) -> Iterator[Outcome]:
-    nothing_done = Standing(done=0, to_render=plan.tasks, given_up=(), failed_before=0, extra=0)
-    watcher.started(plan, nothing_done, again.root)
-    settings = {"fallback": False}
-    for outcome in render(plan, plan.tasks, again, engine, watcher, stop=Event(), settings=settings):
-        watcher.finished(outcome)
+def _render(plan: Plan, again: RunFolder, engine: EngineChoice, listener: Listener) -> Iterator[Outcome]:
+    count = len(plan.tasks)
+    listener.on(
+        Began(name=plan.name, folder=again.root, total=count, done=0, to_render=count, warnings=plan.warnings)
+    )
+    spec = RunSpec(root=str(again.root), runner=again.runner, cache=str(default_folder()), fallback=False)
+    for outcome in render(plan, plan.tasks, again, spec, engine, listener, stop=Event()):
+        listener.on(outcome)
         yield outcome
 
 

@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 from batch.base import atomic
-from batch.cli.progress import Silent
 from batch.records import Happening
 from batch.render.fake import Fault
 from batch.report import table
@@ -34,13 +33,14 @@ output: {format: webp}
 
 
 @dataclass
-class Seen(Silent):
+class Seen:
     """What a run told."""
 
     happenings: list[Happening] = field(default_factory=list)
 
-    def happened(self, happening):
-        self.happenings.append(happening)
+    def on(self, event):
+        if isinstance(event, Happening):
+            self.happenings.append(event)
 
     def kinds(self):
         return [item.kind for item in self.happenings]

@@ -22,6 +22,7 @@ from batch import hub as hubs
 from batch.base.errors import DownloadError, ModelError
 from batch.catalogue import repositories, weights
 from batch.hub import cache, fetch, remote
+from batch.records import Downloading, Received
 from batch.store.folder import RunFolder
 from tests.conftest import DEMO, ROOT
 from tests.small_hub import COMMIT, LATER, SLOW, Repo, folder_files, serve
@@ -301,11 +302,11 @@ class Told:
     def __init__(self):
         self.lines, self.seen = [], []
 
-    def fetching(self, text):
-        self.lines.append(text)
-
-    def received(self, name, done, total):
-        self.seen.append(done)
+    def on(self, event):
+        if isinstance(event, Downloading):
+            self.lines.append(event.text)
+        elif isinstance(event, Received):
+            self.seen.append(event.done)
 
 
 @pytest.mark.parametrize("xet", ["", "slow"])
@@ -316,7 +317,7 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
     hub.repos["a/b"] = Repo({VAE: large}, xet=xet, faults={VAE: ["slow"]})
     item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
     told, begun = Told(), time.monotonic()
-    fetch.fetch([item], fetch.Fetching(tell=told, stall=2.0))
+    fetch.fetch([item], fetch.Fetching(listener=told, stall=2.0))
     assert time.monotonic() - begun > 5
     assert len(told.lines) == 2, told.lines  # it begins, it is complete
     assert (item.folder / VAE).read_bytes() == large
@@ -647,7 +648,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
 
     monkeypatch.setattr(fetch.watch, "attempt", attempt)
     with pytest.raises(DownloadError, match="4 of 9 files are missing after 8 attempts"):
-        fetch.fetch([item], fetch.Fetching(tell=Told()))
+        fetch.fetch([item], fetch.Fetching(listener=Told()))
     # Each attempt that finishes a file is the first of four again; two of them may use Xet.
     assert ways == ([True] * 4 + [False] * 4 if fast else [False] * 8)
 

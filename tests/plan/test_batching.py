@@ -9,11 +9,10 @@ from PIL import Image
 
 from batch.base import machine
 from batch.catalogue.models import known_models
-from batch.cli.progress import Silent
 from batch.engines.batches import alike
 from batch.plan import batching
 from batch.plan.batching import Surroundings, choose
-from batch.records import Numerics, RunSpec, Task
+from batch.records import Happening, Numerics, RunSpec, Task
 from batch.render.fake import Fault
 from batch.report import table
 from batch.run import runner
@@ -208,12 +207,13 @@ def test_verify_says_that_an_image_came_from_a_batch(cli, manifest):
     assert all(item["verdict"] in ("identical", "near") for item in found.json()["reproduced"])
 
 
-class Seen(Silent):
+class Seen:
     def __init__(self):
         self.happenings = []
 
-    def happened(self, happening):
-        self.happenings.append(happening)
+    def on(self, event):
+        if isinstance(event, Happening):
+            self.happenings.append(event)
 
 
 JOB = """\

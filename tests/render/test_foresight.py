@@ -23,7 +23,9 @@ from batch.render import memory as steps_at_work
 from batch.render.families import common
 from batch.render.foresight import Foresight
 from batch.render.session import FAMILIES, quiet
-from batch.run import forecast, runner
+from batch.run import forecast
+from batch.run.options import Options
+from batch.run.prepare import prepare
 from batch.store import predictions
 from tests.conftest import DEMO, ROOT
 
@@ -355,7 +357,7 @@ def test_the_switch_leaves_the_prediction_out(cli, manifest, monkeypatch):
 def test_equal_stages_are_asked_once(manifest):
     """Guidance that acts, seeds, steps and prompts add no question; of tiles only decoding is one."""
     text = PLAN.replace("a fox", "[a fox, a whale]") + "  seed: 0..3\n  guidance: [2, 3, 4.5]\n"
-    _, plan, _ = runner.prepare(manifest(text), runner.Options())
+    plan = prepare(manifest(text), Options()).plan
     settings = forecast._settings(plan)
     source = forecast.source_of(plan.models["demo"])
     keys = {question["key"] for item in settings for question in forecast._questions(item, source).values()}

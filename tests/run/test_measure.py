@@ -9,20 +9,20 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
 from batch.cli import progress
-from batch.cli.progress import Silent
 from batch.manifest import read_manifest
 from batch.plan import Pins, build_plan, measuring
 from batch.records import (
+    Began,
     ErrorInfo,
     ErrorKind,
     Failure,
     Happening,
+    Loading,
     Machine,
     Measurement,
     Outcome,
@@ -31,6 +31,7 @@ from batch.render import cap, meter
 from batch.render.fake import Fault
 from batch.report import table
 from batch.run import runner
+from batch.run.limits import Limits
 from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from benchmarks import predict
@@ -63,16 +64,16 @@ def planned(path, *overrides):
 
 
 @dataclass
-class Seen(Silent):
+class Seen:
     happenings: list[Happening] = field(default_factory=list)
     loads: int = 0
 
-    def loading(self, texts):
-        assert texts >= 2  # every process encodes its own: the cache of other runs is not asked
-        self.loads += 1
-
-    def happened(self, happening):
-        self.happenings.append(happening)
+    def on(self, event):
+        if isinstance(event, Loading):
+            assert event.texts >= 2  # every process encodes its own: the cache of other runs is not asked
+            self.loads += 1
+        elif isinstance(event, Happening):
+            self.happenings.append(event)
 
     def kinds(self):
         return [item.kind for item in self.happenings]
@@ -256,10 +257,10 @@ def test_the_time_left_counts_that_every_process_loads(manifest, monkeypatch, ca
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
     lines, last = progress.Lines(), Outcome(key="x", status="done")
-    lines.started(planned(manifest(JOB)), SimpleNamespace(to_render=range(6), done=0), Path("run"))
+    lines.on(Began(name="job", folder=Path("run"), total=6, done=0, to_render=6, measures=True))
     for _ in range(3):  # one image a process: 10 s to start it, 10 s until its image is there
-        lines.loading(2)
-        lines.finished(last)
+        lines.on(Loading(2))
+        lines.on(last)
     assert capsys.readouterr().err.splitlines()[-1] == "[3/6] x, 1m 00s left"
 
 
@@ -353,7 +354,7 @@ def slowly(folder, *more):
     code = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from batch import progress, runner\n"
+        "from batch.cli import progress\nfrom batch.run import runner\n"
         "from batch.render.fake import Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
@@ -388,7 +389,7 @@ def test_killed_at_any_point_it_goes_on(measured, manifest, work):
 
 def test_one_image_at_a_time_comes_to_an_end(measured):
     for done in (1, 2):
-        result, _ = measured(text=ONE, limits=runner.Limits(max_images=1))
+        result, _ = measured(text=ONE, limits=Limits(max_images=1))
         assert result.stopped.exit_code == 75
         assert (rows().status == "done").sum() == 1 + done  # and the warm-up
 

@@ -1,0 +1,68 @@
+"""What a run is asked for beside its manifest, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batch.base.errors import StopRun
+from batch.run.limits import Limits
+
+if TYPE_CHECKING:
+    from batch.report import Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line adds to a manifest."""
+
+    out: Path | None = None
+    overrides: tuple[str, ...] = ()
+    devices: str | None = None
+    engine: str = ""
+    """Empty takes the default."""
+    retry_failed: bool = False
+    keep_latents: bool = False
+    fallback: bool = True
+    """Out of memory: go on with a smaller setting, where the manifest does not forbid it."""
+    redo_degraded: bool = False
+    retry_oom: bool = False
+    """Of a measurement: try again what ran out of memory, and what was skipped for it."""
+    vram_limit: int | None = None
+    """Bytes of the card that the process may take."""
+    task_timeout: float | None = None
+    """Seconds without a sign of life after which the worker counts as hung."""
+    faults: tuple[Any, ...] = ()
+    """Render with the stand-in session of :mod:`batch.render.fake`, which goes through these."""
+    limits: Limits = field(default_factory=Limits)
+    notify: tuple[str, ...] = ()
+    """Whom to tell, besides those that the manifest names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    total: int
+    done_before: int
+    rendered: int
+    failed: int
+    given_up: int
+    """Of the failed ones, those that have failed as often as ``retries`` allows."""
+    out_of_memory: int = 0
+    """Of a measurement: images whose result is that they do not fit; they count as no failure."""
+    skipped: int = 0
+    """Of a measurement: images that were not tried since smaller ones did not fit."""
+    seconds: float
+    report: Report | None
+    """None where it could not be written."""
+    stopped: StopRun | None = None
+    warnings: tuple[str, ...] = ()
+    """What went wrong beside the images: no report, somebody who could not be told."""
+
+    @property
+    def done(self) -> int:
+        """Images of the plan that are there now."""
+        return self.done_before + self.rendered

@@ -1,0 +1,75 @@
+"""From a manifest to its plan and its run folder. Touches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batch import hub
+from batch.base import machine
+from batch.manifest import Manifest, read_manifest
+from batch.memory import quantised
+from batch.plan import Pins, Plan, batching, build_plan
+from batch.plan.estimate import Knowledge, per_cost
+from batch.run.lookup import lookup
+from batch.run.options import Options
+from batch.store import history
+from batch.store.folder import RunFolder, runner_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything that a run sets out from."""
+
+    manifest: Manifest
+    plan: Plan
+    folder: RunFolder
+    earlier: Knowledge
+    """What images took in earlier runs on this machine."""
+
+
+def prepare(manifest_path: Path, options: Options, *, online: hub.Fetching | None = None) -> Prepared:
+    """Read and plan. With ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
+    manifest = read_manifest(manifest_path, options.overrides)
+    folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
+    pins = folder.pins() if folder.exists() else Pins()
+    found = lookup(
+        manifest.folder,
+        pins,
+        online=online,
+        allow_pickle=manifest.allow_pickle,
+        trust_remote_code=manifest.trust_remote_code,
+    )
+    earlier = history.read().learned()
+    plan = _with_batches(build_plan(manifest, found, pins), manifest, options, earlier)
+    source = folder.origin().source if folder.exists() else ""
+    if source and Path(source) != manifest_path.resolve():
+        warning = (
+            f"{folder.root} was last run from {source}; name the run folder with --out if this is another job"
+        )
+        plan = replace(plan, warnings=(*plan.warnings, warning))
+    return Prepared(manifest=manifest, plan=plan, folder=folder, earlier=earlier)
+
+
+def _with_batches(plan: Plan, manifest: Manifest, options: Options, earlier: Knowledge) -> Plan:
+    """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
+    here, run = machine.look(options.devices), manifest.run
+    around = batching.Surroundings(
+        card=here.card,
+        memory=min(filter(None, (here.memory, options.vram_limit)), default=None),
+        no_compiler=here.no_compiler,
+        batch=run.batch,
+        compile=run.compile,
+        rate=lambda task: per_cost(task, (earlier,))[0],
+    )
+    choices = batching.choose(plan.tasks, plan.models, around, plan.pins.numerics)
+    before = plan.pins.numerics
+    pinned = {name: {**before.get(name, {}), **choice.pins} for name, choice in choices.items() if choice.pins}
+    pins = replace(plan.pins, numerics={**before, **pinned})
+    idle = sorted({item.model for item in choices.values() if run.batch not in (item.numerics.batch, "auto")})
+    warnings = [f"run.batch has no effect on {name}: its pipeline is called whole" for name in idle]
+    if run.compile == "on":
+        plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
+        warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
+    warnings += [f"not here: {why}" for why in quantised.impossible(plan.tasks, card=here.card)]
+    return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
