@@ -18,22 +18,17 @@ def awake() -> Iterator[None]:
     Does nothing without the package wakepy, or where the system has nothing to ask (a server without a desktop).
     Never raises, never prints. To be left in the thread that entered it.
     """
-    mode = _entered()
+    mode: Mode | None = None
+    with _quiet():
+        from wakepy import keep
+
+        mode = keep.running(on_fail="pass").__enter__()
     try:
         yield
     finally:
         if mode is not None:
             with _quiet():
                 mode.__exit__(None, None, None)
-
-
-def _entered() -> Mode | None:
-    with _quiet():
-        from wakepy import keep
-
-        mode = keep.running(on_fail="pass")
-        return mode.__enter__()
-    return None
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def _settings(plan: Plan) -> list[_Setting]:
 def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
     heaviest = max(tasks, key=lambda task: (pag.passes(task), bool(task.negative_prompt)))
     model, size = plan.models[heaviest.model], Size(heaviest.rendered_width, heaviest.rendered_height)
-    choice = plan.choices.get(batching.key(heaviest))
+    family, choice = FAMILIES[model.family], plan.choices.get(batching.key(heaviest))
     return _Setting(
         task=Task(
             model=heaviest.model,
@@ -164,7 +164,8 @@ def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
             rendered_width=heaviest.rendered_width,
             rendered_height=heaviest.rendered_height,
             steps=_STEPS,
-            guidance=_guidance(model, heaviest.guidance),
+            # One for all that act, and one for all that do not.
+            guidance=family.guidance_above + (3.0 if family.guides(heaviest.guidance) else 0.0),
             extra=tuple(item for item in heaviest.extra if item[0] in _MATTERS),
             memory_steps=tuple(step for step in heaviest.memory_steps if profiles.acts(step, size)),
         ),
@@ -173,12 +174,6 @@ def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
         loras=any(task.loras for task in tasks),
         random=model.random,
     )
-
-
-def _guidance(model: Model, guidance: float) -> float:
-    """One for all that act, and one for all that do not."""
-    family = FAMILIES[model.family]
-    return family.guidance_above + (3.0 if family.guides(guidance) else 0.0)
 
 
 def source_of(model: Model) -> ModelSource | str:

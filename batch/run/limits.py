@@ -157,8 +157,9 @@ class Gate:
 
     def check(self, task: Task) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
-        if task.id not in self._started:
-            self._check_count()
+        most = self._limits.max_images
+        if task.id not in self._started and most is not None and len(self._started) >= most:
+            raise StoppedEarly(f"--max-images {most} is reached{self._rest()}")
         self._check_time(task)
         self._check_disk(task)
 
@@ -186,15 +187,16 @@ class Gate:
             f"make room for about {more} and run the same command again"
         )
 
-    def _check_count(self) -> None:
-        most = self._limits.max_images
-        if most is not None and len(self._started) >= most:
-            raise StoppedEarly(f"--max-images {most} is reached{self._rest()}")
-
     def _check_time(self, task: Task) -> None:
         rate, source = per_cost(task, self._known)
         takes = None if rate is None else rate * cost(task)
-        for name, left in self._time_left():
+        until, hours = self._limits.until, self._limits.max_hours
+        deadlines: list[tuple[str, float]] = []
+        if until is not None:
+            deadlines.append((f"--until {shown(until)}", (until - self._now()).total_seconds()))
+        if hours is not None:
+            deadlines.append((f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)))
+        for name, left in deadlines:
             if left <= 0:
                 raise StoppedEarly(f"{name} is reached{self._rest()}")
             if takes is not None and left < takes:
@@ -204,19 +206,12 @@ class Gate:
                     + self._rest()
                 )
 
-    def _time_left(self) -> Iterator[tuple[str, float]]:
-        """Each deadline as the user named it, with the seconds that are left."""
-        until, hours = self._limits.until, self._limits.max_hours
-        if until is not None:
-            yield f"--until {shown(until)}", (until - self._now()).total_seconds()
-        if hours is not None:
-            yield f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)
-
     def _check_disk(self, task: Task) -> None:
         room = self._room()
         if room is None or room >= self._floor + self._waiting(task):
             return
-        self._forget_done_elsewhere()
+        # Another runner on a shared disk may have made an image: no outcome of it comes here.
+        self._unsaved = {key: task for key, task in self._unsaved.items() if not self._folder.is_done(key)}
         if room < self._floor + self._waiting(task):
             kept = f", of which min_free_disk keeps {gib(self._floor)}" if self._floor else ""
             raise DiskLow(f"{gib(room)} are free on the disk of {self._folder.root}{kept}; {self.remedy()}")
@@ -224,10 +219,6 @@ class Gate:
     def _waiting(self, task: Task) -> int:
         """Bytes that an image to be started, and those started and not saved yet, will take."""
         return disk_of({**self._unsaved, task.id: task}.values(), self._known)
-
-    def _forget_done_elsewhere(self) -> None:
-        # Another runner on a shared disk may have made an image: no outcome of it comes here.
-        self._unsaved = {key: task for key, task in self._unsaved.items() if not self._folder.is_done(key)}
 
     def _room(self) -> int | None:
         try:

@@ -27,8 +27,11 @@ def lookup(
     """
 
     def model(name: str) -> Model:
-        if online:
-            _mend(name, pins, online)
+        repo, _, wanted = name.partition("@")
+        if online and is_repository(repo):
+            commit = pins.revisions.get(name) or known_commit(repo, wanted or "main")
+            if commit:  # before its configuration files are read: a power failure may have cut them off
+                mend_snapshot(repo, commit, name, online)
         return find_model(
             name,
             Path(folder),
@@ -44,12 +47,3 @@ def lookup(
         lora=lambda name, scale: find_lora(name, scale, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
     )
-
-
-def _mend(name: str, pins: Pins, online: Fetching) -> None:
-    """Before its configuration files are read: a power failure may have cut them off."""
-    repo, _, wanted = name.partition("@")
-    if is_repository(repo):
-        commit = pins.revisions.get(name) or known_commit(repo, wanted or "main")
-        if commit:
-            mend_snapshot(repo, commit, name, online)

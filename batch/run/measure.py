@@ -17,7 +17,7 @@ from batch.base.errors import StopRun
 from batch.base.text import plural
 from batch.plan import Plan, measuring
 from batch.plan.measuring import Visit, Walls
-from batch.records import Happening, HappeningKind, LeftOut, Outcome, RunSpec, Task
+from batch.records import Happening, HappeningKind, LeftOut, RunSpec, Task
 from batch.run.execute import EngineChoice, render
 from batch.run.tally import Tally
 from batch.store import measured
@@ -89,7 +89,11 @@ class Measuring:
                 self.plan, tasks, self.folder, spec, self.engine, self.tally,
                 stop=self.stop, admit=self._admit,
             ):  # fmt: skip
-                self._finished(outcome)
+                if outcome.failure is not None:
+                    self._walls.add(outcome.failure)
+                if outcome.key in self.pending:  # else it is a warm-up that is counted already
+                    self.pending.discard(outcome.key)
+                    self.tally.on(outcome)
         finally:
             self._forget_texts()
 
@@ -106,13 +110,6 @@ class Measuring:
     def _dominated(self, task: Task) -> str:
         return self._walls.dominated(task, self.plan.images_per_call(task))
 
-    def _finished(self, outcome: Outcome) -> None:
-        if outcome.failure is not None:
-            self._walls.add(outcome.failure)
-        if outcome.key in self.pending:  # else it is a warm-up that is counted already
-            self.pending.discard(outcome.key)
-            self.tally.on(outcome)
-
     def _skip(self, visit: Visit) -> None:
         """Leave out what is pending of a visit and would not fit."""
         found = {task: why for task in visit if task.id in self.pending and (why := self._dominated(task))}
@@ -122,7 +119,8 @@ class Measuring:
         self.tally.skipped |= {task.id: why for task, why in found.items() if not self.folder.is_done(task.id)}
         self._keep_skipped()
         self.tally.on(LeftOut(len(found)))
-        for (model, size, memory, why), count in Counter(map(_named, found.items())).items():
+        named = Counter((task.model, task.size, task.memory, why) for task, why in found.items())
+        for (model, size, memory, why), count in named.items():
             text = f"skipped {plural(count, 'image')} of {model} at {size}, memory {memory}: {why}"
             self.tally.on(Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why}))
 
@@ -131,8 +129,3 @@ class Measuring:
 
     def _forget_texts(self) -> None:
         shutil.rmtree(self.folder.state / "embeds", ignore_errors=True)
-
-
-def _named(item: tuple[Task, str]) -> tuple[str, str, str, str]:
-    task, why = item
-    return task.model, task.size, task.memory, why

@@ -25,7 +25,7 @@ from batch.manifest.schema import RunOptions
 from batch.memory import quantised
 from batch.plan import Plan
 from batch.plan.estimate import Knowledge
-from batch.records import Began, Closed, Failure, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
+from batch.records import Began, Closed, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate, stops_when_full
@@ -94,7 +94,10 @@ def carry_out(
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     measures = plan.kind == RunKind.MEASURE
     if options.retry_failed or options.retry_oom:
-        _forget_failures(folder, options, measures=measures)
+        # Of a measurement, to run out of memory is no failure.
+        folder.forget_failures(
+            lambda item: not (options.retry_oom if measures and item.out_of_memory else options.retry_failed)
+        )
     if options.redo_degraded or measures:
         rungs.forget(folder.state)
     left = remaining(plan, folder, origin.run.retries, earlier, redo_degraded=options.redo_degraded)
@@ -250,16 +253,6 @@ def _refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) ->
         for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
             if value:
                 raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
-
-
-def _forget_failures(folder: RunFolder, options: Options, *, measures: bool) -> None:
-    """Failures that count no more; of a measurement, to run out of memory is none."""
-
-    def keep(failure: Failure) -> bool:
-        wanted = options.retry_oom if measures and failure.out_of_memory else options.retry_failed
-        return not wanted
-
-    folder.forget_failures(keep)
 
 
 def _reported(folder: RunFolder) -> tuple[Report | None, str]:

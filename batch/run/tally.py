@@ -12,7 +12,6 @@ from batch.plan import Plan
 from batch.records import (
     ErrorKind,
     Event,
-    Failure,
     Happening,
     HappeningKind,
     Listener,
@@ -67,7 +66,11 @@ class Tally:
             self._ended(event)
             return
         if isinstance(event, Happening):
-            self._happened(event)
+            self.log.write(event)
+            self.deaths += event.kind in DEATHS
+            if event.kind == HappeningKind.STALLED:
+                title = f"{self.plan.name} stalled"
+                self.notifier.send("stalled", title, event.text, self.figures(), self.folder.root)
         self._show(event)
 
     def _show(self, event: Event) -> None:
@@ -89,19 +92,12 @@ class Tally:
         done = self.left.done + self.rendered
         return {"done": done, "failed": self.failed, "missing": max(0, len(self.plan.tasks) - done - self.failed)}
 
-    def _happened(self, happening: Happening) -> None:
-        self.log.write(happening)
-        self.deaths += happening.kind in DEATHS
-        if happening.kind == HappeningKind.STALLED:
-            self.notifier.send(
-                "stalled", f"{self.plan.name} stalled", happening.text, self.figures(), self.folder.root
-            )
-
     def _ended(self, outcome: Outcome) -> None:
         self.gate.finished(outcome)
         failure = outcome.failure
         without_texts = failure is not None and failure.error.kind == ErrorKind.MISSING_EMBEDS
-        if failure is not None and self._worth_it(failure):
+        transient = without_texts or (failure is not None and failure.error.stage == Stage.SAVE)
+        if failure is not None and transient and not self._second and failure.attempts < self.run.retries:
             self.again.append(failure.task)
             kind, what = HappeningKind.NOT_WRITTEN, "was not written"
             if without_texts:
@@ -117,10 +113,6 @@ class Tally:
         if self._in_a_row >= self.run.max_consecutive_failures:
             reason = f": {outcome.error.message}" if outcome.error else ""
             raise CannotGoOn(f"{plural(self._in_a_row, 'image')} failed one after the other{reason}")
-
-    def _worth_it(self, failure: Failure) -> bool:
-        transient = failure.error.stage == Stage.SAVE or failure.error.kind == ErrorKind.MISSING_EMBEDS
-        return transient and not self._second and failure.attempts < self.run.retries
 
     def _count(self, outcome: Outcome) -> None:
         self._show(outcome)
