@@ -13,7 +13,8 @@ from typing import Any
 
 from batch.base.errors import ModelError
 from batch.catalogue import signatures
-from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY, SIZE_STEP, Model
+from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY, SIZE_STEP
+from batch.catalogue.model import Model
 from batch.manifest.values import Size
 
 Config = Mapping[str, Any]

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from batch.base.errors import ManifestError, Problem
 from batch.catalogue import repositories, signatures
-from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY, Model
+from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
+from batch.catalogue.model import Model
 from batch.manifest import document, values
 from batch.records import Value
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import covers, is_repository, problem
 from batch.hub import folders, remote

@@ -17,7 +17,7 @@ from typing import Any
 from batch.base.collector import without_gc
 from batch.base.errors import ManifestError, ModelError, Problem
 from batch.catalogue import families, pag, precision
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.repositories import covers
 from batch.manifest import formats
 from batch.manifest.document import Place
