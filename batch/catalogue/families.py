@@ -57,6 +57,8 @@ class Family:
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
     doubles: bool = False
     """Guidance is two images in one call of the denoiser, the one without the prompt first."""
+    embedded_guidance: bool = True
+    """It renders models that embed their guidance too; else these are ``generic``."""
     passes_shift: bool = False
     """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
 
@@ -172,6 +174,7 @@ FAMILIES: dict[str, Family] = {
         guidance="true_cfg_scale",
         empty_negative=" ",
         texts_vary=True,
+        embedded_guidance=False,  # theirs is another argument of the call
         passes_shift=True,
         # The call cuts embeddings to this length once more.
         extra={"max_sequence_length": "everywhere", "sigmas": "denoise"},
@@ -195,7 +198,16 @@ FAMILIES: dict[str, Family] = {
 """Every family; ``render/families/`` has a file for each, and ``generic`` renders all other pipelines."""
 
 PIPELINE_FAMILY = {pipeline: name for name, family in FAMILIES.items() for pipeline in family.pipelines}
-"""The family that renders a pipeline class of diffusers."""
+"""The family that a pipeline class of diffusers belongs to; :func:`family_of` says which one renders a model."""
+
+
+def family_of(pipeline: str, denoiser: Mapping[str, object]) -> str:
+    """The family that renders a model: by its pipeline class, and the configuration of its denoiser."""
+    family = PIPELINE_FAMILY.get(pipeline, "generic")
+    if denoiser.get("guidance_embeds") and not FAMILIES[family].embedded_guidance:
+        return "generic"
+    return family
+
 
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler",

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from batch.base.errors import ManifestError, Problem
 from batch.catalogue import repositories, signatures
-from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
+from batch.catalogue.families import FAMILIES, family_of
 from batch.catalogue.model import Model
 from batch.manifest import document, values
 from batch.records import Value
@@ -229,7 +229,7 @@ def _model(name: str, entry: Entry, parent: Model | None) -> Model:
     if "overrides" in given:
         given["overrides"] = _frozen(given["overrides"])
     if "pipeline" in given:
-        given["family"] = PIPELINE_FAMILY.get(given["pipeline"], "generic")
+        given["family"] = family_of(given["pipeline"], {})
     if parent is not None:
         # What is like another is another all the same: its own place, and nothing about that of the other.
         place = {} if "revision" in given else {"revision": ""}

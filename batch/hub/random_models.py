@@ -57,7 +57,8 @@ def random_model(name: str, base: Path) -> Model:
             package_folder(known.package) if known and known.package else _configured(name, inner, known, base)
         )
         _check_buildable(name, folder)
-        model = known or described(name, folders.reader(folder), trusted=False)
+        read = folders.reader(folder)
+        model = configs.in_its_family(known, read) if known else described(name, read, trusted=False)
         place = {} if known and known.package else {"folder": str(folder.resolve()), "repo": ""}
         revision = f"{RANDOM_REVISION}-{folders.revision_of(folder, without=(*weights.WEIGHTS, '.py'))[:8]}"
     about = f"random weights: {model.about or model.pipeline}"
