@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batch.base.errors import ManifestError, Problem
+from batch.manifest.axes import AXES, axis, unknown_axis
 from batch.manifest.document import Location, Place, core_scalar, parse
 from batch.manifest.files import Problems, referenced
 from batch.manifest.prompts import Prompts
-from batch.manifest.schema import AXES, Entry, Factor, Grid, Rule, axis, unknown_axis
+from batch.manifest.schema import Entry, Factor, Grid, Rule
 from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_prompts, read_table
 from batch.manifest.values import RandomSeeds, shown, suggest
 from batch.manifest.values import text as checked_text

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batch.manifest import formats
-from batch.manifest.schema import AXES, TopLevel
+from batch.manifest.axes import AXES
+from batch.manifest.schema import TopLevel
 
 _TEXT = {"type": "string"}
 _FILE = {

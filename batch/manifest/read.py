@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from batch.base.errors import ManifestError, Problem, UserError
 from batch.manifest import formats, values
+from batch.manifest.axes import axis, axis_meant
 from batch.manifest.document import TEXT_KEYS, Document, Location, Place, parse, read_text
 from batch.manifest.files import Problems
 from batch.manifest.grids import GridReader
 from batch.manifest.prompts import Prompts, Wildcards, read_styles, read_variants
-from batch.manifest.schema import Grid, Manifest, Output, RunOptions, Style, TopLevel, axis, axis_meant
+from batch.manifest.schema import Grid, Manifest, Output, RunOptions, Style, TopLevel
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import suggest
 from batch.manifest.variants import Grammar

@@ -20,9 +20,10 @@ from batch.catalogue import families, pag, precision
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import covers
 from batch.manifest import formats
+from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
 from batch.manifest.prompts import styled
-from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
+from batch.manifest.schema import Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
 from batch.memory import profiles
