@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from batch.manifest import values
 
@@ -15,34 +14,34 @@ from batch.manifest import values
 class Axis:
     """One axis of the grid: how a value is read, the help that the docs print, and what an editor checks."""
 
-    read: Callable[[Any], Any]
+    read: Callable[[object], object]
+    """One value as it counts, or a list of them for a range; ``ValueError`` says what would be right."""
     help: str
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
     """JSON Schema of one value."""
-    many: bool = False
-    """``read`` returns a list of values (a range), not one."""
     text: bool = False
     """A cell of a table is one text, whatever characters it holds; elsewhere ``|`` parts several values."""
 
 
-_TEXT: Mapping[str, Any] = {"type": "string"}
-_WORD: Mapping[str, Any] = {"type": "string", "minLength": 1}
-_RANGE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"}
-_SIZE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d{1,6}\s*[xX×]\s*\d{1,6}\s*$"}
-_SEED: Mapping[str, Any] = {
+_TEXT: Mapping[str, object] = {"type": "string"}
+_WORD: Mapping[str, object] = {"type": "string", "minLength": 1}
+_RANGE: Mapping[str, object] = {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"}
+_SIZE: Mapping[str, object] = {"type": "string", "pattern": r"^\s*\d{1,6}\s*[xX×]\s*\d{1,6}\s*$"}
+RANDOM: Mapping[str, object] = {
+    "type": "object",
+    "properties": {"random": {"type": "integer", "minimum": 1}},
+    "required": ["random"],
+    "additionalProperties": False,
+}
+_SEED: Mapping[str, object] = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": values.MAX_SEED},
         _RANGE,
-        {
-            "type": "object",
-            "properties": {"random": {"type": "integer", "minimum": 1}},
-            "required": ["random"],
-            "additionalProperties": False,
-        },
+        RANDOM,
     ]
 }
 
-_LORA: Mapping[str, Any] = {
+_LORA: Mapping[str, object] = {
     "type": "object",
     "properties": {
         **{key: _WORD for key in ("file", "repo", "weight", "revision")},
@@ -56,13 +55,12 @@ AXES: dict[str, Axis] = {
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
     "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
     "style": Axis(values.style, "a name from styles:, several joined with +, or none", _WORD),
-    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED, many=True),
+    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED),
     "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
     "steps": Axis(
         lambda value: values.numbers(value, 1, 1000),
         "denoising steps",
         {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, _RANGE]},
-        many=True,
     ),
     "guidance": Axis(
         values.number,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from batch.manifest import formats, values
 from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
-from batch.records import Arguments
+from batch.records import Arguments, RunKind
 
 NAME_FIELDS = (
     "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",
@@ -30,7 +30,7 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
-def byte_size(value: Any) -> int:
+def byte_size(value: object) -> int:
     """``5GiB``, ``500 MB`` or a plain number of bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -107,14 +107,14 @@ class RunOptions(_Section):
 
     @field_validator("batch", mode="before")
     @classmethod
-    def _a_number_or_auto(cls, value: Any) -> Any:
+    def _a_number_or_auto(cls, value: object) -> object:
         if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64):
             return value
         raise ValueError(f"{values.shown(value)} is no number of images; write 1 to 64, or auto")
 
     @field_validator("min_free_disk", mode="before")
     @classmethod
-    def _bytes(cls, value: Any) -> int:
+    def _bytes(cls, value: object) -> int:
         return byte_size(value)
 
 
@@ -128,30 +128,30 @@ class TopLevel(_Section):
     repeats: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, description="Of kind: measure: how often each image is measured; 3 when left out."
     )
-    grid: dict[str, Any] = Field(
+    grid: dict[str, object] = Field(
         default={}, description="The axes; every key multiplies, a scalar is an axis of one."
     )
-    zip: list[dict[str, Any]] = Field(
+    zip: list[dict[str, object]] = Field(
         default=[], description="Groups of axes that move together; the groups multiply with the rest."
     )
-    rows: dict[str, Any] | None = Field(
+    rows: dict[str, object] | None = Field(
         None, description="A table whose columns are axes: each row is a grid of its own."
     )
-    exclude: list[dict[str, Any]] = Field(
+    exclude: list[dict[str, object]] = Field(
         default=[], description="Each entry leaves out every task that matches all of it."
     )
-    include: list[dict[str, Any]] = Field(
+    include: list[dict[str, object]] = Field(
         default=[], description="Tasks besides the grid; what an entry leaves out comes from the grid's scalars."
     )
     prompt_prefix: str = Field("", description="Put before every prompt.")
     prompt_suffix: str = Field("", description="Put after every prompt.")
-    styles: dict[str, Any] = Field(
+    styles: dict[str, object] = Field(
         default={}, description="Styles by name, a text or {prompt, negative_prompt}; or {file: styles.csv}."
     )
-    variants: Any = Field(
+    variants: object = Field(
         "off", description="What {a|b} and __name__ in a prompt stand for: off, all, or {random: n}."
     )
-    wildcards: dict[str, Any] = Field(
+    wildcards: dict[str, object] = Field(
         default={}, description="Lists for __name__ in prompts: texts, or {file: colours.txt}."
     )
     resize: bool = Field(False, description="Allow sizes that the model reaches only by resampling.")
@@ -170,11 +170,19 @@ class TopLevel(_Section):
 
     @field_validator("allow_pickle", "trust_remote_code", mode="before")
     @classmethod
-    def _names_models(cls, models: Any, info: ValidationInfo) -> Any:
+    def _names_models(cls, models: object, info: ValidationInfo) -> object:
         if not isinstance(models, list):
             name = models if isinstance(models, str) else "MODEL"
             raise ValueError(f"it names the models for which that is accepted: {info.field_name}: [{name}]")
         return models
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The run section; a measurement falls back to nothing, and compiles where it is told to."""
+        if RunKind(self.kind) is not RunKind.MEASURE:
+            return self.run
+        compiled = self.run.compile if "compile" in self.run.model_fields_set else "off"
+        return self.run.model_copy(update={"on_oom": "fail", "compile": compiled})
 
     @field_validator("name")
     @classmethod
@@ -184,7 +192,7 @@ class TopLevel(_Section):
         return name
 
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, tuple[Entry, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +244,7 @@ class Grid:
 class Rule:
     """One entry of ``exclude``: a task that has one of the values on every axis named is left out."""
 
-    conditions: dict[str, tuple[Any, ...]]
+    conditions: dict[str, tuple[object, ...]]
     place: Place
 
 
@@ -253,7 +261,7 @@ class Manifest:
     """A manifest, read and checked as far as it can be without knowing the models."""
 
     name: str
-    kind: str
+    kind: RunKind
     source: str
     folder: str
     text: str

@@ -225,6 +225,7 @@ def test_a_distilled_qwen_is_of_one_family_however_it_is_named(own, work, monkey
         ("a b: {like: sdxl}\n", 1, "cannot name a model"),
         ("x: someone/model\n", 1, "write what it is"),
         ("x:\n  like: sdlx\n", 2, "did you mean sdxl?"),
+        ("x: {like: [sdxl]}\n", 1, "like: input should be a valid string"),
         ("x:\n  like: sdxl\n  setps: 3\n", 3, "did you mean steps?"),
         ("x:\n  like: sdxl\n  steps: many\n", 3, "steps: input should be a valid integer"),
         ("x:\n  like: sdxl\n  native: big\n", 3, "write WIDTHxHEIGHT"),
