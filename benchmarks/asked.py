@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from batch.base.errors import UserError
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.manifest import values
 from batch.manifest.values import Size
 

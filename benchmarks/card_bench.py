@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import hub
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.records import ModelSource, Task

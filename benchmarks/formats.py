@@ -23,7 +23,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import PIL
 from PIL import Image
@@ -34,6 +33,10 @@ from batch.manifest import formats
 from batch.records import Task
 from batch.store import images
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
+from tools.extras import extra
+
+with extra("jxl"):
+    import imagecodecs
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "formats.csv"
 

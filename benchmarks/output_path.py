@@ -56,6 +56,10 @@ from batch.run import runner
 from batch.store import images
 from batch.store.folder import RunFolder
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
+from tools.extras import extra
+
+with extra("jxl"):
+    import imagecodecs
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "output_path.csv"
 
@@ -279,8 +283,9 @@ def measure(rounds: int, *, quick: bool, place: Path) -> Iterator[Row]:
 
 def how(rounds: int) -> str:
     """How the figures were taken."""
-    names = ("torch", "diffusers", "pillow", "zlib-ng", "imagecodecs", "numpy")
-    libraries = ", ".join(f"{name} {version(name)}" for name in names)
+    versions = {name: version(name) for name in ("torch", "diffusers", "pillow", "zlib-ng", "numpy")}
+    versions["imagecodecs"] = imagecodecs.__version__
+    libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
         f"{rounds} rounds interleaved, medians; {platform.system()} {platform.machine()}, {os.cpu_count()} cores"

@@ -38,7 +38,8 @@ from diffusers import SanaTransformer2DModel
 
 from batch import hub
 from batch.base.errors import BatchError, UserError
-from batch.catalogue.families import DENOISERS, FAMILIES, Model
+from batch.catalogue.families import DENOISERS, FAMILIES
+from batch.catalogue.model import Model
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.records import Task

@@ -10,7 +10,8 @@ from batch.catalogue import families
 from batch.catalogue.models import known_models
 from batch.cli.main import cli as command_line
 from batch.manifest import formats
-from batch.manifest.schema import AXES, NAME_FIELDS, Output, RunOptions, TopLevel
+from batch.manifest.axes import AXES
+from batch.manifest.schema import NAME_FIELDS, Output, RunOptions, TopLevel
 from batch.memory import profiles, steps
 from batch.report import table
 from tests.conftest import ROOT

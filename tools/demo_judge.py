@@ -11,10 +11,13 @@ from functools import cache
 
 import numpy as np
 from demo_world import COLOURS, KINDS, NIGHT, OUTLINES, Scene, covered
-from scipy.ndimage import binary_fill_holes, gaussian_filter, maximum_filter
-from skimage.color import rgb2lab
-from skimage.measure import label, regionprops
-from skimage.transform import resize
+from extras import extra
+
+with extra("tools"):
+    from scipy.ndimage import binary_fill_holes, gaussian_filter, maximum_filter
+    from skimage.color import rgb2lab
+    from skimage.measure import label, regionprops
+    from skimage.transform import resize
 
 GRID = 64
 """Side of the grid on which outlines are compared."""

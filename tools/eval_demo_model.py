@@ -3,7 +3,8 @@
     python tools/eval_demo_model.py --count 100 --sheet failures.jpg
 
 The captions come from tools/demo_world.py, the verdicts from tools/demo_judge.py; ``--truth`` judges the world's
-own drawings instead, which must all be right. 300 pictures take about four minutes on two cores.
+own drawings instead, which must all be right. 300 pictures take about four minutes on two cores. It needs
+``pip install -e ".[tools]"``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from batch.catalogue.families import FAMILIES, Model
+from batch.catalogue.families import FAMILIES
+from batch.catalogue.model import Model
 from batch.catalogue.models import packaged
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"

@@ -13,7 +13,8 @@ from typing import Any
 
 from batch.base.errors import ModelError
 from batch.catalogue import signatures
-from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY, SIZE_STEP, Model
+from batch.catalogue.families import DENOISERS, FAMILIES, SIZE_STEP, family_of
+from batch.catalogue.model import Model
 from batch.manifest.values import Size
 
 Config = Mapping[str, Any]
@@ -49,9 +50,7 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
         raise ModelError(f"{name} holds no diffusers model (no model_index.json)")
     pipeline = _pipeline(name, index, trusted=trusted)
     denoiser = _first(read, index, DENOISERS)
-    family = PIPELINE_FAMILY.get(pipeline, "generic")
-    if family == "qwen_image" and denoiser.get("guidance_embeds"):
-        family = "generic"  # distilled: its guidance is another argument, which the model is given itself
+    family = family_of(pipeline, denoiser)
     scale = _scale(_first(read, index, _AUTOENCODERS))
     scheduler = read("scheduler/scheduler_config.json") or {}
     made = Model(
@@ -71,6 +70,14 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
     if family == "sana_sprint":
         return _sprint(made, denoiser)
     return _with_defaults(_with_sizes(made, index, denoiser, scale))
+
+
+def in_its_family(known: Model, read: Read) -> Model:
+    """A model of the catalogue, rendered as its files need it: an entry names its pipeline class, and no more."""
+    if FAMILIES[known.family].embedded_guidance:
+        return known
+    denoiser = _first(read, read("model_index.json") or {}, DENOISERS)
+    return replace(known, family=family_of(known.pipeline, denoiser))
 
 
 def _sana(made: Model, denoiser: Config) -> Model:

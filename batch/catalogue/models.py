@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal
 
 from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from batch.base.errors import ManifestError, Problem
 from batch.catalogue import repositories, signatures
-from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY, Model
+from batch.catalogue.families import FAMILIES, family_of
+from batch.catalogue.model import Model
 from batch.manifest import document, values
-from batch.records import Value
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
@@ -70,7 +71,7 @@ class Entry(BaseModel):
     download_gb: float | None = Field(None, gt=0, description="About what a download takes, in GB.")
     licence: str = Field("", description="Under which it may be used.")
     gated: bool = Field(False, description="The Hub wants its terms accepted first.")
-    overrides: dict[str, dict[str, Any]] = Field(
+    overrides: dict[str, dict[str, object]] = Field(
         default={}, description="Configuration values by component, in place of those in the files."
     )
 
@@ -122,7 +123,7 @@ def _named() -> str:
 def packaged() -> Mapping[str, Model]:
     """Those that ship with the program."""
     text = resources.files("batch.catalogue").joinpath("models.yaml").read_text(encoding="utf-8")
-    return _read(document.parse(text, "models.yaml"), {})
+    return {name: model for name, (_, model) in _read(document.parse(text, "models.yaml"), {}).items()}
 
 
 @cache
@@ -132,59 +133,55 @@ def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
         return packaged()  # none as yet
     read = document.parse(text, str(path))
     own = _read(read, packaged())
-    unknown = {name: wrong for name, model in own.items() if (wrong := _unknown_class(model))}
+    unknown = {name: wrong for name, (_, model) in own.items() if (wrong := _unknown_class(model))}
     if unknown:
         raise ManifestError([read.problem((name,), f"{name}: {wrong}") for name, wrong in unknown.items()])
-    return {**packaged(), **{name: _as_own(model, read.data, path.parent) for name, model in own.items()}}
+    entries = {name: entry for name, (entry, _) in own.items()}
+    return {**packaged(), **{name: _as_own(model, entries, path.parent) for name, (_, model) in own.items()}}
 
 
-def _as_own(model: Model, entries: Mapping[str, Any], base: Path) -> Model:
-    """A model of the user's file, whose folder is relative to that."""
-    entry = entries[model.name]
-    changes: dict[str, Any] = {"own": True, "folder": str(base / model.folder) if model.folder else ""}
-    if set(PLACES) & set(entry):  # of another model's files
-        unknown = {"licence": "", "download_gb": None, "gated": False}
-        changes |= {key: value for key, value in unknown.items() if key not in entry}
-    return replace(_shifted(model, entries), **changes)
+def _as_own(model: Model, entries: Mapping[str, Entry], base: Path) -> Model:
+    """A model of the user's file: its folder is relative to that, and its scheduler set to its flow shift.
 
-
-def _shifted(model: Model, entries: Mapping[str, Any]) -> Model:
-    """With its scheduler set to the flow shift that its entry names, or the entry that it is like.
-
-    A packaged model's is what it comes with.
+    The shift is the one that its entry names, or the entry that it is like. A packaged model's is what it comes
+    with.
     """
-    entry: Mapping[str, Any] = entries[model.name]
-    while entry.get("flow_shift") is None and entry.get("like") in entries:
-        entry = entries[entry["like"]]
-    if entry.get("flow_shift") is None:
+    entry = entries[model.name]
+    said = entry.model_fields_set
+    model = replace(model, own=True, folder=str(base / model.folder) if model.folder else "")
+    if said.intersection(PLACES):  # of another model's files
+        unknown: dict[str, Any] = {"licence": "", "download_gb": None, "gated": False}
+        model = replace(model, **{key: value for key, value in unknown.items() if key not in said})
+    while entry.flow_shift is None and entry.like in entries:
+        entry = entries[entry.like]
+    if entry.flow_shift is None:
         return model
-    settings = signatures.scheduler_settings(model.scheduler) or {}
-    setting = "shift" if "shift" in settings else "flow_shift"
-    scheduler = {**model.overrides.get("scheduler", {}), setting: float(entry["flow_shift"])}
+    setting = "shift" if "shift" in (signatures.scheduler_settings(model.scheduler) or {}) else "flow_shift"
+    scheduler = {**model.overrides.get("scheduler", {}), setting: entry.flow_shift}
     return replace(model, overrides={**model.overrides, "scheduler": scheduler})
 
 
-def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, Model]:
-    """The models of a file, on top of those there are; every mistake in it at once."""
-    found: dict[str, Model] = {}
+def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, tuple[Entry, Model]]:
+    """The models of a file, on top of those there are, each with its entry; every mistake in it at once."""
+    found: dict[str, tuple[Entry, Model]] = {}
     problems: list[Problem] = []
     if not isinstance(read.data, dict):
         raise ManifestError([read.problem((), "the file maps names to models: `my-model: {repo: owner/name}`")])
-    for name, entry in read.data.items():
-        wrong = _name_problem(name, entry, before)
+    for name, written in read.data.items():
+        wrong = _name_problem(name, written, before)
         if wrong:
             problems.append(read.problem((name,), wrong))
             continue
-        like = entry.get("like", "")
-        parent = found.get(like) or before.get(like)
-        if like and parent is None:
-            near = get_close_matches(str(like), [*before, *found], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            wrong = f"{name}: there is no model {like} above or in the catalogue{hint}"
-            problems.append(read.problem((name, "like"), wrong))
-            continue
         try:
-            found[name] = _model(name, Entry.model_validate(entry), parent)
+            entry = Entry.model_validate(written)
+            parent = found[entry.like][1] if entry.like in found else before.get(entry.like)
+            if entry.like and parent is None:
+                near = get_close_matches(entry.like, [*before, *found], 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                wrong = f"{name}: there is no model {entry.like} above or in the catalogue{hint}"
+                problems.append(read.problem((name, "like"), wrong))
+                continue
+            found[name] = entry, _model(name, entry, parent)
         except ValidationError as error:
             problems += [_said(read, name, item) for item in error.errors()]
         except ValueError as error:
@@ -194,95 +191,83 @@ def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, Mod
     return found
 
 
-def _name_problem(name: str, entry: Any, before: Mapping[str, Model]) -> str:
+def _name_problem(name: str, written: document.Yaml, before: Mapping[str, Model]) -> str:
     if name in before:
         return f"'{name}' is a model that ships with the program; give yours another name"
     if not re.fullmatch(r"\w[\w.-]*", name):
         return f"{values.shown(name)} cannot name a model; use letters, digits, dots, - and _"
-    return "" if isinstance(entry, dict) else f"{name}: write what it is: {{repo: owner/name, like: sana-1.6b-4k}}"
+    if not isinstance(written, dict):
+        return f"{name}: write what it is: {{repo: owner/name, like: sana-1.6b-4k}}"
+    return ""
 
 
-def _said(read: document.Document, name: str, error: Any) -> Problem:
+def _said(read: document.Document, name: str, error: ErrorDetails) -> Problem:
     """One of pydantic's errors, at its line."""
     key = ".".join(str(part) for part in error["loc"] if not isinstance(part, int)) or "?"
     if error["type"] == "extra_forbidden":
         near = get_close_matches(key, Entry.model_fields, 1)
         hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(Entry.model_fields)}"
         return read.problem((name, key), f"{name}: {key} is unknown; {hint}")
-    text = str(error["msg"]).removeprefix("Value error, ")
+    text = error["msg"].removeprefix("Value error, ")
     return read.problem((name, *error["loc"]), f"{name}: {key}: {text[0].lower() + text[1:]}")
 
 
 def _model(name: str, entry: Entry, parent: Model | None) -> Model:
     """An entry as a model. Raises ``ValueError`` for what only the whole of it shows."""
+    places = [key for key in PLACES if getattr(entry, key)]
+    if len(places) > 1:
+        raise ValueError(f"{places[0]} and {places[1]} are both given; a model is in one place")
+    if not places and parent is None:
+        raise ValueError("say where it is: repo or folder")
+    given = _given(entry)
+    if parent is None:
+        if "native" not in given or "pipeline" not in given:
+            raise ValueError("say pipeline and native, or like which other model it is")
+        made = Model(name=name, **given)
+    else:
+        # What is like another is another all the same: its own place, and nothing about that of the other.
+        own: dict[str, Any] = {"about": f"like {parent.name}", "revision": ""}
+        own |= dict.fromkeys(PLACES, "") if entry.model_fields_set.intersection(PLACES) else {}
+        for key in ("steps", "guidance"):  # the range is another's too where the default lies outside it
+            span = getattr(parent, f"{key}_range")
+            if key in given and span and not span[0] <= given[key] <= span[1]:
+                own[f"{key}_range"] = None
+        made = replace(parent, name=name, **own | given)
+    if made.dtypes and made.dtype not in made.dtypes:
+        raise ValueError(f"dtype {made.dtype} is not among dtypes")
+    if FAMILIES[made.family].bin_pixels and not made.sizes():
+        raise ValueError(f"sample_size {made.sample_size} is none of {made.pipeline}; see models for others'")
+    if made.sizes() and made.native not in made.sizes():
+        raise ValueError(f"native {made.native} is not a size that it renders")
+    return made
+
+
+def _given(entry: Entry) -> dict[str, Any]:
+    """What an entry says, as a model has it."""
     given: dict[str, Any] = {key: getattr(entry, key) for key in entry.model_fields_set - {"like"}}
-    _one_place(given, parent)
     for key in ("native", "largest"):
         if given.get(key):
             given[key] = values.size(given[key])
     for key in ("dtypes", "steps_range", "guidance_range"):
         if given.get(key) is not None:
             given[key] = tuple(given[key])
-    if parent is not None:
-        given |= _own_ranges(given, parent)
     if "overrides" in given:
-        given["overrides"] = _frozen(given["overrides"])
+        given["overrides"] = {
+            part: {key: values.frozen(value) for key, value in settings.items()}
+            for part, settings in entry.overrides.items()
+        }
     if "pipeline" in given:
-        given["family"] = PIPELINE_FAMILY.get(given["pipeline"], "generic")
-    if parent is not None:
-        # What is like another is another all the same: its own place, and nothing about that of the other.
-        place = {} if "revision" in given else {"revision": ""}
-        cleared = {key: "" for key in PLACES if set(PLACES) & set(given)} | place
-        made = replace(parent, name=name, **{**cleared, "about": f"like {parent.name}", **given})
-    else:
-        if "native" not in given or "pipeline" not in given:
-            raise ValueError("say pipeline and native, or like which other model it is")
-        made = Model(name=name, **given)
-    _consistent(made)
-    return made
-
-
-def _own_ranges(given: Mapping[str, Any], parent: Model) -> dict[str, Any]:
-    """The range of another model is none where this one's own default lies outside it."""
-    dropped: dict[str, Any] = {}
-    for key in ("steps", "guidance"):
-        span = getattr(parent, f"{key}_range")
-        if key in given and f"{key}_range" not in given and span and not span[0] <= given[key] <= span[1]:
-            dropped[f"{key}_range"] = None
-    return dropped
-
-
-def _one_place(given: Mapping[str, Any], parent: Model | None) -> None:
-    places = [key for key in PLACES if given.get(key)]
-    if len(places) > 1:
-        raise ValueError(f"{places[0]} and {places[1]} are both given; a model is in one place")
-    if not places and parent is None:
-        raise ValueError("say where it is: repo or folder")
-
-
-def _consistent(model: Model) -> None:
-    if model.dtypes and model.dtype not in model.dtypes:
-        raise ValueError(f"dtype {model.dtype} is not among dtypes")
-    if FAMILIES[model.family].bin_pixels and not model.sizes():
-        raise ValueError(f"sample_size {model.sample_size} is none of {model.pipeline}; see models for others'")
-    if model.sizes() and model.native not in model.sizes():
-        raise ValueError(f"native {model.native} is not a size that it renders")
+        given["family"] = family_of(entry.pipeline, {})
+    return given
 
 
 def _unknown_class(model: Model) -> str:
     """A class that the installed diffusers does not have; "" too where diffusers is not there to read."""
-    missing = [
-        name
-        for name, found in (
-            (model.pipeline, signatures.pipeline_call(model.pipeline)),
-            (model.scheduler, signatures.scheduler_settings(model.scheduler)),
-        )
-        if name and found is None
-    ]
-    if not missing or signatures.pipeline_call("SanaPipeline") is None:
+    if signatures.pipeline_call("SanaPipeline") is None:
         return ""
-    return f"the installed diffusers has no {missing[0]}"
-
-
-def _frozen(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Value]]:
-    return {part: {key: values.frozen(value) for key, value in given.items()} for part, given in overrides.items()}
+    known = {
+        model.pipeline: signatures.pipeline_call(model.pipeline),
+        model.scheduler: signatures.scheduler_settings(model.scheduler),
+    }
+    missing = [name for name, found in known.items() if name and found is None]
+    return f"the installed diffusers has no {missing[0]}" if missing else ""

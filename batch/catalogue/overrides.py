@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from batch.catalogue import signatures
-from batch.catalogue.families import FAMILIES, Model
+from batch.catalogue.families import FAMILIES
+from batch.catalogue.model import Model
 from batch.manifest.values import shown
 from batch.records import Call
 

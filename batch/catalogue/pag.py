@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.records import Arguments, Task, Value
 
 SCALE, ADAPTIVE, LAYERS = "pag_scale", "pag_adaptive_scale", "pag_applied_layers"

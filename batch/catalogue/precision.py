@@ -12,7 +12,8 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from batch.catalogue import signatures
-from batch.catalogue.families import DTYPES, FAMILIES, Family, Model
+from batch.catalogue.families import DTYPES, FAMILIES, Family
+from batch.catalogue.model import Model
 from batch.manifest.values import call
 
 _WITHOUT = re.compile(

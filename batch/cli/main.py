@@ -37,7 +37,6 @@ from batch.cli.commands import (
 from batch.engines import ENGINES
 
 _NAMES = ("-h", "--help")
-_MANIFESTS = (".yaml", ".yml", ".json", ".csv", ".tsv", ".jsonl")
 
 
 class _Commands(click.Group):

@@ -13,7 +13,7 @@ from batch.base.text import duration, gib, plural
 from batch.cli import show_memory
 
 if TYPE_CHECKING:
-    from batch.catalogue.families import Model
+    from batch.catalogue.model import Model
     from batch.plan import Plan, SizeUse
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Remaining

@@ -13,7 +13,7 @@ from batch.catalogue import precision
 from batch.memory.steps import excludes
 
 if TYPE_CHECKING:
-    from batch.catalogue.families import Model
+    from batch.catalogue.model import Model
     from batch.memory.profiles import Profile
     from batch.memory.steps import Step
     from batch.upkeep.doctor import Examination, Note

@@ -16,7 +16,7 @@ from typing import Any
 
 from batch.base.errors import DownloadError, ModelError, UserError
 from batch.catalogue import weights
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.hub import cache, folders, remote, watch
 from batch.hub.downloads import Download, Fetching
 from batch.hub.mending import check_content, mend

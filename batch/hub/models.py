@@ -11,7 +11,7 @@ from typing import Any
 
 from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import covers, is_repository, problem
 from batch.hub import folders, remote
@@ -70,6 +70,8 @@ def find_model(
     found = () if name in revisions else _found(repo, wanted, revision)
     if known is not None:
         place = snapshot(repo, revision) if revision else None
+        if known.own and revision:
+            known = configs.in_its_family(known, _files(repo, revision, online=online))
         return replace(
             known,
             name=name,
@@ -180,6 +182,7 @@ def _own_folder_model(known: Model, allowed: Allowed) -> Model:
         raise ModelError(f"{known.name} is said to be a {known.pipeline}, and {folder} holds a {found.pipeline}")
     return replace(
         known,
+        family=found.family,
         folder=found.folder,
         revision=found.revision,
         variant=found.variant,
@@ -214,10 +217,7 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
             f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
         )
 
-    def read(path: str) -> configs.Config | None:
-        found = remote.file(repo, revision, path) if online else here / path
-        return folders.json_of(found) if found is not None and found.is_file() else None
-
+    read = _files(repo, revision, online=online)
     model = described(name, read, trusted=allowed.code)
     index = read(weights.INDEX) or {}
     # The dtype decides the variant, and the whole of a repository what there is to decide between.
@@ -225,6 +225,16 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
     found = weights.of(index, names, dtype=model.dtype)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
+
+
+def _files(repo: str, revision: str, *, online: bool) -> configs.Read:
+    """The configuration files of a repository, from the Hub where that may be asked, else from its cache."""
+
+    def read(path: str) -> configs.Config | None:
+        found = remote.file(repo, revision, path) if online else snapshot(repo, revision) / path
+        return folders.json_of(found) if found is not None and found.is_file() else None
+
+    return read
 
 
 def here(model: Model) -> tuple[bool, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from batch.base.errors import ModelError
 from batch.catalogue import architectures, configs, weights
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import is_repository, problem
 from batch.hub import cache, folders
@@ -57,7 +57,8 @@ def random_model(name: str, base: Path) -> Model:
             package_folder(known.package) if known and known.package else _configured(name, inner, known, base)
         )
         _check_buildable(name, folder)
-        model = known or described(name, folders.reader(folder), trusted=False)
+        read = folders.reader(folder)
+        model = configs.in_its_family(known, read) if known else described(name, read, trusted=False)
         place = {} if known and known.package else {"folder": str(folder.resolve()), "repo": ""}
         revision = f"{RANDOM_REVISION}-{folders.revision_of(folder, without=(*weights.WEIGHTS, '.py'))[:8]}"
     about = f"random weights: {model.about or model.pipeline}"

@@ -1,6 +1,6 @@
 """What the user wrote: text to a checked :class:`~batch.manifest.schema.Manifest`."""
 
 from batch.manifest.read import read_manifest
-from batch.manifest.schema import AXES, Entry, Factor, Grid, Manifest, Rule
+from batch.manifest.schema import Manifest
 
-__all__ = ["AXES", "Entry", "Factor", "Grid", "Manifest", "Rule", "read_manifest"]
+__all__ = ["Manifest", "read_manifest"]

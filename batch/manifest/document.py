@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from batch.base.errors import ManifestError, Problem
+
+Yaml = None | bool | int | float | str | list["Yaml"] | dict[str, "Yaml"]
+"""A value as a manifest's YAML gives it, or a line of JSON."""
 
 Location = tuple[str | int, ...]
 
@@ -37,7 +40,7 @@ _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Resolves nothing by itself, so that every tag seen is one the user wrote."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+    yaml_implicit_resolvers: dict[str, object] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
 
 class Place(NamedTuple):
@@ -51,9 +54,14 @@ class Place(NamedTuple):
 class Document:
     """Data as read, and where each place in it was written."""
 
-    data: Any
+    data: Yaml
     source: str
     places: dict[Location, Place]
+
+    @property
+    def sections(self) -> dict[str, Yaml]:
+        """What stands under the keys at the top; nothing where the data is no mapping."""
+        return self.data if isinstance(self.data, dict) else {}
 
     def place(self, location: Location) -> Place:
         """Where a location was written, or the nearest one around it."""
@@ -66,14 +74,15 @@ class Document:
         """A problem at a location of this document."""
         return Problem(*self.place(location), message)
 
-    def put(self, location: Location, value: Document) -> None:
+    def put(self, location: tuple[str, ...], value: Document) -> None:
         """Set ``location`` to the data of another document, whose places come along."""
-        target = self.data
+        target = self.sections
         for depth, key in enumerate(location[:-1], start=1):
-            if not isinstance(target.get(key), dict):
-                target[key] = {}
+            inner = target.get(key)
+            if not isinstance(inner, dict):
+                inner = target[key] = {}
                 self.places[location[:depth]] = value.place(())
-            target = target[key]
+            target = inner
         target[location[-1]] = value.data
         for old in [known for known in self.places if known[: len(location)] == location]:
             del self.places[old]
@@ -103,7 +112,7 @@ class _Builder:
     nodes: int = 0
     open: set[int] = field(default_factory=set)
 
-    def build(self, node: yaml.Node, location: Location, *, text: bool) -> Any:
+    def build(self, node: yaml.Node, location: Location, *, text: bool) -> Yaml:
         self.nodes += 1
         line = node.start_mark.line + 1
         if self.nodes > MAX_NODES or id(node) in self.open:
@@ -126,8 +135,8 @@ class _Builder:
         finally:
             self.open.discard(id(node))
 
-    def _mapping(self, node: yaml.Node, location: Location) -> dict[str, Any]:
-        result: dict[str, Any] = {}
+    def _mapping(self, node: yaml.Node, location: Location) -> dict[str, Yaml]:
+        result: dict[str, Yaml] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):

@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
 
 from batch.manifest.values import shown, whole
-from batch.records import Arguments, Scalar
+from batch.records import Arguments, Scalar, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One option of a format."""
 
-    read: Callable[[Any], Scalar]
+    read: Callable[[object], Scalar]
     """The value as it counts, or ValueError with a text that says what would be right."""
     default: Scalar
     values: str
@@ -51,7 +50,7 @@ def _whole(low: int, high: int, default: int, help: str) -> Option:
 def _choice(values: tuple[str, ...], help: str) -> Option:
     """One of several words; the first is the default."""
 
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if value not in values:
             raise ValueError(f"{shown(value)} is unknown; possible are {', '.join(values)}")
         return str(value)
@@ -148,7 +147,7 @@ def canonical(name: str) -> str:
     return key
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> Arguments:
+def check_options(name: str, options: Mapping[str, object]) -> Arguments:
     """The options of a canonical format that differ from its defaults, sorted.
 
     Empty when all are defaults, however they were written, so that an id does not change with them.
@@ -168,13 +167,13 @@ def check_options(name: str, options: Mapping[str, Any]) -> Arguments:
     return tuple(sorted(result.items()))
 
 
-def _meant(word: str, known: Mapping[str, Any]) -> str:
+def _meant(word: str, known: Mapping[str, object]) -> str:
     near = get_close_matches(word, known, n=1)
     possible = f"possible are {', '.join(known)}"
     return f"did you mean {near[0]}? ({possible})" if near else possible
 
 
-def settings(name: str, options: Arguments) -> dict[str, Any]:
+def settings(name: str, options: Arguments) -> dict[str, Value]:
     """Every option of a canonical format by name: those given, and the defaults of the others."""
     return {key: option.default for key, option in FORMATS[name].options.items()} | dict(options)
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import Location, Place, core_scalar, parse
+from batch.manifest.axes import axis, unknown_axis
+from batch.manifest.document import Location, Place, Yaml, core_scalar, parse
+from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
-from batch.manifest.prompts import Prompts
-from batch.manifest.schema import AXES, Entry, Factor, Grid, Rule, axis, unknown_axis
-from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_prompts, read_table
-from batch.manifest.values import RandomSeeds, shown, suggest
-from batch.manifest.values import text as checked_text
+from batch.manifest.schema import Entry, Factor, Grid, Rule
+from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_table
+from batch.manifest.values import RandomSeeds, suggest
 
-Axes = dict[str, tuple[Entry, ...]]
 _NEEDED = ("model", "prompt")
 _NO_TABLE = Table((), (), Place("", 0), typed=False)
 """In place of one that cannot be read: the problem is noted, and there are no rows."""
@@ -26,14 +24,14 @@ _NO_TABLE = Table((), (), Place("", 0), typed=False)
 class GridReader:
     """Reads the axes of one manifest; what is wrong goes to ``problems``."""
 
-    data: Mapping[str, Any]
-    folder: Path
-    prompts: Prompts
+    sections: Mapping[str, Yaml]
+    entries: EntryReader
     problems: Problems
 
     def grids(self) -> tuple[Grid, ...]:
         """The main grid or one grid per row of the table, then one per entry of ``include``."""
-        shared = self._axes(self._section("grid"), ("grid",))
+        written = self.sections.get("grid")
+        shared = self.entries.axes(written if isinstance(written, dict) else {}, ("grid",))
         zipped = self._zips(shared)
         table = self._table(zipped)
         if table is not None:
@@ -51,111 +49,33 @@ class GridReader:
             for name, place in given.items():
                 closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
                 if closer is not None:
-                    self.problems.found.append(
-                        _at(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
-                    )
+                    self._note(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
 
-    def _section(self, name: str) -> dict[str, Any]:
-        written = self.data.get(name)
-        return written if isinstance(written, dict) else {}
+    def _note(self, place: Place, message: str) -> None:
+        self.problems.found.append(Problem(*place, message))
 
-    def _entries(self, name: str) -> Iterator[tuple[Location, dict[str, Any]]]:
-        written = self.data.get(name)
+    def _listed(self, name: str) -> Iterator[tuple[Location, dict[str, Yaml]]]:
+        """The entries of a section that is a list of mappings; anything else is said by the schema."""
+        written = self.sections.get(name)
         for index, entry in enumerate(written if isinstance(written, list) else ()):
-            if isinstance(entry, dict):  # anything else is said by the schema
+            if isinstance(entry, dict):
                 yield (name, index), entry
-
-    # One axis
-
-    def _axes(self, written: Mapping[str, Any], location: Location) -> Axes:
-        axes: Axes = {}
-        for name, value in written.items():
-            if axis(name) is None:
-                self.problems.add((*location, name), f"unknown axis '{name}'; {unknown_axis(name)}")
-            else:
-                axes[name] = self._values(name, value, (*location, name))
-        return axes
-
-    def _values(self, name: str, written: Any, location: Location) -> tuple[Entry, ...]:
-        if written == []:
-            self.problems.add(location, f"'{name}' is an empty list; give a value or remove it")
-        many = isinstance(written, list)
-        entries: list[Entry] = []
-        for index, item in enumerate(written if many else [written]):
-            where = (*location, index) if many else location
-            try:
-                entries.extend(self._value(name, item, where))
-            except ValueError as error:
-                self.problems.add(where, f"{name}: {error}")
-            except ManifestError as error:
-                self.problems.extend(error.problems)
-        return tuple(entries)
-
-    def _value(self, name: str, item: Any, where: Location) -> list[Entry]:
-        if name == "prompt" and isinstance(item, dict):
-            return self._prompt_mapping(item, where)
-        return self._plain(name, item, self.problems.document.place(where))
-
-    def _plain(self, name: str, item: Any, place: Place) -> list[Entry]:
-        read = self.prompts.read if name == "prompt" else lambda value: value
-        return [Entry(read(value), place) for value in read_value(name, item)]
-
-    def _prompt_mapping(self, item: dict[str, Any], where: Location) -> list[Entry]:
-        if "file" in item:
-            return self._prompt_file(item, where)
-        if "text" not in item:
-            raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
-        value = self.prompts.read(AXES["prompt"].read(item["text"]))
-        rest = {key: item[key] for key in item if key != "text"}
-        if "prompt" in rest:
-            raise ValueError("'text' is the prompt; remove 'prompt'")
-        return [Entry(value, self.problems.document.place(where), self._axes(rest, where))]
-
-    def _prompt_file(self, item: dict[str, Any], where: Location) -> list[Entry]:
-        for key, value in item.items():
-            if key not in ("file", "column"):
-                raise ValueError(f"unknown key '{key}' beside 'file'; possible is 'column'")
-            if not isinstance(value, str) or not value:
-                raise ValueError(f"{key}: {shown(value)} is not a name")
-        path = referenced(item["file"], self.folder)
-        entries = []
-        for text, place in read_prompts(path, item.get("column")):
-            try:
-                entries.append(Entry(self.prompts.read(checked_text(text)), place))
-            except ValueError as error:
-                self.problems.found.append(_at(place, f"prompt: {error}"))
-        if not entries:
-            self.problems.add(where, f"prompt: {path} holds no prompt")
-        return entries
-
-    # Groups of axes
 
     def _main(self, shared: Axes, zipped: list[Factor]) -> list[Grid]:
         """The grid; with ``include`` alone it may only hold what the entries share."""
         grid = _grid(shared, zipped, self.problems.document.place(("grid",)))
-        if "prompt" not in grid.names() and self.data.get("include") and not zipped:
+        if "prompt" not in grid.names() and self.sections.get("include") and not zipped:
             return []
-        self._needs(grid, ("grid",))
+        for needed in _lacking(grid):
+            self.problems.add(("grid",), f"the grid needs '{needed}'")
         return [grid]
-
-    def _needs(self, grid: Grid, location: Location | None) -> None:
-        for needed in _NEEDED:
-            if needed in grid.names():
-                continue
-            if location is None:
-                message = f"this row has no {needed}, and the grid has none either"
-                self.problems.found.append(_at(grid.place, message))
-            elif location == ("grid",):
-                self.problems.add(location, f"the grid needs '{needed}'")
-            else:
-                self.problems.add(location, f"include: '{needed}' is missing, here and in the grid")
 
     def _zips(self, shared: Axes) -> list[Factor]:
         factors: list[Factor] = []
-        for location, entry in self._entries("zip"):
+        for location, entry in self._listed("zip"):
             if not entry:
                 self.problems.add(location, "zip: the group is empty")
-            axes = {name: tuple(_one_by_one(values)) for name, values in self._axes(entry, location).items()}
+            axes = {name: _one_by_one(found) for name, found in self.entries.axes(entry, location).items()}
             for name in axes:
                 other = "the grid" if name in shared else "another zip group"
                 if name in shared and any(map(_is_set, shared[name])):
@@ -176,27 +96,27 @@ class GridReader:
             for factor in zipped
             for index, name in enumerate(factor.names)
         }
-        for location, entry in self._entries("include"):
-            own = self._axes(entry, location)
+        for location, entry in self._listed("include"):
+            own = self.entries.axes(entry, location)
             for name, values in defaults.items():
                 if name not in own and name not in entry and len(values) > 1:
                     message = f"include: '{name}' has {len(values)} values in the grid; name the one that is meant"
                     self.problems.add(location, message)
             grid = _grid({**defaults, **own}, [], self.problems.document.place(location), "include")
-            self._needs(grid, location)
+            for needed in _lacking(grid):
+                self.problems.add(location, f"include: '{needed}' is missing, here and in the grid")
             yield grid
 
-    # Tables
-
     def _table(self, zipped: list[Factor]) -> Table | None:
-        written = self.data.get("rows")
+        written = self.sections.get("rows")
         if not isinstance(written, dict):
             return None
-        if set(written) != {"file"} or not isinstance(written["file"], str):
+        file = written.get("file")
+        if set(written) != {"file"} or not isinstance(file, str):
             self.problems.add(("rows",), "rows: write {file: shots.csv}")
             return _NO_TABLE
         try:
-            table = read_table(referenced(written["file"], self.folder, TABLE_SUFFIXES))
+            table = read_table(referenced(file, self.entries.folder, TABLE_SUFFIXES))
         except ValueError as error:
             self.problems.add(("rows", "file"), f"rows: {error}")
             return _NO_TABLE
@@ -205,13 +125,11 @@ class GridReader:
             return _NO_TABLE
         for name in table.columns:
             if axis(name) is None:
-                self.problems.found.append(
-                    _at(table.header, f"the column '{name}' is no axis; {unknown_axis(name)}")
-                )
+                self._note(table.header, f"the column '{name}' is no axis; {unknown_axis(name)}")
             if any(name in factor.names for factor in zipped):
-                self.problems.found.append(_at(table.header, f"the column '{name}' stands in zip too; keep one"))
+                self._note(table.header, f"the column '{name}' stands in zip too; keep one")
         if not table.rows:
-            self.problems.found.append(_at(table.header, "there is no row below the header"))
+            self._note(table.header, "there is no row below the header")
         return table
 
     def _row_grid(self, row: Row, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
@@ -220,19 +138,19 @@ class GridReader:
             if axis(name) is None or (cell in ("", None) and not (table.typed and cell == "")):
                 continue
             try:
-                items = _parts(name, cell) if not table.typed else cell if isinstance(cell, list) else [cell]
-                own[name] = tuple(entry for item in items for entry in self._plain(name, item, row.place))
+                items = _items(name, cell, typed=table.typed)
+                own[name] = tuple(entry for item in items for entry in self.entries.entries(name, item, row.place))
             except ValueError as error:
-                self.problems.found.append(_at(row.place, f"{name}: {error}"))
+                self._note(row.place, f"{name}: {error}")
                 own[name] = ()
             except ManifestError as error:
-                self.problems.extend(_at(row.place, f"{name}: {problem.message}") for problem in error.problems)
+                for problem in error.problems:
+                    self._note(row.place, f"{name}: {problem.message}")
                 own[name] = ()
         grid = _grid({**shared, **own}, zipped, row.place, "row")
-        self._needs(grid, None)
+        for needed in _lacking(grid):
+            self._note(row.place, f"this row has no {needed}, and the grid has none either")
         return grid
-
-    # Exclude
 
     def rules(self, grids: tuple[Grid, ...]) -> tuple[Rule, ...]:
         """The entries of ``exclude``."""
@@ -240,34 +158,27 @@ class GridReader:
         for grid in grids:
             if grid.kind != "include":
                 known |= dict.fromkeys([*grid.names(), *grid.own_names()])
-        return tuple(self._rule(location, entry, list(known)) for location, entry in self._entries("exclude"))
+        return tuple(self._rule(location, entry, list(known)) for location, entry in self._listed("exclude"))
 
-    def _rule(self, location: Location, entry: dict[str, Any], known: list[str]) -> Rule:
+    def _rule(self, location: Location, entry: Mapping[str, Yaml], known: list[str]) -> Rule:
         if not entry:
             self.problems.add(location, "exclude: an empty entry would leave out everything")
-        conditions: dict[str, tuple[Any, ...]] = {}
+        conditions: dict[str, tuple[object, ...]] = {}
         for name, value in entry.items():
             if name not in known:
                 hint = suggest(name, known)
                 self.problems.add((*location, name), f"exclude: no axis '{name}' in the grid; {hint}")
                 continue
-            items = value if isinstance(value, list) else [value]
+            place = self.problems.document.place(location)
             try:
-                found = [result for item in items for result in read_value(name, item)]
+                items = value if isinstance(value, list) else [value]
+                found = [result.value for item in items for result in self.entries.entries(name, item, place)]
                 if any(isinstance(value, RandomSeeds) for value in found):
                     raise ValueError("seeds drawn at random cannot be left out by name")
-                conditions[name] = tuple(map(self.prompts.read, found) if name == "prompt" else found)
+                conditions[name] = tuple(found)
             except ValueError as error:
                 self.problems.add((*location, name), f"exclude: {name}: {error}")
         return Rule(conditions, self.problems.document.place(location))
-
-
-def read_value(name: str, item: Any) -> list[Any]:
-    """What one written value of an axis means: one value, or several for a range. Raises ``ValueError``."""
-    found = axis(name)
-    assert found is not None  # callers have checked the name
-    result = found.read(item)
-    return result if found.many else [result]
 
 
 def _grid(
@@ -277,32 +188,29 @@ def _grid(
     return Grid((*single, *zipped), place, kind)
 
 
+def _lacking(grid: Grid) -> list[str]:
+    return [needed for needed in _NEEDED if needed not in grid.names()]
+
+
 def _is_set(entry: Entry) -> bool:
     return entry.place.source.startswith("--set ")
 
 
-def _one_by_one(entries: tuple[Entry, ...]) -> Iterator[Entry]:
+def _one_by_one(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Four random seeds are four values where they move together with others."""
+    found: list[Entry] = []
     for entry in entries:
-        if isinstance(entry.value, RandomSeeds):
-            yield from [Entry(RandomSeeds(1), entry.place)] * entry.value.count
-        else:
-            yield entry
+        seeds = entry.value
+        found += [Entry(RandomSeeds(1), entry.place)] * seeds.count if isinstance(seeds, RandomSeeds) else [entry]
+    return tuple(found)
 
 
-def _parts(name: str, cell: str) -> list[Any]:
-    """The values of a cell: ``a|b`` is two, save in a text, which is taken as it is."""
+def _items(name: str, cell: Yaml, *, typed: bool) -> list[Yaml]:
+    """The values of a cell: ``a|b`` is two, save in a text, which is taken as it is; JSON says itself."""
+    if typed:
+        return cell if isinstance(cell, list) else [cell]
     found = axis(name)
     if found is not None and found.text:
         return [cell]
-    return [_cell_value(part.strip()) for part in cell.split("|")]
-
-
-def _cell_value(text: str) -> Any:
-    if text.startswith(("{", "[")):
-        return parse(text, "cell").data
-    return core_scalar(text)
-
-
-def _at(place: Place, message: str) -> Problem:
-    return Problem(*place, message)
+    parts = [part.strip() for part in str(cell).split("|")]
+    return [parse(part, "cell").data if part.startswith(("{", "[")) else core_scalar(part) for part in parts]

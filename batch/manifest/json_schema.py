@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batch.manifest import formats
-from batch.manifest.schema import AXES, TopLevel
+from batch.manifest.axes import AXES, RANDOM
+from batch.manifest.schema import TopLevel
+
+Schema = dict[str, Any]
+"""JSON data, nested as JSON Schema wants it."""
 
 _TEXT = {"type": "string"}
 _FILE = {
@@ -16,9 +20,15 @@ _FILE = {
     "required": ["file"],
     "additionalProperties": False,
 }
+_STYLE = {
+    "type": "object",
+    "properties": {"prompt": _TEXT, "negative_prompt": _TEXT},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Schema:
     """The schema as JSON data (draft 2020-12)."""
     schema = copy.deepcopy(TopLevel.model_json_schema())
     properties = schema["properties"]
@@ -27,8 +37,8 @@ def json_schema() -> dict[str, Any]:
     properties["include"]["items"] = _axes(AXES)
     properties["exclude"]["items"] = _axes(AXES) | {"minProperties": 1}
     properties["rows"] = {"description": properties["rows"]["description"], **_FILE}
-    properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _named("prompt", "negative_prompt")]}
-    properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, _random()]}
+    properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _STYLE]}
+    properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, RANDOM]}
     properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(_TEXT), _FILE]}
     schema["$defs"]["Output"] = _output(schema["$defs"]["Output"])
     schema["$defs"]["RunOptions"]["properties"]["min_free_disk"].pop("type")
@@ -41,26 +51,12 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _named(*names: str) -> dict[str, Any]:
-    properties = dict.fromkeys(names, _TEXT)
-    return {"type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1}
-
-
-def _random() -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {"random": {"type": "integer", "minimum": 1}},
-        "required": ["random"],
-        "additionalProperties": False,
-    }
-
-
-def _many(value: Mapping[str, Any]) -> dict[str, Any]:
+def _many(value: Mapping[str, object]) -> Schema:
     return {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
 
 
-def _axis(name: str) -> dict[str, Any]:
-    value: Mapping[str, Any] = AXES[name].schema
+def _axis(name: str) -> Schema:
+    value = AXES[name].schema
     if name == "prompt":
         own = _axes(other for other in AXES if other != "prompt")
         own |= {"properties": {"text": _TEXT, **own["properties"]}, "required": ["text"]}
@@ -68,7 +64,7 @@ def _axis(name: str) -> dict[str, Any]:
     return {"description": AXES[name].help, **_many(value)}
 
 
-def _axes(names: Iterable[str]) -> dict[str, Any]:
+def _axes(names: Iterable[str]) -> Schema:
     return {
         "type": "object",
         "properties": {name: {"$ref": f"#/$defs/axis_{name}"} for name in names},
@@ -77,7 +73,7 @@ def _axes(names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _output(section: dict[str, Any]) -> dict[str, Any]:
+def _output(section: Schema) -> Schema:
     section["properties"]["format"] |= {"enum": list(formats.FORMATS)}
     for form in formats.FORMATS.values():
         for name, option in form.options.items():

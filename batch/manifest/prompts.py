@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from batch.base.errors import ManifestError
-from batch.manifest.document import Document
+from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Style
 from batch.manifest.tables import read_prompts, read_table
@@ -56,7 +55,7 @@ def joined(left: str, right: str) -> str:
     return f"{left} {right}"
 
 
-def read_variants(written: Any) -> int | None:
+def read_variants(written: object) -> int | None:
     """How many texts are drawn of a template: 0 for all, None for off. Raises ``ValueError``."""
     if written in ("off", False):
         return None
@@ -73,22 +72,24 @@ class Wildcards:
     def __init__(self, document: Document, folder: Path, problems: Problems) -> None:
         self._folder = folder
         self._lines: dict[str, Sequence[str]] = {}
-        written = document.data.get("wildcards")
+        written = document.sections.get("wildcards")
         for name, value in written.items() if isinstance(written, dict) else ():
             try:
                 self._lines[name] = self._read(value)
             except ValueError as error:
                 problems.add(("wildcards", name), f"wildcards: {name}: {error}")
 
-    def _read(self, value: Any) -> Sequence[str]:
+    def _read(self, value: Yaml) -> Sequence[str]:
         if isinstance(value, dict):
-            if set(value) - {"column"} != {"file"} or not all(isinstance(item, str) for item in value.values()):
+            named = {key: item for key, item in value.items() if isinstance(item, str)}
+            if set(value) - {"column"} != {"file"} or len(named) < len(value):
                 raise ValueError("as a mapping a wildcard is {file: colours.txt}")
-            return self._file(referenced(value["file"], self._folder), value.get("column"))
+            return self._file(referenced(named["file"], self._folder), named.get("column"))
         lines = value if isinstance(value, list) else [value]
-        if not lines or not all(isinstance(line, str) for line in lines):
+        texts = [line for line in lines if isinstance(line, str)]
+        if not texts or len(texts) < len(lines):
             raise ValueError("a wildcard is a list of texts, or {file: colours.txt}")
-        return lines
+        return texts
 
     @staticmethod
     def _file(path: Path, column: str | None = None) -> Sequence[str]:
@@ -117,7 +118,7 @@ class Wildcards:
 
 def read_styles(document: Document, folder: Path, problems: Problems) -> dict[str, Style]:
     """The section ``styles``: by name, or a file with the columns name, prompt, negative_prompt."""
-    written = document.data.get("styles")
+    written = document.sections.get("styles")
     if not isinstance(written, dict):
         return {}
     if set(written) == {"file"} and isinstance(written["file"], str):
@@ -137,18 +138,20 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> dict[st
     return styles
 
 
-def _style(value: Any) -> Style:
+def _style(value: Yaml) -> Style:
     if isinstance(value, str):
         return Style(prompt=value)
     possible = ("prompt", "negative_prompt")
     if not isinstance(value, dict) or not value:
         raise ValueError("a style is a text, or a mapping of prompt and negative_prompt")
+    texts: dict[str, str] = {}
     for key, text in value.items():
         if key not in possible:
             raise ValueError(f"unknown key '{key}'; {suggest(key, possible)}")
         if not isinstance(text, str):
             raise ValueError(f"{key}: {shown(text)} is not a text")
-    return Style(**value)
+        texts[key] = text
+    return Style(**texts)
 
 
 def _style_file(path: Path) -> dict[str, Style]:

@@ -1,131 +1,25 @@
-"""What a manifest may say: the table of axes and the checked models of its other sections."""
+"""What a manifest may say beside its axes, as checked models of its sections; and what it is once it is read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from batch.manifest import formats, values
+from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
-from batch.records import Arguments
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One axis of the grid: how a value is read, the help that the docs print, and what an editor checks."""
-
-    read: Callable[[Any], Any]
-    help: str
-    schema: Mapping[str, Any]
-    """JSON Schema of one value."""
-    many: bool = False
-    """``read`` returns a list of values (a range), not one."""
-    text: bool = False
-    """A cell of a table is one text, whatever characters it holds; elsewhere ``|`` parts several values."""
-
-
-_TEXT: Mapping[str, Any] = {"type": "string"}
-_WORD: Mapping[str, Any] = {"type": "string", "minLength": 1}
-_RANGE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"}
-_SIZE: Mapping[str, Any] = {"type": "string", "pattern": r"^\s*\d{1,6}\s*[xX×]\s*\d{1,6}\s*$"}
-_SEED: Mapping[str, Any] = {
-    "anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": values.MAX_SEED},
-        _RANGE,
-        {
-            "type": "object",
-            "properties": {"random": {"type": "integer", "minimum": 1}},
-            "required": ["random"],
-            "additionalProperties": False,
-        },
-    ]
-}
-
-_LORA: Mapping[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{key: _WORD for key in ("file", "repo", "weight", "revision")},
-        **{key: {"type": "number"} for key in ("strength", "scale")},
-    },
-    "additionalProperties": False,
-}
-
-AXES: dict[str, Axis] = {
-    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
-    "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
-    "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
-    "style": Axis(values.style, "a name from styles:, several joined with +, or none", _WORD),
-    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED, many=True),
-    "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
-    "steps": Axis(
-        lambda value: values.numbers(value, 1, 1000),
-        "denoising steps",
-        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, _RANGE]},
-        many=True,
-    ),
-    "guidance": Axis(
-        values.number,
-        "guidance scale; 1 or less turns guidance off",
-        {"type": "number", "minimum": 0, "maximum": 1_000_000},
-    ),
-    "scheduler": Axis(values.scheduler, "a scheduler, with overrides: dpm++(flow_shift=6)", _WORD),
-    "memory": Axis(values.memory, "how a session saves VRAM: a profile, or steps joined with +", _WORD),
-    "dtype": Axis(
-        values.dtype,
-        "float32, bfloat16 or float16; components apart as in bfloat16(vae=float32)",
-        {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
-    ),
-    "lora": Axis(
-        values.lora,
-        "a LoRA's file or Hub id, with (scale=0.8), several joined with ' + '; {file, strength}; "
-        "{repo, weight, revision, strength}; or none",
-        {"anyOf": [{"type": ["string", "null"]}, _LORA]},
-    ),
-}
-"""Every axis; ``extra.<argument>`` comes beside these for any other argument of the pipeline's call."""
-
-EXTRA = re.compile(r"extra\.([A-Za-z_]\w*)")
-_EXTRA_AXIS = Axis(values.frozen, "an argument of the pipeline's call", {})
+from batch.records import Arguments, RunKind
 
 NAME_FIELDS = (
     "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",
     "scheduler", "memory", "dtype", "lora", "model", "id",
 )  # fmt: skip
 """What a name template may hold in braces."""
-
-
-_ELSEWHERE = {
-    "cfg": "guidance", "cfg_scale": "guidance", "guidance_scale": "guidance", "sampler": "scheduler",
-    "sampling_method": "scheduler", "num_inference_steps": "steps", "width": "size", "height": "size",
-    "resolution": "size", "checkpoint": "model", "negative": "negative_prompt", "loras": "lora",
-}  # fmt: skip
-"""What axes are called in other programs."""
-
-
-def axis_meant(word: str) -> str:
-    """The axis that a word names, also by its name elsewhere or nearly; "" when none is like it."""
-    if axis(word) is not None:
-        return word
-    known = _ELSEWHERE.get(word.lower())
-    near = get_close_matches(word, AXES, n=1, cutoff=0.6)
-    return known or (near[0] if near else "")
-
-
-def unknown_axis(word: str) -> str:
-    """What to say of a word that is no axis."""
-    meant = axis_meant(word)
-    return f"did you mean '{meant}'?" if meant else f"possible are {', '.join([*AXES, 'extra.<argument>'])}"
-
-
-def axis(name: str) -> Axis | None:
-    """The axis of that name, or None."""
-    return _EXTRA_AXIS if EXTRA.fullmatch(name) else AXES.get(name)
 
 
 class _Section(BaseModel):
@@ -136,7 +30,7 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
-def byte_size(value: Any) -> int:
+def byte_size(value: object) -> int:
     """``5GiB``, ``500 MB`` or a plain number of bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -213,14 +107,14 @@ class RunOptions(_Section):
 
     @field_validator("batch", mode="before")
     @classmethod
-    def _a_number_or_auto(cls, value: Any) -> Any:
+    def _a_number_or_auto(cls, value: object) -> object:
         if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 64):
             return value
         raise ValueError(f"{values.shown(value)} is no number of images; write 1 to 64, or auto")
 
     @field_validator("min_free_disk", mode="before")
     @classmethod
-    def _bytes(cls, value: Any) -> int:
+    def _bytes(cls, value: object) -> int:
         return byte_size(value)
 
 
@@ -234,30 +128,30 @@ class TopLevel(_Section):
     repeats: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, description="Of kind: measure: how often each image is measured; 3 when left out."
     )
-    grid: dict[str, Any] = Field(
+    grid: dict[str, object] = Field(
         default={}, description="The axes; every key multiplies, a scalar is an axis of one."
     )
-    zip: list[dict[str, Any]] = Field(
+    zip: list[dict[str, object]] = Field(
         default=[], description="Groups of axes that move together; the groups multiply with the rest."
     )
-    rows: dict[str, Any] | None = Field(
+    rows: dict[str, object] | None = Field(
         None, description="A table whose columns are axes: each row is a grid of its own."
     )
-    exclude: list[dict[str, Any]] = Field(
+    exclude: list[dict[str, object]] = Field(
         default=[], description="Each entry leaves out every task that matches all of it."
     )
-    include: list[dict[str, Any]] = Field(
+    include: list[dict[str, object]] = Field(
         default=[], description="Tasks besides the grid; what an entry leaves out comes from the grid's scalars."
     )
     prompt_prefix: str = Field("", description="Put before every prompt.")
     prompt_suffix: str = Field("", description="Put after every prompt.")
-    styles: dict[str, Any] = Field(
+    styles: dict[str, object] = Field(
         default={}, description="Styles by name, a text or {prompt, negative_prompt}; or {file: styles.csv}."
     )
-    variants: Any = Field(
+    variants: object = Field(
         "off", description="What {a|b} and __name__ in a prompt stand for: off, all, or {random: n}."
     )
-    wildcards: dict[str, Any] = Field(
+    wildcards: dict[str, object] = Field(
         default={}, description="Lists for __name__ in prompts: texts, or {file: colours.txt}."
     )
     resize: bool = Field(False, description="Allow sizes that the model reaches only by resampling.")
@@ -276,11 +170,19 @@ class TopLevel(_Section):
 
     @field_validator("allow_pickle", "trust_remote_code", mode="before")
     @classmethod
-    def _names_models(cls, models: Any, info: ValidationInfo) -> Any:
+    def _names_models(cls, models: object, info: ValidationInfo) -> object:
         if not isinstance(models, list):
             name = models if isinstance(models, str) else "MODEL"
             raise ValueError(f"it names the models for which that is accepted: {info.field_name}: [{name}]")
         return models
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The run section; a measurement falls back to nothing, and compiles where it is told to."""
+        if RunKind(self.kind) is not RunKind.MEASURE:
+            return self.run
+        compiled = self.run.compile if "compile" in self.run.model_fields_set else "off"
+        return self.run.model_copy(update={"on_oom": "fail", "compile": compiled})
 
     @field_validator("name")
     @classmethod
@@ -290,7 +192,7 @@ class TopLevel(_Section):
         return name
 
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Mapping[str, tuple[Entry, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +244,7 @@ class Grid:
 class Rule:
     """One entry of ``exclude``: a task that has one of the values on every axis named is left out."""
 
-    conditions: dict[str, tuple[Any, ...]]
+    conditions: dict[str, tuple[object, ...]]
     place: Place
 
 
@@ -359,7 +261,7 @@ class Manifest:
     """A manifest, read and checked as far as it can be without knowing the models."""
 
     name: str
-    kind: str
+    kind: RunKind
     source: str
     folder: str
     text: str

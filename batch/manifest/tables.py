@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import Place, read_text
+from batch.manifest.document import Place, Yaml, read_text
 from batch.manifest.values import shown, suggest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -26,7 +26,7 @@ class Row:
     """One row: its cells by column. Cells of CSV and TSV are texts, those of JSON lines any value."""
 
     place: Place
-    cells: dict[str, Any]
+    cells: dict[str, Yaml]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     ]
     if wrong:
         raise ManifestError(wrong)
-    return [(cell.strip(), place) for cell, place in cells if cell and cell.strip()]
+    return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
 
 
 def _only_column(table: Table) -> str:
@@ -185,12 +185,12 @@ def _json_table(text: str, source: str) -> Table:
     return Table(tuple(columns), tuple(rows), Place(source, 0), typed=True)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Yaml]]) -> dict[str, Yaml]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")

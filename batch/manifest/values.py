@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from batch.manifest.document import core_scalar
 from batch.records import Arguments, Call, Value
@@ -46,7 +46,7 @@ class RandomSeeds:
     count: int
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A user's value in a message, short."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -59,7 +59,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"possible are {', '.join(known)}"
 
 
-def whole(value: Any, low: int, high: int) -> int:
+def whole(value: object, low: int, high: int) -> int:
     """A whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
         if isinstance(value, float) and value.is_integer():
@@ -70,7 +70,7 @@ def whole(value: Any, low: int, high: int) -> int:
     return value
 
 
-def numbers(value: Any, low: int, high: int) -> list[int]:
+def numbers(value: object, low: int, high: int) -> list[int]:
     """A whole number, or an inclusive range ``0..3``."""
     match = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -87,7 +87,7 @@ def numbers(value: Any, low: int, high: int) -> list[int]:
     return list(range(first, last + 1))
 
 
-def seeds(value: Any) -> list[int | RandomSeeds]:
+def seeds(value: object) -> list[int | RandomSeeds]:
     """A seed, an inclusive range, or ``{random: n}``."""
     if isinstance(value, dict):
         if set(value) != {"random"}:
@@ -101,7 +101,7 @@ def seeds(value: Any) -> list[int | RandomSeeds]:
     return list(numbers(value, 0, MAX_SEED))
 
 
-def size(value: Any) -> Size:
+def size(value: object) -> Size:
     """``WIDTHxHEIGHT``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -112,14 +112,14 @@ def size(value: Any) -> Size:
     return result
 
 
-def _as_list(value: Any) -> str:
+def _as_list(value: object) -> str:
     """A hint for several values that were written without brackets."""
     if not isinstance(value, str) or not re.fullmatch(r"\s*[\d.]+(\s*[,|]\s*[\d.]+)+\s*", value):
         return ""
     return f"; several values are a list: [{', '.join(re.split(r'[,| ]+', value.strip()))}]"
 
 
-def number(value: Any) -> float:
+def number(value: object) -> float:
     """A number that is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{shown(value)} is not a number{_as_list(value)}")
@@ -128,14 +128,14 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def word(value: Any) -> str:
+def word(value: object) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{shown(value)} is not a name" if value not in (None, "") else "a name is missing")
     return value.strip()
 
 
-def prompt(value: Any) -> str:
+def prompt(value: object) -> str:
     """A prompt: any text, kept as it is."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a text")
@@ -146,7 +146,7 @@ def prompt(value: Any) -> str:
     return value
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Any text, the empty one too."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a text")
@@ -155,7 +155,7 @@ def text(value: Any) -> str:
     return value
 
 
-def frozen(value: Any) -> Value:
+def frozen(value: object) -> Value:
     """Any scalar or list of scalars, for arguments whose type only the pipeline knows."""
     if isinstance(value, dict):
         raise ValueError("a mapping cannot be passed on; write a value or a list")
@@ -163,10 +163,10 @@ def frozen(value: Any) -> Value:
         return tuple(frozen(item) for item in value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{shown(value)} is not a finite number")
-    return text(value) if isinstance(value, str) else cast(Value, value)
+    return value if value is None or isinstance(value, bool | int | float) else text(value)
 
 
-def call(value: Any) -> tuple[str, tuple[Value, ...], Arguments]:
+def call(value: object) -> tuple[str, tuple[Value, ...], Arguments]:
     """``name``, ``name(1024, 896)`` or ``name(key=value)``: name, positional, named arguments."""
     match = _CALL.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -195,7 +195,7 @@ def _argument(written: str) -> Value:
     return tuple(frozen(core_scalar(item.strip())) for item in inside[1].split(",") if item.strip())
 
 
-def dtype(value: Any) -> str:
+def dtype(value: object) -> str:
     """A dtype, with components that differ: ``bfloat16(vae=float32)``; in one spelling."""
     name, positional, named = call(value)
     if positional or any(not isinstance(item, str) for _, item in named):
@@ -203,7 +203,7 @@ def dtype(value: Any) -> str:
     return f"{name}({', '.join(f'{part}={item}' for part, item in named)})" if named else name
 
 
-def scheduler(value: Any) -> Call | None:
+def scheduler(value: object) -> Call | None:
     """A scheduler by name, with overrides of its configuration; ``default`` is the model's own."""
     name, positional, named = call(value)
     if positional:
@@ -213,7 +213,7 @@ def scheduler(value: Any) -> Call | None:
     return Call(name=name, arguments=named)
 
 
-def memory(value: Any) -> str:
+def memory(value: object) -> str:
     """A memory setting: a profile, or steps joined with ``+``. What they mean is the planner's to say."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a memory setting; 'auto' is the usual one")
@@ -222,7 +222,7 @@ def memory(value: Any) -> str:
     return value.strip()
 
 
-def style(value: Any) -> tuple[str, ...]:
+def style(value: object) -> tuple[str, ...]:
     """``none``, a style's name, or several joined with ``+``."""
     names = tuple(part.strip() for part in word(value).split("+"))
     if not all(names):
@@ -233,7 +233,7 @@ def style(value: Any) -> tuple[str, ...]:
 _LORA_KEYS = ("file", "repo", "weight", "revision", "strength", "scale")
 
 
-def lora(value: Any) -> tuple[tuple[str, float], ...]:
+def lora(value: object) -> tuple[tuple[str, float], ...]:
     """``none``, a file or a Hub id, ``file.safetensors(scale=0.8)``, several joined with ``+``; or as a mapping.
 
     ``{file: a.safetensors, strength: 0.8}``, ``{repo: owner/name, weight: a.safetensors, revision: main}``.
@@ -254,7 +254,7 @@ def lora(value: Any) -> tuple[tuple[str, float], ...]:
     return tuple(result)
 
 
-def _lora_mapping(value: dict[str, Any]) -> tuple[str, float]:
+def _lora_mapping(value: dict[str, object]) -> tuple[str, float]:
     unknown = next((key for key in value if key not in _LORA_KEYS), None)
     if unknown is not None:
         raise ValueError(f"{unknown} is unknown in a LoRA; possible are {', '.join(_LORA_KEYS)}")
@@ -270,7 +270,7 @@ def _lora_mapping(value: dict[str, Any]) -> tuple[str, float]:
     return named + at, signed(value.get("strength", value.get("scale", 1.0)))
 
 
-def signed(value: Any) -> float:
+def signed(value: object) -> float:
     """A number that is finite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{shown(value)} is not a number")

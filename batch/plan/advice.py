@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.manifest.values import Size
 
 

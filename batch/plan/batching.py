@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batch.catalogue import pag
-from batch.catalogue.families import FAMILIES, Model
+from batch.catalogue.families import FAMILIES
+from batch.catalogue.model import Model
 from batch.memory.steps import LAYERWISE
 from batch.plan.estimate import cost
 from batch.records import Numerics, Task

@@ -17,12 +17,13 @@ from typing import Any
 from batch.base.collector import without_gc
 from batch.base.errors import ManifestError, ModelError, Problem
 from batch.catalogue import families, pag, precision
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.repositories import covers
 from batch.manifest import formats
+from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
 from batch.manifest.prompts import styled
-from batch.manifest.schema import EXTRA, Entry, Grid, Manifest
+from batch.manifest.schema import Entry, Grid, Manifest
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
 from batch.memory import profiles

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from batch.catalogue import overrides, pag, precision, signatures
-from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS, Model
+from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.catalogue.model import Model
 from batch.records import Call
 
 _OURS = {

@@ -27,8 +27,6 @@ class Kind(Enum):
     """Identity too, but left out of ``picture_id``, on which settings are compared."""
     MEASURE = "measure"
     """Part of the id of a measurement, which compares settings; elsewhere provenance."""
-    NUMERICS = "numerics"
-    """Moves low bits only; pinned per run."""
     PROVENANCE = "provenance"
     """Who made it where, and what it is called."""
 

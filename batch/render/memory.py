@@ -263,7 +263,7 @@ def _is_cast(model: nn.Module) -> bool:
 
 
 def _vae_cpu(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
-    """Nothing to prepare: the session moves the autoencoder for the decoding (:func:`vae_on_cpu`)."""
+    """Nothing to prepare: the session moves the autoencoder for the decoding."""
     if _autoencoder(pipe) is None:
         raise UserError(f"memory: {type(pipe).__name__} has no autoencoder to run on the CPU")
 

@@ -18,7 +18,8 @@ from typing import Any
 from batch import __version__, hub
 from batch.base.errors import BatchError
 from batch.catalogue import architectures, pag, weights
-from batch.catalogue.families import FAMILIES, Model, digest
+from batch.catalogue.families import FAMILIES, digest
+from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.hub import folders
 from batch.hub.random_models import package_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
 from batch.hub import Fetching, find_lora, find_model, known_commit, mend_snapshot
 from batch.plan import Lookup, Pins

@@ -30,7 +30,7 @@ from batch.store.embeds import default_folder
 PROBE_SECONDS = 180
 """The first import of torch and diffusers from a cold, slow disk takes minutes."""
 
-NOT_FOR_USERS = {"test", "dev"}
+NOT_FOR_USERS = {"test", "dev", "tools"}
 
 DISTRIBUTION = "run-batch"
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from batch.base.errors import UserError
 from batch.manifest import recover
-from batch.manifest.recover import Recovered
+from batch.manifest.recovered import Recovered
 from batch.records import Receipt, to_json
 from batch.store import images
 from batch.store.folder import RunFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batch import hub
 from batch.base.errors import UserError
-from batch.catalogue.families import Model
+from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
 from batch.plan import Pins, Plan
 from batch.records import Task

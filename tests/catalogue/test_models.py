@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import json
 import re
+import shutil
 
 import diffusers
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
+from batch import hub
 from batch.base.errors import ManifestError
 from batch.catalogue import families, precision, signatures
 from batch.catalogue.models import known_models, packaged
@@ -20,6 +22,7 @@ from batch.plan import checks
 from batch.render import schedulers
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.tiny_models import qwen_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -194,6 +197,27 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
     assert "fox is an entry of a models.yaml" in told.err + told.out
 
 
+def test_a_distilled_qwen_is_of_one_family_however_it_is_named(own, work, monkeypatch):
+    plain, distilled = work / "plain", work / "distilled"
+    qwen_image(plain)
+    qwen_image(distilled, guidance=True)
+    cached = work / "hub" / "models--me--qwen" / "snapshots" / ("c" * 40)
+    shutil.copytree(distilled, cached)
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    own(
+        "".join(f"{path.name}-folder: {{like: qwen-image, folder: {path}}}\n" for path in (plain, distilled))
+        + "distilled-repo: {like: qwen-image, repo: me/qwen}\n"
+    )
+    folders = ("plain", "plain-folder", "random:plain", "random:plain-folder")
+    repos = ("distilled-repo", "me/qwen", "me/qwen@" + "c" * 40, f"random:me/qwen@{'c' * 40}")
+    families = {
+        name: hub.find_model(name, work, {}, online=False).family
+        for name in (*folders, *(name.replace("plain", "distilled") for name in folders), *repos)
+    }
+    assert families == {name: "qwen_image" if "plain" in name else "generic" for name in families}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
@@ -201,6 +225,7 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
         ("a b: {like: sdxl}\n", 1, "cannot name a model"),
         ("x: someone/model\n", 1, "write what it is"),
         ("x:\n  like: sdlx\n", 2, "did you mean sdxl?"),
+        ("x: {like: [sdxl]}\n", 1, "like: input should be a valid string"),
         ("x:\n  like: sdxl\n  setps: 3\n", 3, "did you mean steps?"),
         ("x:\n  like: sdxl\n  steps: many\n", 3, "steps: input should be a valid integer"),
         ("x:\n  like: sdxl\n  native: big\n", 3, "write WIDTHxHEIGHT"),

@@ -3,7 +3,8 @@
 import pytest
 
 from batch.cli.main import cli as command_line
-from batch.manifest.schema import AXES, Output, RunOptions, TopLevel
+from batch.manifest.axes import AXES
+from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.report import table
 
 JOB = """\

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch.cli.main import main
-from batch.manifest.schema import AXES, Output, RunOptions, TopLevel
+from batch.manifest.axes import AXES
+from batch.manifest.schema import Output, RunOptions, TopLevel
 
 HEAD = "grid:\n  model: demo\n  prompt: a fox\n"
 ROWS = "grid: {model: demo}\nrows: {file: t.csv}\n"

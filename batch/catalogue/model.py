@@ -1,0 +1,121 @@
+"""One model: where its files are, what it renders, and the defaults it is rendered with; nothing of it is loaded.
+
+The models that ship are in ``models.yaml`` (:mod:`batch.catalogue.models` reads it), the tables of sizes in
+``bins.yaml`` beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+import yaml
+
+from batch.catalogue.families import FAMILIES, SIZE_STEP, digest
+from batch.manifest.values import Size, size
+from batch.records import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model with its defaults. Exactly one of ``package``, ``repo`` and ``folder`` says where its files are."""
+
+    name: str
+    family: str = "sana"
+    pipeline: str = "SanaPipeline"
+    """diffusers' class; of a model with code of its own, the name it gives."""
+    package: str = ""
+    repo: str = ""
+    folder: str = ""
+    about: str = ""
+    variant: str = ""
+    revision: str = ""
+    sample_size: int = 0
+    """Side of the model's square size in latents; chooses the table of sizes where there is one."""
+    native: Size
+    size_step: int = SIZE_STEP
+    """Both sides of every size are multiples of this."""
+    dtype: str = "bfloat16"
+    steps: int = 20
+    guidance: float = 4.5
+    prediction: str = "flow"
+    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
+    dynamic_shift: bool = False
+    """The flow's shift depends on the size, so the scheduler must take it with each call."""
+    blocks: int = 0
+    """Blocks of a SANA transformer; 0 if not known."""
+    qk_norm: bool = False
+    """Its attention normalises queries and keys."""
+    pag_scale: float = 0.0
+    """What its pipeline's call does without ``extra.pag_scale``."""
+    embeds_guidance: bool = True
+    """False for a Flux that was trained without: its guidance has no effect."""
+    weights_gib: float | None = None
+    """What stays on the device to render one image (denoiser and autoencoder); text encoders apart."""
+    download_gb: float | None = None
+    """About what a download takes, in units of 10**9 bytes; ``fetch`` asks the Hub."""
+    licence: str = ""
+    gated: bool = False
+    """The Hub wants its terms accepted first."""
+    scheduler: str = ""
+    """diffusers' class of its own scheduler."""
+    flow_shift: float | None = None
+    """What its own scheduler's flow is shifted by."""
+    dtypes: tuple[str, ...] = ()
+    """Those that give sound pictures; empty where it is not known."""
+    steps_range: tuple[int, int] | None = None
+    """Fewer leave noise, more are in vain or spoil a model that was distilled to few."""
+    guidance_range: tuple[float, float] | None = None
+    """What it was trained to be guided with."""
+    largest: Size | None = None
+    """About the most pixels that it was trained on, where any size is rendered."""
+    own: bool = False
+    """From the user's own file of models."""
+    notes: tuple[str, ...] = ()
+    """What is odd about its files, for the warnings of a plan."""
+    overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+    random: bool = False
+    """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
+    architecture: str = ""
+    """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
+
+    @property
+    def stamp(self) -> str:
+        """The revision as an image's id has it: with what a user's own file says of how the weights are loaded."""
+        if not (self.own and self.revision and (self.overrides or self.variant)):
+            return self.revision
+        return f"{self.revision}+{digest([self.variant, sorted(self.overrides.items())])[:8]}"
+
+    @property
+    def _bins(self) -> Mapping[str, Size]:
+        return _bins().get(self.sample_size * FAMILIES[self.family].bin_pixels, {})
+
+    def rendered(self, asked: Size) -> Size:
+        """The size the model really renders for one asked for.
+
+        SANA and PixArt take the bin with the nearest height/width ratio, whatever the magnitude
+        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K.
+        """
+        bins = self._bins
+        if not bins:
+            return asked
+        ratio = asked.height / asked.width
+        nearest = min(bins, key=lambda known: abs(float(known) - ratio))
+        return bins[nearest]
+
+    def sizes(self) -> list[Size]:
+        """Every size a model with a table renders natively; empty where any size is rendered."""
+        return [known for known in self._bins.values() if self.rendered(known) == known]
+
+
+@cache
+def _bins() -> dict[int, dict[str, Size]]:
+    text = resources.files("batch.catalogue").joinpath("bins.yaml").read_text(encoding="utf-8")
+    return {
+        pixels: {ratio: size(named) for ratio, named in bins.items()}
+        for pixels, bins in yaml.safe_load(text).items()
+    }

@@ -1,0 +1,93 @@
+"""The values of axes as they are written, each as an entry with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch.base.errors import ManifestError, Problem
+from batch.manifest import values
+from batch.manifest.axes import axis, unknown_axis
+from batch.manifest.document import Location, Place, Yaml
+from batch.manifest.files import Problems, referenced
+from batch.manifest.prompts import Prompts
+from batch.manifest.schema import Entry
+from batch.manifest.tables import read_prompts
+
+Axes = dict[str, tuple[Entry, ...]]
+
+
+@dataclass(slots=True)
+class EntryReader:
+    """Reads values of axes; what is wrong goes to ``problems``."""
+
+    folder: Path
+    prompts: Prompts
+    problems: Problems
+
+    def axes(self, written: Mapping[str, Yaml], location: Location) -> Axes:
+        """Every axis of a mapping, by name."""
+        axes: Axes = {}
+        for name, value in written.items():
+            if axis(name) is None:
+                self.problems.add((*location, name), f"unknown axis '{name}'; {unknown_axis(name)}")
+            else:
+                axes[name] = self._values(name, value, (*location, name))
+        return axes
+
+    def _values(self, name: str, written: Yaml, location: Location) -> tuple[Entry, ...]:
+        if written == []:
+            self.problems.add(location, f"'{name}' is an empty list; give a value or remove it")
+        many = isinstance(written, list)
+        entries: list[Entry] = []
+        for index, item in enumerate(written if isinstance(written, list) else [written]):
+            where = (*location, index) if many else location
+            try:
+                if name == "prompt" and isinstance(item, dict):
+                    entries += self._from_file(item, where) if "file" in item else self._with_own(item, where)
+                else:
+                    entries += self.entries(name, item, self.problems.document.place(where))
+            except ValueError as error:
+                self.problems.add(where, f"{name}: {error}")
+            except ManifestError as error:
+                self.problems.extend(error.problems)
+        return tuple(entries)
+
+    def entries(self, name: str, item: Yaml, place: Place) -> list[Entry]:
+        """One written value, or the several that a range stands for. Raises ``ValueError``."""
+        known = axis(name)
+        assert known is not None  # callers have checked the name
+        found = known.read(item)
+        if name == "prompt":
+            found = self.prompts.read(str(found))
+        return [Entry(value, place) for value in (found if isinstance(found, list) else [found])]
+
+    def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
+        """A prompt with values of its own on other axes."""
+        if "text" not in item:
+            raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
+        value = self.prompts.read(values.prompt(item["text"]))
+        rest = {key: item[key] for key in item if key != "text"}
+        if "prompt" in rest:
+            raise ValueError("'text' is the prompt; remove 'prompt'")
+        return [Entry(value, self.problems.document.place(where), self.axes(rest, where))]
+
+    def _from_file(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
+        named: dict[str, str] = {}
+        for key, value in item.items():
+            if key not in ("file", "column"):
+                raise ValueError(f"unknown key '{key}' beside 'file'; possible is 'column'")
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{key}: {values.shown(value)} is not a name")
+            named[key] = value
+        path = referenced(named["file"], self.folder)
+        entries = []
+        for text, place in read_prompts(path, named.get("column")):
+            try:
+                entries.append(Entry(self.prompts.read(values.text(text)), place))
+            except ValueError as error:
+                self.problems.found.append(Problem(*place, f"prompt: {error}"))
+        if not entries:
+            self.problems.add(where, f"prompt: {path} holds no prompt")
+        return entries
