@@ -273,14 +273,14 @@ def completion(context: click.Context, *, shell: str) -> int:
 def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
     """Compare runs and memory settings: time, memory, energy, and pixels against the reference."""
     from batch.report.compare import comparison as comparing
-    from batch.report.compare import page, table
+    from batch.report.compare import page, tables
 
     result = comparing.compare(comparing.read(run_folders))
     written = page.write(out, result) if out else []
     if as_json:
         _print_json(comparing.as_json(result))
         return errors.EXIT_OK
-    click.echo(table.text(result))
+    click.echo(tables.text(result))
     for path in written:
         click.echo(f"  {path}")
     return errors.EXIT_OK

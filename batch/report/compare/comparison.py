@@ -23,9 +23,10 @@ from batch.base.errors import UserError
 from batch.base.text import plural
 from batch.records import Receipt
 from batch.report import table
-from batch.report.compare import choice, comparable, costs
+from batch.report.compare import choice, costs
+from batch.report.compare import notes as noting
 from batch.report.compare.choice import Choice
-from batch.report.compare.comparable import Overlap, Run
+from batch.report.compare.notes import Overlap, Run
 from batch.report.compare.pixels import SAME, Closeness, Difference, closeness, has_ssim, of_files
 from batch.store import images
 from batch.store.folder import RunFolder
@@ -107,14 +108,14 @@ def compare(runs: Sequence[Run]) -> Comparison:
     row_of = _row_of(done, keys)
     rows = rows.join(_pixels(pairs, row_of, len(rows)))
     chosen = choice.choices(rows, by)
-    overlaps = tuple(comparable.overlap(runs[0], run) for run in runs[1:])
+    overlaps = tuple(noting.overlap(runs[0], run) for run in runs[1:])
     return Comparison(
         baseline=runs[0].label,
         rows=rows,
         by=by,
         overlaps=overlaps,
         notes=(
-            *comparable.notes(runs, overlaps, [_first_done(run) for run in runs]),
+            *noting.notes(runs, overlaps, [_first_done(run) for run in runs]),
             *_stand_ins(references),
             *_about(rows, pairs, overlaps),
             *unread,

@@ -21,7 +21,7 @@ from batch.base.errors import UserError
 from batch.report.compare import chart
 from batch.report.compare.comparison import NOT_INSTALLED, Comparison, Pair, named_base
 from batch.report.compare.pixels import SHOWN_SIDE, Shown, has_ssim, where
-from batch.report.compare.table import Line, Section, heading, legend, sections
+from batch.report.compare.tables import Line, Section, heading, legend, sections
 from batch.store import images
 
 FOLDER = "differences"
