@@ -89,6 +89,10 @@ _BANDS_AT_ONCE = 4
 """Each takes about 150 MB at a width of 5376."""
 
 
+NOT_INSTALLED = "not installed"
+"""In place of a figure for which a package is missing."""
+
+
 def has_ssim() -> bool:
     """Whether scikit-image is installed."""
     return importlib.util.find_spec("skimage") is not None
@@ -134,7 +138,7 @@ _CLIPPED = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class DifferenceImage:
     """Where two pictures differ: ``pixels`` is height x width in levels of grey, black where they are equal."""
 
     pixels: NDArray[np.uint8]
@@ -144,7 +148,7 @@ class Shown:
     """A pixel is the largest difference in a square of so many pixels a side."""
 
 
-def where(one: Pixels, other: Pixels) -> Shown:
+def where(one: Pixels, other: Pixels) -> DifferenceImage:
     """Make small differences of two pictures of one shape visible.
 
     Blocks show their largest difference and not the mean, so that a thin seam is not lost. The gain is the
@@ -156,7 +160,7 @@ def where(one: Pixels, other: Pixels) -> Shown:
     differing = apart[apart > 0]
     level = float(np.quantile(differing, 1 - _CLIPPED)) if differing.size else 255.0
     gain = int(min(_MOST_GAIN, 2 ** int(math.log2(255 / max(level, 1.0)))))
-    return Shown(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
+    return DifferenceImage(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
 
 
 def _largest(one: Pixels, other: Pixels, block: int) -> NDArray[np.int32]:

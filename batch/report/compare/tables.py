@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from batch.memory.footprint import CONTEXT, KEPT_BY_DRIVER
-from batch.report.compare.choice import HOST
+from batch.memory.footprint import KEPT_BY_DRIVER
 from batch.report.compare.comparison import Comparison
-
-WRAP = 36
-"""Characters of a cell that names something; a longer one goes on in the next line."""
+from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
+from batch.report.compare.rows import ComparedSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,70 +34,25 @@ class Section:
     blocks: tuple[tuple[str, tuple[Line, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    title: str
-    name: str
-    show: Callable[[Any], str]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """What one section says of a row."""
+
+    row: ComparedSetting
+    cells: Mapping[str, str]
+    """By the title of their column."""
+    measured: bool
+    """There is more in the cells than zeroes and blanks."""
+    words: str = ""
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
-
-
-def _gib(value: float) -> str:
-    return f"{value / 1024:.2f}"
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
-
-
-def _fixed(digits: int) -> Callable[[Any], str]:
-    return lambda value: f"{value:.{digits}f}"
-
-
-_TIME = (
-    _Column("images", "images", str),
-    _Column("timed", "timed", str),
-    _Column("encode", "encode_s", _seconds),
-    _Column("denoise", "denoise_s", _seconds),
-    _Column("decode", "decode_s", _seconds),
-    _Column("save", "save_s", _seconds),
-    _Column("total", "total_s", _seconds),
-    _Column("from", "total_min_s", _seconds),
-    _Column("to", "total_max_s", _seconds),
-    _Column("images/h", "images_per_hour", _fixed(1)),
-    _Column("MP/s", "mp_per_s", _fixed(2)),
-    _Column("Wh", "wh_per_image", _fixed(2)),
-)
-_MEMORY = (
-    _Column("allocated", "peak_allocated_mib", _gib),
-    _Column("reserved", "peak_reserved_mib", _gib),
-    _Column("device", "peak_device_mib", _gib),
-    _Column("host", "peak_rss_mib", _gib),
-)
-_STAGES = ("encode", "denoise", "decode")
-_PIXELS = (
-    _Column("compared", "compared", str),
-    _Column("with", "compared_with", str),
-    _Column("identical", "identical", _share),
-    _Column("max diff", "max_diff", str),
-    _Column("PSNR", "psnr_mean", _fixed(1)),
-    _Column("min PSNR", "psnr_min", _fixed(1)),
-    _Column("SSIM", "ssim_mean", _fixed(4)),
-    _Column("min SSIM", "ssim_min", _fixed(4)),
-)
+UNKNOWN = "-"
 
 
 def common(comparison: Comparison) -> dict[str, str]:
     """What all rows share."""
-    rows = comparison.rows
-    return {
-        key: str(rows[key].iloc[0])
-        for key in ("run", *comparison.by)
-        if len(rows) and rows[key].nunique(dropna=False) == 1
-    }
+    values = {key: {str(row.costs.key(key)) for row in comparison.rows} for key in ("run", *comparison.by)}
+    return {key: min(found) for key, found in values.items() if len(found) == 1}
 
 
 def heading(comparison: Comparison) -> str:
@@ -113,158 +63,141 @@ def heading(comparison: Comparison) -> str:
 def sections(comparison: Comparison) -> list[Section]:
     """The tables; the one about pixels only where some were compared."""
     rows = comparison.rows
-    memory = (*_MEMORY, *_by_stage(rows))
+    all_timed = all(row.costs.timed == row.costs.images for row in rows)
+    kind = _stage_kind(rows)
     found = [
-        _section(comparison, _TIME, "Time", "median seconds of an image, warm-up left out", _outcome),
-        _section(comparison, memory, "Memory", f"largest peaks, GiB; by stage {_stage_words(rows)}", _nothing),
+        _section(
+            comparison,
+            "Time",
+            "median seconds of an image, warm-up left out",
+            [_time(row, all_timed=all_timed) for row in rows],
+        ),
+        _section(
+            comparison,
+            "Memory",
+            f"largest peaks, GiB; by stage {_STAGE_KINDS[kind]}",
+            [_memory(row, kind) for row in rows],
+        ),
     ]
-    if rows.compared.notna().any():
+    if any(row.closeness for row in rows):
         about = "against the reference; of those not identical the largest difference (of 255), PSNR in dB, SSIM"
-        found.append(_section(comparison, _PIXELS, "Pixels", about, _reference))
+        found.append(_section(comparison, "Pixels", about, [_pixels(row) for row in rows]))
     return found
 
 
-def _outcome(row: Any) -> str:
-    return str(row["outcome"])
+def _time(row: ComparedSetting, *, all_timed: bool) -> _Figures:
+    costs, seconds = row.costs, row.costs.seconds
+    counts = {"images": str(costs.images)} | ({} if all_timed else {"timed": str(costs.timed)})
+    cells = counts | {
+        "encode": _seconds(seconds.encode),
+        "denoise": _seconds(seconds.denoise),
+        "decode": _seconds(seconds.decode),
+        "save": _seconds(seconds.save),
+        "total": _seconds(seconds.total),
+        "from": _seconds(costs.total_min_s),
+        "to": _seconds(costs.total_max_s),
+        "images/h": _fixed(costs.images_per_hour, 1),
+        "MP/s": _fixed(costs.mp_per_s, 2),
+        "Wh": _fixed(costs.wh_per_image, 2),
+    }
+    return _Figures(row=row, cells=cells, measured=costs.images > 0, words=costs.outcome)
 
 
-def _nothing(_row: Any) -> str:
-    return ""
+_STAGE_KINDS = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
+"""Kinds of memory that may be shown by stage, the best measured first."""
 
 
-def _reference(row: Any) -> str:
-    return "the reference" if row["is_reference"] and pd.isna(row["compared"]) else ""
-
-
-def _by_stage(rows: pd.DataFrame) -> Iterator[_Column]:
-    kind = _stage_kind(rows)
-    return (_Column(f"in {stage}", f"{stage}_{kind}_mib", _gib) for stage in _STAGES)
-
-
-def _stage_kind(rows: pd.DataFrame) -> str:
+def _stage_kind(rows: Sequence[ComparedSetting]) -> str:
     """The best measured kind of memory that is known for the stages."""
-    kinds = ("device", "reserved", "rss")
-    return next(
-        (kind for kind in kinds if rows[[f"{s}_{kind}_mib" for s in _STAGES]].notna().any(axis=None)), "rss"
+    stages = [stage for row in rows for stage in (row.costs.encode, row.costs.denoise, row.costs.decode)]
+    known = [kind for kind in _STAGE_KINDS if any(getattr(stage, kind) is not None for stage in stages)]
+    return known[0] if known else "rss"
+
+
+def _memory(row: ComparedSetting, kind: str) -> _Figures:
+    costs = row.costs
+    peaks = {
+        "allocated": costs.peaks.allocated,
+        "reserved": costs.peaks.reserved,
+        "device": costs.peaks.device,
+        "host": costs.peaks.rss,
+        "in encode": getattr(costs.encode, kind),
+        "in denoise": getattr(costs.denoise, kind),
+        "in decode": getattr(costs.decode, kind),
+    }
+    cells = {title: _fixed(None if mib is None else mib / 1024, 2) for title, mib in peaks.items()}
+    return _Figures(row=row, cells=cells, measured=any(mib is not None for mib in peaks.values()))
+
+
+def _pixels(row: ComparedSetting) -> _Figures:
+    close = row.closeness
+    titles = ("compared", "with", "identical", "max diff", "PSNR", "min PSNR", "SSIM", "min SSIM")
+    if close is None:
+        words = "the reference" if row.is_reference else ""
+        return _Figures(row=row, cells=dict.fromkeys(titles, UNKNOWN), measured=False, words=words)
+    cells = (
+        str(close.compared),
+        ", ".join(row.compared_with),
+        f"{close.identical:.0%}" if close.identical in (0, 1) else f"{close.identical:.1%}",
+        str(close.max_diff),
+        _fixed(close.psnr_mean, 1),
+        _fixed(close.psnr_min, 1),
+        _fixed(close.ssim_mean, 4),
+        _fixed(close.ssim_min, 4),
     )
+    return _Figures(row=row, cells=dict(zip(titles, cells, strict=True)), measured=True)
 
 
-def _stage_words(rows: pd.DataFrame) -> str:
-    words = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
-    return words[_stage_kind(rows)]
+def _seconds(value: float | None) -> str:
+    return _fixed(value, 2 if value is not None and value < 100 else 0)
 
 
-def _section(
-    comparison: Comparison, columns: Sequence[_Column], title: str, about: str, words: Callable[[Any], str]
-) -> Section:
-    """A table; a row without figures and words has no line in it."""
-    rows, same = comparison.rows, common(comparison)
-    kept = [column for column in columns if rows[column.name].notna().any()]
-    if (rows.timed == rows.images).all():
-        kept = [column for column in kept if column.name != "timed"]
+def _fixed(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _section(comparison: Comparison, title: str, about: str, found: Sequence[_Figures]) -> Section:
+    """A table; a row without figures and words has no line in it, and a column without any is left out."""
+    same = common(comparison)
     keys = [key for key in comparison.by if key not in same and key != "device"]
+    titles = found[0].cells if found else ()
+    kept = [name for name in titles if any(item.cells[name] != UNKNOWN for item in found)]
     blocks: dict[str, list[Line]] = {}
-    for number, row in enumerate(rows.to_dict("records"), start=1):
-        at = [str(row[key]) for key in ("run", "device") if key not in same]
-        figures = tuple(_cell(column, row[column.name]) for column in kept)
-        line = Line(
-            number=number,
-            mark="*" * bool(row["pareto"]) + "!" * bool(row["foreign"]),
-            named=(*(str(row[key]) for key in keys), str(row["memory"])),
-            figures=figures if any(figure.strip("-0") for figure in figures) else (),
-            words=words(row),
-        )
-        if line.figures or line.words:
-            blocks.setdefault(", ".join(filter(None, at)), []).append(line)
+    for item in found:
+        costs = item.row.costs
+        if item.measured or item.words:
+            head = ", ".join(filter(None, (str(costs.key(key)) for key in ("run", "device") if key not in same)))
+            line = Line(
+                number=item.row.number,
+                mark="*" * item.row.pareto + "!" * bool(costs.foreign),
+                named=(*(str(costs.key(key)) for key in keys), costs.setting.memory),
+                figures=tuple(item.cells[name] for name in kept) if item.measured else (),
+                words=item.words,
+            )
+            blocks.setdefault(head, []).append(line)
     return Section(
         title=title,
         about=about,
         named=(*keys, "memory"),
-        figures=tuple(column.title for column in kept),
+        figures=tuple(kept),
         blocks=tuple((head, tuple(lines)) for head, lines in blocks.items()),
     )
-
-
-def _cell(column: _Column, value: Any) -> str:
-    return "-" if pd.isna(value) or value == "" else column.show(value)
 
 
 def legend(comparison: Comparison) -> list[str]:
     """What the marks mean, as far as they are there, and what is a card's size."""
     rows = comparison.rows
     found = []
-    if rows.pareto.any():
-        host = " (in host memory)" if (rows.memory_kind == HOST).all() else ""
-        found.append(f"* no other setting is faster and smaller{host}")
-    if (rows.foreign > 0).any():
+    if any(row.pareto for row in rows):
+        host = all(row.costs.memory_kind is MemoryKind.HOST for row in rows)
+        found.append(f"* no other setting is faster and smaller{' (in host memory)' if host else ''}")
+    if any(row.costs.foreign for row in rows):
         found.append("! other processes were on the card")
-    if rows.images_per_hour.notna().any():
+    if any(row.costs.images_per_hour is not None for row in rows):
         found.append("images/h is an hour over the total; a run saves behind the next image and may be faster")
     if any(item.under_gb for item in comparison.choices):
         found.append(
-            f"“under N GB”: device memory, or else reserved and {CONTEXT / 2**30:g} GiB, is no more than N GiB "
-            f"less the {KEPT_BY_DRIVER:.0%} that no process gets"
+            f"“under N GB”: device memory, or else reserved and {ALLOWANCE_MIB / 1024:g} GiB, is no more than N "
+            f"GiB less the {KEPT_BY_DRIVER:.0%} that no process gets"
         )
     return found
-
-
-# In the terminal
-
-
-def text(comparison: Comparison) -> str:
-    """What ``compare`` prints."""
-    if comparison.rows.empty:
-        return "\n".join(["nothing has been rendered in these runs", *comparison.notes])
-    lines = [heading(comparison)]
-    for section in sections(comparison):
-        lines += ["", f"{section.title}: {section.about}", *_aligned(section)]
-    lines += ["", *legend(comparison)]
-    if comparison.notes:
-        lines += ["", *(f"- {note}" for note in comparison.notes)]
-    if comparison.sentences:
-        lines += ["", *comparison.sentences]
-    return "\n".join(lines).strip()
-
-
-def _aligned(section: Section) -> Iterator[str]:
-    head = ("#", *section.named)
-    lines = [line for _, block in section.blocks for line in block]
-    named = {line.number: _wrapped((f"{line.number}{line.mark}", *line.named)) for line in lines}
-    left = _widths([head, *(cells for rows in named.values() for cells in rows)])
-    right = _widths([section.figures, *(line.figures for line in lines if line.figures)])
-    yield _row(head, section.figures, left, right)
-    for title, block in section.blocks:
-        if title:
-            yield f"  {title}"
-        for line in block:
-            first, *rest = named[line.number]
-            yield _row(first, line.figures or (line.words,), left, right if line.figures else [0])
-            yield from (_row(cells, (), left, []) for cells in rest)
-            if line.figures and line.words:
-                yield f"  {' ' * left[0]}  {line.words}"
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-
-def _row(named: Iterable[str], figures: Iterable[str], left: Sequence[int], right: Sequence[int]) -> str:
-    cells = [cell.ljust(width) for cell, width in zip(named, left, strict=True)]
-    cells += [cell.rjust(width) for cell, width in zip(figures, right, strict=False)]
-    return f"  {'  '.join(cells)}".rstrip()
-
-
-def _wrapped(named: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cells in as many lines as the last one, the memory setting, needs: a step is never divided."""
-    lines = [""]
-    for part in _parts(named[-1]):
-        if lines[-1] and len(lines[-1]) + len(part) > WRAP:
-            lines.append("")
-        lines[-1] += part
-    blank = ("",) * (len(named) - 1)
-    return [(*(named[:-1] if not index else blank), line.strip()) for index, line in enumerate(lines)]
-
-
-def _parts(setting: str) -> list[str]:
-    """``a + b (degraded from c)`` as ``a +``, `` b``, `` (degraded from c)``."""
-    return setting.replace(" + ", " +\n ").replace(" (degraded", "\n (degraded").split("\n")

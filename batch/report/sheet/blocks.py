@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from batch.records import Task
+from batch.report.images import loras_of
 from batch.report.sheet import titles
 from batch.report.sheet.lettering import wrapped
-from batch.report.table import loras_of
 
 MAX_SIDE = 16_000
 """Viewers and formats stop at 16,383 (WebP) or 65,500 (JPEG) pixels a side."""
