@@ -62,18 +62,12 @@ class ReportedImage:
 def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | None = None) -> list[ReportedImage]:
     """The images of some tasks, in the order given. ``loras`` names a task's: :func:`loras_of` the tasks."""
     named = loras or loras_of(tasks)
-    return [_reported(task, scan, named(task)) for task in tasks]
-
-
-def _reported(task: Task, scan: Scan, lora: str) -> ReportedImage:
-    receipt = scan.receipts.get(task.id)
-    failure = None if receipt else scan.failures.get(task.id)
-    record = receipt or failure
-    status = status_of(task, scan)
-    return ReportedImage(
-        task=task,
-        status=status,
-        setting=Setting(
+    found = []
+    for task in tasks:
+        status, receipt = status_of(task, scan), scan.receipts.get(task.id)
+        failure = None if receipt else scan.failures.get(task.id)
+        record = receipt or failure
+        setting = Setting(
             model=task.model,
             revision=task.revision,
             size=task.size,
@@ -83,14 +77,16 @@ def _reported(task: Task, scan: Scan, lora: str) -> ReportedImage:
             dtype=task.dtype,
             memory_used=memory_used(receipt) if receipt else task.memory,
             degraded_from=receipt.degraded_from if receipt else "",
-            lora=lora,
+            lora=named(task),
             extra=", ".join(f"{name}={value}" for name, value in task.extra),
-        ),
-        receipt=receipt,
-        failure=failure,
-        skipped=scan.skipped[task.id] if status is ImageStatus.SKIPPED else "",
-        costs=ImageCosts.of(record.measurement, warmup=bool(task.warmup)) if record else None,
-    )
+        )
+        costs = ImageCosts.of(record.measurement, warmup=bool(task.warmup)) if record else None
+        why = scan.skipped[task.id] if status is ImageStatus.SKIPPED else ""
+        image = ReportedImage(
+            task=task, status=status, setting=setting, receipt=receipt, failure=failure, skipped=why, costs=costs
+        )
+        found.append(image)
+    return found
 
 
 def costs_of_done(images: Iterable[ReportedImage]) -> list[ImageCosts]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from batch.base import atomic
 from batch.records import Failure, Receipt
 from batch.records.values import Scalar
 from batch.report.images import ReportedImage
-from batch.report.timing import ImageCosts, mib
+from batch.report.timing import mib
 from batch.store.folder import RunFolder
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
@@ -90,25 +89,12 @@ def row(image: ReportedImage) -> dict[str, Scalar]:
         "extra": setting.extra,
         "memory": setting.memory_used,
         "repeat": task.repeat,
-        "warmup": image.costs.warmup if image.costs else task.warmup or None,
+        "warmup": task.warmup or None,
         "error": image.skipped,
     }
     if image.record and image.costs:
-        found |= _costs(image.costs) | _record(image.record)
+        found |= image.costs.columns() | _record(image.record)
     return found
-
-
-def _costs(costs: ImageCosts) -> dict[str, Scalar]:
-    return {
-        "load_s": costs.load_s,
-        **{f"{stage}_s": value for stage, value in asdict(costs.seconds).items()},
-        "between_s": costs.between_s,
-        **costs.peaks.columns(),
-        "encode_peak_mib": costs.encode.predicted,
-        "denoise_peak_mib": costs.denoise.predicted,
-        "decode_peak_mib": costs.decode.predicted,
-        "energy_j": costs.energy_j,
-    }
 
 
 def _record(record: Receipt | Failure) -> dict[str, Scalar]:

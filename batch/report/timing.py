@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from batch.records import Measurement, StagePeak
+from batch.records.values import Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,10 @@ class Seconds:
     decode: float | None = None
     save: float | None = None
     total: float | None = None
+
+    def columns(self) -> dict[str, float | None]:
+        """By names as in results.csv: ``decode_s``."""
+        return {f"{stage}_s": value for stage, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,20 @@ class ImageCosts:
             energy_j=cost.energy_j,
             foreign=bool(cost.card and cost.card.foreign),
         )
+
+    def columns(self) -> dict[str, Scalar]:
+        """By the names of results.csv."""
+        return {
+            "warmup": self.warmup,
+            "load_s": self.load_s,
+            **self.seconds.columns(),
+            "between_s": self.between_s,
+            **self.peaks.columns(),
+            "encode_peak_mib": self.encode.predicted,
+            "denoise_peak_mib": self.denoise.predicted,
+            "decode_peak_mib": self.decode.predicted,
+            "energy_j": self.energy_j,
+        }
 
 
 def seconds(value: float | None) -> float | None:

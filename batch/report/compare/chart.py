@@ -65,8 +65,7 @@ class _Mark:
         return str(self.row.costs.device)
 
 
-def _marks_of(rows: Sequence[ComparedSetting]) -> list[_Mark]:
-    """Of rows with both figures; host memory is another thing, and shown where there is nothing else."""
+def _chart(rows: Sequence[ComparedSetting], title: str, colours: Mapping[str, str]) -> str:
     marks = [
         _Mark(row=row, seconds=costs.seconds.total, gib=costs.memory_mib / 1024, kind=costs.memory_kind)
         for row in rows
@@ -74,12 +73,8 @@ def _marks_of(rows: Sequence[ComparedSetting]) -> list[_Mark]:
         and costs.memory_mib is not None
         and costs.memory_kind is not None
     ]
-    on_card = [mark for mark in marks if mark.kind is not MemoryKind.HOST]
-    return on_card or marks
-
-
-def _chart(rows: Sequence[ComparedSetting], title: str, colours: Mapping[str, str]) -> str:
-    marks = _marks_of(rows)
+    # Host memory is another thing, and shown where there is nothing else.
+    marks = [mark for mark in marks if mark.kind is not MemoryKind.HOST] or marks
     if not marks:
         return ""
     lost = [row for row in rows if row.costs.out_of_memory and row.costs.seconds.total is None]

@@ -79,50 +79,40 @@ def choices(rows: Sequence[ComparedSetting], by: Sequence[str]) -> list[FastestS
 def _of_group(group: Sequence[ComparedSetting], name: str) -> list[FastestSetting]:
     """Cards with the same answer share one choice. ``group`` is sorted, the fastest first."""
     own = largest(row.costs.device_memory_mib for row in group)
-    measured = [row for row in group if row.costs.memory_kind is not MemoryKind.HOST]
-    chosen: dict[int | None, list[int]] = {}
-    for card in CARDS if measured else ():
+    on_card = [row for row in group if row.costs.memory_kind is not MemoryKind.HOST]
+    rows: dict[int | None, ComparedSetting | None] = {None: None, **{row.index: row for row in group}}
+    cards_of: dict[int | None, list[int]] = {}
+    for card in CARDS if on_card else ():
         if own is None or card < round(own / 1024):  # its own size is the case without a limit
-            fitting = _fitting(measured, _limit_mib([card]))
-            chosen.setdefault(fitting[0].index if fitting else None, []).append(card)
-    chosen.setdefault(group[0].index, [])
-    by_index = {row.index: row for row in group}
-    found = []
-    for index, cards in chosen.items():
-        row, fitting = by_index.get(index) if index is not None else None, _fitting(group, _limit_mib(cards))
-        found.append(
-            FastestSetting(
-                group=name,
-                device=group[0].costs.device,
-                under_gb=tuple(cards),
-                unlimited=row is group[0],
-                row=row,
-                exact=row and _exact(row, fitting),
-                level=row and _level(row, fitting),
-            )
-        )
-    return found
+            fitting = _fitting(on_card, [card])
+            cards_of.setdefault(fitting[0].index if fitting else None, []).append(card)
+    cards_of.setdefault(group[0].index, [])
+    return [_choice(rows[index], cards, group, name) for index, cards in cards_of.items()]
 
 
-def _limit_mib(cards: Sequence[int]) -> float:
-    """What a process gets of the smallest of some cards; there is no limit without one."""
-    return min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else math.inf
+def _choice(
+    row: ComparedSetting | None, cards: Sequence[int], group: Sequence[ComparedSetting], name: str
+) -> FastestSetting:
+    """A row that is the fastest of its group for some cards, and what may be taken in its place."""
+    fitting = _fitting(group, cards)
+    exact = next((other for other in fitting if other.is_exact), None)
+    level = next((other for other in fitting if other.is_reference), None)
+    if row is None or row.closeness is None or row.is_exact:
+        exact = None
+    if row is None or level is None or level is row or not level.costs.reaches(row.costs):
+        level = None
+    return FastestSetting(
+        group=name,
+        device=group[0].costs.device,
+        under_gb=tuple(cards),
+        unlimited=row is group[0],
+        row=row,
+        exact=exact,
+        level=level,
+    )
 
 
-def _fitting(rows: Sequence[ComparedSetting], limit_mib: float) -> list[ComparedSetting]:
-    return [row for row in rows if row.costs.memory_mib is not None and row.costs.memory_mib <= limit_mib]
-
-
-def _exact(row: ComparedSetting, fitting: Sequence[ComparedSetting]) -> ComparedSetting | None:
-    """The fastest with the pixels of the reference, where this one was compared and has others."""
-    if row.closeness is None or row.is_exact:
-        return None
-    return next((other for other in fitting if other.is_exact), None)
-
-
-def _level(row: ComparedSetting, fitting: Sequence[ComparedSetting]) -> ComparedSetting | None:
-    """Of few images on a machine that does other things too, the median alone decides nothing."""
-    same = next((other for other in fitting if other.is_reference), None)
-    if same is None or same is row or same.costs.total_min_s is None or row.costs.total_max_s is None:
-        return None
-    return same if same.costs.total_min_s <= row.costs.total_max_s else None
+def _fitting(rows: Sequence[ComparedSetting], cards: Sequence[int]) -> list[ComparedSetting]:
+    """Rows that fit the smallest of some cards, less what no process gets; all of them where there is no card."""
+    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else math.inf
+    return [row for row in rows if row.costs.memory_mib is not None and row.costs.memory_mib <= limit]

@@ -14,7 +14,6 @@ from batch.report.compare.choice import FastestSetting, choices, pareto
 from batch.report.compare.notes import run_notes
 from batch.report.compare.pairs import Pair, pairs, references
 from batch.report.compare.picture_notes import compared_notes, picture_notes, stand_in_notes
-from batch.report.compare.pixels import closeness
 from batch.report.compare.rows import ComparedSetting, frame
 from batch.report.compare.runs import Overlap, Run, overlap
 from batch.report.compare.sentences import sentences
@@ -33,8 +32,6 @@ class Comparison:
     notes: tuple[str, ...]
     choices: tuple[FastestSetting, ...]
     sentences: tuple[str, ...]
-    worst: Mapping[int, Pair]
-    """By row, the pair that is furthest apart; rows without a difference are not there."""
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -55,14 +52,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         of_row[row_of[pair.picture.key]].append(pair)
     bases = {row_of[pair.base.key] for pair in compared}
     rows = tuple(
-        ComparedSetting(
-            index=index,
-            costs=item,
-            pareto=best,
-            compared_with=tuple(dict.fromkeys(pair.named_base for pair in of_row[index])),
-            is_reference=index in bases,
-            closeness=closeness(pair.difference for pair in of_row[index]),
-        )
+        ComparedSetting.of(index, item, of_row[index], pareto=best, is_reference=index in bases)
         for index, (item, best) in enumerate(zip(costs, pareto(costs), strict=True))
     )
     overlaps = tuple(overlap(runs[0], run) for run in runs[1:])
@@ -82,34 +72,27 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
         ),
         choices=tuple(chosen),
         sentences=tuple(sentences(rows, chosen)),
-        worst={
-            row: min(differing, key=lambda pair: pair.difference.psnr_db)
-            for row, of_it in of_row.items()
-            if (differing := [pair for pair in of_it if not pair.difference.identical])
-        },
     )
 
 
 def as_json(comparison: Comparison) -> Mapping[str, object]:
-    """What ``compare --json`` prints: numbers as measured, null where not known."""
+    """What ``compare --json`` prints: numbers as measured, null where not known, rows by their index."""
     return {
         "baseline": comparison.baseline,
         "rows": json.loads(frame(comparison.rows, comparison.keys).to_json(orient="records")),
         "overlaps": [asdict(item) for item in comparison.overlaps],
-        "choices": [_choice(item) for item in comparison.choices],
+        "choices": [
+            {
+                "group": item.group,
+                "device": str(item.device),
+                "under_gb": item.under_gb,
+                "unlimited": item.unlimited,
+                "row": item.row and item.row.index,
+                "exact": item.exact and item.exact.index,
+                "level": item.level and item.level.index,
+            }
+            for item in comparison.choices
+        ],
         "sentences": list(comparison.sentences),
         "notes": list(comparison.notes),
-    }
-
-
-def _choice(item: FastestSetting) -> Mapping[str, object]:
-    """Rows by their index."""
-    return {
-        "group": item.group,
-        "device": str(item.device),
-        "under_gb": item.under_gb,
-        "unlimited": item.unlimited,
-        "row": item.row and item.row.index,
-        "exact": item.exact and item.exact.index,
-        "level": item.level and item.level.index,
     }

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from batch.memory.footprint import CONTEXT
 from batch.records import Stage
-from batch.report.images import Setting
+from batch.report.images import ReportedImage, Setting
 from batch.report.status import ImageStatus
-from batch.report.timing import Peaks, Seconds
+from batch.report.timing import Peaks, Seconds, mib
 
 ALLOWANCE_MIB = CONTEXT / 2**20
 """For the context, where memory on the card was not measured."""
@@ -53,6 +53,17 @@ class Loss:
     out_of_memory: bool = False
     requested_mib: int | None = None
     error: str = ""
+
+    @classmethod
+    def of(cls, image: ReportedImage) -> Loss:
+        """Why an image that is not done is not there."""
+        if image.failure is None:
+            return cls(status=image.status, error=image.skipped)
+        error, requested = image.failure.error, mib(image.failure.error.requested)
+        if not image.failure.out_of_memory:
+            return cls(status=image.status, stage=error.stage, error=f"{error.kind}: {error.message}")
+        asked = None if requested is None else round(requested)
+        return cls(status=image.status, stage=error.stage, out_of_memory=True, requested_mib=asked)
 
     def __str__(self) -> str:
         """For people: ``out of memory while decoding, 27,136 MiB asked for``."""
@@ -127,9 +138,17 @@ class SettingCosts:
     @property
     def memory_mib(self) -> float | None:
         """The memory of that kind."""
-        if self.memory_kind is MemoryKind.RESERVED and self.peaks.reserved is not None:
-            return self.peaks.reserved + ALLOWANCE_MIB
-        return self.peaks.rss if self.peaks.device is None else self.peaks.device
+        if self.peaks.device is not None:
+            return self.peaks.device
+        return self.peaks.rss if self.peaks.reserved is None else self.peaks.reserved + ALLOWANCE_MIB
+
+    def reaches(self, faster: SettingCosts) -> bool:
+        """Whether the times of its images reach into those of a setting with a smaller median.
+
+        Of few images on a machine that does other things too, the median alone decides nothing.
+        """
+        fastest, slowest = self.total_min_s, faster.total_max_s
+        return fastest is not None and slowest is not None and fastest <= slowest
 
     @property
     def outcome(self) -> str:

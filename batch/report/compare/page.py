@@ -62,12 +62,11 @@ def write(folder: Path, comparison: Comparison) -> list[Path]:
     except OSError as error:
         raise UserError(f"--out {folder} cannot be made: {error.strerror or error}") from None
     worst = []
-    for row, pair in sorted(comparison.worst.items()):
-        before, after = images.read_pixels(pair.base.path), images.read_pixels(pair.picture.path)
-        shown, small = where(before, after), (_small(before), _small(after))
-        worst.append(
-            WorstPicture(row=comparison.rows[row], pair=pair, shown=shown, before=small[0], after=small[1])
-        )
+    for row in comparison.rows:
+        if pair := row.worst:
+            before, after = images.read_pixels(pair.base.path), images.read_pixels(pair.picture.path)
+            small = {"before": _small(before), "after": _small(after)}
+            worst.append(WorstPicture(row=row, pair=pair, shown=where(before, after), **small))
     csv, page = folder / "compare.csv", folder / "compare.html"
     for item in worst:
         atomic.write(folder / item.path, _encoded(item.shown.pixels, "PNG"))

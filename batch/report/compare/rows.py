@@ -9,7 +9,8 @@ import pandas as pd
 
 from batch.records.values import Scalar
 from batch.report.compare.costs import SettingCosts
-from batch.report.compare.pixels import Closeness
+from batch.report.compare.pairs import Pair
+from batch.report.compare.pixels import Closeness, closeness
 from batch.report.timing import Peaks
 
 
@@ -28,6 +29,24 @@ class ComparedSetting:
     """Others were compared with it."""
     closeness: Closeness | None = None
     """None where nothing was compared."""
+    worst: Pair | None = None
+    """The pair that is furthest apart; None where there is no difference."""
+
+    @classmethod
+    def of(
+        cls, index: int, costs: SettingCosts, pairs: Sequence[Pair], *, pareto: bool, is_reference: bool
+    ) -> ComparedSetting:
+        """With what its pairs say together."""
+        differing = [pair for pair in pairs if not pair.difference.identical]
+        return cls(
+            index=index,
+            costs=costs,
+            pareto=pareto,
+            compared_with=tuple(dict.fromkeys(pair.named_base for pair in pairs)),
+            is_reference=is_reference,
+            closeness=closeness(pair.difference for pair in pairs),
+            worst=min(differing, key=lambda pair: pair.difference.psnr_db, default=None),
+        )
 
     @property
     def number(self) -> int:
@@ -62,17 +81,19 @@ def frame(rows: Sequence[ComparedSetting], keys: Sequence[str]) -> pd.DataFrame:
     """The columns of compare.csv and of ``--json``: the keys, counts, times, peaks, what decides, and pixels."""
     columns = [*keys, *_COUNTS, *_NUMBERS, "cpu", "outcome", "memory_mib", "memory_kind", "pareto"]
     columns += ["compared_with", "is_reference", *_PIXELS]
-    return pd.DataFrame([_columns(row, keys) for row in rows], columns=columns).astype(_TYPES)
-
-
-def _columns(row: ComparedSetting, keys: Sequence[str]) -> dict[str, Scalar]:
-    costs = row.costs
-    found: dict[str, Scalar] = {name: costs.key(name) for name in keys}
-    found |= {name: getattr(costs, name) for name in (*_COUNTS, *_RATES, "device_memory_mib", "cpu", "outcome")}
-    found |= {f"{stage}_s": value for stage, value in asdict(costs.seconds).items()}
-    found |= costs.peaks.columns()
-    found |= costs.encode.columns("encode") | costs.denoise.columns("denoise") | costs.decode.columns("decode")
-    found |= {"memory_mib": costs.memory_mib, "memory_kind": costs.memory_kind and costs.memory_kind.value}
-    found |= {"pareto": row.pareto, "is_reference": row.is_reference}
-    found["compared_with"] = ", ".join(row.compared_with)
-    return found | (asdict(row.closeness) if row.closeness else {})
+    records = []
+    for row in rows:
+        costs = row.costs
+        found: dict[str, Scalar] = {name: costs.key(name) for name in keys}
+        found |= {
+            name: getattr(costs, name) for name in (*_COUNTS, *_RATES, "device_memory_mib", "cpu", "outcome")
+        }
+        found |= costs.seconds.columns()
+        found |= costs.peaks.columns()
+        found |= costs.encode.columns("encode") | costs.denoise.columns("denoise") | costs.decode.columns("decode")
+        found |= {"memory_mib": costs.memory_mib, "memory_kind": costs.memory_kind and costs.memory_kind.value}
+        found |= {"pareto": row.pareto, "is_reference": row.is_reference}
+        found["compared_with"] = ", ".join(row.compared_with)
+        found |= asdict(row.closeness) if row.closeness else {}
+        records.append(found)
+    return pd.DataFrame(records, columns=columns).astype(_TYPES)

@@ -30,14 +30,10 @@ def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) 
         if item.row.costs.memory_kind is MemoryKind.HOST:
             yield f"Fastest on {where or 'this machine'}: {said} (no GPU: memory on a card was not measured)"
         else:
-            yield f"Fastest {_within(item)} on {where}: {said}"
-
-
-def _within(item: FastestSetting) -> str:
-    parts = [f"under {_listed(item.under_gb)} GB"] if item.under_gb else []
-    if item.unlimited:
-        parts.append("with all of its memory" if item.device.limit_mib is None else "within that limit")
-    return " and ".join(parts)
+            within = [f"under {_listed(item.under_gb)} GB"] if item.under_gb else []
+            if item.unlimited:
+                within.append("with all of its memory" if item.device.limit_mib is None else "within that limit")
+            yield f"Fastest {' and '.join(within)} on {where}: {said}"
 
 
 def _listed(cards: Sequence[int]) -> str:

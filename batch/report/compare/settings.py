@@ -7,7 +7,7 @@ what differs between the runs is never mixed in one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batch.report.compare.costs import Device, Loss, SettingCosts
@@ -89,25 +89,8 @@ def costs_of(group: SettingImages) -> SettingCosts:
         decode=largest_peaks(item.decode for item in all_done),
         device_memory_mib=largest(mib(machine.vram_limit or machine.device_memory) for machine in machines),
         cpu=any(image.receipt.measurement.memory_source == "rss" for image in images if image.receipt),
-        lost=tuple(Counter(_losses(images)).most_common()),
+        lost=tuple(Counter(Loss.of(image) for image in images if not image.receipt).most_common()),
     )
-
-
-def _losses(images: Sequence[ReportedImage]) -> Iterator[Loss]:
-    for image in images:
-        if image.failure and image.failure.out_of_memory:
-            error, requested = image.failure.error, mib(image.failure.error.requested)
-            yield Loss(
-                status=image.status,
-                stage=error.stage,
-                out_of_memory=True,
-                requested_mib=None if requested is None else round(requested),
-            )
-        elif image.failure:
-            error = image.failure.error
-            yield Loss(status=image.status, stage=error.stage, error=f"{error.kind}: {error.message}")
-        elif not image.receipt:
-            yield Loss(status=image.status, error=image.skipped)
 
 
 def keys(rows: Sequence[SettingCosts]) -> tuple[str, ...]:

@@ -48,6 +48,9 @@ class _Figures:
 
 UNKNOWN = "-"
 
+_STAGE_KINDS = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
+"""Kinds of memory by stage, of which the first that is known is shown: the best measured one."""
+
 
 def common(comparison: Comparison) -> dict[str, str]:
     """What all rows share."""
@@ -64,20 +67,13 @@ def sections(comparison: Comparison) -> list[Section]:
     """The tables; the one about pixels only where some were compared."""
     rows = comparison.rows
     all_timed = all(row.costs.timed == row.costs.images for row in rows)
-    kind = _stage_kind(rows)
+    stages = [stage for row in rows for stage in (row.costs.encode, row.costs.denoise, row.costs.decode)]
+    known = [kind for kind in _STAGE_KINDS if any(getattr(stage, kind) is not None for stage in stages)]
+    kind = known[0] if known else "rss"
+    times, memory = [_time(row, all_timed=all_timed) for row in rows], [_memory(row, kind) for row in rows]
     found = [
-        _section(
-            comparison,
-            "Time",
-            "median seconds of an image, warm-up left out",
-            [_time(row, all_timed=all_timed) for row in rows],
-        ),
-        _section(
-            comparison,
-            "Memory",
-            f"largest peaks, GiB; by stage {_STAGE_KINDS[kind]}",
-            [_memory(row, kind) for row in rows],
-        ),
+        _section(comparison, "Time", "median seconds of an image, warm-up left out", times),
+        _section(comparison, "Memory", f"largest peaks, GiB; by stage {_STAGE_KINDS[kind]}", memory),
     ]
     if any(row.closeness for row in rows):
         about = "against the reference; of those not identical the largest difference (of 255), PSNR in dB, SSIM"
@@ -101,17 +97,6 @@ def _time(row: ComparedSetting, *, all_timed: bool) -> _Figures:
         "Wh": _fixed(costs.wh_per_image, 2),
     }
     return _Figures(row=row, cells=cells, measured=costs.images > 0, words=costs.outcome)
-
-
-_STAGE_KINDS = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
-"""Kinds of memory that may be shown by stage, the best measured first."""
-
-
-def _stage_kind(rows: Sequence[ComparedSetting]) -> str:
-    """The best measured kind of memory that is known for the stages."""
-    stages = [stage for row in rows for stage in (row.costs.encode, row.costs.denoise, row.costs.decode)]
-    known = [kind for kind in _STAGE_KINDS if any(getattr(stage, kind) is not None for stage in stages)]
-    return known[0] if known else "rss"
 
 
 def _memory(row: ComparedSetting, kind: str) -> _Figures:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from batch.records import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
-from batch.report.sheet.lettering import Colour, draw_lines, font_for
+from batch.report.sheet.lettering import Colour, draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of
 from batch.store.folder import RunFolder, Scan
 
@@ -31,8 +31,8 @@ def draw_cell(
             thumb = _thumbnail(folder.thumb_path(task.id), size)
         page.paste(thumb or _box(size, "done (no thumbnail)", MUTED), at)
         word = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
-        if thumb and word:
-            _draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word)
+        if thumb and word:  # in its lower left corner
+            draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
     elif status.tried_in_vain:
         error = scan.failures[task.id].error
         page.paste(_box(size, f"{status}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
@@ -40,15 +40,6 @@ def draw_cell(
         page.paste(_box(size, f"{status}\n{scan.skipped[task.id]}", MUTED), at)
     else:
         page.paste(_box(size, status, MUTED), at)
-
-
-def _draw_badge(page: Image.Image, at: tuple[int, int], word: str) -> None:
-    """A word in the lower left corner of a picture."""
-    draw = ImageDraw.Draw(page)
-    font = font_for(word, TEXT_SIZE - 2)
-    left, top, right, bottom = draw.textbbox(at, word, font=font, anchor="ls")
-    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=PAPER)
-    draw.text(at, word, fill=_DEGRADED, font=font, anchor="ls")
 
 
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:

@@ -17,7 +17,7 @@ from batch.report.sheet.blocks import (
     Block,
 )
 from batch.report.sheet.cells import MUTED, PAPER, draw_cell
-from batch.report.sheet.lettering import draw_lines, fitting, wrapped
+from batch.report.sheet.lettering import draw_lines, lines_within, wrapped
 from batch.store.folder import RunFolder, Scan
 
 _INK, _RULE = (30, 30, 34), (225, 225, 222)
@@ -47,19 +47,11 @@ def _draw_block(page: Image.Image, block: Block, top: int, folder: RunFolder, sc
         column, row = divmod(number, rows)
         left = MARGIN + column * block.table_width()
         y = top + TEXT_SIZE + GAP + row * block.row_height()
-        draw_lines(draw, (left, y), _label(prompt, size[1]), TEXT_SIZE, _INK, _LABEL_STEP)
+        label = lines_within(prompt, LABEL_WIDTH - 2 * GAP, max(1, size[1] // _LABEL_STEP), TEXT_SIZE)
+        draw_lines(draw, (left, y), label, TEXT_SIZE, _INK, _LABEL_STEP)
         for index, seed in enumerate(block.seeds):
             x = left + LABEL_WIDTH + index * (size[0] + GAP)
             if row == 0:
                 draw_lines(draw, (x, top), [f"seed {seed}"], TEXT_SIZE, MUTED, 0)
             if task := block.cells.get((prompt, seed)):
                 draw_cell(page, (x, y), size, task, folder, scan)
-
-
-def _label(prompt: str, height: int) -> list[str]:
-    """The lines of a prompt that stand beside a picture of that height."""
-    lines = wrapped(" ".join(prompt.split()), LABEL_WIDTH - 2 * GAP, TEXT_SIZE, between=" ")
-    fit = max(1, height // _LABEL_STEP)
-    if len(lines) <= fit:
-        return lines
-    return [*lines[: fit - 1], fitting(f"{lines[fit - 1]} …", LABEL_WIDTH - 2 * GAP, TEXT_SIZE)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -24,6 +24,25 @@ def draw_lines(
     """Write lines below one another, ``step`` pixels from one to the next."""
     for index, line in enumerate(lines):
         draw.text((at[0], at[1] + index * step), line, fill=colour, font=font_for(line, size))
+
+
+def draw_badge(
+    image: Image.Image, at: tuple[int, int], word: str, size: int, paper: Colour, colour: Colour
+) -> None:
+    """Write a word on paper of its own; ``at`` is its lower left corner."""
+    draw = ImageDraw.Draw(image)
+    font = font_for(word, size)
+    left, top, right, bottom = draw.textbbox(at, word, font=font, anchor="ls")
+    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=paper)
+    draw.text(at, word, fill=colour, font=font, anchor="ls")
+
+
+def lines_within(text: str, width: int, most: int, size: int) -> list[str]:
+    """The words of a text in lines, of which there are no more than ``most``: the last one is cut."""
+    lines = wrapped(" ".join(text.split()), width, size, between=" ")
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], fitting(f"{lines[most - 1]} …", width, size)]
 
 
 @lru_cache(maxsize=4096)
