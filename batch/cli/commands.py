@@ -272,15 +272,14 @@ def completion(context: click.Context, *, shell: str) -> int:
 @json_option
 def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
     """Compare runs and memory settings: time, memory, energy, and pixels against the reference."""
-    from batch.report.compare import comparison as comparing
-    from batch.report.compare import page, table
+    from batch.report import compare
 
-    result = comparing.compare(comparing.read(run_folders))
-    written = page.write(out, result) if out else []
+    result = compare.compare_runs(compare.read_runs(run_folders))
+    written = compare.write(out, result) if out else []
     if as_json:
-        _print_json(comparing.as_json(result))
+        _print_json(compare.as_json(result))
         return errors.EXIT_OK
-    click.echo(table.text(result))
+    click.echo(compare.as_text(result))
     for path in written:
         click.echo(f"  {path}")
     return errors.EXIT_OK

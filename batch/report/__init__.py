@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.report import html, sheet, table
+from batch.report.images import reported
 from batch.store.folder import RunFolder
 
 
@@ -21,10 +22,9 @@ class Report:
 
 def write_report(folder: RunFolder) -> Report:
     """Write results.csv, the contact sheet and report.html of a run folder."""
-    scan = folder.scan()
-    tasks = folder.tasks()
-    rows = table.frame(tasks, scan)
-    csv, warning = table.write(folder, rows)
+    tasks, scan = folder.tasks(), folder.scan()
+    images = reported(tasks, scan)
+    csv, warning = table.write(folder, images)
     sheets = sheet.write(folder, tasks, scan)
-    page = html.write(folder, tasks, scan, rows)
+    page = html.write(folder, images, scan)
     return Report(csv, tuple(sheets), page, (warning,) if warning else ())

@@ -8,19 +8,21 @@ text nodes, so no prompt can become markup. The pictures stay where they are: th
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from batch import __version__
 from batch.base import atomic
-from batch.records import HappeningKind, Receipt, Task
-from batch.report import table, timing
+from batch.records import HappeningKind, Receipt
+from batch.records.values import Scalar
+from batch.report import table
+from batch.report.images import ReportedImage, costs_of_done
+from batch.report.status import ImageStatus
+from batch.report.timing import Peaks, largest_peaks, median_seconds
 from batch.store import events
 from batch.store.events import Event
 from batch.store.folder import RunFolder, Scan
@@ -40,15 +42,15 @@ MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
 """Of the history the page shows the end, and of a log the last lines."""
 
 
-def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> Path:
-    """Write report.html; ``rows`` is the table of results.csv for the same tasks."""
-    text = page(page_data(folder.name(), tasks, scan, rows, events.read(folder)))
+def write(folder: RunFolder, images: Sequence[ReportedImage], scan: Scan) -> Path:
+    """Write report.html of some images of a run."""
+    text = page(page_data(folder.name(), images, scan, events.read(folder)))
     path = folder.root / "report.html"
     atomic.write(path, text.encode(), folder.runner)
     return path
 
 
-def page(data: dict[str, Any]) -> str:
+def page(data: Mapping[str, object]) -> str:
     """The page with its data inside. Nothing in the data can end the script element that holds it."""
     template = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -58,103 +60,98 @@ def page(data: dict[str, Any]) -> str:
 
 
 def page_data(
-    name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame, history: Sequence[Event]
-) -> dict[str, Any]:
+    name: str, images: Sequence[ReportedImage], scan: Scan, history: Sequence[Event]
+) -> dict[str, object]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
-    records = [_known(record) for record in rows[["status", *COSTS]].to_dict("records")]
-    loras = table.loras_of(tasks)
-    settings = [_settings(task, scan, loras(task)) for task in tasks]
-    varying = [key for key in (settings[0] if settings else ()) if len({item[key] for item in settings}) > 1]
+    settings = [_told_apart(image) for image in images]
+    first = settings[0] if settings else {}
+    varying = [key for key in first if len({item[key] for item in settings}) > 1]
     return {
         "name": name,
-        "summary": _summary(tasks, scan, rows),
-        "common": {key: value for key, value in (settings[0] if settings else {}).items() if key not in varying},
+        "summary": _summary(images, scan),
+        "common": {key: value for key, value in first.items() if key not in varying},
         "varying": varying,
-        "timing": _timing(
-            rows.assign(lora=[item["lora"] for item in settings])
-        ),  # paths would push the figures away
-        "schedulers": list(_schedulers(tasks, scan)),
-        "happened": list(_happened(tasks, history)),
+        "timing": _timing(images),
+        "schedulers": list(_schedulers(images)),
+        "happened": list(_happened({image.task.id: image.task.name for image in images}, history)),
         "images": [
-            _image(task, record, {key: setting[key] for key in varying}, scan)
-            for task, record, setting in zip(tasks, records, settings, strict=True)
+            _image(image, {key: setting[key] for key in varying})
+            for image, setting in zip(images, settings, strict=True)
         ],
     }
 
 
-def _known(record: dict[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in record.items() if not pd.isna(value) and value != ""}
-
-
-def _settings(task: Task, scan: Scan, loras: str) -> dict[str, str]:
+def _told_apart(image: ReportedImage) -> dict[str, str]:
     """What may tell two pictures of a run apart, prompt and seed left out."""
-    receipt = scan.receipts.get(task.id)
-    record = receipt or scan.failures.get(task.id)
-    return {
-        "model": task.model,
-        "size": task.size,
-        "steps": str(task.steps),
-        "guidance": f"{task.guidance:g}",
-        "scheduler": str(task.scheduler or "default"),
-        "memory": table.memory_used(receipt) if receipt else task.memory,
-        "dtype": task.dtype,
-        "lora": loras,
-        "extra": ", ".join(f"{key}={value}" for key, value in task.extra) or "none",
+    task, setting, receipt = image.task, image.setting, image.receipt
+    found = {
+        "model": setting.model,
+        "size": setting.size,
+        "steps": str(setting.steps),
+        "guidance": f"{setting.guidance:g}",
+        "scheduler": setting.scheduler,
+        "memory": setting.memory_used,
+        "dtype": setting.dtype,
+        "lora": setting.lora,
+        "extra": setting.extra or "none",
         "format": task.format,
         "style": task.style or "none",
         "batch": str(receipt.batch if receipt else 1),
         "compiled": "yes" if receipt and receipt.compile else "no",
-        "device": record.machine.device if record else "",
-        **({} if task.repeat is None else {"repeat": _repeat(task)}),
+        "device": image.record.machine.device if image.record else "",
     }
+    if task.repeat is not None:
+        found["repeat"] = f"{task.repeat} (warm-up)" if task.warmup else str(task.repeat)
+    return found
 
 
-def _repeat(task: Task) -> str:
-    return f"{task.repeat} (warm-up)" if task.warmup else str(task.repeat)
-
-
-def _image(task: Task, record: dict[str, Any], settings: dict[str, str], scan: Scan) -> dict[str, Any]:
-    image = record | settings | {
+def _image(image: ReportedImage, settings: Mapping[str, str]) -> dict[str, Scalar]:
+    task, row = image.task, table.row(image)
+    found: dict[str, Scalar] = {key: row.get(key) for key in ("status", *COSTS)}
+    found = {key: value for key, value in found.items() if value not in (None, "")}
+    found |= settings
+    found |= {
         "id": task.id,
         "name": task.name,
         "prompt": task.prompt,
         "seed": str(task.seed),  # a number of 64 bits does not fit into one of JavaScript's
         "width": task.width,
         "height": task.height,
-    }  # fmt: skip
+    }
     if task.negative_prompt:
-        image["negative_prompt"] = task.negative_prompt
-    failure = scan.failures.get(task.id)
-    if failure is not None:
-        image["stage"] = failure.error.stage
-        image["error"] = f"{failure.error.kind}: {failure.error.message}"
-    if task.id in scan.skipped:
-        image["error"] = scan.skipped[task.id]
-    receipt = scan.receipts.get(task.id)
-    if receipt is not None and receipt.repaired:
-        image["repaired"] = receipt.repaired
-    if receipt is not None and receipt.allowed:
-        image["allowed"] = ", ".join(receipt.allowed)
-    memory = next((record[kind] for kind in MEMORY if kind in record), None)
-    return image if memory is None else image | {"memory_mib": memory}
+        found["negative_prompt"] = task.negative_prompt
+    if image.failure:
+        error = image.failure.error
+        found |= {"stage": error.stage, "error": f"{error.kind}: {error.message}"}
+    if image.skipped:
+        found["error"] = image.skipped
+    if image.receipt and image.receipt.repaired:
+        found["repaired"] = image.receipt.repaired
+    if image.receipt and image.receipt.allowed:
+        found["allowed"] = ", ".join(image.receipt.allowed)
+    memory = next((found[kind] for kind in MEMORY if kind in found), None)
+    return found if memory is None else found | {"memory_mib": memory}
 
 
-def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str, Any]:
-    done = rows[rows.status == "done"]
-    receipts = [scan.receipts[task.id] for task in tasks if task.id in scan.receipts]
-    timed = done[~done.warmup.fillna(False)]
-    unfit = sum(task.repeat is not None and _out_of_memory(task, scan) for task in tasks)
-    kind = next((kind for kind in MEMORY if done[kind].notna().any()), None)
+def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
+    counts = Counter(image.status for image in images)
+    receipts = [image.receipt for image in images if image.receipt]
+    costs = costs_of_done(images)
+    results = sum(image.failure is not None and image.failure.is_result for image in images)
+    peaks = largest_peaks(item.peaks for item in costs).columns()
+    kind = next((kind for kind in MEMORY if peaks[kind] is not None), None)
     return {
-        "total": len(tasks),
-        **{status: int((rows.status == status).sum()) for status in ("done", "missing", "skipped")},
-        "failed": int(rows.status.isin(table.FAILED).sum()) - unfit,
-        "out_of_memory": unfit,
-        "degraded": int((done.degraded_from.fillna("") != "").sum()),
+        "total": len(images),
+        **{
+            status.value: counts[status] for status in (ImageStatus.DONE, ImageStatus.MISSING, ImageStatus.SKIPPED)
+        },
+        "failed": sum(image.status.tried_in_vain for image in images) - results,
+        "out_of_memory": results,
+        "degraded": sum(receipt.degraded_from != "" for receipt in receipts),
         "extra": len(scan.receipts) - len(receipts),
-        "total_s": float(done.total_s.sum() + done.load_s.sum()),
-        "median_s": float(timed.total_s.median()) if len(timed) else None,
-        "peak_mib": float(done[kind].max()) if kind else None,
+        "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
+        "median_s": median_seconds(costs).total,
+        "peak_mib": peaks[kind] if kind else None,
         "peak_kind": kind,
         "devices": _distinct(receipts, "device"),
         "versions": {
@@ -164,33 +161,26 @@ def _summary(tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame) -> dict[str,
     }
 
 
-def _out_of_memory(task: Task, scan: Scan) -> bool:
-    failure = scan.failures.get(task.id)
-    return failure is not None and failure.out_of_memory
-
-
-def _schedulers(tasks: Sequence[Task], scan: Scan) -> Iterator[dict[str, str]]:
+def _schedulers(images: Sequence[ReportedImage]) -> Iterator[dict[str, str]]:
     """The configurations of schedulers at work, each once, with what asked for it and how many images it made."""
-    receipts = [scan.receipts[task.id] for task in tasks if task.id in scan.receipts]
     counts = Counter(
-        (item.task.model, str(item.task.scheduler or "default"), json.dumps(item.scheduler, sort_keys=True))
-        for item in receipts
-        if item.scheduler
+        (image.setting.model, image.setting.scheduler, json.dumps(image.receipt.scheduler, sort_keys=True))
+        for image in images
+        if image.receipt and image.receipt.scheduler
     )
-    for (model, asked, text), images in counts.items():
+    for (model, asked, text), made in counts.items():
         config = json.loads(text)
         yield {
             "model": model,
             "scheduler": asked,
             "class": str(config.pop("class", "")),
             "settings": ", ".join(f"{name}={json.dumps(value)}" for name, value in config.items()),
-            "images": str(images),
+            "images": str(made),
         }
 
 
-def _happened(tasks: Sequence[Task], history: Sequence[Event]) -> Iterator[dict[str, str]]:
+def _happened(names: Mapping[str, str], history: Sequence[Event]) -> Iterator[dict[str, str]]:
     """The end of the history; the start of a run in which nothing happened is no news."""
-    names = {task.id: task.name for task in tasks}
     news = [
         event
         for event, later in zip_longest(history, history[1:])
@@ -215,10 +205,24 @@ _COSTLY = ("steps", "guidance", "scheduler", "dtype", "lora", "extra")
 """What changes the time of an image beside model, size and memory setting."""
 
 
-def _timing(rows: pd.DataFrame) -> dict[str, Any]:
-    varying = [name for name in _COSTLY if rows[name].nunique(dropna=False) > 1]
-    table = timing.summarise(timing.with_settings(rows), ("model", "size", "setting", *varying))
-    table = table.drop(columns=[kind for kind in timing.PEAKS if table[kind].isna().all()])
-    table = table.rename(columns={"setting": "memory"})
-    cells = table.astype(object).where(table.notna(), None)
-    return {"columns": list(table.columns), "rows": cells.to_numpy().tolist()}
+def _timing(images: Sequence[ReportedImage]) -> dict[str, object]:
+    """A row for each setting that was tried: how many images, medians of seconds, largest peaks in MiB."""
+    varying = [name for name in _COSTLY if len({getattr(image.setting, name) for image in images}) > 1]
+    keys = ("model", "size", "memory", *varying)
+    groups: dict[tuple[Scalar, ...], list[ReportedImage]] = defaultdict(list)
+    for image in images:
+        if image.record:
+            groups[tuple(getattr(image.setting, name) for name in keys)].append(image)
+    rows: list[dict[str, Scalar]] = []
+    for key, group in groups.items():
+        done = costs_of_done(group)
+        times = median_seconds(done)
+        row: dict[str, Scalar] = dict(zip(keys, key, strict=True))
+        row |= {"images": len(done), "timed": sum(not item.warmup for item in done)}
+        row |= {"failed": len(group) - len(done), "total_s": times.total, "denoise_s": times.denoise}
+        row |= {"decode_s": times.decode, "save_s": times.save}
+        row |= largest_peaks(item.peaks for item in done).columns()
+        rows.append(row)
+    columns = [*keys, "images", "timed", "failed", "total_s", "denoise_s", "decode_s", "save_s"]
+    columns += [name for name in Peaks().columns() if any(row[name] is not None for row in rows)]
+    return {"columns": columns, "rows": [[row[name] for name in columns] for row in rows]}

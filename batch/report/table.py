@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from batch.base import atomic
-from batch.records import (
-    ErrorKind,
-    Failure,
-    Lora,
-    Machine,
-    Measurement,
-    Receipt,
-    StagePeak,
-    Task,
-)
-from batch.store.folder import RunFolder, Scan
+from batch.records import Failure, Receipt
+from batch.records.values import Scalar
+from batch.report.images import ReportedImage
+from batch.report.timing import mib
+from batch.store.folder import RunFolder
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 
@@ -38,9 +31,6 @@ COLUMNS: dict[str, str] = {
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
 
-FAILED = ("failed", "invalid")
-"""What ``status`` is of a task that was tried and made no image; ``invalid`` where it made a bad one."""
-
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -51,17 +41,17 @@ def read(path: Path) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def frame(tasks: Sequence[Task], scan: Scan) -> pd.DataFrame:
-    """The table: a row per task in the order given, the columns of :data:`COLUMNS`."""
-    return pd.DataFrame([_row(task, scan) for task in tasks], columns=list(COLUMNS)).astype(COLUMNS)
+def frame(images: Sequence[ReportedImage]) -> pd.DataFrame:
+    """The table: a row per image in the order given, the columns of :data:`COLUMNS`."""
+    return pd.DataFrame(map(row, images), columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def write(folder: RunFolder, rows: pd.DataFrame) -> tuple[Path, str]:
+def write(folder: RunFolder, images: Sequence[ReportedImage]) -> tuple[Path, str]:
     """Write results.csv; returns its path and a warning, if there is one.
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    data = rows.to_csv(index=False, lineterminator="\n").encode()
+    data = frame(images).to_csv(index=False, lineterminator="\n").encode()
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -72,26 +62,14 @@ def write(folder: RunFolder, rows: pd.DataFrame) -> tuple[Path, str]:
     return path, ""
 
 
-def _row(task: Task, scan: Scan) -> dict[str, Any]:
-    receipt, failure = scan.receipts.get(task.id), scan.failures.get(task.id)
-    row = _task_columns(task)
-    if receipt is not None:
-        row |= _cost(receipt.measurement, receipt.machine) | _done(receipt)
-    elif failure is not None:
-        row |= _cost(failure.measurement, failure.machine) | _failed(failure)
-    elif task.id in scan.skipped:
-        row |= {"status": "skipped", "attempts": 0, "error": scan.skipped[task.id]}
-    else:
-        row |= {"status": "missing", "attempts": 0}
-    if task.warmup:
-        row["warmup"] = True
-    return row
-
-
-def _task_columns(task: Task) -> dict[str, Any]:
-    return {
+def row(image: ReportedImage) -> dict[str, Scalar]:
+    """An image by :data:`COLUMNS`; what is not known is None or left out."""
+    task, setting = image.task, image.setting
+    found: dict[str, Scalar] = {
         "task_id": task.id,
         "picture_id": task.picture_id,
+        "status": image.status.value,
+        "attempts": image.record.attempts if image.record else 0,
         "model": task.model,
         "revision": task.revision,
         "dtype": task.dtype,
@@ -104,101 +82,46 @@ def _task_columns(task: Task) -> dict[str, Any]:
         "rendered_height": task.rendered_height,
         "steps": task.steps,
         "guidance": task.guidance,
-        "scheduler": str(task.scheduler or "default"),
-        "lora": " + ".join(_lora(lora) for lora in task.loras),
-        "extra": ", ".join(f"{name}={value}" for name, value in task.extra),
-        "memory": task.memory,
+        "scheduler": setting.scheduler,
+        "lora": " + ".join(  # as a manifest writes it
+            f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})" for lora in task.loras
+        ),
+        "extra": setting.extra,
+        "memory": setting.memory_used,
         "repeat": task.repeat,
+        "warmup": task.warmup or None,
+        "error": image.skipped,
     }
+    if image.record and image.costs:
+        found |= image.costs.columns() | _record(image.record)
+    return found
 
 
-def _lora(lora: Lora) -> str:
-    """As a manifest writes it."""
-    return f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})"
-
-
-def loras_of(tasks: Iterable[Task]) -> Callable[[Task], str]:
-    """What a task's LoRAs are called: files and strengths, and hashes where two files have one name."""
-    contents: dict[str, set[str]] = {}
-    for loras in {task.loras for task in tasks}:
-        for lora in loras:
-            contents.setdefault(str(lora), set()).add(lora.sha256)
-
-    def one(lora: Lora) -> str:
-        return f"{lora} #{lora.sha256[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
-
-    return lambda task: " + ".join(map(one, task.loras)) or "none"
-
-
-def _done(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "status": "done",
-        "attempts": receipt.attempts,
-        "file": receipt.file.path,
-        "file_bytes": receipt.file.bytes,
-        "sha256": receipt.file.sha256,
-        "memory": memory_used(receipt),
-        "degraded_from": receipt.degraded_from,
-        "batch": receipt.batch,
-        "compile": "on" if receipt.compile else "off",
-        "started_at": receipt.started_at,
-    }
-
-
-def _failed(failure: Failure) -> dict[str, Any]:
-    return {
-        "status": "invalid" if failure.error.kind == ErrorKind.INVALID else "failed",
-        "attempts": failure.attempts,
-        "batch": failure.batch,
-        "failed_stage": failure.error.stage,
-        "requested_mib": mib(failure.error.requested),
-        "started_at": failure.started_at,
-        "error": _safe(f"{failure.error.kind}: {failure.error.message}"),
-    }
-
-
-def memory_used(receipt: Receipt) -> str:
-    """The memory setting that an image was rendered with."""
-    return receipt.memory_used or receipt.task.memory
-
-
-def mib(value: int | None) -> float | None:
-    """Bytes as MiB, to a tenth."""
-    return None if value is None else round(value / 2**20, 1)
-
-
-def _cost(cost: Measurement, machine: Machine) -> dict[str, Any]:
-    def seconds(stage: StagePeak | None) -> float | None:
-        return None if stage is None else round(stage.seconds, 4)
-
-    def stage_peak(stage: StagePeak | None) -> float | None:
-        # What is predicted, and what stages differ in: what torch keeps beside it is left from the stage before.
-        return None if stage is None else mib(stage.allocated if stage.allocated is not None else stage.rss)
-
-    return {
-        "warmup": cost.warmup,
-        "load_s": None if cost.load_s is None else round(cost.load_s, 4),
-        "encode_s": seconds(cost.encode),
-        "denoise_s": seconds(cost.denoise),
-        "decode_s": seconds(cost.decode),
-        "save_s": None if cost.save_s is None else round(cost.save_s, 4),
-        "between_s": None if cost.between_s is None else round(cost.between_s, 4),
-        "total_s": round(cost.total_s, 4),
-        "peak_allocated_mib": mib(cost.peak("allocated")),
-        "peak_reserved_mib": mib(cost.peak("reserved")),
-        "peak_device_mib": mib(cost.peak("device")),
-        "peak_rss_mib": mib(cost.peak("rss")),
-        "encode_peak_mib": stage_peak(cost.encode),
-        "denoise_peak_mib": stage_peak(cost.denoise),
-        "decode_peak_mib": stage_peak(cost.decode),
-        "memory_source": cost.memory_source,
-        "energy_j": cost.energy_j,
+def _record(record: Receipt | Failure) -> dict[str, Scalar]:
+    machine = record.machine
+    found: dict[str, Scalar] = {
+        "batch": record.batch,
+        "started_at": record.started_at,
+        "memory_source": record.measurement.memory_source,
         "device": machine.device,
         "device_memory_mib": mib(machine.device_memory),
         "vram_limit_mib": mib(machine.vram_limit),
         "driver": machine.driver,
         "torch": machine.torch,
         "diffusers": machine.diffusers,
+    }
+    if isinstance(record, Receipt):
+        return found | {
+            "file": record.file.path,
+            "file_bytes": record.file.bytes,
+            "sha256": record.file.sha256,
+            "degraded_from": record.degraded_from,
+            "compile": "on" if record.compile else "off",
+        }
+    return found | {
+        "failed_stage": record.error.stage,
+        "requested_mib": mib(record.error.requested),
+        "error": _safe(f"{record.error.kind}: {record.error.message}"),
     }
 
 

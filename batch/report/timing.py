@@ -1,47 +1,165 @@
-"""Rows of results.csv to one row per group: how many images, how long, how much memory."""
+"""What images cost, in seconds and MiB as results.csv has them, and what many of one setting cost together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
-import pandas as pd
-
-TIMES = ("total_s", "denoise_s", "decode_s", "save_s")
-"""Medians over the images of a group, the first one after a load left out: it is slower than the others."""
-
-PEAKS = ("peak_allocated_mib", "peak_reserved_mib", "peak_device_mib", "peak_rss_mib")
-"""The largest over the images of a group, the first one after a load included."""
+from batch.records import Measurement, StagePeak
+from batch.records.values import Scalar
 
 
-def with_settings(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``size``, and ``setting``: the memory setting used, told apart where another was asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """Time by stage, to a tenth of a millisecond; None where it is not known."""
 
-    A degraded image says nothing about the cost of the setting asked for, and is no fair sample of the one used:
-    memory was short.
-    """
-    degraded = rows.degraded_from.fillna("")
-    setting = rows.memory.where(degraded == "", rows.memory + " (degraded from " + degraded + ")")
-    return rows.assign(size=rows.width.astype("string") + "x" + rows.height.astype("string"), setting=setting)
+    encode: float | None = None
+    denoise: float | None = None
+    decode: float | None = None
+    save: float | None = None
+    total: float | None = None
+
+    def columns(self) -> dict[str, float | None]:
+        """By names as in results.csv: ``decode_s``."""
+        return {f"{stage}_s": value for stage, value in asdict(self).items()}
 
 
-def summarise(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row per group, in order of first appearance.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """Peak memory by kind in MiB, to a tenth; None where it is not known on the device."""
 
-    The columns are the keys, ``images`` done, ``timed`` (how many are behind the medians), ``failed``, then
-    :data:`TIMES` in seconds and :data:`PEAKS` in MiB. ``rows`` comes from :func:`with_settings`. Tasks that
-    were never tried are left out.
-    """
-    tried = rows[~rows.status.isin(("missing", "skipped"))]
-    done = tried.status == "done"
-    timed = tried[done & ~tried.warmup.fillna(False)]
+    allocated: float | None = None
+    reserved: float | None = None
+    device: float | None = None
+    rss: float | None = None
 
-    def by(part: pd.DataFrame) -> Any:
-        return part.groupby(list(keys), sort=False, dropna=False)
+    def columns(self, of: str = "peak") -> dict[str, float | None]:
+        """By names as in results.csv: ``peak_allocated_mib``, or ``decode_allocated_mib`` of a stage."""
+        return {f"{of}_{kind}_mib": value for kind, value in asdict(self).items()}
 
-    counts = by(tried.assign(images=done, failed=~done))[["images", "failed"]].sum().astype("Int64")
-    counts.insert(1, "timed", by(timed).size().reindex(counts.index, fill_value=0))
-    times = by(timed)[list(TIMES)].median()
-    peaks = by(tried[done])[list(PEAKS)].max()
-    summary: pd.DataFrame = counts.join(times).join(peaks).reset_index()
-    return summary
+    @property
+    def predicted(self) -> float | None:
+        """What is predicted, and what stages differ in.
+
+        What torch keeps beside it is left from the stage before.
+        """
+        return self.rss if self.allocated is None else self.allocated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCosts:
+    """What one image cost, or the try to make it."""
+
+    warmup: bool
+    """Not to be timed: the first one after a load is slower, as is one that warms a measurement up."""
+    load_s: float | None
+    between_s: float | None
+    seconds: Seconds
+    peaks: Peaks
+    encode: Peaks
+    denoise: Peaks
+    decode: Peaks
+    energy_j: float | None
+    foreign: bool
+    """Others computed on the card meanwhile."""
+
+    @classmethod
+    def of(cls, cost: Measurement, *, warmup: bool = False) -> ImageCosts:
+        """As it was measured; ``warmup`` where the task is one."""
+        return cls(
+            warmup=warmup or cost.warmup,
+            load_s=seconds(cost.load_s),
+            between_s=seconds(cost.between_s),
+            seconds=Seconds(
+                encode=_seconds_of(cost.encode),
+                denoise=_seconds_of(cost.denoise),
+                decode=_seconds_of(cost.decode),
+                save=seconds(cost.save_s),
+                total=seconds(cost.total_s),
+            ),
+            peaks=Peaks(
+                allocated=mib(cost.peak("allocated")),
+                reserved=mib(cost.peak("reserved")),
+                device=mib(cost.peak("device")),
+                rss=mib(cost.peak("rss")),
+            ),
+            encode=_peaks_of(cost.encode),
+            denoise=_peaks_of(cost.denoise),
+            decode=_peaks_of(cost.decode),
+            energy_j=cost.energy_j,
+            foreign=bool(cost.card and cost.card.foreign),
+        )
+
+    def columns(self) -> dict[str, Scalar]:
+        """By the names of results.csv."""
+        return {
+            "warmup": self.warmup,
+            "load_s": self.load_s,
+            **self.seconds.columns(),
+            "between_s": self.between_s,
+            **self.peaks.columns(),
+            "encode_peak_mib": self.encode.predicted,
+            "denoise_peak_mib": self.denoise.predicted,
+            "decode_peak_mib": self.decode.predicted,
+            "energy_j": self.energy_j,
+        }
+
+
+def seconds(value: float | None) -> float | None:
+    """To a tenth of a millisecond."""
+    return None if value is None else float(round(value, 4))
+
+
+def mib(value: int | None) -> float | None:
+    """Bytes as MiB, to a tenth."""
+    return None if value is None else round(value / 2**20, 1)
+
+
+def _seconds_of(stage: StagePeak | None) -> float | None:
+    return seconds(stage.seconds) if stage else None
+
+
+def _peaks_of(stage: StagePeak | None) -> Peaks:
+    if stage is None:
+        return Peaks()
+    return Peaks(
+        allocated=mib(stage.allocated), reserved=mib(stage.reserved), device=mib(stage.device), rss=mib(stage.rss)
+    )
+
+
+# Many together
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """The median of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """The largest of what is known; None where nothing is."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def median_seconds(done: Sequence[ImageCosts]) -> Seconds:
+    """Medians of images, those that warm up left out: they are slower than the others."""
+    timed = [item.seconds for item in done if not item.warmup]
+    return Seconds(
+        encode=median(item.encode for item in timed),
+        denoise=median(item.denoise for item in timed),
+        decode=median(item.decode for item in timed),
+        save=median(item.save for item in timed),
+        total=median(item.total for item in timed),
+    )
+
+
+def largest_peaks(peaks: Iterable[Peaks]) -> Peaks:
+    """The largest by kind. Images that warm up are to be included: they must fit, too."""
+    found = list(peaks)
+    return Peaks(
+        allocated=largest(item.allocated for item in found),
+        reserved=largest(item.reserved for item in found),
+        device=largest(item.device for item in found),
+        rss=largest(item.rss for item in found),
+    )

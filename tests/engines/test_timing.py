@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from batch.engines.worker import Worker
-from batch.records import CardState, Machine, Measurement, ModelSource, StagePeak
+from batch.records import CardState, Measurement, ModelSource, StagePeak
 from batch.render.image import Renderer
 from batch.render.session import Session
 from batch.report import table
+from batch.report.timing import ImageCosts
 from tests.conftest import DEMO
 
 JOB = """\
@@ -94,5 +95,5 @@ def test_a_measured_stage_begins_without_what_the_one_before_left(monkeypatch, m
 def test_peaks_of_stages_are_what_is_predicted():
     """Allocated, not reserved: what torch keeps beside it is left from the stage before."""
     stage = StagePeak(allocated=2**30, reserved=2**31, device=2**32, rss=2**33)
-    cost = table._cost(Measurement(denoise=stage, decode=StagePeak(rss=2**20), card=CardState()), Machine())
-    assert (cost["denoise_peak_mib"], cost["decode_peak_mib"], cost["peak_reserved_mib"]) == (1024, 1, 2048)
+    cost = ImageCosts.of(Measurement(denoise=stage, decode=StagePeak(rss=2**20), card=CardState()))
+    assert (cost.denoise.predicted, cost.decode.predicted, cost.peaks.reserved) == (1024, 1, 2048)

@@ -32,6 +32,11 @@ from batch.records import (
     to_json,
 )
 from batch.report.compare import choice, pixels
+from batch.report.compare.costs import Device, SettingCosts
+from batch.report.compare.rows import ComparedSetting
+from batch.report.compare.sentences import sentences
+from batch.report.images import Setting
+from batch.report.timing import Peaks, Seconds
 from batch.store import measured
 from batch.store.folder import RunFolder
 
@@ -373,6 +378,14 @@ def test_the_card_keeps_a_part_for_itself(cli, cards):
     assert f"Fastest under 6 and 8 GB on RTX 4070: {SMALL}" in cli("compare", "rtx").out
 
 
+def costs(memory, seconds, device, **others):
+    """A row of one card and model, in seconds and MiB."""
+    made = Setting(model="demo", revision="", size="512x512", steps=1, guidance=1.0, scheduler="default",
+                   dtype="float32", memory_used=memory, degraded_from="", lora="none", extra="")  # fmt: skip
+    figures = {"seconds": Seconds(total=seconds), "peaks": Peaks(device=device)}
+    return SettingCosts(run="a", device=Device(name="rtx"), setting=made, **figures, **others)
+
+
 @pytest.mark.parametrize(
     ("points", "best"),
     [
@@ -383,10 +396,7 @@ def test_the_card_keeps_a_part_for_itself(cli, cards):
     ],
 )
 def test_the_pareto_set(points, best):
-    rows = pd.DataFrame(points, columns=["total_s", "peak_device_mib"]).astype("Float64")
-    rows = rows.assign(device="a", memory="full", failed=0, peak_reserved_mib=pd.NA, peak_rss_mib=pd.NA)
-    rows = rows.astype({"peak_reserved_mib": "Float64", "peak_rss_mib": "Float64"})
-    assert choice.pareto(choice.with_memory(rows), ("device",)).tolist() == best
+    assert choice.pareto([costs("full", seconds, device=gib) for seconds, gib in points]) == best
 
 
 def test_degraded_and_failed_rows_are_no_choice(cli, cards):
@@ -523,16 +533,13 @@ def test_numbers_are_the_same_everywhere(cli, cards):
 
 @pytest.mark.parametrize(("slowest", "said"), [(1.2, True), (1.0, False)])
 def test_a_setting_that_wins_by_chance_is_told(slowest, said):
-    rows = pd.DataFrame(
-        {
-            "run": "a", "device": "rtx", "memory": ["full", "tiled"], "total_s": [1.2, 0.95],
-            "total_min_s": [1.1, 0.9], "total_max_s": [1.3, slowest], "memory_mib": 3000.0,
-            "memory_kind": "device", "failed": 0, "device_memory_mib": 8192.0,
-            "is_reference": [True, False],
-            "identical": [None, 1.0],
-            "compared": [None, 2.0], "foreign": 0, "ssim_min": None, "psnr_min": None,
-        }
-    )  # fmt: skip
-    (sentence,) = choice.sentences(rows, choice.choices(rows, ["device"]))
+    full = costs("full", 1.2, 3000.0, total_min_s=1.1, total_max_s=1.3, device_memory_mib=8192.0)
+    tiled = costs("tiled", 0.95, 3000.0, total_min_s=0.9, total_max_s=slowest, device_memory_mib=8192.0)
+    same = pixels.closeness([pixels.SAME, pixels.SAME])
+    rows = [
+        ComparedSetting(index=0, costs=full, pareto=False, is_reference=True),
+        ComparedSetting(index=1, costs=tiled, pareto=True, closeness=same),
+    ]
+    (sentence,) = sentences(rows, choice.choices(rows, ["device"]))
     assert "tiled, 0.95 s" in sentence
     assert ("full is as fast within the spread of its images" in sentence) == said

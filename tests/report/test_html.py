@@ -16,8 +16,10 @@ from PIL import Image
 
 from batch.cli.main import main
 from batch.records import Call, Lora, Task
-from batch.report import html, sheet
+from batch.report import html
 from batch.report.compare.pixels import of_files
+from batch.report.sheet.blocks import GAP, LABEL_WIDTH, TEXT_SIZE, blocks_of
+from batch.report.sheet.lettering import font_for, wrapped
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 
@@ -253,7 +255,7 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
             for prompt in "ab"
             for seed in (1, 2)
         ]
-        blocks = sheet._blocks(tasks)
+        blocks = blocks_of(tasks)
         assert sum(len(block.cells) for block in blocks) == len(tasks)
         assert all(block.title for block in blocks)
         if "loras" in chosen:
@@ -263,9 +265,9 @@ def test_every_picture_has_its_cell_whatever_settings_differ_in():
 
 
 def test_labels_of_a_sheet_stay_within_their_column():
-    width = sheet.LABEL_WIDTH - 2 * sheet.GAP
-    font = sheet._font_for("a", sheet.TEXT_SIZE)
+    width = LABEL_WIDTH - 2 * GAP
+    font = font_for("a", TEXT_SIZE)
     for prompt in ("A RED CIRCLE ON A BLUE BACKGROUND", "W" * 100, "a fox", "", "long " + "w" * 60 + " end"):
-        lines = sheet._wrapped(prompt, width, sheet.TEXT_SIZE, between=" ")
+        lines = wrapped(prompt, width, TEXT_SIZE, between=" ")
         assert all(font.getlength(line) <= width for line in lines), lines
         assert "".join(lines).replace(" ", "") == prompt.replace(" ", "")

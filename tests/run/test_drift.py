@@ -17,7 +17,8 @@ from batch.cli.progress import Silent
 from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
 from batch.render.fake import Fault
 from batch.render.meter import Meter
-from batch.report import table, timing
+from batch.report import html, table
+from batch.report.images import reported
 from batch.run import runner
 from batch.run.drift import Drift
 from batch.store import events
@@ -381,8 +382,9 @@ def test_the_table_has_the_setting_used_and_what_was_invalid(night):
 
 
 def test_times_are_told_apart_by_the_setting_used(night):
-    summary = timing.summarise(timing.with_settings(table.read(night.root / "results.csv")), ("setting",))
-    found = summary.set_index("setting")[["images", "failed"]].to_dict("index")
+    data = html.page_data("night", reported(night.tasks(), night.scan()), night.scan(), [])
+    rows = [dict(zip(data["timing"]["columns"], row, strict=True)) for row in data["timing"]["rows"]]
+    found = {row["memory"]: {"images": row["images"], "failed": row["failed"]} for row in rows}
     (degraded,) = [name for name in found if "degraded" in name]
     assert degraded.startswith("vae_tiling")
     assert degraded.endswith("(degraded from auto)")

@@ -14,6 +14,7 @@ from sd_parsers import ParserManager
 
 from batch.base import atomic
 from batch.report import sheet, table
+from batch.report.sheet.blocks import MAX_SIDE
 from batch.store import lock
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
@@ -214,7 +215,7 @@ def test_a_large_sheet_is_paged(cli, manifest, work):
     assert len(pages) > 1
     for page in pages:
         with Image.open(page) as image:
-            assert max(image.size) <= sheet.MAX_SIDE
+            assert max(image.size) <= MAX_SIDE
             assert image.width * image.height < 89_000_000
     assert len(sheet.write(folder, folder.tasks(), folder.scan())) == 1
     assert not list((work / "run").glob("contact_sheet-*"))

@@ -17,6 +17,7 @@ from batch.plan import Pins
 from batch.records import Task
 from batch.render.fake import Fault
 from batch.report import sheet
+from batch.report.sheet import blocks, titles
 from batch.run import runner
 from batch.store.folder import Origin, RunFolder, Scan
 from benchmarks import scale
@@ -155,7 +156,7 @@ def many(count):
 def test_laying_out_a_sheet_grows_with_its_pictures_alone():
     def seconds(tasks):
         start = time.process_time()
-        assert sum(len(block.cells) for block in sheet._blocks(tasks)) == len(tasks)
+        assert sum(len(block.cells) for block in blocks.blocks_of(tasks)) == len(tasks)
         return time.process_time() - start
 
     few, lots = many(1_000), many(8_000)
@@ -165,9 +166,9 @@ def test_laying_out_a_sheet_grows_with_its_pictures_alone():
 
 def test_no_page_of_a_sheet_looks_at_every_task(tmp_path, monkeypatch):
     looks = []
-    whole = sheet._varying
-    monkeypatch.setattr(sheet, "_varying", lambda tasks: looks.append(len(tasks)) or whole(tasks))
-    monkeypatch.setattr(sheet, "MAX_HEIGHT", 1_000)
+    whole = titles.varying
+    monkeypatch.setattr(titles, "varying", lambda tasks: looks.append(len(tasks)) or whole(tasks))
+    monkeypatch.setattr(blocks, "MAX_HEIGHT", 1_000)
     tasks = [replace(task, seed=0) for task in many(60)]
     folder = RunFolder(tmp_path)
     folder.begin("many", "render", Origin(), tasks, Pins())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-import pandas as pd
-
-from batch.report.compare import choice
 from batch.report.compare.comparison import Comparison
+from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
+from batch.report.compare.rows import ComparedSetting
+from batch.report.images import Setting
 
 WIDTH, HEIGHT = 820, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 26, 50
@@ -23,9 +24,9 @@ _STEP = 22
 _COLOURS = ("#1d5fbf", "#c4511d", "#2c8a57", "#8a3fae", "#a08000", "#c2325f", "#13848c", "#666")
 
 _KINDS = {
-    choice.DEVICE: "peak on the device",
-    choice.RESERVED: f"peak reserved and {choice.ALLOWANCE_MIB / 1024:g} GiB",
-    choice.HOST: "peak in host memory",
+    MemoryKind.DEVICE: "peak on the device",
+    MemoryKind.RESERVED: f"peak reserved and {ALLOWANCE_MIB / 1024:g} GiB",
+    MemoryKind.HOST: "peak in host memory",
 }
 
 
@@ -36,45 +37,62 @@ def charts(comparison: Comparison) -> str:
     time and a memory are left out.
     """
     rows = comparison.rows
-    colours = {device: _COLOURS[at % len(_COLOURS)] for at, device in enumerate(dict.fromkeys(rows.device))}
-    by = [key for key in comparison.by if key != "device"]
-    told = [key for key in by if rows[key].nunique(dropna=False) > 1]
+    devices = dict.fromkeys(str(row.costs.device) for row in rows)
+    colours = {device: _COLOURS[at % len(_COLOURS)] for at, device in enumerate(devices)}
+    told = [key for key in comparison.by if key != "device" and len({row.costs.key(key) for row in rows}) > 1]
+    groups: dict[Setting, list[ComparedSetting]] = defaultdict(list)
+    for row in rows:
+        groups[row.costs.rivals].append(row)
     parts = []
-    for key, group in rows.groupby(by, sort=False, dropna=False):
-        named = dict(zip(by, key, strict=True))
-        title = " ".join(
-            str(named[name]) if name in ("model", "size") else f"{name} {named[name]}" for name in told
-        )
-        parts.append(_chart(group, title, colours))
+    for group in groups.values():
+        first = group[0].costs
+        named = (f"{'' if key in ('model', 'size') else f'{key} '}{first.key(key)}" for key in told)
+        parts.append(_chart(group, " ".join(named), colours))
     return "".join(parts)
 
 
-def _chart(rows: pd.DataFrame, title: str, colours: dict[str, str]) -> str:
-    timed = rows[rows.total_s.notna() & rows.memory_mib.notna()]
-    if (timed.memory_kind != choice.HOST).any():
-        timed = timed[timed.memory_kind != choice.HOST]  # host memory is another thing
-    if timed.empty:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    """A setting that has a time and a memory."""
+
+    row: ComparedSetting
+    seconds: float
+    gib: float
+    kind: MemoryKind
+
+    @property
+    def device(self) -> str:
+        return str(self.row.costs.device)
+
+
+def _chart(rows: Sequence[ComparedSetting], title: str, colours: Mapping[str, str]) -> str:
+    marks = [
+        _Mark(row=row, seconds=costs.seconds.total, gib=costs.memory_mib / 1024, kind=costs.memory_kind)
+        for row in rows
+        if (costs := row.costs).seconds.total is not None
+        and costs.memory_mib is not None
+        and costs.memory_kind is not None
+    ]
+    # Host memory is another thing, and shown where there is nothing else.
+    marks = [mark for mark in marks if mark.kind is not MemoryKind.HOST] or marks
+    if not marks:
         return ""
-    lost = rows[(rows.out_of_memory > 0) & rows.total_s.isna()]
-    right = WIDTH - _RIGHT - (_EDGE if len(lost) else 0)
-    frame = _Frame(_ticks(float(timed.total_s.max())), _ticks(float(timed.memory_mib.max()) / 1024), right)
-    kinds = [words for kind, words in _KINDS.items() if (timed.memory_kind == kind).any()]
-    parts = [frame.axes(" / ".join(kinds)), *_frontiers(timed, frame, colours), *_marks(timed, frame, colours)]
-    if len(lost):
+    lost = [row for row in rows if row.costs.out_of_memory and row.costs.seconds.total is None]
+    right = WIDTH - _RIGHT - (_EDGE if lost else 0)
+    frame = _Frame(_ticks(max(mark.seconds for mark in marks)), _ticks(max(mark.gib for mark in marks)), right)
+    kinds = [words for kind, words in _KINDS.items() if any(mark.kind is kind for mark in marks)]
+    parts = [frame.axes(" / ".join(kinds)), *_frontiers(marks, frame, colours), *_drawn(marks, frame, colours)]
+    if lost:
         parts += _strip(lost, right, colours)
-    shown = dict.fromkeys([*timed.device, *lost.device])
+    legend = "".join(
+        '<span><svg width="12" height="12" aria-hidden="true">'
+        f'<circle cx="6" cy="6" r="6" fill="{colours[device]}"/></svg> {escape(device or "unknown device")}</span>'
+        for device in dict.fromkeys(str(row.costs.device) for row in (*(mark.row for mark in marks), *lost))
+    )
     return (
         f"{f'<h3>{escape(title)}</h3>' if title else ''}"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Time against memory">{"".join(parts)}</svg>'
-        f'<p class="legend">{"".join(_legend(device, colours[device]) for device in shown)}</p>'
-    )
-
-
-def _legend(device: str, colour: str) -> str:
-    return (
-        '<span><svg width="12" height="12" aria-hidden="true">'
-        f'<circle cx="6" cy="6" r="6" fill="{colour}"/></svg> '
-        f"{escape(device or 'unknown device')}</span>"
+        f'<p class="legend">{legend}</p>'
     )
 
 
@@ -84,8 +102,8 @@ class _Frame:
     def __init__(self, across: Sequence[float], up: Sequence[float], right: float) -> None:
         self.across, self.up, self.right, self.bottom = across, up, right, HEIGHT - _BOTTOM
 
-    def at(self, row: Any) -> tuple[float, float]:
-        return self.x(row["total_s"]), self.y(row["memory_mib"] / 1024)
+    def at(self, mark: _Mark) -> tuple[float, float]:
+        return self.x(mark.seconds), self.y(mark.gib)
 
     def x(self, seconds: float) -> float:
         return _LEFT + seconds / self.across[-1] * (self.right - _LEFT)
@@ -111,46 +129,47 @@ class _Frame:
         )
 
 
-def _frontiers(timed: pd.DataFrame, frame: _Frame, colours: dict[str, str]) -> Iterator[str]:
+def _frontiers(marks: Sequence[_Mark], frame: _Frame, colours: Mapping[str, str]) -> Iterator[str]:
     """A stepped line for each card through what no other setting beats: below and left of it there is nothing."""
-    for device, best in timed[timed.pareto].groupby("device", sort=False):
-        points = [frame.at(row) for row in best.sort_values("total_s").to_dict("records")]
+    best: dict[str, list[_Mark]] = defaultdict(list)
+    for mark in marks:
+        if mark.row.pareto:
+            best[mark.device].append(mark)
+    for device, found in best.items():
+        points = [frame.at(mark) for mark in sorted(found, key=lambda mark: mark.seconds)]
         path = f"M{points[0][0]:.1f} {points[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in points[1:])
-        yield f'<path d="{path}" fill="none" stroke="{colours[str(device)]}" stroke-dasharray="3 3"/>'
-
-
-def _marks(timed: pd.DataFrame, frame: _Frame, colours: dict[str, str]) -> Iterator[str]:
-    taken = [frame.at(row) for row in timed.to_dict("records")]
-    for (x, y), number, row in zip(tuple(taken), timed.index + 1, timed.to_dict("records"), strict=True):
-        colour = colours[row["device"]]
-        text_x, text_y = _free(x, y, taken)
-        taken.append((text_x, text_y))
-        yield (
-            f"<g><title>{escape(_title(row))}: {row['total_s']:.2f} s, {row['memory_mib'] / 1024:.2f} GiB</title>"
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour if row["pareto"] else "transparent"}" '
-            f'stroke="{colour}" stroke-width="2"/>'
-            f'<text class="middle" x="{text_x:.1f}" y="{text_y + 4:.1f}">{number}</text></g>'
-        )
+        yield f'<path d="{path}" fill="none" stroke="{colours[device]}" stroke-dasharray="3 3"/>'
 
 
 _AROUND = ((16, 0), (0, -16), (-16, 0), (0, 17), (15, -13), (-15, -13), (15, 14), (-15, 14))
+"""From a mark to where its number may stand."""
 
 
-def _free(x: float, y: float, taken: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Where a mark's number is furthest from other marks and numbers, the first place that is far enough."""
-    others = [place for place in taken if place != (x, y)]
-    room = {
-        (x + right, y + down): min((math.dist((x + right, y + down), place) for place in others), default=99.0)
-        for right, down in _AROUND
-    }
-    return next((place for place, far in room.items() if far >= 15), max(room, key=lambda place: room[place]))
+def _drawn(marks: Sequence[_Mark], frame: _Frame, colours: Mapping[str, str]) -> Iterator[str]:
+    """The marks, and each one's number furthest from others, or at the first place that is far enough."""
+    taken = [frame.at(mark) for mark in marks]
+    for mark, (x, y) in zip(marks, tuple(taken), strict=True):
+        colour = colours[mark.device]
+        others = [place for place in taken if place != (x, y)]
+        room = {
+            place: min((math.dist(place, other) for other in others), default=99.0)
+            for place in ((x + right, y + down) for right, down in _AROUND)
+        }
+        text_x, text_y = next((place for place, far in room.items() if far >= 15), max(room, key=room.__getitem__))
+        taken.append((text_x, text_y))
+        yield (
+            f"<g><title>{escape(_title(mark.row))}: {mark.seconds:.2f} s, {mark.gib:.2f} GiB</title>"
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour if mark.row.pareto else "transparent"}" '
+            f'stroke="{colour}" stroke-width="2"/>'
+            f'<text class="middle" x="{text_x:.1f}" y="{text_y + 4:.1f}">{mark.row.number}</text></g>'
+        )
 
 
-def _title(row: Any) -> str:
-    return f"{row['run']} · {row['memory']} · {row['device']}"
+def _title(row: ComparedSetting) -> str:
+    return f"{row.costs.run} · {row.costs.setting.memory} · {row.costs.device}"
 
 
-def _strip(lost: pd.DataFrame, right: float, colours: dict[str, str]) -> Iterator[str]:
+def _strip(lost: Sequence[ComparedSetting], right: float, colours: Mapping[str, str]) -> Iterator[str]:
     """Settings that ran out of memory have neither time nor peak: they stand beside the axes."""
     bottom = HEIGHT - _BOTTOM
     left = right + 14
@@ -160,13 +179,13 @@ def _strip(lost: pd.DataFrame, right: float, colours: dict[str, str]) -> Iterato
     )
     columns = max(1, math.ceil(len(lost) * _STEP / (bottom - _TOP - 10)))
     rows_each = math.ceil(len(lost) / columns)
-    for at, (number, row) in enumerate(zip(lost.index + 1, lost.to_dict("records"), strict=True)):
+    for at, row in enumerate(lost):
         x = left + 14 + at // rows_each * (_EDGE - 30) / columns
         y = _TOP + 18 + at % rows_each * _STEP
         yield (
-            f"<g><title>{escape(_title(row))}: {escape(row['outcome'])}</title>"
-            f'<path d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10" stroke="{colours[row["device"]]}" '
-            f'stroke-width="3"/><text x="{x + 10:.1f}" y="{y + 4:.1f}">{number}</text></g>'
+            f"<g><title>{escape(_title(row))}: {escape(row.costs.outcome)}</title>"
+            f'<path d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10" stroke="{colours[str(row.costs.device)]}" '
+            f'stroke-width="3"/><text x="{x + 10:.1f}" y="{y + 4:.1f}">{row.number}</text></g>'
         )
 
 

@@ -1,194 +1,118 @@
-"""Which setting to take: the smallest and the fastest of a comparison, and the sentence a person wants. Pure."""
+"""Which setting to take: the smallest and the fastest of a comparison, for every size of card. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from batch.memory.footprint import CARDS, CONTEXT, KEPT_BY_DRIVER
-
-DEVICE, RESERVED, HOST = "device", "reserved", "host"
-"""What a row's memory is: measured on the card, torch's plus an allowance for the context, or host memory."""
-
-ALLOWANCE_MIB = CONTEXT / 2**20
+from batch.memory.footprint import CARDS, KEPT_BY_DRIVER
+from batch.report.compare.costs import Device, MemoryKind, SettingCosts
+from batch.report.compare.rows import ComparedSetting
+from batch.report.images import Setting
+from batch.report.timing import largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class FastestSetting:
     """The fastest setting of a group (one device, model, size and so on) within some memory."""
 
     group: str
     """What tells the group from the others; empty where there is one."""
-    device: str
+    device: Device
     under_gb: tuple[int, ...]
     """Sizes of cards that it is the fastest for, as they are sold."""
     unlimited: bool
     """It is the fastest of all, too."""
-    row: int | None
-    """Its index in the table; None where nothing fits."""
-    exact: int | None = None
+    row: ComparedSetting | None
+    """None where nothing fits."""
+    exact: ComparedSetting | None = None
     """The fastest one with the reference's pixels, where the first has others."""
-    level: int | None = None
+    level: ComparedSetting | None = None
     """The reference, where it fits too and the times of its images reach into those of the first."""
 
 
-def with_memory(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table with ``memory_mib`` and ``memory_kind``: what decides whether a row fits a card."""
-    reserved = rows.peak_reserved_mib + ALLOWANCE_MIB
-    found = rows.peak_device_mib.fillna(reserved).fillna(rows.peak_rss_mib)
-    kind = pd.Series(HOST, index=rows.index, dtype="object")
-    kind[rows.peak_reserved_mib.notna()] = RESERVED
-    kind[rows.peak_device_mib.notna()] = DEVICE
-    return rows.assign(memory_mib=found, memory_kind=kind.where(found.notna(), None))
+def rank(row: SettingCosts) -> tuple[float, float] | None:
+    """Seconds and MiB of a row that stands for its setting: nothing failed, and no setting took its place."""
+    if row.seconds.total is None or row.memory_mib is None or row.failed or row.setting.degraded_from:
+        return None
+    return row.seconds.total, row.memory_mib
 
 
-def sound(rows: pd.DataFrame) -> pd.Series:
-    """Rows with a time that stands for the setting: nothing of it failed, and no setting took its place."""
-    degraded = rows.memory.str.contains(" (degraded from ", regex=False)
-    return rows.total_s.notna() & rows.memory_mib.notna() & (rows.failed == 0) & ~degraded
+def pareto(rows: Sequence[SettingCosts]) -> list[bool]:
+    """Of each row whether no rival on the same device is faster and smaller."""
+    rivals: dict[tuple[Device, Setting], list[tuple[tuple[float, float], int]]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        if place := rank(row):
+            rivals[row.device, row.rivals].append((place, index))
+    best = set()
+    for places in rivals.values():
+        smallest = math.inf
+        for (_, memory), index in sorted(places):
+            if memory < smallest:
+                best.add(index)
+                smallest = memory
+    return [index in best for index in range(len(rows))]
 
 
-def pareto(rows: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Whether no other row of the same group is faster and smaller; ``rows`` from :func:`with_memory`."""
-    best = pd.Series(False, index=rows.index)
-    for _, part in rows[sound(rows)].groupby(list(by), sort=False, dropna=False):
-        ordered = part.sort_values(["total_s", "memory_mib"])
-        smaller = ordered.memory_mib.astype("float64").cummin().shift(fill_value=float("inf"))
-        best = best | (ordered.memory_mib < smaller).reindex(best.index, fill_value=False)
-    return best
-
-
-def choices(rows: pd.DataFrame, by: Sequence[str]) -> list[Choice]:
+def choices(rows: Sequence[ComparedSetting], by: Sequence[str]) -> list[FastestSetting]:
     """The fastest of each group for every size of card that is no larger than the group's own.
 
-    ``rows`` has the columns of a comparison, ``by`` tells its groups apart, the device among them.
+    ``by`` are the columns that tell groups apart, for their names.
     """
-    groups = list(rows[sound(rows)].groupby(list(by), sort=False, dropna=False))
-    told = [name for name in by if name != "device" and len({key[by.index(name)] for key, _ in groups}) > 1]
-    found: list[Choice] = []
-    for key, part in groups:
-        named = dict(zip(by, key, strict=True))
-        group = " ".join(_named(name, named[name]) for name in told)
-        found += _of_group(part.sort_values(["total_s", "memory_mib"]), group, str(named["device"]))
+    groups: dict[tuple[Device, Setting], list[ComparedSetting]] = defaultdict(list)
+    for row in rows:
+        if rank(row.costs):
+            groups[row.costs.device, row.costs.rivals].append(row)
+    firsts = [group[0].costs for group in groups.values()]
+    told = [name for name in by if name != "device" and len({first.key(name) for first in firsts}) > 1]
+    found: list[FastestSetting] = []
+    for first, group in zip(firsts, groups.values(), strict=True):
+        named = " ".join(
+            f"{'' if name in ('model', 'size', 'dtype') else f'{name} '}{first.key(name)}" for name in told
+        )
+        found += _of_group(sorted(group, key=lambda row: rank(row.costs) or ()), named)
     return found
 
 
-def _named(name: str, value: Any) -> str:
-    return str(value) if name in ("model", "size", "dtype") else f"{name} {value}"
+def _of_group(group: Sequence[ComparedSetting], name: str) -> list[FastestSetting]:
+    """Cards with the same answer share one choice. ``group`` is sorted, the fastest first."""
+    own = largest(row.costs.device_memory_mib for row in group)
+    on_card = [row for row in group if row.costs.memory_kind is not MemoryKind.HOST]
+    rows: dict[int | None, ComparedSetting | None] = {None: None, **{row.index: row for row in group}}
+    cards_of: dict[int | None, list[int]] = {}
+    for card in CARDS if on_card else ():
+        if own is None or card < round(own / 1024):  # its own size is the case without a limit
+            fitting = _fitting(on_card, [card])
+            cards_of.setdefault(fitting[0].index if fitting else None, []).append(card)
+    cards_of.setdefault(group[0].index, [])
+    return [_choice(rows[index], cards, group, name) for index, cards in cards_of.items()]
 
 
-def _of_group(part: pd.DataFrame, group: str, device: str) -> list[Choice]:
-    """Cards with the same answer share one choice. ``part`` is sorted, the fastest first."""
-    chosen: dict[int | None, list[int]] = {}
-    measured = part[part.memory_kind != HOST]
-    if len(measured):
-        for card in _cards(part):
-            fitting = measured[measured.memory_mib <= card * 1024 * (1 - KEPT_BY_DRIVER)]
-            chosen.setdefault(int(fitting.index[0]) if len(fitting) else None, []).append(card)
-    fastest = int(part.index[0])
-    chosen.setdefault(fastest, [])
-    return [
-        Choice(
-            group=group,
-            device=device,
-            under_gb=tuple(cards),
-            unlimited=row == fastest,
-            row=row,
-            exact=_exact(part, row, cards),
-            level=_level(part, row, cards),
-        )
-        for row, cards in chosen.items()
-    ]
+def _choice(
+    row: ComparedSetting | None, cards: Sequence[int], group: Sequence[ComparedSetting], name: str
+) -> FastestSetting:
+    """A row that is the fastest of its group for some cards, and what may be taken in its place."""
+    fitting = _fitting(group, cards)
+    exact = next((other for other in fitting if other.is_exact), None)
+    level = next((other for other in fitting if other.is_reference), None)
+    if row is None or row.closeness is None or row.is_exact:
+        exact = None
+    if row is None or level is None or level is row or not level.costs.reaches(row.costs):
+        level = None
+    return FastestSetting(
+        group=name,
+        device=group[0].costs.device,
+        under_gb=tuple(cards),
+        unlimited=row is group[0],
+        row=row,
+        exact=exact,
+        level=level,
+    )
 
 
-def _cards(part: pd.DataFrame) -> list[int]:
-    """Sizes below that of the card itself, whose own is the case without a limit."""
-    own = part.device_memory_mib.max()
-    return [card for card in CARDS if pd.isna(own) or card < round(float(own) / 1024)]
-
-
-def _exact(part: pd.DataFrame, row: int | None, cards: Sequence[int]) -> int | None:
-    """The fastest with the pixels of the reference, for the smallest card that the choice is for."""
-    exact = part.is_reference | (part.identical == 1).fillna(False)
-    if row is None or exact[row] or pd.isna(part.compared[row]):
-        return None
-    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else float("inf")
-    same = part[exact & (part.memory_mib <= limit)]
-    return int(same.index[0]) if len(same) else None
-
-
-def _level(part: pd.DataFrame, row: int | None, cards: Sequence[int]) -> int | None:
-    """Of few images on a machine that does other things too, the median alone decides nothing."""
-    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else float("inf")
-    same = part[part.is_reference & (part.memory_mib <= limit)]
-    if row is None or not len(same) or same.index[0] == row:
-        return None
-    return int(same.index[0]) if same.total_min_s.iloc[0] <= part.total_max_s[row] else None
-
-
-def sentences(rows: pd.DataFrame, found: Sequence[Choice]) -> Iterator[str]:
-    """What a person wants to know, a sentence each."""
-    records = rows.to_dict("records")
-    shared = rows.run.nunique() > 1 and rows.groupby("device").run.nunique().max() > 1
-    for item in found:
-        where = f"{_short(item.device)}{f' ({item.group})' if item.group else ''}"
-        if item.row is None:
-            yield f"Under {_listed(item.under_gb)} GB on {where}: nothing that was measured fits"
-            continue
-        row = records[item.row]
-        said = _said(row, run=shared)
-        if item.exact is not None:
-            said += f"; with identical pixels {_said(records[item.exact], run=shared, pixels=False)}"
-        if item.level is not None:
-            said += f"; {records[item.level]['memory']} is as fast within the spread of its images"
-        if row["memory_kind"] == HOST:
-            yield f"Fastest on {where or 'this machine'}: {said} (no GPU: memory on a card was not measured)"
-        else:
-            yield f"Fastest {_within(item)} on {where}: {said}"
-
-
-def _within(item: Choice) -> str:
-    parts = [f"under {_listed(item.under_gb)} GB"] if item.under_gb else []
-    all_of_it = "within that limit" if "(limited to " in item.device else "with all of its memory"
-    return " and ".join([*parts, *([all_of_it] if item.unlimited else [])])
-
-
-def _listed(cards: Sequence[int]) -> str:
-    texts = [str(card) for card in cards]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
-
-
-def _short(device: str) -> str:
-    return device.removeprefix("NVIDIA ").removeprefix("GeForce ")
-
-
-def _said(row: Mapping[Any, Any], *, run: bool, pixels: bool = True) -> str:
-    parts = [
-        f"{row['memory']} ({row['run']})" if run else str(row["memory"]),
-        f"{row['total_s']:.3g} s" if row["total_s"] < 100 else f"{row['total_s']:.0f} s",
-        *([] if row["memory_kind"] == HOST else [_size(row)]),
-        *([_pixels(row)] if pixels else []),
-        *(["other processes were on the card"] if row["foreign"] else []),
-    ]
-    return ", ".join(parts)
-
-
-def _size(row: Mapping[Any, Any]) -> str:
-    if row["memory_kind"] == RESERVED:
-        return f"{row['memory_mib'] / 1024:.1f} GiB (of which {ALLOWANCE_MIB / 1024:.1f} allowed for CUDA itself)"
-    return f"{row['memory_mib'] / 1024:.1f} GiB"
-
-
-def _pixels(row: Mapping[Any, Any]) -> str:
-    if row["is_reference"]:
-        return "the reference for pixels"
-    if pd.isna(row["compared"]):
-        return "pixels not compared"
-    if row["identical"] == 1:
-        return "identical pixels"
-    ssim = "" if pd.isna(row["ssim_min"]) else f", SSIM {row['ssim_min']:.3f}"
-    at_worst = " at worst" if row["compared"] > 1 else ""
-    return f"PSNR {row['psnr_min']:.1f} dB{ssim}{at_worst}"
+def _fitting(rows: Sequence[ComparedSetting], cards: Sequence[int]) -> list[ComparedSetting]:
+    """Rows that fit the smallest of some cards, less what no process gets; all of them where there is no card."""
+    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else math.inf
+    return [row for row in rows if row.costs.memory_mib is not None and row.costs.memory_mib <= limit]

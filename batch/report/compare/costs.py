@@ -1,189 +1,159 @@
-"""What a setting costs: the receipts of some runs to one row per setting, with times, peaks, energy and failures.
-
-Richer than the table of report.html (:mod:`batch.report.timing`): a setting that ran out of memory, or was not
-tried, has its row too, and what differs between the runs is never mixed in one.
-"""
+"""What a setting costs on a device: times, peaks, energy, and what became of the images that are not there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-import pandas as pd
+from batch.memory.footprint import CONTEXT
+from batch.records import Stage
+from batch.report.images import ReportedImage, Setting
+from batch.report.status import ImageStatus
+from batch.report.timing import Peaks, Seconds, mib
 
-from batch.records import Failure, Measurement, Receipt, Task
-from batch.report import table, timing
-from batch.store.folder import Scan
+ALLOWANCE_MIB = CONTEXT / 2**20
+"""For the context, where memory on the card was not measured."""
 
-KEYS = ("run", "device", "model", "size", "setting", "steps", "dtype")
-"""What has a row of its own."""
-
-SOMETIMES = ("revision", "guidance", "scheduler", "lora", "extra")
-"""What has, where the runs differ in it."""
-
-TIMES = ("encode_s", "denoise_s", "decode_s", "save_s", "total_s")
-"""Medians over the images of a row, those that warm a process up left out."""
-
-KINDS = ("allocated", "reserved", "device", "rss")
-PEAKS = tuple(f"peak_{kind}_mib" for kind in KINDS)
-STAGE_PEAKS = tuple(f"{stage}_{kind}_mib" for stage in ("encode", "denoise", "decode") for kind in KINDS)
-"""The largest over the images of a row, those that warm a process up included: they must fit, too."""
-
-COUNTS = ("images", "timed", "failed", "out_of_memory", "skipped", "foreign")
-"""Done; of these behind the medians; failed; of these for want of memory; not tried; with others on the card."""
-
-RATES = ("total_min_s", "total_max_s", "images_per_hour", "mp_per_s", "wh_per_image")
-
-_WORK = {
-    "load": "loading the model",
-    "encode": "encoding the text",
-    "denoise": "denoising",
-    "decode": "decoding",
-    "save": "saving",
-    "render": "rendering",
+_WORK: dict[str, str] = {
+    Stage.LOAD: "loading the model",
+    Stage.ENCODE: "encoding the text",
+    Stage.DENOISE: "denoising",
+    Stage.DECODE: "decoding",
+    Stage.SAVE: "saving",
+    Stage.RENDER: "rendering",
 }
 
 
-def frame(label: str, tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str]) -> pd.DataFrame:
-    """The rows of results.csv for one run, with what a comparison needs beside them; missing ones left out."""
-    rows = timing.with_settings(table.frame(tasks, scan))
-    beside = pd.DataFrame([_beside(task, scan, loras(task)) for task in tasks], columns=list(_BESIDE)).astype(
-        _BESIDE
-    )
-    rows = rows.assign(**{name: beside[name] for name in beside.columns}, run=label)
-    rows["device"] = _device(rows)
-    rows["revision"] = rows.revision.str.slice(0, 10)
-    return rows[rows.status != "missing"]
+class MemoryKind(StrEnum):
+    """What a row's memory is: measured on the card, torch's plus an allowance for the context, or host memory."""
+
+    DEVICE = "device"
+    RESERVED = "reserved"
+    HOST = "host"
 
 
-_BESIDE: dict[str, Any] = {
-    **dict.fromkeys(STAGE_PEAKS, "Float64"),
-    **dict.fromkeys(("foreign", "oom", "warms"), "bool"),
-    "lora": "string",
-}
-"""What :func:`frame` adds, with the pandas type it has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What rendered, and the memory it was held to; no name where it is not known."""
+
+    name: str = ""
+    limit_mib: float | None = None
+
+    def __str__(self) -> str:
+        """For people: ``NVIDIA A100 (limited to 8 GiB)``."""
+        return self.name if self.limit_mib is None else f"{self.name} (limited to {self.limit_mib / 1024:g} GiB)"
 
 
-def _beside(task: Task, scan: Scan, loras: str) -> dict[str, Any]:
-    record: Receipt | Failure | None = scan.receipts.get(task.id) or scan.failures.get(task.id)
-    cost = record.measurement if record else Measurement()
-    return {
-        **_stage_peaks(cost),
-        "foreign": bool(cost.card and cost.card.foreign),
-        "oom": isinstance(record, Failure) and record.out_of_memory,
-        "warms": is_warmup(task),
-        "lora": loras,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Why an image is not there."""
+
+    status: ImageStatus
+    stage: str = ""
+    out_of_memory: bool = False
+    requested_mib: int | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, image: ReportedImage) -> Loss:
+        """Why an image that is not done is not there."""
+        if image.failure is None:
+            return cls(status=image.status, error=image.skipped)
+        error, requested = image.failure.error, mib(image.failure.error.requested)
+        if not image.failure.out_of_memory:
+            return cls(status=image.status, stage=error.stage, error=f"{error.kind}: {error.message}")
+        asked = None if requested is None else round(requested)
+        return cls(status=image.status, stage=error.stage, out_of_memory=True, requested_mib=asked)
+
+    def __str__(self) -> str:
+        """For people: ``out of memory while decoding, 27,136 MiB asked for``."""
+        doing = f" while {_WORK.get(self.stage, self.stage)}" if self.stage else ""
+        if self.out_of_memory:
+            asked = "" if self.requested_mib is None else f", {self.requested_mib:,} MiB asked for"
+            return f"out of memory{doing}{asked}"
+        return f"{self.status}{doing}" + (f": {self.error}" if self.error else "")
 
 
-def is_warmup(task: Task) -> bool:
-    """Whether a measurement rendered this only to warm its process up: it is none of its images."""
-    return bool(task.warmup)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingCosts:
+    """One setting on one device in one run. Seconds are medians of images that do not warm up, MiB largest peaks.
 
-
-def _stage_peaks(cost: Measurement) -> dict[str, float | None]:
-    stages = {"encode": cost.encode, "denoise": cost.denoise, "decode": cost.decode}
-    return {
-        f"{name}_{kind}_mib": table.mib(getattr(stage, kind))
-        for name, stage in stages.items()
-        if stage is not None
-        for kind in KINDS
-    }
-
-
-def _device(rows: pd.DataFrame) -> pd.Series:
-    """The device of every row, with the limit it was held to; that of the run for a task that never had one."""
-    limit = rows.vram_limit_mib
-    named = rows.device.fillna("").astype("object")
-    held = [
-        f"{device} (limited to {mib / 1024:g} GiB)" if device and not pd.isna(mib) else device
-        for device, mib in zip(named, limit, strict=True)
-    ]
-    known = {device for device in held if device}
-    only = known.pop() if len(known) == 1 else ""
-    return pd.Series([device or only for device in held], index=rows.index, dtype="object")
-
-
-def keys(rows: pd.DataFrame) -> tuple[str, ...]:
-    """The columns that tell rows of the summary apart: :data:`KEYS`, and what of :data:`SOMETIMES` varies."""
-    varying = [name for name in SOMETIMES if name != "revision" and rows[name].nunique(dropna=False) > 1]
-    if (rows.groupby("model")["revision"].nunique() > 1).any():
-        varying.insert(0, "revision")  # of one model; two models have two anyway
-    return (*KEYS, *varying)
-
-
-def summarise(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group, in order of first appearance.
-
-    The columns are the keys, :data:`COUNTS`, :data:`TIMES`, :data:`RATES`, :data:`PEAKS`, :data:`STAGE_PEAKS`,
-    ``device_memory_mib`` (the limit, where one was set), ``cpu`` (no GPU rendered it) and ``outcome``: in words,
-    what became of images that are not there.
+    Images that warm up a measurement's process are none of its images, and count for peaks alone.
     """
-    groups = rows.groupby(list(by), sort=False, dropna=False)
-    found = [
-        dict(zip(by, key, strict=True)) | _summary(part)
-        for key, part in groups  # of one key it would be no tuple; there are seven at least
-    ]
-    columns = [*by, *COUNTS, *TIMES, *RATES, *PEAKS, *STAGE_PEAKS, "device_memory_mib", "cpu", "outcome"]
-    numbers = [*TIMES, *RATES, *PEAKS, *STAGE_PEAKS, "device_memory_mib"]
-    return pd.DataFrame(found, columns=columns).astype(
-        dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(numbers, "Float64") | {"cpu": "boolean"}
-    )
 
+    run: str
+    device: Device
+    setting: Setting
+    images: int = 0
+    """Done."""
+    timed: int = 0
+    """Of these behind the medians."""
+    failed: int = 0
+    out_of_memory: int = 0
+    """Of the failed ones."""
+    skipped: int = 0
+    """Not tried."""
+    foreign: int = 0
+    """Of the timed ones with other processes on the card."""
+    seconds: Seconds = field(default_factory=Seconds)
+    total_min_s: float | None = None
+    total_max_s: float | None = None
+    images_per_hour: float | None = None
+    mp_per_s: float | None = None
+    wh_per_image: float | None = None
+    peaks: Peaks = field(default_factory=Peaks)
+    encode: Peaks = field(default_factory=Peaks)
+    denoise: Peaks = field(default_factory=Peaks)
+    decode: Peaks = field(default_factory=Peaks)
+    device_memory_mib: float | None = None
+    """The limit, where one was set."""
+    cpu: bool = False
+    """No GPU rendered it."""
+    lost: tuple[tuple[Loss, int], ...] = ()
+    """Images that are not there, most frequent cause first."""
 
-def _summary(part: pd.DataFrame) -> dict[str, Any]:
-    images = part[~part.warms]
-    done = images[images.status == "done"]
-    timed = done[~done.warmup.fillna(False)]
-    failed = images[images.status.isin(table.FAILED)]
-    total = _median(timed.total_s)
-    pixels = done.width * done.height
-    return {
-        "images": len(done),
-        "timed": len(timed),
-        "failed": len(failed),
-        "out_of_memory": int(failed.oom.sum()),
-        "skipped": len(images) - len(done) - len(failed),
-        "foreign": int(timed.foreign.sum()),
-        **{name: _median(timed[name]) for name in TIMES},
-        "total_min_s": timed.total_s.min(),
-        "total_max_s": timed.total_s.max(),
-        "images_per_hour": _share(3600.0, total),
-        "mp_per_s": _share(pixels.iloc[0] / 1e6, total) if len(done) else None,
-        "wh_per_image": _share(_median(timed.energy_j), 3600.0),
-        **{name: part[part.status == "done"][name].max() for name in (*PEAKS, *STAGE_PEAKS)},
-        "device_memory_mib": part.vram_limit_mib.fillna(part.device_memory_mib).max(),
-        "cpu": bool((done.memory_source == "rss").any()),
-        "outcome": "; ".join(_outcome(images)),
-    }
+    def key(self, name: str) -> str | int | float:
+        """What tells it from others, by a column of :func:`batch.report.compare.settings.keys`."""
+        if name == "run":
+            return self.run
+        if name == "device":
+            return str(self.device)
+        value: str | int | float = getattr(self.setting, name)
+        return str(value)[:10] if name == "revision" else value
 
+    @property
+    def rivals(self) -> Setting:
+        """What is the same for all that it can be chosen instead of: everything but memory."""
+        return replace(self.setting, memory_used="", degraded_from="")
 
-def _median(values: pd.Series) -> Any:
-    """The median of what is known; pandas before 3.0 warns where that is nothing but blanks."""
-    return values.dropna().median()
+    @property
+    def memory_kind(self) -> MemoryKind | None:
+        """What decides whether the setting fits a card; None where nothing is known."""
+        if self.peaks.device is not None:
+            return MemoryKind.DEVICE
+        if self.peaks.reserved is not None:
+            return MemoryKind.RESERVED
+        return None if self.peaks.rss is None else MemoryKind.HOST
 
+    @property
+    def memory_mib(self) -> float | None:
+        """The memory of that kind."""
+        if self.peaks.device is not None:
+            return self.peaks.device
+        return self.peaks.rss if self.peaks.reserved is None else self.peaks.reserved + ALLOWANCE_MIB
 
-def _share(part: Any, of: Any) -> float | None:
-    """A quotient; None where either is not known or the divisor is nothing."""
-    return None if pd.isna(part) or pd.isna(of) or not of else float(part / of)
+    def reaches(self, faster: SettingCosts) -> bool:
+        """Whether the times of its images reach into those of a setting with a smaller median.
 
+        Of few images on a machine that does other things too, the median alone decides nothing.
+        """
+        fastest, slowest = self.total_min_s, faster.total_max_s
+        return fastest is not None and slowest is not None and fastest <= slowest
 
-def _outcome(images: pd.DataFrame) -> Iterable[str]:
-    """What became of the images that are not done, most frequent first; with how many where not of all."""
-    lost = images[images.status != "done"]
-    causes: dict[str, int] = {}
-    for row in lost.to_dict("records"):
-        cause = _cause(row)
-        causes[cause] = causes.get(cause, 0) + 1
-    for cause, count in sorted(causes.items(), key=lambda item: -item[1]):
-        yield cause if count == len(images) else f"{cause} ({count} of {len(images)})"
-
-
-def _cause(row: Mapping[Any, Any]) -> str:
-    stage = row["failed_stage"] if isinstance(row["failed_stage"], str) else ""
-    doing = f" while {_WORK.get(stage, stage)}" if stage else ""
-    if row["oom"]:
-        asked = row["requested_mib"]
-        return f"out of memory{doing}" + ("" if pd.isna(asked) else f", {asked:,.0f} MiB asked for")
-    error = row["error"] if isinstance(row["error"], str) else ""
-    return f"{row['status']}{doing}" + (f": {error}" if error else "")
+    @property
+    def outcome(self) -> str:
+        """What became of images that are not there, with how many where not of all."""
+        tried = self.images + self.failed + self.skipped
+        return "; ".join(
+            str(loss) if count == tried else f"{loss} ({count} of {tried})" for loss, count in self.lost
+        )

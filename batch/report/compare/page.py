@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -19,9 +19,11 @@ from PIL import Image
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.report.compare import chart
-from batch.report.compare.comparison import NOT_INSTALLED, Comparison, Pair, named_base
-from batch.report.compare.pixels import SHOWN_SIDE, Shown, has_ssim, where
-from batch.report.compare.table import Line, Section, heading, legend, sections
+from batch.report.compare.comparison import Comparison
+from batch.report.compare.pairs import Pair
+from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, DifferenceImage, has_ssim, where
+from batch.report.compare.rows import ComparedSetting, frame
+from batch.report.compare.tables import Section, heading, legend, sections
 from batch.store import images
 
 FOLDER = "differences"
@@ -29,19 +31,19 @@ _QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """Where the worst picture of a row differs, and the two pictures, small."""
+class WorstPicture:
+    """Where the worst picture of a setting differs, and the two pictures, small."""
 
-    row: int
+    row: ComparedSetting
     pair: Pair
-    shown: Shown
+    shown: DifferenceImage
     before: NDArray[np.uint8]
     after: NDArray[np.uint8]
 
     @property
     def path(self) -> str:
         """Of the picture of differences, below the folder written to."""
-        return f"{FOLDER}/{self.row + 1}-{self.pair.picture.receipt.task.picture_id[:8]}.png"
+        return f"{FOLDER}/{self.row.number}-{self.pair.picture.receipt.task.picture_id[:8]}.png"
 
     @property
     def caption(self) -> str:
@@ -59,19 +61,18 @@ def write(folder: Path, comparison: Comparison) -> list[Path]:
         raise UserError(f"--out {folder} is a file; a folder is needed") from None
     except OSError as error:
         raise UserError(f"--out {folder} cannot be made: {error.strerror or error}") from None
-    seen = list(_seen(comparison))
+    worst = []
+    for row in comparison.rows:
+        if pair := row.worst:
+            before, after = images.read_pixels(pair.base.path), images.read_pixels(pair.picture.path)
+            small = {"before": _small(before), "after": _small(after)}
+            worst.append(WorstPicture(row=row, pair=pair, shown=where(before, after), **small))
     csv, page = folder / "compare.csv", folder / "compare.html"
-    for item in seen:
+    for item in worst:
         atomic.write(folder / item.path, _encoded(item.shown.pixels, "PNG"))
-    atomic.write(csv, table(comparison, seen).to_csv(index=False, lineterminator="\n").encode())
-    atomic.write(page, html(comparison, seen).encode())
-    return [csv, page, *([folder / FOLDER] if seen else [])]
-
-
-def _seen(comparison: Comparison) -> Iterator[Seen]:
-    for row, pair in sorted(comparison.worst.items()):
-        before, after = images.read_pixels(pair.base.path), images.read_pixels(pair.picture.path)
-        yield Seen(row=row, pair=pair, shown=where(before, after), before=_small(before), after=_small(after))
+    atomic.write(csv, table(comparison, worst).to_csv(index=False, lineterminator="\n").encode())
+    atomic.write(page, html(comparison, worst).encode())
+    return [csv, page, *([folder / FOLDER] if worst else [])]
 
 
 def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -86,28 +87,28 @@ def _encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def table(comparison: Comparison, seen: list[Seen]) -> pd.DataFrame:
+def table(comparison: Comparison, worst: Sequence[WorstPicture]) -> pd.DataFrame:
     """compare.csv: the rows as they are, numbered as everywhere, with the file of their differences."""
-    rows = comparison.rows.copy()
+    rows = frame(comparison.rows, comparison.keys)
     if not has_ssim():
         differing = rows.compared.notna() & (rows.identical < 1)
         for name in ("ssim_mean", "ssim_min"):
             rows[name] = rows[name].astype("object").mask(differing, NOT_INSTALLED)
-    files = {item.row: item.path for item in seen}
-    rows["difference"] = [files.get(row, "") for row in range(len(rows))]
-    rows.insert(0, "number", range(1, len(rows) + 1))
+    files = {item.row.index: item.path for item in worst}
+    rows["difference"] = [files.get(row.index, "") for row in comparison.rows]
+    rows.insert(0, "number", [row.number for row in comparison.rows])
     return rows
 
 
 # The page
 
 
-def html(comparison: Comparison, seen: list[Seen]) -> str:
+def html(comparison: Comparison, worst: Sequence[WorstPicture]) -> str:
     """The page: one file, no script, no network."""
     template = (
         resources.files("batch.report.compare").joinpath("compare.html.template").read_text(encoding="utf-8")
     )
-    runs = " / ".join(dict.fromkeys(comparison.rows.run))
+    runs = " / ".join(dict.fromkeys(row.costs.run for row in comparison.rows))
     parts = {
         "TITLE": escape(runs or comparison.baseline),
         "COMMON": escape(heading(comparison)),
@@ -115,7 +116,7 @@ def html(comparison: Comparison, seen: list[Seen]) -> str:
         "CHART": chart.charts(comparison),
         "TABLES": "".join(map(_table, sections(comparison))),
         "LEGEND": "<br>".join(map(escape, legend(comparison))),
-        "DIFFERENCES": _differences(comparison, seen),
+        "DIFFERENCES": _differences(worst),
         "NOTES": "".join(f"<li>{escape(note)}</li>" for note in comparison.notes),
     }
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
@@ -123,51 +124,49 @@ def html(comparison: Comparison, seen: list[Seen]) -> str:
 
 def _table(section: Section) -> str:
     head = ["#", *section.named]
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    cells += "".join(f'<th class="number">{escape(name)}</th>' for name in section.figures)
+    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
+    titles += "".join(f'<th class="number">{escape(name)}</th>' for name in section.figures)
     width = len(head) + len(section.figures)
     body = ""
-    for title, lines in section.blocks:
-        body += f'<tr><th class="block" colspan="{width}">{escape(title)}</th></tr>' if title else ""
-        body += "".join(_line(line, len(section.figures)) for line in lines)
+    for block, lines in section.blocks:
+        body += f'<tr><th class="block" colspan="{width}">{escape(block)}</th></tr>' if block else ""
+        for line in lines:
+            body += "<tr>"
+            body += "".join(f"<td>{escape(cell)}</td>" for cell in (f"{line.number}{line.mark}", *line.named))
+            body += "".join(f'<td class="number">{escape(cell)}</td>' for cell in line.figures)
+            if line.figures and line.words:
+                body += f'</tr><tr><td colspan="{len(head)}"></td>'
+            if line.words:
+                body += f'<td class="words" colspan="{max(len(section.figures), 1)}">{escape(line.words)}</td>'
+            body += "</tr>"
     return (
         f"<h2>{escape(section.title)}</h2><p class='muted'>{escape(section.about)}</p>"
-        f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
-def _line(line: Line, width: int) -> str:
-    named = "".join(f"<td>{escape(cell)}</td>" for cell in (f"{line.number}{line.mark}", *line.named))
-    figures = "".join(f'<td class="number">{escape(cell)}</td>' for cell in line.figures)
-    words = f'<td class="words" colspan="{max(width, 1)}">{escape(line.words)}</td>' if line.words else ""
-    if line.figures and words:
-        return f'<tr>{named}{figures}</tr><tr><td colspan="{1 + len(line.named)}"></td>{words}</tr>'
-    return f"<tr>{named}{figures}{words}</tr>"
-
-
-def _differences(comparison: Comparison, seen: list[Seen]) -> str:
-    if not seen:
+def _differences(worst: Sequence[WorstPicture]) -> str:
+    if not worst:
         return ""
-    return (
+    parts = [
         "<h2>Where pixels differ</h2><p class='muted'>the picture of each setting that is furthest from its "
-        "reference</p>" + "".join(_difference(comparison, item) for item in seen)
-    )
-
-
-def _difference(comparison: Comparison, item: Seen) -> str:
-    row, gap, task = comparison.rows.loc[item.row], item.pair.difference, item.pair.picture.receipt.task
-    ssim = "" if gap.ssim is None else f", SSIM {gap.ssim:.4f}"
-    told = (
-        f"{item.row + 1} · {row.memory} · {row.run} · {task.size} · seed {task.seed} · {task.prompt[:80]}: "
-        f"PSNR {gap.psnr_db:.1f} dB{ssim}, largest difference {gap.max_difference}, "
-        f"{gap.changed_share:.1%} of the pixels"
-    )
-    figures = (
-        _figure(item.before, "WEBP", f"reference ({named_base(item.pair)})"),
-        _figure(item.after, "WEBP", str(row.memory)),
-        _figure(item.shown.pixels, "PNG", item.caption),
-    )
-    return f'<section><h3>{escape(told)}</h3><div class="three">{"".join(figures)}</div></section>'
+        "reference</p>"
+    ]
+    for item in worst:
+        costs, gap, task = item.row.costs, item.pair.difference, item.pair.picture.receipt.task
+        ssim = "" if gap.ssim is None else f", SSIM {gap.ssim:.4f}"
+        told = (
+            f"{item.row.number} · {costs.setting.memory} · {costs.run} · {task.size} · seed {task.seed} · "
+            f"{task.prompt[:80]}: PSNR {gap.psnr_db:.1f} dB{ssim}, largest difference {gap.max_difference}, "
+            f"{gap.changed_share:.1%} of the pixels"
+        )
+        figures = (
+            _figure(item.before, "WEBP", f"reference ({item.pair.named_base})"),
+            _figure(item.after, "WEBP", costs.setting.memory),
+            _figure(item.shown.pixels, "PNG", item.caption),
+        )
+        parts.append(f'<section><h3>{escape(told)}</h3><div class="three">{"".join(figures)}</div></section>')
+    return "".join(parts)
 
 
 def _figure(pixels: NDArray[np.uint8], kind: str, caption: str) -> str:

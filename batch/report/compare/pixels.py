@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batch.store import images
 
-Pixels = NDArray[Any]
+Pixels = NDArray[np.uint8]
 
 _ROWS = 256
 """Rows compared at once: the two pictures of 16 megapixels take 100 MB, their difference 16 MB more."""
@@ -89,6 +88,10 @@ _BANDS_AT_ONCE = 4
 """Each takes about 150 MB at a width of 5376."""
 
 
+NOT_INSTALLED = "not installed"
+"""In place of a figure for which a package is missing."""
+
+
 def has_ssim() -> bool:
     """Whether scikit-image is installed."""
     return importlib.util.find_spec("skimage") is not None
@@ -134,7 +137,7 @@ _CLIPPED = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class DifferenceImage:
     """Where two pictures differ: ``pixels`` is height x width in levels of grey, black where they are equal."""
 
     pixels: NDArray[np.uint8]
@@ -144,25 +147,23 @@ class Shown:
     """A pixel is the largest difference in a square of so many pixels a side."""
 
 
-def where(one: Pixels, other: Pixels) -> Shown:
+def where(one: Pixels, other: Pixels) -> DifferenceImage:
     """Make small differences of two pictures of one shape visible.
 
     Blocks show their largest difference and not the mean, so that a thin seam is not lost. The gain is the
     largest power of two, up to 64, that keeps 99 of 100 blocks that differ below white.
     """
     block = math.ceil(max(one.shape[:2]) / SHOWN_SIDE)
-    rows = [_largest(one[top : top + block], other[top : top + block], block) for top in range(0, len(one), block)]
+    rows = []
+    for top in range(0, len(one), block):
+        strip = np.abs(one[top : top + block].astype(np.int32) - other[top : top + block])
+        columns = strip.reshape(*strip.shape[:2], -1).max(axis=(0, 2))
+        rows.append(np.maximum.reduceat(columns, range(0, len(columns), block)))
     apart = np.stack(rows)
     differing = apart[apart > 0]
     level = float(np.quantile(differing, 1 - _CLIPPED)) if differing.size else 255.0
     gain = int(min(_MOST_GAIN, 2 ** int(math.log2(255 / max(level, 1.0)))))
-    return Shown(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
-
-
-def _largest(one: Pixels, other: Pixels, block: int) -> NDArray[np.int32]:
-    """The largest difference in each block of a strip of rows."""
-    apart = np.abs(one.astype(np.int32) - other).reshape(one.shape[0], one.shape[1], -1).max(axis=(0, 2))
-    return np.maximum.reduceat(apart, range(0, one.shape[1], block))
+    return DifferenceImage(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
 
 
 # Many pairs

@@ -1,0 +1,116 @@
+"""Which pictures are compared with which.
+
+Two images belong together when their ``picture_id`` is the same, which leaves the memory setting out. The
+reference is the setting that the first run names first; where that is not done anywhere, the next one. A setting
+is compared with the reference of its own run, so that the difference is the setting's and not the card's, and the
+reference of a run with that of the first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from batch.records import Receipt
+from batch.report.compare.pixels import SAME, Difference, of_files
+from batch.report.compare.runs import Run
+from batch.report.images import memory_used
+from batch.store import images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoneImage:
+    """A done image and the run it is in."""
+
+    run: Run
+    receipt: Receipt
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.run.root / self.receipt.file.path
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its run's label and its id."""
+        return self.run.label, self.receipt.task.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A picture, the one it was compared with, and how far they are apart."""
+
+    picture: DoneImage
+    base: DoneImage
+    difference: Difference
+
+    @property
+    def named_base(self) -> str:
+        """What the picture was compared with: the setting, and the run where that is another one."""
+        setting = memory_used(self.base.receipt)
+        return setting if self.base.run is self.picture.run else f"{self.base.run.label}: {setting}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What the settings of one picture are compared with."""
+
+    base: DoneImage
+    setting: str
+    wanted: str
+    """The setting that was to be it: the first one named."""
+    own: Mapping[str, DoneImage]
+    """The same setting by run, where it is done there: a picture is compared with its own run's."""
+
+    def base_of(self, picture: DoneImage) -> DoneImage | None:
+        """What a picture is compared with; None for the reference itself."""
+        own = self.own.get(picture.run.label)
+        if own is not None and own.receipt is not picture.receipt:
+            return own
+        return None if self.base.receipt is picture.receipt else self.base
+
+
+def references(runs: Sequence[Run]) -> dict[str, Reference]:
+    """By ``picture_id``. What warms a measurement's process up is no picture; the first repeat stands for all."""
+    found: dict[str, dict[str, dict[str, DoneImage]]] = defaultdict(lambda: defaultdict(dict))
+    for run in runs:
+        for image in run.images:
+            if not image.task.warmup:
+                there = found[image.task.picture_id][image.task.memory]  # in order, also where it is not done
+                if image.receipt:
+                    there.setdefault(run.label, DoneImage(run=run, receipt=image.receipt))
+    chosen = {}
+    for picture, settings in found.items():
+        setting, own = next(((name, own) for name, own in settings.items() if own), ("", {}))
+        if own:
+            base = next(iter(own.values()))
+            chosen[picture] = Reference(base=base, setting=setting, wanted=next(iter(settings)), own=own)
+    return chosen
+
+
+def pairs(runs: Sequence[Run], found: Mapping[str, Reference], unread: list[str]) -> Iterator[Pair]:
+    """Compare every picture that has another one to be compared with, by the references ``found``.
+
+    Reads the files that differ; what cannot be read is said in ``unread``.
+    """
+    done = [DoneImage(run=run, receipt=item) for run in runs for item in run.receipts() if not item.task.warmup]
+    wanted = [
+        (picture, base)
+        for picture in done
+        if (base := found[picture.receipt.task.picture_id].base_of(picture)) is not None
+    ]
+    wanted.sort(key=lambda pair: str(pair[1].path))  # each reference is decoded once
+    pixels = lru_cache(maxsize=2)(images.read_pixels)
+    for picture, base in tqdm(wanted, desc="comparing", unit="image", disable=None, leave=False):
+        try:
+            same = picture.receipt.file.sha256 == base.receipt.file.sha256
+            apart = SAME if same else of_files(base.path, picture.path, pixels)
+        except (OSError, ValueError) as error:
+            unread.append(f"not compared: {picture.path} with {base.path}: {error}")
+        else:
+            yield Pair(picture=picture, base=base, difference=apart)
