@@ -12,7 +12,7 @@ from batch.manifest.document import Location, Place, Yaml, core_scalar, parse
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Entry, Factor, Grid, Rule
-from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_table
+from batch.manifest.tables import TABLE_SUFFIXES, Table, TableRow, read_table
 from batch.manifest.values import RandomSeeds, suggest
 
 _NEEDED = ("model", "prompt")
@@ -128,7 +128,7 @@ class GridReader:
             self._note(table.header, "there is no row below the header")
         return table
 
-    def _row_grid(self, row: Row, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
+    def _row_grid(self, row: TableRow, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
         own: Axes = {}
         for name, cell in row.cells.items():
             if axis(name) is None or (cell in ("", None) and not (table.typed and cell == "")):

@@ -22,7 +22,7 @@ PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row: its cells by column. Cells of CSV and TSV are texts, those of JSON lines any value."""
 
     place: Place
@@ -34,7 +34,7 @@ class Table:
     """A file of rows. ``header`` is where the columns are named; JSON lines name them in every row."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     header: Place
     typed: bool
     """True for JSON lines: values keep their type and are not split."""
@@ -142,14 +142,14 @@ def _table(lines: Iterator[tuple[int, list[str]]], source: str) -> Table:
             message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
             problems.append(Problem(source, number, message))
             continue
-        rows.append(Row(Place(source, number), dict(zip(columns, cells, strict=True))))
+        rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
     if problems:
         raise ManifestError(problems)
     return Table(columns, tuple(rows), header, typed=False)
 
 
 def _json_table(text: str, source: str) -> Table:
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     problems: list[Problem] = []
     columns: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -167,7 +167,7 @@ def _json_table(text: str, source: str) -> Table:
             problems.append(Problem(source, number, 'an object is needed here: {"prompt": "…"}'))
             continue
         columns |= dict.fromkeys(cells)
-        rows.append(Row(Place(source, number), cells))
+        rows.append(TableRow(Place(source, number), cells))
     if not rows and not problems:
         problems.append(Problem(source, 0, "the file is empty"))
     if problems:
