@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import yaml
 
-Config = Mapping[str, Any]
+from batch.catalogue.configs import Config
 
 WORDS = "demo"
 """The packaged model that lends its tokenizer: a Gemma tokenizer whose ids lie inside every Gemma's vocabulary.

@@ -191,7 +191,10 @@ def _with_sizes(made: Model, index: Config, denoiser: Config, scale: int) -> Mod
         side = sample * scale
     else:
         side = own * scale if own else _DEFAULT_SIDE
-    step = scale * _patch(made.family, index, denoiser)
+    # Transformers cut latents into patches, Flux and its kin pack them two by two.
+    patch, least = denoiser.get("patch_size"), 1 if made.family == "pixart" else 2
+    together = 1 if has(index, "unet") else max(least, patch if isinstance(patch, int) else 0)
+    step = scale * together
     side = max(step, side - side % step)
     width = call["width"] if isinstance(call.get("width"), int) else side
     return replace(
@@ -200,15 +203,6 @@ def _with_sizes(made: Model, index: Config, denoiser: Config, scale: int) -> Mod
         size_step=step,
         sample_size=sample if made.family == "pixart" and isinstance(sample, int) else 0,
     )
-
-
-def _patch(family: str, index: Config, denoiser: Config) -> int:
-    """Latents that belong together: transformers cut them into patches, Flux and its kin pack two by two."""
-    if has(index, "unet"):
-        return 1
-    patch = denoiser.get("patch_size")
-    least = 1 if family == "pixart" else 2
-    return max(least, patch) if isinstance(patch, int) else least
 
 
 def _with_defaults(made: Model) -> Model:

@@ -29,7 +29,7 @@ from batch.manifest import document, values
 DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
-class Entry(BaseModel):
+class ModelEntry(BaseModel):
     """What a file of models may say of one model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -140,7 +140,7 @@ def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
     return {**packaged(), **{name: _as_own(model, entries, path.parent) for name, (_, model) in own.items()}}
 
 
-def _as_own(model: Model, entries: Mapping[str, Entry], base: Path) -> Model:
+def _as_own(model: Model, entries: Mapping[str, ModelEntry], base: Path) -> Model:
     """A model of the user's file: its folder is relative to that, and its scheduler set to its flow shift.
 
     The shift is the one that its entry names, or the entry that it is like. A packaged model's is what it comes
@@ -161,9 +161,9 @@ def _as_own(model: Model, entries: Mapping[str, Entry], base: Path) -> Model:
     return replace(model, overrides={**model.overrides, "scheduler": scheduler})
 
 
-def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, tuple[Entry, Model]]:
+def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, tuple[ModelEntry, Model]]:
     """The models of a file, on top of those there are, each with its entry; every mistake in it at once."""
-    found: dict[str, tuple[Entry, Model]] = {}
+    found: dict[str, tuple[ModelEntry, Model]] = {}
     problems: list[Problem] = []
     if not isinstance(read.data, dict):
         raise ManifestError([read.problem((), "the file maps names to models: `my-model: {repo: owner/name}`")])
@@ -173,7 +173,7 @@ def _read(read: document.Document, before: Mapping[str, Model]) -> dict[str, tup
             problems.append(read.problem((name,), wrong))
             continue
         try:
-            entry = Entry.model_validate(written)
+            entry = ModelEntry.model_validate(written)
             parent = found[entry.like][1] if entry.like in found else before.get(entry.like)
             if entry.like and parent is None:
                 near = get_close_matches(entry.like, [*before, *found], 1)
@@ -205,14 +205,14 @@ def _said(read: document.Document, name: str, error: ErrorDetails) -> Problem:
     """One of pydantic's errors, at its line."""
     key = ".".join(str(part) for part in error["loc"] if not isinstance(part, int)) or "?"
     if error["type"] == "extra_forbidden":
-        near = get_close_matches(key, Entry.model_fields, 1)
-        hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(Entry.model_fields)}"
+        near = get_close_matches(key, ModelEntry.model_fields, 1)
+        hint = f"did you mean {near[0]}?" if near else f"possible are {', '.join(ModelEntry.model_fields)}"
         return read.problem((name, key), f"{name}: {key} is unknown; {hint}")
     text = error["msg"].removeprefix("Value error, ")
     return read.problem((name, *error["loc"]), f"{name}: {key}: {text[0].lower() + text[1:]}")
 
 
-def _model(name: str, entry: Entry, parent: Model | None) -> Model:
+def _model(name: str, entry: ModelEntry, parent: Model | None) -> Model:
     """An entry as a model. Raises ``ValueError`` for what only the whole of it shows."""
     places = [key for key in PLACES if getattr(entry, key)]
     if len(places) > 1:
@@ -242,7 +242,7 @@ def _model(name: str, entry: Entry, parent: Model | None) -> Model:
     return made
 
 
-def _given(entry: Entry) -> dict[str, Any]:
+def _given(entry: ModelEntry) -> dict[str, Any]:
     """What an entry says, as a model has it."""
     given: dict[str, Any] = {key: getattr(entry, key) for key in entry.model_fields_set - {"like"}}
     for key in ("native", "largest"):

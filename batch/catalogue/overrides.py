@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
 
 from batch.catalogue import signatures
 from batch.catalogue.families import FAMILIES
@@ -57,7 +56,7 @@ def objection(model: Model, call: Call, kind: str, settings: signatures.Paramete
     return _together(dict(call.arguments), settings)
 
 
-def _together(given: Mapping[str, Any], settings: signatures.Parameters) -> str:
+def _together(given: Mapping[str, object], settings: signatures.Parameters) -> str:
     """What is wrong with settings that are right by themselves."""
     spacings = [name for name in _SPACINGS if given.get(name) is True]
     if len(spacings) > 1:
@@ -68,7 +67,7 @@ def _together(given: Mapping[str, Any], settings: signatures.Parameters) -> str:
     return ""
 
 
-def _contradiction(model: Model, name: str, value: Any) -> str:
+def _contradiction(model: Model, name: str, value: object) -> str:
     """A scheduler that takes what the model says for something else gives noise, at best."""
     if name == "prediction_type" and model.prediction:
         right = _PREDICTED.get(model.prediction, model.prediction)
@@ -80,21 +79,22 @@ def _contradiction(model: Model, name: str, value: Any) -> str:
     if name == "use_flow_sigmas" and model.prediction and value != (model.prediction == "flow"):
         is_flow = "a flow" if model.prediction == "flow" else "no flow"
         return f"{model.name} is {is_flow} model; leave use_flow_sigmas out"
-    if name == "use_dynamic_shifting" and value is True and not _shifts_by_size(model):
+    by_size = model.dynamic_shift or model.trust_remote_code or "mu" in FAMILIES[model.family].extra
+    if name == "use_dynamic_shifting" and value is True and not by_size:
         return f"the pipeline of {model.name} passes no shift for a size; leave use_dynamic_shifting out"
     return ""
 
 
-def _shifts_by_size(model: Model) -> bool:
-    return model.dynamic_shift or model.trust_remote_code or "mu" in FAMILIES[model.family].extra
-
-
-def _wanted(kind: str, name: str, value: Any, default: Any) -> str:
+def _wanted(kind: str, name: str, value: object, default: object) -> str:
     """What a setting is where the value is something else; "" where it fits or nobody knows."""
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else f"true or false (by default {str(default).lower()})"
     if isinstance(default, int):
-        return _whole(name, value, default)
+        least, most = 1 if name in _FROM_ONE else 0, _MOST.get(name, 2**31 - 1)
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return ""
+        span = f"from {least} to {most:,}" if name in _MOST else f"from {least} on"
+        return f"a whole number {span} (by default {default})"
     if isinstance(default, float) or default is signatures.COMPUTED or name in _ABOVE_NOUGHT:
         return "" if default is None and value is None else _number(name, value, default)
     if name in _LISTS:
@@ -105,30 +105,21 @@ def _wanted(kind: str, name: str, value: Any, default: Any) -> str:
     return ""
 
 
-def _whole(name: str, value: Any, default: int) -> str:
-    least = 1 if name in _FROM_ONE else 0
-    most = _MOST.get(name, 2**31 - 1)
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-        return ""
-    span = f"from {least} to {most:,}" if name in _MOST else f"from {least} on"
-    return f"a whole number {span} (by default {default})"
-
-
-def _number(name: str, value: Any, default: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(name: str, value: object, default: object) -> str:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if name in _SHARES:
-        fits, span = number and 0 < value < 1, " between 0 and 1"
+        fits, span = 0 < number < 1, " between 0 and 1"
     elif name in ("flow_shift", "shift"):
-        fits, span = number and 0 < value <= _LARGEST_SHIFT, f" above 0 and up to {_LARGEST_SHIFT}"
+        fits, span = 0 < number <= _LARGEST_SHIFT, f" above 0 and up to {_LARGEST_SHIFT}"
     elif name in _ABOVE_NOUGHT:
-        fits, span = number and value > 0, " above 0"
+        fits, span = 0 < number < math.inf, " above 0"
     else:
-        fits, span = number, ""
+        fits, span = -math.inf < number < math.inf, ""
     known = default is not None and default is not signatures.COMPUTED
     return "" if fits else f"a number{span}" + (f" (by default {default})" if known else "")
 
 
-def _word(kind: str, name: str, value: Any, default: str) -> str:
+def _word(kind: str, name: str, value: object, default: str) -> str:
     words = signatures.scheduler_words(kind, name)
     if isinstance(value, str) and (value in words or value == default or len(words) < 2 or default not in words):
         return ""

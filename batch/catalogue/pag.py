@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from batch.catalogue.model import Model
 from batch.records import Arguments, Task, Value
@@ -51,7 +50,7 @@ def settled(model: Model, extra: Mapping[str, Value]) -> dict[str, Value]:
     return settled
 
 
-def objection(model: Model, name: str, given: Mapping[str, Any]) -> str:
+def objection(model: Model, name: str, given: Mapping[str, Value]) -> str:
     """What is wrong with one of :data:`NAMES`; "" where nothing is."""
     value = given[f"extra.{name}"]
     asked = given.get(f"extra.{SCALE}", model.pag_scale or None)
@@ -77,14 +76,12 @@ def _layers(model: Model, value: Value) -> str:
     known = f"; {model.name} has transformer_blocks.0 to transformer_blocks.{blocks - 1}" if blocks else ""
     for layer in layers:
         try:
-            found = any(_matches(str(layer), number) for number in range(blocks or _MOST_BLOCKS))
+            # As diffusers finds the self-attention of a block under that name: anywhere in it, as an expression.
+            pattern = re.compile(str(layer))
+            numbers = range(blocks or _MOST_BLOCKS)
+            found = any(pattern.search(f"transformer_blocks.{number}.attn1") for number in numbers)
         except re.error as error:
             return f"{layer} is no regular expression: {error}"
         if not found:
             return f"there is no layer {layer}{known or '; layers are named as in transformer_blocks.8'}"
     return ""
-
-
-def _matches(layer: str, block: int) -> bool:
-    """Whether diffusers finds the self-attention of a block under that name: anywhere in it, as an expression."""
-    return re.search(layer, f"transformer_blocks.{block}.attn1") is not None

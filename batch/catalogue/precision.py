@@ -7,12 +7,12 @@ families keep parts of themselves out of float16, where they overflow (:attr:`Fa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
 from batch.catalogue import signatures
-from batch.catalogue.families import DTYPES, FAMILIES, Family
+from batch.catalogue.families import DTYPES, FAMILIES
 from batch.catalogue.model import Model
 from batch.manifest.values import call
 
@@ -54,26 +54,18 @@ def objection(model: Model, text: str) -> str:
         return f"{unknown} is unknown; possible are {', '.join(DTYPES)}"
     if apart and not FAMILIES[model.family].staged:
         return f"{model.pipeline} is called whole and does not convert between dtypes; write one: {name}"
-    problems = [*_components(model, apart), *_overflows(FAMILIES[model.family], apart)]
-    if problems:
-        return problems[0]
+    known = components(model.pipeline)
+    stranger = next((part for part in apart if known and part not in known), None)
+    if stranger is not None:
+        return f"{model.pipeline} has no component {stranger}; possible are {', '.join(known)}"
+    sound = FAMILIES[model.family].float16_parts
+    black = next((part for part in apart if apart[part] == "float16" and sound and part not in sound), None)
+    if black is not None:
+        return f"{black} overflows in float16, and the picture becomes black; write bfloat16 or float32"
     if model.dtypes and name not in model.dtypes:
         possible = " or ".join(model.dtypes)
         return f"{model.name} gives broken pictures in {name}; write {possible}, or leave it out ({model.dtype})"
     return ""
-
-
-def _components(model: Model, apart: Mapping[str, str]) -> Iterator[str]:
-    known = components(model.pipeline)
-    for part in apart:
-        if known and part not in known:
-            yield f"{model.pipeline} has no component {part}; possible are {', '.join(known)}"
-
-
-def _overflows(family: Family, apart: Mapping[str, str]) -> Iterator[str]:
-    for part, value in apart.items():
-        if value == "float16" and family.float16_parts and part not in family.float16_parts:
-            yield f"{part} overflows in float16, and the picture becomes black; write bfloat16 or float32"
 
 
 def components(pipeline: str) -> list[str]:

@@ -34,14 +34,12 @@ def problem(name: str) -> str:
         return (
             f"no revision stands behind the @ of {name}; write {repo}@COMMIT (or a branch or tag), or {repo} alone"
         )
-    if at and not _is_revision(revision):
+    inside = not (
+        revision.startswith("/") or revision.endswith(("/", ".")) or ".." in revision or "//" in revision
+    )
+    if at and not (inside and _REVISION.fullmatch(revision)):
         return f"'{revision}' is no revision; write a commit, a branch or a tag behind the @"
     return ""
-
-
-def _is_revision(text: str) -> bool:
-    inside = not (text.startswith("/") or text.endswith(("/", ".")) or ".." in text or "//" in text)
-    return inside and _REVISION.fullmatch(text) is not None
 
 
 def covers(allowed: Collection[str], name: str) -> bool:

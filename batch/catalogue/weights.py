@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from batch.base.errors import ModelError
 
@@ -50,7 +49,7 @@ class Needs:
     """Files of code that the index names."""
 
 
-def components(index: Mapping[str, Any]) -> dict[str, str]:
+def components(index: Mapping[str, object]) -> dict[str, str]:
     """The folders a pipeline consists of, each with the library its class is from."""
     return {
         name: str(value[0])
@@ -59,7 +58,7 @@ def components(index: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def of(index: Mapping[str, Any], names: Iterable[str], *, variant: str | None = None, dtype: str = "") -> Needs:
+def of(index: Mapping[str, object], names: Iterable[str], *, variant: str | None = None, dtype: str = "") -> Needs:
     """What a session loads of a model with these files.
 
     ``variant`` of the weights; None chooses the one of ``dtype`` where the model has it, else the only one there
@@ -105,7 +104,7 @@ def check(name: str, needs: Needs, *, pickles: bool, trusted: bool) -> None:
         )
 
 
-def lacking(index: Mapping[str, Any], names: Iterable[str], needs: Needs) -> list[str]:
+def lacking(index: Mapping[str, object], names: Iterable[str], needs: Needs) -> list[str]:
     """What a folder lacks, as far as its own files tell: nobody has listed what should be there."""
     files = {part: [] for part in components(index)}  # type: dict[str, list[str]]
     for name in sorted(needs.files.intersection(names)):

@@ -63,6 +63,12 @@ class Document:
         """What stands under the keys at the top; nothing where the data is no mapping."""
         return self.data if isinstance(self.data, dict) else {}
 
+    def items(self, key: str) -> dict[str, Place]:
+        """The texts of the list under a key, each with where it was written."""
+        written = self.sections.get(key)
+        found = enumerate(written if isinstance(written, list) else ())
+        return {item: self.place((key, index)) for index, item in found if isinstance(item, str)}
+
     def place(self, location: Location) -> Place:
         """Where a location was written, or the nearest one around it."""
         for length in range(len(location), -1, -1):

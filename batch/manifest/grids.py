@@ -12,7 +12,7 @@ from batch.manifest.document import Location, Place, Yaml, core_scalar, parse
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Entry, Factor, Grid, Rule
-from batch.manifest.tables import TABLE_SUFFIXES, Row, Table, read_table
+from batch.manifest.tables import TABLE_SUFFIXES, Table, TableRow, read_table
 from batch.manifest.values import RandomSeeds, suggest
 
 _NEEDED = ("model", "prompt")
@@ -37,7 +37,12 @@ class GridReader:
         if table is not None:
             grids = [self._row_grid(row, table, shared, zipped) for row in table.rows]
         else:
-            grids = self._main(shared, zipped)
+            main = _grid(shared, zipped, self.problems.document.place(("grid",)))
+            # With ``include`` alone the grid may only hold what the entries share.
+            shared_only = "prompt" not in main.names() and bool(self.sections.get("include")) and not zipped
+            grids = [] if shared_only else [main]
+            for needed in _lacking(main) if grids else ():
+                self.problems.add(("grid",), f"the grid needs '{needed}'")
         grids += self._included(shared, zipped)
         self._check_set(shared, grids)
         return tuple(grids)
@@ -60,15 +65,6 @@ class GridReader:
         for index, entry in enumerate(written if isinstance(written, list) else ()):
             if isinstance(entry, dict):
                 yield (name, index), entry
-
-    def _main(self, shared: Axes, zipped: list[Factor]) -> list[Grid]:
-        """The grid; with ``include`` alone it may only hold what the entries share."""
-        grid = _grid(shared, zipped, self.problems.document.place(("grid",)))
-        if "prompt" not in grid.names() and self.sections.get("include") and not zipped:
-            return []
-        for needed in _lacking(grid):
-            self.problems.add(("grid",), f"the grid needs '{needed}'")
-        return [grid]
 
     def _zips(self, shared: Axes) -> list[Factor]:
         factors: list[Factor] = []
@@ -132,7 +128,7 @@ class GridReader:
             self._note(table.header, "there is no row below the header")
         return table
 
-    def _row_grid(self, row: Row, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
+    def _row_grid(self, row: TableRow, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
         own: Axes = {}
         for name, cell in row.cells.items():
             if axis(name) is None or (cell in ("", None) and not (table.typed and cell == "")):

@@ -40,7 +40,12 @@ def json_schema() -> Schema:
     properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _STYLE]}
     properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, RANDOM]}
     properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(_TEXT), _FILE]}
-    schema["$defs"]["Output"] = _output(schema["$defs"]["Output"])
+    output = schema["$defs"]["Output"]
+    output["additionalProperties"] = False
+    output["properties"]["format"] |= {"enum": list(formats.FORMATS)}
+    for form in formats.FORMATS.values():
+        for name, option in form.options.items():
+            output["properties"].setdefault(name, {"description": option.help})
     schema["$defs"]["RunOptions"]["properties"]["min_free_disk"].pop("type")
     schema["$defs"] |= {f"axis_{name}": _axis(name) for name in AXES}
     schema["anyOf"] = [{"required": [name]} for name in ("grid", "rows", "include")]
@@ -71,11 +76,3 @@ def _axes(names: Iterable[str]) -> Schema:
         "patternProperties": {r"^extra\.[A-Za-z_]\w*$": {"description": "an argument of the pipeline's call"}},
         "additionalProperties": False,
     }
-
-
-def _output(section: Schema) -> Schema:
-    section["properties"]["format"] |= {"enum": list(formats.FORMATS)}
-    for form in formats.FORMATS.values():
-        for name, option in form.options.items():
-            section["properties"].setdefault(name, {"description": option.help})
-    return section | {"additionalProperties": False}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batch.base.errors import ManifestError, Problem
@@ -12,7 +12,7 @@ from batch.manifest.files import Problems
 from batch.manifest.grids import GridReader
 from batch.manifest.override import override
 from batch.manifest.prompts import Prompts, Wildcards, read_styles, read_variants
-from batch.manifest.schema import Manifest
+from batch.manifest.schema import Grid, Manifest, Style
 from batch.manifest.sections import read_sections
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import shown, suggest
@@ -40,10 +40,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     grids = reader.grids()
     exclude = reader.rules(grids)
     styles = read_styles(document, path.parent, problems)
-    for entry in (entry for grid in grids for entry in grid.entries("style")):
-        for name in (name for name in entry.value if name not in styles):
-            hint = suggest(name, styles) if styles else "write it under styles:"
-            problems.found.append(Problem(*entry.place, f"style: '{name}' is unknown; {hint}"))
+    _check_styles(grids, styles, problems)
     if problems.found or top is None:
         raise ManifestError(sorted(set(problems.found)))
     kind = RunKind(top.kind)
@@ -61,10 +58,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         resize=top.resize,
         allow_pickle=frozenset(top.allow_pickle),
         trust_remote_code=frozenset(top.trust_remote_code),
-        permissions={
-            key: {name: document.place((key, index)) for index, name in enumerate(getattr(top, key))}
-            for key in _PERMISSIONS
-        },
+        permissions={key: document.items(key) for key in _PERMISSIONS},
         repeats=(top.repeats or REPEATS) if kind is RunKind.MEASURE else 0,
         output=top.output,
         run=top.run_options,
@@ -99,6 +93,13 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
     return Prompts(prefix, suffix, grammar, every=not drawn), drawn or 0
+
+
+def _check_styles(grids: Sequence[Grid], styles: Mapping[str, Style], problems: Problems) -> None:
+    for entry in (entry for grid in grids for entry in grid.entries("style")):
+        for name in (name for name in entry.value if name not in styles):
+            hint = suggest(name, styles) if styles else "write it under styles:"
+            problems.found.append(Problem(*entry.place, f"style: '{name}' is unknown; {hint}"))
 
 
 def _warnings(prompts: Prompts, path: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +22,7 @@ PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row: its cells by column. Cells of CSV and TSV are texts, those of JSON lines any value."""
 
     place: Place
@@ -34,7 +34,7 @@ class Table:
     """A file of rows. ``header`` is where the columns are named; JSON lines name them in every row."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     header: Place
     typed: bool
     """True for JSON lines: values keep their type and are not split."""
@@ -63,7 +63,7 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
         found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
         return [(text, place) for text, place in found if text and not text.startswith("#")]
     table = read_table(path)
-    name = column or _only_column(table)
+    name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
     if name not in table.columns:
         message = f"there is no column '{name}'; {suggest(name, table.columns)}"
         raise ManifestError([Problem(*table.header, message)])
@@ -78,10 +78,12 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
 
 
-def _only_column(table: Table) -> str:
-    if "prompt" in table.columns or len(table.columns) != 1:
-        return "prompt"
-    return table.columns[0]
+_CSV_ERRORS = {
+    "unexpected end": 'a quote (") is opened here and never closed; double a quote that belongs to the text ("")',
+    "expected after": 'text follows a closing quote ("); '
+    'put the whole cell in quotes and double those inside ("")',
+}
+"""What to say of an error of Python's reader, by what its text holds."""
 
 
 def _csv(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
@@ -102,18 +104,12 @@ def _csv(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise ManifestError([Problem(source, line, _csv_message(str(error)))]) from None
+            said = (better for part, better in _CSV_ERRORS.items() if part in str(error))
+            message = next(said, f"not a row of CSV: {error}")
+            raise ManifestError([Problem(source, line, message)]) from None
         begins, line = line, skipped + reader.line_num + 1
         if any(cell.strip() for cell in cells):
             yield begins, cells
-
-
-def _csv_message(reason: str) -> str:
-    if "unexpected end" in reason:
-        return 'a quote (") is opened here and never closed; double a quote that belongs to the text ("")'
-    if "expected after" in reason:
-        return 'text follows a closing quote ("); put the whole cell in quotes and double those inside ("")'
-    return f"not a row of CSV: {reason}"
 
 
 def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -135,31 +131,25 @@ def _table(lines: Iterator[tuple[int, list[str]]], source: str) -> Table:
     if first is None:
         raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
     header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
-    problems = _header_problems(header, columns)
+    problems = [
+        Problem(*header, f"the column '{name}' is named twice" if name else f"column {index + 1} has no name")
+        for index, name in enumerate(columns)
+        if not name or name in columns[:index]
+    ]
     rows = []
     for number, cells in lines:
         if len(cells) != len(columns):
             message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
             problems.append(Problem(source, number, message))
             continue
-        rows.append(Row(Place(source, number), dict(zip(columns, cells, strict=True))))
+        rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
     if problems:
         raise ManifestError(problems)
     return Table(columns, tuple(rows), header, typed=False)
 
 
-def _header_problems(header: Place, columns: Sequence[str]) -> list[Problem]:
-    problems = []
-    for index, name in enumerate(columns):
-        if not name:
-            problems.append(Problem(*header, f"column {index + 1} has no name"))
-        elif name in columns[:index]:
-            problems.append(Problem(*header, f"the column '{name}' is named twice"))
-    return problems
-
-
 def _json_table(text: str, source: str) -> Table:
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     problems: list[Problem] = []
     columns: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -177,7 +167,7 @@ def _json_table(text: str, source: str) -> Table:
             problems.append(Problem(source, number, 'an object is needed here: {"prompt": "…"}'))
             continue
         columns |= dict.fromkeys(cells)
-        rows.append(Row(Place(source, number), cells))
+        rows.append(TableRow(Place(source, number), cells))
     if not rows and not problems:
         problems.append(Problem(source, 0, "the file is empty"))
     if problems:

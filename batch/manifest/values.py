@@ -123,9 +123,19 @@ def number(value: object) -> float:
     """A number that is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{shown(value)} is not a number{_as_list(value)}")
-    if not math.isfinite(value) or value < 0 or value > 1e6:
+    if not 0 <= value <= 1e6:
         raise ValueError(f"{shown(value)} is out of bounds; 0 to 1000000 is possible")
     return float(value)
+
+
+def _finite(value: object) -> float | None:
+    """A number; None for what is none, or no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def word(value: object) -> str:
@@ -161,9 +171,13 @@ def frozen(value: object) -> Value:
         raise ValueError("a mapping cannot be passed on; write a value or a list")
     if isinstance(value, list):
         return tuple(frozen(item) for item in value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{shown(value)} is not a finite number")
-    return value if value is None or isinstance(value, bool | int | float) else text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        if _finite(value) is None:
+            raise ValueError(f"{shown(value)} is not a finite number")
+        return value
+    return text(value)
 
 
 def call(value: object) -> tuple[str, tuple[Value, ...], Arguments]:
@@ -247,10 +261,10 @@ def lora(value: object) -> tuple[tuple[str, float], ...]:
         match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*(?:scale|strength)\s*=\s*([^()]+?)\s*\))?\s*", part)
         assert match  # `.+?` takes any text that is not empty
         path, scale = match.groups()
-        strength = core_scalar(scale) if scale else 1.0
-        if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
+        strength = _finite(core_scalar(scale)) if scale else 1.0
+        if strength is None:
             raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
-        result.append((path, float(strength)))
+        result.append((path, strength))
     return tuple(result)
 
 
@@ -267,11 +281,8 @@ def _lora_mapping(value: dict[str, object]) -> tuple[str, float]:
         raise ValueError("strength and scale mean the same; keep one")
     named = texts.get("file") or "/".join(filter(None, (texts["repo"], texts.get("weight"))))
     at = f"@{texts['revision']}" if "revision" in texts else ""
-    return named + at, signed(value.get("strength", value.get("scale", 1.0)))
-
-
-def signed(value: object) -> float:
-    """A number that is finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{shown(value)} is not a number")
-    return float(value)
+    written = value.get("strength", value.get("scale", 1.0))
+    strength = _finite(written)
+    if strength is None:
+        raise ValueError(f"{shown(written)} is not a number")
+    return named + at, strength

@@ -45,9 +45,30 @@ class _Group:
     longest: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "count", _count_group(self))
+        # The sum over every choice of the product of its options' counts: elementary symmetric polynomials.
+        sums = [1] + [0] * self.high
+        for number in map(_count, self.options):
+            for size in range(self.high, 0, -1):
+                sums[size] += sums[size - 1] * number
+        object.__setattr__(self, "count", sum(sums[self.low :]))
         longest = sorted((_longest(option) for option in self.options), reverse=True)[: self.high]
         object.__setattr__(self, "longest", sum(longest) + len(self.joiner) * max(0, self.high - 1))
+
+    def texts(self) -> Iterator[str]:
+        for size in range(self.low, self.high + 1):
+            for choice in itertools.combinations(self.options, size):
+                for texts in itertools.product(*(list(_texts(option)) for option in choice)):
+                    yield self.joiner.join(texts)
+
+    def pick(self, random: Random) -> str:
+        left = list(range(len(self.options)))
+        picked: list[int] = []
+        for _ in range(random.randint(self.low, self.high)):
+            weights = [self.weights[index] for index in left]
+            chosen = random.choices(left, weights if sum(weights) > 0 else None)[0]
+            left.remove(chosen)
+            picked.append(chosen)
+        return self.joiner.join(_pick(self.options[index], random) for index in picked)
 
 
 _Part = str | _Group
@@ -129,7 +150,10 @@ class _Parser:
                 group, index = self._group(tokens, index + 1)
                 parts.append(group)
                 continue
-            parts.append(self._plain(token))
+            if len(token) > 4 and token.startswith("__"):
+                parts.append(self._wildcard(token))
+            else:
+                parts.append(token[1] if len(token) == 2 and token[0] == "\\" else token)
             index += 1
         return tuple(parts), index
 
@@ -143,11 +167,6 @@ class _Parser:
             index += 1
             if tokens[index - 1] == "}":
                 return _group(options), index
-
-    def _plain(self, token: str) -> _Part:
-        if len(token) > 4 and token.startswith("__"):
-            return self._wildcard(token)
-        return token[1] if len(token) == 2 and token[0] == "\\" else token
 
     def _wildcard(self, token: str) -> _Group:
         name = token[2:-2]
@@ -184,11 +203,6 @@ def _weighed(option: tuple[_Part, ...]) -> tuple[tuple[_Part, ...], float]:
     return option, 1.0
 
 
-def _choices(group: _Group) -> Iterator[tuple[tuple[_Part, ...], ...]]:
-    for size in range(group.low, group.high + 1):
-        yield from itertools.combinations(group.options, size)
-
-
 def _count(parts: Sequence[_Part]) -> int:
     return math.prod(part.count for part in parts if isinstance(part, _Group))
 
@@ -197,42 +211,15 @@ def _longest(parts: Sequence[_Part]) -> int:
     return sum(len(part) if isinstance(part, str) else part.longest for part in parts)
 
 
-def _count_group(group: _Group) -> int:
-    """Sum over every choice of the product of its options' counts: elementary symmetric polynomials."""
-    sums = [1] + [0] * group.high
-    for option in group.options:
-        number = _count(option)
-        for size in range(group.high, 0, -1):
-            sums[size] += sums[size - 1] * number
-    return sum(sums[group.low :])
-
-
 def _texts(parts: Sequence[_Part]) -> Iterator[str]:
     if not parts:
         yield ""
         return
     head, rest = parts[0], parts[1:]
-    for text in [head] if isinstance(head, str) else _group_texts(head):
+    for text in [head] if isinstance(head, str) else head.texts():
         for tail in _texts(rest):
             yield text + tail
 
 
-def _group_texts(group: _Group) -> Iterator[str]:
-    for choice in _choices(group):
-        for texts in itertools.product(*(list(_texts(option)) for option in choice)):
-            yield group.joiner.join(texts)
-
-
 def _pick(parts: Sequence[_Part], random: Random) -> str:
-    return "".join(part if isinstance(part, str) else _pick_group(part, random) for part in parts)
-
-
-def _pick_group(group: _Group, random: Random) -> str:
-    left = list(range(len(group.options)))
-    picked: list[int] = []
-    for _ in range(random.randint(group.low, group.high)):
-        weights = [group.weights[index] for index in left]
-        chosen = random.choices(left, weights if sum(weights) > 0 else None)[0]
-        left.remove(chosen)
-        picked.append(chosen)
-    return group.joiner.join(_pick(group.options[index], random) for index in picked)
+    return "".join(part if isinstance(part, str) else part.pick(random) for part in parts)

@@ -284,6 +284,23 @@ def test_what_stands_closer_to_a_prompt_cannot_be_set(cli, work, files, line):
     assert cli("plan", path, "--set", "steps=3").code == 0
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "guidance: HUGE",
+        "lora: a.safetensors(scale=HUGE)",
+        "lora: {file: a.safetensors, strength: HUGE}",
+        "scheduler: dpm++(flow_shift=HUGE)",
+        "extra.pag_scale: HUGE",
+    ],
+)
+def test_a_number_that_no_float_can_hold_is_refused(cli, manifest, line):
+    text = "grid:\n  model: demo\n  prompt: a\n  " + line.replace("HUGE", "1" + 400 * "0")
+    outcome = cli("plan", manifest(text))
+    assert outcome.code == 2
+    assert "job.yaml:4: " in outcome.err
+
+
 # Whatever stands in a file, there is never a traceback: `main` lets every error pass that is not the user's.
 
 SCALARS = st.one_of(
