@@ -53,8 +53,14 @@ def wrapped(text: str, width: int, size: int, between: str = " · ") -> list[str
         longer = f"{lines[-1]}{between}{part}" if lines else part
         if lines and _length(longer, size) <= width:
             lines[-1] = longer
+        elif between == " ":  # a word, or a whole text in a script without spaces
+            lines.append("")
+            for letter in part:
+                if lines[-1] and _length(lines[-1] + letter, size) > width:
+                    lines.append("")
+                lines[-1] += letter
         else:
-            lines += _broken(part, width, size) if between == " " else [fitting(part, width, size)]
+            lines.append(fitting(part, width, size))
     return lines
 
 
@@ -66,16 +72,6 @@ def fitting(text: str, width: int, size: int) -> str:
     while text and font.getlength(f"{text} …") > width:
         text = text[: -max(1, len(text) // 20)]
     return f"{text} …"
-
-
-def _broken(word: str, width: int, size: int) -> list[str]:
-    """A word, or a whole text in a script without spaces, in lines as long as they may be."""
-    lines = [""]
-    for letter in word:
-        if lines[-1] and _length(lines[-1] + letter, size) > width:
-            lines.append("")
-        lines[-1] += letter
-    return lines
 
 
 def _length(text: str, size: int) -> float:
