@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch import hub
-from batch.cli import show_memory
+from batch.cli import plan_memory as show_memory
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import Pins, Plan

@@ -21,8 +21,9 @@ from click.shell_completion import CompletionItem
 from batch import __version__
 from batch.base import errors
 from batch.base.text import duration, plural
-from batch.cli import commands, progress
-from batch.cli.commands import (
+from batch.cli import options as commands
+from batch.cli import progress
+from batch.cli.options import (
     FolderName,
     cache_dir_option,
     devices_option,
@@ -232,7 +233,7 @@ def _tell(result: Any, retry: str) -> None:
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch.cli import show
+    from batch.cli import plan as show
     from batch.run import forecast, remaining, runner
 
     options = runner.Options(out=out, overrides=overrides)
@@ -262,7 +263,7 @@ def _predicting(count: int) -> None:
 @json_option
 def status(run_folder: Path, as_json: bool) -> int:
     """Show how far a run is; works while it is going on."""
-    from batch.cli import show
+    from batch.cli import plan as show
     from batch.store import status
 
     found = status.summarize(run_folder)

@@ -146,7 +146,8 @@ def verify(
     there and whole, else with 1.
     """
     from batch import upkeep
-    from batch.cli import progress, show_upkeep
+    from batch.cli import progress
+    from batch.cli import verify as show_upkeep
 
     for name, value in (("--sample", sample), ("--devices", devices)):
         if reproduce is None and value is not None:
@@ -173,7 +174,7 @@ def verify(
 def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool) -> int:
     """Move images that the manifest no longer names to RUN/trash; deletes nothing."""
     from batch import upkeep
-    from batch.cli import show_upkeep
+    from batch.cli import verify as show_upkeep
 
     if restore is not None:
         if dry_run:
@@ -201,7 +202,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
     from batch import hub
     from batch.catalogue.models import known_models, own_file
-    from batch.cli import show_machine
+    from batch.cli import models as show_machine
     from batch.memory import profiles, steps
     from batch.plan import checks
 
@@ -233,7 +234,7 @@ def doctor(*, as_json: bool) -> int:
 
     Ends with 0 when images can be rendered here, and with 1 when something stops it.
     """
-    from batch.cli import show_machine
+    from batch.cli import models as show_machine
     from batch.upkeep import doctor as examination
 
     found = examination.examine()

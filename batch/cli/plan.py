@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.base.text import duration, gib, plural
-from batch.cli import show_memory
+from batch.cli import plan_memory as show_memory
 
 if TYPE_CHECKING:
     from batch.catalogue.families import Model
