@@ -1,24 +1,27 @@
-"""Plans and summaries as text for people and as data for programs. Pure."""
+"""``plan``: what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from datetime import datetime
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import click
+
+from batch.base import errors
 from batch.base.text import duration, gib, plural
-from batch.cli import plan_memory as show_memory
+from batch.cli import plan_memory
+from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
+from batch.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from batch.catalogue.families import Model
-    from batch.plan import Plan, SizeUse
+    from batch.plan import Plan
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Standing
-    from batch.store.status import Summary
-
 
 PROMPTS = 4
 """How many of a plan's prompts are shown."""
@@ -26,26 +29,70 @@ WIDEST = 100
 """Characters of each."""
 
 
+@click.command(short_help="Show what a run would do; touches nothing.")
+@manifest_argument
+@out_option
+@set_option
+@cache_dir_option
+@json_option
+def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
+    from batch.run import forecast, remaining, runner
+
+    options = runner.Options(out=out, overrides=overrides)
+    read, made, folder = runner.prepare(manifest, options)
+    folder.check(made.name, made.kind)
+    where = remaining.standing(made, folder, read.run.retries) if made.ids_known else None
+    outlook = remaining.outlook(made, where, folder, read.run.min_free_disk)
+    made = replace(made, warnings=(*made.warnings, *outlook.warnings))
+    memory = forecast.forecast(made, _predicting)
+    if as_json:
+        print_json(plan_json(made, where, folder.root, outlook, memory))
+    else:
+        click.echo(plan_text(made, where, folder.root, outlook, memory))
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+    return errors.EXIT_OK
+
+
+def _predicting(count: int) -> None:
+    if sys.stderr.isatty():
+        say(f"predicting the memory of {plural(count, 'stage')}, once: the next plan knows them …")
+
+
 def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
     """What ``plan`` prints."""
-    lines = [f"{plan.name} → {folder}", "", f"  {_arithmetic(plan)}", "", *_prompts(plan), ""]
-    for use in plan.sizes:
-        how = "" if use.asked == use.rendered else f"   rendered at {use.rendered}, then {_resampled(use)}"
-        lines.append(f"  {use.model}  {use.asked}{how}")
-    lines.extend(["", *(f"  {line}" for line in _measuring(plan))] if plan.repeats else [])
-    lines.append("")
-    for name, model in plan.models.items():
-        lines.append(f"  model {name}: {_revision(model, outlook.models_in)}")
-    lines.extend(f"  {line}" for line in _numerics(plan))
-    lines.append("")
-    lines.extend(f"  {line}" for line in _resume_lines(plan, standing, outlook))
-    lines.append("")
-    lines.extend(f"  {line}" for line in show_memory.lines(forecast))
+    parts = [
+        [_arithmetic(plan)],
+        _prompts(plan),
+        _sizes(plan),
+        *([_measuring(plan)] if plan.repeats else []),
+        _models(plan, outlook),
+        _resume_lines(plan, standing, outlook),
+        plan_memory.lines(forecast),
+    ]
+    lines = [f"{plan.name} → {folder}"]
+    for part in parts:
+        lines += ["", *(f"  {line}" for line in part)]
     return "\n".join(lines)
 
 
 def _arithmetic(plan: Plan) -> str:
-    parts = [_product(plan)] if plan.cells else []
+    parts = []
+    if plan.rows:
+        parts.append(f"{plural(plan.rows, 'row')} = {plan.cells}")
+    elif plan.cells:
+        # "1 step" for steps: 20 would be misread: an axis of one says nothing here.
+        factors = [
+            plural(count, _WORDS.get(names[0], names[0].replace("_", " ")))
+            if len(names) == 1
+            else f"{count} ({' + '.join(names)})"
+            for names, count in plan.factors
+            if count > 1 or "prompt" in names
+        ]
+        regular = math.prod(count for _, count in plan.factors) == plan.cells
+        own = "" if regular else " (some prompts have values of their own)"
+        parts.append(f"{' × '.join(factors)}{own} = {plan.cells}")
     if plan.included:
         parts.append(f"+ {plan.included} included")
     if plan.excluded:
@@ -57,48 +104,55 @@ def _arithmetic(plan: Plan) -> str:
     return f"{' '.join(parts)} {'image' if plan.pictures == 1 else 'images'}".removeprefix("+ ")
 
 
+_WORDS = {"memory": "memory setting"}
+
+
 def _prompts(plan: Plan) -> Iterator[str]:
     """The first prompts, so that one that was cut at a comma or is not the one meant is seen in time."""
     prompts = list(dict.fromkeys(task.prompt for task in plan.tasks))
     shown = prompts if len(prompts) <= PROMPTS + 1 else prompts[:PROMPTS]
     for prompt in (" ".join(prompt.split()) for prompt in shown):
-        yield f"  prompt: {prompt if len(prompt) <= WIDEST else prompt[: WIDEST - 2] + ' …'}"
+        yield f"prompt: {prompt if len(prompt) <= WIDEST else prompt[: WIDEST - 2] + ' …'}"
     if len(prompts) > len(shown):
-        yield f"  … and {plural(len(prompts) - len(shown), 'more prompt')}"
+        yield f"… and {plural(len(prompts) - len(shown), 'more prompt')}"
+
+
+def _sizes(plan: Plan) -> Iterator[str]:
+    """Every size, and what is done to a picture that is rendered at another."""
+    for use in plan.sizes:
+        how = ""
+        if use.asked != use.rendered:
+            asked, rendered = use.asked.width / use.asked.height, use.rendered.width / use.rendered.height
+            kept = min(asked, rendered) / max(asked, rendered)
+            cut = "" if kept > 0.99 else f" and cropped: {1 - kept:.0%} of it is cut off"
+            how = f"   rendered at {use.rendered}, then resampled{cut}"
+        yield f"{use.model}  {use.asked}{how}"
 
 
 def _measuring(plan: Plan) -> Iterator[str]:
     """What a measurement makes of the images of the grid."""
     warmups = sum(bool(task.warmup) for task in plan.tasks)
-    measured = len(plan.tasks) - warmups
+    backwards = ", the second one backwards" if plan.passes > 1 else ""
     yield (
-        f"measured {plural(plan.repeats, 'time')} each: {plural(measured, 'image')}, and "
+        f"measured {plural(plan.repeats, 'time')} each: {plural(len(plan.tasks) - warmups, 'image')}, and "
         f"{plural(warmups, 'warm-up')} that no median counts"
     )
     yield (
-        f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}"
-        f"{', the second one backwards' if plan.passes > 1 else ''}: "
+        f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}{backwards}: "
         f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}"
     )
 
 
-def _product(plan: Plan) -> str:
-    if plan.rows:
-        return f"{plural(plan.rows, 'row')} = {plan.cells}"
-    # "1 step" for steps: 20 would be misread: an axis of one says nothing here.
-    factors = [
-        plural(count, _WORDS.get(names[0], names[0].replace("_", " ")))
-        if len(names) == 1
-        else f"{count} ({' + '.join(names)})"
-        for names, count in plan.factors
-        if count > 1 or "prompt" in names
-    ]
-    regular = math.prod(count for _, count in plan.factors) == plan.cells
-    own = "" if regular else " (some prompts have values of their own)"
-    return f"{' × '.join(factors)}{own} = {plan.cells}"
-
-
-_WORDS = {"memory": "memory setting"}
+def _models(plan: Plan, outlook: Outlook) -> Iterator[str]:
+    """Every model; then batches and compiling, of every size once, in one line where all sizes are alike."""
+    for name, model in plan.models.items():
+        yield f"model {name}: {_revision(model, outlook.models_in)}"
+    choices = list(plan.choices.values())
+    told = {(item.numerics, item.why_batch, item.why_compile) for item in choices}
+    for item in choices[:1] if len(told) == 1 else choices:
+        where = "" if len(told) == 1 else f"{item.model} {item.size}: "
+        batch, on = item.numerics.batch, "yes" if item.numerics.compile else "no"
+        yield f"{where}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
 
 
 def _revision(model: Model, place: Path) -> str:
@@ -109,23 +163,6 @@ def _revision(model: Model, place: Path) -> str:
         terms = f", after its terms are accepted at https://huggingface.co/{model.repo}" if model.gated else ""
         return f"{model.repo}, not in {place} yet: {size}{terms}; its revision is fixed at the first run"
     return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
-
-
-def _resampled(use: SizeUse) -> str:
-    """What is done to a picture that is rendered at another size."""
-    asked, rendered = use.asked.width / use.asked.height, use.rendered.width / use.rendered.height
-    kept = min(asked, rendered) / max(asked, rendered)
-    return "resampled" if kept > 0.99 else f"resampled and cropped: {1 - kept:.0%} of it is cut off"
-
-
-def _numerics(plan: Plan) -> Iterator[str]:
-    """Batches and compiling, of every size once; one line where all sizes are alike."""
-    choices = list(plan.choices.values())
-    told = {(item.numerics, item.why_batch, item.why_compile) for item in choices}
-    for item in choices[:1] if len(told) == 1 else choices:
-        where = "" if len(told) == 1 else f"{item.model} {item.size}: "
-        batch, on = item.numerics.batch, "yes" if item.numerics.compile else "no"
-        yield f"{where}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
 
 
 def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> list[str]:
@@ -172,8 +209,15 @@ _MADE = {"this run": "this run's images took", "earlier runs": "earlier runs too
 
 def plan_json(
     plan: Plan, standing: Standing | None, folder: Path, outlook: Outlook, forecast: Forecast
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What ``plan --json`` prints."""
+    measured = {
+        "pictures": plan.pictures,
+        "repeats": plan.repeats,
+        "settings": plan.settings,
+        "passes": plan.passes,
+        "warmups": sum(bool(task.warmup) for task in plan.tasks),
+    }
     return {
         "name": plan.name,
         "folder": str(folder),
@@ -184,7 +228,7 @@ def plan_json(
         "excluded": plan.excluded,
         "duplicates": plan.duplicates,
         "images": len(plan.tasks),
-        "measure": _measuring_json(plan) if plan.repeats else None,
+        "measure": measured if plan.repeats else None,
         "sizes": [
             {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
         ],
@@ -208,62 +252,6 @@ def plan_json(
         "skipped": len(standing.skipped) if standing else None,
         "expected": asdict(outlook.estimate),
         "free_bytes": outlook.free_bytes,
-        "memory": show_memory.as_json(forecast),
+        "memory": plan_memory.as_json(forecast),
         "warnings": list(plan.warnings),
     }
-
-
-def _measuring_json(plan: Plan) -> dict[str, int]:
-    return {
-        "pictures": plan.pictures,
-        "repeats": plan.repeats,
-        "settings": plan.settings,
-        "passes": plan.passes,
-        "warmups": sum(bool(task.warmup) for task in plan.tasks),
-    }
-
-
-def summary_text(summary: Summary) -> str:
-    """What ``status`` prints."""
-    lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
-    counts = {
-        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
-        "degraded": summary.degraded, "extra": summary.extra,
-    }  # fmt: skip
-    lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
-    lines.extend(f"  skipped {count}: {why}" for why, count in summary.skipped.items())
-    lines.append(f"  {_running(summary.running)}")
-    if summary.killed:
-        lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
-    if summary.seconds_per_image is not None:
-        lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
-    if summary.peak_bytes is not None:
-        lines.append(f"  peak memory {gib(summary.peak_bytes)}")
-    if summary.missing and summary.eta_s is not None:
-        lines.append(f"  about {duration(summary.eta_s)} for the rest")
-    if summary.happened:
-        tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
-        lines.append(f"  happened in the last run: {tally}")
-    lines.extend(f"    {_local(event.time)}  {_first_line(event.text)}" for event in summary.last_happenings)
-    lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
-    lines.extend(f"  FAILED {error}" for error in summary.errors)
-    return "\n".join(lines)
-
-
-def _local(time: str) -> str:
-    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _first_line(text: str) -> str:
-    return next(iter(text.splitlines()), "")
-
-
-def _running(who: Mapping[str, object] | None) -> str:
-    if who is None:
-        return "not running"
-    return f"running: process {who.get('pid')} on {who.get('host')} since {who.get('since')}"
-
-
-def summary_json(summary: Summary) -> dict[str, Any]:
-    """What ``status --json`` prints."""
-    return {**asdict(summary), "eta_s": summary.eta_s}

@@ -1,21 +1,21 @@
-"""What `verify` and `prune` found, as text for people and as data for programs. Pure."""
+"""``verify``: every image against its receipt, and some of them rendered again."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import click
+
+from batch.base import errors
 from batch.base.text import gib, plural
-from batch.cli.progress import program
+from batch.cli import progress
+from batch.cli.options import cache_dir_option, devices_option, json_option, run_argument
+from batch.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from batch.upkeep import Pruned, Reproduction, Verification
-
-STATES = (
-    "done", "missing", "failed", "truncated", "modified", "damaged", "orphaned", "extra", "unfit", "skipped"
-)  # fmt: skip
+    from batch.upkeep import Reproduction, Verification
 
 REMEDIES = {
     "missing": "run the manifest again: it renders what is missing",
@@ -28,102 +28,131 @@ REMEDIES = {
     "unfit": "nothing is wrong: that it runs out of memory is what was measured",
     "skipped": "nothing is wrong: one no larger ran out of memory",
 }
+"""By state, what to do about it."""
 
-NEVER_RENDERED = "never rendered"
+
+@click.command(short_help="Check every image against its receipt.")
+@run_argument
+@click.option("--reproduce", metavar="N", type=click.IntRange(min=1),
+              help="Render N of the done images again, drawn at random, and compare the pixels.")  # fmt: skip
+@click.option("--sample", metavar="NUMBER", type=int,
+              help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
+@devices_option
+@cache_dir_option
+@json_option
+def verify(
+    *, run_folder: Path, reproduce: int | None, sample: int | None, devices: str | None, as_json: bool
+) -> int:
+    """Check every image against its receipt; with --reproduce also render some again.
+
+    Reads only and works while a run is going on. Ends with 0 when everything that the manifest names is
+    there and whole, else with 1.
+    """
+    from batch import upkeep
+
+    for name, value in (("--sample", sample), ("--devices", devices)):
+        if reproduce is None and value is not None:
+            raise errors.UserError(f"{name} has no effect without --reproduce")
+    with progress.counting("image") as advance:
+        found = upkeep.verify(run_folder, advance)
+    again = None
+    if reproduce is not None:
+        watcher = progress.Silent() if as_json else progress.watcher(quiet=False, as_json=False)
+        again = upkeep.reproduce(run_folder, found.done, reproduce, sample or 0, devices, watcher)
+    ok = found.ok and all(item.as_expected for item in again or ())
+    if as_json:
+        print_json(verification_json(found, again, ok=ok))
+    else:
+        click.echo(verification_text(found, again, ok=ok))
+    return errors.EXIT_OK if ok else errors.EXIT_FAILED
 
 
-def verification_text(found: Verification, reproduced: tuple[Reproduction, ...] | None) -> str:
-    """What ``verify`` prints."""
+def verification_text(found: Verification, again: Sequence[Reproduction] | None, *, ok: bool) -> str:
+    """What ``verify`` prints; ``again`` is what was rendered again, None where nothing was asked for."""
+    from batch.upkeep.verify import State
+
     counts = found.counts
     lines = [
-        f"{found.name}: {counts.get('done', 0)} of {found.total} done and whole, {gib(found.bytes_read)} read"
+        f"{found.name}: {counts.get(State.DONE, 0)} of {found.total} done and whole, {gib(found.bytes_read)} read"
     ]
-    lines += [f"  {state} {counts[state]}" for state in STATES if state != "done" and state in counts]
+    others = [state for state in State if state is not State.DONE and state in counts]
+    lines += [f"  {state} {counts[state]}" for state in others]
     if found.running:
         lines.append("  a run is going on: what it has not come to yet counts as missing")
-    never = [item for item in found.findings if item.detail == NEVER_RENDERED]
+    never = sum(item.never_rendered for item in found.findings)
     if never:
-        lines.append(f"MISSING    {plural(len(never), 'image')} never rendered")
+        lines.append(f"MISSING    {plural(never, 'image')} never rendered")
     for item in found.findings:
-        if item.state not in {"done", "extra", "unfit", "skipped"} and item.detail != NEVER_RENDERED:
+        if item.state.wrong and not item.never_rendered:
             lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
-    lines += [f"  {state}: {REMEDIES[state]}" for state in STATES if state in REMEDIES and state in counts]
-    if reproduced is not None:
-        lines += _reproduced(reproduced)
-    ok = found.ok and all(item.as_expected for item in reproduced or ())
+    lines += [f"  {state}: {REMEDIES[state]}" for state in others]
+    if again is not None:
+        lines += _reproduced(again)
     return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
 
 
-def _reproduced(items: tuple[Reproduction, ...]) -> list[str]:
+def _reproduced(items: Sequence[Reproduction]) -> list[str]:
+    from batch.upkeep.reproduce import Verdict
+
     if not items:
         return ["nothing to render again: no image is done"]
-    same = sum(item.verdict == "identical" for item in items)
+    same = sum(item.verdict is Verdict.IDENTICAL for item in items)
     lines = [f"rendered again: {same} of {plural(len(items), 'image')} bit-identical"]
     for item in items:
-        if item.verdict == "identical":
+        if item.verdict is Verdict.IDENTICAL:
             continue
         figures = ""
-        if item.max_difference is not None and item.changed_share is not None and item.psnr_db is not None:
+        if (gap := item.difference) is not None:
             figures = (
-                f": largest difference {item.max_difference:g}, {item.changed_share:.2%} of the pixels, "
-                f"PSNR {item.psnr_db:.1f} dB"
+                f": largest difference {gap.max_difference:g}, {gap.changed_share:.2%} of the pixels, "
+                f"PSNR {gap.psnr_db:.1f} dB"
             )
         detail = f" ({item.detail})" if item.detail else ""
         lines.append(f"{item.verdict.upper():10} {item.path}{figures}{detail}")
-    if any(item.verdict == "different" and item.from_hub for item in items):
+    if any(item.verdict is Verdict.DIFFERENT and item.from_hub for item in items):
         lines.append(
             "  different: files of the model may have been changed or damaged since; "
-            f"{program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
+            f"{progress.program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
         )
     return lines
 
 
-def verification_json(found: Verification, reproduced: tuple[Reproduction, ...] | None) -> dict[str, Any]:
+def verification_json(found: Verification, again: Sequence[Reproduction] | None, *, ok: bool) -> dict[str, object]:
     """What ``verify --json`` prints."""
-    ok = found.ok and all(item.as_expected for item in reproduced or ())
-    counts = {state: found.counts.get(state, 0) for state in STATES}  # type: ignore[call-overload]
+    from batch.upkeep.verify import State
+
     return {
         "name": found.name,
         "ok": ok,
         "total": found.total,
-        **counts,
+        **{state: found.counts.get(state, 0) for state in State},
         "bytes_read": found.bytes_read,
         "running": found.running,
-        "findings": [asdict(item) for item in found.findings if item.state != "done"],
-        "reproduced": None if reproduced is None else [_finite(asdict(item)) for item in reproduced],
+        "findings": [
+            {
+                "state": item.state,
+                "task_id": item.task_id,
+                "path": item.path,
+                "bytes": item.bytes,
+                "detail": item.detail,
+            }
+            for item in found.findings
+            if item.state is not State.DONE
+        ],
+        "reproduced": None if again is None else [_reproduction_json(item) for item in again],
     }
 
 
-def _finite(data: dict[str, Any]) -> dict[str, Any]:
+def _reproduction_json(item: Reproduction) -> dict[str, object]:
+    gap = item.difference
     return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in data.items()
-    }
-
-
-def pruned_text(pruned: Pruned, root: Path) -> str:
-    """What ``prune`` prints."""
-    if not pruned.items:
-        return "nothing to prune: the manifest names every image, and every image has its receipt"
-    size = f"{pruned.bytes / 2**20:.1f} MiB"
-    what = f"{plural(pruned.images, 'image')}, {plural(len(pruned.items), 'file')} in all, {size}"
-    if pruned.trash is None:
-        lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {item.path}" for item in pruned.items]
-        return "\n".join([*lines, f"would move {what} to {root / 'trash'}; nothing was touched"])
-    restore = f"{program()} prune {_quoted(root)} --restore {pruned.trash.name}"
-    return f"moved {what} to {pruned.trash}\nput back with: {restore}"
-
-
-def _quoted(path: Path) -> str:
-    return f'"{path}"' if " " in str(path) else str(path)
-
-
-def pruned_json(pruned: Pruned, root: Path) -> dict[str, Any]:
-    """What ``prune --json`` prints."""
-    return {
-        "folder": str(root),
-        "trash": str(pruned.trash) if pruned.trash else None,
-        "images": pruned.images,
-        "bytes": pruned.bytes,
-        "files": [asdict(item) for item in pruned.items],
+        "task_id": item.task_id,
+        "path": item.path,
+        "verdict": item.verdict,
+        "max_difference": gap.max_difference if gap else None,
+        "changed_share": gap.changed_share if gap else None,
+        "psnr_db": gap.psnr_db if gap else None,
+        "detail": item.detail,
+        "plain": item.plain,
+        "from_hub": item.from_hub,
     }

@@ -218,6 +218,17 @@ def test_extra_failed_and_never_rendered(cli, run, manifest):
     assert "MISSING    2 images never rendered" in cli("verify", run).out
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp-lossless"])
+def test_what_was_never_rendered_is_named_as_its_file_will_be(cli, manifest, kind):
+    path = manifest(SMALL + f"output: {{format: {kind}}}\n")
+    assert cli("run", path, "--out", "run", "--quiet", "--max-images", "1").code == 75
+    before = names("run/images")
+    findings = cli("verify", "run", "--json").json()["findings"]
+    assert {(item["state"], item["detail"]) for item in findings} == {("missing", "never rendered")}
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+    assert {item["path"] for item in findings} == {f"images/{name}" for name in names("run/images") - before}
+
+
 def test_verify_works_while_a_run_goes_on(cli, run):
     receipt(run).unlink()  # an image whose receipt is on its way
     with lock.hold(run / ".run"):

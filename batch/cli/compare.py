@@ -1,0 +1,31 @@
+"""``compare``: time, memory, energy and pixels of runs and memory settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batch.base import errors
+from batch.cli.options import FolderName, json_option
+from batch.cli.terminal import print_json
+
+
+@click.command(short_help="Compare time, memory and pixels of runs.")
+@click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=FolderName(), help="Write compare.csv, compare.html and differences there too.")
+@json_option
+def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
+    """Compare runs and memory settings: time, memory, energy, and pixels against the reference."""
+    from batch.report.compare import comparison as comparing
+    from batch.report.compare import page, table
+
+    result = comparing.compare(comparing.read(run_folders))
+    written = page.write(out, result) if out else []
+    if as_json:
+        print_json(comparing.as_json(result))
+        return errors.EXIT_OK
+    click.echo(table.text(result))
+    for path in written:
+        click.echo(f"  {path}")
+    return errors.EXIT_OK
