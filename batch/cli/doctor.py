@@ -15,7 +15,7 @@ from batch.cli.options import cache_dir_option, json_option
 from batch.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from batch.upkeep.doctor import Examination, Place
+    from batch.upkeep.examination import Examination
 
 
 @click.command(short_help="Say what this machine has and lacks.")
@@ -27,37 +27,33 @@ def doctor(*, as_json: bool) -> int:
     Ends with 0 when images can be rendered here, and with 1 when something stops it.
     """
     from batch.upkeep import doctor as examination
+    from batch.upkeep import requirements
 
     found = examination.examine()
     if as_json:
         print_json({**asdict(found), "device": found.device or None, "ok": bool(found.device)})
     else:
         lacking = [extra for extra, packages in found.extras.items() if None in packages.values()]
-        remedies = {extra: examination.extra_remedy(extra) for extra in lacking}
+        remedies = {extra: requirements.extra_remedy(extra) for extra in lacking}
         click.echo(doctor_text(found, remedies))
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 
 
 def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
     """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
-    facts = {
-        "python": f"{found.python}  {found.executable}",
-        "system": f"{found.system}, {plural(found.cores, 'core')}",
-        "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
-        "gpu": _cards(found),
-        "torch": _torch(found),
-        "compiling": f"not for a card: {found.no_compiler}" if found.no_compiler else "for a card (Triton)",
-        "packages": ", ".join(
-            layout.together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
-        ),
-    }
-    lines = [f"run_batch {found.program}", *layout.facts(facts), "", "  folders"]
-    lines += [f"    {line}" for line in layout.table([_cells(place) for place in found.places])]
+    folders = []
+    for place in found.places:
+        free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
+        used = f", {gib(place.used)} used" if place.used is not None else ""
+        decided = f"set by {place.decided_by}, " if place.decided_by else ""
+        folders.append((place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}"))
+    lines = [f"run_batch {found.program}", *layout.facts(_facts(found)), "", "  folders"]
+    lines += [f"    {line}" for line in layout.table(folders)]
     if found.extras:
-        extras = [
-            (extra, f"missing; {remedies[extra]}" if extra in remedies else _versions(packages))
-            for extra, packages in found.extras.items()
-        ]
+        extras = []
+        for extra, packages in found.extras.items():
+            here = ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install"
+            extras.append((extra, f"missing; {remedies[extra]}" if extra in remedies else here))
         lines += ["", "  extras", *(f"    {line}" for line in layout.table(extras))]
     for note in sorted(found.notes, key=lambda note: not note.stops):
         lines += ["", *layout.wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)]
@@ -65,32 +61,25 @@ def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
     return "\n".join([*lines, "", _verdict(found)])
 
 
-def _cards(found: Examination) -> str:
-    if not found.cards:
-        return "no NVIDIA card" + (f" (driver {found.driver})" if found.driver else "")
+def _facts(found: Examination) -> dict[str, str]:
     cards = ", ".join(f"{card.name} {gib(card.memory)} ({gib(card.free)} free)" for card in found.cards)
-    return f"{cards}, driver {found.driver}"
-
-
-def _torch(found: Examination) -> str:
+    driver = f" (driver {found.driver})" if found.driver else ""
     torch = found.torch
-    if torch.version is None:
-        return "CANNOT BE LOADED"
     built = f"built for CUDA {torch.cuda}" if torch.cuda else "with MPS" if torch.mps else "CPU-only build"
     if torch.devices and not torch.cuda:
         built = "built for ROCm"
-    return f"{torch.version}, {built}, sees {plural(len(torch.devices), 'GPU')}"
-
-
-def _cells(place: Place) -> tuple[str, ...]:
-    free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
-    used = f", {gib(place.used)} used" if place.used is not None else ""
-    decided = f"set by {place.decided_by}, " if place.decided_by else ""
-    return (place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}")
-
-
-def _versions(packages: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install"
+    sees = f"{torch.version}, {built}, sees {plural(len(torch.devices), 'GPU')}"
+    return {
+        "python": f"{found.python}  {found.executable}",
+        "system": f"{found.system}, {plural(found.cores, 'core')}",
+        "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
+        "gpu": f"{cards}, driver {found.driver}" if cards else f"no NVIDIA card{driver}",
+        "torch": "CANNOT BE LOADED" if torch.version is None else sees,
+        "compiling": f"not for a card: {found.no_compiler}" if found.no_compiler else "for a card (Triton)",
+        "packages": ", ".join(
+            layout.together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
+        ),
+    }
 
 
 def _verdict(found: Examination) -> str:

@@ -18,7 +18,6 @@ from batch.cli.options import cache_dir_option, json_option, manifest_argument, 
 from batch.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
-    from batch.catalogue.families import Model
     from batch.plan import Plan
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Standing
@@ -66,14 +65,13 @@ def plan_text(plan: Plan, standing: Standing | None, folder: Path, outlook: Outl
         [_arithmetic(plan)],
         _prompts(plan),
         _sizes(plan),
-        *([_measuring(plan)] if plan.repeats else []),
         _models(plan, outlook),
         _resume_lines(plan, standing, outlook),
         plan_memory.lines(forecast),
     ]
     lines = [f"{plan.name} → {folder}"]
     for part in parts:
-        lines += ["", *(f"  {line}" for line in part)]
+        lines += ["", *(f"  {line}" if line else "" for line in part)]
     return "\n".join(lines)
 
 
@@ -118,7 +116,7 @@ def _prompts(plan: Plan) -> Iterator[str]:
 
 
 def _sizes(plan: Plan) -> Iterator[str]:
-    """Every size, and what is done to a picture that is rendered at another."""
+    """Every size and what is done to a picture rendered at another one; what a measurement makes of the images."""
     for use in plan.sizes:
         how = ""
         if use.asked != use.rendered:
@@ -127,42 +125,41 @@ def _sizes(plan: Plan) -> Iterator[str]:
             cut = "" if kept > 0.99 else f" and cropped: {1 - kept:.0%} of it is cut off"
             how = f"   rendered at {use.rendered}, then resampled{cut}"
         yield f"{use.model}  {use.asked}{how}"
-
-
-def _measuring(plan: Plan) -> Iterator[str]:
-    """What a measurement makes of the images of the grid."""
-    warmups = sum(bool(task.warmup) for task in plan.tasks)
-    backwards = ", the second one backwards" if plan.passes > 1 else ""
-    yield (
-        f"measured {plural(plan.repeats, 'time')} each: {plural(len(plan.tasks) - warmups, 'image')}, and "
-        f"{plural(warmups, 'warm-up')} that no median counts"
-    )
-    yield (
-        f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}{backwards}: "
-        f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}"
-    )
+    if plan.repeats:
+        warmups = sum(bool(task.warmup) for task in plan.tasks)
+        backwards = ", the second one backwards" if plan.passes > 1 else ""
+        yield ""
+        yield (
+            f"measured {plural(plan.repeats, 'time')} each: {plural(len(plan.tasks) - warmups, 'image')}, and "
+            f"{plural(warmups, 'warm-up')} that no median counts"
+        )
+        yield (
+            f"{plural(plan.settings, 'setting')} in {plural(plan.passes, 'pass', 'passes')}{backwards}: "
+            f"{plural(plan.settings * plan.passes, 'fresh process', 'fresh processes')}"
+        )
 
 
 def _models(plan: Plan, outlook: Outlook) -> Iterator[str]:
     """Every model; then batches and compiling, of every size once, in one line where all sizes are alike."""
     for name, model in plan.models.items():
-        yield f"model {name}: {_revision(model, outlook.models_in)}"
+        if model.random:
+            where = f"random weights ({model.revision})"
+        elif model.revision:
+            where = f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
+        else:
+            size = f"about {model.download_gb:g} GB" if model.download_gb else "it"
+            terms = f", after its terms are accepted at https://huggingface.co/{model.repo}" if model.gated else ""
+            where = (
+                f"{model.repo}, not in {outlook.models_in} yet: `fetch` downloads {size}{terms}; "
+                "its revision is fixed at the first run"
+            )
+        yield f"model {name}: {where}"
     choices = list(plan.choices.values())
-    told = {(item.numerics, item.why_batch, item.why_compile) for item in choices}
-    for item in choices[:1] if len(told) == 1 else choices:
-        where = "" if len(told) == 1 else f"{item.model} {item.size}: "
+    alike = len({(item.numerics, item.why_batch, item.why_compile) for item in choices}) == 1
+    for item in choices[:1] if alike else choices:
+        whose = "" if alike else f"{item.model} {item.size}: "
         batch, on = item.numerics.batch, "yes" if item.numerics.compile else "no"
-        yield f"{where}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
-
-
-def _revision(model: Model, place: Path) -> str:
-    if model.random:
-        return f"random weights ({model.revision})"
-    if not model.revision:
-        size = f"`fetch` downloads about {model.download_gb:g} GB" if model.download_gb else "`fetch` downloads it"
-        terms = f", after its terms are accepted at https://huggingface.co/{model.repo}" if model.gated else ""
-        return f"{model.repo}, not in {place} yet: {size}{terms}; its revision is fixed at the first run"
-    return f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
+        yield f"{whose}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
 
 
 def _resume_lines(plan: Plan, standing: Standing | None, outlook: Outlook) -> list[str]:

@@ -10,7 +10,6 @@ from batch.cli import layout
 from batch.records import Stage
 
 if TYPE_CHECKING:
-    from batch.memory.footprint import Footprint
     from batch.run.forecast import Forecast, Row
 
 
@@ -49,17 +48,15 @@ def _cells(row: Row) -> tuple[str, ...]:
         return (*named, "", "", "", "", f"not predicted: {row.why}")
     stages = (row.footprint.stages[stage] for stage in (Stage.ENCODE, Stage.DENOISE, Stage.DECODE))
     peaks = (f"{peak.allocated / 2**30:.2f}" for peak in stages)
-    return (*named, *peaks, f"{row.footprint.host / 2**30:.2f}", _fits(row.footprint))
-
-
-def _fits(footprint: Footprint) -> str:
-    """``8 GB and more``, and from where on with the texts encoded on the CPU, if that is less."""
+    # From which card on it fits, and with the texts encoded on the CPU, if that is less.
     whole, images = (
-        min((card for card, fitting in footprint.fits(without=left).items() if fitting), default=None)
+        min((card for card, fitting in row.footprint.fits(without=left).items() if fitting), default=None)
         for left in ((), (Stage.ENCODE,))
     )
-    said = f"{whole} GB and more" if whole else "more than 24 GB"
-    return said if images in (whole, None) else f"{said}; {images} GB if its texts are encoded on the CPU"
+    fits = f"{whole} GB and more" if whole else "more than 24 GB"
+    if images not in (whole, None):
+        fits += f"; {images} GB if its texts are encoded on the CPU"
+    return (*named, *peaks, f"{row.footprint.host / 2**30:.2f}", fits)
 
 
 def as_json(forecast: Forecast) -> dict[str, object]:

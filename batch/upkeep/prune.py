@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 
 from batch.base import atomic
@@ -74,7 +75,10 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
         items = tuple(_items(folder, running=False))
         if not items:
             return Pruned(items=(), trash=None)
-        trash = _new_trash(folder)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+        stamps = (now if number == 1 else f"{now}-{number}" for number in count(1))
+        trash = next(path for stamp in stamps if not (path := folder.trash / stamp).exists())
+        trash.mkdir(parents=True)
         for item in items:
             atomic.move(folder.root / item.path, trash / item.path)
         _report(folder)
@@ -113,16 +117,6 @@ def _report(folder: RunFolder) -> None:
     from batch.report import write_report
 
     write_report(folder)
-
-
-def _new_trash(folder: RunFolder) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    for number in range(1, 1000):
-        trash = folder.trash / (stamp if number == 1 else f"{stamp}-{number}")
-        if not trash.exists():
-            trash.mkdir(parents=True)
-            return trash
-    raise UserError(f"{folder.trash} holds too much of this second; try again")
 
 
 def _items(folder: RunFolder, *, running: bool) -> Iterator[PrunedFile]:

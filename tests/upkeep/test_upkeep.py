@@ -16,7 +16,7 @@ from batch.cli.main import main
 from batch.report.compare.pixels import difference
 from batch.store import lock
 from batch.store.folder import RunFolder
-from batch.upkeep import doctor
+from batch.upkeep import doctor, requirements
 from tests.conftest import DEMO, ROOT, SMALL
 
 RUN_BATCH = [sys.executable, str(ROOT / "run_batch.py")]
@@ -656,7 +656,7 @@ def test_doctor_says_how_to_install_what_is_missing(cli, work, monkeypatch):
         "[project]\nname = 'run-batch'\ndependencies = ['click>=99', 'no-such-package>=1', 'torch>=2']\n"
         "[project.optional-dependencies]\nglow = ['no-such-glow>=3', 'click']\ndev = ['x']\n"
     )
-    monkeypatch.setattr(doctor, "__file__", str(work / "batch" / "upkeep" / "doctor.py"))
+    monkeypatch.setattr(requirements, "__file__", str(work / "batch" / "upkeep" / "requirements.py"))
     broken_torch(work, monkeypatch, "raise ImportError('broken')")
     text = cli("doctor").out
     assert "PROBLEM: not installed: no-such-package" in text
