@@ -19,6 +19,7 @@ from batch.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from batch.plan import Plan
+    from batch.plan.batching import Choice
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Standing
 
@@ -230,17 +231,7 @@ def plan_json(
             {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
         ],
         "models": {name: model.revision or None for name, model in plan.models.items()},
-        "numerics": [
-            {
-                "model": item.model,
-                "size": item.size,
-                "batch": item.numerics.batch,
-                "why_batch": item.why_batch,
-                "compile": item.numerics.compile,
-                "why_compile": item.why_compile,
-            }
-            for item in plan.choices.values()
-        ],
+        "numerics": [_choice_json(item) for item in plan.choices.values()],
         "done": standing.done if standing else None,
         "to_render": len(standing.to_render) if standing else None,
         "given_up": len(standing.given_up) if standing else None,
@@ -251,4 +242,15 @@ def plan_json(
         "free_bytes": outlook.free_bytes,
         "memory": plan_memory.as_json(forecast),
         "warnings": list(plan.warnings),
+    }
+
+
+def _choice_json(choice: Choice) -> dict[str, object]:
+    return {
+        "model": choice.model,
+        "size": choice.size,
+        "batch": choice.numerics.batch,
+        "why_batch": choice.why_batch,
+        "compile": choice.numerics.compile,
+        "why_compile": choice.why_compile,
     }
