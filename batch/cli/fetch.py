@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.cli import progress
 from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
 from batch.cli.terminal import say
 
@@ -29,6 +28,7 @@ def fetch(
 ) -> int:
     """Download the models and LoRAs of a manifest ahead of the night."""
     from batch import hub
+    from batch.cli import progress
     from batch.run import runner
 
     told = progress.Fetching()

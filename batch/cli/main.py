@@ -19,7 +19,6 @@ from batch.cli import (
     manifest,
     models,
     plan,
-    progress,
     prune,
     redecode,
     report,
@@ -27,7 +26,7 @@ from batch.cli import (
     status,
     verify,
 )
-from batch.cli.terminal import into_nothing, open_streams, say
+from batch.cli.terminal import into_nothing, open_streams, program, say
 
 
 class _Commands(click.Group):
@@ -83,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(
             args=arguments,
-            prog_name=progress.program(),
+            prog_name=program(),
             standalone_mode=False,
             complete_var=completion.VARIABLE,
         )

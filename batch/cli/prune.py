@@ -10,9 +10,8 @@ import click
 
 from batch.base import errors
 from batch.base.text import plural
-from batch.cli import progress
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, program
 
 if TYPE_CHECKING:
     from batch.upkeep import Pruned
@@ -54,7 +53,7 @@ def pruned_text(pruned: Pruned, root: Path) -> str:
         lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {item.path}" for item in pruned.items]
         return "\n".join([*lines, f"would move {what} to {root / 'trash'}; nothing was touched"])
     quoted = f'"{root}"' if " " in str(root) else str(root)
-    restore = f"{progress.program()} prune {quoted} --restore {pruned.trash.name}"
+    restore = f"{program()} prune {quoted} --restore {pruned.trash.name}"
     return f"moved {what} to {pruned.trash}\nput back with: {restore}"
 
 

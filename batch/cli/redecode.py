@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from batch.base.text import plural
-from batch.cli import progress
 from batch.cli.options import (
     FolderName,
     cache_dir_option,
@@ -35,6 +34,7 @@ def redecode(
 ) -> int:
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
     from batch import upkeep
+    from batch.cli import progress
 
     watcher = progress.watcher(quiet=quiet, as_json=as_json)
     with stoppable() as stop:

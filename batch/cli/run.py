@@ -11,7 +11,6 @@ import click
 
 from batch.base import errors
 from batch.base.text import duration, plural
-from batch.cli import progress
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
@@ -23,7 +22,7 @@ from batch.cli.options import (
     set_option,
     size_in_bytes,
 )
-from batch.cli.terminal import into_nothing, say, stoppable
+from batch.cli.terminal import into_nothing, program, say, stoppable
 from batch.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Render what is missing, then write results.csv, the contact sheet and report.html."""
+    from batch.cli import progress
     from batch.run import limits, runner
 
     if devices and "," in devices:
@@ -108,6 +108,8 @@ def run(
 
 def finish(result: Result, *, as_json: bool, retry: str) -> int:
     """Say how it ended; the exit code is right even where nobody reads any more."""
+    from batch.cli import progress
+
     code = errors.EXIT_FAILED if result.failed else errors.EXIT_OK
     if result.stopped is not None:
         code = result.stopped.exit_code
@@ -146,7 +148,7 @@ def _tell(result: Result, retry: str) -> None:
     if result.skipped or result.out_of_memory:
         click.echo("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
-        click.echo(f"why: {progress.program()} status {result.folder}   try again: {retry}")
+        click.echo(f"why: {program()} status {result.folder}   try again: {retry}")
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for line in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):

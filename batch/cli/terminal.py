@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import TextIO
@@ -15,6 +16,12 @@ from typing import TextIO
 import click
 
 from batch.base import errors
+
+
+def program() -> str:
+    """How this program was called, for hints that can be pasted."""
+    called = Path(sys.argv[0]).name
+    return "python run_batch.py" if called == "run_batch.py" else "run-batch"
 
 
 def say(text: str) -> None:

@@ -10,9 +10,8 @@ import click
 
 from batch.base import errors
 from batch.base.text import gib, plural
-from batch.cli import progress
 from batch.cli.options import cache_dir_option, devices_option, json_option, run_argument
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, program
 
 if TYPE_CHECKING:
     from batch.upkeep import Reproduction, Verification
@@ -49,6 +48,7 @@ def verify(
     there and whole, else with 1.
     """
     from batch import upkeep
+    from batch.cli import progress
 
     for name, value in (("--sample", sample), ("--devices", devices)):
         if reproduce is None and value is not None:
@@ -112,7 +112,7 @@ def _reproduced(items: Sequence[Reproduction]) -> list[str]:
     if any(item.verdict is Verdict.DIFFERENT and item.from_hub for item in items):
         lines.append(
             "  different: files of the model may have been changed or damaged since; "
-            f"{progress.program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
+            f"{program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
         )
     return lines
 
