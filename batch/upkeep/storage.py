@@ -24,9 +24,14 @@ def places() -> tuple[Storage, ...]:
     here, elsewhere = hub.decided_by(), "--cache-dir, HF_HUB_CACHE or HF_HOME"
     own = "RUN_BATCH_CACHE"
     set_by = own if os.environ.get(own, "").strip() else ""
+    used = 0  # by the models, of which links count nothing
+    for root, _, names in os.walk(models):
+        for name in names:
+            with suppress(OSError):
+                used += os.lstat(f"{root}/{name}").st_size
     return (
         _storage(Purpose.PICTURES, pictures, moved_by="--out"),
-        _storage(Purpose.MODELS, models, moved_by=elsewhere, decided_by=here, used=_bytes_in(models)),
+        _storage(Purpose.MODELS, models, moved_by=elsewhere, decided_by=here, used=used),
         _storage(Purpose.EMBEDDINGS, default_folder(), moved_by=own, decided_by=set_by),
     )
 
@@ -39,16 +44,6 @@ def _storage(
     except (OSError, StopIteration):
         free = None
     return Storage(what=purpose, path=str(folder), free=free, moved_by=moved_by, decided_by=decided_by, used=used)
-
-
-def _bytes_in(folder: Path) -> int:
-    """Of the files in a folder; links count nothing."""
-    size = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                size += os.lstat(f"{root}/{name}").st_size
-    return size
 
 
 def notes(places: Sequence[Storage]) -> list[Note]:
