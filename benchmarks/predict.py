@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch import hub
-from batch.cli import show_memory
+from batch.cli import plan_memory
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import Pins, Plan
@@ -99,7 +99,7 @@ def main(target: Path, run: Path | None) -> None:
         start = time.perf_counter()
         rows = [row for item in SIZES.items() for row in forecast.forecast(planned(*item)).rows]
         seconds = time.perf_counter() - start
-    print("\n".join(show_memory.table(forecast.Forecast(rows=tuple(rows)))))
+    print("\n".join(plan_memory.table(forecast.Forecast(rows=tuple(rows)))))
     print(f"{len(rows)} settings in {seconds:.0f} s, one core")
     with target.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")

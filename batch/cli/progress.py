@@ -36,12 +36,6 @@ from batch.records import (
 )
 
 
-def program() -> str:
-    """How this program was called, for hints that can be pasted."""
-    called = Path(sys.argv[0]).name
-    return "python run_batch.py" if called == "run_batch.py" else "run-batch"
-
-
 def listener(*, quiet: bool, as_json: bool) -> Listener:
     """The right one for the options and the terminal."""
     if as_json:

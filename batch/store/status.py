@@ -59,7 +59,7 @@ def summarize(root: Path) -> Summary:
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
-    unfit = [item for item in failures if item.task.repeat is not None and item.out_of_memory]
+    unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     peaks = [
         value

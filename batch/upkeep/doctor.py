@@ -11,117 +11,27 @@ import os
 import platform
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
-from typing import Any
-
-from packaging.requirements import Requirement
 
 from batch import __version__, hub
-from batch.base import disk, machine
-from batch.manifest.schema import RunOptions
+from batch.base import machine
 from batch.render import probe
-from batch.store.embeds import default_folder
+from batch.upkeep import requirements, storage
+from batch.upkeep.examination import Card, Examination, Note, Torch
 
 PROBE_SECONDS = 180
 """The first import of torch and diffusers from a cold, slow disk takes minutes."""
-
-NOT_FOR_USERS = {"test", "dev", "tools"}
-
-DISTRIBUTION = "run-batch"
-
-ROOM_FOR_A_MODEL = 20 * 2**30
-"""Bytes: SANA takes 10 GiB, Flux 32 GiB. With less, how to move the models is said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Something to know; ``stops`` when nothing can be rendered until it is put right."""
-
-    text: str
-    remedy: str = ""
-    stops: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A GPU as the driver shows it; memory in bytes."""
-
-    name: str
-    memory: int
-    free: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Torch:
-    """What torch said of itself; ``stage`` and ``error`` are set where it failed: torch, cuda or diffusers."""
-
-    version: str | None = None
-    cuda: str | None = None
-    mps: bool = False
-    devices: tuple[Mapping[str, Any], ...] = ()
-    stage: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A folder the program writes to, its free space in bytes, and what moves it elsewhere."""
-
-    what: str
-    path: str
-    free: int | None
-    moved_by: str
-    decided_by: str = ""
-    """The variable that says it is there; empty for the place where it is by itself."""
-    used: int | None = None
-    """Bytes in it, where they count."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """Everything that was looked at."""
-
-    program: str
-    python: str
-    executable: str
-    system: str
-    cores: int
-    memory: int
-    memory_free: int
-    driver: str
-    cards: tuple[Card, ...]
-    torch: Torch
-    no_compiler: str
-    """Why models cannot be compiled for a card; empty where they can."""
-    packages: Mapping[str, str | None]
-    extras: Mapping[str, Mapping[str, str | None]]
-    """By extra, its packages and their versions; None is missing."""
-    places: tuple[Place, ...]
-    notes: tuple[Note, ...]
-
-    @property
-    def device(self) -> str:
-        """What a run would render on: ``cuda``, ``mps`` or ``cpu``; empty where nothing can be rendered."""
-        if any(note.stops for note in self.notes):
-            return ""
-        return "cuda" if self.torch.devices else "mps" if self.torch.mps else "cpu"
 
 
 def examine() -> Examination:
     """Look at the machine. Takes as long as importing torch and diffusers."""
     import psutil
 
-    needed, extras = _requirements()
+    needed, extras = requirements.required()
     driver, cards = _nvidia()
     torch = _torch()
-    places = _places()
+    places = storage.places()
     memory = psutil.virtual_memory()
-    notes = [*_package_notes(needed), *torch_notes(torch, cards), *_place_notes(places), *_switch_notes()]
+    wrong = [*requirements.notes(needed), *torch_notes(torch, cards), *storage.notes(places)]
     return Examination(
         program=__version__,
         python=platform.python_version(),
@@ -134,92 +44,11 @@ def examine() -> Examination:
         cards=cards,
         torch=torch,
         no_compiler=machine.no_compiler(),
-        packages={item.name: _version(item.name) for item in needed},
-        extras={
-            extra: {item.name: _version(item.name) for item in items} for extra, items in sorted(extras.items())
-        },
+        packages=requirements.versions(needed),
+        extras={extra: requirements.versions(items) for extra, items in sorted(extras.items())},
         places=places,
-        notes=tuple(notes),
+        notes=(*wrong, *_switch_notes()),
     )
-
-
-# Packages
-
-
-def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """What the program needs, and what each extra adds: from the checkout, else as it was installed."""
-    here = Path(__file__).parents[2] / "pyproject.toml"
-    try:
-        project = tomllib.loads(here.read_text(encoding="utf-8"))["project"]
-        if project["name"] == DISTRIBUTION:
-            extras = project.get("optional-dependencies", {})
-            return _here(project["dependencies"]), {
-                extra: _here(lines) for extra, lines in extras.items() if extra not in NOT_FOR_USERS
-            }
-    except (OSError, ValueError, KeyError):
-        pass
-    return _installed_requirements()
-
-
-def _installed_requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    try:
-        lines = metadata.requires(DISTRIBUTION) or []
-        names = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
-    except metadata.PackageNotFoundError:
-        return [], {}
-    needed = _here(lines)
-    known = {str(item) for item in needed}
-    return needed, {
-        extra: [item for item in _here(lines, extra) if str(item) not in known]
-        for extra in names
-        if extra not in NOT_FOR_USERS
-    }
-
-
-def _here(lines: Iterable[str], extra: str = "") -> list[Requirement]:
-    """The requirements that count on this system, with the extra switched on."""
-    items = [Requirement(line) for line in lines]
-    return [item for item in items if item.marker is None or item.marker.evaluate({"extra": extra})]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _plain(item: Requirement) -> str:
-    return f"{item.name}{item.specifier}"
-
-
-def _package_notes(needed: list[Requirement]) -> list[Note]:
-    found = {item: _version(item.name) for item in needed if item.name != "torch"}  # torch speaks for itself
-    missing = [item for item, version in found.items() if version is None]
-    old = [
-        item
-        for item, version in found.items()
-        if version is not None and not item.specifier.contains(version, prereleases=True)
-    ]
-    notes = []
-    if missing:
-        names = ", ".join(item.name for item in missing)
-        notes.append(
-            Note(text=f"not installed: {names}", remedy=machine.install(map(_plain, missing)), stops=True)
-        )
-    if old:
-        names = ", ".join(f"{item.name} {found[item]} ({item.specifier} is needed)" for item in old)
-        notes.append(Note(text=f"of another version: {names}", remedy=machine.install(map(_plain, old))))
-    return notes
-
-
-def extra_remedy(extra: str) -> str:
-    """The command that installs what an extra lacks."""
-    _, extras = _requirements()
-    return machine.install(_plain(item) for item in extras[extra] if _version(item.name) is None)
-
-
-# Devices
 
 
 def _nvidia() -> tuple[str, tuple[Card, ...]]:
@@ -291,81 +120,6 @@ def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
         why = f"CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else "the driver hides the others"
         notes.append(Note(text=f"torch sees {len(torch.devices)} of {len(cards)} cards: {why}"))
     return notes
-
-
-# Places
-
-
-def _places() -> tuple[Place, ...]:
-    pictures, models, embeddings = Path("outputs").absolute(), hub.hub_cache(), default_folder()
-    return (
-        Place(what="pictures", path=str(pictures), free=_free(pictures), moved_by="--out"),
-        Place(
-            what="models",
-            path=str(models),
-            free=_free(models),
-            moved_by="--cache-dir, HF_HUB_CACHE or HF_HOME",
-            decided_by=hub.decided_by(),
-            used=_used(models),
-        ),
-        Place(
-            what="prompt embeddings",
-            path=str(embeddings),
-            free=_free(embeddings),
-            moved_by="RUN_BATCH_CACHE",
-            decided_by="RUN_BATCH_CACHE" if os.environ.get("RUN_BATCH_CACHE", "").strip() else "",
-        ),
-    )
-
-
-def _used(folder: Path) -> int:
-    """Bytes of the files in a folder; links count nothing."""
-    size = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                size += os.lstat(f"{root}/{name}").st_size
-    return size
-
-
-def _free(path: Path) -> int | None:
-    try:
-        return disk.free(path)
-    except (OSError, StopIteration):
-        return None
-
-
-def _place_notes(places: tuple[Place, ...]) -> list[Note]:
-    notes = []
-    floor = RunOptions().min_free_disk
-    for place in places:
-        if place.free is None or not os.access(disk.existing(Path(place.path)), os.W_OK):
-            text = f"{place.path} cannot be written ({place.what})"
-            notes.append(Note(text=text, remedy=f"name another folder with {place.moved_by}", stops=True))
-        elif place.what == "pictures" and place.free < floor:
-            text = (
-                f"{place.free / 2**30:.1f} GiB are free for pictures, less than run.min_free_disk "
-                f"({floor / 2**30:.0f} GiB unless the manifest says otherwise): a run stops before it begins"
-            )
-            notes.append(
-                Note(text=text, remedy="make room, or name a folder on another disk with --out", stops=True)
-            )
-        elif place.what == "models" and place.free < ROOM_FOR_A_MODEL:
-            text = (
-                f"{place.free / 2**30:.1f} GiB are free for models in {place.path}, and one takes 5 to 30 GiB. To "
-                "move them: make a folder on a larger disk, move what is in this one there, and set HF_HUB_CACHE "
-                "to it for good; or name it with --cache-dir each time"
-            )
-            notes.append(Note(text=text, remedy=_set_for_good("HF_HUB_CACHE")))
-    return notes
-
-
-def _set_for_good(variable: str) -> str:
-    """How a variable is set for every terminal to come."""
-    if os.name == "nt":
-        return f'setx {variable} "D:\\models"    (then open a new terminal)'
-    profile = "~/.zprofile" if sys.platform == "darwin" else "~/.profile"
-    return f"echo 'export {variable}=/mnt/large/models' >> {profile}    (then log in anew)"
 
 
 def _switch_notes() -> list[Note]:

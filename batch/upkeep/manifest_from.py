@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 from batch.base.errors import UserError
 from batch.manifest import recover
 from batch.manifest.recovered import Recovered
-from batch.records import Receipt, to_json
+from batch.records import RunKind, Status, to_json
 from batch.store import images
 from batch.store.folder import RunFolder
 
@@ -47,31 +47,27 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
 
 
 def _from_image(path: Path) -> Recovered:
-    found = recover.from_metadata(images.read_metadata(path))
-    if found is None:
-        there = images.read_metadata(path)
-        if there:
-            raise UserError(f"{path} has texts ({', '.join(sorted(there))}), but none that is understood here")
-        raise UserError(f"{path} says nothing of how it was made: it has no metadata")
-    return found
+    texts = images.read_metadata(path)
+    found = recover.from_metadata(texts)
+    if found is not None:
+        return found
+    if texts:
+        raise UserError(f"{path} has texts ({', '.join(sorted(texts))}), but none that is understood here")
+    raise UserError(f"{path} says nothing of how it was made: it has no metadata")
 
 
-def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
+def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
     folder = RunFolder(root)
     scan = folder.scan()
     tasks = folder.tasks()
-    if folder.kind() == "measure":  # a picture is there under every setting and repeat
+    if folder.kind() == RunKind.MEASURE:  # a picture is there under every setting and repeat
         tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
-    states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
-    return [
-        (task.name, _with_permissions(recover.from_task(to_json(task)), scan.receipts.get(task.id)))
-        for task in tasks
-        if only is None or states.get(task.id, "missing") == only
-    ]
-
-
-def _with_permissions(picture: Recovered, receipt: Receipt | None) -> Recovered:
-    """Said, and not written: what runs code is allowed by whoever runs it."""
-    model = picture.axes["model"]
-    notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in (receipt.allowed if receipt else ())]
-    return replace(picture, notes=(*picture.notes, *notes))
+    states = dict.fromkeys(scan.failures, Status.FAILED) | dict.fromkeys(scan.receipts, Status.DONE)
+    for task in tasks:
+        if only in (None, states.get(task.id, "missing")):
+            picture = recover.from_task(to_json(task))
+            receipt, model = scan.receipts.get(task.id), picture.axes["model"]
+            # Said, and not written: what runs code is allowed by whoever runs it.
+            allowed = receipt.allowed if receipt else ()
+            notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in allowed]
+            yield task.name, replace(picture, notes=(*picture.notes, *notes))

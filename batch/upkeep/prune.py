@@ -7,37 +7,47 @@ what it leaves is an orphaned image, which the next prune moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import count
 from pathlib import Path
-from typing import Literal
 
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.store import lock
-from batch.store.folder import Inspection, RunFolder, runner_id
+from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.verify import orphans
 
-Why = Literal["extra", "orphaned", "damaged", "leftover"]
+
+class Reason(StrEnum):
+    """Why a file belongs to nothing that the manifest names."""
+
+    EXTRA = "extra"
+    """Of an image the manifest no longer names."""
+    ORPHANED = "orphaned"
+    """An image without receipt."""
+    DAMAGED = "damaged"
+    """A receipt that cannot be read and that no task needs."""
+    LEFTOVER = "leftover"
+    """A thumbnail or latents of no image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class PrunedFile:
     """A file to move, its path relative to the run folder."""
 
     path: str
     bytes: int
-    why: Why
-    """extra: of an image the manifest no longer names; orphaned: an image without receipt; damaged: a receipt
-    that cannot be read and that no task needs; leftover: a thumbnail or latents of no image."""
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
     """What was moved, or what would be; ``trash`` is None when nothing was."""
 
-    items: tuple[Item, ...]
+    items: tuple[PrunedFile, ...]
     trash: Path | None
 
     @property
@@ -65,7 +75,10 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
         items = tuple(_items(folder, running=False))
         if not items:
             return Pruned(items=(), trash=None)
-        trash = _new_trash(folder)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+        stamps = (now if number == 1 else f"{now}-{number}" for number in count(1))
+        trash = next(path for stamp in stamps if not (path := folder.trash / stamp).exists())
+        trash.mkdir(parents=True)
         for item in items:
             atomic.move(folder.root / item.path, trash / item.path)
         _report(folder)
@@ -106,17 +119,7 @@ def _report(folder: RunFolder) -> None:
     write_report(folder)
 
 
-def _new_trash(folder: RunFolder) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-    for number in range(1, 1000):
-        trash = folder.trash / (stamp if number == 1 else f"{stamp}-{number}")
-        if not trash.exists():
-            trash.mkdir(parents=True)
-            return trash
-    raise UserError(f"{folder.trash} holds too much of this second; try again")
-
-
-def _items(folder: RunFolder, *, running: bool) -> Iterator[Item]:
+def _items(folder: RunFolder, *, running: bool) -> Iterator[PrunedFile]:
     """Everything to move, each receipt before what it names."""
     tasks = folder.tasks()
     if not tasks:
@@ -127,30 +130,25 @@ def _items(folder: RunFolder, *, running: bool) -> Iterator[Item]:
     planned = {task.id for task in tasks}
     files = list(folder.image_files())
     inspection = folder.inspect()
-    yield from _extra(folder, inspection, planned)
-    for path in orphans(folder, files, inspection, tasks, saving=running):
-        yield from _item(folder, path, "orphaned")
-    for path in inspection.damaged:
-        if path.stem not in planned:
-            yield from _item(folder, path, "damaged")
-    for path in [*folder.thumbs.glob("[!.]*.webp"), *folder.latents.glob("[!.]*.safetensors")]:
-        if path.stem not in planned and path.stem not in inspection.receipts:
-            yield from _item(folder, path, "leftover")
-
-
-def _extra(folder: RunFolder, inspection: Inspection, planned: set[str]) -> Iterator[Item]:
     needed = {receipt.file.path for key, receipt in inspection.receipts.items() if key in planned}
     for key, receipt in inspection.receipts.items():
-        if key in planned:
-            continue
-        yield from _item(folder, folder.receipt_path(key), "extra")
-        if receipt.file.path not in needed:
-            yield from _item(folder, folder.root / receipt.file.path, "extra")
-        yield from _item(folder, folder.latents_path(key), "extra")
-        yield from _item(folder, folder.thumb_path(key), "extra")
+        if key not in planned:
+            image = [] if receipt.file.path in needed else [folder.root / receipt.file.path]
+            yield from _there(
+                folder,
+                [folder.receipt_path(key), *image, folder.latents_path(key), folder.thumb_path(key)],
+                Reason.EXTRA,
+            )
+    yield from _there(folder, orphans(folder, files, inspection, tasks, saving=running), Reason.ORPHANED)
+    damaged = [path for path in inspection.damaged if path.stem not in planned]
+    yield from _there(folder, damaged, Reason.DAMAGED)
+    kept = planned | inspection.receipts.keys()
+    made = [*folder.thumbs.glob("[!.]*.webp"), *folder.latents.glob("[!.]*.safetensors")]
+    yield from _there(folder, [path for path in made if path.stem not in kept], Reason.LEFTOVER)
 
 
-def _item(folder: RunFolder, path: Path, why: Why) -> Iterator[Item]:
-    if path.is_file():
-        relative = path.relative_to(folder.root).as_posix()
-        yield Item(path=relative, bytes=path.stat().st_size, why=why)
+def _there(folder: RunFolder, paths: Iterable[Path], why: Reason) -> Iterator[PrunedFile]:
+    for path in paths:
+        if path.is_file():
+            relative = path.relative_to(folder.root).as_posix()
+            yield PrunedFile(path=relative, bytes=path.stat().st_size, why=why)

@@ -12,7 +12,7 @@ from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import names
 from batch.plan.identity import identify
-from batch.records import Call, Listener, Task
+from batch.records import Call, Listener, RunKind, Task
 from batch.run.limits import stops_when_full
 from batch.run.options import Options, Result
 from batch.run.runner import carry_out
@@ -39,9 +39,10 @@ def redecode(
     """
     source = RunFolder(root)
     source.require()
-    if source.kind() != "render":
+    if source.kind() != RunKind.RENDER:
         raise UserError(f"{root} is a {source.kind()} run; only the pictures of a render run are decoded again")
-    target = RunFolder(out or _beside(root, setting), runner_id())
+    named = root if root.name not in {"", ".."} else root.resolve()
+    target = RunFolder(out or named.with_name(f"{named.name}-{names.slug(setting)}"), runner_id())
     if target.root.resolve() == root.resolve():
         raise UserError(f"--out {out} is the run itself; its pictures stay as they are, so name another folder")
     done = [task for task in source.tasks() if source.is_done(task.id)]
@@ -62,16 +63,20 @@ def redecode(
     return Redecoded(result=result, without_latents=len(done) - len(kept))
 
 
-def _beside(root: Path, setting: str) -> Path:
-    named = root if root.name not in {"", ".."} else root.resolve()
-    return named.with_name(f"{named.name}-{names.slug(setting)}")
-
-
 def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task, Task]]:
     """Each task with its twin under the new setting: new pixel steps, id and name."""
+    twins = []
     try:
         setting = values.memory(setting)
-        twins = [_with_setting(task, setting) for task in tasks]
+        for task in tasks:
+            size = Size(task.rendered_width, task.rendered_height)
+            steps = profiles.resolve(setting, size)
+            pixel_steps = profiles.pixel_steps(steps, size)
+            if _denoising(pixel_steps) != _denoising(task.pixel_steps):
+                raise ValueError(
+                    f"it changes how {task.name} is denoised, not only how it is decoded; render it instead"
+                )
+            twins.append(identify(replace(task, memory=setting, memory_steps=steps, pixel_steps=pixel_steps)))
     except ValueError as error:
         raise UserError(f"--memory {setting}: {error}") from None
     if all(task.pixel_steps == twin.pixel_steps for task, twin in zip(tasks, twins, strict=True)):
@@ -80,15 +85,6 @@ def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task,
             "Name a setting that tiles these sizes otherwise, for example vae_tiling(256, 192)"
         )
     return list(zip(tasks, names.assign(twins, template), strict=True))
-
-
-def _with_setting(task: Task, setting: str) -> Task:
-    size = Size(task.rendered_width, task.rendered_height)
-    steps = profiles.resolve(setting, size)
-    pixel_steps = profiles.pixel_steps(steps, size)
-    if _denoising(pixel_steps) != _denoising(task.pixel_steps):
-        raise ValueError(f"it changes how {task.name} is denoised, not only how it is decoded; render it instead")
-    return identify(replace(task, memory=setting, memory_steps=steps, pixel_steps=pixel_steps))
 
 
 def _denoising(steps: tuple[Call, ...]) -> set[Call]:

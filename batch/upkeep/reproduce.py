@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from threading import Event
-from typing import Literal
 
 from batch import hub
 from batch.base.errors import UserError
 from batch.plan import Plan
-from batch.records import Began, Closed, Listener, Machine, Outcome, Receipt, RunSpec, Task
-from batch.report.compare.pixels import difference
+from batch.records import Began, Closed, Listener, Machine, Outcome, Receipt, RunSpec
+from batch.report.compare.pixels import Difference, difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
 from batch.store import images
@@ -22,7 +22,16 @@ from batch.store.embeds import default_folder
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import base_folder, plan_of
 
-Verdict = Literal["identical", "near", "different", "failed"]
+
+class Verdict(StrEnum):
+    """How the picture that was rendered again compares with the one that is there."""
+
+    IDENTICAL = "identical"
+    NEAR = "near"
+    DIFFERENT = "different"
+    FAILED = "failed"
+    """It could not be rendered, or not be compared."""
+
 
 NEAR_DB = 40.0
 """From this PSNR on two pictures are near: no eye tells them apart, and another card or another version of
@@ -31,15 +40,15 @@ torch gives about that."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """One image rendered again. The figures are None where nothing could be compared or nothing differs."""
+    """One image rendered again."""
 
     task_id: str
     path: str
     verdict: Verdict
-    max_difference: int | None = None
-    changed_share: float | None = None
-    psnr_db: float | None = None
+    difference: Difference | None = None
+    """None where nothing could be compared, or no pixel differs."""
     detail: str = ""
+    """For people."""
     plain: bool = True
     """It was rendered alone by an uncompiled model, as it is here: every bit can be asked for."""
     from_hub: bool = False
@@ -48,7 +57,7 @@ class Reproduction:
     @property
     def as_expected(self) -> bool:
         """Whether nothing is wrong: low bits may differ where a batch or a compiled model made the image."""
-        return self.verdict == "identical" or (self.verdict == "near" and not self.plain)
+        return self.verdict is Verdict.IDENTICAL or (self.verdict is Verdict.NEAR and not self.plain)
 
 
 def reproduce(
@@ -67,25 +76,16 @@ def reproduce(
     chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()
-    plan = plan_of(folder, [_with_loras_here(receipt.task) for receipt in chosen.values()])
+    tasks = [receipt.task for receipt in chosen.values()]
+    plan = plan_of(folder, [replace(task, loras=tuple(map(hub.lora_here, task.loras))) for task in tasks])
     _check_loras(folder, plan)
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
             outcomes = _render(plan, again, EngineChoice(devices=devices), listener)
-            found = [_compare(folder, chosen[outcome.key], again, outcome) for outcome in outcomes]
-            return tuple(replace(item, from_hub=_is_of_hub(plan, chosen[item.task_id].task)) for item in found)
+            return tuple(_compare(plan, folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             listener.on(Closed())
-
-
-def _is_of_hub(plan: Plan, task: Task) -> bool:
-    model = plan.models[task.model]
-    return bool(model.repo) and not model.random
-
-
-def _with_loras_here(task: Task) -> Task:
-    return replace(task, loras=tuple(hub.lora_here(lora) for lora in task.loras)) if task.loras else task
 
 
 def _check_loras(folder: RunFolder, plan: Plan) -> None:
@@ -108,55 +108,48 @@ def _render(plan: Plan, again: RunFolder, engine: EngineChoice, listener: Listen
         yield outcome
 
 
-def _compare(folder: RunFolder, before: Receipt, again: RunFolder, outcome: Outcome) -> Reproduction:
-    together = _together(before)
-    result = Reproduction(task_id=before.task.id, path=before.file.path, verdict="identical", plain=not together)
+def _compare(plan: Plan, folder: RunFolder, before: Receipt, again: RunFolder, outcome: Outcome) -> Reproduction:
+    model = plan.models[before.task.model]
+    result = Reproduction(
+        task_id=before.task.id,
+        path=before.file.path,
+        verdict=Verdict.IDENTICAL,
+        plain=before.batch == 1 and not before.compile,
+        from_hub=bool(model.repo) and not model.random,
+    )
     if outcome.receipt is None:
         error = outcome.error
         detail = f"{error.stage}: {error.kind}: {error.message}" if error else ""
-        return replace(result, verdict="failed", detail=detail)
+        return replace(result, verdict=Verdict.FAILED, detail=detail)
     now = again.root / outcome.receipt.file.path
     try:
         if outcome.receipt.file.sha256 == before.file.sha256:
             return result
         gap = difference(images.read_pixels(folder.root / before.file.path), images.read_pixels(now))
     except (OSError, ValueError) as error:
-        return replace(result, verdict="failed", detail=f"cannot be compared: {error}")
+        return replace(result, verdict=Verdict.FAILED, detail=f"cannot be compared: {error}")
     finally:
         now.unlink(missing_ok=True)  # hundreds of 30 MB files would fill a small /tmp
-    elsewhere = "; ".join(filter(None, (together, _elsewhere(before.machine, outcome.receipt.machine))))
     if gap is None:
-        return replace(result, verdict="different", detail="another shape or depth")
-    if not gap.max_difference:
+        return replace(result, verdict=Verdict.DIFFERENT, detail="another shape or depth")
+    if gap.identical:
         return replace(result, detail="the pixels are; the file is encoded otherwise")
-    return replace(
-        result,
-        verdict="near" if gap.psnr_db >= NEAR_DB else "different",
-        max_difference=gap.max_difference,
-        changed_share=gap.changed_share,
-        psnr_db=gap.psnr_db,
-        detail=elsewhere,
-    )
+    verdict = Verdict.NEAR if gap.psnr_db >= NEAR_DB else Verdict.DIFFERENT
+    return replace(result, verdict=verdict, difference=gap, detail=_otherwise(before, outcome.receipt.machine))
 
 
-def _together(before: Receipt) -> str:
-    """Low bits move with a compiled model and with a batch's size: here an image is rendered plain."""
-    parts = [f"in a batch of {before.batch}"] if before.batch > 1 else []
-    parts += ["compiled"] if before.compile else []
-    return f"{' and '.join(parts)} then, plain now" if parts else ""
-
-
-def _elsewhere(before: Machine, now: Machine) -> str:
-    """What is not as it was when the image was rendered: the usual reason for other low bits."""
-    described: list[tuple[str, Callable[[Machine], str]]] = [
-        ("", lambda machine: machine.device),
-        ("torch ", lambda machine: machine.torch),
-        ("diffusers ", lambda machine: machine.diffusers),
-        ("driver ", lambda machine: machine.driver),
-    ]
-    changed = [
-        f"{title}{value(before) or 'unknown'} then, {value(now) or 'unknown'} now"
-        for title, value in described
-        if value(before) != value(now)
-    ]
-    return "; ".join(changed)
+def _otherwise(before: Receipt, now: Machine) -> str:
+    """What was not as it is here when the image was rendered: the usual reasons for other low bits."""
+    together = [f"in a batch of {before.batch}"] if before.batch > 1 else []
+    together += ["compiled"] if before.compile else []
+    parts = [f"{' and '.join(together)} then, plain now"] if together else []
+    then = before.machine
+    for title, was, is_now in (
+        ("", then.device, now.device),
+        ("torch ", then.torch, now.torch),
+        ("diffusers ", then.diffusers, now.diffusers),
+        ("driver ", then.driver, now.driver),
+    ):
+        if was != is_now:
+            parts.append(f"{title}{was or 'unknown'} then, {is_now or 'unknown'} now")
+    return "; ".join(parts)

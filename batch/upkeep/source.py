@@ -47,14 +47,12 @@ def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> M
     )
     others = {task.revision for task in tasks if task.model == name} - {model.stamp}
     if others:
-        raise UserError(
-            f"the model {name} is not the one that {folder.root} was rendered with: {_changed(min(others), model)}"
-        )
+        before = min(others)
+        if before.partition("+")[0] == model.revision:  # the weights are the same
+            changed = (
+                f"its entry in {own_file()} has changed since (variant, overrides or flow_shift); put it back"
+            )
+        else:
+            changed = f"its revision was {before[:12]} and is {model.stamp[:12] or 'not known'} now"
+        raise UserError(f"the model {name} is not the one that {folder.root} was rendered with: {changed}")
     return model
-
-
-def _changed(before: str, model: Model) -> str:
-    """What is not as it was: the weights, or how the user's own file of models says they are loaded."""
-    if before.partition("+")[0] == model.revision:
-        return f"its entry in {own_file()} has changed since (variant, overrides or flow_shift); put it back"
-    return f"its revision was {before[:12]} and is {model.stamp[:12] or 'not known'} now"

@@ -21,34 +21,50 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from batch.records import Receipt, Task
 from batch.store import images, lock
 from batch.store.folder import Inspection, RunFolder, image_path
 
-State = Literal[
-    "done", "extra", "missing", "failed", "truncated", "modified", "damaged", "orphaned", "unfit", "skipped"
-]  # fmt: skip
-NEVER_RENDERED = "never rendered"
-"""The detail of a task that no run has come to yet."""
 
-WRONG: tuple[State, ...] = ("missing", "failed", "truncated", "modified", "damaged", "orphaned")
+class State(StrEnum):
+    """What one file or one task was found to be, see above."""
+
+    DONE = "done"
+    MISSING = "missing"
+    FAILED = "failed"
+    TRUNCATED = "truncated"
+    MODIFIED = "modified"
+    DAMAGED = "damaged"
+    ORPHANED = "orphaned"
+    EXTRA = "extra"
+    UNFIT = "unfit"
+    SKIPPED = "skipped"
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a run folder with one of these is not as it should be."""
+        return self not in {State.DONE, State.EXTRA, State.UNFIT, State.SKIPPED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found for one task or one file. ``path`` is relative to the run folder."""
+    """What was found for one task or one file."""
 
     state: State
     task_id: str = ""
     path: str = ""
+    """Of the file, there or not, relative to the run folder; the image's name where a task made none."""
     bytes: int = 0
     """Of the file, as far as it was read."""
     detail: str = ""
+    """For people."""
+    never_rendered: bool = False
+    """No run has come to the task yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +85,7 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether everything that the manifest names is there, whole, and nothing unexplained lies beside it."""
-        return not any(item.state in WRONG for item in self.findings)
+        return not any(item.state.wrong for item in self.findings)
 
     @property
     def bytes_read(self) -> int:
@@ -79,7 +95,7 @@ class Verification:
     @property
     def done(self) -> tuple[str, ...]:
         """The ids of the tasks that are done."""
-        return tuple(item.task_id for item in self.findings if item.state == "done")
+        return tuple(item.task_id for item in self.findings if item.state is State.DONE)
 
 
 def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
@@ -97,15 +113,12 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     for number, receipt in enumerate(inspection.receipts.values(), start=1):
         findings.append(_check(folder, receipt, planned=receipt.task.id in tasks))
         advance(number, len(inspection.receipts))
-    findings += _damaged(folder, inspection, tasks)
     findings += _without_receipt(folder, inspection, tasks)
-    findings += _orphans(folder, files, inspection, tasks, saving=running is not None)
-    return Verification(
-        name=folder.name(),
-        total=len(tasks),
-        findings=tuple(findings),
-        running=running,
+    findings += (
+        Finding(state=State.ORPHANED, path=path.relative_to(folder.root).as_posix(), detail="no receipt names it")
+        for path in orphans(folder, files, inspection, tasks.values(), saving=running is not None)
     )
+    return Verification(name=folder.name(), total=len(tasks), findings=tuple(findings), running=running)
 
 
 def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
@@ -121,64 +134,57 @@ def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
                 digest = hashlib.file_digest(data, "sha256").hexdigest()
             hashed = size
     except FileNotFoundError:
-        return found("missing" if planned else "extra", "the receipt is there, its file is gone")
+        return found(State.MISSING if planned else State.EXTRA, "the receipt is there, its file is gone")
     except OSError as error:
-        return found("truncated", f"it cannot be read: {error.strerror or error}")
+        return found(State.TRUNCATED, f"it cannot be read: {error.strerror or error}")
     if size < file.bytes:
-        return found("truncated", f"{size:,} of {file.bytes:,} bytes are there")
+        return found(State.TRUNCATED, f"{size:,} of {file.bytes:,} bytes are there")
     if digest != file.sha256:
         how = "as long as written" if size == file.bytes else f"{size - file.bytes:,} bytes longer than written"
-        return found("modified", f"{how}, with other content")
+        return found(State.MODIFIED, f"{how}, with other content")
     try:
         height, width = images.read_pixels(path).shape[:2]
     except (OSError, ValueError) as error:
-        return found("truncated", f"the bytes are those that were saved, but they are no whole picture: {error}")
+        return found(
+            State.TRUNCATED, f"the bytes are those that were saved, but they are no whole picture: {error}"
+        )
     if (width, height) != (file.width, file.height):
-        return found("truncated", f"it has {width}x{height} pixels, not {file.width}x{file.height}")
-    return found("done" if planned else "extra")
+        return found(State.TRUNCATED, f"it has {width}x{height} pixels, not {file.width}x{file.height}")
+    return found(State.DONE if planned else State.EXTRA)
 
 
-def _damaged(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterable[Finding]:
+def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterator[Finding]:
+    """Receipts that vouch for nothing, and the tasks that have none."""
+    damaged: set[str] = set()
     for path, why in inspection.damaged.items():
-        task_id = path.stem if path.stem in tasks and path == folder.receipt_path(path.stem) else ""
-        yield Finding(state="damaged", task_id=task_id, path=path.relative_to(folder.root).as_posix(), detail=why)
+        task_id = ""
+        if path == folder.receipt_path(path.stem):
+            damaged.add(path.stem)
+            task_id = path.stem if path.stem in tasks else ""
+        place = path.relative_to(folder.root).as_posix()
+        yield Finding(state=State.DAMAGED, task_id=task_id, path=place, detail=why)
     if not tasks:
         detail = "it is gone or empty: what the manifest names is not known; run the manifest again"
-        yield Finding(state="damaged", path=".run/tasks.jsonl", detail=detail)
-
-
-def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterable[Finding]:
+        yield Finding(state=State.DAMAGED, path=".run/tasks.jsonl", detail=detail)
     scan = folder.scan()
-    damaged = {path.stem for path in inspection.damaged if path == folder.receipt_path(path.stem)}
     for task in tasks.values():
         if task.id in inspection.receipts or task.id in damaged:
             continue
         failure = scan.failures.get(task.id)
         if task.id in scan.skipped:
-            yield Finding(state="skipped", task_id=task.id, path=task.name, detail=scan.skipped[task.id])
+            yield Finding(state=State.SKIPPED, task_id=task.id, path=task.name, detail=scan.skipped[task.id])
         elif failure is None:
-            path = f"images/{task.name}.{task.format}"
-            yield Finding(state="missing", task_id=task.id, path=path, detail=NEVER_RENDERED)
+            yield Finding(
+                state=State.MISSING,
+                task_id=task.id,
+                path=image_path(task),
+                detail="never rendered",
+                never_rendered=True,
+            )
         else:
+            state = State.UNFIT if failure.is_result else State.FAILED
             error = f"{failure.error.stage}: {failure.error.kind}: {failure.error.message}"
-            unfit = task.repeat is not None and failure.out_of_memory
-            yield Finding(state="unfit" if unfit else "failed", task_id=task.id, path=task.name, detail=error)
-
-
-def _orphans(
-    folder: RunFolder,
-    files: Iterable[Path],
-    inspection: Inspection,
-    tasks: Mapping[str, Task],
-    *,
-    saving: bool,
-) -> Iterable[Finding]:
-    for path in orphans(folder, files, inspection, tasks.values(), saving=saving):
-        yield Finding(
-            state="orphaned",
-            path=path.relative_to(folder.root).as_posix(),
-            detail="no receipt names it",
-        )
+            yield Finding(state=state, task_id=task.id, path=task.name, detail=error)
 
 
 def orphans(

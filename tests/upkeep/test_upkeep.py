@@ -16,7 +16,7 @@ from batch.cli.main import main
 from batch.report.compare.pixels import difference
 from batch.store import lock
 from batch.store.folder import RunFolder
-from batch.upkeep import doctor
+from batch.upkeep import doctor, requirements
 from tests.conftest import DEMO, ROOT, SMALL
 
 RUN_BATCH = [sys.executable, str(ROOT / "run_batch.py")]
@@ -216,6 +216,17 @@ def test_extra_failed_and_never_rendered(cli, run, manifest):
     for failure in (run / ".run" / "failures").iterdir():
         failure.unlink()
     assert "MISSING    2 images never rendered" in cli("verify", run).out
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "webp-lossless"])
+def test_what_was_never_rendered_is_named_as_its_file_will_be(cli, manifest, kind):
+    path = manifest(SMALL + f"output: {{format: {kind}}}\n")
+    assert cli("run", path, "--out", "run", "--quiet", "--max-images", "1").code == 75
+    before = names("run/images")
+    findings = cli("verify", "run", "--json").json()["findings"]
+    assert {(item["state"], item["detail"]) for item in findings} == {("missing", "never rendered")}
+    assert cli("run", path, "--out", "run", "--quiet").code == 0
+    assert {item["path"] for item in findings} == {f"images/{name}" for name in names("run/images") - before}
 
 
 def test_verify_works_while_a_run_goes_on(cli, run):
@@ -645,7 +656,7 @@ def test_doctor_says_how_to_install_what_is_missing(cli, work, monkeypatch):
         "[project]\nname = 'run-batch'\ndependencies = ['click>=99', 'no-such-package>=1', 'torch>=2']\n"
         "[project.optional-dependencies]\nglow = ['no-such-glow>=3', 'click']\ndev = ['x']\n"
     )
-    monkeypatch.setattr(doctor, "__file__", str(work / "batch" / "upkeep" / "doctor.py"))
+    monkeypatch.setattr(requirements, "__file__", str(work / "batch" / "upkeep" / "requirements.py"))
     broken_torch(work, monkeypatch, "raise ImportError('broken')")
     text = cli("doctor").out
     assert "PROBLEM: not installed: no-such-package" in text

@@ -1,16 +1,16 @@
-"""Predicted memory as text for people and as data for programs. Pure."""
+"""Of ``plan``: predicted memory as text for people and as data for programs. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.base.text import plural
+from batch.cli import layout
+from batch.records import Stage
 
 if TYPE_CHECKING:
     from batch.run.forecast import Forecast, Row
-
-ENCODE, STAGES = "encode", ("encode", "denoise", "decode")
 
 
 def lines(forecast: Forecast) -> Iterator[str]:
@@ -28,16 +28,10 @@ def lines(forecast: Forecast) -> Iterator[str]:
     yield f"  {'; '.join(said)}"
 
 
-def table(forecast: Forecast) -> Iterator[str]:
+def table(forecast: Forecast) -> list[str]:
     """Its rows, one a setting, aligned."""
     rows = [_HEAD, *map(_cells, forecast.rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        cells = (
-            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield f"  {'  '.join(cells)}".rstrip()
+    return [f"  {line}" for line in layout.table(rows, right=_NUMBERS)]
 
 
 _HEAD = ("model", "size", "memory", "encode", "denoise", "decode", "host", "fits")
@@ -52,23 +46,20 @@ def _cells(row: Row) -> tuple[str, ...]:
     named = (f"{row.model}{dtype}", size, memory)
     if row.footprint is None:
         return (*named, "", "", "", "", f"not predicted: {row.why}")
-    peaks = tuple(f"{row.footprint.stages[stage].allocated / 2**30:.2f}" for stage in STAGES)
-    return (*named, *peaks, f"{row.footprint.host / 2**30:.2f}", _fits(row))
+    stages = (row.footprint.stages[stage] for stage in (Stage.ENCODE, Stage.DENOISE, Stage.DECODE))
+    peaks = (f"{peak.allocated / 2**30:.2f}" for peak in stages)
+    # From which card on it fits, and with the texts encoded on the CPU, if that is less.
+    whole, images = (
+        min((card for card, fitting in row.footprint.fits(without=left).items() if fitting), default=None)
+        for left in ((), (Stage.ENCODE,))
+    )
+    fits = f"{whole} GB and more" if whole else "more than 24 GB"
+    if images not in (whole, None):
+        fits += f"; {images} GB if its texts are encoded on the CPU"
+    return (*named, *peaks, f"{row.footprint.host / 2**30:.2f}", fits)
 
 
-def _fits(row: Row) -> str:
-    """``8 GB and more``, and from where on with the texts encoded on the CPU, if that is less."""
-    assert row.footprint is not None
-    whole, images = (_smallest(row.footprint.fits(without=left)) for left in ((), (ENCODE,)))
-    said = f"{whole} GB and more" if whole else "more than 24 GB"
-    return said if images in (whole, None) else f"{said}; {images} GB if its texts are encoded on the CPU"
-
-
-def _smallest(fits: dict[int, bool]) -> int | None:
-    return min((card for card, fitting in fits.items() if fitting), default=None)
-
-
-def as_json(forecast: Forecast) -> dict[str, Any]:
+def as_json(forecast: Forecast) -> dict[str, object]:
     """What ``plan --json`` says of it; sizes in bytes."""
     return {
         "why": forecast.why or None,
@@ -77,10 +68,18 @@ def as_json(forecast: Forecast) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
-    names = ("model", "dtype", "size", "rendered", "memory", "steps", "placed", "batch", "loras")
+def _row_json(row: Row) -> dict[str, object]:
     found = row.footprint
-    return {name: getattr(row, name) for name in names} | {
+    return {
+        "model": row.model,
+        "dtype": row.dtype,
+        "size": row.size,
+        "rendered": row.rendered,
+        "memory": row.memory,
+        "steps": row.steps,
+        "placed": row.placed,
+        "batch": row.batch,
+        "loras": row.loras,
         "offloaded": bool(row.placed),
         "why": row.why or None,
         "stages": {
@@ -90,7 +89,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         else None,
         "host": found.host if found else None,
         "fits": {str(card): fits for card, fits in found.fits().items()} if found else None,
-        "fits_texts_on_cpu": {str(card): fits for card, fits in found.fits(without=(ENCODE,)).items()}
+        "fits_texts_on_cpu": {str(card): fits for card, fits in found.fits(without=(Stage.ENCODE,)).items()}
         if found
         else None,
     }

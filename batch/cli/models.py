@@ -1,46 +1,55 @@
-"""What this machine has and which models are known, as text for people and as data for programs. Pure."""
+"""``models``: the models that are known, with what is on this machine, and the memory settings."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import click
+
+from batch.base import errors
 from batch.base.text import gib, plural
-from batch.catalogue import precision
-from batch.memory.steps import excludes
+from batch.cli import layout
+from batch.cli.options import cache_dir_option, json_option
+from batch.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
     from batch.memory.profiles import Profile
     from batch.memory.steps import Step
-    from batch.upkeep.doctor import Examination, Note
-
-WIDTH = 100
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+@click.command(short_help="List models and memory settings.")
+@click.argument("name", required=False)
+@click.option("--memory", "memory_settings", is_flag=True, help="Explain the memory settings instead.")
+@cache_dir_option
+@json_option
+def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
+    """List the known models with sizes and defaults; with NAME show one with all its sizes."""
+    from batch import hub
+    from batch.catalogue.models import known_models, own_file
+    from batch.memory import profiles, steps
+    from batch.plan import checks
 
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    lines = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False)
-    lines = [line.replace(_SPACE, " ") for line in lines]
-    return lines[:1] + [" " * indent + line for line in lines[1:]]
-
-
-_SPACE = "\N{NO-BREAK SPACE}"
-
-
-def _together(text: str) -> str:
-    """The text as one word for :func:`_wrapped`."""
-    return text.replace(" ", _SPACE)
-
-
-# Models
+    if memory_settings:
+        if name:
+            raise errors.UserError("--memory takes no model: the settings are the same for every one")
+        if as_json:
+            print_json(memory_json(profiles.PROFILES, steps.STEPS))
+        else:
+            click.echo(memory_text(profiles.PROFILES, steps.STEPS))
+        return errors.EXIT_OK
+    found = [hub.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
+    here = {model.name: hub.here(model) for model in found}
+    data = [model_json(model, here[model.name]) for model in found]
+    if as_json:
+        print_json(data[0] if name else data)
+    elif name:
+        click.echo(model_text(found[0], here[found[0].name], checks.possible_schedulers(found[0])))
+    else:
+        click.echo(models_text(found, here, own_file()))
+    return errors.EXIT_OK
 
 
 def _where(model: Model) -> str:
@@ -73,11 +82,10 @@ def models_text(models: Sequence[Model], here: Mapping[str, tuple[bool, int]], o
         )
         for model in models
     ]
-    lines = _table([head, *rows])
     count = sum(model.own for model in models)
     own = f"The last {plural(count, 'model')} from" if count > 1 else "The last one from"
     yours = f"{own} {own_file}." if count else f"Models of your own may stand in {own_file}."
-    return "\n".join([*lines, "", *_MORE, yours])
+    return "\n".join([*layout.table([head, *rows]), "", *_MORE, yours])
 
 
 _MORE = (
@@ -87,8 +95,10 @@ _MORE = (
 )
 
 
-def model_json(model: Model, here: tuple[bool, int]) -> dict[str, Any]:
+def model_json(model: Model, here: tuple[bool, int]) -> dict[str, object]:
     """One model as data."""
+    from batch.catalogue import precision
+
     return {
         "name": model.name,
         "about": model.about,
@@ -120,30 +130,30 @@ def model_json(model: Model, here: tuple[bool, int]) -> dict[str, Any]:
 
 def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> str:
     """What ``models NAME`` prints."""
+    from batch.catalogue import precision
+
     sizes = [str(size) for size in model.sizes()]
+    terms = f"; accept it at https://huggingface.co/{model.repo} and log in first" if model.gated else ""
+    shift = f", flow shift {model.flow_shift:g}" if model.flow_shift else ""
     facts = {
         "about": model.about,
         "from": _where(model),
         "revision": model.revision or "fixed at the first run",
         "here": _here(model, here).removeprefix("here, "),
         "download": f"about {model.download_gb:g} GB" if model.download_gb else "",
-        "licence": model.licence + _terms(model) if model.licence else "",
+        "licence": model.licence + terms if model.licence else "",
         "pipeline": model.pipeline,
         "defaults": f"dtype {model.dtype}, {plural(model.steps, 'step')}, guidance {model.guidance:g}",
         "components": ", ".join(f"{part} {dtype}" for part, dtype in precision.by_component(model).items()),
         "made for": _made_for(model),
-        "own scheduler": _scheduler(model),
+        "own scheduler": model.scheduler + shift if model.scheduler else "",
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "native size": str(model.native),
         f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes)
         or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
     }
-    return "\n".join([model.name, *_facts(facts)])
-
-
-def _terms(model: Model) -> str:
-    return f"; accept it at https://huggingface.co/{model.repo} and log in first" if model.gated else ""
+    return "\n".join([model.name, *layout.facts(facts)])
 
 
 def _made_for(model: Model) -> str:
@@ -160,31 +170,20 @@ def _made_for(model: Model) -> str:
     return ", ".join(facts)
 
 
-def _scheduler(model: Model) -> str:
-    shift = f", flow shift {model.flow_shift:g}" if model.flow_shift else ""
-    return f"{model.scheduler}{shift}" if model.scheduler else ""
-
-
-def _facts(facts: Mapping[str, str]) -> list[str]:
-    width = max(map(len, facts)) + 4
-    lines = []
-    for name, text in facts.items():
-        if text:
-            first, *rest = _wrapped(text, width)
-            lines += [f"  {name.ljust(width - 2)}{first}", *rest]
-    return lines
-
-
 def memory_text(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> str:
     """What ``models --memory`` prints."""
-    told = {}
+    from batch.memory.steps import excludes
+
+    named, told = {}, {}
+    for name, profile in profiles.items():
+        parts = [*(["its tiles"] if profile.tiles else []), *profile.steps]
+        named[name] = profile.about + (f" ({' + '.join(parts)})" if profile.steps else "")
     for name, step in steps.items():
         others = excludes(name)
         apart = f"; not with {', '.join(others)}" if others else ""
         whose = f"; {_ONLY[step.only]}" if step.only else ""
         told[name] = f"{step.about} (changes {step.changes}{apart}{whose})"
-    named = {name: f"{profile.about}{_stands_for(profile)}" for name, profile in profiles.items()}
-    return "\n".join(["profiles", *_facts(named), "", "steps, joined with +", *_facts(told)])
+    return "\n".join(["profiles", *layout.facts(named), "", "steps, joined with +", *layout.facts(told)])
 
 
 _ONLY = {
@@ -194,13 +193,10 @@ _ONLY = {
 }
 
 
-def _stands_for(profile: Profile) -> str:
-    tiles = ["its tiles"] if profile.tiles else []
-    return f" ({' + '.join([*tiles, *profile.steps])})" if profile.steps else ""
-
-
-def memory_json(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> dict[str, Any]:
+def memory_json(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> dict[str, object]:
     """The memory settings as data."""
+    from batch.memory.steps import excludes
+
     return {
         "profiles": {
             name: {"about": profile.about, "steps": list(profile.steps), "tiles_by_size": profile.tiles}
@@ -217,82 +213,3 @@ def memory_json(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> d
             for name, step in steps.items()
         },
     }
-
-
-# Doctor
-
-
-def doctor_json(found: Examination) -> dict[str, Any]:
-    """What ``doctor --json`` prints."""
-    return {**asdict(found), "device": found.device or None, "ok": bool(found.device)}
-
-
-def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
-    """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
-    facts = {
-        "python": f"{found.python}  {found.executable}",
-        "system": f"{found.system}, {plural(found.cores, 'core')}",
-        "memory": f"{gib(found.memory)}, {gib(found.memory_free)} free",
-        "gpu": _cards(found),
-        "torch": _torch(found),
-        "compiling": f"not for a card: {found.no_compiler}" if found.no_compiler else "for a card (Triton)",
-        "packages": ", ".join(
-            _together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
-        ),
-    }
-    lines = [f"run_batch {found.program}", *_facts(facts), "", "  folders"]
-    lines += [f"    {line}" for line in _table([_place(place) for place in found.places])]
-    if found.extras:
-        lines += ["", "  extras", *(f"    {line}" for line in _table(_extras(found, remedies)))]
-    for note in sorted(found.notes, key=lambda note: not note.stops):
-        lines += ["", *_note(note)]
-    return "\n".join([*lines, "", _verdict(found)])
-
-
-def _cards(found: Examination) -> str:
-    if not found.cards:
-        return "no NVIDIA card" + (f" (driver {found.driver})" if found.driver else "")
-    cards = ", ".join(f"{card.name} {gib(card.memory)} ({gib(card.free)} free)" for card in found.cards)
-    return f"{cards}, driver {found.driver}"
-
-
-def _torch(found: Examination) -> str:
-    torch = found.torch
-    if torch.version is None:
-        return "CANNOT BE LOADED"
-    built = f"built for CUDA {torch.cuda}" if torch.cuda else "with MPS" if torch.mps else "CPU-only build"
-    if torch.devices and not torch.cuda:
-        built = "built for ROCm"
-    return f"{torch.version}, {built}, sees {plural(len(torch.devices), 'GPU')}"
-
-
-def _place(place: Any) -> tuple[str, str, str, str]:
-    free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
-    used = f", {gib(place.used)} used" if place.used is not None else ""
-    decided = f"set by {place.decided_by}, " if place.decided_by else ""
-    return (place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}")
-
-
-def _extras(found: Examination, remedies: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [
-        (
-            extra,
-            f"missing; {remedies[extra]}"
-            if extra in remedies
-            else ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install",
-        )
-        for extra, packages in found.extras.items()
-    ]
-
-
-def _note(note: Note) -> list[str]:
-    first, *rest = _wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)
-    return [first, *rest, *([f"    {note.remedy}"] if note.remedy else [])]
-
-
-def _verdict(found: Examination) -> str:
-    problems = sum(note.stops for note in found.notes)
-    if problems:
-        return f"NOT READY: {plural(problems, 'problem')} to put right first"
-    how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}[found.device]
-    return f"ready to render {how}"

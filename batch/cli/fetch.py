@@ -1,0 +1,60 @@
+"""``fetch``: download the models and LoRAs of a manifest ahead of the night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batch.base import errors
+from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
+from batch.cli.terminal import say
+
+if TYPE_CHECKING:
+    from batch.catalogue.model import Model
+
+
+@click.command(short_help="Download the models ahead of the night.")
+@manifest_argument
+@out_option
+@set_option
+@cache_dir_option
+@click.option("--stall-timeout", metavar="TIME", callback=seconds,
+              help="So long without a byte, and a download is begun anew: 30s, 5m. Default: 60s.")  # fmt: skip
+@click.option("--check", is_flag=True, help="Compare the content of what is here with the Hub's hashes, too.")
+def fetch(
+    manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None, *, check: bool
+) -> int:
+    """Download the models and LoRAs of a manifest ahead of the night."""
+    from batch import hub
+    from batch.cli import progress
+    from batch.records import Closed
+    from batch.run.options import Options
+    from batch.run.prepare import prepare
+
+    told = progress.FetchProgress()
+    how = hub.Fetching(listener=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
+    try:
+        made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan
+        fetched = {item.name for item in hub.ensure(made.models.values(), how)}
+    except KeyboardInterrupt:
+        raise errors.Interrupted(hub.INTERRUPTED) from None
+    finally:
+        told.on(Closed())
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+    for model in made.models.values():
+        if model.name not in fetched:
+            click.echo(f"{model.name}: {_why_nothing(model)}, nothing to download")
+    for lora in {lora.source for task in made.tasks for lora in task.loras if lora.source}:
+        click.echo(f"{lora} is on this machine")
+    return errors.EXIT_OK
+
+
+def _why_nothing(model: Model) -> str:
+    if model.random:
+        return "has random weights"
+    if model.repo:
+        return f"{model.repo} at {model.revision[:12]} is complete"
+    return "ships with the program" if model.package else f"is the folder {model.folder}"

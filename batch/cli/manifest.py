@@ -1,0 +1,51 @@
+"""``manifest``: make a manifest from pictures, and the schema that editors check manifests with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batch.base import errors
+from batch.cli.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from batch.upkeep.manifest_from import Only
+
+
+@click.group(short_help="Make a manifest from pictures; its schema.")
+def manifest() -> None:
+    """Make a manifest from pictures; print the schema that editors check manifests with."""
+
+
+@manifest.command(name="from", short_help="Write the manifest that renders pictures.")
+@click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
+@click.option("--only", type=click.Choice(["done", "failed", "missing"]),
+              help="Of a run folder, the images in this state.")  # fmt: skip
+@click.option("--model", help="Use this model instead of the one the pictures name.")
+def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only | None, model: str | None) -> int:
+    """Write the manifest that renders pictures again: ours, or ones of A1111, SwarmUI or InvokeAI."""
+    from batch.upkeep.manifest_from import manifest_from
+
+    text, notes = manifest_from(sources, only=only, model=model)
+    for note in notes:
+        say(f"note: {note}")
+    if output is None:
+        click.echo(text, nl=False)
+        return errors.EXIT_OK
+    if output.exists():
+        raise errors.UserError(f"{output} exists; name another file")
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"  {output}")
+    return errors.EXIT_OK
+
+
+@manifest.command(short_help="Print the JSON Schema of a manifest.")
+def schema() -> int:
+    """Print the JSON Schema of a manifest, for editors that complete and check YAML."""
+    from batch.manifest.json_schema import json_schema
+
+    print_json(json_schema())
+    return errors.EXIT_OK

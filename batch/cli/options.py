@@ -1,0 +1,82 @@
+"""The arguments and options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import click
+
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path, file_okay=False))
+manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+events_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
+devices_option = click.option(
+    "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
+)
+set_option = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True,
+    help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
+)  # fmt: skip
+
+
+class FolderName(click.Path):
+    """A folder; an empty one is a variable of a script that was not set, and not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """See click."""
+        if not str(value).strip():
+            self.fail("it is empty; name a folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+out_option = click.option("--out", type=FolderName(), help="The run folder itself. Default: outputs/<name>.")
+
+
+def _use_cache(context: click.Context, _option: click.Parameter, folder: str | None) -> None:
+    """Set the environment before anything reads it; a worker and a download inherit it."""
+    if folder is not None:
+        from batch.hub import cache
+
+        if not folder.strip():
+            raise click.BadParameter("it is empty; name a folder, or leave the option out")
+        context.with_resource(cache.used(Path(folder)))
+
+
+cache_dir_option = click.option(
+    "--cache-dir", metavar="DIR", type=click.Path(file_okay=False), callback=_use_cache,
+    expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
+)  # fmt: skip
+
+
+def seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """``90``, ``90s``, ``10m``, ``1.5h`` as seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
+    taken = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if taken <= 0:
+        raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
+    return taken
+
+
+def size_in_bytes(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
+    """``8GiB``, ``500 MB`` in bytes."""
+    from batch.manifest.schema import byte_size
+
+    if text is None:
+        return None
+    try:
+        size = byte_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if size < 2**20:
+        raise click.BadParameter(f"'{text}' is {size} bytes; write 8GiB or 6000MB")
+    return size

@@ -1,0 +1,44 @@
+"""``redecode``: decode kept latents with another memory setting, into a run of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batch.base.text import plural
+from batch.cli.options import (
+    FolderName,
+    cache_dir_option,
+    devices_option,
+    events_option,
+    quiet_option,
+    run_argument,
+)
+from batch.cli.run import finish
+from batch.cli.terminal import say, stoppable
+
+
+@click.command(short_help="Decode kept latents with other tiles.")
+@run_argument
+@click.option("--memory", metavar="SETTING", required=True,
+              help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
+@click.option("--out", type=FolderName(),
+              help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
+@devices_option
+@cache_dir_option
+@quiet_option
+@events_option
+def redecode(
+    *, run_folder: Path, memory: str, out: Path | None, devices: str | None, quiet: bool, as_json: bool
+) -> int:
+    """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
+    from batch import upkeep
+    from batch.cli import progress
+
+    listener = progress.listener(quiet=quiet, as_json=as_json)
+    with stoppable() as stop:
+        done = upkeep.redecode(run_folder, memory, out, devices, listener, stop)
+    if done.without_latents:
+        say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
+    return finish(done.result, as_json=as_json, retry="run the same command again")

@@ -1,0 +1,67 @@
+"""``status``: how far a run is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batch.base import errors
+from batch.base.text import duration, gib
+from batch.cli.options import json_option, run_argument
+from batch.cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from batch.store.status import Summary
+
+
+@click.command(short_help="Show how far a run is.")
+@run_argument
+@json_option
+def status(run_folder: Path, as_json: bool) -> int:
+    """Show how far a run is; works while it is going on."""
+    from batch.store.status import summarize
+
+    summary = summarize(run_folder)
+    if as_json:
+        print_json({**asdict(summary), "eta_s": summary.eta_s})
+    else:
+        click.echo(summary_text(summary))
+    return errors.EXIT_OK
+
+
+def summary_text(summary: Summary) -> str:
+    """What ``status`` prints."""
+    lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
+    counts = {
+        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
+        "degraded": summary.degraded, "extra": summary.extra,
+    }  # fmt: skip
+    lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
+    lines.extend(f"  skipped {count}: {why}" for why, count in summary.skipped.items())
+    if summary.running is None:
+        lines.append("  not running")
+    else:
+        pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
+        lines.append(f"  running: process {pid} on {host} since {since}")
+    if summary.killed:
+        lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
+    if summary.seconds_per_image is not None:
+        lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
+    if summary.peak_bytes is not None:
+        lines.append(f"  peak memory {gib(summary.peak_bytes)}")
+    if summary.missing and summary.eta_s is not None:
+        lines.append(f"  about {duration(summary.eta_s)} for the rest")
+    if summary.happened:
+        tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
+        lines.append(f"  happened in the last run: {tally}")
+    for event in summary.last_happenings:
+        at = datetime.fromisoformat(event.time).astimezone()
+        first = next(iter(event.text.splitlines()), "")
+        lines.append(f"    {at:%Y-%m-%d %H:%M:%S}  {first}")
+    lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
+    lines.extend(f"  FAILED {error}" for error in summary.errors)
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""The terminal: what is said on which stream, streams that lead nowhere, and the signals that end a command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TextIO
+
+import click
+
+from batch.base import errors
+
+
+def program() -> str:
+    """How this program was called, for hints that can be pasted."""
+    called = Path(sys.argv[0]).name
+    return "python run_batch.py" if called == "run_batch.py" else "run-batch"
+
+
+def say(text: str) -> None:
+    """A line for people on stderr: stdout is for what was asked for."""
+    click.echo(text, err=True)
+
+
+def print_json(data: object) -> None:
+    """What ``--json`` asks for, on stdout."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def open_streams() -> None:
+    """Streams that were closed lead nowhere: else the next file opened would be written what is printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a prompt's characters
+
+
+def into_nothing(stream: TextIO) -> None:
+    """What is still in the stream's buffer would raise again when the program ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def stoppable() -> Iterator[Event]:
+    """The first Ctrl-C, SIGTERM or end of the terminal sets the flag; a second one ends the process at once."""
+    stop = Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(errors.EXIT_INTERRUPTED)
+        stop.set()
+        with suppress(OSError):  # the terminal may be gone
+            say("\nstopping: what is complete is kept, what is at work is dropped (again: at once)")
+
+    there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        there.remove("SIGHUP")  # nohup says that the end of the terminal shall change nothing
+    numbers = [getattr(signal, name) for name in there]
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,158 @@
+"""``verify``: every image against its receipt, and some of them rendered again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batch.base import errors
+from batch.base.text import gib, plural
+from batch.cli.options import cache_dir_option, devices_option, json_option, run_argument
+from batch.cli.terminal import print_json, program
+
+if TYPE_CHECKING:
+    from batch.upkeep import Reproduction, Verification
+
+REMEDIES = {
+    "missing": "run the manifest again: it renders what is missing",
+    "failed": "run the manifest again, with --retry-failed if it was given up",
+    "truncated": "delete the file and run the manifest again",
+    "modified": "delete the file and run the manifest again",
+    "damaged": "run the manifest again: it renders that image once more and writes a new receipt",
+    "orphaned": "prune moves it to the run's trash",
+    "extra": "nothing is wrong; prune moves them to the run's trash",
+    "unfit": "nothing is wrong: that it runs out of memory is what was measured",
+    "skipped": "nothing is wrong: one no larger ran out of memory",
+}
+"""By state, what to do about it."""
+
+
+@click.command(short_help="Check every image against its receipt.")
+@run_argument
+@click.option("--reproduce", metavar="N", type=click.IntRange(min=1),
+              help="Render N of the done images again, drawn at random, and compare the pixels.")  # fmt: skip
+@click.option("--sample", metavar="NUMBER", type=int,
+              help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
+@devices_option
+@cache_dir_option
+@json_option
+def verify(
+    *, run_folder: Path, reproduce: int | None, sample: int | None, devices: str | None, as_json: bool
+) -> int:
+    """Check every image against its receipt; with --reproduce also render some again.
+
+    Reads only and works while a run is going on. Ends with 0 when everything that the manifest names is
+    there and whole, else with 1.
+    """
+    from batch import upkeep
+    from batch.cli import progress
+
+    for name, value in (("--sample", sample), ("--devices", devices)):
+        if reproduce is None and value is not None:
+            raise errors.UserError(f"{name} has no effect without --reproduce")
+    with progress.counting("image") as advance:
+        found = upkeep.verify(run_folder, advance)
+    again = None
+    if reproduce is not None:
+        listener = progress.listener(quiet=as_json, as_json=False)
+        again = upkeep.reproduce(run_folder, found.done, reproduce, sample or 0, devices, listener)
+    ok = found.ok and all(item.as_expected for item in again or ())
+    if as_json:
+        print_json(verification_json(found, again, ok=ok))
+    else:
+        click.echo(verification_text(found, again, ok=ok))
+    return errors.EXIT_OK if ok else errors.EXIT_FAILED
+
+
+def verification_text(found: Verification, again: Sequence[Reproduction] | None, *, ok: bool) -> str:
+    """What ``verify`` prints; ``again`` is what was rendered again, None where nothing was asked for."""
+    from batch.upkeep.verify import State
+
+    counts = found.counts
+    lines = [
+        f"{found.name}: {counts.get(State.DONE, 0)} of {found.total} done and whole, {gib(found.bytes_read)} read"
+    ]
+    others = [state for state in State if state is not State.DONE and state in counts]
+    lines += [f"  {state} {counts[state]}" for state in others]
+    if found.running:
+        lines.append("  a run is going on: what it has not come to yet counts as missing")
+    never = sum(item.never_rendered for item in found.findings)
+    if never:
+        lines.append(f"MISSING    {plural(never, 'image')} never rendered")
+    for item in found.findings:
+        if item.state.wrong and not item.never_rendered:
+            lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
+    lines += [f"  {state}: {REMEDIES[state]}" for state in others]
+    if again is not None:
+        lines += _reproduced(again)
+    return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
+
+
+def _reproduced(items: Sequence[Reproduction]) -> list[str]:
+    from batch.upkeep.reproduce import Verdict
+
+    if not items:
+        return ["nothing to render again: no image is done"]
+    same = sum(item.verdict is Verdict.IDENTICAL for item in items)
+    lines = [f"rendered again: {same} of {plural(len(items), 'image')} bit-identical"]
+    for item in items:
+        if item.verdict is Verdict.IDENTICAL:
+            continue
+        figures = ""
+        if (gap := item.difference) is not None:
+            figures = (
+                f": largest difference {gap.max_difference:g}, {gap.changed_share:.2%} of the pixels, "
+                f"PSNR {gap.psnr_db:.1f} dB"
+            )
+        detail = f" ({item.detail})" if item.detail else ""
+        lines.append(f"{item.verdict.upper():10} {item.path}{figures}{detail}")
+    if any(item.verdict is Verdict.DIFFERENT and item.from_hub for item in items):
+        lines.append(
+            "  different: files of the model may have been changed or damaged since; "
+            f"{program()} fetch MANIFEST --out RUN --check compares their content with the Hub's"
+        )
+    return lines
+
+
+def verification_json(found: Verification, again: Sequence[Reproduction] | None, *, ok: bool) -> dict[str, object]:
+    """What ``verify --json`` prints."""
+    from batch.upkeep.verify import State
+
+    return {
+        "name": found.name,
+        "ok": ok,
+        "total": found.total,
+        **{state: found.counts.get(state, 0) for state in State},
+        "bytes_read": found.bytes_read,
+        "running": found.running,
+        "findings": [
+            {
+                "state": item.state,
+                "task_id": item.task_id,
+                "path": item.path,
+                "bytes": item.bytes,
+                "detail": item.detail,
+            }
+            for item in found.findings
+            if item.state is not State.DONE
+        ],
+        "reproduced": None if again is None else [_reproduction_json(item) for item in again],
+    }
+
+
+def _reproduction_json(item: Reproduction) -> dict[str, object]:
+    gap = item.difference
+    return {
+        "task_id": item.task_id,
+        "path": item.path,
+        "verdict": item.verdict,
+        "max_difference": gap.max_difference if gap else None,
+        "changed_share": gap.changed_share if gap else None,
+        "psnr_db": gap.psnr_db if gap else None,
+        "detail": item.detail,
+        "plain": item.plain,
+        "from_hub": item.from_hub,
+    }
