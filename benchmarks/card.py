@@ -33,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from batch.base.machine import nvidia_cards  # noqa: E402 - the folder above is on the path now
+from batch.base.hardware import nvidia_cards  # noqa: E402 - the folder above is on the path now
 from benchmarks import card_process  # noqa: E402
 from benchmarks.card_bench import CARD, COPY, CPU, FLOAT32, MATRIX, Bench, Rates, sheet  # noqa: E402
 from benchmarks.card_predictions import Predictor  # noqa: E402

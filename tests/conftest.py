@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from batch.base.machine import nvidia_cards
+from batch.base.hardware import nvidia_cards
 from batch.cli.main import main
 
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.

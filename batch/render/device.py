@@ -9,7 +9,7 @@ from importlib.metadata import version
 import torch
 
 from batch.base.errors import UserError
-from batch.base.machine import install_cuda_torch, nvidia_cards
+from batch.base.hardware import install_cuda_torch, nvidia_cards
 from batch.records import Machine
 
 

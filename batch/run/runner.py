@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batch import engines, hub
-from batch.base import machine
+from batch.base import hardware
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.manifest import Manifest, read_manifest
@@ -122,7 +122,7 @@ def prepare(
 
 def _with_numerics(plan: Plan, run: RunOptions, options: Options) -> Plan:
     """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
-    here = machine.look(options.devices)
+    here = hardware.look(options.devices)
     earlier = history.read().learned() if run.compile == "auto" and here.card else {}
     around = batching.Surroundings(
         card=here.card,
@@ -159,7 +159,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         images.require(name)
     plan, options = _for_its_kind(plan, options)
     _check_engine(options, manifest.run)
-    if missing := quantised.impossible(plan.tasks, card=machine.look(options.devices).card):
+    if missing := quantised.impossible(plan.tasks, card=hardware.look(options.devices).card):
         raise UserError(missing[0])
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)

@@ -22,7 +22,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from batch import __version__, hub
-from batch.base import disk, machine
+from batch.base import disk, hardware
 from batch.manifest.schema import RunOptions
 from batch.render import probe
 from batch.store.embeds import default_folder
@@ -133,7 +133,7 @@ def examine() -> Examination:
         driver=driver,
         cards=cards,
         torch=torch,
-        no_compiler=machine.no_compiler(),
+        no_compiler=hardware.no_compiler(),
         packages={item.name: _version(item.name) for item in needed},
         extras={
             extra: {item.name: _version(item.name) for item in items} for extra, items in sorted(extras.items())
@@ -205,18 +205,18 @@ def _package_notes(needed: list[Requirement]) -> list[Note]:
     if missing:
         names = ", ".join(item.name for item in missing)
         notes.append(
-            Note(text=f"not installed: {names}", remedy=machine.install(map(_plain, missing)), stops=True)
+            Note(text=f"not installed: {names}", remedy=hardware.install(map(_plain, missing)), stops=True)
         )
     if old:
         names = ", ".join(f"{item.name} {found[item]} ({item.specifier} is needed)" for item in old)
-        notes.append(Note(text=f"of another version: {names}", remedy=machine.install(map(_plain, old))))
+        notes.append(Note(text=f"of another version: {names}", remedy=hardware.install(map(_plain, old))))
     return notes
 
 
 def extra_remedy(extra: str) -> str:
     """The command that installs what an extra lacks."""
     _, extras = _requirements()
-    return machine.install(_plain(item) for item in extras[extra] if _version(item.name) is None)
+    return hardware.install(_plain(item) for item in extras[extra] if _version(item.name) is None)
 
 
 # Devices
@@ -261,20 +261,20 @@ def _torch() -> Torch:
 def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
     """What is wrong between torch, the driver and the cards."""
     if torch.stage == "torch":
-        remedy = machine.install_cuda_torch() if cards else machine.install(["torch"])
+        remedy = hardware.install_cuda_torch() if cards else hardware.install(["torch"])
         return [Note(text=f"torch cannot be loaded: {torch.error}", remedy=remedy, stops=True)]
     notes = []
     if torch.stage == "diffusers":
         text = f"diffusers cannot be loaded: {torch.error}"
         notes.append(
-            Note(text=text, remedy=machine.install(["--upgrade", "diffusers", "transformers"]), stops=True)
+            Note(text=text, remedy=hardware.install(["--upgrade", "diffusers", "transformers"]), stops=True)
         )
     if cards and not torch.cuda:
         text = (
             f"torch {torch.version} is a CPU-only build, and this machine has an NVIDIA card; "
             "a run ends at once unless it is told --devices cpu"
         )
-        notes.append(Note(text=text, remedy=machine.install_cuda_torch(), stops=True))
+        notes.append(Note(text=text, remedy=hardware.install_cuda_torch(), stops=True))
     elif torch.stage == "cuda":
         text = f"torch {torch.version} cannot use the card: {torch.error}"
         notes.append(

@@ -14,7 +14,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from batch.base.machine import nvidia_cards
+from batch.base.hardware import nvidia_cards
 from batch.memory.steps import STEPS
 from benchmarks import card, card_rows
 from benchmarks.card_bench import CARD, CPU, STEP_SETTINGS, Rates
