@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-CUDA_WHEELS = "https://download.pytorch.org/whl/cu130"
+from batch.base import nvml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Hardware:
     """What decides about batches and compiling."""
 
     card: bool
@@ -24,26 +22,10 @@ class Machine:
     """Why models cannot be compiled for the card; empty where they can."""
 
 
-def nvidia_cards() -> int:
-    """How many NVIDIA cards the driver shows, whatever torch was built for."""
-    return len(_memories())
-
-
-def look(devices: str | None) -> Machine:
-    """The machine as it would render on the devices asked for (``cpu``, ``mps``, an index; None is the first)."""
-    memories = _memories() if devices not in ("cpu", "mps") else []
-    return Machine(card=bool(memories), memory=min(memories, default=None), no_compiler=no_compiler())
-
-
-def _memories() -> list[int]:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles]
-    except pynvml.NVMLError:
-        return []
+def look(devices: str | None) -> Hardware:
+    """What there is to render on the devices asked for (``cpu``, ``mps``, an index; None is the first)."""
+    memories = [card.memory for card in nvml.cards()] if devices not in ("cpu", "mps") else []
+    return Hardware(card=bool(memories), memory=min(memories, default=None), no_compiler=no_compiler())
 
 
 def no_compiler() -> str:
@@ -54,17 +36,3 @@ def no_compiler() -> str:
     if os.name != "nt" and not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
         return "there is no C compiler (gcc or clang), which Triton needs"
     return ""
-
-
-def install(packages: Iterable[str]) -> str:
-    """The command that installs packages into this Python."""
-    return f"{_python()} -m pip install " + " ".join(f'"{item}"' for item in packages)
-
-
-def install_cuda_torch() -> str:
-    """The command that replaces a CPU-only torch."""
-    return f"{_python()} -m pip install --force-reinstall torch --index-url {CUDA_WHEELS}"
-
-
-def _python() -> str:
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable

@@ -25,7 +25,7 @@ from threading import Thread, get_ident
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
-from batch.base import hardware
+from batch.base import install
 from batch.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _service(url: str) -> Service:
     try:
         from apprise import Apprise, AppriseAsset
     except ImportError:
-        remedy = hardware.install(["apprise"])
+        remedy = install.packages(["apprise"])
         raise UserError(f"{_label(url)} needs the package apprise; install it with\n    {remedy}") from None
     # Its own lines would come between those of the run; what they say stands in the warnings.
     logger = logging.getLogger("apprise")

@@ -22,7 +22,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from batch import __version__, hub
-from batch.base import disk, hardware
+from batch.base import disk, hardware, install, nvml
 from batch.manifest.schema import RunOptions
 from batch.render import probe
 from batch.store.embeds import default_folder
@@ -45,15 +45,6 @@ class Note:
     text: str
     remedy: str = ""
     stops: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A GPU as the driver shows it; memory in bytes."""
-
-    name: str
-    memory: int
-    free: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +85,7 @@ class Examination:
     memory: int
     memory_free: int
     driver: str
-    cards: tuple[Card, ...]
+    cards: tuple[nvml.Card, ...]
     torch: Torch
     no_compiler: str
     """Why models cannot be compiled for a card; empty where they can."""
@@ -117,8 +108,7 @@ def examine() -> Examination:
     import psutil
 
     needed, extras = _requirements()
-    driver, cards = _nvidia()
-    torch = _torch()
+    cards, torch = nvml.cards(), _torch()
     places = _places()
     memory = psutil.virtual_memory()
     notes = [*_package_notes(needed), *torch_notes(torch, cards), *_place_notes(places), *_switch_notes()]
@@ -130,7 +120,7 @@ def examine() -> Examination:
         cores=os.cpu_count() or 1,
         memory=memory.total,
         memory_free=memory.available,
-        driver=driver,
+        driver=nvml.driver(),
         cards=cards,
         torch=torch,
         no_compiler=hardware.no_compiler(),
@@ -205,41 +195,21 @@ def _package_notes(needed: list[Requirement]) -> list[Note]:
     if missing:
         names = ", ".join(item.name for item in missing)
         notes.append(
-            Note(text=f"not installed: {names}", remedy=hardware.install(map(_plain, missing)), stops=True)
+            Note(text=f"not installed: {names}", remedy=install.packages(map(_plain, missing)), stops=True)
         )
     if old:
         names = ", ".join(f"{item.name} {found[item]} ({item.specifier} is needed)" for item in old)
-        notes.append(Note(text=f"of another version: {names}", remedy=hardware.install(map(_plain, old))))
+        notes.append(Note(text=f"of another version: {names}", remedy=install.packages(map(_plain, old))))
     return notes
 
 
 def extra_remedy(extra: str) -> str:
     """The command that installs what an extra lacks."""
     _, extras = _requirements()
-    return hardware.install(_plain(item) for item in extras[extra] if _version(item.name) is None)
+    return install.packages(_plain(item) for item in extras[extra] if _version(item.name) is None)
 
 
 # Devices
-
-
-def _nvidia() -> tuple[str, tuple[Card, ...]]:
-    """The driver's version and its cards; empty without an NVIDIA driver."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001 - no package, no driver, or one that does not answer: no card to show
-        return "", ()
-    driver, cards = "", []
-    try:
-        driver = str(pynvml.nvmlSystemGetDriverVersion())
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            cards.append(Card(name=str(pynvml.nvmlDeviceGetName(handle)), memory=memory.total, free=memory.free))
-    except pynvml.NVMLError:  # a card that has fallen off the bus: what was found stands
-        pass
-    return driver, tuple(cards)
 
 
 def _torch() -> Torch:
@@ -258,23 +228,23 @@ def _torch() -> Torch:
         return Torch(stage="torch", error=f"loading it ended the process with code {done.returncode}{why}")
 
 
-def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
+def torch_notes(torch: Torch, cards: tuple[nvml.Card, ...]) -> list[Note]:
     """What is wrong between torch, the driver and the cards."""
     if torch.stage == "torch":
-        remedy = hardware.install_cuda_torch() if cards else hardware.install(["torch"])
+        remedy = install.torch_for_cuda() if cards else install.packages(["torch"])
         return [Note(text=f"torch cannot be loaded: {torch.error}", remedy=remedy, stops=True)]
     notes = []
     if torch.stage == "diffusers":
         text = f"diffusers cannot be loaded: {torch.error}"
         notes.append(
-            Note(text=text, remedy=hardware.install(["--upgrade", "diffusers", "transformers"]), stops=True)
+            Note(text=text, remedy=install.packages(["--upgrade", "diffusers", "transformers"]), stops=True)
         )
     if cards and not torch.cuda:
         text = (
             f"torch {torch.version} is a CPU-only build, and this machine has an NVIDIA card; "
             "a run ends at once unless it is told --devices cpu"
         )
-        notes.append(Note(text=text, remedy=hardware.install_cuda_torch(), stops=True))
+        notes.append(Note(text=text, remedy=install.torch_for_cuda(), stops=True))
     elif torch.stage == "cuda":
         text = f"torch {torch.version} cannot use the card: {torch.error}"
         notes.append(

@@ -131,10 +131,10 @@ def test_a_run_goes_on_as_it_began_on_another_machine(cli, manifest, monkeypatch
         "grid: {model: demo, prompt: [a, b, c], seed: 0..1, steps: 1, size: 512x512}\n"
         "run: {batch: auto, min_free_disk: 1MB}\n"
     )
-    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Machine(card=True, memory=24 * GIB))
+    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Hardware(card=True, memory=24 * GIB))
     assert "batch 8 (small images" in cli("plan", path, "--out", "out").out
     assert cli("run", path, "--out", "out", "--max-images", "3", "--devices", "cpu").code == 75
-    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Machine(card=False))
+    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Hardware(card=False))
     assert "batch 8 (as this run began)" in cli("plan", path, "--out", "out").out
     assert cli("run", path, "--out", "out", "--devices", "cpu").code == 0
     rows = table.read(RunFolder(path.parent / "out").root / "results.csv")

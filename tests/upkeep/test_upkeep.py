@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from batch.base import nvml
 from batch.cli.main import main
 from batch.report.compare.pixels import difference
 from batch.store import lock
@@ -612,7 +613,7 @@ def test_doctor_works_where_torch_does_not(cli, work, monkeypatch, text, said):
     assert "GiB" in outcome.out
 
 
-CARD = doctor.Card(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30, free=20 * 2**30)
+CARD = nvml.Card(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30, free=20 * 2**30)
 GPU = {"name": "NVIDIA GeForce RTX 4090", "memory": 24 * 2**30, "capability": "8.9"}
 
 
