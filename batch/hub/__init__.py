@@ -6,7 +6,7 @@ to a session (:func:`source`), which reads local files only.
 
 from __future__ import annotations
 
-from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, old_switches, used
+from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, offline_by, old_switches, used
 from batch.hub.downloads import STALL_S, Download, Fetching, Teller
 from batch.hub.fetch import ensure, look_up, shown
 from batch.hub.loras import find_lora, lora_here
@@ -34,6 +34,7 @@ __all__ = [
     "look_up",
     "lora_here",
     "mend_snapshot",
+    "offline_by",
     "old_switches",
     "shown",
     "source",

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from batch.base import disk
 from batch.base.errors import DownloadError, ModelError, UserError
 from batch.catalogue import weights
 from batch.catalogue.families import Model
@@ -109,7 +110,7 @@ def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
         damaged += check_content(item, how) if how.check and not damaged else ()
         if damaged:
             raise UserError(
-                f"{item.title} is damaged ({', '.join(damaged)}), and HF_HUB_OFFLINE forbids downloading it "
+                f"{item.title} is damaged ({', '.join(damaged)}), and {cache.offline_by()} forbids downloading it "
                 "again: unset it and run the same command again"
             )
     wanted = [item for item in items if item.missing()]
@@ -133,7 +134,7 @@ def _check_disk(wanted: int) -> None:
     folder = cache.hub_cache()
     if not wanted:
         return
-    free = cache.free(folder)
+    free = disk.free(folder)
     if wanted + HEADROOM > free:
         raise UserError(
             f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
@@ -218,7 +219,7 @@ class _Attempts:
 
     def _check_room(self) -> None:
         """The fast path's own words for a full disk may be anything."""
-        if self.item.missing() and cache.free(cache.hub_cache()) < 2**20:
+        if self.item.missing() and disk.free(cache.hub_cache()) < 2**20:
             raise full()
 
     def _again(self, *, without_xet: bool) -> None:

@@ -23,7 +23,7 @@ def mend_snapshot(repo: str, commit: str, name: str, how: Fetching) -> None:
 
 def mend(item: Download, how: Fetching) -> None:
     """Remove files of a download that are cut off; none where the Hub may not be asked for them."""
-    for file, what in () if cache.offline() else _torn(item):
+    for file, what in () if cache.offline_by() else _torn(item):
         _drop(item, file, what, how)
 
 
@@ -36,9 +36,9 @@ def _torn(item: Download) -> list[tuple[str, str]]:
 
 def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
     """Remove a damaged file; False where it is kept because it could not be downloaded again."""
-    if cache.offline():
+    if cache.offline_by():
         how.tell.fetching(
-            f"{item.name}: {file} is {what}: kept, because HF_HUB_OFFLINE forbids downloading it again"
+            f"{item.name}: {file} is {what}: kept, because {cache.offline_by()} forbids downloading it again"
         )
         return False
     how.tell.fetching(f"{item.name}: {file} is {what}: removed, to be downloaded again")
@@ -75,8 +75,8 @@ def _expected(item: Download) -> dict[str, str]:
 
 def _hashes(item: Download) -> Mapping[str, str]:
     cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
-    if cache.offline():
-        raise UserError(f"{cannot}: HF_HUB_OFFLINE forbids asking the Hub")
+    if cache.offline_by():
+        raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
     try:
         return remote.hashes(item.repo, item.commit)
     except DownloadError as error:

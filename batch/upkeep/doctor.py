@@ -111,7 +111,7 @@ def examine() -> Examination:
     cards, torch = nvml.cards(), _torch()
     places = _places()
     memory = psutil.virtual_memory()
-    notes = [*_package_notes(needed), *torch_notes(torch, cards), *_place_notes(places), *_switch_notes()]
+    notes = [*_package_notes(needed), *torch_notes(torch, cards), *_place_notes(places), *switch_notes()]
     return Examination(
         program=__version__,
         python=platform.python_version(),
@@ -338,8 +338,9 @@ def _set_for_good(variable: str) -> str:
     return f"echo 'export {variable}=/mnt/large/models' >> {profile}    (then log in anew)"
 
 
-def _switch_notes() -> list[Note]:
+def switch_notes() -> list[Note]:
+    """Environment variables that do something other than one may think."""
     notes = [Note(text=text) for text in hub.old_switches()]
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        notes.append(Note(text="HF_HUB_OFFLINE is set: only models that are on this machine can be rendered"))
+    if switch := hub.offline_by():
+        notes.append(Note(text=f"{switch} is set: only models that are on this machine can be rendered"))
     return notes

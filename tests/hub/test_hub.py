@@ -4,6 +4,7 @@ A small Hub answers the real client and the real fast path. Most tests call the 
 the client's constants set to that Hub; the download itself always is a process of its own.
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -564,6 +565,30 @@ def test_weights_that_are_no_links_are_checked_too(near, hub, manifest, place, m
     assert f"{VAE} is damaged: removed, to be downloaded again" in checked.out
     assert (snapshot() / VAE).read_bytes() == whole
     assert near("fetch", path, "--check").code == 0
+
+
+@pytest.mark.parametrize("hub_switch", [None, "", "0", "1", "true", "off"])
+@pytest.mark.parametrize("transformers_switch", [None, "", "0", "on"])
+def test_what_forbids_asking_the_hub_is_read_as_the_client_reads_it(monkeypatch, hub_switch, transformers_switch):
+    from huggingface_hub import constants
+
+    for name, value in (("HF_HUB_OFFLINE", hub_switch), ("TRANSFORMERS_OFFLINE", transformers_switch)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("huggingface_hub.constants_again", constants.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert bool(cache.offline_by()) == again.HF_HUB_OFFLINE
+
+
+def test_the_variable_that_forbids_asking_is_the_one_that_is_named(place, hub, manifest):
+    """The client reads both once, when it is imported."""
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    done = apart("fetch", manifest(KNOWN), HF_HUB_OFFLINE="", TRANSFORMERS_OFFLINE="1")
+    assert done.returncode == 2
+    assert "TRANSFORMERS_OFFLINE forbids asking the Hub" in done.stderr
+    assert hub.requests == []
 
 
 def test_offline_nothing_is_removed(near, hub, manifest, place, monkeypatch):
