@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from batch.hub import cache
 
@@ -38,6 +38,16 @@ class Fetching:
     """Ask the Hub what a branch or tag that a manifest names is now, where no run has pinned it."""
     check: bool = False
     """Read what is here and compare it with the Hub's hashes: ten gigabytes take half a minute."""
+
+
+class Request(TypedDict):
+    """What the process that downloads is asked for."""
+
+    repo: str
+    commit: str
+    files: list[str]
+    cache: str
+    """The folder of the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from batch.base.errors import DownloadError, ModelError, UserError
 from batch.catalogue import weights
 from batch.catalogue.families import Model
 from batch.hub import cache, folders, remote, watch
-from batch.hub.downloads import Download, Fetching
+from batch.hub.downloads import Download, Fetching, Request
 from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
 from batch.hub.refusals import ELSEWHERE, full
@@ -190,7 +190,7 @@ class _Attempts:
         """One attempt; whether everything is here and whole."""
         missing = self.item.missing()
         self._before = self.total - self.item.bytes_of(missing)
-        request = {
+        request: Request = {
             "repo": self.item.repo,
             "commit": self.item.commit,
             "files": missing,

@@ -6,10 +6,8 @@ the driver through NVML, the packages through their metadata. Prints nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -23,8 +21,8 @@ from packaging.requirements import Requirement
 
 from batch import __version__, hub
 from batch.base import disk, hardware, install, nvml
+from batch.base.processes import ChildProcess
 from batch.manifest.schema import RunOptions
-from batch.render import probe
 from batch.store.embeds import default_folder
 
 PROBE_SECONDS = 180
@@ -213,19 +211,16 @@ def extra_remedy(extra: str) -> str:
 
 
 def _torch() -> Torch:
-    # -P: the script's own folder must not be searched for modules.
-    command = [sys.executable, "-P", "-W", "ignore", probe.__file__]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return Torch(stage="torch", error=f"it did not load within {PROBE_SECONDS} seconds")
-    try:
-        facts = json.loads(done.stdout.strip().splitlines()[-1])
-        return Torch(**{**facts, "devices": tuple(facts["devices"])})
-    except (ValueError, IndexError, TypeError):
-        said = done.stderr.strip().splitlines()
-        why = f": {said[-1]}" if said else ""
-        return Torch(stage="torch", error=f"loading it ended the process with code {done.returncode}{why}")
+    with ChildProcess("batch.render.probe", None) as child:
+        try:
+            facts = child.answer(PROBE_SECONDS)
+        except TimeoutError:
+            return Torch(stage="torch", error=f"it did not load within {PROBE_SECONDS} seconds")
+        if facts is not None:
+            return Torch(**{**facts, "devices": tuple(facts["devices"])})
+        code, said = child.code(), child.last_words()
+    why = f": {said}" if said else ""
+    return Torch(stage="torch", error=f"loading it ended the process with code {code}{why}")
 
 
 def torch_notes(torch: Torch, cards: tuple[nvml.Card, ...]) -> list[Note]:
