@@ -303,7 +303,7 @@ def fetch(
     from batch.run import runner
 
     told = progress.Fetching()
-    how = hub.Fetching(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
+    how = hub.FetchOptions(tell=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
     try:
         _, made, _ = runner.prepare(manifest, runner.Options(out=out, overrides=overrides), online=how)
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}

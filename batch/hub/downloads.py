@@ -26,7 +26,7 @@ class Teller(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetching:
+class FetchOptions:
     """How to download: who is told, and when to give up."""
 
     tell: Teller
@@ -51,7 +51,7 @@ class Request(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
+class RepoFiles:
     """What is wanted of a repository at a commit: its files with their sizes in bytes, None where not known."""
 
     name: str

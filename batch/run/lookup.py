@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batch.catalogue.families import Model
 from batch.catalogue.repositories import is_repository
-from batch.hub import Fetching, find_lora, find_model, known_commit, mend_snapshot
+from batch.hub import FetchOptions, find_lora, find_model, known_commit, mend_snapshot
 from batch.plan import Lookup, Pins
 
 
@@ -15,7 +15,7 @@ def lookup(
     folder: str,
     pins: Pins,
     *,
-    online: Fetching | None = None,
+    online: FetchOptions | None = None,
     allow_pickle: frozenset[str] = frozenset(),
     trust_remote_code: frozenset[str] = frozenset(),
 ) -> Lookup:
@@ -46,7 +46,7 @@ def lookup(
     )
 
 
-def _mend(name: str, pins: Pins, online: Fetching) -> None:
+def _mend(name: str, pins: Pins, online: FetchOptions) -> None:
     """Before its configuration files are read: a power failure may have cut them off."""
     repo, _, wanted = name.partition("@")
     if is_repository(repo):

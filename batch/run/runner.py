@@ -97,7 +97,7 @@ class Watcher(tally.Watcher, Protocol):
 
 
 def prepare(
-    manifest_path: Path, options: Options, *, online: hub.Fetching | None = None
+    manifest_path: Path, options: Options, *, online: hub.FetchOptions | None = None
 ) -> tuple[Manifest, Plan, RunFolder]:
     """Read and plan. Touches nothing; with ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
@@ -151,7 +151,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
-    online = hub.Fetching(tell=watcher, stop=stop)
+    online = hub.FetchOptions(tell=watcher, stop=stop)
     manifest, plan, folder = prepare(manifest_path, options, online=online)
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
