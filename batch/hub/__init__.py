@@ -7,7 +7,7 @@ to a session (:func:`source`), which reads local files only.
 from __future__ import annotations
 
 from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, offline_by, old_switches, used
-from batch.hub.downloads import STALL_S, FetchOptions, RepoFiles, Teller
+from batch.hub.downloads import STALL_S, FetchOptions, Teller
 from batch.hub.fetch import ensure
 from batch.hub.loras import find_lora, lora_here
 from batch.hub.mending import mend_snapshot
