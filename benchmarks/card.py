@@ -33,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from batch.base.machine import nvidia_cards  # noqa: E402 - the folder above is on the path now
+from batch.base import nvml  # noqa: E402 - the folder above is on the path now
 from benchmarks import card_process  # noqa: E402
 from benchmarks.card_bench import CARD, COPY, CPU, FLOAT32, MATRIX, Bench, Rates, sheet  # noqa: E402
 from benchmarks.card_predictions import Predictor  # noqa: E402
@@ -188,13 +188,7 @@ def measured(rows: Sequence[Row]) -> Rates | None:
 
 def _card() -> str:
     """The first card's name; empty where there is none."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0)))
-    except pynvml.NVMLError:
-        return ""
+    return next((card.name for card in nvml.cards()), "")
 
 
 @contextlib.contextmanager
@@ -234,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", help="a folder without an older visit; default: outputs/card-DATE-TIME")
     parser.add_argument("--cpu", action="store_true", help="tiny models on the CPU, to see that all this works")
     given = parser.parse_args(arguments)
-    if not given.cpu and not nvidia_cards():
+    if not given.cpu and not nvml.cards():
         parser.error("there is no NVIDIA card here; --cpu goes through the same with tiny models")
     whole = [section for section in SECTIONS if given.minutes > 4 or section.number in SHORT]
     now = datetime.now()  # noqa: DTZ005 - the user's own

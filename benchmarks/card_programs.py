@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from batch.base.machine import no_compiler
+from batch.base.hardware import no_compiler
 from benchmarks.card_bench import ROOT, Bench
 from benchmarks.card_process import Say
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from batch.base.machine import nvidia_cards
+from batch.base import nvml
 from batch.cli.main import main
 
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
@@ -35,7 +35,7 @@ os.environ.setdefault("RUN_BATCH_SHIPPED", str(DEMO.parent))
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("gpu") and not nvidia_cards():
+    if item.get_closest_marker("gpu") and not nvml.cards():
         pytest.skip("there is no NVIDIA card")
 
 

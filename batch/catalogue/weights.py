@@ -49,13 +49,20 @@ class Needs:
     """Files of code that the index names."""
 
 
-def components(index: Mapping[str, object]) -> dict[str, str]:
-    """The folders a pipeline consists of, each with the library its class is from."""
-    return {
-        name: str(value[0])
-        for name, value in index.items()
-        if isinstance(value, list) and not name.startswith("_") and value and value[0] is not None
-    }
+def components(index: Mapping[str, object]) -> dict[str, tuple[str, str]]:
+    """The folders a pipeline consists of, each with the library that its class is from, and the class's name."""
+    return {name: (str(value[0]), str(value[-1])) for name, value in _named(index) if value[0] is not None}
+
+
+def left_out(index: Mapping[str, object]) -> list[str]:
+    """Components that the index itself names as left out."""
+    return [name for name, value in _named(index) if value[0] is None]
+
+
+def _named(index: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
+    for name, value in index.items():
+        if isinstance(value, list) and not name.startswith("_") and value:
+            yield name, value
 
 
 def of(index: Mapping[str, object], names: Iterable[str], *, variant: str | None = None, dtype: str = "") -> Needs:
@@ -77,7 +84,7 @@ def of(index: Mapping[str, object], names: Iterable[str], *, variant: str | None
     variant = _choose(weights.values(), dtype) if variant is None else variant
     if not any(variant_of(name) == variant for found in weights.values() for name in found):
         variant = ""
-    code = [f"{part}/{library}.py" for part, library in parts.items() if f"{library}.py" in inside[part]]
+    code = [f"{part}/{library}.py" for part, (library, _) in parts.items() if f"{library}.py" in inside[part]]
     own = index.get("_class_name")
     code += [f"{own[0]}.py"] if isinstance(own, list) and own else []
     chosen = {INDEX}
@@ -174,7 +181,12 @@ def _choose(weights: Iterable[Sequence[str]], dtype: str) -> str:
     return only.pop() if len(only) == 1 else ""
 
 
-def pick(weights: Sequence[str], variant: str) -> list[str]:
+def files_of(names: Iterable[str], variant: str) -> list[str]:
+    """Of the files of a component those that its weights are read from, without their index."""
+    return [name for name in _pick(_weights(names), variant) if name.endswith((SAFETENSORS, BIN))]
+
+
+def _pick(weights: Sequence[str], variant: str) -> list[str]:
     """Of a component's weights those of the variant; where it has none the plain ones; else what there is."""
     of_variant = [name for name in weights if variant and variant_of(name) == variant]
     return of_variant or [name for name in weights if not variant_of(name)] or list(weights)
@@ -183,7 +195,7 @@ def pick(weights: Sequence[str], variant: str) -> list[str]:
 def _of_component(files: Sequence[str], weights: Sequence[str], variant: str) -> Iterator[str]:
     """Weights and configurations of a component that has weights; of one without (tokenizer) everything."""
     if weights:
-        yield from pick(weights, variant)
+        yield from _pick(weights, variant)
         yield from (name for name in files if name.endswith(".json") and ".index." not in name)
     else:
         yield from (name for name in files if PurePosixPath(name).suffix not in _NOT_LOADED)

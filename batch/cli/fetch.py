@@ -34,7 +34,7 @@ def fetch(
     from batch.run.prepare import prepare
 
     told = progress.FetchProgress()
-    how = hub.Fetching(listener=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
+    how = hub.FetchOptions(listener=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
     try:
         made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan
         fetched = {item.name for item in hub.ensure(made.models.values(), how)}

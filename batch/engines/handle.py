@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.base.errors import StoppedEarly
+from batch.base.processes import signal_name
 from batch.engines import child
 from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
 
@@ -138,10 +139,8 @@ class Handle:
 def _exit_reason(code: int) -> str:
     if code >= 0:
         return f"exit code {code}" if code < 256 else f"exit code {code:#x}"
-    try:
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"signal {-code}"
+    name = signal_name(code)
+    return f"signal {-code} ({name})" if name else f"signal {-code}"
 
 
 def _text(path: Path) -> str:

@@ -6,22 +6,18 @@ to a session (:func:`source`), which reads local files only.
 
 from __future__ import annotations
 
-from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, old_switches, used
-from batch.hub.downloads import STALL_S, Download, Fetching
-from batch.hub.fetch import ensure, look_up, shown
+from batch.hub.cache import cache_folder, decided_by, hub_cache, known_commit, offline_by, old_switches, used
+from batch.hub.downloads import STALL_S, FetchOptions
+from batch.hub.fetch import ensure
 from batch.hub.loras import find_lora, lora_here
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model, here, source
-from batch.hub.random_models import RANDOM, RANDOM_REVISION
 from batch.hub.watch import INTERRUPTED
 
 __all__ = [
     "INTERRUPTED",
-    "RANDOM",
-    "RANDOM_REVISION",
     "STALL_S",
-    "Download",
-    "Fetching",
+    "FetchOptions",
     "cache_folder",
     "decided_by",
     "ensure",
@@ -30,11 +26,10 @@ __all__ = [
     "here",
     "hub_cache",
     "known_commit",
-    "look_up",
     "lora_here",
     "mend_snapshot",
+    "offline_by",
     "old_switches",
-    "shown",
     "source",
     "used",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,10 +28,10 @@ PLACES = (VARIABLE, "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_XE
 """The client's variables that name a place."""
 
 
-def offline() -> bool:
-    """Whether the Hub may not be asked, as the client reads it."""
-    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return value.upper() in {"1", "ON", "YES", "TRUE"}
+def offline_by() -> str:
+    """The variable that forbids asking the Hub, as the client reads them; "" where it may be asked."""
+    name = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)), "")
+    return name if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} else ""
 
 
 def empty_places() -> list[str]:
@@ -93,12 +92,6 @@ def used(folder: Path) -> Iterator[None]:
         os.environ.pop(VARIABLE)
         if before is not None:
             os.environ[VARIABLE] = before
-
-
-def free(folder: Path) -> int:
-    """Bytes that may still be written where a folder is or would be made. Raises OSError."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
 
 
 def cache_folder(repo: str) -> Path:

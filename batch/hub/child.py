@@ -1,23 +1,21 @@
 """The process that downloads: one repository at one commit, then it ends.
 
 The Hub's client reads its variables when it is imported, and its fast path can hang where no exception and no
-signal reaches it, so a download is a process that can be given other variables and be killed. Its first line on
-stdin is the request as JSON; it answers in JSON, a line each: what was received so far, and how it ended. When
-stdin ends, the process that wants the download is gone, and so is this one.
+signal reaches it, so a download is a process that can be given other variables and be killed. It is asked with a
+:class:`~batch.hub.downloads.Request` and answers what was received so far, and how it ended.
 """
 
 from __future__ import annotations
 
 import glob
-import json
 import os
-import signal
-import sys
 import threading
 import time
-from typing import Any, TextIO
+from typing import Any
 
 from batch.base.errors import DownloadError, UserError
+from batch.base.processes import Parent
+from batch.hub.downloads import Request
 from batch.hub.refusals import reason, refusal
 
 EVERY_S = 0.2
@@ -30,16 +28,11 @@ and writes nothing: eight files at once over a line of 1 MB/s would look like a 
 class _Voice:
     """Says how far the download is, not at every step of it."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._lock = threading.RLock()
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._lock = threading.Lock()
         self._last = 0.0
         self._received: dict[str, float] = {}
-
-    def say(self, **data: Any) -> None:
-        with self._lock:
-            self._out.write(json.dumps(data) + "\n")
-            self._out.flush()
 
     def received(self, what: str, count: float) -> None:
         """Bytes came from the network, or reached the disk."""
@@ -48,31 +41,26 @@ class _Voice:
             now = time.monotonic()
             if now - self._last >= EVERY_S:
                 self._last = now
-                self.say(**self._received)
+                self._parent.tell(self._received)
 
 
 def main() -> None:
     """Read the request, download, say how it ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
-    request = json.loads(sys.stdin.readline())
-    voice = _Voice(os.fdopen(os.dup(1), "w", encoding="utf-8"))
-    sys.stdout = sys.stderr
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = Parent()
+    request: Request = parent.request
     try:
-        voice.say(**_download(request, voice))
+        _download(request, parent)
+        parent.tell({"end": "done"})
     except Exception as error:  # noqa: BLE001 - whatever the client raises, the parent decides what comes next
-        voice.say(**_failed(error, request))
+        parent.tell(_failed(error, request))
     os._exit(0)  # the client's threads may still be at it
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
-
-
-def _download(request: dict[str, Any], voice: _Voice) -> dict[str, Any]:
+def _download(request: Request, parent: Parent) -> None:
     from huggingface_hub import constants, snapshot_download
     from tqdm import tqdm
+
+    voice = _Voice(parent)
 
     class Bar(tqdm):  # type: ignore[type-arg]
         """The client's progress without a terminal."""
@@ -87,7 +75,7 @@ def _download(request: dict[str, Any], voice: _Voice) -> dict[str, Any]:
             return None
 
     constants.DOWNLOAD_CHUNK_SIZE = PLAIN_BYTES
-    voice.say(ready=True)
+    parent.tell({"ready": True})
     snapshot_download(
         request["repo"],
         # The commit, not a branch: what was looked up is what is downloaded.
@@ -96,10 +84,9 @@ def _download(request: dict[str, Any], voice: _Voice) -> dict[str, Any]:
         allow_patterns=[glob.escape(name) for name in request["files"]],
         tqdm_class=Bar,  # type: ignore[arg-type]  # the client takes any class of tqdm
     )
-    return {"end": "done"}
 
 
-def _failed(error: Exception, request: dict[str, Any]) -> dict[str, Any]:
+def _failed(error: Exception, request: Request) -> dict[str, str]:
     try:
         said = refusal(error, request["repo"], request["commit"])
     except Exception:  # noqa: BLE001 - not about Hub or disk: worth another try all the same

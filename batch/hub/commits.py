@@ -21,7 +21,7 @@ def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: b
     (``HF_HUB_OFFLINE``) and the cache has lost what its main is, the only ``usable`` snapshot is taken. Raises
     :class:`ModelError` and :class:`DownloadError`.
     """
-    known, offline = cache.known_commit(repo, wanted), cache.offline()
+    known, offline = cache.known_commit(repo, wanted), cache.offline_by()
     if online and newest and not offline and not cache.COMMIT.fullmatch(wanted):
         return _now(repo, wanted, known)
     if known:
@@ -71,7 +71,8 @@ def undecided(repo: str, wanted: str, usable: Usable) -> str:
     found = _usable(repo, usable)
     if not found:
         return ""
-    remedy = ", and HF_HUB_OFFLINE forbids asking the Hub" if cache.offline() else "; `fetch` asks the Hub"
+    offline = cache.offline_by()
+    remedy = f", and {offline} forbids asking the Hub" if offline else "; `fetch` asks the Hub"
     return (
         f"{repo} is on this machine, but the cache does not say which commit '{wanted}' is ({lost(repo, wanted)})"
         f"{remedy}. By its commit it can be named: {' or '.join(f'{repo}@{commit}' for commit in found)}"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import TypedDict
 
 from batch.hub import cache
 from batch.records import Listener
@@ -16,7 +17,7 @@ STALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetching:
+class FetchOptions:
     """How to download: who is told, and when to give up."""
 
     listener: Listener
@@ -30,8 +31,18 @@ class Fetching:
     """Read what is here and compare it with the Hub's hashes: ten gigabytes take half a minute."""
 
 
+class Request(TypedDict):
+    """What the process that downloads is asked for."""
+
+    repo: str
+    commit: str
+    files: list[str]
+    cache: str
+    """The folder of the cache."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
+class RepoFiles:
     """What is wanted of a repository at a commit: its files with their sizes in bytes, None where not known."""
 
     name: str

@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from batch.base import disk
 from batch.base.errors import DownloadError, ModelError, UserError
 from batch.catalogue import weights
 from batch.catalogue.model import Model
 from batch.hub import cache, folders, remote, watch
-from batch.hub.downloads import Download, Fetching
+from batch.hub.downloads import FetchOptions, RepoFiles, Request
 from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
 from batch.hub.refusals import ELSEWHERE, full
@@ -37,7 +38,7 @@ SAID_FROM = 100 * 10**6
 """Bytes of remains of killed downloads from which on removing them is told."""
 
 
-def ensure(models: Iterable[Model], how: Fetching) -> list[Download]:
+def ensure(models: Iterable[Model], how: FetchOptions) -> list[RepoFiles]:
     """Have what these models need on this machine; what was downloaded. Asks nobody where all is here.
 
     Raises :class:`ModelError` for a repository that is not there, not open to the user or not safe to load,
@@ -51,7 +52,7 @@ def _is_remote(model: Model) -> bool:
     return bool(model.repo) and not model.random
 
 
-def look_up(model: Model, how: Fetching) -> Download | None:
+def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
     """What a model needs, as its repository is listed; None where it is not, and the snapshot looks whole."""
     here = cache.snapshot(model.repo, model.revision)
     listed = remote.listed(model.repo, model.revision)
@@ -64,13 +65,13 @@ def look_up(model: Model, how: Fetching) -> Download | None:
         except (ModelError, DownloadError):
             return _unlisted(model, here) if how.check else None
     listed = listed or remote.sizes(model.repo, model.revision)
-    mend(Download(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
+    mend(RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
     index = remote.file(model.repo, model.revision, weights.INDEX)
     if index is None:
         raise ModelError(f"{model.repo} holds no diffusers model (no {weights.INDEX})")
     found = _wanted(model, folders.json_of(index), listed, here)
     _check_safe(model, found)
-    return Download(
+    return RepoFiles(
         name=model.name,
         repo=model.repo,
         commit=model.revision,
@@ -78,11 +79,11 @@ def look_up(model: Model, how: Fetching) -> Download | None:
     )
 
 
-def _unlisted(model: Model, here: Path) -> Download:
+def _unlisted(model: Model, here: Path) -> RepoFiles:
     """What a session loads of a snapshot that nobody has listed."""
     found = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
     files = dict.fromkeys(sorted(found.files.intersection(cache.names_in(here))))
-    return Download(name=model.name, repo=model.repo, commit=model.revision, files=files)
+    return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
 
 
 def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> weights.Needs:
@@ -102,7 +103,7 @@ def _check_safe(model: Model, found: weights.Needs) -> None:
     weights.check(model.name, found, pickles=model.allow_pickle, trusted=model.trust_remote_code)
 
 
-def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
+def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
     """Download what is missing, after a look at the disk; returns what was not here. Errors as :func:`ensure`."""
     for item in items:
         mend(item, how)
@@ -110,7 +111,7 @@ def fetch(items: Sequence[Download], how: Fetching) -> list[Download]:
         damaged += check_content(item, how) if how.check and not damaged else ()
         if damaged:
             raise UserError(
-                f"{item.title} is damaged ({', '.join(damaged)}), and HF_HUB_OFFLINE forbids downloading it "
+                f"{item.title} is damaged ({', '.join(damaged)}), and {cache.offline_by()} forbids downloading it "
                 "again: unset it and run the same command again"
             )
     wanted = [item for item in items if item.missing()]
@@ -136,7 +137,7 @@ def _check_disk(wanted: int) -> None:
     folder = cache.hub_cache()
     if not wanted:
         return
-    free = cache.free(folder)
+    free = disk.free(folder)
     if wanted + HEADROOM > free:
         raise UserError(
             f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
@@ -160,8 +161,8 @@ def _xet_is_on() -> bool:
 class _Attempts:
     """One repository, until its files are here or there is no other way left."""
 
-    item: Download
-    how: Fetching
+    item: RepoFiles
+    how: FetchOptions
     total: int
     why: str = ""
     _before: int = field(default=0)
@@ -192,7 +193,7 @@ class _Attempts:
         """One attempt; whether everything is here and whole."""
         missing = self.item.missing()
         self._before = self.total - self.item.bytes_of(missing)
-        request = {
+        request: Request = {
             "repo": self.item.repo,
             "commit": self.item.commit,
             "files": missing,
@@ -221,7 +222,7 @@ class _Attempts:
 
     def _check_room(self) -> None:
         """The fast path's own words for a full disk may be anything."""
-        if self.item.missing() and cache.free(cache.hub_cache()) < 2**20:
+        if self.item.missing() and disk.free(cache.hub_cache()) < 2**20:
             raise full()
 
     def _again(self, *, without_xet: bool) -> None:

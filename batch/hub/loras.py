@@ -13,13 +13,15 @@ from batch.catalogue.repositories import is_repository, problem
 from batch.hub import fetch, folders, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of
-from batch.hub.downloads import Download, Fetching
+from batch.hub.downloads import FetchOptions, RepoFiles
 from batch.records import Lora, lora_origin
 
 SUFFIX = ".safetensors"
 
 
-def find_lora(name: str, scale: float, base: Path, revisions: Mapping[str, str], online: Fetching | None) -> Lora:
+def find_lora(
+    name: str, scale: float, base: Path, revisions: Mapping[str, str], online: FetchOptions | None
+) -> Lora:
     """The LoRA of that name at a strength; files are relative to ``base``.
 
     One of the Hub is downloaded where it is not here and ``online`` says how; without, its content is not known
@@ -62,7 +64,7 @@ def _of_hub(
     wanted: str,
     scale: float,
     revisions: Mapping[str, str],
-    online: Fetching | None,
+    online: FetchOptions | None,
 ) -> Lora:
     commit = revisions.get(name) or commit_of(
         repo,
@@ -78,11 +80,11 @@ def _of_hub(
         inner = _only_here(here)
     source = f"{repo}@{commit}/{inner}" if commit and inner else ""
     if not source or not (here / inner).is_file():
-        return Lora(path="", sha256=f"not known: {name}", scale=scale, source=source)
+        return Lora(path=name, sha256=None, scale=scale, source=source)
     return _of(here / inner, scale, source)
 
 
-def _fetched(name: str, repo: str, commit: str, inner: str, online: Fetching) -> str:
+def _fetched(name: str, repo: str, commit: str, inner: str, online: FetchOptions) -> str:
     """The file of a repository, once it is here."""
     listed = remote.listed(repo, commit)
     if listed is None and inner and (snapshot(repo, commit) / inner).is_file():
@@ -91,7 +93,7 @@ def _fetched(name: str, repo: str, commit: str, inner: str, online: Fetching) ->
     inner = inner or _only(repo, listed)
     if inner not in listed:
         raise ModelError(f"{repo} holds no {inner}; {_choices(listed)}")
-    fetch.fetch([Download(name=name, repo=repo, commit=commit, files={inner: listed[inner]})], online)
+    fetch.fetch([RepoFiles(name=name, repo=repo, commit=commit, files={inner: listed[inner]})], online)
     return inner
 
 

@@ -9,39 +9,37 @@ from collections.abc import Mapping
 from batch.base.errors import DownloadError, UserError
 from batch.catalogue import weights
 from batch.hub import cache, remote
-from batch.hub.downloads import Download, Fetching
+from batch.hub.downloads import FetchOptions, RepoFiles
 from batch.records import Downloading
 
 
-def mend_snapshot(repo: str, commit: str, name: str, how: Fetching) -> None:
+def mend_snapshot(repo: str, commit: str, name: str, how: FetchOptions) -> None:
     """Remove files of a snapshot that are cut off, as far as an earlier download has listed their sizes."""
     listed = remote.listed(repo, commit) if cache.snapshot(repo, commit).is_dir() else None
     if listed is not None:
-        item = Download(name=name, repo=repo, commit=commit, files=dict(listed))
+        item = RepoFiles(name=name, repo=repo, commit=commit, files=dict(listed))
         for file, what in _torn(item):
             _drop(item, file, what, how)
 
 
-def mend(item: Download, how: Fetching) -> None:
+def mend(item: RepoFiles, how: FetchOptions) -> None:
     """Remove files of a download that are cut off; none where the Hub may not be asked for them."""
-    for file, what in () if cache.offline() else _torn(item):
+    for file, what in () if cache.offline_by() else _torn(item):
         _drop(item, file, what, how)
 
 
-def _torn(item: Download) -> list[tuple[str, str]]:
+def _torn(item: RepoFiles) -> list[tuple[str, str]]:
     return [
         (file, f"damaged, it has {size:,} bytes instead of {item.files[file]:,}")
         for file, size in item.torn().items()
     ]
 
 
-def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
+def _drop(item: RepoFiles, file: str, what: str, how: FetchOptions) -> bool:
     """Remove a damaged file; False where it is kept because it could not be downloaded again."""
-    if cache.offline():
+    if switch := cache.offline_by():
         how.listener.on(
-            Downloading(
-                f"{item.name}: {file} is {what}: kept, because HF_HUB_OFFLINE forbids downloading it again"
-            )
+            Downloading(f"{item.name}: {file} is {what}: kept, because {switch} forbids downloading it again")
         )
         return False
     how.listener.on(Downloading(f"{item.name}: {file} is {what}: removed, to be downloaded again"))
@@ -49,7 +47,7 @@ def _drop(item: Download, file: str, what: str, how: Fetching) -> bool:
     return True
 
 
-def check_content(item: Download, how: Fetching) -> list[str]:
+def check_content(item: RepoFiles, how: FetchOptions) -> list[str]:
     """Remove what is damaged without being cut off; the files that are, and were kept."""
     kept = []
     for name, expected in _expected(item).items():
@@ -62,7 +60,7 @@ def check_content(item: Download, how: Fetching) -> list[str]:
     return kept
 
 
-def _expected(item: Download) -> dict[str, str]:
+def _expected(item: RepoFiles) -> dict[str, str]:
     """The sha256 of the large files that are here: they lie under it, or where they are no links, the Hub says."""
     here = [name for name in item.files if (item.folder / name).is_file()]
     links = [name for name in here if (item.folder / name).is_symlink()]
@@ -76,10 +74,10 @@ def _expected(item: Download) -> dict[str, str]:
     return found
 
 
-def _hashes(item: Download) -> Mapping[str, str]:
+def _hashes(item: RepoFiles) -> Mapping[str, str]:
     cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
-    if cache.offline():
-        raise UserError(f"{cannot}: HF_HUB_OFFLINE forbids asking the Hub")
+    if cache.offline_by():
+        raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
     try:
         return remote.hashes(item.repo, item.commit)
     except DownloadError as error:

@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from batch.base import disk
 from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
 from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import covers, is_repository, problem
 from batch.hub import folders, remote
-from batch.hub.cache import cache_folder, free, hub_cache, known_commit, names_in, offline, snapshot
+from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records import ModelSource
@@ -91,7 +92,7 @@ def _usable(known: Model | None) -> Usable:
 
 def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
     """What to say of a commit that neither the cache nor the Hub has named."""
-    if not revision or revision == wanted or known_commit(repo, wanted) == revision or not offline():
+    if not revision or revision == wanted or known_commit(repo, wanted) == revision or not offline_by():
         return ()
     return (f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}",)
 
@@ -256,8 +257,8 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
     if folder is not None and not folder.is_dir():
         return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
     with suppress(OSError):
-        if folder is None and known.download_gb and free(place) < known.download_gb * 10**9:
-            room = free(place) / 10**9
+        if folder is None and known.download_gb and disk.free(place) < known.download_gb * 10**9:
+            room = disk.free(place) / 10**9
             return (
                 f"about {known.download_gb:g} GB are to be downloaded into {place}, which has {room:.1f} GB free",
             )

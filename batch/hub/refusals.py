@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import disk
 from batch.base.errors import DownloadError, ModelError, UserError
-from batch.hub.cache import hub_cache
+from batch.hub.cache import hub_cache, offline_by
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -31,10 +32,11 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
     causes = list(_chain(error))
     for cause in causes:
         if isinstance(cause, OfflineModeIsEnabled):
-            return ModelError(f"{repo} is not complete on this machine, and HF_HUB_OFFLINE forbids asking the Hub")
+            switch = offline_by() or "HF_HUB_OFFLINE"  # the client's own, where it was set before it was imported
+            return ModelError(f"{repo} is not complete on this machine, and {switch} forbids asking the Hub")
         if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
             return ModelError(said)
-        if (isinstance(cause, OSError) and is_full(cause)) or _FULL.search(str(cause)):
+        if (isinstance(cause, OSError) and disk.is_full(cause)) or _FULL.search(str(cause)):
             return full()
         if isinstance(cause, OSError) and cause.errno in _DENIED:
             return denied(cause)
@@ -86,11 +88,6 @@ def full() -> UserError:
         f"the disk of {hub_cache()}, where models are kept, is full; files that are complete are kept. Make room. "
         f"{ELSEWHERE}, for this command and for the run"
     )
-
-
-def is_full(error: OSError) -> bool:
-    """Whether a write failed because no space, or no quota, is left."""
-    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batch.base.errors import UserError
-from batch.hub.cache import empty_places, hub_cache, note, offline, snapshot
+from batch.hub.cache import empty_places, hub_cache, note, offline_by, snapshot
 from batch.hub.refusals import ELSEWHERE, refusal
 
 
@@ -63,7 +63,7 @@ def commit_of(repo: str, wanted: str) -> str:
 def check_token() -> None:
     """Refuse a token that no request can carry, or none was ever like. Raises :class:`UserError`."""
     constants = client().constants
-    if offline() or constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or os.environ.get("HF_OIDC_RESOURCE"):
+    if offline_by() or constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or os.environ.get("HF_OIDC_RESOURCE"):
         return
     where = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "")
     token = os.environ.get(where, "").strip()

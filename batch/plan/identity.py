@@ -129,7 +129,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Call):
         return [value.name, _plain(value.arguments)]
     if isinstance(value, Lora):
-        return [value.sha256, float(value.scale)]  # by content: moving the file changes nothing
+        # By content: moving the file changes nothing. Where it is not known by name, so that two LoRAs stay two.
+        content = value.sha256 if value.sha256 is not None else f"not known: {value.path}"
+        return [content, float(value.scale)]
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

@@ -12,7 +12,9 @@ class Lora:
     """A LoRA adapter: where it lies, its content hash (what counts for identity) and its strength."""
 
     path: str
-    sha256: str
+    """Of one that is not on this machine: its name in the manifest."""
+    sha256: str | None
+    """None for one of the Hub that is not on this machine."""
     scale: float = 1.0
     in_text: bool = False
     """It changes the text encoders too, so embeddings depend on it."""
@@ -21,8 +23,8 @@ class Lora:
 
     @property
     def known(self) -> bool:
-        """False for one of the Hub that is not on this machine: its content, and so an id, is not known."""
-        return bool(self.path)
+        """Whether its content is, and so the id of an image with it."""
+        return self.sha256 is not None
 
     @property
     def commit(self) -> str:

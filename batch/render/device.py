@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import torch
 
+from batch.base import install, nvml
 from batch.base.errors import UserError
-from batch.base.machine import install_cuda_torch, nvidia_cards
 from batch.records import Machine
 
 
@@ -21,10 +21,10 @@ def choose(asked: str | None) -> str:
     """
     if asked == "cpu":
         return "cpu"
-    if not torch.cuda.is_available() and torch.version.cuda is None and nvidia_cards():
+    if not torch.cuda.is_available() and torch.version.cuda is None and nvml.cards():
         raise UserError(
             "this machine has an NVIDIA card, but the torch installed here is a CPU-only build. Install the "
-            f"right one with\n    {install_cuda_torch()}\n"
+            f"right one with\n    {install.torch_for_cuda()}\n"
             "or render on the CPU with --devices cpu"
         )
     if asked is None:
@@ -66,7 +66,7 @@ def describe(device: str) -> Machine:
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory
-        driver = _driver()
+        driver = nvml.driver()
     return Machine(
         device=name,
         device_memory=memory,
@@ -75,13 +75,3 @@ def describe(device: str) -> Machine:
         diffusers=version("diffusers"),
         host=platform.node(),
     )
-
-
-def _driver() -> str:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return ""

@@ -8,11 +8,8 @@ torch: the first line on stdin holds all questions as JSON, every line on stdout
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import sys
-import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +23,7 @@ from diffusers import ModelMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
+from batch.base.processes import Parent
 from batch.memory.footprint import Component, Work
 from batch.plan import encode_tasks
 from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
@@ -236,22 +234,13 @@ def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Answer the questions on stdin, in their order."""
-    questions = json.loads(sys.stdin.readline())
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    sys.stdout = sys.stderr
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = Parent()
     warnings.simplefilter("ignore")
     quiet()
     logging.disable(logging.CRITICAL)
-    for said in answers(questions):
-        out.write(json.dumps(said) + "\n")
-        out.flush()
+    for said in answers(parent.request):
+        parent.tell(said)
     os._exit(0)  # whatever threads the libraries have
-
-
-def _end_with_parent() -> None:
-    os.read(0, 1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import transformers
 from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
+from batch.catalogue import weights
 from batch.records import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
@@ -47,7 +48,9 @@ def build(
     """
     folder, index = Path(source.location), _index(source)
     # What the index itself names as left out is told too: not every pipeline lets it be.
-    given: dict[str, Any] = {name: None for name in _parts(index) if leave_out(name) or index[name][0] is None}
+    given: dict[str, Any] = dict.fromkeys(
+        (*weights.left_out(index), *filter(leave_out, weights.components(index)))
+    )
     for name, kind in _weighted(folder, index, leave_out):
         which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
@@ -59,7 +62,7 @@ def build(
         given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
         if name in quantised:
             quantise.check(given[name])
-    rest = {name: dtype(name) for name in _parts(index)} | {"default": dtype("")}
+    rest = {name: dtype(name) for name in weights.components(index)} | {"default": dtype("")}
     pipe = DiffusionPipeline.from_pretrained(folder, dtype=rest, **given, **where(source))
     scheduler = source.overrides.get("scheduler")
     if scheduler:
@@ -77,13 +80,13 @@ def _attention(kind: Any, folder: Path) -> dict[str, str]:
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, from the headers of the files."""
     folder, index = Path(source.location), _index(source)
-    weights = [
+    sizes = [
         sum(_stored(path, dtype(name).itemsize) for path in _weight_files(folder / name, source.variant))
         for name, _ in _weighted(folder, index, leave_out)
     ]
     return Burden(
-        weights=sum(weights),
-        largest=max(weights, default=0),
+        weights=sum(sizes),
+        largest=max(sizes, default=0),
         autoencoder=str((index.get("vae") or [None, ""])[1]),
     )
 
@@ -93,20 +96,15 @@ def _index(source: ModelSource) -> dict[str, Any]:
     return index
 
 
-def _parts(index: Mapping[str, Any]) -> list[str]:
-    return [name for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")]
-
-
 def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> Iterator[tuple[str, Any]]:
     """The components that can be put on a device while they are read, each with its class.
 
     One that has a file of code beside its configuration is left to the pipeline, which asks whether that is
     trusted.
     """
-    for name in _parts(index):
-        library, kind = index[name]
+    for name, (library, kind) in weights.components(index).items():
         place = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        found = getattr(place, str(kind), None)
+        found = getattr(place, kind, None)
         ours = isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))
         code = (folder / name / f"{library}.py").is_file()
         if ours and not code and not leave_out(name) and (folder / name / "config.json").is_file():
@@ -116,25 +114,15 @@ def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> It
 def _of_component(source: ModelSource, folder: Path) -> dict[str, Any]:
     """:func:`where` for one component: its own variant, pickles only where it has nothing else, and no code."""
     files = _weight_files(folder, source.variant)
-    variant = _variant(files[0].name) if files else ""
+    variant = weights.variant_of(files[0].name) if files else ""
     found = where(replace(source, variant=variant, allow_pickle=False, trust_remote_code=False))
     pickled = source.allow_pickle and bool(files) and files[0].suffix != ".safetensors"
     return found | ({"use_safetensors": False} if pickled else {})
 
 
 def _weight_files(folder: Path, variant: str) -> list[Path]:
-    """The files that are read: safetensors before pickles, those of the variant, else the plain ones."""
-    for pattern in ("*.safetensors", "*pytorch_model*.bin"):
-        files = sorted(folder.glob(pattern))
-        if files:
-            own = [path for path in files if variant and _variant(path.name) == variant]
-            return own or [path for path in files if not _variant(path.name)] or files
-    return []
-
-
-def _variant(file: str) -> str:
-    """``fp16`` of ``model.fp16.safetensors`` and of its shards in both spellings; "" where weights are plain."""
-    return next((part.partition("-")[0] for part in file.split(".")[1:-1]), "")
+    """The files that are read."""
+    return [folder / name for name in weights.files_of(sorted(path.name for path in folder.glob("*")), variant)]
 
 
 def _stored(path: Path, itemsize: int) -> int:

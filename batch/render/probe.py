@@ -1,7 +1,7 @@
 """What torch says of itself and of the devices it sees, as JSON; run as a program of its own.
 
 A torch that is missing, broken or built for another driver may end its process or take minutes: `doctor`
-starts this file in a child process, so it imports nothing of the package, and torch inside a function.
+starts it in a child process, so it imports nothing of the package, and torch inside a function.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from diffusers import ModelMixin, SchedulerMixin
 from torch import nn
 from transformers import PreTrainedModel
 
-from batch.catalogue import architectures
+from batch.catalogue import architectures, weights
 from batch.records import ModelSource
 from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut
@@ -42,11 +42,11 @@ Fill = Callable[[nn.Module, str, torch.dtype, str], nn.Module]
 
 def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None) -> Any:
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
-    index = _config(source, "model_index.json")
+    index = _config(source, weights.INDEX)
     kind = getattr(diffusers, index["_class_name"])
     given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
-    given |= {name: None for name, value in index.items() if value == [None, None]}  # named as left out
-    for part, entry in _parts(index):
+    given |= dict.fromkeys(weights.left_out(index))
+    for part, entry in weights.components(index).items():
         given[part] = None
         if not leave_out(part) and part not in _BLIND:
             given[part] = _component(source, part, _class(*entry), dtype(part), device, fill or _filled)
@@ -58,30 +58,22 @@ def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut,
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, counted on the meta device."""
     found = dict(empty(source, leave_out))
-    weights = [
+    sizes = [
         sum(
             parameter.numel() * _dtype_of(module, name, dtype(part)).itemsize
             for name, parameter in module.named_parameters()
         )
         for part, module in found.items()
     ]
-    return Burden(
-        weights=sum(weights), largest=max(weights, default=0), autoencoder=type(found.get("vae")).__name__
-    )
+    return Burden(weights=sum(sizes), largest=max(sizes, default=0), autoencoder=type(found.get("vae")).__name__)
 
 
 def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Module]]:
     """The components that have parameters, and these on the meta device."""
-    for part, entry in _parts(_config(source, "model_index.json")):
+    for part, entry in weights.components(_config(source, weights.INDEX)).items():
         kind = _class(*entry)
         if not leave_out(part) and part not in _BLIND and issubclass(kind, nn.Module):
             yield part, _empty(source, part, kind)
-
-
-def _parts(index: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    for part, entry in index.items():
-        if isinstance(entry, list) and not part.startswith("_") and entry[0] is not None:
-            yield part, (entry[0], entry[1])
 
 
 def _config(source: ModelSource, path: str) -> dict[str, Any]:

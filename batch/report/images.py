@@ -104,9 +104,9 @@ def loras_of(tasks: Iterable[Task]) -> Callable[[Task], str]:
     contents: dict[str, set[str]] = {}
     for loras in {task.loras for task in tasks}:
         for lora in loras:
-            contents.setdefault(str(lora), set()).add(lora.sha256)
+            contents.setdefault(str(lora), set()).add(lora.sha256 or "")
 
     def one(lora: Lora) -> str:
-        return f"{lora} #{lora.sha256[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
+        return f"{lora} #{(lora.sha256 or '')[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
 
     return lambda task: " + ".join(map(one, task.loras)) or "none"

@@ -47,7 +47,7 @@ def render(
     if not tasks:
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
-    hub.ensure(models.values(), hub.Fetching(listener=listener, stop=stop))
+    hub.ensure(models.values(), hub.FetchOptions(listener=listener, stop=stop))
     made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
     try:
         device = made.start(engine.devices, stop)

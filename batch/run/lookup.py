@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
-from batch.hub import Fetching, find_lora, find_model, known_commit, mend_snapshot
+from batch.hub import FetchOptions, find_lora, find_model, known_commit, mend_snapshot
 from batch.plan import Lookup, Pins
 
 
@@ -15,7 +15,7 @@ def lookup(
     folder: str,
     pins: Pins,
     *,
-    online: Fetching | None = None,
+    online: FetchOptions | None = None,
     allow_pickle: frozenset[str] = frozenset(),
     trust_remote_code: frozenset[str] = frozenset(),
 ) -> Lookup:

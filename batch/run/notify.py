@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,10 +22,11 @@ from queue import SimpleQueue
 from string import Template
 from threading import Thread, get_ident
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from batch.base import machine
+from batch.base import install
 from batch.base.errors import UserError
+from batch.base.processes import Tail, signal_name
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -195,7 +195,7 @@ class Command:
             stderr=subprocess.PIPE,  # not a file: the disk may be what is full
             env=os.environ | message.variables(),
         )
-        said = _Tail(process.stderr)
+        said = Tail(process.stderr)
         with suppress(OSError):  # it may not read its stdin
             assert process.stdin is not None
             process.stdin.write(message.json())
@@ -207,29 +207,8 @@ class Command:
             return f"not done within {seconds:.3g} s, and ended"
         if process.returncode == 0:
             return ""
-        lines = said.text().strip().splitlines()
-        return _ended(process.returncode) + (f": {_masked(lines[-1], self.hidden)}" if lines else "")
-
-
-class _Tail:
-    """The end of what a program prints: some print megabytes."""
-
-    def __init__(self, stream: IO[bytes] | None) -> None:
-        self._stream = stream
-        self._kept = b""
-        self._thread = Thread(target=self._read, daemon=True, name="notify stderr")
-        self._thread.start()
-
-    def _read(self) -> None:
-        if self._stream is not None:
-            with suppress(OSError), self._stream:
-                while data := os.read(self._stream.fileno(), 65_536):
-                    self._kept = (self._kept + data)[-4096:]
-
-    def text(self) -> str:
-        """What is there; a child of the program may keep the stream open."""
-        self._thread.join(1.0)
-        return self._kept.decode(errors="replace")
+        last = said.last_line()
+        return _ended(process.returncode) + (f": {_masked(last, self.hidden)}" if last else "")
 
 
 def check(targets: Sequence[str], seconds: float = SECONDS) -> Notifier:
@@ -303,7 +282,7 @@ def _service(url: str) -> Service:
     try:
         from apprise import Apprise, AppriseAsset
     except ImportError:
-        remedy = machine.install(["apprise"])
+        remedy = install.packages(["apprise"])
         raise UserError(f"{_label(url)} needs the package apprise; install it with\n    {remedy}") from None
     # Its own lines would come between those of the run; what they say stands in the warnings.
     logger = logging.getLogger("apprise")
@@ -361,10 +340,8 @@ def _masked(text: str, hidden: Sequence[str] | Mapping[str, str]) -> str:
 
 
 def _ended(code: int) -> str:
-    if code < 0:
-        with suppress(ValueError):
-            return f"it was ended by {signal.Signals(-code).name}"
-    return f"it ended with code {code}"
+    name = signal_name(code)
+    return f"it was ended by {name}" if name else f"it ended with code {code}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

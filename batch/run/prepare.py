@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch import hub
-from batch.base import machine
+from batch.base import hardware
 from batch.manifest import Manifest, read_manifest
 from batch.memory import quantised
 from batch.plan import Pins, Plan, batching, build_plan
@@ -28,7 +28,7 @@ class Prepared:
     """What images took in earlier runs on this machine."""
 
 
-def prepare(manifest_path: Path, options: Options, *, online: hub.Fetching | None = None) -> Prepared:
+def prepare(manifest_path: Path, options: Options, *, online: hub.FetchOptions | None = None) -> Prepared:
     """Read and plan. With ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
@@ -53,7 +53,7 @@ def prepare(manifest_path: Path, options: Options, *, online: hub.Fetching | Non
 
 def _with_batches(plan: Plan, manifest: Manifest, options: Options, earlier: Knowledge) -> Plan:
     """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
-    here, run = machine.look(options.devices), manifest.run
+    here, run = hardware.look(options.devices), manifest.run
     around = batching.Surroundings(
         card=here.card,
         memory=min(filter(None, (here.memory, options.vram_limit)), default=None),

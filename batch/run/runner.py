@@ -10,16 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch import engines, hub
-from batch.base import machine
-from batch.base.errors import (
-    BatchError,
-    CannotGoOn,
-    DiskFull,
-    DiskLow,
-    FolderError,
-    StopRun,
-    UserError,
-)
+from batch.base import hardware
+from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.manifest.schema import RunOptions
 from batch.memory import quantised
@@ -52,7 +44,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
-    online = hub.Fetching(listener=listener, stop=stop)
+    online = hub.FetchOptions(listener=listener, stop=stop)
     job = prepare(manifest_path, options, online=online)
     plan, folder = job.plan, job.folder
     if not plan.tasks:
@@ -60,7 +52,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
     for name in sorted({task.format for task in plan.tasks}):
         images.require(name)
     _refuse_what_has_no_effect(plan, options, job.manifest.run)
-    if missing := quantised.impossible(plan.tasks, card=machine.look(options.devices).card):
+    if missing := quantised.impossible(plan.tasks, card=hardware.look(options.devices).card):
         raise UserError(missing[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)

@@ -6,17 +6,14 @@ A cache: it may be deleted at any time, and what is damaged counts as not there.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from batch.base import atomic
+from batch.base.processes import ChildProcess
 from batch.memory.footprint import Component, Work
 from batch.store.embeds import default_folder
 
@@ -46,50 +43,21 @@ def answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) ->
 
 def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The answers of a process, each when it is there; one without key says why the others are missing."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONWARNINGS": "ignore",
+    variables = {
         "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    late = threading.Event()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
-        child = subprocess.Popen(
-            # -P: the folder it is started in must not be searched for modules.
-            [sys.executable, "-P", "-m", "batch.render.foresight"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=environment, encoding="utf-8",
-        )  # fmt: skip
-        timer = threading.Timer(PATIENCE_S, _end, (child, late))
-        timer.daemon = True
-        timer.start()
+    until = time.monotonic() + PATIENCE_S
+    with ChildProcess("batch.render.foresight", questions, variables) as child:
         try:
-            assert child.stdin is not None and child.stdout is not None
-            with suppress(OSError):  # it is dead, which its silence tells
-                child.stdin.write(json.dumps(questions) + "\n")
-                child.stdin.flush()
-            for line in child.stdout:
-                with suppress(ValueError):
-                    yield json.loads(line)
-            code = child.wait()
-        finally:
-            timer.cancel()
-            child.kill()
-            child.wait()
-            for stream in (child.stdin, child.stdout):
-                with suppress(OSError):
-                    stream.close()  # type: ignore[union-attr]  # both are pipes
-        words.seek(0)
-        last = (words.read().strip().splitlines() or [f"exit code {code}"])[-1]
-    yield {"why": f"it took longer than {PATIENCE_S} s" if late.is_set() else f"its process failed: {last}"}
-
-
-def _end(child: subprocess.Popen[str], late: threading.Event) -> None:
-    late.set()
-    child.kill()
+            while (said := child.answer(until - time.monotonic())) is not None:
+                yield said
+        except TimeoutError:
+            yield {"why": f"it took longer than {PATIENCE_S} s"}
+            return
+        code = child.code()
+        yield {"why": f"its process failed: {child.last_words() or f'exit code {code}'}"}
 
 
 def _path(key: str) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict
 
+from batch.base.nvml import Card
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
@@ -15,15 +17,6 @@ class Note:
     text: str
     remedy: str = ""
     stops: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A GPU as the driver shows it; memory in bytes."""
-
-    name: str
-    memory: int
-    free: int
 
 
 class TorchDevice(TypedDict):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from batch.base import machine
+from batch.base import install
 from batch.upkeep.examination import Note
 
 NOT_FOR_USERS = {"test", "dev", "tools"}
@@ -92,4 +92,4 @@ def extra_remedy(extra: str) -> str:
 
 
 def _installing(items: Iterable[Requirement]) -> str:
-    return machine.install(f"{item.name}{item.specifier}" for item in items)
+    return install.packages(f"{item.name}{item.specifier}" for item in items)

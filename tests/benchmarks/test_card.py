@@ -14,7 +14,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from batch.base.machine import nvidia_cards
+from batch.base import nvml
 from batch.memory.steps import STEPS
 from benchmarks import card, card_rows
 from benchmarks.card_bench import CARD, CPU, STEP_SETTINGS, Rates
@@ -165,7 +165,7 @@ def test_only_names_sections_by_their_numbers(monkeypatch, tmp_path):
         pytest.param(
             [],
             "--cpu goes through the same",
-            marks=pytest.mark.skipif(nvidia_cards() > 0, reason="there is a card"),
+            marks=pytest.mark.skipif(bool(nvml.cards()), reason="there is a card"),
         ),
     ],
 )

@@ -4,6 +4,7 @@ A small Hub answers the real client and the real fast path. Most tests call the 
 the client's constants set to that Hub; the download itself always is a process of its own.
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -315,9 +316,9 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
         pytest.importorskip("hf_xet")
     large = random.Random(0).randbytes(5 * SLOW)
     hub.repos["a/b"] = Repo({VAE: large}, xet=xet, faults={VAE: ["slow"]})
-    item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
+    item = fetch.RepoFiles(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
     told, begun = Told(), time.monotonic()
-    fetch.fetch([item], fetch.Fetching(listener=told, stall=2.0))
+    fetch.fetch([item], fetch.FetchOptions(listener=told, stall=2.0))
     assert time.monotonic() - begun > 5
     assert len(told.lines) == 2, told.lines  # it begins, it is complete
     assert (item.folder / VAE).read_bytes() == large
@@ -567,6 +568,30 @@ def test_weights_that_are_no_links_are_checked_too(near, hub, manifest, place, m
     assert near("fetch", path, "--check").code == 0
 
 
+@pytest.mark.parametrize("hub_switch", [None, "", "0", "1", "true", "off"])
+@pytest.mark.parametrize("transformers_switch", [None, "", "0", "on"])
+def test_what_forbids_asking_the_hub_is_read_as_the_client_reads_it(monkeypatch, hub_switch, transformers_switch):
+    from huggingface_hub import constants
+
+    for name, value in (("HF_HUB_OFFLINE", hub_switch), ("TRANSFORMERS_OFFLINE", transformers_switch)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("huggingface_hub.constants_again", constants.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert bool(cache.offline_by()) == again.HF_HUB_OFFLINE
+
+
+def test_the_variable_that_forbids_asking_is_the_one_that_is_named(place, hub, manifest):
+    """The client reads both once, when it is imported."""
+    hub.repos[REPO] = Repo(folder_files(DEMO))
+    done = apart("fetch", manifest(KNOWN), HF_HUB_OFFLINE="", TRANSFORMERS_OFFLINE="1")
+    assert done.returncode == 2
+    assert "TRANSFORMERS_OFFLINE forbids asking the Hub" in done.stderr
+    assert hub.requests == []
+
+
 def test_offline_nothing_is_removed(near, hub, manifest, place, monkeypatch):
     hub.repos[REPO] = Repo(folder_files(DEMO))
     path = manifest(KNOWN)
@@ -636,7 +661,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
     monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
     monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(fetch, "_xet_is_on", lambda: fast)
-    item = fetch.Download(name="b", repo="a/b", commit=COMMIT, files={f"{n}.json": 1 for n in range(9)})
+    item = fetch.RepoFiles(name="b", repo="a/b", commit=COMMIT, files={f"{n}.json": 1 for n in range(9)})
     finished, ways = iter([2, 1, 1, 0, 1, 0, 0, 0]), []
 
     def attempt(request, *, xet, **_):
@@ -648,7 +673,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
 
     monkeypatch.setattr(fetch.watch, "attempt", attempt)
     with pytest.raises(DownloadError, match="4 of 9 files are missing after 8 attempts"):
-        fetch.fetch([item], fetch.Fetching(listener=Told()))
+        fetch.fetch([item], fetch.FetchOptions(listener=Told()))
     # Each attempt that finishes a file is the first of four again; two of them may use Xet.
     assert ways == ([True] * 4 + [False] * 4 if fast else [False] * 8)
 

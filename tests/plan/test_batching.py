@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch.base import machine
+from batch.base import hardware
 from batch.catalogue.models import known_models
 from batch.engines.batches import alike
 from batch.plan import batching
@@ -130,10 +130,10 @@ def test_a_run_goes_on_as_it_began_on_another_machine(cli, manifest, monkeypatch
         "grid: {model: demo, prompt: [a, b, c], seed: 0..1, steps: 1, size: 512x512}\n"
         "run: {batch: auto, min_free_disk: 1MB}\n"
     )
-    monkeypatch.setattr(machine, "look", lambda _devices: machine.Machine(card=True, memory=24 * GIB))
+    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Hardware(card=True, memory=24 * GIB))
     assert "batch 8 (small images" in cli("plan", path, "--out", "out").out
     assert cli("run", path, "--out", "out", "--max-images", "3", "--devices", "cpu").code == 75
-    monkeypatch.setattr(machine, "look", lambda _devices: machine.Machine(card=False))
+    monkeypatch.setattr(hardware, "look", lambda _devices: hardware.Hardware(card=False))
     assert "batch 8 (as this run began)" in cli("plan", path, "--out", "out").out
     assert cli("run", path, "--out", "out", "--devices", "cpu").code == 0
     rows = table.read(RunFolder(path.parent / "out").root / "results.csv")
@@ -305,7 +305,7 @@ def test_receipts_say_that_the_model_was_compiled(night):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not machine.look(None).card and not __import__("shutil").which("g++"), reason="no C++ compiler"
+    not hardware.look(None).card and not __import__("shutil").which("g++"), reason="no C++ compiler"
 )
 def test_compiled_blocks_render_the_same_picture(cli, manifest, monkeypatch, tmp_path):
     # In a process of its own: in this one torch has chosen another folder long ago.

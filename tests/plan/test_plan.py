@@ -67,6 +67,13 @@ def test_where_a_lora_lies_does_not_count():
     assert here.id == there.id
 
 
+def test_loras_whose_content_is_not_known_are_told_apart():
+    one, other = (identify(replace(TASK, loras=(Lora(path=path, sha256=None),))) for path in ("a/b", "a/c"))
+    assert one.id != other.id
+    # The id that a plan had before their hash could be None.
+    assert one.id == identify(replace(TASK, loras=(Lora(path="", sha256="not known: a/b"),))).id
+
+
 def test_arithmetic_exclude_and_duplicates(manifest, cli):
     path = manifest(
         "grid:\n  model: demo\n  prompt: [a, b, a]\n  seed: 0..3\n  size: [512x512, 672x384]\n"

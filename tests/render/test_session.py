@@ -150,7 +150,7 @@ def test_the_model_that_ships_is_what_the_catalogue_says_and_renders(cli, manife
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):
-    monkeypatch.setattr(device, "nvidia_cards", lambda: 1)
+    monkeypatch.setattr(device.nvml, "cards", lambda: 1)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"pip install .*--index-url"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from batch.base import nvml
 from batch.cli.main import main
 from batch.report.compare.pixels import difference
 from batch.store import lock
@@ -606,6 +607,22 @@ def test_doctor_sees_what_is_here(cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, ["HF_HUB_OFFLINE is set"]),
+        ({"TRANSFORMERS_OFFLINE": "yes"}, ["TRANSFORMERS_OFFLINE is set"]),
+        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, []),  # the client asks the first one alone
+        ({}, []),
+    ],
+)
+def test_doctor_tells_what_forbids_asking_the_hub(monkeypatch, variables, said):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    words = ": only models that are on this machine can be rendered"
+    assert [note.text for note in doctor.switch_notes()] == [f"{text}{words}" for text in said]
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("raise ImportError('libcudart.so.13 is not there')", "libcudart.so.13 is not there"),
@@ -623,7 +640,7 @@ def test_doctor_works_where_torch_does_not(cli, work, monkeypatch, text, said):
     assert "GiB" in outcome.out
 
 
-CARD = doctor.Card(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30, free=20 * 2**30)
+CARD = nvml.Card(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30, free=20 * 2**30)
 GPU = {"name": "NVIDIA GeForce RTX 4090", "memory": 24 * 2**30, "capability": "8.9"}
 
 
