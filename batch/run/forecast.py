@@ -24,7 +24,7 @@ from batch.hub import folders
 from batch.hub.random_models import package_folder
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
-from batch.memory.footprint import Component, Footprint, Parts, Work
+from batch.memory.footprint import Component, Footprint, PipelineParts, StageWork
 from batch.memory.steps import CUTS
 from batch.plan import Plan, batching
 from batch.records import Call, ModelSource, Task, to_json
@@ -267,10 +267,10 @@ def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     why = next((answer["why"] for answer in stages.values() if "why" in answer), "")
     if why:
         return [_row(item, steps, why=why)]
-    parts = Parts(
+    parts = PipelineParts(
         texts=_components(stages["encode"]),
         images=_components(stages["denoise"]),
-        **{stage: Work(**answer["work"]) for stage, answer in stages.items()},
+        **{stage: StageWork(**answer["work"]) for stage, answer in stages.items()},
     )
     rows = [_row(item, steps, footprint.of(parts, steps))]
     for way in profiles.AUTO_OFFLOADS if item.name == "auto" else ():
