@@ -90,13 +90,9 @@ class Namer:
                 pieces[index] = _field_slug(style) or "none"
             else:
                 pieces[index] = task_id if name == "id" else str(seed)
-        parts = map(_safe, "".join(pieces).split("/"))
-        return f"{'/'.join(filter(None, parts)) or 'image'}-{task_id[:8]}"
-
-
-def _safe(part: str) -> str:
-    part = slug(part)
-    return f"{part}-" if _RESERVED.fullmatch(part) else part
+        parts = [slug(part) for part in "".join(pieces).split("/")]
+        safe = "/".join([f"{part}-" if _RESERVED.fullmatch(part) else part for part in parts if part])
+        return f"{safe or 'image'}-{task_id[:8]}"
 
 
 def assign(tasks: Iterable[Task], template: str) -> list[Task]:

@@ -10,8 +10,7 @@ from batch import hub
 from batch.base import disk
 from batch.plan import Plan, measuring
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn
-from batch.plan.measuring import MEASURE
-from batch.records import Task
+from batch.records import RunKind, Task
 from batch.run.limits import disk_warning
 from batch.store import history
 from batch.store.folder import RunFolder, Scan
@@ -50,7 +49,7 @@ def standing(
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
-    if plan.kind == MEASURE:
+    if plan.kind == RunKind.MEASURE:
         return _standing_to_measure(plan, scan, given_up)
     return Standing(
         done=len(plan.tasks) - len(missing),

@@ -18,8 +18,7 @@ from batch.manifest.schema import RunOptions
 from batch.memory import quantised
 from batch.plan import Pins, Plan, batching, build_plan
 from batch.plan.estimate import per_cost
-from batch.plan.measuring import MEASURE
-from batch.records import ErrorKind, Failure, Happening, HappeningKind, Task
+from batch.records import ErrorKind, Failure, Happening, HappeningKind, RunKind, Task
 from batch.run import tally
 from batch.run.awake import awake
 from batch.run.execute import Engine, render
@@ -192,7 +191,7 @@ def carry_out(
     notifier = notifier or Notifier(())
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-    measures = plan.kind == MEASURE
+    measures = plan.kind == RunKind.MEASURE
     if options.retry_failed or options.retry_oom:
         _forget_failures(folder, options, measures=measures)
     if options.redo_degraded or measures:
@@ -263,7 +262,7 @@ def _rendered(
     try:
         if to_render:
             run.gate.check(to_render[0])  # before a model is loaded for nothing
-        if plan.kind == MEASURE:
+        if plan.kind == RunKind.MEASURE:
             pending = {task.id for task in to_render}
             Measuring(
                 plan=plan, folder=folder, engine=engine, desk=run, stop=stop, settings=settings, pending=pending
@@ -311,7 +310,7 @@ def _tell(name: str, result: Result, run: Desk) -> None:
 
 def _for_its_kind(plan: Plan, options: Options) -> tuple[Plan, Options]:
     """Refuse what has no effect on this kind of run. A measurement is always made by the process engine."""
-    if plan.kind != MEASURE:
+    if plan.kind != RunKind.MEASURE:
         if options.retry_oom:
             raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
         return plan, options
@@ -357,7 +356,7 @@ def _settings(plan: Plan, run: RunOptions, options: Options, where: Standing) ->
         "task_timeout": options.task_timeout,
         "faults": options.faults,
         "numerics": {name: choice.numerics for name, choice in plan.choices.items()},
-        "measure": plan.kind == MEASURE,
+        "measure": plan.kind == RunKind.MEASURE,
         "vram_limit": options.vram_limit,
     }
 

@@ -6,15 +6,14 @@ Nothing here is refused: the figures are shown, and a note says what they do not
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from batch.base.text import plural
+from batch.plan import alike
 from batch.plan.identity import FIELD_KINDS, Kind
-from batch.plan.measuring import MEASURE
-from batch.records import Failure, Receipt, Task
+from batch.records import Failure, Receipt, RunKind, Task
 from batch.report import table
 from batch.report.compare.costs import is_warmup
 from batch.store.folder import Scan
@@ -152,8 +151,8 @@ def _versions(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _kinds(runs: Sequence[Run]) -> Iterator[str]:
-    measured = [run.label for run in runs if run.kind == MEASURE]
-    rendered = [run.label for run in runs if run.kind != MEASURE]
+    measured = [run.label for run in runs if run.kind == RunKind.MEASURE]
+    rendered = [run.label for run in runs if run.kind != RunKind.MEASURE]
     if measured and rendered:
         yield (
             f"{', '.join(measured)} measured each setting in a process of its own, {', '.join(rendered)} rendered "
@@ -218,21 +217,22 @@ def _schedulers(
 
 # Pictures that would be the same, were it not for one thing
 
-_SAME = ("model", "prompt", "negative_prompt", "seed", "width", "height")
 _MAY_DIFFER = tuple(
-    item.name for item in fields(Task) if FIELD_KINDS[item.name] is Kind.IDENTITY and item.name not in _SAME
+    item.name
+    for item in fields(Task)
+    if FIELD_KINDS[item.name] is Kind.IDENTITY and item.name not in alike.SUBJECT_FIELDS
 )
 
 
 def _other_pictures(first: Run, other: Run) -> Iterator[str]:
     """What tells pictures of one text and seed apart that are not in common: a revision, steps, and so on."""
     shared = first.pictures() & other.pictures()
-    ours: dict[tuple[Any, ...], dict[str, Task]] = defaultdict(dict)
+    ours: dict[Hashable, dict[str, Task]] = defaultdict(dict)
     for task in first.tasks:
-        ours[_subject(task)].setdefault(task.picture_id, task)
+        ours[alike.subject_key(task)].setdefault(task.picture_id, task)
     apart: Counter[tuple[tuple[str, str, str], ...]] = Counter()
     for task in {task.picture_id: task for task in other.tasks if task.picture_id not in shared}.values():
-        candidates = [_differences(one, task) for one in ours[_subject(task)].values()]
+        candidates = [_differences(one, task) for one in ours[alike.subject_key(task)].values()]
         if candidates:
             apart[min(candidates, key=len)] += 1
     for differences, count in apart.most_common(_MOST_CHANGES):
@@ -241,10 +241,6 @@ def _other_pictures(first: Run, other: Run) -> Iterator[str]:
             f"{plural(count, 'pictures')} of {first.label} and {other.label} would be the same but for "
             f"{named}: {'it is' if count == 1 else 'they are'} not compared"
         )
-
-
-def _subject(task: Task) -> tuple[Any, ...]:
-    return tuple(getattr(task, name) for name in _SAME)
 
 
 def _differences(one: Task, other: Task) -> tuple[tuple[str, str, str], ...]:
