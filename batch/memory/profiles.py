@@ -161,18 +161,20 @@ def tiling(tile: int, stride: int) -> Call:
 
 def shown_steps(steps: tuple[Call, ...]) -> str:
     """Steps as a user would write them: ``vae_tiling(512, 448) + model_cpu_offload``; ``full`` for none."""
-    return " + ".join(_shown_step(step) for step in steps) or "full"
-
-
-def _shown_step(step: Call) -> str:
-    if step.name == "vae_tiling":
-        square = (tiling_of(step).tile_height, tiling_of(step).stride_height)
-        return tiled(square) if step == tiling(*square) else str(step)
-    if step.name == "group_offload":
-        groups = groups_of(step)
-        given = [groups.level, *([str(groups.blocks)] if groups.blocks else [])]
-        return f"group_offload({', '.join([*given, *([] if groups.stream else ['stream=false'])])})"
-    return f"quantize({dict(step.arguments)['to']})" if step.name == "quantize" else str(step)
+    shown: list[str] = []
+    for step in steps:
+        text = str(step)
+        if step.name == "vae_tiling":
+            square = (tiling_of(step).tile_height, tiling_of(step).stride_height)
+            text = tiled(square) if step == tiling(*square) else text
+        elif step.name == "group_offload":
+            groups = groups_of(step)
+            given = [groups.level, str(groups.blocks or ""), "" if groups.stream else "stream=false"]
+            text = f"group_offload({', '.join(filter(None, given))})"
+        elif step.name == "quantize":
+            text = f"quantize({dict(step.arguments)['to']})"
+        shown.append(text)
+    return " + ".join(shown) or "full"
 
 
 def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:

@@ -73,7 +73,11 @@ def _objection(model: Model, call: signatures.Parameters | None, axis: str, valu
         if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
             return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
     if axis == "lora" and value and call is not None:
-        return _lora(model)
+        # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
+        pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
+        bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
+        if not any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
+            return f"{model.pipeline} loads no LoRAs"
     return _extra(model, call, axis.removeprefix("extra."), given) if axis.startswith("extra.") else ""
 
 
@@ -111,15 +115,6 @@ def idle(model: Model, given: Given, guidance: float) -> Iterator[tuple[str, str
 def _true_cfg(given: Given) -> bool:
     scale = given.get("extra.true_cfg_scale")
     return isinstance(scale, int | float) and scale > 1
-
-
-def _lora(model: Model) -> str:
-    # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
-    pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
-    bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
-    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
-        return ""
-    return f"{model.pipeline} loads no LoRAs"
 
 
 def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Given) -> str:

@@ -58,14 +58,6 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
 }
 
 
-def _filled(task: Task, piece: str) -> str:
-    name = piece.removeprefix("extra.")
-    if name == piece:
-        return _FIELDS[piece](task)
-    # A guidance of 0 is none, and not in the task.
-    return slug(str(dict(task.extra).get(name, "0" if name == pag.SCALE else "default")))
-
-
 _VARYING = ("prompt", "negative_prompt", "style", "seed", "id")
 
 
@@ -74,10 +66,15 @@ class Namer:
 
     def __init__(self, template: str, task: Task) -> None:
         pieces = re.split(r"\{(\w+(?:\.\w+)?)\}", template)
-        self._pieces = [
-            _filled(task, piece) if index % 2 and piece not in _VARYING else piece
-            for index, piece in enumerate(pieces)
-        ]
+        extra = dict(task.extra)
+        self._pieces = pieces.copy()
+        for index, piece in enumerate(pieces):
+            if index % 2 and piece.startswith("extra."):
+                name = piece.removeprefix("extra.")
+                # A guidance of 0 is none, and not in the task.
+                self._pieces[index] = slug(str(extra.get(name, "0" if name == pag.SCALE else "default")))
+            elif index % 2 and piece not in _VARYING:
+                self._pieces[index] = _FIELDS[piece](task)
         self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]
 
     def of(self, task_id: str, *, prompt: str, negative_prompt: str, style: str, seed: int) -> str:
