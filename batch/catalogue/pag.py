@@ -50,7 +50,7 @@ def settled(model: Model, extra: Mapping[str, Value]) -> dict[str, Value]:
     return settled
 
 
-def objection(model: Model, name: str, given: Mapping[str, Value]) -> str:
+def objection(model: Model, name: str, given: Mapping[str, object]) -> str:
     """What is wrong with one of :data:`NAMES`; "" where nothing is."""
     value = given[f"extra.{name}"]
     asked = given.get(f"extra.{SCALE}", model.pag_scale or None)
@@ -68,7 +68,7 @@ def objection(model: Model, name: str, given: Mapping[str, Value]) -> str:
     return _layers(model, value) if name == LAYERS else ""
 
 
-def _layers(model: Model, value: Value) -> str:
+def _layers(model: Model, value: object) -> str:
     layers = value if isinstance(value, tuple) else (value,)
     if not layers or not all(isinstance(layer, str) and layer for layer in layers):
         return f"the name of a layer or a list of names is wanted; for example {default_layer(model.blocks)}"

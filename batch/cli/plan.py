@@ -19,7 +19,7 @@ from batch.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from batch.plan import Plan
-    from batch.plan.batching import Choice
+    from batch.plan.batching import NumericsChoice
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Remaining
 
@@ -247,7 +247,7 @@ def plan_json(
     }
 
 
-def _choice_json(choice: Choice) -> dict[str, object]:
+def _choice_json(choice: NumericsChoice) -> dict[str, object]:
     return {
         "model": choice.model,
         "size": choice.size,

@@ -6,28 +6,19 @@ from collections.abc import Iterable
 from itertools import islice, takewhile
 from typing import Any
 
-from batch.plan import batching
+from batch.plan import alike as keys
 from batch.records import EncodeTask, Numerics, RunSpec, Task
-
-_OWN = frozenset({"id", "picture_id", "prompt", "negative_prompt", "seed", "style", "name", "source"})
-"""What tasks of one call may differ in."""
-
-_SHARED = tuple(name for name in Task.__slots__ if name not in _OWN)
 
 
 def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: RunSpec) -> list[Task]:
     """The tasks at the head of ``rest`` that go into one call with ``first``, as many as the run allows."""
     if not isinstance(first, Task) or spec.latents:
         return []
-    most = spec.numerics.get(batching.key(first), Numerics()).batch
-    setting = _setting(first)
+    most = spec.numerics.get(keys.size_name(first), Numerics()).batch
+    wanted = keys.call_key(first)
 
     def fits(task: Task | EncodeTask) -> bool:
-        return isinstance(task, Task) and _setting(task) == setting
+        return isinstance(task, Task) and keys.call_key(task) == wanted
 
     found: Iterable[Any] = takewhile(fits, rest)
     return list(islice(found, most - 1))
-
-
-def _setting(task: Task) -> tuple[object, ...]:
-    return tuple(getattr(task, name) for name in _SHARED)

@@ -21,6 +21,7 @@ from batch.engines.batches import alike
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Begin, Drain, Ended, FromWorker, Idle, Ready, Stop, Work
 from batch.engines.patience import FIRST_S, Patience
+from batch.plan import alike as keys
 from batch.records import (
     Beat,
     EncodeTask,
@@ -384,15 +385,7 @@ class _Supervision:
         work = self.flight.get(self.rendering)
         task = work.task if work else None
         if isinstance(task, Task):
-            return (
-                self.beat.stage,
-                self.rungs,
-                task.model,
-                task.rendered_width,
-                task.rendered_height,
-                task.memory,
-                self.together,
-            )
+            return (self.beat.stage, self.rungs, *keys.size_key(task), task.memory, self.together)
         return (self.beat.stage, task.model if task else "")
 
     def _limit(self) -> float:

@@ -19,7 +19,7 @@ from batch.base import disk
 from batch.base.errors import CannotGoOn, DiskFull, Interrupted, StoppedEarly, StopRun, UserError
 from batch.catalogue.families import FAMILIES
 from batch.memory import ladder
-from batch.plan import batching, encode_tasks
+from batch.plan import alike, encode_tasks
 from batch.records import (
     Beat,
     Call,
@@ -112,7 +112,7 @@ class Worker:
         self._unencoded: dict[str, StageFailed] = {}
         self._warm = False
         self._session: Any = None
-        self._session_key: tuple[str, str] | None = None
+        self._session_key: alike.SessionKey | None = None
         self._saver = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
         self._since, self._accounted = perf_counter(), 0.0
@@ -180,7 +180,7 @@ class Worker:
             return Outcome(key=task.key, status=Status.DONE)
         asked = replace(task, memory_steps=(Call(name=taken),)) if taken else task
         self._beat(task.text, "load")
-        session = self._session_for(task.model, task.dtype)
+        session = self._session_for(task)
         try:
             made = session.encode(asked, self._beats(task.text))
         except StageFailed as error:
@@ -204,7 +204,7 @@ class Worker:
     def _measure_encoding(self, task: EncodeTask) -> Outcome:
         """What encoding a text takes on a warm card; that it does not fit is the result of its images."""
         self._beat(task.text, "load")
-        session = self._session_for(task.model, task.dtype)
+        session = self._session_for(task)
 
         try:
             made = session.encode(task, self._beats(task.text))
@@ -280,14 +280,14 @@ class Worker:
 
     def _renderer(self, task: Task) -> Renderer:
         return Renderer(
-            session=self._session_for(task.model, task.dtype),
+            session=self._session_for(task),
             device=self._spec.device,
             rungs=self._rungs,
             fallback=self._spec.fallback,
             tell=self._listener.on,
             keep_latents=self._spec.keep_latents,
             strict=self._spec.measure,
-            compiled=self._spec.numerics.get(batching.key(task), Numerics()).compile,
+            compiled=self._spec.numerics.get(alike.size_name(task), Numerics()).compile,
         )
 
     def _job(self, task: Task) -> Job:
@@ -376,14 +376,14 @@ class Worker:
         self._folder.fail(failure)
         return Outcome(key=attempt.task.id, status=Status.FAILED, failure=failure, error=error)
 
-    def _session_for(self, model: str, dtype: str) -> Any:
-        key = (model, dtype)
+    def _session_for(self, task: Task | EncodeTask) -> Any:
+        key = alike.session_key(task)
         if self._session is None or self._session_key != key:
             if self._session is not None:
                 self._session.close()
-            source, faults = self._spec.models[model], self._spec.faults
+            source, faults = self._spec.models[task.model], self._spec.faults
             self._session = self._sessions.Session(
-                source, dtype, self._spec.device, faults, measure=self._spec.measure
+                source, task.dtype, self._spec.device, faults, measure=self._spec.measure
             )
             self._session_key = key
         return self._session

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
-from batch.memory.steps import OFFLOADS, TEXTS_OFFLOADED
-from batch.records import Call
+from batch.memory import profiles
+from batch.memory.quantised import backend
+from batch.memory.steps import OFFLOADS, TEXTS_OFFLOADED, Groups, groups_of
+from batch.records import Call, Stage
 
 GIB = 2**30
 
@@ -32,7 +34,18 @@ takes for its screens comes on top."""
 CARDS = (4, 6, 8, 12, 16, 24)
 """The sizes of cards that a prediction is told for, in GB as they are sold (GiB)."""
 
-STAGES = ("encode", "denoise", "decode")
+DENOISE_PER_PIXEL = 1.95 * GIB / (5376 * 3072)
+"""Bytes of activations per pixel rendered that denoising with guidance takes in SANA 1.6B, as
+:mod:`batch.render.foresight` counts them: 1.95 GiB at 5376x3072. They grow with the pixels."""
+
+DC_DECODE_PER_PIXEL = 1.65 * GIB / (1024 * 1024)
+"""The same of AutoencoderDC for a tile, or for a picture that is no larger."""
+
+FULL_DECODE_PER_PIXEL = 4.0 * GIB / (1024 * 1024)
+"""An 8x autoencoder works at full resolution with hundreds of channels: a picture of one megapixel decoded in
+one piece takes about 4 GiB in float32. An estimate that offloads too early is slower, never wrong."""
+
+STAGES = (Stage.ENCODE, Stage.DENOISE, Stage.DECODE)
 
 VAE = "vae"
 
@@ -59,7 +72,7 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class StageWork:
     """What one stage takes beside weights, in bytes."""
 
     activations: int
@@ -68,16 +81,16 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class PipelineParts:
     """Everything that the prediction of a setting is made of."""
 
     texts: Mapping[str, Component]
     """Text encoders by name: loaded alone, and freed before the images."""
     images: Mapping[str, Component]
     """The others."""
-    encode: Work
-    denoise: Work
-    decode: Work
+    encode: StageWork
+    denoise: StageWork
+    decode: StageWork
     """Of ``vae_cpu``: in host memory, with the weights in float32."""
 
 
@@ -109,39 +122,54 @@ class Footprint:
         return {card: needed <= card * GIB * (1 - KEPT_BY_DRIVER) for card in CARDS}
 
 
-def of(parts: Parts, steps: tuple[Call, ...]) -> Footprint:
+def of(parts: PipelineParts, steps: tuple[Call, ...]) -> Footprint:
     """What a memory setting takes: a list of steps, of which those that move or shrink weights count here.
 
     Tiling and what denoising does at a time are in the parts already.
     """
-    given = {step.name: dict(step.arguments) for step in steps}
+    given = {step.name: step for step in steps}
+    on_cpu = "vae_cpu" in given
     denoisers = {name: _stored(item, given) for name, item in parts.images.items() if name != VAE}
     decoders = {name: item for name, item in parts.images.items() if name == VAE}
-    on_cpu = "vae_cpu" in given
-    images = {**denoisers, **({} if on_cpu else decoders)}
-    stages = {
-        "encode": _encoding(parts, given),
-        "denoise": _peak(_resident({**denoisers, **decoders}, denoisers, given, "denoise"), parts.denoise),
-        "decode": _peak(
-            _resident(images, {} if on_cpu else decoders, given, "decode"), NOTHING if on_cpu else parts.decode
+    to_decode = {} if on_cpu else decoders
+    way = _way_of(given)
+    stages: dict[str, Peak] = {
+        Stage.ENCODE: _encoding(parts, given),
+        Stage.DENOISE: _peak(_resident({**denoisers, **decoders}, denoisers, way, Stage.DENOISE), parts.denoise),
+        Stage.DECODE: _peak(
+            _resident({**denoisers, **to_decode}, to_decode, way, Stage.DECODE),
+            NOTHING if on_cpu else parts.decode,
         ),
     }
-    host = _in_host(denoisers, given) + _weights({} if on_cpu else decoders) if OFFLOADED & set(given) else 0
-    texts_host = _in_host(parts.texts, given) if TEXTS_OFFLOADED & set(given) else 0
+    host = parts.decode.activations if on_cpu else 0
+    if not given.keys().isdisjoint(OFFLOADS):
+        host += _in_host(denoisers, given) + _weights(to_decode)
+    texts_host = 0
     if "text_encoder_cpu" in given:
         texts_host = _weights(parts.texts) + parts.encode.activations
-    return Footprint(stages=stages, host=max(texts_host, host + (parts.decode.activations if on_cpu else 0)))
+    elif not given.keys().isdisjoint(TEXTS_OFFLOADED):
+        texts_host = _in_host(parts.texts, given)
+    return Footprint(stages=stages, host=max(texts_host, host))
 
 
-NOTHING = Work(activations=0, largest=0)
-
-OFFLOADED = frozenset(OFFLOADS)
+NOTHING = StageWork(activations=0, largest=0)
 
 _LEFT_OF_LINEAR = {"bnb8": 0.51, "torchao_int8": 0.51, "torchao_float8": 0.51, "bnb4": 0.28}
 """Of 16 bits, with the scales that are kept beside."""
 
+_Way = Literal["none", "component", "layer"] | Groups
+"""How weights come to the card: all are there, a component or a layer at a time, or in groups."""
 
-def _stored(item: Component, given: Mapping[str, Mapping[str, Any]]) -> Component:
+
+def _way_of(given: Mapping[str, Call]) -> _Way:
+    if "sequential_cpu_offload" in given:
+        return "layer"
+    if "group_offload" in given:
+        return groups_of(given["group_offload"])
+    return "component" if "model_cpu_offload" in given else "none"
+
+
+def _stored(item: Component, given: Mapping[str, Call]) -> Component:
     """A denoiser with its weights as a setting stores them."""
     if "fp8_weights" in given:
         share = item.fp8 / item.weights
@@ -154,68 +182,78 @@ def _stored(item: Component, given: Mapping[str, Mapping[str, Any]]) -> Componen
             locked=round(item.locked * share),
         )
     if "quantize" in given:
-        saved = item.linear * (1 - _LEFT_OF_LINEAR[str(given["quantize"]["to"])])
+        saved = item.linear * (1 - _LEFT_OF_LINEAR[backend(tuple(given.values()))])
         return replace(item, weights=item.weights - round(saved))
     return item
 
 
-def _encoding(parts: Parts, given: Mapping[str, Any]) -> Peak:
+def _encoding(parts: PipelineParts, given: Mapping[str, Call]) -> Peak:
     """Text encoders are on the card alone, all of them while they work, unless they are moved layer by layer."""
     if "text_encoder_cpu" in given:
         return _peak(0, NOTHING)
-    if TEXTS_OFFLOADED.isdisjoint(given):
+    if given.keys().isdisjoint(TEXTS_OFFLOADED):
         return _peak(_weights(parts.texts), parts.encode)
-    if "sequential_cpu_offload" not in given:
-        given = {"group_offload": {"stream": True, **given.get("group_offload", {}), "level": "leaf"}}
-    return _peak(_resident(parts.texts, parts.texts, given, "encode"), parts.encode)
+    way = _way_of(given)
+    if way != "layer":
+        way = Groups("leaf", way.stream if isinstance(way, Groups) else True)
+    return _peak(_resident(parts.texts, parts.texts, way, Stage.ENCODE), parts.encode)
 
 
-def _resident(
-    loaded: Mapping[str, Component], at_work: Mapping[str, Component], given: Mapping[str, Any], stage: str
-) -> int:
+def _resident(loaded: Mapping[str, Component], at_work: Mapping[str, Component], way: _Way, stage: Stage) -> int:
     """Bytes of weights on the card while some of the loaded components work."""
-    if "sequential_cpu_offload" in given:
+    if way == "none":
+        return _weights(loaded)
+    if way == "component":
+        return max((part.weights for part in at_work.values()), default=0)
+    if way == "layer":
         # Buffers are put on the card once and stay there.
         buffers = sum(part.buffers for part in loaded.values())
         return buffers + max((part.leaf for part in at_work.values()), default=0)
-    if "group_offload" in given:
-        groups = given["group_offload"]
-        waiting = sum(part.outside for part in loaded.values()) if groups["level"] == "block" else 0
-        return waiting + max((_moving(part, groups, stage) for part in at_work.values()), default=0)
-    if "model_cpu_offload" in given:
-        return max((part.weights for part in at_work.values()), default=0)
-    return _weights(loaded)
+    waiting = sum(part.outside for part in loaded.values()) if way.level == "block" else 0
+    return waiting + max((_moving(part, way, stage) for part in at_work.values()), default=0)
 
 
-def _moving(part: Component, groups: Mapping[str, Any], stage: str) -> int:
+def _moving(part: Component, groups: Groups, stage: Stage) -> int:
     """What of one component is on the card under ``group_offload``; with a stream the next group too."""
-    if groups["level"] == "leaf":
+    if groups.level == "leaf":
         # Without a stream where decoding never calls what would learn the order of the layers.
-        return part.leaf * (2 if groups["stream"] and stage != "decode" else 1)
-    if stage == "decode" or not part.block:
+        return part.leaf * (2 if groups.stream and stage != Stage.DECODE else 1)
+    if stage == Stage.DECODE or not part.block:
         return part.weights  # it comes whole
-    return part.block * (2 if groups["stream"] else int(groups["blocks"]))
+    return part.block * (2 if groups.stream else groups.blocks)
 
 
-def _in_host(components: Mapping[str, Component], given: Mapping[str, Any]) -> int:
+def _in_host(components: Mapping[str, Component], given: Mapping[str, Call]) -> int:
     """Bytes of host memory that offloaded components lie in: page-locked where a stream copies from it.
 
     Never those of an autoencoder, which is moved without one.
     """
-    grouped = given.get("group_offload", {"stream": "text_encoder_offload" in given})
-    return sum(item.locked if grouped["stream"] else item.weights for item in components.values())
+    grouped = given.get("group_offload")
+    locked = groups_of(grouped).stream if grouped else "text_encoder_offload" in given
+    return sum(item.locked if locked else item.weights for item in components.values())
 
 
 def _weights(components: Mapping[str, Component]) -> int:
     return sum(item.weights for item in components.values())
 
 
+def activations(autoencoder: str, pixels: int) -> int:
+    """Bytes that one image takes at most beside weights under ``auto``, guessed from the class and its pixels.
+
+    For decisions that cannot wait for a prediction.
+    """
+    decoded = min(pixels, profiles.AUTO_TILE_ABOVE)  # above that size auto decodes in tiles
+    if autoencoder == "AutoencoderDC":
+        return int(max(pixels * DENOISE_PER_PIXEL, decoded * DC_DECODE_PER_PIXEL))
+    return int(decoded * FULL_DECODE_PER_PIXEL)
+
+
 def fitting(weights: int, activations: int) -> int:
     """Bytes that a card must show for so much at once, where the largest tensor is not known."""
-    return _peak(weights, Work(activations=activations, largest=activations // 3)).needed
+    return _peak(weights, StageWork(activations=activations, largest=activations // 3)).needed
 
 
-def _peak(resident: int, work: Work) -> Peak:
+def _peak(resident: int, work: StageWork) -> Peak:
     allocated = resident + work.activations
     beside = CONTEXT + COPIES * work.largest + FRAGMENTATION * allocated
     return Peak(allocated=allocated, needed=allocated + round(beside))

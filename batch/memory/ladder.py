@@ -8,25 +8,24 @@ size on that card.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.memory.steps import OFFLOADS, TEXTS, excludes
-from batch.records import Call
+from batch.memory.steps import OFFLOADS, TEXTS, excludes, tiling_of
+from batch.records import Call, Stage
 
-_TILES = ("vae_tiling(1024, 896)", "vae_tiling(512, 448)")
-_OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)", "sequential_cpu_offload")
+_TILES = (profiles.tiled(profiles.AUTO_TILE), profiles.tiled(profiles.SMALL_TILE))
+_OFFLOADS = (*profiles.AUTO_OFFLOADS, "sequential_cpu_offload")
 _CUTS = ("split_guidance", "chunked_ff")
 
 LADDERS: dict[str, tuple[str, ...]] = {
-    "encode": ("text_encoder_offload", "text_encoder_cpu"),
+    Stage.ENCODE: ("text_encoder_offload", "text_encoder_cpu"),
     # Halves and bands cost next to nothing at the sizes that run out, and move no weights.
-    "denoise": (*_CUTS, *_OFFLOADS),
+    Stage.DENOISE: (*_CUTS, *_OFFLOADS),
     # Moving the transformer away costs a second and no pixel, so it comes before smaller tiles.
-    "decode": ("model_cpu_offload", *_TILES, "vae_cpu"),
+    Stage.DECODE: ("model_cpu_offload", *_TILES, "vae_cpu"),
     # A pipeline that is called whole does not say which of its stages ran out.
-    "render": (*_TILES, *_OFFLOADS),
+    Stage.RENDER: (*_TILES, *_OFFLOADS),
 }
 """The rungs of every stage, from the mildest to the last."""
 
@@ -50,14 +49,14 @@ def lowered(steps: tuple[Call, ...], taken: Taken) -> tuple[Call, ...]:
     are encoded apart, nor is what became of a batch.
     """
     for stage, rungs in taken.items():
-        for rung in rungs if stage not in ("encode", BATCH) else ():
+        for rung in rungs if stage not in (Stage.ENCODE, BATCH) else ():
             steps = _with(steps, rung)
     return steps
 
 
 def next_text_rung(steps: tuple[Call, ...], device: str) -> str | None:
     """The next rung for a text whose encoder ran out of memory under ``steps``; None when there is none."""
-    return next_rung("encode", steps, Size(1, 1), device)
+    return next_rung(Stage.ENCODE, steps, Size(1, 1), device)
 
 
 def next_rung(
@@ -76,7 +75,7 @@ def next_rung(
     ``vae_cpu`` can do with less.
     """
     if in_host and device != "cpu":
-        if stage != "decode" or all(step.name != "vae_cpu" for step in steps):
+        if stage != Stage.DECODE or all(step.name != "vae_cpu" for step in steps):
             return None
         device = "cpu"
     for rung in LADDERS[stage]:
@@ -96,22 +95,11 @@ def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
     step = _call(rung)
     names = [item.name for item in steps]
     if step.name == "vae_tiling":
-        if any(item.name == "vae_tiling" and _tile(item) <= _tile(step) for item in steps):
+        if any(item.name == "vae_tiling" and tiling_of(item).pixels <= tiling_of(step).pixels for item in steps):
             return steps
         return (step, *(item for item in steps if item.name != "vae_tiling"))
-    if step.name in names or _offloads_more(names, step.name):
+    if step.name in names or (step.name == "text_encoder_offload" and not TEXTS.isdisjoint(names)):
         return steps
+    if step.name in OFFLOADS and not set(OFFLOADS[OFFLOADS.index(step.name) :]).isdisjoint(names):
+        return steps  # it offloads more already
     return (*(item for item in steps if item.name not in excludes(step.name)), step)
-
-
-def _offloads_more(names: Collection[str], wanted: str) -> bool:
-    """Whether a setting offloads at least as much already."""
-    if wanted == "text_encoder_offload":
-        return not TEXTS.isdisjoint(names)
-    return wanted in OFFLOADS and any(name in names for name in OFFLOADS[OFFLOADS.index(wanted) :])
-
-
-def _tile(step: Call) -> int:
-    arguments: dict[str, Any] = dict(step.arguments)
-    pixels: int = arguments["tile_height"] * arguments["tile_width"]
-    return pixels

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from batch.catalogue.families import Family
 from batch.manifest import values
 from batch.manifest.values import Size, shown
-from batch.memory.steps import STEPS, excludes, no_step
+from batch.memory.steps import STEPS, Tiling, excludes, groups_of, no_step, tiling_of
 from batch.records import Call
 
 AUTO_TILE = (1024, 896)
-"""128 pixels of blend; the smaller 512/448 of diffusers' default shows tone steps in skies at 4K."""
+"""Tile and stride: 128 pixels of blend; :data:`SMALL_TILE` shows tone steps in skies at 4K."""
 
 AUTO_TILE_ABOVE = 1280 * 1024
 """Pixels above which ``auto`` tiles. A function of the size alone, never of the card."""
+
+SMALL_TILE = (512, 448)
+"""diffusers' default, to which a run falls back where memory runs out."""
 
 AUTO_OFFLOADS = ("model_cpu_offload", "group_offload(block, 1)")
 """What ``auto`` takes on a card that is too small for everything at once, the faster one first."""
@@ -35,7 +37,12 @@ class Profile:
     """With the tiles of ``auto``, which depend on the size alone."""
 
 
-_TILED = "vae_tiling(1024, 896)"
+def tiled(tile: tuple[int, int]) -> str:
+    """The tiling step as users write it."""
+    return f"vae_tiling({tile[0]}, {tile[1]})"
+
+
+_TILED = tiled(AUTO_TILE)
 
 PROFILES: dict[str, Profile] = {
     "auto": Profile(
@@ -105,9 +112,21 @@ def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) 
     ``without`` names steps that a pipeline cannot take, and why: profiles leave them out. Raises ``ValueError``
     for an unknown name, wrong arguments, steps that exclude each other, or one that is named and cannot be taken.
     """
+    without = without or {}
     steps: list[Call] = []
     for part in setting.split("+"):
-        steps.extend(_resolve_one(part.strip(), size, without or {}))
+        name, positional, named = values.call(part.strip())
+        if name in without:
+            raise ValueError(f"{name} is not possible here: {without[name]}")
+        if name not in PROFILES:
+            steps.append(_step(part.strip()))
+            continue
+        if positional or named:
+            raise ValueError(f"the memory profile {name} takes no arguments")
+        profile = PROFILES[name]
+        if profile.tiles and size.width * size.height > AUTO_TILE_ABOVE:
+            steps.append(tiling(*AUTO_TILE))
+        steps.extend(step for text in profile.steps if (step := _step(text)).name not in without)
     names = [step.name for step in steps]
     for name in names:
         if names.count(name) > 1:
@@ -116,19 +135,6 @@ def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) 
             if other in names:
                 raise ValueError(f"{name} and {other} cannot be used together: {why}")
     return tuple(steps)
-
-
-def _resolve_one(part: str, size: Size, without: Mapping[str, str]) -> list[Call]:
-    name, positional, named = values.call(part)
-    if name in PROFILES:
-        if positional or named:
-            raise ValueError(f"the memory profile {name} takes no arguments")
-        profile = PROFILES[name]
-        tiles = [tiling(*AUTO_TILE)] if profile.tiles and size.width * size.height > AUTO_TILE_ABOVE else []
-        return tiles + [step for text in profile.steps if (step := _step(text)).name not in without]
-    if name in without:
-        raise ValueError(f"{name} is not possible here: {without[name]}")
-    return [_step(part)]
 
 
 def _step(text: str) -> Call:
@@ -149,25 +155,26 @@ def notes(steps: tuple[Call, ...]) -> list[str]:
 
 def tiling(tile: int, stride: int) -> Call:
     """The tiling step with square tiles."""
-    arguments = {"tile_height": tile, "tile_width": tile, "stride_height": stride, "stride_width": stride}
+    arguments = Tiling(tile_height=tile, tile_width=tile, stride_height=stride, stride_width=stride)._asdict()
     return Call(name="vae_tiling", arguments=tuple(sorted(arguments.items())))
 
 
 def shown_steps(steps: tuple[Call, ...]) -> str:
     """Steps as a user would write them: ``vae_tiling(512, 448) + model_cpu_offload``; ``full`` for none."""
-    return " + ".join(_shown_step(step) for step in steps) or "full"
-
-
-def _shown_step(step: Call) -> str:
-    arguments: dict[str, Any] = dict(step.arguments)
-    if step.name == "vae_tiling":
-        tile, stride = arguments["tile_height"], arguments["stride_height"]
-        return f"vae_tiling({tile}, {stride})" if step == tiling(tile, stride) else str(step)
-    if step.name == "group_offload":
-        given = [arguments["level"], *([arguments["blocks"]] if "blocks" in arguments else [])]
-        given += [] if arguments["stream"] else ["stream=false"]
-        return f"group_offload({', '.join(map(str, given))})"
-    return f"quantize({arguments['to']})" if step.name == "quantize" else str(step)
+    shown: list[str] = []
+    for step in steps:
+        text = str(step)
+        if step.name == "vae_tiling":
+            square = (tiling_of(step).tile_height, tiling_of(step).stride_height)
+            text = tiled(square) if step == tiling(*square) else text
+        elif step.name == "group_offload":
+            groups = groups_of(step)
+            given = [groups.level, str(groups.blocks or ""), "" if groups.stream else "stream=false"]
+            text = f"group_offload({', '.join(filter(None, given))})"
+        elif step.name == "quantize":
+            text = f"quantize({dict(step.arguments)['to']})"
+        shown.append(text)
+    return " + ".join(shown) or "full"
 
 
 def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:
@@ -180,7 +187,7 @@ def pixel_steps(steps: tuple[Call, ...], size: Size) -> tuple[Call, ...]:
 
 def acts(step: Call, size: Size) -> bool:
     """Whether a step does anything to a picture of this size: tiling does nothing where one tile covers it."""
-    arguments: dict[str, Any] = dict(step.arguments)
     if step.name != "vae_tiling":
         return True
-    return bool(size.width > arguments["tile_width"] or size.height > arguments["tile_height"])
+    tile = tiling_of(step)
+    return size.width > tile.tile_width or size.height > tile.tile_height

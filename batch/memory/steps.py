@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
 from batch.manifest import values
 from batch.manifest.values import shown, suggest
-from batch.records import Value
+from batch.records import Call, Value
 
 TILE_STEP = 32
 """A tile or stride that is not a multiple of this decodes to a wrong shape (AutoencoderDC)."""
@@ -21,6 +21,10 @@ BACKENDS = {"bnb8": "bitsandbytes", "bnb4": "bitsandbytes", "torchao_int8": "tor
 
 Changes = Literal["pixels", "low bits", "nothing"]
 """``pixels`` belong to an image's id. ``low bits`` do not, as those of ``batch`` and ``compile`` do not."""
+
+Acts = Literal["load", "pipeline", "texts", "denoise", "decode"]
+"""Where a step is carried out: while the model is loaded, on the loaded pipeline, or by the stage that finds it in
+a task."""
 
 Arguments = dict[str, Value]
 Reader = Callable[[tuple[Value, ...], Arguments], Arguments]
@@ -33,6 +37,7 @@ class Step:
     about: str
     changes: Changes
     read: Reader
+    acts: Acts = "pipeline"
     only: Literal["", "staged", "guidance", "sana"] = ""
     """Pipelines that can take it: called in parts, with two images of guidance in a call, or SANA's; "": any."""
     note: str = ""
@@ -42,6 +47,41 @@ class Step:
     def changes_pixels(self) -> bool:
         """Whether it is part of what a picture is."""
         return self.changes == "pixels"
+
+
+class Tiling(NamedTuple):
+    """The arguments of ``vae_tiling``, in pixels."""
+
+    tile_height: int
+    tile_width: int
+    stride_height: int
+    stride_width: int
+
+    @property
+    def pixels(self) -> int:
+        """Of one tile."""
+        return self.tile_height * self.tile_width
+
+
+class Groups(NamedTuple):
+    """The arguments of ``group_offload``."""
+
+    level: str
+    """``leaf`` or ``block``."""
+    stream: bool
+    blocks: int = 0
+    """Of ``block``: how many move together."""
+
+
+def tiling_of(step: Call) -> Tiling:
+    """The arguments of a ``vae_tiling``."""
+    return Tiling(**cast("dict[str, int]", dict(step.arguments)))
+
+
+def groups_of(step: Call) -> Groups:
+    """The arguments of a ``group_offload``."""
+    given = dict(step.arguments)
+    return Groups(str(given["level"]), bool(given["stream"]), cast("int", given.get("blocks", 0)))
 
 
 def _no_arguments(positional: tuple[Value, ...], named: Arguments) -> Arguments:
@@ -61,7 +101,7 @@ def _tiling(positional: tuple[Value, ...], named: Arguments) -> Arguments:
             "takes tile and stride, vae_tiling(1024, 896), or all of "
             "vae_tiling(tile_height=, tile_width=, stride_height=, stride_width=)"
         )
-    checked = {key: values.whole(given[key], TILE_STEP, 65_536) for key in keys}
+    checked = {key: values.whole(given[key], TILE_STEP, values.MAX_SIDE) for key in keys}
     for side in ("height", "width"):
         tile, stride = checked[f"tile_{side}"], checked[f"stride_{side}"]
         if tile % TILE_STEP or stride % TILE_STEP:
@@ -102,18 +142,21 @@ STEPS: dict[str, Step] = {
         about="texts first, then their encoder is freed: always on where a pipeline is called in parts",
         changes="nothing",
         read=_no_arguments,
+        acts="texts",
         only="staged",
     ),
     "text_encoder_cpu": Step(
         about="texts encoded on the CPU: slow once for each text, and nothing on the device",
         changes="low bits",
         read=_no_arguments,
+        acts="texts",
         only="staged",
     ),
     "text_encoder_offload": Step(
         about="texts encoded on the device with only the layer at work there, the next one coming meanwhile",
         changes="nothing",
         read=_no_arguments,
+        acts="texts",
         only="staged",
     ),
     "vae_tiling": Step(
@@ -131,18 +174,21 @@ STEPS: dict[str, Step] = {
         about="decode on the CPU in float32; slow, needs no memory on the device",
         changes="pixels",
         read=_no_arguments,
+        acts="decode",
         only="staged",
     ),
     "split_guidance": Step(
         about="the two halves of guidance one after the other: half the activations of denoising",
         changes="low bits",
         read=_no_arguments,
+        acts="denoise",
         only="guidance",
     ),
     "chunked_ff": Step(
         about="SANA's feed-forward in bands of rows: its activations, the largest of denoising, a band at a time",
         changes="low bits",
         read=_no_arguments,
+        acts="denoise",
         only="sana",
     ),
     "model_cpu_offload": Step(
@@ -171,6 +217,7 @@ STEPS: dict[str, Step] = {
         "quantize(torchao_float8); of SANA's transformer 47 % are convolutions and stay",
         changes="pixels",
         read=_backend,
+        acts="load",
     ),
 }
 
@@ -187,7 +234,7 @@ TEXTS_OFFLOADED = TEXTS - {"text_encoder_cpu"}
 LAYERWISE = frozenset({"group_offload", "sequential_cpu_offload", "fp8_weights"})
 """Steps that do something before and after every layer, which a compiled block has no place for."""
 
-CUTS = frozenset({"split_guidance", "chunked_ff"})
+CUTS = frozenset(name for name, step in STEPS.items() if step.acts == "denoise")
 """Steps that change what denoising does at a time."""
 
 _ONE_OFFLOAD = "only one way of offloading can be active, and in diffusers the last call would win in silence"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from batch.catalogue.model import Model
 from batch.manifest.values import Size
 
 
-def warnings(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def warnings(model: Model, given: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Axis and message for every value that contradicts the model, with the right value."""
-    for axis, look in _LOOKS.items():
-        if axis in given and (message := look(model, given[axis])):
-            yield axis, message
+    steps, guidance, size = given.get("steps"), given.get("guidance"), given.get("size")
+    if isinstance(steps, int) and (message := _steps(model, steps)):
+        yield "steps", message
+    if isinstance(guidance, int | float) and (message := _guidance(model, guidance)):
+        yield "guidance", message
+    if isinstance(size, Size) and (message := _size(model, size)):
+        yield "size", message
 
 
 def _steps(model: Model, steps: int) -> str:
@@ -52,6 +55,3 @@ def _size(model: Model, size: Size) -> str:
     if pixels < 0.2 * model.native.width * model.native.height:
         return f"{model.name} was trained at {model.native}; pictures as small as {size} are poor"
     return ""
-
-
-_LOOKS: Mapping[str, Callable[[Model, Any], str]] = {"steps": _steps, "guidance": _guidance, "size": _size}

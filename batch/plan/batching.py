@@ -13,7 +13,9 @@ from typing import Literal
 from batch.catalogue import pag
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
+from batch.memory.footprint import DENOISE_PER_PIXEL, GIB
 from batch.memory.steps import LAYERWISE
+from batch.plan import alike
 from batch.plan.estimate import cost
 from batch.records import Numerics, Task
 
@@ -33,13 +35,14 @@ FAST_CARD_S = 5e-9
 that compiling starts later rather than too early. An H200 takes that at best: 3.31 s for 20 steps of SANA 1.6B at
 5376x3072 with guidance (``benchmarks/roofline.py``, not compiled)."""
 
-ACTIVATIONS = 3 * 2**30 / (5376 * 3072)
-"""Bytes per pixel rendered that denoising with guidance takes (SANA 1.6B)."""
+SPREAD = 1.54
+"""Times the activations that are predicted, which a call of several images is allowed for. More than for
+one image (:func:`batch.memory.footprint.fitting`): a batch that does not fit costs the time of all its images."""
 
-WEIGHTS = 5 * 2**30
+WEIGHTS = 5 * GIB
 """Bytes that a model keeps on the card, where its catalogue entry does not say."""
 
-BESIDES = 2**30
+BESIDES = GIB
 """The context on the card, and fragmentation."""
 
 
@@ -57,7 +60,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class NumericsChoice:
     """What was decided for one model in one dtype at one size, and why."""
 
     model: str
@@ -78,44 +81,35 @@ class _Group:
     (:func:`batch.catalogue.pag.passes`)."""
 
 
-def key(task: Task) -> str:
-    """What one decision holds for."""
-    return f"{task.model} | {task.dtype} | {task.rendered_width}x{task.rendered_height}"
-
-
 def choose(
     tasks: Iterable[Task], models: Mapping[str, Model], around: Surroundings, pins: Mapping[str, Mapping[str, int]]
-) -> dict[str, Choice]:
+) -> dict[str, NumericsChoice]:
     """The decision for every model, dtype and size of a plan; what is pinned stays."""
-    groups: dict[tuple[object, ...], _Group] = {}
+    groups: dict[alike.SizeKey, _Group] = {}
     for task in tasks:  # a million of them: no text is put together for each
-        same = (task.model, task.dtype, task.rendered_width, task.rendered_height)
-        group = groups.get(same)
+        key = alike.size_key(task)
+        group = groups.get(key)
         if group is None:
-            group = groups[same] = _Group(task)
+            group = groups[key] = _Group(task)
         group.cost += cost(task)
         if task.extra:
             group.passes = max(group.passes, pag.passes(task))
-    named = {key(group.sample): group for group in groups.values()}
-    return {
-        name: _choice(group, models[group.sample.model], around, pins.get(name, {}))
-        for name, group in named.items()
-    }
-
-
-def _choice(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> Choice:
-    task = group.sample
-    batch, why_batch = _batch(group, model, around, pinned)
-    compiled, why_compile = _compile(group, model, around, pinned)
-    return Choice(
-        model=task.model,
-        size=f"{task.rendered_width}x{task.rendered_height}",
-        numerics=Numerics(batch=batch, compile=compiled),
-        why_batch=why_batch,
-        why_compile=why_compile,
-        pins=({"batch": batch} if around.batch == "auto" else {})
-        | ({"compile": compiled} if around.compile == "auto" else {}),
-    )
+    choices: dict[str, NumericsChoice] = {}
+    for group in groups.values():
+        task, name = group.sample, alike.size_name(group.sample)
+        model, pinned = models[task.model], pins.get(name, {})
+        batch, why_batch = _batch(group, model, around, pinned)
+        compiled, why_compile = _compile(group, model, around, pinned)
+        choices[name] = NumericsChoice(
+            model=task.model,
+            size=f"{task.rendered_width}x{task.rendered_height}",
+            numerics=Numerics(batch=batch, compile=compiled),
+            why_batch=why_batch,
+            why_compile=why_compile,
+            pins=({"batch": batch} if around.batch == "auto" else {})
+            | ({"compile": compiled} if around.compile == "auto" else {}),
+        )
+    return choices
 
 
 def _batch(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[int, str]:
@@ -131,16 +125,14 @@ def _batch(group: _Group, model: Model, around: Surroundings, pinned: Mapping[st
     wished = max(1, min(MOST, BATCH_PIXELS // pixels))
     if wished == 1:
         return 1, "one image of this size is enough for a card"
-    worked = pixels * group.passes // 2
-    fitting = wished if around.memory is None else min(wished, _fitting(worked, model, around.memory))
+    if around.memory is None:
+        return wished, "small images together are faster"
+    weights = WEIGHTS if model.weights_gib is None else int(model.weights_gib * GIB)
+    each = SPREAD * DENOISE_PER_PIXEL * (pixels * group.passes // 2)
+    fitting = max(1, int((around.memory - weights - BESIDES) / each))
     if fitting < wished:
         return fitting, "more would not fit the card"
     return wished, "small images together are faster"
-
-
-def _fitting(pixels: int, model: Model, memory: int) -> int:
-    weights = WEIGHTS if model.weights_gib is None else int(model.weights_gib * 2**30)
-    return max(1, int((memory - weights - BESIDES) / (ACTIVATIONS * pixels)))
 
 
 def _compile(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[bool, str]:

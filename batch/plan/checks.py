@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any
 
 from batch.catalogue import overrides, pag, precision, signatures
 from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.catalogue.model import Model
 from batch.records import Call
+
+Given = Mapping[str, object]
+"""What a manifest names of one cell, by axis: values as its reader makes them."""
 
 _OURS = {
     "prompt": "prompt",
@@ -40,43 +42,44 @@ _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 """Packages a scheduler imports that do not come with diffusers."""
 
 
-def objections(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a model cannot do of one cell, as axis and message. ``given`` holds what the manifest names."""
+def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
+    """What a model cannot do of one cell, as axis and message."""
     call = signatures.pipeline_call(model.pipeline)
     if call is None and model.trust_remote_code:
-        yield from _unsaid(model, given)
+        # Only the code of the pipeline itself would tell, and nobody should guess.
+        for axis, none in (("steps", 1), ("guidance", 0)):
+            if axis not in given:
+                yield (
+                    axis,
+                    f"{model.name} runs code of its own, and what {model.pipeline} does without one is not known "
+                    f"here; name it ({axis}: {none} where it takes none)",
+                )
     for axis, value in given.items():
-        if axis == "scheduler" and value is not None:
-            message = _scheduler(model, value)
-        elif axis == "guidance":
-            message = _guidance(model, call)
-        elif axis == "dtype":
-            message = precision.objection(model, value)
-        elif axis == "steps" and call is not None and "num_inference_steps" not in call:
-            message = f"{model.pipeline} takes no number of steps; leave it out"
-        elif axis == "negative_prompt" and value:
-            message = _negative_prompt(model, call, given)
-        elif axis == "lora" and value and call is not None:
-            message = _lora(model)
-        elif axis.startswith("extra."):
-            message = _extra(model, call, axis.removeprefix("extra."), given)
-        else:
-            message = ""
-        if message:
+        if message := _objection(model, call, axis, value, given):
             yield axis, message
 
 
-def _unsaid(model: Model, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What only the code of a pipeline of its own would tell, and nobody should guess."""
-    for axis, none in (("steps", 1), ("guidance", 0)):
-        if axis not in given:
-            yield (
-                axis,
-                (
-                    f"{model.name} runs code of its own, and what {model.pipeline} does without one is not known "
-                    f"here; name it ({axis}: {none} where it takes none)"
-                ),
-            )
+def _objection(model: Model, call: signatures.Parameters | None, axis: str, value: object, given: Given) -> str:
+    if axis == "scheduler" and isinstance(value, Call):
+        return _scheduler(model, value)
+    if axis == "guidance":
+        return _guidance(model, call)
+    if axis == "dtype":
+        return precision.objection(model, str(value))
+    if axis == "steps" and call is not None and "num_inference_steps" not in call:
+        return f"{model.pipeline} takes no number of steps; leave it out"
+    if axis == "negative_prompt" and value:
+        if call is not None and "negative_prompt" not in call:
+            return f"{model.pipeline} takes no negative prompt; leave it out"
+        if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
+            return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
+    if axis == "lora" and value and call is not None:
+        # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
+        pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
+        bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
+        if not any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
+            return f"{model.pipeline} loads no LoRAs"
+    return _extra(model, call, axis.removeprefix("extra."), given) if axis.startswith("extra.") else ""
 
 
 def _guidance(model: Model, call: signatures.Parameters | None) -> str:
@@ -88,21 +91,17 @@ def _guidance(model: Model, call: signatures.Parameters | None) -> str:
     return ""
 
 
-def _negative_prompt(model: Model, call: signatures.Parameters | None, given: Mapping[str, Any]) -> str:
-    if call is not None and "negative_prompt" not in call:
-        return f"{model.pipeline} takes no negative prompt; leave it out"
-    if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
-        return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
-    return ""
-
-
-def idle(model: Model, given: Mapping[str, Any], guidance: float) -> Iterator[tuple[str, str]]:
+def idle(model: Model, given: Given, guidance: float) -> Iterator[tuple[str, str]]:
     """What does nothing in one cell because its guidance does not act, as axis and message.
 
     No mistake: a grid may compare guidance with none.
     """
     family = FAMILIES[model.family]
-    if family.negative != "guidance" or family.guides(guidance):
+    if family.guides(guidance):
+        return
+    if "split_guidance" in str(given.get("memory", "")):
+        yield "memory", f"memory: split_guidance has nothing to split at guidance {guidance:g}"
+    if family.negative != "guidance":
         return
     for axis, value in given.items():
         extra = axis.removeprefix("extra.")
@@ -114,21 +113,12 @@ def idle(model: Model, given: Mapping[str, Any], guidance: float) -> Iterator[tu
             yield axis, f"{what} has no effect at guidance {guidance:g}: it counts above {family.guidance_above:g}"
 
 
-def _true_cfg(given: Mapping[str, Any]) -> bool:
+def _true_cfg(given: Given) -> bool:
     scale = given.get("extra.true_cfg_scale")
     return isinstance(scale, int | float) and scale > 1
 
 
-def _lora(model: Model) -> str:
-    # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
-    pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
-    bases = frozenset[str]().union(*(signatures.ancestors(name) for name in pipelines))
-    if any(base.endswith(("LoraLoaderMixin", "LoraMixin")) for base in bases):
-        return ""
-    return f"{model.pipeline} loads no LoRAs"
-
-
-def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Mapping[str, Any]) -> str:
+def _extra(model: Model, call: signatures.Parameters | None, name: str, given: Given) -> str:
     axis = "guidance" if name == FAMILIES[model.family].guidance else _OURS.get(name)
     if axis is not None:
         return f"set it with {axis}"
@@ -148,7 +138,7 @@ def _extra(model: Model, call: signatures.Parameters | None, name: str, given: M
     return _alone(model, name, given)
 
 
-def _alone(model: Model, name: str, given: Mapping[str, Any]) -> str:
+def _alone(model: Model, name: str, given: Given) -> str:
     """Why an argument that is possible does nothing beside the others; the call leaves it unread then."""
     if model.family in ("sdxl", "flux") and not given.get("negative_prompt"):
         if name == "negative_prompt_2":
@@ -157,44 +147,35 @@ def _alone(model: Model, name: str, given: Mapping[str, Any]) -> str:
             return "it counts only beside a negative_prompt (one space will do for none)"
     if name.startswith("skip_layer_guidance_") and not given.get("extra.skip_guidance_layers"):
         return "it counts only beside extra.skip_guidance_layers"
-    if name == "mu" and model.family == "sd3" and not _shifts_by_size(model, given.get("scheduler")):
-        return "it counts only with a scheduler of use_dynamic_shifting: true"
+    if name == "mu" and model.family == "sd3":
+        scheduler = given.get("scheduler")
+        told = dict(scheduler.arguments).get("use_dynamic_shifting") if isinstance(scheduler, Call) else None
+        if not (model.dynamic_shift if told is None else told):
+            return "it counts only with a scheduler of use_dynamic_shifting: true"
     return ""
-
-
-def _shifts_by_size(model: Model, scheduler: Call | None) -> bool:
-    told = dict(scheduler.arguments).get("use_dynamic_shifting") if scheduler is not None else None
-    return model.dynamic_shift if told is None else bool(told)
 
 
 _RIGHT_ANGLE = 1.5708
 """SANA-Sprint's time is an angle; half of pi, rounded up as its pipeline does."""
 
 
-_BEGINNING = "max_timesteps"
-
-
-def _is_angle(value: Any, *, none: bool) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (value is None and none) or (number and 0 < value <= _RIGHT_ANGLE)
-
-
-def _sprint(model: Model, name: str, given: Mapping[str, Any]) -> str:
+def _sprint(model: Model, name: str, given: Given) -> str:
     """The rules of SANA-Sprint's scheduler, which fails every image that breaks them."""
-    value, steps = given[f"extra.{name}"], given.get("steps", model.steps)
+    value, named_steps = given[f"extra.{name}"], given.get("steps")
+    steps = named_steps if isinstance(named_steps, int) else model.steps
     timed = given.get("extra.timesteps") is not None
-    if (
-        name != "timesteps"
-        and name.endswith("timesteps")
-        and not _is_angle(value, none=timed or name != _BEGINNING)
-    ):
-        return f"a number above 0 and up to {_RIGHT_ANGLE} (half of pi: nothing but noise) is wanted"
-    if name == "timesteps" and timed and len(value if isinstance(value, tuple) else ()) != steps + 1:
-        return f"a list of {steps + 1} numbers is wanted for {steps} steps, the last one 0"
-    if name != "timesteps" and name.endswith("timesteps") and timed:
-        return "it has no effect beside extra.timesteps"
-    if name == "intermediate_timesteps" and value is not None and steps != 2:
-        return f"it counts with exactly 2 steps, not with {steps}"
+    if name == "timesteps":
+        if timed and len(value if isinstance(value, tuple) else ()) != steps + 1:
+            return f"a list of {steps + 1} numbers is wanted for {steps} steps, the last one 0"
+    elif name.endswith("timesteps"):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _RIGHT_ANGLE
+        may_be_none = timed or name != "max_timesteps"  # the beginning
+        if not (number or (value is None and may_be_none)):
+            return f"a number above 0 and up to {_RIGHT_ANGLE} (half of pi: nothing but noise) is wanted"
+        if timed:
+            return "it has no effect beside extra.timesteps"
+        if name == "intermediate_timesteps" and value is not None and steps != 2:
+            return f"it counts with exactly 2 steps, not with {steps}"
     return ""
 
 
@@ -253,7 +234,12 @@ def _follows(model: Model, kind: str) -> bool:
     if model.prediction == "flow":
         if not flow_only and "use_flow_sigmas" not in settings:
             return False
-        return _takes_shift(model, kind, settings)
+        # Some families pass a shift and their own sigmas with every call; others a shift where it is dynamic.
+        if not FAMILIES[model.family].passes_shift and not model.dynamic_shift:
+            return True
+        if "mu" not in signatures.scheduler_timesteps(kind):
+            return False
+        return flow_only or (model.dynamic_shift and "use_dynamic_shifting" in settings)
     if model.prediction == "trigflow":
         return kind == "SCMScheduler"
     if model.prediction:
@@ -261,12 +247,3 @@ def _follows(model: Model, kind: str) -> bool:
         told = "prediction_type" in settings or model.prediction == "epsilon"
         return classical and told and not flow_only
     return True
-
-
-def _takes_shift(model: Model, kind: str, settings: Collection[str]) -> bool:
-    """Some families pass a shift and their own sigmas with every call; others a shift where it is dynamic."""
-    if not FAMILIES[model.family].passes_shift and not model.dynamic_shift:
-        return True
-    if "mu" not in signatures.scheduler_timesteps(kind):
-        return False
-    return kind.startswith("FlowMatch") or (model.dynamic_shift and "use_dynamic_shifting" in settings)

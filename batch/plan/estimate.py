@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batch.catalogue import pag
+from batch.plan.alike import RateKey, rate_key, session_key
 from batch.records import Arguments, Receipt, Task
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
@@ -18,9 +19,6 @@ LOSSLESS_BYTES_PER_PIXEL = 1.9
 
 BESIDES = 48 * 1024
 """Bytes of a picture's thumbnail, receipt and part of the report, in blocks of 4 KiB."""
-
-Kind = tuple[str, str, str]
-"""Model, dtype and file format: what time and size are learned by."""
 
 TimeSource = Literal["this run", "earlier runs", "not known"]
 DiskSource = Literal["this run", "earlier runs", "as photographs take it"]
@@ -35,7 +33,7 @@ class Learned:
     bytes_per_pixel: float
 
 
-Knowledge = Mapping[Kind, Learned]
+Knowledge = Mapping[RateKey, Learned]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,32 +54,29 @@ def cost(task: Task) -> int:
     return task.rendered_width * task.rendered_height * task.steps * pag.passes(task)
 
 
-def kind(task: Task) -> Kind:
-    """What a task is learned by."""
-    return (task.model, task.dtype, task.format)
+def medians(seconds: Sequence[float], bytes_per_pixel: Sequence[float]) -> Learned:
+    """What was learned from single images, or from whole runs."""
+    return Learned(
+        seconds=statistics.median(seconds) if seconds else None,
+        bytes_per_pixel=statistics.median(bytes_per_pixel),
+    )
 
 
-def learn(receipts: Iterable[Receipt]) -> dict[Kind, Learned]:
+def learn(receipts: Iterable[Receipt]) -> dict[RateKey, Learned]:
     """What the images of these receipts tell about others of their kinds."""
-    kinds: dict[Kind, list[Receipt]] = {}
+    kinds: dict[RateKey, list[Receipt]] = {}
     for item in receipts:
-        kinds.setdefault(kind(item.task), []).append(item)
-    return {
-        name: Learned(
-            seconds=_seconds(items),
-            bytes_per_pixel=statistics.median(i.file.bytes / (i.file.width * i.file.height) for i in items),
+        kinds.setdefault(rate_key(item.task), []).append(item)
+    learned: dict[RateKey, Learned] = {}
+    for key, items in kinds.items():
+        # An image decoded from kept latents took a fraction of what rendering it takes.
+        rendered = [item for item in items if item.measurement.denoise or item.measurement.whole]
+        timed = [item for item in rendered if not item.measurement.warmup] or rendered
+        learned[key] = medians(
+            seconds=[item.measurement.total_s / cost(item.task) for item in timed],
+            bytes_per_pixel=[item.file.bytes / (item.file.width * item.file.height) for item in items],
         )
-        for name, items in kinds.items()
-    }
-
-
-def _seconds(receipts: Sequence[Receipt]) -> float | None:
-    # An image decoded from kept latents took a fraction of what rendering it takes.
-    rendered = [item for item in receipts if item.measurement.denoise or item.measurement.whole]
-    rated = [item for item in rendered if not item.measurement.warmup] or rendered
-    if not rated:
-        return None
-    return statistics.median(item.measurement.total_s / cost(item.task) for item in rated)
+    return learned
 
 
 def per_cost(task: Task, known: Sequence[Knowledge]) -> tuple[float | None, int]:
@@ -90,8 +85,8 @@ def per_cost(task: Task, known: Sequence[Knowledge]) -> tuple[float | None, int]
     The format decides how a picture is saved, hardly how long it takes: any of the model's will do.
     """
     for number, source in enumerate(known):
-        exact = source.get(kind(task))
-        others = [item for key, item in source.items() if key[:2] == kind(task)[:2]]
+        exact = source.get(rate_key(task))
+        others = [item for key, item in source.items() if key[:2] == session_key(task)]
         for item in (exact, *others):
             if item is not None and item.seconds is not None:
                 return item.seconds, number
@@ -103,7 +98,7 @@ def per_pixel(task: Task, known: Sequence[Knowledge]) -> tuple[float, int]:
     if ("compression", "none") in task.format_options:
         return 3.0, 0
     for number, source in enumerate(known):
-        exact = source.get(kind(task))
+        exact = source.get(rate_key(task))
         alike = [item.bytes_per_pixel for key, item in source.items() if key[2] == task.format]
         if exact is not None or alike:
             return exact.bytes_per_pixel if exact else statistics.median(alike), number
@@ -152,9 +147,9 @@ class _Group:
 
 
 def _groups(tasks: Iterable[Task]) -> list[_Group]:
-    groups: dict[tuple[Kind, Arguments], _Group] = {}
+    groups: dict[tuple[RateKey, Arguments], _Group] = {}
     for task in tasks:
-        group = groups.setdefault((kind(task), task.format_options), _Group(task))
+        group = groups.setdefault((rate_key(task), task.format_options), _Group(task))
         group.count += 1
         group.pixels += task.width * task.height
         group.cost += cost(task)

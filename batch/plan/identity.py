@@ -11,7 +11,6 @@ import json
 from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any
 
 from batch.records import Call, Lora, Task
 
@@ -116,7 +115,7 @@ def _filled(around: tuple[str, ...], varying: tuple[str, str, str]) -> str:
     return "{" + ",".join(filter(None, parts)) + "}"
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -125,7 +124,7 @@ def _text(text: str) -> str:
     return _json(text)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Call):
         return [value.name, _plain(value.arguments)]
     if isinstance(value, Lora):

@@ -11,21 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from batch.plan import names
+from batch.plan import alike, names
 from batch.plan.identity import identify
 from batch.records import Failure, Task
 
-MEASURE = "measure"
-"""The kind of a manifest, and of its run folder."""
-
 PASSES = 2
-
-_PICTURES = frozenset(
-    {"id", "picture_id", "prompt", "negative_prompt", "style", "seed", "name", "source", "repeat", "warmup"}
-)
-"""What tasks of one setting differ in."""
-
-_SHARED = tuple(name for name in Task.__slots__ if name not in _PICTURES)
 
 Visit = tuple[Task, ...]
 """What one fresh process renders: the images of a setting in one pass, the warm-ups first."""
@@ -38,28 +28,19 @@ def expanded(pictures: Iterable[Task], repeats: int, batch: int, template: str) 
     """
     settings: dict[Hashable, list[Task]] = {}
     for picture in pictures:
-        settings.setdefault(setting(picture), []).append(picture)
+        settings.setdefault(alike.setting_key(picture), []).append(picture)
+    first = -(-repeats // PASSES)  # of three, two and one
+    shares = [share for share in (range(1, first + 1), range(first + 1, repeats + 1)) if share]
     tasks: list[Task] = []
-    for number, share in enumerate(_shares(repeats)):
+    for number, share in enumerate(shares):
         for group in list(settings.values())[:: 1 if number % 2 == 0 else -1]:
             tasks += [_of(picture, share[0], warmup=True) for picture in group[:batch]]
             tasks += [_of(picture, repeat) for repeat in share for picture in group]
     return names.assign(tasks, template)
 
 
-def _shares(repeats: int) -> list[range]:
-    """The repeats of each pass: of three, two and one."""
-    first = -(-repeats // PASSES)
-    return [share for share in (range(1, first + 1), range(first + 1, repeats + 1)) if share]
-
-
 def _of(picture: Task, repeat: int, *, warmup: bool | None = None) -> Task:
     return identify(replace(picture, repeat=repeat, warmup=warmup))
-
-
-def setting(task: Task) -> Hashable:
-    """What tasks of one visit have in common."""
-    return tuple(getattr(task, name) for name in _SHARED)
 
 
 def visits(tasks: Iterable[Task]) -> list[Visit]:
@@ -89,14 +70,14 @@ class Walls:
     def add(self, failure: Failure) -> None:
         """Take in a failure; only a measured image that ran out of memory tells something."""
         if failure.out_of_memory and not failure.task.warmup:
-            self._failed.setdefault(_alike(failure.task), []).append(failure)
+            self._failed.setdefault(alike.wall_key(failure.task), []).append(failure)
 
     def dominated(self, task: Task, batch: int) -> str:
         """Why an image need not be tried in calls of ``batch``: one no larger did not fit. Empty if it must.
 
         What ``auto`` adds goes by the size and the card, so it tells about its own size only.
         """
-        for failure in self._failed.get(_alike(task), ()):
+        for failure in self._failed.get(alike.wall_key(task), ()):
             other = failure.task
             same = (other.rendered_width, other.rendered_height) == (task.rendered_width, task.rendered_height)
             larger = task.memory != "auto" and _pixels(task) > _pixels(other)
@@ -104,14 +85,6 @@ class Walls:
                 together = f" in calls of {failure.batch}" if failure.batch > 1 else ""
                 return f"dominated by {other.size}{together}: out of memory in {failure.error.stage}"
         return ""
-
-
-def _alike(task: Task) -> Hashable:
-    """What must be the same for one size to tell about another. Steps and scheduler take no memory."""
-    return (
-        task.model, task.revision, task.dtype, task.memory, task.memory_steps, task.guidance, task.loras,
-        task.extra,
-    )  # fmt: skip
 
 
 def _pixels(task: Task) -> int:

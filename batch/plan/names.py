@@ -58,14 +58,6 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
 }
 
 
-def _filled(task: Task, piece: str) -> str:
-    name = piece.removeprefix("extra.")
-    if name == piece:
-        return _FIELDS[piece](task)
-    # A guidance of 0 is none, and not in the task.
-    return slug(str(dict(task.extra).get(name, "0" if name == pag.SCALE else "default")))
-
-
 _VARYING = ("prompt", "negative_prompt", "style", "seed", "id")
 
 
@@ -74,10 +66,15 @@ class Namer:
 
     def __init__(self, template: str, task: Task) -> None:
         pieces = re.split(r"\{(\w+(?:\.\w+)?)\}", template)
-        self._pieces = [
-            _filled(task, piece) if index % 2 and piece not in _VARYING else piece
-            for index, piece in enumerate(pieces)
-        ]
+        extra = dict(task.extra)
+        self._pieces = pieces.copy()
+        for index, piece in enumerate(pieces):
+            if index % 2 and piece.startswith("extra."):
+                name = piece.removeprefix("extra.")
+                # A guidance of 0 is none, and not in the task.
+                self._pieces[index] = slug(str(extra.get(name, "0" if name == pag.SCALE else "default")))
+            elif index % 2 and piece not in _VARYING:
+                self._pieces[index] = _FIELDS[piece](task)
         self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]
 
     def of(self, task_id: str, *, prompt: str, negative_prompt: str, style: str, seed: int) -> str:
@@ -90,13 +87,9 @@ class Namer:
                 pieces[index] = _field_slug(style) or "none"
             else:
                 pieces[index] = task_id if name == "id" else str(seed)
-        parts = map(_safe, "".join(pieces).split("/"))
-        return f"{'/'.join(filter(None, parts)) or 'image'}-{task_id[:8]}"
-
-
-def _safe(part: str) -> str:
-    part = slug(part)
-    return f"{part}-" if _RESERVED.fullmatch(part) else part
+        parts = [slug(part) for part in "".join(pieces).split("/")]
+        safe = "/".join([f"{part}-" if _RESERVED.fullmatch(part) else part for part in parts if part])
+        return f"{safe or 'image'}-{task_id[:8]}"
 
 
 def assign(tasks: Iterable[Task], template: str) -> list[Task]:

@@ -74,7 +74,7 @@ class RunSpec:
     latents: Mapping[str, str] = field(default_factory=dict)
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
     numerics: Mapping[str, Numerics] = field(default_factory=dict)
-    """By :func:`batch.plan.batching.key`; what is not there is rendered alone, not compiled."""
+    """By :func:`batch.plan.alike.size_name`; what is not there is rendered alone, not compiled."""
     measure: bool = False
     """A measurement: what fails fails, with no other way tried, and encoding counts for every image."""
     vram_limit: int | None = None

@@ -24,7 +24,7 @@ from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
 from batch.base.processes import Parent
-from batch.memory.footprint import Component, Work
+from batch.memory.footprint import Component, StageWork
 from batch.plan import encode_tasks
 from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
@@ -45,15 +45,15 @@ class Foresight:
         self._source, self._dtype = source, dtype
         self._family: Any = FAMILIES[source.family]
         self._shapes = Shapes()
-        self._embeds: dict[EncodeTask, tuple[Embeds, Work]] = {}
+        self._embeds: dict[EncodeTask, tuple[Embeds, StageWork]] = {}
         self._latents: dict[Task, torch.Tensor] = {}
 
-    def encoding(self, task: Task) -> tuple[dict[str, Component], Work]:
+    def encoding(self, task: Task) -> tuple[dict[str, Component], StageWork]:
         """The text encoders, and what the larger of a task's texts takes."""
         works = [work for _, work in self._texts(task)]
         return _components(self._encoders), max(works, key=lambda work: work.activations)
 
-    def denoising(self, task: Task, batch: int = 1) -> tuple[dict[str, Component], Work]:
+    def denoising(self, task: Task, batch: int = 1) -> tuple[dict[str, Component], StageWork]:
         """The components that render, and what denoising so many images of a task in one call takes."""
         pipe = self._renderers
         embeds = [made for made, _ in self._texts(task)]
@@ -65,7 +65,7 @@ class Foresight:
         self._latents[_untiled(task)] = latents[:1]
         return _components(pipe), watched.work
 
-    def decoding(self, task: Task, steps: tuple[Call, ...]) -> Work:
+    def decoding(self, task: Task, steps: tuple[Call, ...]) -> StageWork:
         """What decoding takes in the tiles of a setting; with ``vae_cpu`` the weights in float32 too."""
         if _untiled(task) not in self._latents:
             self.denoising(task)
@@ -82,7 +82,7 @@ class Foresight:
             _taken(self._family.decode(pipe, task, self._latents[_untiled(task)]))
         return watched.work
 
-    def _texts(self, task: Task) -> list[tuple[Embeds, Work]]:
+    def _texts(self, task: Task) -> list[tuple[Embeds, StageWork]]:
         """The embeddings of a task's texts without their numbers."""
         for text in encode_tasks(task, self._source.family, "cuda"):
             if text not in self._embeds:
@@ -119,8 +119,8 @@ class _Watched:
         self._counted = counted
 
     @property
-    def work(self) -> Work:
-        return Work(activations=self.live.peak - self._counted, largest=self.live.largest)
+    def work(self) -> StageWork:
+        return StageWork(activations=self.live.peak - self._counted, largest=self.live.largest)
 
 
 @contextmanager

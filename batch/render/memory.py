@@ -24,17 +24,6 @@ from batch.memory.steps import TEXTS_OFFLOADED
 from batch.records import Call, Lora
 from batch.render.cap import room
 
-DENOISE_GIB_PER_PIXEL = 1.95 / (5376 * 3072)
-"""Denoising 5376x3072 with guidance takes so many GiB of activations in SANA 1.6B, as
-:mod:`batch.render.foresight` counts them; they grow with the pixels."""
-
-DC_DECODE_GIB_PER_PIXEL = 1.65 / (1024 * 1024)
-"""AutoencoderDC for a tile, or a picture that is no larger."""
-
-FULL_DECODE_GIB_PER_PIXEL = 4.0 / (1024 * 1024)
-"""An 8x autoencoder works at full resolution with hundreds of channels: a picture of one megapixel decoded in
-one piece takes about 4 GiB in float32. An estimate that offloads too early is slower, never wrong."""
-
 OFFLOADS = frozenset(NAMES)
 
 
@@ -308,7 +297,7 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
     for beside tensors is what predictions allow for. Decides where tensors lie, never what the picture is.
     """
     there = room(device)
-    work = int(_activations_gib(burden.autoencoder, pixels) * 2**30)
+    work = footprint.activations(burden.autoencoder, pixels)
     if footprint.fitting(burden.weights, work) <= there:
         return ()
     names = profiles.AUTO_OFFLOADS
@@ -329,10 +318,3 @@ def locks_pages(steps: tuple[Call, ...]) -> bool:
 def offloads_texts(steps: tuple[Call, ...]) -> bool:
     """Whether text encoders are loaded into host memory, of the steps that are about texts."""
     return not TEXTS_OFFLOADED.isdisjoint(step.name for step in steps)
-
-
-def _activations_gib(autoencoder: str, pixels: int) -> float:
-    decoded = min(pixels, 1280 * 1024)  # above that size auto decodes in tiles
-    if autoencoder == "AutoencoderDC":
-        return max(pixels * DENOISE_GIB_PER_PIXEL, decoded * DC_DECODE_GIB_PER_PIXEL)
-    return decoded * FULL_DECODE_GIB_PER_PIXEL

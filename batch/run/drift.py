@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batch.plan.alike import cost_key
 from batch.records import (
     CardState,
     Happening,
@@ -94,23 +95,12 @@ class Drift:
         image = _image(receipt.measurement)
         if receipt.measurement.warmup or receipt.repaired or image is None:
             return []
-        series = self._series.setdefault(_kind_of(receipt), _Series())
+        series = self._series.setdefault(cost_key(receipt), _Series())
         series.add(image)
         # The allocator keeps the blocks of a larger size: what another kind needed at first is no growth.
         at_first = [other.memory_at_first(image.memory_kind) or 0 for other in self._series.values()]
         found = (_slower(series, receipt), _larger(series, max(at_first), receipt))
         return [item for item in found if item is not None]
-
-
-def _kind_of(receipt: Receipt) -> Hashable:
-    """What decides how long an image takes and what memory it needs, as far as a task says it."""
-    task = receipt.task
-    return (
-        task.model, task.dtype, task.rendered_width, task.rendered_height, task.steps,
-        task.guidance > 0, task.guidance > 1,  # families differ in where it begins to act
-        task.scheduler, task.loras, task.extra, _setting(receipt), receipt.machine.host, receipt.machine.device,
-        receipt.batch, receipt.compile,
-    )  # fmt: skip
 
 
 def _setting(receipt: Receipt) -> str:

@@ -12,6 +12,7 @@ from batch import engines, hub
 from batch.base.errors import UserError
 from batch.engines.base import Admit, admit_all
 from batch.plan import Plan, encode_tasks
+from batch.plan.alike import SessionKey, session_key
 from batch.records import Encoded, EncodeTask, Listener, Loading, Outcome, RunSpec, Task
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
@@ -73,16 +74,16 @@ def render(
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:
     """The tasks, with the texts that are not in the cache before the first task of their session."""
-    texts: dict[tuple[str, str], dict[str, EncodeTask]] = {}
+    texts: dict[SessionKey, dict[str, EncodeTask]] = {}
     known: dict[str, bool] = {}
     for task in tasks:
         for text in encode_tasks(task, plan.models[task.model].family, device):
             if text.key not in known:
                 known[text.key] = cache.has(text.key)
             if not known[text.key]:
-                texts.setdefault((task.model, task.dtype), {})[text.key] = text
+                texts.setdefault(session_key(task), {})[text.key] = text
     work: list[Task | EncodeTask] = []
     for task in tasks:
-        work.extend(texts.pop((task.model, task.dtype), {}).values())
+        work.extend(texts.pop(session_key(task), {}).values())
         work.append(task)
     return work

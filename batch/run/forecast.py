@@ -8,7 +8,7 @@ number.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -25,9 +25,9 @@ from batch.hub import folders
 from batch.hub.random_models import package_folder
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
-from batch.memory.footprint import Component, Footprint, Parts, Work
+from batch.memory.footprint import Component, Footprint, PipelineParts, StageWork
 from batch.memory.steps import CUTS
-from batch.plan import Plan, batching
+from batch.plan import Plan, alike
 from batch.records import Call, ModelSource, Task, to_json
 from batch.store import predictions
 
@@ -135,24 +135,23 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
 
 def _settings(plan: Plan) -> list[_Setting]:
     """Every model, dtype, size and memory setting, with the task that takes most, in the plan's order."""
-    kinds: dict[tuple[Any, ...], Task] = {}
+    kinds: dict[Hashable, Task] = {}
     for task in plan.tasks:  # a million of them, which share what is the same
         same = (
             task.model, task.dtype, task.width, task.height, task.rendered_width, task.rendered_height,
             id(task.memory_steps), task.guidance, id(task.extra), bool(task.negative_prompt), bool(task.loras),
         )  # fmt: skip
         kinds.setdefault(same, task)
-    groups: dict[tuple[Any, ...], list[Task]] = {}
+    groups: dict[Hashable, list[Task]] = {}
     for task in kinds.values():
-        named = (task.model, task.dtype, task.size, task.rendered_width, task.rendered_height)
-        groups.setdefault((*named, task.memory, task.memory_steps), []).append(task)
+        groups.setdefault(alike.forecast_key(task), []).append(task)
     return [_setting(plan, tasks) for tasks in groups.values()]
 
 
 def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
     heaviest = max(tasks, key=lambda task: (pag.passes(task), bool(task.negative_prompt)))
     model, size = plan.models[heaviest.model], Size(heaviest.rendered_width, heaviest.rendered_height)
-    family, choice = FAMILIES[model.family], plan.choices.get(batching.key(heaviest))
+    family, choice = FAMILIES[model.family], plan.choices.get(alike.size_name(heaviest))
     return _Setting(
         task=Task(
             model=heaviest.model,
@@ -263,10 +262,10 @@ def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     why = next((answer["why"] for answer in stages.values() if "why" in answer), "")
     if why:
         return [_row(item, steps, why=why)]
-    parts = Parts(
+    parts = PipelineParts(
         texts=_components(stages["encode"]),
         images=_components(stages["denoise"]),
-        **{stage: Work(**answer["work"]) for stage, answer in stages.items()},
+        **{stage: StageWork(**answer["work"]) for stage, answer in stages.items()},
     )
     rows = [_row(item, steps, footprint.of(parts, steps))]
     for way in profiles.AUTO_OFFLOADS if item.name == "auto" else ():

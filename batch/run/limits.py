@@ -18,14 +18,13 @@ from pathlib import Path
 from batch.base import disk
 from batch.base.errors import DiskFull, DiskLow, StoppedEarly, UserError
 from batch.base.text import duration, gib, plural
+from batch.plan.alike import RateKey, rate_key
 from batch.plan.estimate import (
     Estimate,
-    Kind,
     Knowledge,
     Learned,
     cost,
     disk_of,
-    kind,
     learn,
     per_cost,
 )
@@ -134,8 +133,8 @@ class Gate:
         self._floor = min_free_disk
         self._left = {task.id: task for task in to_render}
         self._earlier = (learned or {}, history or {})
-        self._done: dict[Kind, deque[Receipt]] = {}
-        self._mine: dict[Kind, Learned] = {}
+        self._done: dict[RateKey, deque[Receipt]] = {}
+        self._mine: dict[RateKey, Learned] = {}
         self._started: set[str] = set()
         self._unsaved: dict[str, Task] = {}
         self._clock, self._now, self._free = clock, now, free
@@ -170,7 +169,7 @@ class Gate:
             return
         self._left.pop(outcome.key, None)
         task = outcome.receipt.task
-        done = self._done.setdefault(kind(task), deque(maxlen=RECENT))
+        done = self._done.setdefault(rate_key(task), deque(maxlen=RECENT))
         done.append(outcome.receipt)
         # The first image after a load is slow: what was known before judges the second one better.
         if not outcome.receipt.measurement.warmup or per_cost(task, self._known)[0] is None:

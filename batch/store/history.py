@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import statistics
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from batch.base import atomic
-from batch.plan.estimate import Kind, Learned, learn
+from batch.plan.alike import RateKey
+from batch.plan.estimate import Learned, learn, medians
 from batch.records import Receipt
 from batch.store.embeds import default_folder
 
@@ -60,15 +60,12 @@ class History:
 
     entries: tuple[Entry, ...] = ()
 
-    def learned(self, host: str = "", device: str = "") -> Mapping[Kind, Learned]:
+    def learned(self, host: str = "", device: str = "") -> Mapping[RateKey, Learned]:
         """What was learned on a host (this one by default) and device; of several, the one used last."""
         host = host or platform.node()
         chosen = [item for item in self.entries if item.host == host and device in ("", item.device)]
         return {
-            (item.model, item.dtype, item.format): Learned(
-                seconds=statistics.median(item.seconds) if item.seconds else None,
-                bytes_per_pixel=statistics.median(item.bytes_per_pixel),
-            )
+            (item.model, item.dtype, item.format): medians(item.seconds, item.bytes_per_pixel)
             for item in sorted(chosen, key=lambda item: item.date)
         }
 

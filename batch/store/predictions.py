@@ -14,7 +14,7 @@ from typing import Any
 
 from batch.base import atomic
 from batch.base.processes import ChildProcess
-from batch.memory.footprint import Component, Work
+from batch.memory.footprint import Component, StageWork
 from batch.store.embeds import default_folder
 
 PATIENCE_S = 300
@@ -69,7 +69,7 @@ def _kept(key: str) -> dict[str, Any] | None:
     try:
         data = json.loads(_path(key).read_text(encoding="utf-8"))
         if "why" not in data:
-            Work(**data["work"])
+            StageWork(**data["work"])
             all(Component(**item) for item in data.get("components", {}).values())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batch.base import atomic
 from batch.memory.ladder import KNOWN
-from batch.plan import batching
+from batch.plan import alike
 from batch.records import EncodeTask, Task
 
 FILE = "rungs.json"
@@ -52,10 +52,10 @@ class RungFile:
             atomic.write(self._path, json.dumps(data, indent=1, sort_keys=True).encode(), self._runner)
 
     def _key(self, task: Task) -> str:
-        return f"{self._card} | {batching.key(task)}"
+        return f"{self._card} | {alike.size_name(task)}"
 
     def _text_key(self, task: EncodeTask | Task) -> str:
-        return f"{self._card} | {task.model} | {task.dtype} | texts"
+        return " | ".join((self._card, *alike.session_key(task), "texts"))
 
 
 def forget(state: Path) -> None:

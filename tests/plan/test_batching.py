@@ -9,8 +9,8 @@ from PIL import Image
 
 from batch.base import hardware
 from batch.catalogue.models import known_models
-from batch.engines.batches import alike
-from batch.plan import batching
+from batch.engines import batches
+from batch.plan import alike, batching
 from batch.plan.batching import Surroundings, choose
 from batch.records import Happening, Numerics, RunSpec, Task
 from batch.render.fake import Fault
@@ -33,7 +33,7 @@ def sized(side):
 
 def chosen(task, images=1, pins=None, **around):
     found = choose([task] * images, known_models(), Surroundings(**around), pins or {})
-    return found[batching.key(task)]
+    return found[alike.size_name(task)]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
     models = {TASK.model: replace(known_models()[TASK.model], family=family)}
     for wish in ("auto", "on"):
         around = Surroundings(card=True, compile=wish)
-        found = choose([TASK] * 5000, models, around, {})[batching.key(TASK)]
+        found = choose([TASK] * 5000, models, around, {})[alike.size_name(TASK)]
         assert found.numerics.compile is (wish == "on")
         assert ("many lengths" in found.why_compile) is (wish == "auto")
 
@@ -103,7 +103,7 @@ def test_layers_that_are_moved_one_by_one_are_not_compiled():
 
 
 def test_what_is_pinned_stays():
-    pins = {batching.key(TASK): {"batch": 2, "compile": True}}
+    pins = {alike.size_name(TASK): {"batch": 2, "compile": True}}
     found = chosen(TASK, 1, pins, card=False, batch="auto")
     assert found.numerics == Numerics(batch=2, compile=True)
     assert "as this run began" in found.why_batch
@@ -142,13 +142,18 @@ def test_a_run_goes_on_as_it_began_on_another_machine(cli, manifest, monkeypatch
 
 def test_only_what_differs_in_texts_and_seed_goes_together():
     spec = RunSpec(
-        root="", device="cpu", cache="", models={}, runner="me", numerics={batching.key(TASK): Numerics(batch=4)}
+        root="",
+        device="cpu",
+        cache="",
+        models={},
+        runner="me",
+        numerics={alike.size_name(TASK): Numerics(batch=4)},
     )
     others = [replace(TASK, id=str(index), seed=index, prompt=str(index)) for index in range(6)]
-    assert alike(TASK, others, spec) == others[:3]
-    assert alike(TASK, [others[0], replace(others[1], steps=3), others[2]], spec) == others[:1]
-    assert alike(TASK, others, replace(spec, latents={"x": "y"})) == []
-    assert alike(replace(TASK, dtype="float32"), others, spec) == []
+    assert batches.alike(TASK, others, spec) == others[:3]
+    assert batches.alike(TASK, [others[0], replace(others[1], steps=3), others[2]], spec) == others[:1]
+    assert batches.alike(TASK, others, replace(spec, latents={"x": "y"})) == []
+    assert batches.alike(replace(TASK, dtype="float32"), others, spec) == []
 
 
 # Rendered

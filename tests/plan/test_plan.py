@@ -270,3 +270,11 @@ def test_a_template_may_make_folders_but_not_leave_them():
 def test_two_models_one_with_wrong_size(manifest):
     with pytest.raises(ManifestError, match="demo cannot render 5376x3072"):
         plan(manifest("grid: {model: [demo-4k, demo], prompt: a, size: 5376x3072}\n"))
+
+
+def test_of_a_setting_that_is_left_out_nothing_is_said(cli, manifest):
+    text = "grid: {model: demo, prompt: a, guidance: [1, 3], memory: split_guidance}\n"
+    assert "nothing to split at guidance 1" in cli("plan", manifest(text)).err
+    planned = cli("plan", manifest(text + "exclude: [{guidance: 1}]\n"))
+    assert planned.code == 0
+    assert "nothing to split" not in planned.err

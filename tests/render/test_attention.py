@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2Model, T5Config
 
-from batch.plan import build, encode_tasks
+from batch.plan import encode_tasks, texts
 from batch.records import EncodeTask, ModelSource, Task
 from batch.render import attention
 from batch.render.families import common, sana
@@ -64,8 +64,8 @@ def test_another_version_of_transformers_encodes_anew(monkeypatch):
         rendered_height=512, steps=1, guidance=1.0,
     )  # fmt: skip
     (text,) = encode_tasks(task, "sana", "cuda:0")
-    build._transformers_version.cache_clear()
-    monkeypatch.setattr(build.metadata, "version", lambda _name: "5.0.0")
+    texts.transformers_version.cache_clear()
+    monkeypatch.setattr(texts.metadata, "version", lambda _name: "5.0.0")
     (other,) = encode_tasks(task, "sana", "cuda:0")
-    build._transformers_version.cache_clear()
+    texts.transformers_version.cache_clear()
     assert text.key != other.key

@@ -15,7 +15,7 @@ from torch._C._profiler import _EventType
 
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
-from batch.memory.footprint import GIB, Component, Parts, Work
+from batch.memory.footprint import GIB, Component, PipelineParts, StageWork
 from batch.plan import encode_tasks
 from batch.records import ModelSource, Task
 from batch.render import foresight, positions
@@ -208,12 +208,12 @@ def component(weights, leaf, buffers=0):
     )
 
 
-PARTS = Parts(
+PARTS = PipelineParts(
     texts={"text_encoder": component(10, 2), "text_encoder_2": component(1, 1)},
     images={"transformer": component(6, 1, buffers=1), "vae": component(2, 1)},
-    encode=Work(activations=GIB, largest=0),
-    denoise=Work(activations=3 * GIB, largest=GIB),
-    decode=Work(activations=4 * GIB, largest=2 * GIB),
+    encode=StageWork(activations=GIB, largest=0),
+    denoise=StageWork(activations=3 * GIB, largest=GIB),
+    decode=StageWork(activations=4 * GIB, largest=2 * GIB),
 )
 
 

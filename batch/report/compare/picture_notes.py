@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from batch.base.text import plural
+from batch.plan import alike
 from batch.plan.identity import FIELD_KINDS, Kind
 from batch.records import Task
 from batch.report.compare.pairs import Pair, Reference
@@ -17,9 +18,10 @@ from batch.report.compare.runs import Overlap, Run
 _MOST_CHANGES = 5
 """Of one kind that are named."""
 
-_SAME = ("model", "prompt", "negative_prompt", "seed", "width", "height")
 _MAY_DIFFER = tuple(
-    item.name for item in fields(Task) if FIELD_KINDS[item.name] is Kind.IDENTITY and item.name not in _SAME
+    item.name
+    for item in fields(Task)
+    if FIELD_KINDS[item.name] is Kind.IDENTITY and item.name not in alike.SUBJECT_FIELDS
 )
 
 
@@ -67,9 +69,9 @@ def _schedulers(first: Run, other: Run) -> Iterator[str]:
 def _other_pictures(first: Run, other: Run) -> Iterator[str]:
     """What tells pictures of one text and seed apart that are not in common: a revision, steps, and so on."""
     shared = first.pictures() & other.pictures()
-    ours: dict[tuple[object, ...], dict[str, Task]] = defaultdict(dict)
+    ours: dict[Hashable, dict[str, Task]] = defaultdict(dict)
     for image in first.images:
-        ours[_subject(image.task)].setdefault(image.task.picture_id, image.task)
+        ours[alike.subject_key(image.task)].setdefault(image.task.picture_id, image.task)
     tasks = [image.task for image in other.images if image.task.picture_id not in shared]
     apart: Counter[tuple[str, ...]] = Counter()
     for task in {task.picture_id: task for task in tasks}.values():
@@ -79,7 +81,7 @@ def _other_pictures(first: Run, other: Run) -> Iterator[str]:
                 for name in _MAY_DIFFER
                 if getattr(one, name) != getattr(task, name)
             )
-            for one in ours[_subject(task)].values()
+            for one in ours[alike.subject_key(task)].values()
         ]
         if candidates:
             apart[min(candidates, key=len)] += 1
@@ -88,10 +90,6 @@ def _other_pictures(first: Run, other: Run) -> Iterator[str]:
             f"{plural(count, 'pictures')} of {first.label} and {other.label} would be the same but for "
             f"{', '.join(differences)}: {'it is' if count == 1 else 'they are'} not compared"
         )
-
-
-def _subject(task: Task) -> tuple[object, ...]:
-    return tuple(getattr(task, name) for name in _SAME)
 
 
 def _shown(task: Task, name: str) -> str:

@@ -1,0 +1,96 @@
+"""Which tasks are alike, and for what. Every such question of the program is answered here, once. Pure.
+
+Keys are plain tuples, since a million tasks are asked; what stands in files has a name of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from operator import attrgetter
+
+from batch.plan.expand import PICTURE_AXES
+from batch.records import EncodeTask, Receipt, Task
+
+PICTURE_FIELDS = PICTURE_AXES | {"id", "picture_id", "name", "source"}
+"""The fields in which the pictures of one setting differ."""
+
+SUBJECT_FIELDS = ("model", "prompt", "negative_prompt", "seed", "width", "height")
+"""What a picture shows, however it is rendered."""
+
+SessionKey = tuple[str, str]
+"""Model and dtype."""
+
+SizeKey = tuple[str, str, int, int]
+"""Model, dtype, width and height rendered."""
+
+RateKey = tuple[str, str, str]
+"""Model, dtype and file format."""
+
+_CALL = attrgetter(*(name for name in Task.__slots__ if name not in PICTURE_FIELDS))
+_SETTING = attrgetter(*(name for name in Task.__slots__ if name not in PICTURE_FIELDS | {"repeat", "warmup"}))
+_SUBJECT = attrgetter(*SUBJECT_FIELDS)
+
+
+def session_key(task: Task | EncodeTask) -> SessionKey:
+    """One model that is loaded serves them."""
+    return (task.model, task.dtype)
+
+
+def size_key(task: Task) -> SizeKey:
+    """One decision about batches and compiling holds for them, and the rungs taken when memory ran out."""
+    return (task.model, task.dtype, task.rendered_width, task.rendered_height)
+
+
+def size_name(task: Task) -> str:
+    """:func:`size_key` as pins, a worker's orders and ``rungs.json`` have it."""
+    return f"{task.model} | {task.dtype} | {task.rendered_width}x{task.rendered_height}"
+
+
+def call_key(task: Task) -> Hashable:
+    """They may go into one call of the model: all is the same but texts and seed."""
+    key: Hashable = _CALL(task)
+    return key
+
+
+def setting_key(task: Task) -> Hashable:
+    """They are measured together, in one fresh process: as :func:`call_key`, whichever repeat it is."""
+    key: Hashable = _SETTING(task)
+    return key
+
+
+def subject_key(task: Task) -> Hashable:
+    """They show the same, however they are rendered."""
+    key: Hashable = _SUBJECT(task)
+    return key
+
+
+def wall_key(task: Task) -> Hashable:
+    """A size of them that did not fit tells about the others. Steps and scheduler take no memory."""
+    return (
+        task.model, task.revision, task.dtype, task.memory, task.memory_steps, task.guidance, task.loras,
+        task.extra,
+    )  # fmt: skip
+
+
+def forecast_key(task: Task) -> Hashable:
+    """One prediction of memory is told for them: that of the one that takes most."""
+    return (
+        task.model, task.dtype, task.size, task.rendered_width, task.rendered_height, task.memory,
+        task.memory_steps,
+    )  # fmt: skip
+
+
+def rate_key(task: Task) -> RateKey:
+    """Seconds per pixel and bytes per pixel of one are learned from the others."""
+    return (task.model, task.dtype, task.format)
+
+
+def cost_key(receipt: Receipt) -> Hashable:
+    """They should have taken as long and as much memory, as far as a receipt says what decides it."""
+    task = receipt.task
+    return (
+        *size_key(task), task.steps,
+        task.guidance > 0, task.guidance > 1,  # families differ in where it begins to act
+        task.scheduler, task.loras, task.extra, receipt.memory_used or task.memory, receipt.machine.host,
+        receipt.machine.device, receipt.batch, receipt.compile,
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Cells of the grids to tasks: each is checked against its model, gets its id and its place, and is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch.manifest.document import Place
+from batch.manifest.prompts import styled
+from batch.manifest.schema import Grid, Manifest
+from batch.plan import advice, checks
+from batch.plan.exclude import Exclusions
+from batch.plan.expand import PICTURE_AXES, PromptSeeds, cells
+from batch.plan.findings import Findings
+from batch.plan.settings import Setting, Settings
+from batch.records import Task
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskMaker:
+    """Makes the tasks of one grid after the other, and counts what became of cells."""
+
+    manifest: Manifest
+    settings: Settings
+    exclusions: Exclusions
+    findings: Findings
+    cells: int = 0
+    """Of the grid or of rows, what is left out among them."""
+    included: int = 0
+    duplicates: int = 0
+    _checked: set[tuple[int, bool]] = field(init=False, default_factory=set)
+    """Settings, with and without negative prompt."""
+    _first: dict[str, Task] = field(init=False, default_factory=dict)
+    _buckets: dict[tuple[tuple[int, ...], int], list[Task]] = field(init=False, default_factory=dict)
+    """By the order of their setting and of their seed."""
+
+    def ordered(self) -> list[Task]:
+        """The tasks in the order in which they are rendered. To be asked last."""
+        self._first.clear()
+        return [task for key in sorted(self._buckets) for task in self._buckets[key]]
+
+    def add(self, grid: Grid) -> None:
+        """Make the tasks of a grid whose random parts are resolved."""
+        included = grid.kind == "include"
+        for group in cells(grid):
+            # Of a model that is not there nothing more can be said; the problem is noted already.
+            if group.setting["model"].value not in self.settings.found.models:
+                continue
+            setting = self.settings.of(group.setting, with_rules=not included)
+            for prompt in group.prompts():
+                if included:
+                    self.included += len(prompt.seeds)
+                else:
+                    self.cells += len(prompt.seeds)
+                self._add(setting, prompt)
+
+    def _add(self, setting: Setting, given: PromptSeeds) -> None:
+        entry = given.entries["prompt"]
+        negative_entry, style_entry = given.entries.get("negative_prompt"), given.entries.get("style")
+        styles = style_entry.value if style_entry else ()
+        written = negative_entry.value if negative_entry else ""
+        prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
+        rules = [rule for rule in setting.rules if rule.may_match(entry.value, written, styles)]
+        style = " + ".join(styles)
+        fields: dict[str, Any] = dict(
+            setting.fields,
+            prompt=prompt,
+            negative_prompt=negative,
+            style=style,
+            source=f"{entry.place.source}:{entry.place.line}",
+        )
+        for index, drawn in given.seeds:
+            seed = 0 if drawn is None else drawn
+            if rules and self.exclusions.match(rules, seed):
+                continue
+            self._check(setting, given, negative)
+            task_id, picture_id = setting.ids.of(negative, prompt, seed)
+            name = setting.namer.of(task_id, prompt=prompt, negative_prompt=negative, style=style, seed=seed)
+            task = Task(**fields, id=task_id, picture_id=picture_id, seed=seed, name=name)
+            known = self._first.setdefault(task_id, task)
+            if known is task:
+                self._buckets.setdefault((setting.order, index), []).append(task)
+            else:
+                self._same(known, task, setting.memory_place)
+
+    def _check(self, setting: Setting, given: PromptSeeds, negative: str) -> None:
+        """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""
+        key = (setting.number, bool(negative))
+        if key in self._checked:
+            return
+        self._checked.add(key)
+        asked = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
+        asked["negative_prompt"] = negative
+        for name, message in checks.idle(setting.model, asked, setting.guidance):
+            self.findings.remark(_place(setting, given, name), message)
+        for name, message in checks.objections(setting.model, asked):
+            self.findings.wrong(_place(setting, given, name), f"{name}: {message}")
+        for name, message in advice.warnings(setting.model, asked):
+            self.findings.remark(_place(setting, given, name), f"{name}: {message}")
+
+    def _same(self, known: Task, task: Task, place: Place) -> None:
+        """The same task twice is rendered once; two memory settings that give one picture are a mistake."""
+        self.duplicates += 1
+        if known.memory != task.memory and not self.settings.refused & {known.memory, task.memory}:
+            self.findings.wrong(
+                place,
+                f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
+                "one of them would never run; keep one, or compare what they cost with kind: measure",
+            )
+
+
+def _place(setting: Setting, given: PromptSeeds, name: str) -> Place:
+    """Where a value was written; a negative prompt may come from a style."""
+    entry = setting.entries.get(name) or given.entries.get(name)
+    if entry is None and name == "negative_prompt":
+        entry = given.entries.get("style")
+    entry = entry or setting.entries["model"]  # whatever is said of a value that is not there
+    return entry.place

@@ -1,0 +1,61 @@
+"""The models and LoRAs that a manifest names, looked up before the grids are expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from batch.base.errors import ModelError
+from batch.catalogue.model import Model
+from batch.manifest.schema import Grid
+from batch.plan.findings import Findings
+from batch.plan.plan import Lookup
+from batch.records import Lora
+
+LoraNames = tuple[tuple[str, float], ...]
+"""LoRAs as a manifest names them: file or Hub id, and strength."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there, by the name that the manifest gives it."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    loras: dict[LoraNames, tuple[Lora, ...]] = field(default_factory=dict)
+
+    @property
+    def loras_known(self) -> bool:
+        """False while one of the Hub is not on this machine."""
+        return all(lora.known for loras in self.loras.values() for lora in loras)
+
+    def revisions(self) -> dict[str, str]:
+        """The commits of what is from the Hub; "" where one is not known yet."""
+        of_models = {name: model.revision for name, model in self.models.items() if model.repo}
+        of_loras = {
+            path: lora.commit
+            for names, loras in self.loras.items()
+            for (path, _), lora in zip(names, loras, strict=True)
+            if lora.commit
+        }
+        return of_models | of_loras
+
+
+def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
+    """Find what every value of the grids names; note everything that can be wrong with a single value."""
+    found = Found()
+    for entry in (entry for grid in grids for entry in grid.entries("model")):
+        try:
+            if entry.value not in found.models:
+                found.models[entry.value] = lookup.model(entry.value)
+        except ModelError as error:
+            findings.wrong(entry.place, f"model: {error}")
+    for entry in (entry for grid in grids for entry in grid.entries("prompt")):
+        if not entry.value.strip():
+            findings.wrong(entry.place, "prompt: one of its alternatives is empty, and nothing stands around it")
+    for entry in (entry for grid in grids for entry in grid.entries("lora")):
+        try:
+            if entry.value not in found.loras:
+                found.loras[entry.value] = tuple(lookup.lora(path, scale) for path, scale in entry.value)
+        except ModelError as error:
+            findings.wrong(entry.place, f"lora: {error}")
+    return found

@@ -1,0 +1,172 @@
+"""What tasks share that differ in prompt, negative prompt, style and seed only: worked out once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from batch.catalogue import pag, precision
+from batch.catalogue.families import FAMILIES
+from batch.catalogue.model import Model
+from batch.manifest import formats
+from batch.manifest.axes import EXTRA
+from batch.manifest.document import Place
+from batch.manifest.schema import Entry, Manifest
+from batch.manifest.values import Size
+from batch.memory import profiles
+from batch.plan import names
+from batch.plan.alike import PICTURE_FIELDS
+from batch.plan.estimate import cost
+from batch.plan.exclude import Exclusion, Exclusions
+from batch.plan.expand import PICTURE_AXES
+from batch.plan.findings import DEFAULT, Findings
+from batch.plan.found import Found
+from batch.plan.identity import Ids
+from batch.plan.plan import SizeUse
+from batch.records import Call, RunKind, Task
+
+T = TypeVar("T")
+
+Entries = Mapping[str, Entry]
+"""The values of a cell by axis."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What tasks share, and what makes ids and names of the rest."""
+
+    number: int
+    model: Model
+    entries: Entries
+    fields: Mapping[str, object]
+    """Of a task, by name."""
+    guidance: float
+    ids: Ids
+    namer: names.Namer
+    order: tuple[int, ...]
+    """Its place in the plan: models are loaded once, and what takes longest comes first."""
+    rules: tuple[Exclusion, ...]
+    memory_place: Place
+    """Where its memory setting was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a plan, each made when it is first met."""
+
+    manifest: Manifest
+    found: Found
+    exclusions: Exclusions
+    findings: Findings
+    sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    """Memory settings that cannot be taken: they have no steps to compare."""
+    _made: dict[tuple[object, ...], Setting] = field(init=False, default_factory=dict)
+    _memory: dict[tuple[str, Size, str, bool], tuple[Call, ...]] = field(init=False, default_factory=dict)
+    _ranks: dict[tuple[str, object], int] = field(init=False, default_factory=dict)
+
+    def of(self, entries: Entries, *, with_rules: bool) -> Setting:
+        """The setting of a cell; ``with_rules``: ``exclude`` counts for it."""
+        named = ((name, repr(entry.value)) for name, entry in entries.items() if name not in PICTURE_AXES)
+        key = (with_rules, *named)
+        if key in self._made:
+            return self._made[key]
+        task = self._prototype(entries)
+        # What is loaded together stays together, each axis in the order in which its values appear.
+        loaded = [
+            self._ranks.setdefault((name, entries[name].value), len(self._ranks)) if name in entries else -1
+            for name in ("model", "dtype", "lora")
+        ]
+        # A measurement goes from small to large: what does not fit tells what need not be tried.
+        load = cost(task) if self.manifest.kind == RunKind.MEASURE else -cost(task)
+        self._made[key] = Setting(
+            number=len(self._made),
+            model=self.found.models[entries["model"].value],
+            entries=entries,
+            fields={name: getattr(task, name) for name in task.__slots__ if name not in PICTURE_FIELDS},
+            guidance=task.guidance,
+            ids=Ids(task),
+            namer=names.Namer(self.manifest.output.name, task),
+            order=(*loaded, load),
+            rules=self.exclusions.of_setting(entries, task) if with_rules else (),
+            memory_place=_place(entries, "memory"),
+        )
+        return self._made[key]
+
+    def _prototype(self, entries: Entries) -> Task:
+        """A task of the setting, without what its pictures differ in."""
+        model = self.found.models[entries["model"].value]
+        extra = {
+            name.removeprefix("extra."): item.value for name, item in entries.items() if EXTRA.fullmatch(name)
+        }
+        if pag.SCALE in FAMILIES[model.family].extra:
+            extra = pag.settled(model, extra)
+        size = _value(entries, "size", model.native)
+        rendered = self._rendered(model, size, _place(entries, "size"))
+        steps = self._memory_steps(entries, rendered, model, with_pag=bool(extra.get(pag.SCALE)))
+        return Task(
+            model=model.name,
+            revision=model.stamp,
+            dtype=precision.plainest(_value(entries, "dtype", model.dtype)),
+            prompt="",
+            seed=0,
+            width=size.width,
+            height=size.height,
+            rendered_width=rendered.width,
+            rendered_height=rendered.height,
+            steps=_value(entries, "steps", model.steps),
+            guidance=_value(entries, "guidance", model.guidance),
+            scheduler=_value(entries, "scheduler", None),
+            loras=self.found.loras.get(_value(entries, "lora", ()), ()),
+            extra=tuple(sorted(extra.items())),
+            pixel_steps=profiles.pixel_steps(steps, rendered),
+            memory=_value(entries, "memory", "auto"),
+            memory_steps=steps,
+            format=self.manifest.output.format,
+            format_options=self.manifest.output.options,
+            repeat=1 if self.manifest.kind == RunKind.MEASURE else None,
+        )
+
+    def _rendered(self, model: Model, size: Size, place: Place) -> Size:
+        """The size that the model renders; whether it may is looked at when the size is first met."""
+        key = (model.name, size)
+        if key not in self.sizes:
+            rendered = model.rendered(size)
+            self.sizes[key] = SizeUse(model.name, size, rendered)
+            too_large = formats.fits(self.manifest.output.format, size.width, size.height)
+            if too_large:
+                self.findings.wrong(place, f"size: {too_large}")
+            if rendered != size and not self.manifest.resize:
+                self.findings.wrong(
+                    place,
+                    f"size: {model.name} cannot render {size}: it would render {rendered} and resample it; "
+                    f"write {rendered}, or allow it with resize: true",
+                )
+            elif any(side % model.size_step for side in rendered):
+                self.findings.wrong(place, f"size: the sides of {size} must be multiples of {model.size_step}")
+        return self.sizes[key].rendered
+
+    def _memory_steps(self, entries: Entries, size: Size, model: Model, *, with_pag: bool) -> tuple[Call, ...]:
+        setting, place = _value(entries, "memory", "auto"), _place(entries, "memory")
+        key = (setting, size, model.family, with_pag)
+        if key not in self._memory:
+            self._memory[key] = ()
+            without = profiles.lacking(model.family, FAMILIES[model.family], pag=with_pag)
+            try:
+                self._memory[key] = profiles.resolve(setting, size, without)
+            except ValueError as error:
+                self.refused.add(setting)
+                self.findings.wrong(place, f"memory: {error}")
+            for note in profiles.notes(self._memory[key]):
+                self.findings.remark(place, f"memory: {note}")
+        return self._memory[key]
+
+
+def _value(entries: Entries, name: str, default: T) -> T:
+    value: T = entries[name].value if name in entries else default
+    return value
+
+
+def _place(entries: Entries, name: str) -> Place:
+    return entries[name].place if name in entries else DEFAULT

@@ -1,0 +1,68 @@
+"""The texts that a task needs embedded, and what an embedding depends on: the key under which it is kept."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import metadata
+
+from batch.catalogue.families import FAMILIES, Family, digest
+from batch.memory.steps import TEXTS
+from batch.records import EncodeTask, Task
+
+_KEY = "embeds-2"
+"""Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores."""
+
+
+def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]:
+    """The texts a task needs embedded: its prompt, and the negative one where it counts.
+
+    None where the pipeline is called whole. The key names everything an embedding depends on. The version of
+    transformers is part of it, because it chooses how attention is computed; so is the kind of device, because a
+    CPU and a GPU differ in the last bits and a resumed run must not mix them. How memory is saved on the way is
+    not, save for ``text_encoder_cpu``.
+    """
+    rule = FAMILIES[family]
+    if not rule.staged:
+        return ()
+    if rule.negative == "guidance":
+        with_negative = rule.guides(task.guidance)
+    else:
+        scale = dict(task.extra).get(rule.negative)
+        with_negative = bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
+    texts = [_encode_task(task, rule, device, negative=False)]
+    if with_negative:
+        texts.append(_encode_task(task, rule, device, negative=True))
+    return tuple(texts)
+
+
+def _encode_task(task: Task, rule: Family, device: str, *, negative: bool) -> EncodeTask:
+    stages = ("encode", "everywhere", "encode-negative" if negative else "encode-prompt")
+    arguments = tuple(item for item in task.extra if rule.extra.get(item[0]) in stages)
+    loras = tuple(lora for lora in task.loras if lora.in_text)
+    text = (task.negative_prompt or rule.empty_negative) if negative else task.prompt
+    steps = tuple(step for step in task.memory_steps if step.name in TEXTS)
+    on_cpu = any(step.name == "text_encoder_cpu" for step in steps)
+    kind = "cpu" if on_cpu else device.partition(":")[0]
+    library = transformers_version()
+    parts: list[object] = [_KEY, library, kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    if loras:  # left out where there are none, so that keys stay what they were
+        parts.append([(lora.sha256, lora.scale) for lora in loras])
+    return EncodeTask(
+        key=digest(parts),
+        model=task.model,
+        dtype=task.dtype,
+        text=text,
+        negative=negative,
+        arguments=arguments,
+        loras=loras,
+        memory_steps=steps,
+    )
+
+
+@cache
+def transformers_version() -> str:
+    """Its version decides how attention is computed; "" where it is not installed, and nothing is encoded."""
+    try:
+        return metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        return ""

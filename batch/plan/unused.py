@@ -1,0 +1,28 @@
+"""What a manifest says in vain as a whole: permissions and fields of names that nothing in its grids answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from batch.base.errors import Problem
+from batch.catalogue.repositories import covers
+from batch.manifest.schema import Grid, Manifest
+
+
+def idle_permissions(manifest: Manifest, models: Collection[str]) -> Iterator[str]:
+    """What is allowed for models that no grid has: a slip in the name, which would refuse the right one."""
+    for key, places in manifest.permissions.items():
+        for name, place in places.items():
+            if not any(covers([name], model) for model in models):
+                text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
+                yield str(Problem(*place, text))
+
+
+def idle_names(manifest: Manifest, grids: Sequence[Grid]) -> Iterator[str]:
+    """Extra arguments that a template has and no grid sets: all names read the same there."""
+    given = {name for grid in grids for name in (*grid.names(), *grid.own_names())}
+    for name in dict.fromkeys(re.findall(r"\{(extra\.\w+)\}", manifest.output.name)):
+        if name not in given:
+            place = f"{manifest.source}: output.name"
+            yield f"{place}: {name} is set nowhere, so {{{name}}} tells nothing apart"
