@@ -154,7 +154,7 @@ def fill(place: Path, edge: int) -> None:
     """Receipts and empty images for all but the last tasks; plainly written, without syncs."""
     from batch.records import to_json
     from batch.run import runner
-    from batch.store.folder import image_path
+    from batch.store.pictures import image_path
 
     _, plan, folder = runner.prepare(place / "scale.yaml", runner.Options(out=place / "out"), online=None)
     done = folder.scan().receipts

@@ -28,7 +28,7 @@ from torch import nn
 
 from batch.memory.footprint import Component, Work
 from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
+from batch.records import Call, EncodeTask, ModelSource, Task, from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
@@ -207,7 +207,7 @@ def _taken(parts: Any) -> None:
 
 def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
     """One stage: what it takes, and the components that are there."""
-    task, stage = task_from_json(question["task"]), question["stage"]
+    task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
     if stage == "decode":
         return {"work": asdict(foresight.decoding(task, task.memory_steps))}
     if stage == "encode":
@@ -225,7 +225,7 @@ def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         place = (question["source"], question["task"]["dtype"])
         try:
             if known is None or known[0] != place:
-                known = (place, Foresight(source_from_json(question["source"]), place[1]))
+                known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), place[1]))
             said = answer(known[1], question)
         except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
             known = None  # it may be left half-way

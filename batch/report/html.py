@@ -22,8 +22,9 @@ from batch.base import atomic
 from batch.records import HappeningKind, Receipt, Task
 from batch.report import table, timing
 from batch.store import events
-from batch.store.events import Event
-from batch.store.folder import RunFolder, Scan
+from batch.store.events import LogEntry
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 PLACEHOLDER = "{{DATA}}"
 
@@ -58,7 +59,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def page_data(
-    name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame, history: Sequence[Event]
+    name: str, tasks: Sequence[Task], scan: Scan, rows: pd.DataFrame, history: Sequence[LogEntry]
 ) -> dict[str, Any]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     records = [_known(record) for record in rows[["status", *COSTS]].to_dict("records")]
@@ -188,7 +189,7 @@ def _schedulers(tasks: Sequence[Task], scan: Scan) -> Iterator[dict[str, str]]:
         }
 
 
-def _happened(tasks: Sequence[Task], history: Sequence[Event]) -> Iterator[dict[str, str]]:
+def _happened(tasks: Sequence[Task], history: Sequence[LogEntry]) -> Iterator[dict[str, str]]:
     """The end of the history; the start of a run in which nothing happened is no news."""
     names = {task.id: task.name for task in tasks}
     news = [

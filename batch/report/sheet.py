@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from batch.base import atomic
 from batch.records import ErrorKind, Task
 from batch.report import table
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 MAX_SIDE = 16_000
 """Viewers and formats stop at 16,383 (WebP) or 65,500 (JPEG) pixels a side."""

@@ -19,7 +19,8 @@ from batch.records import (
     StagePeak,
     Task,
 )
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 

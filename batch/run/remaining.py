@@ -14,7 +14,8 @@ from batch.plan.measuring import MEASURE
 from batch.records import Task
 from batch.run.limits import disk_warning
 from batch.store import history
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,8 @@ from batch.run.remaining import Standing, outlook, standing
 from batch.run.tally import Desk
 from batch.store import history, images, lock, rungs
 from batch.store.events import EventLog
-from batch.store.folder import Origin, RunFolder, origin_of, runner_id
+from batch.store.folder import RunFolder, runner_id
+from batch.store.job import Origin, origin_of
 
 if TYPE_CHECKING:
     from batch.report import Report

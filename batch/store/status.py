@@ -37,7 +37,7 @@ class Summary:
     """The same of what ran out of memory in a measurement."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
-    last_happenings: tuple[events.Event, ...] = ()
+    last_happenings: tuple[events.LogEntry, ...] = ()
     measures: bool = False
     """A measurement, whose processes start and load for every setting: the time of its images says little."""
     killed: str = ""
@@ -59,7 +59,7 @@ def summarize(root: Path) -> Summary:
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
-    unfit = [item for item in failures if item.task.repeat is not None and item.out_of_memory]
+    unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     peaks = [
         value
@@ -94,7 +94,7 @@ def _said(failures: Iterable[Failure]) -> tuple[str, ...]:
     return tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures)
 
 
-def _killed(log: Sequence[events.Event]) -> str:
+def _killed(log: Sequence[events.LogEntry]) -> str:
     """When the last run began, if nothing says that it ended."""
     for event in reversed(log):
         if event.kind in events.ENDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,12 @@ def _from_run(root: Path, only: Only | None) -> list[tuple[str, Recovered]]:
         tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
     states: dict[str, str] = dict.fromkeys(scan.failures, "failed") | dict.fromkeys(scan.receipts, "done")
     return [
-        (task.name, _with_permissions(recover.from_task(to_json(task)), scan.receipts.get(task.id)))
+        (
+            task.name,
+            _with_permissions(
+                recover.from_task(json.loads(json.dumps(to_json(task)))), scan.receipts.get(task.id)
+            ),
+        )
         for task in tasks
         if only is None or states.get(task.id, "missing") == only
     ]

@@ -16,7 +16,8 @@ from typing import Literal
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.store import lock
-from batch.store.folder import Inspection, RunFolder, runner_id
+from batch.store.folder import RunFolder, runner_id
+from batch.store.receipts import Inspection
 from batch.upkeep.verify import orphans
 
 Why = Literal["extra", "orphaned", "damaged", "leftover"]

@@ -16,7 +16,8 @@ from batch.records import Call, Task
 from batch.run.limits import stops_when_full
 from batch.run.runner import Options, Result, Watcher, carry_out
 from batch.store import lock
-from batch.store.folder import Origin, RunFolder, runner_id
+from batch.store.folder import RunFolder, runner_id
+from batch.store.job import Origin
 from batch.upkeep.source import plan_of
 
 

@@ -17,7 +17,7 @@ from batch.plan.measuring import MEASURE
 from batch.records import Failure, Receipt, Task
 from batch.report import table
 from batch.report.compare.costs import is_warmup
-from batch.store.folder import Scan
+from batch.store.receipts import Scan
 
 _MOST_CHANGES = 5
 """Of one kind that are named; the others are counted."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from batch.records import Failure, Measurement, Receipt, Task
 from batch.report import table, timing
-from batch.store.folder import Scan
+from batch.store.receipts import Scan
 
 KEYS = ("run", "device", "model", "size", "setting", "steps", "dtype")
 """What has a row of its own."""
