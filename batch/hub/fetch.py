@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from batch.base import disk
 from batch.base.errors import DownloadError, ModelError, UserError
 from batch.catalogue import weights
 from batch.catalogue.families import Model
@@ -133,8 +134,8 @@ def _check_disk(wanted: int) -> None:
     folder = cache.hub_cache()
     if not wanted:
         return
-    free = cache.free(folder)
-    if wanted + HEADROOM > free:
+    free = disk.free(folder)
+    if free is not None and wanted + HEADROOM > free:
         raise UserError(
             f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
             f"{folder} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
@@ -218,7 +219,8 @@ class _Attempts:
 
     def _check_room(self) -> None:
         """The fast path's own words for a full disk may be anything."""
-        if self.item.missing() and cache.free(cache.hub_cache()) < 2**20:
+        free = disk.free(cache.hub_cache())
+        if self.item.missing() and free is not None and free < 2**20:
             raise full()
 
     def _again(self, *, without_xet: bool) -> None:

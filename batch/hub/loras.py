@@ -78,7 +78,7 @@ def _of_hub(
         inner = _only_here(here)
     source = f"{repo}@{commit}/{inner}" if commit and inner else ""
     if not source or not (here / inner).is_file():
-        return Lora(path="", sha256=f"not known: {name}", scale=scale, source=source)
+        return Lora(path="", sha256=None, scale=scale, source=source or name)
     return _of(here / inner, scale, source)
 
 

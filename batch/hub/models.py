@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from batch.base import disk
 from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
 from batch.catalogue.families import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import covers, is_repository, problem
 from batch.hub import folders, remote
-from batch.hub.cache import cache_folder, free, hub_cache, known_commit, names_in, offline, snapshot
+from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline, snapshot
 from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records import ModelSource
@@ -245,12 +245,12 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
         return (f"only a part of it is in {place}; `fetch` downloads the rest",)
     if folder is not None and not folder.is_dir():
         return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
-    with suppress(OSError):
-        if folder is None and known.download_gb and free(place) < known.download_gb * 10**9:
-            room = free(place) / 10**9
-            return (
-                f"about {known.download_gb:g} GB are to be downloaded into {place}, which has {room:.1f} GB free",
-            )
+    room = disk.free(place)
+    if folder is None and known.download_gb and room is not None and room < known.download_gb * 10**9:
+        return (
+            f"about {known.download_gb:g} GB are to be downloaded into {place}, "
+            f"which has {room / 10**9:.1f} GB free",
+        )
     return ()
 
 

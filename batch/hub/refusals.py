@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import disk
 from batch.base.errors import DownloadError, ModelError, UserError
 from batch.hub.cache import hub_cache
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _CLIENT = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_FULL = re.compile(r"No space left on device|\(os error (28|112|122)\)|Disk quota exceeded")
-"""How the fast path, which is not written in Python, says that a disk is full."""
 
 
 def refusal(error: Exception, repo: str, revision: str) -> Exception:
@@ -34,7 +32,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
             return ModelError(f"{repo} is not complete on this machine, and HF_HUB_OFFLINE forbids asking the Hub")
         if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
             return ModelError(said)
-        if (isinstance(cause, OSError) and is_full(cause)) or _FULL.search(str(cause)):
+        if disk.is_full(cause) or disk.says_full(str(cause)):
             return full()
         if isinstance(cause, OSError) and cause.errno in _DENIED:
             return denied(cause)
@@ -86,11 +84,6 @@ def full() -> UserError:
         f"the disk of {hub_cache()}, where models are kept, is full; files that are complete are kept. Make room. "
         f"{ELSEWHERE}, for this command and for the run"
     )
-
-
-def is_full(error: OSError) -> bool:
-    """Whether a write failed because no space, or no quota, is left."""
-    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def _said(error: HfHubHTTPError, repo: str, revision: str) -> str:

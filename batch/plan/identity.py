@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Call):
         return [value.name, _plain(value.arguments)]
     if isinstance(value, Lora):
-        return [value.sha256, float(value.scale)]  # by content: moving the file changes nothing
+        return [value.sha256 or value.source, float(value.scale)]  # by content: moving the file changes nothing
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

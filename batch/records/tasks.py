@@ -12,17 +12,18 @@ class Lora:
     """A LoRA adapter: where it lies, its content hash (what counts for identity) and its strength."""
 
     path: str
-    sha256: str
+    sha256: str | None
+    """None for one of the Hub that is not on this machine."""
     scale: float = 1.0
     in_text: bool = False
     """It changes the text encoders too, so embeddings depend on it."""
     source: str = ""
-    """Of one from the Hub: ``owner/name@commit/file``."""
+    """Of one from the Hub: ``owner/name@commit/file``, or its name where the commit is not known."""
 
     @property
     def known(self) -> bool:
         """False for one of the Hub that is not on this machine: its content, and so an id, is not known."""
-        return bool(self.path)
+        return self.sha256 is not None
 
     @property
     def commit(self) -> str:

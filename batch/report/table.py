@@ -120,13 +120,13 @@ def _lora(lora: Lora) -> str:
 
 def loras_of(tasks: Iterable[Task]) -> Callable[[Task], str]:
     """What a task's LoRAs are called: files and strengths, and hashes where two files have one name."""
-    contents: dict[str, set[str]] = {}
+    contents: dict[str, set[str | None]] = {}
     for loras in {task.loras for task in tasks}:
         for lora in loras:
             contents.setdefault(str(lora), set()).add(lora.sha256)
 
     def one(lora: Lora) -> str:
-        return f"{lora} #{lora.sha256[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
+        return f"{lora} #{(lora.sha256 or '')[:6]}" if len(contents.get(str(lora), ())) > 1 else str(lora)
 
     return lambda task: " + ".join(map(one, task.loras)) or "none"
 

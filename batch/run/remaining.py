@@ -108,9 +108,8 @@ def outlook(plan: Plan, where: Standing | None, folder: RunFolder, min_free_disk
     """Judge a plan before it is run; of one whose ids are not known yet, every task."""
     expected = where.estimate if where else None
     expected = expected or estimate(plan.tasks, (), history.read().learned())
-    try:
-        free = disk.free(folder.root)
-    except OSError:
+    free = disk.free(folder.root)
+    if free is None:
         return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
     low = disk_warning(expected, free, min_free_disk)
     warnings = (low,) if low else ()

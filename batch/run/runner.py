@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batch import engines, hub
-from batch.base import machine
+from batch.base import disk, machine
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.manifest import Manifest, read_manifest
@@ -23,7 +23,7 @@ from batch.records import ErrorKind, Failure, Happening, HappeningKind, Task
 from batch.run import tally
 from batch.run.awake import awake
 from batch.run.execute import Engine, render
-from batch.run.limits import Gate, Limits, stops_when_full
+from batch.run.limits import Gate, Limits
 from batch.run.lookup import lookup
 from batch.run.measure import Measuring
 from batch.run.notify import Event as NotifyEvent
@@ -164,7 +164,7 @@ def run(manifest_path: Path, options: Options, watcher: Watcher, stop: Event) ->
         raise UserError(missing[0])
     notifier = check_targets((*manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
-    with stops_when_full(folder.root), lock.hold(folder.state), awake():
+    with disk.stops_when_full(folder.root), lock.hold(folder.state), awake():
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
             manifest, plan, folder = prepare(manifest_path, options, online=online)

@@ -299,11 +299,11 @@ def torch_notes(torch: Torch, cards: tuple[Card, ...]) -> list[Note]:
 def _places() -> tuple[Place, ...]:
     pictures, models, embeddings = Path("outputs").absolute(), hub.hub_cache(), default_folder()
     return (
-        Place(what="pictures", path=str(pictures), free=_free(pictures), moved_by="--out"),
+        Place(what="pictures", path=str(pictures), free=disk.free(pictures), moved_by="--out"),
         Place(
             what="models",
             path=str(models),
-            free=_free(models),
+            free=disk.free(models),
             moved_by="--cache-dir, HF_HUB_CACHE or HF_HOME",
             decided_by=hub.decided_by(),
             used=_used(models),
@@ -311,7 +311,7 @@ def _places() -> tuple[Place, ...]:
         Place(
             what="prompt embeddings",
             path=str(embeddings),
-            free=_free(embeddings),
+            free=disk.free(embeddings),
             moved_by="RUN_BATCH_CACHE",
             decided_by="RUN_BATCH_CACHE" if os.environ.get("RUN_BATCH_CACHE", "").strip() else "",
         ),
@@ -328,18 +328,11 @@ def _used(folder: Path) -> int:
     return size
 
 
-def _free(path: Path) -> int | None:
-    try:
-        return disk.free(path)
-    except (OSError, StopIteration):
-        return None
-
-
 def _place_notes(places: tuple[Place, ...]) -> list[Note]:
     notes = []
     floor = RunOptions().min_free_disk
     for place in places:
-        if place.free is None or not os.access(disk.existing(Path(place.path)), os.W_OK):
+        if place.free is None or not disk.writable(Path(place.path)):
             text = f"{place.path} cannot be written ({place.what})"
             notes.append(Note(text=text, remedy=f"name another folder with {place.moved_by}", stops=True))
         elif place.what == "pictures" and place.free < floor:

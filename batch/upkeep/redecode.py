@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from batch.base import disk
 from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
@@ -13,7 +14,6 @@ from batch.memory import profiles
 from batch.plan import names
 from batch.plan.identity import identify
 from batch.records import Call, Task
-from batch.run.limits import stops_when_full
 from batch.run.runner import Options, Result, Watcher, carry_out
 from batch.store import lock
 from batch.store.folder import RunFolder, runner_id
@@ -55,7 +55,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
-    with stops_when_full(target.root), lock.hold(target.state):
+    with disk.stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
         result = carry_out(plan, target, _origin(source, setting), options, watcher, stop, {"latents": latents})
     return Redecoded(result=result, without_latents=len(done) - len(kept))
