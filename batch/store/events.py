@@ -96,3 +96,13 @@ def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
     runner = events[-1].runner if events else ""
     found = [event for event in events[first:] if starts or event.runner == runner]
     return [event for event in found if event.kind not in TOLD_ELSEWHERE]
+
+
+def unfinished(events: Sequence[LogEntry]) -> str:
+    """When the last run began, if nothing says that it ended: it goes on, or was killed. Else empty."""
+    for event in reversed(events):
+        if event.kind in ENDS:
+            return ""
+        if event.kind == HappeningKind.STARTED:
+            return event.time
+    return ""

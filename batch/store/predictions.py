@@ -23,6 +23,13 @@ from batch.store.embeds import default_folder
 PATIENCE_S = 300
 """After which a plan does without the answers that are not there yet."""
 
+_ENVIRONMENT = {
+    "PYTHONWARNINGS": "ignore",
+    "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
 
 def answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, dict[str, Any]]:
     """The answer to every question by its key, from the cache or computed now."""
@@ -48,14 +55,7 @@ def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The answers of a process, each when it is there; one without key says why the others are missing."""
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONWARNINGS": "ignore",
-        "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
     late = threading.Event()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
         child = subprocess.Popen(

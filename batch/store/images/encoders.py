@@ -152,7 +152,7 @@ def encode(pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None) -
 
 def thumbnail(pixels: Pixels) -> bytes:
     """A WebP of at most 384 pixels a side: all that contact sheets are ever made of."""
-    image: Any = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     scale = THUMB_SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0) if scale < 1 else image
