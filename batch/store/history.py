@@ -87,7 +87,7 @@ def path() -> Path:
 
 
 def read() -> History:
-    """What is there; nothing where the file is missing or damaged."""
+    """What is there; nothing where the file is missing or damaged. A value: read once, it can be passed on."""
     try:
         entries = files.read(History, path()).entries
     except files.UNREADABLE:

@@ -19,7 +19,7 @@ MACHINE, SKIPPED = "machine.json", "skipped.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Card:
     device: str
-    vram_limit: int | None
+    vram_limit: int | None = None
 
     def __str__(self) -> str:
         held = "" if self.vram_limit is None else f" held to {self.vram_limit / 2**30:g} GiB"
