@@ -353,7 +353,7 @@ def slowly(folder, *more):
     code = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from batch import progress, runner\n"
+        "from batch.cli import progress\nfrom batch.run import runner\n"
         "from batch.render.fake import Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
