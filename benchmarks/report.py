@@ -22,7 +22,8 @@ from batch.plan import Pins
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, StagePeak, Task
 from batch.report import write_report
-from batch.store.folder import Origin, RunFolder
+from batch.store.folder import RunFolder
+from batch.store.job import Origin
 
 
 def main(images: int) -> None:

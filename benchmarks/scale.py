@@ -154,7 +154,7 @@ def fill(place: Path, edge: int) -> None:
     from batch.records import to_json
     from batch.run.options import Options
     from batch.run.prepare import prepare
-    from batch.store.folder import image_path
+    from batch.store.pictures import image_path
 
     job = prepare(place / "scale.yaml", Options(out=place / "out"))
     plan, folder = job.plan, job.folder

@@ -349,7 +349,7 @@ class Worker:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
-            if isinstance(error, OSError) and disk.is_full(error):
+            if disk.is_full(error):
                 if attempt.task.id not in self._spec.redo:
                     self._folder.discard(attempt.task)
                 raise DiskFull(

@@ -138,7 +138,7 @@ def _check_disk(wanted: int) -> None:
     if not wanted:
         return
     free = disk.free(folder)
-    if wanted + HEADROOM > free:
+    if free is not None and wanted + HEADROOM > free:
         raise UserError(
             f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
             f"{folder} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
@@ -222,7 +222,8 @@ class _Attempts:
 
     def _check_room(self) -> None:
         """The fast path's own words for a full disk may be anything."""
-        if self.item.missing() and disk.free(cache.hub_cache()) < 2**20:
+        free = disk.free(cache.hub_cache())
+        if self.item.missing() and free is not None and free < 2**20:
             raise full()
 
     def _again(self, *, without_xet: bool) -> None:

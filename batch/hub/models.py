@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -256,12 +255,12 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
         return (f"only a part of it is in {place}; `fetch` downloads the rest",)
     if folder is not None and not folder.is_dir():
         return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
-    with suppress(OSError):
-        if folder is None and known.download_gb and disk.free(place) < known.download_gb * 10**9:
-            room = disk.free(place) / 10**9
-            return (
-                f"about {known.download_gb:g} GB are to be downloaded into {place}, which has {room:.1f} GB free",
-            )
+    room = disk.free(place)
+    if folder is None and known.download_gb and room is not None and room < known.download_gb * 10**9:
+        return (
+            f"about {known.download_gb:g} GB are to be downloaded into {place}, "
+            f"which has {room / 10**9:.1f} GB free",
+        )
     return ()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 _CLIENT = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "hf_xet"}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_FULL = re.compile(r"No space left on device|\(os error (28|112|122)\)|Disk quota exceeded")
-"""How the fast path, which is not written in Python, says that a disk is full."""
 
 
 def refusal(error: Exception, repo: str, revision: str) -> Exception:
@@ -36,7 +33,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
             return ModelError(f"{repo} is not complete on this machine, and {switch} forbids asking the Hub")
         if isinstance(cause, HfHubHTTPError) and (said := _said(cause, repo, revision)):
             return ModelError(said)
-        if (isinstance(cause, OSError) and disk.is_full(cause)) or _FULL.search(str(cause)):
+        if disk.is_full(cause) or disk.says_full(str(cause)):
             return full()
         if isinstance(cause, OSError) and cause.errno in _DENIED:
             return denied(cause)

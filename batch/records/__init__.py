@@ -17,7 +17,7 @@ from batch.records.events import (
     Received,
 )
 from batch.records.kinds import ErrorKind, HappeningKind, RunKind, Stage, Status
-from batch.records.reading import failure_from_json, receipt_from_json, source_from_json, task_from_json, to_json
+from batch.records.reading import from_json, to_json
 from batch.records.receipts import (
     CardState,
     ErrorInfo,
@@ -69,10 +69,7 @@ __all__ = [
     "Status",
     "Task",
     "Value",
-    "failure_from_json",
+    "from_json",
     "lora_origin",
-    "receipt_from_json",
-    "source_from_json",
-    "task_from_json",
     "to_json",
 ]

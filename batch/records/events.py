@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
@@ -77,7 +77,7 @@ class Happening:
     text: str
     task: str = ""
     """Id of the task it happened to."""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from batch.records.kinds import ErrorKind, Status
 from batch.records.tasks import Task
@@ -125,7 +125,7 @@ class Receipt:
     """Images denoised in one call with this one, itself among them."""
     compile: bool = False
     """The model was compiled."""
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, object] = field(default_factory=dict)
     """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
     allowed: tuple[str, ...] = ()
     """What the manifest accepts for the model and the model really used: allow_pickle, trust_remote_code."""

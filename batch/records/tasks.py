@@ -19,7 +19,7 @@ class Lora:
     in_text: bool = False
     """It changes the text encoders too, so embeddings depend on it."""
     source: str = ""
-    """Of one from the Hub: ``owner/name@commit/file``."""
+    """Of one from the Hub: ``owner/name@commit/file``, or its name where the commit is not known."""
 
     @property
     def known(self) -> bool:

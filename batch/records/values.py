@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import TypeAliasType
+
 Scalar = str | int | float | bool | None
-Value = Scalar | tuple["Value", ...]
+Value = TypeAliasType("Value", "Scalar | tuple[Value, ...]")
+"""Named, because pydantic cannot follow a plain alias that contains itself."""
 Arguments = tuple[tuple[str, Value], ...]
 """Keyword arguments as sorted pairs: hashable, and the same JSON every time."""
 

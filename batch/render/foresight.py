@@ -8,6 +8,7 @@ torch: the first line on stdin holds all questions as JSON, every line on stdout
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -26,7 +27,7 @@ from torch import nn
 from batch.base.processes import Parent
 from batch.memory.footprint import Component, StageWork
 from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
+from batch.records import Call, EncodeTask, ModelSource, Task, from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
@@ -205,7 +206,7 @@ def _taken(parts: Any) -> None:
 
 def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
     """One stage: what it takes, and the components that are there."""
-    task, stage = task_from_json(question["task"]), question["stage"]
+    task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
     if stage == "decode":
         return {"work": asdict(foresight.decoding(task, task.memory_steps))}
     if stage == "encode":
@@ -223,7 +224,7 @@ def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         place = (question["source"], question["task"]["dtype"])
         try:
             if known is None or known[0] != place:
-                known = (place, Foresight(source_from_json(question["source"]), place[1]))
+                known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), place[1]))
             said = answer(known[1], question)
         except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
             known = None  # it may be left half-way

@@ -24,8 +24,9 @@ from batch.report.images import ReportedImage, costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
 from batch.store import events
-from batch.store.events import Event
-from batch.store.folder import RunFolder, Scan
+from batch.store.events import LogEntry
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 PLACEHOLDER = "{{DATA}}"
 
@@ -60,7 +61,7 @@ def page(data: Mapping[str, object]) -> str:
 
 
 def page_data(
-    name: str, images: Sequence[ReportedImage], scan: Scan, history: Sequence[Event]
+    name: str, images: Sequence[ReportedImage], scan: Scan, history: Sequence[LogEntry]
 ) -> dict[str, object]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     settings = [_told_apart(image) for image in images]
@@ -179,7 +180,7 @@ def _schedulers(images: Sequence[ReportedImage]) -> Iterator[dict[str, str]]:
         }
 
 
-def _happened(names: Mapping[str, str], history: Sequence[Event]) -> Iterator[dict[str, str]]:
+def _happened(names: Mapping[str, str], history: Sequence[LogEntry]) -> Iterator[dict[str, str]]:
     """The end of the history; the start of a run in which nothing happened is no news."""
     news = [
         event

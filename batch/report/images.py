@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batch.records import Failure, Lora, Receipt, Task
 from batch.report.status import ImageStatus, status_of
 from batch.report.timing import ImageCosts
-from batch.store.folder import Scan
+from batch.store.receipts import Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from batch.records import ErrorKind, Task
-from batch.store.folder import Scan
+from batch.store.receipts import Scan
 
 
 class ImageStatus(StrEnum):

@@ -30,6 +30,7 @@ from batch.memory.steps import CUTS
 from batch.plan import Plan, alike
 from batch.records import Call, ModelSource, Task, to_json
 from batch.store import predictions
+from batch.store.predictions import Question
 
 SWITCH = "RUN_BATCH_PREDICT"
 """Environment variable: 0 leaves the prediction out."""
@@ -222,7 +223,7 @@ def _configuration(source: ModelSource) -> str:
     return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
 
 
-def _questions(item: _Setting, source: ModelSource) -> dict[str, dict[str, Any]]:
+def _questions(item: _Setting, source: ModelSource) -> dict[str, Question]:
     """A question for each stage; equal ones have equal keys, however many settings ask them."""
     task = item.task
     decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))

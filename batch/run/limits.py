@@ -9,14 +9,13 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from batch.base import disk
-from batch.base.errors import DiskFull, DiskLow, StoppedEarly, UserError
+from batch.base.errors import DiskLow, StoppedEarly, UserError
 from batch.base.text import duration, gib, plural
 from batch.plan.alike import RateKey, rate_key
 from batch.plan.estimate import (
@@ -126,7 +125,7 @@ class Gate:
         history: Knowledge | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        free: Callable[[Path], int] = disk.free,
+        free: Callable[[Path], int | None] = disk.free,
     ) -> None:
         self._limits = limits
         self._folder = folder
@@ -178,7 +177,7 @@ class Gate:
     def remedy(self) -> str:
         """What to do about a disk that is too small, with about how much the images that are left need."""
         needs = disk_of(self._left.values(), self._known)
-        short = needs + self._floor - (self._room() or 0)
+        short = needs + self._floor - (self._free(self._folder.root) or 0)
         # Where a quota is what ran out, the disk itself may have room enough.
         more = gib(short if short > 0 else needs)
         return (
@@ -206,7 +205,7 @@ class Gate:
                 )
 
     def _check_disk(self, task: Task) -> None:
-        room = self._room()
+        room = self._free(self._folder.root)
         if room is None or room >= self._floor + self._waiting(task):
             return
         # Another runner on a shared disk may have made an image: no outcome of it comes here.
@@ -218,12 +217,6 @@ class Gate:
     def _waiting(self, task: Task) -> int:
         """Bytes that an image to be started, and those started and not saved yet, will take."""
         return disk_of({**self._unsaved, task.id: task}.values(), self._known)
-
-    def _room(self) -> int | None:
-        try:
-            return self._free(self._folder.root)
-        except OSError:
-            return None  # a network disk that is gone: saving says why
 
     def _rest(self) -> str:
         count = len(self._left.keys() - self._unsaved.keys())
@@ -245,16 +238,3 @@ def disk_warning(estimate: Estimate, free: int, min_free_disk: int) -> str:
         f"and min_free_disk is {gib(min_free_disk)}. Make room for about {gib(short)}, or the run "
         "will stop on the way, to go on later"
     )
-
-
-@contextmanager
-def stops_when_full(root: Path) -> Iterator[None]:
-    """Turn a write that fails for want of space into :class:`DiskFull`: the run ends and can go on later."""
-    try:
-        yield
-    except OSError as error:
-        if not disk.is_full(error):
-            raise
-        raise DiskFull(
-            f"the disk of {root} is full ({error.strerror or error}). Make room and run the same command again"
-        ) from None

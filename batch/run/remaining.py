@@ -12,7 +12,8 @@ from batch.plan import Plan, measuring
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn
 from batch.records import RunKind, Task
 from batch.run.limits import disk_warning
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +108,8 @@ def outlook(
     """Judge a plan before it is run; of one whose ids are not known yet, every task."""
     expected = where.estimate if where else None
     expected = expected or estimate(plan.tasks, (), earlier)
-    try:
-        free = disk.free(folder.root)
-    except OSError:
+    free = disk.free(folder.root)
+    if free is None:
         return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
     low = disk_warning(expected, free, min_free_disk)
     warnings = (low,) if low else ()

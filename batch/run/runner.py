@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch import engines, hub
-from batch.base import hardware
+from batch.base import disk, hardware
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.manifest.schema import RunOptions
@@ -20,7 +20,7 @@ from batch.plan.estimate import Knowledge
 from batch.records import Began, Closed, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
-from batch.run.limits import Gate, stops_when_full
+from batch.run.limits import Gate
 from batch.run.measure import Measuring
 from batch.run.notify import Event as NotifyEvent
 from batch.run.notify import Notifier
@@ -32,7 +32,8 @@ from batch.run.tally import Tally
 from batch.store import history, images, lock, rungs
 from batch.store.embeds import default_folder
 from batch.store.events import EventLog
-from batch.store.folder import Origin, RunFolder, origin_of, runner_id
+from batch.store.folder import RunFolder, runner_id
+from batch.store.job import Origin, origin_of
 
 if TYPE_CHECKING:
     from batch.report import Report
@@ -56,7 +57,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
         raise UserError(missing[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
-    with stops_when_full(folder.root), lock.hold(folder.state), awake():
+    with disk.stops_when_full(folder.root), lock.hold(folder.state), awake():
         if folder.pins() != plan.pins and folder.exists():
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)

@@ -7,15 +7,13 @@ Lines are appended without a sync: a crash of the machine may lose the last ones
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from batch.base import atomic
-from batch.records import Happening, HappeningKind
+from batch.records import Happening, HappeningKind, from_json, to_json
 from batch.store.folder import RunFolder
 
 FILE, OLDER = "events.jsonl", "events-1.jsonl"
@@ -24,15 +22,16 @@ MAX_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class LogEntry:
     """A happening, with when (UTC, ISO 8601) and by whom it was written."""
 
     time: str
     runner: str
     kind: str
+    """A :class:`~batch.records.HappeningKind`, or one that a newer version knows."""
     text: str
     task: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
 
 
 class EventLog:
@@ -49,30 +48,35 @@ class EventLog:
 
     def write(self, happening: Happening) -> None:
         """Append one line."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        line = {
-            "time": now,
-            "runner": self._runner,
-            "kind": happening.kind,
-            "text": happening.text,
-            "task": happening.task,
-            "data": dict(happening.data),
-        }
-        data = json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "replace")
-        with suppress(OSError):
-            self._rotate()
-            atomic.append_line(self._state / FILE, data)
-
-    def _rotate(self) -> None:
+        entry = LogEntry(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            runner=self._runner,
+            kind=happening.kind,
+            text=happening.text,
+            task=happening.task,
+            data=dict(happening.data),
+        )
+        # Whatever is in the data is written somehow.
+        line = json.dumps(to_json(entry), ensure_ascii=False, default=str).encode("utf-8", "replace")
         path = self._state / FILE
         with suppress(OSError):  # it goes on growing where it cannot be moved
             if path.stat().st_size > MAX_BYTES:
                 atomic.move(path, self._state / OLDER)
+        with suppress(OSError):
+            atomic.append_line(path, line)
 
 
-def read(folder: RunFolder) -> list[Event]:
-    """Every event in the order written. What is torn, foreign or not UTF-8 is not there."""
-    return [event for name in (OLDER, FILE) for event in _events(folder.state / name)]
+def read(folder: RunFolder) -> list[LogEntry]:
+    """Every entry in the order written. What is torn, foreign or not UTF-8 is not there."""
+    entries = []
+    for name in (OLDER, FILE):
+        with suppress(OSError):
+            for line in (folder.state / name).read_bytes().split(b"\n"):
+                with suppress(ValueError):
+                    entry = from_json(LogEntry, line)
+                    datetime.fromisoformat(entry.time)
+                    entries.append(entry)
+    return entries
 
 
 ENDS = {HappeningKind.END, HappeningKind.STOPPED}
@@ -82,7 +86,7 @@ TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
 
 
-def last_run(events: Sequence[Event]) -> list[Event]:
+def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
     """What happened in the last run; its start, its end and the images that failed are left out.
 
     Where no start is in the log (it was cut off by the size limit), the last runner's events.
@@ -94,21 +98,11 @@ def last_run(events: Sequence[Event]) -> list[Event]:
     return [event for event in found if event.kind not in TOLD_ELSEWHERE]
 
 
-def _events(path: Path) -> Iterator[Event]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        return
-    for line in lines:
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
-            yield _event(json.loads(line.decode("utf-8")))
-
-
-def _event(data: Mapping[str, Any]) -> Event:
-    """Raises KeyError, TypeError or ValueError when it is none."""
-    texts = {name: data[name] for name in ("time", "runner", "kind", "text")} | {"task": data.get("task", "")}
-    more = data.get("data", {})
-    if not all(isinstance(value, str) for value in texts.values()) or not isinstance(more, dict):
-        raise TypeError("not an event")
-    datetime.fromisoformat(texts["time"])
-    return Event(**texts, data=more)
+def unfinished(events: Sequence[LogEntry]) -> str:
+    """When the last run began, if nothing says that it ended: it goes on, or was killed. Else empty."""
+    for event in reversed(events):
+        if event.kind in ENDS:
+            return ""
+        if event.kind == HappeningKind.STARTED:
+            return event.time
+    return ""

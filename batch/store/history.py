@@ -13,15 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked
 
 from batch.base import atomic
 from batch.plan.alike import RateKey
 from batch.plan.estimate import Learned, learn, medians
-from batch.records import Receipt
+from batch.records import Receipt, to_json
+from batch.store import files
 from batch.store.embeds import default_folder
 
 KEPT_RUNS = 9
@@ -30,8 +27,8 @@ KEPT_RUNS = 9
 KEPT_ENTRIES = 500
 
 
-@checked(frozen=True, slots=True, kw_only=True)
-class Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Medians:
     """One kind of image on one device: the medians of the last runs, newest last."""
 
     host: str
@@ -50,15 +47,26 @@ class Entry:
         """What makes two entries the same."""
         return (self.host, self.device, self.model, self.dtype, self.format)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether its numbers can be believed."""
+        return bool(self.bytes_per_pixel) and all(0 < x < 1e6 for x in (*self.bytes_per_pixel, *self.seconds))
 
-_ENTRIES = TypeAdapter(tuple[Entry, ...])
+    def followed_by(self, newer: Medians) -> Medians:
+        """With the medians of a newer run of the same kind; only the last runs are kept."""
+        return replace(
+            newer,
+            seconds=(*self.seconds, *newer.seconds)[-KEPT_RUNS:],
+            bytes_per_pixel=(*self.bytes_per_pixel, *newer.bytes_per_pixel)[-KEPT_RUNS:],
+        )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """Everything known from earlier runs."""
 
-    entries: tuple[Entry, ...] = ()
+    schema: int = 1
+    entries: tuple[Medians, ...] = ()
 
     def learned(self, host: str = "", device: str = "") -> Mapping[RateKey, Learned]:
         """What was learned on a host (this one by default) and device; of several, the one used last."""
@@ -76,16 +84,12 @@ def path() -> Path:
 
 
 def read() -> History:
-    """What is there; nothing where the file is missing or damaged."""
+    """What is there; nothing where the file is missing or damaged. A value: read once, it can be passed on."""
     try:
-        data = json.loads(path().read_bytes())
-        return History(tuple(item for item in _ENTRIES.validate_python(data["entries"]) if _sound(item)))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
+        entries = files.read(History, path()).entries
+    except files.UNREADABLE:
         return History()
-
-
-def _sound(entry: Entry) -> bool:
-    return bool(entry.bytes_per_pixel) and all(0 < x < 1e6 for x in (*entry.bytes_per_pixel, *entry.seconds))
+    return History(entries=tuple(item for item in entries if item.is_sound))
 
 
 def record(receipts: Collection[Receipt]) -> None:
@@ -93,22 +97,22 @@ def record(receipts: Collection[Receipt]) -> None:
     if not receipts:
         return
     entries = {item.key: item for item in read().entries}
-    for new in _entries(receipts):
+    for new in _medians(receipts):
         old = entries.get(new.key)
-        entries[new.key] = new if old is None else _merged(old, new)
+        entries[new.key] = new if old is None else old.followed_by(new)
     newest = sorted(entries.values(), key=lambda item: item.date)[-KEPT_ENTRIES:]
-    data: dict[str, Any] = {"schema": 1, "entries": _ENTRIES.dump_python(tuple(newest), mode="json")}
+    data = to_json(History(entries=tuple(newest)))
     with suppress(OSError):
         atomic.write(path(), json.dumps(data, indent=1).encode())
 
 
-def _entries(receipts: Iterable[Receipt]) -> list[Entry]:
+def _medians(receipts: Iterable[Receipt]) -> list[Medians]:
     places: dict[tuple[str, str], list[Receipt]] = {}
     for item in receipts:
         places.setdefault((item.machine.host, item.machine.device), []).append(item)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return [
-        Entry(
+        Medians(
             host=host, device=device, model=model, dtype=dtype, format=form, date=now,
             seconds=() if found.seconds is None else (found.seconds,),
             bytes_per_pixel=(found.bytes_per_pixel,),
@@ -116,11 +120,3 @@ def _entries(receipts: Iterable[Receipt]) -> list[Entry]:
         for (host, device), items in places.items()
         for (model, dtype, form), found in learn(items).items()
     ]  # fmt: skip
-
-
-def _merged(old: Entry, new: Entry) -> Entry:
-    return replace(
-        new,
-        seconds=(*old.seconds, *new.seconds)[-KEPT_RUNS:],
-        bytes_per_pixel=(*old.bytes_per_pixel, *new.bytes_per_pixel)[-KEPT_RUNS:],
-    )

@@ -11,12 +11,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
 from batch.base import atomic, disk
 from batch.base.errors import FolderLocked, UserError
+from batch.store import files
+
+
+class Holder(TypedDict):
+    """Who holds a folder's lock, as ``lock.json`` says."""
+
+    host: str
+    pid: int
+    since: str
+    """UTC, ISO 8601."""
+    command: str
+    """Without the addresses of who is told."""
 
 
 @contextmanager
@@ -32,7 +44,7 @@ def hold(state: Path) -> Iterator[None]:
         if disk.is_full(error):
             raise
         raise UserError(f"{state.parent} cannot be written: {error.strerror or error}") from None
-    who = {
+    who: Holder = {
         "host": platform.node(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,23 +74,22 @@ def _shown(words: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def holder(state: Path) -> dict[str, Any] | None:
+def holder(state: Path) -> Holder | None:
     """Who says it is running here; None when nobody does, or when that process is gone from this host."""
     import psutil
 
     try:
-        who = json.loads((state / "lock.json").read_text(encoding="utf-8"))
-        if who["host"] == platform.node() and not psutil.pid_exists(int(who["pid"])):
-            return None
-        return {str(key): value for key, value in who.items()}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        who = files.read(Holder, state / "lock.json")
+        gone = who["host"] == platform.node() and not psutil.pid_exists(who["pid"])
+    except (*files.UNREADABLE, OverflowError):  # a number that is no process
         return None
+    return None if gone else who
 
 
-def _described(who: dict[str, Any] | None) -> str:
+def _described(who: Holder | None) -> str:
     if who is None:
         return "another runner that has just started"
     return (
-        f"another runner: process {who.get('pid')} on {who.get('host')}, started {who.get('since')} as\n"
-        f"    {who.get('command')}\nwait for it, or stop it first"
+        f"another runner: process {who['pid']} on {who['host']}, started {who['since']} as\n"
+        f"    {who['command']}\nwait for it, or stop it first"
     )

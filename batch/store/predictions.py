@@ -10,21 +10,59 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from typing_extensions import TypedDict
 
 from batch.base import atomic
 from batch.base.processes import ChildProcess
 from batch.memory.footprint import Component, StageWork
+from batch.store import files
 from batch.store.embeds import default_folder
 
 PATIENCE_S = 300
 """After which a plan does without the answers that are not there yet."""
 
+_ENVIRONMENT = {
+    "PYTHONWARNINGS": "ignore",
+    "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
-def answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) -> dict[str, dict[str, Any]]:
+
+class Question(TypedDict):
+    """What one stage is asked for, as it is told to the process."""
+
+    key: str
+    """A hash of all that decides the answer."""
+    stage: str
+    source: dict[str, object]
+    """A :class:`~batch.records.ModelSource`."""
+    task: dict[str, object]
+    """A :class:`~batch.records.Task`."""
+    batch: int
+    """Images in one call."""
+
+
+class Answer(TypedDict, total=False):
+    """What a stage takes, or ``why`` that is not known."""
+
+    key: str
+    """Of its question; only the process says it."""
+    passing: bool
+    """Another time the answer may be another: it is not kept, and only the process says it."""
+    why: str
+    work: dict[str, int]
+    """The fields of :class:`~batch.memory.footprint.StageWork`."""
+    components: dict[str, dict[str, int]]
+    """By name the fields of :class:`~batch.memory.footprint.Component`; decoding has none."""
+
+
+def answers(questions: Iterable[Question], tell: Callable[[int], None]) -> dict[str, Answer]:
     """The answer to every question by its key, from the cache or computed now."""
     asked = {question["key"]: question for question in questions}
-    known = {key: kept for key in asked if (kept := _kept(key)) is not None}
+    known: dict[str, Answer] = {key: kept for key in asked if (kept := _kept(key)) is not None}
     missing = [question for key, question in asked.items() if key not in known]
     if not missing:
         return known
@@ -41,7 +79,7 @@ def answers(questions: Iterable[dict[str, Any]], tell: Callable[[int], None]) ->
     return {key: known.get(key, {"why": ended}) for key in asked}
 
 
-def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _computed(questions: list[Question]) -> Iterator[Answer]:
     """The answers of a process, each when it is there; one without key says why the others are missing."""
     variables = {
         "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
@@ -52,7 +90,7 @@ def _computed(questions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     with ChildProcess("batch.render.foresight", questions, variables) as child:
         try:
             while (said := child.answer(until - time.monotonic())) is not None:
-                yield said
+                yield cast(Answer, said)
         except TimeoutError:
             yield {"why": f"it took longer than {PATIENCE_S} s"}
             return
@@ -64,18 +102,18 @@ def _path(key: str) -> Path:
     return default_folder() / "foresight" / f"{key}.json"
 
 
-def _kept(key: str) -> dict[str, Any] | None:
+def _kept(key: str) -> Answer | None:
     """What was answered before; None where it was not, or is damaged."""
     try:
-        data = json.loads(_path(key).read_text(encoding="utf-8"))
+        data = files.read(Answer, _path(key))
         if "why" not in data:
             StageWork(**data["work"])
             all(Component(**item) for item in data.get("components", {}).values())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (*files.UNREADABLE, TypeError, KeyError):
         return None
-    return dict(data)
+    return data
 
 
-def _keep(key: str, answer: dict[str, Any]) -> None:
+def _keep(key: str, answer: Answer) -> None:
     with suppress(OSError):  # a cache
         atomic.write(_path(key), json.dumps(answer).encode(), durable=False)

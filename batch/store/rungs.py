@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from batch.base import atomic
 from batch.memory.ladder import KNOWN
 from batch.plan import alike
-from batch.records import EncodeTask, Task
+from batch.records import EncodeTask, Stage, Task
+from batch.store import files
 
 FILE = "rungs.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    rungs: Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
 class RungFile:
@@ -26,7 +33,14 @@ class RungFile:
         self._path = state / FILE
         self._card = card
         self._runner = runner
-        self._taken = _read(self._path)
+        self._taken: dict[str, dict[str, tuple[str, ...]]] = {}
+        with suppress(*files.UNREADABLE):
+            for key, stages in files.read(_Kept, self._path).rungs.items():
+                self._taken[key] = {
+                    stage: tuple(rung for rung in rungs if rung in KNOWN[stage])
+                    for stage, rungs in stages.items()
+                    if stage in KNOWN
+                }
 
     def of(self, task: Task) -> Mapping[str, tuple[str, ...]]:
         """The rungs that hold for a task, by stage."""
@@ -38,12 +52,12 @@ class RungFile:
 
     def of_texts(self, task: EncodeTask | Task) -> str:
         """The rung by which texts of this model are encoded; "" where none was taken."""
-        taken = self._taken.get(self._text_key(task), {}).get("encode", ())
+        taken = self._taken.get(self._text_key(task), {}).get(Stage.ENCODE, ())
         return taken[-1] if taken else ""
 
     def take_for_texts(self, task: EncodeTask, rung: str) -> None:
         """From now on the texts of this model are encoded so."""
-        self._put(self._text_key(task), "encode", (rung,))
+        self._put(self._text_key(task), Stage.ENCODE, (rung,))
 
     def _put(self, key: str, stage: str, rungs: tuple[str, ...]) -> None:
         self._taken[key] = {**self._taken.get(key, {}), stage: rungs}
@@ -61,18 +75,3 @@ class RungFile:
 def forget(state: Path) -> None:
     """Try everything anew. Call it under the run's lock."""
     (state / FILE).unlink(missing_ok=True)
-
-
-def _read(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["rungs"]
-        return {
-            str(key): {
-                stage: tuple(rung for rung in rungs if rung in KNOWN[stage])
-                for stage, rungs in stages.items()
-                if stage in KNOWN
-            }
-            for key, stages in found.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}

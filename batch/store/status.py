@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.records import Failure, HappeningKind
+from batch.records import Failure
 from batch.store import events, lock
 from batch.store.folder import RunFolder
 
@@ -37,7 +37,7 @@ class Summary:
     """The same of what ran out of memory in a measurement."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
-    last_happenings: tuple[events.Event, ...] = ()
+    last_happenings: tuple[events.LogEntry, ...] = ()
     measures: bool = False
     """A measurement, whose processes start and load for every setting: the time of its images says little."""
     killed: str = ""
@@ -86,19 +86,9 @@ def summarize(root: Path) -> Summary:
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=any(task.repeat is not None for task in tasks),
-        killed="" if running else _killed(log),
+        killed="" if running else events.unfinished(log),
     )
 
 
 def _said(failures: Iterable[Failure]) -> tuple[str, ...]:
     return tuple(f"{item.task.name}: {item.error.stage}: {item.error.message}" for item in failures)
-
-
-def _killed(log: Sequence[events.Event]) -> str:
-    """When the last run began, if nothing says that it ended."""
-    for event in reversed(log):
-        if event.kind in events.ENDS:
-            return ""
-        if event.kind == HappeningKind.STARTED:
-            return event.time
-    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
     states = dict.fromkeys(scan.failures, Status.FAILED) | dict.fromkeys(scan.receipts, Status.DONE)
     for task in tasks:
         if only in (None, states.get(task.id, "missing")):
-            picture = recover.from_task(to_json(task))
+            picture = recover.from_task(json.loads(json.dumps(to_json(task))))
             receipt, model = scan.receipts.get(task.id), picture.axes["model"]
             # Said, and not written: what runs code is allowed by whoever runs it.
             allowed = receipt.allowed if receipt else ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from batch.base import disk
 from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
@@ -13,11 +14,11 @@ from batch.memory import profiles
 from batch.plan import names
 from batch.plan.identity import identify
 from batch.records import Call, Listener, RunKind, Task
-from batch.run.limits import stops_when_full
 from batch.run.options import Options, Result
 from batch.run.runner import carry_out
 from batch.store import history, lock
-from batch.store.folder import Origin, RunFolder, runner_id
+from batch.store.folder import RunFolder, runner_id
+from batch.store.job import Origin
 from batch.upkeep.source import plan_of
 
 
@@ -56,7 +57,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
-    with stops_when_full(target.root), lock.hold(target.state):
+    with disk.stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
         origin, earlier = _origin(source, setting), history.read().learned()
         result = carry_out(plan, target, origin, options, listener, stop, earlier=earlier, latents=latents)

@@ -39,10 +39,7 @@ def places() -> tuple[Storage, ...]:
 def _storage(
     purpose: Purpose, folder: Path, *, moved_by: str, decided_by: str = "", used: int | None = None
 ) -> Storage:
-    try:
-        free = disk.free(folder)
-    except (OSError, StopIteration):
-        free = None
+    free = disk.free(folder)
     return Storage(what=purpose, path=str(folder), free=free, moved_by=moved_by, decided_by=decided_by, used=used)
 
 
@@ -51,7 +48,7 @@ def notes(places: Sequence[Storage]) -> list[Note]:
     told = []
     floor = RunOptions().min_free_disk
     for place in places:
-        if place.free is None or not os.access(disk.existing(Path(place.path)), os.W_OK):
+        if place.free is None or not disk.writable(Path(place.path)):
             text = f"{place.path} cannot be written ({place.what})"
             told.append(Note(text=text, remedy=f"name another folder with {place.moved_by}", stops=True))
         elif place.what is Purpose.PICTURES and place.free < floor:

@@ -28,7 +28,9 @@ from pathlib import Path
 
 from batch.records import Receipt, Task
 from batch.store import images, lock
-from batch.store.folder import Inspection, RunFolder, image_path
+from batch.store.folder import RunFolder
+from batch.store.pictures import image_path
+from batch.store.receipts import Inspection
 
 
 class State(StrEnum):

@@ -19,7 +19,9 @@ from batch.render.fake import Fault
 from batch.report import sheet
 from batch.report.sheet import blocks, titles
 from batch.run import runner
-from batch.store.folder import Origin, RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.job import Origin
+from batch.store.receipts import Scan
 from benchmarks import scale
 from tests.conftest import ROOT, SMALL
 

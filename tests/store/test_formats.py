@@ -17,8 +17,9 @@ from batch.plan.identity import identify
 from batch.records import Call, Machine, Measurement, Receipt, Task
 from batch.report import write_report
 from batch.store import images
-from batch.store.folder import Origin, RunFolder
+from batch.store.folder import RunFolder
 from batch.store.images.encoders import ENCODERS, jxl_distance
+from batch.store.job import Origin
 from tests.conftest import ROOT, SMALL
 
 LOSSLESS = [

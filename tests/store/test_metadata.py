@@ -14,7 +14,7 @@ from sd_parsers import ParserManager
 
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.records import Call, task_from_json
+from batch.records import Call, Task, from_json
 from batch.store import images
 from batch.store.images import packets
 from tests.store.test_formats import task
@@ -42,14 +42,14 @@ def test_both_texts_come_back(name, prompt, noise, tmp_path):
     if name == "jpeg" and len(prompt) > 30_000:
         del wanted[images.PARAMETERS_KEY]  # EXIF has 64 KiB in JPEG
     assert found == wanted
-    again = task_from_json(json.loads(found[images.JSON_KEY])["task"])
+    again = from_json(Task, json.dumps(json.loads(found[images.JSON_KEY])["task"]))
     assert again == work
 
 
 def test_the_json_holds_the_options(noise, tmp_path):
     work = task("jpeg", {"quality": 80, "subsampling": "4:2:0"})
     found = images.read_metadata(saved(tmp_path, noise, work))
-    again = task_from_json(json.loads(found["run_batch"])["task"])
+    again = from_json(Task, json.dumps(json.loads(found["run_batch"])["task"]))
     assert again.format_options == work.format_options
     assert images.encode(noise, again) == images.encode(noise, work)
 

@@ -18,7 +18,8 @@ from batch.report.sheet.blocks import blocks_of, pages_of
 from batch.report.sheet.drawing import draw_page
 from batch.report.sheet.titles import shared
 from batch.report.status import ImageStatus, status_of
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:

@@ -12,7 +12,8 @@ from batch.records import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
 from batch.report.sheet.lettering import Colour, draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 PAPER: Colour = (250, 250, 248)
 MUTED: Colour = (110, 110, 116)

@@ -18,7 +18,8 @@ from batch.report.sheet.blocks import (
 )
 from batch.report.sheet.cells import MUTED, PAPER, draw_cell
 from batch.report.sheet.lettering import draw_lines, lines_within, wrapped
-from batch.store.folder import RunFolder, Scan
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 
 _INK, _RULE = (30, 30, 34), (225, 225, 222)
 _LABEL_STEP = TEXT_SIZE + 5

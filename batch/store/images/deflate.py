@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import zlib as plain
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 library: Any = plain
 with suppress(ImportError):  # a machine that has no wheel of it
@@ -18,6 +21,17 @@ with suppress(ImportError):  # a machine that has no wheel of it
 crc32 = library.crc32
 
 
-def packer() -> Any:
-    """``compress`` and ``flush`` of it give a zlib stream, checksum included, and let go of the interpreter."""
-    return library.compressobj(1, plain.DEFLATED, plain.MAX_WBITS, plain.DEF_MEM_LEVEL, plain.Z_RLE)
+class Packer(Protocol):
+    """Makes a zlib stream, checksum included, of what it is given; lets go of the interpreter meanwhile."""
+
+    def compress(self, data: NDArray[np.uint8] | memoryview, /) -> bytes:
+        """What of the stream is ready; often nothing."""
+
+    def flush(self) -> bytes:
+        """The rest."""
+
+
+def packer() -> Packer:
+    """For one stream."""
+    made: Packer = library.compressobj(1, plain.DEFLATED, plain.MAX_WBITS, plain.DEF_MEM_LEVEL, plain.Z_RLE)
+    return made

@@ -22,7 +22,7 @@ from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records import Task
 from batch.store.images import packets, png, tiff
-from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, Texts, texts_of
+from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, FileTexts, texts_of
 
 THUMB_SIDE = 384
 
@@ -33,14 +33,14 @@ _WEBP_EFFORT = ((0, 0), (1, 20), (2, 25), (3, 30), (3, 50), (4, 50), (4, 75), (4
 """libwebp's presets for lossless compression: method and quality by effort 0 to 9."""
 
 
-def _png(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _png(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     named = {PARAMETERS_KEY: texts.parameters, JSON_KEY: texts.rerun}
     if options["level"] == 1:
         return png.write(pixels, named)
     return _pillow(pixels, "PNG", pnginfo=png.text_chunks(named), compress_level=options["level"])
 
 
-def _jpeg(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _jpeg(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     """EXIF in JPEG has 64 KiB: a text of more than 32,000 letters stands in the JSON only."""
     exif = b"Exif\0\0" + _exif(texts)
     return _pillow(
@@ -52,23 +52,23 @@ def _jpeg(pixels: Pixels, texts: Texts, options: Options) -> bytes:
     )
 
 
-def _webp(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _webp(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     return _pillow(pixels, "WEBP", **options, exif=_exif(texts), xmp=_xmp(texts))
 
 
-def _webp_lossless(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _webp_lossless(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     method, quality = _WEBP_EFFORT[options["effort"]]
     return _pillow(
         pixels, "WEBP", lossless=True, method=method, quality=quality, exif=_exif(texts), xmp=_xmp(texts)
     )
 
 
-def _avif(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _avif(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     # libaom's bytes depend on its number of threads.
     return _pillow(pixels, "AVIF", **options, max_threads=1, exif=_exif(texts), xmp=_xmp(texts))
 
 
-def _jxl(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _jxl(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     import imagecodecs
 
     codestream = imagecodecs.jpegxl_encode(
@@ -91,15 +91,15 @@ def jxl_distance(quality: int) -> float:
     return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
 
 
-def _tiff(pixels: Pixels, texts: Texts, options: Options) -> bytes:
+def _tiff(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     return tiff.write(pixels, options["compression"], packets.comment(texts.parameters), _xmp(texts))
 
 
-def _exif(texts: Texts) -> bytes:
+def _exif(texts: FileTexts) -> bytes:
     return tiff.exif(packets.comment(texts.parameters))
 
 
-def _xmp(texts: Texts) -> bytes:
+def _xmp(texts: FileTexts) -> bytes:
     return packets.xmp(texts.rerun)
 
 
@@ -109,7 +109,7 @@ def _pillow(pixels: Pixels, kind: str, **arguments: Any) -> bytes:
     return buffer.getvalue()
 
 
-ENCODERS: dict[str, Callable[[Pixels, Texts, Options], bytes]] = {
+ENCODERS: dict[str, Callable[[Pixels, FileTexts, Options], bytes]] = {
     "png": _png,
     "jpeg": _jpeg,
     "webp": _webp,
@@ -152,7 +152,7 @@ def encode(pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None) -
 
 def thumbnail(pixels: Pixels) -> bytes:
     """A WebP of at most 384 pixels a side: all that contact sheets are ever made of."""
-    image: Any = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     scale = THUMB_SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0) if scale < 1 else image

@@ -71,7 +71,10 @@ def _stream(rows: Bytes) -> Iterator[bytes]:
     packer = deflate.packer()
     for top in range(0, height, strip_rows):
         strip = rows[top : top + strip_rows]
-        above = rows[top - 1 : top - 1 + len(strip)] if top else _shifted(strip)
+        if top:
+            above = rows[top - 1 : top - 1 + len(strip)]
+        else:  # PNG counts what lies outside of the picture as zero
+            above = np.concatenate([np.zeros_like(strip[:1]), strip[:-1]])
         out = filtered[: len(strip)]
         kind = _best(strip, above)
         out[:, 0] = kind
@@ -79,11 +82,6 @@ def _stream(rows: Bytes) -> Iterator[bytes]:
         if data := packer.compress(out):
             yield data
     yield packer.flush()
-
-
-def _shifted(strip: Bytes) -> Bytes:
-    """The rows above those of the topmost strip: PNG counts what lies outside of the picture as zero."""
-    return np.concatenate([np.zeros_like(strip[:1]), strip[:-1]])
 
 
 def _filter(kind: int, strip: Bytes, above: Bytes, out: Bytes, scratch: Bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from batch.base.errors import UserError
 from batch.manifest import formats
@@ -94,21 +95,22 @@ def _texts(file: BinaryIO) -> dict[str, str]:
 
 
 def _pillow(image: Image.Image) -> dict[str, str]:
-    texts = _png_texts(image) if image.format == "PNG" else {}
+    texts = _png_texts(image) if isinstance(image, PngImageFile) else {}
     # Asked for EXIF that is not there, Pillow unpacks a PNG to look behind its pixels.
     exif = _exif(image.getexif()) if image.format != "PNG" or "exif" in image.info else {}
     return exif | _json(_packet(image)) | texts  # a text under its own key counts before the same in EXIF
 
 
-def _png_texts(image: Any) -> dict[str, str]:
-    found = {key: str(value) for key, value in image.info.items() if isinstance(value, str)}
+def _png_texts(image: PngImageFile) -> dict[str, str]:
+    texts = ((key, str(value)) for key, value in image.info.items() if isinstance(value, str))
+    found = {key: value for key, value in texts if isinstance(key, str)}
     found.pop(_XMP_KEY, None)
     if not found:  # they may stand behind the pixels
         found = {key: str(value) for key, value in image.text.items() if key != _XMP_KEY}
     return found
 
 
-def _packet(image: Any) -> bytes:
+def _packet(image: Image.Image) -> bytes:
     segments = [data for _, data in getattr(image, "applist", ())]
     packet = packets.join_extended(segments) or image.info.get("xmp") or b""
     return packet if isinstance(packet, bytes) else str(packet).encode()

@@ -45,16 +45,16 @@ SAMPLERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class FileTexts:
     """What an image file carries."""
 
     parameters: str
     rerun: str
 
 
-def texts_of(task: Task, notes: Mapping[str, str]) -> Texts:
+def texts_of(task: Task, notes: Mapping[str, str]) -> FileTexts:
     """The texts of a task; ``notes`` name what its picture was made with instead of what was asked for."""
-    return Texts(parameters(task, notes), rerun_json(task, notes))
+    return FileTexts(parameters(task, notes), rerun_json(task, notes))
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})

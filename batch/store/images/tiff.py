@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ def write(pixels: NDArray[np.uint8], compression: str, comment: bytes, xmp: byte
     return b"".join([_head(end + pad), *strips, bytes(pad), _with_exif(entries, comment, end + pad)])
 
 
-def _strips(pixels: NDArray[np.uint8], rows: int, *, compress: bool) -> Iterator[Any]:
+def _strips(pixels: NDArray[np.uint8], rows: int, *, compress: bool) -> Iterator[bytes]:
     for top in range(0, len(pixels), rows):
         strip = np.ascontiguousarray(pixels[top : top + rows])
         if not compress:

@@ -1,0 +1,189 @@
+"""What a run folder keeps of its job: whose it is, the manifest, what was drawn and resolved, the tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from batch.base import atomic
+from batch.base.errors import ForeignFolder, UserError
+from batch.manifest import Manifest
+from batch.manifest.schema import Output, RunOptions
+from batch.manifest.tables import TABLE_SUFFIXES
+from batch.plan import Pins
+from batch.records import Task, from_json, to_json
+from batch.store import files
+
+LAYOUT = 1
+"""Of the folder: what a version that arranges it otherwise writes another number for."""
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """``format.json``: which job a folder belongs to, in which layout."""
+
+    schema: int | None = None
+    name: str | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a run keeps of its manifest: the text, where it lay, and its sections as they were read."""
+
+    text: str = ""
+    suffix: str = ".yaml"
+    source: str = ""
+    output: Output = field(default_factory=Output)
+    run: RunOptions = field(default_factory=RunOptions)
+    allow_pickle: frozenset[str] = frozenset()
+    trust_remote_code: frozenset[str] = frozenset()
+
+
+def origin_of(manifest: Manifest) -> Origin:
+    """What a run folder keeps of a manifest."""
+    return Origin(
+        text=manifest.text,
+        suffix=manifest.suffix,
+        source=str(Path(manifest.source).resolve()),
+        output=manifest.output,
+        run=manifest.run,
+        allow_pickle=manifest.allow_pickle,
+        trust_remote_code=manifest.trust_remote_code,
+    )
+
+
+def read_owner(state: Path) -> Owner:
+    """Whose the folder is. Raises :class:`ForeignFolder` where that cannot be read."""
+    path = state / "format.json"
+    try:
+        return files.read(Owner, path)
+    except files.UNREADABLE:
+        raise ForeignFolder(f"{path} is damaged; render into another folder") from None
+
+
+def write_owner(state: Path, name: str, kind: str, runner: str) -> None:
+    """Make the folder the job's."""
+    files.write(state / "format.json", to_json(Owner(schema=LAYOUT, name=name, kind=kind)), runner)
+
+
+# plan.json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pinned:
+    seeds: Mapping[str, tuple[int, ...]]
+    revisions: Mapping[str, str]
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PinnedNumerics:
+    numerics: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
+
+
+def read_pins(state: Path) -> Pins:
+    """Seeds drawn and revisions resolved by an earlier run. Raises :class:`ForeignFolder` for damaged ones."""
+    path = state / "plan.json"
+    if not path.is_file():
+        return Pins()
+    try:
+        found = files.read(_Pinned, path)
+    except files.UNREADABLE as error:
+        raise ForeignFolder(
+            f"{path} is damaged ({error}): it holds the seeds drawn and the model revisions of this run. "
+            "Restore it, or render into another folder with --out"
+        ) from None
+    numerics = _PinnedNumerics()
+    with suppress(*files.UNREADABLE):  # where they are damaged they are decided anew, which costs no picture
+        numerics = files.read(_PinnedNumerics, path)
+    return Pins(seeds=found.seeds, revisions=found.revisions, variants=found.variants, numerics=numerics.numerics)
+
+
+def write_pins(state: Path, pins: Pins, runner: str) -> None:
+    """Keep what was drawn and resolved."""
+    files.write(state / "plan.json", to_json(pins), runner)
+
+
+# The manifest and origin.json
+
+
+def read_origin(root: Path, state: Path) -> Origin:
+    """Where the manifest came from; the defaults for what was not kept in a readable form."""
+    kept = next((path for path in _manifests(root) if path.is_file()), None)
+    text = ""
+    with suppress(*files.UNREADABLE):
+        text = kept.read_text(encoding="utf-8") if kept else ""
+    data: Mapping[str, object] = {}
+    with suppress(*files.UNREADABLE):
+        data = files.read(dict[str, object], state / "origin.json")
+    return Origin(
+        text=text,
+        suffix=kept.suffix if kept else ".yaml",
+        source=str(data.get("source", "")),
+        output=_section(Output, data.get("output")),
+        run=_section(RunOptions, data.get("run")),
+        allow_pickle=_words(data.get("allow_pickle")),
+        trust_remote_code=_words(data.get("trust_remote_code")),
+    )
+
+
+def write_origin(root: Path, state: Path, origin: Origin, runner: str) -> None:
+    """Keep the manifest and how it was read, in place of what was kept before."""
+    kept = root / f"manifest{origin.suffix}"
+    atomic.write(kept, origin.text.encode(), runner)
+    for other in _manifests(root):
+        if other != kept:
+            other.unlink(missing_ok=True)
+    data = {
+        "source": origin.source,
+        "output": origin.output.model_dump(mode="json"),
+        "run": origin.run.model_dump(mode="json"),
+        "allow_pickle": sorted(origin.allow_pickle),
+        "trust_remote_code": sorted(origin.trust_remote_code),
+    }
+    files.write(state / "origin.json", data, runner)
+
+
+def _manifests(root: Path) -> list[Path]:
+    return [root / f"manifest{suffix}" for suffix in (".yaml", *TABLE_SUFFIXES)]
+
+
+def _section(kind: type[Section], data: object) -> Section:
+    try:
+        return kind.model_validate(data)
+    except ValueError:  # written by a version with other keys
+        return kind()
+
+
+def _words(value: object) -> frozenset[str]:
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
+
+
+# tasks.jsonl
+
+
+def read_tasks(state: Path) -> list[Task]:
+    """The tasks of the last plan that was run here, in order. Raises :class:`UserError` where they are damaged."""
+    path = state / "tasks.jsonl"
+    try:
+        with path.open("rb") as lines:
+            return [from_json(Task, line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except files.UNREADABLE as error:
+        raise UserError(f"{path} is damaged ({error}); run the manifest again to restore it") from None
+
+
+def write_tasks(state: Path, tasks: Iterable[Task], runner: str) -> None:
+    """Keep the tasks of a plan; there may be a million of them."""
+    lines = (json.dumps(to_json(task), ensure_ascii=False, sort_keys=True) for task in tasks)
+    atomic.write_parts(state / "tasks.jsonl", (f"{line}\n".encode() for line in lines), runner)

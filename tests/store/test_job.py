@@ -1,0 +1,83 @@
+"""What a run folder keeps beside its pictures: read strictly, and with what can be done where it is damaged."""
+
+import json
+
+import pytest
+
+from batch.base.errors import ForeignFolder, UserError
+from batch.manifest.schema import Output, RunOptions
+from batch.plan import Pins
+from batch.records import Machine
+from batch.store import lock, measured
+from batch.store.folder import RunFolder
+from batch.store.job import Origin
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    made = RunFolder(tmp_path / "run")
+    pins = Pins(seeds={"a": (1, 2)}, revisions={"m": "c0"}, numerics={"m | float32 | 512x512": {"compile": False}})
+    made.begin("job", "render", Origin(text="name: job\n", output=Output(format="webp")), (), pins)
+    return made
+
+
+def change(folder: RunFolder, name: str, **values: object) -> None:
+    path = folder.state / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_damaged_numerics_cost_no_seed(folder):
+    whole = folder.pins()
+    assert whole.numerics == {"m | float32 | 512x512": {"compile": False}}
+    for damaged in (None, [], {"m": 3}, {"m": {"batch": "2"}}):
+        change(folder, "plan.json", numerics=damaged)
+        assert folder.pins() == Pins(seeds=whole.seeds, revisions=whole.revisions)
+
+
+@pytest.mark.parametrize("seeds", [None, {"a": "12"}, {"a": [1.5]}])
+def test_damaged_seeds_are_told(folder, seeds):
+    change(folder, "plan.json", seeds=seeds)
+    with pytest.raises(ForeignFolder, match=r"plan\.json is damaged \(seeds"):
+        folder.pins()
+
+
+def test_sections_of_another_version_are_the_defaults(folder):
+    assert folder.origin().output.format == "webp"
+    change(folder, "origin.json", output={"keep_latents": "as another version"}, allow_pickle="m")
+    expected = Origin(text="name: job\n", output=Output(), run=RunOptions())
+    assert folder.origin() == expected
+    (folder.state / "origin.json").write_text("[]")
+    assert folder.origin() == expected
+
+
+def test_a_folder_of_another_layout_or_job_is_refused(folder):
+    folder.check("job", "render")
+    with pytest.raises(ForeignFolder, match="belongs to the render job 'job', not to the measure job 'job'"):
+        folder.check("job", "measure")
+    change(folder, "format.json", schema=2, more="of it")
+    with pytest.raises(ForeignFolder, match=r"layout 2, this one writes 1"):
+        folder.check("job", "render")
+
+
+def test_a_damaged_task_is_told(folder):
+    (folder.state / "tasks.jsonl").write_text('{"model": 3}\n')
+    with pytest.raises(UserError, match=r"tasks\.jsonl is damaged \(model: .*; run the manifest again"):
+        folder.tasks()
+
+
+def test_a_measurement_is_for_one_card(folder):
+    card, limited = Machine(device="a"), Machine(device="a", vram_limit=2**33)
+    measured.claim(folder.state, card, "r", empty=False)
+    measured.claim(folder.state, card, "r", empty=False)
+    with pytest.raises(ForeignFolder, match="measured on a, and this is a held to 8 GiB"):
+        measured.claim(folder.state, limited, "r", empty=False)
+    measured.claim(folder.state, limited, "r", empty=True)
+    assert json.loads((folder.state / "machine.json").read_text()) == {"device": "a", "vram_limit": 2**33}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"host": 1, "pid": 2, "since": "", "command": ""}'])
+def test_a_damaged_lock_names_nobody(folder, text):
+    with lock.hold(folder.state):
+        assert lock.holder(folder.state)["command"]
+        (folder.state / "lock.json").write_text(text)
+        assert lock.holder(folder.state) is None
