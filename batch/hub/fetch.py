@@ -7,11 +7,11 @@ with the files that are missing; what is cut off, after a power failure, is remo
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from batch.base import disk
@@ -43,12 +43,8 @@ def ensure(models: Iterable[Model], how: FetchOptions) -> list[RepoFiles]:
     Raises :class:`ModelError` for a repository that is not there, not open to the user or not safe to load,
     :class:`UserError` when the disk is too small, :class:`DownloadError` when the network fails.
     """
-    found = [item for model in models if _is_remote(model) and (item := look_up(model, how)) is not None]
-    return fetch(found, how)
-
-
-def _is_remote(model: Model) -> bool:
-    return bool(model.repo) and not model.random
+    remote_ones = [model for model in models if model.repo and not model.random]
+    return fetch([item for model in remote_ones if (item := look_up(model, how)) is not None], how)
 
 
 def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
@@ -176,7 +172,7 @@ class _Attempts:
                 raise self._given_up(missing, attempts)
             without = xet and failed >= FAST_ATTEMPTS
             self._again(without_xet=without)
-            self._pause(PAUSES_S[failed - 1])
+            (self.how.stop or Event()).wait(PAUSES_S[failed - 1])
             xet = xet and not without
 
     def _given_up(self, missing: int, attempts: int) -> DownloadError:
@@ -202,8 +198,9 @@ class _Attempts:
             )
         finally:
             self._sweep()
-        if self.why:
-            self._check_room()
+        # The fast path's own words for a full disk may be anything.
+        if self.why and self.item.missing() and disk.free(cache.hub_cache()) < 2**20:
+            raise full()
         torn = self.item.torn()
         mend(self.item, self.how)
         missing = self.item.missing()
@@ -217,20 +214,9 @@ class _Attempts:
         if count:
             self.how.tell.received(self.item.name, min(self.total - 1, self._before + count), self.total)
 
-    def _check_room(self) -> None:
-        """The fast path's own words for a full disk may be anything."""
-        if self.item.missing() and disk.free(cache.hub_cache()) < 2**20:
-            raise full()
-
     def _again(self, *, without_xet: bool) -> None:
         way = " without Xet (HF_HUB_DISABLE_XET=1)" if without_xet else ""
         self.how.tell.fetching(f"{self.item.name}: the download {self.why}; again{way}")
-
-    def _pause(self, seconds: float) -> None:
-        if self.how.stop is None:
-            time.sleep(seconds)
-        else:
-            self.how.stop.wait(seconds)
 
     def _sweep(self) -> None:
         freed = cache.sweep(self.item.repo)
