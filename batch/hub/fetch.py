@@ -7,11 +7,11 @@ with the files that are missing; what is cut off, after a power failure, is remo
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from batch.base import disk
@@ -172,7 +172,10 @@ class _Attempts:
                 raise self._given_up(missing, attempts)
             without = xet and failed >= FAST_ATTEMPTS
             self._again(without_xet=without)
-            (self.how.stop or Event()).wait(PAUSES_S[failed - 1])
+            if self.how.stop is None:
+                time.sleep(PAUSES_S[failed - 1])
+            else:
+                self.how.stop.wait(PAUSES_S[failed - 1])
             xet = xet and not without
 
     def _given_up(self, missing: int, attempts: int) -> DownloadError:
