@@ -44,12 +44,8 @@ def ensure(models: Iterable[Model], how: FetchOptions) -> list[RepoFiles]:
     Raises :class:`ModelError` for a repository that is not there, not open to the user or not safe to load,
     :class:`UserError` when the disk is too small, :class:`DownloadError` when the network fails.
     """
-    found = [item for model in models if _is_remote(model) and (item := look_up(model, how)) is not None]
-    return fetch(found, how)
-
-
-def _is_remote(model: Model) -> bool:
-    return bool(model.repo) and not model.random
+    remote_ones = [model for model in models if model.repo and not model.random]
+    return fetch([item for model in remote_ones if (item := look_up(model, how)) is not None], how)
 
 
 def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
@@ -179,7 +175,10 @@ class _Attempts:
                 raise self._given_up(missing, attempts)
             without = xet and failed >= FAST_ATTEMPTS
             self._again(without_xet=without)
-            self._pause(PAUSES_S[failed - 1])
+            if self.how.stop is None:
+                time.sleep(PAUSES_S[failed - 1])
+            else:
+                self.how.stop.wait(PAUSES_S[failed - 1])
             xet = xet and not without
 
     def _given_up(self, missing: int, attempts: int) -> DownloadError:
@@ -205,8 +204,10 @@ class _Attempts:
             )
         finally:
             self._sweep()
-        if self.why:
-            self._check_room()
+        # The fast path's own words for a full disk may be anything.
+        free = disk.free(cache.hub_cache()) if self.why and self.item.missing() else None
+        if free is not None and free < 2**20:
+            raise full()
         torn = self.item.torn()
         mend(self.item, self.how)
         missing = self.item.missing()
@@ -220,21 +221,9 @@ class _Attempts:
         if count:
             self.how.listener.on(Received(self.item.name, min(self.total - 1, self._before + count), self.total))
 
-    def _check_room(self) -> None:
-        """The fast path's own words for a full disk may be anything."""
-        free = disk.free(cache.hub_cache())
-        if self.item.missing() and free is not None and free < 2**20:
-            raise full()
-
     def _again(self, *, without_xet: bool) -> None:
         way = " without Xet (HF_HUB_DISABLE_XET=1)" if without_xet else ""
         self.how.listener.on(Downloading(f"{self.item.name}: the download {self.why}; again{way}"))
-
-    def _pause(self, seconds: float) -> None:
-        if self.how.stop is None:
-            time.sleep(seconds)
-        else:
-            self.how.stop.wait(seconds)
 
     def _sweep(self) -> None:
         freed = cache.sweep(self.item.repo)

@@ -53,16 +53,31 @@ def find_model(
     allowed = Allowed(pickles=covers(allow_pickle, name), code=covers(trust_remote_code, name))
     if known is not None and known.folder:
         return _own_folder_model(known, allowed)
-    folder = Path(name) if Path(name).is_absolute() else base / name
-    if known is None and (folder / weights.INDEX).is_file():
-        return _folder_model(name, folder, allowed)
-    if known is None and not folder.is_dir() and (wrong := problem(name)):
-        raise ModelError(wrong)
+    if known is None:
+        folder = Path(name) if Path(name).is_absolute() else base / name
+        if (folder / weights.INDEX).is_file():
+            return _folder_model(name, folder, allowed)
+        if not folder.is_dir() and (wrong := problem(name)):
+            raise ModelError(wrong)
+        repo = name.partition("@")[0]
+        known = next((model for model in known_models().values() if repo and model.repo == repo), None)
+        if known is None and (folder.is_dir() or not is_repository(repo)):
+            raise ModelError(_unknown(name, folder))
+    return _remote_model(name, known, allowed, revisions, online=online, newest=newest)
+
+
+def _remote_model(
+    name: str,
+    known: Model | None,
+    allowed: Allowed,
+    revisions: Mapping[str, str],
+    *,
+    online: bool,
+    newest: bool,
+) -> Model:
+    """A model in a repository, of the catalogue or not, at the commit that its name means."""
     repo, _, wanted = name.partition("@")
     newest = newest and bool(wanted)
-    known = known or next((model for model in known_models().values() if repo and model.repo == repo), None)
-    if known is None and (folder.is_dir() or not is_repository(repo)):
-        raise ModelError(_unknown(name, folder))
     if known is not None:
         repo, wanted = known.repo, wanted or known.revision
     wanted = wanted or MAIN
@@ -119,7 +134,9 @@ def source(model: Model) -> ModelSource:
     Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.fetch.ensure` completes. What is
     allowed stands there only where the files need it.
     """
-    location = _place(model)
+    location = model.folder or str(snapshot(model.repo, model.revision))
+    if model.package:
+        location = str(package_folder(model.package))
     found = {} if model.random else _special(model, Path(location))
     return ModelSource(
         **{
@@ -136,12 +153,6 @@ def source(model: Model) -> ModelSource:
             **found,
         }
     )
-
-
-def _place(model: Model) -> str:
-    if model.package:
-        return str(package_folder(model.package))
-    return model.folder or str(snapshot(model.repo, model.revision))
 
 
 def _special(model: Model, folder: Path) -> dict[str, Any]:
