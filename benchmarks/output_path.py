@@ -50,7 +50,7 @@ from batch.manifest import formats
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, Task
 from batch.render import fake
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend, Fault
 from batch.render.pixels import to_uint8
 from batch.run import runner
 from batch.store import images
@@ -235,7 +235,9 @@ def our_run(case: Case, pixels: Pixels, place: Path) -> float:
         encoding="utf-8",
     )
     with prepared(pixels) as ends, tempfile.TemporaryDirectory(dir=place) as out:
-        options = runner.Options(out=Path(out), engine="local", faults=(Fault("slow", seconds=case.step),))
+        options = runner.Options(
+            out=Path(out), engine="local", backend=FakeBackend((Fault("slow", seconds=case.step),))
+        )
         result = runner.run(manifest, options, Silent(), Event())
         if result.stopped or result.failed or len(ends) != case.images:
             raise SystemExit(f"{case.name}: the run did not end well: {result}")

@@ -214,12 +214,12 @@ class Watch:
 
 def run(images: int) -> dict[str, Any]:
     """One run of at most so many images, as the command line starts it."""
-    from batch.render.fake import Fault
+    from batch.render.fake import FakeBackend
     from batch.run import limits, runner
 
     watch = Watch(images)
     options = runner.Options(
-        out=Path("out"), engine="process", faults=(Fault("none"),), limits=limits.Limits(max_images=images)
+        out=Path("out"), engine="process", backend=FakeBackend(), limits=limits.Limits(max_images=images)
     )
     result = runner.run(Path("scale.yaml"), options, watch, Event())
     start, end = watch.usage

@@ -134,10 +134,12 @@ def _problems(place: Path, tasks: int) -> list[str]:
 def render(folder: str) -> int:
     """One run, as the command line starts it."""
     from batch.cli.progress import Silent
-    from batch.render.fake import Fault
+    from batch.render.fake import FakeBackend, Fault
     from batch.run import runner
 
-    options = runner.Options(out=Path(folder), engine="process", faults=(Fault("slow", seconds=0.02),))
+    options = runner.Options(
+        out=Path(folder), engine="process", backend=FakeBackend((Fault("slow", seconds=0.02),))
+    )
     result = runner.run(Path("torture.yaml"), options, Silent(), Event())
     return 0 if result.stopped is None and not result.failed else 1
 

@@ -19,6 +19,7 @@ from typing import Any
 from batch.base.errors import StoppedEarly
 from batch.engines import child
 from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
+from batch.render.backend import Backend
 
 TICK_S = 0.2
 LOG_LINES = 30
@@ -37,7 +38,7 @@ class Death:
 class Handle:
     """One worker process."""
 
-    def __init__(self, state: Path, devices: str | None, *, fake: bool) -> None:
+    def __init__(self, state: Path, devices: str | None, backend: Backend) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._log, self._stacks = state / "worker.log", state / "stacks.txt"
         self._log.write_bytes(b"")
@@ -47,8 +48,7 @@ class Handle:
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=child.main,
-            args=(theirs, self._log, self._stacks, devices),
-            kwargs={"fake": fake},
+            args=(theirs, self._log, self._stacks, devices, backend),
             name="worker",
             daemon=True,
         )

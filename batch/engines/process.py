@@ -38,6 +38,7 @@ from batch.records import (
     Status,
     Task,
 )
+from batch.render.backend import Backend
 from batch.store.folder import RunFolder
 
 STOP_S = 60.0
@@ -53,9 +54,9 @@ LOADS = 2
 class ProcessEngine:
     """One supervised worker process. ``state`` is where its log lies."""
 
-    def __init__(self, state: Path, *, fake: bool = False) -> None:
+    def __init__(self, state: Path, backend: Backend) -> None:
         self._state = state
-        self._fake = fake
+        self._backend = backend
         self._device = ""
         self._stop = Event()
         self._handle: Handle | None = None
@@ -109,7 +110,7 @@ class ProcessEngine:
         raise AssertionError("unreachable")
 
     def _spawn(self, devices: str | None) -> str | Death:
-        self._handle = handle = Handle(self._state, devices, fake=self._fake)
+        self._handle = handle = Handle(self._state, devices, self._backend)
         start = monotonic()
         while monotonic() - start < FIRST_S:
             try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,10 +38,11 @@ from batch.records import (
     Status,
     Task,
 )
+from batch.render.backend import Backend, Heartbeat, Session
 from batch.render.failures import StageFailed
 from batch.render.image import Job, Rendered, Renderer, RenderError
 from batch.store import measured
-from batch.store.embeds import EmbedCache, default_folder
+from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
 
@@ -62,47 +60,20 @@ class _Attempt:
     started_at: str
 
 
-def sessions(*, fake: bool) -> Any:
-    """The module whose ``Session``, ``choose`` and ``describe`` are used: diffusers, or the stand-in."""
-    if fake:
-        from batch.render import fake as stand_in
-
-        return stand_in
-    os.environ[COMPILED] = _compiled_folder()  # importing diffusers makes it, or sets another
-    from batch.render import session
-
-    return session
-
-
-COMPILED = "TORCHINDUCTOR_CACHE_DIR"
-
-
-def _compiled_folder() -> str:
-    """Where compiled models are kept between runs; one for this process where that cannot be written."""
-    folder = Path(os.environ.get(COMPILED) or default_folder() / "compiled")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return str(folder)
-    except OSError as error:
-        print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
-        return tempfile.mkdtemp(prefix="run_batch-compiled-")
-
-
 class Worker:
     """Keeps the session a task needs warm, and saves behind the next image."""
 
-    def __init__(self, spec: RunSpec, listener: Listener, stop: Event, *, fake: bool = False) -> None:
+    def __init__(self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event) -> None:
         _check_latents(spec)
         self._spec = spec
         self._listener, self._stop = listener, stop
-        self._sessions = sessions(fake=fake)
+        self._backend = backend
         self._folder = RunFolder(Path(spec.root), spec.runner)
         self._embeds = EmbedCache(Path(spec.cache))
-        self._machine: Machine = self._sessions.describe(spec.device)
+        self._machine = backend.describe(spec.device)
         if spec.vram_limit is not None:
             self._machine = replace(self._machine, vram_limit=spec.vram_limit)
-            said = self._sessions.cap(spec.device, spec.vram_limit)
+            said = backend.cap(spec.device, spec.vram_limit)
             listener.on(Happening(kind=HappeningKind.VRAM_LIMIT, text=said))
         if spec.measure:
             self._claim()
@@ -111,7 +82,7 @@ class Worker:
         self._encoded: dict[str, StagePeak] = {}
         self._unencoded: dict[str, StageFailed] = {}
         self._warm = False
-        self._session: Any = None
+        self._session: Session[Any] | None = None
         self._session_key: tuple[str, str] | None = None
         self._saver = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
@@ -179,7 +150,7 @@ class Worker:
         if taken and self._embeds.has(kept):
             return Outcome(key=task.key, status=Status.DONE)
         asked = replace(task, memory_steps=(Call(name=taken),)) if taken else task
-        self._beat(task.text, "load")
+        self._beat(task.text, Stage.LOAD)
         session = self._session_for(task.model, task.dtype)
         try:
             made = session.encode(asked, self._beats(task.text))
@@ -203,7 +174,7 @@ class Worker:
 
     def _measure_encoding(self, task: EncodeTask) -> Outcome:
         """What encoding a text takes on a warm card; that it does not fit is the result of its images."""
-        self._beat(task.text, "load")
+        self._beat(task.text, Stage.LOAD)
         session = self._session_for(task.model, task.dtype)
 
         try:
@@ -228,8 +199,8 @@ class Worker:
                 "Make room there, or set RUN_BATCH_CACHE to another folder"
             ) from None
 
-    def _beat(self, name: str, stage: str, part: int = 0, parts: int = 0) -> None:
-        self._listener.on(Beat(name, Stage(stage), part, parts))
+    def _beat(self, name: str, stage: Stage, part: int = 0, parts: int = 0) -> None:
+        self._listener.on(Beat(name, stage, part, parts))
         if self._stop.is_set():
             raise Interrupted("interrupted")
 
@@ -323,7 +294,7 @@ class Worker:
             raise RenderError(info, Measurement()) from None
         return renderer.redecode(task, latents, self._beats(task.name))
 
-    def _beats(self, name: str) -> Callable[[str, int, int], None]:
+    def _beats(self, name: str) -> Heartbeat:
         return lambda stage, part, parts: self._beat(name, stage, part, parts)
 
     def _save(self, attempt: _Attempt, rendered: Rendered) -> Outcome:
@@ -376,15 +347,13 @@ class Worker:
         self._folder.fail(failure)
         return Outcome(key=attempt.task.id, status=Status.FAILED, failure=failure, error=error)
 
-    def _session_for(self, model: str, dtype: str) -> Any:
+    def _session_for(self, model: str, dtype: str) -> Session[Any]:
         key = (model, dtype)
         if self._session is None or self._session_key != key:
             if self._session is not None:
                 self._session.close()
-            source, faults = self._spec.models[model], self._spec.faults
-            self._session = self._sessions.Session(
-                source, dtype, self._spec.device, faults, measure=self._spec.measure
-            )
+            source = self._spec.models[model]
+            self._session = self._backend.open(source, dtype, self._spec.device, measure=self._spec.measure)
             self._session_key = key
         return self._session
 

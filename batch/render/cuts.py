@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.models.transformers.sana_transformer import GLUMBConv
 from torch import nn
 
@@ -26,7 +27,7 @@ edges that are computed twice are a twelfth of it. Smaller bands save nothing, s
 
 
 @contextmanager
-def cut(pipe: Any, steps: tuple[Call, ...], tasks: Sequence[Task]) -> Iterator[None]:
+def cut(pipe: DiffusionPipeline, steps: tuple[Call, ...], tasks: Sequence[Task]) -> Iterator[None]:
     """Denoise under these steps as long as this lasts.
 
     Raises :class:`UserError` for a step that the pipeline cannot take, and for one that came down the ladder and
@@ -78,7 +79,7 @@ def _halved(kind: Any, whole: int) -> type:
     return type(kind.__name__, (_Halved, kind), {"whole": whole, "__module__": kind.__module__})
 
 
-def _in_halves(pipe: Any, tasks: Sequence[Task], *, needed: bool) -> Any:
+def _in_halves(pipe: DiffusionPipeline, tasks: Sequence[Task], *, needed: bool) -> Any:
     # With PAG the class of the pipeline is another for the call.
     family = FAMILIES[PIPELINE_FAMILY.get(type(pipe).__name__, "generic")]
     if not family.doubles or pag.scale(tasks[0].extra):
@@ -136,7 +137,7 @@ def _banded(kind: Any) -> type:
     return type(kind.__name__, (_Banded, kind), {"__module__": kind.__module__})
 
 
-def _in_bands(pipe: Any) -> Any:
+def _in_bands(pipe: DiffusionPipeline) -> Any:
     model = getattr(pipe, "transformer", None)
     found = [part for part in model.modules() if isinstance(part, GLUMBConv)] if model is not None else []
     if not found:

@@ -8,17 +8,16 @@ once more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, DiffusionPipeline
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def settle(pipe: Any) -> None:
+def settle(pipe: DiffusionPipeline) -> None:
     """Leave out what a pipeline's components do for nothing; once, when it has been loaded."""
     denoiser = getattr(pipe, "transformer", None)
     if isinstance(denoiser, nn.Module):

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
@@ -32,9 +32,11 @@ from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json,
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
+from batch.render.families.table import FAMILIES
 from batch.render.from_files import LeaveOut
 from batch.render.live import Live, Shapes, once, tensors
-from batch.render.session import FAMILIES, quiet
+from batch.render.loading import quiet
+from batch.render.tiles import Pieces
 
 DEVICE = "cpu"
 """Where the tensors say they are: see :class:`batch.render.live.Shapes`."""
@@ -45,7 +47,7 @@ class Foresight:
 
     def __init__(self, source: ModelSource, dtype: str) -> None:
         self._source, self._dtype = source, dtype
-        self._family: Any = FAMILIES[source.family]
+        self._family = FAMILIES[source.family]
         self._shapes = Shapes()
         self._embeds: dict[EncodeTask, tuple[Embeds, Work]] = {}
         self._latents: dict[Task, torch.Tensor] = {}
@@ -61,9 +63,8 @@ class Foresight:
         embeds = [made for made, _ in self._texts(task)]
         with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
             positions.put(pipe, task, DEVICE)
-        denoise = common.denoise_of(self._family)
         with _watched(pipe) as watched, cuts.cut(pipe, task.memory_steps, [task] * batch):
-            latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
+            latents = self._family.denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
         return _components(pipe), watched.work
 
@@ -94,14 +95,14 @@ class Foresight:
         return [self._embeds[text] for text in encode_tasks(task, self._source.family, "cuda")]
 
     @cached_property
-    def _encoders(self) -> Any:
+    def _encoders(self) -> DiffusionPipeline:
         return self._load(common.is_picture)
 
     @cached_property
-    def _renderers(self) -> Any:
+    def _renderers(self) -> DiffusionPipeline:
         return self._load(common.is_text)
 
-    def _load(self, leave_out: LeaveOut) -> Any:
+    def _load(self, leave_out: LeaveOut) -> DiffusionPipeline:
         dtype = partial(common.own_dtype, self._source.family, self._dtype)
         pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
         exact.settle(pipe)
@@ -116,7 +117,7 @@ def _untiled(task: Task) -> Task:
 class _Watched:
     """A stage that is being watched."""
 
-    def __init__(self, pipe: Any, counted: int) -> None:
+    def __init__(self, pipe: DiffusionPipeline, counted: int) -> None:
         self.live = Live(tensors(*_modules(pipe).values()))
         self._counted = counted
 
@@ -126,7 +127,7 @@ class _Watched:
 
 
 @contextmanager
-def _watched(pipe: Any, counted: int | None = None) -> Iterator[_Watched]:
+def _watched(pipe: DiffusionPipeline, counted: int | None = None) -> Iterator[_Watched]:
     """Watch what a pipeline does; what is ``counted`` elsewhere, by default its weights, is no activation."""
     counted = sum(item.weights for item in _components(pipe).values()) if counted is None else counted
     watched = _Watched(pipe, counted)
@@ -134,11 +135,11 @@ def _watched(pipe: Any, counted: int | None = None) -> Iterator[_Watched]:
         yield watched
 
 
-def _modules(pipe: Any) -> dict[str, nn.Module]:
+def _modules(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
 
 
-def _components(pipe: Any) -> dict[str, Component]:
+def _components(pipe: DiffusionPipeline) -> dict[str, Component]:
     return {name: _component(module) for name, module in _modules(pipe).items()}
 
 
@@ -195,7 +196,7 @@ def _in_fp8(module: nn.Module) -> int:
     return parameters + sum(item.nbytes for item in module.buffers())
 
 
-def _taken(parts: Any) -> None:
+def _taken(parts: Pieces) -> None:
     """As :func:`batch.render.pixels.assemble` takes a picture on a card: a row of its parts waits as bytes."""
     row = None
     for part in parts.each:

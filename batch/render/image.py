@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from batch.base.errors import TaskError, UserError
 from batch.manifest.values import Size
@@ -22,24 +22,35 @@ from batch.records import (
     Happening,
     HappeningKind,
     Measurement,
+    Stage,
     StagePeak,
     Task,
 )
+from batch.render.backend import Heartbeat, Loads, Oddity, Session, Timed
 from batch.render.failures import StageFailed
+from batch.render.guards import Pixels
 
-Beat = Callable[[str, int, int], None]
-"""Told a sign of life: the stage, and how many of how many of its parts are done. May raise to give up."""
+T = TypeVar("T")
 
 Tell = Callable[[Happening], None]
 
-DOING = {"encode": "encoding its text", "denoise": "denoising", "decode": "decoding", "render": "rendering"}
+DOING = {
+    Stage.ENCODE: "encoding its text",
+    Stage.DENOISE: "denoising",
+    Stage.DECODE: "decoding",
+    Stage.RENDER: "rendering",
+}
+
+
+Work = Callable[[tuple[Call, ...]], Timed[T]]
+"""A stage under a memory setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """Pixels ``[H, W, 3]``, what they cost, and what had to be done to get them."""
 
-    pixels: Any
+    pixels: Pixels
     measurement: Measurement
     latents: bytes | None = None
     """As denoising left them (safetensors), on request."""
@@ -95,7 +106,7 @@ class _Way:
     def steps(self) -> tuple[Call, ...]:
         return ladder.lowered(self.base, self.rungs.of(self.task))
 
-    def stage(self, name: str, work: Callable[[tuple[Call, ...]], Any]) -> Any:
+    def stage(self, name: Stage, work: Work[T]) -> T:
         """The stage's value; repeated down the ladder while memory runs out."""
         failure: StageFailed | None = None
         rung: str | None = None
@@ -118,7 +129,7 @@ class _Way:
             if rung is None:
                 raise RenderError(failure.info, self.measured)
 
-    def step_down(self, stage: str, info: ErrorInfo | None, *, in_host: bool = False) -> str | None:
+    def step_down(self, stage: Stage, info: ErrorInfo | None, *, in_host: bool = False) -> str | None:
         """Take the next rung of a stage, if there is one; ``in_host``: for want of the host's memory."""
         task = self.task
         size = Size(task.rendered_width, task.rendered_height)
@@ -143,13 +154,13 @@ class _Way:
         )
         return rung
 
-    def _drop(self, stage: str, rung: str) -> None:
+    def _drop(self, stage: Stage, rung: str) -> None:
         self.impossible.add(rung)
         kept = tuple(item for item in self.rungs.of(self.task).get(stage, ()) if item != rung)
         self.rungs.take(self.task, stage, kept)
 
-    def _keep(self, stage: str, peak: StagePeak | None, energy: float | None) -> None:
-        name = "whole" if stage == "render" else stage
+    def _keep(self, stage: Stage, peak: StagePeak | None, energy: float | None) -> None:
+        name = "whole" if stage == Stage.RENDER else stage
         figures: dict[str, Any] = {name: peak} if peak is not None else {}
         if energy is not None:
             figures["energy_j"] = (self.measured.energy_j or 0.0) + energy
@@ -168,7 +179,7 @@ class _Way:
         )
         return replace(self, task=job.task, measured=measured, texts_by=job.texts_by, batch=images)
 
-    def done(self, pixels: Any, session: Any, latents: bytes | None = None) -> Rendered:
+    def done(self, pixels: Pixels, session: Session[Any], latents: bytes | None = None) -> Rendered:
         """What became of the image."""
         degraded = self.steps != self.base or bool(self.texts_by)
         used = shown_steps(self.steps) + (f" + {self.texts_by}" if self.texts_by else "")
@@ -202,9 +213,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renderer:
-    """Renders images with a session (:class:`batch.render.session.Session` or the stand-in)."""
+    """Renders images with a session."""
 
-    session: Any
+    session: Session[Any]
     device: str
     rungs: Rungs
     fallback: bool
@@ -215,26 +226,28 @@ class Renderer:
     strict: bool = False
     """What fails fails: a batch is not split, a bad picture not repaired, a compiled model not given up."""
 
-    def render(self, job: Job, beat: Beat, *, step_down: str = "") -> Rendered:
+    def render(self, job: Job, beat: Heartbeat, *, step_down: str = "") -> Rendered:
         """One image.
 
         ``step_down`` names a stage whose last attempt took the whole process with it: it starts a rung lower.
         Raises :class:`RenderError` when a stage fails for good.
         """
         task, session = job.task, self.session
-        way = self._start("images", job, beat)
+        way = self._start(Loads.IMAGES, job, beat)
         if step_down in ladder.LADDERS and self.fallback:
-            way.step_down(step_down, None)
+            way.step_down(Stage(step_down), None)
         if not session.staged:
-            pixels = self._twice(way, "render", "rendered again", lambda steps: session.whole(task, steps, beat))
+            pixels = self._twice(
+                way, Stage.RENDER, "rendered again", lambda steps: session.whole(task, steps, beat)
+            )
             return way.done(pixels, session)
         latents = self._twice(
-            way, "denoise", "denoised again", lambda steps: session.denoise([task], [job.embeds], steps, beat)
+            way, Stage.DENOISE, "denoised again", lambda steps: session.denoise([task], [job.embeds], steps, beat)
         )
         return self._finished(way, latents, beat)
 
     def together(
-        self, jobs: Sequence[Job], beat: Beat, *, step_down: str = ""
+        self, jobs: Sequence[Job], beat: Heartbeat, *, step_down: str = ""
     ) -> Iterator[tuple[Job, Rendered | RenderError]]:
         """Images that differ in texts and seed only, denoised in one call, each as soon as it is decoded.
 
@@ -245,7 +258,7 @@ class Renderer:
         latents = None
         if len(jobs) > 1 and ladder.BATCH not in self.rungs.of(first):
             # Out of memory together: one by one comes before any smaller setting.
-            way = replace(self._start("images", jobs[0], beat), fallback=False)
+            way = replace(self._start(Loads.IMAGES, jobs[0], beat), fallback=False)
             try:
                 latents = self._denoised_together(way, jobs, beat)
             except RenderError as error:
@@ -263,11 +276,11 @@ class Renderer:
             else:
                 yield job, made
 
-    def _denoised_together(self, way: _Way, jobs: Sequence[Job], beat: Beat) -> Any | None:
+    def _denoised_together(self, way: _Way, jobs: Sequence[Job], beat: Heartbeat) -> Any | None:
         tasks, embeds = [job.task for job in jobs], [job.embeds for job in jobs]
         try:
             return self._compiled_or_not(
-                way, "denoise", lambda steps: self.session.denoise(tasks, embeds, steps, beat)
+                way, Stage.DENOISE, lambda steps: self.session.denoise(tasks, embeds, steps, beat)
             )
         except RenderError as error:
             if self.strict:
@@ -280,18 +293,18 @@ class Renderer:
             tasks[0],
             f"{len(tasks)} images in one call failed ({info.message}); each is rendered alone"
             + (" from now on" if info.kind == ErrorKind.OUT_OF_MEMORY else ""),
-            {"stage": "denoise", "message": info.message, "images": len(tasks)},
+            {"stage": Stage.DENOISE, "message": info.message, "images": len(tasks)},
         )
         return None
 
-    def _finished(self, way: _Way, latents: Any, beat: Beat) -> Rendered:
+    def _finished(self, way: _Way, latents: Any, beat: Heartbeat) -> Rendered:
         """From latents to the picture."""
         kept = self.session.latents_bytes(latents) if self.keep_latents else None
         return way.done(self._decode(way, latents, beat), self.session, kept)
 
-    def redecode(self, task: Task, data: bytes, beat: Beat) -> Rendered:
+    def redecode(self, task: Task, data: bytes, beat: Heartbeat) -> Rendered:
         """Decode kept latents with the task's memory setting. Raises :class:`RenderError` when that fails."""
-        way = self._start("decoder", Job(task=task), beat)
+        way = self._start(Loads.DECODER, Job(task=task), beat)
         try:
             latents = self.session.latents_from(data)
         except StageFailed as error:
@@ -299,12 +312,12 @@ class Renderer:
         pixels = self._decode(way, latents, beat)
         return way.done(pixels, self.session, data if self.keep_latents else None)
 
-    def _start(self, part: str, job: Job, beat: Beat) -> _Way:
+    def _start(self, part: Loads, job: Job, beat: Heartbeat) -> _Way:
         task = job.task
-        beat("load", 0, 0)
-        base = self.session.prepare(part, task, compiled=self.compiled and part == "images")
+        beat(Stage.LOAD, 0, 0)
+        base = self.session.prepare(part, task, compiled=self.compiled and part == Loads.IMAGES)
         if excuse := self.session.take_excuse():
-            self._not_compiled(task, "load", excuse)
+            self._not_compiled(task, Stage.LOAD, excuse)
         load_s = self.session.take_load_s()
         measured = Measurement(
             load_s=load_s,
@@ -317,20 +330,22 @@ class Renderer:
             texts_by=job.texts_by,
         )  # fmt: skip
 
-    def _decode(self, way: _Way, latents: Any, beat: Beat) -> Any:
+    def _decode(self, way: _Way, latents: Any, beat: Heartbeat) -> Pixels:
         task, session = way.task, self.session
         return self._twice(
-            way, "decode", "decoded in float32", lambda steps: session.decode(task, latents, steps, beat),
+            way, Stage.DECODE, "decoded in float32", lambda steps: session.decode(task, latents, steps, beat),
             lambda steps: session.decode(task, latents, steps, beat, float32=True),
         )  # fmt: skip
 
-    def _compiled_or_not(self, way: _Way, stage: str, work: Any) -> Any:
+    def _compiled_or_not(self, way: _Way, stage: Stage, work: Work[T]) -> T:
         """A stage; once more without compiling where that may be why it failed."""
         try:
             return way.stage(stage, work)
         except RenderError as error:
             hopeless = (
-                self.strict or stage == "decode" or error.info.kind in (ErrorKind.OUT_OF_MEMORY, ErrorKind.INVALID)
+                self.strict
+                or stage == Stage.DECODE
+                or error.info.kind in (ErrorKind.OUT_OF_MEMORY, ErrorKind.INVALID)
             )
             if hopeless or not self.session.compiled:
                 raise
@@ -339,14 +354,14 @@ class Renderer:
         self._not_compiled(way.task, stage, said)
         return way.stage(stage, work)
 
-    def _not_compiled(self, task: Task, stage: str, why: str) -> None:
+    def _not_compiled(self, task: Task, stage: Stage, why: str) -> None:
         text = f"{task.model} is rendered without compiling from now on: {why}"
         self._say(HappeningKind.NOT_COMPILED, task, text, {"stage": stage, "message": why})
 
     def _say(self, kind: HappeningKind, task: Task, text: str, data: Mapping[str, Any]) -> None:
         self.tell(Happening(kind=kind, text=text, task=task.id, data=data))
 
-    def _twice(self, way: _Way, stage: str, remedy: str, first: Any, again: Any = None) -> Any:
+    def _twice(self, way: _Way, stage: Stage, remedy: str, first: Work[T], again: Work[T] | None = None) -> T:
         """A stage, and once more with a remedy (by default the same again) when what it makes is no picture."""
         try:
             value = self._compiled_or_not(way, stage, first)
@@ -355,7 +370,8 @@ class Renderer:
                 raise
             said = error.info.message
         else:
-            self._tell_objections(way.task, stage)
+            for odd in self.session.take_objections():
+                self._tell_oddity(odd, way.task, stage)
             return value
         data = {"stage": stage, "message": said}
         self._say(HappeningKind.INVALID, way.task, f"{way.task.name}: {said}; {remedy}", data)
@@ -363,9 +379,8 @@ class Renderer:
         way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
         return value
 
-    def _tell_objections(self, task: Task, stage: str) -> None:
-        for kind, said in self.session.take_objections():
-            text = f"{task.name}: {said}"
-            if kind == "random-weights":
-                text += f"; the weights of {task.model} are random, so it counts as done"
-            self._say(kind, task, text, {"stage": stage, "message": said})
+    def _tell_oddity(self, odd: Oddity, task: Task, stage: Stage) -> None:
+        text = f"{task.name}: {odd.text}"
+        if odd.kind == HappeningKind.RANDOM_WEIGHTS:
+            text += f"; the weights of {task.model} are random, so it counts as done"
+        self._say(odd.kind, task, text, {"stage": stage, "message": odd.text})

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from torch import nn
 
@@ -25,7 +26,7 @@ MOST = 0.95
 """A LoRA of whose layers fewer than this share are taken is told: its conversion may join some, never so many."""
 
 
-def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
+def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
     """Have these adapters, and no others, in whatever components the pipeline holds; what is odd about them.
 
     Raises :class:`UserError` without peft, :class:`TaskError` for a LoRA that does not fit the model.
@@ -53,7 +54,7 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
     return [said for name, lora in zip(names, loras, strict=True) for said in _misfits(pipe, lora, name)]
 
 
-def _loaded(pipe: Any, encoders: list[str], lora: Lora, adapter: str) -> None:
+def _loaded(pipe: DiffusionPipeline, encoders: list[str], lora: Lora, adapter: str) -> None:
     try:
         _load(pipe, encoders, lora.path, adapter)
     except Exception as error:
@@ -68,7 +69,7 @@ def shown(lora: Lora) -> str:
     return lora.source or Path(lora.path).name
 
 
-def _misfits(pipe: Any, lora: Lora, adapter: str) -> Iterator[str]:
+def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]:
     """Layers of a LoRA that the model does not have: diffusers passes over them in silence.
 
     Raises :class:`TaskError` where it has none of them: the picture would be the one without.
@@ -102,14 +103,14 @@ _OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|wei
 """What follows a layer's name."""
 
 
-def _load(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
+def _load(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:
     if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
         _into_text_encoders(pipe, encoders, path, adapter)
     else:
         pipe.load_lora_weights(path, adapter_name=adapter)
 
 
-def _take_off(pipe: Any) -> None:
+def _take_off(pipe: DiffusionPipeline) -> None:
     """Every adapter off, and with it the layers that a LoRA for Flux has widened."""
     widens = "reset_to_overwritten_params" in inspect.signature(pipe.unload_lora_weights).parameters
     pipe.unload_lora_weights(**({"reset_to_overwritten_params": True} if widens else {}))
@@ -117,7 +118,7 @@ def _take_off(pipe: Any) -> None:
         pipe.transformer._overwritten_params = None  # they are put back once, not at each change
 
 
-def _into_text_encoders(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
+def _into_text_encoders(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:
     # Not every pipeline's files can have alphas beside the weights.
     state, *alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True)
     for name in encoders:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from diffusers import SanaPAGPipeline, SanaPipeline
+from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import (
     PAGCFGSanaLinearAttnProcessor2_0,
     PAGIdentitySanaLinearAttnProcessor2_0,
@@ -21,7 +21,7 @@ from batch.catalogue import pag
 from batch.records import Task
 
 
-def settle(pipe: Any) -> Any:
+def settle(pipe: DiffusionPipeline) -> DiffusionPipeline:
     """A pipeline that was saved as SanaPAGPipeline as the SanaPipeline it is without: that one loads LoRAs too.
 
     The layers it was saved with stay its ``pag_applied_layers``.
@@ -32,7 +32,7 @@ def settle(pipe: Any) -> Any:
 
 
 @contextmanager
-def switched_on(pipe: Any, task: Task) -> Iterator[dict[str, Any]]:
+def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[dict[str, Any]]:
     """The pipeline with the task's PAG as long as this lasts; what its call is to be told of it.
 
     Nothing happens where the task has none. Raises :class:`TaskError` for a transformer that diffusers'

@@ -7,15 +7,15 @@ one in float64 at every step: at 5376x3072 half a second on a CPU and 0.7 GiB of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
 
 from batch.records import Task
 
 
-def put(pipe: Any, task: Task, device: str) -> bool:
+def put(pipe: DiffusionPipeline, task: Task, device: str) -> bool:
     """Have the embedding of a task's size where the transformer looks for it; whether it was another one before.
 
     ``device`` is where the transformer computes, offloaded or not: another device's sines may differ in the

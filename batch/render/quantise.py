@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 
 from batch.base.errors import UserError
@@ -36,7 +37,7 @@ def check(model: nn.Module) -> None:
         raise UserError(f"memory: quantize does nothing to {type(model).__name__}; leave it out")
 
 
-def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
+def drawn(pipe: DiffusionPipeline, steps: tuple[Call, ...]) -> DiffusionPipeline:
     """A pipeline with random weights, quantised in place: torchao alone can do that."""
     backend = quantised.backend(steps)
     if not backend:

@@ -18,7 +18,7 @@ import pytest
 
 from batch.base import atomic
 from batch.records import Happening
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend, Fault
 from batch.report import table
 from batch.run import limits, runner
 from batch.store.folder import RunFolder
@@ -76,7 +76,7 @@ def night(manifest, work, tmp_path):
 
     def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
         seen, start = Seen(), time.monotonic()
-        chosen = runner.Options(out=Path(out), engine=engine, faults=faults or (Fault("none"),), **options)
+        chosen = runner.Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, stop or threading.Event())
         return Night(result, seen, time.monotonic() - start)
 

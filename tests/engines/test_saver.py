@@ -12,7 +12,7 @@ from PIL import Image
 from batch.cli.progress import Silent
 from batch.engines import worker
 from batch.render import fake
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend, Fault
 from batch.run import runner
 from batch.store.folder import RunFolder
 
@@ -54,7 +54,7 @@ def saves(monkeypatch):
 
 
 def render(path, *faults):
-    options = runner.Options(out=Path("run"), engine="local", faults=faults or (Fault("none"),))
+    options = runner.Options(out=Path("run"), engine="local", backend=FakeBackend(faults))
     return runner.run(path, options, Silent(), threading.Event())
 
 

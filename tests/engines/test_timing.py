@@ -9,7 +9,7 @@ import torch
 from batch.engines.worker import Worker
 from batch.records import CardState, Machine, Measurement, ModelSource, StagePeak
 from batch.render.image import Renderer
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 from batch.report import table
 from tests.conftest import DEMO
 
@@ -78,7 +78,7 @@ def test_a_measured_stage_begins_without_what_the_one_before_left(monkeypatch, m
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 0)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     source = ModelSource(name="x", family="sana", location=str(DEMO))
-    with Session(source, "float32", "cuda:0", measure=measure).meter.stage():
+    with DiffusersSession(source, "float32", "cuda:0", measure=measure).meter.stage():
         done.append("work")
     emptied = ["empty_cache"] if measure else []
     assert done == [

@@ -13,7 +13,7 @@ from batch.engines.batches import alike
 from batch.plan import batching
 from batch.plan.batching import Surroundings, choose
 from batch.records import Happening, Numerics, RunSpec, Task
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend, Fault
 from batch.report import table
 from batch.run import runner
 from batch.store.folder import RunFolder
@@ -230,7 +230,7 @@ def night(manifest, tmp_path):
         from threading import Event
 
         seen = Seen()
-        chosen = runner.Options(out=tmp_path / "out", engine=engine, faults=faults or (Fault("none"),), **options)
+        chosen = runner.Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, Event())
         return result, seen.happenings, list(RunFolder(result.folder).scan().receipts.values())
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from batch.cli.progress import Silent
 from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend, Fault
 from batch.render.meter import Meter
 from batch.report import table, timing
 from batch.run import runner
@@ -349,7 +349,7 @@ def night(tmp_path_factory):
         Fault("error", "decode", seed=1, prompt="a whale"),
         Fault("oom-torch", "decode", seed=2, unless="vae_tiling"),
     )
-    options = runner.Options(out=root / "run", engine="local", faults=faults)
+    options = runner.Options(out=root / "run", engine="local", backend=FakeBackend(faults))
     runner.run(job, options, Silent(), threading.Event())
     folder = RunFolder(root / "run", "me-1")
     (folder.state / events.FILE).unlink(missing_ok=True)

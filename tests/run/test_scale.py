@@ -15,7 +15,7 @@ from batch.base import atomic
 from batch.cli.progress import Silent
 from batch.plan import Pins
 from batch.records import Task
-from batch.render.fake import Fault
+from batch.render.fake import FakeBackend
 from batch.report import sheet
 from batch.run import runner
 from batch.store.folder import Origin, RunFolder, Scan
@@ -93,7 +93,7 @@ def test_an_image_costs_four_syncs(work, monkeypatch):
     monkeypatch.setattr(atomic.os, "fsync", lambda number: synced.append("a file") or whole(number))
     result = runner.run(
         Path("job.yaml"),
-        runner.Options(out=Path("run"), engine="local", faults=(Fault("none"),)),
+        runner.Options(out=Path("run"), engine="local", backend=FakeBackend()),
         Silent(),
         Event(),
     )

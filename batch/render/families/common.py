@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
 from batch.catalogue import precision
@@ -17,7 +18,7 @@ from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
 
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""
@@ -38,7 +39,7 @@ def load(
     *,
     leave_out: LeaveOut = lambda _: False,
     steps: tuple[Call, ...] = (),
-) -> Any:
+) -> DiffusionPipeline:
     """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
 
     ``dtype`` is a task's: see :mod:`batch.catalogue.precision`. Of the memory ``steps``, ``quantize`` counts.
@@ -73,17 +74,21 @@ def is_beside_decoder(component: str) -> bool:
     return is_text(component) or component in DENOISERS
 
 
-def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
+def load_text_encoder(source: ModelSource, dtype: str, device: str) -> DiffusionPipeline:
     """The pipeline with tokenizers and text encoders only, on the device."""
     return load(source, dtype, device, leave_out=is_picture).to(device)
 
 
-def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> Any:
+def load_without_texts(
+    source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()
+) -> DiffusionPipeline:
     """The pipeline without tokenizers and text encoders."""
     return load(source, dtype, device, leave_out=is_text, steps=steps)
 
 
-def load_decoder(source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()) -> Any:
+def load_decoder(
+    source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()
+) -> DiffusionPipeline:
     """The pipeline with its autoencoder only, which no step does anything to when it is loaded."""
     return load(source, dtype, device, leave_out=is_beside_decoder)
 
@@ -97,7 +102,7 @@ def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Bu
     return count(source, partial(own_dtype, source.family, dtype), leave_out)
 
 
-def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
+def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> dict[str, Any]:
     """The arguments of ``encode_prompt`` as the pipeline's own call would set them.
 
     ``encode_prompt`` has defaults of its own, and some differ from the call's.
@@ -125,7 +130,7 @@ _TUPLE = re.compile(r"(typing\.)?(Optional\[)?(typing\.)?[Tt]uple\b")
 
 
 def call_arguments(
-    pipe: Any,
+    pipe: DiffusionPipeline,
     task: Task,
     extra: Arguments,
     on_step: OnStep,
@@ -153,7 +158,7 @@ def call_arguments(
     return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
 
 
-def _all_taken(pipe: Any, call: Mapping[str, Any], set_by_axes: Mapping[str, bool]) -> None:
+def _all_taken(pipe: DiffusionPipeline, call: Mapping[str, Any], set_by_axes: Mapping[str, bool]) -> None:
     """Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells."""
     for name, asked in set_by_axes.items():
         if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
@@ -167,14 +172,16 @@ def _noise(seeds: Sequence[int]) -> Any:
     return made if len(made) > 1 else made[0]
 
 
-def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -> dict[str, Any]:
+def _progress(call: Mapping[str, Any], pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> dict[str, Any]:
     """The callback in the form the call takes; none where it takes none."""
 
     def done(index: int) -> None:
         # Second-order schedulers go through two timesteps a step.
         on_step(min(steps, index // getattr(pipe.scheduler, "order", 1) + 1))
 
-    def after_step(_pipe: Any, index: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+    def after_step(
+        _pipe: DiffusionPipeline, index: int, _timestep: Any, _tensors: dict[str, Any]
+    ) -> dict[str, Any]:
         done(index)
         return {}
 
@@ -186,13 +193,13 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
     return {}
 
 
-def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
     """Embeddings of several texts one below the other: all of them have the same length."""
     return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
 
 def denoise(
-    pipe: Any,
+    pipe: DiffusionPipeline,
     tasks: Sequence[Task],
     texts: Sequence[Sequence[Embeds]],
     device: str,
@@ -225,12 +232,7 @@ def denoise(
     return latents
 
 
-def denoise_of(family: Any) -> Callable[..., torch.Tensor]:
-    """A family's own ``denoise``, or :func:`denoise` with its way to join texts."""
-    return getattr(family, "denoise", None) or partial(denoise, join=getattr(family, "join", join))
-
-
-def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+def decode_scaled(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
     latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
     parts = tiles.decode(pipe.vae, latents)
