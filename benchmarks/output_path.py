@@ -49,13 +49,13 @@ from batch.cli.progress import Silent
 from batch.manifest import formats
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, Task
-from batch.render import fake
-from batch.render.fake import FakeBackend, Fault
 from batch.render.pixels import to_uint8
 from batch.run import runner
 from batch.store import images
 from batch.store.folder import RunFolder
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
+from tests import fake_session as fake
+from tests.fake_session import FakeBackend, Fault
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "output_path.csv"
 

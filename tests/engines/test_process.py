@@ -18,11 +18,11 @@ import pytest
 
 from batch.base import atomic
 from batch.records import Happening
-from batch.render.fake import FakeBackend, Fault
 from batch.report import table
 from batch.run import limits, runner
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend, Fault
 
 JOB = """\
 name: night
@@ -214,7 +214,7 @@ def test_a_hang_is_noticed_and_the_image_is_rendered_again(night, once):
     assert ended.seen.kinds() == ["stalled"]
     assert "no sign of life" in ended.seen.happenings[0].text
     stacks = ended.seen.happenings[0].data["log"]
-    assert "fake.py" in stacks  # where it hung
+    assert "fake_session.py" in stacks  # where it hung
     assert ended.seconds < 20
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from batch.cli.progress import Silent
 from batch.engines import worker
-from batch.render import fake
-from batch.render.fake import FakeBackend, Fault
 from batch.run import runner
 from batch.store.folder import RunFolder
+from tests import fake_session as fake
+from tests.fake_session import FakeBackend, Fault
 
 JOB = """\
 name: saver

@@ -13,11 +13,11 @@ from batch.engines.batches import alike
 from batch.plan import batching
 from batch.plan.batching import Surroundings, choose
 from batch.records import Happening, Numerics, RunSpec, Task
-from batch.render.fake import FakeBackend, Fault
 from batch.report import table
 from batch.run import runner
 from batch.store.folder import RunFolder
 from tests import tiny_models
+from tests.fake_session import FakeBackend, Fault
 
 GIB = 2**30
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 from batch.cli.progress import Silent
 from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
-from batch.render.fake import FakeBackend, Fault
 from batch.render.meter import Meter
 from batch.report import table, timing
 from batch.run import runner
@@ -23,6 +22,7 @@ from batch.run.drift import Drift
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
+from tests.fake_session import FakeBackend, Fault
 
 # The log
 

@@ -28,7 +28,6 @@ from batch.records import (
     Outcome,
 )
 from batch.render import cap, meter
-from batch.render.fake import FakeBackend, Fault
 from batch.report import table
 from batch.run import runner
 from batch.run.limits import Limits
@@ -36,6 +35,7 @@ from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend, Fault
 
 MIB, GIB = 2**20, 2**30
 
@@ -355,7 +355,7 @@ def slowly(folder, *more):
         "import sys, threading\n"
         "from pathlib import Path\n"
         "from batch.cli import progress\nfrom batch.run import runner\n"
-        "from batch.render.fake import FakeBackend, Fault\n"
+        "from tests.fake_session import FakeBackend, Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
         "    options = runner.Options(out=Path(sys.argv[2]), backend=FakeBackend((slow,)))\n"

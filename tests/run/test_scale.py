@@ -15,12 +15,12 @@ from batch.base import atomic
 from batch.cli.progress import Silent
 from batch.plan import Pins
 from batch.records import Task
-from batch.render.fake import FakeBackend
 from batch.report import sheet
 from batch.run import runner
 from batch.store.folder import Origin, RunFolder, Scan
 from benchmarks import scale
 from tests.conftest import ROOT, SMALL
+from tests.fake_session import FakeBackend
 
 MEASURED = """\
 import json, sys, time

@@ -344,7 +344,7 @@ class FakeBackend:
         """No machine at all."""
         return Machine(device="fake", torch="none", diffusers="none")
 
-    def open(self, source: ModelSource, _dtype: str, _device: str, *, measure: bool = False) -> FakeSession:  # noqa: ARG002
+    def open(self, source: ModelSource, _dtype: str, _device: str, *, measure: bool = False) -> FakeSession:
         """A session that has nothing to load."""
         return FakeSession(source, self.faults)
 
