@@ -89,7 +89,7 @@ def session(bench: Bench, say: Say) -> None:
     steps = _loaded(camera, task, say)
     latents = _denoising(camera, task, embeds, steps, say)
     pixels = _decoding(camera, task, latents, steps, say)
-    objections = [text for _, text in camera.session.take_objections()]
+    objections = [odd.text for odd in camera.session.take_objections()]
     say("all numbers finite", not any("finite" in text for text in objections), note="; ".join(objections),
         headline=True)  # fmt: skip
     _copy(pixels, bench, say)

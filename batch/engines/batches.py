@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice, takewhile
-from typing import Any
+from itertools import islice
 
 from batch.plan import batching
 from batch.records import EncodeTask, Numerics, RunSpec, Task
@@ -21,12 +20,12 @@ def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: Run
         return []
     most = spec.numerics.get(batching.key(first), Numerics()).batch
     setting = _setting(first)
-
-    def fits(task: Task | EncodeTask) -> bool:
-        return isinstance(task, Task) and _setting(task) == setting
-
-    found: Iterable[Any] = takewhile(fits, rest)
-    return list(islice(found, most - 1))
+    found: list[Task] = []
+    for task in islice(rest, most - 1):
+        if not isinstance(task, Task) or _setting(task) != setting:
+            break
+        found.append(task)
+    return found
 
 
 def _setting(task: Task) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from batch.base.errors import BatchError
 from batch.engines.messages import (
+    Assignment,
     Begin,
     Bye,
     Drain,
@@ -29,7 +30,6 @@ from batch.engines.messages import (
     Ready,
     Stop,
     ToWorker,
-    Work,
 )
 from batch.engines.worker import Worker
 from batch.records import Beat, Event, Happening
@@ -119,12 +119,12 @@ class _Child:
 
     def _do(self, worker: Worker, message: ToWorker) -> None:
         try:
-            if isinstance(message, Work):
+            if isinstance(message, Assignment):
                 if message.alone:
                     self._drain(worker)
                 for outcome in worker.work(message.task, message.more, step_down=message.step_down):
                     self._say(outcome)
-            if isinstance(message, Drain) or (isinstance(message, Work) and message.alone):
+            if isinstance(message, Drain) or (isinstance(message, Assignment) and message.alone):
                 self._drain(worker)
         except BatchError:
             # What is rendered is sound, whatever comes after it.

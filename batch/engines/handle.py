@@ -14,7 +14,6 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from batch.base.errors import StoppedEarly
 from batch.engines import child
@@ -33,6 +32,12 @@ class Death:
     reason: str
     log: str
     out_of_host_memory: bool = False
+
+    @property
+    def why(self) -> str:
+        """For people, with the last error that it printed."""
+        last = next((line.strip() for line in reversed(self.log.splitlines()) if "rror" in line), "")
+        return f"{self.reason}: {last[:200]}" if last and last not in self.reason else self.reason
 
 
 class Handle:
@@ -175,7 +180,7 @@ def _signals_blocked() -> Iterator[None]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     elif threading.current_thread() is threading.main_thread():
-        handler: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             yield
         finally:

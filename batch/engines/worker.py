@@ -68,7 +68,7 @@ class Worker:
         self._warm.close()
 
     def work(
-        self, task: Task | EncodeTask, more: Sequence[Task] = (), *, step_down: str = ""
+        self, task: Task | EncodeTask, more: Sequence[Task] = (), *, step_down: Stage | None = None
     ) -> Iterator[Outcome]:
         """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
 
@@ -95,7 +95,7 @@ class Worker:
         """Wait for everything that is being saved. Raises, after that, what kept an image from being saved."""
         return self._saver.drain()
 
-    def _render(self, tasks: Sequence[Task], step_down: str) -> Iterator[Outcome]:
+    def _render(self, tasks: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
         now, call_counted = datetime.now(UTC).isoformat(timespec="seconds"), False
         for task, made in self._made(tasks, step_down):
             attempt = self._saver.attempt(task, now)
@@ -124,7 +124,9 @@ class Worker:
         self._since, self._encoding_s = now, 0.0
         return replace(cost, between_s=rest)
 
-    def _made(self, tasks: Sequence[Task], step_down: str) -> Iterator[tuple[Task, Rendered | RenderError]]:
+    def _made(
+        self, tasks: Sequence[Task], step_down: Stage | None
+    ) -> Iterator[tuple[Task, Rendered | RenderError]]:
         """Each image, rendered, or why it is not; of a batch one after the other."""
         first = tasks[0]
         renderer = Renderer(

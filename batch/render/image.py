@@ -42,6 +42,9 @@ DOING = {
 }
 
 
+Latents = Any
+"""What a session makes of tasks; nobody here looks into it."""
+
 Work = Callable[[tuple[Call, ...]], Timed[T]]
 """A stage under a memory setting."""
 
@@ -60,7 +63,7 @@ class Rendered:
     batch: int = 1
     """Images denoised in one call with this one, itself among them."""
     compiled: bool = False
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, object] = field(default_factory=dict)
     """The scheduler at work and its configuration."""
 
 
@@ -160,11 +163,14 @@ class _Way:
         self.rungs.take(self.task, stage, kept)
 
     def _keep(self, stage: Stage, peak: StagePeak | None, energy: float | None) -> None:
-        name = "whole" if stage == Stage.RENDER else stage
-        figures: dict[str, Any] = {name: peak} if peak is not None else {}
+        if peak is not None and stage == Stage.RENDER:
+            self.measured = replace(self.measured, whole=peak)
+        elif peak is not None and stage == Stage.DENOISE:
+            self.measured = replace(self.measured, denoise=peak)
+        elif peak is not None:
+            self.measured = replace(self.measured, decode=peak)
         if energy is not None:
-            figures["energy_j"] = (self.measured.energy_j or 0.0) + energy
-        self.measured = replace(self.measured, **figures)
+            self.measured = replace(self.measured, energy_j=(self.measured.energy_j or 0.0) + energy)
 
     def share(self, job: Job, images: int) -> _Way:
         """The way on from here of one image of a batch: the call's time and energy are shared evenly."""
@@ -179,7 +185,7 @@ class _Way:
         )
         return replace(self, task=job.task, measured=measured, texts_by=job.texts_by, batch=images)
 
-    def done(self, pixels: Pixels, session: Session[Any], latents: bytes | None = None) -> Rendered:
+    def done(self, pixels: Pixels, session: Session[Latents], latents: bytes | None = None) -> Rendered:
         """What became of the image."""
         degraded = self.steps != self.base or bool(self.texts_by)
         used = shown_steps(self.steps) + (f" + {self.texts_by}" if self.texts_by else "")
@@ -215,7 +221,7 @@ class Job:
 class Renderer:
     """Renders images with a session."""
 
-    session: Session[Any]
+    session: Session[Latents]
     device: str
     rungs: Rungs
     fallback: bool
@@ -226,7 +232,7 @@ class Renderer:
     strict: bool = False
     """What fails fails: a batch is not split, a bad picture not repaired, a compiled model not given up."""
 
-    def render(self, job: Job, beat: Heartbeat, *, step_down: str = "") -> Rendered:
+    def render(self, job: Job, beat: Heartbeat, *, step_down: Stage | None = None) -> Rendered:
         """One image.
 
         ``step_down`` names a stage whose last attempt took the whole process with it: it starts a rung lower.
@@ -234,8 +240,8 @@ class Renderer:
         """
         task, session = job.task, self.session
         way = self._start(Loads.IMAGES, job, beat)
-        if step_down in ladder.LADDERS and self.fallback:
-            way.step_down(Stage(step_down), None)
+        if step_down is not None and step_down in ladder.LADDERS and self.fallback:
+            way.step_down(step_down, None)
         if not session.staged:
             pixels = self._twice(
                 way, Stage.RENDER, "rendered again", lambda steps: session.whole(task, steps, beat)
@@ -247,7 +253,7 @@ class Renderer:
         return self._finished(way, latents, beat)
 
     def together(
-        self, jobs: Sequence[Job], beat: Heartbeat, *, step_down: str = ""
+        self, jobs: Sequence[Job], beat: Heartbeat, *, step_down: Stage | None = None
     ) -> Iterator[tuple[Job, Rendered | RenderError]]:
         """Images that differ in texts and seed only, denoised in one call, each as soon as it is decoded.
 
@@ -276,7 +282,7 @@ class Renderer:
             else:
                 yield job, made
 
-    def _denoised_together(self, way: _Way, jobs: Sequence[Job], beat: Heartbeat) -> Any | None:
+    def _denoised_together(self, way: _Way, jobs: Sequence[Job], beat: Heartbeat) -> Latents | None:
         tasks, embeds = [job.task for job in jobs], [job.embeds for job in jobs]
         try:
             return self._compiled_or_not(
@@ -297,7 +303,7 @@ class Renderer:
         )
         return None
 
-    def _finished(self, way: _Way, latents: Any, beat: Heartbeat) -> Rendered:
+    def _finished(self, way: _Way, latents: Latents, beat: Heartbeat) -> Rendered:
         """From latents to the picture."""
         kept = self.session.latents_bytes(latents) if self.keep_latents else None
         return way.done(self._decode(way, latents, beat), self.session, kept)
@@ -330,7 +336,7 @@ class Renderer:
             texts_by=job.texts_by,
         )  # fmt: skip
 
-    def _decode(self, way: _Way, latents: Any, beat: Heartbeat) -> Pixels:
+    def _decode(self, way: _Way, latents: Latents, beat: Heartbeat) -> Pixels:
         task, session = way.task, self.session
         return self._twice(
             way, Stage.DECODE, "decoded in float32", lambda steps: session.decode(task, latents, steps, beat),
@@ -358,7 +364,7 @@ class Renderer:
         text = f"{task.model} is rendered without compiling from now on: {why}"
         self._say(HappeningKind.NOT_COMPILED, task, text, {"stage": stage, "message": why})
 
-    def _say(self, kind: HappeningKind, task: Task, text: str, data: Mapping[str, Any]) -> None:
+    def _say(self, kind: HappeningKind, task: Task, text: str, data: Mapping[str, object]) -> None:
         self.tell(Happening(kind=kind, text=text, task=task.id, data=data))
 
     def _twice(self, way: _Way, stage: Stage, remedy: str, first: Work[T], again: Work[T] | None = None) -> T:

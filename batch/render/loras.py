@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from diffusers import DiffusionPipeline
 from safetensors import safe_open
@@ -74,11 +73,12 @@ def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]
 
     Raises :class:`TaskError` where it has none of them: the picture would be the one without.
     """
-    models = [part for name, part in pipe.components.items() if name in DENOISERS and part is not None]
+    parts = pipe.components.items()
+    models = [part for name, part in parts if name in DENOISERS and isinstance(part, nn.Module)]
     wanted = _layers(lora.path) if models else 0
     if not wanted:
         return
-    taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in _modules(model))
+    taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in model.modules())
     if not taken:
         raise TaskError(
             f"the LoRA {shown(lora)} fits nothing in {type(pipe).__name__}: none of its {wanted} layers is there. "
@@ -86,10 +86,6 @@ def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]
         )
     if taken < wanted * MOST:
         yield f"of the LoRA {shown(lora)} only {taken} of {wanted} layers fit the model"
-
-
-def _modules(model: Any) -> Iterator[Any]:
-    return model.modules() if isinstance(model, nn.Module) else iter(())
 
 
 def _layers(path: str) -> int:
@@ -133,5 +129,5 @@ def _into_text_encoders(pipe: DiffusionPipeline, encoders: list[str], path: str,
         )
 
 
-def _nothing(*_arguments: Any, **_named: Any) -> None:
+def _nothing(*_arguments: object, **_named: object) -> None:
     return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import (
@@ -19,6 +18,7 @@ from diffusers.models.attention_processor import (
 from batch.base.errors import TaskError
 from batch.catalogue import pag
 from batch.records import Task
+from batch.render.untyped import Keywords
 
 
 def settle(pipe: DiffusionPipeline) -> DiffusionPipeline:
@@ -32,7 +32,7 @@ def settle(pipe: DiffusionPipeline) -> DiffusionPipeline:
 
 
 @contextmanager
-def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[dict[str, Any]]:
+def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[Keywords]:
     """The pipeline with the task's PAG as long as this lasts; what its call is to be told of it.
 
     Nothing happens where the task has none. Raises :class:`TaskError` for a transformer that diffusers'
@@ -41,7 +41,7 @@ def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[dict[str, Any]]
     if not pag.scale(task.extra):
         yield {}
         return
-    given: dict[str, Any] = dict(task.extra)
+    given: Keywords = dict(task.extra)
     own = {module: module.processor for module in pipe.transformer.modules() if hasattr(module, "processor")}
     if any(getattr(module, "norm_q", None) is not None for module in own):
         raise TaskError("PAG spoils a model whose attention normalises queries and keys", stage="denoise")

@@ -6,7 +6,7 @@ Not the convolutions, of which SANA's feed-forward consists: 47 % of its transfo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
@@ -18,8 +18,14 @@ from batch.memory import quantised
 from batch.memory.steps import BACKENDS
 from batch.records import Call
 
+if TYPE_CHECKING:
+    from diffusers.quantizers.quantization_config import QuantizationConfigMixin
+    from torchao.core.config import AOBaseConfig
 
-def configurations(steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str) -> dict[str, Any]:
+
+def configurations(
+    steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str
+) -> dict[str, QuantizationConfigMixin]:
     """What ``from_pretrained`` of each denoiser is to be told; nothing without ``quantize``.
 
     Raises :class:`UserError` where its package is missing or too old, or cannot work on this device.
@@ -62,7 +68,7 @@ def on_card(steps: tuple[Call, ...]) -> bool:
     return BACKENDS.get(quantised.backend(steps)) == "bitsandbytes"
 
 
-def _configuration(backend: str, dtype: torch.dtype) -> Any:
+def _configuration(backend: str, dtype: torch.dtype) -> QuantizationConfigMixin:
     import diffusers
 
     if backend == "bnb8":
@@ -74,7 +80,7 @@ def _configuration(backend: str, dtype: torch.dtype) -> Any:
     return diffusers.TorchAoConfig(_torchao(backend))
 
 
-def _torchao(backend: str) -> Any:
+def _torchao(backend: str) -> AOBaseConfig:
     from torchao import quantization
 
     name = "Int8WeightOnlyConfig" if backend == "torchao_int8" else "Float8WeightOnlyConfig"

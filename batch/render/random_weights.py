@@ -11,23 +11,23 @@ import inspect
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from batch.catalogue import architectures
 from batch.records import ModelSource
 from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut
 from batch.render.memory import Burden
+from batch.render.untyped import Config, Keywords
 
 PERIOD = 2**22 - 3
 """Numbers drawn before they repeat. Drawing billions one by one takes a CPU a minute; a prime number of them
@@ -36,15 +36,20 @@ never lines up with the rows of a matrix, so no two rows are alike."""
 _BLIND = {"safety_checker"}
 """Left out: with random weights it would black pictures out at random."""
 
+Kind = type[ModelMixin | PreTrainedModel | SchedulerMixin]
+"""A class of a component."""
+
 Fill = Callable[[nn.Module, str, torch.dtype, str], nn.Module]
 """Gives an empty module its parameters: which component it is, in which dtype, on which device."""
 
 
-def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None) -> Any:
+def build(
+    source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None
+) -> DiffusionPipeline:
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, "model_index.json")
     kind = getattr(diffusers, index["_class_name"])
-    given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
+    given: Keywords = {name: value for name, value in index.items() if not isinstance(value, list)}
     given |= {name: None for name, value in index.items() if value == [None, None]}  # named as left out
     for part, entry in _parts(index):
         given[part] = None
@@ -78,13 +83,13 @@ def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Mo
             yield part, _empty(source, part, kind)
 
 
-def _parts(index: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+def _parts(index: Config) -> Iterator[tuple[str, tuple[str, str]]]:
     for part, entry in index.items():
         if isinstance(entry, list) and not part.startswith("_") and entry[0] is not None:
             yield part, (entry[0], entry[1])
 
 
-def _config(source: ModelSource, path: str) -> dict[str, Any]:
+def _config(source: ModelSource, path: str) -> Config:
     """A configuration file with the source's overrides."""
     if source.architecture:
         read = architectures.known()[source.architecture][path]
@@ -93,7 +98,7 @@ def _config(source: ModelSource, path: str) -> dict[str, Any]:
     return {**read, **source.overrides.get(path.partition("/")[0], {})}
 
 
-def _class(library: str, name: str) -> Any:
+def _class(library: str, name: str) -> Kind:
     """A component's class: diffusers', transformers', or of the module of one pipeline in diffusers."""
     known = {"diffusers": diffusers, "transformers": transformers}
     found = getattr(known.get(library) or getattr(diffusers.pipelines, library, None), name, None)
@@ -102,7 +107,7 @@ def _class(library: str, name: str) -> Any:
     return found
 
 
-def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str, fill: Fill) -> Any:
+def _component(source: ModelSource, part: str, kind: Kind, dtype: torch.dtype, device: str, fill: Fill) -> object:
     if issubclass(kind, nn.Module):
         return fill(_empty(source, part, kind), part, dtype, device)
     if issubclass(kind, SchedulerMixin):
@@ -110,7 +115,7 @@ def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, de
     return kind.from_pretrained(Path(source.location, part), local_files_only=True)
 
 
-def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
+def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     """The module with its parameters on the meta device and its buffers in host memory."""
     config = _config(source, f"{part}/config.json")
     with init_empty_weights(include_buffers=False):
@@ -125,7 +130,7 @@ def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
     return made.eval()
 
 
-def _settled(config: Any) -> Any:
+def _settled(config: PreTrainedConfig) -> PreTrainedConfig:
     """A configuration of transformers' with the attention that its model must have."""
     chosen = attention.implementation(config)
     if chosen is not None:

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKLQwenImage
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage, ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 
 
@@ -65,7 +64,7 @@ def of(image: torch.Tensor) -> Pieces:
     return Pieces(height=height, width=width, each=iter([Piece(top=0, left=0, image=image)]))
 
 
-def decode(vae: Any, latents: torch.Tensor) -> Pieces:
+def decode(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     """``vae.decode(latents)``, bit for bit, in tiles where the autoencoder is set to them.
 
     ``[1, channels, height, width]``, or ``[1, channels, 1, height, width]`` for an autoencoder of videos.
@@ -84,7 +83,7 @@ def decode(vae: Any, latents: torch.Tensor) -> Pieces:
 
 
 @torch.no_grad()
-def _decode_whole(vae: Any, latents: torch.Tensor) -> Pieces:
+def _decode_whole(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     image = vae.decode(latents, return_dict=False)[0]
     return of(image[:, :, 0] if image.ndim == 5 else image)
 

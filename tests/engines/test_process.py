@@ -491,9 +491,9 @@ def test_stopping_saves_what_is_rendered_and_drops_the_rest(night, once):
 
 
 def test_a_worker_that_does_not_stop_is_ended(night, monkeypatch):
-    from batch.engines import process
+    from batch.engines import patience
 
-    monkeypatch.setattr(process, "STOP_S", 1.0)
+    monkeypatch.setattr(patience, "STOP_S", 1.0)
     stop = threading.Event()
     threading.Timer(2.5, stop.set).start()
     ended = night(Fault("hang", "decode", seed=1), engine="process", stop=stop)

@@ -207,7 +207,7 @@ def test_one_that_fits_in_part_is_told_once(tiny, adapters, tmp_path, name):
     warm = Warm(tiny(name))
     assert np.array_equal(warm.render(replace(whole, path=str(path), sha256="half")), alone(tiny(name), (whole,)))
     (said,) = warm.session.take_objections()
-    assert said[0] == "lora"
-    assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said[1])
+    assert said.kind == "lora"
+    assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said.text)
     warm.render(whole)
     assert warm.session.take_objections() == []

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -18,13 +17,18 @@ from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
+from batch.render.schedulers import Noise
 from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""
 
-Join = Callable[[Any, Sequence[Embeds], str], dict[str, Any]]
+Join = Callable[[DiffusionPipeline, Sequence[Embeds], str], Keywords]
 """The embeddings of one text per image as the pipeline's call takes them, on a device."""
+
+Parameters = Mapping[str, inspect.Parameter]
+"""Those of a pipeline's call, by name."""
 
 OnStep = Callable[[int], None]
 """Told the number of the step that is done; may raise to give up."""
@@ -102,7 +106,7 @@ def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Bu
     return count(source, partial(own_dtype, source.family, dtype), leave_out)
 
 
-def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> dict[str, Any]:
+def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> Keywords:
     """The arguments of ``encode_prompt`` as the pipeline's own call would set them.
 
     ``encode_prompt`` has defaults of its own, and some differ from the call's.
@@ -113,12 +117,12 @@ def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> di
     return {name: call[name].default for name in names} | plain(task.arguments, call)
 
 
-def plain(arguments: Arguments, call: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def plain(arguments: Arguments, call: Parameters) -> Keywords:
     """Frozen arguments as the call wants them: lists, or tuples where its annotation says so."""
     return {name: _thawed(value, call.get(name)) for name, value in arguments}
 
 
-def _thawed(value: Value, parameter: inspect.Parameter | None) -> Any:
+def _thawed(value: Value, parameter: inspect.Parameter | None) -> object:
     if not isinstance(value, tuple):
         return value
     items = [_thawed(item, None) for item in value]
@@ -137,13 +141,13 @@ def call_arguments(
     *,
     seeds: Sequence[int] = (),
     guidance: str = "guidance_scale",
-) -> dict[str, Any]:
+) -> Keywords:
     """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given.
 
     ``seeds`` are those of a batch, of which ``task`` is the first; ``guidance`` names the argument it goes to.
     """
     call = inspect.signature(type(pipe).__call__).parameters
-    arguments: dict[str, Any] = {
+    arguments: Keywords = {
         "width": task.rendered_width,
         "height": task.rendered_height,
         "num_inference_steps": task.steps,
@@ -158,7 +162,7 @@ def call_arguments(
     return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
 
 
-def _all_taken(pipe: DiffusionPipeline, call: Mapping[str, Any], set_by_axes: Mapping[str, bool]) -> None:
+def _all_taken(pipe: DiffusionPipeline, call: Parameters, set_by_axes: Mapping[str, bool]) -> None:
     """Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells."""
     for name, asked in set_by_axes.items():
         if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
@@ -166,22 +170,20 @@ def _all_taken(pipe: DiffusionPipeline, call: Mapping[str, Any], set_by_axes: Ma
             raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage="render")
 
 
-def _noise(seeds: Sequence[int]) -> Any:
+def _noise(seeds: Sequence[int]) -> Noise:
     """One generator for each image, on the CPU: the same noise on every card and in every batch."""
     made = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     return made if len(made) > 1 else made[0]
 
 
-def _progress(call: Mapping[str, Any], pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> dict[str, Any]:
+def _progress(call: Parameters, pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> Keywords:
     """The callback in the form the call takes; none where it takes none."""
 
     def done(index: int) -> None:
         # Second-order schedulers go through two timesteps a step.
         on_step(min(steps, index // getattr(pipe.scheduler, "order", 1) + 1))
 
-    def after_step(
-        _pipe: DiffusionPipeline, index: int, _timestep: Any, _tensors: dict[str, Any]
-    ) -> dict[str, Any]:
+    def after_step(_pipe: DiffusionPipeline, index: int, _timestep: object, _tensors: object) -> Keywords:
         done(index)
         return {}
 
@@ -193,7 +195,7 @@ def _progress(call: Mapping[str, Any], pipe: DiffusionPipeline, steps: int, on_s
     return {}
 
 
-def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Embeds:
     """Embeddings of several texts one below the other: all of them have the same length."""
     return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
@@ -206,7 +208,7 @@ def denoise(
     on_step: OnStep,
     *,
     join: Join = join,
-    **more: Any,
+    **more: object,
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
@@ -218,7 +220,7 @@ def denoise(
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))
-    embeds = join(pipe, [item[0] for item in texts], device)
+    embeds = dict(join(pipe, [item[0] for item in texts], device))
     if len(texts[0]) > 1:
         negative = join(pipe, [item[1] for item in texts], device)
         embeds |= {f"negative_{name}": value for name, value in negative.items()}

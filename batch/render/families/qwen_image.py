@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -15,6 +14,7 @@ from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
 def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
@@ -25,7 +25,7 @@ def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds}
 
 
-def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts one below the other: zeros up to the longest, and a mask of them."""
     each = [item["prompt_embeds"][0] for item in texts]
     mask = [torch.ones(len(item), dtype=torch.long) for item in each]

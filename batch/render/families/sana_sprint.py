@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -13,6 +12,7 @@ from diffusers import DiffusionPipeline
 from batch.records import EncodeTask, Task
 from batch.render.families import common, sana
 from batch.render.families.common import Embeds, OnStep
+from batch.render.untyped import Keywords
 
 decode = sana.decode
 
@@ -33,7 +33,7 @@ def denoise(
     pipe: DiffusionPipeline, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
 ) -> torch.Tensor:
     """:func:`common.denoise` with the timesteps that the number of steps allows."""
-    given, more = dict(tasks[0].extra), dict[str, Any]()
+    given, more = dict(tasks[0].extra), Keywords()
     own = pipe.scheduler
     if given.get("timesteps") is not None:
         # The call hands them to the scheduler without their number, which that one demands (diffusers 0.42).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -16,6 +15,7 @@ from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
 def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
@@ -42,7 +42,7 @@ def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
 
 
 def _clip_alone(
-    pipe: DiffusionPipeline, text: str, arguments: dict[str, Any], device: str
+    pipe: DiffusionPipeline, text: str, arguments: Keywords, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What ``encode_prompt`` does; it asks the transformer for T5's width, but that is not loaded here."""
     texts = (text, arguments["prompt_2"] or text)
@@ -56,7 +56,7 @@ def _clip_alone(
     return functional.pad(embeds, (0, 0, 0, arguments["max_sequence_length"])), pooled
 
 
-def join(pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts one below the other, as wide as the transformer takes them."""
     joined = common.join(pipe, texts, device)
     missing = pipe.transformer.config.joint_attention_dim - joined["prompt_embeds"].shape[-1]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.configuration_utils import FrozenDict
 
 from batch.records import EncodeTask, Task
 from batch.render import tiles
@@ -53,7 +52,7 @@ def decode(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Piece
     return tiles.of(image)
 
 
-def _unscaled(config: Any, latents: torch.Tensor) -> torch.Tensor:
+def _unscaled(config: FrozenDict, latents: torch.Tensor) -> torch.Tensor:
     mean, std = config.get("latents_mean"), config.get("latents_std")
     if mean is None or std is None:
         plain: torch.Tensor = latents / config.scaling_factor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -14,6 +13,7 @@ from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
 def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
@@ -24,7 +24,7 @@ def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds[0]}
 
 
-def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts as a list: the transformer itself brings them to one length."""
     return {"prompt_embeds": [item["prompt_embeds"].to(device) for item in texts]}
 
