@@ -27,7 +27,7 @@ from batch.records import (
 )
 from batch.render.backend import Timed
 from batch.render.failures import StageFailed
-from batch.render.image import Job, RenderError
+from batch.render.way import Job, RenderError
 from batch.store.embeds import EmbedCache
 from batch.store.rungs import RungFile
 

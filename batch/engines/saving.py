@@ -24,7 +24,7 @@ from batch.records import (
     Status,
     Task,
 )
-from batch.render.image import Rendered
+from batch.render.way import Rendered
 from batch.store.folder import RunFolder
 
 SAVERS = 2

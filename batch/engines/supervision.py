@@ -86,7 +86,10 @@ class Supervision:
         """Until everything is done; raises what ends the run before, when what was begun is saved."""
         self._begin()
         while True:
-            self._stop_if_asked()
+            if self._stop.is_set() and not self._interrupted:
+                self._ending = Interrupted("interrupted")
+                self._workers.worker.send(Stop())
+                self._silence.seconds = 0.0
             if self._idle and not self._give():
                 break
             start = monotonic()
@@ -113,12 +116,6 @@ class Supervision:
         self._workers.worker.send(Begin(self._spec))
         self._idle, self._images = False, 0
         self._silence.begin()
-
-    def _stop_if_asked(self) -> None:
-        if self._stop.is_set() and not self._interrupted:
-            self._ending = Interrupted("interrupted")
-            self._workers.worker.send(Stop())
-            self._silence.seconds = 0.0
 
     def _give(self) -> bool:
         """Give the idle worker something to do; False when all is done."""
@@ -213,9 +210,12 @@ class Supervision:
         stage = self._silence.stage
         loading = stage == Stage.LOAD
         blamed = None if loading else self._in_hand.suspect
-        name = _name(blamed.task) if blamed else ""
+        at = ""
+        if blamed is not None:
+            task = blamed.task
+            at = f"at {task.name if isinstance(task, Task) else f'the text {task.text[:40]!r}'} "
         verb = "stalled" if kind == HappeningKind.STALLED else "died"
-        said = f"the worker {verb} {f'at {name} ' if name else ''}({stage}): {death.why}"
+        said = f"the worker {verb} {at}({stage}): {death.why}"
         outcome = self._blame(blamed, death, kind) if blamed is not None else None
         self._loads += loading
         given_up = loading and self._loads >= LOADS
@@ -265,7 +265,3 @@ class Supervision:
 
     def _tell(self, kind: HappeningKind, text: str, task: str = "", log: str = "") -> None:
         self._listener.on(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))
-
-
-def _name(task: Task | EncodeTask) -> str:
-    return task.name if isinstance(task, Task) else f"the text {task.text[:40]!r}"

@@ -31,7 +31,8 @@ from batch.records import (
     Task,
 )
 from batch.render.backend import Backend
-from batch.render.image import Job, Rendered, Renderer, RenderError
+from batch.render.image import Renderer
+from batch.render.way import Job, Rendered, RenderError
 from batch.store import measured
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
@@ -39,10 +40,17 @@ from batch.store.rungs import RungFile
 
 
 class Worker:
-    """Keeps the session a task needs warm, and saves behind the next image."""
+    """Keeps the session a task needs warm, and saves behind the next image.
+
+    Raises :class:`UserError` where latents are asked of a pipeline that is called whole.
+    """
 
     def __init__(self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event) -> None:
-        _check_latents(spec)
+        whole = [name for name, source in spec.models.items() if not FAMILIES[source.family].staged]
+        if whole and (spec.keep_latents or spec.latents):
+            raise UserError(
+                f"{whole[0]} has no latents to keep: its pipeline is called whole; leave out keep_latents for it"
+            )
         self._spec, self._listener = spec, listener
         self._folder = RunFolder(Path(spec.root), spec.runner)
         machine = backend.describe(spec.device)
@@ -162,12 +170,3 @@ class Worker:
             )
             raise RenderError(info, Measurement()) from None
         return renderer.redecode(task, latents, self._warm.heartbeat(task.name))
-
-
-def _check_latents(spec: RunSpec) -> None:
-    """Raise :class:`UserError` where latents are asked of a pipeline that is called whole."""
-    whole = [name for name, source in spec.models.items() if not FAMILIES[source.family].staged]
-    if whole and (spec.keep_latents or spec.latents):
-        raise UserError(
-            f"{whole[0]} has no latents to keep: its pipeline is called whole; leave out keep_latents for it"
-        )

@@ -23,8 +23,10 @@ def settle(pipe: DiffusionPipeline) -> None:
     if isinstance(denoiser, nn.Module):
         _without_division(denoiser)
     vae = getattr(pipe, "vae", None)
-    if isinstance(vae, AutoencoderDC) and _coarsest(vae.config.decoder_block_types) == "EfficientViTBlock":
-        _kernels_channels_last(vae.decoder)
+    if isinstance(vae, AutoencoderDC):
+        kinds: str | Sequence[str] = vae.config.decoder_block_types  # from the finest to the coarsest
+        if (kinds if isinstance(kinds, str) else kinds[-1]) == "EfficientViTBlock":
+            _kernels_channels_last(vae.decoder)
 
 
 def _without_division(denoiser: nn.Module) -> None:
@@ -64,11 +66,6 @@ class _CrossAttention:
         made = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         made = made.transpose(1, 2).flatten(2).to(query.dtype)
         return attn.to_out[1](attn.to_out[0](made))
-
-
-def _coarsest(kinds: str | Sequence[str]) -> str:
-    """The kind of the blocks that a decoder begins with."""
-    return kinds if isinstance(kinds, str) else kinds[-1]
 
 
 def _kernels_channels_last(decoder: nn.Module) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TypedDict, TypeGuard
 
 import torch
 from accelerate import init_empty_weights
@@ -28,7 +28,7 @@ from torch import nn
 
 from batch.memory.footprint import Component, Work
 from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, ModelSource, Task, source_from_json, task_from_json
+from batch.records import Call, EncodeTask, ModelSource, Stage, Task, source_from_json, task_from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
@@ -40,6 +40,16 @@ from batch.render.tiles import Pieces
 
 DEVICE = "cpu"
 """Where the tensors say they are: see :class:`batch.render.live.Shapes`."""
+
+
+class Question(TypedDict):
+    """What planning asks: one stage of a task, ``batch`` images in one call."""
+
+    key: str
+    source: dict[str, object]
+    task: dict[str, object]
+    stage: str
+    batch: int
 
 
 class Foresight:
@@ -147,7 +157,7 @@ def _component(module: nn.Module) -> Component:
     buffers = sum(item.nbytes for item in module.buffers())
     leaves = (sum(item.nbytes for item in part.parameters(recurse=False)) for part in module.modules())
     weights = buffers + sum(item.nbytes for item in module.parameters())
-    blocks = [_bytes(block) for block in _blocks(module)]
+    blocks = [sum(item.nbytes for item in tensors(block)) for block in _blocks(module)]
     return Component(
         weights=weights,
         buffers=buffers,
@@ -156,17 +166,9 @@ def _component(module: nn.Module) -> Component:
         outside=weights - sum(blocks) if blocks else 0,
         linear=sum(part.weight.nbytes for part in module.modules() if isinstance(part, nn.Linear)),
         fp8=_in_fp8(module),
-        locked=sum(_locked(item) for item in tensors(module)),
+        # Page-locked, each takes the next power of two (torch, ATen/core/CachingHostAllocator.h).
+        locked=sum(1 << max(0, item.nbytes - 1).bit_length() for item in tensors(module)),
     )
-
-
-def _locked(tensor: torch.Tensor) -> int:
-    """Bytes that a tensor takes page-locked (torch, ATen/core/CachingHostAllocator.h: the next power of two)."""
-    return 1 << max(0, tensor.nbytes - 1).bit_length()
-
-
-def _bytes(module: nn.Module) -> int:
-    return sum(item.nbytes for item in tensors(module))
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
@@ -178,7 +180,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from child
 
 
-def is_denoiser(module: nn.Module) -> bool:
+def is_denoiser(module: nn.Module) -> TypeGuard[ModelMixin]:
     """Whether a component is what diffusers can store in 8 bits and move in blocks: all but autoencoders here."""
     return isinstance(module, ModelMixin) and not isinstance(module, AutoencoderMixin)
 
@@ -187,9 +189,8 @@ def _in_fp8(module: nn.Module) -> int:
     """Bytes of a denoiser as diffusers casts it, asked of a copy that has no numbers."""
     if not is_denoiser(module):
         return 0
-    kind: Any = type(module)
     with init_empty_weights(include_buffers=True):
-        copy = kind.from_config(module.config)
+        copy = type(module).from_config(module.config)
     copy.to(dtype=next(item.dtype for item in module.parameters()))
     copy.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=copy.dtype)
     parameters = sum(item.nbytes for item in copy.parameters())
@@ -206,12 +207,12 @@ def _taken(parts: Pieces) -> None:
     del row
 
 
-def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
+def answer(foresight: Foresight, question: Question) -> dict[str, object]:
     """One stage: what it takes, and the components that are there."""
     task, stage = task_from_json(question["task"]), question["stage"]
-    if stage == "decode":
+    if stage == Stage.DECODE:
         return {"work": asdict(foresight.decoding(task, task.memory_steps))}
-    if stage == "encode":
+    if stage == Stage.ENCODE:
         components, work = foresight.encoding(task)
     else:
         components, work = foresight.denoising(task, question["batch"])
@@ -219,14 +220,15 @@ def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
     return {"work": asdict(work), "components": found}
 
 
-def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def answers(questions: Iterable[Question]) -> Iterator[dict[str, object]]:
     """Every question's answer under its key, or ``why`` there is none and whether that may be ``passing``."""
-    known: tuple[Any, Foresight] | None = None
+    known: tuple[object, Foresight] | None = None
     for question in questions:
-        place = (question["source"], question["task"]["dtype"])
+        dtype = str(question["task"]["dtype"])
+        place = (question["source"], dtype)
         try:
             if known is None or known[0] != place:
-                known = (place, Foresight(source_from_json(question["source"]), place[1]))
+                known = (place, Foresight(source_from_json(question["source"]), dtype))
             said = answer(known[1], question)
         except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
             known = None  # it may be left half-way

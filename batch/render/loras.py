@@ -45,7 +45,7 @@ def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
         # peft warns of a second adapter, which is what was asked for.
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
         for name, lora in zip(names, loras, strict=True):
-            _loaded(pipe, present, lora, name)
+            _load(pipe, present, lora, name)
     loaded = {name for adapters in pipe.get_list_adapters().values() for name in adapters}
     scales = {name: lora.scale for name, lora in zip(names, loras, strict=True) if name in loaded}
     if scales:
@@ -53,9 +53,12 @@ def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
     return [said for name, lora in zip(names, loras, strict=True) for said in _misfits(pipe, lora, name)]
 
 
-def _loaded(pipe: DiffusionPipeline, encoders: list[str], lora: Lora, adapter: str) -> None:
+def _load(pipe: DiffusionPipeline, encoders: list[str], lora: Lora, adapter: str) -> None:
     try:
-        _load(pipe, encoders, lora.path, adapter)
+        if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
+            _into_text_encoders(pipe, encoders, lora.path, adapter)
+        else:
+            pipe.load_lora_weights(lora.path, adapter_name=adapter)
     except Exception as error:
         if failures.is_out_of_memory(error) or isinstance(error, UserError):
             raise
@@ -97,13 +100,6 @@ def _layers(path: str) -> int:
 
 _OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|weight$).*$")
 """What follows a layer's name."""
-
-
-def _load(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:
-    if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
-        _into_text_encoders(pipe, encoders, path, adapter)
-    else:
-        pipe.load_lora_weights(path, adapter_name=adapter)
 
 
 def _take_off(pipe: DiffusionPipeline) -> None:

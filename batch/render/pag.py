@@ -17,7 +17,7 @@ from diffusers.models.attention_processor import (
 
 from batch.base.errors import TaskError
 from batch.catalogue import pag
-from batch.records import Task
+from batch.records import Stage, Task
 from batch.render.untyped import Keywords
 
 
@@ -44,7 +44,7 @@ def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[Keywords]:
     given: Keywords = dict(task.extra)
     own = {module: module.processor for module in pipe.transformer.modules() if hasattr(module, "processor")}
     if any(getattr(module, "norm_q", None) is not None for module in own):
-        raise TaskError("PAG spoils a model whose attention normalises queries and keys", stage="denoise")
+        raise TaskError("PAG spoils a model whose attention normalises queries and keys", stage=Stage.DENOISE)
     layers = getattr(pipe, "pag_applied_layers", None)
     asked = given.get(pag.LAYERS) or layers or pag.default_layer(pipe.transformer.config.num_layers)
     pipe.__class__ = SanaPAGPipeline

@@ -20,7 +20,7 @@ import transformers
 from accelerate import init_empty_weights
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from batch.catalogue import architectures
 from batch.records import ModelSource
@@ -120,7 +120,11 @@ def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     config = _config(source, f"{part}/config.json")
     with init_empty_weights(include_buffers=False):
         if issubclass(kind, PreTrainedModel):
-            made: nn.Module = kind(_settled(kind.config_class.from_dict(config)))
+            settled = kind.config_class.from_dict(config)
+            chosen = attention.implementation(settled)
+            if chosen is not None:
+                settled._attn_implementation = chosen
+            made: nn.Module = kind(settled)
         elif issubclass(kind, ModelMixin):
             made = kind.from_config(config)
         else:
@@ -128,14 +132,6 @@ def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     if isinstance(made, PreTrainedModel):
         made.tie_weights()  # registering them on the meta device has torn shared weights apart
     return made.eval()
-
-
-def _settled(config: PreTrainedConfig) -> PreTrainedConfig:
-    """A configuration of transformers' with the attention that its model must have."""
-    chosen = attention.implementation(config)
-    if chosen is not None:
-        config._attn_implementation = chosen
-    return config
 
 
 def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn.Module:

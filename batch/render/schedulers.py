@@ -15,7 +15,7 @@ from diffusers import SchedulerMixin
 
 from batch.base.errors import TaskError
 from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
-from batch.records import Call
+from batch.records import Call, Stage
 from batch.render.untyped import Config, Keywords
 
 Noise = torch.Generator | list[torch.Generator]
@@ -33,7 +33,7 @@ def make(own: SchedulerMixin, call: Call | None) -> SchedulerMixin:
     known = set(inspect.signature(kind.__init__).parameters)
     unknown = sorted(set(dict(call.arguments)) - known)
     if unknown:
-        raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage="denoise")
+        raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage=Stage.DENOISE)
     changes: Keywords = {**SCHEDULER_PRESETS.get(call.name, {}), **dict(call.arguments)}
     return kind.from_config(own.config, **(_flow(own.config, known) | changes))
 

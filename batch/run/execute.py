@@ -12,7 +12,8 @@ from batch.base.errors import UserError
 from batch.engines.base import Admit, admit_all
 from batch.plan import Plan, encode_tasks
 from batch.records import Encoded, EncodeTask, Listener, Loading, Outcome, RunSpec, Task
-from batch.render.backend import Backend, Diffusers
+from batch.render.backend import Backend
+from batch.render.diffusers_backend import Diffusers
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 

@@ -26,7 +26,7 @@ from batch.memory import quantised
 from batch.plan import Plan
 from batch.plan.estimate import Knowledge
 from batch.records import Began, Closed, Failure, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
-from batch.render.backend import Diffusers
+from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate, stops_when_full

@@ -28,7 +28,7 @@ from batch.memory.profiles import tiling
 from batch.plan import checks, encode_tasks
 from batch.records import Beat, RunSpec, Task
 from batch.render import from_files, memory
-from batch.render.backend import Diffusers
+from batch.render.diffusers_backend import Diffusers
 from batch.render.families import common
 from batch.render.session import DiffusersSession
 from batch.store.folder import RunFolder

@@ -13,11 +13,10 @@ from diffusers import DiffusionPipeline
 from batch.base.errors import TaskError
 from batch.catalogue import precision
 from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
+from batch.records import Arguments, Call, EncodeTask, ModelSource, Stage, Task, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
-from batch.render.schedulers import Noise
 from batch.render.tiles import Pieces
 from batch.render.untyped import Keywords
 
@@ -147,12 +146,14 @@ def call_arguments(
     ``seeds`` are those of a batch, of which ``task`` is the first; ``guidance`` names the argument it goes to.
     """
     call = inspect.signature(type(pipe).__call__).parameters
+    # One generator for each image, on the CPU: the same noise on every card and in every batch.
+    noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds or (task.seed,)]
     arguments: Keywords = {
         "width": task.rendered_width,
         "height": task.rendered_height,
         "num_inference_steps": task.steps,
         guidance: task.guidance,
-        "generator": _noise(seeds or (task.seed,)),
+        "generator": noise if len(noise) > 1 else noise[0],
         "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
     }
     if guidance in call and call[guidance].default is None and not task.guidance:
@@ -167,13 +168,7 @@ def _all_taken(pipe: DiffusionPipeline, call: Parameters, set_by_axes: Mapping[s
     for name, asked in set_by_axes.items():
         if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
             axis, none = ("guidance", "0") if "guidance" in name else ("steps", "1")
-            raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage="render")
-
-
-def _noise(seeds: Sequence[int]) -> Noise:
-    """One generator for each image, on the CPU: the same noise on every card and in every batch."""
-    made = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    return made if len(made) > 1 else made[0]
+            raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage=Stage.RENDER)
 
 
 def _progress(call: Parameters, pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> Keywords:

@@ -17,7 +17,7 @@ Denoise = Callable[[DiffusionPipeline, Sequence[Task], Sequence[Sequence[Embeds]
 """See :func:`batch.render.families.common.denoise`."""
 
 
-class Family(Protocol):
+class FamilyModule(Protocol):
     """What a family's file holds. The three together give the same bits as one call of the pipeline."""
 
     def encode(self, pipe: DiffusionPipeline, task: EncodeTask, device: str, /) -> Embeds:
@@ -34,7 +34,7 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: Mapping[str, Family] = {
+FAMILIES: Mapping[str, FamilyModule] = {
     "sana": sana,
     "sana_sprint": sana_sprint,
     "sdxl": sdxl,
