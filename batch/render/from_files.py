@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import diffusers
 import torch
 import transformers
 from diffusers import DiffusionPipeline, ModelMixin
-from diffusers.quantizers.quantization_config import QuantizationConfigMixin
 from transformers import PreTrainedModel
 
 from batch.records import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
 from batch.render.untyped import Config, Keywords
+
+if TYPE_CHECKING:
+    from diffusers.quantizers.quantization_config import QuantizationConfigMixin
 
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype of a component; of "" that of all others."""
