@@ -14,8 +14,8 @@ from batch.render import exact, tiles
 from batch.render.device import give_back
 from batch.render.failures import StageFailed
 from batch.render.families import common
+from batch.render.loading import quiet
 from batch.render.pixels import assemble
-from batch.render.session import quiet
 from benchmarks import rates
 from benchmarks.card_bench import Bench
 from benchmarks.card_process import Say
@@ -83,7 +83,7 @@ def whole(bench: Bench, say: Say) -> None:
     """Decoding in one piece at the largest size: whether it works, and what is made of it where it does not."""
     camera, task = Camera(bench, bench.large, say), bench.large.task("full")
     camera.session.prepare("images", task)  # the denoiser too, as in the prediction
-    latents = _noise(bench, camera.session._pipe.vae)
+    latents = _noise(bench, camera.session.pipe.vae)
     tiled, _ = camera.decoded(task, latents, bench.large.task().memory_steps)
     give_back(bench.device)
     try:

@@ -163,7 +163,7 @@ def compiled(bench: Bench, say: Say) -> None:
 @contextmanager
 def _tokens_in_rows(camera: Camera) -> Iterator[None]:
     """With the channels of a token side by side from the patch embedding on: see batch/render/exact.py."""
-    embed = camera.session._pipe.transformer.patch_embed
+    embed = camera.session.pipe.transformer.patch_embed
     hook = embed.register_forward_hook(lambda _module, _inputs, tokens: tokens.contiguous())
     try:
         yield

@@ -13,7 +13,7 @@ import torch
 from batch.plan import encode_tasks
 from batch.records import Call, StagePeak, Task
 from batch.render.device import give_back
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 from benchmarks import rates
 from benchmarks.card_bench import Bench, Scene
 from benchmarks.card_predictions import DECODE, STEP
@@ -46,7 +46,7 @@ class Camera:
         self.bench, self.scene, self._say = bench, scene, say
         source = scene.source()
         self._family = source.family
-        self.session = Session(source, scene.dtype, bench.device)
+        self.session = DiffusersSession(source, scene.dtype, bench.device)
 
     def encoded(self, task: Task) -> tuple[list[bytes], StagePeak]:
         """The embeddings of a task's texts, and what the larger of them took."""
@@ -89,7 +89,7 @@ def session(bench: Bench, say: Say) -> None:
     steps = _loaded(camera, task, say)
     latents = _denoising(camera, task, embeds, steps, say)
     pixels = _decoding(camera, task, latents, steps, say)
-    objections = [text for _, text in camera.session.take_objections()]
+    objections = [odd.text for odd in camera.session.take_objections()]
     say("all numbers finite", not any("finite" in text for text in objections), note="; ".join(objections),
         headline=True)  # fmt: skip
     _copy(pixels, bench, say)

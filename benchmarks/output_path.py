@@ -49,8 +49,6 @@ from batch.cli.progress import Silent
 from batch.manifest import formats
 from batch.plan.identity import identify
 from batch.records import Machine, Measurement, Receipt, Task
-from batch.render import fake
-from batch.render.fake import Fault
 from batch.render.pixels import to_uint8
 from batch.run import runner
 from batch.store import images
@@ -60,6 +58,8 @@ from tools.extras import extra
 
 with extra("jxl"):
     import imagecodecs
+from tests import fake_session as fake
+from tests.fake_session import FakeBackend, Fault
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "output_path.csv"
 
@@ -239,7 +239,9 @@ def our_run(case: Case, pixels: Pixels, place: Path) -> float:
         encoding="utf-8",
     )
     with prepared(pixels) as ends, tempfile.TemporaryDirectory(dir=place) as out:
-        options = runner.Options(out=Path(out), engine="local", faults=(Fault("slow", seconds=case.step),))
+        options = runner.Options(
+            out=Path(out), engine="local", backend=FakeBackend((Fault("slow", seconds=case.step),))
+        )
         result = runner.run(manifest, options, Silent(), Event())
         if result.stopped or result.failed or len(ends) != case.images:
             raise SystemExit(f"{case.name}: the run did not end well: {result}")

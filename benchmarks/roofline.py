@@ -45,9 +45,8 @@ from batch.memory import profiles
 from batch.records import Task
 from batch.render import failures, pixels, positions
 from batch.render import memory as steps_at_work
-from batch.render.families import common
 from batch.render.foresight import DEVICE, Foresight
-from batch.render.session import quiet
+from batch.render.loading import quiet
 from batch.run import forecast
 from benchmarks import asked
 from benchmarks.cards import CARDS, Card
@@ -151,9 +150,10 @@ class _Counting(Foresight):
         with self._shapes.everywhere():  # computed once for a size: not part of any step
             positions.put(pipe, task, DEVICE)
         ends: dict[int, int] = {}  # a scheduler of second order says twice that a step is done: the last counts
-        denoise = common.denoise_of(self._family)
         with _recording(pipe) as recorder:
-            self._made = denoise(pipe, [task], [embeds], DEVICE, lambda step: ends.update({step: recorder.mark}))
+            self._made = self._family.denoise(
+                pipe, [task], [embeds], DEVICE, lambda step: ends.update({step: recorder.mark})
+            )
         name = next(name for name in DENOISERS if getattr(pipe, name, None) is not None)
         classed = sana_class if isinstance(getattr(pipe, name), SanaTransformer2DModel) else denoising_class
         return tuple((classed(kernel), kernel) for kernel in recorder.kernels(ends[1], ends[2]))
@@ -162,7 +162,8 @@ class _Counting(Foresight):
         """The kernels from the latents of :meth:`step` to bytes."""
         pipe = self._renderers
         for step in task.memory_steps:  # tiles, or none
-            steps_at_work.STEPS[step.name](pipe, dict(step.arguments), DEVICE)
+            if step.name in steps_at_work.STEPS:
+                steps_at_work.STEPS[step.name](pipe, dict(step.arguments), DEVICE)
         # As on a card, where a tile becomes bytes at once.
         as_on_card = mock.patch.object(pixels, "CPU_STRIP", pixels.DEVICE_STRIP)
         with as_on_card, _recording(pipe) as recorder, recorder.once(pipe.vae.decoder):

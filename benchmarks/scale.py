@@ -3,7 +3,7 @@
     python benchmarks/scale.py [TASKS…] [--filled FROM]
 
 Every figure is of the program itself, with its supervised worker; the worker draws pictures of 64x64 pixels
-(``batch.render.fake``) instead of rendering them. Per number of tasks: a first run stops 500 images before the
+(``tests.fake_session``) instead of rendering them. Per number of tasks: a first run stops 500 images before the
 end (``--max-images``); the folder is planned and scanned; a second run resumes and does the rest. Each is a
 process of its own. With ``--filled FROM``, of so many tasks or more the first run does 500 images only, and all
 but the last 500 of the others are put into the folder as receipts with empty images: minutes instead of an hour
@@ -214,12 +214,12 @@ class Watch:
 
 def run(images: int) -> dict[str, Any]:
     """One run of at most so many images, as the command line starts it."""
-    from batch.render.fake import Fault
     from batch.run import limits, runner
+    from tests.fake_session import FakeBackend
 
     watch = Watch(images)
     options = runner.Options(
-        out=Path("out"), engine="process", faults=(Fault("none"),), limits=limits.Limits(max_images=images)
+        out=Path("out"), engine="process", backend=FakeBackend(), limits=limits.Limits(max_images=images)
     )
     result = runner.run(Path("scale.yaml"), options, watch, Event())
     start, end = watch.usage

@@ -4,7 +4,7 @@
     python benchmarks/torture.py --kills 10
 
 The runs are the program's own, with its supervised worker; the worker draws its pictures instead of rendering
-them (``batch.render.fake``), so that most of the time is spent where it hurts: between the first byte of an
+them (``tests.fake_session``), so that most of the time is spent where it hurts: between the first byte of an
 image and its receipt. Prints one line and exits with 1 when anything is lost, torn, doubled or different.
 """
 
@@ -134,10 +134,12 @@ def _problems(place: Path, tasks: int) -> list[str]:
 def render(folder: str) -> int:
     """One run, as the command line starts it."""
     from batch.cli.progress import Silent
-    from batch.render.fake import Fault
     from batch.run import runner
+    from tests.fake_session import FakeBackend, Fault
 
-    options = runner.Options(out=Path(folder), engine="process", faults=(Fault("slow", seconds=0.02),))
+    options = runner.Options(
+        out=Path(folder), engine="process", backend=FakeBackend((Fault("slow", seconds=0.02),))
+    )
     result = runner.run(Path("torture.yaml"), options, Silent(), Event())
     return 0 if result.stopped is None and not result.failed else 1
 

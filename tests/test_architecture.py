@@ -13,7 +13,7 @@ ROOMS = {
     "__main__": "cli",
     "cli": "upkeep run engines report store plan memory hub catalogue manifest records base",
     "upkeep": "run report store plan memory hub catalogue manifest records base",
-    "run": "engines report store plan memory hub catalogue manifest records base",
+    "run": "engines report render store plan memory hub catalogue manifest records base",
     "engines": "render store plan memory catalogue records base",
     "report": "store plan memory records base",
     "render": "plan memory catalogue manifest records base",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batch.base.errors import UserError
 from batch.engines.base import Engine
+from batch.render.backend import Backend
 
 ENGINES = ("process", "local")
 """By name, the default first."""
@@ -24,12 +25,12 @@ def default() -> str:
     return name
 
 
-def make(name: str, state: Path, *, fake: bool = False) -> Engine:
-    """An engine by name. ``state`` is the run's folder of records; ``fake`` renders with the stand-in."""
+def make(name: str, state: Path, backend: Backend) -> Engine:
+    """An engine by name. ``state`` is the run's folder of records."""
     if name == "local":
         from batch.engines.local import LocalEngine
 
-        return LocalEngine(fake=fake)
+        return LocalEngine(backend)
     from batch.engines.process import ProcessEngine
 
-    return ProcessEngine(state, fake=fake)
+    return ProcessEngine(state, backend)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice, takewhile
-from typing import Any
+from itertools import islice
 
-from batch.plan import alike as keys
+from batch.plan.alike import call_key, size_name
 from batch.records import EncodeTask, Numerics, RunSpec, Task
 
 
@@ -14,11 +13,11 @@ def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: Run
     """The tasks at the head of ``rest`` that go into one call with ``first``, as many as the run allows."""
     if not isinstance(first, Task) or spec.latents:
         return []
-    most = spec.numerics.get(keys.size_name(first), Numerics()).batch
-    wanted = keys.call_key(first)
-
-    def fits(task: Task | EncodeTask) -> bool:
-        return isinstance(task, Task) and keys.call_key(task) == wanted
-
-    found: Iterable[Any] = takewhile(fits, rest)
-    return list(islice(found, most - 1))
+    most = spec.numerics.get(size_name(first), Numerics()).batch
+    wanted = call_key(first)
+    found: list[Task] = []
+    for task in islice(rest, most - 1):
+        if not isinstance(task, Task) or call_key(task) != wanted:
+            break
+        found.append(task)
+    return found

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from batch.base.errors import BatchError
 from batch.engines.messages import (
+    Assignment,
     Begin,
     Bye,
     Drain,
@@ -29,10 +30,10 @@ from batch.engines.messages import (
     Ready,
     Stop,
     ToWorker,
-    Work,
 )
-from batch.engines.worker import Worker, sessions
+from batch.engines.worker import Worker
 from batch.records import Beat, Event, Happening
+from batch.render.backend import Backend
 
 ORPHANED = 71
 """Exit code when the parent is gone."""
@@ -41,7 +42,7 @@ DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Asks for the stacks even when a thread holds the interpreter; Windows has no such signal."""
 
 
-def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake: bool) -> None:
+def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend: Backend) -> None:
     """Run until the parent says so or is gone."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):  # they reach the whole group; the parent decides
@@ -53,7 +54,7 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, *, fake
         if DUMP_SIGNAL is not None:
             faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
         try:
-            _Child(pipe, dump, fake=fake).serve(devices)
+            _Child(pipe, dump, backend).serve(devices)
         except BatchError as error:
             _end(pipe, Ended(error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
@@ -91,16 +92,16 @@ def _end(pipe: Connection, last: Ended) -> None:
 
 
 class _Child:
-    def __init__(self, pipe: Connection, dump: TextIO, *, fake: bool) -> None:
+    def __init__(self, pipe: Connection, dump: TextIO, backend: Backend) -> None:
         self._pipe = pipe
         self._dump = dump
-        self._fake = fake
+        self._backend = backend
         self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
         self._stop = threading.Event()
 
     def serve(self, devices: str | None) -> None:
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
-        self._say(Ready(sessions(fake=self._fake).choose(devices)))
+        self._say(Ready(self._backend.choose(devices)))
         worker: Worker | None = None
         while True:
             message = self._inbox.get()
@@ -111,19 +112,19 @@ class _Child:
             if isinstance(message, Begin):
                 if worker is not None:
                     worker.close()
-                worker = Worker(message.spec, self, self._stop, fake=self._fake)
+                worker = Worker(message.spec, self._backend, self, self._stop)
             elif worker is not None:
                 self._do(worker, message)
             self._say(Idle())
 
     def _do(self, worker: Worker, message: ToWorker) -> None:
         try:
-            if isinstance(message, Work):
+            if isinstance(message, Assignment):
                 if message.alone:
                     self._drain(worker)
                 for outcome in worker.work(message.task, message.more, step_down=message.step_down):
                     self._say(outcome)
-            if isinstance(message, Drain) or (isinstance(message, Work) and message.alone):
+            if isinstance(message, Drain) or (isinstance(message, Assignment) and message.alone):
                 self._drain(worker)
         except BatchError:
             # What is rendered is sound, whatever comes after it.

@@ -14,12 +14,12 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child
 from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
+from batch.render.backend import Backend
 
 TICK_S = 0.2
 LOG_LINES = 30
@@ -34,11 +34,17 @@ class Death:
     log: str
     out_of_host_memory: bool = False
 
+    @property
+    def why(self) -> str:
+        """For people, with the last error that it printed."""
+        last = next((line.strip() for line in reversed(self.log.splitlines()) if "rror" in line), "")
+        return f"{self.reason}: {last[:200]}" if last and last not in self.reason else self.reason
+
 
 class Handle:
     """One worker process."""
 
-    def __init__(self, state: Path, devices: str | None, *, fake: bool) -> None:
+    def __init__(self, state: Path, devices: str | None, backend: Backend) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._log, self._stacks = state / "worker.log", state / "stacks.txt"
         self._log.write_bytes(b"")
@@ -48,8 +54,7 @@ class Handle:
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=child.main,
-            args=(theirs, self._log, self._stacks, devices),
-            kwargs={"fake": fake},
+            args=(theirs, self._log, self._stacks, devices, backend),
             name="worker",
             daemon=True,
         )
@@ -174,7 +179,7 @@ def _signals_blocked() -> Iterator[None]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     elif threading.current_thread() is threading.main_thread():
-        handler: Any = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             yield
         finally:

@@ -9,20 +9,21 @@ from threading import Event
 from batch.base.errors import Interrupted, StopRun
 from batch.engines.base import Admit, admit_all
 from batch.engines.batches import alike
-from batch.engines.worker import Worker, sessions
+from batch.engines.worker import Worker
 from batch.records import EncodeTask, Listener, Outcome, RunSpec, Task
+from batch.render.backend import Backend
 
 
 class LocalEngine:
     """A loop over the tasks; saving happens behind the next image."""
 
-    def __init__(self, *, fake: bool = False) -> None:
-        self._fake = fake
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._worker: Worker | None = None
 
     def start(self, devices: str | None, stop: Event) -> str:  # noqa: ARG002 - it takes no time
         """See :class:`~batch.engines.Engine`."""
-        return str(sessions(fake=self._fake).choose(devices))
+        return self._backend.choose(devices)
 
     def execute(
         self,
@@ -34,7 +35,7 @@ class LocalEngine:
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.Engine`."""
-        self._worker = self._worker or Worker(spec, listener, stop, fake=self._fake)
+        self._worker = self._worker or Worker(spec, self._backend, listener, stop)
         try:
             left = deque(tasks)
             while left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.records import Beat, EncodeTask, Happening, Outcome, RunSpec, Task
+from batch.records import Beat, EncodeTask, Happening, Outcome, RunSpec, Stage, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Assignment:
     """To the worker: do this. ``alone``: save everything before, so that a death has one cause.
 
     ``more`` holds images that are rendered in the same call.
@@ -23,7 +23,8 @@ class Work:
 
     task: Task | EncodeTask
     more: tuple[Task, ...] = ()
-    step_down: str = ""
+    step_down: Stage | None = None
+    """A stage that took the last worker with it for want of memory: it starts a rung lower."""
     alone: bool = False
 
 
@@ -69,4 +70,4 @@ class Ended:
 
 
 FromWorker = Ready | Idle | Ended | Beat | Happening | Outcome
-ToWorker = Begin | Work | Drain | Stop | Bye | DumpStacks
+ToWorker = Begin | Assignment | Drain | Stop | Bye | DumpStacks

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from batch.engines.inhand import InHand
+from batch.plan.alike import size_key
+from batch.records import Beat, Stage, Task
+
 FIRST_S = 1800.0
 """Before anything is known: a first step may compile kernels, a first load may read from a slow disk."""
 
@@ -13,6 +17,13 @@ LEAST_S = 60.0
 
 FACTOR = 10.0
 """Times the longest silence seen in the same stage of the same model, size and setting."""
+
+
+STOP_S = 60.0
+"""So long may a worker be silent that was told to stop."""
+
+LISTEN_S = 1.0
+"""One look for a message counts as no more silence than this."""
 
 
 @dataclass(slots=True)
@@ -35,3 +46,56 @@ class Patience:
             return self.by_hand
         longest = self._longest.get(doing)
         return FIRST_S if longest is None else max(LEAST_S, FACTOR * longest)
+
+
+class Silence:
+    """How long a worker has said nothing, and what it was at."""
+
+    def __init__(self, in_hand: InHand, by_hand: float | None) -> None:
+        self._in_hand = in_hand
+        self._patience = Patience(by_hand)
+        self._beat = Beat("", Stage.LOAD)
+        self._rungs = 0
+        self.stage = Stage.LOAD
+        """Of the image being rendered; saving goes on beside it."""
+        self.seconds = 0.0
+        """Of listening since it said something."""
+
+    def begin(self) -> None:
+        """A fresh worker."""
+        self.seconds = 0.0
+        self._beat, self.stage = Beat("", Stage.LOAD), Stage.LOAD
+
+    def listened(self, seconds: float) -> None:
+        """It was listened for so long, and nothing may have come."""
+        # Both processes may have been stopped meanwhile (Ctrl-Z, a laptop that slept): that is no silence.
+        self.seconds += min(seconds, LISTEN_S)
+
+    def heard(self) -> None:
+        """It said something."""
+        self._patience.heard(self._doing(), self.seconds)
+        self.seconds = 0.0
+
+    def at(self, beat: Beat) -> None:
+        """It said what it is at."""
+        self._beat = beat
+        if beat.stage != Stage.SAVE:
+            self.stage = beat.stage
+
+    def slower(self) -> None:
+        """It went a rung down: what was learned no longer holds."""
+        self._rungs += 1
+
+    def too_long(self, *, stopping: bool) -> bool:
+        """Whether it counts as hung."""
+        if stopping:
+            return self.seconds > STOP_S
+        return self.seconds > self._patience.limit(self._doing(), loading=self._beat.stage == Stage.LOAD)
+
+    def _doing(self) -> Hashable:
+        """What a silence is compared with: the stage, of the same model, size and setting."""
+        given = self._in_hand.rendering
+        task = given.task if given else None
+        if not isinstance(task, Task):
+            return (self._beat.stage, task.model if task else "")
+        return (self._beat.stage, self._rungs, size_key(task), task.memory, self._in_hand.together)

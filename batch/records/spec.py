@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from batch.records.values import Value
 
@@ -69,8 +68,6 @@ class RunSpec:
     """Images after which the worker process is replaced; 0 is never."""
     task_timeout: float | None = None
     """Seconds without a sign of life after which the worker counts as hung; None learns them."""
-    faults: tuple[Any, ...] = ()
-    """What a stand-in session (:mod:`batch.render.fake`) shall go through."""
     latents: Mapping[str, str] = field(default_factory=dict)
     """Kept latents by task id, as files: these tasks are decoded from them, nothing is denoised."""
     numerics: Mapping[str, Numerics] = field(default_factory=dict)

@@ -8,7 +8,6 @@ and with them pictures, depended on the library's version.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from transformers import PreTrainedConfig
 
@@ -21,7 +20,7 @@ def implementation(config: PreTrainedConfig) -> str | None:
     return EXACT if _is_capped(config.to_dict()) else None
 
 
-def _is_capped(config: Mapping[str, Any]) -> bool:
+def _is_capped(config: Mapping[str, object]) -> bool:
     """Also within: a model of pictures and texts has a configuration for each (``text_config``)."""
     # Asked of the object and not of the file, which leaves out what is the class's default: 50 for Gemma-2.
     if config.get("attn_logit_softcapping") is not None:

@@ -7,9 +7,9 @@ its kind. Moves low bits of the picture, so a run says for each size whether it 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
 
@@ -26,7 +26,7 @@ class Compiler:
         """Why nothing is compiled though it was asked for; to be told once."""
         self._failed = False
 
-    def switch(self, pipe: Any, *, on: bool) -> None:
+    def switch(self, pipe: DiffusionPipeline, *, on: bool) -> None:
         """Render compiled from now on, or not. Nothing is compiled before a block is called."""
         on = on and not self._failed
         if on == self.on:
@@ -44,7 +44,7 @@ class Compiler:
         self.on = on and bool(blocks)
         torch._dynamo.config.recompile_limit = _SHAPES
 
-    def give_up(self, pipe: Any) -> None:
+    def give_up(self, pipe: DiffusionPipeline) -> None:
         """It has failed: never again in this session."""
         self.switch(pipe, on=False)
         self._failed = True
@@ -58,7 +58,7 @@ class Compiler:
         return sum(counters["frames"].values())
 
 
-def _blocks(pipe: Any) -> Iterator[torch.nn.Module]:
+def _blocks(pipe: DiffusionPipeline) -> Iterator[torch.nn.Module]:
     """The repeated blocks of the denoiser: those diffusers names, else the lists of its transformer blocks."""
     for model in (getattr(pipe, name, None) for name in DENOISERS):
         if model is None:

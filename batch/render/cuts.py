@@ -7,11 +7,12 @@ hooks of offloading have made of it, whichever they are and whatever they put th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, partial
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.models.transformers.sana_transformer import GLUMBConv
 from torch import nn
 
@@ -26,7 +27,7 @@ edges that are computed twice are a twelfth of it. Smaller bands save nothing, s
 
 
 @contextmanager
-def cut(pipe: Any, steps: tuple[Call, ...], tasks: Sequence[Task]) -> Iterator[None]:
+def cut(pipe: DiffusionPipeline, steps: tuple[Call, ...], tasks: Sequence[Task]) -> Iterator[None]:
     """Denoise under these steps as long as this lasts.
 
     Raises :class:`UserError` for a step that the pipeline cannot take, and for one that came down the ladder and
@@ -43,7 +44,7 @@ def cut(pipe: Any, steps: tuple[Call, ...], tasks: Sequence[Task]) -> Iterator[N
 
 
 @contextmanager
-def _as(kinds: Mapping[nn.Module, Any]) -> Iterator[None]:
+def _as(kinds: Mapping[nn.Module, type]) -> Iterator[None]:
     """Modules as other classes, and back."""
     own = {module: module.__class__ for module in kinds}
     try:
@@ -74,11 +75,11 @@ class _Halved:
 
 
 @cache
-def _halved(kind: Any, whole: int) -> type:
+def _halved(kind: type, whole: int) -> type:
     return type(kind.__name__, (_Halved, kind), {"whole": whole, "__module__": kind.__module__})
 
 
-def _in_halves(pipe: Any, tasks: Sequence[Task], *, needed: bool) -> Any:
+def _in_halves(pipe: DiffusionPipeline, tasks: Sequence[Task], *, needed: bool) -> AbstractContextManager[None]:
     # With PAG the class of the pipeline is another for the call.
     family = FAMILIES[PIPELINE_FAMILY.get(type(pipe).__name__, "generic")]
     if not family.doubles or pag.scale(tasks[0].extra):
@@ -89,7 +90,7 @@ def _in_halves(pipe: Any, tasks: Sequence[Task], *, needed: bool) -> Any:
     return _as({model: _halved(model.__class__, 2 * len(tasks)) for model in models})
 
 
-def _half(value: Any, whole: int, index: int) -> Any:
+def _half(value: object, whole: int, index: int) -> Any:
     """One half of whatever holds a row for every image of a call."""
     again = partial(_half, whole=whole, index=index)
     if isinstance(value, torch.Tensor):
@@ -132,11 +133,11 @@ class _Banded:
 
 
 @cache
-def _banded(kind: Any) -> type:
+def _banded(kind: type) -> type:
     return type(kind.__name__, (_Banded, kind), {"__module__": kind.__module__})
 
 
-def _in_bands(pipe: Any) -> Any:
+def _in_bands(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
     model = getattr(pipe, "transformer", None)
     found = [part for part in model.modules() if isinstance(part, GLUMBConv)] if model is not None else []
     if not found:

@@ -8,24 +8,25 @@ once more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, DiffusionPipeline
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def settle(pipe: Any) -> None:
+def settle(pipe: DiffusionPipeline) -> None:
     """Leave out what a pipeline's components do for nothing; once, when it has been loaded."""
     denoiser = getattr(pipe, "transformer", None)
     if isinstance(denoiser, nn.Module):
         _without_division(denoiser)
     vae = getattr(pipe, "vae", None)
-    if isinstance(vae, AutoencoderDC) and _coarsest(vae.config.decoder_block_types) == "EfficientViTBlock":
-        _kernels_channels_last(vae.decoder)
+    if isinstance(vae, AutoencoderDC):
+        kinds: str | Sequence[str] = vae.config.decoder_block_types  # from the finest to the coarsest
+        if (kinds if isinstance(kinds, str) else kinds[-1]) == "EfficientViTBlock":
+            _kernels_channels_last(vae.decoder)
 
 
 def _without_division(denoiser: nn.Module) -> None:
@@ -65,11 +66,6 @@ class _CrossAttention:
         made = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         made = made.transpose(1, 2).flatten(2).to(query.dtype)
         return attn.to_out[1](attn.to_out[0](made))
-
-
-def _coarsest(kinds: str | Sequence[str]) -> str:
-    """The kind of the blocks that a decoder begins with."""
-    return kinds if isinstance(kinds, str) else kinds[-1]
 
 
 def _kernels_channels_last(decoder: nn.Module) -> None:

@@ -16,27 +16,39 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import TypedDict, TypeGuard
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
 from batch.base.processes import Parent
 from batch.memory.footprint import Component, StageWork
 from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, ModelSource, Task, from_json
+from batch.records import Call, EncodeTask, ModelSource, Stage, Task, from_json
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds
+from batch.render.families.table import FAMILIES
 from batch.render.from_files import LeaveOut
 from batch.render.live import Live, Shapes, once, tensors
-from batch.render.session import FAMILIES, quiet
+from batch.render.loading import quiet
+from batch.render.tiles import Pieces
 
 DEVICE = "cpu"
 """Where the tensors say they are: see :class:`batch.render.live.Shapes`."""
+
+
+class Question(TypedDict):
+    """What planning asks: one stage of a task, ``batch`` images in one call."""
+
+    key: str
+    source: dict[str, object]
+    task: dict[str, object]
+    stage: str
+    batch: int
 
 
 class Foresight:
@@ -44,7 +56,7 @@ class Foresight:
 
     def __init__(self, source: ModelSource, dtype: str) -> None:
         self._source, self._dtype = source, dtype
-        self._family: Any = FAMILIES[source.family]
+        self._family = FAMILIES[source.family]
         self._shapes = Shapes()
         self._embeds: dict[EncodeTask, tuple[Embeds, StageWork]] = {}
         self._latents: dict[Task, torch.Tensor] = {}
@@ -60,9 +72,8 @@ class Foresight:
         embeds = [made for made, _ in self._texts(task)]
         with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
             positions.put(pipe, task, DEVICE)
-        denoise = common.denoise_of(self._family)
         with _watched(pipe) as watched, cuts.cut(pipe, task.memory_steps, [task] * batch):
-            latents = denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
+            latents = self._family.denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
         return _components(pipe), watched.work
 
@@ -93,14 +104,14 @@ class Foresight:
         return [self._embeds[text] for text in encode_tasks(task, self._source.family, "cuda")]
 
     @cached_property
-    def _encoders(self) -> Any:
+    def _encoders(self) -> DiffusionPipeline:
         return self._load(common.is_picture)
 
     @cached_property
-    def _renderers(self) -> Any:
+    def _renderers(self) -> DiffusionPipeline:
         return self._load(common.is_text)
 
-    def _load(self, leave_out: LeaveOut) -> Any:
+    def _load(self, leave_out: LeaveOut) -> DiffusionPipeline:
         dtype = partial(common.own_dtype, self._source.family, self._dtype)
         pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
         exact.settle(pipe)
@@ -115,7 +126,7 @@ def _untiled(task: Task) -> Task:
 class _Watched:
     """A stage that is being watched."""
 
-    def __init__(self, pipe: Any, counted: int) -> None:
+    def __init__(self, pipe: DiffusionPipeline, counted: int) -> None:
         self.live = Live(tensors(*_modules(pipe).values()))
         self._counted = counted
 
@@ -125,7 +136,7 @@ class _Watched:
 
 
 @contextmanager
-def _watched(pipe: Any, counted: int | None = None) -> Iterator[_Watched]:
+def _watched(pipe: DiffusionPipeline, counted: int | None = None) -> Iterator[_Watched]:
     """Watch what a pipeline does; what is ``counted`` elsewhere, by default its weights, is no activation."""
     counted = sum(item.weights for item in _components(pipe).values()) if counted is None else counted
     watched = _Watched(pipe, counted)
@@ -133,11 +144,11 @@ def _watched(pipe: Any, counted: int | None = None) -> Iterator[_Watched]:
         yield watched
 
 
-def _modules(pipe: Any) -> dict[str, nn.Module]:
+def _modules(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
     return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
 
 
-def _components(pipe: Any) -> dict[str, Component]:
+def _components(pipe: DiffusionPipeline) -> dict[str, Component]:
     return {name: _component(module) for name, module in _modules(pipe).items()}
 
 
@@ -145,7 +156,7 @@ def _component(module: nn.Module) -> Component:
     buffers = sum(item.nbytes for item in module.buffers())
     leaves = (sum(item.nbytes for item in part.parameters(recurse=False)) for part in module.modules())
     weights = buffers + sum(item.nbytes for item in module.parameters())
-    blocks = [_bytes(block) for block in _blocks(module)]
+    blocks = [sum(item.nbytes for item in tensors(block)) for block in _blocks(module)]
     return Component(
         weights=weights,
         buffers=buffers,
@@ -154,17 +165,9 @@ def _component(module: nn.Module) -> Component:
         outside=weights - sum(blocks) if blocks else 0,
         linear=sum(part.weight.nbytes for part in module.modules() if isinstance(part, nn.Linear)),
         fp8=_in_fp8(module),
-        locked=sum(_locked(item) for item in tensors(module)),
+        # Page-locked, each takes the next power of two (torch, ATen/core/CachingHostAllocator.h).
+        locked=sum(1 << max(0, item.nbytes - 1).bit_length() for item in tensors(module)),
     )
-
-
-def _locked(tensor: torch.Tensor) -> int:
-    """Bytes that a tensor takes page-locked (torch, ATen/core/CachingHostAllocator.h: the next power of two)."""
-    return 1 << max(0, tensor.nbytes - 1).bit_length()
-
-
-def _bytes(module: nn.Module) -> int:
-    return sum(item.nbytes for item in tensors(module))
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
@@ -176,7 +179,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from child
 
 
-def is_denoiser(module: nn.Module) -> bool:
+def is_denoiser(module: nn.Module) -> TypeGuard[ModelMixin]:
     """Whether a component is what diffusers can store in 8 bits and move in blocks: all but autoencoders here."""
     return isinstance(module, ModelMixin) and not isinstance(module, AutoencoderMixin)
 
@@ -185,16 +188,15 @@ def _in_fp8(module: nn.Module) -> int:
     """Bytes of a denoiser as diffusers casts it, asked of a copy that has no numbers."""
     if not is_denoiser(module):
         return 0
-    kind: Any = type(module)
     with init_empty_weights(include_buffers=True):
-        copy = kind.from_config(module.config)
+        copy = type(module).from_config(module.config)
     copy.to(dtype=next(item.dtype for item in module.parameters()))
     copy.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=copy.dtype)
     parameters = sum(item.nbytes for item in copy.parameters())
     return parameters + sum(item.nbytes for item in module.buffers())
 
 
-def _taken(parts: Any) -> None:
+def _taken(parts: Pieces) -> None:
     """As :func:`batch.render.pixels.assemble` takes a picture on a card: a row of its parts waits as bytes."""
     row = None
     for part in parts.each:
@@ -204,12 +206,12 @@ def _taken(parts: Any) -> None:
     del row
 
 
-def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
+def answer(foresight: Foresight, question: Question) -> dict[str, object]:
     """One stage: what it takes, and the components that are there."""
     task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
-    if stage == "decode":
+    if stage == Stage.DECODE:
         return {"work": asdict(foresight.decoding(task, task.memory_steps))}
-    if stage == "encode":
+    if stage == Stage.ENCODE:
         components, work = foresight.encoding(task)
     else:
         components, work = foresight.denoising(task, question["batch"])
@@ -217,14 +219,15 @@ def answer(foresight: Foresight, question: dict[str, Any]) -> dict[str, Any]:
     return {"work": asdict(work), "components": found}
 
 
-def answers(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def answers(questions: Iterable[Question]) -> Iterator[dict[str, object]]:
     """Every question's answer under its key, or ``why`` there is none and whether that may be ``passing``."""
-    known: tuple[Any, Foresight] | None = None
+    known: tuple[object, Foresight] | None = None
     for question in questions:
-        place = (question["source"], question["task"]["dtype"])
+        dtype = str(question["task"]["dtype"])
+        place = (question["source"], dtype)
         try:
             if known is None or known[0] != place:
-                known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), place[1]))
+                known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), dtype))
             said = answer(known[1], question)
         except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
             known = None  # it may be left half-way

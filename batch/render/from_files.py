@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import diffusers
 import torch
@@ -20,6 +20,10 @@ from batch.catalogue import weights
 from batch.records import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
+from batch.render.untyped import Config, Keywords
+
+if TYPE_CHECKING:
+    from diffusers.quantizers.quantization_config import QuantizationConfigMixin
 
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype of a component; of "" that of all others."""
@@ -27,7 +31,7 @@ DtypeOf = Callable[[str], torch.dtype]
 LeaveOut = Callable[[str], bool]
 
 
-def where(source: ModelSource) -> dict[str, Any]:
+def where(source: ModelSource) -> Keywords:
     """The arguments of every ``from_pretrained`` that say which files; pickles and code only where allowed."""
     safe = {"use_safetensors": None if source.allow_pickle else True}
     code = {"trust_remote_code": True} if source.trust_remote_code else {}
@@ -39,8 +43,8 @@ def build(
     dtype: DtypeOf,
     device: str,
     leave_out: LeaveOut,
-    quantised: Mapping[str, Any] = MappingProxyType({}),
-) -> Any:
+    quantised: Mapping[str, QuantizationConfigMixin] = MappingProxyType({}),
+) -> DiffusionPipeline:
     """The pipeline without the components to leave out; ``quantised`` has diffusers' configuration for some.
 
     Components of diffusers' and transformers' own classes are read straight to the device; those with code of
@@ -48,13 +52,11 @@ def build(
     """
     folder, index = Path(source.location), _index(source)
     # What the index itself names as left out is told too: not every pipeline lets it be.
-    given: dict[str, Any] = dict.fromkeys(
-        (*weights.left_out(index), *filter(leave_out, weights.components(index)))
-    )
+    given: Keywords = dict.fromkeys((*weights.left_out(index), *filter(leave_out, weights.components(index))))
     for name, kind in _weighted(folder, index, leave_out):
         which = _of_component(source, folder / name)
         changed = source.overrides.get(name, {})
-        own = {"dtype": dtype(name), "device_map": {"": device}, **_attention(kind, folder / name)}
+        own: Keywords = {"dtype": dtype(name), "device_map": {"": device}, **_attention(kind, folder / name)}
         if name in quantised:
             own["quantization_config"] = quantised[name]
             if device == "cpu":  # where diffusers is told that a module is to lie there, it does not quantise it
@@ -70,7 +72,7 @@ def build(
     return pipe
 
 
-def _attention(kind: Any, folder: Path) -> dict[str, str]:
+def _attention(kind: type[ModelMixin], folder: Path) -> dict[str, str]:
     if not issubclass(kind, PreTrainedModel):
         return {}
     chosen = attention.implementation(kind.config_class.from_pretrained(folder, local_files_only=True))
@@ -91,12 +93,12 @@ def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     )
 
 
-def _index(source: ModelSource) -> dict[str, Any]:
-    index: dict[str, Any] = DiffusionPipeline.load_config(source.location, **where(source))
+def _index(source: ModelSource) -> Config:
+    index: Config = DiffusionPipeline.load_config(source.location, **where(source))
     return index
 
 
-def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> Iterator[tuple[str, Any]]:
+def _weighted(folder: Path, index: Config, leave_out: LeaveOut) -> Iterator[tuple[str, type[ModelMixin]]]:
     """The components that can be put on a device while they are read, each with its class.
 
     One that has a file of code beside its configuration is left to the pipeline, which asks whether that is
@@ -104,14 +106,15 @@ def _weighted(folder: Path, index: Mapping[str, Any], leave_out: LeaveOut) -> It
     """
     for name, (library, kind) in weights.components(index).items():
         place = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        found = getattr(place, kind, None)
-        ours = isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))
+        found = getattr(place, str(kind), None)
+        if not (isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))):
+            continue
         code = (folder / name / f"{library}.py").is_file()
-        if ours and not code and not leave_out(name) and (folder / name / "config.json").is_file():
+        if not code and not leave_out(name) and (folder / name / "config.json").is_file():
             yield name, found
 
 
-def _of_component(source: ModelSource, folder: Path) -> dict[str, Any]:
+def _of_component(source: ModelSource, folder: Path) -> Keywords:
     """:func:`where` for one component: its own variant, pickles only where it has nothing else, and no code."""
     files = _weight_files(folder, source.variant)
     variant = weights.variant_of(files[0].name) if files else ""

@@ -12,15 +12,19 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from batch.render.random_weights import put
+from batch.render.untyped import Keywords
+
+T = TypeVar("T")
 
 
 class Live(TorchDispatchMode):
@@ -32,14 +36,14 @@ class Live(TorchDispatchMode):
         self.peak = 0
         self.largest = 0
         """Of the storages made since."""
-        self._known: dict[int, Any] = {}
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         for tensor in given:
             self._follow(tensor)
         self.largest = 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: Keywords | None = None
+    ) -> object:
         if func is torch.ops.aten.index.Tensor:
             args = (args[0], _counted(args[1]), *args[2:])
         made = func(*args, **(kwargs or {}))
@@ -54,7 +58,7 @@ class Live(TorchDispatchMode):
         if key in self._known:
             return
 
-        def gone(_reference: Any) -> None:
+        def gone(_reference: object) -> None:
             self.now -= size
             del self._known[key]
 
@@ -63,7 +67,7 @@ class Live(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
         self.largest = max(self.largest, size)
 
-    def above(self, work: Callable[[], Any]) -> tuple[Any, int]:
+    def above(self, work: Callable[[], T]) -> tuple[T, int]:
         """What ``work`` gives, and how far it went above what there was before it."""
         before, self.peak = (self.now, self.peak), self.now
         try:
@@ -77,12 +81,14 @@ class Live(TorchDispatchMode):
         self.peak = max(self.peak, self.now + size)
 
 
-def _counted(indices: Any) -> list[Any]:
+def _counted(indices: Iterable[torch.Tensor | None]) -> list[torch.Tensor | None]:
     """Real masks as the numbers they stand for: how many there are decides a shape, and only they know it."""
-    found: list[Any] = []
+    found: list[torch.Tensor | None] = []
     for index in indices:
-        is_mask = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
-        found += index.nonzero(as_tuple=True) if is_mask else [index]
+        if index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor):
+            found += index.nonzero(as_tuple=True)
+        else:
+            found.append(index)
     return found
 
 
@@ -101,7 +107,7 @@ def once(module: nn.Module, live: Live) -> Iterator[None]:
     """
     forward, known = module.forward, dict[tuple[int, ...], tuple[int, torch.Tensor]]()
 
-    def again(first: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+    def again(first: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
         shape = tuple(first.shape)
         if shape in known:
             above, made = known[shape]
@@ -153,7 +159,7 @@ class Shapes:
             yield
 
 
-def _converted(module: nn.Module, *places: Any, dtype: torch.dtype | None = None) -> nn.Module:
+def _converted(module: nn.Module, *places: object, dtype: torch.dtype | None = None) -> nn.Module:
     """``module.to(...)``, of which only the dtype matters, tensor by tensor as torch does it."""
     dtype = dtype or next((item for item in places if isinstance(item, torch.dtype)), None)
     for owner in module.modules() if dtype is not None else ():

@@ -11,8 +11,8 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from torch import nn
 
@@ -25,7 +25,7 @@ MOST = 0.95
 """A LoRA of whose layers fewer than this share are taken is told: its conversion may join some, never so many."""
 
 
-def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
+def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
     """Have these adapters, and no others, in whatever components the pipeline holds; what is odd about them.
 
     Raises :class:`UserError` without peft, :class:`TaskError` for a LoRA that does not fit the model.
@@ -45,7 +45,7 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
         # peft warns of a second adapter, which is what was asked for.
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
         for name, lora in zip(names, loras, strict=True):
-            _loaded(pipe, present, lora, name)
+            _load(pipe, present, lora, name)
     loaded = {name for adapters in pipe.get_list_adapters().values() for name in adapters}
     scales = {name: lora.scale for name, lora in zip(names, loras, strict=True) if name in loaded}
     if scales:
@@ -53,9 +53,12 @@ def put(pipe: Any, loras: tuple[Lora, ...]) -> list[str]:
     return [said for name, lora in zip(names, loras, strict=True) for said in _misfits(pipe, lora, name)]
 
 
-def _loaded(pipe: Any, encoders: list[str], lora: Lora, adapter: str) -> None:
+def _load(pipe: DiffusionPipeline, encoders: list[str], lora: Lora, adapter: str) -> None:
     try:
-        _load(pipe, encoders, lora.path, adapter)
+        if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
+            _into_text_encoders(pipe, encoders, lora.path, adapter)
+        else:
+            pipe.load_lora_weights(lora.path, adapter_name=adapter)
     except Exception as error:
         if failures.is_out_of_memory(error) or isinstance(error, UserError):
             raise
@@ -68,16 +71,17 @@ def shown(lora: Lora) -> str:
     return lora.source or Path(lora.path).name
 
 
-def _misfits(pipe: Any, lora: Lora, adapter: str) -> Iterator[str]:
+def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]:
     """Layers of a LoRA that the model does not have: diffusers passes over them in silence.
 
     Raises :class:`TaskError` where it has none of them: the picture would be the one without.
     """
-    models = [part for name, part in pipe.components.items() if name in DENOISERS and part is not None]
+    parts = pipe.components.items()
+    models = [part for name, part in parts if name in DENOISERS and isinstance(part, nn.Module)]
     wanted = _layers(lora.path) if models else 0
     if not wanted:
         return
-    taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in _modules(model))
+    taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in model.modules())
     if not taken:
         raise TaskError(
             f"the LoRA {shown(lora)} fits nothing in {type(pipe).__name__}: none of its {wanted} layers is there. "
@@ -85,10 +89,6 @@ def _misfits(pipe: Any, lora: Lora, adapter: str) -> Iterator[str]:
         )
     if taken < wanted * MOST:
         yield f"of the LoRA {shown(lora)} only {taken} of {wanted} layers fit the model"
-
-
-def _modules(model: Any) -> Iterator[Any]:
-    return model.modules() if isinstance(model, nn.Module) else iter(())
 
 
 def _layers(path: str) -> int:
@@ -102,14 +102,7 @@ _OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|wei
 """What follows a layer's name."""
 
 
-def _load(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
-    if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
-        _into_text_encoders(pipe, encoders, path, adapter)
-    else:
-        pipe.load_lora_weights(path, adapter_name=adapter)
-
-
-def _take_off(pipe: Any) -> None:
+def _take_off(pipe: DiffusionPipeline) -> None:
     """Every adapter off, and with it the layers that a LoRA for Flux has widened."""
     widens = "reset_to_overwritten_params" in inspect.signature(pipe.unload_lora_weights).parameters
     pipe.unload_lora_weights(**({"reset_to_overwritten_params": True} if widens else {}))
@@ -117,7 +110,7 @@ def _take_off(pipe: Any) -> None:
         pipe.transformer._overwritten_params = None  # they are put back once, not at each change
 
 
-def _into_text_encoders(pipe: Any, encoders: list[str], path: str, adapter: str) -> None:
+def _into_text_encoders(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:
     # Not every pipeline's files can have alphas beside the weights.
     state, *alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True)
     for name in encoders:
@@ -132,5 +125,5 @@ def _into_text_encoders(pipe: Any, encoders: list[str], path: str, adapter: str)
         )
 
 
-def _nothing(*_arguments: Any, **_named: Any) -> None:
+def _nothing(*_arguments: object, **_named: object) -> None:
     return

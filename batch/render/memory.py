@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,22 +12,27 @@ import psutil
 import torch
 from accelerate import cpu_offload_with_hook
 from accelerate.hooks import CpuOffload, remove_hook_from_module
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin
 from diffusers.hooks import HookRegistry, apply_group_offloading
 from torch import nn
 
 from batch.base.errors import UserError
+from batch.catalogue import pag
 from batch.catalogue.families import DENOISERS
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
+from batch.memory.steps import CUTS, TEXTS_OFFLOADED
 from batch.memory.steps import OFFLOADS as NAMES
-from batch.memory.steps import TEXTS_OFFLOADED
-from batch.records import Call, Lora
+from batch.records import Call, Lora, Task
 from batch.render.cap import room
 
 OFFLOADS = frozenset(NAMES)
 
+Given = Mapping[str, Any]
+"""A step's arguments by name, as :mod:`batch.memory.steps` has read them."""
 
-def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
+
+def apply(pipe: DiffusionPipeline, steps: tuple[Call, ...], device: str) -> None:
     """Bring a pipeline from whatever setting it had to this one.
 
     Raises :class:`UserError` for a step that this pipeline cannot carry out.
@@ -39,11 +44,11 @@ def apply(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
     if not has_card(device) or not offloads(steps):
         pipe.to(device)
     for name, arguments in by_name.items():
-        if name != "fp8_weights":
+        if name != "fp8_weights" and name not in ELSEWHERE:
             STEPS[name](pipe, arguments, device)
 
 
-def apply_to_texts(pipe: Any, steps: tuple[Call, ...], device: str) -> None:
+def apply_to_texts(pipe: DiffusionPipeline, steps: tuple[Call, ...], device: str) -> None:
     """The same for a pipeline of text encoders, which was loaded into host memory where they are offloaded."""
     for step in steps:
         if step.name in OFFLOADS:
@@ -57,7 +62,7 @@ def has_card(device: str) -> bool:
     return device != "cpu"
 
 
-def reset(pipe: Any) -> None:
+def reset(pipe: DiffusionPipeline) -> None:
     """Take off whatever an earlier setting left: hooks of both libraries, tiles, slices. Nothing is moved.
 
     Weights cast to 8 bits stay that: a session loads the model anew (:func:`loaded_as`).
@@ -71,7 +76,7 @@ def reset(pipe: Any) -> None:
             getattr(vae, name)()
 
 
-def rest(pipe: Any) -> None:
+def rest(pipe: DiffusionPipeline) -> None:
     """After a stage: components that came to the device for their turn go back."""
     pipe.maybe_free_model_hooks()  # an exception inside the call skips it
     for _, module in _modules(pipe):
@@ -92,26 +97,27 @@ _GROUP_HOOKS = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_gr
 """What diffusers calls them; it has no way of its own to take group offloading off."""
 
 
-def loaded_as(steps: tuple[Call, ...], loras: tuple[Lora, ...]) -> tuple[Any, ...]:
+def loaded_as(steps: tuple[Call, ...], loras: tuple[Lora, ...]) -> tuple[object, ...]:
     """What of a setting lies in the loaded weights and cannot be taken back.
 
     A LoRA is put on before its layers are cast, so that another one needs the model anew.
     """
-    found: tuple[Any, ...] = tuple(step for step in steps if step.name in ("fp8_weights", "quantize"))
+    found: tuple[object, ...] = tuple(step for step in steps if step.name in ("fp8_weights", "quantize"))
     return (*found, loras) if found else ()
 
 
-def _modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
+def _modules(pipe: DiffusionPipeline) -> Iterator[tuple[str, nn.Module]]:
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module):
             yield name, part
 
 
-def _autoencoder(pipe: Any) -> Any:
+def _autoencoder(pipe: DiffusionPipeline) -> ModelMixin:
+    """None where there is none."""
     return getattr(pipe, "vae", None)
 
 
-def _vae_tiling(pipe: Any, arguments: dict[str, Any], _device: str) -> None:
+def _vae_tiling(pipe: DiffusionPipeline, arguments: Given, _device: str) -> None:
     vae = _autoencoder(pipe)
     enable = getattr(vae, "enable_tiling", None)
     takes = inspect.signature(enable).parameters if enable is not None else {}
@@ -142,7 +148,7 @@ def _vae_tiling(pipe: Any, arguments: dict[str, Any], _device: str) -> None:
 _SQUARE = ("tile_sample_min_size", "tile_latent_min_size", "tile_overlap_factor")
 
 
-def _square_tiles(vae: Any, arguments: dict[str, Any]) -> None:
+def _square_tiles(vae: AutoencoderKL, arguments: Given) -> None:
     """AutoencoderKL has square tiles, and an overlap as a fraction from which it takes whole latents.
 
     Its ``enable_tiling`` takes no numbers: the tile comes from the configuration, so it is set here.
@@ -159,7 +165,7 @@ def _square_tiles(vae: Any, arguments: dict[str, Any]) -> None:
     vae.enable_tiling()
 
 
-def _vae_slicing(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+def _vae_slicing(pipe: DiffusionPipeline, _arguments: Given, _device: str) -> None:
     vae = _autoencoder(pipe)
     if not hasattr(vae, "enable_slicing"):
         raise UserError(
@@ -168,7 +174,7 @@ def _vae_slicing(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
     vae.enable_slicing()
 
 
-def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
+def _model_cpu_offload(pipe: DiffusionPipeline, _arguments: Given, device: str) -> None:
     if not getattr(pipe, "model_cpu_offload_seq", None):
         raise UserError(
             f"memory: {type(pipe).__name__} does not say in which order its components can be offloaded"
@@ -177,13 +183,13 @@ def _model_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> No
         pipe.enable_model_cpu_offload(device=device)
 
 
-def _sequential_cpu_offload(pipe: Any, _arguments: dict[str, Any], device: str) -> None:
+def _sequential_cpu_offload(pipe: DiffusionPipeline, _arguments: Given, device: str) -> None:
     if has_card(device):
         pipe.to("cpu")  # weights that are on the card stay there otherwise, and nothing is saved
         pipe.enable_sequential_cpu_offload(device=device)
 
 
-def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
+def _group_offload(pipe: DiffusionPipeline, arguments: Given, device: str) -> None:
     """Every component in groups that fit it: the denoiser in blocks, others in layers.
 
     An autoencoder has no blocks that diffusers would move when it decodes. Under ``block`` it comes whole when its
@@ -208,7 +214,7 @@ def _group_offload(pipe: Any, arguments: dict[str, Any], device: str) -> None:
             cpu_offload_with_hook(module, device)
 
 
-def _by_blocks(module: nn.Module, arguments: dict[str, Any], device: str) -> None:
+def _by_blocks(module: nn.Module, arguments: Given, device: str) -> None:
     """Blocks in groups. What is in none (embeddings, the last layers) comes with the first call and stays.
 
     diffusers would move it back and forth at each call of the model, waiting for it: 0.4 GiB for SANA 1.6B.
@@ -235,7 +241,7 @@ def _grouped(module: nn.Module, device: str, level: str, *, stream: bool, blocks
     )
 
 
-def _fp8_weights(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
+def _fp8_weights(pipe: DiffusionPipeline, _arguments: Given, _device: str) -> None:
     found = [name for name in DENOISERS if hasattr(pipe, name)]
     if not found:
         raise UserError(f"memory: {type(pipe).__name__} has no denoiser whose weights fp8_weights could store")
@@ -251,31 +257,25 @@ def _is_cast(model: nn.Module) -> bool:
     return any(parameter.dtype == torch.float8_e4m3fn for parameter in model.parameters())
 
 
-def _vae_cpu(pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
-    """Nothing to prepare: the session moves the autoencoder for the decoding."""
+def _vae_cpu(pipe: DiffusionPipeline, _arguments: Given, _device: str) -> None:
+    """Nothing to prepare: the autoencoder is moved for the decoding alone (:mod:`batch.render.loaded`)."""
     if _autoencoder(pipe) is None:
         raise UserError(f"memory: {type(pipe).__name__} has no autoencoder to run on the CPU")
 
 
-def _elsewhere(_pipe: Any, _arguments: dict[str, Any], _device: str) -> None:
-    """Carried out where its name is looked for: loading, encoding texts, denoising (:mod:`batch.render.cuts`)."""
-
-
-STEPS: dict[str, Callable[[Any, dict[str, Any], str], None]] = {
-    "encode_first": _elsewhere,
-    "text_encoder_cpu": _elsewhere,
-    "text_encoder_offload": _elsewhere,
+STEPS: dict[str, Callable[[DiffusionPipeline, Given, str], None]] = {
     "vae_tiling": _vae_tiling,
     "vae_slicing": _vae_slicing,
     "vae_cpu": _vae_cpu,
-    "split_guidance": _elsewhere,
-    "chunked_ff": _elsewhere,
     "model_cpu_offload": _model_cpu_offload,
     "group_offload": _group_offload,
     "sequential_cpu_offload": _sequential_cpu_offload,
     "fp8_weights": _fp8_weights,
-    "quantize": _elsewhere,
 }
+
+ELSEWHERE = CUTS | {"encode_first", "text_encoder_cpu", "text_encoder_offload", "quantize"}
+"""Steps that no pipeline is set to: they act while it is loaded, texts are encoded or images denoised
+(:mod:`batch.render.cuts`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +288,15 @@ class Burden:
     """Of the largest component."""
     autoencoder: str = ""
     """Its class."""
+
+
+def setting(task: Task, burden: Burden | None, device: str) -> tuple[Call, ...]:
+    """A task's memory setting, with what ``auto`` adds where ``burden`` has to fit on a card."""
+    if task.memory != "auto" or burden is None:
+        return task.memory_steps
+    # Activations are known for an image with guidance, which is two in every call.
+    pixels = task.rendered_width * task.rendered_height * max(2, pag.passes(task)) // 2
+    return task.memory_steps + placement(burden, pixels, device)
 
 
 def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from diffusers import SanaPAGPipeline, SanaPipeline
+from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import (
     PAGCFGSanaLinearAttnProcessor2_0,
     PAGIdentitySanaLinearAttnProcessor2_0,
@@ -18,10 +17,11 @@ from diffusers.models.attention_processor import (
 
 from batch.base.errors import TaskError
 from batch.catalogue import pag
-from batch.records import Task
+from batch.records import Stage, Task
+from batch.render.untyped import Keywords
 
 
-def settle(pipe: Any) -> Any:
+def settle(pipe: DiffusionPipeline) -> DiffusionPipeline:
     """A pipeline that was saved as SanaPAGPipeline as the SanaPipeline it is without: that one loads LoRAs too.
 
     The layers it was saved with stay its ``pag_applied_layers``.
@@ -32,7 +32,7 @@ def settle(pipe: Any) -> Any:
 
 
 @contextmanager
-def switched_on(pipe: Any, task: Task) -> Iterator[dict[str, Any]]:
+def switched_on(pipe: DiffusionPipeline, task: Task) -> Iterator[Keywords]:
     """The pipeline with the task's PAG as long as this lasts; what its call is to be told of it.
 
     Nothing happens where the task has none. Raises :class:`TaskError` for a transformer that diffusers'
@@ -41,10 +41,10 @@ def switched_on(pipe: Any, task: Task) -> Iterator[dict[str, Any]]:
     if not pag.scale(task.extra):
         yield {}
         return
-    given: dict[str, Any] = dict(task.extra)
+    given: Keywords = dict(task.extra)
     own = {module: module.processor for module in pipe.transformer.modules() if hasattr(module, "processor")}
     if any(getattr(module, "norm_q", None) is not None for module in own):
-        raise TaskError("PAG spoils a model whose attention normalises queries and keys", stage="denoise")
+        raise TaskError("PAG spoils a model whose attention normalises queries and keys", stage=Stage.DENOISE)
     layers = getattr(pipe, "pag_applied_layers", None)
     asked = given.get(pag.LAYERS) or layers or pag.default_layer(pipe.transformer.config.num_layers)
     pipe.__class__ = SanaPAGPipeline

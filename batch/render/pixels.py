@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from batch.render import tiles
-from batch.render.guards import check_pixels
-from batch.render.tiles import Part, Parts
+from batch.render.guards import Pixels, check_pixels
+from batch.render.tiles import Piece, Pieces
 
-__all__ = ["Picture", "Pixels", "assemble", "check_pixels", "to_uint8"]
-
-Pixels = NDArray[np.uint8]
-"""Height x width x 3."""
+__all__ = ["Assembled", "Pixels", "assemble", "check_pixels", "to_uint8"]
 
 CPU_STRIP, DEVICE_STRIP = 2**17, 2**20
 """Pixels converted at a time. On a CPU the float copy of a strip, 1.5 MB, stays in the cache: three times as
@@ -28,7 +23,7 @@ fast as a whole picture at once. A device takes a tile at a time; a whole pictur
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Assembled:
     """Pixels, and whether every value they were made of was finite; a byte made of NaN may be any."""
 
     pixels: Pixels
@@ -40,7 +35,7 @@ def to_uint8(image: torch.Tensor) -> Pixels:
     return assemble(tiles.of(image)).pixels
 
 
-def assemble(parts: Parts) -> Picture:
+def assemble(parts: Pieces) -> Assembled:
     """The whole picture as bytes in host memory, page-locked where the parts come from a CUDA device."""
     extremes: list[torch.Tensor] = []
     picture = row = torch.empty(0)
@@ -61,10 +56,10 @@ def assemble(parts: Parts) -> Picture:
         del part  # before the next one is decoded
     # The only wait for the device: this answer stands in its queue behind the copies.
     finite = bool(torch.isfinite(torch.stack(extremes)).all())
-    return Picture(pixels=picture.numpy(), finite=finite)
+    return Assembled(pixels=picture.numpy(), finite=finite)
 
 
-def _convert(part: Part, into: torch.Tensor) -> list[torch.Tensor]:
+def _convert(part: Piece, into: torch.Tensor) -> list[torch.Tensor]:
     """Write a part's bytes ``[h, w, 3]``; its smallest and largest values, NaN where it holds one.
 
     Scaling and clamping happen in the tensor's own dtype and only then in float32, as in diffusers: the

@@ -6,23 +6,24 @@ one in float64 at every step: at 5376x3072 half a second on a CPU and 0.7 GiB of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
 
 from batch.records import Task
 
 
-def put(pipe: Any, task: Task, device: str) -> bool:
+def put(pipe: DiffusionPipeline, task: Task, device: str) -> bool:
     """Have the embedding of a task's size where the transformer looks for it; whether it was another one before.
 
     ``device`` is where the transformer computes, offloaded or not: another device's sines may differ in the
     last bit. The embedding itself lies where the one before it lay, and moves with the module.
     """
     changed = False
-    for embed in _without_table(getattr(pipe, "transformer", None)):
+    transformer = getattr(pipe, "transformer", None)
+    for embed in transformer.modules() if transformer is not None else ():
+        if not isinstance(embed, PatchEmbed) or embed.pos_embed is None or embed.pos_embed_max_size:
+            continue  # with a table, from which it crops its embedding; or without any
         patch = pipe.vae_scale_factor * embed.patch_size
         size = (task.rendered_height // patch, task.rendered_width // patch)
         if size != (embed.height, embed.width):
@@ -30,13 +31,6 @@ def put(pipe: Any, task: Task, device: str) -> bool:
             embed.height, embed.width = size
             changed = True
     return changed
-
-
-def _without_table(transformer: torch.nn.Module | None) -> Iterator[PatchEmbed]:
-    """Those that compute embeddings; the others crop theirs from a table, or have none."""
-    for module in transformer.modules() if transformer is not None else ():
-        if isinstance(module, PatchEmbed) and module.pos_embed is not None and not module.pos_embed_max_size:
-            yield module
 
 
 def _embedding(embed: PatchEmbed, size: tuple[int, int], device: str) -> torch.Tensor:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from types import ModuleType
 
 
-def facts() -> dict[str, Any]:
+def facts() -> dict[str, object]:
     """Versions, devices, and where the first step that failed did so, in the words of torch."""
-    found: dict[str, Any] = {"version": None, "cuda": None, "mps": False, "devices": [], "error": "", "stage": ""}
+    found: dict[str, object] = {
+        "version": None,
+        "cuda": None,
+        "mps": False,
+        "devices": [],
+        "error": "",
+        "stage": "",
+    }
     for stage, look in (("torch", _torch), ("cuda", _devices), ("diffusers", _diffusers)):
         try:
             found |= look()
@@ -25,7 +32,7 @@ def facts() -> dict[str, Any]:
     return found
 
 
-def _torch() -> dict[str, Any]:
+def _torch() -> dict[str, object]:
     import torch
 
     return {
@@ -35,7 +42,7 @@ def _torch() -> dict[str, Any]:
     }
 
 
-def _devices() -> dict[str, Any]:
+def _devices() -> dict[str, object]:
     import torch
 
     if torch.version.cuda and not torch.cuda.is_available():
@@ -43,13 +50,13 @@ def _devices() -> dict[str, Any]:
     return {"devices": [_device(torch, index) for index in range(torch.cuda.device_count())]}
 
 
-def _diffusers() -> dict[str, Any]:
+def _diffusers() -> dict[str, object]:
     from diffusers import SanaPipeline  # noqa: F401 - the import is the question
 
     return {}
 
 
-def _device(torch: Any, index: int) -> dict[str, Any]:
+def _device(torch: ModuleType, index: int) -> dict[str, object]:
     """One device, after a first kernel has run on it."""
     properties = torch.cuda.get_device_properties(index)
     torch.ones(8, device=f"cuda:{index}").sum().item()

@@ -6,9 +6,10 @@ Not the convolutions, of which SANA's feed-forward consists: 47 % of its transfo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 
 from batch.base.errors import UserError
@@ -17,8 +18,14 @@ from batch.memory import quantised
 from batch.memory.steps import BACKENDS
 from batch.records import Call
 
+if TYPE_CHECKING:
+    from diffusers.quantizers.quantization_config import QuantizationConfigMixin
+    from torchao.core.config import AOBaseConfig
 
-def configurations(steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str) -> dict[str, Any]:
+
+def configurations(
+    steps: tuple[Call, ...], dtype: Callable[[str], torch.dtype], device: str
+) -> dict[str, QuantizationConfigMixin]:
     """What ``from_pretrained`` of each denoiser is to be told; nothing without ``quantize``.
 
     Raises :class:`UserError` where its package is missing or too old, or cannot work on this device.
@@ -36,7 +43,7 @@ def check(model: nn.Module) -> None:
         raise UserError(f"memory: quantize does nothing to {type(model).__name__}; leave it out")
 
 
-def drawn(pipe: Any, steps: tuple[Call, ...]) -> Any:
+def drawn(pipe: DiffusionPipeline, steps: tuple[Call, ...]) -> DiffusionPipeline:
     """A pipeline with random weights, quantised in place: torchao alone can do that."""
     backend = quantised.backend(steps)
     if not backend:
@@ -61,7 +68,7 @@ def on_card(steps: tuple[Call, ...]) -> bool:
     return BACKENDS.get(quantised.backend(steps)) == "bitsandbytes"
 
 
-def _configuration(backend: str, dtype: torch.dtype) -> Any:
+def _configuration(backend: str, dtype: torch.dtype) -> QuantizationConfigMixin:
     import diffusers
 
     if backend == "bnb8":
@@ -73,7 +80,7 @@ def _configuration(backend: str, dtype: torch.dtype) -> Any:
     return diffusers.TorchAoConfig(_torchao(backend))
 
 
-def _torchao(backend: str) -> Any:
+def _torchao(backend: str) -> AOBaseConfig:
     from torchao import quantization
 
     name = "Int8WeightOnlyConfig" if backend == "torchao_int8" else "Float8WeightOnlyConfig"

@@ -13,13 +13,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
 import transformers
 from accelerate import init_empty_weights
-from diffusers import ModelMixin, SchedulerMixin
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -28,6 +27,7 @@ from batch.records import ModelSource
 from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut
 from batch.render.memory import Burden
+from batch.render.untyped import Config, Keywords
 
 PERIOD = 2**22 - 3
 """Numbers drawn before they repeat. Drawing billions one by one takes a CPU a minute; a prime number of them
@@ -36,15 +36,20 @@ never lines up with the rows of a matrix, so no two rows are alike."""
 _BLIND = {"safety_checker"}
 """Left out: with random weights it would black pictures out at random."""
 
+Kind = type[ModelMixin | PreTrainedModel | SchedulerMixin]
+"""A class of a component."""
+
 Fill = Callable[[nn.Module, str, torch.dtype, str], nn.Module]
 """Gives an empty module its parameters: which component it is, in which dtype, on which device."""
 
 
-def build(source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None) -> Any:
+def build(
+    source: ModelSource, dtype: DtypeOf, device: str, leave_out: LeaveOut, fill: Fill | None = None
+) -> DiffusionPipeline:
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, weights.INDEX)
     kind = getattr(diffusers, index["_class_name"])
-    given: dict[str, Any] = {name: value for name, value in index.items() if not isinstance(value, list)}
+    given: Keywords = {name: value for name, value in index.items() if not isinstance(value, list)}
     given |= dict.fromkeys(weights.left_out(index))
     for part, entry in weights.components(index).items():
         given[part] = None
@@ -76,7 +81,7 @@ def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Mo
             yield part, _empty(source, part, kind)
 
 
-def _config(source: ModelSource, path: str) -> dict[str, Any]:
+def _config(source: ModelSource, path: str) -> Config:
     """A configuration file with the source's overrides."""
     if source.architecture:
         read = architectures.known()[source.architecture][path]
@@ -85,7 +90,7 @@ def _config(source: ModelSource, path: str) -> dict[str, Any]:
     return {**read, **source.overrides.get(path.partition("/")[0], {})}
 
 
-def _class(library: str, name: str) -> Any:
+def _class(library: str, name: str) -> Kind:
     """A component's class: diffusers', transformers', or of the module of one pipeline in diffusers."""
     known = {"diffusers": diffusers, "transformers": transformers}
     found = getattr(known.get(library) or getattr(diffusers.pipelines, library, None), name, None)
@@ -94,7 +99,7 @@ def _class(library: str, name: str) -> Any:
     return found
 
 
-def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, device: str, fill: Fill) -> Any:
+def _component(source: ModelSource, part: str, kind: Kind, dtype: torch.dtype, device: str, fill: Fill) -> object:
     if issubclass(kind, nn.Module):
         return fill(_empty(source, part, kind), part, dtype, device)
     if issubclass(kind, SchedulerMixin):
@@ -102,12 +107,16 @@ def _component(source: ModelSource, part: str, kind: Any, dtype: torch.dtype, de
     return kind.from_pretrained(Path(source.location, part), local_files_only=True)
 
 
-def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
+def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     """The module with its parameters on the meta device and its buffers in host memory."""
     config = _config(source, f"{part}/config.json")
     with init_empty_weights(include_buffers=False):
         if issubclass(kind, PreTrainedModel):
-            made: nn.Module = kind(_settled(kind.config_class.from_dict(config)))
+            settled = kind.config_class.from_dict(config)
+            chosen = attention.implementation(settled)
+            if chosen is not None:
+                settled._attn_implementation = chosen
+            made: nn.Module = kind(settled)
         elif issubclass(kind, ModelMixin):
             made = kind.from_config(config)
         else:
@@ -115,14 +124,6 @@ def _empty(source: ModelSource, part: str, kind: Any) -> nn.Module:
     if isinstance(made, PreTrainedModel):
         made.tie_weights()  # registering them on the meta device has torn shared weights apart
     return made.eval()
-
-
-def _settled(config: Any) -> Any:
-    """A configuration of transformers' with the attention that its model must have."""
-    chosen = attention.implementation(config)
-    if chosen is not None:
-        config._attn_implementation = chosen
-    return config
 
 
 def _filled(module: nn.Module, part: str, dtype: torch.dtype, device: str) -> nn.Module:

@@ -7,18 +7,22 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import diffusers
 import numpy as np
 import torch
+from diffusers import SchedulerMixin
 
 from batch.base.errors import TaskError
 from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
-from batch.records import Call
+from batch.records import Call, Stage
+from batch.render.untyped import Config, Keywords
+
+Noise = torch.Generator | list[torch.Generator]
+"""What an image's noise is drawn from; of a batch one for each."""
 
 
-def make(own: Any, call: Call | None) -> Any:
+def make(own: SchedulerMixin, call: Call | None) -> SchedulerMixin:
     """The model's own scheduler, or the one named, with the model's settings and the overrides.
 
     Raises :class:`TaskError` for a setting the scheduler does not have.
@@ -29,12 +33,12 @@ def make(own: Any, call: Call | None) -> Any:
     known = set(inspect.signature(kind.__init__).parameters)
     unknown = sorted(set(dict(call.arguments)) - known)
     if unknown:
-        raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage="denoise")
-    changes: dict[str, Any] = {**SCHEDULER_PRESETS.get(call.name, {}), **dict(call.arguments)}
+        raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage=Stage.DENOISE)
+    changes: Keywords = {**SCHEDULER_PRESETS.get(call.name, {}), **dict(call.arguments)}
     return kind.from_config(own.config, **(_flow(own.config, known) | changes))
 
 
-def _flow(config: Any, known: set[str]) -> dict[str, Any]:
+def _flow(config: Config, known: set[str]) -> Keywords:
     """The two kinds of flow schedulers call the same settings by different names."""
     if "use_flow_sigmas" in config and "shift" in known:
         return {"shift": config["flow_shift"]} if "flow_shift" in config else {}
@@ -48,7 +52,7 @@ def _flow(config: Any, known: set[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def drawing(scheduler: Any, generator: Any) -> Iterator[None]:
+def drawing(scheduler: SchedulerMixin, generator: Noise | None) -> Iterator[None]:
     """Noise that steps draw comes from the images' generators, also where the pipeline does not hand them on.
 
     Flux, SD 3 and others call ``step`` without one: a scheduler that adds noise would draw it from torch's
@@ -65,7 +69,7 @@ def drawing(scheduler: Any, generator: Any) -> Iterator[None]:
         del scheduler.step  # the class has it
 
 
-def recorded(scheduler: Any) -> dict[str, Any]:
+def recorded(scheduler: SchedulerMixin) -> Config:
     """The class of a scheduler and its configuration in effect, as strict JSON has it.
 
     Only what the class itself knows: settings that came along from another scheduler do nothing.
@@ -75,7 +79,7 @@ def recorded(scheduler: Any) -> dict[str, Any]:
     return {"class": type(scheduler).__name__} | config
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

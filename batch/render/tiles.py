@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKLQwenImage
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage, ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Piece:
     """A finished piece of a picture: ``[1, 3, height, width]`` in -1..1, and where its corner is in pixels."""
 
     top: int
@@ -29,7 +28,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Pieces:
     """A picture of ``height`` x ``width`` pixels, piece by piece, row after row from left to right.
 
     The pieces cover it without overlap. They are made while one goes through them, which is possible once;
@@ -38,7 +37,7 @@ class Parts:
 
     height: int
     width: int
-    each: Iterator[Part]
+    each: Iterator[Piece]
 
     def whole(self) -> torch.Tensor:
         """All of it as one tensor ``[1, 3, height, width]``."""
@@ -54,18 +53,18 @@ class Parts:
         return picture
 
     @staticmethod
-    def _put(part: Part, picture: torch.Tensor) -> None:
+    def _put(part: Piece, picture: torch.Tensor) -> None:
         height, width = part.image.shape[2:]
         picture[:, :, part.top : part.top + height, part.left : part.left + width] = part.image
 
 
-def of(image: torch.Tensor) -> Parts:
+def of(image: torch.Tensor) -> Pieces:
     """A picture that is there already as its only part."""
     height, width = image.shape[2:]
-    return Parts(height=height, width=width, each=iter([Part(top=0, left=0, image=image)]))
+    return Pieces(height=height, width=width, each=iter([Piece(top=0, left=0, image=image)]))
 
 
-def decode(vae: Any, latents: torch.Tensor) -> Parts:
+def decode(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     """``vae.decode(latents)``, bit for bit, in tiles where the autoencoder is set to them.
 
     ``[1, channels, height, width]``, or ``[1, channels, 1, height, width]`` for an autoencoder of videos.
@@ -80,17 +79,17 @@ def decode(vae: Any, latents: torch.Tensor) -> Parts:
         return _decode_whole(vae, latents)
     # The decoder is called without the autoencoder's own call, which offloading waits for: as in ``decode``.
     each = apply_forward_hook(_decode_tiles)(vae, latents)
-    return Parts(height=height * scale, width=width * scale, each=each)
+    return Pieces(height=height * scale, width=width * scale, each=each)
 
 
 @torch.no_grad()
-def _decode_whole(vae: Any, latents: torch.Tensor) -> Parts:
+def _decode_whole(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     image = vae.decode(latents, return_dict=False)[0]
     return of(image[:, :, 0] if image.ndim == 5 else image)
 
 
 @torch.no_grad()
-def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> Iterator[Part]:
+def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> Iterator[Piece]:
     scale = vae.spatial_compression_ratio
     stride_height, stride_width = vae.tile_sample_stride_height, vae.tile_sample_stride_width
     tile_height, tile_width = vae.tile_sample_min_height // scale, vae.tile_sample_min_width // scale
@@ -107,7 +106,7 @@ def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Te
                 _blend(side, tile, 3)
             bottoms[left] = tile[:, :, stride_height:].clone()
             side = tile[:, :, :, stride_width:].clone()
-            yield Part(top=top * scale, left=left * scale, image=tile[:, :, :stride_height, :stride_width])
+            yield Piece(top=top * scale, left=left * scale, image=tile[:, :, :stride_height, :stride_width])
             del tile  # before the next one is decoded
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from batch import engines, hub
 from batch.base.errors import UserError
@@ -14,6 +13,8 @@ from batch.engines.base import Admit, admit_all
 from batch.plan import Plan, encode_tasks
 from batch.plan.alike import SessionKey, session_key
 from batch.records import Encoded, EncodeTask, Listener, Loading, Outcome, RunSpec, Task
+from batch.render.backend import Backend
+from batch.render.diffusers_backend import Diffusers
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 
@@ -25,8 +26,7 @@ class EngineChoice:
     name: str = ""
     """Empty takes the default."""
     devices: str | None = None
-    faults: tuple[Any, ...] = ()
-    """Not empty: the stand-in session goes through these."""
+    backend: Backend = field(default_factory=Diffusers)
 
 
 def render(
@@ -49,7 +49,7 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     hub.ensure(models.values(), hub.FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.state, fake=bool(engine.faults))
+    made = engines.make(engine.name or engines.default(), folder.state, engine.backend)
     try:
         device = made.start(engine.devices, stop)
         if spec.vram_limit is not None and not device.startswith("cuda"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.base.errors import StopRun
+from batch.render.backend import Backend
+from batch.render.diffusers_backend import Diffusers
 from batch.run.limits import Limits
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ class Options:
     """Bytes of the card that the process may take."""
     task_timeout: float | None = None
     """Seconds without a sign of life after which the worker counts as hung."""
-    faults: tuple[Any, ...] = ()
-    """Render with the stand-in session of :mod:`batch.render.fake`, which goes through these."""
+    backend: Backend = field(default_factory=Diffusers)
+    """What renders."""
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     """Whom to tell, besides those that the manifest names."""

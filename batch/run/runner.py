@@ -18,6 +18,7 @@ from batch.memory import quantised
 from batch.plan import Plan
 from batch.plan.estimate import Knowledge
 from batch.records import Began, Closed, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
+from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
@@ -123,7 +124,8 @@ def carry_out(
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
     stopped = _rendered(plan, folder, left.to_render, spec, options, tally, stop)
-    if not (options.faults or measures or options.vram_limit):  # offloading tells nothing of other runs
+    # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
+    if isinstance(options.backend, Diffusers) and not (measures or options.vram_limit):
         history.record(tally.gate.receipts)
     return _ended(plan, folder, left, tally, stopped, start)
 
@@ -141,7 +143,6 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
         redo=left.redo,
         recycle_after=run.recycle_after,
         task_timeout=options.task_timeout,
-        faults=options.faults,
         numerics={name: choice.numerics for name, choice in plan.choices.items()},
         measure=plan.kind == RunKind.MEASURE,
         vram_limit=options.vram_limit,
@@ -158,7 +159,7 @@ def _rendered(
     stop: Event,
 ) -> StopRun | None:
     """Render what is missing; what stopped it."""
-    engine = EngineChoice(name=options.engine, devices=options.devices, faults=options.faults)
+    engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend)
     try:
         if to_render:
             tally.gate.check(to_render[0])  # before a model is loaded for nothing

@@ -6,19 +6,13 @@ A cache: any file may be deleted at any time, and a damaged one counts as missin
 from __future__ import annotations
 
 import json
-import os
 import struct
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from batch.base import atomic
+from batch.base.cache import default_folder
 
-
-def default_folder() -> Path:
-    """``RUN_BATCH_CACHE``, or the user's cache folder; an empty variable is as good as none."""
-    named = os.environ.get("RUN_BATCH_CACHE", "").strip()
-    return Path(named) if named else user_cache_path("run_batch", appauthor=False)
+__all__ = ["EmbedCache", "default_folder"]
 
 
 class EmbedCache:

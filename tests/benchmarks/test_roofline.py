@@ -18,7 +18,7 @@ from batch.plan import encode_tasks
 from batch.records import Task
 from batch.render import memory as steps_at_work
 from batch.render.families import common, sana
-from batch.render.session import quiet
+from batch.render.loading import quiet
 from benchmarks import roofline
 from benchmarks.kernels import Recorder
 from tests.conftest import ROOT

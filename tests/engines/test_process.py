@@ -18,11 +18,11 @@ import pytest
 
 from batch.base import atomic
 from batch.records import Happening
-from batch.render.fake import Fault
 from batch.report import table
 from batch.run import limits, runner
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend, Fault
 
 JOB = """\
 name: night
@@ -76,7 +76,7 @@ def night(manifest, work, tmp_path):
 
     def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
         seen, start = Seen(), time.monotonic()
-        chosen = runner.Options(out=Path(out), engine=engine, faults=faults or (Fault("none"),), **options)
+        chosen = runner.Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, stop or threading.Event())
         return Night(result, seen, time.monotonic() - start)
 
@@ -214,7 +214,7 @@ def test_a_hang_is_noticed_and_the_image_is_rendered_again(night, once):
     assert ended.seen.kinds() == ["stalled"]
     assert "no sign of life" in ended.seen.happenings[0].text
     stacks = ended.seen.happenings[0].data["log"]
-    assert "fake.py" in stacks  # where it hung
+    assert "fake_session.py" in stacks  # where it hung
     assert ended.seconds < 20
 
 
@@ -491,9 +491,9 @@ def test_stopping_saves_what_is_rendered_and_drops_the_rest(night, once):
 
 
 def test_a_worker_that_does_not_stop_is_ended(night, monkeypatch):
-    from batch.engines import process
+    from batch.engines import patience
 
-    monkeypatch.setattr(process, "STOP_S", 1.0)
+    monkeypatch.setattr(patience, "STOP_S", 1.0)
     stop = threading.Event()
     threading.Timer(2.5, stop.set).start()
     ended = night(Fault("hang", "decode", seed=1), engine="process", stop=stop)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from batch.cli.progress import Silent
-from batch.engines import worker
-from batch.render import fake
-from batch.render.fake import Fault
+from batch.engines import saving
 from batch.run import runner
 from batch.store.folder import RunFolder
+from tests import fake_session as fake
+from tests.fake_session import FakeBackend, Fault
 
 JOB = """\
 name: saver
@@ -54,15 +54,15 @@ def saves(monkeypatch):
 
 
 def render(path, *faults):
-    options = runner.Options(out=Path("run"), engine="local", faults=faults or (Fault("none"),))
+    options = runner.Options(out=Path("run"), engine="local", backend=FakeBackend(faults))
     return runner.run(path, options, Silent(), threading.Event())
 
 
 def test_images_are_saved_side_by_side_and_never_pile_up(manifest, saves):
     result = render(manifest(JOB))
     assert len(RunFolder(result.folder).scan().receipts) == 10
-    assert max(saves["saving"]) == worker.SAVERS
-    assert max(saves["rendered"]) == worker.QUEUE
+    assert max(saves["saving"]) == saving.SAVERS
+    assert max(saves["rendered"]) == saving.QUEUE
 
 
 def test_an_image_that_cannot_be_saved_fails_alone(manifest, saves):
@@ -76,7 +76,7 @@ def test_an_image_that_cannot_be_saved_fails_alone(manifest, saves):
 def test_the_files_are_those_of_one_saver(manifest, monkeypatch, work):
     names = []
     for savers in (2, 1):
-        monkeypatch.setattr(worker, "SAVERS", savers)
+        monkeypatch.setattr(saving, "SAVERS", savers)
         folder = RunFolder(render(manifest(JOB)).folder)
         names.append({key: item.file for key, item in folder.scan().receipts.items()})
         folder.root.rename(work / f"run-{savers}")

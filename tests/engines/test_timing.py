@@ -6,10 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 
+from batch.engines.saving import Saver
 from batch.engines.worker import Worker
 from batch.records import CardState, Measurement, ModelSource, StagePeak
 from batch.render.image import Renderer
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 from batch.report import table
 from batch.report.timing import ImageCosts
 from tests.conftest import DEMO
@@ -58,13 +59,13 @@ def test_every_second_between_two_images_stands_in_a_column(cli, manifest, work,
 
 def test_a_wait_for_a_saver_is_told(cli, manifest, work, monkeypatch):
     """A disk that is slower than the model holds the model up, and that is in no stage."""
-    save = Worker._save
+    save = Saver._save
 
     def slow(*arguments):
         time.sleep(0.5)
         return save(*arguments)
 
-    monkeypatch.setattr(Worker, "_save", slow)
+    monkeypatch.setattr(Saver, "_save", slow)
     job = "grid: {model: demo, prompt: a, seed: 0..9, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n"
     assert cli("run", manifest(job), "--out", "run", "--quiet").code == 0
     rows = table.read(work / "run" / "results.csv")
@@ -79,7 +80,7 @@ def test_a_measured_stage_begins_without_what_the_one_before_left(monkeypatch, m
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 0)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     source = ModelSource(name="x", family="sana", location=str(DEMO))
-    with Session(source, "float32", "cuda:0", measure=measure).meter.stage():
+    with DiffusersSession(source, "float32", "cuda:0", measure=measure).meter.stage():
         done.append("work")
     emptied = ["empty_cache"] if measure else []
     assert done == [

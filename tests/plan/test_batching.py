@@ -13,11 +13,11 @@ from batch.engines import batches
 from batch.plan import alike, batching
 from batch.plan.batching import Surroundings, choose
 from batch.records import Happening, Numerics, RunSpec, Task
-from batch.render.fake import Fault
 from batch.report import table
 from batch.run import runner
 from batch.store.folder import RunFolder
 from tests import tiny_models
+from tests.fake_session import FakeBackend, Fault
 
 GIB = 2**30
 
@@ -235,7 +235,7 @@ def night(manifest, tmp_path):
         from threading import Event
 
         seen = Seen()
-        chosen = runner.Options(out=tmp_path / "out", engine=engine, faults=faults or (Fault("none"),), **options)
+        chosen = runner.Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, Event())
         return result, seen.happenings, list(RunFolder(result.folder).scan().receipts.values())
 

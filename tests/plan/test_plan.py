@@ -206,9 +206,10 @@ def test_extra_arguments_are_those_of_the_pipeline():
 
 def test_memory_steps_are_those_that_render_carries_out():
     from batch.memory import steps
-    from batch.render.memory import STEPS
+    from batch.render.memory import ELSEWHERE, STEPS
 
-    assert set(steps.STEPS) == set(STEPS)
+    assert set(steps.STEPS) == set(STEPS) | ELSEWHERE
+    assert not ELSEWHERE & set(STEPS)
 
 
 def test_the_overnight_model_renders_its_size_natively(work):

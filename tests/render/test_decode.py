@@ -220,13 +220,13 @@ def test_parts_that_are_elsewhere_leave_row_by_row(monkeypatch):
     image = torch.randn(1, 3, 60, 100, generator=torch.Generator().manual_seed(0))
     cuts = [(0, 0, 40, 70), (0, 70, 40, 30), (40, 0, 20, 70), (40, 70, 20, 30)]
     each = (
-        tiles.Part(
+        tiles.Piece(
             top=top, left=left,
             image=image[:, :, top : top + rows, left : left + columns].as_subclass(Elsewhere),
         )
         for top, left, rows, columns in cuts
     )  # fmt: skip
-    picture = pixels.assemble(tiles.Parts(height=60, width=100, each=each))
+    picture = pixels.assemble(tiles.Pieces(height=60, width=100, each=each))
     assert copied == [(40, 100, 3), (20, 100, 3)]
     assert np.array_equal(picture.pixels, pixels.to_uint8(image))
     assert picture.finite
@@ -244,7 +244,7 @@ def test_tiles_that_are_resampled(work):
 
 def decoding(work, monkeypatch, change):
     """The session's own failure for a decoder that gives something else."""
-    made = session.Session(source("demo", work), "float32", "cpu")
+    made = session.DiffusersSession(source("demo", work), "float32", "cpu")
     task = sized(512, 512)
     made.prepare("decoder", task)
     decode = AutoencoderDC._decode

@@ -7,7 +7,7 @@ from batch.manifest.values import Size
 from batch.memory.profiles import resolve
 from batch.records import ModelSource, Task
 from batch.render import cap, device
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 from tests.conftest import DEMO
 
 
@@ -22,7 +22,7 @@ def cards(monkeypatch):
 
 
 def test_the_session_makes_the_card_of_devices_the_current_one(cards):
-    Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", device.choose("1"))
+    DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", device.choose("1"))
     assert cards == ["cuda:1"]
 
 
@@ -36,7 +36,7 @@ def test_a_limit_makes_it_the_current_one_before_it_measures(cards, monkeypatch)
 
 
 def test_without_a_card_none_is_chosen(cards):
-    Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
     assert cards == []
 
 
@@ -58,7 +58,7 @@ def test_page_locked_memory_is_given_back_too(monkeypatch, since_2_12):
 
 def test_a_session_gives_it_back_when_it_moves_no_more_groups(monkeypatch):
     given = []
-    session = Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    session = DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
     task = Task(
         model="x", dtype="float32", prompt="", seed=0, width=512, height=512, rendered_width=512,
         rendered_height=512, steps=1, guidance=1.0,
@@ -69,14 +69,14 @@ def test_a_session_gives_it_back_when_it_moves_no_more_groups(monkeypatch):
         resolve(f"group_offload(block, 1{more})", Size(512, 512)) for more in ("", ", stream=false")
     )
     for steps, counted in ((groups, 0), (waiting, 1), ((), 1)):
-        session._set_up("denoise", task, steps)
+        session._model.set_up("denoise", task, steps)
         assert len(given) == counted
 
 
 def test_a_session_gives_it_back_when_it_drops_a_model(monkeypatch):
     given = []
     monkeypatch.setattr(device, "give_back", given.append)
-    session = Session(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
-    session._pipe = object()
+    session = DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
+    session._model = object()
     session.close()
     assert given == ["cpu"]

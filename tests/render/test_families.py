@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from threading import Event
 
 import diffusers
 import huggingface_hub.constants
@@ -20,15 +21,16 @@ from PIL import Image
 from batch import hub
 from batch.base.errors import ModelError, UserError
 from batch.catalogue import configs, families, signatures
-from batch.engines.base import Control
+from batch.cli.progress import Silent
 from batch.engines.local import LocalEngine
 from batch.manifest.values import Size
 from batch.memory.profiles import tiling
 from batch.plan import checks, encode_tasks
-from batch.records import RunSpec, Task
+from batch.records import Beat, RunSpec, Task
 from batch.render import from_files, memory
+from batch.render.diffusers_backend import Diffusers
 from batch.render.families import common
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 from batch.store.folder import RunFolder
 from tests import tiny_models
 from tests.conftest import DEMO
@@ -284,7 +286,7 @@ def test_a_decoding_is_repeated_in_float32(work, tiny, name):
         model=model.name, dtype="bfloat16", prompt="a", seed=1, width=width, height=height, rendered_width=width,
         rendered_height=height, steps=1, guidance=3.0,
     )  # fmt: skip
-    session, nobody = Session(hub.source(model), "bfloat16", "cpu"), lambda *_: None
+    session, nobody = DiffusersSession(hub.source(model), "bfloat16", "cpu"), lambda *_: None
     embeds = [session.encode(text, nobody).value for text in encode_tasks(task, model.family, "cpu")]
     steps = session.prepare("images", task)
     latents = session.denoise([task], [embeds], steps, nobody).value
@@ -316,6 +318,12 @@ def test_a_step_that_cannot_be_carried_out_is_an_error(cli, manifest, tiny):
 def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny):
     path = manifest(job(tiny("sd1"), size="64x64"))
     steps = []
+
+    class Steps:
+        def on(self, event):
+            if isinstance(event, Beat):
+                steps.append(event)
+
     assert cli("run", path, "--out", "run", "--quiet").code == 0
     row = pd.read_csv(work / "run" / "results.csv").iloc[0]
     assert row["total_s"] > row["save_s"] > 0
@@ -324,7 +332,7 @@ def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny
     (receipt,) = RunFolder(work / "run").scan().receipts.values()
     assert receipt.measurement.whole.seconds > 0
     tasks = [replace(receipt.task, id="0" * 16)]
-    list(LocalEngine().execute(tasks, spec(work, tiny("sd1")), Control(on_beat=steps.append)))
+    list(LocalEngine(Diffusers()).execute(tasks, spec(work, tiny("sd1")), Steps(), stop=Event()))
     parts = [beat.part for beat in steps if beat.stage == "render" and beat.part]
     assert parts == [1, 2, 2]  # PNDM goes through three timesteps
 
@@ -346,8 +354,11 @@ def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest,
     keeping = spec(work, tiny(name), keep_latents=True)
     (work / "run").mkdir()
     outcomes = list(
-        LocalEngine().execute(
-            [*encode_tasks(receipt.task, name.replace("-", "_"), "cpu"), receipt.task], keeping, Control()
+        LocalEngine(Diffusers()).execute(
+            [*encode_tasks(receipt.task, name.replace("-", "_"), "cpu"), receipt.task],
+            keeping,
+            Silent(),
+            stop=Event(),
         )
     )
     assert {outcome.status for outcome in outcomes} == {"done"}
@@ -359,7 +370,9 @@ def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest,
     again, gone = replace(receipt.task, id="1" * 16), replace(receipt.task, id="2" * 16)
     decoding = spec(work, tiny(name), latents={again.id: str(kept), gone.id: "nowhere"})
     failed, decoded = sorted(
-        LocalEngine().execute([again, gone], decoding, Control()), key=lambda outcome: outcome.status, reverse=True
+        LocalEngine(Diffusers()).execute([again, gone], decoding, Silent(), stop=Event()),
+        key=lambda outcome: outcome.status,
+        reverse=True,
     )
     found = np.asarray(Image.open(work / "run" / decoded.receipt.file.path))
     assert np.array_equal(found, picture(work / "first"))
@@ -370,7 +383,11 @@ def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest,
 
 def test_keep_latents_of_a_whole_pipeline_is_refused_before_anything_is_loaded(work, tiny):
     with pytest.raises(UserError, match="called whole"):
-        list(LocalEngine().execute([], spec(work, tiny("sd1"), keep_latents=True), Control()))
+        list(
+            LocalEngine(Diffusers()).execute(
+                [], spec(work, tiny("sd1"), keep_latents=True), Silent(), stop=Event()
+            )
+        )
 
 
 @pytest.mark.parametrize(

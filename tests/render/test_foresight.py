@@ -21,8 +21,9 @@ from batch.records import ModelSource, Task
 from batch.render import foresight, positions
 from batch.render import memory as steps_at_work
 from batch.render.families import common
+from batch.render.families.table import FAMILIES
 from batch.render.foresight import Foresight
-from batch.render.session import FAMILIES, quiet
+from batch.render.loading import quiet
 from batch.run import forecast
 from batch.run.options import Options
 from batch.run.prepare import prepare

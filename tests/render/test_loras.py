@@ -18,7 +18,7 @@ from batch.plan import encode_tasks
 from batch.records import Call, EncodeTask, Lora, Task
 from batch.render import memory
 from batch.render.failures import StageFailed
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,14 +54,14 @@ def _adapter(model: Path, name: str, seed: int, folder: Path) -> Lora:
     return Lora(path=str(path), sha256=f"{name}-{seed}", in_text=name in IN_TEXT)
 
 
-def opened(folder: Path) -> tuple[Session, Task]:
+def opened(folder: Path) -> tuple[DiffusersSession, Task]:
     model = hub.find_model(str(folder), Path(), {}, online=False)
     side = SIDES[folder.name]
     task = Task(
         id="1" * 16, model=model.name, dtype="float32", prompt="a fox 7", seed=7, width=side, height=side,
         rendered_width=side, rendered_height=side, steps=2, guidance=3.0,
     )  # fmt: skip
-    return Session(hub.source(model), "float32", "cpu"), task
+    return DiffusersSession(hub.source(model), "float32", "cpu"), task
 
 
 def nothing(*_):
@@ -127,7 +127,7 @@ def test_every_task_is_what_it_is_alone(tiny, adapters, monkeypatch, name, offlo
     assert len({alone(tiny(name), order).tobytes() for order in orders}) == 5
     assert bool(hooked) is offload
     if offload:  # nothing is left without a hook
-        modules = [item for item in warm.session._pipe.components.values() if isinstance(item, torch.nn.Module)]
+        modules = [item for item in warm.session.pipe.components.values() if isinstance(item, torch.nn.Module)]
         assert all(hasattr(item, "_hf_hook") for item in modules)
 
 
@@ -156,9 +156,9 @@ def test_one_for_flux_that_widens_the_transformer_is_taken_back(tiny, tmp_path):
     safetensors.torch.save_file(state, tmp_path / "wide.safetensors")
     with pytest.raises(StageFailed):
         warm.render(Lora(path=str(tmp_path / "wide.safetensors"), sha256="wide"))
-    assert warm.session._pipe.transformer.x_embedder.in_features == 8
+    assert warm.session.pipe.transformer.x_embedder.in_features == 8
     assert np.array_equal(warm.render(), before)
-    assert warm.session._pipe.transformer.x_embedder.in_features == 4
+    assert warm.session.pipe.transformer.x_embedder.in_features == 4
 
 
 @pytest.mark.parametrize("name", ["sdxl", "flux"])
@@ -207,7 +207,7 @@ def test_one_that_fits_in_part_is_told_once(tiny, adapters, tmp_path, name):
     warm = Warm(tiny(name))
     assert np.array_equal(warm.render(replace(whole, path=str(path), sha256="half")), alone(tiny(name), (whole,)))
     (said,) = warm.session.take_objections()
-    assert said[0] == "lora"
-    assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said[1])
+    assert said.kind == "lora"
+    assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said.text)
     warm.render(whole)
     assert warm.session.take_objections() == []

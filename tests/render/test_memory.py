@@ -16,7 +16,7 @@ from batch.plan import encode_tasks
 from batch.records import Task
 from batch.render import cuts
 from batch.render import memory as carried_out
-from batch.render.session import Session
+from batch.render.session import DiffusersSession
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ class Warm:
     def __init__(self, folder: Path) -> None:
         model = hub.find_model(str(folder), Path(), {}, online=False)
         self.family = model.family
-        self.texts, self.session = (Session(hub.source(model), "float32", "cpu") for _ in range(2))
+        self.texts, self.session = (DiffusersSession(hub.source(model), "float32", "cpu") for _ in range(2))
         self.task = Task(
             id="1" * 16, model=model.name, dtype="float32", prompt="a fox 7", seed=7, width=512, height=512,
             rendered_width=512, rendered_height=512, steps=2, guidance=3.0,
@@ -125,12 +125,12 @@ def test_hooks_are_really_there_and_gone_again(tiny):
         ("group_offload(block, 1, stream=false)", "_diffusers_hook"),
     ):
         warm.render(setting)
-        modules = list(warm.session._pipe.transformer.modules())
+        modules = list(warm.session.pipe.transformer.modules())
         assert any(hasattr(module, owner) for module in modules), setting
         warm.render("full")
         left = [
             module
-            for module in warm.session._pipe.transformer.modules()
+            for module in warm.session.pipe.transformer.modules()
             if hasattr(module, "_hf_hook") or getattr(getattr(module, "_diffusers_hook", None), "hooks", None)
         ]
         assert left == [], setting
@@ -139,10 +139,10 @@ def test_hooks_are_really_there_and_gone_again(tiny):
 def test_fp8_weights_are_stored_in_one_byte(tiny):
     warm = Warm(tiny("sana"))
     warm.render("fp8_weights")
-    kinds = [parameter.dtype for parameter in warm.session._pipe.transformer.parameters()]
+    kinds = [parameter.dtype for parameter in warm.session.pipe.transformer.parameters()]
     assert torch.float8_e4m3fn in kinds
     warm.render("full")
-    assert {parameter.dtype for parameter in warm.session._pipe.transformer.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in warm.session.pipe.transformer.parameters()} == {torch.float32}
 
 
 def test_torchao_quantises_wherever_the_weights_lie(tiny):
@@ -153,7 +153,7 @@ def test_torchao_quantises_wherever_the_weights_lie(tiny):
     for setting in ("quantize(torchao_int8)", "quantize(torchao_int8) + model_cpu_offload"):
         warm = Warm(folder)
         made[setting] = warm.render(setting)
-        names = {type(parameter).__name__ for parameter in warm.session._pipe.transformer.parameters()}
+        names = {type(parameter).__name__ for parameter in warm.session.pipe.transformer.parameters()}
         assert names > {"Parameter"}  # torchao's own class was AffineQuantizedTensor before it was Int8Tensor
         assert apart(warm.render("full"), plain) == 0
     first, second = made.values()

@@ -385,7 +385,7 @@ def on_card(monkeypatch):
 
     def session_on(name, gib):
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card(gib))
-        made = session.Session(source(name), "float32", "cpu")
+        made = session.DiffusersSession(source(name), "float32", "cpu")
         made._device = "cuda:0"
         return made
 

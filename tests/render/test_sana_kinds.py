@@ -267,7 +267,7 @@ def test_pag_in_a_batch(cli, manifest, work, tiny):
 
 def test_a_call_that_raises_leaves_no_pag_behind(work, tiny):
     source = hub.source(hub.find_model(str(tiny("sana")), work, {}, online=False))
-    made = session.Session(source, "float32", "cpu")
+    made = session.DiffusersSession(source, "float32", "cpu")
     task = Task(
         id="1" * 16, model=source.name, dtype="float32", prompt="a", seed=1, width=512, height=512,
         rendered_width=512, rendered_height=512, steps=2, guidance=1.0,
@@ -285,8 +285,8 @@ def test_a_call_that_raises_leaves_no_pag_behind(work, tiny):
     guided = replace(task, extra=(("pag_scale", 2.0),))
     with pytest.raises(StageFailed, match="no more"):
         made.denoise([guided], texts, (), give_up)
-    assert type(made._pipe).__name__ == "SanaPipeline"
-    processors = made._pipe.transformer.attn_processors
+    assert type(made.pipe).__name__ == "SanaPipeline"
+    processors = made.pipe.transformer.attn_processors
     assert {type(item) for name, item in processors.items() if ".attn1." in name} == {SanaLinearAttnProcessor2_0}
     assert torch.equal(made.denoise([task], texts, (), lambda *_: None).value, before)
     made.close()

@@ -15,7 +15,6 @@ from PIL import Image
 
 from batch.cli.progress import Silent
 from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
-from batch.render.fake import Fault
 from batch.render.meter import Meter
 from batch.report import html, table
 from batch.report.images import reported
@@ -24,6 +23,7 @@ from batch.run.drift import Drift
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
+from tests.fake_session import FakeBackend, Fault
 
 # The log
 
@@ -350,7 +350,7 @@ def night(tmp_path_factory):
         Fault("error", "decode", seed=1, prompt="a whale"),
         Fault("oom-torch", "decode", seed=2, unless="vae_tiling"),
     )
-    options = runner.Options(out=root / "run", engine="local", faults=faults)
+    options = runner.Options(out=root / "run", engine="local", backend=FakeBackend(faults))
     runner.run(job, options, Silent(), threading.Event())
     folder = RunFolder(root / "run", "me-1")
     (folder.state / events.FILE).unlink(missing_ok=True)

@@ -28,7 +28,6 @@ from batch.records import (
     Outcome,
 )
 from batch.render import cap, meter
-from batch.render.fake import Fault
 from batch.report import table
 from batch.run import runner
 from batch.run.limits import Limits
@@ -36,6 +35,7 @@ from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend, Fault
 
 MIB, GIB = 2**20, 2**30
 
@@ -85,7 +85,7 @@ def measured(manifest):
 
     def run(*faults, text=JOB, out="run", **options):
         seen = Seen()
-        chosen = runner.Options(out=Path(out), faults=faults or (Fault("none"),), **options)
+        chosen = runner.Options(out=Path(out), backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, threading.Event())
         return result, seen
 
@@ -356,10 +356,10 @@ def slowly(folder, *more):
         "from pathlib import Path\n"
         "from batch.cli import progress\n"
         "from batch.run import runner\n"
-        "from batch.render.fake import Fault\n"
+        "from tests.fake_session import FakeBackend, Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
-        "    options = runner.Options(out=Path(sys.argv[2]), faults=(slow,))\n"
+        "    options = runner.Options(out=Path(sys.argv[2]), backend=FakeBackend((slow,)))\n"
         "    runner.run(Path(sys.argv[1]), options, progress.Silent(), threading.Event())\n"
     )
     command = [sys.executable, "-c", code, *map(str, more)]

@@ -15,7 +15,6 @@ from batch.base import atomic
 from batch.cli.progress import Silent
 from batch.plan import Pins
 from batch.records import Task
-from batch.render.fake import Fault
 from batch.report import sheet
 from batch.report.sheet import blocks, titles
 from batch.run import runner
@@ -24,6 +23,7 @@ from batch.store.job import Origin
 from batch.store.receipts import Scan
 from benchmarks import scale
 from tests.conftest import ROOT, SMALL
+from tests.fake_session import FakeBackend
 
 MEASURED = """\
 import json, sys, time
@@ -96,7 +96,7 @@ def test_an_image_costs_four_syncs(work, monkeypatch):
     monkeypatch.setattr(atomic.os, "fsync", lambda number: synced.append("a file") or whole(number))
     result = runner.run(
         Path("job.yaml"),
-        runner.Options(out=Path("run"), engine="local", faults=(Fault("none"),)),
+        runner.Options(out=Path("run"), engine="local", backend=FakeBackend()),
         Silent(),
         Event(),
     )

@@ -6,24 +6,28 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
 from batch.catalogue import precision
 from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Arguments, Call, EncodeTask, ModelSource, Task, Value
+from batch.records import Arguments, Call, EncodeTask, ModelSource, Stage, Task, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""
 
-Join = Callable[[Any, Sequence[Embeds], str], dict[str, Any]]
+Join = Callable[[DiffusionPipeline, Sequence[Embeds], str], Keywords]
 """The embeddings of one text per image as the pipeline's call takes them, on a device."""
+
+Parameters = Mapping[str, inspect.Parameter]
+"""Those of a pipeline's call, by name."""
 
 OnStep = Callable[[int], None]
 """Told the number of the step that is done; may raise to give up."""
@@ -38,7 +42,7 @@ def load(
     *,
     leave_out: LeaveOut = lambda _: False,
     steps: tuple[Call, ...] = (),
-) -> Any:
+) -> DiffusionPipeline:
     """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
 
     ``dtype`` is a task's: see :mod:`batch.catalogue.precision`. Of the memory ``steps``, ``quantize`` counts.
@@ -73,17 +77,21 @@ def is_beside_decoder(component: str) -> bool:
     return is_text(component) or component in DENOISERS
 
 
-def load_text_encoder(source: ModelSource, dtype: str, device: str) -> Any:
+def load_text_encoder(source: ModelSource, dtype: str, device: str) -> DiffusionPipeline:
     """The pipeline with tokenizers and text encoders only, on the device."""
     return load(source, dtype, device, leave_out=is_picture).to(device)
 
 
-def load_without_texts(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> Any:
+def load_without_texts(
+    source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()
+) -> DiffusionPipeline:
     """The pipeline without tokenizers and text encoders."""
     return load(source, dtype, device, leave_out=is_text, steps=steps)
 
 
-def load_decoder(source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()) -> Any:
+def load_decoder(
+    source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()
+) -> DiffusionPipeline:
     """The pipeline with its autoencoder only, which no step does anything to when it is loaded."""
     return load(source, dtype, device, leave_out=is_beside_decoder)
 
@@ -97,7 +105,7 @@ def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Bu
     return count(source, partial(own_dtype, source.family, dtype), leave_out)
 
 
-def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
+def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> Keywords:
     """The arguments of ``encode_prompt`` as the pipeline's own call would set them.
 
     ``encode_prompt`` has defaults of its own, and some differ from the call's.
@@ -108,12 +116,12 @@ def text_arguments(pipe: Any, task: EncodeTask, family: str) -> dict[str, Any]:
     return {name: call[name].default for name in names} | plain(task.arguments, call)
 
 
-def plain(arguments: Arguments, call: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+def plain(arguments: Arguments, call: Parameters) -> Keywords:
     """Frozen arguments as the call wants them: lists, or tuples where its annotation says so."""
     return {name: _thawed(value, call.get(name)) for name, value in arguments}
 
 
-def _thawed(value: Value, parameter: inspect.Parameter | None) -> Any:
+def _thawed(value: Value, parameter: inspect.Parameter | None) -> object:
     if not isinstance(value, tuple):
         return value
     items = [_thawed(item, None) for item in value]
@@ -125,25 +133,27 @@ _TUPLE = re.compile(r"(typing\.)?(Optional\[)?(typing\.)?[Tt]uple\b")
 
 
 def call_arguments(
-    pipe: Any,
+    pipe: DiffusionPipeline,
     task: Task,
     extra: Arguments,
     on_step: OnStep,
     *,
     seeds: Sequence[int] = (),
     guidance: str = "guidance_scale",
-) -> dict[str, Any]:
+) -> Keywords:
     """What every call gets: size, steps, guidance, noise, progress, and the extra arguments given.
 
     ``seeds`` are those of a batch, of which ``task`` is the first; ``guidance`` names the argument it goes to.
     """
     call = inspect.signature(type(pipe).__call__).parameters
-    arguments: dict[str, Any] = {
+    # One generator for each image, on the CPU: the same noise on every card and in every batch.
+    noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds or (task.seed,)]
+    arguments: Keywords = {
         "width": task.rendered_width,
         "height": task.rendered_height,
         "num_inference_steps": task.steps,
         guidance: task.guidance,
-        "generator": _noise(seeds or (task.seed,)),
+        "generator": noise if len(noise) > 1 else noise[0],
         "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
     }
     if guidance in call and call[guidance].default is None and not task.guidance:
@@ -153,28 +163,22 @@ def call_arguments(
     return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
 
 
-def _all_taken(pipe: Any, call: Mapping[str, Any], set_by_axes: Mapping[str, bool]) -> None:
+def _all_taken(pipe: DiffusionPipeline, call: Parameters, set_by_axes: Mapping[str, bool]) -> None:
     """Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells."""
     for name, asked in set_by_axes.items():
         if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
             axis, none = ("guidance", "0") if "guidance" in name else ("steps", "1")
-            raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage="render")
+            raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage=Stage.RENDER)
 
 
-def _noise(seeds: Sequence[int]) -> Any:
-    """One generator for each image, on the CPU: the same noise on every card and in every batch."""
-    made = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    return made if len(made) > 1 else made[0]
-
-
-def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -> dict[str, Any]:
+def _progress(call: Parameters, pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> Keywords:
     """The callback in the form the call takes; none where it takes none."""
 
     def done(index: int) -> None:
         # Second-order schedulers go through two timesteps a step.
         on_step(min(steps, index // getattr(pipe.scheduler, "order", 1) + 1))
 
-    def after_step(_pipe: Any, index: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+    def after_step(_pipe: DiffusionPipeline, index: int, _timestep: object, _tensors: object) -> Keywords:
         done(index)
         return {}
 
@@ -186,20 +190,20 @@ def _progress(call: Mapping[str, Any], pipe: Any, steps: int, on_step: OnStep) -
     return {}
 
 
-def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Embeds:
     """Embeddings of several texts one below the other: all of them have the same length."""
     return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
 
 
 def denoise(
-    pipe: Any,
+    pipe: DiffusionPipeline,
     tasks: Sequence[Task],
     texts: Sequence[Sequence[Embeds]],
     device: str,
     on_step: OnStep,
     *,
     join: Join = join,
-    **more: Any,
+    **more: object,
 ) -> torch.Tensor:
     """Latents as the pipeline's own call gives them with ``output_type="latent"``.
 
@@ -211,7 +215,7 @@ def denoise(
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))
-    embeds = join(pipe, [item[0] for item in texts], device)
+    embeds = dict(join(pipe, [item[0] for item in texts], device))
     if len(texts[0]) > 1:
         negative = join(pipe, [item[1] for item in texts], device)
         embeds |= {f"negative_{name}": value for name, value in negative.items()}
@@ -225,12 +229,7 @@ def denoise(
     return latents
 
 
-def denoise_of(family: Any) -> Callable[..., torch.Tensor]:
-    """A family's own ``denoise``, or :func:`denoise` with its way to join texts."""
-    return getattr(family, "denoise", None) or partial(denoise, join=getattr(family, "join", join))
-
-
-def decode_scaled(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+def decode_scaled(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
     latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
     parts = tiles.decode(pipe.vae, latents)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+
+denoise = common.denoise
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 512, 4096] from T5, ``pooled_prompt_embeds`` [1, 768] from CLIP."""
     arguments = common.text_arguments(pipe, task, "flux")
     if task.negative:
@@ -23,7 +24,7 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+def decode(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     config = pipe.vae.config
     latents = pipe._unpack_latents(latents, task.rendered_height, task.rendered_width, pipe.vae_scale_factor)

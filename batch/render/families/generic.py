@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
-from batch.records import Call, ModelSource, Task
+from batch.records import Call, ModelSource, Stage, Task
 from batch.render import schedulers
 from batch.render.families import common
 from batch.render.families.common import OnStep
 from batch.render.pixels import Pixels
 
-STAGE = "render"
-"""What a failure's stage is called where there are none."""
 
-
-def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> Any:
+def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> DiffusionPipeline:
     """The whole pipeline."""
     return common.load(source, dtype, device, steps=steps)
 
 
-def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
+def call(pipe: DiffusionPipeline, task: Task, on_step: OnStep) -> Pixels:
     """The pixels of ``pipe(...).images[0]``.
 
     The negative prompt is passed only if there is one, so that the call's own default holds otherwise.
@@ -37,9 +33,9 @@ def call(pipe: Any, task: Task, on_step: OnStep) -> Pixels:
     with torch.no_grad(), drawing:  # most calls say no_grad themselves; some of the older ones do not
         result = pipe(**arguments)
     if any(getattr(result, "nsfw_content_detected", None) or ()):
-        raise TaskError("the model's safety checker blacked the picture out", stage=STAGE)
+        raise TaskError("the model's safety checker blacked the picture out", stage=Stage.RENDER)
     images = getattr(result, "images", None)
     if images is None or len(images) != 1:
-        raise TaskError(f"{type(pipe).__name__} gave no single picture", stage=STAGE)
+        raise TaskError(f"{type(pipe).__name__} gave no single picture", stage=Stage.RENDER)
     image = images[0].convert("RGB")
     return np.asarray(image)

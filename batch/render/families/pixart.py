@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.records import EncodeTask, Task
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+
+denoise = common.denoise
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 300, hidden] and ``prompt_attention_mask`` [1, 300]; Alpha has 120 tokens."""
     arguments = common.text_arguments(pipe, task, "pixart")
     with torch.no_grad():
@@ -22,6 +23,6 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "prompt_attention_mask": mask}
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+def decode(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     return common.decode_scaled(pipe, task, latents)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
+from diffusers import DiffusionPipeline
 from torch.nn.utils.rnn import pad_sequence
 
 from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, tokens, 3584], as many as the text has, up to 512."""
     arguments = common.text_arguments(pipe, task, "qwen_image")
     with torch.no_grad():
@@ -23,7 +25,7 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds}
 
 
-def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts one below the other: zeros up to the longest, and a mask of them."""
     each = [item["prompt_embeds"][0] for item in texts]
     mask = [torch.ones(len(item), dtype=torch.long) for item in each]
@@ -33,7 +35,10 @@ def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
     }
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+denoise = partial(common.denoise, join=join)
+
+
+def decode(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     vae, size = pipe.vae, (task.rendered_height, task.rendered_width)
     latents = pipe._unpack_latents(latents, *size, pipe.vae_scale_factor).to(vae.dtype)

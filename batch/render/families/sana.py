@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.records import EncodeTask, Task
 from batch.render import pag
 from batch.render.families import common
 from batch.render.families.common import Embeds, OnStep
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 300, hidden] and ``prompt_attention_mask`` [1, 300].
 
     The call prefixes the prompt (not the negative one) with SANA's instruction; ``encode_prompt`` alone
@@ -31,13 +31,13 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
 
 
 def denoise(
-    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
+    pipe: DiffusionPipeline, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
 ) -> torch.Tensor:
     """:func:`common.denoise`, with perturbed-attention guidance where the tasks say so."""
     with pag.switched_on(pipe, tasks[0]) as more:
         return common.denoise(pipe, tasks, texts, device, on_step, **more)
 
 
-def decode(pipe: Any, task: Task, latents: torch.Tensor) -> Parts:
+def decode(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     return common.decode_scaled(pipe, task, latents)

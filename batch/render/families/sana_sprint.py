@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.records import EncodeTask, Task
 from batch.render.families import common, sana
 from batch.render.families.common import Embeds, OnStep
+from batch.render.untyped import Keywords
 
 decode = sana.decode
 
@@ -19,7 +20,7 @@ TIMED_STEPS = 2
 """The number of steps for which the call places the timestep in the middle itself."""
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 300, hidden] and ``prompt_attention_mask`` [1, 300]."""
     with torch.no_grad():
         embeds, mask = pipe.encode_prompt(
@@ -29,10 +30,10 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
 
 
 def denoise(
-    pipe: Any, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
+    pipe: DiffusionPipeline, tasks: Sequence[Task], texts: Sequence[Sequence[Embeds]], device: str, on_step: OnStep
 ) -> torch.Tensor:
     """:func:`common.denoise` with the timesteps that the number of steps allows."""
-    given, more = dict(tasks[0].extra), dict[str, Any]()
+    given, more = dict(tasks[0].extra), Keywords()
     own = pipe.scheduler
     if given.get("timesteps") is not None:
         # The call hands them to the scheduler without their number, which that one demands (diffusers 0.42).

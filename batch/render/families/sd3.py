@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
+from diffusers import DiffusionPipeline
 from torch.nn import functional
 
 from batch.base.errors import UserError
@@ -13,10 +14,11 @@ from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 77 + 256, 4096] of CLIP and then T5, ``pooled_prompt_embeds`` [1, 2048] of CLIP.
 
     Without T5 the rows that it would fill are zeros, and all rows have the width of CLIP's: :func:`join` widens
@@ -39,7 +41,9 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def _clip_alone(pipe: Any, text: str, arguments: dict[str, Any], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _clip_alone(
+    pipe: DiffusionPipeline, text: str, arguments: Keywords, device: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What ``encode_prompt`` does; it asks the transformer for T5's width, but that is not loaded here."""
     texts = (text, arguments["prompt_2"] or text)
     parts = [
@@ -52,14 +56,17 @@ def _clip_alone(pipe: Any, text: str, arguments: dict[str, Any], device: str) ->
     return functional.pad(embeds, (0, 0, 0, arguments["max_sequence_length"])), pooled
 
 
-def join(pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts one below the other, as wide as the transformer takes them."""
     joined = common.join(pipe, texts, device)
     missing = pipe.transformer.config.joint_attention_dim - joined["prompt_embeds"].shape[-1]
     return joined | {"prompt_embeds": functional.pad(joined["prompt_embeds"], (0, missing))}
 
 
-def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
+denoise = partial(common.denoise, join=join)
+
+
+def decode(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     config = pipe.vae.config
     latents = latents.to(pipe.vae.dtype) / config.scaling_factor + config.shift_factor

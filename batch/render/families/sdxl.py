@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from diffusers import DiffusionPipeline
+from diffusers.configuration_utils import FrozenDict
 
 from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+
+denoise = common.denoise
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [1, 77, 2048] of both encoders side by side, ``pooled_prompt_embeds`` [1, 1280].
 
     The negative text goes through as one, not as a prompt: an empty one becomes zeros where the model says
@@ -32,7 +34,7 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
+def decode(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, float32 where the autoencoder had to be upcast."""
     vae = pipe.vae
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
@@ -50,7 +52,7 @@ def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
     return tiles.of(image)
 
 
-def _unscaled(config: Any, latents: torch.Tensor) -> torch.Tensor:
+def _unscaled(config: FrozenDict, latents: torch.Tensor) -> torch.Tensor:
     mean, std = config.get("latents_mean"), config.get("latents_std")
     if mean is None or std is None:
         plain: torch.Tensor = latents / config.scaling_factor

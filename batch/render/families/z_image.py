@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
+from diffusers import DiffusionPipeline
 
 from batch.records import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds
-from batch.render.tiles import Parts
+from batch.render.tiles import Pieces
+from batch.render.untyped import Keywords
 
 
-def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
+def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
     """``prompt_embeds`` [tokens, 2560], as many as the text has, up to 512."""
     arguments = common.text_arguments(pipe, task, "z_image")
     with torch.no_grad():
@@ -22,12 +24,15 @@ def encode(pipe: Any, task: EncodeTask, device: str) -> Embeds:
     return {"prompt_embeds": embeds[0]}
 
 
-def join(_pipe: Any, texts: Sequence[Embeds], device: str) -> dict[str, Any]:
+def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
     """Embeddings of several texts as a list: the transformer itself brings them to one length."""
     return {"prompt_embeds": [item["prompt_embeds"].to(device) for item in texts]}
 
 
-def decode(pipe: Any, _task: Task, latents: torch.Tensor) -> Parts:
+denoise = partial(common.denoise, join=join)
+
+
+def decode(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Pieces:
     """An image in -1..1, in the autoencoder's dtype."""
     config = pipe.vae.config
     latents = latents.to(pipe.vae.dtype) / config.scaling_factor + config.shift_factor

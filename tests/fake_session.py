@@ -1,8 +1,8 @@
 """A stand-in for the session, for tests of whatever lies around it: no torch, no model, faults on request.
 
 Pictures are drawn from the task's id, so the same task gives the same bytes. Use it through
-``Options(faults=(Fault("oom-cublas", stage="decode", seed=3),))`` of :mod:`batch.run.runner`; an empty
-``Fault("none")`` gives the stand-in alone. What it makes are no pictures of any model: receipts say ``fake`` as
+``Options(backend=FakeBackend((Fault("oom-cublas", stage="decode", seed=3),)))`` of :mod:`batch.run.options`;
+``FakeBackend()`` goes through no faults. What it makes are no pictures of any model: receipts say ``fake`` as
 their device.
 """
 
@@ -24,16 +24,16 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from batch.base.errors import CannotGoOn, LoadFailed
-from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, StagePeak, Task
+from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, Stage, StagePeak, Task
 from batch.render import failures
+from batch.render.backend import Heartbeat, Loads, Oddity, Timed
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
-from batch.render.image import Beat
 
 T = TypeVar("T")
 
 Kind = Literal[
-    "none", "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
+    "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
     "slow", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
@@ -141,17 +141,7 @@ _HAPPENS: dict[str, Callable[[Fault], None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """What a stage made, and what it cost."""
-
-    value: Any
-    peak: StagePeak
-    energy_j: float | None = None
-    warmup: bool = False
-
-
-class Meter:
+class FakeMeter:
     """Measures nothing."""
 
     memory_source = "fake"
@@ -164,7 +154,7 @@ class Meter:
 
 
 class FakeSession:
-    """The stages of :class:`batch.render.session.Session`, with faults."""
+    """The stages of a :class:`batch.render.backend.Session`, with faults."""
 
     staged = True
     scheduler: Mapping[str, Any] = {}
@@ -172,27 +162,25 @@ class FakeSession:
     def __init__(
         self,
         source: ModelSource,
-        _dtype: str,
-        _device: str,
         faults: Sequence[Fault] = (),
-        *,
-        measure: bool = False,  # noqa: ARG002 - of the real one
     ) -> None:
         self._source = source
         self._faults = faults
-        self._loaded = ""
+        self._loaded: Loads | None = None
         self._load_s: float | None = None
         self._uncompiled = False
         self.compiled = False
-        self.meter = Meter()
+        self.meter = FakeMeter()
 
-    def encode(self, task: EncodeTask, beat: Beat) -> Timed:
+    def encode(self, task: EncodeTask, beat: Heartbeat) -> Timed[bytes]:
         """Four numbers from the text."""
-        self._load("texts")
+        self._load(Loads.TEXTS)
         numbers = np.frombuffer(hashlib.sha256(task.text.encode()).digest()[:16], np.float32)
-        return self._run("encode", task, task.memory_steps, lambda: save_arrays({"prompt_embeds": numbers}), beat)
+        return self._run(
+            Stage.ENCODE, task, task.memory_steps, lambda: save_arrays({"prompt_embeds": numbers}), beat
+        )
 
-    def prepare(self, part: str, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
+    def prepare(self, part: Loads, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
         """Load what a task needs; its memory setting."""
         self.compiled = compiled and not self._uncompiled
         self._load(part)
@@ -211,13 +199,13 @@ class FakeSession:
         """From now on nothing counts as compiled."""
         self.compiled, self._uncompiled = False, True
 
-    def take_objections(self) -> list[tuple[str, str]]:
+    def take_objections(self) -> list[Oddity]:
         """None: what is bad here fails."""
         return []
 
     def denoise(
-        self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Beat
-    ) -> Timed:
+        self, tasks: Sequence[Task], embeds: Sequence[Sequence[bytes]], steps: tuple[Call, ...], beat: Heartbeat
+    ) -> Timed[NDArray[np.float32]]:
         """Latents ``[n, 4, 8, 8]`` drawn from the tasks' ids."""
         del embeds
         first = tasks[0]
@@ -228,7 +216,7 @@ class FakeSession:
                 self._meet("denoise", task, shown)
             latents = np.concatenate([_latents(task) for task in tasks])
             for step in range(first.steps):
-                beat("denoise", step + 1, first.steps)
+                beat(Stage.DENOISE, step + 1, first.steps)
             for index, task in enumerate(tasks):
                 if self._struck("denoise", task, shown, {"nan"}):
                     latents[index, 0, 0, 0] = np.nan
@@ -236,7 +224,7 @@ class FakeSession:
                 raise BadPicture("the latents hold numbers that are not finite (NaN or infinite)")
             return latents
 
-        return self._run("denoise", first, shown, work, beat)
+        return self._run(Stage.DENOISE, first, shown, work, beat)
 
     def _how(self, tasks: Sequence[Task]) -> tuple[str, ...]:
         """Words for a fault's ``unless`` beside the memory steps."""
@@ -247,10 +235,10 @@ class FakeSession:
         task: Task,
         latents: NDArray[np.float32],
         steps: tuple[Call, ...],
-        beat: Beat,
+        beat: Heartbeat,
         *,
         float32: bool = False,
-    ) -> Timed:
+    ) -> Timed[NDArray[np.uint8]]:
         """Pixels ``[H, W, 3]`` from the latents: soft shapes with grain."""
 
         def work() -> NDArray[np.uint8]:
@@ -264,9 +252,9 @@ class FakeSession:
             check_pixels(pixels, task.width, task.height)
             return self._maybe_unsavable(task, steps, pixels)
 
-        return self._run("decode", task, steps, work, beat)
+        return self._run(Stage.DECODE, task, steps, work, beat)
 
-    def whole(self, task: Task, steps: tuple[Call, ...], beat: Beat) -> Timed:
+    def whole(self, task: Task, steps: tuple[Call, ...], beat: Heartbeat) -> Timed[NDArray[np.uint8]]:
         """Not a pipeline that is called whole."""
         raise NotImplementedError
 
@@ -282,7 +270,7 @@ class FakeSession:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _load(self, part: str) -> None:
+    def _load(self, part: Loads) -> None:
         if self._loaded == part:
             return
         try:
@@ -294,15 +282,14 @@ class FakeSession:
 
     def _run(
         self,
-        stage: str,
+        stage: Stage,
         task: Task | EncodeTask,
         steps: tuple[Call, ...],
-        work: Callable[[], Any],
-        beat: Beat | None = None,
-    ) -> Timed:
+        work: Callable[[], T],
+        beat: Heartbeat,
+    ) -> Timed[T]:
         start = time.perf_counter()
-        if beat is not None:
-            beat(stage, 0, 0)
+        beat(stage, 0, 0)
         try:
             self._meet(stage, task, steps)
             if isinstance(task, Task) and self._struck(stage, task, steps, {"foreign"}):
@@ -339,22 +326,27 @@ class FakeSession:
         return pixels
 
 
-Session = FakeSession
+@dataclass(frozen=True, slots=True)
+class FakeBackend:
+    """Sessions that go through these faults, on a machine that is none."""
 
+    faults: tuple[Fault, ...] = ()
 
-def choose(asked: str | None) -> str:
-    """Any device will do."""
-    return asked or "cuda:0"
+    def choose(self, asked: str | None) -> str:
+        """Any device will do."""
+        return asked or "cuda:0"
 
+    def cap(self, _device: str, limit: int) -> str:
+        """Nothing is held to anything."""
+        return f"held to {limit} bytes, in word only"
 
-def cap(_device: str, limit: int) -> str:
-    """Nothing is held to anything."""
-    return f"held to {limit} bytes, in word only"
+    def describe(self, _device: str) -> Machine:
+        """No machine at all."""
+        return Machine(device="fake", torch="none", diffusers="none")
 
-
-def describe(_device: str) -> Machine:
-    """No machine at all."""
-    return Machine(device="fake", torch="none", diffusers="none")
+    def open(self, source: ModelSource, _dtype: str, _device: str, *, measure: bool = False) -> FakeSession:
+        """A session that has nothing to load."""
+        return FakeSession(source, self.faults)
 
 
 def _latents(task: Task) -> NDArray[np.float32]:

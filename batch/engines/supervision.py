@@ -1,0 +1,267 @@
+"""One run through worker processes: what they are given, what they say, and what their death means.
+
+A death costs the image in flight: a fresh worker takes over, and renders what the old one had in hand one by
+one, so that the next death has one cause. An image that takes ``retries`` workers with it is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Protocol
+
+from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StopRun
+from batch.engines.base import Admit
+from batch.engines.handle import Death, Handle
+from batch.engines.inhand import InHand, key
+from batch.engines.messages import Assignment, Begin, Drain, Ended, FromWorker, Idle, Stop
+from batch.engines.patience import Silence
+from batch.records import (
+    Beat,
+    EncodeTask,
+    ErrorInfo,
+    ErrorKind,
+    Failure,
+    Happening,
+    HappeningKind,
+    Listener,
+    Machine,
+    Measurement,
+    Outcome,
+    RunSpec,
+    Stage,
+    Status,
+    Task,
+)
+from batch.store.folder import RunFolder
+
+LOADS = 2
+"""A model that cannot be loaded so often in a row never will be."""
+
+
+class Workers(Protocol):
+    """Where a worker comes from."""
+
+    @property
+    def worker(self) -> Handle:
+        """The process at work."""
+        ...
+
+    def renew(self) -> None:
+        """Put a fresh one in its place."""
+        ...
+
+
+class Supervision:
+    """Yields the outcomes of tasks, whatever becomes of the workers that do them."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        tasks: Sequence[Task | EncodeTask],
+        spec: RunSpec,
+        listener: Listener,
+        stop: Event,
+        admit: Admit,
+    ) -> None:
+        self._workers = workers
+        self._spec = spec
+        self._listener = listener
+        self._stop, self._admit = stop, admit
+        self._folder = RunFolder(Path(spec.root), spec.runner)
+        attempts = {name: item.attempts for name, item in self._folder.failures().items()}
+        self._in_hand = InHand(tasks, spec, attempts)
+        self._silence = Silence(self._in_hand, spec.task_timeout)
+        self._idle = False
+        self._ending: StopRun | None = None
+        self._images = 0
+        """Given to this worker."""
+        self._loads = 0
+        """Failed one after the other."""
+
+    def run(self) -> Iterator[Outcome]:
+        """Until everything is done; raises what ends the run before, when what was begun is saved."""
+        self._begin()
+        while True:
+            if self._stop.is_set() and not self._interrupted:
+                self._ending = Interrupted("interrupted")
+                self._workers.worker.send(Stop())
+                self._silence.seconds = 0.0
+            if self._idle and not self._give():
+                break
+            start = monotonic()
+            try:
+                message = self._workers.worker.receive()
+            except EOFError:
+                yield from self._died(self._workers.worker.death())
+                continue
+            self._silence.listened(monotonic() - start)
+            if message is not None:
+                yield from self._take(message)
+            elif self._silence.too_long(stopping=self._interrupted):
+                yield from self._hung()
+        if self._ending is not None:
+            raise self._ending
+
+    @property
+    def _interrupted(self) -> bool:
+        return isinstance(self._ending, Interrupted)
+
+    # To the worker
+
+    def _begin(self) -> None:
+        self._workers.worker.send(Begin(self._spec))
+        self._idle, self._images = False, 0
+        self._silence.begin()
+
+    def _give(self) -> bool:
+        """Give the idle worker something to do; False when all is done."""
+        recycle = 0 < self._spec.recycle_after <= self._images
+        head = self._in_hand.head if self._ending is None else None
+        if head is not None and not recycle and self._admitted(head):
+            assignment, images = self._in_hand.take(self._admitted)
+            self._images += images
+            self._send(assignment)
+        elif self._in_hand.busy:
+            self._send(Drain())
+        elif recycle and head is not None:
+            self._tell(HappeningKind.RECYCLED, f"a fresh worker after {self._images} images")
+            self._workers.renew()
+            self._begin()
+        else:
+            return False
+        return True
+
+    def _send(self, message: Assignment | Drain) -> None:
+        self._idle, self._silence.seconds = False, 0.0
+        self._workers.worker.send(message)
+
+    def _admitted(self, task: Task | EncodeTask) -> bool:
+        try:
+            if isinstance(task, Task):
+                self._admit(task)
+        except StopRun as error:
+            self._ending = error
+        return self._ending is None
+
+    # From the worker
+
+    def _take(self, message: FromWorker) -> Iterator[Outcome]:
+        if isinstance(message, Ended):
+            yield from self._ended(message)
+            return
+        self._silence.heard()
+        if isinstance(message, Idle):
+            self._idle = True
+            self._in_hand.rendered()
+        elif isinstance(message, Beat):
+            self._silence.at(message)
+            self._listener.on(message)
+            if message.stage not in (Stage.SAVE, Stage.LOAD):
+                self._loads = 0
+        elif isinstance(message, Happening):
+            if message.kind == HappeningKind.OUT_OF_MEMORY:
+                self._silence.slower()
+            self._listener.on(message)
+        elif isinstance(message, Outcome):
+            yield self._in_hand.done(message)
+
+    def _ended(self, last: Ended) -> Iterator[Outcome]:
+        """The worker ended on purpose, or by an exception that is nobody's."""
+        error = last.error
+        log = self._workers.worker.death().log
+        if isinstance(error, Interrupted):
+            self._in_hand.drop()
+            self._idle = True
+        elif isinstance(error, LoadFailed):
+            self._loads += 1
+            if self._loads >= LOADS:
+                raise error
+            self._tell(HappeningKind.LOAD_FAILED, f"{error}; once more in a fresh process", log=log)
+            self._again(alone=False)
+        elif isinstance(error, DeviceLost) or last.trace:
+            yield from self._died(Death(str(error), f"{log}\n{last.trace}".strip()))
+        else:
+            raise error
+
+    # Deaths
+
+    def _hung(self) -> Iterator[Outcome]:
+        silent = self._silence.seconds
+        stacks = self._workers.worker.stacks()
+        self._workers.worker.kill()
+        log = self._workers.worker.death().log
+        reason = f"no sign of life for {silent:.0f} s"
+        yield from self._died(Death(reason, f"{stacks}\n{log}".strip()), kind=HappeningKind.STALLED)
+
+    def _died(self, death: Death, kind: HappeningKind = HappeningKind.WORKER_DIED) -> Iterator[Outcome]:
+        """The worker is gone: keep what it committed, blame one image, go on with the rest."""
+        for name in self._in_hand.images:  # of which the receipt was written before the worker could say so
+            receipt = self._folder.receipt(name) if name not in self._spec.redo else None
+            if receipt is not None:
+                yield self._in_hand.done(Outcome(key=name, status=Status.DONE, receipt=receipt))
+        if self._interrupted:
+            self._in_hand.drop()
+            self._idle = True
+            return
+        stage = self._silence.stage
+        loading = stage == Stage.LOAD
+        blamed = None if loading else self._in_hand.suspect
+        at = ""
+        if blamed is not None:
+            task = blamed.task
+            at = f"at {task.name if isinstance(task, Task) else f'the text {task.text[:40]!r}'} "
+        verb = "stalled" if kind == HappeningKind.STALLED else "died"
+        said = f"the worker {verb} {at}({stage}): {death.why}"
+        outcome = self._blame(blamed, death, kind) if blamed is not None else None
+        self._loads += loading
+        given_up = loading and self._loads >= LOADS
+        after = "it is left" if outcome is not None else "a fresh worker tries again"
+        said += f"; {'the run ends' if given_up else after}"
+        self._tell(kind, said, key(blamed.task) if blamed else "", log=death.log)
+        if given_up:
+            raise CannotGoOn(f"the worker died {LOADS} times while it loaded the model: {death.why}")
+        if outcome is not None:
+            yield self._in_hand.done(outcome)
+        self._again(alone=True)
+
+    def _blame(self, assignment: Assignment, death: Death, kind: HappeningKind) -> Outcome | None:
+        """Count the death against an image that was alone in hand; its outcome when it is left."""
+        stage, task = self._silence.stage, assignment.task
+        step_down = stage if death.out_of_host_memory and self._spec.fallback else None
+        number = self._in_hand.blame(assignment, step_down)
+        if number is None:
+            return None
+        stalled = kind == HappeningKind.STALLED
+        error_kind = ErrorKind.STALLED if stalled else ErrorKind.WORKER_DIED
+        error = ErrorInfo(
+            kind=ErrorKind.OUT_OF_MEMORY if death.out_of_host_memory else error_kind,
+            message=f"the worker {'hung' if stalled else 'died'}: {death.why}",
+            stage=stage,
+        )
+        left = number >= self._spec.retries or (self._spec.measure and death.out_of_host_memory)
+        if isinstance(task, EncodeTask):
+            return Outcome(key=task.key, status=Status.FAILED, error=error) if left else None
+        failure = Failure(
+            task=task,
+            error=error,
+            measurement=Measurement(),
+            machine=Machine(),
+            attempts=number,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._folder.fail(failure)
+        return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error) if left else None
+
+    def _again(self, *, alone: bool) -> None:
+        """What was in flight comes first, with a fresh worker."""
+        self._in_hand.again(alone=alone)
+        self._folder.sweep(own=True)
+        self._workers.renew()
+        self._begin()
+
+    def _tell(self, kind: HappeningKind, text: str, task: str = "", log: str = "") -> None:
+        self._listener.on(Happening(kind=kind, text=text, task=task, data={"log": log} if log else {}))

@@ -1,0 +1,51 @@
+"""The session that a worker keeps warm, and the signs of life that it passes on."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any
+
+from batch.base.errors import Interrupted
+from batch.plan.alike import SessionKey, session_key
+from batch.records import Beat, CardState, EncodeTask, Listener, RunSpec, Stage, Task
+from batch.render.backend import Backend, Heartbeat, Session
+
+
+class Warm:
+    """The session of the model at work; that of another model takes its place."""
+
+    def __init__(self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event) -> None:
+        self._spec, self._backend = spec, backend
+        self._listener, self._stop = listener, stop
+        self._session: Session[Any] | None = None
+        self._key: SessionKey | None = None
+
+    def session(self, task: Task | EncodeTask) -> Session[Any]:
+        """The one that a task needs."""
+        key = session_key(task)
+        if self._session is None or self._key != key:
+            self.close()
+            source = self._spec.models[task.model]
+            self._session = self._backend.open(source, task.dtype, self._spec.device, measure=self._spec.measure)
+            self._key = key
+        return self._session
+
+    def heartbeat(self, name: str) -> Heartbeat:
+        """Passes signs of life on, of what is called that; raises :class:`Interrupted` when the run is stopped."""
+
+        def beat(stage: Stage, part: int, parts: int) -> None:
+            self._listener.on(Beat(name, stage, part, parts))
+            if self._stop.is_set():
+                raise Interrupted("interrupted")
+
+        return beat
+
+    def card(self) -> CardState | None:
+        """The card now, as the session's meter sees it."""
+        return self._session.meter.card() if self._session is not None else None
+
+    def close(self) -> None:
+        """Give the device back."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None

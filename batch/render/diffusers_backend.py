@@ -1,0 +1,59 @@
+"""The backend that renders with diffusers. Free of torch until one of its methods is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch.base.cache import default_folder
+from batch.records import Machine, ModelSource
+from batch.render.backend import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Diffusers:
+    """Has no state: the libraries are imported in the process that renders."""
+
+    def choose(self, asked: str | None) -> str:
+        """See :func:`batch.render.device.choose`."""
+        from batch.render import device
+
+        return device.choose(asked)
+
+    def cap(self, device: str, limit: int) -> str:
+        """See :func:`batch.render.cap.cap`."""
+        from batch.render.cap import cap
+
+        return cap(device, limit)
+
+    def describe(self, device: str) -> Machine:
+        """See :func:`batch.render.device.describe`."""
+        from batch.render.device import describe
+
+        return describe(device)
+
+    def open(self, source: ModelSource, dtype: str, device: str, *, measure: bool = False) -> Session[Any]:
+        """See :class:`batch.render.session.DiffusersSession`."""
+        os.environ[COMPILED] = _compiled_folder()  # importing diffusers makes it, or sets another
+        from batch.render.session import DiffusersSession
+
+        return DiffusersSession(source, dtype, device, measure=measure)
+
+
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def _compiled_folder() -> str:
+    """Where compiled models are kept between runs; one for this process where that cannot be written."""
+    folder = Path(os.environ.get(COMPILED) or default_folder() / "compiled")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
+        return tempfile.mkdtemp(prefix="run_batch-compiled-")

@@ -1,0 +1,46 @@
+"""The families that are rendered in stages, and what each of their files holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from diffusers import DiffusionPipeline
+
+from batch.records import EncodeTask, Task
+from batch.render.families import flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
+from batch.render.families.common import Embeds, OnStep
+from batch.render.tiles import Pieces
+
+Denoise = Callable[[DiffusionPipeline, Sequence[Task], Sequence[Sequence[Embeds]], str, OnStep], torch.Tensor]
+"""See :func:`batch.render.families.common.denoise`."""
+
+
+class FamilyModule(Protocol):
+    """What a family's file holds. The three together give the same bits as one call of the pipeline."""
+
+    def encode(self, pipe: DiffusionPipeline, task: EncodeTask, device: str, /) -> Embeds:
+        """The embeddings of one text, by name without ``negative_``."""
+        ...
+
+    @property
+    def denoise(self) -> Denoise:
+        """Latents as the pipeline's own call gives them."""
+        ...
+
+    def decode(self, pipe: DiffusionPipeline, task: Task, latents: torch.Tensor, /) -> Pieces:
+        """The picture of latents, in -1..1."""
+        ...
+
+
+FAMILIES: Mapping[str, FamilyModule] = {
+    "sana": sana,
+    "sana_sprint": sana_sprint,
+    "sdxl": sdxl,
+    "pixart": pixart,
+    "flux": flux,
+    "sd3": sd3,
+    "qwen_image": qwen_image,
+    "z_image": z_image,
+}
