@@ -81,15 +81,15 @@ def plain(job: Job, folder: Path) -> None:
     import torch
     import transformers.utils.logging
 
-    from batch import hub
+    from batch.hub import models
     from batch.memory.profiles import AUTO_TILE, AUTO_TILE_ABOVE
     from benchmarks.rates import matrix_rate
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
     start = time.perf_counter()
-    model = hub.find_model(job.model, ROOT, {}, online=False)
-    pipe = whole(hub.source(model), model.dtype, job.device)
+    model = models.find_model(job.model, ROOT, {}, online=False)
+    pipe = whole(models.source(model), model.dtype, job.device)
     width, height = (int(side) for side in job.size.split("x"))
     if width * height > AUTO_TILE_ABOVE:
         tile, stride = AUTO_TILE
@@ -321,10 +321,10 @@ def main(arguments: list[str] | None = None) -> None:
 def compare(given: argparse.Namespace) -> None:
     import torch
 
-    from batch import hub
+    from batch.hub.models import find_model
 
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    model = hub.find_model(given.model, ROOT, {}, online=False)
+    model = find_model(given.model, ROOT, {}, online=False)
     size = asked.size(model, given.size or str(model.native))
     job = Job(given.model, str(size), given.steps, given.images, device)
     loop, ours = Side("plain loop"), our_sides(given.compile)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch import hub
 from batch.catalogue.model import Model
+from batch.hub import models
+from batch.hub.models import find_model
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.records import ModelSource, Task
+from batch.records.spec import ModelSource
+from batch.records.tasks import Task
 from benchmarks import cards
 
 ROOT = Path(__file__).parent.parent
@@ -61,11 +63,11 @@ class Scene:
 
     def found(self) -> Model:
         """The model as the catalogue knows it."""
-        return hub.find_model(self.model, Path(), {}, online=False)
+        return find_model(self.model, Path(), {}, online=False)
 
     def source(self) -> ModelSource:
         """Where a session loads it from."""
-        return hub.source(self.found())
+        return models.source(self.found())
 
     def task(self, setting: str = "", *, seed: int = 0, steps: int = 0) -> Task:
         """One image of it, under another memory setting or number of steps where they are given."""

@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 
-from batch.plan import Pins, Plan
+from batch.plan.pins import Pins
+from batch.plan.plan import Plan
 from batch.run import forecast
 from benchmarks.card_bench import Bench, Rates, Scene
 from benchmarks.card_rows import Prediction

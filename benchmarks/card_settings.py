@@ -10,7 +10,7 @@ from typing import Any
 
 from batch.base.errors import DeviceLost
 from batch.memory.steps import BACKENDS, STEPS
-from batch.records import StagePeak
+from batch.records.receipts import StagePeak
 from batch.render.device import give_back
 from benchmarks.card_bench import STEP_SETTINGS, Bench
 from benchmarks.card_predictions import FUSED_STEP, STEP

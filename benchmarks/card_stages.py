@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from batch.plan import encode_tasks
-from batch.records import Call, StagePeak, Task
+from batch.plan.texts import encode_tasks
+from batch.records.receipts import StagePeak
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.render.device import give_back
 from batch.render.session import DiffusersSession
 from benchmarks import rates

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from batch import hub
+from batch.hub.models import find_model, source
 from batch.render import device as devices
 from batch.render import tiles
 from batch.render.families import common
@@ -166,9 +166,9 @@ def arguments() -> argparse.Namespace:
 def main(given: argparse.Namespace) -> None:
     diffusers.utils.logging.disable_progress_bar()
     device = devices.choose(given.device)
-    model = hub.find_model(given.model, Path.cwd(), {}, online=False)
+    model = find_model(given.model, Path.cwd(), {}, online=False)
     dtype = given.dtype or model.dtype
-    pipe = common.load_decoder(hub.source(model), dtype).to(device)
+    pipe = common.load_decoder(source(model), dtype).to(device)
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     found = []
     with torch.no_grad():

@@ -30,8 +30,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch.manifest import formats
-from batch.records import Task
-from batch.store import images
+from batch.records.tasks import Task
+from batch.store.images import encoders
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
 from tools.extras import extra
 
@@ -75,7 +75,7 @@ def variants(pixels: Pixels) -> list[Variant]:
         given = formats.check_options(name, options)
         task = replace(plain, format=name, format_options=given)
         words = ", ".join(f"{key}: {value}" for key, value in options.items())
-        result.append(Variant(name, words, partial(images.encode, pixels, task)))
+        result.append(Variant(name, words, partial(encoders.encode, pixels, task)))
     return result
 
 

@@ -48,11 +48,12 @@ from batch.base import atomic
 from batch.cli.progress import Silent
 from batch.manifest import formats
 from batch.plan.identity import identify
-from batch.records import Machine, Measurement, Receipt, Task
+from batch.records.receipts import Machine, Measurement, Receipt
+from batch.records.tasks import Task
 from batch.render.pixels import to_uint8
 from batch.run import runner
-from batch.store import images
 from batch.store.folder import RunFolder
+from batch.store.images import encoders, reading
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
 from tools.extras import extra
 
@@ -160,7 +161,7 @@ def plain(tensor: torch.Tensor, path: Path, options: dict[str, Any], *, scaled: 
 
 
 def compare(pixels: Pixels, path: Path, name: str) -> None:
-    if formats.FORMATS[name].lossless and not np.array_equal(images.read_pixels(path), pixels):
+    if formats.FORMATS[name].lossless and not np.array_equal(reading.read_pixels(path), pixels):
         raise SystemExit(f"{path.name}: {name} is lossless, but its pixels are not those that were saved")
 
 
@@ -190,12 +191,12 @@ def stage_rows(picture: str, pixels: Pixels, rounds: int, place: Path) -> Iterat
     """Where the time of a PNG goes."""
     tensor, folder = tensor_of(pixels), RunFolder(place / "stages", "benchmark")
     task = task_of("png", pixels.shape[1], pixels.shape[0])
-    data = images.encode(pixels, task)
+    data = encoders.encode(pixels, task)
     file = folder.save_image(task, pixels)
     stages: dict[str, Callable[[], Any]] = {
         "tensor to 8-bit pixels": lambda: to_uint8(tensor),
-        "encode": lambda: images.encode(pixels, task),
-        "thumbnail": lambda: images.thumbnail(pixels),
+        "encode": lambda: encoders.encode(pixels, task),
+        "thumbnail": lambda: encoders.thumbnail(pixels),
         "sha256": lambda: hashlib.sha256(data).hexdigest(),
         "write and sync": lambda: atomic.write(place / "stages" / "image.png", data),
         "receipt": lambda: commit(folder, task, file),

@@ -20,12 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from batch import hub
 from batch.cli import plan_memory
+from batch.hub.models import find_model
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.plan import Pins, Plan
-from batch.records import Task
+from batch.plan.pins import Pins
+from batch.plan.plan import Plan
+from batch.records.tasks import Task
 from batch.report import table
 from batch.run import forecast
 
@@ -70,7 +71,7 @@ Key = tuple[str, str, str]
 
 def planned(name: str, size: Size) -> Plan:
     """A plan of one image a setting."""
-    models = {name: hub.find_model(name, Path(), {}, online=False)}
+    models = {name: find_model(name, Path(), {}, online=False)}
     tasks = [
         Task(
             model=name, dtype="bfloat16", prompt="a lighthouse", seed=0, width=size.width, height=size.height,

@@ -18,10 +18,11 @@ import numpy as np
 
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.plan import Pins
 from batch.plan.identity import identify
-from batch.records import Machine, Measurement, Receipt, StagePeak, Task
-from batch.report import write_report
+from batch.plan.pins import Pins
+from batch.records.receipts import Machine, Measurement, Receipt, StagePeak
+from batch.records.tasks import Task
+from batch.report.write import write_report
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
 

@@ -36,13 +36,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 from diffusers import SanaTransformer2DModel
 
-from batch import hub
 from batch.base.errors import BatchError, UserError
 from batch.catalogue.families import DENOISERS, FAMILIES
 from batch.catalogue.model import Model
+from batch.hub.models import find_model
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.render import failures, pixels, positions
 from batch.render import memory as steps_at_work
 from batch.render.foresight import DEVICE, Foresight
@@ -108,7 +108,7 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
     ``steps`` and ``guidance`` are the model's own unless given. Raises :class:`UserError` for a wrong name or
     size, and for a model that cannot be counted.
     """
-    known = hub.find_model(model, Path(), {}, online=False)
+    known = find_model(model, Path(), {}, online=False)
     source = forecast.source_of(known)
     if isinstance(source, str):
         raise UserError(f"{model} cannot be counted stage by stage: {source}")

@@ -151,7 +151,7 @@ def block_ms(times: list[float]) -> float:
 
 def fill(place: Path, edge: int) -> None:
     """Receipts and empty images for all but the last tasks; plainly written, without syncs."""
-    from batch.records import to_json
+    from batch.records.reading import to_json
     from batch.run.options import Options
     from batch.run.prepare import prepare
     from batch.store.pictures import image_path
@@ -202,7 +202,8 @@ class Watch:
 
     def on(self, event: object) -> None:
         """See :class:`~batch.records.Listener`."""
-        from batch.records import Began, Outcome
+        from batch.records.events import Began
+        from batch.records.receipts import Outcome
 
         if isinstance(event, Began):
             self.images = min(self.images, event.to_render)

@@ -109,11 +109,11 @@ def _receipts(folder: Path) -> list[Path]:
 
 
 def _problems(place: Path, tasks: int) -> list[str]:
-    from batch import upkeep
     from batch.store.folder import RunFolder
+    from batch.upkeep.verify import verify
 
     killed, undisturbed = RunFolder(place / "killed"), RunFolder(place / "undisturbed")
-    found = upkeep.verify(killed.root, lambda _done, _total: None)
+    found = verify(killed.root, lambda _done, _total: None)
     hashes = [
         {key: item.file.sha256 for key, item in run.scan().receipts.items()} for run in (killed, undisturbed)
     ]

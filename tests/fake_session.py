@@ -24,7 +24,11 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from batch.base.errors import CannotGoOn, LoadFailed
-from batch.records import Call, CardState, EncodeTask, Machine, ModelSource, Stage, StagePeak, Task
+from batch.records.kinds import Stage
+from batch.records.receipts import CardState, Machine, StagePeak
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render import failures
 from batch.render.backend import Heartbeat, Loads, Oddity, Timed
 from batch.render.failures import BadPicture

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from batch.records import Value
+from batch.records.values import Value
 
 SIZE_STEP = 32
 """SANA's autoencoder turns 32x32 pixels into one latent."""

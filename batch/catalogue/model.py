@@ -15,7 +15,7 @@ import yaml
 
 from batch.catalogue.families import FAMILIES, SIZE_STEP, digest
 from batch.manifest.values import Size, size
-from batch.records import Value
+from batch.records.values import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

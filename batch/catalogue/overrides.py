@@ -13,7 +13,7 @@ from batch.catalogue import signatures
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
 from batch.manifest.values import shown
-from batch.records import Call
+from batch.records.values import Call
 
 _PREDICTED = {"flow": "flow_prediction"}
 """What a model predicts, as schedulers call it; where it is missing they use the same word."""

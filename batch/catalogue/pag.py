@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 
 from batch.catalogue.model import Model
-from batch.records import Arguments, Task, Value
+from batch.records.tasks import Task
+from batch.records.values import Arguments, Value
 
 SCALE, ADAPTIVE, LAYERS = "pag_scale", "pag_adaptive_scale", "pag_applied_layers"
 NAMES = frozenset({SCALE, ADAPTIVE, LAYERS})

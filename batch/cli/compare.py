@@ -17,14 +17,18 @@ from batch.cli.terminal import print_json
 @json_option
 def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> int:
     """Compare runs and memory settings: time, memory, energy, and pixels against the reference."""
-    from batch.report import compare as comparing
+    from batch.report.compare import comparison
+    from batch.report.compare.comparison import compare_runs
+    from batch.report.compare.page import write
+    from batch.report.compare.runs import read_runs
+    from batch.report.compare.terminal import as_text
 
-    result = comparing.compare_runs(comparing.read_runs(run_folders))
-    written = comparing.write(out, result) if out else []
+    result = compare_runs(read_runs(run_folders))
+    written = write(out, result) if out else []
     if as_json:
-        print_json(comparing.as_json(result))
+        print_json(comparison.as_json(result))
         return errors.EXIT_OK
-    click.echo(comparing.as_text(result))
+    click.echo(as_text(result))
     for path in written:
         click.echo(f"  {path}")
     return errors.EXIT_OK

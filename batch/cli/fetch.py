@@ -27,19 +27,21 @@ def fetch(
     manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None, *, check: bool
 ) -> int:
     """Download the models and LoRAs of a manifest ahead of the night."""
-    from batch import hub
     from batch.cli import progress
-    from batch.records import Closed
+    from batch.hub.downloads import STALL_S, FetchOptions
+    from batch.hub.fetch import ensure
+    from batch.hub.watch import INTERRUPTED
+    from batch.records.events import Closed
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
     told = progress.FetchProgress()
-    how = hub.FetchOptions(listener=told, stall=stall_timeout or hub.STALL_S, exact=True, newest=True, check=check)
+    how = FetchOptions(listener=told, stall=stall_timeout or STALL_S, exact=True, newest=True, check=check)
     try:
         made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan
-        fetched = {item.name for item in hub.ensure(made.models.values(), how)}
+        fetched = {item.name for item in ensure(made.models.values(), how)}
     except KeyboardInterrupt:
-        raise errors.Interrupted(hub.INTERRUPTED) from None
+        raise errors.Interrupted(INTERRUPTED) from None
     finally:
         told.on(Closed())
     for warning in made.warnings:

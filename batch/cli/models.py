@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @json_option
 def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     """List the known models with sizes and defaults; with NAME show one with all its sizes."""
-    from batch import hub
     from batch.catalogue.models import known_models, own_file
+    from batch.hub import models as places
     from batch.memory import profiles, steps
     from batch.plan import checks
 
@@ -40,8 +40,8 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
         else:
             click.echo(memory_text(profiles.PROFILES, steps.STEPS))
         return errors.EXIT_OK
-    found = [hub.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
-    here = {model.name: hub.here(model) for model in found}
+    found = [places.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
+    here = {model.name: places.here(model) for model in found}
     data = [model_json(model, here[model.name]) for model in found]
     if as_json:
         print_json(data[0] if name else data)

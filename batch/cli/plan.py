@@ -18,8 +18,8 @@ from batch.cli.options import cache_dir_option, json_option, manifest_argument, 
 from batch.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
-    from batch.plan import Plan
     from batch.plan.batching import NumericsChoice
+    from batch.plan.plan import Plan
     from batch.run.forecast import Forecast
     from batch.run.remaining import Outlook, Remaining
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.text import plural
 from batch.cli import layout
-from batch.records import Stage
+from batch.records.kinds import Stage
 
 if TYPE_CHECKING:
     from batch.run.forecast import Forecast, Row

@@ -18,7 +18,7 @@ from typing import Never, TextIO
 from tqdm import tqdm
 
 from batch.base.text import duration, plural
-from batch.records import (
+from batch.records.events import (
     Beat,
     Began,
     Closed,
@@ -29,11 +29,10 @@ from batch.records import (
     LeftOut,
     Listener,
     Loading,
-    Outcome,
     Received,
-    Stage,
-    Status,
 )
+from batch.records.kinds import Stage, Status
+from batch.records.receipts import Outcome
 
 
 def listener(*, quiet: bool, as_json: bool) -> Listener:

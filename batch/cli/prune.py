@@ -14,7 +14,7 @@ from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json, program
 
 if TYPE_CHECKING:
-    from batch.upkeep import Pruned
+    from batch.upkeep.prune import Pruned
 
 
 @click.command(short_help="Move away what the manifest dropped.")
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 @json_option
 def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool) -> int:
     """Move images that the manifest no longer names to RUN/trash; deletes nothing."""
-    from batch import upkeep
+    from batch.upkeep import prune as pruning
 
     if restore is not None:
         if dry_run:
             raise errors.UserError("--dry-run and --restore do not go together")
-        paths = upkeep.restore(run_folder, restore)
+        paths = pruning.restore(run_folder, restore)
         if as_json:
             print_json({"folder": str(run_folder), "restored": list(paths)})
         else:
             click.echo(f"put back {len(paths)} files")
         return errors.EXIT_OK
-    pruned = upkeep.prune(run_folder, dry_run=dry_run)
+    pruned = pruning.prune(run_folder, dry_run=dry_run)
     if as_json:
         print_json(pruned_json(pruned, run_folder))
     else:

@@ -33,12 +33,12 @@ def redecode(
     *, run_folder: Path, memory: str, out: Path | None, devices: str | None, quiet: bool, as_json: bool
 ) -> int:
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
-    from batch import upkeep
     from batch.cli import progress
+    from batch.upkeep import redecode as decoding
 
     listener = progress.listener(quiet=quiet, as_json=as_json)
     with stoppable() as stop:
-        done = upkeep.redecode(run_folder, memory, out, devices, listener, stop)
+        done = decoding.redecode(run_folder, memory, out, devices, listener, stop)
     if done.without_latents:
         say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
     return finish(done.result, as_json=as_json, retry="run the same command again")

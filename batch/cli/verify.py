@@ -14,7 +14,8 @@ from batch.cli.options import cache_dir_option, devices_option, json_option, run
 from batch.cli.terminal import print_json, program
 
 if TYPE_CHECKING:
-    from batch.upkeep import Reproduction, Verification
+    from batch.upkeep.reproduce import Reproduction
+    from batch.upkeep.verify import Verification
 
 REMEDIES = {
     "missing": "run the manifest again: it renders what is missing",
@@ -47,18 +48,19 @@ def verify(
     Reads only and works while a run is going on. Ends with 0 when everything that the manifest names is
     there and whole, else with 1.
     """
-    from batch import upkeep
     from batch.cli import progress
+    from batch.upkeep import reproduce as again_rendered
+    from batch.upkeep import verify as verifying
 
     for name, value in (("--sample", sample), ("--devices", devices)):
         if reproduce is None and value is not None:
             raise errors.UserError(f"{name} has no effect without --reproduce")
     with progress.counting("image") as advance:
-        found = upkeep.verify(run_folder, advance)
+        found = verifying.verify(run_folder, advance)
     again = None
     if reproduce is not None:
         listener = progress.listener(quiet=as_json, as_json=False)
-        again = upkeep.reproduce(run_folder, found.done, reproduce, sample or 0, devices, listener)
+        again = again_rendered.reproduce(run_folder, found.done, reproduce, sample or 0, devices, listener)
     ok = found.ok and all(item.as_expected for item in again or ())
     if as_json:
         print_json(verification_json(found, again, ok=ok))

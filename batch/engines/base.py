@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
-from batch.records import EncodeTask, Listener, Outcome, RunSpec, Task
+from batch.records.events import Listener
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 
 Admit = Callable[[Task], None]
 """Asked before an image is started; raises a :class:`~batch.base.errors.StopRun` when no more may be."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 
 from batch.plan.alike import call_key, size_name
-from batch.records import EncodeTask, Numerics, RunSpec, Task
+from batch.records.spec import Numerics, RunSpec
+from batch.records.tasks import EncodeTask, Task
 
 
 def alike(first: Task | EncodeTask, rest: Iterable[Task | EncodeTask], spec: RunSpec) -> list[Task]:

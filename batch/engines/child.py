@@ -32,7 +32,7 @@ from batch.engines.messages import (
     ToWorker,
 )
 from batch.engines.worker import Worker
-from batch.records import Beat, Event, Happening
+from batch.records.events import Beat, Event, Happening
 from batch.render.backend import Backend
 
 ORPHANED = 71

@@ -9,7 +9,10 @@ from itertools import takewhile
 
 from batch.engines.batches import alike
 from batch.engines.messages import Assignment
-from batch.records import EncodeTask, Outcome, RunSpec, Stage, Task
+from batch.records.kinds import Stage
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 
 Admitted = Callable[[Task | EncodeTask], bool]
 

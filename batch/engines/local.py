@@ -10,7 +10,10 @@ from batch.base.errors import Interrupted, StopRun
 from batch.engines.base import Admit, admit_all
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
-from batch.records import EncodeTask, Listener, Outcome, RunSpec, Task
+from batch.records.events import Listener
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.render.backend import Backend
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.records import Beat, EncodeTask, Happening, Outcome, RunSpec, Stage, Task
+from batch.records.events import Beat, Happening
+from batch.records.kinds import Stage
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 
 
 @dataclass(frozen=True, slots=True)

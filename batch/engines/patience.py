@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from batch.engines.inhand import InHand
 from batch.plan.alike import size_key
-from batch.records import Beat, Stage, Task
+from batch.records.events import Beat
+from batch.records.kinds import Stage
+from batch.records.tasks import Task
 
 FIRST_S = 1800.0
 """Before anything is known: a first step may compile kernels, a first load may read from a slow disk."""

@@ -13,7 +13,10 @@ from batch.engines.handle import Death, Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
 from batch.engines.supervision import LOADS, Supervision
-from batch.records import EncodeTask, Listener, Outcome, RunSpec, Task
+from batch.records.events import Listener
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.render.backend import Backend
 
 

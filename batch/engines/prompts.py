@@ -8,23 +8,13 @@ from batch.base import disk
 from batch.base.errors import CannotGoOn, StoppedEarly
 from batch.engines.warm import Warm
 from batch.memory import ladder
-from batch.plan import encode_tasks
-from batch.records import (
-    Call,
-    EncodeTask,
-    ErrorInfo,
-    ErrorKind,
-    Happening,
-    HappeningKind,
-    Listener,
-    Measurement,
-    Outcome,
-    RunSpec,
-    Stage,
-    StagePeak,
-    Status,
-    Task,
-)
+from batch.plan.texts import encode_tasks
+from batch.records.events import Happening, Listener
+from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
+from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render.backend import Timed
 from batch.render.failures import StageFailed
 from batch.render.way import Job, RenderError

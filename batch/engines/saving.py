@@ -10,20 +10,11 @@ from time import perf_counter
 
 from batch.base import disk
 from batch.base.errors import DiskFull, StopRun
-from batch.records import (
-    Beat,
-    ErrorInfo,
-    Failure,
-    Listener,
-    Machine,
-    Measurement,
-    Outcome,
-    Receipt,
-    RunSpec,
-    Stage,
-    Status,
-    Task,
-)
+from batch.records.events import Beat, Listener
+from batch.records.kinds import Stage, Status
+from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
+from batch.records.spec import RunSpec
+from batch.records.tasks import Task
 from batch.render.way import Rendered
 from batch.store.folder import RunFolder
 

@@ -19,23 +19,11 @@ from batch.engines.handle import Death, Handle
 from batch.engines.inhand import InHand, key
 from batch.engines.messages import Assignment, Begin, Drain, Ended, FromWorker, Idle, Stop
 from batch.engines.patience import Silence
-from batch.records import (
-    Beat,
-    EncodeTask,
-    ErrorInfo,
-    ErrorKind,
-    Failure,
-    Happening,
-    HappeningKind,
-    Listener,
-    Machine,
-    Measurement,
-    Outcome,
-    RunSpec,
-    Stage,
-    Status,
-    Task,
-)
+from batch.records.events import Beat, Happening, Listener
+from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
+from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 LOADS = 2

@@ -7,7 +7,11 @@ from typing import Any
 
 from batch.base.errors import Interrupted
 from batch.plan.alike import SessionKey, session_key
-from batch.records import Beat, CardState, EncodeTask, Listener, RunSpec, Stage, Task
+from batch.records.events import Beat, Listener
+from batch.records.kinds import Stage
+from batch.records.receipts import CardState
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.render.backend import Backend, Heartbeat, Session
 
 

@@ -15,21 +15,11 @@ from batch.engines.prompts import PromptEncoder
 from batch.engines.saving import Saver
 from batch.engines.warm import Warm
 from batch.plan.alike import size_name
-from batch.records import (
-    EncodeTask,
-    ErrorInfo,
-    ErrorKind,
-    Happening,
-    HappeningKind,
-    Listener,
-    Measurement,
-    Numerics,
-    Outcome,
-    RunSpec,
-    Stage,
-    Status,
-    Task,
-)
+from batch.records.events import Happening, Listener
+from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
+from batch.records.receipts import ErrorInfo, Measurement, Outcome
+from batch.records.spec import Numerics, RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.render.backend import Backend
 from batch.render.image import Renderer
 from batch.render.way import Job, Rendered, RenderError

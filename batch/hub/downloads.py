@@ -10,7 +10,7 @@ from threading import Event
 from typing import TypedDict
 
 from batch.hub import cache
-from batch.records import Listener
+from batch.records.events import Listener
 
 STALL_S = 60.0
 """Nothing moved for so long: the download is ended and begun anew."""

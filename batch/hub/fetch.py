@@ -23,7 +23,7 @@ from batch.hub.downloads import FetchOptions, RepoFiles, Request
 from batch.hub.mending import check_content, mend
 from batch.hub.models import whole
 from batch.hub.refusals import ELSEWHERE, full
-from batch.records import Downloading, Received
+from batch.records.events import Downloading, Received
 
 HEADROOM = 2**30
 """Bytes that stay free on the cache's disk."""

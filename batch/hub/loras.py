@@ -14,7 +14,7 @@ from batch.hub import fetch, folders, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of
 from batch.hub.downloads import FetchOptions, RepoFiles
-from batch.records import Lora, lora_origin
+from batch.records.tasks import Lora, lora_origin
 
 SUFFIX = ".safetensors"
 

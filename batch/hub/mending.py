@@ -10,7 +10,7 @@ from batch.base.errors import DownloadError, UserError
 from batch.catalogue import weights
 from batch.hub import cache, remote
 from batch.hub.downloads import FetchOptions, RepoFiles
-from batch.records import Downloading
+from batch.records.events import Downloading
 
 
 def mend_snapshot(repo: str, commit: str, name: str, how: FetchOptions) -> None:

@@ -18,7 +18,7 @@ from batch.hub import folders, remote
 from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
-from batch.records import ModelSource
+from batch.records.spec import ModelSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from batch.manifest.values import shown, whole
-from batch.records import Arguments, Scalar, Value
+from batch.records.values import Arguments, Scalar, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

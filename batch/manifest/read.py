@@ -17,7 +17,7 @@ from batch.manifest.sections import read_sections
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.manifest.values import shown, suggest
 from batch.manifest.variants import Grammar
-from batch.records import RunKind
+from batch.records.kinds import RunKind
 
 REPEATS = 3
 """Of a measurement, when the manifest does not say."""

@@ -15,7 +15,7 @@ import yaml
 
 from batch.manifest import foreign
 from batch.manifest.recovered import Recovered
-from batch.records import lora_origin
+from batch.records.tasks import lora_origin
 
 TaskData = Mapping[str, Any]
 """A task as JSON data, as receipts and images hold it."""

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from batch.manifest import formats, values
 from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
-from batch.records import Arguments, RunKind
+from batch.records.kinds import RunKind
+from batch.records.values import Arguments
 
 NAME_FIELDS = (
     "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",

@@ -13,7 +13,7 @@ from batch.manifest.document import Document
 from batch.manifest.files import Problems
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.manifest.values import suggest
-from batch.records import RunKind
+from batch.records.kinds import RunKind
 
 _SECTIONS: dict[str, type[BaseModel]] = {"output": Output, "run": RunOptions}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from batch.manifest.document import core_scalar
-from batch.records import Arguments, Call, Value
+from batch.records.values import Arguments, Call, Value
 
 MAX_SEED = 2**64 - 1
 """The largest seed ``torch.Generator.manual_seed`` takes."""

@@ -13,7 +13,8 @@ from typing import Literal
 from batch.memory import profiles
 from batch.memory.quantised import backend
 from batch.memory.steps import OFFLOADS, TEXTS_OFFLOADED, Groups, groups_of
-from batch.records import Call, Stage
+from batch.records.kinds import Stage
+from batch.records.values import Call
 
 GIB = 2**30
 

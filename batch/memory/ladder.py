@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.memory.steps import OFFLOADS, TEXTS, excludes, tiling_of
-from batch.records import Call, Stage
+from batch.records.kinds import Stage
+from batch.records.values import Call
 
 _TILES = (profiles.tiled(profiles.AUTO_TILE), profiles.tiled(profiles.SMALL_TILE))
 _OFFLOADS = (*profiles.AUTO_OFFLOADS, "sequential_cpu_offload")

@@ -12,7 +12,7 @@ from batch.catalogue.families import Family
 from batch.manifest import values
 from batch.manifest.values import Size, shown
 from batch.memory.steps import STEPS, Tiling, excludes, groups_of, no_step, tiling_of
-from batch.records import Call
+from batch.records.values import Call
 
 AUTO_TILE = (1024, 896)
 """Tile and stride: 128 pixels of blend; :data:`SMALL_TILE` shows tone steps in skies at 4K."""

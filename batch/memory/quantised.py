@@ -10,7 +10,8 @@ from packaging.version import Version
 
 from batch.base.errors import UserError
 from batch.memory.steps import BACKENDS
-from batch.records import Call, Task
+from batch.records.tasks import Task
+from batch.records.values import Call
 
 LEAST = {"bitsandbytes": "0.48", "torchao": "0.16"}
 """Older ones cannot be moved between host memory and a card, or are not taken by peft and diffusers."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 
 from batch.manifest import values
 from batch.manifest.values import shown, suggest
-from batch.records import Call, Value
+from batch.records.values import Call, Value
 
 TILE_STEP = 32
 """A tile or stride that is not a multiple of this decodes to a wrong shape (AutoencoderDC)."""

@@ -9,7 +9,8 @@ from collections.abc import Hashable
 from operator import attrgetter
 
 from batch.plan.expand import PICTURE_AXES
-from batch.records import EncodeTask, Receipt, Task
+from batch.records.receipts import Receipt
+from batch.records.tasks import EncodeTask, Task
 
 PICTURE_FIELDS = PICTURE_AXES | {"id", "picture_id", "name", "source"}
 """The fields in which the pictures of one setting differ."""

@@ -17,7 +17,8 @@ from batch.memory.footprint import DENOISE_PER_PIXEL, GIB
 from batch.memory.steps import LAYERWISE
 from batch.plan import alike
 from batch.plan.estimate import cost
-from batch.records import Numerics, Task
+from batch.records.spec import Numerics
+from batch.records.tasks import Task
 
 Wish = Literal["auto", "off", "on"]
 

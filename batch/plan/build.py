@@ -18,7 +18,8 @@ from batch.plan.found import look_up
 from batch.plan.pins import Pinner, Pins
 from batch.plan.plan import Lookup, Plan
 from batch.plan.settings import Settings
-from batch.records import RunKind, Task
+from batch.records.kinds import RunKind
+from batch.records.tasks import Task
 
 MAX_TASKS = 5_000_000
 """A slip in a range, not a job: this many take two minutes and 3 GiB to plan."""

@@ -13,7 +13,7 @@ from batch.plan.exclude import Exclusions
 from batch.plan.expand import PICTURE_AXES, PromptSeeds, cells
 from batch.plan.findings import Findings
 from batch.plan.settings import Setting, Settings
-from batch.records import Task
+from batch.records.tasks import Task
 
 
 @dataclass(slots=True, kw_only=True)

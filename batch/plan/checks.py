@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from batch.catalogue import overrides, pag, precision, signatures
 from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.catalogue.model import Model
-from batch.records import Call
+from batch.records.values import Call
 
 Given = Mapping[str, object]
 """What a manifest names of one cell, by axis: values as its reader makes them."""

@@ -9,7 +9,9 @@ from typing import Literal
 
 from batch.catalogue import pag
 from batch.plan.alike import RateKey, rate_key, session_key
-from batch.records import Arguments, Receipt, Task
+from batch.records.receipts import Receipt
+from batch.records.tasks import Task
+from batch.records.values import Arguments
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
 """Of lossy formats at their default quality, on pictures with grain: used until images tell."""

@@ -15,7 +15,7 @@ from batch.manifest.values import Size
 from batch.manifest.variants import Template
 from batch.plan.expand import PICTURE_AXES
 from batch.plan.pins import Pinner
-from batch.records import Task
+from batch.records.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

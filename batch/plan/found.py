@@ -10,7 +10,7 @@ from batch.catalogue.model import Model
 from batch.manifest.schema import Grid
 from batch.plan.findings import Findings
 from batch.plan.plan import Lookup
-from batch.records import Lora
+from batch.records.tasks import Lora
 
 LoraNames = tuple[tuple[str, float], ...]
 """LoRAs as a manifest names them: file or Hub id, and strength."""

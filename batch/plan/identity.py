@@ -12,7 +12,8 @@ from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
 
-from batch.records import Call, Lora, Task
+from batch.records.tasks import Lora, Task
+from batch.records.values import Call
 
 IDENTITY_VERSION = 1
 

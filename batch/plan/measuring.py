@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from batch.plan import alike, names
 from batch.plan.identity import identify
-from batch.records import Failure, Task
+from batch.records.receipts import Failure
+from batch.records.tasks import Task
 
 PASSES = 2
 

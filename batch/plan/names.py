@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from batch.catalogue import pag
-from batch.records import Task
+from batch.records.tasks import Task
 
 MAX_BYTES = 150
 """For one part of a path. File systems allow 255; encrypted ones (eCryptfs) 143 after the suffix, and

@@ -10,7 +10,7 @@ from batch.manifest.values import Size
 from batch.plan import alike, measuring
 from batch.plan.batching import NumericsChoice
 from batch.plan.pins import Pins
-from batch.records import Lora, Task
+from batch.records.tasks import Lora, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,9 @@ from batch.plan.findings import DEFAULT, Findings
 from batch.plan.found import Found
 from batch.plan.identity import Ids
 from batch.plan.plan import SizeUse
-from batch.records import Call, RunKind, Task
+from batch.records.kinds import RunKind
+from batch.records.tasks import Task
+from batch.records.values import Call
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from importlib import metadata
 
 from batch.catalogue.families import FAMILIES, Family, digest
 from batch.memory.steps import TEXTS
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 
 _KEY = "embeds-2"
 """Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores."""

@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from batch.records import (
-    Call,
-    CardState,
-    EncodeTask,
-    HappeningKind,
-    Machine,
-    ModelSource,
-    Stage,
-    StagePeak,
-    Task,
-)
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import CardState, Machine, StagePeak
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render.guards import Pixels
 
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from torch import nn
 from batch.base.errors import UserError
 from batch.catalogue import pag
 from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Call, Task
+from batch.records.tasks import Task
+from batch.records.values import Call
 
 BAND = 4096
 """Latent pixels of a band. At 5376x3072 that is 24 rows of 168: a quarter of the picture, and the two rows at its

@@ -10,7 +10,7 @@ import torch
 
 from batch.base import install, nvml
 from batch.base.errors import UserError
-from batch.records import Machine
+from batch.records.receipts import Machine
 
 
 def choose(asked: str | None) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from batch.base.cache import default_folder
-from batch.records import Machine, ModelSource
+from batch.records.receipts import Machine
+from batch.records.spec import ModelSource
 from batch.render.backend import Session
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from batch.base.errors import CannotGoOn, DeviceLost, TaskError
-from batch.records import ErrorInfo, ErrorKind, StagePeak
+from batch.records.kinds import ErrorKind
+from batch.records.receipts import ErrorInfo, StagePeak
 from batch.render.error_texts import TABLE, Meaning, Said
 
 _MEMORY_CLASSES = {"OutOfMemoryError": Meaning.MEMORY, "MemoryError": Meaning.HOST_MEMORY}

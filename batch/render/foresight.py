@@ -26,8 +26,12 @@ from torch import nn
 
 from batch.base.processes import Parent
 from batch.memory.footprint import Component, StageWork
-from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, ModelSource, Stage, Task, from_json
+from batch.plan.texts import encode_tasks
+from batch.records.kinds import Stage
+from batch.records.reading import from_json
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.common import Embeds

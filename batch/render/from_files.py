@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
 from batch.catalogue import weights
-from batch.records import ModelSource
+from batch.records.spec import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
 from batch.render.untyped import Config, Keywords

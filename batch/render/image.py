@@ -11,14 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from batch.memory import ladder
-from batch.records import (
-    ErrorKind,
-    Happening,
-    HappeningKind,
-    Measurement,
-    Stage,
-    Task,
-)
+from batch.records.events import Happening
+from batch.records.kinds import ErrorKind, HappeningKind, Stage
+from batch.records.receipts import Measurement
+from batch.records.tasks import Task
 from batch.render.backend import Heartbeat, Loads, Oddity, Session
 from batch.render.failures import StageFailed
 from batch.render.guards import Pixels

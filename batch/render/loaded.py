@@ -10,7 +10,9 @@ from diffusers import DiffusionPipeline
 
 from batch.memory.profiles import shown_steps
 from batch.memory.steps import LAYERWISE
-from batch.records import Call, HappeningKind, Lora, Stage, Task
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.tasks import Lora, Task
+from batch.records.values import Call
 from batch.render import device as devices
 from batch.render import exact, loras, memory, positions, schedulers
 from batch.render.backend import Loads

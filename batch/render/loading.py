@@ -10,7 +10,9 @@ from diffusers import DiffusionPipeline
 
 from batch.base.errors import BatchError, LoadFailed, UserError
 from batch.catalogue.families import FAMILIES
-from batch.records import Call, EncodeTask, ModelSource, Task
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render import device as devices
 from batch.render import failures, memory, quantise
 from batch.render.backend import Loads

@@ -18,7 +18,7 @@ from torch import nn
 
 from batch.base.errors import TaskError, UserError
 from batch.catalogue.families import DENOISERS, LORA_OF_TEXTS
-from batch.records import Lora
+from batch.records.tasks import Lora
 from batch.render import failures
 
 MOST = 0.95

@@ -23,7 +23,8 @@ from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.steps import CUTS, TEXTS_OFFLOADED
 from batch.memory.steps import OFFLOADS as NAMES
-from batch.records import Call, Lora, Task
+from batch.records.tasks import Lora, Task
+from batch.records.values import Call
 from batch.render.cap import room
 
 OFFLOADS = frozenset(NAMES)

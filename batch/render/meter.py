@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from batch.base import nvml
-from batch.records import CardState, StagePeak
+from batch.records.receipts import CardState, StagePeak
 
 SAMPLE_SECONDS = 0.02
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from batch.records import HappeningKind
+from batch.records.kinds import HappeningKind
 from batch.render.backend import Oddity
 
 

@@ -17,7 +17,8 @@ from diffusers.models.attention_processor import (
 
 from batch.base.errors import TaskError
 from batch.catalogue import pag
-from batch.records import Stage, Task
+from batch.records.kinds import Stage
+from batch.records.tasks import Task
 from batch.render.untyped import Keywords
 
 

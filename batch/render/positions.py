@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.models.embeddings import PatchEmbed, get_2d_sincos_pos_embed
 
-from batch.records import Task
+from batch.records.tasks import Task
 
 
 def put(pipe: DiffusionPipeline, task: Task, device: str) -> bool:

@@ -16,7 +16,7 @@ from batch.base.errors import UserError
 from batch.catalogue.families import DENOISERS
 from batch.memory import quantised
 from batch.memory.steps import BACKENDS
-from batch.records import Call
+from batch.records.values import Call
 
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin

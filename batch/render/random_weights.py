@@ -23,7 +23,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from batch.catalogue import architectures, weights
-from batch.records import ModelSource
+from batch.records.spec import ModelSource
 from batch.render import attention
 from batch.render.from_files import DtypeOf, LeaveOut
 from batch.render.memory import Burden

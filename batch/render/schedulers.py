@@ -15,7 +15,8 @@ from diffusers import SchedulerMixin
 
 from batch.base.errors import TaskError
 from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
-from batch.records import Call, Stage
+from batch.records.kinds import Stage
+from batch.records.values import Call
 from batch.render.untyped import Config, Keywords
 
 Noise = torch.Generator | list[torch.Generator]

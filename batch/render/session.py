@@ -16,7 +16,10 @@ from diffusers import DiffusionPipeline
 
 from batch.base.errors import CannotGoOn, StopRun, UserError
 from batch.catalogue.families import FAMILIES as RULES
-from batch.records import Call, EncodeTask, HappeningKind, ModelSource, Stage, Task
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Call
 from batch.render import cuts, failures, loading, memory, schedulers
 from batch.render import device as devices
 from batch.render.backend import Heartbeat, Loads, Oddity, Timed

@@ -14,16 +14,11 @@ from batch.manifest.values import Size
 from batch.memory import ladder
 from batch.memory.ladder import Taken
 from batch.memory.profiles import shown_steps
-from batch.records import (
-    Call,
-    ErrorInfo,
-    Happening,
-    HappeningKind,
-    Measurement,
-    Stage,
-    StagePeak,
-    Task,
-)
+from batch.records.events import Happening
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import ErrorInfo, Measurement, StagePeak
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.render.backend import Session, Timed
 from batch.render.failures import StageFailed
 from batch.render.guards import Pixels

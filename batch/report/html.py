@@ -17,7 +17,8 @@ from pathlib import Path
 
 from batch import __version__
 from batch.base import atomic
-from batch.records import HappeningKind, Receipt
+from batch.records.kinds import HappeningKind
+from batch.records.receipts import Receipt
 from batch.records.values import Scalar
 from batch.report import table
 from batch.report.images import ReportedImage, costs_of_done

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from batch.records import Failure, Lora, Receipt, Task
+from batch.records.receipts import Failure, Receipt
+from batch.records.tasks import Lora, Task
 from batch.report.status import ImageStatus, status_of
 from batch.report.timing import ImageCosts
 from batch.store.receipts import Scan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from batch.records import ErrorKind, Task
+from batch.records.kinds import ErrorKind
+from batch.records.tasks import Task
 from batch.store.receipts import Scan
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from batch.base import atomic
-from batch.records import Failure, Receipt
+from batch.records.receipts import Failure, Receipt
 from batch.records.values import Scalar
 from batch.report.images import ReportedImage
 from batch.report.timing import mib

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from batch.records import Measurement, StagePeak
+from batch.records.receipts import Measurement, StagePeak
 from batch.records.values import Scalar
 
 

@@ -15,14 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batch.plan.alike import cost_key
-from batch.records import (
-    CardState,
-    Happening,
-    HappeningKind,
-    Measurement,
-    Receipt,
-    to_json,
-)
+from batch.records.events import Happening
+from batch.records.kinds import HappeningKind
+from batch.records.reading import to_json
+from batch.records.receipts import CardState, Measurement, Receipt
 
 WINDOW = 10
 """Images that are compared, at either end."""

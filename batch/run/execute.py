@@ -7,12 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
-from batch import engines, hub
+from batch import engines
 from batch.base.errors import UserError
 from batch.engines.base import Admit, admit_all
-from batch.plan import Plan, encode_tasks
+from batch.hub.downloads import FetchOptions
+from batch.hub.fetch import ensure
+from batch.hub.models import source
 from batch.plan.alike import SessionKey, session_key
-from batch.records import Encoded, EncodeTask, Listener, Loading, Outcome, RunSpec, Task
+from batch.plan.plan import Plan
+from batch.plan.texts import encode_tasks
+from batch.records.events import Encoded, Listener, Loading
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import EncodeTask, Task
 from batch.render.backend import Backend
 from batch.render.diffusers_backend import Diffusers
 from batch.store.embeds import EmbedCache
@@ -48,7 +55,7 @@ def render(
     if not tasks:
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
-    hub.ensure(models.values(), hub.FetchOptions(listener=listener, stop=stop))
+    ensure(models.values(), FetchOptions(listener=listener, stop=stop))
     made = engines.make(engine.name or engines.default(), folder.state, engine.backend)
     try:
         device = made.start(engine.devices, stop)
@@ -57,7 +64,7 @@ def render(
                 "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "
                 f"renders on {device}"
             )
-        spec = replace(spec, device=device, models={name: hub.source(model) for name, model in models.items()})
+        spec = replace(spec, device=device, models={name: source(model) for name, model in models.items()})
         work = list(tasks) if spec.latents else with_texts(tasks, plan, device, EmbedCache(Path(spec.cache)))
         texts = {item.key for item in work if isinstance(item, EncodeTask)}
         listener.on(Loading(len(texts)))

@@ -15,20 +15,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from batch import __version__, hub
+from batch import __version__
 from batch.base.errors import BatchError
 from batch.catalogue import architectures, pag, weights
 from batch.catalogue.families import FAMILIES, digest
 from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
-from batch.hub import folders
+from batch.hub import folders, models
 from batch.hub.random_models import package_folder
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.footprint import Component, Footprint, PipelineParts, StageWork
 from batch.memory.steps import CUTS
-from batch.plan import Plan, alike
-from batch.records import Call, ModelSource, Task, to_json
+from batch.plan import alike
+from batch.plan.plan import Plan
+from batch.records.reading import to_json
+from batch.records.spec import ModelSource
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.store import predictions
 from batch.store.predictions import Question
 
@@ -183,7 +187,7 @@ def source_of(model: Model) -> ModelSource | str:
         return "its pipeline is called whole"
     known = next((name for name, item in known_models().items() if model.repo and item.repo == model.repo), "")
     try:
-        found = hub.source(model)
+        found = models.source(model)
         if found.trust_remote_code:
             return "it runs code of its own"
         if model.random or _configured(Path(found.location)):

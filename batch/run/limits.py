@@ -27,7 +27,8 @@ from batch.plan.estimate import (
     learn,
     per_cost,
 )
-from batch.records import Outcome, Receipt, Task
+from batch.records.receipts import Outcome, Receipt
+from batch.records.tasks import Task
 from batch.store.folder import RunFolder
 
 RECENT = 50

@@ -7,8 +7,13 @@ from pathlib import Path
 
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
-from batch.hub import FetchOptions, find_lora, find_model, known_commit, mend_snapshot
-from batch.plan import Lookup, Pins
+from batch.hub.cache import known_commit
+from batch.hub.downloads import FetchOptions
+from batch.hub.loras import find_lora
+from batch.hub.mending import mend_snapshot
+from batch.hub.models import find_model
+from batch.plan.pins import Pins
+from batch.plan.plan import Lookup
 
 
 def lookup(

@@ -15,9 +15,13 @@ from threading import Event
 
 from batch.base.errors import StopRun
 from batch.base.text import plural
-from batch.plan import Plan, measuring
+from batch.plan import measuring
 from batch.plan.measuring import Visit, Walls
-from batch.records import Happening, HappeningKind, LeftOut, RunSpec, Task
+from batch.plan.plan import Plan
+from batch.records.events import Happening, LeftOut
+from batch.records.kinds import HappeningKind
+from batch.records.spec import RunSpec
+from batch.records.tasks import Task
 from batch.run.execute import EngineChoice, render
 from batch.run.tally import Tally
 from batch.store import measured

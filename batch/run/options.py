@@ -12,7 +12,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.limits import Limits
 
 if TYPE_CHECKING:
-    from batch.report import Report
+    from batch.report.write import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

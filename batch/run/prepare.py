@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batch import hub
 from batch.base import hardware
-from batch.manifest import Manifest, read_manifest
+from batch.hub.downloads import FetchOptions
+from batch.manifest.read import read_manifest
+from batch.manifest.schema import Manifest
 from batch.memory import quantised
-from batch.plan import Pins, Plan, batching, build_plan
+from batch.plan import batching
+from batch.plan.build import build_plan
 from batch.plan.estimate import Knowledge, per_cost
+from batch.plan.pins import Pins
+from batch.plan.plan import Plan
 from batch.run.lookup import lookup
 from batch.run.options import Options
 from batch.store import history
@@ -28,7 +32,7 @@ class Prepared:
     """What images took in earlier runs on this machine."""
 
 
-def prepare(manifest_path: Path, options: Options, *, online: hub.FetchOptions | None = None) -> Prepared:
+def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | None = None) -> Prepared:
     """Read and plan. With ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())

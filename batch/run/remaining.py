@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch import hub
 from batch.base import disk
-from batch.plan import Plan, measuring
+from batch.hub.cache import hub_cache
+from batch.plan import measuring
 from batch.plan.estimate import Estimate, Knowledge, estimate, learn
-from batch.records import RunKind, Task
+from batch.plan.plan import Plan
+from batch.records.kinds import RunKind
+from batch.records.tasks import Task
 from batch.run.limits import disk_warning
 from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
@@ -110,7 +112,7 @@ def outlook(
     expected = expected or estimate(plan.tasks, (), earlier)
     free = disk.free(folder.root)
     if free is None:
-        return Outlook(estimate=expected, free_bytes=None, models_in=hub.hub_cache())
+        return Outlook(estimate=expected, free_bytes=None, models_in=hub_cache())
     low = disk_warning(expected, free, min_free_disk)
     warnings = (low,) if low else ()
-    return Outlook(estimate=expected, free_bytes=free, models_in=hub.hub_cache(), warnings=warnings)
+    return Outlook(estimate=expected, free_bytes=free, models_in=hub_cache(), warnings=warnings)

@@ -9,15 +9,19 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from batch import engines, hub
+from batch import engines
 from batch.base import disk, hardware
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
+from batch.hub.downloads import FetchOptions
 from batch.manifest.schema import RunOptions
 from batch.memory import quantised
-from batch.plan import Plan
 from batch.plan.estimate import Knowledge
-from batch.records import Began, Closed, Happening, HappeningKind, Listener, RunKind, RunSpec, Task
+from batch.plan.plan import Plan
+from batch.records.events import Began, Closed, Happening, Listener
+from batch.records.kinds import HappeningKind, RunKind
+from batch.records.spec import RunSpec
+from batch.records.tasks import Task
 from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
@@ -30,14 +34,15 @@ from batch.run.options import Options, Result
 from batch.run.prepare import prepare
 from batch.run.remaining import Remaining, outlook, remaining
 from batch.run.tally import Tally
-from batch.store import history, images, lock, rungs
+from batch.store import history, lock, rungs
 from batch.store.embeds import default_folder
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
+from batch.store.images.encoders import require
 from batch.store.job import Origin, origin_of
 
 if TYPE_CHECKING:
-    from batch.report import Report
+    from batch.report.write import Report
 
 
 def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) -> Result:
@@ -46,13 +51,13 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
-    online = hub.FetchOptions(listener=listener, stop=stop)
+    online = FetchOptions(listener=listener, stop=stop)
     job = prepare(manifest_path, options, online=online)
     plan, folder = job.plan, job.folder
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
-        images.require(name)
+        require(name)
     _refuse_what_has_no_effect(plan, options, job.manifest.run)
     if missing := quantised.impossible(plan.tasks, card=hardware.look(options.devices).card):
         raise UserError(missing[0])
@@ -251,7 +256,7 @@ def _refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) ->
 
 def _reported(folder: RunFolder) -> tuple[Report | None, str]:
     """The report, or why there is none: a full disk ends no run whose pictures are there."""
-    from batch.report import write_report
+    from batch.report.write import write_report
 
     try:
         return write_report(folder), ""
@@ -262,7 +267,7 @@ def _reported(folder: RunFolder) -> tuple[Report | None, str]:
 
 def report(root: Path) -> Report:
     """Rebuild CSV and contact sheet from the receipts."""
-    from batch.report import write_report
+    from batch.report.write import write_report
 
     folder = RunFolder(root, runner_id())
     folder.require()

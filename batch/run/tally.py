@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 from batch.base.errors import CannotGoOn
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
-from batch.plan import Plan
-from batch.records import (
-    ErrorKind,
-    Event,
-    Happening,
-    HappeningKind,
-    Listener,
-    Outcome,
-    Stage,
-    Status,
-    Task,
-)
+from batch.plan.plan import Plan
+from batch.records.events import Event, Happening, Listener
+from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
+from batch.records.receipts import Outcome
+from batch.records.tasks import Task
 from batch.run.drift import Drift
 from batch.run.limits import Gate
 from batch.run.notify import Notifier

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batch.base import atomic
-from batch.records import Happening, HappeningKind, from_json, to_json
+from batch.records.events import Happening
+from batch.records.kinds import HappeningKind
+from batch.records.reading import from_json, to_json
 from batch.store.folder import RunFolder
 
 FILE, OLDER = "events.jsonl", "events-1.jsonl"

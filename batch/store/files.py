@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batch.base import atomic
-from batch.records import from_json
+from batch.records.reading import from_json
 
 T = TypeVar("T")
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from batch.base import atomic
 from batch.base.errors import ForeignFolder, UserError
-from batch.plan import Pins
-from batch.records import Failure, FileRef, Receipt, Task
+from batch.plan.pins import Pins
+from batch.records.receipts import Failure, FileRef, Receipt
+from batch.records.tasks import Task
 from batch.store import job
 from batch.store.job import Origin
 from batch.store.pictures import Pictures

@@ -17,7 +17,8 @@ from pathlib import Path
 from batch.base import atomic
 from batch.plan.alike import RateKey
 from batch.plan.estimate import Learned, learn, medians
-from batch.records import Receipt, to_json
+from batch.records.reading import to_json
+from batch.records.receipts import Receipt
 from batch.store import files
 from batch.store.embeds import default_folder
 

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 
 from batch.base import atomic
 from batch.base.errors import ForeignFolder, UserError
-from batch.manifest import Manifest
-from batch.manifest.schema import Output, RunOptions
+from batch.manifest.schema import Manifest, Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
-from batch.plan import Pins
-from batch.records import Task, from_json, to_json
+from batch.plan.pins import Pins
+from batch.records.reading import from_json, to_json
+from batch.records.tasks import Task
 from batch.store import files
 
 LAYOUT = 1

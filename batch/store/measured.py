@@ -10,7 +10,8 @@ from pathlib import Path
 
 from batch.base import atomic
 from batch.base.errors import ForeignFolder
-from batch.records import Machine, to_json
+from batch.records.reading import to_json
+from batch.records.receipts import Machine
 from batch.store import files
 
 MACHINE, SKIPPED = "machine.json", "skipped.json"

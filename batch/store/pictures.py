@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from batch.base import atomic, disk
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.records import FileRef, Receipt, Task
-from batch.store import images
+from batch.records.receipts import FileRef, Receipt
+from batch.records.tasks import Task
+from batch.store.images import reading
+from batch.store.images.encoders import encode, thumbnail
+from batch.store.images.reading import read_pixels
 
 
 class Pictures:
@@ -37,14 +40,14 @@ class Pictures:
 
     def image_files(self) -> Iterator[Path]:
         """Every image file below ``images/``; hidden files and what is no image are left out."""
-        suffixes = images.suffixes()
+        suffixes = reading.suffixes()
         for path in sorted(self.images.rglob("[!.]*")):
             if path.suffix.lower() in suffixes and path.is_file():
                 yield path
 
     def save(self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None) -> FileRef:
         """Write image and thumbnail; ``notes`` go into the image's metadata beside its task."""
-        data = images.encode(pixels, task, notes)
+        data = encode(pixels, task, notes)
         path = image_path(task)
         self._save_thumb(task.id, pixels)
         atomic.write(self._root / path, data, self._runner)
@@ -59,7 +62,7 @@ class Pictures:
     def _save_thumb(self, task_id: str, pixels: NDArray[np.uint8]) -> None:
         """Write a thumbnail. Where that fails the image is as good as with it; a full disk alone is raised."""
         # Not synced: two syncs an image less, for what :meth:`remake_thumb` makes again.
-        data = images.thumbnail(pixels)
+        data = thumbnail(pixels)
         try:
             atomic.write(self.thumb_path(task_id), data, self._runner, durable=False)
         except OSError as error:
@@ -69,7 +72,7 @@ class Pictures:
     def remake_thumb(self, receipt: Receipt) -> bool:
         """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
         try:
-            self._save_thumb(receipt.task.id, images.read_pixels(self._root / receipt.file.path))
+            self._save_thumb(receipt.task.id, read_pixels(self._root / receipt.file.path))
         except (OSError, ValueError, UserError, MemoryError):
             return False
         return self.thumb_path(receipt.task.id).is_file()

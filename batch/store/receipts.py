@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from batch.base.collector import without_gc
-from batch.records import Failure, Receipt, to_json
+from batch.records.reading import to_json
+from batch.records.receipts import Failure, Receipt
 from batch.store import files, measured
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from batch.base import atomic
 from batch.memory.ladder import KNOWN
 from batch.plan import alike
-from batch.records import EncodeTask, Stage, Task
+from batch.records.kinds import Stage
+from batch.records.tasks import EncodeTask, Task
 from batch.store import files
 
 FILE = "rungs.json"

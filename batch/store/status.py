@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.records import Failure
+from batch.records.receipts import Failure
 from batch.store import events, lock
 from batch.store.folder import RunFolder
 

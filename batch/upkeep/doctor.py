@@ -10,9 +10,10 @@ import os
 import platform
 import sys
 
-from batch import __version__, hub
+from batch import __version__
 from batch.base import hardware, install, nvml
 from batch.base.processes import ChildProcess
+from batch.hub.cache import offline_by, old_switches
 from batch.upkeep import requirements, storage
 from batch.upkeep.examination import Examination, Note, Torch
 
@@ -99,7 +100,7 @@ def torch_notes(torch: Torch, cards: tuple[nvml.Card, ...]) -> list[Note]:
 
 def switch_notes() -> list[Note]:
     """Environment variables that do something other than one may think."""
-    notes = [Note(text=text) for text in hub.old_switches()]
-    if switch := hub.offline_by():
+    notes = [Note(text=text) for text in old_switches()]
+    if switch := offline_by():
         notes.append(Note(text=f"{switch} is set: only models that are on this machine can be rendered"))
     return notes

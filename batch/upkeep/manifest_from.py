@@ -11,9 +11,10 @@ from typing import Literal
 from batch.base.errors import UserError
 from batch.manifest import recover
 from batch.manifest.recovered import Recovered
-from batch.records import RunKind, Status, to_json
-from batch.store import images
+from batch.records.kinds import RunKind, Status
+from batch.records.reading import to_json
 from batch.store.folder import RunFolder
+from batch.store.images.reading import read_metadata
 
 Only = Literal["done", "failed", "missing"]
 
@@ -48,7 +49,7 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
 
 
 def _from_image(path: Path) -> Recovered:
-    texts = images.read_metadata(path)
+    texts = read_metadata(path)
     found = recover.from_metadata(texts)
     if found is not None:
         return found

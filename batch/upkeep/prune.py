@@ -114,7 +114,7 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
 
 
 def _report(folder: RunFolder) -> None:
-    from batch.report import write_report
+    from batch.report.write import write_report
 
     write_report(folder)
 

@@ -13,7 +13,10 @@ from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import names
 from batch.plan.identity import identify
-from batch.records import Call, Listener, RunKind, Task
+from batch.records.events import Listener
+from batch.records.kinds import RunKind
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.run.options import Options, Result
 from batch.run.runner import carry_out
 from batch.store import history, lock

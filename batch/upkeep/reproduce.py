@@ -10,16 +10,18 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Event
 
-from batch import hub
 from batch.base.errors import UserError
-from batch.plan import Plan
-from batch.records import Began, Closed, Listener, Machine, Outcome, Receipt, RunSpec
+from batch.hub.loras import lora_here
+from batch.plan.plan import Plan
+from batch.records.events import Began, Closed, Listener
+from batch.records.receipts import Machine, Outcome, Receipt
+from batch.records.spec import RunSpec
 from batch.report.compare.pixels import Difference, difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
-from batch.store import images
 from batch.store.embeds import default_folder
 from batch.store.folder import RunFolder, runner_id
+from batch.store.images.reading import read_pixels
 from batch.upkeep.source import base_folder, plan_of
 
 
@@ -77,7 +79,7 @@ def reproduce(
     if not chosen:
         return ()
     tasks = [receipt.task for receipt in chosen.values()]
-    plan = plan_of(folder, [replace(task, loras=tuple(map(hub.lora_here, task.loras))) for task in tasks])
+    plan = plan_of(folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks])
     _check_loras(folder, plan)
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
@@ -125,7 +127,7 @@ def _compare(plan: Plan, folder: RunFolder, before: Receipt, again: RunFolder, o
     try:
         if outcome.receipt.file.sha256 == before.file.sha256:
             return result
-        gap = difference(images.read_pixels(folder.root / before.file.path), images.read_pixels(now))
+        gap = difference(read_pixels(folder.root / before.file.path), read_pixels(now))
     except (OSError, ValueError) as error:
         return replace(result, verdict=Verdict.FAILED, detail=f"cannot be compared: {error}")
     finally:

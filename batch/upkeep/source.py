@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch import hub
 from batch.base.errors import UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
-from batch.plan import Pins, Plan
-from batch.records import Task
+from batch.hub.models import find_model
+from batch.plan.pins import Pins
+from batch.plan.plan import Plan
+from batch.records.tasks import Task
 from batch.store.folder import RunFolder
 
 
@@ -37,7 +38,7 @@ def base_folder(folder: RunFolder) -> Path:
 
 def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> Model:
     origin = folder.origin()
-    model = hub.find_model(
+    model = find_model(
         name,
         base_folder(folder),
         pins.revisions,

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from batch import hub
 from batch.base import disk
+from batch.hub import cache
+from batch.hub.cache import hub_cache
 from batch.manifest.schema import RunOptions
 from batch.store.embeds import default_folder
 from batch.upkeep.examination import Note, Purpose, Storage
@@ -20,8 +21,8 @@ ROOM_FOR_A_MODEL = 20 * 2**30
 
 def places() -> tuple[Storage, ...]:
     """The folders with what is free in them."""
-    pictures, models = Path("outputs").absolute(), hub.hub_cache()
-    here, elsewhere = hub.decided_by(), "--cache-dir, HF_HUB_CACHE or HF_HOME"
+    pictures, models = Path("outputs").absolute(), hub_cache()
+    here, elsewhere = cache.decided_by(), "--cache-dir, HF_HUB_CACHE or HF_HOME"
     own = "RUN_BATCH_CACHE"
     set_by = own if os.environ.get(own, "").strip() else ""
     used = 0  # by the models, of which links count nothing

@@ -26,9 +26,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from batch.records import Receipt, Task
-from batch.store import images, lock
+from batch.records.receipts import Receipt
+from batch.records.tasks import Task
+from batch.store import lock
 from batch.store.folder import RunFolder
+from batch.store.images.reading import read_pixels
 from batch.store.pictures import image_path
 from batch.store.receipts import Inspection
 
@@ -145,7 +147,7 @@ def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
         how = "as long as written" if size == file.bytes else f"{size - file.bytes:,} bytes longer than written"
         return found(State.MODIFIED, f"{how}, with other content")
     try:
-        height, width = images.read_pixels(path).shape[:2]
+        height, width = read_pixels(path).shape[:2]
     except (OSError, ValueError) as error:
         return found(
             State.TRUNCATED, f"the bytes are those that were saved, but they are no whole picture: {error}"

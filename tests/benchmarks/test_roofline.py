@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from batch import hub
+from batch.hub import models
+from batch.hub.models import find_model
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.plan import encode_tasks
-from batch.records import Task
+from batch.plan.texts import encode_tasks
+from batch.records.tasks import Task
 from batch.render import memory as steps_at_work
 from batch.render.families import common, sana
 from batch.render.loading import quiet
@@ -42,7 +43,7 @@ def flops(kernels):
 
 def test_flops_are_those_that_torch_counts_in_a_real_run(work, one_thread):
     quiet()
-    source = hub.source(hub.find_model("demo-2k", Path(), {}, online=False))
+    source = models.source(find_model("demo-2k", Path(), {}, online=False))
     task = Task(
         model="demo-2k", dtype="float32", prompt="a fox", seed=0, width=SIZE.width, height=SIZE.height,
         rendered_width=SIZE.width, rendered_height=SIZE.height, steps=2, guidance=work.guidance,

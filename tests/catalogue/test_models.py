@@ -13,10 +13,10 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from batch import hub
 from batch.base.errors import ManifestError
 from batch.catalogue import families, precision, signatures
 from batch.catalogue.models import known_models, packaged
+from batch.hub.models import find_model
 from batch.manifest import values
 from batch.plan import checks
 from batch.render import schedulers
@@ -212,7 +212,7 @@ def test_a_distilled_qwen_is_of_one_family_however_it_is_named(own, work, monkey
     folders = ("plain", "plain-folder", "random:plain", "random:plain-folder")
     repos = ("distilled-repo", "me/qwen", "me/qwen@" + "c" * 40, f"random:me/qwen@{'c' * 40}")
     families = {
-        name: hub.find_model(name, work, {}, online=False).family
+        name: find_model(name, work, {}, online=False).family
         for name in (*folders, *(name.replace("plain", "distilled") for name in folders), *repos)
     }
     assert families == {name: "qwen_image" if "plain" in name else "generic" for name in families}

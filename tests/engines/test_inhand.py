@@ -4,7 +4,11 @@ import pytest
 
 from batch.engines.inhand import InHand
 from batch.engines.patience import FIRST_S, LEAST_S, LISTEN_S, STOP_S, Silence
-from batch.records import Beat, Outcome, RunSpec, Stage, Status, Task
+from batch.records.events import Beat
+from batch.records.kinds import Stage, Status
+from batch.records.receipts import Outcome
+from batch.records.spec import RunSpec
+from batch.records.tasks import Task
 
 TASKS = [
     Task(

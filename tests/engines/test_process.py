@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from batch.base import atomic
-from batch.records import Happening
+from batch.records.events import Happening
 from batch.report import table
 from batch.run import limits, runner
 from batch.store.folder import RunFolder

@@ -8,7 +8,8 @@ import torch
 
 from batch.engines.saving import Saver
 from batch.engines.worker import Worker
-from batch.records import CardState, Measurement, ModelSource, StagePeak
+from batch.records.receipts import CardState, Measurement, StagePeak
+from batch.records.spec import ModelSource
 from batch.render.image import Renderer
 from batch.render.session import DiffusersSession
 from batch.report import table

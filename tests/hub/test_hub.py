@@ -19,11 +19,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from batch import hub as hubs
 from batch.base.errors import DownloadError, ModelError
 from batch.catalogue import repositories, weights
 from batch.hub import cache, fetch, remote
-from batch.records import Downloading, Received
+from batch.hub.cache import cache_folder, decided_by, hub_cache, used
+from batch.hub.models import find_model
+from batch.records.events import Downloading, Received
 from batch.store.folder import RunFolder
 from tests.conftest import DEMO, ROOT
 from tests.small_hub import COMMIT, LATER, SLOW, Repo, folder_files, serve
@@ -112,7 +113,7 @@ def only_receipt(folder):
 
 
 def snapshot(repo=REPO, commit=COMMIT):
-    return hubs.cache_folder(repo) / "snapshots" / commit
+    return cache_folder(repo) / "snapshots" / commit
 
 
 def leftovers(work):
@@ -680,7 +681,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
 
 def test_remains_are_removed_unless_a_download_lives(work, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
-    blobs = hubs.cache_folder("a/b") / "blobs"
+    blobs = cache_folder("a/b") / "blobs"
     blobs.mkdir(parents=True)
     part, whole = blobs / "abc.01234567.incomplete", blobs / "abc"
     part.write_bytes(b"12345")
@@ -909,15 +910,15 @@ def test_the_cache_folder_and_what_decides_it(monkeypatch, work):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(work))
     monkeypatch.setenv("USERPROFILE", str(work))
-    assert (hubs.hub_cache(), hubs.decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
+    assert (hub_cache(), decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
     monkeypatch.setenv("LARGE", str(work / "large"))
     monkeypatch.setenv("HF_HOME", "~/hf")
-    assert (hubs.hub_cache(), hubs.decided_by()) == (work / "hf" / "hub", "HF_HOME")
+    assert (hub_cache(), decided_by()) == (work / "hf" / "hub", "HF_HOME")
     monkeypatch.setenv("HF_HUB_CACHE", "$LARGE/models")
-    assert (hubs.hub_cache(), hubs.decided_by()) == (work / "large" / "models", "HF_HUB_CACHE")
-    with hubs.used(Path("here")):
-        assert (hubs.hub_cache(), hubs.decided_by()) == (work / "here", "--cache-dir")
-    assert hubs.decided_by() == "HF_HUB_CACHE"
+    assert (hub_cache(), decided_by()) == (work / "large" / "models", "HF_HUB_CACHE")
+    with used(Path("here")):
+        assert (hub_cache(), decided_by()) == (work / "here", "--cache-dir")
+    assert decided_by() == "HF_HUB_CACHE"
 
 
 @pytest.mark.parametrize("named", ["", " "])
@@ -939,7 +940,7 @@ def test_places_that_are_named_by_nothing(near, hub, manifest, work, monkeypatch
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(work))
     monkeypatch.setenv("USERPROFILE", str(work))
-    assert (hubs.hub_cache(), hubs.decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
+    assert (hub_cache(), decided_by()) == (work / ".cache" / "huggingface" / "hub", "")
 
 
 def test_a_cache_that_cannot_be_written(near, hub, manifest, small_disk):
@@ -965,4 +966,4 @@ def test_a_model_that_is_not_here_can_be_planned_but_not_rendered_offline(cli, m
     assert outcome.code == 2
     assert "`fetch` the manifest first" in outcome.err
     with pytest.raises(ModelError, match="not on this machine"):
-        hubs.find_model("someone/demo", work, {}, online=False)
+        find_model("someone/demo", work, {}, online=False)

@@ -8,10 +8,11 @@ import jsonschema
 import pytest
 import yaml
 
-from batch.manifest import read_manifest
 from batch.manifest.json_schema import json_schema
+from batch.manifest.read import read_manifest
 from batch.manifest.variants import Grammar
-from batch.plan import Pins, build_plan
+from batch.plan.build import build_plan
+from batch.plan.pins import Pins
 from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
@@ -331,7 +332,7 @@ def test_everything_the_models_cannot_do_comes_at_once(manifest, cli):
 
 
 def test_every_scheduler_that_is_offered_renders(manifest, cli):
-    from batch.hub import find_model
+    from batch.hub.models import find_model
     from batch.plan.checks import possible_schedulers
 
     names = possible_schedulers(find_model("demo", Path(), {}, online=False))

@@ -369,11 +369,11 @@ def test_weights_come_back_from_offloading_layer_by_layer(work):
     """Accelerate moves weights to the meta device; leaving that setting must bring every one of them back."""
     from accelerate import cpu_offload
 
-    from batch import hub
+    from batch.hub.models import find_model, source
     from batch.render import memory as carried_out
     from batch.render.families import common
 
-    pipe = common.load_without_texts(hub.source(hub.find_model("demo", work, {}, online=False)), "float32")
+    pipe = common.load_without_texts(source(find_model("demo", work, {}, online=False)), "float32")
     before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
     cpu_offload(pipe.transformer, torch.device("cpu"))
     cpu_offload(pipe.vae, torch.device("cpu"))

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from batch.plan import alike
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.store.rungs import RungFile
 
 TASK = Task(

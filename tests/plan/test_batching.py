@@ -12,7 +12,9 @@ from batch.catalogue.models import known_models
 from batch.engines import batches
 from batch.plan import alike, batching
 from batch.plan.batching import Surroundings, choose
-from batch.records import Happening, Numerics, RunSpec, Task
+from batch.records.events import Happening
+from batch.records.spec import Numerics, RunSpec
+from batch.records.tasks import Task
 from batch.report import table
 from batch.run import runner
 from batch.store.folder import RunFolder
@@ -95,7 +97,7 @@ def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
 
 
 def test_layers_that_are_moved_one_by_one_are_not_compiled():
-    from batch.records import Call
+    from batch.records.values import Call
 
     task = replace(TASK, memory_steps=(Call(name="sequential_cpu_offload"),))
     assert not chosen(task, 5000, card=True).numerics.compile

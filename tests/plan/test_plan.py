@@ -10,13 +10,15 @@ from diffusers.image_processor import PixArtImageProcessor
 from batch.base.errors import ManifestError
 from batch.catalogue import families
 from batch.catalogue.models import known_models
-from batch.hub import find_model
-from batch.manifest import read_manifest
+from batch.hub.models import find_model
+from batch.manifest.read import read_manifest
 from batch.manifest.values import Size
 from batch.memory import profiles
-from batch.plan import Pins, build_plan, names
+from batch.plan import names
+from batch.plan.build import build_plan
 from batch.plan.identity import FIELD_KINDS, Kind, identify
-from batch.records import Lora, Task
+from batch.plan.pins import Pins
+from batch.records.tasks import Lora, Task
 from batch.run.lookup import lookup
 
 

@@ -5,7 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from batch.records import Call, Failure, Lora, ModelSource, Receipt, Task, from_json, to_json
+from batch.records.reading import from_json, to_json
+from batch.records.receipts import Failure, Receipt
+from batch.records.spec import ModelSource
+from batch.records.tasks import Lora, Task
+from batch.records.values import Call
 from batch.store.events import LogEntry
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT

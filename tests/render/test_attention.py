@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2Model, T5Config
 
-from batch.plan import encode_tasks, texts
-from batch.records import EncodeTask, ModelSource, Task
+from batch.plan import texts
+from batch.plan.texts import encode_tasks
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
 from batch.render import attention
 from batch.render.families import common, sana
 from tests.conftest import DEMO

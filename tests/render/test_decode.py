@@ -10,9 +10,10 @@ from diffusers import AutoencoderDC, AutoencoderKLQwenImage
 from diffusers.image_processor import PixArtImageProcessor
 from diffusers.models import embeddings
 
-from batch import hub
 from batch.base.errors import UserError
-from batch.records import Call, Task
+from batch.hub import models as hub
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.render import memory, pixels, positions, session, tiles
 from batch.render.failures import StageFailed
 from batch.render.families import common

@@ -5,7 +5,8 @@ import torch
 
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
-from batch.records import ModelSource, Task
+from batch.records.spec import ModelSource
+from batch.records.tasks import Task
 from batch.render import cap, device
 from batch.render.session import DiffusersSession
 from tests.conftest import DEMO

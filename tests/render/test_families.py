@@ -18,15 +18,19 @@ from accelerate.hooks import CpuOffload
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from batch import hub
 from batch.base.errors import ModelError, UserError
 from batch.catalogue import configs, families, signatures
 from batch.cli.progress import Silent
 from batch.engines.local import LocalEngine
+from batch.hub import models as hub
+from batch.hub.folders import json_of
 from batch.manifest.values import Size
 from batch.memory.profiles import tiling
-from batch.plan import checks, encode_tasks
-from batch.records import Beat, RunSpec, Task
+from batch.plan import checks
+from batch.plan.texts import encode_tasks
+from batch.records.events import Beat
+from batch.records.spec import RunSpec
+from batch.records.tasks import Task
 from batch.render import from_files, memory
 from batch.render.diffusers_backend import Diffusers
 from batch.render.families import common
@@ -575,9 +579,7 @@ def test_what_is_known_of_other_pipelines(work):
         work / "qwen", "QwenImagePipeline",
         transformer={"patch_size": 2, "guidance_embeds": True}, vae={"temperal_downsample": [False, True, True]},
     )  # fmt: skip
-    model = configs.describe(
-        "qwen", lambda path: hub.folders.json_of(folder / path) if (folder / path).exists() else None
-    )
+    model = configs.describe("qwen", lambda path: json_of(folder / path) if (folder / path).exists() else None)
     assert (model.family, model.native, model.size_step) == ("generic", Size(1024, 1024), 16)
     assert model.guidance == 0.0  # of a distilled model: the call's own default is none
     assert "true_cfg_scale" in checks.possible_extras(model)

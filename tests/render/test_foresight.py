@@ -16,8 +16,9 @@ from torch._C._profiler import _EventType
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.footprint import GIB, Component, PipelineParts, StageWork
-from batch.plan import encode_tasks
-from batch.records import ModelSource, Task
+from batch.plan.texts import encode_tasks
+from batch.records.spec import ModelSource
+from batch.records.tasks import Task
 from batch.render import foresight, positions
 from batch.render import memory as steps_at_work
 from batch.render.families import common

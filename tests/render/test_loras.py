@@ -13,9 +13,10 @@ from accelerate import cpu_offload_with_hook
 from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
-from batch import hub
-from batch.plan import encode_tasks
-from batch.records import Call, EncodeTask, Lora, Task
+from batch.hub.models import find_model, source
+from batch.plan.texts import encode_tasks
+from batch.records.tasks import EncodeTask, Lora, Task
+from batch.records.values import Call
 from batch.render import memory
 from batch.render.failures import StageFailed
 from batch.render.session import DiffusersSession
@@ -55,13 +56,13 @@ def _adapter(model: Path, name: str, seed: int, folder: Path) -> Lora:
 
 
 def opened(folder: Path) -> tuple[DiffusersSession, Task]:
-    model = hub.find_model(str(folder), Path(), {}, online=False)
+    model = find_model(str(folder), Path(), {}, online=False)
     side = SIDES[folder.name]
     task = Task(
         id="1" * 16, model=model.name, dtype="float32", prompt="a fox 7", seed=7, width=side, height=side,
         rendered_width=side, rendered_height=side, steps=2, guidance=3.0,
     )  # fmt: skip
-    return DiffusersSession(hub.source(model), "float32", "cpu"), task
+    return DiffusersSession(source(model), "float32", "cpu"), task
 
 
 def nothing(*_):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from batch import hub
 from batch.base.errors import UserError
+from batch.hub.models import find_model, source
 from batch.manifest.values import Size
 from batch.memory import profiles, steps
-from batch.plan import encode_tasks
-from batch.records import Task
+from batch.plan.texts import encode_tasks
+from batch.records.tasks import Task
 from batch.render import cuts
 from batch.render import memory as carried_out
 from batch.render.session import DiffusersSession
@@ -65,9 +65,9 @@ class Warm:
     """A session that renders one image of the tiny SANA under one setting after the other."""
 
     def __init__(self, folder: Path) -> None:
-        model = hub.find_model(str(folder), Path(), {}, online=False)
+        model = find_model(str(folder), Path(), {}, online=False)
         self.family = model.family
-        self.texts, self.session = (DiffusersSession(hub.source(model), "float32", "cpu") for _ in range(2))
+        self.texts, self.session = (DiffusersSession(source(model), "float32", "cpu") for _ in range(2))
         self.task = Task(
             id="1" * 16, model=model.name, dtype="float32", prompt="a fox 7", seed=7, width=512, height=512,
             rendered_width=512, rendered_height=512, steps=2, guidance=3.0,

@@ -13,15 +13,17 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SCMScheduler
 from PIL import Image
 
-from batch import hub
 from batch.base.errors import ModelError
 from batch.catalogue import architectures
 from batch.catalogue.models import known_models
-from batch.manifest import read_manifest
+from batch.hub import models
+from batch.hub.models import find_model
+from batch.manifest.read import read_manifest
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
-from batch.plan import Pins, build_plan
-from batch.records import Call
+from batch.plan.build import build_plan
+from batch.plan.pins import Pins
+from batch.records.values import Call
 from batch.render import from_files, memory, random_weights, session, tiles
 from batch.render.families import common, sana
 from batch.run.lookup import lookup
@@ -39,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def source(name, base=ROOT):
-    return hub.source(hub.find_model(str(name), base, {}, online=False))
+    return models.source(find_model(str(name), base, {}, online=False))
 
 
 def parameters(module):
@@ -87,7 +89,7 @@ def test_names_are_those_of_the_catalogue_with_its_defaults():
     names = {name for name, model in known_models().items() if model.pipeline == "SanaPipeline" and model.repo}
     assert names == set(architectures.known()) - set(SPRINT)
     for name in names:
-        known, random = known_models()[name], hub.find_model(f"random:{name}", ROOT, {}, online=False)
+        known, random = known_models()[name], find_model(f"random:{name}", ROOT, {}, online=False)
         unlike = {"name", "about", "repo", "package", "variant", "revision", "random", "architecture"}
         unlike |= {"dtypes", "steps_range", "guidance_range", "download_gb", "licence"}
         for field in set(known.__slots__) - unlike:
@@ -96,7 +98,7 @@ def test_names_are_those_of_the_catalogue_with_its_defaults():
         assert config["sample_size"] == known.sample_size
         assert (config["num_layers"], bool(config.get("qk_norm"))) == (known.blocks, known.qk_norm)
         assert known.weights_gib == pytest.approx(
-            common.burden(hub.source(random), known.dtype).weights / 2**30
+            common.burden(models.source(random), known.dtype).weights / 2**30
             + (0.14 if name.endswith("4k") else 0), abs=0.02
         )  # fmt: skip
 
@@ -114,7 +116,7 @@ def test_schedulers_are_those_of_the_checkpoints():
         assert (made.config.use_flow_sigmas, made.config.prediction_type) == (True, "flow_prediction")
     for name in SPRINT:
         assert type(scheduler(name)) is SCMScheduler
-        model = hub.find_model(f"random:{name}", ROOT, {}, online=False)
+        model = find_model(f"random:{name}", ROOT, {}, online=False)
         assert (model.family, model.prediction, model.steps, str(model.native)) == (
             "sana_sprint", "trigflow", 2, "1024x1024",
         )  # fmt: skip

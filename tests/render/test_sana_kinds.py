@@ -15,12 +15,12 @@ from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 
-from batch import hub
 from batch.base.errors import ModelError
 from batch.catalogue import pag
+from batch.hub import models as hub
 from batch.plan import batching, checks
 from batch.plan.estimate import cost
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.render import memory, session
 from batch.render.failures import StageFailed
 from batch.render.families import common

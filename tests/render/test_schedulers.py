@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from batch import hub
+from batch.hub.models import find_model
 from batch.plan import checks
-from batch.records import Call, Receipt, from_json, to_json
+from batch.records.reading import from_json, to_json
+from batch.records.receipts import Receipt
+from batch.records.values import Call
 from batch.render import schedulers
 from batch.store.folder import RunFolder
 
@@ -101,7 +103,7 @@ def test_an_override_that_does_not_fit_is_said_before_the_night(cli, manifest, t
 
 
 def test_what_fits_anything_and_what_is_not_known(tiny, work):
-    model = hub.find_model(str(tiny("sana")), work, {}, online=False)
+    model = find_model(str(tiny("sana")), work, {}, online=False)
     good = {
         "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 6, "use_karras_sigmas": True,
         "solver_type": "heun", "variance_type": "learned", "lambda_min_clipped": -5.1,

@@ -7,11 +7,11 @@ from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
 from diffusers.image_processor import PixArtImageProcessor
 from PIL import Image
 
-from batch import hub
 from batch.base.errors import UserError
 from batch.catalogue import configs
 from batch.catalogue.models import known_models
-from batch.hub import folders
+from batch.hub import folders, models
+from batch.hub.models import find_model
 from batch.hub.random_models import package_folder
 from batch.render import device
 from batch.render.pixels import to_uint8
@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 def direct(model, work, **arguments):
     """What a user gets from the pipeline itself."""
-    source = hub.source(hub.find_model(model, work, {}, online=False))
+    source = models.source(find_model(model, work, {}, online=False))
     components = {
         name: kind.from_pretrained(source.location, subfolder=name, **source.overrides.get(name, {}))
         for name, kind in (("transformer", SanaTransformer2DModel), ("vae", AutoencoderDC))
@@ -90,7 +90,7 @@ def test_uint8_rounds_as_diffusers_does(dtype):
 def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
     from peft import LoraConfig
 
-    source = hub.source(hub.find_model("demo", work, {}, online=False))
+    source = models.source(find_model("demo", work, {}, online=False))
     transformer = SanaTransformer2DModel.from_pretrained(source.location, subfolder="transformer")
     transformer.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v"]))
     from peft.utils import get_peft_model_state_dict
@@ -119,7 +119,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
 def test_a_model_in_a_folder(cli, manifest, work):
     import shutil
 
-    shutil.copytree(hub.source(hub.find_model("demo", work, {}, online=False)).location, work / "my model")
+    shutil.copytree(models.source(find_model("demo", work, {}, online=False)).location, work / "my model")
     outcome = cli("run", manifest("grid: {model: my model, prompt: a, steps: 1}\n"), "--quiet")
     assert outcome.code == 0, outcome.err
     (work / "my model" / "vae" / "diffusion_pytorch_model.safetensors").unlink()

@@ -19,18 +19,11 @@ from PIL import Image
 from batch.cli.main import main
 from batch.memory import footprint
 from batch.plan.identity import identify
-from batch.records import (
-    Call,
-    CardState,
-    ErrorInfo,
-    ErrorKind,
-    Failure,
-    Lora,
-    Machine,
-    Measurement,
-    StagePeak,
-    to_json,
-)
+from batch.records.kinds import ErrorKind
+from batch.records.reading import to_json
+from batch.records.receipts import CardState, ErrorInfo, Failure, Machine, Measurement, StagePeak
+from batch.records.tasks import Lora
+from batch.records.values import Call
 from batch.report.compare import choice, pixels
 from batch.report.compare.costs import Device, SettingCosts
 from batch.report.compare.rows import ComparedSetting

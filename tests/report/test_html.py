@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from batch.cli.main import main
-from batch.records import Call, Lora, Task
+from batch.records.tasks import Lora, Task
+from batch.records.values import Call
 from batch.report import html
 from batch.report.compare.pixels import of_files
 from batch.report.sheet.blocks import GAP, LABEL_WIDTH, TEXT_SIZE, blocks_of

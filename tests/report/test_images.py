@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from batch.records import ErrorInfo, ErrorKind, Failure, FileRef, Machine, Measurement, Receipt, StagePeak, Task
+from batch.records.kinds import ErrorKind
+from batch.records.receipts import ErrorInfo, Failure, FileRef, Machine, Measurement, Receipt, StagePeak
+from batch.records.tasks import Task
 from batch.report.images import costs_of_done, reported
 from batch.report.status import ImageStatus
 from batch.report.timing import largest_peaks, median_seconds

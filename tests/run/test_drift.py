@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 
 from batch.cli.progress import Silent
-from batch.records import Call, CardState, FileRef, Happening, Machine, Measurement, Receipt, StagePeak, Task
+from batch.records.events import Happening
+from batch.records.receipts import CardState, FileRef, Machine, Measurement, Receipt, StagePeak
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.render.meter import Meter
 from batch.report import html, table
 from batch.report.images import reported

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from batch.base import atomic, disk
 from batch.base.errors import DiskLow, StoppedEarly, UserError
 from batch.plan.estimate import Estimate, Learned, cost, estimate, learn
-from batch.records import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak, Task
+from batch.records.receipts import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak
+from batch.records.tasks import Task
 from batch.run import limits
 from batch.run.limits import Gate, Limits, disk_warning, parse_until
 from batch.store import history

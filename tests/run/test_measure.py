@@ -14,19 +14,13 @@ import pytest
 
 from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
 from batch.cli import progress
-from batch.manifest import read_manifest
-from batch.plan import Pins, build_plan, measuring
-from batch.records import (
-    Began,
-    ErrorInfo,
-    ErrorKind,
-    Failure,
-    Happening,
-    Loading,
-    Machine,
-    Measurement,
-    Outcome,
-)
+from batch.manifest.read import read_manifest
+from batch.plan import measuring
+from batch.plan.build import build_plan
+from batch.plan.pins import Pins
+from batch.records.events import Began, Happening, Loading
+from batch.records.kinds import ErrorKind
+from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.render import cap, meter
 from batch.report import table
 from batch.run import runner

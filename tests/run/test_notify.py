@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from batch.base.errors import UserError
-from batch.manifest import read_manifest
+from batch.manifest.read import read_manifest
 from batch.run import awake, notify
 from batch.store import lock
 

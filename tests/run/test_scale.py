@@ -13,8 +13,8 @@ import pytest
 
 from batch.base import atomic
 from batch.cli.progress import Silent
-from batch.plan import Pins
-from batch.records import Task
+from batch.plan.pins import Pins
+from batch.records.tasks import Task
 from batch.report import sheet
 from batch.report.sheet import blocks, titles
 from batch.run import runner

@@ -12,13 +12,15 @@ from PIL import Image
 
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.plan import Pins
 from batch.plan.identity import identify
-from batch.records import Call, Machine, Measurement, Receipt, Task
-from batch.report import write_report
-from batch.store import images
+from batch.plan.pins import Pins
+from batch.records.receipts import Machine, Measurement, Receipt
+from batch.records.tasks import Task
+from batch.records.values import Call
+from batch.report.write import write_report
 from batch.store.folder import RunFolder
-from batch.store.images.encoders import ENCODERS, jxl_distance
+from batch.store.images.encoders import ENCODERS, encode, jxl_distance, require
+from batch.store.images.reading import read_metadata
 from batch.store.job import Origin
 from tests.conftest import ROOT, SMALL
 
@@ -122,10 +124,10 @@ def test_wrong_options(name, options, message):
 @pytest.mark.parametrize("name", ["jpeg", "webp", "webp-lossless"])
 def test_max_side_is_what_the_encoder_takes(name):
     side = formats.FORMATS[name].max_side
-    assert images.encode(np.zeros((1, side, 3), np.uint8), task(name))
+    assert encode(np.zeros((1, side, 3), np.uint8), task(name))
     assert formats.fits(name, side, 1) is None
     with pytest.raises((ValueError, OSError)):
-        images.encode(np.zeros((1, side + 1, 3), np.uint8), task(name))
+        encode(np.zeros((1, side + 1, 3), np.uint8), task(name))
     assert f"at most {side:,} pixels a side, 1x{side + 1} is larger" in formats.fits(name, 1, side + 1)
 
 
@@ -143,7 +145,7 @@ def test_too_many_pixels():
 @pytest.mark.parametrize(("name", "options"), LOSSLESS)
 def test_lossless_formats_keep_every_pixel(name, options, noise):
     for pixels in (noise, noise[:1, :1], noise[:, :1], noise[::2, ::-1]):
-        assert np.array_equal(decoded(images.encode(pixels, task(name, options)), name), pixels)
+        assert np.array_equal(decoded(encode(pixels, task(name, options)), name), pixels)
     assert formats.FORMATS[name].lossless
 
 
@@ -151,7 +153,7 @@ def test_lossless_formats_keep_every_pixel(name, options, noise):
 def test_lossy_formats_come_close_and_quality_counts(name, options, smooth):
     sizes, ratios = [], []
     for quality in (30, None, 99):
-        data = images.encode(smooth, task(name, options if quality is None else {"quality": quality}))
+        data = encode(smooth, task(name, options if quality is None else {"quality": quality}))
         sizes.append(len(data))
         ratios.append(psnr(decoded(data, name), smooth))
     assert sizes == sorted(sizes)
@@ -161,8 +163,8 @@ def test_lossy_formats_come_close_and_quality_counts(name, options, smooth):
 
 @pytest.mark.parametrize("name", ["jpeg", "avif"])
 def test_colour_keeps_its_resolution_unless_asked(name, noise):
-    full, half = (images.encode(noise, task(name, {"subsampling": value})) for value in ("4:4:4", "4:2:0"))
-    assert images.encode(noise, task(name)) != half
+    full, half = (encode(noise, task(name, {"subsampling": value})) for value in ("4:4:4", "4:2:0"))
+    assert encode(noise, task(name)) != half
     assert psnr(decoded(full, name), noise) > psnr(decoded(half, name), noise) + 2
 
 
@@ -174,9 +176,9 @@ def test_jxl_distances():
 
 @pytest.mark.parametrize("name", list(formats.FORMATS))
 def test_the_same_task_gives_the_same_bytes(name, noise, monkeypatch):
-    first = images.encode(noise, task(name))
+    first = encode(noise, task(name))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert images.encode(noise, task(name, id="other", name="other", source="other.yaml:3")) == first
+    assert encode(noise, task(name, id="other", name="other", source="other.yaml:3")) == first
 
 
 # Runs
@@ -199,19 +201,19 @@ def test_a_run_folder_of_every_format(tmp_path, smooth):
 
 
 def test_a_missing_package_is_said_with_the_command(monkeypatch):
-    images.require("jxl")
+    require("jxl")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(UserError, match=r"format jxl needs the imagecodecs package .* pip install imagecodecs"):
-        images.require("jxl")
+        require("jxl")
     for name in set(formats.FORMATS) - {"jxl"}:
-        images.require(name)
+        require(name)
 
 
 def test_a_pillow_without_a_format_is_said(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda feature: feature != "avif")
     with pytest.raises(UserError, match="format avif: this Pillow"):
-        images.require("avif")
-    images.require("webp")
+        require("avif")
+    require("webp")
 
 
 @pytest.fixture
@@ -231,7 +233,7 @@ def test_formats_on_the_command_line(cli, output, work, name, options):
     assert first.code == 0, first.err
     (image,) = (work / "run" / "images").iterdir()
     assert image.suffix == f".{formats.FORMATS[name].suffix}"
-    found = json.loads(images.read_metadata(image)["run_batch"])["task"]
+    found = json.loads(read_metadata(image)["run_batch"])["task"]
     assert (found["prompt"], found["format"]) == ("a fox", name)
     assert dict(found["format_options"]) == options
     again = cli("run", "job.yaml", "--out", "run")

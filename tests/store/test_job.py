@@ -6,8 +6,8 @@ import pytest
 
 from batch.base.errors import ForeignFolder, UserError
 from batch.manifest.schema import Output, RunOptions
-from batch.plan import Pins
-from batch.records import Machine
+from batch.plan.pins import Pins
+from batch.records.receipts import Machine
 from batch.store import lock, measured
 from batch.store.folder import RunFolder
 from batch.store.job import Origin

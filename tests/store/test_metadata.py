@@ -14,9 +14,13 @@ from sd_parsers import ParserManager
 
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.records import Call, Task, from_json
-from batch.store import images
+from batch.records.reading import from_json
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.store.images import packets
+from batch.store.images.encoders import encode
+from batch.store.images.reading import read_metadata
+from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, parameters, rerun_json
 from tests.store.test_formats import task
 
 HARD = 'a fox, ünïcødé 狐 🦊 (red:1.2)\nsecond line <b>&amp;</b> ]]> "quoted" \\ \r\x0b\x7f\ufffe end'
@@ -29,7 +33,7 @@ def noise():
 
 def saved(tmp_path, pixels, work):
     path = tmp_path / f"picture.{formats.FORMATS[work.format].suffix}"
-    path.write_bytes(images.encode(pixels, work))
+    path.write_bytes(encode(pixels, work))
     return path
 
 
@@ -37,21 +41,21 @@ def saved(tmp_path, pixels, work):
 @pytest.mark.parametrize("prompt", ["a fox", HARD, "狐a\n" * 12_500], ids=["plain", "hard", "long"])
 def test_both_texts_come_back(name, prompt, noise, tmp_path):
     work = task(name, prompt=prompt)
-    found = images.read_metadata(saved(tmp_path, noise, work))
-    wanted = {images.JSON_KEY: images.rerun_json(work), images.PARAMETERS_KEY: images.parameters(work)}
+    found = read_metadata(saved(tmp_path, noise, work))
+    wanted = {JSON_KEY: rerun_json(work), PARAMETERS_KEY: parameters(work)}
     if name == "jpeg" and len(prompt) > 30_000:
-        del wanted[images.PARAMETERS_KEY]  # EXIF has 64 KiB in JPEG
+        del wanted[PARAMETERS_KEY]  # EXIF has 64 KiB in JPEG
     assert found == wanted
-    again = from_json(Task, json.dumps(json.loads(found[images.JSON_KEY])["task"]))
+    again = from_json(Task, json.dumps(json.loads(found[JSON_KEY])["task"]))
     assert again == work
 
 
 def test_the_json_holds_the_options(noise, tmp_path):
     work = task("jpeg", {"quality": 80, "subsampling": "4:2:0"})
-    found = images.read_metadata(saved(tmp_path, noise, work))
+    found = read_metadata(saved(tmp_path, noise, work))
     again = from_json(Task, json.dumps(json.loads(found["run_batch"])["task"]))
     assert again.format_options == work.format_options
-    assert images.encode(noise, again) == images.encode(noise, work)
+    assert encode(noise, again) == encode(noise, work)
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "webp-lossless"])
@@ -69,9 +73,9 @@ def test_galleries_read_prompt_seed_and_size(name, noise, tmp_path):
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jxl", "tiff"])
 def test_the_comment_has_the_type_that_a1111_reads(name, noise):
-    text = packets.comment(images.parameters(task(name)))
+    text = packets.comment(parameters(task(name)))
     kind_and_count = struct.pack(">HHI", 0x9286, 7, len(text))
-    assert kind_and_count in images.encode(noise, task(name))
+    assert kind_and_count in encode(noise, task(name))
 
 
 @pytest.mark.parametrize(
@@ -85,23 +89,23 @@ def test_the_comment_has_the_type_that_a1111_reads(name, noise):
     ],
 )
 def test_sampler_names(scheduler, sampler):
-    assert f"Sampler: {sampler}, " in images.parameters(task(scheduler=scheduler))
+    assert f"Sampler: {sampler}, " in parameters(task(scheduler=scheduler))
 
 
 def test_half_characters_fail_no_picture(noise, tmp_path):
     for name in formats.FORMATS:
         path = saved(tmp_path, noise, task(name, model="folder \udcff"))
-        again = json.loads(images.read_metadata(path)["run_batch"])["task"]
+        again = json.loads(read_metadata(path)["run_batch"])["task"]
         assert again["model"] == "folder \udcff"
 
 
 def test_extended_xmp_that_lost_a_part_is_not_there(noise, tmp_path):
-    data = images.encode(noise, task("jpeg", prompt="x" * 150_000))
+    data = encode(noise, task("jpeg", prompt="x" * 150_000))
     parts = data.split(b"http://ns.adobe.com/xmp/extension/\0")
     assert len(parts) == 4
     path = tmp_path / "damaged.jpg"
     path.write_bytes(data.replace(b"x" * 100, b"y" * 100, 1))
-    assert images.read_metadata(path) == {}
+    assert read_metadata(path) == {}
 
 
 # Metadata of others
@@ -132,11 +136,9 @@ def test_texts_of_other_programs_in_png(tmp_path):
         info.add_text(key, text, zip=key == "workflow")
     path = tmp_path / "other.png"
     Image.new("RGB", (8, 8)).save(path, pnginfo=info)
-    assert images.read_metadata(path) == texts
-    assert images.read_metadata(png(tmp_path, behind=[(b"tEXt", b"parameters\0behind")])) == {
-        "parameters": "behind"
-    }
-    assert images.read_metadata(png(tmp_path)) == {}
+    assert read_metadata(path) == texts
+    assert read_metadata(png(tmp_path, behind=[(b"tEXt", b"parameters\0behind")])) == {"parameters": "behind"}
+    assert read_metadata(png(tmp_path)) == {}
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "avif", "tif"])
@@ -156,7 +158,7 @@ def test_comments_of_other_programs(suffix, comment, tmp_path):
     exif.get_ifd(0x8769)[0x9286] = comment
     path = tmp_path / f"other.{suffix}"
     Image.new("RGB", (8, 8)).save(path, exif=exif.tobytes())
-    assert images.read_metadata(path) == {"parameters": "a fox 狐\nSteps: 3"}
+    assert read_metadata(path) == {"parameters": "a fox 狐\nSteps: 3"}
 
 
 def test_comfyui_in_webp(tmp_path):
@@ -164,13 +166,13 @@ def test_comfyui_in_webp(tmp_path):
     exif[0x0110], exif[0x010F] = 'prompt:{"3": {"a": "\\u00fc"}}', 'workflow:{"nodes": []}'
     path = tmp_path / "comfy.webp"
     Image.new("RGB", (8, 8)).save(path, exif=exif)
-    assert images.read_metadata(path) == {"prompt": '{"3": {"a": "\\u00fc"}}', "workflow": '{"nodes": []}'}
+    assert read_metadata(path) == {"prompt": '{"3": {"a": "\\u00fc"}}', "workflow": '{"nodes": []}'}
 
 
 def test_a_bare_jxl_has_none(tmp_path, noise):
     path = tmp_path / "bare.jxl"
     path.write_bytes(imagecodecs.jpegxl_encode(noise))
-    assert images.read_metadata(path) == {}
+    assert read_metadata(path) == {}
 
 
 # Damage and malice
@@ -178,23 +180,23 @@ def test_a_bare_jxl_has_none(tmp_path, noise):
 
 def test_what_is_no_image_is_said(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png is not there"):
-        images.read_metadata(tmp_path / "gone.png")
+        read_metadata(tmp_path / "gone.png")
     for text in (b"", b"hello", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP"):
         (tmp_path / "text.png").write_bytes(text)
         with pytest.raises(UserError, match=r"text\.png "):
-            images.read_metadata(tmp_path / "text.png")
+            read_metadata(tmp_path / "text.png")
     with pytest.raises(UserError, match="cannot be read as an image"):
-        images.read_metadata(tmp_path)
+        read_metadata(tmp_path)
 
 
 @pytest.mark.parametrize("name", list(formats.FORMATS))
 def test_a_file_cut_short_gives_its_texts_or_a_message(name, noise, tmp_path):
     path = saved(tmp_path, noise, task(name))
-    data, whole = path.read_bytes(), images.read_metadata(path)
+    data, whole = path.read_bytes(), read_metadata(path)
     for keep in (*range(0, 700, 23), len(data) // 2, len(data) - 5):
         path.write_bytes(data[:keep])
         try:
-            found = images.read_metadata(path)
+            found = read_metadata(path)
         except UserError:
             continue
         assert found.items() <= whole.items()
@@ -202,7 +204,7 @@ def test_a_file_cut_short_gives_its_texts_or_a_message(name, noise, tmp_path):
 
 @pytest.mark.parametrize("name", list(formats.FORMATS))
 def test_damaged_bytes_never_give_a_traceback(name, noise, tmp_path):
-    data = bytearray(images.encode(noise[:20, :20], task(name)))
+    data = bytearray(encode(noise[:20, :20], task(name)))
     path = tmp_path / "damaged"
     random = np.random.default_rng(3)
     for _ in range(60):
@@ -211,7 +213,7 @@ def test_damaged_bytes_never_give_a_traceback(name, noise, tmp_path):
             copy[place] = random.integers(0, 256)
         path.write_bytes(copy)
         try:
-            images.read_metadata(path)
+            read_metadata(path)
         except UserError as error:
             assert "damaged" in str(error)
 
@@ -219,9 +221,9 @@ def test_damaged_bytes_never_give_a_traceback(name, noise, tmp_path):
 def test_texts_that_unpack_to_a_flood_are_refused(tmp_path):
     bomb = zlib.compress(bytes(200 * 2**20), 9)
     with pytest.raises(UserError, match="too large"):
-        images.read_metadata(png(tmp_path, [(b"zTXt", b"parameters\0\0" + bomb)]))
+        read_metadata(png(tmp_path, [(b"zTXt", b"parameters\0\0" + bomb)]))
     with pytest.raises(UserError, match="too large"):
-        images.read_metadata(png(tmp_path, [(b"iTXt", b"parameters\0\1\0\0\0" + bomb)]))
+        read_metadata(png(tmp_path, [(b"iTXt", b"parameters\0\1\0\0\0" + bomb)]))
 
 
 def test_xmp_with_entities_is_not_read(tmp_path):
@@ -230,7 +232,7 @@ def test_xmp_with_entities_is_not_read(tmp_path):
     packet = "".join(lines) + f"]><x xmlns:r='{packets.NAMESPACE}'><r:run_batch>&a9;</r:run_batch></x>"
     path = tmp_path / "laughs.webp"
     Image.new("RGB", (8, 8)).save(path, xmp=packet.encode())
-    assert images.read_metadata(path) == {}
+    assert read_metadata(path) == {}
 
 
 def test_a_jxl_box_that_claims_too_much(tmp_path):
@@ -239,4 +241,4 @@ def test_a_jxl_box_that_claims_too_much(tmp_path):
         head = struct.pack(">I4sQ", 1, b"xml ", size)
         path.write_bytes(packets.JXL_SIGNATURE + head)
         with pytest.raises(UserError, match=r"claims\.jxl cannot be read"):
-            images.read_metadata(path)
+            read_metadata(path)

@@ -9,8 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from batch.report import table
-from batch.store import images
 from batch.store.folder import RunFolder
+from batch.store.images.reading import read_pixels
 
 
 def pixels(folder):
@@ -18,7 +18,7 @@ def pixels(folder):
     for receipt in RunFolder(folder).scan().receipts.values():
         task = receipt.task
         key = (task.prompt, task.seed, task.size, task.steps, task.guidance, str(task.scheduler))
-        found[key] = images.read_pixels(folder / receipt.file.path)
+        found[key] = read_pixels(folder / receipt.file.path)
     return found
 
 

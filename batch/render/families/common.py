@@ -13,7 +13,10 @@ from diffusers import DiffusionPipeline
 from batch.base.errors import TaskError
 from batch.catalogue import precision
 from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
-from batch.records import Arguments, Call, EncodeTask, ModelSource, Stage, Task, Value
+from batch.records.kinds import Stage
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.records.values import Arguments, Call, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
 from batch.render.from_files import LeaveOut
 from batch.render.memory import Burden

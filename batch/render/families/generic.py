@@ -7,7 +7,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
-from batch.records import Call, ModelSource, Stage, Task
+from batch.records.kinds import Stage
+from batch.records.spec import ModelSource
+from batch.records.tasks import Task
+from batch.records.values import Call
 from batch.render import schedulers
 from batch.render.families import common
 from batch.render.families.common import OnStep

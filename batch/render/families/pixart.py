@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render.families import common
 from batch.render.families.common import Embeds
 from batch.render.tiles import Pieces

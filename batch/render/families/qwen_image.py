@@ -9,7 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch.nn.utils.rnn import pad_sequence
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render import pag
 from batch.render.families import common
 from batch.render.families.common import Embeds, OnStep

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render.families import common, sana
 from batch.render.families.common import Embeds, OnStep
 from batch.render.untyped import Keywords

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from torch.nn import functional
 
 from batch.base.errors import UserError
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render.families import flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.families.common import Embeds, OnStep
 from batch.render.tiles import Pieces

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.records import EncodeTask, Task
+from batch.records.tasks import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
 from batch.render.families.common import Embeds

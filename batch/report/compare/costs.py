@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from batch.memory.footprint import CONTEXT
-from batch.records import Stage
+from batch.records.kinds import Stage
 from batch.report.images import ReportedImage, Setting
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, Seconds, mib

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from batch.base.text import plural
-from batch.records import RunKind
+from batch.records.kinds import RunKind
 from batch.report.compare.runs import Run
 from batch.report.images import memory_used
 from batch.report.status import ImageStatus

@@ -24,7 +24,7 @@ from batch.report.compare.pairs import Pair
 from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, DifferenceImage, has_ssim, where
 from batch.report.compare.rows import ComparedSetting, frame
 from batch.report.compare.tables import Section, heading, legend, sections
-from batch.store import images
+from batch.store.images.reading import read_pixels
 
 FOLDER = "differences"
 _QUALITY = 80
@@ -64,7 +64,7 @@ def write(folder: Path, comparison: Comparison) -> list[Path]:
     worst = []
     for row in comparison.rows:
         if pair := row.worst:
-            before, after = images.read_pixels(pair.base.path), images.read_pixels(pair.picture.path)
+            before, after = read_pixels(pair.base.path), read_pixels(pair.picture.path)
             small = {"before": _small(before), "after": _small(after)}
             worst.append(WorstPicture(row=row, pair=pair, shown=where(before, after), **small))
     csv, page = folder / "compare.csv", folder / "compare.html"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from batch.records import Receipt
+from batch.records.receipts import Receipt
 from batch.report.compare.pixels import SAME, Difference, of_files
 from batch.report.compare.runs import Run
 from batch.report.images import memory_used
-from batch.store import images
+from batch.store.images.reading import read_pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def pairs(runs: Sequence[Run], found: Mapping[str, Reference], unread: list[str]
         if (base := found[picture.receipt.task.picture_id].base_of(picture)) is not None
     ]
     wanted.sort(key=lambda pair: str(pair[1].path))  # each reference is decoded once
-    pixels = lru_cache(maxsize=2)(images.read_pixels)
+    pixels = lru_cache(maxsize=2)(read_pixels)
     for picture, base in tqdm(wanted, desc="comparing", unit="image", disable=None, leave=False):
         try:
             same = picture.receipt.file.sha256 == base.receipt.file.sha256

@@ -9,7 +9,7 @@ from dataclasses import fields
 from batch.base.text import plural
 from batch.plan import alike
 from batch.plan.identity import FIELD_KINDS, Kind
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.report.compare.pairs import Pair, Reference
 from batch.report.compare.pixels import NOT_INSTALLED, has_ssim
 from batch.report.compare.rows import ComparedSetting

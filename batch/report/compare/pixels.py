@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.store import images
+from batch.store.images.reading import read_pixels
 
 Pixels = NDArray[np.uint8]
 
@@ -62,7 +62,7 @@ def difference(one: Pixels, other: Pixels) -> Difference | None:
     )
 
 
-def of_files(first: Path, second: Path, read: Callable[[Path], Pixels] = images.read_pixels) -> Difference:
+def of_files(first: Path, second: Path, read: Callable[[Path], Pixels] = read_pixels) -> Difference:
     """Compare two image files, SSIM included where it :func:`can be computed <has_ssim>`.
 
     ``read`` decodes a file. Raises OSError or ValueError for a file that is no picture, or of another size.

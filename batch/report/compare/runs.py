@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch.base.errors import UserError
-from batch.records import Failure, Receipt
+from batch.records.receipts import Failure, Receipt
 from batch.report.images import ReportedImage, loras_of, reported
 from batch.store.folder import RunFolder
 

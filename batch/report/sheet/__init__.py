@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 from batch.base import atomic
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.report.sheet.blocks import blocks_of, pages_of
 from batch.report.sheet.drawing import draw_page
 from batch.report.sheet.titles import shared

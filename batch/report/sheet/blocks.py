@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.report.images import loras_of
 from batch.report.sheet import titles
 from batch.report.sheet.lettering import wrapped

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
 from batch.report.sheet.lettering import Colour, draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of

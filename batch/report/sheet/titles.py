@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from batch.records import Task
+from batch.records.tasks import Task
 
 ALONE = ("model", "size")
 """What the only block is called by; above several the sheet's own heading says what they share."""

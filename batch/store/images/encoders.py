@@ -20,7 +20,7 @@ from PIL import __version__ as pillow_version
 
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.records import Task
+from batch.records.tasks import Task
 from batch.store.images import packets, png, tiff
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, FileTexts, texts_of
 

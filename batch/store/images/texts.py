@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from batch import __version__
 from batch.catalogue import families
-from batch.records import Task, to_json
+from batch.records.reading import to_json
+from batch.records.tasks import Task
 
 JSON_KEY = "run_batch"
 """Under which the whole task stands, as JSON."""

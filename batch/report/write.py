@@ -1,0 +1,30 @@
+"""Receipts to what people read: CSV, contact sheet, HTML. Rebuilt from the run folder at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch.report import html, sheet, table
+from batch.report.images import reported
+from batch.store.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written, and what to tell the user about it."""
+
+    csv: Path
+    sheets: tuple[Path, ...]
+    html: Path
+    warnings: tuple[str, ...]
+
+
+def write_report(folder: RunFolder) -> Report:
+    """Write results.csv, the contact sheet and report.html of a run folder."""
+    tasks, scan = folder.tasks(), folder.scan()
+    images = reported(tasks, scan)
+    csv, warning = table.write(folder, images)
+    sheets = sheet.write(folder, tasks, scan)
+    page = html.write(folder, images, scan)
+    return Report(csv, tuple(sheets), page, (warning,) if warning else ())
