@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from operator import attrgetter
 
-from batch.plan.expand import PICTURE_AXES
 from batch.records.receipts import Receipt
 from batch.records.tasks import EncodeTask, Task
+
+PICTURE_AXES = frozenset({"prompt", "negative_prompt", "style", "seed"})
+"""What differs between the pictures of one setting, as a manifest has it."""
 
 PICTURE_FIELDS = PICTURE_AXES | {"id", "picture_id", "name", "source"}
 """The fields in which the pictures of one setting differ."""

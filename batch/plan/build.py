@@ -14,9 +14,9 @@ from batch.plan import alike, measuring, names, unused
 from batch.plan.cells import TaskMaker
 from batch.plan.exclude import Exclusions
 from batch.plan.findings import DEFAULT, Findings
-from batch.plan.found import look_up
+from batch.plan.found import Lookup, look_up
 from batch.plan.pins import Pinner, Pins
-from batch.plan.plan import Lookup, Plan
+from batch.plan.plan import Plan
 from batch.plan.settings import Settings
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task

@@ -9,8 +9,9 @@ from batch.manifest.document import Place
 from batch.manifest.prompts import styled
 from batch.manifest.schema import Grid, Manifest
 from batch.plan import advice, checks
+from batch.plan.alike import PICTURE_AXES
 from batch.plan.exclude import Exclusions
-from batch.plan.expand import PICTURE_AXES, PromptSeeds, cells
+from batch.plan.expand import PromptSeeds, cells
 from batch.plan.findings import Findings
 from batch.plan.settings import Setting, Settings
 from batch.records.tasks import Task

@@ -13,7 +13,7 @@ from itertools import chain
 from batch.manifest.schema import Entry, Rule
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
-from batch.plan.expand import PICTURE_AXES
+from batch.plan.alike import PICTURE_AXES
 from batch.plan.pins import Pinner
 from batch.records.tasks import Task
 

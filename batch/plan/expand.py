@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, product
 
 from batch.manifest.schema import Entry, Factor, Grid
-
-PICTURE_AXES = frozenset({"prompt", "negative_prompt", "style", "seed"})
-"""What differs between the pictures of one setting."""
+from batch.plan.alike import PICTURE_AXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from batch.base.errors import ModelError
 from batch.catalogue.model import Model
 from batch.manifest.schema import Grid
 from batch.plan.findings import Findings
-from batch.plan.plan import Lookup
 from batch.records.tasks import Lora
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The outside world, as functions of a name."""
+
+    model: Callable[[str], Model]
+    lora: Callable[[str, float], Lora]
+    """A LoRA file with its content hash, at a strength."""
+    draw: Callable[[int], tuple[int, ...]]
+    """That many random seeds."""
+
 
 LoraNames = tuple[tuple[str, float], ...]
 """LoRAs as a manifest names them: file or Hub id, and strength."""

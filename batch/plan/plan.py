@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batch.catalogue.model import Model
-from batch.manifest.values import Size
 from batch.plan import alike, measuring
 from batch.plan.batching import NumericsChoice
 from batch.plan.pins import Pins
-from batch.records.tasks import Lora, Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookup:
-    """The outside world, as functions of a name."""
-
-    model: Callable[[str], Model]
-    lora: Callable[[str, float], Lora]
-    """A LoRA file with its content hash, at a strength."""
-    draw: Callable[[int], tuple[int, ...]]
-    """That many random seeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class SizeUse:
-    """A size as asked and as the model renders it."""
-
-    model: str
-    asked: Size
-    rendered: Size
+from batch.plan.settings import SizeUse
+from batch.records.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

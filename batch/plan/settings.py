@@ -16,14 +16,12 @@ from batch.manifest.schema import Entry, Manifest
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan import names
-from batch.plan.alike import PICTURE_FIELDS
+from batch.plan.alike import PICTURE_AXES, PICTURE_FIELDS
 from batch.plan.estimate import cost
 from batch.plan.exclude import Exclusion, Exclusions
-from batch.plan.expand import PICTURE_AXES
 from batch.plan.findings import DEFAULT, Findings
 from batch.plan.found import Found
 from batch.plan.identity import Ids
-from batch.plan.plan import SizeUse
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
@@ -32,6 +30,15 @@ T = TypeVar("T")
 
 Entries = Mapping[str, Entry]
 """The values of a cell by axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeUse:
+    """A size as asked and as the model renders it."""
+
+    model: str
+    asked: Size
+    rendered: Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

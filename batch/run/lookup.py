@@ -12,8 +12,8 @@ from batch.hub.downloads import FetchOptions
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
+from batch.plan.found import Lookup
 from batch.plan.pins import Pins
-from batch.plan.plan import Lookup
 
 
 def lookup(
