@@ -29,7 +29,7 @@ def fetch(
     """Download the models and LoRAs of a manifest ahead of the night."""
     from batch.cli import progress
     from batch.hub.downloads import STALL_S, FetchOptions
-    from batch.hub.fetch import ensure
+    from batch.hub.ensure import ensure
     from batch.hub.watch import INTERRUPTED
     from batch.records.events import Closed
     from batch.run.options import Options

@@ -1,4 +1,4 @@
-"""What models need onto this machine's disk: looked up, checked against the disk, downloaded, tried again.
+"""Files of the Hub onto this machine's disk: checked against its room, downloaded, tried again.
 
 Downloads what a session will load and no more. The client keeps whole files, so a download that broke off goes on
 with the files that are missing; what is cut off, after a power failure, is removed and downloaded again.
@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 from batch.base import disk
-from batch.base.errors import DownloadError, ModelError, UserError
-from batch.catalogue import weights
-from batch.catalogue.model import Model
-from batch.hub import cache, folders, remote, watch
+from batch.base.errors import DownloadError, UserError
+from batch.hub import cache, remote, watch
 from batch.hub.downloads import FetchOptions, RepoFiles, Request
 from batch.hub.mending import check_content, mend
-from batch.hub.models import whole
 from batch.hub.refusals import ELSEWHERE, full
 from batch.records.events import Downloading, Received
 
@@ -36,67 +31,6 @@ FAST_ATTEMPTS = 2
 
 SAID_FROM = 100 * 10**6
 """Bytes of remains of killed downloads from which on removing them is told."""
-
-
-def ensure(models: Iterable[Model], how: FetchOptions) -> list[RepoFiles]:
-    """Have what these models need on this machine; what was downloaded. Asks nobody where all is here.
-
-    Raises :class:`ModelError` for a repository that is not there, not open to the user or not safe to load,
-    :class:`UserError` when the disk is too small, :class:`DownloadError` when the network fails.
-    """
-    remote_ones = [model for model in models if model.repo and not model.random]
-    return fetch([item for model in remote_ones if (item := look_up(model, how)) is not None], how)
-
-
-def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
-    """What a model needs, as its repository is listed; None where it is not, and the snapshot looks whole."""
-    here = cache.snapshot(model.repo, model.revision)
-    listed = remote.listed(model.repo, model.revision)
-    if listed is None and whole(here, model.dtype, model.variant):
-        _check_safe(model, folders.needs_of(here, variant=model.variant or None, dtype=model.dtype))
-        if not how.exact:
-            return None
-        try:
-            listed = remote.sizes(model.repo, model.revision)
-        except (ModelError, DownloadError):
-            return _unlisted(model, here) if how.check else None
-    listed = listed or remote.sizes(model.repo, model.revision)
-    mend(RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
-    index = remote.file(model.repo, model.revision, weights.INDEX)
-    if index is None:
-        raise ModelError(f"{model.repo} holds no diffusers model (no {weights.INDEX})")
-    found = _wanted(model, folders.json_of(index), listed, here)
-    _check_safe(model, found)
-    return RepoFiles(
-        name=model.name,
-        repo=model.repo,
-        commit=model.revision,
-        files={file: listed[file] for file in sorted(found.files) if file in listed},
-    )
-
-
-def _unlisted(model: Model, here: Path) -> RepoFiles:
-    """What a session loads of a snapshot that nobody has listed."""
-    found = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
-    files = dict.fromkeys(sorted(found.files.intersection(cache.names_in(here))))
-    return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
-
-
-def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> weights.Needs:
-    """What a session loads; where the same weights are here in another precision, and whole, those."""
-    wanted = weights.of(index, listed, variant=model.variant or None, dtype=model.dtype)
-    present = set(cache.names_in(here))
-    if wanted.files <= present:
-        return wanted
-    for variant in ("", folders.needs_of(here).variant):
-        other = weights.of(index, listed, variant=variant)
-        if other.files <= present and set(other.pickled) <= set(wanted.pickled):
-            return other
-    return wanted
-
-
-def _check_safe(model: Model, found: weights.Needs) -> None:
-    weights.check(model.name, found, pickles=model.allow_pickle, trusted=model.trust_remote_code)
 
 
 def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:

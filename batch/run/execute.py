@@ -11,7 +11,7 @@ from batch import engines
 from batch.base.errors import UserError
 from batch.engines.base import Admit, admit_all
 from batch.hub.downloads import FetchOptions
-from batch.hub.fetch import ensure
+from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import SessionKey, session_key
 from batch.plan.plan import Plan
