@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
-from batch.engines.base import Engine
-from batch.render.backend import Backend
+
+if TYPE_CHECKING:
+    from batch.engines.base import Engine
+    from batch.render.backend import Backend
 
 ENGINES = ("process", "local")
 """By name, the default first."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -25,15 +25,19 @@ from batch.engines.messages import (
     Drain,
     DumpStacks,
     Ended,
-    FromWorker,
     Idle,
     Ready,
     Stop,
-    ToWorker,
 )
-from batch.engines.worker import Worker
 from batch.records.events import Beat, Event, Happening
-from batch.render.backend import Backend
+
+if TYPE_CHECKING:
+    from batch.engines.messages import (
+        FromWorker,
+        ToWorker,
+    )
+    from batch.engines.worker import Worker
+    from batch.render.backend import Backend
 
 ORPHANED = 71
 """Exit code when the parent is gone."""
@@ -102,6 +106,8 @@ class _Child:
     def serve(self, devices: str | None) -> None:
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         self._say(Ready(self._backend.choose(devices)))
+        from batch.engines.worker import Worker  # what renders and saves: the parent has no use for it
+
         worker: Worker | None = None
         while True:
             message = self._inbox.get()

@@ -14,12 +14,16 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child
-from batch.engines.messages import Bye, DumpStacks, FromWorker, Stop, ToWorker
-from batch.render.backend import Backend
+from batch.engines.messages import Bye, DumpStacks, Stop
+
+if TYPE_CHECKING:
+    from batch.engines.messages import FromWorker, ToWorker
+    from batch.render.backend import Backend
 
 TICK_S = 0.2
 LOG_LINES = 30

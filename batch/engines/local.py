@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch.base.errors import Interrupted, StopRun
-from batch.engines.base import Admit, admit_all
+from batch.engines.base import admit_all
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
 from batch.records.events import Listener
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
-from batch.render.backend import Backend
+
+if TYPE_CHECKING:
+    from batch.engines.base import Admit
+    from batch.render.backend import Backend
 
 
 class LocalEngine:

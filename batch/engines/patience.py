@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from batch.engines.inhand import InHand
 from batch.plan.alike import size_key
 from batch.records.events import Beat
 from batch.records.kinds import Stage
 from batch.records.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.engines.inhand import InHand
 
 FIRST_S = 1800.0
 """Before anything is known: a first step may compile kernels, a first load may read from a slow disk."""

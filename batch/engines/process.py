@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
-from batch.engines.base import Admit, admit_all
+from batch.engines.base import admit_all
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
@@ -17,7 +18,10 @@ from batch.records.events import Listener
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
-from batch.render.backend import Backend
+
+if TYPE_CHECKING:
+    from batch.engines.base import Admit
+    from batch.render.backend import Backend
 
 
 class ProcessEngine:

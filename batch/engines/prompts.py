@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import CannotGoOn, StoppedEarly
-from batch.engines.warm import Warm
 from batch.memory import ladder
 from batch.plan.texts import encode_tasks
 from batch.records.events import Happening, Listener
@@ -15,11 +15,14 @@ from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
-from batch.render.backend import Timed
 from batch.render.failures import StageFailed
 from batch.render.way import Job, RenderError
-from batch.store.embeds import EmbedCache
-from batch.store.rungs import RungFile
+
+if TYPE_CHECKING:
+    from batch.engines.warm import Warm
+    from batch.render.backend import Timed
+    from batch.store.embeds import EmbedCache
+    from batch.store.rungs import RungFile
 
 
 class PromptEncoder:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import DiskFull, StopRun
@@ -15,8 +16,10 @@ from batch.records.kinds import Stage, Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
-from batch.render.way import Rendered
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.render.way import Rendered
+    from batch.store.folder import RunFolder
 
 SAVERS = 2
 """Threads that save. Encoders let go of the interpreter; a slow one, or a slow disk, does not hold up all."""

@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StopRun
-from batch.engines.base import Admit
-from batch.engines.handle import Death, Handle
+from batch.engines.handle import Death
 from batch.engines.inhand import InHand, key
-from batch.engines.messages import Assignment, Begin, Drain, Ended, FromWorker, Idle, Stop
+from batch.engines.messages import Begin, Drain, Ended, Idle, Stop
 from batch.engines.patience import Silence
 from batch.records.events import Beat, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
@@ -25,6 +24,11 @@ from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Out
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.engines.base import Admit
+    from batch.engines.handle import Handle
+    from batch.engines.messages import Assignment, FromWorker
 
 LOADS = 2
 """A model that cannot be loaded so often in a row never will be."""

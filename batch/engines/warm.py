@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.base.errors import Interrupted
-from batch.plan.alike import SessionKey, session_key
+from batch.plan.alike import session_key
 from batch.records.events import Beat, Listener
 from batch.records.kinds import Stage
 from batch.records.receipts import CardState
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
-from batch.render.backend import Backend, Heartbeat, Session
+
+if TYPE_CHECKING:
+    from batch.plan.alike import SessionKey
+    from batch.render.backend import Backend, Heartbeat, Session
 
 
 class Warm:

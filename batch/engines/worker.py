@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
 from batch.catalogue.families import FAMILIES
@@ -20,13 +21,16 @@ from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import ErrorInfo, Measurement, Outcome
 from batch.records.spec import Numerics, RunSpec
 from batch.records.tasks import EncodeTask, Task
-from batch.render.backend import Backend
 from batch.render.image import Renderer
-from batch.render.way import Job, Rendered, RenderError
+from batch.render.way import Rendered, RenderError
 from batch.store import measured
 from batch.store.embeds import EmbedCache
 from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
+
+if TYPE_CHECKING:
+    from batch.render.backend import Backend
+    from batch.render.way import Job
 
 
 class Worker:

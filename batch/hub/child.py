@@ -11,12 +11,14 @@ import glob
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.base.errors import DownloadError, UserError
 from batch.base.processes import Parent
-from batch.hub.downloads import Request
 from batch.hub.refusals import reason, refusal
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import Request
 
 EVERY_S = 0.2
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.base.errors import DownloadError, ModelError
 from batch.catalogue import weights
 from batch.catalogue.model import Model
 from batch.hub import cache, folders, remote
-from batch.hub.downloads import FetchOptions, RepoFiles
+from batch.hub.downloads import RepoFiles
 from batch.hub.fetch import fetch
 from batch.hub.mending import mend
 from batch.hub.models import whole
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions
 
 
 def ensure(models: Iterable[Model], how: FetchOptions) -> list[RepoFiles]:

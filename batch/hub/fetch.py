@@ -11,14 +11,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import DownloadError, UserError
 from batch.hub import cache, remote, watch
-from batch.hub.downloads import FetchOptions, RepoFiles, Request
 from batch.hub.mending import check_content, mend
 from batch.hub.refusals import ELSEWHERE, full
 from batch.records.events import Downloading, Received
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions, RepoFiles, Request
 
 HEADROOM = 2**30
 """Bytes that stay free on the cache's disk."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.errors import ModelError
 from batch.catalogue.families import LORA_OF_TEXTS
@@ -13,8 +14,11 @@ from batch.catalogue.repositories import is_repository, problem
 from batch.hub import fetch, folders, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of
-from batch.hub.downloads import FetchOptions, RepoFiles
+from batch.hub.downloads import RepoFiles
 from batch.records.tasks import Lora, lora_origin
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions
 
 SUFFIX = ".safetensors"
 

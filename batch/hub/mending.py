@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from batch.base.errors import DownloadError, UserError
 from batch.catalogue import weights
 from batch.hub import cache, remote
-from batch.hub.downloads import FetchOptions, RepoFiles
+from batch.hub.downloads import RepoFiles
 from batch.records.events import Downloading
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions
 
 
 def mend_snapshot(repo: str, commit: str, name: str, how: FetchOptions) -> None:

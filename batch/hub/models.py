@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.base import disk
 from batch.base.errors import ModelError
@@ -16,9 +16,12 @@ from batch.catalogue.models import known_models
 from batch.catalogue.repositories import covers, is_repository, problem
 from batch.hub import folders, remote
 from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
-from batch.hub.commits import MAIN, Usable, commit_of, lost, undecided
+from batch.hub.commits import MAIN, commit_of, lost, undecided
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
+
+if TYPE_CHECKING:
+    from batch.hub.commits import Usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch.base import errors
 from batch.base.errors import Interrupted
 from batch.base.processes import ChildProcess
 from batch.hub import cache
-from batch.hub.downloads import Request
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import Request
 
 TICK_S = 0.2
 INTERRUPTED = "interrupted while a model was downloaded. Nothing is lost: files that are complete are kept"

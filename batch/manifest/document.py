@@ -7,7 +7,6 @@ never resolved at all: a prompt that reads ``1984`` stays that text.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import yaml
 
 from batch.base.errors import ManifestError, Problem
+from batch.manifest.scalars import core_scalar
 
 Yaml = None | bool | int | float | str | list["Yaml"] | dict[str, "Yaml"]
 """A value as a manifest's YAML gives it, or a line of JSON."""
@@ -27,14 +27,6 @@ TEXT_KEYS = frozenset(
 _TEXT_SECTIONS = (("styles",), ("wildcards",))
 MAX_NODES = 2_000_000
 """More nodes than this after aliases are followed is an alias bomb, not a manifest."""
-
-_NULL = re.compile(r"~|null|Null|NULL|")
-_TRUE = re.compile(r"true|True|TRUE")
-_FALSE = re.compile(r"false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]+")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -93,21 +85,6 @@ class Document:
         for old in [known for known in self.places if known[: len(location)] == location]:
             del self.places[old]
         self.places.update({location + known: place for known, place in value.places.items()})
-
-
-def core_scalar(text: str) -> str | int | float | bool | None:
-    """A plain scalar under the YAML 1.2 core schema."""
-    if _INT.fullmatch(text) and len(text) < 4000:  # beyond that Python refuses to convert
-        return int(text)
-    if _BASED.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _SPECIAL.fullmatch(text):
-        return float(text.replace(".", "", 1))
-    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
-        return text.lower() == "true"
-    return None if _NULL.fullmatch(text) else text
 
 
 @dataclass(slots=True)

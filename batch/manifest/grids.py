@@ -8,9 +8,10 @@ from typing import Literal
 
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.axes import axis, unknown_axis
-from batch.manifest.document import Location, Place, Yaml, core_scalar, parse
+from batch.manifest.document import Location, Place, Yaml, parse
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
+from batch.manifest.scalars import core_scalar
 from batch.manifest.schema import Entry, Factor, Grid, Rule
 from batch.manifest.tables import TABLE_SUFFIXES, Table, TableRow, read_table
 from batch.manifest.values import RandomSeeds, suggest

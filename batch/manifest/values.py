@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from batch.manifest.document import core_scalar
+from batch.manifest.scalars import core_scalar
 from batch.records.values import Arguments, Call, Value
 
 MAX_SEED = 2**64 - 1

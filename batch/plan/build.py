@@ -7,6 +7,7 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from batch.base.collector import without_gc
 from batch.manifest.schema import Grid, Manifest
@@ -14,12 +15,15 @@ from batch.plan import alike, measuring, names, unused
 from batch.plan.cells import TaskMaker
 from batch.plan.exclude import Exclusions
 from batch.plan.findings import DEFAULT, Findings
-from batch.plan.found import Lookup, look_up
+from batch.plan.found import look_up
 from batch.plan.pins import Pinner, Pins
 from batch.plan.plan import Plan
 from batch.plan.settings import Settings
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.plan.found import Lookup
 
 MAX_TASKS = 5_000_000
 """A slip in a range, not a job: this many take two minutes and 3 GiB to plan."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.manifest.document import Place
 from batch.manifest.prompts import styled
 from batch.manifest.schema import Grid, Manifest
 from batch.plan import advice, checks
 from batch.plan.alike import PICTURE_AXES
-from batch.plan.exclude import Exclusions
-from batch.plan.expand import PromptSeeds, cells
-from batch.plan.findings import Findings
-from batch.plan.settings import Setting, Settings
+from batch.plan.expand import cells
 from batch.records.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.plan.exclude import Exclusions
+    from batch.plan.expand import PromptSeeds
+    from batch.plan.findings import Findings
+    from batch.plan.settings import Setting, Settings
 
 
 @dataclass(slots=True, kw_only=True)

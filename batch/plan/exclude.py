@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from batch.manifest.schema import Entry, Rule
 from batch.manifest.values import Size
 from batch.manifest.variants import Template
 from batch.plan.alike import PICTURE_AXES
-from batch.plan.pins import Pinner
 from batch.records.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.plan.pins import Pinner
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from batch.base.errors import ModelError
 from batch.catalogue.model import Model
 from batch.manifest.schema import Grid
-from batch.plan.findings import Findings
 from batch.records.tasks import Lora
+
+if TYPE_CHECKING:
+    from batch.plan.findings import Findings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

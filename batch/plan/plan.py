@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from batch.catalogue.model import Model
 from batch.plan import alike, measuring
-from batch.plan.batching import NumericsChoice
-from batch.plan.pins import Pins
-from batch.plan.settings import SizeUse
 from batch.records.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.plan.batching import NumericsChoice
+    from batch.plan.pins import Pins
+    from batch.plan.settings import SizeUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

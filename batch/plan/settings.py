@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from batch.catalogue import pag, precision
 from batch.catalogue.families import FAMILIES
@@ -18,13 +18,16 @@ from batch.memory import profiles
 from batch.plan import names
 from batch.plan.alike import PICTURE_AXES, PICTURE_FIELDS
 from batch.plan.estimate import cost
-from batch.plan.exclude import Exclusion, Exclusions
-from batch.plan.findings import DEFAULT, Findings
-from batch.plan.found import Found
+from batch.plan.findings import DEFAULT
 from batch.plan.identity import Ids
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
+
+if TYPE_CHECKING:
+    from batch.plan.exclude import Exclusion, Exclusions
+    from batch.plan.findings import Findings
+    from batch.plan.found import Found
 
 T = TypeVar("T")
 

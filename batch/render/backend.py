@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import CardState, Machine, StagePeak
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
-from batch.render.guards import Pixels
+
+if TYPE_CHECKING:
+    from batch.render.guards import Pixels
 
 T = TypeVar("T")
 L = TypeVar("L")

@@ -7,12 +7,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch.base.cache import default_folder
 from batch.records.receipts import Machine
 from batch.records.spec import ModelSource
-from batch.render.backend import Session
+
+if TYPE_CHECKING:
+    from batch.render.backend import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,15 @@ from __future__ import annotations
 import linecache
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, DeviceLost, TaskError
 from batch.records.kinds import ErrorKind
 from batch.records.receipts import ErrorInfo, StagePeak
-from batch.render.error_texts import TABLE, Meaning, Said
+from batch.render.error_texts import TABLE, Meaning
+
+if TYPE_CHECKING:
+    from batch.render.error_texts import Said
 
 _MEMORY_CLASSES = {"OutOfMemoryError": Meaning.MEMORY, "MemoryError": Meaning.HOST_MEMORY}
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import TypedDict, TypeGuard
+from typing import TYPE_CHECKING, TypedDict, TypeGuard
 
 import torch
 from accelerate import init_empty_weights
@@ -34,12 +34,14 @@ from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
-from batch.render.families.common import Embeds
 from batch.render.families.table import FAMILIES
-from batch.render.from_files import LeaveOut
 from batch.render.live import Live, Shapes, once, tensors
 from batch.render.loading import quiet
-from batch.render.tiles import Pieces
+
+if TYPE_CHECKING:
+    from batch.render.families.common import Embeds
+    from batch.render.from_files import LeaveOut
+    from batch.render.tiles import Pieces
 
 DEVICE = "cpu"
 """Where the tensors say they are: see :class:`batch.render.live.Shapes`."""

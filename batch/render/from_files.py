@@ -20,10 +20,11 @@ from batch.catalogue import weights
 from batch.records.spec import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
-from batch.render.untyped import Config, Keywords
 
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin
+
+    from batch.render.untyped import Config, Keywords
 
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype of a component; of "" that of all others."""

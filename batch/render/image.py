@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from batch.memory import ladder
 from batch.records.events import Happening
 from batch.records.kinds import ErrorKind, HappeningKind, Stage
 from batch.records.receipts import Measurement
 from batch.records.tasks import Task
-from batch.render.backend import Heartbeat, Loads, Oddity, Session
+from batch.render.backend import Loads
 from batch.render.failures import StageFailed
-from batch.render.guards import Pixels
-from batch.render.way import Job, Latents, Rendered, RenderError, Rungs, Tell, Way, Work
+from batch.render.way import Job, RenderError, Way
+
+if TYPE_CHECKING:
+    from batch.render.backend import Heartbeat, Oddity, Session
+    from batch.render.guards import Pixels
+    from batch.render.way import Latents, Rendered, Rungs, Tell, Work
 
 T = TypeVar("T")
 

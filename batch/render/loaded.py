@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
@@ -17,8 +18,10 @@ from batch.render import device as devices
 from batch.render import exact, loras, memory, positions, schedulers
 from batch.render.backend import Loads
 from batch.render.compiling import Compiler
-from batch.render.memory import Burden
-from batch.render.oddities import Oddities
+
+if TYPE_CHECKING:
+    from batch.render.memory import Burden
+    from batch.render.oddities import Oddities
 
 
 class Loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from diffusers import DiffusionPipeline
 
@@ -17,7 +18,9 @@ from batch.render import device as devices
 from batch.render import failures, memory, quantise
 from batch.render.backend import Loads
 from batch.render.families import common, generic
-from batch.render.memory import Burden
+
+if TYPE_CHECKING:
+    from batch.render.memory import Burden
 
 Load = Callable[[ModelSource, str, str, tuple[Call, ...]], DiffusionPipeline]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import (
@@ -19,7 +20,9 @@ from batch.base.errors import TaskError
 from batch.catalogue import pag
 from batch.records.kinds import Stage
 from batch.records.tasks import Task
-from batch.render.untyped import Keywords
+
+if TYPE_CHECKING:
+    from batch.render.untyped import Keywords
 
 
 def settle(pipe: DiffusionPipeline) -> DiffusionPipeline:

@@ -8,12 +8,15 @@ before the last row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from batch.render import tiles
 from batch.render.guards import Pixels, check_pixels
-from batch.render.tiles import Piece, Pieces
+
+if TYPE_CHECKING:
+    from batch.render.tiles import Piece, Pieces
 
 __all__ = ["Assembled", "Pixels", "assemble", "check_pixels", "to_uint8"]
 

@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import diffusers
 import torch
@@ -25,9 +26,11 @@ from transformers import PreTrainedModel
 from batch.catalogue import architectures, weights
 from batch.records.spec import ModelSource
 from batch.render import attention
-from batch.render.from_files import DtypeOf, LeaveOut
 from batch.render.memory import Burden
-from batch.render.untyped import Config, Keywords
+
+if TYPE_CHECKING:
+    from batch.render.from_files import DtypeOf, LeaveOut
+    from batch.render.untyped import Config, Keywords
 
 PERIOD = 2**22 - 3
 """Numbers drawn before they repeat. Drawing billions one by one takes a CPU a minute; a prime number of them

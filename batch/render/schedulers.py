@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import diffusers
 import numpy as np
@@ -17,7 +18,9 @@ from batch.base.errors import TaskError
 from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records.kinds import Stage
 from batch.records.values import Call
-from batch.render.untyped import Config, Keywords
+
+if TYPE_CHECKING:
+    from batch.render.untyped import Config, Keywords
 
 Noise = torch.Generator | list[torch.Generator]
 """What an image's noise is drawn from; of a batch one for each."""

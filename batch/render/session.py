@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -22,15 +22,19 @@ from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 from batch.render import cuts, failures, loading, memory, schedulers
 from batch.render import device as devices
-from batch.render.backend import Heartbeat, Loads, Oddity, Timed
+from batch.render.backend import Loads, Timed
 from batch.render.failures import BadPicture
 from batch.render.families import generic
 from batch.render.families.table import FAMILIES
-from batch.render.guards import Flaw, Pixels, check_pixels
+from batch.render.guards import Flaw, check_pixels
 from batch.render.loaded import Loaded
 from batch.render.meter import Meter, Reading
 from batch.render.oddities import Oddities
 from batch.render.pixels import assemble
+
+if TYPE_CHECKING:
+    from batch.render.backend import Heartbeat, Oddity
+    from batch.render.guards import Pixels
 
 T = TypeVar("T")
 

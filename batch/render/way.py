@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from batch.base.errors import TaskError, UserError
 from batch.manifest.values import Size
 from batch.memory import ladder
-from batch.memory.ladder import Taken
 from batch.memory.profiles import shown_steps
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import ErrorInfo, Measurement, StagePeak
 from batch.records.tasks import Task
 from batch.records.values import Call
-from batch.render.backend import Session, Timed
+from batch.render.backend import Timed
 from batch.render.failures import StageFailed
-from batch.render.guards import Pixels
+
+if TYPE_CHECKING:
+    from batch.memory.ladder import Taken
+    from batch.render.backend import Session
+    from batch.render.guards import Pixels
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch import __version__
 from batch.base import atomic
@@ -21,13 +22,16 @@ from batch.records.kinds import HappeningKind
 from batch.records.receipts import Receipt
 from batch.records.values import Scalar
 from batch.report import table
-from batch.report.images import ReportedImage, costs_of_done
+from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
 from batch.store import events
-from batch.store.events import LogEntry
-from batch.store.folder import RunFolder
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.report.images import ReportedImage
+    from batch.store.events import LogEntry
+    from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
 
 PLACEHOLDER = "{{DATA}}"
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch.records.receipts import Failure, Receipt
 from batch.records.tasks import Lora, Task
 from batch.report.status import ImageStatus, status_of
 from batch.report.timing import ImageCosts
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.store.receipts import Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from batch.records.kinds import ErrorKind
 from batch.records.tasks import Task
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.store.receipts import Scan
 
 
 class ImageStatus(StrEnum):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from batch.base import atomic
 from batch.records.receipts import Failure, Receipt
 from batch.records.values import Scalar
-from batch.report.images import ReportedImage
 from batch.report.timing import mib
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.report.images import ReportedImage
+    from batch.store.folder import RunFolder
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 

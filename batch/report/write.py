@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.report import html, sheet, table
 from batch.report.images import reported
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.store.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

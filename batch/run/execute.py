@@ -6,24 +6,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch import engines
 from batch.base.errors import UserError
-from batch.engines.base import Admit, admit_all
+from batch.engines.base import admit_all
 from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
 from batch.hub.models import source
-from batch.plan.alike import SessionKey, session_key
-from batch.plan.plan import Plan
+from batch.plan.alike import session_key
 from batch.plan.texts import encode_tasks
 from batch.records.events import Encoded, Listener, Loading
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
-from batch.render.backend import Backend
 from batch.render.diffusers_backend import Diffusers
 from batch.store.embeds import EmbedCache
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.engines.base import Admit
+    from batch.plan.alike import SessionKey
+    from batch.plan.plan import Plan
+    from batch.render.backend import Backend
+    from batch.store.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

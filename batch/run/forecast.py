@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch import __version__
 from batch.base.errors import BatchError
@@ -25,16 +25,19 @@ from batch.hub import folders, models
 from batch.hub.random_models import package_folder
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
-from batch.memory.footprint import Component, Footprint, PipelineParts, StageWork
+from batch.memory.footprint import Component, PipelineParts, StageWork
 from batch.memory.steps import CUTS
 from batch.plan import alike
-from batch.plan.plan import Plan
 from batch.records.reading import to_json
 from batch.records.spec import ModelSource
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.store import predictions
-from batch.store.predictions import Question
+
+if TYPE_CHECKING:
+    from batch.memory.footprint import Footprint
+    from batch.plan.plan import Plan
+    from batch.store.predictions import Question
 
 SWITCH = "RUN_BATCH_PREDICT"
 """Environment variable: 0 leaves the prediction out."""

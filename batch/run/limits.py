@@ -13,15 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import DiskLow, StoppedEarly, UserError
 from batch.base.text import duration, gib, plural
-from batch.plan.alike import RateKey, rate_key
+from batch.plan.alike import rate_key
 from batch.plan.estimate import (
-    Estimate,
-    Knowledge,
-    Learned,
     cost,
     disk_of,
     learn,
@@ -29,7 +27,15 @@ from batch.plan.estimate import (
 )
 from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.plan.alike import RateKey
+    from batch.plan.estimate import (
+        Estimate,
+        Knowledge,
+        Learned,
+    )
+    from batch.store.folder import RunFolder
 
 RECENT = 50
 """Images of a kind that this run's rate is the median of: a card that has become warm is judged as it is now."""

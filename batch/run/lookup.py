@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
 from batch.hub.cache import known_commit
-from batch.hub.downloads import FetchOptions
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
 from batch.plan.found import Lookup
-from batch.plan.pins import Pins
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions
+    from batch.plan.pins import Pins
 
 
 def lookup(

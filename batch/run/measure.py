@@ -12,20 +12,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch.base.errors import StopRun
 from batch.base.text import plural
 from batch.plan import measuring
-from batch.plan.measuring import Visit, Walls
-from batch.plan.plan import Plan
+from batch.plan.measuring import Walls
 from batch.records.events import Happening, LeftOut
 from batch.records.kinds import HappeningKind
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
-from batch.run.execute import EngineChoice, render
-from batch.run.tally import Tally
+from batch.run.execute import render
 from batch.store import measured
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.plan.measuring import Visit
+    from batch.plan.plan import Plan
+    from batch.run.execute import EngineChoice
+    from batch.run.tally import Tally
+    from batch.store.folder import RunFolder
 
 
 class _Dominated(StopRun):

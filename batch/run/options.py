@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.errors import StopRun
-from batch.render.backend import Backend
 from batch.render.diffusers_backend import Diffusers
 from batch.run.limits import Limits
 
 if TYPE_CHECKING:
+    from batch.render.backend import Backend
     from batch.report.write import Report
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base import hardware
-from batch.hub.downloads import FetchOptions
 from batch.manifest.read import read_manifest
 from batch.manifest.schema import Manifest
 from batch.memory import quantised
 from batch.plan import batching
 from batch.plan.build import build_plan
-from batch.plan.estimate import Knowledge, per_cost
+from batch.plan.estimate import per_cost
 from batch.plan.pins import Pins
-from batch.plan.plan import Plan
 from batch.run.lookup import lookup
-from batch.run.options import Options
 from batch.store import history
 from batch.store.folder import RunFolder, runner_id
+
+if TYPE_CHECKING:
+    from batch.hub.downloads import FetchOptions
+    from batch.plan.estimate import Knowledge
+    from batch.plan.plan import Plan
+    from batch.run.options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.hub.cache import hub_cache
 from batch.plan import measuring
-from batch.plan.estimate import Estimate, Knowledge, estimate, learn
-from batch.plan.plan import Plan
+from batch.plan.estimate import estimate, learn
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.run.limits import disk_warning
-from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.plan.estimate import Estimate, Knowledge
+    from batch.plan.plan import Plan
+    from batch.store.folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

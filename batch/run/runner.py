@@ -16,8 +16,6 @@ from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
 from batch.manifest.schema import RunOptions
 from batch.memory import quantised
-from batch.plan.estimate import Knowledge
-from batch.plan.plan import Plan
 from batch.records.events import Began, Closed, Happening, Listener
 from batch.records.kinds import HappeningKind, RunKind
 from batch.records.spec import RunSpec
@@ -27,22 +25,27 @@ from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
 from batch.run.measure import Measuring
-from batch.run.notify import Event as NotifyEvent
 from batch.run.notify import Notifier
 from batch.run.notify import check as check_targets
-from batch.run.options import Options, Result
+from batch.run.options import Result
 from batch.run.prepare import prepare
-from batch.run.remaining import Remaining, outlook, remaining
+from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
 from batch.store import history, lock, rungs
 from batch.store.embeds import default_folder
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require
-from batch.store.job import Origin, origin_of
+from batch.store.job import origin_of
 
 if TYPE_CHECKING:
+    from batch.plan.estimate import Knowledge
+    from batch.plan.plan import Plan
     from batch.report.write import Report
+    from batch.run.notify import Event as NotifyEvent
+    from batch.run.options import Options
+    from batch.run.remaining import Remaining
+    from batch.store.job import Origin
 
 
 def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) -> Result:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
-from batch.plan.plan import Plan
 from batch.records.events import Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.run.drift import Drift
-from batch.run.limits import Gate
-from batch.run.notify import Notifier
-from batch.run.remaining import Remaining
-from batch.store.events import EventLog
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.plan.plan import Plan
+    from batch.run.limits import Gate
+    from batch.run.notify import Notifier
+    from batch.run.remaining import Remaining
+    from batch.store.events import EventLog
+    from batch.store.folder import RunFolder
 
 DEATHS = {HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_FAILED}
 """After these another worker has taken the place of one."""

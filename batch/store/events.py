@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from batch.base import atomic
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.store.folder import RunFolder
 
 FILE, OLDER = "events.jsonl", "events-1.jsonl"
 MAX_BYTES = 8 * 2**20

@@ -10,19 +10,23 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batch.base import atomic
 from batch.base.errors import ForeignFolder, UserError
-from batch.plan.pins import Pins
 from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.tasks import Task
 from batch.store import job
-from batch.store.job import Origin
 from batch.store.pictures import Pictures
-from batch.store.receipts import Inspection, Receipts, Scan
+from batch.store.receipts import Receipts
+
+if TYPE_CHECKING:
+    from batch.plan.pins import Pins
+    from batch.store.job import Origin
+    from batch.store.receipts import Inspection, Scan
 
 
 class RunFolder:

@@ -13,14 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base import atomic
-from batch.plan.alike import RateKey
-from batch.plan.estimate import Learned, learn, medians
+from batch.plan.estimate import learn, medians
 from batch.records.reading import to_json
 from batch.records.receipts import Receipt
 from batch.store import files
 from batch.store.embeds import default_folder
+
+if TYPE_CHECKING:
+    from batch.plan.alike import RateKey
+    from batch.plan.estimate import Learned
 
 KEPT_RUNS = 9
 """Medians of so many runs are kept of each kind: one odd run does not decide."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import UserError
@@ -17,12 +18,15 @@ from batch.records.events import Listener
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
-from batch.run.options import Options, Result
+from batch.run.options import Options
 from batch.run.runner import carry_out
 from batch.store import history, lock
 from batch.store.folder import RunFolder, runner_id
-from batch.store.job import Origin
 from batch.upkeep.source import plan_of
+
+if TYPE_CHECKING:
+    from batch.run.options import Result
+    from batch.store.job import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,20 +9,24 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
 from batch.hub.loras import lora_here
-from batch.plan.plan import Plan
 from batch.records.events import Began, Closed, Listener
 from batch.records.receipts import Machine, Outcome, Receipt
 from batch.records.spec import RunSpec
-from batch.report.compare.pixels import Difference, difference
+from batch.report.compare.pixels import difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
 from batch.store.embeds import default_folder
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.reading import read_pixels
 from batch.upkeep.source import base_folder, plan_of
+
+if TYPE_CHECKING:
+    from batch.plan.plan import Plan
+    from batch.report.compare.pixels import Difference
 
 
 class Verdict(StrEnum):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
 from batch.hub.models import find_model
-from batch.plan.pins import Pins
 from batch.plan.plan import Plan
 from batch.records.tasks import Task
-from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.plan.pins import Pins
+    from batch.store.folder import RunFolder
 
 
 def plan_of(folder: RunFolder, tasks: Sequence[Task]) -> Plan:

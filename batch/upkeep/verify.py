@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.records.receipts import Receipt
 from batch.records.tasks import Task
@@ -32,7 +33,9 @@ from batch.store import lock
 from batch.store.folder import RunFolder
 from batch.store.images.reading import read_pixels
 from batch.store.pictures import image_path
-from batch.store.receipts import Inspection
+
+if TYPE_CHECKING:
+    from batch.store.receipts import Inspection
 
 
 class State(StrEnum):

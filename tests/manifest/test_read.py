@@ -3,8 +3,8 @@
 import pytest
 
 from batch.base.errors import ManifestError, UserError
-from batch.manifest.document import core_scalar
 from batch.manifest.read import read_manifest
+from batch.manifest.scalars import core_scalar
 from batch.manifest.values import RandomSeeds, Size
 
 BASE = "grid:\n  model: demo\n  prompt: a fox\n"

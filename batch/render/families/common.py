@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
@@ -18,10 +19,12 @@ from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Arguments, Call, Value
 from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
-from batch.render.from_files import LeaveOut
-from batch.render.memory import Burden
-from batch.render.tiles import Pieces
 from batch.render.untyped import Keywords
+
+if TYPE_CHECKING:
+    from batch.render.from_files import LeaveOut
+    from batch.render.memory import Burden
+    from batch.render.tiles import Pieces
 
 Embeds = dict[str, torch.Tensor]
 """What the call takes for one text, by the argument's name without ``negative_``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
@@ -13,8 +15,10 @@ from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.render import schedulers
 from batch.render.families import common
-from batch.render.families.common import OnStep
-from batch.render.pixels import Pixels
+
+if TYPE_CHECKING:
+    from batch.render.families.common import OnStep
+    from batch.render.pixels import Pixels
 
 
 def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> DiffusionPipeline:

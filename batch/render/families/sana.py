@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
@@ -10,8 +11,10 @@ from diffusers import DiffusionPipeline
 from batch.records.tasks import EncodeTask, Task
 from batch.render import pag
 from batch.render.families import common
-from batch.render.families.common import Embeds, OnStep
-from batch.render.tiles import Pieces
+
+if TYPE_CHECKING:
+    from batch.render.families.common import Embeds, OnStep
+    from batch.render.tiles import Pieces
 
 
 def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:

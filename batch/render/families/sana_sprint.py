@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
 
 from batch.records.tasks import EncodeTask, Task
 from batch.render.families import common, sana
-from batch.render.families.common import Embeds, OnStep
 from batch.render.untyped import Keywords
+
+if TYPE_CHECKING:
+    from batch.render.families.common import Embeds, OnStep
 
 decode = sana.decode
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
@@ -13,9 +14,11 @@ from batch.base.errors import UserError
 from batch.records.tasks import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
-from batch.render.families.common import Embeds
-from batch.render.tiles import Pieces
-from batch.render.untyped import Keywords
+
+if TYPE_CHECKING:
+    from batch.render.families.common import Embeds
+    from batch.render.tiles import Pieces
+    from batch.render.untyped import Keywords
 
 
 def encode(pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.configuration_utils import FrozenDict
@@ -9,8 +11,10 @@ from diffusers.configuration_utils import FrozenDict
 from batch.records.tasks import EncodeTask, Task
 from batch.render import tiles
 from batch.render.families import common
-from batch.render.families.common import Embeds
-from batch.render.tiles import Pieces
+
+if TYPE_CHECKING:
+    from batch.render.families.common import Embeds
+    from batch.render.tiles import Pieces
 
 denoise = common.denoise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from diffusers import DiffusionPipeline
@@ -11,7 +11,9 @@ from diffusers import DiffusionPipeline
 from batch.records.tasks import EncodeTask, Task
 from batch.render.families import flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.families.common import Embeds, OnStep
-from batch.render.tiles import Pieces
+
+if TYPE_CHECKING:
+    from batch.render.tiles import Pieces
 
 Denoise = Callable[[DiffusionPipeline, Sequence[Task], Sequence[Sequence[Embeds]], str, OnStep], torch.Tensor]
 """See :func:`batch.render.families.common.denoise`."""

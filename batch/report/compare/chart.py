@@ -7,11 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-from batch.report.compare.comparison import Comparison
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
-from batch.report.compare.rows import ComparedSetting
-from batch.report.images import Setting
+
+if TYPE_CHECKING:
+    from batch.report.compare.comparison import Comparison
+    from batch.report.compare.rows import ComparedSetting
+    from batch.report.images import Setting
 
 WIDTH, HEIGHT = 820, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 26, 50

@@ -6,12 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch.memory.footprint import CARDS, KEPT_BY_DRIVER
-from batch.report.compare.costs import Device, MemoryKind, SettingCosts
-from batch.report.compare.rows import ComparedSetting
-from batch.report.images import Setting
+from batch.report.compare.costs import MemoryKind
 from batch.report.timing import largest
+
+if TYPE_CHECKING:
+    from batch.report.compare.costs import Device, SettingCosts
+    from batch.report.compare.rows import ComparedSetting
+    from batch.report.images import Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

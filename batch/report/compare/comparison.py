@@ -9,15 +9,21 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from batch.report.compare.choice import FastestSetting, choices, pareto
+from batch.report.compare.choice import choices, pareto
 from batch.report.compare.notes import run_notes
-from batch.report.compare.pairs import Pair, pairs, references
+from batch.report.compare.pairs import pairs, references
 from batch.report.compare.picture_notes import compared_notes, picture_notes, stand_in_notes
 from batch.report.compare.rows import ComparedSetting, frame
-from batch.report.compare.runs import Overlap, Run, overlap
+from batch.report.compare.runs import overlap
 from batch.report.compare.sentences import sentences
 from batch.report.compare.settings import by_setting, costs_of, keys, rival_keys
+
+if TYPE_CHECKING:
+    from batch.report.compare.choice import FastestSetting
+    from batch.report.compare.pairs import Pair
+    from batch.report.compare.runs import Overlap, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

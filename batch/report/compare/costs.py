@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from batch.memory.footprint import CONTEXT
 from batch.records.kinds import Stage
-from batch.report.images import ReportedImage, Setting
-from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, Seconds, mib
+
+if TYPE_CHECKING:
+    from batch.report.images import ReportedImage, Setting
+    from batch.report.status import ImageStatus
 
 ALLOWANCE_MIB = CONTEXT / 2**20
 """For the context, where memory on the card was not measured."""

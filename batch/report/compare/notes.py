@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from batch.base.text import plural
 from batch.records.kinds import RunKind
-from batch.report.compare.runs import Run
 from batch.report.images import memory_used
 from batch.report.status import ImageStatus
+
+if TYPE_CHECKING:
+    from batch.report.compare.runs import Run
 
 _MOST_SETTINGS = 5
 """That are named; the others are counted."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,17 @@ from PIL import Image
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.report.compare import chart
-from batch.report.compare.comparison import Comparison
-from batch.report.compare.pairs import Pair
-from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, DifferenceImage, has_ssim, where
-from batch.report.compare.rows import ComparedSetting, frame
-from batch.report.compare.tables import Section, heading, legend, sections
+from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, has_ssim, where
+from batch.report.compare.rows import frame
+from batch.report.compare.tables import heading, legend, sections
 from batch.store.images.reading import read_pixels
+
+if TYPE_CHECKING:
+    from batch.report.compare.comparison import Comparison
+    from batch.report.compare.pairs import Pair
+    from batch.report.compare.pixels import DifferenceImage
+    from batch.report.compare.rows import ComparedSetting
+    from batch.report.compare.tables import Section
 
 FOLDER = "differences"
 _QUALITY = 80

@@ -13,14 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from batch.records.receipts import Receipt
-from batch.report.compare.pixels import SAME, Difference, of_files
-from batch.report.compare.runs import Run
+from batch.report.compare.pixels import SAME, of_files
 from batch.report.images import memory_used
 from batch.store.images.reading import read_pixels
+
+if TYPE_CHECKING:
+    from batch.report.compare.pixels import Difference
+    from batch.report.compare.runs import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from batch.base.text import plural
 from batch.plan import alike
 from batch.plan.identity import FIELD_KINDS, Kind
 from batch.records.tasks import Task
-from batch.report.compare.pairs import Pair, Reference
 from batch.report.compare.pixels import NOT_INSTALLED, has_ssim
-from batch.report.compare.rows import ComparedSetting
-from batch.report.compare.runs import Overlap, Run
+
+if TYPE_CHECKING:
+    from batch.report.compare.pairs import Pair, Reference
+    from batch.report.compare.rows import ComparedSetting
+    from batch.report.compare.runs import Overlap, Run
 
 _MOST_CHANGES = 5
 """Of one kind that are named."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from batch.records.values import Scalar
-from batch.report.compare.costs import SettingCosts
-from batch.report.compare.pairs import Pair
 from batch.report.compare.pixels import Closeness, closeness
 from batch.report.timing import Peaks
+
+if TYPE_CHECKING:
+    from batch.report.compare.costs import SettingCosts
+    from batch.report.compare.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
 from batch.records.receipts import Failure, Receipt
-from batch.report.images import ReportedImage, loras_of, reported
+from batch.report.images import loras_of, reported
 from batch.store.folder import RunFolder
+
+if TYPE_CHECKING:
+    from batch.report.images import ReportedImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from batch.report.compare.choice import FastestSetting
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
-from batch.report.compare.rows import ComparedSetting
+
+if TYPE_CHECKING:
+    from batch.report.compare.choice import FastestSetting
+    from batch.report.compare.rows import ComparedSetting
 
 
 def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) -> Iterator[str]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch.report.compare.costs import Device, Loss, SettingCosts
-from batch.report.compare.runs import Run
-from batch.report.images import ReportedImage, Setting, costs_of_done
+from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import largest, largest_peaks, median, median_seconds, mib
+
+if TYPE_CHECKING:
+    from batch.report.compare.runs import Run
+    from batch.report.images import ReportedImage, Setting
 
 KEYS = ("run", "device", "model", "size", "memory", "steps", "dtype")
 """What has a row of its own."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batch.memory.footprint import KEPT_BY_DRIVER
-from batch.report.compare.comparison import Comparison
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
-from batch.report.compare.rows import ComparedSetting
+
+if TYPE_CHECKING:
+    from batch.report.compare.comparison import Comparison
+    from batch.report.compare.rows import ComparedSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from batch.report.compare.comparison import Comparison
-from batch.report.compare.tables import Section, heading, legend, sections
+from batch.report.compare.tables import heading, legend, sections
+
+if TYPE_CHECKING:
+    from batch.report.compare.comparison import Comparison
+    from batch.report.compare.tables import Section
 
 WRAP = 36
 """Characters of a cell that names something; a longer one goes on in the next line."""

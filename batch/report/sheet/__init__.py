@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base import atomic
 from batch.records.tasks import Task
@@ -18,8 +19,10 @@ from batch.report.sheet.blocks import blocks_of, pages_of
 from batch.report.sheet.drawing import draw_page
 from batch.report.sheet.titles import shared
 from batch.report.status import ImageStatus, status_of
-from batch.store.folder import RunFolder
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
 
 
 def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import textwrap
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from batch.records.tasks import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
-from batch.report.sheet.lettering import Colour, draw_badge, draw_lines
+from batch.report.sheet.lettering import draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of
-from batch.store.folder import RunFolder
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.report.sheet.lettering import Colour
+    from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
 
 PAPER: Colour = (250, 250, 248)
 MUTED: Colour = (110, 110, 116)

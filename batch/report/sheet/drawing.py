@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
@@ -14,12 +15,16 @@ from batch.report.sheet.blocks import (
     NARROWEST,
     TEXT_SIZE,
     TITLE_SIZE,
-    Block,
 )
 from batch.report.sheet.cells import MUTED, PAPER, draw_cell
 from batch.report.sheet.lettering import draw_lines, lines_within, wrapped
-from batch.store.folder import RunFolder
-from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.report.sheet.blocks import (
+        Block,
+    )
+    from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
 
 _INK, _RULE = (30, 30, 34), (225, 225, 222)
 _LABEL_STEP = TEXT_SIZE + 5

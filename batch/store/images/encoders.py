@@ -11,7 +11,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records.tasks import Task
 from batch.store.images import packets, png, tiff
-from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, FileTexts, texts_of
+from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, texts_of
+
+if TYPE_CHECKING:
+    from batch.store.images.texts import FileTexts
 
 THUMB_SIDE = 384
 
