@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from batch.records import (
     Call,
@@ -21,7 +21,9 @@ from batch.records import (
     StagePeak,
     Task,
 )
-from batch.render.guards import Pixels
+
+if TYPE_CHECKING:  # the command line imports this file, and numpy takes longer than all of it
+    from batch.render.guards import Pixels
 
 T = TypeVar("T")
 L = TypeVar("L")

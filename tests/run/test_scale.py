@@ -24,7 +24,7 @@ from tests.fake_session import FakeBackend
 
 MEASURED = """\
 import json, sys, time
-from batch.cli import main
+from batch.cli.main import main
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     modules = sorted({name.split(".")[0] for name in sys.modules})
