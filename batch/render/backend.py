@@ -16,7 +16,7 @@ from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line imports this file, and numpy takes longer than all of it
     from batch.render.guards import Pixels
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from accelerate import init_empty_weights
@@ -39,22 +39,13 @@ from batch.render.live import Live, Shapes, once, tensors
 from batch.render.loading import quiet
 
 if TYPE_CHECKING:
+    from batch.memory.questions import Question
     from batch.render.families.common import Embeds
     from batch.render.from_files import LeaveOut
     from batch.render.tiles import Pieces
 
 DEVICE = "cpu"
 """Where the tensors say they are: see :class:`batch.render.live.Shapes`."""
-
-
-class Question(TypedDict):
-    """What planning asks: one stage of a task, ``batch`` images in one call."""
-
-    key: str
-    source: dict[str, object]
-    task: dict[str, object]
-    stage: str
-    batch: int
 
 
 class Foresight:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class ShownSetting:
     """What an image was made with, prompt and seed left out: images of one setting cost the same."""
 
     model: str
@@ -49,7 +49,7 @@ class ReportedImage:
 
     task: Task
     status: ImageStatus
-    setting: Setting
+    setting: ShownSetting
     receipt: Receipt | None = None
     failure: Failure | None = None
     skipped: str = ""
@@ -71,7 +71,7 @@ def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | N
         status, receipt = status_of(task, scan), scan.receipts.get(task.id)
         failure = None if receipt else scan.failures.get(task.id)
         record = receipt or failure
-        setting = Setting(
+        setting = ShownSetting(
             model=task.model,
             revision=task.revision,
             size=task.size,

@@ -36,8 +36,8 @@ from batch.store import predictions
 
 if TYPE_CHECKING:
     from batch.memory.footprint import Footprint
+    from batch.memory.questions import Question
     from batch.plan.plan import Plan
-    from batch.store.predictions import Question
 
 SWITCH = "RUN_BATCH_PREDICT"
 """Environment variable: 0 leaves the prediction out."""

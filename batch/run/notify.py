@@ -317,18 +317,18 @@ def _said_by_apprise() -> Iterator[list[str]]:
     lines: list[str] = []
     here = get_ident()
 
-    class Listener(logging.Handler):
+    class Capture(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.thread == here:
                 lines.append(record.getMessage())
 
-    listener = Listener(logging.WARNING)
+    capture = Capture(logging.WARNING)
     logger = logging.getLogger("apprise")
-    logger.addHandler(listener)
+    logger.addHandler(capture)
     try:
         yield lines
     finally:
-        logger.removeHandler(listener)
+        logger.removeHandler(capture)
 
 
 def _masked(text: str, hidden: Sequence[str] | Mapping[str, str]) -> str:

@@ -10,53 +10,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
-
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, cast
 
 from batch.base import atomic
 from batch.base.processes import ChildProcess
 from batch.memory.footprint import Component, StageWork
+from batch.memory.questions import Answer
 from batch.store import files
 from batch.store.embeds import default_folder
 
+if TYPE_CHECKING:
+    from batch.memory.questions import Question
+
 PATIENCE_S = 300
 """After which a plan does without the answers that are not there yet."""
-
-_ENVIRONMENT = {
-    "PYTHONWARNINGS": "ignore",
-    "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-}
-
-
-class Question(TypedDict):
-    """What one stage is asked for, as it is told to the process."""
-
-    key: str
-    """A hash of all that decides the answer."""
-    stage: str
-    source: dict[str, object]
-    """A :class:`~batch.records.ModelSource`."""
-    task: dict[str, object]
-    """A :class:`~batch.records.Task`."""
-    batch: int
-    """Images in one call."""
-
-
-class Answer(TypedDict, total=False):
-    """What a stage takes, or ``why`` that is not known."""
-
-    key: str
-    """Of its question; only the process says it."""
-    passing: bool
-    """Another time the answer may be another: it is not kept, and only the process says it."""
-    why: str
-    work: dict[str, int]
-    """The fields of :class:`~batch.memory.footprint.StageWork`."""
-    components: dict[str, dict[str, int]]
-    """By name the fields of :class:`~batch.memory.footprint.Component`; decoding has none."""
 
 
 def answers(questions: Iterable[Question], tell: Callable[[int], None]) -> dict[str, Answer]:

@@ -28,7 +28,7 @@ from batch.report.compare import choice, pixels
 from batch.report.compare.costs import Device, SettingCosts
 from batch.report.compare.rows import ComparedSetting
 from batch.report.compare.sentences import sentences
-from batch.report.images import Setting
+from batch.report.images import ShownSetting
 from batch.report.timing import Peaks, Seconds
 from batch.store import measured
 from batch.store.folder import RunFolder
@@ -373,7 +373,7 @@ def test_the_card_keeps_a_part_for_itself(cli, cards):
 
 def costs(memory, seconds, device, **others):
     """A row of one card and model, in seconds and MiB."""
-    made = Setting(model="demo", revision="", size="512x512", steps=1, guidance=1.0, scheduler="default",
+    made = ShownSetting(model="demo", revision="", size="512x512", steps=1, guidance=1.0, scheduler="default",
                    dtype="float32", memory_used=memory, degraded_from="", lora="none", extra="")  # fmt: skip
     figures = {"seconds": Seconds(total=seconds), "peaks": Peaks(device=device)}
     return SettingCosts(run="a", device=Device(name="rtx"), setting=made, **figures, **others)

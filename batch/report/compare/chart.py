@@ -14,7 +14,7 @@ from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
 if TYPE_CHECKING:
     from batch.report.compare.comparison import Comparison
     from batch.report.compare.rows import ComparedSetting
-    from batch.report.images import Setting
+    from batch.report.images import ShownSetting
 
 WIDTH, HEIGHT = 820, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 26, 50
@@ -43,7 +43,7 @@ def charts(comparison: Comparison) -> str:
     devices = dict.fromkeys(str(row.costs.device) for row in rows)
     colours = {device: _COLOURS[at % len(_COLOURS)] for at, device in enumerate(devices)}
     told = [key for key in comparison.by if key != "device" and len({row.costs.key(key) for row in rows}) > 1]
-    groups: dict[Setting, list[ComparedSetting]] = defaultdict(list)
+    groups: dict[ShownSetting, list[ComparedSetting]] = defaultdict(list)
     for row in rows:
         groups[row.costs.rivals].append(row)
     parts = []

@@ -15,7 +15,7 @@ from batch.report.timing import largest
 if TYPE_CHECKING:
     from batch.report.compare.costs import Device, SettingCosts
     from batch.report.compare.rows import ComparedSetting
-    from batch.report.images import Setting
+    from batch.report.images import ShownSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def rank(row: SettingCosts) -> tuple[float, float] | None:
 
 def pareto(rows: Sequence[SettingCosts]) -> list[bool]:
     """Of each row whether no rival on the same device is faster and smaller."""
-    rivals: dict[tuple[Device, Setting], list[tuple[tuple[float, float], int]]] = defaultdict(list)
+    rivals: dict[tuple[Device, ShownSetting], list[tuple[tuple[float, float], int]]] = defaultdict(list)
     for index, row in enumerate(rows):
         if place := rank(row):
             rivals[row.device, row.rivals].append((place, index))
@@ -65,7 +65,7 @@ def choices(rows: Sequence[ComparedSetting], by: Sequence[str]) -> list[FastestS
 
     ``by`` are the columns that tell groups apart, for their names.
     """
-    groups: dict[tuple[Device, Setting], list[ComparedSetting]] = defaultdict(list)
+    groups: dict[tuple[Device, ShownSetting], list[ComparedSetting]] = defaultdict(list)
     for row in rows:
         if rank(row.costs):
             groups[row.costs.device, row.costs.rivals].append(row)

@@ -11,7 +11,7 @@ from batch.records.kinds import Stage
 from batch.report.timing import Peaks, Seconds, mib
 
 if TYPE_CHECKING:
-    from batch.report.images import ReportedImage, Setting
+    from batch.report.images import ReportedImage, ShownSetting
     from batch.report.status import ImageStatus
 
 ALLOWANCE_MIB = CONTEXT / 2**20
@@ -86,7 +86,7 @@ class SettingCosts:
 
     run: str
     device: Device
-    setting: Setting
+    setting: ShownSetting
     images: int = 0
     """Done."""
     timed: int = 0
@@ -125,7 +125,7 @@ class SettingCosts:
         return str(value)[:10] if name == "revision" else value
 
     @property
-    def rivals(self) -> Setting:
+    def rivals(self) -> ShownSetting:
         """What is the same for all that it can be chosen instead of: everything but memory."""
         return replace(self.setting, memory_used="", degraded_from="")
 

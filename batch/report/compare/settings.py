@@ -18,7 +18,7 @@ from batch.report.timing import largest, largest_peaks, median, median_seconds, 
 
 if TYPE_CHECKING:
     from batch.report.compare.runs import Run
-    from batch.report.images import ReportedImage, Setting
+    from batch.report.images import ReportedImage, ShownSetting
 
 KEYS = ("run", "device", "model", "size", "memory", "steps", "dtype")
 """What has a row of its own."""
@@ -33,13 +33,13 @@ class SettingImages:
 
     run: str
     device: Device
-    setting: Setting
+    setting: ShownSetting
     images: Sequence[ReportedImage]
 
 
 def by_setting(runs: Sequence[Run]) -> list[SettingImages]:
     """What was tried or skipped, in order of first appearance."""
-    groups: dict[tuple[str, Device, Setting], list[ReportedImage]] = defaultdict(list)
+    groups: dict[tuple[str, Device, ShownSetting], list[ReportedImage]] = defaultdict(list)
     for run in runs:
         known = {device for image in run.images if (device := _device(image)).name}
         of_run = known.pop() if len(known) == 1 else Device()  # that of an image which never had one
