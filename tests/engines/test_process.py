@@ -114,7 +114,7 @@ def test_a_worker_that_dies_costs_nothing(night, once, kind, stage):
     assert ended.hashes() == night(text=text, out="undisturbed").hashes()
 
 
-def test_an_image_that_kills_its_worker_is_left_and_the_others_go_on(night):
+def test_an_image_that_kills_its_worker_is_left(night):
     ended = night(Fault("sigkill", seed=1, prompt="a"), engine="process")
     assert (ended.result.rendered, ended.result.failed) == (5, 1)
     (failure,) = ended.failures().values()
@@ -138,7 +138,7 @@ def test_deaths_are_counted_over_runs(night):
     assert second.seen.kinds() == ["worker-died"] * 2  # alone in hand, so every death counts
 
 
-def test_a_model_that_cannot_be_loaded_stops_the_run_at_the_second_try(night, once):
+def test_a_model_that_cannot_be_loaded_is_tried_twice(night, once):
     ended = night(once("error", "load"), engine="process")
     assert (ended.result.rendered, ended.seen.kinds()) == (6, ["load-failed"])
     ended = night(Fault("error", "load"), out="never", engine="process")
@@ -166,7 +166,7 @@ def test_a_text_that_kills_its_worker_costs_its_own_images_only(night):
 
 
 @pytest.mark.parametrize("kind", ["oom-host", "error"])
-def test_texts_that_can_nowhere_be_encoded_end_the_run_with_the_reason(night, kind):
+def test_texts_that_can_nowhere_be_encoded_end_the_run(night, kind):
     ended = night(Fault(kind, "encode"), text=JOB.replace("[a, b]", f"[{kind} everywhere]"))
     assert ended.result.stopped.exit_code == 1
     assert ended.result.rendered == 0
@@ -344,7 +344,7 @@ def test_an_image_to_be_redone_is_kept_when_that_fails(night):
     assert all((ended.folder.root / item.file.path).is_file() for item in ended.receipts())
 
 
-def test_without_fallback_it_is_a_failed_row_with_the_stage_and_the_bytes(night):
+def test_without_fallback_out_of_memory_is_a_failed_row(night):
     ended = night(Fault("oom-torch", "decode", seed=1), fallback=False)
     assert (ended.result.rendered, ended.result.failed) == (4, 2)
     assert ended.seen.kinds() == []
@@ -368,7 +368,7 @@ def test_a_ladder_that_ends_is_a_failure(night):
     assert {item.degraded_from for item in ended.receipts()} == {""}
 
 
-def test_a_card_that_torch_was_not_built_for_ends_the_run_at_the_first_image(night):
+def test_an_unsuited_card_ends_the_run_at_the_first_image(night):
     ended = night(Fault("unsuited"))
     assert (ended.result.rendered, ended.result.stopped.exit_code) == (0, 1)
     assert "no kernel image is available" in str(ended.result.stopped)
@@ -386,7 +386,7 @@ def test_texts_that_do_not_fit_are_encoded_on_the_cpu(night):
     assert again.result.rendered == 0
 
 
-def test_texts_are_first_encoded_layer_by_layer_which_changes_nothing(night):
+def test_encoding_layer_by_layer_changes_nothing(night):
     text = JOB.replace("[a, b]", "[a text that does not fit, one more that does not]")
     ended = night(Fault("oom-torch", "encode", unless="text_encoder"), text=text)
     assert ended.result.rendered == 6
@@ -443,7 +443,7 @@ def test_picture_after_picture_invalid_stops_the_run(night):
 # 5. Disk
 
 
-def test_an_image_that_could_not_be_written_is_rendered_again_in_the_same_run(night, once):
+def test_an_unwritten_image_is_rendered_again_in_the_same_run(night, once):
     ended = night(once("eio", "save", seed=1, prompt="a"), engine="process")
     assert (ended.result.rendered, ended.result.failed) == (6, 0)
     assert ended.seen.kinds() == ["not-written"]
@@ -451,7 +451,7 @@ def test_an_image_that_could_not_be_written_is_rendered_again_in_the_same_run(ni
     assert ended.hashes() == undisturbed(night)
 
 
-def test_a_disk_that_stays_broken_is_a_failure_and_five_end_the_run(night):
+def test_a_disk_that_stays_broken_ends_the_run_after_five(night):
     ended = night(Fault("eio", "save", seed=1, prompt="a"))
     assert (ended.result.rendered, ended.result.failed) == (5, 1)
     ended = night(Fault("eio", "save"), out="all", text=JOB.replace("0..2", "0..9"))
@@ -567,7 +567,7 @@ def test_the_real_worker_is_killed_and_its_parent_goes_on(cli, manifest, work):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no process groups")
-def test_ctrl_c_reaches_the_whole_group_and_the_worker_leaves_with_its_parent(cli, manifest, work):
+def test_ctrl_c_ends_the_worker_with_its_parent(cli, manifest, work):
     manifest(REAL.replace("0..2", "0..30"))
     run = subprocess.Popen(
         RUN,

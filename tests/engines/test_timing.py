@@ -74,7 +74,7 @@ def test_a_wait_for_a_saver_is_told(cli, manifest, work, monkeypatch):
 
 
 @pytest.mark.parametrize("measure", [True, False])
-def test_a_measured_stage_begins_without_what_the_one_before_left(monkeypatch, measure):
+def test_a_measured_stage_begins_with_nothing_left_over(monkeypatch, measure):
     done = []
     for name in ("synchronize", "empty_cache", "reset_peak_memory_stats", "max_memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: done.append(name))

@@ -220,7 +220,7 @@ def test_what_is_fetched_renders_without_a_network(place, near, hub, manifest):
     assert not any(TOKEN.encode() in data for data in [*kept, first.stdout.encode(), first.stderr.encode()])
 
 
-def test_run_fetches_what_is_missing_and_a_moving_main_changes_no_run(place, near, hub, manifest):
+def test_run_fetches_and_a_moving_main_changes_no_run(place, near, hub, manifest):
     hub.repos[REPO] = Repo(folder_files(DEMO))
     path = manifest(KNOWN)
     run = near("run", path, "--out", "run")
@@ -470,7 +470,7 @@ def test_a_connection_that_ends_is_resumed(near, hub, manifest, place):
     assert (snapshot() / VAE).read_bytes() == folder_files(DEMO)[VAE]
 
 
-def test_a_download_that_stalls_begins_anew_and_keeps_what_is_whole(near, hub, manifest, place):
+def test_a_stalled_download_begins_anew_and_keeps_the_whole(near, hub, manifest, place):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"]})
     outcome = near("fetch", manifest(KNOWN), "--stall-timeout", "1s")
     assert outcome.code == 0, outcome.err
@@ -959,7 +959,7 @@ def test_local_models_need_nothing(cli, manifest):
     assert (outcome.code, outcome.out) == (0, "demo: ships with the program, nothing to download\n")
 
 
-def test_a_model_that_is_not_here_can_be_planned_but_not_rendered_offline(cli, manifest, work, monkeypatch):
+def test_a_model_elsewhere_is_planned_but_not_rendered_offline(cli, manifest, work, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(work / "empty"))
     assert cli("plan", manifest(KNOWN)).code == 0
     outcome = cli("plan", manifest(OTHER))

@@ -373,7 +373,7 @@ def test_a_prompt_on_the_command_line_is_taken_as_it_is(manifest, value, prompts
     assert {task.prompt for task in made.tasks} == prompts
 
 
-def test_embeddings_that_cannot_be_kept_end_the_run_with_a_remedy(manifest, cli, work, monkeypatch):
+def test_embeddings_that_cannot_be_kept_end_the_run(manifest, cli, work, monkeypatch):
     (work / "file").write_text("")
     monkeypatch.setenv("RUN_BATCH_CACHE", str(work / "file"))
     outcome = cli("run", manifest("grid: {model: demo, prompt: never kept, steps: 1}\n"), "--json")

@@ -268,7 +268,7 @@ def small_card(monkeypatch):
     monkeypatch.setattr(Decoder, "forward", limit)
 
 
-def test_the_real_decoder_goes_down_and_gives_the_pixels_of_that_setting(cli, manifest, work, small_card):
+def test_the_real_decoder_goes_down_to_that_settings_pixels(cli, manifest, work, small_card):
     outcome = cli("run", manifest(JOB), "--out", "run", "--json")
     assert outcome.code == 0, outcome.err
     said = [event for event in outcome.events() if event["event"] == "out-of-memory"]

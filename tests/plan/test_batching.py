@@ -244,7 +244,7 @@ def night(manifest, tmp_path):
     return run
 
 
-def test_a_batch_that_does_not_fit_is_rendered_one_by_one_from_then_on(night, tmp_path):
+def test_a_batch_that_does_not_fit_is_rendered_one_by_one(night, tmp_path):
     result, told, receipts = night(Fault("oom-torch", unless="alone"))
     assert (result.rendered, result.failed) == (6, 0)
     assert [item.kind for item in told] == ["batch-failed"]
@@ -266,7 +266,7 @@ def test_an_image_of_a_batch_that_cannot_be_decoded_fails_alone(night):
     assert sorted(item.batch for item in receipts) == [2, 2, 4, 4, 4]
 
 
-def test_an_image_of_a_batch_without_embeddings_lends_its_name_to_no_other(night, monkeypatch):
+def test_an_image_without_embeddings_lends_no_other_its_name(night, monkeypatch):
     from batch.store.embeds import EmbedCache
 
     read, lost = EmbedCache.read, []

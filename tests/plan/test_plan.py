@@ -250,7 +250,7 @@ def test_names_tell_strengths_apart_below_and_above_nought():
     assert named == ["s-0.8", "s=-0.8"]
 
 
-def test_an_extra_argument_that_names_hold_and_no_grid_sets_is_told(manifest):
+def test_an_extra_argument_that_no_grid_sets_is_told(manifest):
     text = "grid: {model: demo, prompt: a, extra.pag_scale: [0, 2]}\n"
     planned = plan(manifest(text + "output: {name: '{extra.pag_scale}-{extra.typo}'}\n"))
     assert [task.name.rpartition("-")[0] for task in planned.tasks] == ["2-default", "0-default"]

@@ -26,14 +26,14 @@ def sdpa_allowed(monkeypatch):
     monkeypatch.setattr(Gemma2Model, "_supports_sdpa", True)
 
 
-def test_a_bound_is_found_where_the_file_leaves_it_out_and_within():
+def test_a_bound_is_found_where_the_file_leaves_it_out():
     assert attention.implementation(Gemma2Config()) == "eager"
     assert attention.implementation(Gemma2Config(attn_logit_softcapping=None)) is None
     assert attention.implementation(T5Config()) is None
 
 
 @pytest.mark.parametrize("random", [False, True])
-def test_a_capped_text_encoder_is_loaded_with_attention_written_out(sdpa_allowed, random):
+def test_a_capped_text_encoder_gets_attention_written_out(sdpa_allowed, random):
     drawn = {"random": True} if random else {}
     pipe = common.load_text_encoder(source(DEMO, **drawn), "float32", "cpu")
     assert pipe.text_encoder.config._attn_implementation == "eager"

@@ -186,7 +186,7 @@ def test_the_picture_is_bit_identical_to_the_pipeline_call(cli, manifest, work, 
     assert expected.std() > 5
 
 
-def test_settings_and_texts_do_not_leak_from_one_picture_into_the_next(cli, manifest, work, tiny):
+def test_no_setting_or_text_leaks_into_the_next_picture(cli, manifest, work, tiny):
     grid = job(
         tiny("sdxl"), size="96x64", guidance=[1, 5], negative_prompt=["", "blue"], scheduler=["default", "ddim"],
         memory=["full", "vae_tiling(64, 32)"],
@@ -211,7 +211,7 @@ def test_a_bin_is_resampled_as_the_pipeline_does_it(cli, manifest, work, tiny):
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "sd3-without-t5", "qwen_image", "z_image"])
-def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest, tiny, monkeypatch, name):
+def test_cached_embeddings_leave_text_encoders_unloaded(cli, manifest, tiny, monkeypatch, name):
     text = job(tiny(name), size="64x64", negative_prompt="grey", prompt=["one", "two"])
     assert cli("run", manifest(text), "--out", "first", "--quiet").code == 0
 
@@ -224,7 +224,7 @@ def test_embeddings_are_cached_and_the_text_encoders_stay_unloaded(cli, manifest
     assert "the text encoders were loaded" in other.err
 
 
-def test_half_precision_decodes_in_float32_where_the_autoencoder_overflows(cli, manifest, work, tiny):
+def test_half_precision_decodes_in_float32_on_overflow(cli, manifest, work, tiny):
     assert (
         cli("run", manifest(job(tiny("sdxl"), size="64x64", dtype="float16")), "--out", "run", "--quiet").code == 0
     )
@@ -263,7 +263,7 @@ def moved(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "sana-sprint", "sana-pag", "sd1"])
-def test_tiles_and_offloading_give_the_picture_of_the_direct_call(cli, manifest, work, tiny, moved, name):
+def test_tiles_and_offloading_match_the_direct_call(cli, manifest, work, tiny, moved, name):
     folder = DEMO if name == "sana" else tiny(name)
     width, height, tile = SIDES.get(name, (96, 64, 64))
     setting = f"vae_tiling({tile}, {tile // 2}) + model_cpu_offload"
@@ -350,7 +350,7 @@ def spec(work, folder, **changes):
 
 
 @pytest.mark.parametrize("name", ["sdxl", "pixart", "flux", "sana-sprint", "sd3", "qwen_image", "z_image"])
-def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest, work, tiny, name, monkeypatch):
+def test_kept_latents_decode_to_the_same_picture(cli, manifest, work, tiny, name, monkeypatch):
     size = {"pixart": "256x256", "sana-sprint": "1024x1024"}.get(name, "96x64")
     path = manifest(job(tiny(name), size=size))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
@@ -385,7 +385,7 @@ def test_kept_latents_decode_to_the_same_picture_without_the_rest(cli, manifest,
     assert failed.error.stage == "decode"
 
 
-def test_keep_latents_of_a_whole_pipeline_is_refused_before_anything_is_loaded(work, tiny):
+def test_keep_latents_of_a_whole_pipeline_is_refused(work, tiny):
     with pytest.raises(UserError, match="called whole"):
         list(
             LocalEngine(Diffusers()).execute(

@@ -270,9 +270,7 @@ grid:
 """
 
 
-def test_a_plan_loads_no_torch_shows_a_row_a_setting_and_the_next_one_starts_no_process(
-    cli, manifest, work, monkeypatch
-):
+def test_a_plan_predicts_once_without_loading_torch(cli, manifest, work, monkeypatch):
     path = manifest(PLAN)
     code = (
         "import sys; from batch.cli.main import main; code = main(['plan', 'job.yaml', '--json']);"

@@ -194,9 +194,7 @@ def test_what_cannot_be_is_refused_with_its_line(cli, manifest, setting, says):
         ("sd1", "vae_cpu", "its pipeline is called whole"),
     ],
 )
-def test_what_a_pipeline_cannot_take_is_refused_and_left_out_of_profiles(
-    cli, manifest, tiny, model, setting, says
-):
+def test_what_a_pipeline_cannot_take_is_refused(cli, manifest, tiny, model, setting, says):
     text = f"grid: {{model: '{tiny(model)}', prompt: a, size: 64x64, steps: 1, memory: MEMORY}}\n"
     refused = cli("plan", manifest(text.replace("MEMORY", setting)))
     assert refused.code == 2
@@ -233,7 +231,7 @@ def test_a_step_that_a_pipeline_does_not_know_is_an_error(tiny):
         cuts._in_halves(object(), [warm.task], needed=False)
 
 
-def test_what_this_machine_cannot_quantise_is_said_before_anything_is_rendered(cli, manifest, work):
+def test_what_cannot_be_quantised_here_is_said_when_planning(cli, manifest, work):
     path = manifest("grid: {model: demo, prompt: a, steps: 1, memory: [full, quantize(bnb4)]}\n")
     assert "not here: memory: quantize(bnb4) works on a CUDA card only" in cli("plan", path).err
     refused = cli("run", path, "--out", "run", "--devices", "cpu")
@@ -241,7 +239,7 @@ def test_what_this_machine_cannot_quantise_is_said_before_anything_is_rendered(c
     assert not (work / "run").exists()
 
 
-def test_halves_of_a_guidance_that_is_none_are_said_to_do_nothing(cli, manifest):
+def test_split_guidance_without_guidance_does_nothing(cli, manifest):
     text = "grid: {model: demo, prompt: a, guidance: [1, 3], memory: split_guidance}\n"
     assert cli("plan", manifest(text)).err.count("split_guidance has nothing to split at guidance 1") == 1
     assert "nothing to split" not in cli("plan", manifest(text.replace("split_guidance", "6gb"))).err

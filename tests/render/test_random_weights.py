@@ -154,7 +154,7 @@ def test_a_random_model_is_the_loaded_one_but_for_its_values(tiny, name, dtype):
     assert unlike == []
 
 
-def test_weights_are_the_same_every_time_and_no_two_rows_are_alike():
+def test_drawn_weights_are_repeatable_and_no_rows_alike():
     first, second = (common.load_without_texts(source("random:demo-4k"), "bfloat16") for _ in range(2))
     for name, tensor in first.transformer.state_dict().items():
         assert torch.equal(tensor, second.transformer.state_dict()[name])
@@ -315,7 +315,7 @@ def test_a_picture_of_a_wrong_size_fails_whatever_the_weights(cli, manifest, mon
 
 
 @pytest.mark.parametrize("name", [*tiny_models.BUILDERS, "demo", "demo-4k"])
-def test_weights_read_straight_to_the_device_are_those_the_pipeline_loads(tiny, name):
+def test_weights_read_straight_are_those_the_pipeline_loads(tiny, name):
     found = source(name) if name.startswith("demo") else source(tiny(name))
     expected = DiffusionPipeline.from_pretrained(
         found.location, dtype=torch.bfloat16, **tiny_models.left_out(name)
@@ -428,7 +428,7 @@ def test_the_figures_are_those_of_what_is_loaded():
     assert common.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
 
 
-def test_what_does_not_fit_while_loading_goes_to_host_memory_and_down_the_ladder(manifest, on_card, monkeypatch):
+def test_what_does_not_fit_while_loading_goes_to_the_host(manifest, on_card, monkeypatch):
     made = on_card("demo", 80)
     load = common.load_without_texts
 

@@ -178,7 +178,7 @@ def test_what_sprint_cannot_do_is_said_with_its_line(cli, manifest, tiny, axis, 
     assert says in outcome.err
 
 
-def test_more_steps_than_sprint_was_distilled_to_are_warned_about(cli, manifest, tiny):
+def test_more_steps_than_sprint_takes_are_warned_about(cli, manifest, tiny):
     planned = cli("plan", manifest(job(tiny("sana-sprint"), steps=20)))
     assert planned.code == 0
     assert "is made for 1 to 4 steps, 2 is right; 20 are slower and worse" in planned.err
@@ -319,7 +319,7 @@ def test_what_is_wrong_with_pag_is_said_with_its_line(cli, manifest, tiny, setti
     assert says in outcome.err
 
 
-def test_pag_where_the_number_of_blocks_or_the_attention_is_known_by_name(work):
+def test_pag_by_the_number_of_blocks_or_the_attention(work):
     known = hub.find_model("random:sana-1.6b-1k", work, {}, online=False)
     ask = {"extra.pag_scale": 2, "extra.pag_applied_layers": "transformer_blocks.20"}
     assert (

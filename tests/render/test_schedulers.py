@@ -154,7 +154,7 @@ def test_the_models_own_with_overrides(cli, manifest, work, tiny):
 
 
 @pytest.mark.parametrize("name", ["sana", "sd1"])
-def test_a_receipt_holds_the_configuration_in_effect_as_strict_json(cli, manifest, work, tiny, name):
+def test_a_receipt_holds_the_configuration_in_effect(cli, manifest, work, tiny, name):
     size = {"sana": "512x512", "sd1": "64x64"}[name]
     path = manifest(job(tiny(name), size, scheduler=["default", "dpm++(solver_type=heun)", "unipc"]))
     assert cli("run", path, "--out", "run", "--quiet").code == 0

@@ -134,7 +134,7 @@ def test_a_model_in_a_folder(cli, manifest, work):
     assert "tokenizer/ holds no vocabulary" in cli("plan", "job.yaml", "--out", "new").err
 
 
-def test_the_model_that_ships_is_what_the_catalogue_says_and_renders(cli, manifest, work, monkeypatch):
+def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, monkeypatch):
     """Everywhere else `demo` is that of the tests."""
     monkeypatch.delenv("RUN_BATCH_SHIPPED")
     folder = package_folder("demo")

@@ -359,7 +359,7 @@ def test_the_sentence(cli, cards):
     assert lines[-1].startswith("Fastest with all of its memory on A100")
 
 
-def test_without_the_device_memory_an_allowance_is_added_and_said(cli, cards):
+def test_unknown_device_memory_adds_an_allowance_and_says_so(cli, cards):
     on_card("rtx", RTX, RTX_COSTS, known="reserved")
     row = by_setting(cli("compare", "rtx", "--json").json(), "rtx")[SMALL]
     assert (row["memory_kind"], row["memory_mib"]) == ("reserved", 4.5 * 1024 + footprint.CONTEXT / 2**20)

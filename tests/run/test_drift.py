@@ -112,7 +112,7 @@ def test_the_last_run_is_told_apart(folder):
     assert events.last_run([]) == []
 
 
-def test_without_its_start_the_last_run_is_that_of_the_last_runner(folder):
+def test_without_its_start_a_run_is_the_last_runners(folder):
     EventLog(folder).write(happen("old"))
     EventLog(RunFolder(folder.root, "me-2")).write(happen("new"))
     assert [event.text for event in events.last_run(events.read(folder))] == ["new"]

@@ -82,7 +82,7 @@ def refused(*targets):
     return str(caught.value)
 
 
-def test_a_command_gets_the_event_on_stdin_and_in_its_environment(command, work, monkeypatch):
+def test_a_command_gets_the_event_on_stdin_and_environment(command, work, monkeypatch):
     monkeypatch.setenv("WHOM", "two words")
     target = command(WRITES, "told.jsonl", "$WHOM", "${WHOM}!", "$$5")
     assert tell([target], work, "stalled", "done") == []
@@ -185,7 +185,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(command, work):
         pytest.fail("the child of a command that was ended goes on")
 
 
-def test_a_service_that_hangs_holds_up_neither_the_run_nor_the_others(command, work):
+def test_a_service_that_hangs_holds_up_nothing(command, work):
     with hook(pause=30) as (url, _):
         began = time.monotonic()
         notifier = notify.check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)

@@ -63,7 +63,7 @@ def test_help_loads_no_library_and_takes_no_time(work, arguments):
     assert min(item["cpu_s"] for item in found) < 0.6  # 0.13 s on an idle machine
 
 
-def test_a_mistake_in_the_manifest_is_told_before_anything_heavy_is_loaded(work):
+def test_a_mistake_is_told_before_anything_heavy_is_loaded(work):
     (work / "job.yaml").write_text(SMALL.replace("seed", "sead"))
     found = measured(work, "run", "job.yaml")
     assert found["code"] == 2

@@ -32,7 +32,7 @@ def painted(scene, width=256, height=256):
     return demo_world.paint(scene, width, height).round().clip(0, 255).astype(np.uint8)
 
 
-def test_the_world_is_the_same_for_the_same_seed_and_splits_what_is_held_out():
+def test_the_world_is_repeatable_and_holds_some_out():
     taught = list(islice(demo_world.scenes(3), 300))
     assert taught == list(islice(demo_world.scenes(3), 300))
     assert not any(demo_world.held_out(scene) for scene in taught)
@@ -79,7 +79,7 @@ def test_cells_name_what_the_picture_shows():
 
 
 @pytest.mark.parametrize("kind", ["one", "two", "landscape"])
-def test_the_judge_finds_the_worlds_own_drawings_right_and_wrong_ones_wrong(kind):
+def test_the_judge_tells_right_drawings_from_wrong_ones(kind):
     for scene in islice(demo_world.scenes(2, kind=kind), 20):
         assert demo_judge.judge(scene, painted(scene)).right, demo_world.caption(scene)
         assert not demo_judge.judge(scene, np.full((256, 256, 3), 127, np.uint8)).right

@@ -57,7 +57,7 @@ def test_an_image_of_ours_renders_the_same_pixels_again(cli, manifest, work, kin
     assert ids[0] == ids[1]
 
 
-def test_one_image_makes_a_plain_grid_and_files_are_not_overwritten(cli, manifest, work):
+def test_one_image_makes_a_grid_and_overwrites_nothing(cli, manifest, work):
     cli("run", manifest("grid: {model: demo, prompt: a fox, seed: 7, steps: 1}\n"), "--quiet")
     (image,) = (work / "outputs" / "job" / "images").iterdir()
     outcome = cli("manifest", "from", image)

@@ -499,7 +499,7 @@ def test_restore_never_writes_over_a_file(cli, smaller):
     assert cli("prune", smaller, "--restore", trash.name, "--dry-run").code == 2
 
 
-def test_an_interrupted_prune_leaves_no_receipt_that_points_to_nothing(cli, smaller):
+def test_an_interrupted_prune_leaves_no_receipt_without_image(cli, smaller):
     from batch.base import atomic
 
     moves = []
