@@ -64,7 +64,7 @@ def test_without_a_driver_there_is_no_card(driver):
     nothing_is_known()
 
 
-def test_a_card_that_has_fallen_off_the_bus_does_not_hide_the_others(driver):
+def test_a_card_off_the_bus_does_not_hide_the_others(driver):
     driver(handles=("a", "lost", "b"))
     assert [card.name for card in nvml.cards()] == ["card a", "card b"]
     assert nvml.driver() == "590.48"

@@ -28,7 +28,7 @@ def given(hand):
     return hand.take(lambda _: True)[0].task.id
 
 
-def test_one_death_over_two_images_is_nobodys_and_both_are_rendered_alone(hand):
+def test_a_death_over_two_images_renders_both_alone(hand):
     assert [given(hand), given(hand)] == ["0", "1"]
     assert hand.images == ["0", "1"]
     assert hand.suspect.task.id == "1"  # what is rendered, not what is being saved

@@ -571,7 +571,7 @@ def test_weights_that_are_no_links_are_checked_too(near, hub, manifest, place, m
 
 @pytest.mark.parametrize("hub_switch", [None, "", "0", "1", "true", "off"])
 @pytest.mark.parametrize("transformers_switch", [None, "", "0", "on"])
-def test_what_forbids_asking_the_hub_is_read_as_the_client_reads_it(monkeypatch, hub_switch, transformers_switch):
+def test_offline_switches_are_read_as_the_client_reads_them(monkeypatch, hub_switch, transformers_switch):
     from huggingface_hub import constants
 
     for name, value in (("HF_HUB_OFFLINE", hub_switch), ("TRANSFORMERS_OFFLINE", transformers_switch)):
@@ -584,7 +584,7 @@ def test_what_forbids_asking_the_hub_is_read_as_the_client_reads_it(monkeypatch,
     assert bool(cache.offline_by()) == again.HF_HUB_OFFLINE
 
 
-def test_the_variable_that_forbids_asking_is_the_one_that_is_named(place, hub, manifest):
+def test_the_switch_that_forbids_asking_is_named(place, hub, manifest):
     """The client reads both once, when it is imported."""
     hub.repos[REPO] = Repo(folder_files(DEMO))
     done = apart("fetch", manifest(KNOWN), HF_HUB_OFFLINE="", TRANSFORMERS_OFFLINE="1")

@@ -28,7 +28,7 @@ def same_numbers(text: str) -> str:
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.parent.name)
-def test_what_an_earlier_version_wrote_is_written_again_as_it_was(state):
+def test_what_an_earlier_version_wrote_is_written_the_same(state):
     paths = [(Receipt, path) for path in state.glob("receipts/*/*.json")]
     paths += [(Failure, path) for path in state.glob("failures/*.json")]
     assert len(paths) >= 4
@@ -44,7 +44,7 @@ def test_what_an_earlier_version_wrote_is_written_again_as_it_was(state):
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.parent.name)
-def test_what_an_earlier_version_kept_of_its_job_is_written_again_as_it_was(state, tmp_path):
+def test_a_job_kept_by_an_earlier_version_is_written_the_same(state, tmp_path):
     before, after = RunFolder(state.parent), RunFolder(tmp_path / "run")
     after.begin(before.name(), before.kind(), before.origin(), before.tasks(), before.pins())
     for name in ("format.json", "plan.json", "origin.json", "tasks.jsonl"):
