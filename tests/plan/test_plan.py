@@ -1,16 +1,20 @@
 """Grid, identity, order, names and sizes."""
 
+import json
 from dataclasses import fields, replace
 from itertools import count
 
 import diffusers
+import numpy as np
 import pytest
 from diffusers.image_processor import PixArtImageProcessor
+from safetensors.numpy import save_file
 
 from batch.base.errors import ManifestError
 from batch.catalogue import families
 from batch.catalogue.models import known_models
 from batch.hub.models import find_model
+from batch.manifest.axes import AXES
 from batch.manifest.read import read_manifest
 from batch.manifest.values import Size
 from batch.memory import profiles
@@ -281,3 +285,30 @@ def test_of_a_setting_that_is_left_out_nothing_is_said(cli, manifest):
     planned = cli("plan", manifest(text + "exclude: [{guidance: 1}]\n"))
     assert planned.code == 0
     assert "nothing to split" not in planned.err
+
+
+TWO_OF_EACH = {
+    "model": ["random:sana-1.6b-1k", "random:sana-1.5-1.6b-1k"],
+    "prompt": ["a fox", "a whale"],
+    "negative_prompt": ["blurry", "dark"],
+    "style": ["ink", "oil"],
+    "seed": [1, 2],
+    "size": ["512x512", "672x384"],
+    "steps": [2, 3],
+    "guidance": [2.0, 3.0],
+    "scheduler": ["unipc", "dpm++"],
+    "memory": ["full", "vae_tiling(256, 192)"],
+    "dtype": ["float32", "bfloat16"],
+    "lora": ["a.safetensors", "b.safetensors"],
+}
+
+
+def test_every_axis_reaches_the_task(manifest, work):
+    assert TWO_OF_EACH.keys() == AXES.keys()
+    for name, strength in (("a", 0.0), ("b", 1.0)):
+        save_file({"x.lora_A.weight": np.full((1, 1), strength, np.float32)}, work / f"{name}.safetensors")
+    styles = "styles: {ink: {prompt: 'ink, {prompt}'}, oil: {prompt: 'oil, {prompt}'}}\n"
+    for axis, (one, other) in TWO_OF_EACH.items():
+        grid = {"model": "demo", "prompt": "a fox", axis: [one, other]}
+        made = plan(manifest(f"{styles}grid: {json.dumps(grid)}\n"))
+        assert len({task.id for task in made.tasks}) == 2, axis
