@@ -284,25 +284,19 @@ def _service(url: str) -> Service:
     logger.propagate = False
     server = Apprise.instantiate(url, asset=AppriseAsset(app_id="run_batch"))
     if server is None:
-        raise UserError(_misunderstood(url))
+        from apprise.manager_plugins import NotificationManager
+
+        scheme, known = url.partition("://")[0].lower(), NotificationManager().schemas()
+        near = get_close_matches(scheme, known, 1)
+        hint = f"did you mean {near[0]}://?" if near else "no service has that name"
+        if scheme in ("http", "https"):
+            hint = f"for a web hook write json{scheme.removeprefix('http')}://HOST/PATH"
+        elif scheme in known:
+            hint = "a part of the address is missing or wrong"
+        raise UserError(f"apprise does not understand {_label(url)}; {hint} (https://appriseit.com/services/)")
     return Service(
         label=_label(url), hidden=tuple(re.findall(r"[\w.~%-]{3,}", url.partition("://")[2])), server=server
     )
-
-
-def _misunderstood(url: str) -> str:
-    from apprise.manager_plugins import NotificationManager
-
-    scheme = url.partition("://")[0].lower()
-    known = NotificationManager().schemas()
-    if scheme in ("http", "https"):
-        hint = f"for a web hook write json{scheme.removeprefix('http')}://HOST/PATH"
-    elif scheme in known:
-        hint = "a part of the address is missing or wrong"
-    else:
-        near = get_close_matches(scheme, known, 1)
-        hint = f"did you mean {near[0]}://?" if near else "no service has that name"
-    return f"apprise does not understand {_label(url)}; {hint} (https://appriseit.com/services/)"
 
 
 @contextmanager
