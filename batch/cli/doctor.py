@@ -58,7 +58,12 @@ def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
     for note in sorted(found.notes, key=lambda note: not note.stops):
         lines += ["", *layout.wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)]
         lines += [f"    {note.remedy}"] if note.remedy else []
-    return "\n".join([*lines, "", _verdict(found)])
+    if problems := sum(note.stops for note in found.notes):
+        verdict = f"NOT READY: {plural(problems, 'problem')} to put right first"
+    else:
+        how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}
+        verdict = f"ready to render {how[found.device]}"
+    return "\n".join([*lines, "", verdict])
 
 
 def _facts(found: Examination) -> dict[str, str]:
@@ -80,11 +85,3 @@ def _facts(found: Examination) -> dict[str, str]:
             layout.together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
         ),
     }
-
-
-def _verdict(found: Examination) -> str:
-    problems = sum(note.stops for note in found.notes)
-    if problems:
-        return f"NOT READY: {plural(problems, 'problem')} to put right first"
-    how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}[found.device]
-    return f"ready to render {how}"

@@ -61,35 +61,30 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def as_json(forecast: Forecast) -> dict[str, object]:
     """What ``plan --json`` says of it; sizes in bytes."""
-    return {
-        "why": forecast.why or None,
-        "left_out": forecast.left_out,
-        "settings": [_row_json(row) for row in forecast.rows],
-    }
-
-
-def _row_json(row: Row) -> dict[str, object]:
-    found = row.footprint
-    return {
-        "model": row.model,
-        "dtype": row.dtype,
-        "size": row.size,
-        "rendered": row.rendered,
-        "memory": row.memory,
-        "steps": row.steps,
-        "placed": row.placed,
-        "batch": row.batch,
-        "loras": row.loras,
-        "offloaded": bool(row.placed),
-        "why": row.why or None,
-        "stages": {
-            name: {"allocated": peak.allocated, "needed": peak.needed} for name, peak in found.stages.items()
+    settings = []
+    for row in forecast.rows:
+        found = row.footprint
+        setting: dict[str, object] = {
+            "model": row.model,
+            "dtype": row.dtype,
+            "size": row.size,
+            "rendered": row.rendered,
+            "memory": row.memory,
+            "steps": row.steps,
+            "placed": row.placed,
+            "batch": row.batch,
+            "loras": row.loras,
+            "offloaded": bool(row.placed),
+            "why": row.why or None,
+            **dict.fromkeys(("stages", "host", "fits", "fits_texts_on_cpu")),
         }
-        if found
-        else None,
-        "host": found.host if found else None,
-        "fits": {str(card): fits for card, fits in found.fits().items()} if found else None,
-        "fits_texts_on_cpu": {str(card): fits for card, fits in found.fits(without=(Stage.ENCODE,)).items()}
-        if found
-        else None,
-    }
+        if found is not None:
+            peaks, on_cpu = found.stages.items(), found.fits(without=(Stage.ENCODE,))
+            setting |= {
+                "stages": {name: {"allocated": peak.allocated, "needed": peak.needed} for name, peak in peaks},
+                "host": found.host,
+                "fits": {str(card): fits for card, fits in found.fits().items()},
+                "fits_texts_on_cpu": {str(card): fits for card, fits in on_cpu.items()},
+            }
+        settings.append(setting)
+    return {"why": forecast.why or None, "left_out": forecast.left_out, "settings": settings}

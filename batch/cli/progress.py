@@ -104,7 +104,12 @@ class Lines:
             case Downloading(text):
                 self._say(text)
             case Began():
-                self._begin(event)
+                self._total, self._measures = event.to_render, event.measures
+                self._began = monotonic()
+                for warning in event.warnings:
+                    self._say(f"warning: {warning}")
+                images = plural(self._total, "image")
+                self._say(f"{event.name}: {images} to render, {event.done} done before, in {event.folder}")
             case Loading(texts):  # it may take minutes: say so
                 self._say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
                 self._last = monotonic()
@@ -118,16 +123,6 @@ class Lines:
                 self._finished(event)
             case LeftOut(count):
                 self._total -= count
-
-    def _begin(self, began: Began) -> None:
-        """The first line says what will be done, and what is done already."""
-        self._total, self._measures = began.to_render, began.measures
-        self._began = monotonic()
-        for warning in began.warnings:
-            self._say(f"warning: {warning}")
-        self._say(
-            f"{began.name}: {plural(self._total, 'image')} to render, {began.done} done before, in {began.folder}"
-        )
 
     def _finished(self, outcome: Outcome) -> None:
         """Number, name, seconds, memory and time left."""
@@ -176,19 +171,22 @@ class Bars:
                 if self._images is not None:
                     self._images.total = self._total
                     self._images.refresh()
-            case Closed():
-                self._close()
+            case Closed():  # the upper bar stays, the lower one is cleared
+                self._download.close()
+                for bar in (self._steps, self._images):
+                    if bar is not None:
+                        bar.close()
             case _ if self._images is None or self._steps is None:
                 self._lines.on(event)
-                if isinstance(event, Loading):
-                    self._open()
+                if isinstance(event, Loading):  # a measurement loads for every setting, and keeps the bars
+                    self._images = tqdm(
+                        total=self._total, unit="image", dynamic_ncols=True, desc="images", position=0
+                    )
+                    self._steps = tqdm(
+                        total=1, unit="step", dynamic_ncols=True, desc="starting", position=1, leave=False
+                    )
             case _:
                 self._move(event, self._images, self._steps)
-
-    def _open(self) -> None:
-        """The bars begin with the work; a measurement loads for every setting, and keeps them."""
-        self._images = tqdm(total=self._total, unit="image", position=0, dynamic_ncols=True, desc="images")
-        self._steps = tqdm(total=1, unit="step", position=1, leave=False, dynamic_ncols=True, desc="starting")
 
     def _move(self, event: Event, images: tqdm[Never], steps: tqdm[Never]) -> None:
         match event:
@@ -213,13 +211,6 @@ class Bars:
             bar.set_description_str(name[:40], refresh=False)
         bar.n = step
         bar.refresh()
-
-    def _close(self) -> None:
-        """Leave the upper bar, clear the lower one."""
-        self._download.close()
-        for bar in (self._steps, self._images):
-            if bar is not None:
-                bar.close()
 
 
 class DownloadBar:

@@ -52,7 +52,11 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend
         if hasattr(signal, name):  # they reach the whole group; the parent decides
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _redirect(log)
-    _die_with_parent()
+    if sys.platform == "linux":  # also when no thread can run Python: in native code, or stopped
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaks, with a warning
     with stacks.open("w") as dump:
         if DUMP_SIGNAL is not None:
@@ -63,15 +67,6 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend
             _end(pipe, Ended(error))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
             _end(pipe, Ended(RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()))
-
-
-def _die_with_parent() -> None:
-    """On Linux also when no thread can run Python: in native code that holds the interpreter, or stopped."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 _PR_SET_PDEATHSIG = 1

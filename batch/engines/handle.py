@@ -136,20 +136,17 @@ class Handle:
         code = self._process.exitcode or 0
         killed = -code == getattr(signal, "SIGKILL", 9)
         by_kernel = killed and self._kills is not None and (_kernel_kills() or 0) > self._kills
-        reason = _exit_reason(code)
+        if code >= 0:
+            reason = f"exit code {code}" if code < 256 else f"exit code {code:#x}"
+        else:
+            name = signal_name(code)
+            reason = f"signal {-code} ({name})" if name else f"signal {-code}"
         if by_kernel:
             reason = "the kernel ended it because the machine ran out of memory"
         elif killed:
             reason += ", from outside (kill -9, or the kernel where the machine runs out of memory)"
         lines = _text(self._log).strip().splitlines()
         return Death(reason, "\n".join(lines[-LOG_LINES:]), by_kernel)
-
-
-def _exit_reason(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}" if code < 256 else f"exit code {code:#x}"
-    name = signal_name(code)
-    return f"signal {-code} ({name})" if name else f"signal {-code}"
 
 
 def _text(path: Path) -> str:

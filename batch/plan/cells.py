@@ -84,8 +84,15 @@ class TaskMaker:
             known = self._first.setdefault(task_id, task)
             if known is task:
                 self._buckets.setdefault((setting.order, index), []).append(task)
-            else:
-                self._same(known, task, setting.memory_place)
+                continue
+            # The same task twice is rendered once; two memory settings that give one picture are a mistake.
+            self.duplicates += 1
+            if known.memory != task.memory and not self.settings.refused & {known.memory, task.memory}:
+                self.findings.wrong(
+                    setting.memory_place,
+                    f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
+                    "one of them would never run; keep one, or compare what they cost with kind: measure",
+                )
 
     def _check(self, setting: Setting, given: PromptSeeds, negative: str) -> None:
         """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""
@@ -101,16 +108,6 @@ class TaskMaker:
             self.findings.wrong(_place(setting, given, name), f"{name}: {message}")
         for name, message in advice.warnings(setting.model, asked):
             self.findings.remark(_place(setting, given, name), f"{name}: {message}")
-
-    def _same(self, known: Task, task: Task, place: Place) -> None:
-        """The same task twice is rendered once; two memory settings that give one picture are a mistake."""
-        self.duplicates += 1
-        if known.memory != task.memory and not self.settings.refused & {known.memory, task.memory}:
-            self.findings.wrong(
-                place,
-                f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
-                "one of them would never run; keep one, or compare what they cost with kind: measure",
-            )
 
 
 def _place(setting: Setting, given: PromptSeeds, name: str) -> Place:

@@ -75,21 +75,18 @@ class Pinner:
                 for name, entries in own.items()
             }
         if isinstance(entry.value, RandomSeeds):
-            return [Entry(seed, entry.place) for seed in self._draw_seeds(entry.value.count, context)]
+            number = self._drawn.get(context, 0)
+            self._drawn[context] = number + 1
+            key = f"seed.{context}.{number}" if context else f"seed.{number}"
+            seeds, count = tuple(self._pins.seeds.get(key, ())), entry.value.count
+            if len(seeds) < count:
+                seeds += self._draw(count - len(seeds))
+                self.new = True
+            self._seeds[key] = seeds
+            return [Entry(seed, entry.place) for seed in seeds[:count]]
         if isinstance(entry.value, Template):
             return [Entry(text, entry.place, own) for text in self.texts(entry.value)]
         return [entry if not own else Entry(entry.value, entry.place, own)]
-
-    def _draw_seeds(self, count: int, context: str) -> tuple[int, ...]:
-        number = self._drawn.get(context, 0)
-        self._drawn[context] = number + 1
-        key = f"seed.{context}.{number}" if context else f"seed.{number}"
-        seeds = tuple(self._pins.seeds.get(key, ()))
-        if len(seeds) < count:
-            seeds += self._draw(count - len(seeds))
-            self.new = True
-        self._seeds[key] = seeds
-        return seeds[:count]
 
     def texts(self, template: Template) -> Sequence[str]:
         """The texts a template stands for: all of them, or those drawn, which stay whatever becomes of a list."""

@@ -27,7 +27,14 @@ def cap(device: str, limit: int) -> str:
     devices.use(device)
     meter = Meter(device)  # asks what is in use before this process takes its first byte
     total = torch.cuda.get_device_properties(device).total_memory
-    _use_libraries(device)
+    # cuBLAS and cuDNN load what they work with: it is context, and stays.
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.ones(1, 64, 64, 64, device=device, dtype=dtype)
+        torch.nn.functional.conv2d(square, torch.ones(64, 64, 3, 3, device=device, dtype=dtype), padding=1)
+        square @ square
+    torch.cuda.synchronize(device)
+    del square
+    torch.cuda.empty_cache()
     used = meter.on_device()
     if used is None:
         raise UserError("--vram-limit: the driver does not say what this process takes of the card (NVML)")
@@ -60,14 +67,3 @@ def room(device: str) -> int:
     """Bytes of a CUDA device that this process may take."""
     total: int = torch.cuda.get_device_properties(device).total_memory
     return min(total, _limits.get(device, total))
-
-
-def _use_libraries(device: str) -> None:
-    """Let cuBLAS and cuDNN load what they work with: it is context, and stays."""
-    for dtype in (torch.float32, torch.bfloat16):
-        square = torch.ones(1, 64, 64, 64, device=device, dtype=dtype)
-        torch.nn.functional.conv2d(square, torch.ones(64, 64, 3, 3, device=device, dtype=dtype), padding=1)
-        square @ square
-    torch.cuda.synchronize(device)
-    del square
-    torch.cuda.empty_cache()

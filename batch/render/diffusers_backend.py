@@ -41,22 +41,18 @@ class Diffusers:
 
     def open(self, source: ModelSource, dtype: str, device: str, *, measure: bool = False) -> Session[Any]:
         """See :class:`batch.render.session.DiffusersSession`."""
-        os.environ[COMPILED] = _compiled_folder()  # importing diffusers makes it, or sets another
+        # Compiled models are kept between runs; for this process alone where that cannot be written.
+        folder = str(Path(os.environ.get(COMPILED) or default_folder() / "compiled"))
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
+            folder = tempfile.mkdtemp(prefix="run_batch-compiled-")
+        os.environ[COMPILED] = folder  # importing diffusers makes it, or sets another
         from batch.render.session import DiffusersSession
 
         return DiffusersSession(source, dtype, device, measure=measure)
 
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
-
-
-def _compiled_folder() -> str:
-    """Where compiled models are kept between runs; one for this process where that cannot be written."""
-    folder = Path(os.environ.get(COMPILED) or default_folder() / "compiled")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return str(folder)
-    except OSError as error:
-        print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
-        return tempfile.mkdtemp(prefix="run_batch-compiled-")

@@ -20,22 +20,17 @@ from torch.nn.functional import scaled_dot_product_attention
 def settle(pipe: DiffusionPipeline) -> None:
     """Leave out what a pipeline's components do for nothing; once, when it has been loaded."""
     denoiser = getattr(pipe, "transformer", None)
-    if isinstance(denoiser, nn.Module):
-        _without_division(denoiser)
+    # Attention across to the texts divides its output by 1: a read and a write of all tokens.
+    for module in denoiser.modules() if isinstance(denoiser, nn.Module) else ():
+        if not isinstance(module, Attention) or module.rescale_output_factor != 1.0:
+            continue
+        if type(module.processor) is SanaAttnProcessor2_0:
+            module.set_processor(_CrossAttention())
     vae = getattr(pipe, "vae", None)
     if isinstance(vae, AutoencoderDC):
         kinds: str | Sequence[str] = vae.config.decoder_block_types  # from the finest to the coarsest
         if (kinds if isinstance(kinds, str) else kinds[-1]) == "EfficientViTBlock":
             _kernels_channels_last(vae.decoder)
-
-
-def _without_division(denoiser: nn.Module) -> None:
-    """Attention across to the texts divides its output by 1: a read and a write of all tokens."""
-    for module in denoiser.modules():
-        if not isinstance(module, Attention) or module.rescale_output_factor != 1.0:
-            continue
-        if type(module.processor) is SanaAttnProcessor2_0:
-            module.set_processor(_CrossAttention())
 
 
 class _CrossAttention:

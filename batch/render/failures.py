@@ -120,7 +120,12 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
     message = f"{first_line(error)} ({said.remedy})" if said is not None and said.remedy else first_line(error)
     if _meaning(error) is Meaning.HOST_MEMORY:
         message = f"the host's memory ran out: {message}"
-    return ErrorInfo(kind=kind, message=message, stage=stage, requested=_requested(error))
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+) ?(bytes|[KMG]i?B)", str(error))
+    if asked is None:
+        asked = re.search(r"you tried to allocate ([\d.]+) (bytes)", str(error))
+    unit = {"bytes": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}  # of 1024, with and without an i
+    requested = int(float(asked[1]) * unit[asked[2].replace("i", "")]) if asked else None
+    return ErrorInfo(kind=kind, message=message, stage=stage, requested=requested)
 
 
 def first_line(error: BaseException) -> str:
@@ -128,14 +133,6 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
     return re.sub(r"for '(.+)' at '\1'", r"'\1'", said)  # diffusers names a file of weights twice
-
-
-def _requested(error: BaseException) -> int | None:
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+) ?(bytes|[KMG]i?B)", str(error))
-    if asked is None:
-        asked = re.search(r"you tried to allocate ([\d.]+) (bytes)", str(error))
-    unit = {"bytes": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}  # of 1024, with and without an i
-    return int(float(asked[1]) * unit[asked[2].replace("i", "")]) if asked else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

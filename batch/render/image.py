@@ -20,7 +20,7 @@ from batch.render.failures import StageFailed
 from batch.render.way import Job, RenderError, Way
 
 if TYPE_CHECKING:
-    from batch.render.backend import Heartbeat, Oddity, Session
+    from batch.render.backend import Heartbeat, Session
     from batch.render.guards import Pixels
     from batch.render.way import Latents, Rendered, Rungs, Tell, Work
 
@@ -187,16 +187,13 @@ class Renderer:
             said = error.info.message
         else:
             for odd in self.session.take_objections():
-                self._tell_oddity(odd, way.task, stage)
+                text = f"{way.task.name}: {odd.text}"
+                if odd.kind == HappeningKind.RANDOM_WEIGHTS:
+                    text += f"; the weights of {way.task.model} are random, so it counts as done"
+                self._say(odd.kind, way.task, text, {"stage": stage, "message": odd.text})
             return value
         data = {"stage": stage, "message": said}
         self._say(HappeningKind.INVALID, way.task, f"{way.task.name}: {said}; {remedy}", data)
         value = way.stage(stage, again or first)
         way.repaired = "; ".join(filter(None, (way.repaired, f"{remedy}: {said}")))
         return value
-
-    def _tell_oddity(self, odd: Oddity, task: Task, stage: Stage) -> None:
-        text = f"{task.name}: {odd.text}"
-        if odd.kind == HappeningKind.RANDOM_WEIGHTS:
-            text += f"; the weights of {task.model} are random, so it counts as done"
-        self._say(odd.kind, task, text, {"stage": stage, "message": odd.text})

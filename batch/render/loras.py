@@ -35,7 +35,11 @@ def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
     if not is_peft_available():
         raise UserError("LoRAs need the peft package; install it with: pip install 'run-batch[lora]'")
     pipe.remove_all_hooks()  # a hook knows the weights it was placed over, not those of a LoRA
-    _take_off(pipe)
+    # Every adapter off, and with it the layers that a LoRA for Flux has widened.
+    widens = "reset_to_overwritten_params" in inspect.signature(pipe.unload_lora_weights).parameters
+    pipe.unload_lora_weights(**({"reset_to_overwritten_params": True} if widens else {}))
+    if hasattr(getattr(pipe, "transformer", None), "_overwritten_params"):
+        pipe.transformer._overwritten_params = None  # they are put back once, not at each change
     names = [f"lora{index}" for index in range(len(loras))]
     encoders = [name for name in pipe.components if name.startswith("text_encoder")]
     present = [name for name in encoders if pipe.components[name] is not None]
@@ -78,7 +82,11 @@ def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]
     """
     parts = pipe.components.items()
     models = [part for name, part in parts if name in DENOISERS and isinstance(part, nn.Module)]
-    wanted = _layers(lora.path) if models else 0
+    if not models:
+        return
+    with safe_open(lora.path, "pt") as file:
+        names = [name for name in file.keys() if not LORA_OF_TEXTS.match(name)]  # noqa: SIM118 - no mapping
+    wanted = len({_OF_LAYER.sub("", name) for name in names})
     if not wanted:
         return
     taken = sum(adapter in getattr(layer, "lora_A", ()) for model in models for layer in model.modules())
@@ -91,23 +99,8 @@ def _misfits(pipe: DiffusionPipeline, lora: Lora, adapter: str) -> Iterator[str]
         yield f"of the LoRA {shown(lora)} only {taken} of {wanted} layers fit the model"
 
 
-def _layers(path: str) -> int:
-    """How many layers of the denoiser a file changes."""
-    with safe_open(path, "pt") as file:
-        names = [name for name in file.keys() if not LORA_OF_TEXTS.match(name)]  # noqa: SIM118 - no mapping
-    return len({_OF_LAYER.sub("", name) for name in names})
-
-
 _OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|weight$).*$")
 """What follows a layer's name."""
-
-
-def _take_off(pipe: DiffusionPipeline) -> None:
-    """Every adapter off, and with it the layers that a LoRA for Flux has widened."""
-    widens = "reset_to_overwritten_params" in inspect.signature(pipe.unload_lora_weights).parameters
-    pipe.unload_lora_weights(**({"reset_to_overwritten_params": True} if widens else {}))
-    if hasattr(getattr(pipe, "transformer", None), "_overwritten_params"):
-        pipe.transformer._overwritten_params = None  # they are put back once, not at each change
 
 
 def _into_text_encoders(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from types import ModuleType
 
 
 def facts() -> dict[str, object]:
@@ -47,24 +46,24 @@ def _devices() -> dict[str, object]:
 
     if torch.version.cuda and not torch.cuda.is_available():
         torch.cuda.init()  # says why
-    return {"devices": [_device(torch, index) for index in range(torch.cuda.device_count())]}
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        torch.ones(8, device=f"cuda:{index}").sum().item()  # a first kernel has run on it
+        devices.append(
+            {
+                "name": properties.name,
+                "memory": properties.total_memory,
+                "capability": f"{properties.major}.{properties.minor}",
+            }
+        )
+    return {"devices": devices}
 
 
 def _diffusers() -> dict[str, object]:
     from diffusers import SanaPipeline  # noqa: F401 - the import is the question
 
     return {}
-
-
-def _device(torch: ModuleType, index: int) -> dict[str, object]:
-    """One device, after a first kernel has run on it."""
-    properties = torch.cuda.get_device_properties(index)
-    torch.ones(8, device=f"cuda:{index}").sum().item()
-    return {
-        "name": properties.name,
-        "memory": properties.total_memory,
-        "capability": f"{properties.major}.{properties.minor}",
-    }
 
 
 if __name__ == "__main__":

@@ -56,8 +56,15 @@ def build(
     given |= dict.fromkeys(weights.left_out(index))
     for part, entry in weights.components(index).items():
         given[part] = None
-        if not leave_out(part) and part not in _BLIND:
-            given[part] = _component(source, part, _class(*entry), dtype(part), device, fill or _filled)
+        if leave_out(part) or part in _BLIND:
+            continue
+        kind_of_part = _class(*entry)
+        if issubclass(kind_of_part, nn.Module):
+            given[part] = (fill or _filled)(_empty(source, part, kind_of_part), part, dtype(part), device)
+        elif issubclass(kind_of_part, SchedulerMixin):
+            given[part] = kind_of_part.from_config(_config(source, f"{part}/scheduler_config.json"))
+        else:
+            given[part] = kind_of_part.from_pretrained(Path(source.location, part), local_files_only=True)
     takes = inspect.signature(kind.__init__).parameters
     optional = dict.fromkeys(kind._optional_components)
     return kind(**{name: value for name, value in (optional | given).items() if name in takes})
@@ -100,14 +107,6 @@ def _class(library: str, name: str) -> Kind:
     if found is None:
         raise ValueError(f"there is no {name} in {library}")
     return found
-
-
-def _component(source: ModelSource, part: str, kind: Kind, dtype: torch.dtype, device: str, fill: Fill) -> object:
-    if issubclass(kind, nn.Module):
-        return fill(_empty(source, part, kind), part, dtype, device)
-    if issubclass(kind, SchedulerMixin):
-        return kind.from_config(_config(source, f"{part}/scheduler_config.json"))
-    return kind.from_pretrained(Path(source.location, part), local_files_only=True)
 
 
 def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
@@ -186,9 +185,7 @@ class _Noise:
         made = torch.empty(parameter.shape, dtype=dtype, device=self._blocks[torch.float32].device)
         if parameter.ndim < 2:
             return made.fill_(1.0 if name == "weight" else 0.0)
-        return self._fill(made, math.sqrt(3 / max(1, parameter[0].numel())))
-
-    def _fill(self, made: torch.Tensor, scale: float) -> torch.Tensor:
+        scale = math.sqrt(3 / max(1, parameter[0].numel()))
         if made.dtype not in self._blocks:
             self._blocks[made.dtype] = self._blocks[torch.float32].to(made.dtype)
         block = self._blocks[made.dtype]

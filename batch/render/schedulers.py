@@ -39,20 +39,18 @@ def make(own: SchedulerMixin, call: Call | None) -> SchedulerMixin:
     if unknown:
         raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage=Stage.DENOISE)
     changes: Keywords = {**SCHEDULER_PRESETS.get(call.name, {}), **dict(call.arguments)}
-    return kind.from_config(own.config, **(_flow(own.config, known) | changes))
-
-
-def _flow(config: Config, known: set[str]) -> Keywords:
-    """The two kinds of flow schedulers call the same settings by different names."""
+    # The two kinds of flow schedulers call the same settings by different names.
+    config = own.config
+    renamed: Keywords = {}
     if "use_flow_sigmas" in config and "shift" in known:
-        return {"shift": config["flow_shift"]} if "flow_shift" in config else {}
-    if str(config.get("_class_name", "")).startswith("FlowMatch") and "use_flow_sigmas" in known:
-        return {
+        renamed = {"shift": config["flow_shift"]} if "flow_shift" in config else {}
+    elif str(config.get("_class_name", "")).startswith("FlowMatch") and "use_flow_sigmas" in known:
+        renamed = {
             "use_flow_sigmas": True,
             "prediction_type": "flow_prediction",
             "flow_shift": config.get("shift", 1.0),
         }
-    return {}
+    return kind.from_config(config, **(renamed | changes))
 
 
 @contextmanager

@@ -270,7 +270,12 @@ class DiffusersSession:
             raise loading.explained(error, self._source) from error
         self._load_s = (self._load_s or 0.0) + time.perf_counter() - start
         self._model = Loaded(pipe, part, settled, self._device, self._oddities, burden)
-        self._watch_tiles(pipe)
+        # A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU.
+        decoder, tiles = getattr(getattr(pipe, "vae", None), "decoder", None), count(1)
+        if decoder is not None:
+            decoder.register_forward_pre_hook(
+                lambda _module, _inputs: self._beat(Stage.DECODE, next(tiles), 0) if self._beat else None
+            )
         return self._model
 
     def _read(self, part: Loads, task: Task | EncodeTask) -> tuple[DiffusionPipeline, memory.Burden | None]:
@@ -279,11 +284,3 @@ class DiffusersSession:
             return loading.encoders(*where, task, part), None
         burden = loading.burden(*where, part)
         return loading.renderers(*where, task, part, burden), burden
-
-    def _watch_tiles(self, pipe: DiffusionPipeline) -> None:
-        """A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU."""
-        decoder, tiles = getattr(getattr(pipe, "vae", None), "decoder", None), count(1)
-        if decoder is not None:
-            decoder.register_forward_pre_hook(
-                lambda _module, _inputs: self._beat(Stage.DECODE, next(tiles), 0) if self._beat else None
-            )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,10 +99,6 @@ class Drift:
         return [item for item in found if item is not None]
 
 
-def _setting(receipt: Receipt) -> str:
-    return receipt.memory_used or receipt.task.memory
-
-
 def _image(cost: Measurement) -> _Image | None:
     stages = [stage for stage in (cost.denoise, cost.decode, cost.whole) if stage is not None]
     if not stages:
@@ -158,7 +154,8 @@ def _larger(series: _Series, first: int, receipt: Receipt) -> Happening | None:
 
 
 def _about(receipt: Receipt) -> dict[str, Any]:
-    return {"model": receipt.task.model, "size": _size(receipt), "memory": _setting(receipt)}
+    setting = receipt.memory_used or receipt.task.memory
+    return {"model": receipt.task.model, "size": _size(receipt), "memory": setting}
 
 
 def _size(receipt: Receipt) -> str:
@@ -168,20 +165,17 @@ def _size(receipt: Receipt) -> str:
 def _usual(images: Iterable[_Image]) -> CardState:
     """Medians of what the card said; the reason for holding it back that came last."""
     states = [image.card for image in images if image.card is not None]
-    temperature, clock, power = (
-        _median([value for state in states if (value := getattr(state, name)) is not None])
+    known = (
+        [value for state in states if (value := getattr(state, name)) is not None]
         for name in ("temperature_c", "clock_mhz", "power_w")
     )
+    temperature, clock, power = (statistics.median_low(values) if values else None for values in known)
     return CardState(
         temperature_c=None if temperature is None else round(temperature),
         clock_mhz=None if clock is None else round(clock),
         power_w=power,
         throttled=next((state.throttled for state in reversed(states) if state.throttled), ""),
     )
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median_low(values) if values else None
 
 
 def _said(card: CardState) -> str:

@@ -166,7 +166,14 @@ class Gate:
         if task.id not in self._started and most is not None and len(self._started) >= most:
             raise StoppedEarly(f"--max-images {most} is reached{self._rest()}")
         self._check_time(task)
-        self._check_disk(task)
+        room = self._free(self._folder.root)
+        if room is None or room >= self._floor + self._waiting(task):
+            return
+        # Another runner on a shared disk may have made an image: no outcome of it comes here.
+        self._unsaved = {key: task for key, task in self._unsaved.items() if not self._folder.is_done(key)}
+        if room < self._floor + self._waiting(task):
+            kept = f", of which min_free_disk keeps {gib(self._floor)}" if self._floor else ""
+            raise DiskLow(f"{gib(room)} are free on the disk of {self._folder.root}{kept}; {self.remedy()}")
 
     def finished(self, outcome: Outcome) -> None:
         """Learn what an image took. A failed one is no longer waited for, and is left for a later run."""
@@ -210,16 +217,6 @@ class Gate:
                     f"{name} leaves {duration(left)}, and the next image takes about {duration(takes)}{judged}"
                     + self._rest()
                 )
-
-    def _check_disk(self, task: Task) -> None:
-        room = self._free(self._folder.root)
-        if room is None or room >= self._floor + self._waiting(task):
-            return
-        # Another runner on a shared disk may have made an image: no outcome of it comes here.
-        self._unsaved = {key: task for key, task in self._unsaved.items() if not self._folder.is_done(key)}
-        if room < self._floor + self._waiting(task):
-            kept = f", of which min_free_disk keeps {gib(self._floor)}" if self._floor else ""
-            raise DiskLow(f"{gib(room)} are free on the disk of {self._folder.root}{kept}; {self.remedy()}")
 
     def _waiting(self, task: Task) -> int:
         """Bytes that an image to be started, and those started and not saved yet, will take."""

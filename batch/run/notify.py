@@ -135,17 +135,14 @@ class _Line:
 
     def _work(self) -> None:
         while (message := self._messages.get()) is not None:
-            why = self._tell(message, min(self._seconds, self._deadline - monotonic()))
+            seconds, why = min(self._seconds, self._deadline - monotonic()), "the messages before took too long"
+            if seconds > 0:
+                try:
+                    why = self._target.tell(message, seconds)
+                except Exception as error:  # noqa: BLE001 - a run does not fail because nobody could be told
+                    why = type(error).__name__  # its text may hold an address
             if why:
                 self._warnings.append(f"{self._target.label} was not told '{message.event}': {why}")
-
-    def _tell(self, message: Message, seconds: float) -> str:
-        if seconds <= 0:
-            return "the messages before took too long"
-        try:
-            return self._target.tell(message, seconds)
-        except Exception as error:  # noqa: BLE001 - a run does not fail because nobody could be told
-            return type(error).__name__  # its text may hold an address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +204,9 @@ class Command:
             return f"not done within {seconds:.3g} s, and ended"
         if process.returncode == 0:
             return ""
-        last = said.last_line()
-        return _ended(process.returncode) + (f": {_masked(last, self.hidden)}" if last else "")
+        name, last = signal_name(process.returncode), said.last_line()
+        how = f"it was ended by {name}" if name else f"it ended with code {process.returncode}"
+        return how + (f": {_masked(last, self.hidden)}" if last else "")
 
 
 def check(targets: Sequence[str], seconds: float = SECONDS) -> Notifier:
@@ -257,9 +255,11 @@ def _label(text: str) -> str:
 
 def _command(text: str) -> Command:
     try:
-        words = [_unquoted(word) for word in shlex.split(text, posix=os.name != "nt")]
+        words = shlex.split(text, posix=os.name != "nt")
     except ValueError:
         raise UserError(f"{_label(text)}: a quotation mark is left open") from None
+    if os.name == "nt":  # where shlex leaves the quotation marks around a word
+        words = [word[1:-1] if len(word) > 1 and word[0] == word[-1] in ("'", '"') else word for word in words]
     program, *arguments = [_expanded(word) for word in words]
     path = shutil.which(program)
     if path is None:
@@ -270,12 +270,6 @@ def _command(text: str) -> Command:
         hidden={os.environ[name]: f"${name}" for name in sorted(names)},
         words=(str(Path(path).absolute()), *arguments),
     )
-
-
-def _unquoted(word: str) -> str:
-    """Without the quotation marks that shlex leaves around a word on Windows."""
-    quoted = os.name == "nt" and len(word) > 1 and word[0] == word[-1] and word[0] in "\"'"
-    return word[1:-1] if quoted else word
 
 
 def _service(url: str) -> Service:
@@ -290,25 +284,19 @@ def _service(url: str) -> Service:
     logger.propagate = False
     server = Apprise.instantiate(url, asset=AppriseAsset(app_id="run_batch"))
     if server is None:
-        raise UserError(_misunderstood(url))
+        from apprise.manager_plugins import NotificationManager
+
+        scheme, known = url.partition("://")[0].lower(), NotificationManager().schemas()
+        near = get_close_matches(scheme, known, 1)
+        hint = f"did you mean {near[0]}://?" if near else "no service has that name"
+        if scheme in ("http", "https"):
+            hint = f"for a web hook write json{scheme.removeprefix('http')}://HOST/PATH"
+        elif scheme in known:
+            hint = "a part of the address is missing or wrong"
+        raise UserError(f"apprise does not understand {_label(url)}; {hint} (https://appriseit.com/services/)")
     return Service(
         label=_label(url), hidden=tuple(re.findall(r"[\w.~%-]{3,}", url.partition("://")[2])), server=server
     )
-
-
-def _misunderstood(url: str) -> str:
-    from apprise.manager_plugins import NotificationManager
-
-    scheme = url.partition("://")[0].lower()
-    known = NotificationManager().schemas()
-    if scheme in ("http", "https"):
-        hint = f"for a web hook write json{scheme.removeprefix('http')}://HOST/PATH"
-    elif scheme in known:
-        hint = "a part of the address is missing or wrong"
-    else:
-        near = get_close_matches(scheme, known, 1)
-        hint = f"did you mean {near[0]}://?" if near else "no service has that name"
-    return f"apprise does not understand {_label(url)}; {hint} (https://appriseit.com/services/)"
 
 
 @contextmanager
@@ -337,11 +325,6 @@ def _masked(text: str, hidden: Sequence[str] | Mapping[str, str]) -> str:
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, hidden[secret] if isinstance(hidden, Mapping) else "…")
     return text[:300]
-
-
-def _ended(code: int) -> str:
-    name = signal_name(code)
-    return f"it was ended by {name}" if name else f"it ended with code {code}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -206,7 +206,14 @@ def _ended(
     else:
         text = f"the run stopped: {stopped}; {rendered}"
         tally.log.write(Happening(kind=HappeningKind.STOPPED, text=text))
-    made, warning = _reported(folder)
+    from batch.report.write import write_report
+
+    made, unwritten = None, ""
+    try:
+        made = write_report(folder)
+    except (OSError, FolderError, UserError) as error:  # a full disk ends no run whose pictures are there
+        why = getattr(error, "strerror", None) or error
+        unwritten = f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
     result = Result(
         folder=folder.root,
         total=len(plan.tasks),
@@ -219,7 +226,7 @@ def _ended(
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
-        warnings=(warning,) if warning else (),
+        warnings=(unwritten,) if unwritten else (),
     )
     _tell(plan.name, result, tally)
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
@@ -255,17 +262,6 @@ def _refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) ->
         for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
             if value:
                 raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
-
-
-def _reported(folder: RunFolder) -> tuple[Report | None, str]:
-    """The report, or why there is none: a full disk ends no run whose pictures are there."""
-    from batch.report.write import write_report
-
-    try:
-        return write_report(folder), ""
-    except (OSError, FolderError, UserError) as error:
-        why = getattr(error, "strerror", None) or error
-        return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 
 
 def report(root: Path) -> Report:

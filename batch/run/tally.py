@@ -121,14 +121,7 @@ class Tally:
                 self.given_up += failure.attempts >= self.run.retries
             text = f"{failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
             self.log.write(Happening(kind=HappeningKind.FAILED, text=text, task=outcome.key))
-        self._others_on_the_card(outcome)
-        if outcome.receipt is not None:
-            self.rendered += 1
-            for happening in self.drift.seen(outcome.receipt):
-                self.on(happening)
-
-    def _others_on_the_card(self, outcome: Outcome) -> None:
-        """A measurement is none when others compute on the card."""
+        # A measurement is none when others compute on the card.
         record = outcome.receipt or outcome.failure
         card = record.measurement.card if record is not None else None
         if record is not None and record.task.repeat is not None and card is not None and card.foreign:
@@ -136,3 +129,7 @@ class Tally:
             text = f"{record.task.name}: {others} computed on the card meanwhile, so its figures mean little"
             data = {"processes": card.foreign}
             self.on(Happening(kind=HappeningKind.FOREIGN_PROCESS, text=text, task=outcome.key, data=data))
+        if outcome.receipt is not None:
+            self.rendered += 1
+            for happening in self.drift.seen(outcome.receipt):
+                self.on(happening)

@@ -29,9 +29,13 @@ class EmbedCache:
         """The safetensors bytes, or None."""
         try:
             data = self._path(key).read_bytes()
-        except OSError:
+            # Whole is one whose header is readable, and which ends where the header says.
+            (length,) = struct.unpack_from("<Q", data)
+            header = json.loads(data[8 : 8 + length])
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            return data if ends and len(data) == 8 + length + max(ends) else None
+        except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return data if _whole(data) else None
 
     def write(self, key: str, data: bytes) -> None:
         """Keep an embedding."""
@@ -39,14 +43,3 @@ class EmbedCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
-
-
-def _whole(data: bytes) -> bool:
-    """Whether the header is readable and the file ends where the header says."""
-    try:
-        (length,) = struct.unpack_from("<Q", data)
-        header = json.loads(data[8 : 8 + length])
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return bool(ends) and len(data) == 8 + length + max(ends)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-        return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -101,27 +101,21 @@ def record(receipts: Collection[Receipt]) -> None:
     """Add what the images of one run took. Never fails: what cannot be kept is not known next time."""
     if not receipts:
         return
-    entries = {item.key: item for item in read().entries}
-    for new in _medians(receipts):
-        old = entries.get(new.key)
-        entries[new.key] = new if old is None else old.followed_by(new)
-    newest = sorted(entries.values(), key=lambda item: item.date)[-KEPT_ENTRIES:]
-    data = to_json(History(entries=tuple(newest)))
-    with suppress(OSError):
-        atomic.write(path(), json.dumps(data, indent=1).encode())
-
-
-def _medians(receipts: Iterable[Receipt]) -> list[Medians]:
+    entries = {entry.key: entry for entry in read().entries}
     places: dict[tuple[str, str], list[Receipt]] = {}
     for item in receipts:
         places.setdefault((item.machine.host, item.machine.device), []).append(item)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return [
-        Medians(
-            host=host, device=device, model=model, dtype=dtype, format=form, date=now,
-            seconds=() if found.seconds is None else (found.seconds,),
-            bytes_per_pixel=(found.bytes_per_pixel,),
-        )
-        for (host, device), items in places.items()
-        for (model, dtype, form), found in learn(items).items()
-    ]  # fmt: skip
+    for (host, device), items in places.items():
+        for (model, dtype, form), found in learn(items).items():
+            new = Medians(
+                host=host, device=device, model=model, dtype=dtype, format=form, date=now,
+                seconds=() if found.seconds is None else (found.seconds,),
+                bytes_per_pixel=(found.bytes_per_pixel,),
+            )  # fmt: skip
+            old = entries.get(new.key)
+            entries[new.key] = new if old is None else old.followed_by(new)
+    newest = sorted(entries.values(), key=lambda item: item.date)[-KEPT_ENTRIES:]
+    data = to_json(History(entries=tuple(newest)))
+    with suppress(OSError):
+        atomic.write(path(), json.dumps(data, indent=1).encode())

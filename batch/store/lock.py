@@ -39,7 +39,13 @@ def hold(state: Path) -> Iterator[None]:
         state.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise FolderLocked(f"{state.parent} is in use by {_described(holder(state))}") from None
+        by, other = "another runner that has just started", holder(state)
+        if other is not None:
+            by = (
+                f"another runner: process {other['pid']} on {other['host']}, started {other['since']} as\n"
+                f"    {other['command']}\nwait for it, or stop it first"
+            )
+        raise FolderLocked(f"{state.parent} is in use by {by}") from None
     except OSError as error:
         if disk.is_full(error):
             raise
@@ -84,12 +90,3 @@ def holder(state: Path) -> Holder | None:
     except (*files.UNREADABLE, OverflowError):  # a number that is no process
         return None
     return None if gone else who
-
-
-def _described(who: Holder | None) -> str:
-    if who is None:
-        return "another runner that has just started"
-    return (
-        f"another runner: process {who['pid']} on {who['host']}, started {who['since']} as\n"
-        f"    {who['command']}\nwait for it, or stop it first"
-    )

@@ -36,7 +36,14 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
         elif only is not None:
             raise UserError(f"{source} is not a run folder; --only is for run folders")
         else:
-            pictures.append((str(source), _from_image(source)))
+            texts = read_metadata(source)
+            found = recover.from_metadata(texts)
+            if found is None and texts:
+                known = ", ".join(sorted(texts))
+                raise UserError(f"{source} has texts ({known}), but none that is understood here")
+            if found is None:
+                raise UserError(f"{source} says nothing of how it was made: it has no metadata")
+            pictures.append((str(source), found))
     if not pictures:
         raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
     if model is not None:
@@ -46,16 +53,6 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
     notes = ["the pictures are of several formats; the manifest writes png"] if several else []
     notes += dict.fromkeys(f"{name}: {note}" for name, picture in pictures for note in picture.notes)
     return recover.to_yaml(pictures), notes
-
-
-def _from_image(path: Path) -> Recovered:
-    texts = read_metadata(path)
-    found = recover.from_metadata(texts)
-    if found is not None:
-        return found
-    if texts:
-        raise UserError(f"{path} has texts ({', '.join(sorted(texts))}), but none that is understood here")
-    raise UserError(f"{path} says nothing of how it was made: it has no metadata")
 
 
 def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:

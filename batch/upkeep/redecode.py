@@ -26,7 +26,6 @@ from batch.upkeep.source import plan_of
 
 if TYPE_CHECKING:
     from batch.run.options import Result
-    from batch.store.job import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,11 @@ def redecode(
     target.check(plan.name, plan.kind)
     with disk.stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
-        origin, earlier = _origin(source, setting), history.read().learned()
+        # The manifest as `run --set memory=SETTING` would keep it.
+        origin, earlier = source.origin(), history.read().learned()
+        lines = origin.text.splitlines(keepends=True)
+        text = "".join(line for line in lines if not line.startswith("# --set memory="))
+        origin = replace(origin, text=f"# --set memory={setting}\n{text}")
         result = carry_out(plan, target, origin, options, listener, stop, earlier=earlier, latents=latents)
     return Redecoded(result=result, without_latents=len(done) - len(kept))
 
@@ -98,10 +101,3 @@ def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task,
 def _denoising(steps: tuple[Call, ...]) -> set[Call]:
     """The steps that decide the latents: all but those of the autoencoder."""
     return {step for step in steps if not step.name.startswith("vae_")}
-
-
-def _origin(source: RunFolder, setting: str) -> Origin:
-    """The source's manifest as ``run --set memory=SETTING`` would keep it."""
-    origin = source.origin()
-    lines = [line for line in origin.text.splitlines(keepends=True) if not line.startswith("# --set memory=")]
-    return replace(origin, text=f"# --set memory={setting}\n" + "".join(lines))

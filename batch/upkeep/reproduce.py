@@ -84,7 +84,12 @@ def reproduce(
         return ()
     tasks = [receipt.task for receipt in chosen.values()]
     plan = plan_of(folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks])
-    _check_loras(folder, plan)
+    find = lookup(str(base_folder(folder)), plan.pins).lora
+    for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
+        if lora.source and not Path(lora.path).is_file():
+            raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
+        if find(lora.path, lora.scale).sha256 != lora.sha256:
+            raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
@@ -92,15 +97,6 @@ def reproduce(
             return tuple(_compare(plan, folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             listener.on(Closed())
-
-
-def _check_loras(folder: RunFolder, plan: Plan) -> None:
-    find = lookup(str(base_folder(folder)), plan.pins).lora
-    for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
-        if lora.source and not Path(lora.path).is_file():
-            raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
-        if find(lora.path, lora.scale).sha256 != lora.sha256:
-            raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
 
 
 def _render(plan: Plan, again: RunFolder, engine: EngineChoice, listener: Listener) -> Iterator[Outcome]:

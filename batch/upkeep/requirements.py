@@ -29,10 +29,6 @@ def required() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
             }
     except (OSError, ValueError, KeyError):
         pass
-    return _as_installed()
-
-
-def _as_installed() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
     try:
         lines = metadata.requires(DISTRIBUTION) or []
         names = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []

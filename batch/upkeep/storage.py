@@ -66,13 +66,9 @@ def notes(places: Sequence[Storage]) -> list[Note]:
                 "move them: make a folder on a larger disk, move what is in this one there, and set HF_HUB_CACHE "
                 "to it for good; or name it with --cache-dir each time"
             )
-            told.append(Note(text=text, remedy=_set_for_good("HF_HUB_CACHE")))
+            profile = "~/.zprofile" if sys.platform == "darwin" else "~/.profile"
+            for_good = f"echo 'export HF_HUB_CACHE=/mnt/large/models' >> {profile}    (then log in anew)"
+            if os.name == "nt":
+                for_good = 'setx HF_HUB_CACHE "D:\\models"    (then open a new terminal)'
+            told.append(Note(text=text, remedy=for_good))
     return told
-
-
-def _set_for_good(variable: str) -> str:
-    """How a variable is set for every terminal to come."""
-    if os.name == "nt":
-        return f'setx {variable} "D:\\models"    (then open a new terminal)'
-    profile = "~/.zprofile" if sys.platform == "darwin" else "~/.profile"
-    return f"echo 'export {variable}=/mnt/large/models' >> {profile}    (then log in anew)"

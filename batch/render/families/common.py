@@ -164,17 +164,13 @@ def call_arguments(
     }
     if guidance in call and call[guidance].default is None and not task.guidance:
         del arguments[guidance]
-    _all_taken(pipe, call, {guidance: bool(task.guidance), "num_inference_steps": task.steps > 1})
-    arguments = {name: value for name, value in arguments.items() if name in call}
-    return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
-
-
-def _all_taken(pipe: DiffusionPipeline, call: Parameters, set_by_axes: Mapping[str, bool]) -> None:
-    """Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells."""
-    for name, asked in set_by_axes.items():
+    # Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells.
+    for name, asked in ((guidance, bool(task.guidance)), ("num_inference_steps", task.steps > 1)):
         if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
             axis, none = ("guidance", "0") if "guidance" in name else ("steps", "1")
             raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage=Stage.RENDER)
+    arguments = {name: value for name, value in arguments.items() if name in call}
+    return arguments | _progress(call, pipe, task.steps, on_step) | plain(extra, call)
 
 
 def _progress(call: Parameters, pipe: DiffusionPipeline, steps: int, on_step: OnStep) -> Keywords:

@@ -40,18 +40,14 @@ def read_comment(data: bytes) -> str:
     """The text of a UserComment, whoever wrote it; empty when there is none."""
     code, text = data[:8], data[8:]
     if code == _UNICODE:
-        return _utf16(text)
+        if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return text.decode("utf-16", "replace")
+        # EXIF leaves the byte order open. The Latin letters of any A1111 text give it away.
+        big = text[0::2].count(0) >= text[1::2].count(0)
+        return text.decode("utf-16-be" if big else "utf-16-le", "replace").rstrip("\0")
     if code in (b"ASCII\0\0\0", bytes(8)):
         return text.decode("utf-8", "replace").rstrip("\0 ")
     return ""
-
-
-def _utf16(data: bytes) -> str:
-    """EXIF leaves the byte order open. The Latin letters of any A1111 text give it away."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
-    big = data[0::2].count(0) >= data[1::2].count(0)
-    return data.decode("utf-16-be" if big else "utf-16-le", "replace").rstrip("\0")
 
 
 def xmp(json_text: str) -> bytes:

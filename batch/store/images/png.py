@@ -114,12 +114,8 @@ def _best(strip: Bytes, above: Bytes) -> int:
     bits = {}
     for kind in (_AVERAGE, _UP, _SUB):
         _filter(kind, strip, above, out, scratch)
-        bits[kind] = _entropy(out)
+        counts = np.bincount(out.ravel(), minlength=256)
+        shares = counts[counts > 0] / out.size
+        # The last digits of a logarithm differ between processors, and so would the file.
+        bits[kind] = round(float(-(shares * np.log2(shares)).sum()), 6)
     return min(bits, key=lambda kind: bits[kind])
-
-
-def _entropy(data: Bytes) -> float:
-    """Bits a byte. Rounded: the last digits of a logarithm differ between processors, and so would the file."""
-    counts = np.bincount(data.ravel(), minlength=256)
-    shares = counts[counts > 0] / data.size
-    return round(float(-(shares * np.log2(shares)).sum()), 6)

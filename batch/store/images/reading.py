@@ -39,7 +39,14 @@ def read_metadata(path: Path) -> dict[str, str]:
         with path.open("rb") as file, warnings.catch_warnings():
             # Pillow warns of many pixels, which are not unpacked here, and of damage in EXIF.
             warnings.simplefilter("ignore")
-            return _texts(file)
+            start = file.read(len(packets.JXL_SIGNATURE))
+            if start == packets.JXL_SIGNATURE:
+                return _jxl(file)
+            if start.startswith(packets.JXL_BARE):
+                return {}
+            file.seek(0)
+            with Image.open(file) as image:
+                return _pillow(image)
     except FileNotFoundError:
         raise UserError(f"{path} is not there") from None
     except UnidentifiedImageError:
@@ -83,37 +90,19 @@ def suffixes() -> set[str]:
     return {f".{entry.suffix}" for entry in formats.FORMATS.values()} | set(Image.registered_extensions())
 
 
-def _texts(file: BinaryIO) -> dict[str, str]:
-    start = file.read(len(packets.JXL_SIGNATURE))
-    if start == packets.JXL_SIGNATURE:
-        return _jxl(file)
-    if start.startswith(packets.JXL_BARE):
-        return {}
-    file.seek(0)
-    with Image.open(file) as image:
-        return _pillow(image)
-
-
 def _pillow(image: Image.Image) -> dict[str, str]:
-    texts = _png_texts(image) if isinstance(image, PngImageFile) else {}
+    texts: dict[str, str] = {}
+    if isinstance(image, PngImageFile):
+        known = ((key, value) for key, value in image.info.items() if isinstance(key, str))
+        texts = {key: str(value) for key, value in known if isinstance(value, str) and key != _XMP_KEY}
+        if not texts:  # they may stand behind the pixels
+            texts = {key: str(value) for key, value in image.text.items() if key != _XMP_KEY}
     # Asked for EXIF that is not there, Pillow unpacks a PNG to look behind its pixels.
     exif = _exif(image.getexif()) if image.format != "PNG" or "exif" in image.info else {}
-    return exif | _json(_packet(image)) | texts  # a text under its own key counts before the same in EXIF
-
-
-def _png_texts(image: PngImageFile) -> dict[str, str]:
-    texts = ((key, str(value)) for key, value in image.info.items() if isinstance(value, str))
-    found = {key: value for key, value in texts if isinstance(key, str)}
-    found.pop(_XMP_KEY, None)
-    if not found:  # they may stand behind the pixels
-        found = {key: str(value) for key, value in image.text.items() if key != _XMP_KEY}
-    return found
-
-
-def _packet(image: Image.Image) -> bytes:
     segments = [data for _, data in getattr(image, "applist", ())]
     packet = packets.join_extended(segments) or image.info.get("xmp") or b""
-    return packet if isinstance(packet, bytes) else str(packet).encode()
+    packet = packet if isinstance(packet, bytes) else str(packet).encode()
+    return exif | _json(packet) | texts  # a text under its own key counts before the same in EXIF
 
 
 def _exif(exif: Image.Exif) -> dict[str, str]:

@@ -63,33 +63,26 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     """The ``parameters`` text that A1111 writes and galleries read: prompt, negative prompt, settings."""
+    sampler = task.scheduler.name if task.scheduler else "default"  # the model's own
+    # Pictures may differ in more than A1111's settings: LoRAs, settings of the scheduler, extra arguments.
+    more = {"Lora": json.dumps(" + ".join(map(str, task.loras)), ensure_ascii=False)} if task.loras else {}
+    for name, value in (*(task.scheduler.arguments if task.scheduler else ()), *task.extra):
+        more[name.replace("_", " ").capitalize()] = _one_value(str(value))
     settings = {
         "Steps": task.steps,
-        "Sampler": _sampler(task),
+        "Sampler": SAMPLERS.get(families.SCHEDULERS.get(sampler, sampler), sampler),
         "CFG scale": f"{task.guidance:g}",
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
         "Dtype": _one_value(task.dtype),
-        **_more(task),
+        **more,
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
     }
     negative = f"\nNegative prompt: {task.negative_prompt}" if task.negative_prompt else ""
     text = f"{task.prompt}{negative}\n" + ", ".join(f"{key}: {value}" for key, value in settings.items())
     return _UNSAFE.sub("\ufffd", text)
-
-
-def _more(task: Task) -> dict[str, str]:
-    """What pictures may differ in beyond A1111's settings: LoRAs, settings of the scheduler, extra arguments."""
-    loras = {"Lora": json.dumps(" + ".join(map(str, task.loras)), ensure_ascii=False)} if task.loras else {}
-    settings = (*(task.scheduler.arguments if task.scheduler else ()), *task.extra)
-    return loras | {name.replace("_", " ").capitalize(): _one_value(str(value)) for name, value in settings}
-
-
-def _sampler(task: Task) -> str:
-    name = task.scheduler.name if task.scheduler else "default"  # the model's own
-    return SAMPLERS.get(families.SCHEDULERS.get(name, name), name)
 
 
 def _one_value(text: str) -> str:
