@@ -52,6 +52,7 @@ from batch.records.receipts import Machine, Measurement, Receipt
 from batch.records.tasks import Task
 from batch.render.pixels import to_uint8
 from batch.run import runner
+from batch.run.options import Options
 from batch.store.folder import RunFolder
 from batch.store.images import encoders, reading
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
@@ -240,9 +241,7 @@ def our_run(case: Case, pixels: Pixels, place: Path) -> float:
         encoding="utf-8",
     )
     with prepared(pixels) as ends, tempfile.TemporaryDirectory(dir=place) as out:
-        options = runner.Options(
-            out=Path(out), engine="local", backend=FakeBackend((Fault("slow", seconds=case.step),))
-        )
+        options = Options(out=Path(out), engine="local", backend=FakeBackend((Fault("slow", seconds=case.step),)))
         result = runner.run(manifest, options, Silent(), Event())
         if result.stopped or result.failed or len(ends) != case.images:
             raise SystemExit(f"{case.name}: the run did not end well: {result}")

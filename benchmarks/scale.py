@@ -216,10 +216,11 @@ class Watch:
 def run(images: int) -> dict[str, Any]:
     """One run of at most so many images, as the command line starts it."""
     from batch.run import limits, runner
+    from batch.run.options import Options
     from tests.fake_session import FakeBackend
 
     watch = Watch(images)
-    options = runner.Options(
+    options = Options(
         out=Path("out"), engine="process", backend=FakeBackend(), limits=limits.Limits(max_images=images)
     )
     result = runner.run(Path("scale.yaml"), options, watch, Event())

@@ -135,11 +135,10 @@ def render(folder: str) -> int:
     """One run, as the command line starts it."""
     from batch.cli.progress import Silent
     from batch.run import runner
+    from batch.run.options import Options
     from tests.fake_session import FakeBackend, Fault
 
-    options = runner.Options(
-        out=Path(folder), engine="process", backend=FakeBackend((Fault("slow", seconds=0.02),))
-    )
+    options = Options(out=Path(folder), engine="process", backend=FakeBackend((Fault("slow", seconds=0.02),)))
     result = runner.run(Path("torture.yaml"), options, Silent(), Event())
     return 0 if result.stopped is None and not result.failed else 1
 

@@ -20,6 +20,7 @@ from batch.base import atomic
 from batch.records.events import Happening
 from batch.report import table
 from batch.run import limits, runner
+from batch.run.options import Options, Result
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 from tests.fake_session import FakeBackend, Fault
@@ -48,7 +49,7 @@ class Seen:
 
 @dataclass
 class Night:
-    result: runner.Result
+    result: Result
     seen: Seen
     seconds: float
     folder: RunFolder = field(init=False)
@@ -76,7 +77,7 @@ def night(manifest, work, tmp_path):
 
     def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
         seen, start = Seen(), time.monotonic()
-        chosen = runner.Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
+        chosen = Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, stop or threading.Event())
         return Night(result, seen, time.monotonic() - start)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from batch.cli.progress import Silent
 from batch.engines import saving
 from batch.run import runner
+from batch.run.options import Options
 from batch.store.folder import RunFolder
 from tests import fake_session as fake
 from tests.fake_session import FakeBackend, Fault
@@ -54,7 +55,7 @@ def saves(monkeypatch):
 
 
 def render(path, *faults):
-    options = runner.Options(out=Path("run"), engine="local", backend=FakeBackend(faults))
+    options = Options(out=Path("run"), engine="local", backend=FakeBackend(faults))
     return runner.run(path, options, Silent(), threading.Event())
 
 

@@ -17,6 +17,7 @@ from batch.records.spec import Numerics, RunSpec
 from batch.records.tasks import Task
 from batch.report import table
 from batch.run import runner
+from batch.run.options import Options
 from batch.store.folder import RunFolder
 from tests import tiny_models
 from tests.fake_session import FakeBackend, Fault
@@ -237,7 +238,7 @@ def night(manifest, tmp_path):
         from threading import Event
 
         seen = Seen()
-        chosen = runner.Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
+        chosen = Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, Event())
         return result, seen.happenings, list(RunFolder(result.folder).scan().receipts.values())
 

@@ -23,6 +23,7 @@ from batch.report import html, table
 from batch.report.images import reported
 from batch.run import runner
 from batch.run.drift import Drift
+from batch.run.options import Options
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
@@ -353,7 +354,7 @@ def night(tmp_path_factory):
         Fault("error", "decode", seed=1, prompt="a whale"),
         Fault("oom-torch", "decode", seed=2, unless="vae_tiling"),
     )
-    options = runner.Options(out=root / "run", engine="local", backend=FakeBackend(faults))
+    options = Options(out=root / "run", engine="local", backend=FakeBackend(faults))
     runner.run(job, options, Silent(), threading.Event())
     folder = RunFolder(root / "run", "me-1")
     (folder.state / events.FILE).unlink(missing_ok=True)

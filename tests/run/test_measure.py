@@ -26,6 +26,7 @@ from batch.report import table
 from batch.run import runner
 from batch.run.limits import Limits
 from batch.run.lookup import lookup
+from batch.run.options import Options
 from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
@@ -79,7 +80,7 @@ def measured(manifest):
 
     def run(*faults, text=JOB, out="run", **options):
         seen = Seen()
-        chosen = runner.Options(out=Path(out), backend=FakeBackend(faults), **options)
+        chosen = Options(out=Path(out), backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, threading.Event())
         return result, seen
 
@@ -350,10 +351,11 @@ def slowly(folder, *more):
         "from pathlib import Path\n"
         "from batch.cli import progress\n"
         "from batch.run import runner\n"
+        "from batch.run.options import Options\n"
         "from tests.fake_session import FakeBackend, Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
-        "    options = runner.Options(out=Path(sys.argv[2]), backend=FakeBackend((slow,)))\n"
+        "    options = Options(out=Path(sys.argv[2]), backend=FakeBackend((slow,)))\n"
         "    runner.run(Path(sys.argv[1]), options, progress.Silent(), threading.Event())\n"
     )
     command = [sys.executable, "-c", code, *map(str, more)]

@@ -312,9 +312,9 @@ def test_awake_without_wakepy(monkeypatch, capfd):
 
 
 def test_doctor_lists_both_extras():
-    from batch.upkeep import doctor
+    from batch.upkeep import requirements
 
-    _, extras = doctor._requirements()
+    _, extras = requirements.required()
     assert [[item.name for item in extras[name]] for name in ("notify", "awake")] == [["apprise"], ["wakepy"]]
 
 

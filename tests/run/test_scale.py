@@ -18,6 +18,7 @@ from batch.records.tasks import Task
 from batch.report import sheet
 from batch.report.sheet import blocks, titles
 from batch.run import runner
+from batch.run.options import Options
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
 from batch.store.receipts import Scan
@@ -96,7 +97,7 @@ def test_an_image_costs_four_syncs(work, monkeypatch):
     monkeypatch.setattr(atomic.os, "fsync", lambda number: synced.append("a file") or whole(number))
     result = runner.run(
         Path("job.yaml"),
-        runner.Options(out=Path("run"), engine="local", backend=FakeBackend()),
+        Options(out=Path("run"), engine="local", backend=FakeBackend()),
         Silent(),
         Event(),
     )
