@@ -119,13 +119,13 @@ def left(
     measured again then. ``batch`` is how many images go into one call with a task.
     """
 
-    def is_result(task: Task) -> bool:
+    def settled_by_result(task: Task) -> bool:
         failure = failures.get(task.id)
-        return failure is not None and failure.out_of_memory and failure.batch <= batch(task)
+        return failure is not None and failure.is_result and failure.batch <= batch(task)
 
     cold = {task.id for task in tasks if done.get(task.id) and not task.warmup}
     missing = [task for task in tasks if task.id not in done or task.id in cold]
-    results = {task.id for task in missing if is_result(task)}
+    results = {task.id for task in missing if settled_by_result(task)}
     walls = Walls(failures[key] for key in results)
     skipped = {
         task.id: why

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from queue import SimpleQueue
 from string import Template
@@ -31,7 +32,16 @@ from batch.base.processes import Tail, signal_name
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-Event = Literal["done", "failed", "stopped", "stalled", "low-disk"]
+
+class NotifyEvent(StrEnum):
+    """What people are told, with the word that commands get."""
+
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    STALLED = "stalled"
+    LOW_DISK = "low-disk"
+
 
 SECONDS = 30.0
 """How long one target may take for one message."""
@@ -40,7 +50,13 @@ _GRACE = 5.0
 """Seconds beyond that for a thread to end what it has stopped."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_KINDS = {"done": "success", "failed": "failure", "stopped": "info", "stalled": "warning", "low-disk": "warning"}
+_KINDS: Mapping[NotifyEvent, Literal["info", "success", "warning", "failure"]] = {
+    NotifyEvent.DONE: "success",
+    NotifyEvent.FAILED: "failure",
+    NotifyEvent.STOPPED: "info",
+    NotifyEvent.STALLED: "warning",
+    NotifyEvent.LOW_DISK: "warning",
+}
 """What apprise calls the events; services show them as colours or symbols."""
 
 
@@ -48,7 +64,7 @@ _KINDS = {"done": "success", "failed": "failure", "stopped": "info", "stalled": 
 class Message:
     """What a target is told."""
 
-    event: Event
+    event: NotifyEvent
     title: str
     text: str
     counts: Mapping[str, int]
@@ -87,7 +103,7 @@ class Notifier:
     def __init__(self, targets: Sequence[Target], seconds: float = SECONDS) -> None:
         self._lines = [_Line(target, seconds) for target in targets]
 
-    def send(self, event: Event, title: str, message: str, counts: Mapping[str, int], folder: Path) -> None:
+    def send(self, event: NotifyEvent, title: str, message: str, counts: Mapping[str, int], folder: Path) -> None:
         """Tell all; returns at once and never raises. After :meth:`close` nobody is told."""
         told = Message(event=event, title=title, text=message, counts=dict(counts), folder=folder)
         for line in self._lines:

@@ -71,7 +71,7 @@ def remaining(
 
 def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowledge) -> Remaining:
     """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
-    failed = [task for task in given_up if not scan.failures[task.id].out_of_memory]
+    failed = [task for task in given_up if not scan.failures[task.id].is_result]
     left = measuring.left(
         plan.tasks,
         {key: item.measurement.warmup for key, item in scan.receipts.items()},
@@ -86,7 +86,7 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         redo=left.redo,
         given_up=tuple(task for task in failed if task.id not in rendered),
         failed_before=sum(
-            task.id in scan.failures and not scan.failures[task.id].out_of_memory for task in plan.tasks
+            task.id in scan.failures and not scan.failures[task.id].is_result for task in plan.tasks
         ),
         extra=sum(key not in planned for key in scan.receipts),
         out_of_memory=left.out_of_memory,

@@ -25,7 +25,7 @@ from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
 from batch.run.measure import Measuring
-from batch.run.notify import Notifier
+from batch.run.notify import Notifier, NotifyEvent
 from batch.run.notify import check as check_targets
 from batch.run.options import Result
 from batch.run.prepare import prepare
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
     from batch.report.write import Report
-    from batch.run.notify import Event as NotifyEvent
     from batch.run.options import Options
     from batch.run.remaining import Remaining
     from batch.store.job import Origin
@@ -97,9 +96,7 @@ def carry_out(
     measures = plan.kind == RunKind.MEASURE
     if options.retry_failed or options.retry_oom:
         # Of a measurement, to run out of memory is no failure.
-        folder.forget_failures(
-            lambda item: not (options.retry_oom if measures and item.out_of_memory else options.retry_failed)
-        )
+        folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
     if options.redo_degraded or measures:
         rungs.forget(folder.state)
     left = remaining(plan, folder, origin.run.retries, earlier, redo_degraded=options.redo_degraded)
@@ -236,11 +233,11 @@ def _tell(name: str, result: Result, tally: Tally) -> None:
     title = f"{name}: {result.done} of {result.total} done"
     title += f", {result.failed} failed" if result.failed else ""
     text = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
-    event: NotifyEvent = "failed" if result.failed else "done"
+    event = NotifyEvent.FAILED if result.failed else NotifyEvent.DONE
     if result.stopped is not None:
         text = f"stopped: {result.stopped}; {text}"
-        event = "low-disk" if isinstance(result.stopped, DiskLow) else "stopped"
-        event = "failed" if isinstance(result.stopped, CannotGoOn) else event
+        event = NotifyEvent.LOW_DISK if isinstance(result.stopped, DiskLow) else NotifyEvent.STOPPED
+        event = NotifyEvent.FAILED if isinstance(result.stopped, CannotGoOn) else event
     tally.notifier.send(event, title, text, tally.figures(), result.folder)
 
 

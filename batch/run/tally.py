@@ -14,6 +14,7 @@ from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.run.drift import Drift
+from batch.run.notify import NotifyEvent
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
@@ -66,7 +67,7 @@ class Tally:
             self.deaths += event.kind in DEATHS
             if event.kind == HappeningKind.STALLED:
                 title = f"{self.plan.name} stalled"
-                self.notifier.send("stalled", title, event.text, self.figures(), self.folder.root)
+                self.notifier.send(NotifyEvent.STALLED, title, event.text, self.figures(), self.folder.root)
         self._show(event)
 
     def _show(self, event: Event) -> None:
