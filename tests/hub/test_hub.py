@@ -23,6 +23,7 @@ from batch.base.errors import DownloadError, ModelError
 from batch.catalogue import repositories, weights
 from batch.hub import cache, fetch, remote
 from batch.hub.cache import cache_folder, decided_by, hub_cache, used
+from batch.hub.downloads import FetchOptions, RepoFiles
 from batch.hub.models import find_model
 from batch.records.events import Downloading, Received
 from batch.store.folder import RunFolder
@@ -317,9 +318,9 @@ def test_a_slow_download_is_no_stall(place, hub, xet):
         pytest.importorskip("hf_xet")
     large = random.Random(0).randbytes(5 * SLOW)
     hub.repos["a/b"] = Repo({VAE: large}, xet=xet, faults={VAE: ["slow"]})
-    item = fetch.RepoFiles(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
+    item = RepoFiles(name="b", repo="a/b", commit=COMMIT, files={VAE: len(large)})
     told, begun = Told(), time.monotonic()
-    fetch.fetch([item], fetch.FetchOptions(listener=told, stall=2.0))
+    fetch.fetch([item], FetchOptions(listener=told, stall=2.0))
     assert time.monotonic() - begun > 5
     assert len(told.lines) == 2, told.lines  # it begins, it is complete
     assert (item.folder / VAE).read_bytes() == large
@@ -662,7 +663,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
     monkeypatch.setenv("HF_HUB_CACHE", str(work / "hub"))
     monkeypatch.setattr(fetch, "PAUSES_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(fetch, "_xet_is_on", lambda: fast)
-    item = fetch.RepoFiles(name="b", repo="a/b", commit=COMMIT, files={f"{n}.json": 1 for n in range(9)})
+    item = RepoFiles(name="b", repo="a/b", commit=COMMIT, files={f"{n}.json": 1 for n in range(9)})
     finished, ways = iter([2, 1, 1, 0, 1, 0, 0, 0]), []
 
     def attempt(request, *, xet, **_):
@@ -674,7 +675,7 @@ def test_attempts_are_counted_while_no_file_gets_finished(work, monkeypatch, fas
 
     monkeypatch.setattr(fetch.watch, "attempt", attempt)
     with pytest.raises(DownloadError, match="4 of 9 files are missing after 8 attempts"):
-        fetch.fetch([item], fetch.FetchOptions(listener=Told()))
+        fetch.fetch([item], FetchOptions(listener=Told()))
     # Each attempt that finishes a file is the first of four again; two of them may use Xet.
     assert ways == ([True] * 4 + [False] * 4 if fast else [False] * 8)
 

@@ -10,7 +10,7 @@ from batch.records.tasks import Task
 from batch.report.images import costs_of_done, reported
 from batch.report.status import ImageStatus
 from batch.report.timing import largest_peaks, median_seconds
-from batch.store.folder import Scan
+from batch.store.receipts import Scan
 
 TASK = Task(
     id="a", model="demo", dtype="float32", prompt="a fox", seed=0, width=512, height=512, rendered_width=512,
