@@ -192,15 +192,12 @@ def _group(options: list[tuple[_Part, ...]]) -> _Group:
         options[0] = (head[match.end() :], *options[0][len(texts) :])
         if not 0 <= low <= high <= len(options):
             raise ValueError(f"{{{match[0]}…}} asks for {match[0].rstrip('$')} of {len(options)} options")
-    texts_and_weights = [_weighed(option) for option in options]
-    found, weights = zip(*texts_and_weights, strict=True)
-    return _Group(found, weights, low, high, joiner)
-
-
-def _weighed(option: tuple[_Part, ...]) -> tuple[tuple[_Part, ...], float]:
-    if option and isinstance(option[0], str) and (match := _WEIGHT.match(option[0])):
-        return (option[0][match.end() :], *option[1:]), float(match[1])
-    return option, 1.0
+    weights = [1.0] * len(options)
+    for index, option in enumerate(options):
+        if option and isinstance(option[0], str) and (weight := _WEIGHT.match(option[0])):
+            options[index] = (option[0][weight.end() :], *option[1:])
+            weights[index] = float(weight[1])
+    return _Group(tuple(options), tuple(weights), low, high, joiner)
 
 
 def _count(parts: Sequence[_Part]) -> int:
