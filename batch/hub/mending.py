@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batch.base.errors import DownloadError, UserError
@@ -73,19 +72,15 @@ def _expected(item: RepoFiles) -> dict[str, str]:
     found = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
     plain = [name for name in here if name not in found and name.endswith(weights.WEIGHTS)]
     if plain:
-        told = _hashes(item)
+        cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
+        if cache.offline_by():
+            raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
+        try:
+            told = remote.hashes(item.repo, item.commit)
+        except DownloadError as error:
+            raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
         found |= {name: told[name] for name in plain if name in told}
     return found
-
-
-def _hashes(item: RepoFiles) -> Mapping[str, str]:
-    cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
-    if cache.offline_by():
-        raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
-    try:
-        return remote.hashes(item.repo, item.commit)
-    except DownloadError as error:
-        raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

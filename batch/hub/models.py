@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import ModelError
@@ -140,34 +140,24 @@ def source(model: Model) -> ModelSource:
     location = model.folder or str(snapshot(model.repo, model.revision))
     if model.package:
         location = str(package_folder(model.package))
-    found = {} if model.random else _special(model, Path(location))
+    variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
+    if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
+        dtype = model.dtype if model.repo else ""
+        found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype)
+        variant = found.variant
+        pickles, code = pickles and bool(found.pickled), code and bool(found.code)
     return ModelSource(
-        **{
-            "name": model.name,
-            "family": model.family,
-            "location": location,
-            "revision": model.revision if model.repo else "",
-            "variant": model.variant,
-            "overrides": model.overrides,
-            "allow_pickle": model.allow_pickle,
-            "trust_remote_code": model.trust_remote_code,
-            "random": model.random,
-            "architecture": model.architecture,
-            **found,
-        }
+        name=model.name,
+        family=model.family,
+        location=location,
+        revision=model.revision if model.repo else "",
+        variant=variant,
+        overrides=model.overrides,
+        allow_pickle=pickles,
+        trust_remote_code=code,
+        random=model.random,
+        architecture=model.architecture,
     )
-
-
-def _special(model: Model, folder: Path) -> dict[str, Any]:
-    """The variant a snapshot has, and whether pickles and code of the folder are really used."""
-    if model.package or not (folder / weights.INDEX).is_file():
-        return {}
-    found = folders.needs_of(folder, variant=model.variant or None, dtype=model.dtype if model.repo else "")
-    return {
-        "variant": found.variant,
-        "allow_pickle": model.allow_pickle and bool(found.pickled),
-        "trust_remote_code": model.trust_remote_code and bool(found.code),
-    }
 
 
 def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
