@@ -85,7 +85,11 @@ def _remote_model(
         repo, wanted = known.repo, wanted or known.revision
     wanted = wanted or MAIN
     revision = revisions.get(name) or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
-    found = () if name in revisions else _found(repo, wanted, revision)
+    found: tuple[str, ...] = ()
+    if offline_by() and name not in revisions and revision not in {"", wanted, known_commit(repo, wanted)}:
+        # Neither the cache nor the Hub has named this commit.
+        what = f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}"
+        found = (what,)
     if known is not None:
         place = snapshot(repo, revision) if revision else None
         if known.own and revision:
@@ -105,13 +109,6 @@ def _remote_model(
 
 def _usable(known: Model | None) -> Usable:
     return lambda folder: whole(folder, known.dtype, known.variant) if known else whole(folder, "")
-
-
-def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
-    """What to say of a commit that neither the cache nor the Hub has named."""
-    if not revision or revision == wanted or known_commit(repo, wanted) == revision or not offline_by():
-        return ()
-    return (f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}",)
 
 
 def _unknown(name: str, folder: Path) -> str:
