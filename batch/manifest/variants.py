@@ -151,7 +151,14 @@ class _Parser:
                 parts.append(group)
                 continue
             if len(token) > 4 and token.startswith("__"):
-                parts.append(self._wildcard(token))
+                name = token[2:-2]
+                if name in self.open:
+                    raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
+                if name not in self.known:
+                    inner = _Parser(self.wildcards, (*self.open, name), self.known)
+                    options = tuple(inner.parse(line) for line in self.wildcards(name))
+                    self.known[name] = _Group(options, (1.0,) * len(options))
+                parts.append(self.known[name])
             else:
                 parts.append(token[1] if len(token) == 2 and token[0] == "\\" else token)
             index += 1
@@ -167,16 +174,6 @@ class _Parser:
             index += 1
             if tokens[index - 1] == "}":
                 return _group(options), index
-
-    def _wildcard(self, token: str) -> _Group:
-        name = token[2:-2]
-        if name in self.open:
-            raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
-        if name not in self.known:
-            inner = _Parser(self.wildcards, (*self.open, name), self.known)
-            options = tuple(inner.parse(line) for line in self.wildcards(name))
-            self.known[name] = _Group(options, (1.0,) * len(options))
-        return self.known[name]
 
 
 def _group(options: list[tuple[_Part, ...]]) -> _Group:
