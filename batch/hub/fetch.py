@@ -48,7 +48,13 @@ def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
                 "again: unset it and run the same command again"
             )
     wanted = [item for item in items if item.missing()]
-    _check_disk(sum(item.bytes_of(item.missing()) for item in wanted))
+    needed = sum(item.bytes_of(item.missing()) for item in wanted)
+    free = disk.free(cache.hub_cache()) if needed else None
+    if free is not None and needed + HEADROOM > free:
+        raise UserError(
+            f"the download needs {shown(needed)}, and {shown(HEADROOM)} should stay free, but the disk of "
+            f"{cache.hub_cache()} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
+        )
     if wanted:
         remote.check_token()
         for text in cache.old_switches():
@@ -64,18 +70,6 @@ def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
         _Attempts(item, how, item.bytes_of(missing)).download()
         how.listener.on(Downloading(f"{item.title} is complete"))
     return wanted
-
-
-def _check_disk(wanted: int) -> None:
-    folder = cache.hub_cache()
-    if not wanted:
-        return
-    free = disk.free(folder)
-    if free is not None and wanted + HEADROOM > free:
-        raise UserError(
-            f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
-            f"{folder} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
-        )
 
 
 def shown(size: int) -> str:
