@@ -65,10 +65,8 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
         embeds_guidance=family != "flux" or bool(denoiser.get("guidance_embeds")),
         trust_remote_code=trusted,
     )
-    if family == "sana":
+    if family in {"sana", "sana_sprint"}:
         return _sana(made, denoiser)
-    if family == "sana_sprint":
-        return _sprint(made, denoiser)
     return _with_defaults(_with_sizes(made, index, denoiser, scale))
 
 
@@ -80,19 +78,6 @@ def in_its_family(known: Model, read: Read) -> Model:
     return replace(known, family=family_of(known.pipeline, denoiser))
 
 
-def _sana(made: Model, denoiser: Config) -> Model:
-    sample = int(denoiser.get("sample_size") or 32)
-    pag = (signatures.pipeline_call(made.pipeline) or {}).get("pag_scale")
-    return replace(
-        made,
-        sample_size=sample,
-        native=Size(sample * SIZE_STEP, sample * SIZE_STEP),
-        blocks=int(denoiser.get("num_layers") or 0),
-        qk_norm=bool(denoiser.get("qk_norm")),
-        pag_scale=float(pag) if isinstance(pag, int | float) else 0.0,
-    )
-
-
 _SPRINT_SAMPLE = 32
 """The one size in latents that SANA-Sprint's call has a table for."""
 
@@ -100,16 +85,25 @@ _SPRINT_STEPS = (1, 4)
 """What SANA-Sprint was distilled to."""
 
 
-def _sprint(made: Model, denoiser: Config) -> Model:
-    sample = int(denoiser.get("sample_size") or _SPRINT_SAMPLE)
+def _sana(made: Model, denoiser: Config) -> Model:
+    """A SANA or SANA-Sprint, whose size and layers its transformer tells."""
+    sample = int(denoiser.get("sample_size") or 32)
+    side = sample * SIZE_STEP
+    sized = replace(made, sample_size=sample, native=Size(side, side))
+    if made.family == "sana":
+        pag = (signatures.pipeline_call(made.pipeline) or {}).get("pag_scale")
+        return replace(
+            sized,
+            blocks=int(denoiser.get("num_layers") or 0),
+            qk_norm=bool(denoiser.get("qk_norm")),
+            pag_scale=float(pag) if isinstance(pag, int | float) else 0.0,
+        )
     if sample != _SPRINT_SAMPLE:
         raise ModelError(
-            f"{made.name} is a {made.pipeline} for {sample * SIZE_STEP}x{sample * SIZE_STEP} "
-            f"(sample_size {sample}); diffusers knows the sizes of one for 1024x1024 only"
+            f"{made.name} is a {made.pipeline} for {side}x{side} (sample_size {sample}); "
+            "diffusers knows the sizes of one for 1024x1024 only"
         )
-    side = sample * SIZE_STEP
-    sized = replace(made, sample_size=sample, native=Size(side, side), steps_range=_SPRINT_STEPS)
-    return _with_defaults(sized)
+    return _with_defaults(replace(sized, steps_range=_SPRINT_STEPS))
 
 
 def _pipeline(name: str, index: Config, *, trusted: bool) -> str:

@@ -133,9 +133,18 @@ def _with_own(path: Path, _changed: int) -> Mapping[str, Model]:
         return packaged()  # none as yet
     read = document.parse(text, str(path))
     own = _read(read, packaged())
-    unknown = {name: wrong for name, (_, model) in own.items() if (wrong := _unknown_class(model))}
-    if unknown:
-        raise ManifestError([read.problem((name,), f"{name}: {wrong}") for name, wrong in unknown.items()])
+    problems: list[Problem] = []
+    # Where diffusers is not there to read, nobody knows which classes it has.
+    for name, (_, model) in own.items() if signatures.pipeline_call("SanaPipeline") is not None else ():
+        known = {
+            model.pipeline: signatures.pipeline_call(model.pipeline),
+            model.scheduler: signatures.scheduler_settings(model.scheduler),
+        }
+        missing = [kind for kind, found in known.items() if kind and found is None]
+        if missing:
+            problems.append(read.problem((name,), f"{name}: the installed diffusers has no {missing[0]}"))
+    if problems:
+        raise ManifestError(problems)
     entries = {name: entry for name, (entry, _) in own.items()}
     return {**packaged(), **{name: _as_own(model, entries, path.parent) for name, (_, model) in own.items()}}
 
@@ -259,15 +268,3 @@ def _given(entry: ModelEntry) -> dict[str, Any]:
     if "pipeline" in given:
         given["family"] = family_of(entry.pipeline, {})
     return given
-
-
-def _unknown_class(model: Model) -> str:
-    """A class that the installed diffusers does not have; "" too where diffusers is not there to read."""
-    if signatures.pipeline_call("SanaPipeline") is None:
-        return ""
-    known = {
-        model.pipeline: signatures.pipeline_call(model.pipeline),
-        model.scheduler: signatures.scheduler_settings(model.scheduler),
-    }
-    missing = [name for name, found in known.items() if name and found is None]
-    return f"the installed diffusers has no {missing[0]}" if missing else ""

@@ -6,7 +6,6 @@ Nothing here is a list of schedulers: settings, their defaults and their words c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from difflib import get_close_matches
 
 from batch.catalogue import signatures
@@ -53,11 +52,8 @@ def objection(model: Model, call: Call, kind: str, settings: signatures.Paramete
         wrong = _contradiction(model, name, value)
         if wrong:
             return wrong
-    return _together(dict(call.arguments), settings)
-
-
-def _together(given: Mapping[str, object], settings: signatures.Parameters) -> str:
-    """What is wrong with settings that are right by themselves."""
+    # Each is right by itself; together they may be wrong.
+    given = dict(call.arguments)
     spacings = [name for name in _SPACINGS if given.get(name) is True]
     if len(spacings) > 1:
         return f"{spacings[0]} and {spacings[1]} cannot both be true; each spaces the sigmas in its own way"
@@ -101,7 +97,12 @@ def _wanted(kind: str, name: str, value: object, default: object) -> str:
         fits = value is None or (isinstance(value, tuple) and all(isinstance(item, int | float) for item in value))
         return "" if fits else "a list of numbers, as in [0, 1]"
     if isinstance(default, str):
-        return _word(kind, name, value, default)
+        words = signatures.scheduler_words(kind, name)
+        checked = len(words) > 1 and default in words
+        if isinstance(value, str) and (value in words or value == default or not checked):
+            return ""
+        known = words if default in words else (default,)
+        return f"{'one of ' if len(known) > 1 else 'a text such as '}{', '.join(sorted(known))}"
     return ""
 
 
@@ -117,11 +118,3 @@ def _number(name: str, value: object, default: object) -> str:
         fits, span = -math.inf < number < math.inf, ""
     known = default is not None and default is not signatures.COMPUTED
     return "" if fits else f"a number{span}" + (f" (by default {default})" if known else "")
-
-
-def _word(kind: str, name: str, value: object, default: str) -> str:
-    words = signatures.scheduler_words(kind, name)
-    if isinstance(value, str) and (value in words or value == default or len(words) < 2 or default not in words):
-        return ""
-    known = words if default in words else (default,)
-    return f"{'one of ' if len(known) > 1 else 'a text such as '}{', '.join(sorted(known))}"

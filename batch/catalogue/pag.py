@@ -66,10 +66,8 @@ def objection(model: Model, name: str, given: Mapping[str, object]) -> str:
         return ""
     if asked is None:
         return f"it has no effect without extra.{SCALE}"
-    return _layers(model, value) if name == LAYERS else ""
-
-
-def _layers(model: Model, value: object) -> str:
+    if name != LAYERS:
+        return ""
     layers = value if isinstance(value, tuple) else (value,)
     if not layers or not all(isinstance(layer, str) and layer for layer in layers):
         return f"the name of a layer or a list of names is wanted; for example {default_layer(model.blocks)}"

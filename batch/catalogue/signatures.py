@@ -69,14 +69,12 @@ def _parameters(folder: str, name: str, method: str) -> Parameters | None:
     node = _class(folder, name)
     if node is None:
         return None
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == method:
-            return _of(item.args)
-    inherited = (_parameters(folder, base, method) for base in _bases(folder, name))
-    return next((found for found in inherited if found is not None), None)
-
-
-def _of(arguments: ast.arguments) -> Parameters:
+    methods = (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == method)
+    own = next(methods, None)
+    if own is None:
+        inherited = (_parameters(folder, base, method) for base in _bases(folder, name))
+        return next((found for found in inherited if found is not None), None)
+    arguments = own.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [REQUIRED] * (len(positional) - len(arguments.defaults)) + [_value(d) for d in arguments.defaults]
     named = {item.arg: default for item, default in zip(positional, defaults, strict=True) if item.arg != "self"}

@@ -122,7 +122,19 @@ def lacking(index: Mapping[str, object], names: Iterable[str], needs: Needs) -> 
     found += [f"{part}/ (weights)" for part in weighted if not _weights(files[part])]
     found += [f"{part}/ (configuration)" for part in weighted if "config.json" not in files[part]]
     found += [f"{part}/ (vocabulary)" for part in files if lacks_words(part, files[part])]
-    return found + [f"{part}/{name}" for part in files for name in _lacking_shards(files[part])]
+    for part, inside in files.items():
+        # Of weights in several files: the numbers that are not there, and the index that names them.
+        groups: dict[tuple[str, str, str], set[int]] = {}
+        for name in inside:
+            if match := _SHARD.search(name):
+                key = (name[: match.start()], match[2], name[match.end() :])
+                groups.setdefault(key, set()).add(int(match[1]))
+        for (stem, count, rest), numbers in groups.items():
+            gone = set(range(1, int(count) + 1)) - numbers
+            found += [f"{part}/{stem}-{number:05}-of-{count}{rest}" for number in gone]
+        if groups and not any(".index." in name for name in inside):
+            found.append(f"{part}/the index of the weights")
+    return found
 
 
 def lacks_words(part: str, files: Sequence[str]) -> bool:
@@ -133,20 +145,6 @@ def lacks_words(part: str, files: Sequence[str]) -> bool:
 def is_weighted(part: str) -> bool:
     """Whether a component of that name has weights."""
     return _WEIGHTED.fullmatch(part) is not None
-
-
-def _lacking_shards(files: Sequence[str]) -> Iterator[str]:
-    """Of weights in several files: the numbers that are not there, and the index that names them."""
-    groups: dict[tuple[str, str, str], set[int]] = {}
-    for name in files:
-        if match := _SHARD.search(name):
-            key = (name[: match.start()], match[2], name[match.end() :])
-            groups.setdefault(key, set()).add(int(match[1]))
-    for (stem, count, rest), numbers in groups.items():
-        for number in set(range(1, int(count) + 1)) - numbers:
-            yield f"{stem}-{number:05}-of-{count}{rest}"
-    if groups and not any(".index." in name for name in files):
-        yield "the index of the weights"
 
 
 def _weights(files: Iterable[str]) -> list[str]:

@@ -154,24 +154,19 @@ def sweep(repo: str) -> int:
     The client never continues such a file, and removes it unless it is killed. While it writes one it holds the
     lock of that blob: whose lock can be taken belongs to nobody.
     """
+    from filelock import FileLock, Timeout
+
     freed = 0
     folder = cache_folder(repo)
     for part in folder.glob("blobs/*.incomplete"):
-        size = _removed(part, hub_cache() / ".locks" / folder.name / f"{part.name.split('.')[0]}.lock")
-        freed += size
+        lock = hub_cache() / ".locks" / folder.name / f"{part.name.split('.')[0]}.lock"
+        with suppress(OSError, Timeout, NotImplementedError):  # a living download's, or of a disk without locks
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0, mode=0o664):
+                size = part.stat().st_size
+                part.unlink()
+                freed += size
     return freed
-
-
-def _removed(part: Path, lock: Path) -> int:
-    from filelock import FileLock, Timeout
-
-    with suppress(OSError, Timeout, NotImplementedError):  # a living download's, or of a disk without locks
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0, mode=0o664):
-            size = part.stat().st_size
-            part.unlink()
-            return size
-    return 0
 
 
 def written(repo: str) -> tuple[int, int]:

@@ -54,7 +54,14 @@ def main() -> None:
         _download(request, parent)
         parent.tell({"end": "done"})
     except Exception as error:  # noqa: BLE001 - whatever the client raises, the parent decides what comes next
-        parent.tell(_failed(error, request))
+        try:
+            said = refusal(error, request["repo"], request["commit"])
+        except Exception:  # noqa: BLE001 - not about Hub or disk: worth another try all the same
+            said = DownloadError("")
+        if isinstance(said, UserError):
+            parent.tell({"end": "refused", "why": str(said), "kind": type(said).__name__})
+        else:
+            parent.tell({"end": "failed", "why": reason(error)})
     os._exit(0)  # the client's threads may still be at it
 
 
@@ -86,16 +93,6 @@ def _download(request: Request, parent: Parent) -> None:
         allow_patterns=[glob.escape(name) for name in request["files"]],
         tqdm_class=Bar,  # type: ignore[arg-type]  # the client takes any class of tqdm
     )
-
-
-def _failed(error: Exception, request: Request) -> dict[str, str]:
-    try:
-        said = refusal(error, request["repo"], request["commit"])
-    except Exception:  # noqa: BLE001 - not about Hub or disk: worth another try all the same
-        said = DownloadError("")
-    if isinstance(said, UserError):
-        return {"end": "refused", "why": str(said), "kind": type(said).__name__}
-    return {"end": "failed", "why": reason(error)}
 
 
 if __name__ == "__main__":

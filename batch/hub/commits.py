@@ -23,34 +23,26 @@ def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: b
     """
     known, offline = cache.known_commit(repo, wanted), cache.offline_by()
     if online and newest and not offline and not cache.COMMIT.fullmatch(wanted):
-        return _now(repo, wanted, known)
+        try:
+            return remote.commit_of(repo, wanted)
+        except DownloadError as error:
+            if not known:
+                raise
+            raise DownloadError(
+                f"what '{wanted}' of {repo} is now is not known: the Hub does not answer. Run the same command "
+                f"again, or set HF_HUB_OFFLINE=1 to take what it was when it was downloaded ({known[:12]})"
+            ) from error
     if known:
         return known
-    if offline and (found := _only(repo, wanted, usable)):
-        return found
+    if offline and wanted == MAIN and not cache.COMMIT.fullmatch(cache.reference(repo, wanted)):
+        found = _usable(repo, usable)
+        if len(found) == 1:
+            return found[0]
     if not online:
         return ""
     if offline and (said := undecided(repo, wanted, usable)):
         raise ModelError(said)
     return remote.commit_of(repo, wanted)
-
-
-def _now(repo: str, wanted: str, known: str) -> str:
-    try:
-        return remote.commit_of(repo, wanted)
-    except DownloadError as error:
-        if not known:
-            raise
-        raise DownloadError(
-            f"what '{wanted}' of {repo} is now is not known: the Hub does not answer. Run the same command again, "
-            f"or set HF_HUB_OFFLINE=1 to take what it was when it was downloaded ({known[:12]})"
-        ) from error
-
-
-def _only(repo: str, wanted: str, usable: Usable) -> str:
-    found = _usable(repo, usable)
-    lost = wanted == MAIN and not cache.COMMIT.fullmatch(cache.reference(repo, wanted))
-    return found[0] if lost and len(found) == 1 else ""
 
 
 def _usable(repo: str, usable: Usable) -> list[str]:

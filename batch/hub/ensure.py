@@ -34,13 +34,17 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
     here = cache.snapshot(model.repo, model.revision)
     listed = remote.listed(model.repo, model.revision)
     if listed is None and whole(here, model.dtype, model.variant):
-        _check_safe(model, folders.needs_of(here, variant=model.variant or None, dtype=model.dtype))
+        loaded = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
+        _check_safe(model, loaded)
         if not how.exact:
             return None
         try:
             listed = remote.sizes(model.repo, model.revision)
         except (ModelError, DownloadError):
-            return _unlisted(model, here) if how.check else None
+            if not how.check:
+                return None
+            files = dict.fromkeys(sorted(loaded.files.intersection(cache.names_in(here))))
+            return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
     listed = listed or remote.sizes(model.repo, model.revision)
     mend(RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
     index = remote.file(model.repo, model.revision, weights.INDEX)
@@ -54,13 +58,6 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
         commit=model.revision,
         files={file: listed[file] for file in sorted(found.files) if file in listed},
     )
-
-
-def _unlisted(model: Model, here: Path) -> RepoFiles:
-    """What a session loads of a snapshot that nobody has listed."""
-    found = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
-    files = dict.fromkeys(sorted(found.files.intersection(cache.names_in(here))))
-    return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
 
 
 def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> weights.Needs:

@@ -48,7 +48,13 @@ def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
                 "again: unset it and run the same command again"
             )
     wanted = [item for item in items if item.missing()]
-    _check_disk(sum(item.bytes_of(item.missing()) for item in wanted))
+    needed = sum(item.bytes_of(item.missing()) for item in wanted)
+    free = disk.free(cache.hub_cache()) if needed else None
+    if free is not None and needed + HEADROOM > free:
+        raise UserError(
+            f"the download needs {shown(needed)}, and {shown(HEADROOM)} should stay free, but the disk of "
+            f"{cache.hub_cache()} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
+        )
     if wanted:
         remote.check_token()
         for text in cache.old_switches():
@@ -64,18 +70,6 @@ def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
         _Attempts(item, how, item.bytes_of(missing)).download()
         how.listener.on(Downloading(f"{item.title} is complete"))
     return wanted
-
-
-def _check_disk(wanted: int) -> None:
-    folder = cache.hub_cache()
-    if not wanted:
-        return
-    free = disk.free(folder)
-    if free is not None and wanted + HEADROOM > free:
-        raise UserError(
-            f"the download needs {shown(wanted)}, and {shown(HEADROOM)} should stay free, but the disk of "
-            f"{folder} has {shown(free)} free. Make room. {ELSEWHERE}, for this command and for the run"
-        )
 
 
 def shown(size: int) -> str:
@@ -109,21 +103,19 @@ class _Attempts:
             before, missing = missing, len(self.item.missing())
             failed = 1 if missing < before else failed + 1
             if failed > len(PAUSES_S):
-                raise self._given_up(missing, attempts)
+                raise DownloadError(
+                    f"{self.item.repo} is not complete on this machine: {missing} of {len(self.item.files)} files "
+                    f"are missing after {attempts} attempts (the last one {self.why}). Files that are complete "
+                    "are kept: check the network and run the same command again. Behind a proxy set HTTPS_PROXY"
+                )
             without = xet and failed >= FAST_ATTEMPTS
-            self._again(without_xet=without)
+            way = " without Xet (HF_HUB_DISABLE_XET=1)" if without else ""
+            self.how.listener.on(Downloading(f"{self.item.name}: the download {self.why}; again{way}"))
             if self.how.stop is None:
                 time.sleep(PAUSES_S[failed - 1])
             else:
                 self.how.stop.wait(PAUSES_S[failed - 1])
             xet = xet and not without
-
-    def _given_up(self, missing: int, attempts: int) -> DownloadError:
-        return DownloadError(
-            f"{self.item.repo} is not complete on this machine: {missing} of {len(self.item.files)} files are "
-            f"missing after {attempts} attempts (the last one {self.why}). Files that are complete are kept: "
-            "check the network and run the same command again. Behind a proxy set HTTPS_PROXY"
-        )
 
     def _once(self, *, xet: bool) -> bool:
         """One attempt; whether everything is here and whole."""
@@ -157,10 +149,6 @@ class _Attempts:
     def _received(self, count: int) -> None:
         if count:
             self.how.listener.on(Received(self.item.name, min(self.total - 1, self._before + count), self.total))
-
-    def _again(self, *, without_xet: bool) -> None:
-        way = " without Xet (HF_HUB_DISABLE_XET=1)" if without_xet else ""
-        self.how.listener.on(Downloading(f"{self.item.name}: the download {self.why}; again{way}"))
 
     def _sweep(self) -> None:
         freed = cache.sweep(self.item.repo)

@@ -39,7 +39,8 @@ def find_lora(
     path, _, wanted = name.partition("@")
     parts = path.split("/")
     repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
-    meant = not _is_path(name) and (not inner or inner.endswith(SUFFIX))
+    is_path = name.startswith((".", "/", "~")) or "\\" in name or Path(name).is_absolute()
+    meant = not is_path and (not inner or inner.endswith(SUFFIX))
     if meant and len(parts) == 2 and parts[1].endswith(SUFFIX):
         raise ModelError(f"there is no file {file}")
     if meant and (wrong := problem(f"{repo}{name[len(path) :]}")):
@@ -55,10 +56,6 @@ def lora_here(lora: Lora) -> Lora:
     repo, commit, file = lora_origin(lora.source)
     path = snapshot(repo, commit) / file
     return replace(lora, path=str(path.absolute())) if repo and path.is_file() else lora
-
-
-def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or "\\" in name or Path(name).is_absolute()
 
 
 def _of_hub(
@@ -94,21 +91,18 @@ def _fetched(name: str, repo: str, commit: str, inner: str, online: FetchOptions
     if listed is None and inner and (snapshot(repo, commit) / inner).is_file():
         return inner
     listed = listed or remote.sizes(repo, commit)
-    inner = inner or _only(repo, listed)
+    if not inner:
+        found = [path for path in listed if path.endswith(SUFFIX) and "/" not in path]
+        if len(found) != 1:
+            raise ModelError(
+                f"{repo} holds {len(found) or 'no'} {SUFFIX} files at its top, so the LoRA must be named with its "
+                f"file; {_choices(listed)}"
+            )
+        inner = found[0]
     if inner not in listed:
         raise ModelError(f"{repo} holds no {inner}; {_choices(listed)}")
     fetch.fetch([RepoFiles(name=name, repo=repo, commit=commit, files={inner: listed[inner]})], online)
     return inner
-
-
-def _only(repo: str, names: Mapping[str, int]) -> str:
-    found = [path for path in names if path.endswith(SUFFIX) and "/" not in path]
-    if len(found) != 1:
-        raise ModelError(
-            f"{repo} holds {len(found) or 'no'} {SUFFIX} files at its top, so the LoRA must be named with its "
-            f"file; {_choices(names)}"
-        )
-    return found[0]
 
 
 def _choices(names: Mapping[str, int]) -> str:
@@ -125,16 +119,11 @@ def _only_here(folder: Path) -> str:
 def _of(file: Path, scale: float, source: str = "") -> Lora:
     # A snapshot's file is a link to its blob, which has no name that diffusers could tell a format from.
     path = file.absolute() if source else file.resolve()
-    return Lora(
-        path=str(path), sha256=folders.sampled(file), scale=scale, in_text=_changes_texts(file), source=source
-    )
-
-
-def _changes_texts(file: Path) -> bool:
-    """Whether a LoRA holds weights of text encoders."""
+    sha256 = folders.sampled(file)
     try:
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        return any(LORA_OF_TEXTS.match(name) for name in header)
+        in_text = any(LORA_OF_TEXTS.match(name) for name in header)
     except (OSError, ValueError, MemoryError, OverflowError) as error:
         raise ModelError(f"{file} is no safetensors file: {error}") from None
+    return Lora(path=str(path), sha256=sha256, scale=scale, in_text=in_text, source=source)

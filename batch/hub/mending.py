@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batch.base.errors import DownloadError, UserError
@@ -52,40 +51,34 @@ def _drop(item: RepoFiles, file: str, what: str, how: FetchOptions) -> bool:
 
 
 def check_content(item: RepoFiles, how: FetchOptions) -> list[str]:
-    """Remove what is damaged without being cut off; the files that are, and were kept."""
-    kept = []
-    for name, expected in _expected(item).items():
-        if not (item.folder / name).is_file():  # another one's content was the same, and is gone
-            continue
-        with (item.folder / name).open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != expected and not _drop(item, name, "damaged", how):
-            kept.append(name)
-    return kept
+    """Remove what is damaged without being cut off; the files that are, and were kept.
 
-
-def _expected(item: RepoFiles) -> dict[str, str]:
-    """The sha256 of the large files that are here: they lie under it, or where they are no links, the Hub says."""
+    Large files lie under their sha256; of those that are no links the Hub says it.
+    """
     here = [name for name in item.files if (item.folder / name).is_file()]
     links = [name for name in here if (item.folder / name).is_symlink()]
     # The first link only: a blob may be one itself, into the store of the fast path, which has hashes of its own.
     under = {name: (item.folder / name).readlink().name for name in links}
-    found = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
-    plain = [name for name in here if name not in found and name.endswith(weights.WEIGHTS)]
+    expected = {name: target for name, target in under.items() if _SHA256.fullmatch(target)}
+    plain = [name for name in here if name not in expected and name.endswith(weights.WEIGHTS)]
     if plain:
-        told = _hashes(item)
-        found |= {name: told[name] for name in plain if name in told}
-    return found
-
-
-def _hashes(item: RepoFiles) -> Mapping[str, str]:
-    cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
-    if cache.offline_by():
-        raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
-    try:
-        return remote.hashes(item.repo, item.commit)
-    except DownloadError as error:
-        raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
+        cannot = f"the weights of {item.title} lie here without their hashes, so they cannot be checked"
+        if cache.offline_by():
+            raise UserError(f"{cannot}: {cache.offline_by()} forbids asking the Hub")
+        try:
+            told = remote.hashes(item.repo, item.commit)
+        except DownloadError as error:
+            raise DownloadError(f"{cannot}: the Hub does not answer. Run the same command again") from error
+        expected |= {name: told[name] for name in plain if name in told}
+    kept = []
+    for name, sha256 in expected.items():
+        if not (item.folder / name).is_file():  # another one's content was the same, and is gone
+            continue
+        with (item.folder / name).open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != sha256 and not _drop(item, name, "damaged", how):
+            kept.append(name)
+    return kept
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import ModelError
@@ -85,7 +85,11 @@ def _remote_model(
         repo, wanted = known.repo, wanted or known.revision
     wanted = wanted or MAIN
     revision = revisions.get(name) or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
-    found = () if name in revisions else _found(repo, wanted, revision)
+    found: tuple[str, ...] = ()
+    if offline_by() and name not in revisions and revision not in {"", wanted, known_commit(repo, wanted)}:
+        # Neither the cache nor the Hub has named this commit.
+        what = f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}"
+        found = (what,)
     if known is not None:
         place = snapshot(repo, revision) if revision else None
         if known.own and revision:
@@ -105,13 +109,6 @@ def _remote_model(
 
 def _usable(known: Model | None) -> Usable:
     return lambda folder: whole(folder, known.dtype, known.variant) if known else whole(folder, "")
-
-
-def _found(repo: str, wanted: str, revision: str) -> tuple[str, ...]:
-    """What to say of a commit that neither the cache nor the Hub has named."""
-    if not revision or revision == wanted or known_commit(repo, wanted) == revision or not offline_by():
-        return ()
-    return (f"{lost(repo, wanted)} in the cache: taken is the only commit that is here, {revision[:12]}",)
 
 
 def _unknown(name: str, folder: Path) -> str:
@@ -140,34 +137,24 @@ def source(model: Model) -> ModelSource:
     location = model.folder or str(snapshot(model.repo, model.revision))
     if model.package:
         location = str(package_folder(model.package))
-    found = {} if model.random else _special(model, Path(location))
+    variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
+    if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
+        dtype = model.dtype if model.repo else ""
+        found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype)
+        variant = found.variant
+        pickles, code = pickles and bool(found.pickled), code and bool(found.code)
     return ModelSource(
-        **{
-            "name": model.name,
-            "family": model.family,
-            "location": location,
-            "revision": model.revision if model.repo else "",
-            "variant": model.variant,
-            "overrides": model.overrides,
-            "allow_pickle": model.allow_pickle,
-            "trust_remote_code": model.trust_remote_code,
-            "random": model.random,
-            "architecture": model.architecture,
-            **found,
-        }
+        name=model.name,
+        family=model.family,
+        location=location,
+        revision=model.revision if model.repo else "",
+        variant=variant,
+        overrides=model.overrides,
+        allow_pickle=pickles,
+        trust_remote_code=code,
+        random=model.random,
+        architecture=model.architecture,
     )
-
-
-def _special(model: Model, folder: Path) -> dict[str, Any]:
-    """The variant a snapshot has, and whether pickles and code of the folder are really used."""
-    if model.package or not (folder / weights.INDEX).is_file():
-        return {}
-    found = folders.needs_of(folder, variant=model.variant or None, dtype=model.dtype if model.repo else "")
-    return {
-        "variant": found.variant,
-        "allow_pickle": model.allow_pickle and bool(found.pickled),
-        "trust_remote_code": model.trust_remote_code and bool(found.code),
-    }
 
 
 def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:

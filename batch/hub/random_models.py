@@ -56,7 +56,12 @@ def random_model(name: str, base: Path) -> Model:
         folder = (
             package_folder(known.package) if known and known.package else _configured(name, inner, known, base)
         )
-        _check_buildable(name, folder)
+        if folders.needs_of(folder).code:
+            raise ModelError(f"{name} needs code of its own; random weights are for diffusers' own classes only")
+        folders.check_vocabularies(name, folder)
+        for part in weights.components(folders.json_of(folder / weights.INDEX)):
+            if weights.is_weighted(part) and "config.json" not in folders.inside(folder, part):
+                raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
         read = folders.reader(folder)
         model = configs.in_its_family(known, read) if known else described(name, read, trusted=False)
         place = {} if known and known.package else {"folder": str(folder.resolve()), "repo": ""}
@@ -89,13 +94,3 @@ def _configured(name: str, inner: str, known: Model | None, base: Path) -> Path:
         f"{name}: there is no such model on this machine; {hint} after {RANDOM} are {', '.join(names)}, and a "
         "folder with a model's configuration and tokenizer files"
     )
-
-
-def _check_buildable(name: str, folder: Path) -> None:
-    """Refuse a configuration that random weights cannot fill."""
-    if folders.needs_of(folder).code:
-        raise ModelError(f"{name} needs code of its own; random weights are for diffusers' own classes only")
-    folders.check_vocabularies(name, folder)
-    for part in weights.components(folders.json_of(folder / weights.INDEX)):
-        if weights.is_weighted(part) and "config.json" not in folders.inside(folder, part):
-            raise ModelError(f"{name} is not complete: {part}/ holds no config.json")

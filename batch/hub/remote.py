@@ -68,8 +68,16 @@ def check_token() -> None:
     where = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), "")
     token = os.environ.get(where, "").strip()
     if not token:
+        path = Path(constants.HF_TOKEN_PATH)
         where = f"the file {constants.HF_TOKEN_PATH}"
-        token = _in_file(Path(constants.HF_TOKEN_PATH))
+        try:
+            token = path.read_bytes().decode(errors="replace").strip()
+        except FileNotFoundError:
+            token = ""
+        except OSError as error:
+            raise UserError(
+                f"the token in {path} cannot be read: {error.strerror}; `hf auth login` writes it anew"
+            ) from None
     if token and not _TOKEN.fullmatch(token):
         raise UserError(
             f"{where} holds characters that no token has (blanks, quotes, line ends, other than ASCII): copy the "
@@ -78,17 +86,6 @@ def check_token() -> None:
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
-
-
-def _in_file(path: Path) -> str:
-    try:
-        return path.read_bytes().decode(errors="replace").strip()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise UserError(
-            f"the token in {path} cannot be read: {error.strerror}; `hf auth login` writes it anew"
-        ) from None
 
 
 def file(repo: str, commit: str, path: str) -> Path | None:

@@ -45,17 +45,14 @@ class GridReader:
             for needed in _lacking(main) if grids else ():
                 self.problems.add(("grid",), f"the grid needs '{needed}'")
         grids += self._included(shared, zipped)
-        self._check_set(shared, grids)
-        return tuple(grids)
-
-    def _check_set(self, shared: Axes, grids: list[Grid]) -> None:
-        """What ``--set`` gives must win everywhere, or be refused: a value closer to a prompt would beat it."""
+        # What ``--set`` gives must win everywhere, or be refused: a value closer to a prompt would beat it.
         given = {name: entries[0].place for name, entries in shared.items() if entries and _is_set(entries[0])}
         for grid in grids:
             for name, place in given.items():
                 closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
                 if closer is not None:
                     self._note(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
+        return tuple(grids)
 
     def _note(self, place: Place, message: str) -> None:
         self.problems.found.append(Problem(*place, message))
@@ -76,7 +73,7 @@ class GridReader:
             for name in axes:
                 other = "the grid" if name in shared else "another zip group"
                 if name in shared and any(map(_is_set, shared[name])):
-                    continue  # said by _check_set
+                    continue  # what --set gives is checked in every grid
                 if name in shared or any(name in factor.names for factor in factors):
                     self.problems.add((*location, name), f"zip: '{name}' stands in {other} too; keep one")
             lengths = {name: len(values) for name, values in axes.items()}

@@ -47,7 +47,12 @@ def json_schema() -> Schema:
         for name, option in form.options.items():
             output["properties"].setdefault(name, {"description": option.help})
     schema["$defs"]["RunOptions"]["properties"]["min_free_disk"].pop("type")
-    schema["$defs"] |= {f"axis_{name}": _axis(name) for name in AXES}
+    prompt = _axes(other for other in AXES if other != "prompt")
+    prompt |= {"properties": {"text": _TEXT, **prompt["properties"]}, "required": ["text"]}
+    prompts: Schema = {"anyOf": [{"type": ["string", "number", "boolean"]}, _FILE, prompt]}
+    for name, axis in AXES.items():
+        value = prompts if name == "prompt" else axis.schema
+        schema["$defs"][f"axis_{name}"] = {"description": axis.help, **_many(value)}
     schema["anyOf"] = [{"required": [name]} for name in ("grid", "rows", "include")]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -58,15 +63,6 @@ def json_schema() -> Schema:
 
 def _many(value: Mapping[str, object]) -> Schema:
     return {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
-
-
-def _axis(name: str) -> Schema:
-    value = AXES[name].schema
-    if name == "prompt":
-        own = _axes(other for other in AXES if other != "prompt")
-        own |= {"properties": {"text": _TEXT, **own["properties"]}, "required": ["text"]}
-        value = {"anyOf": [{"type": ["string", "number", "boolean"]}, _FILE, own]}
-    return {"description": AXES[name].help, **_many(value)}
 
 
 def _axes(names: Iterable[str]) -> Schema:

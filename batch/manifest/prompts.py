@@ -123,12 +123,24 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> dict[st
         return {}
     if set(written) == {"file"} and isinstance(written["file"], str):
         try:
-            return _style_file(referenced(written["file"], folder, (".csv", ".tsv", ".jsonl")))
+            path = referenced(written["file"], folder, (".csv", ".tsv", ".jsonl"))
+            table = read_table(path)
         except ValueError as error:
             problems.add(("styles", "file"), f"styles: {error}")
+            return {}
         except ManifestError as error:
             problems.extend(error.problems)
-        return {}
+            return {}
+        lacking = next((needed for needed in ("name", "prompt") if needed not in table.columns), None)
+        if lacking is not None:
+            has = ", ".join(table.columns)
+            problems.add(("styles", "file"), f"styles: {path} has no column '{lacking}'; it has {has}")
+            return {}
+        rows = [row.cells for row in table.rows]
+        return {
+            str(row["name"]).strip(): Style(str(row.get("prompt") or ""), str(row.get("negative_prompt") or ""))
+            for row in rows
+        }
     styles = {}
     for name, value in written.items():
         try:
@@ -152,19 +164,6 @@ def _style(value: Yaml) -> Style:
             raise ValueError(f"{key}: {shown(text)} is not a text")
         texts[key] = text
     return Style(**texts)
-
-
-def _style_file(path: Path) -> dict[str, Style]:
-    table = read_table(path)
-    for needed in ("name", "prompt"):
-        if needed not in table.columns:
-            raise ValueError(f"{path} has no column '{needed}'; it has {', '.join(table.columns)}")
-    return {
-        str(row.cells["name"]).strip(): Style(
-            str(row.cells.get("prompt") or ""), str(row.cells.get("negative_prompt") or "")
-        )
-        for row in table.rows
-    }
 
 
 def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str, Style]) -> tuple[str, str]:

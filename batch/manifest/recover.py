@@ -43,6 +43,8 @@ def from_task(task: TaskData) -> Recovered:
     model, revision = str(task["model"]), str(task.get("revision", ""))
     if "/" in model and "@" not in model and re.fullmatch(r"[0-9a-f]{40}", revision):
         model = f"{model}@{revision}"
+    call = task.get("scheduler") or {"name": "default", "arguments": ()}
+    arguments = ", ".join(f"{name}={_scalar(value)}" for name, value in call["arguments"])
     axes: dict[str, object] = {
         "model": model,
         "prompt": task["prompt"],
@@ -51,7 +53,7 @@ def from_task(task: TaskData) -> Recovered:
         "size": f"{task['width']}x{task['height']}",
         "steps": task["steps"],
         "guidance": task["guidance"],
-        "scheduler": _scheduler(task.get("scheduler")),
+        "scheduler": f"{call['name']}({arguments})" if arguments else str(call["name"]),
         "memory": task.get("memory", "auto"),
         "dtype": task["dtype"],
         "lora": " + ".join(map(_lora, task.get("loras", ()))) or "none",
@@ -76,13 +78,6 @@ def _lora(item: TaskData) -> str:
     repo, commit, file = lora_origin(str(item.get("source", "")))
     named = f"{repo}/{file}@{commit}" if repo and commit and file else str(item["path"])
     return f"{named}(scale={item['scale']:g})"
-
-
-def _scheduler(call: TaskData | None) -> str:
-    if not call:
-        return "default"
-    arguments = ", ".join(f"{name}={_scalar(value)}" for name, value in call["arguments"])
-    return f"{call['name']}({arguments})" if arguments else str(call["name"])
 
 
 def _scalar(value: object) -> str:

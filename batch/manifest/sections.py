@@ -36,7 +36,16 @@ def read_sections(document: Document, problems: Problems) -> TopLevel | None:
         for item in error.errors():
             problems.add(item["loc"], _message(item))
         return None
-    _check_options(top.output, problems)
+    # The format's own options stand beside the keys of every format.
+    possible = [*Output.model_fields, *formats.FORMATS[top.output.format].options]
+    for key, value in (top.output.model_extra or {}).items():
+        if key not in possible and get_close_matches(key, possible):
+            problems.add(("output", key), f"unknown key 'output.{key}'; {suggest(key, possible)}")
+            continue
+        try:
+            formats.check_options(top.output.format, {key: value})
+        except ValueError as error:
+            problems.add(("output", key), f"output: {error}")
     _check_measurement(top, problems)
     return top
 
@@ -63,19 +72,6 @@ def _message(item: ErrorDetails) -> str:
     if kind in _EXPECTED:
         return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}"
     return f"{key}: {values.shown(item['input'])}: {item['msg'].lower()}"
-
-
-def _check_options(output: Output, problems: Problems) -> None:
-    """The format's own options, which stand beside the keys of every format."""
-    possible = [*Output.model_fields, *formats.FORMATS[output.format].options]
-    for key, value in (output.model_extra or {}).items():
-        if key not in possible and get_close_matches(key, possible):
-            problems.add(("output", key), f"unknown key 'output.{key}'; {suggest(key, possible)}")
-            continue
-        try:
-            formats.check_options(output.format, {key: value})
-        except ValueError as error:
-            problems.add(("output", key), f"output: {error}")
 
 
 def _check_measurement(top: TopLevel, problems: Problems) -> None:

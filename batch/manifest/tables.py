@@ -47,7 +47,25 @@ def read_table(path: Path) -> Table:
     if path.suffix.lower() == ".jsonl":
         return _json_table(text, source)
     lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
-    return _table(lines, source)
+    first = next(lines, None)
+    if first is None:
+        raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
+    header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
+    problems = [
+        Problem(*header, f"the column '{name}' is named twice" if name else f"column {index + 1} has no name")
+        for index, name in enumerate(columns)
+        if not name or name in columns[:index]
+    ]
+    rows = []
+    for number, cells in lines:
+        if len(cells) != len(columns):
+            message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
+            problems.append(Problem(source, number, message))
+            continue
+        rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
+    if problems:
+        raise ManifestError(problems)
+    return Table(columns, tuple(rows), header, typed=False)
 
 
 def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
@@ -115,37 +133,14 @@ def _csv(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
 def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
     """One line is one row. Tabs cannot be quoted; a cell that a spreadsheet has quoted is unquoted."""
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, [_unquoted(cell) for cell in line.split("\t")]
-
-
-def _unquoted(cell: str) -> str:
-    inner = cell[1:-1].replace('""', "")
-    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner:
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
-def _table(lines: Iterator[tuple[int, list[str]]], source: str) -> Table:
-    first = next(lines, None)
-    if first is None:
-        raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
-    header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
-    problems = [
-        Problem(*header, f"the column '{name}' is named twice" if name else f"column {index + 1} has no name")
-        for index, name in enumerate(columns)
-        if not name or name in columns[:index]
-    ]
-    rows = []
-    for number, cells in lines:
-        if len(cells) != len(columns):
-            message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
-            problems.append(Problem(source, number, message))
+        if not line.strip():
             continue
-        rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
-    if problems:
-        raise ManifestError(problems)
-    return Table(columns, tuple(rows), header, typed=False)
+        cells = line.split("\t")
+        for index, cell in enumerate(cells):
+            inner = cell[1:-1]
+            if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
+                cells[index] = inner.replace('""', '"')
+        yield number, cells
 
 
 def _json_table(text: str, source: str) -> Table:

@@ -151,7 +151,14 @@ class _Parser:
                 parts.append(group)
                 continue
             if len(token) > 4 and token.startswith("__"):
-                parts.append(self._wildcard(token))
+                name = token[2:-2]
+                if name in self.open:
+                    raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
+                if name not in self.known:
+                    inner = _Parser(self.wildcards, (*self.open, name), self.known)
+                    options = tuple(inner.parse(line) for line in self.wildcards(name))
+                    self.known[name] = _Group(options, (1.0,) * len(options))
+                parts.append(self.known[name])
             else:
                 parts.append(token[1] if len(token) == 2 and token[0] == "\\" else token)
             index += 1
@@ -168,16 +175,6 @@ class _Parser:
             if tokens[index - 1] == "}":
                 return _group(options), index
 
-    def _wildcard(self, token: str) -> _Group:
-        name = token[2:-2]
-        if name in self.open:
-            raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
-        if name not in self.known:
-            inner = _Parser(self.wildcards, (*self.open, name), self.known)
-            options = tuple(inner.parse(line) for line in self.wildcards(name))
-            self.known[name] = _Group(options, (1.0,) * len(options))
-        return self.known[name]
-
 
 def _group(options: list[tuple[_Part, ...]]) -> _Group:
     low = high = 1
@@ -192,15 +189,12 @@ def _group(options: list[tuple[_Part, ...]]) -> _Group:
         options[0] = (head[match.end() :], *options[0][len(texts) :])
         if not 0 <= low <= high <= len(options):
             raise ValueError(f"{{{match[0]}…}} asks for {match[0].rstrip('$')} of {len(options)} options")
-    texts_and_weights = [_weighed(option) for option in options]
-    found, weights = zip(*texts_and_weights, strict=True)
-    return _Group(found, weights, low, high, joiner)
-
-
-def _weighed(option: tuple[_Part, ...]) -> tuple[tuple[_Part, ...], float]:
-    if option and isinstance(option[0], str) and (match := _WEIGHT.match(option[0])):
-        return (option[0][match.end() :], *option[1:]), float(match[1])
-    return option, 1.0
+    weights = [1.0] * len(options)
+    for index, option in enumerate(options):
+        if option and isinstance(option[0], str) and (weight := _WEIGHT.match(option[0])):
+            options[index] = (option[0][weight.end() :], *option[1:])
+            weights[index] = float(weight[1])
+    return _Group(tuple(options), tuple(weights), low, high, joiner)
 
 
 def _count(parts: Sequence[_Part]) -> int:
