@@ -13,7 +13,7 @@ from tools.extras import extra
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS = sorted([*(ROOT / "tools").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
-LOCAL = {path.stem for path in SCRIPTS} | {"batch", "benchmarks", "tools"}
+LOCAL = {path.stem for path in SCRIPTS} | {"batch", "benchmarks", "tools", "tests"}
 
 
 def named(requirement):
