@@ -192,19 +192,15 @@ def _expected(outlook: Outlook) -> list[str]:
     if expected.seconds is None:
         time = "not known before the first images are there"
     else:
-        time = f"about {duration(expected.seconds)}, as {_MADE[expected.seconds_from]}"
-    taken = expected.disk_from if expected.disk_from not in _MADE else f"as {_MADE[expected.disk_from]}"
+        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}"
     free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
     lines = [
         f"time: {time}",
-        f"disk: about {gib(expected.disk_bytes)} for what is to render, {taken}{free}",
+        f"disk: about {gib(expected.disk_bytes)} for what is to render, {expected.disk_from.phrase}{free}",
     ]
     if expected.peak_bytes:
         lines.append(f"memory: {gib(expected.peak_bytes)} at most so far")
     return lines
-
-
-_MADE = {"this run": "this run's images took", "earlier runs": "earlier runs took here"}
 
 
 def plan_json(

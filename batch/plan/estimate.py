@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from batch.catalogue import pag
 from batch.plan.alike import RateKey, rate_key, session_key
@@ -22,8 +22,23 @@ LOSSLESS_BYTES_PER_PIXEL = 1.9
 BESIDES = 48 * 1024
 """Bytes of a picture's thumbnail, receipt and part of the report, in blocks of 4 KiB."""
 
-TimeSource = Literal["this run", "earlier runs", "not known"]
-DiskSource = Literal["this run", "earlier runs", "as photographs take it"]
+
+class EstimateSource(StrEnum):
+    """What a figure rests on; of several, the weakest."""
+
+    THIS_RUN = "this run"
+    EARLIER_RUNS = "earlier runs"
+    NOT_KNOWN = "not known"
+    """Of seconds: there is no figure."""
+    AS_PHOTOGRAPHS = "as photographs take it"
+    """Of the disk."""
+
+    @property
+    def phrase(self) -> str:
+        """What stands behind a figure for people."""
+        if self is EstimateSource.THIS_RUN:
+            return "as this run's images took"
+        return "as earlier runs took here" if self is EstimateSource.EARLIER_RUNS else self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +59,9 @@ class Estimate:
 
     seconds: float | None
     """None: of at least one of the models nothing is known."""
-    seconds_from: TimeSource
+    seconds_from: EstimateSource
     disk_bytes: int
-    disk_from: DiskSource
+    disk_from: EstimateSource
     peak_bytes: int | None
     """The largest memory any image of this run took so far, on the device or, without one, in the host."""
 
@@ -130,9 +145,8 @@ def estimate(
     )
 
 
-_TIME: tuple[TimeSource, ...] = ("this run", "earlier runs", "not known")
-_DISK: tuple[DiskSource, ...] = ("this run", "earlier runs", "as photographs take it")
-"""The weakest source that a figure rests on names it."""
+_TIME = (EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS, EstimateSource.NOT_KNOWN)
+_DISK = (EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS, EstimateSource.AS_PHOTOGRAPHS)
 
 
 @dataclass(slots=True)
