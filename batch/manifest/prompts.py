@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.base.errors import ManifestError
+from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Style
@@ -136,11 +136,15 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> dict[st
             has = ", ".join(table.columns)
             problems.add(("styles", "file"), f"styles: {path} has no column '{lacking}'; it has {has}")
             return {}
-        rows = [row.cells for row in table.rows]
-        return {
-            str(row["name"]).strip(): Style(str(row.get("prompt") or ""), str(row.get("negative_prompt") or ""))
-            for row in rows
-        }
+        found: dict[str, Style] = {}
+        for row in table.rows:
+            cells = row.cells
+            if "name" not in cells:  # a line of JSON names its own columns
+                problems.extend([Problem(*row.place, "styles: this row has no 'name'")])
+            found[str(cells.get("name")).strip()] = Style(
+                str(cells.get("prompt") or ""), str(cells.get("negative_prompt") or "")
+            )
+        return found
     styles = {}
     for name, value in written.items():
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batch.catalogue import pag
-from batch.catalogue.families import FAMILIES
+from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
 from batch.catalogue.model import Model
 from batch.memory.footprint import DENOISE_PER_PIXEL, GIB
 from batch.memory.steps import LAYERWISE
@@ -147,7 +147,8 @@ def _compile(group: _Group, model: Model, around: Surroundings, pinned: Mapping[
         return False, "without a card it does not pay"
     if around.no_compiler:
         return False, around.no_compiler
-    if FAMILIES[model.family].texts_vary:
+    # By its class: a distilled Qwen-Image is called whole, and its texts are of many lengths all the same.
+    if FAMILIES[PIPELINE_FAMILY.get(model.pipeline, model.family)].texts_vary:
         return False, "its texts are of many lengths, each of which may be compiled anew"
     seconds = (around.rate(group.sample) or FAST_CARD_S) * group.cost
     if seconds < COMPILE_PAYS_S:

@@ -58,6 +58,8 @@ def summarize(root: Path) -> Summary:
     scan, tasks = folder.scan(), folder.tasks()
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
+    # As the report and the estimate count: the first image after a load tells nothing of the others.
+    timed = [item for item in done if not item.measurement.warmup] or done
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
@@ -79,7 +81,7 @@ def summarize(root: Path) -> Summary:
         out_of_memory=len(unfit),
         skipped=dict(skipped),
         running=running,
-        seconds_per_image=statistics.median(item.measurement.total_s for item in done) if done else None,
+        seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if item not in unfit),
         unfit=_said(unfit),

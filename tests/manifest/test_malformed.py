@@ -36,6 +36,13 @@ CASES = {
     "latin-1": ({"m.yaml": "grid:\n  prompt: caf\xe9\n".encode("latin-1")}, [("m.yaml", 2, "UTF-8")]),
     "cut utf-16": ({"m.yaml": b"\xff\xfeg"}, [("m.yaml", 0, "UTF-8")]),
     "control character": ({"m.yaml": "grid: \x01\n"}, [("m.yaml", 0, "not valid YAML")]),
+    "style without a name": (
+        {
+            "m.yaml": "styles: {file: s.jsonl}\n" + HEAD,
+            "s.jsonl": '{"name": "a", "prompt": "x"}\n{"prompt": "y"}\n',
+        },
+        [("s.jsonl", 2, "no 'name'")],
+    ),
     "alias bomb": ({"m.yaml": bomb()}, [("m.yaml", 1, "too large")]),
     "alias in itself": ({"m.yaml": "a: &a [*a]\n"}, [("m.yaml", 1, "contains itself")]),
     "unknown alias": ({"m.yaml": "grid: *gone\n"}, [("m.yaml", 1, "not valid YAML")]),

@@ -87,9 +87,12 @@ def test_compiling_must_pay(images, around, compiled, why):
     assert why in found.why_compile
 
 
-@pytest.mark.parametrize("family", ["qwen_image", "z_image"])
-def test_texts_of_many_lengths_are_compiled_on_demand_only(family):
-    models = {TASK.model: replace(known_models()[TASK.model], family=family)}
+@pytest.mark.parametrize(
+    ("family", "pipeline"),
+    [("qwen_image", "QwenImagePipeline"), ("z_image", "ZImagePipeline"), ("generic", "QwenImagePipeline")],
+)
+def test_texts_of_many_lengths_are_compiled_on_demand_only(family, pipeline):
+    models = {TASK.model: replace(known_models()[TASK.model], family=family, pipeline=pipeline)}
     for wish in ("auto", "on"):
         around = Surroundings(card=True, compile=wish)
         found = choose([TASK] * 5000, models, around, {})[alike.size_name(TASK)]
