@@ -52,9 +52,9 @@ def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | Non
     plan = _with_batches(build_plan(manifest, found, pins), manifest, options, earlier)
     source = folder.origin().source if folder.exists() else ""
     if source and Path(source) != manifest_path.resolve():
-        warning = (
-            f"{folder.root} was last run from {source}; name the run folder with --out if this is another job"
-        )
+        warning = f"{folder.root} was last run from {source}"
+        if options.out is None:
+            warning += "; name the run folder with --out if this is another job"
         plan = replace(plan, warnings=(*plan.warnings, warning))
     return Prepared(manifest=manifest, plan=plan, folder=folder, earlier=earlier)
 

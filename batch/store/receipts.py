@@ -77,7 +77,8 @@ class Receipts:
             try:
                 receipt = files.read(Receipt, path)
             except files.UNREADABLE as error:
-                damaged[path] = f"it cannot be read ({type(error).__name__})"
+                why = str(error) if type(error) is ValueError else type(error).__name__
+                damaged[path] = f"it cannot be read ({why})"
                 continue
             if receipt.task.id != path.stem:
                 damaged[path] = f"it is the receipt of another image ({receipt.task.id})"

@@ -55,6 +55,8 @@ def redecode(
     done = [task for task in source.tasks() if source.is_done(task.id)]
     kept = [task for task in done if source.latents_path(task.id).is_file()]
     if not kept:
+        if source.inspect().damaged:
+            raise UserError(f"receipts of {root} are damaged, so nothing is known to be done; `verify` names them")
         raise UserError(
             f"{root} keeps no latents, so there is nothing to decode. They are kept when an image is rendered "
             "with --keep-latents, or with keep_latents: true in the manifest's output section"

@@ -276,7 +276,7 @@ def test_versions_and_cards_that_differ_are_named(cli, cards):
 def test_a_cpu_beside_a_gpu_is_said(cli, cards, rendered):
     shutil.copytree(rendered, "cpu")
     said = cli("compare", "rtx", "cpu").out
-    assert "cpu was rendered on a CPU, rtx on a GPU" in said
+    assert "rendered on a CPU: cpu; on a GPU: rtx" in said
     assert "no GPU: memory on a card was not measured" in said
     assert "on a CPU" not in cli("compare", "rtx", "a100").out
 

@@ -77,7 +77,7 @@ def _machines(runs: Sequence[Run]) -> Iterator[str]:
     on_gpu = [label for label, found in sources.items() if found - {"rss"}]
     if on_cpu and on_gpu:
         yield (
-            f"{', '.join(on_cpu)} was rendered on a CPU, {', '.join(on_gpu)} on a GPU: neither times nor memory "
+            f"rendered on a CPU: {', '.join(on_cpu)}; on a GPU: {', '.join(on_gpu)}: neither times nor memory "
             "can be compared, and low bits of pixels differ"
         )
     changed = [label for label, found in sources.items() if "nvml-device-change" in found]
