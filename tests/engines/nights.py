@@ -1,0 +1,78 @@
+"""A night that nobody watches: its job, what it told, and the command line as a process to be killed."""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass, field
+
+import psutil
+
+from batch.base import atomic
+from batch.records.events import Happening
+from batch.run.options import Result
+from batch.store.folder import RunFolder
+from tests.conftest import ROOT
+
+JOB = """\
+name: night
+grid: {model: demo-1k, prompt: [a, b], seed: 0..2, steps: 2, size: 1344x768}
+run: {min_free_disk: 1MB}
+output: {format: webp}
+"""
+
+
+@dataclass
+class Seen:
+    """What a run told."""
+
+    happenings: list[Happening] = field(default_factory=list)
+
+    def on(self, event):
+        if isinstance(event, Happening):
+            self.happenings.append(event)
+
+    def kinds(self):
+        return [item.kind for item in self.happenings]
+
+
+@dataclass
+class Night:
+    result: Result
+    seen: Seen
+    seconds: float
+    folder: RunFolder = field(init=False)
+
+    def __post_init__(self):
+        self.folder = RunFolder(self.result.folder)
+
+    def receipts(self):
+        return list(self.folder.scan().receipts.values())
+
+    def hashes(self):
+        return {key: item.file.sha256 for key, item in self.folder.scan().receipts.items()}
+
+    def failures(self):
+        return self.folder.scan().failures
+
+    def parts(self):
+        return list(self.folder.root.rglob(f"*{atomic.TEMP_SUFFIX}"))
+
+
+def undisturbed(night):
+    return night(out="undisturbed").hashes()
+
+
+def worker_processes(run):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(run.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    yield child
+
+
+RUN = [sys.executable, str(ROOT / "run_batch.py"), "run", "job.yaml", "--out", "run"]
+REAL = "name: job\ngrid: {model: demo, prompt: [a, b, c], seed: 0..2, steps: 3, size: 512x512}\n"
+
+
+def process_engine():
+    return {**os.environ, "RUN_BATCH_ENGINE": "process"}
