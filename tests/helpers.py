@@ -1,15 +1,20 @@
-"""What tests of several rooms ask of a run: its plan, its receipts, its pictures' hashes and times, what it told."""
+"""What tests of several rooms ask of a run: its plan, its receipts, its pictures and what it told."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from batch.manifest.read import read_manifest
 from batch.plan.build import build_plan
 from batch.plan.pins import Pins
 from batch.records.events import Happening
+from batch.records.receipts import Receipt
 from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
@@ -25,13 +30,23 @@ def plan(path, *overrides, pins=None):
     return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins), pins)
 
 
-def receipts(folder):
+def grid(**axes) -> str:
+    """A manifest of nothing but a grid, one axis a line."""
+    return "grid:\n" + "".join(f"  {key}: {json.dumps(value)}\n" for key, value in axes.items())
+
+
+def receipts_of(folder) -> list[Receipt]:
     return list(RunFolder(Path(folder)).scan().receipts.values())
 
 
-def only_receipt(folder):
-    (receipt,) = receipts(folder)
+def only_receipt(folder) -> Receipt:
+    (receipt,) = receipts_of(folder)
     return receipt
+
+
+def picture(folder, receipt: Receipt | None = None):
+    """The pixels of an image of a run, or of its only one."""
+    return np.asarray(Image.open(Path(folder) / (receipt or only_receipt(folder)).file.path))
 
 
 def hashes(folder):
@@ -44,6 +59,15 @@ def images(folder) -> list[Path]:
 
 def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in images(folder)}
+
+
+def happen(text, kind="note", **more):
+    return Happening(kind=kind, text=text, **more)
+
+
+def nothing(*_):
+    """A beat that nobody hears."""
+    return
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import importlib.util
 import inspect
-import json
 import re
 
 import diffusers
@@ -10,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from batch.catalogue import families, precision, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import values
 from batch.plan import checks
 from batch.render import schedulers
-from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.helpers import grid, only_receipt, picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -138,9 +136,7 @@ def test_the_page_is_the_catalogue():
 
 
 def job(**axes):
-    return "grid:\n" + "".join(
-        f"  {key}: {json.dumps(value)}\n" for key, value in {"prompt": "a fox", **axes}.items()
-    )
+    return grid(**{"prompt": "a fox", **axes})
 
 
 @pytest.mark.parametrize(
@@ -215,11 +211,6 @@ def test_right_values_warn_of_nothing(cli, manifest):
 # Components in dtypes of their own
 
 
-def picture(folder):
-    (receipt,) = RunFolder(folder).scan().receipts.values()
-    return np.asarray(Image.open(folder / receipt.file.path)), receipt
-
-
 @pytest.mark.parametrize("name", ["sana", "sdxl", "flux", "pixart", "sd3"])
 def test_a_component_has_the_dtype_it_was_given(cli, manifest, work, tiny, name):
     size = {"sana": "512x512", "pixart": "256x256"}.get(name, "64x64")
@@ -228,8 +219,8 @@ def test_a_component_has_the_dtype_it_was_given(cli, manifest, work, tiny, name)
         path = manifest(job(**given, dtype=dtype), f"{index}.yaml")
         outcome = cli("run", path, "--out", f"run{index}", "--quiet")
         assert outcome.code == 0, outcome.err
-    (mixed, receipt), (plain, _) = picture(work / "run0"), picture(work / "run1")
-    assert receipt.task.dtype == "bfloat16(vae=float32)"  # one spelling, so one id
+    mixed, plain = picture(work / "run0"), picture(work / "run1")
+    assert only_receipt(work / "run0").task.dtype == "bfloat16(vae=float32)"  # one spelling, so one id
     difference = np.abs(mixed.astype(int) - plain.astype(int))
     assert 0 < difference.mean() < 2  # a half's rounding in the autoencoder, no more
 

@@ -7,7 +7,7 @@ import pytest
 from batch.base.errors import ManifestError
 from batch.catalogue.models import known_models
 from batch.hub.models import find_model
-from batch.store.folder import RunFolder
+from tests.helpers import only_receipt, receipts_of
 from tests.tiny_models import qwen_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,7 +40,7 @@ def test_models_of_ones_own(cli, own, manifest, work, tiny):
     )
     assert f"The last 2 models from {path}." in cli("models").out.replace("\n", " ")
     assert cli("run", manifest("grid: {model: fox, prompt: a fox}\n"), "--out", "run", "--quiet").code == 0
-    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    receipt = only_receipt(work / "run")
     assert (receipt.task.size, receipt.task.steps, receipt.task.revision != "") == ("64x64", 1, True)
 
 
@@ -54,7 +54,7 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
         own(text + shift)
         outcome = cli("run", path, "--out", "run", "--quiet")
         assert outcome.code == 0, outcome.err
-        for item in RunFolder(work / "run").scan().receipts.values():
+        for item in receipts_of(work / "run"):
             found.setdefault(item.task.id, item.scheduler["flow_shift"])
     assert sorted(found.values()) == [2.0, 3.0, 6.0]
     assert cli("verify", "run", "--reproduce", "1").code == 0

@@ -3,13 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
-
-RUN_BATCH = [sys.executable, str(ROOT / "run_batch.py")]
+from tests.helpers import RUN_BATCH
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -8,8 +8,9 @@ import pytest
 
 from batch.run import runner
 from batch.run.options import Options
-from tests.engines.nights import JOB, Night, Seen
+from tests.engines.nights import JOB, Night
 from tests.fake_session import FakeBackend, Fault
+from tests.helpers import Seen
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import sys
 from dataclasses import dataclass, field
 
 import psutil
 
 from batch.base import atomic
-from batch.records.events import Happening
 from batch.run.options import Result
 from batch.store.folder import RunFolder
-from tests.conftest import ROOT
+from tests.helpers import RUN_BATCH, Seen, hashes, receipts_of
 
 JOB = """\
 name: night
@@ -19,20 +17,6 @@ grid: {model: demo-1k, prompt: [a, b], seed: 0..2, steps: 2, size: 1344x768}
 run: {min_free_disk: 1MB}
 output: {format: webp}
 """
-
-
-@dataclass
-class Seen:
-    """What a run told."""
-
-    happenings: list[Happening] = field(default_factory=list)
-
-    def on(self, event):
-        if isinstance(event, Happening):
-            self.happenings.append(event)
-
-    def kinds(self):
-        return [item.kind for item in self.happenings]
 
 
 @dataclass
@@ -46,10 +30,10 @@ class Night:
         self.folder = RunFolder(self.result.folder)
 
     def receipts(self):
-        return list(self.folder.scan().receipts.values())
+        return receipts_of(self.folder.root)
 
     def hashes(self):
-        return {key: item.file.sha256 for key, item in self.folder.scan().receipts.items()}
+        return hashes(self.folder.root)
 
     def failures(self):
         return self.folder.scan().failures
@@ -70,7 +54,7 @@ def worker_processes(run):
                     yield child
 
 
-RUN = [sys.executable, str(ROOT / "run_batch.py"), "run", "job.yaml", "--out", "run"]
+RUN = [*RUN_BATCH, "run", "job.yaml", "--out", "run"]
 REAL = "name: job\ngrid: {model: demo, prompt: [a, b, c], seed: 0..2, steps: 3, size: 512x512}\n"
 
 

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from batch.store.folder import RunFolder
 from tests.engines.nights import JOB, REAL, RUN, process_engine, worker_processes
 from tests.fake_session import Fault
+from tests.helpers import hashes
 
 
 @pytest.mark.parametrize("kind", ["exit", "sigkill", "sticky"])
@@ -139,11 +139,7 @@ def test_the_real_worker_is_killed_and_its_parent_goes_on(cli, manifest, work):
     assert "9 images rendered" in out
     assert err.count("the worker died") == 2
     assert cli("run", "job.yaml", "--out", "undisturbed", "--quiet").code == 0
-    hashes = [
-        {key: item.file.sha256 for key, item in RunFolder(Path(name)).scan().receipts.items()}
-        for name in ("run", "undisturbed")
-    ]
-    assert hashes[0] == hashes[1]
+    assert hashes("run") == hashes("undisturbed")
 
 
 def test_killed_at_random_a_few_times(tmp_path):

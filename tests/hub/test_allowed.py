@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.conftest import DEMO
-from tests.hub.user import KNOWN, OTHER, VAE, only_receipt
+from tests.helpers import only_receipt
+from tests.hub.user import KNOWN, OTHER, VAE
 from tests.small_hub import COMMIT, Repo, folder_files
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.conftest import DEMO
-from tests.hub.user import OTHER, VAE, at, offline, only_receipt, other_weights, snapshot
+from tests.helpers import only_receipt
+from tests.hub.user import OTHER, VAE, at, offline, other_weights, snapshot
 from tests.small_hub import COMMIT, LATER, Repo, folder_files
 
 

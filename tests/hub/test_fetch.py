@@ -10,9 +10,9 @@ import pytest
 
 from batch.base.errors import ModelError
 from batch.hub.models import find_model
-from batch.store.folder import RunFolder
 from tests.conftest import DEMO, ROOT
-from tests.hub.user import KNOWN, OTHER, REPO, TOKEN, apart, in_two_precisions, only_receipt, snapshot
+from tests.helpers import only_receipt, receipts_of
+from tests.hub.user import KNOWN, OTHER, REPO, TOKEN, apart, in_two_precisions, snapshot
 from tests.small_hub import COMMIT, LATER, Repo, folder_files
 
 
@@ -51,7 +51,7 @@ def test_run_fetches_and_a_moving_main_changes_no_run(place, near, hub, manifest
         reference.unlink()
     more = near("run", manifest(KNOWN.replace("a fox", "[a fox, a whale]")), "--out", "run")
     assert more.code == 0, more.err
-    assert {receipt.task.revision for receipt in RunFolder(Path("run")).scan().receipts.values()} == {COMMIT}
+    assert {receipt.task.revision for receipt in receipts_of("run")} == {COMMIT}
     assert LATER not in json.dumps(hub.requests)
     assert json.loads((place / "run/.run/plan.json").read_text())["revisions"] == {"sana-1.6b-1k": COMMIT}
 

@@ -1,11 +1,10 @@
 """LoRAs from the Hub, from a revision of it, and those that are not there."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from batch.store.folder import RunFolder
+from tests.helpers import receipts_of
 from tests.hub.user import snapshot
 from tests.small_hub import COMMIT, Repo
 
@@ -20,7 +19,7 @@ def test_a_lora_from_the_hub(near, hub, manifest, work, lora):
     run = near("run", path, "--out", "run")
     assert run.code == 0, run.err
     assert hub.downloads() == ["style.safetensors"]
-    with_lora = [receipt.task for receipt in RunFolder(Path("run")).scan().receipts.values() if receipt.task.loras]
+    with_lora = [receipt.task for receipt in receipts_of("run") if receipt.task.loras]
     assert [task.loras[0].source for task in with_lora] == [f"{name}@{COMMIT}/style.safetensors"]
     assert json.loads((work / "run/.run/plan.json").read_text())["revisions"] == {name: COMMIT}
     hub.repos[name].move({"style.safetensors": b"other"})

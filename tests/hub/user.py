@@ -2,13 +2,11 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 from batch.hub.cache import cache_folder
 from batch.records.events import Downloading, Received
-from batch.store.folder import RunFolder
-from tests.conftest import DEMO, ROOT
+from tests.conftest import DEMO
+from tests.helpers import RUN_BATCH
 from tests.small_hub import COMMIT, folder_files
 
 REPO = "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"
@@ -37,7 +35,7 @@ def offline(monkeypatch, on=True):
 def apart(*arguments, **changes):
     """The command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "run_batch.py"), *map(str, arguments)], env={**os.environ, **changes},
+        [*RUN_BATCH, *map(str, arguments)], env={**os.environ, **changes},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -52,11 +50,6 @@ def in_two_precisions(variant="bf16"):
         else:
             files[name] = data
     return files
-
-
-def only_receipt(folder):
-    (receipt,) = RunFolder(Path(folder)).scan().receipts.values()
-    return receipt
 
 
 def snapshot(repo=REPO, commit=COMMIT):

@@ -3,7 +3,7 @@
 import pytest
 
 from batch.base.errors import ManifestError
-from tests.plan.test_plan import plan
+from tests.helpers import plan
 from tests.render.direct import job
 
 pytestmark = pytest.mark.usefixtures("one_thread")

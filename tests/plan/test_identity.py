@@ -7,8 +7,8 @@ import pytest
 from batch.memory import profiles
 from batch.plan.identity import FIELD_KINDS, Kind, identify
 from batch.records.tasks import Lora, Task
+from tests.helpers import plan
 from tests.plan.small_task import TASK
-from tests.plan.test_plan import plan
 
 
 def test_every_field_of_a_task_is_declared():

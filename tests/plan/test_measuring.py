@@ -5,56 +5,48 @@ from dataclasses import replace
 import pytest
 
 from batch.base.errors import EXIT_USER
-from batch.manifest.read import read_manifest
 from batch.plan import measuring
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
 from batch.records.kinds import ErrorKind
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement
-from batch.run.lookup import lookup
+from tests.helpers import plan
 from tests.measurements import JOB, ONE, TILED
 
 
-def planned(path, *overrides):
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), Pins()))
-
-
-
 def test_the_order_of_a_measurement(manifest):
-    plan = planned(manifest(JOB))
+    made = plan(manifest(JOB))
     settings = [  # small before large, and backwards in the second pass
         (size, memory) for size in ("672x384", "512x512") for memory in ("full", TILED, "auto")
     ]
     told = [
         [(task.size, task.memory, "warm-up" if task.warmup else task.repeat) for task in visit]
-        for visit in measuring.visits(plan.tasks)
+        for visit in measuring.visits(made.tasks)
     ]
     assert told == [
         *([(*setting, item) for item in ("warm-up", 1, 2)] for setting in settings),
         *([(*setting, item) for item in ("warm-up", 3)] for setting in reversed(settings)),
     ]
-    assert (plan.pictures, plan.settings, plan.passes, len(plan.tasks)) == (6, 6, 2, 6 * 5)
+    assert (made.pictures, made.settings, made.passes, len(made.tasks)) == (6, 6, 2, 6 * 5)
 
 
 def test_every_setting_and_repeat_has_an_id_and_one_picture(manifest):
-    plan = planned(manifest(JOB))
-    assert len({task.id for task in plan.tasks}) == len(plan.tasks)
-    assert len({task.name for task in plan.tasks}) == len(plan.tasks)
+    made = plan(manifest(JOB))
+    assert len({task.id for task in made.tasks}) == len(made.tasks)
+    assert len({task.name for task in made.tasks}) == len(made.tasks)
     text = JOB.replace("kind: measure\nrepeats: 3\n", "").replace(", auto]", "]")
-    pictures = planned(manifest(text, "plain.yaml"))
-    assert {task.picture_id for task in plan.tasks} == {task.picture_id for task in pictures.tasks}
+    pictures = plan(manifest(text, "plain.yaml"))
+    assert {task.picture_id for task in made.tasks} == {task.picture_id for task in pictures.tasks}
     # To render these two would be a mistake: at this size they are one picture.
-    again = planned(manifest(JOB), "memory=[full, tiled]", "size=512x512")
+    again = plan(manifest(JOB), "memory=[full, tiled]", "size=512x512")
     assert len({task.id for task in again.tasks}) == 2 * 5
     # The order of the settings, and how many repeats there are, is no part of an id.
-    more = planned(manifest(JOB), "repeats=5", "memory=[auto, full]")
-    ids = {task.id for task in plan.tasks if task.memory != TILED and task.repeat in (1, 2)}
+    more = plan(manifest(JOB), "repeats=5", "memory=[auto, full]")
+    ids = {task.id for task in made.tasks if task.memory != TILED and task.repeat in (1, 2)}
     assert ids <= {task.id for task in more.tasks}
 
 
 def test_a_warm_up_is_as_large_as_a_call(manifest):
-    plan = planned(manifest(ONE), "seed=0..3", "run.batch=3", "repeats=1")
-    (visit,) = measuring.visits(plan.tasks)
+    made = plan(manifest(ONE), "seed=0..3", "run.batch=3", "repeats=1")
+    (visit,) = measuring.visits(made.tasks)
     assert [(task.seed, bool(task.warmup)) for task in visit] == [
         *((seed, True) for seed in range(3)),
         *((seed, False) for seed in range(4)),
@@ -100,7 +92,6 @@ def test_what_plan_shows(cli, manifest):
     assert "compiled yes" in cli("plan", path, "--set", "run.compile=on").out
 
 
-
 # What need not be tried
 
 
@@ -113,8 +104,8 @@ def out_of_memory(task, stage="decode", batch=1):
 
 
 def test_what_dominates_what(manifest):
-    plan = planned(manifest(JOB), "size=[544x448, 672x384, 384x672, 512x512]")
-    chosen = {(task.size, task.memory): task for task in plan.tasks if task.repeat == 1 and not task.warmup}
+    made = plan(manifest(JOB), "size=[544x448, 672x384, 384x672, 512x512]")
+    chosen = {(task.size, task.memory): task for task in made.tasks if task.repeat == 1 and not task.warmup}
     full = {size: task for (size, memory), task in chosen.items() if memory == "full"}
     larger = full["512x512"]
     walls = measuring.Walls([out_of_memory(full["672x384"])])

@@ -6,8 +6,8 @@ from itertools import count
 from batch.plan import names
 from batch.plan.identity import identify
 from batch.records.tasks import Lora
+from tests.helpers import plan
 from tests.plan.small_task import TASK
-from tests.plan.test_plan import plan
 
 PROMPTS = [
     "con", "a/b\\c:d*e?\"<>|", "ünïcødé 狐 🦊", "x" * 5000, "a.", " . ", "LPT1.txt", "A fox", "a FOX",

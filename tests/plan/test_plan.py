@@ -6,15 +6,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from batch.manifest.axes import AXES
-from batch.manifest.read import read_manifest
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
-from batch.run.lookup import lookup
-
-
-def plan(path, *overrides, pins=None):
-    pins = pins or Pins()
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins), pins)
+from tests.helpers import plan
 
 
 def test_arithmetic_exclude_and_duplicates(manifest, cli):

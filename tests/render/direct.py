@@ -1,16 +1,14 @@
 """What a user gets from a pipeline itself, and the job that asks a run for the same picture."""
 
-import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
-from batch.store.folder import RunFolder
 from tests import tiny_models
+from tests.helpers import grid
 
 
 @cache
@@ -44,11 +42,7 @@ def direct(folder, *, scheduler=None, tile=None, offload=False, **arguments):
     return np.asarray(pipe(generator=seed, **arguments).images[0])
 
 
-def picture(folder):
-    (receipt,) = RunFolder(folder).scan().receipts.values()
-    return np.asarray(Image.open(folder / receipt.file.path))
-
-
 def job(folder, **settings):
-    lines = {"model": str(folder), "prompt": "a fox 7", "seed": 7, "steps": 2, "dtype": "float32"} | settings
-    return "grid:\n" + "".join(f"  {key}: {json.dumps(value)}\n" for key, value in lines.items())
+    return grid(
+        **{"model": str(folder), "prompt": "a fox 7", "seed": 7, "steps": 2, "dtype": "float32"} | settings
+    )

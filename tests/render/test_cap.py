@@ -9,7 +9,7 @@ import pytest
 from batch.base.errors import EXIT_USER, UserError
 from batch.render import cap
 from tests.conftest import ROOT
-from tests.run.test_measure import GIB, MIB
+from tests.helpers import GIB, MIB
 
 
 def test_the_share_of_a_card():

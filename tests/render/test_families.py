@@ -6,7 +6,6 @@ import pytest
 import torch
 from accelerate.hooks import CpuOffload
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from batch.hub import models as hub
 from batch.memory.profiles import tiling
@@ -15,9 +14,9 @@ from batch.records.tasks import Task
 from batch.render import memory
 from batch.render.families import common
 from batch.render.session import DiffusersSession
-from batch.store.folder import RunFolder
 from tests.conftest import DEMO
-from tests.render.direct import direct, job, loaded, picture
+from tests.helpers import picture, receipts_of
+from tests.render.direct import direct, job, loaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,7 +130,7 @@ def test_no_setting_or_text_leaks_into_the_next_picture(cli, manifest, work, tin
         memory=["full", "vae_tiling(64, 32)"],
     )  # fmt: skip
     assert cli("run", manifest(grid), "--out", "run", "--quiet").code == 0
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert len(receipts) == 16
     for receipt in receipts:
         task = receipt.task
@@ -140,7 +139,7 @@ def test_no_setting_or_text_leaks_into_the_next_picture(cli, manifest, work, tin
                 tiny("sdxl"), width=96, height=64, guidance_scale=task.guidance,
                 negative_prompt=task.negative_prompt or None,
             )  # fmt: skip
-            assert np.array_equal(np.asarray(Image.open(work / "run" / receipt.file.path)), expected)
+            assert np.array_equal(picture(work / "run", receipt), expected)
 
 
 def test_a_bin_is_resampled_as_the_pipeline_does_it(cli, manifest, work, tiny):
@@ -212,9 +211,9 @@ def test_tiles_and_offloading_match_the_direct_call(cli, manifest, work, tiny, m
     negative = {"negative_prompt": " "} if name == "qwen_image" else {}
     pipe, hooked = loaded(folder)[0], list(moved)
     expected = direct(folder, width=width, height=height, tile=tile, offload=True, **negative)
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     (first,) = (item for item in receipts if item.task.seed == 7)
-    assert np.array_equal(np.asarray(Image.open(work / "run" / first.file.path)), expected)
+    assert np.array_equal(picture(work / "run", first), expected)
     denoiser = type(getattr(pipe, "transformer", None) or pipe.unet).__name__
     assert hooked.count(denoiser) >= 4  # two steps of two images
     assert hooked.count(type(pipe.vae).__name__) >= 2

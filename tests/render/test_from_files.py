@@ -13,7 +13,8 @@ from batch.base.errors import ModelError
 from batch.hub import models as hub
 from batch.render import from_files
 from batch.render.families import common
-from tests.render.direct import direct, job, picture
+from tests.helpers import picture
+from tests.render.direct import direct, job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

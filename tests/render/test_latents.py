@@ -18,8 +18,8 @@ from batch.records.events import Beat
 from batch.records.spec import RunSpec
 from batch.render.diffusers_backend import Diffusers
 from batch.render.families import common
-from batch.store.folder import RunFolder
-from tests.render.direct import job, picture
+from tests.helpers import only_receipt, picture
+from tests.render.direct import job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +38,7 @@ def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny
     assert row["total_s"] > row["save_s"] > 0
     assert row["peak_rss_mib"] > 0
     assert row[["encode_s", "denoise_s", "decode_s", "denoise_peak_mib", "decode_peak_mib"]].isna().all()
-    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    receipt = only_receipt(work / "run")
     assert receipt.measurement.whole.seconds > 0
     tasks = [replace(receipt.task, id="0" * 16)]
     list(LocalEngine(Diffusers()).execute(tasks, spec(work, tiny("sd1")), Steps(), stop=Event()))
@@ -59,7 +59,7 @@ def test_kept_latents_decode_to_the_same_picture(cli, manifest, work, tiny, name
     size = {"pixart": "256x256", "sana-sprint": "1024x1024"}.get(name, "96x64")
     path = manifest(job(tiny(name), size=size))
     assert cli("run", path, "--out", "first", "--quiet").code == 0
-    (receipt,) = RunFolder(work / "first").scan().receipts.values()
+    receipt = only_receipt(work / "first")
     keeping = spec(work, tiny(name), keep_latents=True)
     (work / "run").mkdir()
     outcomes = list(

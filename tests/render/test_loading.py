@@ -7,17 +7,14 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.manifest.read import read_manifest
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
 from batch.records.values import Call
 from batch.render import from_files, memory, session
 from batch.render.families import common
-from batch.run.lookup import lookup
 from tests import tiny_models
 from tests.conftest import DEMO
+from tests.helpers import plan
 from tests.render.parts import job, modules, parameters, source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -105,8 +102,7 @@ def on_card(monkeypatch):
 
 
 def image(manifest, **settings):
-    path = manifest(job(**settings))
-    return build_plan(read_manifest(path), lookup(str(path.parent), Pins()), Pins()).tasks[0]
+    return plan(manifest(job(**settings))).tasks[0]
 
 
 OFFLOAD = resolve("group_offload(block, 1)", Size(1, 1))

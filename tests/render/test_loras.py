@@ -12,7 +12,6 @@ import torch
 from accelerate import cpu_offload_with_hook
 from diffusers import DiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
-from PIL import Image
 
 from batch.hub.models import find_model, source
 from batch.plan.texts import encode_tasks
@@ -21,7 +20,7 @@ from batch.records.values import Call
 from batch.render import memory
 from batch.render.failures import StageFailed
 from batch.render.session import DiffusersSession
-from batch.store.folder import RunFolder
+from tests.helpers import nothing, picture, receipts_of
 from tests.render.direct import job, loaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,10 +65,6 @@ def opened(folder: Path) -> tuple[DiffusersSession, Task]:
         rendered_width=side, rendered_height=side, steps=2, guidance=3.0,
     )  # fmt: skip
     return DiffusersSession(source(model), "float32", "cpu"), task
-
-
-def nothing(*_):
-    return
 
 
 class Warm:
@@ -242,7 +237,7 @@ def test_a_lora_acts_on_both_halves(cli, manifest, work, tiny, name):
     with_lora.set_progress_bar_config(disable=True)
     with_lora.load_lora_weights(str(work / file), adapter_name="a")
     with_lora.set_adapters(["a"], [0.5])
-    for receipt in RunFolder(work / "run").scan().receipts.values():
+    for receipt in receipts_of(work / "run"):
         call = with_lora if receipt.task.loras else loaded(tiny(name))[0]
         call.vae.disable_tiling()
         call.scheduler = loaded(tiny(name))[1]
@@ -251,5 +246,5 @@ def test_a_lora_acts_on_both_halves(cli, manifest, work, tiny, name):
         expected = call("a fox 7", num_inference_steps=2, width=64, height=64, generator=seed, **negative).images[
             0
         ]
-        found = np.asarray(Image.open(work / "run" / receipt.file.path))
+        found = picture(work / "run", receipt)
         assert np.array_equal(found, np.asarray(expected)), receipt.task.loras

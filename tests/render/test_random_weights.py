@@ -6,11 +6,9 @@ import shutil
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, SCMScheduler
-from PIL import Image
 
 from batch.base.errors import ModelError
 from batch.catalogue import architectures
@@ -22,6 +20,7 @@ from batch.render.families import common, sana
 from batch.store.folder import RunFolder
 from tests import tiny_models
 from tests.conftest import DEMO, ROOT
+from tests.helpers import only_receipt, picture, receipts_of
 from tests.render.parts import job, modules, parameters, source, tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,7 +153,7 @@ def test_a_run_is_resumed_verified_and_named(cli, manifest, work, monkeypatch):
     path = manifest(job(seed=[0, 1]))
     assert "random weights (random-2-" in cli("plan", path).out
     assert cli("run", path, "--out", "run", "--max-images", "1", "--quiet").code == 75
-    (first,) = RunFolder(work / "run").scan().receipts.values()
+    first = only_receipt(work / "run")
     outcome = cli("run", path, "--out", "run", "--json")
     assert outcome.code == 0
     assert [event["event"] for event in outcome.events()].count("image") == 1
@@ -202,7 +201,7 @@ def test_sprint_takes_any_number_of_steps(cli, manifest, work):
     grid = job(model="random:sprint", steps=[1, 2, 3], size="1024x1024", dtype="float32")
     outcome = cli("run", manifest(grid), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert len({item.file.sha256 for item in receipts}) == 3
     assert all(item.measurement.denoise and not item.measurement.whole for item in receipts)
 
@@ -261,9 +260,9 @@ def test_guards_tell_of_random_weights_once_and_fail_real_ones(cli, manifest, wo
     told = [event for event in outcome.events() if event["event"] == "random-weights"]
     assert [event["stage"] for event in told] == ["denoise", "decode", "decode"]
     assert all("weights of random:demo are random" in event["text"] for event in told)
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert [(item.repaired, item.degraded_from) for item in receipts] == [("", "")] * 2
-    assert not any(np.asarray(Image.open(work / "run" / item.file.path)).any() for item in receipts)  # NaN is 0
+    assert not any(picture(work / "run", item).any() for item in receipts)  # NaN is 0
     real = cli("run", "job.yaml", "--out", "real", "--set", "model=demo", "--json")
     assert real.code == 1
     assert {event["event"] for event in real.events()} >= {"invalid"}

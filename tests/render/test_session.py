@@ -17,6 +17,7 @@ from batch.render import device
 from batch.render.pixels import to_uint8
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.helpers import only_receipt, picture, receipts_of
 
 
 def direct(model, work, **arguments):
@@ -36,8 +37,8 @@ def direct(model, work, **arguments):
 
 
 def only_image(folder):
-    (receipt,) = RunFolder(folder).scan().receipts.values()
-    return np.asarray(Image.open(folder / receipt.file.path))
+    receipt = only_receipt(folder)
+    return picture(folder, receipt)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_a_setting_does_not_leak_into_the_next_image(cli, manifest, work):
         out = f"one-{len(setting)}"
         arguments = ["--set", f"memory={setting}", "--set", "scheduler=default", "--set", "exclude=[]"]
         assert cli("run", path, "--out", out, "--quiet", *arguments).code == 0
-        (alone,) = RunFolder(work / out).scan().receipts.values()
+        alone = only_receipt(work / out)
         together = RunFolder(work / "all").scan().receipts[alone.task.id]
         assert alone.file.sha256 == together.file.sha256
 
@@ -100,7 +101,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
     path = manifest(f"grid: {{model: demo, prompt: a, steps: 1, lora: ['{file}', '{file}(scale=0.5)', none]}}\n")
     outcome = cli("run", path, "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert len({receipt.file.sha256 for receipt in receipts}) == 3
     without = next(receipt for receipt in receipts if not receipt.task.loras)
     expected = direct(
@@ -113,7 +114,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
         height=512,
         guidance_scale=2.0,
     )
-    assert np.array_equal(np.asarray(Image.open(work / "run" / without.file.path)), expected)
+    assert np.array_equal(picture(work / "run", without), expected)
 
 
 def test_a_model_in_a_folder(cli, manifest, work):
@@ -144,7 +145,7 @@ def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, 
         assert getattr(said, fact) == getattr(found, fact), fact
     path = manifest("grid: {model: demo, prompt: a fox, steps: 2, size: 512x512}\n")
     assert cli("run", path, "--out", "run", "--quiet").code == 0
-    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    receipt = only_receipt(work / "run")
     assert receipt.task.revision == folders.revision_of(folder)
     assert only_image(work / "run").std() > 5
 

@@ -73,7 +73,6 @@ def test_degraded_and_failed_rows_are_no_choice(cli, cards):
     assert any(f"with all of its memory on RTX 4070: {LARGE}" in sentence for sentence in result["sentences"])
 
 
-
 @pytest.mark.parametrize(("slowest", "said"), [(1.2, True), (1.0, False)])
 def test_a_setting_that_wins_by_chance_is_told(slowest, said):
     full = costs("full", 1.2, 3000.0, total_min_s=1.1, total_max_s=1.3, device_memory_mib=8192.0)

@@ -14,12 +14,12 @@ from batch.records.tasks import Lora
 from batch.records.values import Call
 from batch.store import measured
 from batch.store.folder import RunFolder
+from tests.helpers import GIB
 from tests.report.two_cards import (
     A100,
     A100_COSTS,
     CPU,
     FULL,
-    GIB,
     LARGE,
     RTX,
     SMALL,
@@ -31,7 +31,6 @@ from tests.report.two_cards import (
     on_card,
     ran_out,
 )
-
 
 # Figures
 
@@ -82,7 +81,6 @@ def test_what_varies_is_never_mixed_in_one_row(cli, cards):
     shown = cli("compare", "rtx").out
     assert "style 0.5" in shown
     assert all(column in shown for column in columns)
-
 
 
 # Out of memory, skipped
@@ -142,7 +140,6 @@ def test_a_folder_without_tasks_or_without_images(cli, cards):
     assert "nothing has been rendered" in outcome.out
     assert "rtx: 8 of 8 images are missing" in outcome.out
     assert (cards / "both" / "compare.html").is_file()
-
 
 
 # What cannot be compared
@@ -220,7 +217,6 @@ def test_repeats_of_a_measurement_and_its_warmups(cli, cards):
     assert (row["images"], row["timed"], row["compared"], row["peak_device_mib"]) == (1, 1, 1, WARM[1] * 1024)
     assert row["total_s"] < WARM[0]
     assert (rows[FULL]["compared"], rows[FULL]["is_reference"]) == (None, True)
-
 
 
 # On paper

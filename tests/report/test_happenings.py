@@ -19,7 +19,7 @@ from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
 from tests.fake_session import FakeBackend, Fault
-from tests.store.test_events import happen
+from tests.helpers import happen
 
 HOSTILE = "</script><script>alert(1)</script><b>bold</b>"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

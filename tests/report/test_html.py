@@ -23,6 +23,7 @@ from batch.report.sheet.blocks import GAP, LABEL_WIDTH, TEXT_SIZE, blocks_of
 from batch.report.sheet.lettering import font_for, wrapped
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.helpers import receipts_of
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"a\" & 'b' <!-- ]]>"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -210,7 +211,7 @@ def test_nothing_in_common_is_said(cli, runs):
 
 def test_an_image_that_cannot_be_read_is_named(cli, runs):
     shutil.copytree("other", "damaged")
-    receipt = next(iter(RunFolder(Path("damaged")).scan().receipts.values()))
+    receipt = next(iter(receipts_of("damaged")))
     (runs / "damaged" / receipt.file.path).write_bytes(bytes(receipt.file.bytes))
     path = runs / "damaged" / ".run" / "receipts" / receipt.task.id[:2] / f"{receipt.task.id}.json"
     path.write_text(path.read_text().replace(receipt.file.sha256, "0" * 64))

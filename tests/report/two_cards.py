@@ -13,8 +13,8 @@ from batch.records.kinds import ErrorKind
 from batch.records.reading import to_json
 from batch.records.receipts import CardState, ErrorInfo, Failure, Machine, Measurement, StagePeak
 from batch.store.folder import RunFolder
+from tests.helpers import GIB
 
-GIB = 2**30
 FULL, LARGE, SMALL, CPU = "full", "vae_tiling(384, 320)", "vae_tiling(256, 192)", "vae_cpu"
 
 MANIFEST = """\

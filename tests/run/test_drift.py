@@ -10,10 +10,10 @@ from batch.records.receipts import CardState, FileRef, Machine, Measurement, Rec
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run.drift import Drift
+from tests.helpers import MIB
 
 HOT = CardState(temperature_c=84, clock_mhz=1410, throttled="thermal slowdown (hardware)")
 COOL = CardState(temperature_c=61, clock_mhz=1980)
-MIB = 2**20
 
 
 def receipt(seconds, reserved=None, *, rss=None, card=None, warmup=False, repaired="", used="", **task) -> Receipt:

@@ -10,7 +10,7 @@ from batch.base import atomic, disk
 from batch.run.limits import Gate
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
-from tests.run.test_limits import GIB, images
+from tests.helpers import GIB, images
 
 TWELVE = SMALL.replace("0..1", "0..5") + "run: {min_free_disk: 0}\n"
 

@@ -21,9 +21,9 @@ from batch.records.tasks import Task
 from batch.run import limits
 from batch.run.limits import Gate, Limits, disk_warning, parse_until
 from batch.store.folder import RunFolder
+from tests.helpers import GIB, images, receipts_of
 from tests.small_receipts import TASKS, a_receipt, a_task
 
-GIB = 2**30
 BERLIN = ZoneInfo("Europe/Berlin")
 EVENING = datetime(2026, 11, 24, 22, 30, tzinfo=BERLIN)
 
@@ -253,10 +253,6 @@ def test_the_disk_warning():
 # On the command line
 
 
-def images(folder) -> list[Path]:
-    return sorted(Path(folder, "images").iterdir())
-
-
 def test_so_many_images_and_the_rest_later(cli, manifest):
     first = cli("run", manifest(), "--out", "run", "--max-images", "2")
     assert first.code == 75
@@ -264,7 +260,7 @@ def test_so_many_images_and_the_rest_later(cli, manifest):
     assert "2 images rendered" in first.out
     before = {path: path.stat().st_mtime_ns for path in images("run")}
     # Every prompt once before any twice.
-    tasks = [receipt.task for receipt in RunFolder(Path("run")).scan().receipts.values()]
+    tasks = [receipt.task for receipt in receipts_of("run")]
     assert Counter(task.prompt for task in tasks) == {"a fox": 1, "a whale": 1}
     second = cli("run", manifest(), "--out", "run", "--max-images", "2")
     assert (second.code, "2 images rendered" in second.out) == (0, True)

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder
 from batch.cli import progress
-from batch.records.events import Began, Happening, Loading
+from batch.records.events import Began, Loading
 from batch.records.receipts import Outcome
 from batch.report import table
 from batch.run import runner
@@ -23,25 +23,21 @@ from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
 from tests.fake_session import FakeBackend, Fault
+from tests.helpers import GIB, Seen
 from tests.measurements import JOB, ONE, TILED
-
-MIB, GIB = 2**20, 2**30
 
 
 @dataclass
-class Seen:
-    happenings: list[Happening] = field(default_factory=list)
+class Loads(Seen):
+    """What was told, and how often a model was loaded."""
+
     loads: int = 0
 
     def on(self, event):
         if isinstance(event, Loading):
             assert event.texts >= 2  # every process encodes its own: the cache of other runs is not asked
             self.loads += 1
-        elif isinstance(event, Happening):
-            self.happenings.append(event)
-
-    def kinds(self):
-        return [item.kind for item in self.happenings]
+        super().on(event)
 
 
 @pytest.fixture
@@ -49,7 +45,7 @@ def measured(manifest):
     """Measure through the stand-in session, with faults; the result and what was told."""
 
     def run(*faults, text=JOB, out="run", **options):
-        seen = Seen()
+        seen = Loads()
         chosen = Options(out=Path(out), backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, threading.Event())
         return result, seen

@@ -2,19 +2,15 @@
 
 import pytest
 
-from batch.records.events import Happening
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
+from tests.helpers import happen
 
 
 @pytest.fixture
 def folder(tmp_path):
     return RunFolder(tmp_path / "run", "me-1")
-
-
-def happen(text, kind="note", **more):
-    return Happening(kind=kind, text=text, **more)
 
 
 def texts(folder):

@@ -10,6 +10,7 @@ from PIL import Image
 from batch.store import lock
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
+from tests.helpers import receipts_of
 from tests.upkeep.run_files import image, snapshot
 
 SETTING = "vae_tiling(256, 192)"
@@ -37,7 +38,7 @@ def test_redecoded_is_what_a_fresh_run_with_that_setting_gives(cli, run):
     assert (out / "manifest.yaml").read_text() == Path("fresh/manifest.yaml").read_text()
     assert (out / "results.csv").is_file()
     assert (out / "contact_sheet.jpg").is_file()
-    measured = [item.measurement for item in RunFolder(out).scan().receipts.values()]
+    measured = [item.measurement for item in receipts_of(out)]
     assert all(item.denoise is None and item.decode.seconds > 0 for item in measured)
     again = cli("run", "job.yaml", "--out", out, "--set", f"memory={SETTING}", "--quiet")
     assert "0 images rendered" in again.out
