@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 
 import psutil
@@ -60,3 +61,10 @@ REAL = "name: job\ngrid: {model: demo, prompt: [a, b, c], seed: 0..2, steps: 3, 
 
 def process_engine():
     return {**os.environ, "RUN_BATCH_ENGINE": "process"}
+
+
+def until_an_image(run, folder):
+    """Wait until a run that goes on has its first image."""
+    while not list((folder / ".run").glob("receipts/*/*.json")):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.02)

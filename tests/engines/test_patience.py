@@ -9,7 +9,7 @@ import pytest
 
 from batch.base import atomic
 from batch.store.folder import RunFolder
-from tests.engines.nights import REAL, RUN, process_engine
+from tests.engines.nights import REAL, RUN, process_engine, until_an_image
 
 
 def test_a_hang_is_noticed_and_the_image_is_rendered_again(night, once):
@@ -27,9 +27,7 @@ def test_a_run_that_was_stopped_and_continued_is_no_hang(manifest, work):
     """Ctrl-Z, and a laptop that slept: the time nobody listened is no silence of the worker."""
     manifest(REAL)
     run = subprocess.Popen([*RUN, "--task-timeout", "3s"], env=process_engine(), stderr=subprocess.PIPE, text=True)
-    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
-        assert run.poll() is None
-        time.sleep(0.02)
+    until_an_image(run, work / "run")
     family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
     for process in family:
         process.suspend()
@@ -45,9 +43,7 @@ def test_a_run_that_was_stopped_and_continued_is_no_hang(manifest, work):
 def test_a_worker_that_is_stopped_alone_is_a_hang(manifest, work):
     manifest(REAL)
     run = subprocess.Popen([*RUN, "--task-timeout", "2s"], env=process_engine(), stderr=subprocess.PIPE, text=True)
-    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
-        assert run.poll() is None
-        time.sleep(0.02)
+    until_an_image(run, work / "run")
     for process in psutil.Process(run.pid).children():
         if "resource_tracker" not in " ".join(process.cmdline()):
             process.suspend()

@@ -4,13 +4,12 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
-from tests.engines.nights import JOB, REAL, RUN, process_engine
+from tests.engines.nights import JOB, REAL, RUN, process_engine, until_an_image
 
 
 def test_two_runners_at_once(manifest, work):
@@ -32,9 +31,7 @@ def test_a_reader_that_leaves_ends_no_run(manifest, work):
     for out, options in (("lines", ()), ("events", ("--json",))):
         command = [*RUN[:-1], out, *options]
         run = subprocess.Popen(command, env=process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-        while not list((work / out / ".run").glob("receipts/*/*.json")):
-            assert run.poll() is None
-            time.sleep(0.02)
+        until_an_image(run, work / out)
         run.stdout.close()
         run.stderr.close()
         assert run.wait(timeout=120) == 0

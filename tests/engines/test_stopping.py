@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.engines.nights import REAL, RUN, process_engine, worker_processes
+from tests.engines.nights import REAL, RUN, process_engine, until_an_image, worker_processes
 from tests.fake_session import Fault
 
 
@@ -72,9 +72,7 @@ def test_ctrl_c_ends_the_worker_with_its_parent(cli, manifest, work):
         text=True,
         start_new_session=True,
     )
-    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.02)
+    until_an_image(run, work / "run")
     workers = psutil.Process(run.pid).children(recursive=True)
     os.killpg(run.pid, signal.SIGINT)
     _, err = run.communicate(timeout=60)
@@ -88,9 +86,7 @@ def test_ctrl_c_ends_the_worker_with_its_parent(cli, manifest, work):
 def test_a_worker_whose_parent_is_killed_ends(manifest, work):
     manifest(REAL.replace("0..2", "0..200"))
     run = subprocess.Popen(RUN, env=process_engine(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not list((work / "run" / ".run").glob("receipts/*/*.json")):
-        assert run.poll() is None
-        time.sleep(0.02)
+    until_an_image(run, work / "run")
     workers = psutil.Process(run.pid).children(recursive=True)
     assert workers
     run.kill()

@@ -36,11 +36,6 @@ def direct(model, work, **arguments):
     return np.asarray(pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments).images[0])
 
 
-def only_image(folder):
-    receipt = only_receipt(folder)
-    return picture(folder, receipt)
-
-
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
@@ -61,7 +56,7 @@ def test_the_picture_is_bit_identical_to_the_pipeline_call(cli, manifest, work, 
     assert outcome.code == 0, outcome.err
     call = {"width": 512, "height": 512, "guidance_scale": 2.0} | arguments
     expected = direct(settings.get("model", "demo"), work, prompt="A Fox", seed=7, num_inference_steps=2, **call)
-    assert np.array_equal(only_image(work / "run"), expected)
+    assert np.array_equal(picture(work / "run"), expected)
 
 
 def test_a_setting_does_not_leak_into_the_next_image(cli, manifest, work):
@@ -147,7 +142,7 @@ def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, 
     assert cli("run", path, "--out", "run", "--quiet").code == 0
     receipt = only_receipt(work / "run")
     assert receipt.task.revision == folders.revision_of(folder)
-    assert only_image(work / "run").std() > 5
+    assert picture(work / "run").std() > 5
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import threading
 
 import numpy as np
@@ -20,9 +19,9 @@ from batch.store.events import EventLog
 from batch.store.folder import RunFolder
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import happen
+from tests.report.pages import BROWSER, embedded, shown
 
 HOSTILE = "</script><script>alert(1)</script><b>bold</b>"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +90,7 @@ def test_comparing_says_that_memory_ran_out_in_the_first_run(night, tmp_path, cl
 
 
 def page_data(folder):
-    page = (folder.root / "report.html").read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return embedded((folder.root / "report.html").read_text(encoding="utf-8"))[1]
 
 
 def test_the_report_says_what_happened(night):
@@ -108,19 +106,7 @@ def test_the_report_says_what_happened(night):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_what_happened_in_a_browser(night, tmp_path):
-    def seen(folder):
-        command = [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=3000",
-            "--dump-dom",
-        ]
-        address = (folder.root / "report.html").resolve().as_uri()
-        return subprocess.run([*command, address], capture_output=True, text=True, timeout=60, check=True).stdout
-
-    dom = seen(night)
+    dom = shown(night.root / "report.html")
     section = re.search(r'<section id="happened".*?</section>', dom, re.DOTALL)[0]
     assert section.count("<tr") == 7
     assert "out of memory, number 3" in section
@@ -134,7 +120,7 @@ def test_what_happened_in_a_browser(night, tmp_path):
     (quiet.state / events.FILE).unlink()
     EventLog(quiet).begin(6)
     runner.report(quiet.root)
-    assert '<section id="happened" class="happened" hidden="">' in seen(quiet)
+    assert '<section id="happened" class="happened" hidden="">' in shown(quiet.root / "report.html")
 
 
 def test_status_says_what_happened_in_the_last_run(night, cli):
