@@ -1,11 +1,8 @@
 """What is read from the source of diffusers is what its classes say."""
 
 import diffusers
-import pytest
 
 from batch.catalogue import families, signatures
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_source_says_what_the_classes_say():
