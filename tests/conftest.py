@@ -20,7 +20,7 @@ from batch.cli.main import main
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A worker process a run would start torch anew for each test; tests/engines/test_process.py is about that process.
+# A worker process a run would start torch anew for each test; tests/engines is about that process.
 os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 
 # Nor does every plan load it for its memory; tests/render/test_foresight.py is about that.

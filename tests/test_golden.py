@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.run.test_run import hashes, times
+from tests.helpers import hashes, times
 
 GOLDEN = ROOT / "tests" / "golden"
 

@@ -7,8 +7,7 @@ import pytest
 
 from batch.base import hardware, nvml
 from batch.render.meter import Meter
-
-GIB = 2**30
+from tests.helpers import GIB
 
 
 class NVMLError(Exception):

@@ -9,18 +9,10 @@ import pytest
 import yaml
 
 from batch.manifest.json_schema import json_schema
-from batch.manifest.read import read_manifest
 from batch.manifest.variants import Grammar
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
-from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
-
-
-def plan(path, *overrides, pins=None):
-    pins = pins or Pins()
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), pins), pins)
+from tests.helpers import plan
 
 
 def values(made, *names):

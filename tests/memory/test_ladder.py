@@ -17,6 +17,7 @@ from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
 from batch.store.folder import RunFolder
 from tests import tiny_models
+from tests.helpers import only_receipt, receipts_of
 
 _ASYNCHRONOUS = (
     "{} kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
@@ -249,7 +250,7 @@ JOB = "grid: {model: demo-1k, prompt: a, seed: 0..1, steps: 1, size: 1344x768, m
 
 def pixels(folder):
     found = {}
-    for receipt in RunFolder(folder).scan().receipts.values():
+    for receipt in receipts_of(folder):
         with Image.open(folder / receipt.file.path) as image:
             found[receipt.task.seed] = np.asarray(image)
     return found
@@ -275,7 +276,7 @@ def test_the_real_decoder_goes_down_to_that_settings_pixels(cli, manifest, work,
     assert [event["rung"] for event in said] == ["vae_tiling(1024, 896)", "vae_tiling(512, 448)"]
     status = cli("status", "run", "--json").json()
     assert (status["done"], status["degraded"]) == (2, 2)
-    (receipt, _) = RunFolder(work / "run").scan().receipts.values()
+    (receipt, _) = receipts_of(work / "run")
     with Image.open(work / "run" / receipt.file.path) as image:
         assert "vae_tiling(512, 448)" in image.text["run_batch"]
         assert "Memory used" in image.text["parameters"]
@@ -309,7 +310,7 @@ def test_the_real_decoder_that_overflows_is_repeated_in_float32(cli, manifest, w
     outcome = cli("run", path, "--out", "run")
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("decoded in float32") == 2
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert all("decoded in float32" in item.repaired for item in receipts)
     repaired, plain = pixels(work / "run"), pixels(work / "sound")
     for seed in (0, 1):
@@ -344,7 +345,7 @@ def test_a_real_pipeline_that_is_called_whole_goes_down_too(cli, manifest, work,
     assert outcome.code == 0, outcome.out
     (said,) = [event for event in outcome.events() if event["event"] == "out-of-memory"]
     assert (said["stage"], said["rung"]) == ("render", "vae_tiling(512, 448)")
-    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    receipt = only_receipt(work / "run")
     assert receipt.memory_used == "vae_tiling(512, 448)"
 
 

@@ -5,14 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from batch.base import hardware
 from batch.catalogue.models import known_models
 from batch.engines import batches
 from batch.plan import alike, batching
 from batch.plan.batching import Surroundings, choose
-from batch.records.events import Happening
 from batch.records.spec import Numerics, RunSpec
 from batch.records.tasks import Task
 from batch.report import table
@@ -21,8 +19,7 @@ from batch.run.options import Options
 from batch.store.folder import RunFolder
 from tests import tiny_models
 from tests.fake_session import FakeBackend, Fault
-
-GIB = 2**30
+from tests.helpers import GIB, Seen, picture, receipts_of
 
 TASK = Task(
     model="sana-1.6b-1k", dtype="bfloat16", prompt="a fox", seed=1, width=1024, height=1024, rendered_width=1024,
@@ -186,12 +183,9 @@ def test_images_of_a_batch_are_those_rendered_alone(family, cli, manifest, tiny)
     assert alone.keys() == batch.keys()
     assert sorted(item.batch for item in batch.values()) == [1, 3, 3, 3]
     for key, receipt in alone.items():
-        before, now = (
-            np.asarray(Image.open(path.parent / name / receipt.file.path)).astype(int)
-            for name in ("alone", "batch")
-        )
+        before, now = (picture(path.parent / name, receipt).astype(int) for name in ("alone", "batch"))
         assert np.abs(before - now).max() <= 1, key
-    pictures = {np.asarray(Image.open(path.parent / "batch" / i.file.path)).tobytes() for i in batch.values()}
+    pictures = {picture(path.parent / "batch", i).tobytes() for i in batch.values()}
     assert len(pictures) == 4
 
 
@@ -200,7 +194,7 @@ def test_a_batch_is_measured_by_its_share(cli, manifest):
         "grid: {model: demo, prompt: [a, b], steps: 2, size: 512x512}\nrun: {batch: 2, min_free_disk: 1MB}\n"
     )
     assert cli("run", path, "--out", "out").code == 0
-    first, second = RunFolder(path.parent / "out").scan().receipts.values()
+    first, second = receipts_of(path.parent / "out")
     assert first.measurement.denoise == second.measurement.denoise
     assert first.measurement.decode != second.measurement.decode
     assert {first.measurement.load_s is None, second.measurement.load_s is None} == {True, False}
@@ -216,15 +210,6 @@ def test_verify_says_that_an_image_came_from_a_batch(cli, manifest):
     found = cli("verify", "out", "--reproduce", "3", "--json")
     assert found.code == 0
     assert all(item["verdict"] in ("identical", "near") for item in found.json()["reproduced"])
-
-
-class Seen:
-    def __init__(self):
-        self.happenings = []
-
-    def on(self, event):
-        if isinstance(event, Happening):
-            self.happenings.append(event)
 
 
 JOB = """\
@@ -243,7 +228,7 @@ def night(manifest, tmp_path):
         seen = Seen()
         chosen = Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, Event())
-        return result, seen.happenings, list(RunFolder(result.folder).scan().receipts.values())
+        return result, seen.happenings, receipts_of(result.folder)
 
     return run
 
@@ -332,10 +317,7 @@ def test_compiled_blocks_render_the_same_picture(cli, manifest, monkeypatch, tmp
     plain, fast = (RunFolder(path.parent / name).scan().receipts for name in ("plain", "fast"))
     assert {item.compile for item in fast.values()} == {True}
     for receipt in plain.values():
-        before, now = (
-            np.asarray(Image.open(path.parent / name / receipt.file.path)).astype(int)
-            for name in ("plain", "fast")
-        )
+        before, now = (picture(path.parent / name, receipt).astype(int) for name in ("plain", "fast"))
         assert np.abs(before - now).max() <= 1
     assert any((tmp_path / "cache" / "compiled").iterdir())
     rows = table.read(path.parent / "fast" / "results.csv")

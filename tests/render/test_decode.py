@@ -11,7 +11,6 @@ from diffusers.image_processor import PixArtImageProcessor
 from diffusers.models import embeddings
 
 from batch.base.errors import UserError
-from batch.hub import models as hub
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.render import memory, pixels, positions, session, tiles
@@ -19,12 +18,9 @@ from batch.render.failures import StageFailed
 from batch.render.families import common
 from benchmarks.decode import Watch
 from tests import tiny_models
+from tests.render.parts import source
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-def source(name, work):
-    return hub.source(hub.find_model(str(name), work, {}, online=False))
 
 
 def autoencoder(work):

@@ -20,6 +20,8 @@ from batch.records.values import Call
 from batch.render import memory
 from batch.render.failures import StageFailed
 from batch.render.session import DiffusersSession
+from tests.helpers import nothing, picture, receipts_of
+from tests.render.direct import job, loaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,10 +65,6 @@ def opened(folder: Path) -> tuple[DiffusersSession, Task]:
         rendered_width=side, rendered_height=side, steps=2, guidance=3.0,
     )  # fmt: skip
     return DiffusersSession(source(model), "float32", "cpu"), task
-
-
-def nothing(*_):
-    return
 
 
 class Warm:
@@ -212,3 +210,41 @@ def test_one_that_fits_in_part_is_told_once(tiny, adapters, tmp_path, name):
     assert re.fullmatch(r"of the LoRA half\.safetensors only \d+ of \d+ layers fit the model", said.text)
     warm.render(whole)
     assert warm.session.take_objections() == []
+
+
+@pytest.mark.parametrize("name", ["sdxl", "flux", "sd3", "qwen_image", "z_image"])
+def test_a_lora_acts_on_both_halves(cli, manifest, work, tiny, name):
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    torch.manual_seed(1)
+    pipe = DiffusionPipeline.from_pretrained(tiny(name))
+    pipe.set_progress_bar_config(disable=True)
+    denoiser = "unet" if name == "sdxl" else "transformer"
+    layers = {}
+    parts = [(denoiser, ["to_q", "to_v"])]
+    if name not in ("qwen_image", "z_image"):  # LoRAs of the others may change the text encoder too
+        parts.append(("text_encoder", ["q_proj", "v_proj"]))
+    for part, targets in parts:
+        config = LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets)
+        getattr(pipe, part).add_adapter(config)
+        layers[f"{part}_lora_layers"] = get_peft_model_state_dict(getattr(pipe, part))
+    type(pipe).save_lora_weights(work / "lora", **layers)
+    file = "lora/pytorch_lora_weights.safetensors"
+    path = manifest(job(tiny(name), size="64x64", lora=["none", f"{file}(scale=0.5)"]))
+    outcome = cli("run", path, "--out", "run", "--quiet")
+    assert outcome.code == 0, outcome.out + outcome.err
+    with_lora = DiffusionPipeline.from_pretrained(tiny(name))
+    with_lora.set_progress_bar_config(disable=True)
+    with_lora.load_lora_weights(str(work / file), adapter_name="a")
+    with_lora.set_adapters(["a"], [0.5])
+    for receipt in receipts_of(work / "run"):
+        call = with_lora if receipt.task.loras else loaded(tiny(name))[0]
+        call.vae.disable_tiling()
+        call.scheduler = loaded(tiny(name))[1]
+        seed = torch.Generator("cpu").manual_seed(7)
+        negative = {"negative_prompt": " "} if name == "qwen_image" else {}
+        expected = call("a fox 7", num_inference_steps=2, width=64, height=64, generator=seed, **negative).images[
+            0
+        ]
+        found = picture(work / "run", receipt)
+        assert np.array_equal(found, np.asarray(expected)), receipt.task.loras

@@ -17,6 +17,7 @@ from batch.records.tasks import Task
 from batch.render import cuts
 from batch.render import memory as carried_out
 from batch.render.session import DiffusersSession
+from tests.helpers import nothing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,10 +56,6 @@ def as_on_a_card(monkeypatch):
     """Hooks of offloading are put on though host memory is all there is; bands are small enough to be several."""
     monkeypatch.setattr(carried_out, "has_card", lambda _device: True)
     monkeypatch.setattr(cuts, "BAND", 64)
-
-
-def nothing(*_):
-    return
 
 
 class Warm:

@@ -4,66 +4,32 @@ import json
 import os
 import shutil
 import socket
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SCMScheduler
-from PIL import Image
+from diffusers import DPMSolverMultistepScheduler, SCMScheduler
 
 from batch.base.errors import ModelError
 from batch.catalogue import architectures
 from batch.catalogue.models import known_models
 from batch.hub import models
 from batch.hub.models import find_model
-from batch.manifest.read import read_manifest
-from batch.manifest.values import Size
-from batch.memory.profiles import resolve
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
-from batch.records.values import Call
-from batch.render import from_files, memory, random_weights, session, tiles
+from batch.render import random_weights, tiles
 from batch.render.families import common, sana
-from batch.run.lookup import lookup
 from batch.store.folder import RunFolder
 from tests import tiny_models
 from tests.conftest import DEMO, ROOT
+from tests.helpers import only_receipt, picture, receipts_of
+from tests.render.parts import job, modules, parameters, source, tensors
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 SIZES = {"0.6b": 591_747_872, "1.6b": 1_604_462_752}
 NORMED = {"sana-1.5-1.6b-1k": 1_604_641_952, "sana-1.5-4.8b-1k": 4_721_825_952}
 SPRINT = {"sana-sprint-0.6b-1k": 593_501_216, "sana-sprint-1.6b-1k": 1_610_237_472}
 VAE, GEMMA = 312_250_275, 2_614_341_888
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def source(name, base=ROOT):
-    return models.source(find_model(str(name), base, {}, online=False))
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def tensors(module):
-    """Name to shape and dtype of everything a module holds, parameters and buffers."""
-    found = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
-    # Gemma casts this number when it is used, so that its own dtype is nobody's business.
-    return {
-        name: (tuple(tensor.shape), tensor.dtype) for name, tensor in found.items() if "embed_scale" not in name
-    }
-
-
-def modules(pipe):
-    return {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-
-
-def job(**settings):
-    grid = {"model": "random:demo", "prompt": "a fox", "steps": 1, "size": "512x512"} | settings
-    return f"grid: {json.dumps(grid)}\n"
 
 
 # The architectures
@@ -187,7 +153,7 @@ def test_a_run_is_resumed_verified_and_named(cli, manifest, work, monkeypatch):
     path = manifest(job(seed=[0, 1]))
     assert "random weights (random-2-" in cli("plan", path).out
     assert cli("run", path, "--out", "run", "--max-images", "1", "--quiet").code == 75
-    (first,) = RunFolder(work / "run").scan().receipts.values()
+    first = only_receipt(work / "run")
     outcome = cli("run", path, "--out", "run", "--json")
     assert outcome.code == 0
     assert [event["event"] for event in outcome.events()].count("image") == 1
@@ -235,7 +201,7 @@ def test_sprint_takes_any_number_of_steps(cli, manifest, work):
     grid = job(model="random:sprint", steps=[1, 2, 3], size="1024x1024", dtype="float32")
     outcome = cli("run", manifest(grid), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.err
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert len({item.file.sha256 for item in receipts}) == 3
     assert all(item.measurement.denoise and not item.measurement.whole for item in receipts)
 
@@ -294,9 +260,9 @@ def test_guards_tell_of_random_weights_once_and_fail_real_ones(cli, manifest, wo
     told = [event for event in outcome.events() if event["event"] == "random-weights"]
     assert [event["stage"] for event in told] == ["denoise", "decode", "decode"]
     assert all("weights of random:demo are random" in event["text"] for event in told)
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert [(item.repaired, item.degraded_from) for item in receipts] == [("", "")] * 2
-    assert not any(np.asarray(Image.open(work / "run" / item.file.path)).any() for item in receipts)  # NaN is 0
+    assert not any(picture(work / "run", item).any() for item in receipts)  # NaN is 0
     real = cli("run", "job.yaml", "--out", "real", "--set", "model=demo", "--json")
     assert real.code == 1
     assert {event["event"] for event in real.events()} >= {"invalid"}
@@ -309,136 +275,3 @@ def test_a_picture_of_a_wrong_size_fails_whatever_the_weights(cli, manifest, mon
     outcome = cli("run", manifest(job()), "--out", "run", "--json")
     assert outcome.code == 1
     assert "511x512 pixels instead of 512x512" in json.dumps(outcome.events())
-
-
-# Straight to the device
-
-
-@pytest.mark.parametrize("name", [*tiny_models.BUILDERS, "demo", "demo-4k"])
-def test_weights_read_straight_are_those_the_pipeline_loads(tiny, name):
-    found = source(name) if name.startswith("demo") else source(tiny(name))
-    expected = DiffusionPipeline.from_pretrained(
-        found.location, dtype=torch.bfloat16, **tiny_models.left_out(name)
-    )
-    pipe = common.load(found, "bfloat16", "cpu")
-    # PAG is switched on for a call.
-    assert type(pipe).__name__ == type(expected).__name__.replace("PAG", "")
-    assert modules(pipe).keys() == modules(expected).keys()
-    for part, module in modules(expected).items():
-        loaded, own = module.state_dict(), modules(pipe)[part].state_dict()
-        assert loaded.keys() == own.keys()
-        assert all(
-            torch.equal(tensor, own[key]) and tensor.dtype == own[key].dtype for key, tensor in loaded.items()
-        )
-        assert not modules(pipe)[part].training
-        assert not hasattr(modules(pipe)[part], "_hf_hook")
-    pipe.to("cpu")
-    assert pipe.hf_device_map is None  # nothing that forbids moving or offloading
-    weights = sum(
-        parameter.numel() * parameter.element_size()
-        for module in modules(pipe).values()
-        for parameter in module.parameters()
-    )
-    # T5 keeps a copy of its embedding in the file, SD 3 its table of positions.
-    if not name.startswith(("flux", "pixart", "sd3")):
-        whole = replace(found, family="generic")
-        assert common.burden(whole, "bfloat16").weights == weights
-
-
-def test_a_variant_is_taken_where_a_component_has_it(work):
-    folder = work / "mixed"
-    shutil.copytree(DEMO, folder)
-    pipe = DiffusionPipeline.from_pretrained(DEMO)
-    with torch.no_grad():
-        pipe.vae.decoder.conv_out.weight.add_(1)
-    pipe.vae.save_pretrained(folder / "vae", variant="bf16")
-    found = replace(source("mixed", work), variant="bf16")
-    expected = DiffusionPipeline.from_pretrained(folder, variant="bf16")
-    made = common.load(found, "float32")
-    for part, module in modules(expected).items():
-        own = modules(made)[part].state_dict()
-        assert all(torch.equal(tensor, own[key]) for key, tensor in module.state_dict().items())
-    assert torch.equal(made.vae.decoder.conv_out.weight, pipe.vae.decoder.conv_out.weight)
-    names = [path.name for path in from_files._weight_files(folder / "vae", "bf16")]
-    assert names == ["diffusion_pytorch_model.bf16.safetensors"]
-    names = [path.name for path in from_files._weight_files(folder / "vae", "")]
-    assert names == ["diffusion_pytorch_model.safetensors"]
-
-
-class Card:
-    def __init__(self, gib):
-        self.total_memory = int(gib * 2**30)
-
-
-@pytest.fixture
-def on_card(monkeypatch):
-    """A session that believes it has a card of so much memory, and the devices it loads to."""
-    loads = []
-
-    def watched(load):
-        def watching(found, dtype, device, steps):
-            loads.append(device)
-            return load(found, dtype, "cpu", steps)
-
-        return watching
-
-    for name in ("load_without_texts", "load_decoder"):
-        monkeypatch.setattr(common, name, watched(getattr(common, name)))
-
-    def session_on(name, gib):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card(gib))
-        made = session.DiffusersSession(source(name), "float32", "cpu")
-        made._device = "cuda:0"
-        return made
-
-    session_on.loads = loads
-    return session_on
-
-
-def image(manifest, **settings):
-    path = manifest(job(**settings))
-    return build_plan(read_manifest(path), lookup(str(path.parent), Pins()), Pins()).tasks[0]
-
-
-OFFLOAD = resolve("group_offload(block, 1)", Size(1, 1))
-"""For a card on which not even one component fits: the estimate of activations alone is too much for it."""
-
-
-@pytest.mark.parametrize("name", ["demo", "random:demo"])
-def test_auto_decides_before_loading_and_by_the_same_figures(manifest, on_card, name):
-    task = image(manifest, model=name)
-    assert on_card(name, 80).prepare("images", task) == ()
-    small = on_card(name, 1)
-    assert small.prepare("images", task) == OFFLOAD
-    assert small.prepare("images", task) == OFFLOAD  # warm, the same
-    assert on_card.loads == ["cuda:0", "cpu"]
-    forced = image(manifest, model=name, memory="sequential_cpu_offload")
-    full = image(manifest, model=name, memory="full")
-    assert on_card(name, 80).prepare("decoder", forced) == (Call(name="sequential_cpu_offload"),)
-    assert on_card(name, 1).prepare("decoder", full) == ()
-    assert on_card.loads[2:] == ["cpu", "cuda:0"]
-
-
-def test_the_figures_are_those_of_what_is_loaded():
-    pipe = common.load_without_texts(source("demo"), "bfloat16")
-    sizes = [2 * parameters(module) for module in modules(pipe).values()]
-    expected = memory.Burden(weights=sum(sizes), largest=max(sizes), autoencoder="AutoencoderDC")
-    assert common.burden(source("demo"), "bfloat16") == expected
-    assert common.burden(source("random:demo"), "bfloat16") == expected
-    assert common.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
-
-
-def test_what_does_not_fit_while_loading_goes_to_the_host(manifest, on_card, monkeypatch):
-    made = on_card("demo", 80)
-    load = common.load_without_texts
-
-    def full(found, dtype, device, steps):
-        pipe = load(found, dtype, device, steps)
-        if device.startswith("cuda"):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return pipe
-
-    monkeypatch.setattr(common, "load_without_texts", full)
-    assert made.prepare("images", image(manifest, model="demo")) == ()
-    assert on_card.loads == ["cuda:0", "cpu"]
-    assert made.take_load_s() > 0

@@ -1,6 +1,5 @@
 """SANA-Sprint and perturbed-attention guidance against direct calls of diffusers' pipelines, and their rules."""
 
-import json
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from accelerate import cpu_offload_with_hook
 from diffusers import DiffusionPipeline, SanaPAGPipeline, SanaPipeline
 from diffusers.models.attention_processor import SanaLinearAttnProcessor2_0
 from peft import LoraConfig, get_peft_model_state_dict
-from PIL import Image
 
 from batch.base.errors import ModelError
 from batch.catalogue import pag
@@ -24,7 +22,8 @@ from batch.records.tasks import Task
 from batch.render import memory, session
 from batch.render.failures import StageFailed
 from batch.render.families import common
-from batch.store.folder import RunFolder
+from tests.helpers import picture, receipts_of
+from tests.render.direct import job as plain_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,17 +53,7 @@ def direct(pipe, *, tile=None, seed=7, **arguments):
 
 
 def job(folder, run="", **settings):
-    lines = {"model": str(folder), "prompt": "a fox 7", "seed": 7, "steps": 2, "dtype": "float32"} | settings
-    text = "grid:\n" + "".join(f"  {key}: {json.dumps(value)}\n" for key, value in lines.items())
-    return text + f"run: {{min_free_disk: 1MB, compile: off{run}}}\n"
-
-
-def receipts(folder):
-    return list(RunFolder(folder).scan().receipts.values())
-
-
-def picture(folder, receipt):
-    return np.asarray(Image.open(folder / receipt.file.path))
+    return plain_job(folder, **settings) + f"run: {{min_free_disk: 1MB, compile: off{run}}}\n"
 
 
 # SANA-Sprint
@@ -91,7 +80,7 @@ def test_sprint_is_bit_identical_to_its_call(cli, manifest, work, tiny, settings
     settings = {"size": "1024x1024"} | settings
     outcome = cli("run", manifest(job(folder, **settings)), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
-    (receipt,) = receipts(work / "run")
+    (receipt,) = receipts_of(work / "run")
     expected = direct(loaded(folder, dtype=settings.get("dtype", "float32")), **arguments)
     assert np.array_equal(picture(work / "run", receipt), expected)
     assert expected.std() > 5
@@ -116,14 +105,14 @@ def test_sprint_takes_timesteps_which_its_own_call_cannot(cli, manifest, work, t
     pipe.scheduler.set_timesteps = partial(own, 3)
     expected = direct(pipe, **arguments)
     del pipe.scheduler.set_timesteps
-    assert np.array_equal(picture(work / "run", *receipts(work / "run")), expected)
+    assert np.array_equal(picture(work / "run", *receipts_of(work / "run")), expected)
 
 
 def test_sprint_in_a_batch_and_its_steps_side_by_side(cli, manifest, work, tiny):
     folder = tiny("sana-sprint")
     path = manifest(job(folder, steps=[3, 2], seed=[1, 2, 3]))
     assert cli("run", path, "--out", "run", "--set", "run.batch=3", "--quiet").code == 0
-    found = receipts(work / "run")
+    found = receipts_of(work / "run")
     assert [item.batch for item in found] == [3] * 6
     for receipt in found:
         steps = receipt.task.steps
@@ -216,7 +205,7 @@ def test_pag_is_bit_identical_to_its_pipeline_and_leaves_nothing(cli, manifest, 
     path = manifest(job(folder, **{"extra.pag_scale": [0, 2, 0.0, 3]}, **size, **settings))
     outcome = cli("run", path, "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
-    found = receipts(work / "run")
+    found = receipts_of(work / "run")
     assert sorted(pag.scale(item.task.extra) for item in found) == [0, 2, 3]
     dtype, arguments = settings.get("dtype", "float32"), {"width": 512, "height": 512} | arguments
     shift = arguments.pop("shift", 3.0)
@@ -240,15 +229,15 @@ def test_layers_by_name_and_a_model_that_is_a_pag_pipeline(cli, manifest, work, 
     own = manifest(job(folder, guidance=3), "own.yaml")
     assert cli("run", plain, "--out", "plain", "--quiet").code == 0
     assert cli("run", own, "--out", "own", "--quiet").code == 0
-    for receipt in receipts(work / "run"):
+    for receipt in receipts_of(work / "run"):
         asked = dict(receipt.task.extra)["pag_applied_layers"]
         names = (asked,) if isinstance(asked, str) else asked
         expected = direct(loaded(folder, "pag", layers=tuple(names)), width=512, height=512)
         assert np.array_equal(picture(work / "run", receipt), expected)
     assert np.array_equal(
-        picture(work / "plain", *receipts(work / "plain")), direct(loaded(tiny("sana")), width=512, height=512)
+        picture(work / "plain", *receipts_of(work / "plain")), direct(loaded(tiny("sana")), width=512, height=512)
     )
-    (receipt,) = receipts(work / "own")
+    (receipt,) = receipts_of(work / "own")
     assert receipt.task.extra == (("pag_scale", 3.0),)
     assert np.array_equal(
         picture(work / "own", receipt), direct(loaded(folder), width=512, height=512, guidance_scale=3.0)
@@ -258,7 +247,7 @@ def test_layers_by_name_and_a_model_that_is_a_pag_pipeline(cli, manifest, work, 
 def test_pag_in_a_batch(cli, manifest, work, tiny):
     path = manifest(job(tiny("sana"), ", batch: 2", seed=[1, 2], negative_prompt="blue", **{"extra.pag_scale": 2}))
     assert cli("run", path, "--out", "run", "--quiet").code == 0
-    for receipt in receipts(work / "run"):
+    for receipt in receipts_of(work / "run"):
         assert receipt.batch == 2
         pipe = loaded(tiny("sana"), "pag", layers=(BLOCK,))
         expected = direct(pipe, seed=receipt.task.seed, negative_prompt="blue", pag_scale=2, width=512, height=512)
@@ -375,7 +364,7 @@ def test_pag_with_a_lora_and_offloading(cli, manifest, work, tiny, monkeypatch):
     outcome = cli("run", manifest(job(tiny("sana"), **settings)), "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
     assert placed
-    for receipt in receipts(work / "run"):
+    for receipt in receipts_of(work / "run"):
         pipe = SanaPipeline.from_pretrained(tiny("sana"))
         if receipt.task.loras:
             pipe.load_lora_weights(str(work / file))
@@ -385,4 +374,4 @@ def test_pag_with_a_lora_and_offloading(cli, manifest, work, tiny, monkeypatch):
         pipe.set_progress_bar_config(disable=True)
         expected = direct(pipe, width=512, height=512, **({"pag_scale": scale} if scale else {}))
         assert np.array_equal(picture(work / "run", receipt), expected), (scale, receipt.task.loras)
-    assert len({item.file.sha256 for item in receipts(work / "run")}) == 4
+    assert len({item.file.sha256 for item in receipts_of(work / "run")}) == 4

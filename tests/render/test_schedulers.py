@@ -7,7 +7,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from batch.hub.models import find_model
 from batch.plan import checks
@@ -15,18 +14,15 @@ from batch.records.reading import from_json, to_json
 from batch.records.receipts import Receipt
 from batch.records.values import Call
 from batch.render import schedulers
-from batch.store.folder import RunFolder
+from tests.helpers import grid, picture, receipts_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def job(model, size="512x512", **settings):
-    lines = {"model": str(model), "prompt": "a fox 7", "steps": 2, "dtype": "float32", "size": size} | settings
-    return "grid:\n" + "".join(f"  {key}: {json.dumps(value)}\n" for key, value in lines.items())
-
-
-def receipts(folder):
-    return list(RunFolder(folder).scan().receipts.values())
+    return grid(
+        **{"model": str(model), "prompt": "a fox 7", "steps": 2, "dtype": "float32", "size": size} | settings
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,12 +114,12 @@ def test_what_fits_anything_and_what_is_not_known(tiny, work):
 def test_a_list_among_the_overrides(cli, manifest, work, tiny):
     path = manifest(job(tiny("sana"), scheduler=["unipc(disable_corrector=[0, 1], solver_order=2)"]))
     assert cli("run", path, "--out", "run", "--quiet").code == 0
-    (receipt,) = receipts(work / "run")
+    (receipt,) = receipts_of(work / "run")
     assert receipt.scheduler["disable_corrector"] == [0, 1]
     assert "unipc(disable_corrector=[0, 1], solver_order=2)" in (work / "run" / "results.csv").read_text()
     (work / "again.yaml").write_text(cli("manifest", "from", "run").out)
     assert cli("run", work / "again.yaml", "--out", "again", "--quiet").code == 0
-    assert [item.task.id for item in receipts(work / "again")] == [receipt.task.id]
+    assert [item.task.id for item in receipts_of(work / "again")] == [receipt.task.id]
 
 
 def test_the_models_own_with_overrides(cli, manifest, work, tiny):
@@ -132,7 +128,7 @@ def test_the_models_own_with_overrides(cli, manifest, work, tiny):
     own = pipe.scheduler
     path = manifest(job(tiny("sana"), scheduler=["default(flow_shift=6)", "default", "flow-euler(shift=5)"]))
     assert cli("run", path, "--out", "run", "--quiet").code == 0
-    found = {str(item.task.scheduler): item for item in receipts(work / "run")}
+    found = {str(item.task.scheduler): item for item in receipts_of(work / "run")}
     assert found.keys() == {"default(flow_shift=6)", "None", "flow-euler(shift=5)"}
     made = {
         "default(flow_shift=6)": diffusers.DPMSolverMultistepScheduler.from_config(own.config, flow_shift=6),
@@ -143,7 +139,7 @@ def test_the_models_own_with_overrides(cli, manifest, work, tiny):
         pipe.scheduler = made[asked]
         seed = torch.Generator("cpu").manual_seed(0)
         image = pipe("a fox 7", num_inference_steps=2, height=512, width=512, generator=seed).images[0]
-        assert np.array_equal(np.asarray(Image.open(work / "run" / receipt.file.path)), np.asarray(image)), asked
+        assert np.array_equal(picture(work / "run", receipt), np.asarray(image)), asked
     assert found["default(flow_shift=6)"].scheduler["flow_shift"] == 6
     assert found["None"].scheduler["flow_shift"] == 3.0
     assert found["flow-euler(shift=5)"].scheduler["shift"] == 5
@@ -176,7 +172,7 @@ def test_a_receipt_holds_the_configuration_in_effect(cli, manifest, work, tiny, 
         del data["scheduler"]
         assert from_json(Receipt, json.dumps(data)).scheduler == {}
     wanted = {"heun", "midpoint", "bh2"} if name == "sana" else {"heun", None, "bh2"}
-    assert {item.scheduler.get("solver_type") for item in receipts(work / "run")} == wanted
+    assert {item.scheduler.get("solver_type") for item in receipts_of(work / "run")} == wanted
 
 
 def test_what_json_cannot_hold_is_made_plain():
@@ -224,9 +220,7 @@ def test_noise_of_the_steps_is_the_images_own(cli, manifest, work, tiny, name, s
         torch.manual_seed(len(pictures))  # whatever the process drew before
         arguments = ("--set", f"run.batch={batch}") if name != "sd1" else ()
         assert cli("run", path, "--out", run, "--quiet", *arguments).code == 0
-        by_seed = {
-            item.task.seed: np.asarray(Image.open(work / run / item.file.path)) for item in receipts(work / run)
-        }
+        by_seed = {item.task.seed: picture(work / run, item) for item in receipts_of(work / run)}
         pictures.append(by_seed)
     one, again, together = pictures
     for seed in (7, 8):

@@ -17,6 +17,7 @@ from batch.render import device
 from batch.render.pixels import to_uint8
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.helpers import only_receipt, picture, receipts_of
 
 
 def direct(model, work, **arguments):
@@ -33,11 +34,6 @@ def direct(model, work, **arguments):
     if tile:
         pipe.vae.enable_tiling(*tile)
     return np.asarray(pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments).images[0])
-
-
-def only_image(folder):
-    (receipt,) = RunFolder(folder).scan().receipts.values()
-    return np.asarray(Image.open(folder / receipt.file.path))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +56,7 @@ def test_the_picture_is_bit_identical_to_the_pipeline_call(cli, manifest, work, 
     assert outcome.code == 0, outcome.err
     call = {"width": 512, "height": 512, "guidance_scale": 2.0} | arguments
     expected = direct(settings.get("model", "demo"), work, prompt="A Fox", seed=7, num_inference_steps=2, **call)
-    assert np.array_equal(only_image(work / "run"), expected)
+    assert np.array_equal(picture(work / "run"), expected)
 
 
 def test_a_setting_does_not_leak_into_the_next_image(cli, manifest, work):
@@ -75,7 +71,7 @@ def test_a_setting_does_not_leak_into_the_next_image(cli, manifest, work):
         out = f"one-{len(setting)}"
         arguments = ["--set", f"memory={setting}", "--set", "scheduler=default", "--set", "exclude=[]"]
         assert cli("run", path, "--out", out, "--quiet", *arguments).code == 0
-        (alone,) = RunFolder(work / out).scan().receipts.values()
+        alone = only_receipt(work / out)
         together = RunFolder(work / "all").scan().receipts[alone.task.id]
         assert alone.file.sha256 == together.file.sha256
 
@@ -100,7 +96,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
     path = manifest(f"grid: {{model: demo, prompt: a, steps: 1, lora: ['{file}', '{file}(scale=0.5)', none]}}\n")
     outcome = cli("run", path, "--out", "run", "--quiet")
     assert outcome.code == 0, outcome.out + outcome.err
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert len({receipt.file.sha256 for receipt in receipts}) == 3
     without = next(receipt for receipt in receipts if not receipt.task.loras)
     expected = direct(
@@ -113,7 +109,7 @@ def test_a_lora_changes_the_picture_and_is_gone_afterwards(cli, manifest, work):
         height=512,
         guidance_scale=2.0,
     )
-    assert np.array_equal(np.asarray(Image.open(work / "run" / without.file.path)), expected)
+    assert np.array_equal(picture(work / "run", without), expected)
 
 
 def test_a_model_in_a_folder(cli, manifest, work):
@@ -144,9 +140,9 @@ def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, 
         assert getattr(said, fact) == getattr(found, fact), fact
     path = manifest("grid: {model: demo, prompt: a fox, steps: 2, size: 512x512}\n")
     assert cli("run", path, "--out", "run", "--quiet").code == 0
-    (receipt,) = RunFolder(work / "run").scan().receipts.values()
+    receipt = only_receipt(work / "run")
     assert receipt.task.revision == folders.revision_of(folder)
-    assert only_image(work / "run").std() > 5
+    assert picture(work / "run").std() > 5
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):

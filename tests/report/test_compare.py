@@ -1,156 +1,36 @@
 """compare over runs of two cards: receipts of real runs, with the cards' names, times and memory put in."""
 
-import base64
-import hashlib
-import io
-import json
 import math
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
-from PIL import Image
 
-from batch.cli.main import main
-from batch.memory import footprint
-from batch.plan.identity import identify
-from batch.records.kinds import ErrorKind
-from batch.records.reading import to_json
-from batch.records.receipts import CardState, ErrorInfo, Failure, Machine, Measurement, StagePeak
+from batch.records.receipts import CardState
 from batch.records.tasks import Lora
 from batch.records.values import Call
-from batch.report.compare import choice, pixels
-from batch.report.compare.costs import Device, SettingCosts
-from batch.report.compare.rows import ComparedSetting
-from batch.report.compare.sentences import sentences
-from batch.report.images import ShownSetting
-from batch.report.timing import Peaks, Seconds
 from batch.store import measured
 from batch.store.folder import RunFolder
-
-GIB = 2**30
-FULL, LARGE, SMALL, CPU = "full", "vae_tiling(384, 320)", "vae_tiling(256, 192)", "vae_cpu"
-
-MANIFEST = """\
-grid:
-  model: demo
-  prompt: [a fox, a whale]
-  steps: 1
-  size: 512x512
-  memory: [full, "vae_tiling(384, 320)", "vae_tiling(256, 192)", vae_cpu]
-"""
-
-RTX = Machine(
-    device="NVIDIA GeForce RTX 4070", device_memory=12 * GIB, driver="560.1", torch="2.11.0", diffusers="0.42.1"
+from tests.helpers import GIB
+from tests.report.two_cards import (
+    A100,
+    A100_COSTS,
+    CPU,
+    FULL,
+    LARGE,
+    RTX,
+    SMALL,
+    WARM,
+    by_setting,
+    change,
+    measurement,
+    moved,
+    on_card,
+    ran_out,
 )
-A100 = Machine(device="NVIDIA A100-SXM4-40GB", device_memory=40 * GIB, driver="550.2", torch="2.13.0",
-               diffusers="0.42.1")  # fmt: skip
-
-RTX_COSTS = {FULL: (20.0, 11.0), LARGE: (21.0, 7.0), SMALL: (24.0, 5.5), CPU: (60.0, 5.6)}
-A100_COSTS = {FULL: (8.0, 30.0), LARGE: (9.0, 7.5), SMALL: (10.0, 5.9), CPU: (40.0, 5.8)}
-"""Seconds of an image and GiB on the device."""
-WARM = (99.0, 11.5)
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rendered")
-    (folder / "job.yaml").write_text(MANIFEST, encoding="utf-8")
-    assert main(["run", str(folder / "job.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
-    for task in RunFolder(folder / "run").tasks():  # a part with edges of tiles is enough, and quicker
-        repainted(folder / "run", task, lambda array: array[160:352, 160:352])
-    return folder / "run"
-
-
-def repainted(root, task, change):
-    """Other pixels in an image of a run, and a receipt for the file as it is then."""
-    folder = RunFolder(Path(root))
-    record = json.loads(folder.receipt_path(task.id).read_text(encoding="utf-8"))
-    path = Path(root) / record["file"]["path"]
-    with Image.open(path) as image:
-        changed = change(np.array(image))
-    Image.fromarray(changed).save(path)
-    record["file"].update(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    folder.receipt_path(task.id).write_text(json.dumps(record), encoding="utf-8")
-    assert folder.is_done(task.id)
-
-
-@pytest.fixture
-def cards(rendered, work):
-    """The same run on two cards."""
-    on_card(shutil.copytree(rendered, work / "rtx"), RTX, RTX_COSTS)
-    on_card(shutil.copytree(rendered, work / "a100"), A100, A100_COSTS)
-    return work
-
-
-def on_card(root, machine, found, *, known="device"):
-    """Put a card's figures into the receipts of a run; the images stay as they are."""
-    folder = RunFolder(Path(root))
-    for number, task in enumerate(folder.tasks()):
-        receipt = folder.receipt(task.id)
-        cost = measurement(*found[task.memory], 1 + number % 2 / 10, known)
-        folder.commit(replace(receipt, machine=machine, measurement=cost))
-
-
-def measurement(seconds, gib, factor=1.0, known="device"):
-    """A tenth of the time goes into each of encoding and saving, three into denoising, five into decoding."""
-    kinds = {"allocated": gib - 2, "reserved": gib - 1, "device": gib}
-    if known != "device":
-        del kinds["device"]
-    peaks = {kind: round(value * GIB) for kind, value in kinds.items()}
-    encode, denoise = (2 * GIB, 3 * GIB) if known == "device" else (None, None)
-    seconds *= factor
-    return Measurement(
-        encode=StagePeak(seconds=seconds / 10, allocated=GIB, reserved=GIB, device=encode),
-        denoise=StagePeak(seconds=seconds * 3 / 10, allocated=GIB, reserved=GIB, device=denoise),
-        decode=StagePeak(seconds=seconds * 5 / 10, **peaks),
-        save_s=seconds / 10,
-        energy_j=seconds * 200,
-        memory_source="nvml-process",
-        card=CardState(),
-    )
-
-
-def change(root, alter, setting=None):
-    """Alter the receipts of a run, or those of one memory setting."""
-    folder = RunFolder(Path(root))
-    for task in folder.tasks():
-        if setting in (None, task.memory) and folder.is_done(task.id):
-            folder.commit(alter(folder.receipt(task.id)))
-
-
-def ran_out(root, setting, requested=27136 * 2**20):
-    """Put failures for want of memory in place of a setting's images."""
-    folder = RunFolder(Path(root))
-    for task in folder.tasks():
-        receipt = folder.receipt(task.id)
-        if task.memory == setting and receipt is not None:
-            folder.receipt_path(task.id).unlink()
-            error = ErrorInfo(kind=ErrorKind.OUT_OF_MEMORY, message="no", stage="decode", requested=requested)
-            failed = {"measurement": Measurement(), "attempts": 1, "started_at": receipt.started_at}
-            folder.fail(Failure(task=task, error=error, machine=receipt.machine, **failed))
-
-
-def moved(root, change):
-    """Other tasks in a run's plan and receipts, under their ids."""
-    folder = RunFolder(Path(root))
-    tasks = [identify(change(task)) for task in folder.tasks()]
-    for before, task in zip(folder.tasks(), tasks, strict=True):
-        receipt = folder.receipt(before.id)
-        folder.receipt_path(before.id).unlink()
-        folder.commit(replace(receipt, task=task))
-    lines = [json.dumps(to_json(task)) + "\n" for task in tasks]
-    (folder.state / "tasks.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def by_setting(result, run):
-    return {row["memory"]: row for row in result["rows"] if row["run"] == run}
-
 
 # Figures
 
@@ -339,163 +219,6 @@ def test_repeats_of_a_measurement_and_its_warmups(cli, cards):
     assert (rows[FULL]["compared"], rows[FULL]["is_reference"]) == (None, True)
 
 
-# The choice
-
-
-def test_the_sentence(cli, cards):
-    outcome = cli("compare", "rtx", "a100")
-    lines = outcome.out.splitlines()
-    worst = by_setting(cli("compare", "rtx", "a100", "--json").json(), "rtx")
-    large, small = (
-        f"PSNR {row['psnr_min']:.1f} dB, SSIM {row['ssim_min']:.3f} at worst"
-        for row in (worst[LARGE], worst[SMALL])
-    )
-    assert "Under 4 GB on RTX 4070: nothing that was measured fits" in lines
-    exact = f"with identical pixels {CPU}, 63 s, 5.6 GiB"
-    assert f"Fastest under 6 GB on RTX 4070: {SMALL}, 25.2 s, 5.5 GiB, {small}; {exact}" in lines
-    assert f"Fastest under 8 GB on RTX 4070: {LARGE}, 22.1 s, 7.0 GiB, {large}; {exact}" in lines
-    assert f"Fastest with all of its memory on RTX 4070: {FULL}, 21 s, 11.0 GiB, the reference for pixels" in lines
-    assert any(line.startswith(f"Fastest under 8, 12, 16 and 24 GB on A100-SXM4-40GB: {LARGE}") for line in lines)
-    assert lines[-1].startswith("Fastest with all of its memory on A100")
-
-
-def test_unknown_device_memory_adds_an_allowance_and_says_so(cli, cards):
-    on_card("rtx", RTX, RTX_COSTS, known="reserved")
-    row = by_setting(cli("compare", "rtx", "--json").json(), "rtx")[SMALL]
-    assert (row["memory_kind"], row["memory_mib"]) == ("reserved", 4.5 * 1024 + footprint.CONTEXT / 2**20)
-    assert "5.0 GiB (of which 0.5 allowed for CUDA itself)" in cli("compare", "rtx").out
-
-
-def test_the_card_keeps_a_part_for_itself(cli, cards):
-    on_card("rtx", RTX, {**RTX_COSTS, LARGE: (21.0, 7.9)})
-    assert f"Fastest under 6 and 8 GB on RTX 4070: {SMALL}" in cli("compare", "rtx").out
-
-
-def costs(memory, seconds, device, **others):
-    """A row of one card and model, in seconds and MiB."""
-    made = ShownSetting(model="demo", revision="", size="512x512", steps=1, guidance=1.0, scheduler="default",
-                   dtype="float32", memory_used=memory, degraded_from="", lora="none", extra="")  # fmt: skip
-    figures = {"seconds": Seconds(total=seconds), "peaks": Peaks(device=device)}
-    return SettingCosts(run="a", device=Device(name="rtx"), setting=made, **figures, **others)
-
-
-@pytest.mark.parametrize(
-    ("points", "best"),
-    [
-        ([(1, 9), (2, 5), (3, 6), (4, 4)], [True, True, False, True]),
-        ([(1, 9), (1, 8), (2, 8)], [False, True, False]),
-        ([(1, 1), (1, 1)], [True, False]),
-        ([(2, 3), (1, None), (None, 1)], [True, False, False]),
-    ],
-)
-def test_the_pareto_set(points, best):
-    assert choice.pareto([costs("full", seconds, device=gib) for seconds, gib in points]) == best
-
-
-def test_degraded_and_failed_rows_are_no_choice(cli, cards):
-    change("rtx", lambda item: replace(item, degraded_from=FULL, memory_used=LARGE), FULL)
-    result = cli("compare", "rtx", "--json").json()
-    degraded = by_setting(result, "rtx")[f"{LARGE} (degraded from {FULL})"]
-    assert not degraded["pareto"]
-    assert all("degraded" not in sentence for sentence in result["sentences"])
-    assert any(f"with all of its memory on RTX 4070: {LARGE}" in sentence for sentence in result["sentences"])
-
-
-# Pixels
-
-
-def test_a_setting_is_compared_with_the_reference_of_its_own_run(cli, cards):
-    """What the other card does to pixels is not the setting's."""
-    for task in RunFolder(Path("a100")).tasks():
-        repainted("a100", task, lambda array: np.clip(array.astype(int) + 3, 0, 255).astype(np.uint8))
-    result = cli("compare", "rtx", "a100", "--json").json()
-    rows = by_setting(result, "a100")
-    assert (rows[FULL]["compared_with"], rows[FULL]["max_diff"]) == ("rtx: full", 3)
-    assert (rows[CPU]["compared_with"], rows[CPU]["identical"]) == (FULL, 1)
-    assert any("between two cards low bits of pixels differ" in note for note in result["notes"])
-
-
-@pytest.mark.parametrize("height", [7, 40, 262, 263, 600])
-def test_ssim_by_bands_is_that_of_the_whole(height):
-    from skimage.metrics import structural_similarity
-
-    random = np.random.default_rng(height)
-    one = random.integers(0, 256, (height, 90, 3), np.uint8)
-    other = np.clip(one + random.integers(-20, 20, one.shape), 0, 255).astype(np.uint8)
-    other[: height // 2] = one[: height // 2]
-    whole = structural_similarity(one, other, channel_axis=-1)
-    assert math.isclose(pixels.ssim(one, other), whole, abs_tol=1e-6)
-    assert whole < 0.999
-    grey = structural_similarity(one[..., 0], other[..., 0])
-    assert math.isclose(pixels.ssim(one[..., 0], other[..., 0]), grey, abs_tol=1e-6)
-
-
-def test_a_picture_below_the_window_has_no_ssim():
-    assert pixels.ssim(np.zeros((6, 90, 3), np.uint8), np.ones((6, 90, 3), np.uint8)) is None
-
-
-def test_ssim_is_in_the_table(cli, cards):
-    from skimage.metrics import structural_similarity
-
-    row = by_setting(cli("compare", "rtx", "--json").json(), "rtx")[SMALL]
-    scan, pairs = RunFolder(Path("rtx")).scan(), {}
-    for receipt in scan.receipts.values():
-        with Image.open(Path("rtx") / receipt.file.path) as image:
-            pairs.setdefault(receipt.task.picture_id, {})[receipt.task.memory] = np.asarray(image)
-    found = [structural_similarity(pair[FULL], pair[SMALL], channel_axis=-1) for pair in pairs.values()]
-    assert math.isclose(row["ssim_mean"], np.mean(found), abs_tol=1e-6)
-    assert math.isclose(row["ssim_min"], min(found), abs_tol=1e-6)
-
-
-def test_without_scikit_image_the_csv_says_so(cli, cards, monkeypatch):
-    monkeypatch.setattr(pixels.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    outcome = cli("compare", "rtx", "--out", "found")
-    assert "SSIM is not computed: scikit-image is not installed; pip install 'run-batch[compare]'" in outcome.out
-    rows = pd.read_csv("found/compare.csv", keep_default_na=False)
-    assert rows.ssim_min.tolist() == ["", "not installed", "not installed", ""]
-    assert rows.psnr_min.tolist()[1] != ""
-
-
-def test_a_planted_difference_is_seen_at_its_place():
-    one = np.full((1500, 2000, 3), 90, np.uint8)
-    other = one.copy()
-    other[600:610, 800, 1] += 2  # ten pixels of a seam one pixel wide
-    shown = pixels.where(one, other)
-    assert (shown.block, shown.gain, shown.pixels.shape) == (4, 64, (375, 500))
-    seam = np.zeros((375, 500), np.uint8)
-    seam[150:153, 200] = 2 * 64
-    assert np.array_equal(shown.pixels, seam)
-    other[0, 0] = 255  # an outlier does not make the rest black
-    other[600:1400, 800, 1] = 92
-    assert pixels.where(one, other).pixels[300, 200] >= 100
-    assert pixels.where(one, one).pixels.max() == 0
-
-
-def test_the_worst_picture_of_a_setting_is_shown(cli, cards):
-    worse = [task for task in RunFolder(Path("rtx")).tasks() if task.memory == SMALL][1]
-
-    def planted(array):
-        array[50:100, 90:140] ^= 0x80
-        return array
-
-    repainted("rtx", worse, planted)
-    assert cli("compare", "rtx", "--out", "found").code == 0
-    rows = pd.read_csv("found/compare.csv", keep_default_na=False).set_index("memory")
-    assert [bool(rows.difference[name]) for name in (FULL, LARGE, SMALL, CPU)] == [False, True, True, False]
-    assert rows.difference[SMALL] == f"differences/3-{worse.picture_id[:8]}.png"
-    with Image.open(Path("found") / rows.difference[SMALL]) as image:
-        shown = np.asarray(image)
-    assert shown[50:100, 90:140].min() > 2 * np.median(shown)
-    assert np.median(shown[50:100, 90:140]) >= 120
-    page = Path("found/compare.html").read_text(encoding="utf-8")
-    assert re.search(r"<figcaption>difference, times \d+</figcaption>", page)
-    embedded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    with Image.open(io.BytesIO(base64.b64decode(embedded[1]))) as image:
-        assert np.array_equal(np.asarray(image), shown)
-    assert not re.search(r'(?:src|href)="(?!data:)|https?:|<script', page)
-
-
 # On paper
 
 
@@ -522,17 +245,3 @@ def test_numbers_are_the_same_everywhere(cli, cards):
     filled = re.findall(r'fill="(#\w+|transparent)" stroke="', page)
     assert [colour != "transparent" for colour in filled] == [row["pareto"] for row in result["rows"]]
     assert len({colour for colour in re.findall(r'stroke="(#\w+)" stroke-width="2"', page)}) == 2
-
-
-@pytest.mark.parametrize(("slowest", "said"), [(1.2, True), (1.0, False)])
-def test_a_setting_that_wins_by_chance_is_told(slowest, said):
-    full = costs("full", 1.2, 3000.0, total_min_s=1.1, total_max_s=1.3, device_memory_mib=8192.0)
-    tiled = costs("tiled", 0.95, 3000.0, total_min_s=0.9, total_max_s=slowest, device_memory_mib=8192.0)
-    same = pixels.closeness([pixels.SAME, pixels.SAME])
-    rows = [
-        ComparedSetting(index=0, costs=full, pareto=False, is_reference=True),
-        ComparedSetting(index=1, costs=tiled, pareto=True, closeness=same),
-    ]
-    (sentence,) = sentences(rows, choice.choices(rows, ["device"]))
-    assert "tiled, 0.95 s" in sentence
-    assert ("full is as fast within the spread of its images" in sentence) == said

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from batch.report.sheet.blocks import GAP, LABEL_WIDTH, TEXT_SIZE, blocks_of
 from batch.report.sheet.lettering import font_for, wrapped
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.helpers import receipts_of
+from tests.report.pages import BROWSER, embedded, shown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"a\" & 'b' <!-- ]]>"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 MANIFESTS = {
     "tiles": """\
@@ -67,11 +67,6 @@ def runs(rendered, work):
     for name in MANIFESTS:
         shutil.copytree(rendered / name, work / name)
     return work
-
-
-def embedded(page):
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    return found[1], json.loads(found[1])
 
 
 # report.html
@@ -128,12 +123,7 @@ def in_browser(page: Path, script: str) -> str:
     changed.write_text(
         text.replace("</body>", f"<script>document.title = {script}</script></body>"), encoding="utf-8"
     )
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
-         changed.resolve().as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    return done.stdout
+    return shown(changed)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
@@ -210,7 +200,7 @@ def test_nothing_in_common_is_said(cli, runs):
 
 def test_an_image_that_cannot_be_read_is_named(cli, runs):
     shutil.copytree("other", "damaged")
-    receipt = next(iter(RunFolder(Path("damaged")).scan().receipts.values()))
+    receipt = next(iter(receipts_of("damaged")))
     (runs / "damaged" / receipt.file.path).write_bytes(bytes(receipt.file.bytes))
     path = runs / "damaged" / ".run" / "receipts" / receipt.task.id[:2] / f"{receipt.task.id}.json"
     path.write_text(path.read_text().replace(receipt.file.sha256, "0" * 64))

@@ -1,5 +1,6 @@
 """The images of a run as reports read them: what became of each, and what many cost together."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from batch.records.tasks import Task
 from batch.report.images import costs_of_done, reported
 from batch.report.status import ImageStatus
 from batch.report.timing import largest_peaks, median_seconds
+from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
 
 TASK = Task(
@@ -64,3 +66,15 @@ def test_medians_leave_out_what_warms_up_and_peaks_do_not():
     )
     found = largest_peaks(item.peaks for item in done)
     assert (found.device, found.allocated) == (5 * 1024, None)
+
+
+def test_a_thumbnail_that_cannot_be_written_costs_no_image(cli, manifest, work):
+    path = manifest()
+    (work / "out").mkdir()
+    assert cli("run", path, "--out", "out", "--max-images", "1").code == 75
+    shutil.rmtree(work / "out" / "thumbs")
+    (work / "out" / "thumbs").write_text("a file where the folder should be")
+    done = cli("run", path, "--out", "out")
+    assert done.code == 0, done.err
+    assert len(RunFolder(work / "out").scan().receipts) == 4
+    assert (work / "out" / "contact_sheet.jpg").is_file()

@@ -1,4 +1,4 @@
-"""Deadlines, the number of images, the disk's floor and a disk that is really full; what earlier runs tell."""
+"""Deadlines, the number of images, and the disk's floor."""
 
 import errno
 import subprocess
@@ -13,46 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.base import atomic, disk
+from batch.base import disk
 from batch.base.errors import DiskLow, StoppedEarly, UserError
-from batch.plan.estimate import Estimate, Learned, cost, estimate, learn
-from batch.records.receipts import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak
+from batch.plan.estimate import Estimate, Learned, cost, learn
+from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.run import limits
 from batch.run.limits import Gate, Limits, disk_warning, parse_until
-from batch.store import history
 from batch.store.folder import RunFolder
-from tests.conftest import SMALL
+from tests.helpers import GIB, images, receipts_of
+from tests.small_receipts import TASKS, a_receipt, a_task
 
-GIB = 2**30
 BERLIN = ZoneInfo("Europe/Berlin")
 EVENING = datetime(2026, 11, 24, 22, 30, tzinfo=BERLIN)
-
-
-def a_task(number: int, **changes) -> Task:
-    fields = {"model": "m", "dtype": "float32", "prompt": "p", "seed": number, "width": 1000, "height": 1000}
-    fields |= {
-        "rendered_width": 1000,
-        "rendered_height": 1000,
-        "steps": 10,
-        "guidance": 4.5,
-        "id": f"{number:016x}",
-    }
-    return Task(**(fields | changes))
-
-
-TASKS = [a_task(number) for number in range(12)]
-
-
-def a_receipt(task: Task, seconds: float = 100.0, size: int = 2_000_000, **measured) -> Receipt:
-    return Receipt(
-        task=task,
-        file=FileRef(path="x.png", bytes=size, sha256="", width=task.width, height=task.height),
-        measurement=Measurement(**({"denoise": StagePeak(seconds=seconds)} | measured)),
-        machine=Machine(host="here", device="card"),
-        attempts=1,
-        started_at="",
-    )
 
 
 def done(task: Task, seconds: float = 100.0, **more) -> Outcome:
@@ -277,93 +250,7 @@ def test_the_disk_warning():
     assert disk_warning(replace(takes, disk_bytes=0), 0, 5 * GIB) == ""
 
 
-# Estimates and what earlier runs tell
-
-
-def test_where_an_estimate_comes_from():
-    nothing = estimate(TASKS, [])
-    assert (nothing.seconds, nothing.seconds_from, nothing.disk_from) == (
-        None,
-        "not known",
-        "as photographs take it",
-    )
-    assert 12 * 1_900_000 <= nothing.disk_bytes < 12 * 2_000_000
-    earlier = learn([a_receipt(TASKS[0], 50.0, size=1_000_000)])
-    told = estimate(TASKS, [], earlier)
-    assert (told.seconds, told.seconds_from, told.disk_from) == (600.0, "earlier runs", "earlier runs")
-    mine = estimate(TASKS[1:], [a_receipt(TASKS[0], 100.0)], earlier)
-    assert (mine.seconds, mine.seconds_from, mine.disk_from) == (1100.0, "this run", "this run")
-    mixed = estimate([*TASKS[1:], a_task(1, model="other")], [a_receipt(TASKS[0])], earlier)
-    assert (mixed.seconds, mixed.seconds_from, mixed.disk_from) == (None, "not known", "this run")
-    raw = a_task(1, format="tiff", format_options=(("compression", "none"),))
-    assert estimate([raw], []).disk_bytes > 3_000_000
-
-
-def test_another_format_takes_as_long_and_another_size():
-    known = learn([a_receipt(TASKS[0], 100.0, size=2_000_000)])
-    jpeg = a_task(1, format="jpeg")
-    told = estimate([jpeg], [], known)
-    assert told.seconds == pytest.approx(100.0)
-    assert (told.seconds_from, told.disk_from) == ("earlier runs", "as photographs take it")
-    assert told.disk_bytes < 800_000
-
-
-def test_what_was_only_decoded_tells_no_rate():
-    decoded = a_receipt(TASKS[0], denoise=None, decode=StagePeak(seconds=1.0))
-    assert learn([decoded])["m", "float32", "png"].seconds is None
-    first, second = a_receipt(TASKS[0], 500.0, warmup=True), a_receipt(TASKS[1], 100.0)
-    assert estimate([TASKS[2]], [first, second]).seconds == pytest.approx(100.0)
-    assert estimate([TASKS[2]], [first, decoded]).seconds == pytest.approx(500.0)
-
-
-@pytest.fixture
-def own_cache(work, monkeypatch):
-    folder = work / "cache"
-    monkeypatch.setenv("RUN_BATCH_CACHE", str(folder))
-    return folder
-
-
-def test_history_is_a_median_over_the_last_runs(own_cache):
-    kind = ("m", "float32", "png")
-    for seconds in (100.0, 100.0, 9000.0, 110.0):  # one night the card was shared
-        history.record([a_receipt(TASKS[0], seconds)])
-    assert history.read().learned("here")[kind].seconds == pytest.approx(105.0 / cost(TASKS[0]))
-    for _ in range(history.KEPT_RUNS):
-        history.record([a_receipt(TASKS[0], 50.0)])
-    assert history.read().learned("here")[kind].seconds == pytest.approx(50.0 / cost(TASKS[0]))
-    (entry,) = history.read().entries
-    assert len(entry.seconds) == len(entry.bytes_per_pixel) == history.KEPT_RUNS
-    assert history.read().learned("elsewhere") == {}
-    assert history.read().learned("here", "another card") == {}
-    assert list(own_cache.iterdir()) == [own_cache / "history.json"]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"\0\xff[", b"[]", b'{"entries": 3}', b'{"entries": [{}]}', b"[" * 100_000, None],
-)
-def test_a_damaged_history_is_ignored_and_written_again(own_cache, damage):
-    history.record([a_receipt(TASKS[0])])
-    whole = history.read()
-    if damage is None:
-        damage = (own_cache / "history.json").read_bytes().replace(b'"seconds": [', b'"seconds": [NaN, ')
-    (own_cache / "history.json").write_bytes(damage)
-    assert history.read() == history.History()
-    history.record([a_receipt(TASKS[0])])
-    assert history.read().learned("here") == whole.learned("here")
-
-
-def test_a_history_that_cannot_be_kept_fails_nothing(own_cache):
-    own_cache.write_text("a file where the folder should be")
-    history.record([a_receipt(TASKS[0])])
-    assert history.read() == history.History()
-
-
 # On the command line
-
-
-def images(folder) -> list[Path]:
-    return sorted(Path(folder, "images").iterdir())
 
 
 def test_so_many_images_and_the_rest_later(cli, manifest):
@@ -373,7 +260,7 @@ def test_so_many_images_and_the_rest_later(cli, manifest):
     assert "2 images rendered" in first.out
     before = {path: path.stat().st_mtime_ns for path in images("run")}
     # Every prompt once before any twice.
-    tasks = [receipt.task for receipt in RunFolder(Path("run")).scan().receipts.values()]
+    tasks = [receipt.task for receipt in receipts_of("run")]
     assert Counter(task.prompt for task in tasks) == {"a fox": 1, "a whale": 1}
     second = cli("run", manifest(), "--out", "run", "--max-images", "2")
     assert (second.code, "2 images rendered" in second.out) == (0, True)
@@ -439,92 +326,3 @@ def test_another_folders_plan_knows_what_images_take(cli, manifest, own_cache):
     assert told["seconds"] == pytest.approx(4 * mine["seconds"])
     (own_cache / "history.json").write_bytes(b"damaged")
     assert "time: not known" in cli("plan", manifest(), "--out", "b").out
-
-
-# A disk that is really full
-
-
-TWELVE = SMALL.replace("0..1", "0..5") + "run: {min_free_disk: 0}\n"
-
-
-@pytest.mark.parametrize("others_write", [False, True])
-def test_a_full_disk_loses_nothing(cli, manifest, small_disk, monkeypatch, others_write):
-    place, resize = small_disk
-    if others_write:  # the room that was free a moment ago is gone when the image is saved
-        monkeypatch.setattr(
-            Gate.__init__, "__kwdefaults__", Gate.__init__.__kwdefaults__ | {"free": lambda _: GIB}
-        )
-    run = place / "run"
-    outcome = cli("run", manifest(TWELVE), "--out", run)
-    assert outcome.code == 75, outcome.err
-    assert ("is full: " in outcome.err) == others_write
-    assert f"{run}" in outcome.err
-    assert "make room for about" in outcome.err
-    assert "run the same command again to go on" in outcome.err
-    assert not list(place.rglob(f"*{atomic.TEMP_SUFFIX}"))
-    folder = RunFolder(run)
-    receipts = folder.scan().receipts
-    assert 3 < len(receipts) < 12
-    assert set(folder.inspect().receipts) == set(receipts)
-    assert {path.name for path in images(run)} == {Path(item.file.path).name for item in receipts.values()}
-    assert f"{len(receipts)} images rendered" in outcome.out
-    assert folder.failures() == {}
-    states = Counter(item["state"] for item in cli("verify", run, "--json").json()["findings"])
-    assert states == {"missing": 12 - len(receipts)}
-    again = cli("run", manifest(TWELVE), "--out", run, "--quiet")  # still full
-    assert again.code == 75, again.err
-    assert len(folder.scan().receipts) >= len(receipts)
-    assert folder.failures() == {}
-    assert resize("size=200m")
-    last = cli("run", manifest(TWELVE), "--out", run, "--quiet")
-    assert last.code == 0, last.err
-    assert cli("verify", run).code == 0
-    assert (run / "results.csv").is_file()
-
-
-def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monkeypatch, work):
-    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
-        if path.parent.parent.name == "receipts" and len(list(work.rglob("receipts/*/*.json"))) == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, runner, **how)
-
-    real = atomic.write
-    monkeypatch.setattr(atomic, "write", full)
-    outcome = cli("run", manifest(), "--out", "run", "--keep-latents", "--engine", "local")
-    assert (outcome.code, "1 image rendered" in outcome.out) == (75, True), outcome.err
-    assert [len(list((work / "run" / name).iterdir())) for name in ("images", "thumbs", "latents")] == [1, 1, 1]
-    monkeypatch.undo()
-    states = Counter(item["state"] for item in cli("verify", work / "run", "--json").json()["findings"])
-    assert states == {"missing": 3}
-
-
-def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):
-    def full(path: Path, data: bytes, runner: str = "any", **how: bool) -> None:
-        if path.parent.name == "run" and path.suffix != ".yaml":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, runner, **how)
-
-    real = atomic.write
-    monkeypatch.setattr(atomic, "write", full)
-    outcome = cli("run", manifest(), "--out", "run")
-    assert outcome.code == 0, outcome.err
-    assert "warning: the report could not be written (No space left on device)" in outcome.err
-    assert "4 images rendered" in outcome.out
-    assert not (work / "run" / "results.csv").exists()
-    monkeypatch.undo()
-    assert cli("report", work / "run").code == 0
-    assert (work / "run" / "results.csv").is_file()
-
-
-def test_a_folder_that_cannot_even_be_begun(cli, manifest, small_disk):
-    place, resize = small_disk
-    with (place / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="space") as error:
-        while True:
-            file.write(bytes(4096))
-    assert disk.is_full(error.value)
-    outcome = cli("run", manifest(TWELVE), "--out", place / "run")
-    assert outcome.code == 75
-    assert "is full (No space left on device). Make room" in outcome.err
-    assert not list(place.rglob(f"*{atomic.TEMP_SUFFIX}"))
-    assert resize("size=200m")
-    assert cli("run", manifest(TWELVE), "--out", place / "run", "--max-images", "1").code == 75

@@ -1,77 +1,43 @@
 """`kind: measure`: real processes, with the stand-in session where something has to go wrong."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder, UserError
+from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder
 from batch.cli import progress
-from batch.manifest.read import read_manifest
-from batch.plan import measuring
-from batch.plan.build import build_plan
-from batch.plan.pins import Pins
-from batch.records.events import Began, Happening, Loading
-from batch.records.kinds import ErrorKind
-from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
-from batch.render import cap, meter
+from batch.records.events import Began, Loading
+from batch.records.receipts import Outcome
 from batch.report import table
 from batch.run import runner
 from batch.run.limits import Limits
-from batch.run.lookup import lookup
 from batch.run.options import Options
 from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
 from tests.fake_session import FakeBackend, Fault
-
-MIB, GIB = 2**20, 2**30
-
-JOB = """\
-name: costs
-kind: measure
-repeats: 3
-grid:
-  model: demo
-  prompt: a fox
-  steps: 1
-  size: [512x512, 672x384]
-  memory: [full, "vae_tiling(256, 192)", auto]
-run: {min_free_disk: 1MB}
-output: {format: webp}
-"""
-
-TILED = "vae_tiling(256, 192)"
-
-ONE = JOB.replace("[512x512, 672x384]", "512x512").replace(f'[full, "{TILED}", auto]', "full")
-"""One picture under one setting."""
-
-
-def planned(path, *overrides):
-    return build_plan(read_manifest(path, overrides), lookup(str(path.parent), Pins()))
+from tests.helpers import GIB, Seen
+from tests.measurements import JOB, ONE, TILED
 
 
 @dataclass
-class Seen:
-    happenings: list[Happening] = field(default_factory=list)
+class Loads(Seen):
+    """What was told, and how often a model was loaded."""
+
     loads: int = 0
 
     def on(self, event):
         if isinstance(event, Loading):
             assert event.texts >= 2  # every process encodes its own: the cache of other runs is not asked
             self.loads += 1
-        elif isinstance(event, Happening):
-            self.happenings.append(event)
-
-    def kinds(self):
-        return [item.kind for item in self.happenings]
+        super().on(event)
 
 
 @pytest.fixture
@@ -79,7 +45,7 @@ def measured(manifest):
     """Measure through the stand-in session, with faults; the result and what was told."""
 
     def run(*faults, text=JOB, out="run", **options):
-        seen = Seen()
+        seen = Loads()
         chosen = Options(out=Path(out), backend=FakeBackend(faults), **options)
         result = runner.run(manifest(text), chosen, seen, threading.Event())
         return result, seen
@@ -89,128 +55,6 @@ def measured(manifest):
 
 def rows(folder="run"):
     return table.read(Path(folder) / "results.csv")
-
-
-# The plan
-
-
-def test_the_order_of_a_measurement(manifest):
-    plan = planned(manifest(JOB))
-    settings = [  # small before large, and backwards in the second pass
-        (size, memory) for size in ("672x384", "512x512") for memory in ("full", TILED, "auto")
-    ]
-    told = [
-        [(task.size, task.memory, "warm-up" if task.warmup else task.repeat) for task in visit]
-        for visit in measuring.visits(plan.tasks)
-    ]
-    assert told == [
-        *([(*setting, item) for item in ("warm-up", 1, 2)] for setting in settings),
-        *([(*setting, item) for item in ("warm-up", 3)] for setting in reversed(settings)),
-    ]
-    assert (plan.pictures, plan.settings, plan.passes, len(plan.tasks)) == (6, 6, 2, 6 * 5)
-
-
-def test_every_setting_and_repeat_has_an_id_and_one_picture(manifest):
-    plan = planned(manifest(JOB))
-    assert len({task.id for task in plan.tasks}) == len(plan.tasks)
-    assert len({task.name for task in plan.tasks}) == len(plan.tasks)
-    text = JOB.replace("kind: measure\nrepeats: 3\n", "").replace(", auto]", "]")
-    pictures = planned(manifest(text, "plain.yaml"))
-    assert {task.picture_id for task in plan.tasks} == {task.picture_id for task in pictures.tasks}
-    # To render these two would be a mistake: at this size they are one picture.
-    again = planned(manifest(JOB), "memory=[full, tiled]", "size=512x512")
-    assert len({task.id for task in again.tasks}) == 2 * 5
-    # The order of the settings, and how many repeats there are, is no part of an id.
-    more = planned(manifest(JOB), "repeats=5", "memory=[auto, full]")
-    ids = {task.id for task in plan.tasks if task.memory != TILED and task.repeat in (1, 2)}
-    assert ids <= {task.id for task in more.tasks}
-
-
-def test_a_warm_up_is_as_large_as_a_call(manifest):
-    plan = planned(manifest(ONE), "seed=0..3", "run.batch=3", "repeats=1")
-    (visit,) = measuring.visits(plan.tasks)
-    assert [(task.seed, bool(task.warmup)) for task in visit] == [
-        *((seed, True) for seed in range(3)),
-        *((seed, False) for seed in range(4)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (("kind: measure", "kind: render"), "repeats has no effect"),
-        (("repeats: 3", "repeats: 0"), "repeats"),
-        (("min_free_disk: 1MB", "on_oom: fallback"), "run.on_oom: a measurement falls back to nothing"),
-        (("min_free_disk: 1MB", "recycle_after: 4"), "run.recycle_after"),
-        (("min_free_disk: 1MB", "batch: auto"), "run.batch: auto goes by the card"),
-        (("format: webp", "keep_latents: true"), "output.keep_latents"),
-    ],
-)
-def test_what_has_no_meaning_is_refused(cli, manifest, change, says):
-    path = manifest(JOB.replace(*change))
-    outcome = cli("plan", path)
-    assert outcome.code == EXIT_USER
-    assert outcome.err.startswith(f"{path}:")
-    assert says in outcome.err
-
-
-@pytest.mark.parametrize("option", [("--engine", "local"), ("--redo-degraded",), ("--keep-latents",)])
-def test_options_without_effect_are_refused(cli, manifest, option):
-    outcome = cli("run", manifest(JOB), *option)
-    assert outcome.code == EXIT_USER
-    assert f"{' '.join(option)} has no effect on a measurement" in outcome.err
-    assert "no effect on a render run" in cli("run", manifest("", "render.yaml"), "--retry-oom").err
-
-
-def test_what_plan_shows(cli, manifest):
-    path = manifest(JOB)
-    said = cli("plan", path).out
-    assert "1 prompt × 2 sizes × 3 memory settings = 6 images" in said
-    assert "measured 3 times each: 18 images, and 12 warm-ups that no median counts" in said
-    assert "6 settings in 2 passes, the second one backwards: 12 fresh processes" in said
-    assert "compiled no" in said
-    data = cli("plan", path, "--json").json()
-    assert data["measure"] == {"pictures": 6, "repeats": 3, "settings": 6, "passes": 2, "warmups": 12}
-    assert "compiled yes" in cli("plan", path, "--set", "run.compile=on").out
-
-
-# What need not be tried
-
-
-def out_of_memory(task, stage="decode", batch=1):
-    error = ErrorInfo(kind=ErrorKind.OUT_OF_MEMORY, message="", stage=stage)
-    return Failure(
-        task=task, error=error, measurement=Measurement(), machine=Machine(), attempts=1, started_at="",
-        batch=batch,
-    )  # fmt: skip
-
-
-def test_what_dominates_what(manifest):
-    plan = planned(manifest(JOB), "size=[544x448, 672x384, 384x672, 512x512]")
-    chosen = {(task.size, task.memory): task for task in plan.tasks if task.repeat == 1 and not task.warmup}
-    full = {size: task for (size, memory), task in chosen.items() if memory == "full"}
-    larger = full["512x512"]
-    walls = measuring.Walls([out_of_memory(full["672x384"])])
-    assert walls.dominated(larger, 1) == "dominated by 672x384: out of memory in decode"
-    assert walls.dominated(larger, 4)
-    assert walls.dominated(full["672x384"], 1)  # the other repeats
-    assert not walls.dominated(full["544x448"], 1)
-    assert not walls.dominated(full["384x672"], 1)  # as many pixels, in another shape
-    others = [{"dtype": "bfloat16"}, {"model": "other"}, {"guidance": 1.0}, {"memory": "auto"}]
-    assert not any(walls.dominated(replace(larger, **other), 1) for other in others)
-    warm = measuring.Walls([out_of_memory(replace(full["672x384"], warmup=True))])
-    assert not warm.dominated(larger, 1)
-    # One that failed in a call of four says nothing of one alone.
-    four = measuring.Walls([out_of_memory(full["672x384"], batch=4)])
-    assert not four.dominated(larger, 1)
-    assert "in calls of 4" in four.dominated(larger, 4)
-    # `auto` may offload at a larger size where it did not at this one.
-    auto = measuring.Walls([out_of_memory(chosen["672x384", "auto"])])
-    assert auto.dominated(chosen["672x384", "auto"], 1)
-    assert not auto.dominated(chosen["512x512", "auto"], 1)
-
-
-# Runs
 
 
 def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monkeypatch):
@@ -410,54 +254,3 @@ def test_others_on_the_card_are_flagged(measured, tmp_path, work):
     assert "foreign-process" in (work / "run" / "report.html").read_text()
     receipts = RunFolder(work / "run").scan().receipts
     assert receipts[said.task].measurement.card.foreign == 1
-
-
-def test_who_else_is_on_the_card():
-    assert meter.foreign([], 7) == 0
-    assert meter.foreign([7], 7) == 0
-    assert meter.foreign([7, 8, 9, 9], 7) == 2
-    assert meter.foreign([1207], 7) == 0  # a container: this process by another number
-    assert meter.foreign([1207, 1208], 7) == 1
-
-
-# --vram-limit
-
-
-def test_the_share_of_a_card():
-    total, context = 80 * GIB, 512 * MIB
-    share = cap.fraction(8 * GIB, context, total)
-    assert round(share * total) + context == 8 * GIB
-    with pytest.raises(UserError, match=r"has no effect: the card has 80\.0 GiB"):
-        cap.fraction(80 * GIB, context, total)
-    with pytest.raises(UserError, match=r"leaves nothing: CUDA itself takes 0\.50 GiB"):
-        cap.fraction(540 * MIB, context, total)
-
-
-def test_a_limit_without_a_card_is_a_mistake(cli, manifest):
-    outcome = cli("run", manifest(), "--vram-limit", "8GiB", "--devices", "cpu")
-    assert outcome.code == EXIT_USER
-    assert "--vram-limit has no effect here" in outcome.err
-    assert cli("run", manifest(), "--vram-limit", "plenty").code == EXIT_USER
-    assert "write 8GiB" in cli("run", manifest(), "--vram-limit", "8").err
-
-
-@pytest.mark.gpu
-def test_a_real_card_is_held_to_a_limit():
-    import torch
-
-    code = (
-        "import json, torch; from batch.render import cap, session; from batch.render.meter import Meter\n"
-        "said = cap.cap('cuda:0', 2 * 2**30)\n"
-        "meter, blocks, refused = Meter('cuda:0'), [], False\n"
-        "try:\n"
-        "    while True: blocks.append(torch.empty(64 * 2**20, dtype=torch.uint8, device='cuda:0'))\n"
-        "except torch.OutOfMemoryError: refused = True\n"
-        "print(json.dumps([said, refused, meter.on_device(), cap.room('cuda:0')]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    said, refused, on_device, room = json.loads(done.stdout)
-    assert refused
-    assert said.startswith("held to 2.00 GiB of ")
-    assert 1.7 * GIB < on_device < 2.1 * GIB
-    assert room == 2 * GIB
-    assert torch.cuda.is_available()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +17,7 @@ from batch.report.sheet.blocks import MAX_SIDE
 from batch.store import lock
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
-
-RUN_BATCH = [sys.executable, str(ROOT / "run_batch.py")]
-
-
-def hashes(folder):
-    return {key: receipt.file.sha256 for key, receipt in RunFolder(Path(folder)).scan().receipts.items()}
-
-
-def times(folder):
-    return {path.name: path.stat().st_mtime_ns for path in Path(folder, "images").iterdir()}
+from tests.helpers import RUN_BATCH, hashes, times
 
 
 def test_a_run_and_a_rerun(cli, manifest, work):

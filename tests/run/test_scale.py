@@ -25,6 +25,7 @@ from batch.store.receipts import Scan
 from benchmarks import scale
 from tests.conftest import ROOT, SMALL
 from tests.fake_session import FakeBackend
+from tests.helpers import receipts_of
 
 MEASURED = """\
 import json, sys, time
@@ -77,7 +78,7 @@ def test_torch_is_loaded_by_the_worker_alone(work):
     (work / "job.yaml").write_text(SMALL)
     found = measured(work, "run", "job.yaml", "--max-images", 1, "--out", "run", "--devices", "cpu")
     assert found["code"] == 75, found["err"]
-    receipts = RunFolder(work / "run").scan().receipts.values()
+    receipts = receipts_of(work / "run")
     assert [bool(receipt.machine.torch) for receipt in receipts] == [True]
     assert TORCH.isdisjoint(found["modules"])
     status = measured(work, "status", "run")

@@ -15,37 +15,19 @@ from batch.manifest import formats
 from batch.plan.identity import identify
 from batch.plan.pins import Pins
 from batch.records.receipts import Machine, Measurement, Receipt
-from batch.records.tasks import Task
-from batch.records.values import Call
 from batch.report.write import write_report
 from batch.store.folder import RunFolder
 from batch.store.images.encoders import ENCODERS, encode, jxl_distance, require
 from batch.store.images.reading import read_metadata
 from batch.store.job import Origin
 from tests.conftest import ROOT, SMALL
+from tests.store.small_task import task
 
 LOSSLESS = [
     ("png", {}), ("png", {"level": 6}), ("webp-lossless", {}), ("webp-lossless", {"effort": 3}),
     ("jxl", {}), ("jxl", {"effort": 1}), ("tiff", {}), ("tiff", {"compression": "none"}),
 ]  # fmt: skip
 LOSSY = [("jpeg", {}), ("webp", {}), ("avif", {}), ("jxl", {"quality": 90})]
-
-
-def task(kind="png", options=None, **changes):
-    given = formats.check_options(kind, options or {})
-    first = Task(
-        model="demo", dtype="float32", prompt="a fox", negative_prompt="fog, smoke", seed=2**63, width=353,
-        height=301, rendered_width=352, rendered_height=320, steps=3, guidance=4.5,
-        scheduler=Call(name="flow-euler"), pixel_steps=(Call(name="vae_tiling", arguments=(("tile", 512),)),),
-        format=kind, format_options=given,
-    )  # fmt: skip
-    return replace(first, **changes)
-
-
-@pytest.fixture(scope="module")
-def noise():
-    """The hardest picture for an encoder, with odd sides."""
-    return np.random.default_rng(0).integers(0, 256, (301, 353, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,9 @@ from batch.store.images import packets
 from batch.store.images.encoders import encode
 from batch.store.images.reading import read_metadata
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, parameters, rerun_json
-from tests.store.test_formats import task
+from tests.store.small_task import task
 
 HARD = 'a fox, ünïcødé 狐 🦊 (red:1.2)\nsecond line <b>&amp;</b> ]]> "quoted" \\ \r\x0b\x7f\ufffe end'
-
-
-@pytest.fixture(scope="module")
-def noise():
-    return np.random.default_rng(0).integers(0, 256, (301, 353, 3), dtype=np.uint8)
 
 
 def saved(tmp_path, pixels, work):

@@ -11,11 +11,12 @@ from PIL.PngImagePlugin import PngInfo
 from batch.report import table
 from batch.store.folder import RunFolder
 from batch.store.images.reading import read_pixels
+from tests.helpers import receipts_of
 
 
 def pixels(folder):
     found = {}
-    for receipt in RunFolder(folder).scan().receipts.values():
+    for receipt in receipts_of(folder):
         task = receipt.task
         key = (task.prompt, task.seed, task.size, task.steps, task.guidance, str(task.scheduler))
         found[key] = read_pixels(folder / receipt.file.path)

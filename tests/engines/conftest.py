@@ -1,0 +1,37 @@
+"""Runs with faults, through the stand-in session."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from batch.run import runner
+from batch.run.options import Options
+from tests.engines.nights import JOB, Night
+from tests.fake_session import FakeBackend, Fault
+from tests.helpers import Seen
+
+
+@pytest.fixture
+def night(manifest, work, tmp_path):
+    """Run the job with faults; each fault that is counted remembers its strikes in a folder."""
+    (tmp_path / "memo").mkdir()
+
+    def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
+        seen, start = Seen(), time.monotonic()
+        chosen = Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
+        result = runner.run(manifest(text), chosen, seen, stop or threading.Event())
+        return Night(result, seen, time.monotonic() - start)
+
+    return run
+
+
+@pytest.fixture
+def once(tmp_path):
+    """A fault that strikes so often in all."""
+
+    def fault(kind, stage="denoise", times=1, **more) -> Fault:
+        return Fault(kind, stage, times=times, memo=str(tmp_path / "memo"), **more)
+
+    return fault

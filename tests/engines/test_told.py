@@ -1,0 +1,69 @@
+"""What a run tells while it goes on and afterwards."""
+
+import json
+import sys
+from pathlib import Path
+
+from batch.run import limits
+from tests.engines.nights import JOB
+from tests.fake_session import Fault
+
+
+def test_the_log_and_the_report_say_what_happened(night, once, cli):
+    ended = night(
+        once("exit", seed=1, prompt="a"),
+        Fault("oom-torch", "decode", unless="vae_tiling"),
+        Fault("nan", "denoise", seed=2, prompt="b"),
+        engine="process",
+    )
+    status = cli("status", "run", "--json").json()
+    assert status["happened"] == {"out-of-memory": 2, "worker-died": 1, "invalid": 1}
+    assert (status["done"], status["failed"], status["degraded"]) == (5, 1, 5)
+    assert "worker-died" in cli("status", "run").out
+    page = (ended.folder.root / "report.html").read_text(encoding="utf-8")
+    assert "the worker died at a-1" in page
+    log = (ended.folder.state / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    kinds = [json.loads(line)["kind"] for line in log]
+    assert kinds[-1] == "end"
+    assert "failed" in kinds
+
+
+def test_why_the_run_stopped_stands_in_status_and_report(night, cli):
+    night(limits=limits.Limits(max_images=2))
+    for text in (cli("status", "run").out, Path("run/report.html").read_text(encoding="utf-8")):
+        assert "the run stopped: --max-images 2 is reached" in text
+    night()
+    assert "stopped" not in cli("status", "run").out
+    with Path("run/.run/events.jsonl").open("a") as log:  # a run that was killed says no more
+        log.write(
+            '{"time": "2026-11-24T03:00:00+00:00", "runner": "x-1", "kind": "started", "text": "", "data": {}}\n'
+        )
+    assert "began 2026-11-24T03:00:00+00:00 was killed" in cli("status", "run").out
+
+
+def test_a_slow_down_is_told_by_the_run(night):
+    slow = tuple(Fault("slow", seed=seed, seconds=0.4) for seed in range(11, 20))
+    ended = night(*slow, text=JOB.replace("[a, b]", "a").replace("0..2", "0..19"))
+    assert ended.seen.kinds() == ["slower"]
+    assert "instead of" in ended.seen.happenings[0].text
+
+
+def test_somebody_is_told(night, once, tmp_path):
+    script = tmp_path / "tell.py"
+    script.write_text(
+        "import json, sys\n"
+        "told = json.load(sys.stdin)\n"
+        f"open({str(tmp_path / 'told')!r}, 'a').write(json.dumps(told) + chr(10))\n"
+    )
+    target = f'"{sys.executable}" "{script}"'
+    night(once("hang", seed=1, prompt="a"), engine="process", task_timeout=1.5, notify=(target,))
+    night(Fault("error"), out="failing", notify=(target,))
+    night(out="stopping", notify=(target,), limits=limits.Limits(max_images=2))
+    night(out="full", notify=(target,), text=JOB.replace("1MB", "900TB"))
+    told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert [item["event"] for item in told] == ["stalled", "done", "failed", "stopped", "low-disk"]
+    assert "make room for about" in told[4]["message"]
+    assert told[1]["counts"] == {"done": 6, "failed": 0, "missing": 0}
+    assert told[2]["counts"] == {"done": 0, "failed": 5, "missing": 1}
+    assert told[3]["counts"] == {"done": 2, "failed": 0, "missing": 4}
+    assert "5 images failed one after the other" in told[2]["message"]

@@ -1,0 +1,65 @@
+"""LoRAs from the Hub, from a revision of it, and those that are not there."""
+
+import json
+
+import pytest
+
+from tests.helpers import receipts_of
+from tests.hub.user import snapshot
+from tests.small_hub import COMMIT, Repo
+
+
+def test_a_lora_from_the_hub(near, hub, manifest, work, lora):
+    hub.repos["someone/style"] = Repo({"README.md": b"#", "style.safetensors": lora, "old/v1.safetensors": lora})
+    name = "someone/style"
+    path = manifest(f"grid: {{model: demo, prompt: a fox, steps: 1, lora: [none, '{name}(scale=0.5)']}}\n")
+    plan = near("plan", path)
+    assert (plan.code, hub.requests) == (0, []), plan.err
+    assert "2 images" in plan.out
+    run = near("run", path, "--out", "run")
+    assert run.code == 0, run.err
+    assert hub.downloads() == ["style.safetensors"]
+    with_lora = [receipt.task for receipt in receipts_of("run") if receipt.task.loras]
+    assert [task.loras[0].source for task in with_lora] == [f"{name}@{COMMIT}/style.safetensors"]
+    assert json.loads((work / "run/.run/plan.json").read_text())["revisions"] == {name: COMMIT}
+    hub.repos[name].move({"style.safetensors": b"other"})
+    assert "0 images rendered" in near("run", path, "--out", "run").out
+    assert near("verify", "run", "--reproduce", "2").code == 0
+    assert near("plan", path).code == 0
+    assert hub.requests == []
+    # The content counts: the same file beside the manifest is the same picture.
+    (work / "style.safetensors").write_bytes(lora)
+    own = manifest(path.read_text().replace(name, "style.safetensors"), name="own.yaml")
+    same = near("run", own, "--out", "run", "--set", "name=job")
+    assert "0 images rendered" in same.out, same.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("someone/styles", "there are a.safetensors, b.safetensors, sub/c.safetensors"),
+        ("someone/styles/d.safetensors", "someone/styles holds no d.safetensors"),
+        ("someone/none", "is not on the Hub"),
+        ("someone/styles/sub", "is not a .safetensors file, nor a repository of the Hub"),
+        ("nowhere.safetensors", "there is no file"),
+        ("folder/nowhere.safetensors", "there is no file"),
+    ],
+)
+def test_loras_that_are_not_there(near, hub, manifest, name, said, lora):
+    hub.repos["someone/styles"] = Repo(
+        dict.fromkeys(["a.safetensors", "b.safetensors", "sub/c.safetensors"], lora)
+    )
+    outcome = near("fetch", manifest(f"grid:\n  model: demo\n  prompt: a\n  lora: {name}\n"))
+    assert outcome.code == 2
+    assert "job.yaml:4: lora: " in outcome.err
+    assert said in outcome.err
+
+
+def test_a_lora_of_a_revision_in_a_folder(near, hub, manifest, work, lora):
+    repo = hub.repos["someone/styles"] = Repo({"sub/c.safetensors": lora})
+    repo.move({"sub/c.safetensors": b"another"})
+    path = manifest(f"grid: {{model: demo, prompt: a, lora: someone/styles/sub/c.safetensors@{COMMIT}}}\n")
+    outcome = near("fetch", path)
+    assert outcome.code == 0, outcome.err
+    assert f"someone/styles@{COMMIT}/sub/c.safetensors is on this machine" in outcome.out
+    assert snapshot("someone/styles").joinpath("sub/c.safetensors").read_bytes() == lora

@@ -1,0 +1,137 @@
+"""What a model cannot do is said with its line, before anything is rendered."""
+
+import pytest
+
+from batch.base.errors import ManifestError
+from tests.helpers import plan
+from tests.render.direct import job
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("sdxl", "extra.clip_skp", 1, "did you mean extra.clip_skip?"),
+        ("sdxl", "extra.width", 512, "set it with size"),
+        ("sdxl", "extra.cross_attention_kwargs", 1, "the program sets it, or a manifest cannot hold it"),
+        ("sdxl", "extra.negative_prompt_2", "b", "only beside a negative_prompt"),
+        ("sdxl", "size", "130x128", "must be multiples of 8"),
+        ("sdxl", "scheduler", "flow-euler", "cannot follow"),
+        ("sdxl", "scheduler", "sgm", "is unknown; possible are default, dpm++"),
+        ("sdxl", "scheduler", "euler(use_karas_sigmas=true)", "did you mean use_karras_sigmas?"),
+        ("sdxl", "scheduler", "dpm++-sde(algorithm_type=dpmsolver++)", "sets algorithm_type itself"),
+        ("pixart", "size", "256x200", "would render 288x224 and resample it"),
+        ("pixart", "lora", "a.safetensors", "loads no LoRAs"),
+        ("flux", "negative_prompt", "blue", "only with extra.true_cfg_scale above 1"),
+        ("flux", "extra.true_cfg_scale", 3, "only beside a negative_prompt"),
+        ("flux", "size", "136x128", "must be multiples of 16"),
+        ("flux", "scheduler", "flow-heun", "cannot follow"),
+        ("flux", "scheduler", "euler", "default, dpm++, dpm++-sde, dpm++-2s, unipc, deis, flow-euler, flow-lcm"),
+        ("sd1", "extra.eta_scale", 1, "takes no such argument"),
+        ("sd1", "extra.num_images_per_prompt", 4, "set it with seed"),
+        ("sd3", "size", "136x128", "must be multiples of 16"),
+        ("sd3", "extra.clip_skip", 1, ""),
+        ("sd3", "extra.prompt_4", "b", "did you mean extra.prompt_3?"),
+        ("sd3", "extra.skip_layer_guidance_stop", 1, "only beside extra.skip_guidance_layers"),
+        ("sd3", "extra.mu", 1, "only with a scheduler of use_dynamic_shifting: true"),
+        ("qwen_image", "extra.true_cfg_scale", 3, "set it with guidance"),
+        ("qwen_image", "extra.guidance_scale", 3, "set it with guidance"),
+        ("qwen_image", "scheduler", "flow-heun", "cannot follow"),
+        ("qwen_image", "size", "136x128", "must be multiples of 16"),
+        ("z_image", "scheduler", "dpm++", "possible are default, flow-euler, flow-lcm"),
+        ("z_image", "extra.cfg_normalisation", 1, "did you mean extra.cfg_normalization?"),
+        ("z_image", "size", "136x128", "must be multiples of 16"),
+    ],
+)  # fmt: skip
+def test_what_a_pipeline_cannot_do_is_said_with_its_line(cli, manifest, work, tiny, case):
+    name, axis, value, says = case
+    (work / "a.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    path = manifest(job(tiny(name), **({"size": "64x64"} if name != "pixart" else {}) | {axis: value}))
+    outcome = cli("plan", path)
+    if not says:
+        assert outcome.code == 0, outcome.err
+        return
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if f"  {axis}:" in text)
+    assert outcome.code == 2
+    assert f"{path}:{line}: {axis}: " in outcome.err
+    assert says in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "guidance", "settings", "says"),
+    [
+        ("sdxl", 1, {"negative_prompt": "blue"},
+         ["a negative prompt has no effect at guidance 1: it counts above 1"]),
+        ("sd3", 1, {"extra.skip_guidance_layers": [[0]], "extra.negative_prompt_3": "b"},
+         ["extra.skip_guidance_layers has no effect at guidance 1", "extra.negative_prompt_3 has no effect"]),
+        ("qwen_image", 1, {"negative_prompt": "blue"}, ["at guidance 1: it counts above 1"]),
+        ("z_image", 0, {"negative_prompt": "blue", "extra.cfg_truncation": 0.5},
+         ["at guidance 0: it counts above 0", "extra.cfg_truncation has no effect"]),
+        ("z_image", 0.5, {"negative_prompt": "blue", "extra.cfg_truncation": 0.5}, []),
+        ("z_image", 0, {"extra.max_sequence_length": 30}, []),
+    ],
+)  # fmt: skip
+def test_what_counts_beside_guidance_only_is_said(cli, manifest, tiny, name, guidance, settings, says):
+    outcome = cli("plan", manifest(job(tiny(name), size="64x64", guidance=guidance, **settings)))
+    assert outcome.code == 0, outcome.err
+    assert all(text in outcome.err for text in says)
+    assert outcome.err.count("has no effect at guidance") == len(says)
+
+
+def test_a_text_for_an_encoder_that_is_missing_is_an_error(cli, manifest, tiny):
+    path = manifest(job(tiny("sd3-without-t5"), size="64x64", **{"extra.prompt_3": "sea"}))
+    outcome = cli("run", path, "--quiet")
+    assert (outcome.code, "extra.prompt_3 has no effect" in outcome.err) == (2, True)
+
+
+def test_a_setting_that_is_none_is_one_mistake_and_not_two(manifest, cli):
+    outcome = cli("plan", manifest("grid:\n  model: demo\n  prompt: a\n  memory: [full, model_offload]\n"))
+    assert (outcome.code, "did you mean 'model-offload'?" in outcome.err) == (2, True)
+    assert "same picture" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("model: nope", "'nope' is not known"),
+        ("size: 3840x2160", "it would render 672x384 and resample it; write 672x384"),
+        ("size: 5376x3072", "demo cannot render 5376x3072"),
+        ("memory: fast", "is no memory setting"),
+        ("memory: 'vae_tiling(1000, 900)'", "multiples of 32"),
+        ("memory: 'vae_tiling(256, 448)'", "gaps"),
+        ("memory: 'vae_tiling(512)'", "takes tile and stride"),
+        ("memory: tiled + tiled", "more than once"),
+        ("scheduler: euler", "cannot follow demo"),
+        ("scheduler: eular", "is unknown"),
+        ("dtype: int8", "is unknown"),
+        ("extra.nope: 1", "takes no such argument"),
+        ("lora: gone.safetensors", "there is no file"),
+        ("memory: [full, tiled]", "give the same picture"),
+    ],
+)
+def test_what_the_model_cannot_do_is_said(manifest, cli, extra, says):
+    name = extra.split(":", maxsplit=1)[0]
+    rest = "" if name == "model" else "  model: demo\n"
+    path = manifest(f"grid:\n  prompt: a\n{rest}  {extra}\n")
+    outcome = cli("plan", path)
+    assert (outcome.code, says in outcome.err) == (2, True), outcome.err
+    assert f"{path}:{3 if name == 'model' else 4}: {name}: " in outcome.err
+
+
+def test_resize_allows_what_is_resampled_and_says_so(manifest, cli):
+    outcome = cli("plan", manifest("resize: true\ngrid: {model: demo, prompt: a, size: 300x300}\n"))
+    assert "300x300   rendered at 512x512, then resampled" in outcome.out
+
+
+def test_two_models_one_with_wrong_size(manifest):
+    with pytest.raises(ManifestError, match="demo cannot render 5376x3072"):
+        plan(manifest("grid: {model: [demo-4k, demo], prompt: a, size: 5376x3072}\n"))
+
+
+def test_of_a_setting_that_is_left_out_nothing_is_said(cli, manifest):
+    text = "grid: {model: demo, prompt: a, guidance: [1, 3], memory: split_guidance}\n"
+    assert "nothing to split at guidance 1" in cli("plan", manifest(text)).err
+    planned = cli("plan", manifest(text + "exclude: [{guidance: 1}]\n"))
+    assert planned.code == 0
+    assert "nothing to split" not in planned.err

@@ -1,0 +1,27 @@
+"""A run rendered with four memory settings, and the same run on two cards."""
+
+import shutil
+
+import pytest
+
+from batch.cli.main import main
+from batch.store.folder import RunFolder
+from tests.report.two_cards import A100, A100_COSTS, MANIFEST, RTX, RTX_COSTS, on_card, repainted
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rendered")
+    (folder / "job.yaml").write_text(MANIFEST, encoding="utf-8")
+    assert main(["run", str(folder / "job.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
+    for task in RunFolder(folder / "run").tasks():  # a part with edges of tiles is enough, and quicker
+        repainted(folder / "run", task, lambda array: array[160:352, 160:352])
+    return folder / "run"
+
+
+@pytest.fixture
+def cards(rendered, work):
+    """The same run on two cards."""
+    on_card(shutil.copytree(rendered, work / "rtx"), RTX, RTX_COSTS)
+    on_card(shutil.copytree(rendered, work / "a100"), A100, A100_COSTS)
+    return work

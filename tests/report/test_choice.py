@@ -1,0 +1,87 @@
+"""Which setting compare chooses, and how it says so."""
+
+from dataclasses import replace
+
+import pytest
+
+from batch.memory import footprint
+from batch.report.compare import choice, pixels
+from batch.report.compare.costs import Device, SettingCosts
+from batch.report.compare.rows import ComparedSetting
+from batch.report.compare.sentences import sentences
+from batch.report.images import ShownSetting
+from batch.report.timing import Peaks, Seconds
+from tests.report.two_cards import CPU, FULL, LARGE, RTX, RTX_COSTS, SMALL, by_setting, change, on_card
+
+
+def test_the_sentence(cli, cards):
+    outcome = cli("compare", "rtx", "a100")
+    lines = outcome.out.splitlines()
+    worst = by_setting(cli("compare", "rtx", "a100", "--json").json(), "rtx")
+    large, small = (
+        f"PSNR {row['psnr_min']:.1f} dB, SSIM {row['ssim_min']:.3f} at worst"
+        for row in (worst[LARGE], worst[SMALL])
+    )
+    assert "Under 4 GB on RTX 4070: nothing that was measured fits" in lines
+    exact = f"with identical pixels {CPU}, 63 s, 5.6 GiB"
+    assert f"Fastest under 6 GB on RTX 4070: {SMALL}, 25.2 s, 5.5 GiB, {small}; {exact}" in lines
+    assert f"Fastest under 8 GB on RTX 4070: {LARGE}, 22.1 s, 7.0 GiB, {large}; {exact}" in lines
+    assert f"Fastest with all of its memory on RTX 4070: {FULL}, 21 s, 11.0 GiB, the reference for pixels" in lines
+    assert any(line.startswith(f"Fastest under 8, 12, 16 and 24 GB on A100-SXM4-40GB: {LARGE}") for line in lines)
+    assert lines[-1].startswith("Fastest with all of its memory on A100")
+
+
+def test_unknown_device_memory_adds_an_allowance_and_says_so(cli, cards):
+    on_card("rtx", RTX, RTX_COSTS, known="reserved")
+    row = by_setting(cli("compare", "rtx", "--json").json(), "rtx")[SMALL]
+    assert (row["memory_kind"], row["memory_mib"]) == ("reserved", 4.5 * 1024 + footprint.CONTEXT / 2**20)
+    assert "5.0 GiB (of which 0.5 allowed for CUDA itself)" in cli("compare", "rtx").out
+
+
+def test_the_card_keeps_a_part_for_itself(cli, cards):
+    on_card("rtx", RTX, {**RTX_COSTS, LARGE: (21.0, 7.9)})
+    assert f"Fastest under 6 and 8 GB on RTX 4070: {SMALL}" in cli("compare", "rtx").out
+
+
+def costs(memory, seconds, device, **others):
+    """A row of one card and model, in seconds and MiB."""
+    made = ShownSetting(model="demo", revision="", size="512x512", steps=1, guidance=1.0, scheduler="default",
+                   dtype="float32", memory_used=memory, degraded_from="", lora="none", extra="")  # fmt: skip
+    figures = {"seconds": Seconds(total=seconds), "peaks": Peaks(device=device)}
+    return SettingCosts(run="a", device=Device(name="rtx"), setting=made, **figures, **others)
+
+
+@pytest.mark.parametrize(
+    ("points", "best"),
+    [
+        ([(1, 9), (2, 5), (3, 6), (4, 4)], [True, True, False, True]),
+        ([(1, 9), (1, 8), (2, 8)], [False, True, False]),
+        ([(1, 1), (1, 1)], [True, False]),
+        ([(2, 3), (1, None), (None, 1)], [True, False, False]),
+    ],
+)
+def test_the_pareto_set(points, best):
+    assert choice.pareto([costs("full", seconds, device=gib) for seconds, gib in points]) == best
+
+
+def test_degraded_and_failed_rows_are_no_choice(cli, cards):
+    change("rtx", lambda item: replace(item, degraded_from=FULL, memory_used=LARGE), FULL)
+    result = cli("compare", "rtx", "--json").json()
+    degraded = by_setting(result, "rtx")[f"{LARGE} (degraded from {FULL})"]
+    assert not degraded["pareto"]
+    assert all("degraded" not in sentence for sentence in result["sentences"])
+    assert any(f"with all of its memory on RTX 4070: {LARGE}" in sentence for sentence in result["sentences"])
+
+
+@pytest.mark.parametrize(("slowest", "said"), [(1.2, True), (1.0, False)])
+def test_a_setting_that_wins_by_chance_is_told(slowest, said):
+    full = costs("full", 1.2, 3000.0, total_min_s=1.1, total_max_s=1.3, device_memory_mib=8192.0)
+    tiled = costs("tiled", 0.95, 3000.0, total_min_s=0.9, total_max_s=slowest, device_memory_mib=8192.0)
+    same = pixels.closeness([pixels.SAME, pixels.SAME])
+    rows = [
+        ComparedSetting(index=0, costs=full, pareto=False, is_reference=True),
+        ComparedSetting(index=1, costs=tiled, pareto=True, closeness=same),
+    ]
+    (sentence,) = sentences(rows, choice.choices(rows, ["device"]))
+    assert "tiled, 0.95 s" in sentence
+    assert ("full is as fast within the spread of its images" in sentence) == said

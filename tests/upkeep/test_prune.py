@@ -1,0 +1,103 @@
+"""prune: what no task needs any more goes to the trash, and comes back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batch.store import lock
+from tests.conftest import SMALL
+from tests.upkeep.run_files import names, receipt, stray
+
+
+@pytest.fixture
+def smaller(cli, run, manifest):
+    """The run after its manifest lost a prompt, with a stray image."""
+    path = manifest(SMALL.replace("[a fox, a whale]", "a fox"))
+    assert cli("run", path, "--out", run, "--quiet").code == 0
+    stray(run)
+    return run
+
+
+def test_pruned_and_put_back(cli, smaller):
+    before = names(smaller)
+    dry = cli("prune", smaller, "--dry-run")
+    assert (dry.code, names(smaller)) == (0, before)
+    assert "would move 3 images, 9 files in all" in dry.out
+    assert "images/stray.png" in dry.out
+    pruned = cli("prune", smaller, "--json").json()
+    trash = Path(pruned["trash"])
+    moved = {item["path"] for item in pruned["files"]}
+    assert trash.parent == smaller / "trash"
+    assert names(trash) == moved
+    assert (pruned["images"], pruned["bytes"]) == (
+        3,
+        sum(path.stat().st_size for path in trash.rglob("*") if path.is_file()),
+    )
+    assert {item["path"]: item["why"] for item in pruned["files"]}["images/stray.png"] == "orphaned"
+    assert names(smaller) - {path for path in names(smaller) if path.startswith("trash/")} == before - moved
+    # Nothing else sees the trash, and there is nothing left to do.
+    assert cli("status", smaller, "--json").json()["extra"] == 0
+    assert cli("verify", smaller).code == 0
+    assert "nothing to prune" in cli("prune", smaller).out
+    assert "0 images rendered" in cli("run", "job.yaml", "--out", smaller, "--quiet").out
+    assert cli("prune", smaller, "--restore", trash.name).code == 0
+    assert names(smaller) == before
+    whole = SMALL.replace("grid:", "name: job\ngrid:")
+    Path("whole.yaml").write_text(whole)
+    assert "0 images rendered" in cli("run", "whole.yaml", "--out", smaller, "--quiet").out
+
+
+def test_what_prune_says_puts_things_back(cli, smaller):
+    outcome = cli("prune", smaller)
+    assert "moved 3 images" in outcome.out
+    command = outcome.out.split("put back with: run-batch ")[1].split()
+    assert "put back 9 files" in cli(*command).out
+
+
+def test_restore_never_writes_over_a_file(cli, smaller):
+    trash = Path(cli("prune", smaller, "--json").json()["trash"])
+    stray(smaller)
+    outcome = cli("prune", smaller, "--restore", trash.name)
+    assert (outcome.code, "images/stray.png is in the run folder again" in outcome.err) == (2, True)
+    assert "possible are" in cli("prune", smaller, "--restore", "yesterday").err
+    assert cli("prune", smaller, "--restore", "../images").code == 2
+    assert cli("prune", smaller, "--restore", trash.name, "--dry-run").code == 2
+
+
+def test_an_interrupted_prune_leaves_no_receipt_without_image(cli, smaller):
+    from batch.base import atomic
+
+    moves = []
+    whole = atomic.move
+
+    def breaks(source, target):
+        if len(moves) == 2:
+            raise OSError("the disk went away")
+        moves.append(source)
+        whole(source, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(atomic, "move", breaks)
+        assert cli("prune", smaller).code == 1
+    for path in (smaller / ".run" / "receipts").rglob("*.json"):
+        assert (smaller / json.loads(path.read_text())["file"]["path"]).is_file()
+    assert cli("prune", smaller).code == 0
+    assert cli("verify", smaller).code == 0
+
+
+def test_prune_needs_the_lock_and_the_list_of_tasks(cli, smaller):
+    with lock.hold(smaller / ".run"):
+        assert cli("prune", smaller).code == 3
+        assert cli("prune", smaller, "--dry-run").code == 0
+    (smaller / ".run" / "tasks.jsonl").unlink()
+    outcome = cli("prune", smaller)
+    assert (outcome.code, "run the manifest again first" in outcome.err) == (2, True)
+    assert cli("verify", smaller).code == 1
+
+
+def test_a_damaged_receipt_of_a_planned_image_is_not_pruned(cli, run):
+    receipt(run).write_bytes(b"{")
+    assert "nothing to prune" in cli("prune", run).out
+    assert "1 image rendered" in cli("run", "job.yaml", "--out", run, "--quiet").out
+    assert cli("verify", run).code == 0
