@@ -100,6 +100,14 @@ def work(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.fixture(name="own_cache")
+def cache_of_its_own(work, monkeypatch) -> Path:
+    """A cache that this test alone writes to."""
+    folder = work / "cache"
+    monkeypatch.setenv("RUN_BATCH_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def small_disk(work):
     """A file system of 6 MB, and how to make it another size (``size=200m``)."""

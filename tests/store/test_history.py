@@ -7,13 +7,6 @@ from batch.store import history
 from tests.small_receipts import TASKS, a_receipt
 
 
-@pytest.fixture
-def own_cache(work, monkeypatch):
-    folder = work / "cache"
-    monkeypatch.setenv("RUN_BATCH_CACHE", str(folder))
-    return folder
-
-
 def test_history_is_a_median_over_the_last_runs(own_cache):
     kind = ("m", "float32", "png")
     for seconds in (100.0, 100.0, 9000.0, 110.0):  # one night the card was shared
