@@ -8,8 +8,10 @@ from functools import partial
 
 from batch.cli.main import main
 from batch.run import options
-from tests.fake_session import FakeBackend
+from tests.fake_session import FakeBackend, Fault
 
 if __name__ == "__main__":
-    options.Options = partial(options.Options, backend=FakeBackend())
+    # Slow enough that what happens on the way happens on the way.
+    slow = FakeBackend((Fault("slow", seconds=0.1),))
+    options.Options = partial(options.Options, backend=slow)
     sys.exit(main())

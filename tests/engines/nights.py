@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import psutil
 from batch.base import atomic
 from batch.run.options import Result
 from batch.store.folder import RunFolder
+from tests.conftest import ROOT
 from tests.helpers import RUN_BATCH, Seen, hashes, receipts_of
 
 JOB = """\
@@ -56,11 +58,13 @@ def worker_processes(run):
 
 
 RUN = [*RUN_BATCH, "run", "job.yaml", "--out", "run"]
+FAKE_RUN = [sys.executable, "-m", "tests.fake_main", *RUN[2:]]
+"""With the stand-in session, whose worker loads no torch."""
 REAL = "name: job\ngrid: {model: demo, prompt: [a, b, c], seed: 0..2, steps: 3, size: 512x512}\n"
 
 
 def process_engine():
-    return {**os.environ, "RUN_BATCH_ENGINE": "process"}
+    return {**os.environ, "RUN_BATCH_ENGINE": "process", "PYTHONPATH": str(ROOT)}
 
 
 def until_an_image(run, folder):

@@ -3,13 +3,11 @@
 import os
 import shlex
 import subprocess
-import sys
 
 import pytest
 
 from batch.store.folder import RunFolder
-from tests.conftest import ROOT
-from tests.engines.nights import JOB, REAL, RUN, process_engine, until_an_image
+from tests.engines.nights import FAKE_RUN, JOB, REAL, RUN, process_engine, until_an_image
 
 
 def test_two_runners_at_once(manifest, work):
@@ -29,7 +27,7 @@ def test_a_reader_that_leaves_ends_no_run(manifest, work):
     """`run | head` and a terminal that is closed: what cannot be shown is not worth a night."""
     manifest(REAL)
     for out, options in (("lines", ()), ("events", ("--json",))):
-        command = [*RUN[:-1], out, *options]
+        command = [*FAKE_RUN[:-1], out, *options]
         run = subprocess.Popen(command, env=process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
         until_an_image(run, work / out)
         run.stdout.close()
@@ -44,12 +42,9 @@ def test_a_reader_that_leaves_ends_no_run(manifest, work):
 def test_streams_that_are_closed_from_the_start(manifest, work, streams, option):
     manifest(REAL.replace("0..2", "0").replace("[a, b, c]", "a"))
     all_closed = (option, streams) == ("", "<&- >&- 2>&-")
-    run = (
-        RUN if all_closed else [sys.executable, "-m", "tests.fake_main", *RUN[2:]]
-    )  # else torch is loaded 12 times
-    environment = {**process_engine(), "PYTHONPATH": str(ROOT)}
+    run = RUN if all_closed else FAKE_RUN  # else torch is loaded 12 times
     command = f"{shlex.join(run)} {option} {streams}"
-    assert subprocess.run(command, shell=True, env=environment, check=False).returncode == 0
+    assert subprocess.run(command, shell=True, env=process_engine(), check=False).returncode == 0
     folder = RunFolder(work / "run")
     assert len(folder.scan().receipts) == 1
     assert "Traceback" not in (folder.state / "worker.log").read_text()
