@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 
 def duration(seconds: float) -> str:
     """``1h 02m``, ``3m 20s`` or ``4.2s``."""
@@ -11,6 +13,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m {rest:02d}s"
     return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def timestamp() -> str:
+    """Now, in UTC, as ISO 8601 to the second: how files and receipts say when."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plural(count: int, word: str, many: str = "") -> str:

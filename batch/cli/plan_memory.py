@@ -46,8 +46,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     named = (f"{row.model}{dtype}", size, memory)
     if row.footprint is None:
         return (*named, "", "", "", "", f"not predicted: {row.why}")
-    stages = (row.footprint.stages[stage] for stage in (Stage.ENCODE, Stage.DENOISE, Stage.DECODE))
-    peaks = (f"{peak.allocated / 2**30:.2f}" for peak in stages)
+    peaks = (f"{peak.allocated / 2**30:.2f}" for peak in row.footprint.stages.values())
     # From which card on it fits, and with the texts encoded on the CPU, if that is less.
     whole, images = (
         min((card for card, fitting in row.footprint.fits(without=left).items() if fitting), default=None)

@@ -11,7 +11,7 @@ from batch.memory import ladder
 from batch.plan.texts import encode_tasks
 from batch.records.events import Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
-from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak
+from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak, largest
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
@@ -128,14 +128,10 @@ def _kept_as(key: str, taken: str) -> str:
 
 def together(parts: list[StagePeak]) -> StagePeak:
     """Stages that ran one after the other: seconds add up, of each peak the largest counts."""
-
-    def largest(values: list[int | None]) -> int | None:
-        return max((value for value in values if value is not None), default=None)
-
     return StagePeak(
         seconds=sum(part.seconds for part in parts),
-        allocated=largest([part.allocated for part in parts]),
-        reserved=largest([part.reserved for part in parts]),
-        device=largest([part.device for part in parts]),
-        rss=largest([part.rss for part in parts]),
+        allocated=largest(part.allocated for part in parts),
+        reserved=largest(part.reserved for part in parts),
+        device=largest(part.device for part in parts),
+        rss=largest(part.rss for part in parts),
     )

@@ -7,13 +7,13 @@ one, so that the next death has one cause. An image that takes ``retries`` worke
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StopRun
+from batch.base.text import timestamp
 from batch.engines.handle import Death
 from batch.engines.inhand import InHand, key
 from batch.engines.messages import Begin, Drain, Ended, Idle, Stop
@@ -243,7 +243,7 @@ class Supervision:
             measurement=Measurement(),
             machine=Machine(),
             attempts=number,
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            started_at=timestamp(),
         )
         self._folder.fail(failure)
         return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error) if left else None

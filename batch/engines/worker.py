@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch.base.errors import UserError
+from batch.base.text import timestamp
 from batch.catalogue.families import FAMILIES
 from batch.engines.prompts import PromptEncoder
 from batch.engines.saving import Saver
@@ -98,7 +98,7 @@ class Worker:
         return self._saver.drain()
 
     def _render(self, tasks: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
-        now, call_counted = datetime.now(UTC).isoformat(timespec="seconds"), False
+        now, call_counted = timestamp(), False
         for task, made in self._made(tasks, step_down):
             attempt = self._saver.attempt(task, now)
             shares = 1

@@ -10,7 +10,7 @@ from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.schema import Style
-from batch.manifest.tables import read_prompts, read_table
+from batch.manifest.tables import TABLE_SUFFIXES, read_prompts, read_table
 from batch.manifest.values import shown, suggest, whole
 from batch.manifest.variants import MAX_TEXTS, Grammar, Template, looks_varied
 
@@ -123,7 +123,7 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> dict[st
         return {}
     if set(written) == {"file"} and isinstance(written["file"], str):
         try:
-            path = referenced(written["file"], folder, (".csv", ".tsv", ".jsonl"))
+            path = referenced(written["file"], folder, TABLE_SUFFIXES)
             table = read_table(path)
         except ValueError as error:
             problems.add(("styles", "file"), f"styles: {error}")

@@ -46,8 +46,6 @@ FULL_DECODE_PER_PIXEL = 4.0 * GIB / (1024 * 1024)
 """An 8x autoencoder works at full resolution with hundreds of channels: a picture of one megapixel decoded in
 one piece takes about 4 GiB in float32. An estimate that offloads too early is slower, never wrong."""
 
-STAGES = (Stage.ENCODE, Stage.DENOISE, Stage.DECODE)
-
 VAE = "vae"
 
 

@@ -237,6 +237,9 @@ LAYERWISE = frozenset({"group_offload", "sequential_cpu_offload", "fp8_weights"}
 CUTS = frozenset(name for name, step in STEPS.items() if step.acts == "denoise")
 """Steps that change what denoising does at a time."""
 
+ELSEWHERE = frozenset(name for name, step in STEPS.items() if step.acts in ("load", "texts", "denoise"))
+"""Steps to which no loaded pipeline is set: they act while it is loaded, texts are encoded or images denoised."""
+
 _ONE_OFFLOAD = "only one way of offloading can be active, and in diffusers the last call would win in silence"
 _TEXTS_TOO = "it moves the layers of text encoders already"
 _MOVED = "quantised weights are not known to come through being moved layer by layer"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from batch.records.kinds import ErrorKind, Status
 from batch.records.tasks import Task
+
+N = TypeVar("N", int, float)
+
+
+def largest(values: Iterable[N | None]) -> N | None:
+    """The largest of what is known; None where nothing is."""
+    return max((value for value in values if value is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +74,7 @@ class Measurement:
 
     def peak(self, kind: Literal["allocated", "reserved", "device", "rss"]) -> int | None:
         """The largest value of one kind of memory over the stages, in bytes."""
-        values = [value for stage in self._stages if (value := getattr(stage, kind)) is not None]
-        return max(values, default=None)
+        return largest(getattr(stage, kind) for stage in self._stages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

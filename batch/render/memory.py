@@ -21,7 +21,7 @@ from batch.catalogue import pag
 from batch.catalogue.families import DENOISERS
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
-from batch.memory.steps import CUTS, TEXTS_OFFLOADED
+from batch.memory.steps import ELSEWHERE, TEXTS_OFFLOADED
 from batch.memory.steps import OFFLOADS as NAMES
 from batch.records.tasks import Lora, Task
 from batch.records.values import Call
@@ -273,10 +273,6 @@ STEPS: dict[str, Callable[[DiffusionPipeline, Given, str], None]] = {
     "sequential_cpu_offload": _sequential_cpu_offload,
     "fp8_weights": _fp8_weights,
 }
-
-ELSEWHERE = CUTS | {"encode_first", "text_encoder_cpu", "text_encoder_offload", "quantize"}
-"""Steps that no pipeline is set to: they act while it is loaded, texts are encoded or images denoised
-(:mod:`batch.render.cuts`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from batch.records.receipts import Measurement, StagePeak
+from batch.records.receipts import Measurement, StagePeak, largest
 from batch.records.values import Scalar
 
 
@@ -135,11 +135,6 @@ def median(values: Iterable[float | None]) -> float | None:
     """The median of what is known; None where nothing is."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
-
-
-def largest(values: Iterable[float | None]) -> float | None:
-    """The largest of what is known; None where nothing is."""
-    return max((value for value in values if value is not None), default=None)
 
 
 def median_seconds(done: Sequence[ImageCosts]) -> Seconds:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batch import engines
 from batch.base import disk, hardware
+from batch.base.cache import default_folder
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
@@ -32,7 +33,6 @@ from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
 from batch.store import history, lock, rungs
-from batch.store.embeds import default_folder
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require

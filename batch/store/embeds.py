@@ -10,9 +10,6 @@ import struct
 from pathlib import Path
 
 from batch.base import atomic
-from batch.base.cache import default_folder
-
-__all__ = ["EmbedCache", "default_folder"]
 
 
 class EmbedCache:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batch.base import atomic
+from batch.base.text import timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
@@ -54,7 +55,7 @@ class EventLog:
     def write(self, happening: Happening) -> None:
         """Append one line."""
         entry = LogEntry(
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=timestamp(),
             runner=self._runner,
             kind=happening.kind,
             text=happening.text,

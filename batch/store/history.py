@@ -11,16 +11,16 @@ import platform
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import atomic
+from batch.base.cache import default_folder
+from batch.base.text import timestamp
 from batch.plan.estimate import learn, medians
 from batch.records.reading import to_json
 from batch.records.receipts import Receipt
 from batch.store import files
-from batch.store.embeds import default_folder
 
 if TYPE_CHECKING:
     from batch.plan.alike import RateKey
@@ -105,7 +105,7 @@ def record(receipts: Collection[Receipt]) -> None:
     places: dict[tuple[str, str], list[Receipt]] = {}
     for item in receipts:
         places.setdefault((item.machine.host, item.machine.device), []).append(item)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = timestamp()
     for (host, device), items in places.items():
         for (model, dtype, form), found in learn(items).items():
             new = Medians(

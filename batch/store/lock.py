@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +16,7 @@ from typing_extensions import TypedDict
 
 from batch.base import atomic, disk
 from batch.base.errors import FolderLocked, UserError
+from batch.base.text import timestamp
 from batch.store import files
 
 
@@ -53,7 +53,7 @@ def hold(state: Path) -> Iterator[None]:
     who: Holder = {
         "host": platform.node(),
         "pid": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "since": timestamp(),
         "command": " ".join(_shown(sys.argv)),
     }
     try:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from batch.base import atomic
+from batch.base.cache import default_folder
 from batch.base.processes import ChildProcess
 from batch.memory.footprint import Component, StageWork
 from batch.memory.questions import Answer
 from batch.store import files
-from batch.store.embeds import default_folder
 
 if TYPE_CHECKING:
     from batch.memory.questions import Question

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from batch.base.cache import default_folder
 from batch.base.errors import UserError
 from batch.hub.loras import lora_here
 from batch.records.events import Began, Closed, Listener
@@ -19,7 +20,6 @@ from batch.records.spec import RunSpec
 from batch.report.compare.pixels import difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
-from batch.store.embeds import default_folder
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.reading import read_pixels
 from batch.upkeep.source import base_folder, plan_of

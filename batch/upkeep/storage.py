@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from batch.base import disk
+from batch.base.cache import default_folder
 from batch.hub import cache
 from batch.hub.cache import hub_cache
 from batch.manifest.schema import RunOptions
-from batch.store.embeds import default_folder
 from batch.upkeep.examination import Note, Purpose, Storage
 
 ROOM_FOR_A_MODEL = 20 * 2**30

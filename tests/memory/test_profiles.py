@@ -12,7 +12,8 @@ def test_auto_tiling_is_a_function_of_the_size():
 
 def test_memory_steps_are_those_that_render_carries_out():
     from batch.memory import steps
-    from batch.render.memory import ELSEWHERE, STEPS
+    from batch.memory.steps import ELSEWHERE
+    from batch.render.memory import STEPS
 
     assert set(steps.STEPS) == set(STEPS) | ELSEWHERE
     assert not ELSEWHERE & set(STEPS)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.memory.footprint import CARDS, KEPT_BY_DRIVER
+from batch.records.receipts import largest
 from batch.report.compare.costs import MemoryKind
-from batch.report.timing import largest
 
 if TYPE_CHECKING:
     from batch.report.compare.costs import Device, SettingCosts

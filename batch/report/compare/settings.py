@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batch.records.receipts import largest
 from batch.report.compare.costs import Device, Loss, SettingCosts
 from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
-from batch.report.timing import largest, largest_peaks, median, median_seconds, mib
+from batch.report.timing import largest_peaks, median, median_seconds, mib
 
 if TYPE_CHECKING:
     from batch.report.compare.runs import Run
