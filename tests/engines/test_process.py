@@ -13,7 +13,7 @@ from tests.engines.nights import FAKE_RUN, JOB, REAL, RUN, process_engine, until
 def test_two_runners_at_once(manifest, work):
     manifest(REAL)
     runs = [
-        subprocess.Popen(RUN, env=process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(FAKE_RUN, env=process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     said = [run.communicate(timeout=120)[1] for run in runs]
