@@ -15,6 +15,7 @@ import pytest
 from packaging.version import Version
 
 from batch.base import nvml
+from batch.base.collector import importing
 from batch.cli.main import main
 
 # Tiny models gain nothing from more threads, and lose much where the cores are busy.
@@ -55,7 +56,10 @@ def own_cache(tmp_path_factory):
 def exact_attention():
     """Pipelines that tests call themselves bound Gemma-2's scores, too: see batch/render/attention.py."""
     if Version(metadata.version("transformers")) < Version("5.22"):
-        from transformers import Gemma2Model
+        with importing():
+            from transformers import Gemma2Model
+
+            import batch.render.session  # noqa: F401 - half the tests need it
 
         Gemma2Model._supports_sdpa = False
 

@@ -92,15 +92,12 @@ class _Builder:
     source: str
     places: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    nodes: int = 0
     open: set[int] = field(default_factory=set)
 
     def build(self, node: yaml.Node, location: Location, *, text: bool) -> Yaml:
-        self.nodes += 1
         line = node.start_mark.line + 1
-        if self.nodes > MAX_NODES or id(node) in self.open:
-            what = "aliases make this file too large" if self.nodes > MAX_NODES else "an alias contains itself"
-            raise ManifestError([Problem(self.source, line, f"{what}; write the values out")])
+        if id(node) in self.open:
+            raise ManifestError([Problem(self.source, line, "an alias contains itself; write the values out")])
         self.places.setdefault(location, Place(self.source, line))
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rsplit(":", 1)[1] not in {
             "str",
@@ -137,6 +134,19 @@ class _Builder:
 
     def _problem(self, line: int, message: str) -> None:
         self.problems.append(Problem(self.source, line, message))
+
+
+def _nodes(node: yaml.Node, counted: dict[int, int]) -> int:
+    """How many there are when aliases are followed; one that contains itself counts as none inside itself."""
+    if id(node) not in counted:
+        counted[id(node)] = 0
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inner = [value for _, value in node.value]
+        counted[id(node)] = 1 + sum(_nodes(item, counted) for item in inner)
+    return counted[id(node)]
 
 
 def decode_text(raw: bytes, source: str) -> str:
@@ -195,6 +205,11 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
         raise ManifestError([Problem(source, 0, "the manifest is empty")])
     builder = _Builder(source)
     try:
+        if _nodes(node, {}) > MAX_NODES:
+            problem = Problem(
+                source, node.start_mark.line + 1, "aliases make this file too large; write the values out"
+            )
+            raise ManifestError([problem])
         data = builder.build(node, (), text=as_text)
     except RecursionError:
         raise ManifestError([Problem(source, 0, "nested too deeply")]) from None

@@ -6,15 +6,18 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.base.cache import default_folder
+from batch.base.collector import importing, without_gc
 from batch.records.receipts import Machine
 from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
     from batch.render.backend import Session
+    from batch.render.session import DiffusersSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Diffusers:
 
     def choose(self, asked: str | None) -> str:
         """See :func:`batch.render.device.choose`."""
-        from batch.render import device
+        with without_gc():
+            from batch.render import device
 
         return device.choose(asked)
 
@@ -50,9 +54,14 @@ class Diffusers:
             print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
             folder = tempfile.mkdtemp(prefix="run_batch-compiled-")
         os.environ[COMPILED] = folder  # importing diffusers makes it, or sets another
-        from batch.render.session import DiffusersSession
-
-        return DiffusersSession(source, dtype, device, measure=measure)
+        return _session_class()(source, dtype, device, measure=measure)
 
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@cache
+def _session_class() -> type[DiffusersSession]:
+    with importing():
+        from batch.render.session import DiffusersSession
+    return DiffusersSession

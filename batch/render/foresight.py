@@ -2,16 +2,12 @@
 
 The real pipeline is built from its configuration with tensors that have shapes and no numbers
 (:mod:`batch.render.live`), and goes through the same code that renders: the family's encode, denoise and decode,
-and our own tiles. ``python -P -m batch.render.foresight`` is a process of its own, so that planning never loads
-torch: the first line on stdin holds all questions as JSON, every line on stdout an answer.
+and our own tiles.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,7 +20,6 @@ from diffusers import DiffusionPipeline, ModelMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import nn
 
-from batch.base.processes import Parent
 from batch.memory.footprint import Component, StageWork
 from batch.plan.texts import encode_tasks
 from batch.records.kinds import Stage
@@ -36,7 +31,6 @@ from batch.render import cuts, exact, failures, memory, pag, positions, random_w
 from batch.render.families import common
 from batch.render.families.table import FAMILIES
 from batch.render.live import Live, Shapes, once, tensors
-from batch.render.loading import quiet
 
 if TYPE_CHECKING:
     from batch.memory.questions import Question
@@ -231,18 +225,3 @@ def answers(questions: Iterable[Question]) -> Iterator[dict[str, object]]:
             said = {"why": f"{type(error).__name__}: {failures.first_line(error)}"}
             said["passing"] = isinstance(error, OSError | MemoryError)
         yield {"key": question["key"], **said}
-
-
-def main() -> None:
-    """Answer the questions on stdin, in their order."""
-    parent = Parent()
-    warnings.simplefilter("ignore")
-    quiet()
-    logging.disable(logging.CRITICAL)
-    for said in answers(parent.request):
-        parent.tell(said)
-    os._exit(0)  # whatever threads the libraries have
-
-
-if __name__ == "__main__":
-    main()

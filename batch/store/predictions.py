@@ -54,7 +54,7 @@ def _computed(questions: list[Question]) -> Iterator[Answer]:
         "OMP_NUM_THREADS": "1",
     }
     until = time.monotonic() + PATIENCE_S
-    with ChildProcess("batch.render.foresight", questions, variables) as child:
+    with ChildProcess("batch.render.predictor", questions, variables) as child:
         try:
             while (said := child.answer(until - time.monotonic())) is not None:
                 yield cast(Answer, said)
