@@ -33,8 +33,9 @@ def doctor(*, as_json: bool) -> int:
     if as_json:
         print_json({**asdict(found), "device": found.device or None, "ok": bool(found.device)})
     else:
+        _, extras = requirements.required()
         lacking = [extra for extra, packages in found.extras.items() if None in packages.values()]
-        remedies = {extra: requirements.extra_remedy(extra) for extra in lacking}
+        remedies = {extra: requirements.remedy(extras[extra]) for extra in lacking}
         click.echo(doctor_text(found, remedies))
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def fetch(
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
-    told = progress.FetchProgress()
+    told = progress.DownloadBar(sys.stdout)
     how = FetchOptions(listener=told, stall=stall_timeout or STALL_S, exact=True, newest=True, check=check)
     try:
         made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan

@@ -25,8 +25,8 @@ set_option = click.option(
 class FolderName(click.Path):
     """A folder; an empty one is a variable of a script that was not set, and not the current folder."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, path_type=Path)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -40,18 +40,16 @@ class FolderName(click.Path):
 out_option = click.option("--out", type=FolderName(), help="The run folder itself. Default: outputs/<name>.")
 
 
-def _use_cache(context: click.Context, _option: click.Parameter, folder: str | None) -> None:
+def _use_cache(context: click.Context, _option: click.Parameter, folder: Path | None) -> None:
     """Set the environment before anything reads it; a worker and a download inherit it."""
     if folder is not None:
         from batch.hub import cache
 
-        if not folder.strip():
-            raise click.BadParameter("it is empty; name a folder, or leave the option out")
-        context.with_resource(cache.used(Path(folder)))
+        context.with_resource(cache.used(folder))
 
 
 cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", type=click.Path(file_okay=False), callback=_use_cache,
+    "--cache-dir", metavar="DIR", type=FolderName(file_okay=False), callback=_use_cache,
     expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
 )  # fmt: skip
 

@@ -58,7 +58,7 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def memory(outcome: Outcome) -> str:
     """Peak memory of an image: on the device where that is known, else the process's own."""
-    record = outcome.receipt or outcome.failure
+    record = outcome.record
     if record is None:
         return ""
     cost = record.measurement
@@ -154,15 +154,14 @@ class Bars:
         self._total = 0
         self._images: tqdm[Never] | None = None
         self._steps: tqdm[Never] | None = None
-        self._download = DownloadBar()
+        self._download = DownloadBar(sys.stderr)
 
     def on(self, event: Event) -> None:
         """Move the bars; what stays on the screen stands above them."""
+        self._download.on(event)
         match event:
-            case Downloading(text):
-                self._download.say(text, sys.stderr)
-            case Received(name, done, total):
-                self._download.show(name, done, total)
+            case Downloading() | Received():
+                pass
             case Began():
                 self._total = event.to_render
                 self._lines.on(event)
@@ -172,7 +171,6 @@ class Bars:
                     self._images.total = self._total
                     self._images.refresh()
             case Closed():  # the upper bar stays, the lower one is cleared
-                self._download.close()
                 for bar in (self._steps, self._images):
                     if bar is not None:
                         bar.close()
@@ -214,13 +212,24 @@ class Bars:
 
 
 class DownloadBar:
-    """A bar over the bytes of a model on a terminal; elsewhere nothing, for a log would get a line per step."""
+    """Downloads: lines, and on a terminal a bar over the bytes of a model, for a log would get a line per step."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: TextIO) -> None:
+        self._lines = lines
         self._bar: tqdm[Never] | None = None
 
-    def show(self, name: str, done: int, total: int) -> None:
-        """So many bytes of so many are there."""
+    def on(self, event: Event) -> None:
+        """Shows what is about downloads."""
+        match event:
+            case Downloading(text):
+                tqdm.write(text, file=self._lines)
+                self._lines.flush()
+            case Received(name, done, total):
+                self._show(name, done, total)
+            case Closed():
+                self._close()
+
+    def _show(self, name: str, done: int, total: int) -> None:
         if self._bar is None and sys.stderr.isatty():
             self._bar = tqdm(
                 total=total, unit="B", unit_scale=True, dynamic_ncols=True, desc=name[:40], leave=False
@@ -228,35 +237,12 @@ class DownloadBar:
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         if done >= total:
-            self.close()
+            self._close()
 
-    def say(self, text: str, file: TextIO) -> None:
-        """A line above the bar."""
-        tqdm.write(text, file=file)
-        file.flush()
-
-    def close(self) -> None:
-        """Take the bar away."""
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-class FetchProgress:
-    """What ``fetch`` shows: lines on stdout, a bar on a terminal."""
-
-    def __init__(self) -> None:
-        self._download = DownloadBar()
-
-    def on(self, event: Event) -> None:
-        """Downloads only."""
-        match event:
-            case Downloading(text):
-                self._download.say(text, sys.stdout)
-            case Received(name, done, total):
-                self._download.show(name, done, total)
-            case Closed():
-                self._download.close()
 
 
 class JsonEvents:

@@ -132,7 +132,6 @@ def finish(result: Result, *, as_json: bool, retry: str) -> int:
 
 
 def _tell(result: Result, retry: str) -> None:
-    done = result.done_before + result.rendered
     if result.stopped is not None:
         say(f"stopped: {result.stopped}")
         if result.stopped.exit_code != errors.EXIT_FAILED:
@@ -140,7 +139,7 @@ def _tell(result: Result, retry: str) -> None:
     before = f" ({result.done_before} were done before)" if result.done_before else ""
     click.echo(
         f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}, "
-        f"{done} of {result.total} done{before}"
+        f"{result.done} of {result.total} done{before}"
         + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
         + (f", {result.skipped} skipped" if result.skipped else "")
         + (f", {result.failed} FAILED" if result.failed else "")

@@ -41,7 +41,7 @@ class Engine(Protocol):
         stop: Event,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
-        """Run the tasks in order, texts before the images that need them. May be called again."""
+        """Run the tasks in order, texts before the images that need them. Called once."""
         ...
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class LocalEngine:
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.Engine`."""
-        self._worker = self._worker or Worker(spec, self._backend, listener, stop)
+        self._worker = Worker(spec, self._backend, listener, stop)
         try:
             left = deque(tasks)
             while left:

@@ -55,14 +55,16 @@ class Worker:
             said = backend.cap(spec.device, spec.vram_limit)
             listener.on(Happening(kind=HappeningKind.VRAM_LIMIT, text=said))
         if spec.measure:
-            scan = self._folder.scan()
-            empty = not scan.receipts and not scan.failures
-            measured.claim(self._folder.state, machine, spec.runner, empty=empty)
+            measured.claim(self._folder.state, machine, spec.runner, empty=self._is_empty)
         self._rungs = RungFile(self._folder.state, card, spec.runner)
         self._warm = Warm(spec, backend, listener, stop)
         self._prompts = PromptEncoder(spec, EmbedCache(Path(spec.cache)), self._rungs, self._warm, listener)
         self._saver = Saver(self._folder, spec, machine, listener)
         self._since, self._encoding_s = perf_counter(), 0.0
+
+    def _is_empty(self) -> bool:
+        scan = self._folder.scan()
+        return not scan.receipts and not scan.failures
 
     def close(self) -> None:
         """Finish what is being saved and give the device back."""

@@ -98,8 +98,6 @@ class Left:
 
     tasks: tuple[Task, ...]
     """In order, with the warm-ups that fresh processes need."""
-    redo: frozenset[str]
-    """Ids of these that are done, and rendered again all the same."""
     skipped: Mapping[str, str]
     """Ids that are not tried, and why."""
     out_of_memory: int
@@ -138,7 +136,6 @@ def left(
     rendered = {task.id for task in chosen}
     return Left(
         tasks=tuple(chosen),
-        redo=frozenset(rendered.intersection(done)),
         skipped={key: why for key, why in skipped.items() if key not in failures},
         out_of_memory=len(results - rendered),
     )

@@ -100,6 +100,9 @@ class ErrorInfo:
     stage: str = ""
     requested: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.kind}: {self.message}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRef:
@@ -177,3 +180,8 @@ class Outcome:
     failure: Failure | None = None
     error: ErrorInfo | None = None
     seconds: float = 0.0
+
+    @property
+    def record(self) -> Receipt | Failure | None:
+        """What is kept of an image; None of a text."""
+        return self.receipt or self.failure

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,8 +120,9 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
     settings = _settings(plan)
     chosen = settings[:MOST]
     sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
+    built = {name: _built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
     asked = {
-        item: _questions(item, source)
+        item: _questions(item, source, built[item.task.model])
         for item in chosen
         if isinstance(source := sources[item.task.model], ModelSource)
     }
@@ -220,7 +222,7 @@ def _configured(folder: Path) -> bool:
     return True
 
 
-def _configuration(source: ModelSource) -> str:
+def _built_from(source: ModelSource) -> str:
     """A hash of what a model is built from."""
     if source.architecture:
         found: Any = architectures.known()[source.architecture]
@@ -230,7 +232,12 @@ def _configuration(source: ModelSource) -> str:
     return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
 
 
-def _questions(item: _Setting, source: ModelSource) -> dict[str, Question]:
+@cache
+def _versions() -> list[str]:
+    return [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
+
+
+def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Question]:
     """A question for each stage; equal ones have equal keys, however many settings ask them."""
     task = item.task
     decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
@@ -247,11 +254,10 @@ def _questions(item: _Setting, source: ModelSource) -> dict[str, Question]:
         "denoise": (less, replace(less, width=0, height=0), item.batch),
         "decode": (tiles, decoding, 1),
     }
-    versions = [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
-    configuration = _configuration(source)
+    counted = [COUNTING, __version__, _versions()]
     return {
         stage: {
-            "key": digest([COUNTING, __version__, versions, configuration, stage, batch, to_json(decides)]),
+            "key": digest([*counted, built, stage, batch, to_json(decides)]),
             "stage": stage,
             "source": to_json(source),
             "task": to_json(whole),

@@ -27,10 +27,8 @@ from batch.store import measured
 
 if TYPE_CHECKING:
     from batch.plan.measuring import Visit
-    from batch.plan.plan import Plan
     from batch.run.execute import EngineChoice
     from batch.run.tally import Tally
-    from batch.store.folder import RunFolder
 
 
 class _Dominated(StopRun):
@@ -45,13 +43,11 @@ class _Broken(StopRun):
 class Measuring:
     """What one run does between the lock and the report."""
 
-    plan: Plan
-    folder: RunFolder
     spec: RunSpec
     engine: EngineChoice
     tally: Tally
     stop: Event
-    pending: set[str]
+    _pending: set[str] = field(init=False)
     """Ids that are to be rendered."""
     _walls: Walls = field(default_factory=lambda: Walls(()))
     _deaths: int = 0
@@ -60,48 +56,49 @@ class Measuring:
     """A process that took another's place goes on with its work, so that what kills it is found out."""
 
     def run(self) -> None:
-        """Measure what is pending. Raises what stops the run; what is done stays done."""
-        planned = {task.id for task in self.plan.tasks}
-        self._walls = Walls(item for key, item in self.folder.failures().items() if key in planned)
+        """Measure what is left. Raises what stops the run; what is done stays done."""
+        planned = {task.id for task in self.tally.plan.tasks}
+        self._pending = {task.id for task in self.tally.left.to_render}
+        self._walls = Walls(item for key, item in self.tally.folder.failures().items() if key in planned)
         self._keep_skipped()
-        while self.pending:
-            for visit in measuring.visits(self.plan.tasks):
+        while self._pending:
+            for visit in measuring.visits(self.tally.plan.tasks):
                 self._visit(visit)
-            self.pending = {task.id for task in self.tally.take_again()}
+            self._pending = {task.id for task in self.tally.take_again()}
 
     def _visit(self, visit: Visit) -> None:
         """Fresh processes for what is pending of a visit: one, unless it dies."""
         in_vain = 0
         while True:
             self._skip(visit)
-            tasks = measuring.with_warmups(visit, self.pending)
+            tasks = measuring.with_warmups(visit, self._pending)
             if not tasks:
                 return
-            before, self._patient = len(self.pending), in_vain >= self.tally.run.retries
+            before, self._patient = len(self._pending), in_vain >= self.tally.run.retries
             try:
                 self._measure(tasks)
             except _Dominated:
                 self._skip(visit)
             except _Broken:
-                in_vain = in_vain + 1 if len(self.pending) == before else 0
+                in_vain = in_vain + 1 if len(self._pending) == before else 0
                 continue
             return
 
     def _measure(self, tasks: Sequence[Task]) -> None:
         """One fresh process."""
-        redo = frozenset(task.id for task in tasks if self.folder.is_done(task.id))
-        spec = replace(self.spec, redo=redo, cache=str(self.folder.state))
+        redo = frozenset(task.id for task in tasks if self.tally.folder.is_done(task.id))
+        spec = replace(self.spec, redo=redo, cache=str(self.tally.folder.state))
         self._deaths = self.tally.deaths
         self._forget_texts()
         try:
             for outcome in render(
-                self.plan, tasks, self.folder, spec, self.engine, self.tally,
+                self.tally.plan, tasks, self.tally.folder, spec, self.engine, self.tally,
                 stop=self.stop, admit=self._admit,
             ):  # fmt: skip
                 if outcome.failure is not None:
                     self._walls.add(outcome.failure)
-                if outcome.key in self.pending:  # else it is a warm-up that is counted already
-                    self.pending.discard(outcome.key)
+                if outcome.key in self._pending:  # else it is a warm-up that is counted already
+                    self._pending.discard(outcome.key)
                     self.tally.on(outcome)
         finally:
             self._forget_texts()
@@ -117,15 +114,16 @@ class Measuring:
         self.tally.gate.admit(task)
 
     def _dominated(self, task: Task) -> str:
-        return self._walls.dominated(task, self.plan.images_per_call(task))
+        return self._walls.dominated(task, self.tally.plan.images_per_call(task))
 
     def _skip(self, visit: Visit) -> None:
         """Leave out what is pending of a visit and would not fit."""
-        found = {task: why for task in visit if task.id in self.pending and (why := self._dominated(task))}
+        found = {task: why for task in visit if task.id in self._pending and (why := self._dominated(task))}
         if not found:
             return
-        self.pending -= {task.id for task in found}
-        self.tally.skipped |= {task.id: why for task, why in found.items() if not self.folder.is_done(task.id)}
+        self._pending -= {task.id for task in found}
+        folder = self.tally.folder
+        self.tally.skipped |= {task.id: why for task, why in found.items() if not folder.is_done(task.id)}
         self._keep_skipped()
         self.tally.on(LeftOut(len(found)))
         named = Counter((task.model, task.size, task.memory, why) for task, why in found.items())
@@ -134,7 +132,7 @@ class Measuring:
             self.tally.on(Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why}))
 
     def _keep_skipped(self) -> None:
-        measured.keep_skipped(self.folder.state, self.tally.skipped, self.folder.runner)
+        measured.keep_skipped(self.tally.folder.state, self.tally.skipped, self.tally.folder.runner)
 
     def _forget_texts(self) -> None:
-        shutil.rmtree(self.folder.state / "embeds", ignore_errors=True)
+        shutil.rmtree(self.tally.folder.state / "embeds", ignore_errors=True)

@@ -19,6 +19,7 @@ from batch.store import history
 from batch.store.folder import RunFolder, runner_id
 
 if TYPE_CHECKING:
+    from batch.base.hardware import Hardware
     from batch.hub.downloads import FetchOptions
     from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
@@ -32,8 +33,12 @@ class Prepared:
     manifest: Manifest
     plan: Plan
     folder: RunFolder
+    before: Pins
+    """What the folder had pinned when it was planned."""
     earlier: Knowledge
     """What images took in earlier runs on this machine."""
+    impossible: tuple[str, ...]
+    """Why some of it cannot be rendered on this machine."""
 
 
 def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | None = None) -> Prepared:
@@ -49,19 +54,24 @@ def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | Non
         trust_remote_code=manifest.trust_remote_code,
     )
     earlier = history.read().learned()
-    plan = _with_batches(build_plan(manifest, found, pins), manifest, options, earlier)
+    here = hardware.look(options.devices)
+    plan = _with_batches(build_plan(manifest, found, pins), manifest, options, here, earlier)
+    impossible = tuple(quantised.impossible(plan.tasks, card=here.card))
+    plan = replace(plan, warnings=(*plan.warnings, *(f"not here: {why}" for why in impossible)))
     source = folder.origin().source if folder.exists() else ""
     if source and Path(source) != manifest_path.resolve():
         warning = f"{folder.root} was last run from {source}"
         if options.out is None:
             warning += "; name the run folder with --out if this is another job"
         plan = replace(plan, warnings=(*plan.warnings, warning))
-    return Prepared(manifest=manifest, plan=plan, folder=folder, earlier=earlier)
+    return Prepared(
+        manifest=manifest, plan=plan, folder=folder, before=pins, earlier=earlier, impossible=impossible
+    )
 
 
-def _with_batches(plan: Plan, manifest: Manifest, options: Options, earlier: Knowledge) -> Plan:
+def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Knowledge) -> Plan:
     """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
-    here, run = hardware.look(options.devices), manifest.run
+    run = manifest.run
     around = batching.Surroundings(
         card=here.card,
         memory=min(filter(None, (here.memory, options.vram_limit)), default=None),
@@ -79,5 +89,4 @@ def _with_batches(plan: Plan, manifest: Manifest, options: Options, earlier: Kno
     if run.compile == "on":
         plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
         warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
-    warnings += [f"not here: {why}" for why in quantised.impossible(plan.tasks, card=here.card)]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))

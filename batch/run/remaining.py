@@ -83,7 +83,6 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
     return Remaining(
         done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
         to_render=left.tasks,
-        redo=left.redo,
         given_up=tuple(task for task in failed if task.id not in rendered),
         failed_before=sum(
             task.id in scan.failures and not scan.failures[task.id].is_result for task in plan.tasks

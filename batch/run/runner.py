@@ -10,13 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch import engines
-from batch.base import disk, hardware
+from batch.base import disk
 from batch.base.cache import default_folder
 from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
 from batch.manifest.schema import RunOptions
-from batch.memory import quantised
 from batch.records.events import Began, Closed, Happening, Listener
 from batch.records.kinds import HappeningKind, RunKind
 from batch.records.spec import RunSpec
@@ -61,12 +60,12 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
     for name in sorted({task.format for task in plan.tasks}):
         require(name)
     _refuse_what_has_no_effect(plan, options, job.manifest.run)
-    if missing := quantised.impossible(plan.tasks, card=hardware.look(options.devices).card):
-        raise UserError(missing[0])
+    if job.impossible:
+        raise UserError(job.impossible[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
     with disk.stops_when_full(folder.root), lock.hold(folder.state), awake():
-        if folder.pins() != plan.pins and folder.exists():
+        if folder.exists() and folder.pins() != job.before:
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)
         plan, origin = job.plan, origin_of(job.manifest)
@@ -112,7 +111,6 @@ def carry_out(
         listener=listener,
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
-        skipped=dict(left.skipped),
     )
     warnings = (*plan.warnings, *outlook(plan, left, folder, earlier, floor).warnings)
     if measures and not options.engine and engines.default() == "local":
@@ -128,11 +126,11 @@ def carry_out(
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
-    stopped = _rendered(plan, folder, left.to_render, spec, options, tally, stop)
+    stopped = _rendered(spec, options, tally, stop)
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (measures or options.vram_limit):
         history.record(tally.gate.receipts)
-    return _ended(plan, folder, left, tally, stopped, start)
+    return _ended(tally, stopped, start)
 
 
 def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left: Remaining) -> RunSpec:
@@ -154,30 +152,21 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     )
 
 
-def _rendered(
-    plan: Plan,
-    folder: RunFolder,
-    to_render: Sequence[Task],
-    spec: RunSpec,
-    options: Options,
-    tally: Tally,
-    stop: Event,
-) -> StopRun | None:
+def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> StopRun | None:
     """Render what is missing; what stopped it."""
+    tasks: Sequence[Task] = tally.left.to_render
     engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend)
     try:
-        if to_render:
-            tally.gate.check(to_render[0])  # before a model is loaded for nothing
+        if tasks:
+            tally.gate.check(tasks[0])  # before a model is loaded for nothing
         if spec.measure:
             # Every setting is measured in a fresh process.
-            engine, pending = replace(engine, name="process"), {task.id for task in to_render}
-            Measuring(
-                plan=plan, folder=folder, spec=spec, engine=engine, tally=tally, stop=stop, pending=pending
-            ).run()  # fmt: skip
+            Measuring(spec=spec, engine=replace(engine, name="process"), tally=tally, stop=stop).run()
             return None
-        tasks: Sequence[Task] = to_render
         while tasks:
-            for outcome in render(plan, tasks, folder, spec, engine, tally, stop=stop, admit=tally.gate.admit):
+            for outcome in render(
+                tally.plan, tasks, tally.folder, spec, engine, tally, stop=stop, admit=tally.gate.admit
+            ):
                 tally.on(outcome)
             tasks = tally.take_again()
     except DiskFull as error:
@@ -189,14 +178,13 @@ def _rendered(
         raise
     finally:
         tally.on(Closed())
-        folder.sweep(own=True)  # a worker that was killed while it saved has left its temp file
+        tally.folder.sweep(own=True)  # a worker that was killed while it saved has left its temp file
     return None
 
 
-def _ended(
-    plan: Plan, folder: RunFolder, left: Remaining, tally: Tally, stopped: StopRun | None, start: float
-) -> Result:
+def _ended(tally: Tally, stopped: StopRun | None, start: float) -> Result:
     """Log how it ended, write the report, tell those who want to be told."""
+    folder, left = tally.folder, tally.left
     rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
     if stopped is None:
         tally.log.write(Happening(kind=HappeningKind.END, text=rendered))
@@ -213,7 +201,7 @@ def _ended(
         unwritten = f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
     result = Result(
         folder=folder.root,
-        total=len(plan.tasks),
+        total=len(tally.plan.tasks),
         done_before=left.done,
         rendered=tally.rendered,
         failed=tally.failed + len(left.given_up),
@@ -225,12 +213,12 @@ def _ended(
         stopped=stopped,
         warnings=(unwritten,) if unwritten else (),
     )
-    _tell(plan.name, result, tally)
+    _tell(result, tally)
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 
-def _tell(name: str, result: Result, tally: Tally) -> None:
-    title = f"{name}: {result.done} of {result.total} done"
+def _tell(result: Result, tally: Tally) -> None:
+    title = f"{tally.plan.name}: {result.done} of {result.total} done"
     title += f", {result.failed} failed" if result.failed else ""
     text = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
     event = NotifyEvent.FAILED if result.failed else NotifyEvent.DONE

@@ -42,7 +42,7 @@ class Tally:
     """Who is shown the run."""
     notifier: Notifier
     log: EventLog
-    skipped: dict[str, str]
+    skipped: dict[str, str] = field(init=False)
     """Of a measurement: ids that are not tried, and why."""
     rendered: int = 0
     out_of_memory: int = 0
@@ -56,6 +56,9 @@ class Tally:
     _failed: int = 0
     _in_a_row: int = 0
     _second: bool = False
+
+    def __post_init__(self) -> None:
+        self.skipped = dict(self.left.skipped)
 
     def on(self, event: Event) -> None:
         """Raises :class:`CannotGoOn` when one image after the other has failed."""
@@ -123,7 +126,7 @@ class Tally:
             text = f"{failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
             self.log.write(Happening(kind=HappeningKind.FAILED, text=text, task=outcome.key))
         # A measurement is none when others compute on the card.
-        record = outcome.receipt or outcome.failure
+        record = outcome.record
         card = record.measurement.card if record is not None else None
         if record is not None and record.task.repeat is not None and card is not None and card.foreign:
             others = plural(card.foreign, "other program")

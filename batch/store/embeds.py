@@ -6,8 +6,10 @@ A cache: any file may be deleted at any time, and a damaged one counts as missin
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from batch.base import atomic
 
@@ -20,18 +22,21 @@ class EmbedCache:
 
     def has(self, key: str) -> bool:
         """Whether the embedding is there and whole."""
-        return self.read(key) is not None
+        try:
+            with self._path(key).open("rb") as file:
+                return _is_whole(file)
+        except OSError:
+            return False
 
     def read(self, key: str) -> bytes | None:
         """The safetensors bytes, or None."""
         try:
-            data = self._path(key).read_bytes()
-            # Whole is one whose header is readable, and which ends where the header says.
-            (length,) = struct.unpack_from("<Q", data)
-            header = json.loads(data[8 : 8 + length])
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            return data if ends and len(data) == 8 + length + max(ends) else None
-        except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+            with self._path(key).open("rb") as file:
+                if not _is_whole(file):
+                    return None
+                file.seek(0)
+                return file.read()
+        except OSError:
             return None
 
     def write(self, key: str, data: bytes) -> None:
@@ -40,3 +45,17 @@ class EmbedCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Whether its header is readable, and it ends where the header says. The tensors are not read."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > size:
+            return False
+        header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return bool(ends) and size == 8 + length + max(ends)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return False

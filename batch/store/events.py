@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batch.base import atomic
-from batch.base.text import timestamp
+from batch.base.text import plural, timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
@@ -49,8 +49,8 @@ class EventLog:
 
     def begin(self, to_render: int) -> None:
         """Mark the start of a run, so that readers can tell its happenings from those before."""
-        images = "image" if to_render == 1 else "images"
-        self.write(Happening(kind=HappeningKind.STARTED, text=f"a run began: {to_render} {images} to render"))
+        text = f"a run began: {plural(to_render, 'image')} to render"
+        self.write(Happening(kind=HappeningKind.STARTED, text=text))
 
     def write(self, happening: Happening) -> None:
         """Append one line."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.base import atomic
 from batch.base.errors import ForeignFolder
 from batch.records.reading import to_json
 from batch.records.receipts import Machine
@@ -33,8 +31,8 @@ class _Skipped:
     schema: int = 1
 
 
-def claim(state: Path, machine: Machine, runner: str, *, empty: bool) -> None:
-    """Make the folder this card's; ``empty`` where nothing is measured in it yet.
+def claim(state: Path, machine: Machine, runner: str, *, empty: Callable[[], bool]) -> None:
+    """Make the folder this card's; ``empty`` says whether nothing is measured in it yet.
 
     Raises :class:`ForeignFolder` where it belongs to another kind of card, or to one held to another limit.
     """
@@ -43,19 +41,18 @@ def claim(state: Path, machine: Machine, runner: str, *, empty: bool) -> None:
         owner = files.read(_Card, state / MACHINE)
     if owner == ours:
         return
-    if owner and not empty:
+    if owner and not empty():
         raise ForeignFolder(
             f"{state.parent} holds what was measured on {owner}, and this is {ours}: a folder of "
             "measurements is for one card. Choose another with --out; `compare` shows both"
         )
-    atomic.write(state / MACHINE, json.dumps(to_json(ours)).encode(), runner)
+    files.write(state / MACHINE, to_json(ours), runner)
 
 
 def keep_skipped(state: Path, skipped: Mapping[str, str], runner: str) -> None:
     """Keep why tasks, by their id, are not tried; in place of what was kept before."""
     if skipped or (state / SKIPPED).exists():
-        text = json.dumps(to_json(_Skipped(skipped=skipped)), indent=1, sort_keys=True)
-        atomic.write(state / SKIPPED, text.encode(), runner)
+        files.write(state / SKIPPED, to_json(_Skipped(skipped=skipped)), runner)
 
 
 def skipped(state: Path) -> dict[str, str]:

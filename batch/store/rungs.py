@@ -6,13 +6,11 @@ What did not fit once is not tried again, in this run or in a later one on the s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch.base import atomic
 from batch.memory.ladder import KNOWN
 from batch.plan import alike
 from batch.records.kinds import Stage
@@ -62,9 +60,8 @@ class RungFile:
 
     def _put(self, key: str, stage: str, rungs: tuple[str, ...]) -> None:
         self._taken[key] = {**self._taken.get(key, {}), stage: rungs}
-        data = {"schema": 1, "rungs": self._taken}
         with suppress(OSError):  # on a full disk it is learned anew
-            atomic.write(self._path, json.dumps(data, indent=1, sort_keys=True).encode(), self._runner)
+            files.write(self._path, {"schema": 1, "rungs": self._taken}, self._runner)
 
     def _key(self, task: Task) -> str:
         return f"{self._card} | {alike.size_name(task)}"

@@ -83,7 +83,7 @@ def summarize(root: Path) -> Summary:
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
         peak_bytes=max(peaks, default=None),
-        errors=_said(item for item in failures if item not in unfit),
+        errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),

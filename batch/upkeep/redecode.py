@@ -61,14 +61,15 @@ def redecode(
             f"{root} keeps no latents, so there is nothing to decode. They are kept when an image is rendered "
             "with --keep-latents, or with keep_latents: true in the manifest's output section"
         )
-    changed = _changed(kept, setting, source.origin().output.name)
+    origin = source.origin()
+    changed = _changed(kept, setting, origin.output.name)
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
     with disk.stops_when_full(target.root), lock.hold(target.state):
         options = Options(devices=devices, retry_failed=True)
         # The manifest as `run --set memory=SETTING` would keep it.
-        origin, earlier = source.origin(), history.read().learned()
+        earlier = history.read().learned()
         lines = origin.text.splitlines(keepends=True)
         text = "".join(line for line in lines if not line.startswith("# --set memory="))
         origin = replace(origin, text=f"# --set memory={setting}\n{text}")

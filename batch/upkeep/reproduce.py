@@ -84,7 +84,7 @@ def reproduce(
         return ()
     tasks = [receipt.task for receipt in chosen.values()]
     plan = plan_of(folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks])
-    find = lookup(str(base_folder(folder)), plan.pins).lora
+    find = lookup(str(base_folder(folder.origin())), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
         if lora.source and not Path(lora.path).is_file():
             raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
@@ -120,9 +120,7 @@ def _compare(plan: Plan, folder: RunFolder, before: Receipt, again: RunFolder, o
         from_hub=bool(model.repo) and not model.random,
     )
     if outcome.receipt is None:
-        error = outcome.error
-        detail = f"{error.stage}: {error.kind}: {error.message}" if error else ""
-        return replace(result, verdict=Verdict.FAILED, detail=detail)
+        return replace(result, verdict=Verdict.FAILED, detail=str(outcome.error or ""))
     now = again.root / outcome.receipt.file.path
     try:
         if outcome.receipt.file.sha256 == before.file.sha256:

@@ -80,9 +80,8 @@ def notes(needed: Sequence[Requirement]) -> list[Note]:
     return told
 
 
-def extra_remedy(extra: str) -> str:
-    """The command that installs what an extra lacks."""
-    items = required()[1][extra]
+def remedy(items: Sequence[Requirement]) -> str:
+    """The command that installs what is lacking of an extra."""
     found = versions(items)
     return _installing(item for item in items if found[item.name] is None)
 

@@ -16,6 +16,7 @@ from batch.records.tasks import Task
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
     from batch.store.folder import RunFolder
+    from batch.store.job import Origin
 
 
 def plan_of(folder: RunFolder, tasks: Sequence[Task]) -> Plan:
@@ -23,27 +24,25 @@ def plan_of(folder: RunFolder, tasks: Sequence[Task]) -> Plan:
 
     Raises :class:`UserError` when a model is not the one that the tasks were rendered with.
     """
-    pins = folder.pins()
+    pins, origin, names = folder.pins(), folder.origin(), {task.model: None for task in tasks}
     return Plan(
         name=folder.name(),
         kind=folder.kind(),
         tasks=tuple(tasks),
-        models={name: _model(folder, name, pins, tasks) for name in {task.model: None for task in tasks}},
+        models={name: _model(folder.root, name, origin, pins, tasks) for name in names},
         pins=pins,
     )
 
 
-def base_folder(folder: RunFolder) -> Path:
+def base_folder(origin: Origin) -> Path:
     """Where the run's manifest lay: model folders and LoRA files are relative to it."""
-    source = folder.origin().source
-    return Path(source).parent if source else Path()
+    return Path(origin.source).parent if origin.source else Path()
 
 
-def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> Model:
-    origin = folder.origin()
+def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task]) -> Model:
     model = find_model(
         name,
-        base_folder(folder),
+        base_folder(origin),
         pins.revisions,
         online=False,
         allow_pickle=origin.allow_pickle,
@@ -58,5 +57,5 @@ def _model(folder: RunFolder, name: str, pins: Pins, tasks: Sequence[Task]) -> M
             )
         else:
             changed = f"its revision was {before[:12]} and is {model.stamp[:12] or 'not known'} now"
-        raise UserError(f"the model {name} is not the one that {folder.root} was rendered with: {changed}")
+        raise UserError(f"the model {name} is not the one that {root} was rendered with: {changed}")
     return model

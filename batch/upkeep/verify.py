@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from batch.records.receipts import Receipt
 from batch.records.tasks import Task
-from batch.store import lock
+from batch.store import lock, measured
 from batch.store.folder import RunFolder
 from batch.store.images.reading import read_pixels
 from batch.store.pictures import image_path
@@ -173,14 +173,17 @@ def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[s
     if not tasks:
         detail = "it is gone or empty: what the manifest names is not known; run the manifest again"
         yield Finding(state=State.DAMAGED, path=".run/tasks.jsonl", detail=detail)
-    scan = folder.scan()
+    failures, skipped = folder.failures(), measured.skipped(folder.state)
     for task in tasks.values():
         if task.id in inspection.receipts or task.id in damaged:
             continue
-        failure = scan.failures.get(task.id)
-        if task.id in scan.skipped:
-            yield Finding(state=State.SKIPPED, task_id=task.id, path=task.name, detail=scan.skipped[task.id])
-        elif failure is None:
+        failure = failures.get(task.id)
+        if failure is not None:
+            state = State.UNFIT if failure.is_result else State.FAILED
+            yield Finding(state=state, task_id=task.id, path=task.name, detail=str(failure.error))
+        elif task.id in skipped:
+            yield Finding(state=State.SKIPPED, task_id=task.id, path=task.name, detail=skipped[task.id])
+        else:
             yield Finding(
                 state=State.MISSING,
                 task_id=task.id,
@@ -188,10 +191,6 @@ def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[s
                 detail="never rendered",
                 never_rendered=True,
             )
-        else:
-            state = State.UNFIT if failure.is_result else State.FAILED
-            error = f"{failure.error.stage}: {failure.error.kind}: {failure.error.message}"
-            yield Finding(state=state, task_id=task.id, path=task.name, detail=error)
 
 
 def orphans(

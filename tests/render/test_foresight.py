@@ -360,10 +360,11 @@ def test_equal_stages_are_asked_once(manifest):
     plan = prepare(manifest(text), Options()).plan
     settings = forecast._settings(plan)
     source = forecast.source_of(plan.models["demo"])
-    keys = {question["key"] for item in settings for question in forecast._questions(item, source).values()}
+    built = forecast._built_from(source)
+    keys = {question["key"] for item in settings for question in forecast._questions(item, source, built).values()}
     assert (len(plan.tasks), len(settings), len(keys)) == (96, 2, 4)
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))
-    unguided = forecast._questions(forecast._settings(plan)[0], source)
+    unguided = forecast._questions(forecast._settings(plan)[0], source, built)
     assert {stage for stage, question in unguided.items() if question["key"] not in keys} == {"encode", "denoise"}
 
 
@@ -377,7 +378,7 @@ def test_without_torch_the_plan_says_so(cli, manifest, monkeypatch):
 def test_a_question_that_fails_spoils_no_other(tmp_path, monkeypatch):
     """And is not kept where it may pass: a file that could not be read."""
     item = forecast._Setting(task=task(), name="full", batch=1, loras=False, random=False)
-    asked = forecast._questions(item, sana())
+    asked = forecast._questions(item, sana(), "")
     source = {**asked["denoise"]["source"], "location": str(tmp_path / "gone")}
     broken = {**asked["denoise"], "source": source, "key": "gone"}
     monkeypatch.setattr(predictions, "_computed", foresight.answers)  # without its process

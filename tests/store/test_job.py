@@ -67,11 +67,11 @@ def test_a_damaged_task_is_told(folder):
 
 def test_a_measurement_is_for_one_card(folder):
     card, limited = Machine(device="a"), Machine(device="a", vram_limit=2**33)
-    measured.claim(folder.state, card, "r", empty=False)
-    measured.claim(folder.state, card, "r", empty=False)
+    measured.claim(folder.state, card, "r", empty=lambda: False)
+    measured.claim(folder.state, card, "r", empty=lambda: False)
     with pytest.raises(ForeignFolder, match="measured on a, and this is a held to 8 GiB"):
-        measured.claim(folder.state, limited, "r", empty=False)
-    measured.claim(folder.state, limited, "r", empty=True)
+        measured.claim(folder.state, limited, "r", empty=lambda: False)
+    measured.claim(folder.state, limited, "r", empty=lambda: True)
     assert json.loads((folder.state / "machine.json").read_text()) == {"device": "a", "vram_limit": 2**33}
 
 
