@@ -132,7 +132,7 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
 
 def _task(model: Model, size: Size, guidance: float) -> Task:
     """Of two steps: the second is one like all others."""
-    without = profiles.lacking(model.family, FAMILIES[model.family])
+    without = profiles.lacking(FAMILIES[model.family])
     return Task(
         model=model.name, dtype=model.dtype, prompt=PROMPT, seed=0, width=size.width, height=size.height,
         rendered_width=size.width, rendered_height=size.height, steps=2, guidance=guidance,

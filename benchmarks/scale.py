@@ -201,7 +201,7 @@ class Watch:
         self.usage: list[Usage] = []
 
     def on(self, event: object) -> None:
-        """See :class:`~batch.records.Listener`."""
+        """See :class:`~batch.records.events.Listener`."""
         from batch.records.events import Began
         from batch.records.receipts import Outcome
 

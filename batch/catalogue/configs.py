@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from batch.base.errors import ModelError
-from batch.catalogue import signatures
+from batch.catalogue import signatures, weights
 from batch.catalogue.families import DENOISERS, FAMILIES, SIZE_STEP, family_of
 from batch.catalogue.model import Model
 from batch.manifest.values import Size
@@ -45,7 +45,7 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
     Raises :class:`ModelError` when it makes no pictures from text, or has code of its own and is not
     ``trusted``.
     """
-    index = read("model_index.json")
+    index = read(weights.INDEX)
     if index is None:
         raise ModelError(f"{name} holds no diffusers model (no model_index.json)")
     pipeline = _pipeline(name, index, trusted=trusted)
@@ -74,7 +74,7 @@ def in_its_family(known: Model, read: Read) -> Model:
     """A model of the catalogue, rendered as its files need it: an entry names its pipeline class, and no more."""
     if FAMILIES[known.family].embedded_guidance:
         return known
-    denoiser = _first(read, read("model_index.json") or {}, DENOISERS)
+    denoiser = _first(read, read(weights.INDEX) or {}, DENOISERS)
     return replace(known, family=family_of(known.pipeline, denoiser))
 
 

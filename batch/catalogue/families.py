@@ -57,6 +57,8 @@ class Family:
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
     doubles: bool = False
     """Guidance is two images in one call of the denoiser, the one without the prompt first."""
+    bands: bool = False
+    """Its feed-forward can go over the latents band by band (:mod:`batch.render.cuts`)."""
     embedded_guidance: bool = True
     """It renders models that embed their guidance too; else these are ``generic``."""
     passes_shift: bool = False
@@ -71,6 +73,7 @@ FAMILIES: dict[str, Family] = {
     "sana": Family(
         pipelines=("SanaPipeline", "SanaPAGPipeline"),
         dtype="bfloat16",
+        bands=True,
         doubles=True,
         float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
@@ -89,6 +92,7 @@ FAMILIES: dict[str, Family] = {
     "sana_sprint": Family(
         pipelines=("SanaSprintPipeline",),
         dtype="bfloat16",
+        bands=True,
         float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
         negative="",

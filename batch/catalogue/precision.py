@@ -1,7 +1,8 @@
 """The dtype of every component, from the one word or the call that a manifest writes.
 
 ``bfloat16`` is what the denoiser computes in; ``bfloat16(vae=float32)`` names components that differ. Some
-families keep parts of themselves out of float16, where they overflow (:attr:`Family.float16_parts`).
+families keep parts of themselves out of float16, where they overflow
+(:attr:`batch.catalogue.families.Family.float16_parts`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,6 @@ def components(pipeline: str) -> list[str]:
     return [name for name in arguments if not _WITHOUT.match(name)]
 
 
-def by_component(model: Model, text: str = "") -> dict[str, str]:
-    """The dtype of each of a model's components, in its default dtype or the one given."""
-    return {part: of(model.family, text or model.dtype, part) for part in components(model.pipeline)}
+def by_component(model: Model) -> dict[str, str]:
+    """The dtype of each of a model's components, in its default dtype."""
+    return {part: of(model.family, model.dtype, part) for part in components(model.pipeline)}

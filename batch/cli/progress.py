@@ -1,6 +1,6 @@
 """What a run shows while it goes on: bars on a terminal, plain lines elsewhere, JSON events on request.
 
-Each is a :class:`~batch.records.Listener`.
+Each is a :class:`~batch.records.events.Listener`.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ def memory(outcome: Outcome) -> str:
     record = outcome.record
     if record is None:
         return ""
-    cost = record.measurement
-    if on_device := cost.peak("device") or cost.peak("reserved"):
+    peaks = record.measurement.together
+    if on_device := peaks.device or peaks.reserved:
         return f"{on_device / 2**30:.1f} GiB VRAM"
-    in_host = cost.peak("rss")
-    return f"{in_host / 2**30:.1f} GiB RAM" if in_host else ""
+    return f"{peaks.rss / 2**30:.1f} GiB RAM" if peaks.rss else ""
 
 
 def described(outcome: Outcome) -> str:
@@ -78,7 +77,7 @@ def described(outcome: Outcome) -> str:
         error, task = outcome.failure.error, outcome.failure.task
         if outcome.failure.is_result:
             return f"{task.name}: out of memory in {error.stage}: {error.message}"
-        return f"{task.name}: FAILED in {error.stage}: {error.kind}: {error.message}"
+        return f"{task.name}: FAILED in {error.stage}: {error}"
     return outcome.key
 
 
@@ -270,7 +269,7 @@ class JsonEvents:
                     status=event.status,
                     file=receipt.file.path if receipt else None,
                     seconds=round(receipt.measurement.total_s, 3) if receipt else None,
-                    error=f"{error.kind}: {error.message}" if error else None,
+                    error=str(error) if error else None,
                     stage=error.stage if error else None,
                 )
 

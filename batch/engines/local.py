@@ -29,7 +29,7 @@ class LocalEngine:
         self._worker: Worker | None = None
 
     def start(self, devices: str | None, stop: Event) -> str:  # noqa: ARG002 - it takes no time
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         return self._backend.choose(devices)
 
     def execute(
@@ -41,7 +41,7 @@ class LocalEngine:
         stop: Event,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         self._worker = Worker(spec, self._backend, listener, stop)
         try:
             left = deque(tasks)
@@ -76,6 +76,6 @@ class LocalEngine:
         return tuple(more), None
 
     def close(self) -> None:
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         if self._worker is not None:
             self._worker.close()

@@ -35,7 +35,7 @@ class ProcessEngine:
         self._handle: Handle | None = None
 
     def start(self, devices: str | None, stop: Event) -> str:
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         self._stop = stop
         self._device = self._ready(devices)
         return self._device
@@ -49,11 +49,11 @@ class ProcessEngine:
         stop: Event,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         yield from Supervision(self, tasks, spec, listener, stop, admit).run()
 
     def close(self) -> None:
-        """See :class:`~batch.engines.Engine`."""
+        """See :class:`~batch.engines.base.Engine`."""
         if self._handle is not None:
             self._handle.close()
             self._handle = None

@@ -11,7 +11,7 @@ from batch.memory import ladder
 from batch.plan.texts import encode_tasks
 from batch.records.events import Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
-from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak, largest
+from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak, together
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
@@ -124,14 +124,3 @@ class PromptEncoder:
 def _kept_as(key: str, taken: str) -> str:
     """Where the cache keeps an embedding: one of the CPU, to which a rung led, has other last bits."""
     return f"{key}-cpu" if taken == "text_encoder_cpu" else key
-
-
-def together(parts: list[StagePeak]) -> StagePeak:
-    """Stages that ran one after the other: seconds add up, of each peak the largest counts."""
-    return StagePeak(
-        seconds=sum(part.seconds for part in parts),
-        allocated=largest(part.allocated for part in parts),
-        reserved=largest(part.reserved for part in parts),
-        device=largest(part.device for part in parts),
-        rss=largest(part.rss for part in parts),
-    )

@@ -33,8 +33,7 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
     """What a model needs, as its repository is listed; None where it is not, and the snapshot looks whole."""
     here = cache.snapshot(model.repo, model.revision)
     listed = remote.listed(model.repo, model.revision)
-    if listed is None and whole(here, model.dtype, model.variant):
-        loaded = folders.needs_of(here, variant=model.variant or None, dtype=model.dtype)
+    if listed is None and (loaded := whole(here, model.dtype, model.variant)) is not None:
         _check_safe(model, loaded)
         if not how.exact:
             return None
@@ -43,7 +42,7 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
         except (ModelError, DownloadError):
             if not how.check:
                 return None
-            files = dict.fromkeys(sorted(loaded.files.intersection(cache.names_in(here))))
+            files = dict.fromkeys(sorted(loaded.files))
             return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
     listed = listed or remote.sizes(model.repo, model.revision)
     mend(RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)

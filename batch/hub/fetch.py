@@ -37,7 +37,10 @@ SAID_FROM = 100 * 10**6
 
 
 def fetch(items: Sequence[RepoFiles], how: FetchOptions) -> list[RepoFiles]:
-    """Download what is missing, after a look at the disk; returns what was not here. Errors as :func:`ensure`."""
+    """Download what is missing, after a look at the disk; returns what was not here.
+
+    Errors as :func:`batch.hub.ensure.ensure`.
+    """
     for item in items:
         mend(item, how)
         damaged = [f"{file} has {size:,} of {item.files[file]:,} bytes" for file, size in item.torn().items()]

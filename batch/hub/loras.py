@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 
 
-def find_lora(
-    name: str, scale: float, base: Path, revisions: Mapping[str, str], online: FetchOptions | None
-) -> Lora:
-    """The LoRA of that name at a strength; files are relative to ``base``.
+def find_lora(name: str, base: Path, revisions: Mapping[str, str], online: FetchOptions | None) -> Lora:
+    """The LoRA of that name at full strength; files are relative to ``base``.
 
     One of the Hub is downloaded where it is not here and ``online`` says how; without, its content is not known
     (:attr:`Lora.known`). Raises :class:`ModelError` when there is none of that name.
@@ -35,7 +33,7 @@ def find_lora(
     if file.is_file():
         if file.suffix != SUFFIX:
             raise ModelError(f"{name} is not a {SUFFIX} file")
-        return _of(file, scale)
+        return _of(file)
     path, _, wanted = name.partition("@")
     parts = path.split("/")
     repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
@@ -48,7 +46,7 @@ def find_lora(
     if not meant or not is_repository(repo):
         kind = f"there is no file {file}" if file.suffix == SUFFIX else f"{name} is not a {SUFFIX} file"
         raise ModelError(f"{kind}, nor a repository of the Hub (owner/name or owner/name/file{SUFFIX})")
-    return _of_hub(name, repo, inner, wanted, scale, revisions, online)
+    return _of_hub(name, repo, inner, wanted, revisions, online)
 
 
 def lora_here(lora: Lora) -> Lora:
@@ -63,7 +61,6 @@ def _of_hub(
     repo: str,
     inner: str,
     wanted: str,
-    scale: float,
     revisions: Mapping[str, str],
     online: FetchOptions | None,
 ) -> Lora:
@@ -81,8 +78,8 @@ def _of_hub(
         inner = _only_here(here)
     source = f"{repo}@{commit}/{inner}" if commit and inner else ""
     if not source or not (here / inner).is_file():
-        return Lora(path=name, sha256=None, scale=scale, source=source)
-    return _of(here / inner, scale, source)
+        return Lora(path=name, sha256=None, source=source)
+    return _of(here / inner, source)
 
 
 def _fetched(name: str, repo: str, commit: str, inner: str, online: FetchOptions) -> str:
@@ -116,7 +113,7 @@ def _only_here(folder: Path) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _of(file: Path, scale: float, source: str = "") -> Lora:
+def _of(file: Path, source: str = "") -> Lora:
     # A snapshot's file is a link to its blob, which has no name that diffusers could tell a format from.
     path = file.absolute() if source else file.resolve()
     sha256 = folders.sampled(file)
@@ -126,4 +123,4 @@ def _of(file: Path, scale: float, source: str = "") -> Lora:
         in_text = any(LORA_OF_TEXTS.match(name) for name in header)
     except (OSError, ValueError, MemoryError, OverflowError) as error:
         raise ModelError(f"{file} is no safetensors file: {error}") from None
-    return Lora(path=str(path), sha256=sha256, scale=scale, in_text=in_text, source=source)
+    return Lora(path=str(path), sha256=sha256, in_text=in_text, source=source)

@@ -108,7 +108,8 @@ def _remote_model(
 
 
 def _usable(known: Model | None) -> Usable:
-    return lambda folder: whole(folder, known.dtype, known.variant) if known else whole(folder, "")
+    dtype, variant = (known.dtype, known.variant) if known else ("", "")
+    return lambda folder: whole(folder, dtype, variant) is not None
 
 
 def _unknown(name: str, folder: Path) -> str:
@@ -131,7 +132,7 @@ def _unknown(name: str, folder: Path) -> str:
 def source(model: Model) -> ModelSource:
     """Where a session loads the model from: always a folder of this machine.
 
-    Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.fetch.ensure` completes. What is
+    Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.ensure.ensure` completes. What is
     allowed stands there only where the files need it.
     """
     location = model.folder or str(snapshot(model.repo, model.revision))
@@ -222,8 +223,10 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
     model = described(name, read, trusted=allowed.code)
     index = read(weights.INDEX) or {}
     # The dtype decides the variant, and the whole of a repository what there is to decide between.
-    names = remote.sizes(repo, revision) if online and not whole(here, model.dtype) else names_in(here)
-    found = weights.of(index, names, dtype=model.dtype)
+    found = whole(here, model.dtype)
+    if found is None:
+        names = remote.sizes(repo, revision) if online else names_in(here)
+        found = weights.of(index, names, dtype=model.dtype)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
 
@@ -265,12 +268,13 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
     return ()
 
 
-def whole(folder: Path, dtype: str, variant: str = "") -> bool:
-    """Whether a snapshot holds all that a session loads, as far as its own files tell."""
+def whole(folder: Path, dtype: str, variant: str = "") -> weights.Needs | None:
+    """What a session loads of a snapshot; None where not all of it is there, as far as its own files tell."""
     if not (folder / weights.INDEX).is_file():
-        return False
+        return None
     try:
         index, names = folders.json_of(folder / weights.INDEX), names_in(folder)
     except ModelError:  # it is cut off
-        return False
-    return not weights.lacking(index, names, weights.of(index, names, variant=variant or None, dtype=dtype))
+        return None
+    needs = weights.of(index, names, variant=variant or None, dtype=dtype)
+    return None if weights.lacking(index, names, needs) else needs

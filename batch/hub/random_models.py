@@ -15,6 +15,7 @@ from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import is_repository, problem
 from batch.hub import cache, folders
+from batch.hub.commits import MAIN
 
 RANDOM = "random:"
 """Before the name of a model: the same architecture with random weights."""
@@ -78,14 +79,14 @@ def _configured(name: str, inner: str, known: Model | None, base: Path) -> Path:
     inner = (known.folder or known.repo) if known is not None else inner
     folder = Path(inner) if Path(inner).is_absolute() else base / inner
     repo, _, wanted = inner.partition("@")
-    if inner and (folder / "model_index.json").is_file():
+    if inner and (folder / weights.INDEX).is_file():
         return folder
     if wrong := problem(inner):
         raise ModelError(f"{name}: {wrong}")
     if is_repository(repo):
-        revision = cache.known_commit(repo, wanted or "main")
+        revision = cache.known_commit(repo, wanted or MAIN)
         snapshot = cache.snapshot(repo, revision)
-        if revision and (snapshot / "model_index.json").is_file():
+        if revision and (snapshot / weights.INDEX).is_file():
             return snapshot
     names = [*architectures.known(), *(model.name for model in known_models().values() if model.package)]
     near = get_close_matches(inner, names, 1)

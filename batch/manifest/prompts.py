@@ -107,11 +107,9 @@ class Wildcards:
             try:
                 path = referenced(f"{_WILDCARD_FOLDER}/{name}.txt", self._folder)
             except ValueError:
-                path = None
-            if path is None or not path.is_file():
                 there = [*self._lines, *(found.stem for found in (self._folder / _WILDCARD_FOLDER).glob("*.txt"))]
                 hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
-                raise ValueError(f"there is no wildcard __{name}__; {hint}")
+                raise ValueError(f"there is no wildcard __{name}__; {hint}") from None
             self._lines[name] = self._file(path)
         return self._lines[name]
 

@@ -81,19 +81,14 @@ def next_rung(
         device = "cpu"
     for rung in LADDERS[stage]:
         helps = rung not in impossible and (device != "cpu" or rung not in _FOR_A_CARD)
-        if helps and _with(steps, rung) != steps and profiles.acts(_call(rung), size):
+        if helps and _with(steps, rung) != steps and profiles.acts(profiles.step(rung), size):
             return rung
     return None
 
 
-def _call(rung: str) -> Call:
-    (step,) = profiles.resolve(rung, Size(1, 1))
-    return step
-
-
 def _with(steps: tuple[Call, ...], rung: str) -> tuple[Call, ...]:
     """The steps with one rung, unless they save as much already."""
-    step = _call(rung)
+    step = profiles.step(rung)
     names = [item.name for item in steps]
     if step.name == "vae_tiling":
         if any(item.name == "vae_tiling" and tiling_of(item).pixels <= tiling_of(step).pixels for item in steps):

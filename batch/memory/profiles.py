@@ -90,7 +90,7 @@ PROFILES: dict[str, Profile] = {
 }
 
 
-def lacking(name: str, family: Family, *, pag: bool = False) -> dict[str, str]:
+def lacking(family: Family, *, pag: bool = False) -> dict[str, str]:
     """The steps that tasks of a family cannot take, and why; ``pag``: with perturbed-attention guidance."""
     why = {"staged": "", "guidance": "", "sana": ""}
     if not family.staged:
@@ -100,7 +100,7 @@ def lacking(name: str, family: Family, *, pag: bool = False) -> dict[str, str]:
             why["guidance"] = "its guidance, if it has any, is not two halves of one call"
         elif pag:
             why["guidance"] = "PAG compares all parts of a call with each other"
-        if not name.startswith("sana"):
+        if not family.bands:
             why["sana"] = "only SANA's feed-forward is known to do without its neighbours"
     return {step: why[item.only] for step, item in STEPS.items() if item.only and why[item.only]}
 
@@ -119,14 +119,14 @@ def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) 
         if name in without:
             raise ValueError(f"{name} is not possible here: {without[name]}")
         if name not in PROFILES:
-            steps.append(_step(part.strip()))
+            steps.append(step(part.strip()))
             continue
         if positional or named:
             raise ValueError(f"the memory profile {name} takes no arguments")
         profile = PROFILES[name]
         if profile.tiles and size.width * size.height > AUTO_TILE_ABOVE:
             steps.append(tiling(*AUTO_TILE))
-        steps.extend(step for text in profile.steps if (step := _step(text)).name not in without)
+        steps.extend(item for text in profile.steps if (item := step(text)).name not in without)
     names = [step.name for step in steps]
     for name in names:
         if names.count(name) > 1:
@@ -137,7 +137,8 @@ def resolve(setting: str, size: Size, without: Mapping[str, str] | None = None) 
     return tuple(steps)
 
 
-def _step(text: str) -> Call:
+def step(text: str) -> Call:
+    """One step as a manifest names it. Raises ``ValueError`` for an unknown name or wrong arguments."""
     name, positional, named = values.call(text)
     if name not in STEPS:
         raise ValueError(no_step(name, tuple(PROFILES)))

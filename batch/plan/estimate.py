@@ -135,7 +135,8 @@ def estimate(
     groups = _groups(to_render)
     rates = [per_cost(group.sample, known) for group in groups]
     seconds = [rate * group.cost for group, (rate, _) in zip(groups, rates, strict=True) if rate is not None]
-    peaks = [item.measurement.peak("device") or item.measurement.peak("rss") or 0 for item in receipts]
+    stages = [item.measurement.together for item in receipts]
+    peaks = [item.device or item.rss or 0 for item in stages]
     return Estimate(
         seconds=sum(seconds) if groups and len(seconds) == len(groups) else None,
         seconds_from=_TIME[max((number for _, number in rates), default=2)],

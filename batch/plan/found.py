@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from batch.base.errors import ModelError
@@ -20,8 +21,8 @@ class Lookup:
     """The outside world, as functions of a name."""
 
     model: Callable[[str], Model]
-    lora: Callable[[str, float], Lora]
-    """A LoRA file with its content hash, at a strength."""
+    lora: Callable[[str], Lora]
+    """A LoRA file with its content hash, at full strength."""
     draw: Callable[[int], tuple[int, ...]]
     """That many random seeds."""
 
@@ -66,10 +67,11 @@ def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
     for entry in (entry for grid in grids for entry in grid.entries("prompt")):
         if not entry.value.strip():
             findings.wrong(entry.place, "prompt: one of its alternatives is empty, and nothing stands around it")
+    lora = cache(lookup.lora)  # one strength after the other is of the same file
     for entry in (entry for grid in grids for entry in grid.entries("lora")):
         try:
             if entry.value not in found.loras:
-                found.loras[entry.value] = tuple(lookup.lora(path, scale) for path, scale in entry.value)
+                found.loras[entry.value] = tuple(replace(lora(path), scale=scale) for path, scale in entry.value)
         except ModelError as error:
             findings.wrong(entry.place, f"lora: {error}")
     return found

@@ -1,6 +1,6 @@
 """What a picture is: the fields of a task that decide it, hashed.
 
-Every field of :class:`~batch.records.Task` is declared here. A field added later gets a default that
+Every field of :class:`~batch.records.tasks.Task` is declared here. A field added later gets a default that
 means "as before" and is empty, and empty values are left out of the canonical form, so old ids stay.
 """
 
@@ -89,11 +89,6 @@ def identify(task: Task) -> Task:
     """The task with its ``id`` and ``picture_id``."""
     full, picture = Ids(task).of(task.negative_prompt, task.prompt, task.seed)
     return replace(task, id=full, picture_id=picture)
-
-
-def canonical(task: Task, kinds: frozenset[Kind] = IDENTITY) -> str:
-    """The canonical JSON of a task's fields of the given kinds: sorted keys, compact, empty values left out."""
-    return _filled(_around(task, kinds), (_text(task.negative_prompt), _text(task.prompt), str(task.seed)))
 
 
 def _around(task: Task, kinds: frozenset[Kind]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Plan:
 
     name: str
     kind: str
-    """A :class:`~batch.records.RunKind`; of a folder that does not say it, ""."""
+    """A :class:`~batch.records.kinds.RunKind`; of a folder that does not say it, ""."""
     tasks: tuple[Task, ...]
     models: Mapping[str, Model]
     pins: Pins

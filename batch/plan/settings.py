@@ -164,7 +164,7 @@ class Settings:
         key = (setting, size, model.family, with_pag)
         if key not in self._memory:
             self._memory[key] = ()
-            without = profiles.lacking(model.family, FAMILIES[model.family], pag=with_pag)
+            without = profiles.lacking(FAMILIES[model.family], pag=with_pag)
             try:
                 self._memory[key] = profiles.resolve(setting, size, without)
             except ValueError as error:

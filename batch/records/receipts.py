@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from batch.records.kinds import ErrorKind, Status
 from batch.records.tasks import Task
@@ -42,6 +42,17 @@ class CardState:
     """Processes of others that computed on the card meanwhile."""
 
 
+def together(parts: Sequence[StagePeak]) -> StagePeak:
+    """Stages that ran one after the other: seconds add up, of each peak the largest counts."""
+    return StagePeak(
+        seconds=sum(part.seconds for part in parts),
+        allocated=largest(part.allocated for part in parts),
+        reserved=largest(part.reserved for part in parts),
+        device=largest(part.device for part in parts),
+        rss=largest(part.rss for part in parts),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one image cost. ``load_s`` is set on the first image after a load only, and holds text encoders too.
@@ -72,9 +83,10 @@ class Measurement:
         """What the image took on the device and to disk, loading apart."""
         return sum(stage.seconds for stage in self._stages) + (self.save_s or 0.0)
 
-    def peak(self, kind: Literal["allocated", "reserved", "device", "rss"]) -> int | None:
-        """The largest value of one kind of memory over the stages, in bytes."""
-        return largest(getattr(stage, kind) for stage in self._stages)
+    @property
+    def together(self) -> StagePeak:
+        """All stages as one."""
+        return together(self._stages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +113,7 @@ class ErrorInfo:
     requested: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.stage}: {self.kind}: {self.message}"
+        return f"{self.kind}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ class ModelSource:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """What the manifest had to accept for it: see :attr:`Receipt.allowed`."""
+        """What the manifest had to accept for it: see :attr:`batch.records.receipts.Receipt.allowed`."""
         return tuple(name for name in ("allow_pickle", "trust_remote_code") if getattr(self, name))
 
 

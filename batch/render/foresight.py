@@ -26,7 +26,6 @@ from batch.records.kinds import Stage
 from batch.records.reading import from_json
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.records.values import Call
 from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.table import FAMILIES
@@ -68,31 +67,31 @@ class Foresight:
         self._latents[_untiled(task)] = latents[:1]
         return _components(pipe), watched.work
 
-    def decoding(self, task: Task, steps: tuple[Call, ...]) -> StageWork:
-        """What decoding takes in the tiles of a setting; with ``vae_cpu`` the weights in float32 too."""
+    def decoding(self, task: Task) -> StageWork:
+        """What decoding takes in the tiles of the task's setting; with ``vae_cpu`` the weights in float32 too."""
         if _untiled(task) not in self._latents:
             self.denoising(task)
-        names = [step.name for step in steps]
-        pipe = self._load(common.is_beside_decoder) if "vae_cpu" in names else self._renderers
+        steps = {step.name: step.arguments for step in task.memory_steps}
+        pipe = self._load(common.is_beside_decoder) if "vae_cpu" in steps else self._renderers
         if hasattr(pipe.vae, "disable_tiling"):
             pipe.vae.disable_tiling()
-        if "vae_tiling" in names:
-            arguments = dict(steps[names.index("vae_tiling")].arguments)
-            memory.STEPS["vae_tiling"](pipe, arguments, DEVICE)
-        if "vae_cpu" in names:
+        if "vae_tiling" in steps:
+            memory.STEPS["vae_tiling"](pipe, dict(steps["vae_tiling"]), DEVICE)
+        if "vae_cpu" in steps:
             pipe.vae.to(torch.float32)
-        with _watched(pipe, 0 if "vae_cpu" in names else None) as watched, once(pipe.vae.decoder, watched.live):
+        with _watched(pipe, 0 if "vae_cpu" in steps else None) as watched, once(pipe.vae.decoder, watched.live):
             _taken(self._family.decode(pipe, task, self._latents[_untiled(task)]))
         return watched.work
 
     def _texts(self, task: Task) -> list[tuple[Embeds, StageWork]]:
         """The embeddings of a task's texts without their numbers."""
-        for text in encode_tasks(task, self._source.family, "cuda"):
+        texts = encode_tasks(task, self._source.family, "cuda")
+        for text in texts:
             if text not in self._embeds:
                 with _watched(self._encoders) as watched:
                     embeds = self._family.encode(self._encoders, text, DEVICE)
                 self._embeds[text] = (embeds, watched.work)
-        return [self._embeds[text] for text in encode_tasks(task, self._source.family, "cuda")]
+        return [self._embeds[text] for text in texts]
 
     @cached_property
     def _encoders(self) -> DiffusionPipeline:
@@ -201,7 +200,7 @@ def answer(foresight: Foresight, question: Question) -> dict[str, object]:
     """One stage: what it takes, and the components that are there."""
     task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
     if stage == Stage.DECODE:
-        return {"work": asdict(foresight.decoding(task, task.memory_steps))}
+        return {"work": asdict(foresight.decoding(task))}
     if stage == Stage.ENCODE:
         components, work = foresight.encoding(task)
     else:

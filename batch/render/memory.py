@@ -19,7 +19,6 @@ from torch import nn
 from batch.base.errors import UserError
 from batch.catalogue import pag
 from batch.catalogue.families import DENOISERS
-from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.steps import ELSEWHERE, TEXTS_OFFLOADED
 from batch.memory.steps import OFFLOADS as NAMES
@@ -308,7 +307,7 @@ def placement(burden: Burden, pixels: int, device: str) -> tuple[Call, ...]:
         return ()
     names = profiles.AUTO_OFFLOADS
     by_component = footprint.fitting(burden.largest, work) <= there
-    return profiles.resolve(names[0] if by_component else names[1], Size(1, 1))
+    return (profiles.step(names[0] if by_component else names[1]),)
 
 
 def offloads(steps: tuple[Call, ...]) -> bool:

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from batch.render import tiles
-from batch.render.guards import Pixels, check_pixels
 
 if TYPE_CHECKING:
+    from batch.render.guards import Pixels
     from batch.render.tiles import Piece, Pieces
-
-__all__ = ["Assembled", "Pixels", "assemble", "check_pixels", "to_uint8"]
 
 CPU_STRIP, DEVICE_STRIP = 2**17, 2**20
 """Pixels converted at a time. On a CPU the float copy of a strip, 1.5 MB, stays in the cache: three times as

@@ -21,7 +21,6 @@ from batch.base import atomic
 from batch.records.kinds import HappeningKind
 from batch.records.receipts import Receipt
 from batch.records.values import Scalar
-from batch.report import table
 from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
@@ -29,6 +28,7 @@ from batch.store import events
 
 if TYPE_CHECKING:
     from batch.report.images import ReportedImage
+    from batch.report.table import Row
     from batch.store.events import LogEntry
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
@@ -48,9 +48,9 @@ MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
 """Of the history the page shows the end, and of a log the last lines."""
 
 
-def write(folder: RunFolder, images: Sequence[ReportedImage], scan: Scan) -> Path:
-    """Write report.html of some images of a run."""
-    text = page(page_data(folder.name(), images, scan, events.read(folder)))
+def write(folder: RunFolder, images: Sequence[ReportedImage], rows: Sequence[Row], scan: Scan) -> Path:
+    """Write report.html of some images of a run, with what results.csv says of each."""
+    text = page(page_data(folder.name(), images, rows, scan, events.read(folder)))
     path = folder.root / "report.html"
     atomic.write(path, text.encode(), folder.runner)
     return path
@@ -66,7 +66,7 @@ def page(data: Mapping[str, object]) -> str:
 
 
 def page_data(
-    name: str, images: Sequence[ReportedImage], scan: Scan, history: Sequence[LogEntry]
+    name: str, images: Sequence[ReportedImage], rows: Sequence[Row], scan: Scan, history: Sequence[LogEntry]
 ) -> dict[str, object]:
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     settings = [_told_apart(image) for image in images]
@@ -81,8 +81,8 @@ def page_data(
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened({image.task.id: image.task.name for image in images}, history)),
         "images": [
-            _image(image, {key: setting[key] for key in varying})
-            for image, setting in zip(images, settings, strict=True)
+            _image(image, row, {key: setting[key] for key in varying})
+            for image, row, setting in zip(images, rows, settings, strict=True)
         ],
     }
 
@@ -111,8 +111,8 @@ def _told_apart(image: ReportedImage) -> dict[str, str]:
     return found
 
 
-def _image(image: ReportedImage, settings: Mapping[str, str]) -> dict[str, Scalar]:
-    task, row = image.task, table.row(image)
+def _image(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> dict[str, Scalar]:
+    task = image.task
     found: dict[str, Scalar] = {key: row.get(key) for key in ("status", *COSTS)}
     found = {key: value for key, value in found.items() if value not in (None, "")}
     found |= settings
@@ -128,7 +128,7 @@ def _image(image: ReportedImage, settings: Mapping[str, str]) -> dict[str, Scala
         found["negative_prompt"] = task.negative_prompt
     if image.failure:
         error = image.failure.error
-        found |= {"stage": error.stage, "error": f"{error.kind}: {error.message}"}
+        found |= {"stage": error.stage, "error": str(error)}
     if image.skipped:
         found["error"] = image.skipped
     if image.receipt and image.receipt.repaired:

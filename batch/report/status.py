@@ -16,7 +16,7 @@ class ImageStatus(StrEnum):
     """The column ``status`` of results.csv.
 
     Of a failure for want of memory it is ``failed`` there. Whether that counts as one is asked of
-    :attr:`batch.records.Failure.is_result`.
+    :attr:`batch.records.receipts.Failure.is_result`.
     """
 
     DONE = "done"

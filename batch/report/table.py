@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,9 @@ COLUMNS: dict[str, str] = {
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
 
+Row = Mapping[str, Scalar]
+"""An image by :data:`COLUMNS`; what is not known is None or left out."""
+
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -44,17 +47,13 @@ def read(path: Path) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def frame(images: Sequence[ReportedImage]) -> pd.DataFrame:
-    """The table: a row per image in the order given, the columns of :data:`COLUMNS`."""
-    return pd.DataFrame(map(row, images), columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def write(folder: RunFolder, images: Sequence[ReportedImage]) -> tuple[Path, str]:
-    """Write results.csv; returns its path and a warning, if there is one.
+def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
+    """Write results.csv, a line per row in the order given; returns its path and a warning, if there is one.
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    data = frame(images).to_csv(index=False, lineterminator="\n").encode()
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    data = frame.to_csv(index=False, lineterminator="\n").encode()
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -65,8 +64,8 @@ def write(folder: RunFolder, images: Sequence[ReportedImage]) -> tuple[Path, str
     return path, ""
 
 
-def row(image: ReportedImage) -> dict[str, Scalar]:
-    """An image by :data:`COLUMNS`; what is not known is None or left out."""
+def row(image: ReportedImage) -> Row:
+    """An image as results.csv has it."""
     task, setting = image.task, image.setting
     found: dict[str, Scalar] = {
         "task_id": task.id,
@@ -124,7 +123,7 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
     return found | {
         "failed_stage": record.error.stage,
         "requested_mib": mib(record.error.requested),
-        "error": _safe(f"{record.error.kind}: {record.error.message}"),
+        "error": _safe(str(record.error)),
     }
 
 

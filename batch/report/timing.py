@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from batch.records.receipts import Measurement, StagePeak, largest
 from batch.records.values import Scalar
@@ -22,7 +22,7 @@ class Seconds:
 
     def columns(self) -> dict[str, float | None]:
         """By names as in results.csv: ``decode_s``."""
-        return {f"{stage}_s": value for stage, value in asdict(self).items()}
+        return {f"{stage}_s": getattr(self, stage) for stage in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Peaks:
 
     def columns(self, of: str = "peak") -> dict[str, float | None]:
         """By names as in results.csv: ``peak_allocated_mib``, or ``decode_allocated_mib`` of a stage."""
-        return {f"{of}_{kind}_mib": value for kind, value in asdict(self).items()}
+        return {f"{of}_{kind}_mib": getattr(self, kind) for kind in self.__slots__}
 
     @property
     def predicted(self) -> float | None:
@@ -78,12 +78,7 @@ class ImageCosts:
                 save=seconds(cost.save_s),
                 total=seconds(cost.total_s),
             ),
-            peaks=Peaks(
-                allocated=mib(cost.peak("allocated")),
-                reserved=mib(cost.peak("reserved")),
-                device=mib(cost.peak("device")),
-                rss=mib(cost.peak("rss")),
-            ),
+            peaks=_peaks_of(cost.together),
             encode=_peaks_of(cost.encode),
             denoise=_peaks_of(cost.denoise),
             decode=_peaks_of(cost.decode),

@@ -27,7 +27,8 @@ def write_report(folder: RunFolder) -> Report:
     """Write results.csv, the contact sheet and report.html of a run folder."""
     tasks, scan = folder.tasks(), folder.scan()
     images = reported(tasks, scan)
-    csv, warning = table.write(folder, images)
+    rows = [table.row(image) for image in images]
+    csv, warning = table.write(folder, rows)
     sheets = sheet.write(folder, tasks, scan)
-    page = html.write(folder, images, scan)
+    page = html.write(folder, images, rows, scan)
     return Report(csv, tuple(sheets), page, (warning,) if warning else ())

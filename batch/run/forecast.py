@@ -285,7 +285,7 @@ def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     for way in profiles.AUTO_OFFLOADS if item.name == "auto" else ():
         if rows[-1].footprint and rows[-1].footprint.fits()[footprint.CARDS[0]] and rows[-1].placed:
             break  # the smallest card does with the faster way
-        offloaded = (*steps, *profiles.resolve(way, Size(1, 1)))
+        offloaded = (*steps, profiles.step(way))
         rows.append(replace(_row(item, offloaded, footprint.of(parts, offloaded)), placed=way))
     return rows
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
 from batch.hub.cache import known_commit
+from batch.hub.commits import MAIN
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
@@ -37,7 +38,7 @@ def lookup(
     def model(name: str) -> Model:
         repo, _, wanted = name.partition("@")
         if online and is_repository(repo):
-            commit = pins.revisions.get(name) or known_commit(repo, wanted or "main")
+            commit = pins.revisions.get(name) or known_commit(repo, wanted or MAIN)
             if commit:  # before its configuration files are read: a power failure may have cut them off
                 mend_snapshot(repo, commit, name, online)
         return find_model(
@@ -52,6 +53,6 @@ def lookup(
 
     return Lookup(
         model=model,
-        lora=lambda name, scale: find_lora(name, scale, Path(folder), pins.revisions, online or None),
+        lora=lambda name: find_lora(name, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
     )

@@ -30,7 +30,7 @@ DEATHS = {HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_F
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """One run's :class:`~batch.records.Listener`. Nothing that only shows or tells can end the run."""
+    """One run's :class:`~batch.records.events.Listener`. Nothing that only shows or tells can end the run."""
 
     plan: Plan
     folder: RunFolder
@@ -123,7 +123,7 @@ class Tally:
             else:
                 self._failed += 1
                 self.given_up += failure.attempts >= self.run.retries
-            text = f"{failure.task.name} failed in {error.stage}: {error.kind}: {error.message}"
+            text = f"{failure.task.name} failed in {error.stage}: {error}"
             self.log.write(Happening(kind=HappeningKind.FAILED, text=text, task=outcome.key))
         # A measurement is none when others compute on the card.
         record = outcome.record

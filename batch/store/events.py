@@ -34,7 +34,7 @@ class LogEntry:
     time: str
     runner: str
     kind: str
-    """A :class:`~batch.records.HappeningKind`, or one that a newer version knows."""
+    """A :class:`~batch.records.kinds.HappeningKind`, or one that a newer version knows."""
     text: str
     task: str = ""
     data: Mapping[str, object] = field(default_factory=dict)

@@ -92,7 +92,7 @@ class RunFolder:
         return job.read_owner(self.state).name or self.root.name
 
     def kind(self) -> str:
-        """A :class:`~batch.records.RunKind`."""
+        """A :class:`~batch.records.kinds.RunKind`."""
         return job.read_owner(self.state).kind or ""
 
     def origin(self) -> Origin:

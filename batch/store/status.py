@@ -63,11 +63,8 @@ def summarize(root: Path) -> Summary:
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
-    peaks = [
-        value
-        for receipt in done
-        if (value := receipt.measurement.peak("device") or receipt.measurement.peak("rss")) is not None
-    ]
+    stages = [item.measurement.together for item in done]
+    peaks = [value for item in stages if (value := item.device or item.rss) is not None]
     log, running = events.read(folder), lock.holder(folder.state)
     history = events.last_run(log)
     return Summary(

@@ -88,7 +88,7 @@ def reproduce(
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
         if lora.source and not Path(lora.path).is_file():
             raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
-        if find(lora.path, lora.scale).sha256 != lora.sha256:
+        if find(lora.path).sha256 != lora.sha256:
             raise UserError(f"{lora.path} is not the file that {folder.root} was rendered with")
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
@@ -120,7 +120,8 @@ def _compare(plan: Plan, folder: RunFolder, before: Receipt, again: RunFolder, o
         from_hub=bool(model.repo) and not model.random,
     )
     if outcome.receipt is None:
-        return replace(result, verdict=Verdict.FAILED, detail=str(outcome.error or ""))
+        detail = f"{outcome.error.stage}: {outcome.error}" if outcome.error else ""
+        return replace(result, verdict=Verdict.FAILED, detail=detail)
     now = again.root / outcome.receipt.file.path
     try:
         if outcome.receipt.file.sha256 == before.file.sha256:

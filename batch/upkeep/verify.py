@@ -180,7 +180,8 @@ def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[s
         failure = failures.get(task.id)
         if failure is not None:
             state = State.UNFIT if failure.is_result else State.FAILED
-            yield Finding(state=state, task_id=task.id, path=task.name, detail=str(failure.error))
+            detail = f"{failure.error.stage}: {failure.error}"
+            yield Finding(state=state, task_id=task.id, path=task.name, detail=detail)
         elif task.id in skipped:
             yield Finding(state=State.SKIPPED, task_id=task.id, path=task.name, detail=skipped[task.id])
         else:

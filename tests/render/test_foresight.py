@@ -116,7 +116,7 @@ def test_activations_are_those_of_a_real_run(model, tiny, one_thread):
     found = {"denoise": predicted.denoising(asked)[1].activations}
     for setting in settings:
         tiled = replace(asked, memory_steps=profiles.resolve(setting, Size(asked.width, asked.height)))
-        found[setting] = predicted.decoding(tiled, tiled.memory_steps).activations
+        found[setting] = predicted.decoding(tiled).activations
     assert found == pytest.approx(real(source, asked, settings), rel=0.05)
 
 
@@ -160,7 +160,7 @@ def test_weights_of_the_4k_model_are_exact(large):
 )
 def test_decoding_of_the_4k_model_is_what_was_counted_before(large, side, setting, gib):
     asked = big(side, setting)
-    assert large.decoding(asked, asked.memory_steps).activations == pytest.approx(gib * GIB, rel=0.02)
+    assert large.decoding(asked).activations == pytest.approx(gib * GIB, rel=0.02)
 
 
 def test_guidance_and_batches_take_as_much_again():
@@ -175,9 +175,7 @@ def test_guidance_and_batches_take_as_much_again():
 
 def test_decoding_on_the_cpu_counts_float32_weights(large):
     asked = big(1024, "vae_cpu")
-    assert large.decoding(asked, asked.memory_steps).activations == pytest.approx(
-        312_250_275 * 4 + 2.26 * GIB, rel=0.02
-    )
+    assert large.decoding(asked).activations == pytest.approx(312_250_275 * 4 + 2.26 * GIB, rel=0.02)
 
 
 def test_pag_takes_a_third_image():
@@ -196,8 +194,8 @@ def test_every_staged_family_is_predicted(name, tiny):
     asked = task(96, "vae_tiling(64, 64)", steps=1)
     for _, work in (predicted.encoding(asked), predicted.denoising(asked)):
         assert 0 < work.largest <= work.activations
-    whole = predicted.decoding(replace(asked, memory_steps=()), ()).activations
-    assert 0 < predicted.decoding(asked, asked.memory_steps).activations < whole
+    whole = predicted.decoding(replace(asked, memory_steps=())).activations
+    assert 0 < predicted.decoding(asked).activations < whole
 
 
 # Settings

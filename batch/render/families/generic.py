@@ -18,7 +18,7 @@ from batch.render.families import common
 
 if TYPE_CHECKING:
     from batch.render.families.common import OnStep
-    from batch.render.pixels import Pixels
+    from batch.render.guards import Pixels
 
 
 def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> DiffusionPipeline:

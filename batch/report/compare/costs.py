@@ -64,7 +64,7 @@ class Loss:
             return cls(status=image.status, error=image.skipped)
         error, requested = image.failure.error, mib(image.failure.error.requested)
         if not image.failure.out_of_memory:
-            return cls(status=image.status, stage=error.stage, error=f"{error.kind}: {error.message}")
+            return cls(status=image.status, stage=error.stage, error=str(error))
         asked = None if requested is None else round(requested)
         return cls(status=image.status, stage=error.stage, out_of_memory=True, requested_mib=asked)
 
