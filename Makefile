@@ -9,8 +9,10 @@ CONSTRAINTS ?= -c constraints.txt
 JOBS ?= 3
 # The oldest of everything, and the tests that touch it most.
 OLDEST := .venv-floors
-AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py plan store/test_metadata.py \
-	$(addprefix render/test_, $(addsuffix .py, attention families loras memory random_weights session sana_kinds schedulers)))
+AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py memory/test_profiles.py plan store/test_metadata.py \
+	$(addprefix catalogue/test_, $(addsuffix .py, configs families signatures weights)) \
+	$(addprefix render/test_, $(addsuffix .py, attention families from_files latents loading loras memory \
+		random_weights sana_kinds schedulers session)))
 
 .PHONY: demo test check format floors torture scale clean
 

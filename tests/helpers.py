@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from batch.plan.build import build_plan
 from batch.plan.pins import Pins
 from batch.records.events import Happening
 from batch.records.receipts import Receipt
+from batch.run import runner
 from batch.run.lookup import lookup
+from batch.run.options import Options, Result
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend
 
 MIB, GIB = 2**20, 2**30
 
@@ -59,6 +63,12 @@ def images(folder) -> list[Path]:
 
 def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in images(folder)}
+
+
+def fake_run(path, *faults, seen, stop=None, **options) -> Result:
+    """A run through the stand-in session, with faults."""
+    chosen = Options(backend=FakeBackend(faults), **options)
+    return runner.run(path, chosen, seen, stop or threading.Event())
 
 
 def happen(text, kind="note", **more):

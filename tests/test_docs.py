@@ -1,5 +1,6 @@
 """Every command, option, key and column stands in the docs; every command line of the README runs."""
 
+import pkgutil
 import re
 import shlex
 
@@ -56,8 +57,21 @@ def test_columns_models_and_settings():
 
 def test_tests_named_in_the_docs_exist():
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-    for name in re.findall(r"`(test_\w+)`", text("docs/reliability.md")):
-        assert f"def {name}(" in tests
+    for page in (*PAGES, "CONTRIBUTING.md"):
+        for name in re.findall(r"`(test_\w+)`", text(page)):
+            assert f"def {name}(" in tests, page
+
+
+def test_files_named_in_the_docs_exist():
+    for page in (*PAGES, "CONTRIBUTING.md"):
+        for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text(page)):
+            assert any((folder / name).is_file() for folder in (ROOT, ROOT / "batch")), f"{page}: {name}"
+
+
+def test_what_docstrings_point_to_exists():
+    for path in sorted((ROOT / "batch").rglob("*.py")):
+        for name in re.findall(r":(?:class|func|mod|meth|attr|data):`~?(batch[.\w]*)`", path.read_text("utf-8")):
+            pkgutil.resolve_name(name)  # raises, with the name
 
 
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -127,6 +127,7 @@ def test_an_interrupted_visit_says_what_did_not_end(tmp_path, capsys):
 
 def test_an_older_visit_is_never_written_over(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(card, "visit", lambda *_given: 0)
+    monkeypatch.chdir(tmp_path)
     assert card.main(["--cpu", "--out", str(tmp_path / "new")]) == 0
     for taken in (tmp_path / "new", tmp_path / "new" / "card.jsonl", ""):
         with pytest.raises(SystemExit) as ended:

@@ -1,16 +1,13 @@
 """Runs with faults, through the stand-in session."""
 
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from batch.run import runner
-from batch.run.options import Options
 from tests.engines.nights import JOB, Night
-from tests.fake_session import FakeBackend, Fault
-from tests.helpers import Seen
+from tests.fake_session import Fault
+from tests.helpers import Seen, fake_run
 
 
 @pytest.fixture
@@ -20,8 +17,7 @@ def night(manifest, work, tmp_path):
 
     def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
         seen, start = Seen(), time.monotonic()
-        chosen = Options(out=Path(out), engine=engine, backend=FakeBackend(faults), **options)
-        result = runner.run(manifest(text), chosen, seen, stop or threading.Event())
+        result = fake_run(manifest(text), *faults, seen=seen, stop=stop, out=Path(out), engine=engine, **options)
         return Night(result, seen, time.monotonic() - start)
 
     return run

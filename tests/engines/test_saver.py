@@ -11,11 +11,10 @@ from PIL import Image
 
 from batch.cli.progress import Silent
 from batch.engines import saving
-from batch.run import runner
-from batch.run.options import Options
 from batch.store.folder import RunFolder
 from tests import fake_session as fake
-from tests.fake_session import FakeBackend, Fault
+from tests.fake_session import Fault
+from tests.helpers import fake_run
 
 JOB = """\
 name: saver
@@ -55,8 +54,7 @@ def saves(monkeypatch):
 
 
 def render(path, *faults):
-    options = Options(out=Path("run"), engine="local", backend=FakeBackend(faults))
-    return runner.run(path, options, Silent(), threading.Event())
+    return fake_run(path, *faults, seen=Silent(), out=Path("run"), engine="local")
 
 
 def test_images_are_saved_side_by_side_and_never_pile_up(manifest, saves):

@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from batch.base.errors import DownloadError
 from batch.hub import fetch
 from batch.hub.downloads import FetchOptions, RepoFiles
-from tests.conftest import DEMO, ROOT
+from tests.conftest import DEMO
+from tests.helpers import RUN_BATCH
 from tests.hub.user import KNOWN, REPO, VAE, Told, leftovers, snapshot
 from tests.small_hub import COMMIT, SLOW, Repo, folder_files
 
@@ -85,7 +85,7 @@ def test_a_download_that_stalls_for_good_says_what_is_missing(near, hub, manifes
 @pytest.mark.parametrize("command", ["fetch", "run"])
 def test_ctrl_c_ends_the_download_too(place, hub, manifest, command):
     hub.repos[REPO] = Repo(folder_files(DEMO), faults={VAE: ["stall"] * 9})
-    command = [sys.executable, str(ROOT / "run_batch.py"), command, str(manifest(KNOWN))]
+    command = [*RUN_BATCH, command, str(manifest(KNOWN))]
     # What is started in the background ignores Ctrl-C, and what it starts inherits that.
     heeding = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(

@@ -14,12 +14,10 @@ from batch.plan.batching import Surroundings, choose
 from batch.records.spec import Numerics, RunSpec
 from batch.records.tasks import Task
 from batch.report import table
-from batch.run import runner
-from batch.run.options import Options
 from batch.store.folder import RunFolder
 from tests import tiny_models
-from tests.fake_session import FakeBackend, Fault
-from tests.helpers import GIB, Seen, picture, receipts_of
+from tests.fake_session import Fault
+from tests.helpers import GIB, Seen, fake_run, picture, receipts_of
 
 TASK = Task(
     model="sana-1.6b-1k", dtype="bfloat16", prompt="a fox", seed=1, width=1024, height=1024, rendered_width=1024,
@@ -223,11 +221,8 @@ def night(manifest, tmp_path):
     (tmp_path / "memo").mkdir()
 
     def run(*faults, text=JOB, engine="local", **options):
-        from threading import Event
-
         seen = Seen()
-        chosen = Options(out=tmp_path / "out", engine=engine, backend=FakeBackend(faults), **options)
-        result = runner.run(manifest(text), chosen, seen, Event())
+        result = fake_run(manifest(text), *faults, seen=seen, out=tmp_path / "out", engine=engine, **options)
         return result, seen.happenings, receipts_of(result.folder)
 
     return run

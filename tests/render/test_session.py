@@ -146,7 +146,8 @@ def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, 
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):
-    monkeypatch.setattr(device.nvml, "cards", lambda: 1)
+    card = device.nvml.Card(name="a card", memory=2**30, free=2**30)
+    monkeypatch.setattr(device.nvml, "cards", lambda: (card,))
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"pip install .*--index-url"):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,12 @@ from batch.cli import progress
 from batch.records.events import Began, Loading
 from batch.records.receipts import Outcome
 from batch.report import table
-from batch.run import runner
 from batch.run.limits import Limits
-from batch.run.options import Options
 from batch.store.folder import RunFolder
 from benchmarks import predict
 from tests.conftest import ROOT
-from tests.fake_session import FakeBackend, Fault
-from tests.helpers import GIB, Seen
+from tests.fake_session import Fault
+from tests.helpers import GIB, Seen, fake_run
 from tests.measurements import JOB, ONE, TILED
 
 
@@ -46,9 +43,7 @@ def measured(manifest):
 
     def run(*faults, text=JOB, out="run", **options):
         seen = Loads()
-        chosen = Options(out=Path(out), backend=FakeBackend(faults), **options)
-        result = runner.run(manifest(text), chosen, seen, threading.Event())
-        return result, seen
+        return fake_run(manifest(text), *faults, seen=seen, out=Path(out), **options), seen
 
     return run
 

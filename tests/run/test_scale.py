@@ -177,7 +177,7 @@ def test_no_page_of_a_sheet_looks_at_every_task(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
     folder.begin("many", "render", Origin(), tasks, Pins())
     assert len(sheet.write(folder, tasks, Scan(skipped={tasks[0].id: "too large"}))) > 3
-    assert len(looks) <= 2
+    assert 0 < len(looks) <= 2
 
 
 def test_the_benchmark_and_that_nothing_grows_over_a_run(tmp_path):

@@ -3,24 +3,19 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from batch.store import lock
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
-from tests.helpers import receipts_of
+from tests.helpers import picture, receipts_of
 from tests.upkeep.run_files import image, snapshot
 
 SETTING = "vae_tiling(256, 192)"
 
 
 def pixels_of(folder):
-    return {
-        key: (np.asarray(Image.open(Path(folder, item.file.path))), item.file.sha256)
-        for key, item in RunFolder(Path(folder)).scan().receipts.items()
-    }
+    return {item.task.id: (picture(folder, item), item.file.sha256) for item in receipts_of(folder)}
 
 
 def test_redecoded_is_what_a_fresh_run_with_that_setting_gives(cli, run):
