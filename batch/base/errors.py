@@ -21,7 +21,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 EXIT_OK = 0
@@ -130,3 +130,12 @@ class Interrupted(StopRun):
     """Ctrl-C or SIGTERM."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from, each once."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -31,7 +31,12 @@ PLACES = (VARIABLE, "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_XE
 def offline_by() -> str:
     """The variable that forbids asking the Hub, as the client reads them; "" where it may be asked."""
     name = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)), "")
-    return name if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} else ""
+    return name if is_on(name) else ""
+
+
+def is_on(variable: str) -> bool:
+    """Whether a switch is on, as the client reads it."""
+    return os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def empty_places() -> list[str]:

@@ -6,7 +6,6 @@ with the files that are missing; what is cut off, after a power failure, is remo
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -83,8 +82,7 @@ def shown(size: int) -> str:
 
 
 def _xet_is_on() -> bool:
-    off = os.environ.get("HF_HUB_DISABLE_XET", "").upper() in {"1", "ON", "YES", "TRUE"}
-    return find_spec("hf_xet") is not None and not off
+    return find_spec("hf_xet") is not None and not cache.is_on("HF_HUB_DISABLE_XET")
 
 
 @dataclass(slots=True)

@@ -29,7 +29,7 @@ def find_lora(name: str, base: Path, revisions: Mapping[str, str], online: Fetch
     One of the Hub is downloaded where it is not here and ``online`` says how; without, its content is not known
     (:attr:`Lora.known`). Raises :class:`ModelError` when there is none of that name.
     """
-    file = Path(name) if Path(name).is_absolute() else base / name
+    file = base / name
     if file.is_file():
         if file.suffix != SUFFIX:
             raise ModelError(f"{name} is not a {SUFFIX} file")

@@ -57,7 +57,7 @@ def find_model(
     if known is not None and known.folder:
         return _own_folder_model(known, allowed)
     if known is None:
-        folder = Path(name) if Path(name).is_absolute() else base / name
+        folder = base / name
         if (folder / weights.INDEX).is_file():
             return _folder_model(name, folder, allowed)
         if not folder.is_dir() and (wrong := problem(name)):

@@ -77,7 +77,7 @@ def random_model(name: str, base: Path) -> Model:
 def _configured(name: str, inner: str, known: Model | None, base: Path) -> Path:
     """Where the configuration files of a model lie: its folder, or a snapshot in the Hub's cache."""
     inner = (known.folder or known.repo) if known is not None else inner
-    folder = Path(inner) if Path(inner).is_absolute() else base / inner
+    folder = base / inner
     repo, _, wanted = inner.partition("@")
     if inner and (folder / weights.INDEX).is_file():
         return folder

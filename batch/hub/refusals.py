@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import disk
-from batch.base.errors import DownloadError, ModelError, UserError
+from batch.base.errors import DownloadError, ModelError, UserError, chain
 from batch.hub.cache import hub_cache, offline_by
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def refusal(error: Exception, repo: str, revision: str) -> Exception:
     """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    causes = list(_chain(error))
+    causes = list(chain(error))
     for cause in causes:
         if isinstance(cause, OfflineModeIsEnabled):
             switch = offline_by() or "HF_HUB_OFFLINE"  # the client's own, where it was set before it was imported
@@ -46,7 +45,7 @@ def reason(error: BaseException) -> str:
     """Why asking the Hub failed, in words without addresses."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    causes = list(_chain(error))
+    causes = list(chain(error))
     status = next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
     if status:
         return f"the Hub answers {status}"
@@ -134,9 +133,3 @@ def _with_token(error: HfHubHTTPError) -> bool:
         return "authorization" in error.response.request.headers
     except RuntimeError:  # a response without its request
         return False
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import linecache
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from batch.base.errors import CannotGoOn, DeviceLost, TaskError
+from batch.base.errors import CannotGoOn, DeviceLost, TaskError, chain
 from batch.records.kinds import ErrorKind
 from batch.records.receipts import ErrorInfo, StagePeak
 from batch.render.error_texts import TABLE, Meaning
@@ -53,7 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def lost(error: BaseException) -> DeviceLost | None:
     """The error that ends this process's use of the card, if it is one."""
-    for cause in _chain(error):
+    for cause in chain(error):
         if _meaning_of(cause) is Meaning.LOST:
             return DeviceLost(f"the card does not answer this process any more: {first_line(cause)}")
     return None
@@ -61,7 +60,7 @@ def lost(error: BaseException) -> DeviceLost | None:
 
 def unsuited(error: BaseException) -> CannotGoOn | None:
     """The error that ends the run because nothing here can run on this card, if it is one."""
-    for cause in _chain(error):
+    for cause in chain(error):
         said = _said(str(cause))
         if said is not None and said.meaning is Meaning.UNSUITED:
             return CannotGoOn(f"this card cannot be used: {first_line(cause)}. What helps: {said.remedy}")
@@ -70,7 +69,7 @@ def unsuited(error: BaseException) -> CannotGoOn | None:
 
 def _meaning(error: BaseException) -> Meaning | None:
     """Of an exception with those behind it; memory wins, since what comes of it has many names."""
-    found = [meaning for cause in _chain(error) if (meaning := _meaning_of(cause)) is not None]
+    found = [meaning for cause in chain(error) if (meaning := _meaning_of(cause)) is not None]
     return next((item for item in found if item in (Meaning.MEMORY, Meaning.HOST_MEMORY)), next(iter(found), None))
 
 
@@ -116,7 +115,7 @@ def error_info(error: BaseException, stage: str) -> ErrorInfo:
         kind = ErrorKind.INVALID
     elif is_out_of_memory(error):
         kind = ErrorKind.OUT_OF_MEMORY
-    said = next((item for cause in _chain(error) if (item := _said(str(cause))) is not None), None)
+    said = next((item for cause in chain(error) if (item := _said(str(cause))) is not None), None)
     message = f"{first_line(error)} ({said.remedy})" if said is not None and said.remedy else first_line(error)
     if _meaning(error) is Meaning.HOST_MEMORY:
         message = f"the host's memory ran out: {message}"
@@ -133,11 +132,3 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__
     return re.sub(r"for '(.+)' at '\1'", r"'\1'", said)  # diffusers names a file of weights twice
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
