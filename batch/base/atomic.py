@@ -34,7 +34,7 @@ def write_parts(
     path: Path, parts: Iterable[bytes | memoryview], runner: str = "any", *, durable: bool = True
 ) -> None:
     """As :func:`write`, of parts that need not be in memory together."""
-    part = path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
+    part = part_of(path, runner)
     file = _create(part)
     try:
         with file:
@@ -50,6 +50,11 @@ def write_parts(
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def part_of(path: Path, runner: str) -> Path:
+    """A new name for a temp file beside a file, which :func:`sweep` knows."""
+    return path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
 
 
 def _create(part: Path) -> BinaryIO:
