@@ -7,73 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
 
 from batch.report import table
 from batch.store.folder import RunFolder
 from batch.store.images.looks import hash_pixels, look
 from tests.conftest import SMALL
+from tests.edits import (
+    move,
+    move_and_rate,
+    optimise,
+    rate,
+    rename,
+    rename_and_strip,
+    repaint,
+    retouch,
+    shrink,
+)
 from tests.helpers import hashes
 from tests.upkeep.run_files import flip, image, receipt, snapshot
-
-
-def rate(path, stars="3"):
-    """Write a rating into a PNG and keep all else, as a photo manager does."""
-    with Image.open(path) as picture:
-        texts = PngImagePlugin.PngInfo()
-        for key, text in (*picture.text.items(), ("Rating", stars)):
-            texts.add_text(key, text)
-        picture.save(path, pnginfo=texts)
-
-
-def optimise(path):
-    """Pack a PNG anew without its texts, as optimisers do."""
-    with Image.open(path) as picture:
-        picture.load()
-        Image.fromarray(np.asarray(picture)).save(path, optimize=True)
-
-
-def retouch(path):
-    """Paint into a picture, and keep its texts."""
-    with Image.open(path) as picture:
-        texts = PngImagePlugin.PngInfo()
-        for key, text in picture.text.items():
-            texts.add_text(key, text)
-        picture.paste((255, 0, 0), (100, 100, 200, 200))
-        picture.save(path, pnginfo=texts)
-
-
-def repaint(path):
-    """Save another picture in its place, without texts."""
-    Image.new("RGB", (512, 512), (9, 99, 199)).save(path)
-
-
-def shrink(path):
-    """Make it smaller in its place, without its texts."""
-    with Image.open(path) as picture:
-        small = picture.resize((256, 256))
-    small.save(path)
-
-
-def rename(path):
-    path.rename(path.with_name("the good one.png"))
-
-
-def move(path):
-    best = path.parent / "best" / "of all"
-    best.mkdir(parents=True)
-    shutil.move(path, best)
-
-
-def move_and_rate(path):
-    rename(path)
-    rate(path.with_name("the good one.png"))
-
-
-def rename_and_strip(path):
-    optimise(path)
-    rename(path)
-
 
 EDITS = {
     "rated": (rate, "changed", "other metadata, the same pixels"),
