@@ -79,9 +79,8 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     from batch.upkeep.verify import State
 
     counts = found.counts
-    lines = [
-        f"{found.name}: {counts.get(State.DONE, 0)} of {found.total} done and whole, {gib(found.bytes_read)} read"
-    ]
+    there = sum(count for state, count in counts.items() if state.is_there)
+    lines = [f"{found.name}: {there} of {found.total} done and whole, {gib(found.bytes_read)} read"]
     others = [state for state in State if state is not State.DONE and state in counts]
     lines += [f"  {state} {counts[state]}" for state in others]
     if found.running:
@@ -89,7 +88,8 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     never = sum(item.never_rendered for item in found.findings)
     if never:
         lines.append(f"MISSING    {plural(never, 'image')} never rendered")
-    for item in found.findings:
+    order = list(State)
+    for item in sorted(found.findings, key=lambda item: order.index(item.state)):
         if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered:
             lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
