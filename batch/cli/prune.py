@@ -46,7 +46,7 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
 def pruned_text(pruned: Pruned, root: Path) -> str:
     """What ``prune`` prints."""
     if not pruned.items:
-        return "nothing to prune: the manifest names every image, and every image has its receipt"
+        return "nothing to prune: no image is there that the manifest does not name"
     size = f"{pruned.bytes / 2**20:.1f} MiB"
     what = f"{plural(pruned.images, 'image')}, {plural(len(pruned.items), 'file')} in all, {size}"
     if pruned.trash is None:

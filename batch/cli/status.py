@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib
+from batch.base.text import duration, gib, plural
 from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json
 
@@ -42,6 +42,11 @@ def summary_text(summary: Summary) -> str:
     }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
     lines.extend(f"  {what} {count}: left as they are" for what, count in summary.touched.items())
+    if summary.unreadable_receipts:
+        lines.append(
+            f"  {plural(summary.unreadable_receipts, 'receipt')} damaged: `verify` names them, the next run "
+            "renders their images"
+        )
     if summary.torn:
         lines.append(
             f"  of the missing, {summary.torn} torn: the next run renders them, and keeps what is there in trash/"
