@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from batch.base import atomic
+from batch.base import atomic, regular
 from batch.records.reading import from_json
 
 T = TypeVar("T")
@@ -15,11 +15,16 @@ T = TypeVar("T")
 UNREADABLE = (OSError, ValueError)
 """What reading a file raises that is missing, cut off, or not what it should be."""
 
+MAX_RECORD = 4 * 2**20
+"""Bytes of a file about one thing. A receipt has about two thousand, and what its prompt takes twice."""
 
-def read(kind: type[T], path: Path) -> T:
-    """What a file holds. Raises OSError, or ValueError where it is damaged."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered: it counts for 100,000 receipts
-        return from_json(kind, file.read())
+MAX_TABLE = 64 * 2**20
+"""Bytes of a file about every image of a run: a hundred each, for half a million of them."""
+
+
+def read(kind: type[T], path: Path, limit: int = MAX_RECORD) -> T:
+    """What a file holds. Raises OSError, or ValueError where it is damaged or larger than ``limit`` bytes."""
+    return from_json(kind, regular.read(path, limit))
 
 
 def write(path: Path, data: Mapping[str, object], runner: str) -> None:
