@@ -41,7 +41,7 @@ def from_json(kind: type[T], text: bytes | str) -> T:
 
 
 def any_json(text: bytes | str) -> object:
-    """The data of a JSON text by others, of any types. Raises ValueError where it is none, or nested too deeply."""
+    """The data of a JSON text by others, of any types. Raises ValueError where it is none or too deep."""
     try:
         data: object = json.loads(text)
     except RecursionError:

@@ -1,8 +1,9 @@
 """Where image files keep their metadata: the chunks of PNG and WebP, the segments of JPEG, TIFF's directory.
 
 They are walked here and not by Pillow, which decodes pixels on the way to what stands behind them, and reads every
-field of a directory: thousands that name one place fill the memory. Each function takes an open file that begins as
-its format does, and raises OSError or ValueError where that is damaged. What is cut off behind the metadata is not.
+field of a directory: thousands that name one place fill the memory. Each function takes an open file that begins
+as its format does, and raises OSError or ValueError where that is damaged. What is cut off behind the metadata is
+no damage.
 """
 
 from __future__ import annotations

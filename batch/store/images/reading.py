@@ -39,8 +39,8 @@ _READERS: dict[bytes, Callable[[BinaryIO], Metadata]] = {
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts by key: ``run_batch``, ``parameters``, and those other programs wrote; empty when none.
 
-    Reads no pixels. Raises :class:`UserError` when the file is missing, is no image of a kind that carries texts, or
-    is damaged.
+    Reads no pixels. Raises :class:`UserError` when the file is missing, is no image of a kind that carries texts,
+    or is damaged.
     """
     try:
         with regular.opened(path) as file:
