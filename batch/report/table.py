@@ -37,7 +37,8 @@ COLUMNS: dict[str, str] = {
 Row = Mapping[str, Scalar]
 """An image by :data:`COLUMNS`; what is not known is None or left out."""
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet runs begins so, some of it behind what it takes for blanks."""
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -52,8 +53,7 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    data = frame.to_csv(index=False, lineterminator="\n").encode()
+    data = as_csv(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -75,8 +75,8 @@ def row(image: ReportedImage) -> Row:
         "model": task.model,
         "revision": task.revision,
         "dtype": task.dtype,
-        "prompt": _safe(task.prompt),
-        "negative_prompt": _safe(task.negative_prompt),
+        "prompt": task.prompt,
+        "negative_prompt": task.negative_prompt,
         "seed": task.seed,
         "width": task.width,
         "height": task.height,
@@ -123,10 +123,16 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
     return found | {
         "failed_stage": record.error.stage,
         "requested_mib": mib(record.error.requested),
-        "error": _safe(str(record.error)),
+        "error": str(record.error),
     }
 
 
-def _safe(text: str) -> str:
-    """A spreadsheet would run a text that begins like a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """A table as a CSV file: texts of others are in it, so that none begins as a formula."""
+    frame = frame.copy(deep=False)
+    for name in frame.select_dtypes(["object", "string"]).columns:
+        texts = frame[name]
+        runs = texts.map(lambda text: isinstance(text, str) and text.startswith(_FORMULA)).astype(bool)
+        if runs.any():
+            frame[name] = texts.mask(runs, "'" + texts.astype(str))
+    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
