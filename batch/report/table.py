@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    data = as_csv(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+    data = as_csv(_frame(rows))
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -62,6 +63,23 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
         atomic.write(other, data, folder.runner)
         return other, f"{path} is open in another program; the table is in {other}"
     return path, ""
+
+
+_BOUNDS = {WHOLE: (-(2**63), 2**63 - 1), "UInt64": (0, 2**64 - 1)}
+
+
+def _frame(rows: Sequence[Row]) -> pd.DataFrame:
+    columns = list(COLUMNS)
+    try:
+        return pd.DataFrame(rows, columns=columns).astype(COLUMNS)
+    except (TypeError, ValueError, OverflowError):  # numbers that no run has: those of somebody else's files
+        kept = [{name: value for name, value in row.items() if _fits(value, COLUMNS[name])} for row in rows]
+        return pd.DataFrame(kept, columns=columns).astype("object").astype(COLUMNS)
+
+
+def _fits(value: Scalar, kind: str) -> bool:
+    low, high = _BOUNDS.get(kind, (-math.inf, math.inf))
+    return not isinstance(value, int) or low <= value <= high
 
 
 def row(image: ReportedImage) -> Row:

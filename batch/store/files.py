@@ -9,22 +9,25 @@ from typing import TypeVar
 
 from batch.base import atomic, regular
 from batch.records.reading import from_json
+from batch.records.receipts import Failure, Receipt
 
 T = TypeVar("T")
 
 UNREADABLE = (OSError, ValueError)
 """What reading a file raises that is missing, cut off, or not what it should be."""
 
-MAX_RECORD = 4 * 2**20
-"""Bytes of a file about one thing. A receipt has about two thousand, and what its prompt takes twice."""
-
 MAX_TABLE = 64 * 2**20
-"""Bytes of a file about every image of a run: a hundred each, for half a million of them."""
+"""Bytes of a file that may say something of every image of a run: a hundred each, for half a million of them."""
+
+MAX_RECORD = 4 * 2**20
+"""Bytes of a file about one image. A receipt has about two thousand, and what its prompts take."""
+
+_LIMITS: Mapping[object, int] = {Receipt: MAX_RECORD, Failure: MAX_RECORD}
 
 
-def read(kind: type[T], path: Path, limit: int = MAX_RECORD) -> T:
-    """What a file holds. Raises OSError, or ValueError where it is damaged or larger than ``limit`` bytes."""
-    return from_json(kind, regular.read(path, limit))
+def read(kind: type[T], path: Path) -> T:
+    """What a file holds. Raises OSError, or ValueError where it is damaged or larger than its kind may be."""
+    return from_json(kind, regular.read(path, _LIMITS.get(kind, MAX_TABLE)))
 
 
 def write(path: Path, data: Mapping[str, object], runner: str) -> None:

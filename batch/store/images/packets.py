@@ -63,7 +63,7 @@ def _packet(names: str, inside: str) -> bytes:
     ).encode()
 
 
-MAX_PACKET = 8 * 2**20
+MAX_PACKET = 4 * 2**20
 """Bytes of a packet that is looked at: ours is as long as a prompt twice."""
 
 MAX_DEPTH = 100
