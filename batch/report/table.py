@@ -38,7 +38,7 @@ COLUMNS: dict[str, str] = {
 Row = Mapping[str, Scalar]
 """An image by :data:`COLUMNS`; what is not known is None or left out."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
 """What a spreadsheet runs begins so, some of it behind what it takes for blanks."""
 
 
@@ -74,7 +74,7 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
         return pd.DataFrame(rows, columns=columns).astype(COLUMNS)
     except (TypeError, ValueError, OverflowError):  # numbers that no run has: those of somebody else's files
         kept = [{name: value for name, value in row.items() if _fits(value, COLUMNS[name])} for row in rows]
-        return pd.DataFrame(kept, columns=columns).astype("object").astype(COLUMNS)
+        return pd.DataFrame(kept, columns=columns, dtype="object").astype(COLUMNS)
 
 
 def _fits(value: Scalar, kind: str) -> bool:
@@ -146,11 +146,15 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
-    """A table as a CSV file: texts of others are in it, so that none begins as a formula."""
+    """A table as a CSV file: texts of others are in it, so none begins as a formula, or ends its line."""
     frame = frame.copy(deep=False)
     for name in frame.select_dtypes(["object", "string"]).columns:
-        texts = frame[name]
-        runs = texts.map(lambda text: isinstance(text, str) and text.startswith(_FORMULA)).astype(bool)
-        if runs.any():
-            frame[name] = texts.mask(runs, "'" + texts.astype(str))
+        frame[name] = frame[name].map(_cell)
     return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # which alone would not be quoted
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -25,7 +25,7 @@ from batch.store.images.reading import read_metadata
 from tests.conftest import ROOT
 
 MEMORY, SECONDS = 2 * 2**30, 60
-EXAMPLES = settings(max_examples=250, deadline=2_000, database=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=80, deadline=2_000, database=None, suppress_health_check=list(HealthCheck))
 
 GOLDEN = ROOT / "tests" / "golden" / "render" / ".run"
 FOLDER = tempfile.TemporaryDirectory()

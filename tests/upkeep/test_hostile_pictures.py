@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from batch.manifest.read import read_manifest
 from batch.store.images import containers, packets, tiff
+from batch.store.images.reading import read_pixels
 from tests.helpers import plan
 from tests.hostile import NASTY_LINES, pipe, quick
 
@@ -120,7 +121,7 @@ def directory(entries, *, start=8):
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ([(700 + tag, 2, 2**20, 8) for tag in range(30_000)], "too large"),
+        ([(700 + tag, 2, 2**19, 8) for tag in range(30_000)], "its metadata"),
         ([(0x8769, 4, 1, 8)], "no metadata"),  # the EXIF directory is the first one again
         ([(700, 1, 2**32 - 1, 8)], "too large"),
         ([(700, 1, 100, 2**32 - 1)], "no metadata"),
@@ -140,6 +141,20 @@ def test_directories_that_lie(cli, work, form, entries, said):
     else:
         Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0" + data[:60_000] if form == "jpg" else data)
     refused(cli, path, said)
+
+
+def test_pixels_of_such_a_file_are_not_unpacked(work):
+    path = work / "x.tif"
+    Image.new("RGB", (8, 8)).save(path)
+    data = path.read_bytes()
+    assert read_pixels(path).shape == (8, 8, 3)
+    count = struct.unpack("<H", data[8:10])[0]
+    assert data[:8] == b"II*\0\x08\0\0\0"
+    table = data[10 : 10 + 12 * count]
+    more = b"".join(struct.pack("<HHII", 40_000 + tag, 7, 10**6, 8) for tag in range(20_000))
+    path.write_bytes(data[:8] + struct.pack("<H", count + 20_000) + table + more + bytes(4) + bytes(2 * 10**6))
+    with quick(1), pytest.raises(ValueError, match="claims more than the file has"):
+        read_pixels(path)
 
 
 def test_a_directory_of_a_million_entries_is_read_once(work):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from batch.base.regular import TooLarge
 from batch.store.images.containers import MAX_BYTES, MAX_PARTS, Metadata, exif
 
 MAX_INDEX = 2**20
@@ -43,12 +44,12 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
         if stop >= end:
             return
         start = stop
-    raise ValueError("it has too many boxes")
+    raise TooLarge("it has too many boxes")
 
 
 def _held(file: BinaryIO, start: int, size: int, limit: int) -> bytes:
     if size > limit:
-        raise ValueError("its metadata is too large")
+        raise TooLarge("its metadata is too large")
     file.seek(start)
     data = file.read(size)
     if len(data) < size:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from batch.base.regular import TooLarge
 from batch.store.images import packets, tiff
 
 MAX_BYTES = 64 * 2**20
@@ -54,14 +55,14 @@ class Reader:
         """The head of the next part; shorter than ``size`` where there is none."""
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise ValueError("it has too many parts")
+            raise TooLarge("it has too many parts")
         return self._file.read(size)
 
     def body(self, size: int) -> bytes:
         """What a part holds."""
         self._bytes += size
         if self._bytes > MAX_BYTES:
-            raise ValueError("its metadata is too large")
+            raise TooLarge("its metadata is too large")
         data = self._file.read(size)
         if len(data) < size:
             raise ValueError("it is cut short")
@@ -129,7 +130,7 @@ def _unpacked(data: bytes) -> bytes:
     except zlib.error as error:
         raise ValueError(f"a text is damaged ({error})") from None
     if len(text) > MAX_TEXT:
-        raise ValueError("a text is too large")
+        raise TooLarge("a text is too large")
     return text
 
 

@@ -24,7 +24,7 @@ from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY
 _COMFY = re.compile(r"(prompt|workflow):\s*(\{.*)", re.DOTALL)
 """ComfyUI's WebP: such a text in any field of the camera."""
 
-_READERS: dict[bytes, Callable[[BinaryIO], Metadata]] = {
+READERS: dict[bytes, Callable[[BinaryIO], Metadata]] = {
     rb"\x89PNG\r\n\x1a\n": containers.png,
     rb"\xff\xd8\xff": containers.jpeg,
     rb"RIFF....WEBP": containers.webp,
@@ -44,8 +44,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     try:
         with regular.opened(path) as file:
-            start = file.read(16)
-            read = next((read for begin, read in _READERS.items() if re.match(begin, start, re.DOTALL)), None)
+            read = _reader(file)
             if read is None:
                 raise UserError(f"{path} is not an image that can be read here")
             return _texts(read(file))
@@ -55,6 +54,11 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise UserError(f"{path} cannot be read as an image: {error}") from None
 
 
+def _reader(file: BinaryIO) -> Callable[[BinaryIO], Metadata] | None:
+    start = file.read(16)
+    return next((read for begin, read in READERS.items() if re.match(begin, start, re.DOTALL)), None)
+
+
 def read_pixels(path: Path) -> NDArray[Any]:
     """The pixels of an image file, height x width x channels, every row decoded.
 
@@ -62,6 +66,8 @@ def read_pixels(path: Path) -> NDArray[Any]:
     """
     try:
         with regular.opened(path) as file:
+            _check(file)
+            file.seek(0)
             start = file.read(len(packets.JXL_SIGNATURE))
             file.seek(0)
             if start == packets.JXL_SIGNATURE or start.startswith(packets.JXL_BARE):
@@ -71,6 +77,17 @@ def read_pixels(path: Path) -> NDArray[Any]:
                 return np.asarray(image)
     except (SyntaxError, Image.DecompressionBombError, struct.error) as error:  # Pillow's, for damaged files
         raise ValueError(str(error)) from None
+
+
+def _check(file: BinaryIO) -> None:
+    """Refuse metadata that would fill the memory: Pillow unpacks all of it. Other damage costs no pixel."""
+    try:
+        if read := _reader(file):
+            read(file)
+    except regular.TooLarge:
+        raise
+    except (OSError, ValueError):
+        pass
 
 
 def _jxl_pixels(data: bytes) -> NDArray[Any]:

@@ -7,6 +7,7 @@ a type with which A1111 cannot read it. Big-endian, as A1111 writes it.
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from batch.base.regular import TooLarge
 from batch.store.images import deflate
 
 _BYTE, _TEXT, _SHORT, _LONG, _UNDEFINED = 1, 2, 3, 4, 7
 _LAYOUT = {_SHORT: "H", _LONG: "I"}
 _HEADER = 8
+_SIZES = {_SHORT: 2, _LONG: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Bytes of a value by its type; of the others one."""
 
 _EXIF_DIRECTORY, USER_COMMENT, XMP = 0x8769, 0x9286, 700
 _DEFLATE, _UNCOMPRESSED, _HORIZONTAL = 8, 1, 2
@@ -116,17 +120,29 @@ def fields(file: BinaryIO) -> dict[int, bytes]:
     first = _entries(file, order, struct.unpack(f"{order}I", head[4:])[0])
     pointer = first.get(_EXIF_DIRECTORY)
     inner = _entries(file, order, struct.unpack(f"{order}I", pointer[2])[0]) if pointer else {}
+    _check_overlap(file, order, [*first.values(), *inner.values()])
     wanted = {tag: entry for tag, entry in first.items() if entry[0] == _TEXT or tag == XMP}
     wanted |= {tag: entry for tag, entry in inner.items() if tag == USER_COMMENT}
     one_byte = {tag: entry for tag, entry in wanted.items() if entry[0] in (_BYTE, _TEXT, _UNDEFINED)}
     if sum(count for _, count, _ in one_byte.values()) > MAX_FIELDS:
-        raise ValueError("its metadata is too large")
+        raise TooLarge("its metadata is too large")
     found = {}
     for tag, (_, count, value) in one_byte.items():
         data = value[:count] if count <= 4 else _read(file, struct.unpack(f"{order}I", value)[0], count)
         if len(data) == count:  # else its end is not there
             found[tag] = data
     return found
+
+
+def _check_overlap(file: BinaryIO, order: str, entries: Sequence[tuple[int, int, bytes]]) -> None:
+    """Refuse fields that lie on one another: thousands of them, each as large as the file, fill the memory."""
+    end, total = file.seek(0, io.SEEK_END), 0
+    for kind, count, value in entries:
+        size = count * _SIZES.get(kind, 1)
+        inside = size > 4 and struct.unpack(f"{order}I", value)[0] + size <= end
+        total += size if inside else 0
+    if total > end:
+        raise TooLarge("its metadata claims more than the file has")
 
 
 def _entries(file: BinaryIO, order: str, offset: int) -> Mapping[int, tuple[int, int, bytes]]:
