@@ -29,7 +29,7 @@ READERS: dict[bytes, Callable[[BinaryIO], Metadata]] = {
     rb"\xff\xd8\xff": containers.jpeg,
     rb"RIFF....WEBP": containers.webp,
     rb"II\*\x00|MM\x00\*": containers.tiff_file,
-    rb"....ftypavi[fs]": boxes.avif,
+    rb"....ftyp(avif|avis|mif1|msf1)": boxes.avif,
     re.escape(packets.JXL_SIGNATURE): boxes.jxl,
     re.escape(packets.JXL_BARE): lambda _: Metadata(),
 }
