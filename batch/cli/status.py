@@ -12,7 +12,7 @@ import click
 from batch.base import errors
 from batch.base.text import duration, gib, plural
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.store.status import Summary
@@ -29,7 +29,7 @@ def status(run_folder: Path, as_json: bool) -> int:
     if as_json:
         print_json({**asdict(summary), "eta_s": summary.eta_s})
     else:
-        click.echo(summary_text(summary))
+        show(summary_text(summary))
     return errors.EXIT_OK
 
 
