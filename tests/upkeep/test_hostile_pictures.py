@@ -1,18 +1,20 @@
 """``manifest from`` on pictures made to hurt: a manifest or a message, soon."""
 
+import io
 import json
 import socket
 import struct
 import sys
 import zlib
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from batch.manifest.read import read_manifest
-from batch.store.images import containers, packets, tiff
+from batch.store.images import boxes, containers, packets, tiff
 from batch.store.images.reading import read_pixels
 from tests.helpers import plan
 from tests.hostile import NASTY_LINES, pipe, quick
@@ -216,3 +218,24 @@ def test_a_file_name_cannot_end_its_comment(cli, work):
     assert outcome.code == 0, outcome.err
     assert read_manifest(work / "x.yaml").grids
     assert "\x1b" not in (work / "x.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "size", [(512, 512), (640, 480), (1600, 900), (1000, 500), (9, 1200), (300, 200), (77, 5)]
+)
+def test_the_size_of_a_jpeg_xl_picture_is_read_from_its_head(size):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    data = bytes(imagecodecs.jpegxl_encode(pixels, lossless=True, effort=1, usecontainer=False))
+    assert boxes.jxl_size(io.BytesIO(data)) == size
+    assert boxes.jxl_size(io.BytesIO(packets.jxl(data, b"", b""))) == size
+
+
+def test_a_small_file_of_very_many_pixels_is_not_unpacked(tmp_path):
+    pytest.importorskip("imagecodecs")
+    # 2**18 each way: not small; U32 with 18 bits, no ratio, and the same again.
+    side = 0b10 << 1 | (2**18 - 1) << 3
+    bits = side | (0b10 | (2**18 - 1) << 2) << 24
+    (tmp_path / "bomb.jxl").write_bytes(packets.JXL_BARE + bits.to_bytes(10, "little"))
+    with pytest.raises(ValueError, match="262144x262144 pixels, more than are read here"):
+        read_pixels(tmp_path / "bomb.jxl")

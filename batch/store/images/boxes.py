@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from batch.base.regular import TooLarge
+from batch.store.images import packets
 from batch.store.images.containers import MAX_BYTES, MAX_PARTS, Metadata, exif
 
 MAX_INDEX = 2**20
@@ -69,6 +70,39 @@ def jxl(file: BinaryIO) -> Metadata:
             else:
                 found.exif = exif(_behind_offset(data))
     return found
+
+
+_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+"""Of width to height, as JPEG XL numbers them."""
+
+
+def jxl_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of a JPEG XL picture, from its head (ISO/IEC 18181-1, SizeHeader): nothing is unpacked."""
+    file.seek(0)
+    head = file.read(16)
+    if not head.startswith(packets.JXL_BARE):
+        boxes = _boxes(file, 0, file.seek(0, io.SEEK_END))
+        box = next((box for box in boxes if box.kind in (b"jxlc", b"jxlp")), None)
+        if box is None:
+            raise ValueError("it holds no picture")
+        file.seek(box.start + (4 if box.kind == b"jxlp" else 0))
+        head = file.read(16)
+    bits = int.from_bytes(head[2:], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    small = take(1)
+
+    def side() -> int:
+        return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
+
+    height = side()
+    ratio = take(3)
+    across, down = _RATIOS.get(ratio, (0, 1))
+    return (height * across // down if ratio else side()), height
 
 
 def _behind_offset(data: bytes) -> bytes:

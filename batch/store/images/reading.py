@@ -21,6 +21,12 @@ from batch.store.images.containers import Metadata
 from batch.store.images.encoders import require
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY
 
+MAX_PIXELS = 2**29
+"""Of a picture that is unpacked, 1.6 GB: thirty times those of 5376x3072. A small file may claim any number."""
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+"""Pillow refuses what has twice as many."""
+
 _COMFY = re.compile(r"(prompt|workflow):\s*(\{.*)", re.DOTALL)
 """ComfyUI's WebP: such a text in any field of the camera."""
 
@@ -71,6 +77,10 @@ def read_pixels(path: Path) -> NDArray[Any]:
             start = file.read(len(packets.JXL_SIGNATURE))
             file.seek(0)
             if start == packets.JXL_SIGNATURE or start.startswith(packets.JXL_BARE):
+                width, height = boxes.jxl_size(file)
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"it has {width}x{height} pixels, more than are read here")
+                file.seek(0)
                 return _jxl_pixels(file.read())
             with warnings.catch_warnings(), Image.open(file) as image:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
