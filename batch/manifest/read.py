@@ -92,7 +92,7 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     fixes = [document.sections.get(name) for name in ("prompt_prefix", "prompt_suffix")]
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
-    return Prompts(prefix, suffix, grammar, every=not drawn), drawn or 0
+    return Prompts(prefix, suffix, grammar, drawn or 0), drawn or 0
 
 
 def _check_styles(grids: Sequence[Grid], styles: Mapping[str, Style], problems: Problems) -> None:
