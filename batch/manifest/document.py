@@ -15,7 +15,7 @@ from typing import NamedTuple
 import yaml
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.limits import ALIASED, DEPTH, FILE_BYTES, MIB, YAML_LETTERS
+from batch.manifest.limits import ALIASED, DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
 from batch.manifest.scalars import core_scalar
 
 Yaml = None | bool | int | float | str | list["Yaml"] | dict[str, "Yaml"]
@@ -30,6 +30,13 @@ _TEXT_SECTIONS = (("styles",), ("wildcards",))
 TOO_DEEP = f"nested more than {DEPTH} deep"
 
 
+_TOO_MANY = f"more than {NODES:,} keys and values of YAML; put prompts into a table: {{file: prompts.csv}}"
+
+
+class _TooMuch(yaml.MarkedYAMLError):
+    """Valid, and more than a manifest needs."""
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Resolves nothing by itself, so that every tag seen is one the user wrote."""
 
@@ -37,14 +44,15 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._depth = 0
+        self._depth = self._nodes = 0
 
     def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:  # noqa: ARG002
         """Called before a node is composed, which libyaml's binding does on the stack of C, without end."""
         self._depth += 1
-        if self._depth > DEPTH:
+        self._nodes += 1
+        if self._depth > DEPTH or self._nodes > NODES:
             mark = None if parent is None else parent.start_mark
-            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=mark)
+            raise _TooMuch(problem=TOO_DEEP if self._depth > DEPTH else _TOO_MANY, problem_mark=mark)
 
     def ascend_resolver(self) -> None:
         """Called after it."""
@@ -243,6 +251,17 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
 
     ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``.
     """
+    node = _compose(text, source)
+    if "*" in text:
+        _check_aliases(node, source)
+    builder = _Builder(source)
+    data = builder.build(node, (), text=as_text)
+    if builder.problems:
+        raise ManifestError(builder.problems)
+    return Document(data, source, builder.places)
+
+
+def _compose(text: str, source: str) -> yaml.Node:
     if len(text) > YAML_LETTERS:
         too_long = f"more than {YAML_LETTERS // MIB} MiB of YAML; put prompts into a table: {{file: prompts.csv}}"
         raise ManifestError([Problem(source, 0, too_long)])
@@ -252,8 +271,8 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(filter(None, (error.context, error.problem)))
         line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 0
-        if error.problem == TOO_DEEP:
-            raise ManifestError([Problem(source, line, TOO_DEEP)]) from None
+        if isinstance(error, _TooMuch):
+            raise ManifestError([Problem(source, line, str(error.problem))]) from None
         hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
         raise ManifestError([Problem(source, line, f"not valid YAML: {detail}{hint}")]) from None
     except yaml.reader.ReaderError as error:
@@ -264,10 +283,4 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
         raise ManifestError([Problem(source, 0, "it holds half of a surrogate pair; write UTF-8")]) from None
     if node is None:
         raise ManifestError([Problem(source, 0, "the manifest is empty")])
-    if "*" in text:
-        _check_aliases(node, source)
-    builder = _Builder(source)
-    data = builder.build(node, (), text=as_text)
-    if builder.problems:
-        raise ManifestError(builder.problems)
-    return Document(data, source, builder.places)
+    return node

@@ -17,6 +17,7 @@ from batch.manifest.schema import Entry
 from batch.manifest.tables import read_prompts
 from batch.manifest.values import RandomSeeds
 
+_SEVERAL = (list, range)
 Axes = dict[str, tuple[Entry, ...]]
 
 
@@ -66,12 +67,11 @@ class EntryReader:
         found = known.read(item)
         if name == "prompt":
             found = self.prompts.read(str(found))
-        several = found if isinstance(found, list | range) else [found]
-        drawn = (
-            sum(value.count - 1 for value in several if isinstance(value, RandomSeeds)) if name == "seed" else 0
-        )
-        self.prompts.expansion.add(values=len(several) - 1 + drawn)
-        return (Entry(value, place) for value in several)
+        if not isinstance(found, _SEVERAL):
+            return [Entry(found, place)]
+        drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
+        self.prompts.expansion.add(values=len(found) - 1 + sum(drawn))
+        return (Entry(value, place) for value in found)
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""

@@ -16,6 +16,9 @@ FILE_BYTES = 256 * MIB
 YAML_LETTERS = 64 * MIB
 """Of YAML, which takes a hundred times its size in memory: what is longer belongs into a table."""
 
+NODES = 2_000_000
+"""Of YAML: keys and values, a kilobyte and a half of memory each. Prompts by the million belong into a table."""
+
 DEPTH = 50
 """Lists, mappings, groups and wildcards inside one another; manifests have six, Python's stack room for 200."""
 
@@ -75,7 +78,7 @@ class Expansion:
         self.values += values
         self.letters += letters
         self.choices += choices
-        if self.too_much:
+        if self.values > TASKS or self.letters > LETTERS or self.choices > CHOICES:
             raise ValueError(f"with this and all before it {self.too_much}")
 
     @property

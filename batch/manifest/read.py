@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from batch.base.collector import without_gc
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Document, Place, parse, read_text
 from batch.manifest.entries import EntryReader
@@ -25,6 +26,7 @@ REPEATS = 3
 _PERMISSIONS = ("allow_pickle", "trust_remote_code")
 
 
+@without_gc()
 def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     """Read ``path`` and apply ``--set`` overrides (``KEY=VALUE``).
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import TOO_DEEP, Place, Yaml, read_text
-from batch.manifest.limits import COLUMNS, DEPTH
+from batch.manifest.limits import COLUMNS, DEPTH, TASKS
 from batch.manifest.values import listed, shown, suggest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -45,7 +45,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a .csv, .tsv or .jsonl file. Raises :class:`ManifestError` with every problem in it."""
     source = str(path)
-    text = read_text(path, source)
+    text = _read(path)
     if path.suffix.lower() == ".jsonl":
         return _json_table(text, source)
     lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
@@ -80,7 +80,7 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     if path.suffix.lower() == ".txt":
         if column is not None:
             raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
-        numbered = enumerate(read_text(path, str(path)).split("\n"), start=1)
+        numbered = enumerate(_read(path).split("\n"), start=1)
         found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
         return [(text, place) for text, place in found if text and not text.startswith("#")]
     table = read_table(path)
@@ -97,6 +97,15 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     if wrong:
         raise ManifestError(wrong)
     return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
+
+
+def _read(path: Path) -> str:
+    text = read_text(path, str(path))
+    if text.count("\n") > TASKS:
+        raise ManifestError(
+            [Problem(str(path), 0, f"more than {TASKS:,} lines, as many as are planned; split it")]
+        )
+    return text
 
 
 def _check_width(columns: Collection[str], place: Place) -> None:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.manifest import limits
+from batch.base.errors import ManifestError
+from batch.manifest import document, limits
 from batch.manifest.axes import AXES
+from tests.conftest import ROOT
 from tests.manifest.bounded import Bounded
 from tests.manifest.test_malformed import HEAD, write
 
@@ -322,10 +324,41 @@ def test_what_is_merely_large_is_planned(bounded, work, text):
     assert (answer.code, answer.trace) == (0, ""), answer.err[:3000]
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("p.txt", "a\n", "more than 5,000,000 lines"),
+        ("t.csv", "a\n", "more than 5,000,000 lines"),
+        ("t.jsonl", "1\n", "more than 5,000,000 lines"),
+    ],
+)
+def test_a_file_of_short_lines_is_not_spread_out(bounded, work, name, line, says):
+    write(work, {name: line * 5_000_001})
+    manifest = axes(prompt={"file": name}) if name == "p.txt" else ""
+    path = write(work, {"n.yaml": manifest}) if manifest else work / name
+    answer = bounded("plan", path, "--out", work / "out")
+    assert (answer.code, answer.trace) == (2, "")
+    assert says in answer.err
+
+
+def test_yaml_of_too_many_values_is_not_composed(monkeypatch):
+    monkeypatch.setattr(document, "NODES", 1000)
+    with pytest.raises(ManifestError, match=r"^m.yaml:1: more than 2,000,000 keys and values of YAML"):
+        document.parse("- a\n" * 2000, "m.yaml")
+
+
 def test_of_thousands_of_problems_a_thousand_are_shown(bounded, work):
     path = write(work, {"t.csv": "model,prompt,seed\n" + "demo,a,x\n" * 3000})
     lines = bounded("plan", path, "--out", work / "out").err.splitlines()
     assert (len(lines), lines[-1]) == (1001, "and 2,000 more")
+
+
+def test_every_limit_stands_in_the_docs():
+    docs = (ROOT / "docs" / "manifest.md").read_text(encoding="utf-8").partition("## Limits")[2]
+    for name, value in vars(limits).items():
+        if name.isupper() and name not in ("MIB", "COUNTLESS"):
+            size = name in ("FILE_BYTES", "YAML_LETTERS")
+            assert f"{value // limits.MIB} MiB" in docs if size else f"{value:,}" in docs, name
 
 
 # Pieces of manifests, each repeated up to thousands of times: what no one writes, and a program may.
