@@ -31,6 +31,11 @@ EXIT_FOLDER = 3
 EXIT_RESUMABLE = 75
 EXIT_INTERRUPTED = 130
 
+LONGEST = 2_000
+"""Letters of a problem's message that are shown."""
+SHOWN = 1_000
+"""Problems of one file that are shown: the rest is more of the same."""
+
 
 class BatchError(Exception):
     """Root of the tree; ``exit_code`` is what the command line ends with."""
@@ -55,7 +60,10 @@ class Problem:
     def __str__(self) -> str:
         """``file:line: message``, the form editors jump to; line 0 means the file as a whole."""
         where = f"{self.source}:{self.line}" if self.line else self.source
-        return f"{where}: {self.message}"
+        said = self.message
+        if len(said) > LONGEST:  # a value of the user's; the remedy stands at the end
+            said = f"{said[: LONGEST // 2]} … {said[-LONGEST // 2 :]}"
+        return f"{where}: {said}"
 
 
 class ManifestError(UserError):
@@ -63,7 +71,10 @@ class ManifestError(UserError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = list(map(str, self.problems[:SHOWN]))
+        if len(self.problems) > SHOWN:
+            lines.append(f"and {len(self.problems) - SHOWN:,} more")
+        super().__init__("\n".join(lines))
 
 
 class ModelError(UserError):

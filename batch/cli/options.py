@@ -22,6 +22,10 @@ set_option = click.option(
 )  # fmt: skip
 
 
+_LONGEST = 366 * 24 * 3600
+"""Seconds of a year, the longest time that anybody waits for."""
+
+
 class FolderName(click.Path):
     """A folder; an empty one is a variable of a script that was not set, and not the current folder."""
 
@@ -60,8 +64,8 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip().lower())
     taken = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-    if taken <= 0:
-        raise click.BadParameter(f"'{text}' is no time; write 90s, 10m or 1h")
+    if not 0 < taken <= _LONGEST:
+        raise click.BadParameter(f"'{text[:60]}' is no time; write 90s, 10m or 1h")
     return taken
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from batch.manifest import values
+from batch.manifest import loras, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ AXES: dict[str, Axis] = {
         {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
     ),
     "lora": Axis(
-        values.lora,
+        loras.lora,
         "a LoRA's file or Hub id, with (scale=0.8), several joined with ' + '; {file, strength}; "
         "{repo, weight, revision, strength}; or none",
         {"anyOf": [{"type": ["string", "null"]}, _LORA]},

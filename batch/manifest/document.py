@@ -7,6 +7,7 @@ never resolved at all: a prompt that reads ``1984`` stays that text.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import yaml
 
 from batch.base.errors import ManifestError, Problem
+from batch.manifest.limits import ALIASED, DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
 from batch.manifest.scalars import core_scalar
 
 Yaml = None | bool | int | float | str | list["Yaml"] | dict[str, "Yaml"]
@@ -25,14 +27,36 @@ TEXT_KEYS = frozenset(
     {"prompt", "negative_prompt", "text", "name", "style", "column", "prompt_prefix", "prompt_suffix", "file"}
 )
 _TEXT_SECTIONS = (("styles",), ("wildcards",))
-MAX_NODES = 2_000_000
-"""More nodes than this after aliases are followed is an alias bomb, not a manifest."""
+TOO_DEEP = f"nested more than {DEPTH} deep"
+
+
+_TOO_MANY = f"more than {NODES:,} keys and values of YAML; put prompts into a table: {{file: prompts.csv}}"
+
+
+class _TooMuch(yaml.MarkedYAMLError):
+    """Valid, and more than a manifest needs."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Resolves nothing by itself, so that every tag seen is one the user wrote."""
 
     yaml_implicit_resolvers: dict[str, object] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._nodes = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:  # noqa: ARG002
+        """Called before a node is composed, which libyaml's binding does on the stack of C, without end."""
+        self._depth += 1
+        self._nodes += 1
+        if self._depth > DEPTH or self._nodes > NODES:
+            mark = None if parent is None else parent.start_mark
+            raise _TooMuch(problem=TOO_DEEP if self._depth > DEPTH else _TOO_MANY, problem_mark=mark)
+
+    def ascend_resolver(self) -> None:
+        """Called after it."""
+        self._depth -= 1
 
 
 class Place(NamedTuple):
@@ -106,7 +130,7 @@ class _Builder:
         }:
             self._problem(line, f"the tag {node.tag.rsplit(':', 1)[-1]} is not understood here; remove it")
         if isinstance(node, yaml.ScalarNode):
-            return str(node.value) if text or node.style else core_scalar(node.value)
+            return str(node.value) if text or node.style else self._scalar(node.value, line)
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -132,26 +156,51 @@ class _Builder:
             result[key] = self.build(value_node, (*location, key), text=text)
         return result
 
+    def _scalar(self, written: str, line: int) -> Yaml:
+        try:
+            return core_scalar(written)
+        except ValueError as error:
+            self._problem(line, str(error))
+            return None
+
     def _problem(self, line: int, message: str) -> None:
         self.problems.append(Problem(self.source, line, message))
 
 
-def _nodes(node: yaml.Node, counted: dict[int, int]) -> int:
-    """How many there are when aliases are followed; one that contains itself counts as none inside itself."""
-    if id(node) not in counted:
-        counted[id(node)] = 0
+class _Extent(NamedTuple):
+    """Of a node when aliases are followed; one that contains itself counts as none inside itself."""
+
+    nodes: int
+    depth: int
+
+
+def _extent(node: yaml.Node, known: dict[int, _Extent]) -> _Extent:
+    if id(node) not in known:
+        known[id(node)] = _Extent(0, 0)
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
             inner = node.value
         elif isinstance(node, yaml.MappingNode):
-            inner = [value for _, value in node.value]
-        counted[id(node)] = 1 + sum(_nodes(item, counted) for item in inner)
-    return counted[id(node)]
+            inner = [item for pair in node.value for item in pair]
+        found = [_extent(item, known) for item in inner]
+        known[id(node)] = _Extent(
+            1 + sum(item.nodes for item in found), 1 + max((item.depth for item in found), default=0)
+        )
+    return known[id(node)]
+
+
+def _check_aliases(node: yaml.Node, source: str) -> None:
+    known: dict[int, _Extent] = {}
+    nodes, depth = _extent(node, known)
+    if nodes - len(known) > ALIASED or depth > DEPTH:
+        wrong = f"too large: they add more than {ALIASED:,} values" if depth <= DEPTH else TOO_DEEP
+        line = node.start_mark.line + 1
+        raise ManifestError([Problem(source, line, f"aliases make this file {wrong}; write the values out")])
 
 
 def decode_text(raw: bytes, source: str) -> str:
     """Bytes of a text file as the user meant them: UTF-8, with or without a BOM, any line ends."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) and not raw.startswith(b"\xff\xfe\0\0"):
         try:
             return raw.decode("utf-16").replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError:
@@ -172,7 +221,7 @@ _WRITTEN = (".yaml", ".yml", ".csv", ".tsv", ".txt", ".json", ".jsonl")
 def read_text(path: Path, source: str) -> str:
     """Read a text file the user named; a file that is not there is the user's mistake, not a traceback."""
     try:
-        return decode_text(path.read_bytes(), source)
+        return decode_text(_bytes(path, source), source)
     except FileNotFoundError:
         hint = "" if path.suffix.lower() in _WRITTEN else "; a manifest is a .yaml or .csv file that names models"
         raise ManifestError([Problem(source, 0, f"there is no such file{hint}")]) from None
@@ -181,7 +230,20 @@ def read_text(path: Path, source: str) -> str:
             [Problem(source, 0, "this is a folder; name a manifest (status and verify take run folders)")]
         ) from None
     except (OSError, ValueError) as error:
-        raise ManifestError([Problem(source, 0, f"cannot be read: {error}")]) from None
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ManifestError([Problem(source, 0, f"cannot be read: {said}")]) from None
+
+
+def _bytes(path: Path, source: str) -> bytes:
+    """Of a file that has an end, and not too far away."""
+    found = path.stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        wrong = "this is a pipe or a device; it wants a file, which a resumed run can read again"
+        raise ManifestError([Problem(source, 0, wrong)])
+    if found.st_size > FILE_BYTES:
+        wrong = f"more than {FILE_BYTES // MIB} MiB, which is more than a plan can hold; split it"
+        raise ManifestError([Problem(source, 0, wrong)])
+    return path.read_bytes()
 
 
 def parse(text: str, source: str, *, as_text: bool = False) -> Document:
@@ -189,30 +251,36 @@ def parse(text: str, source: str, *, as_text: bool = False) -> Document:
 
     ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``.
     """
+    node = _compose(text, source)
+    if "*" in text:
+        _check_aliases(node, source)
+    builder = _Builder(source)
+    data = builder.build(node, (), text=as_text)
+    if builder.problems:
+        raise ManifestError(builder.problems)
+    return Document(data, source, builder.places)
+
+
+def _compose(text: str, source: str) -> yaml.Node:
+    if len(text) > YAML_LETTERS:
+        too_long = f"more than {YAML_LETTERS // MIB} MiB of YAML; put prompts into a table: {{file: prompts.csv}}"
+        raise ManifestError([Problem(source, 0, too_long)])
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(filter(None, (error.context, error.problem)))
         line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 0
+        if isinstance(error, _TooMuch):
+            raise ManifestError([Problem(source, line, str(error.problem))]) from None
         hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
         raise ManifestError([Problem(source, line, f"not valid YAML: {detail}{hint}")]) from None
-    except yaml.YAMLError as error:
-        raise ManifestError([Problem(source, 0, f"not valid YAML: {' '.join(str(error).split())}")]) from None
-    except RecursionError:
-        raise ManifestError([Problem(source, 0, "nested too deeply")]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode(errors="replace").count(b"\n", 0, error.position) + 1
+        said = f"not valid YAML: the control character U+{error.character:04X} stands here; remove it"
+        raise ManifestError([Problem(source, line, said)]) from None
+    except UnicodeEncodeError:
+        raise ManifestError([Problem(source, 0, "it holds half of a surrogate pair; write UTF-8")]) from None
     if node is None:
         raise ManifestError([Problem(source, 0, "the manifest is empty")])
-    builder = _Builder(source)
-    try:
-        if _nodes(node, {}) > MAX_NODES:
-            problem = Problem(
-                source, node.start_mark.line + 1, "aliases make this file too large; write the values out"
-            )
-            raise ManifestError([problem])
-        data = builder.build(node, (), text=as_text)
-    except RecursionError:
-        raise ManifestError([Problem(source, 0, "nested too deeply")]) from None
-    if builder.problems:
-        raise ManifestError(builder.problems)
-    return Document(data, source, builder.places)
+    return node

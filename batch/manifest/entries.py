@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from batch.base.errors import ManifestError, Problem
@@ -14,7 +15,9 @@ from batch.manifest.files import Problems, referenced
 from batch.manifest.prompts import Prompts
 from batch.manifest.schema import Entry
 from batch.manifest.tables import read_prompts
+from batch.manifest.values import RandomSeeds
 
+_SEVERAL = (list, range)
 Axes = dict[str, tuple[Entry, ...]]
 
 
@@ -40,28 +43,35 @@ class EntryReader:
         if written == []:
             self.problems.add(location, f"'{name}' is an empty list; give a value or remove it")
         many = isinstance(written, list)
-        entries: list[Entry] = []
+        found: list[Iterable[Entry]] = []
         for index, item in enumerate(written if isinstance(written, list) else [written]):
             where = (*location, index) if many else location
             try:
                 if name == "prompt" and isinstance(item, dict):
-                    entries += self._from_file(item, where) if "file" in item else self._with_own(item, where)
+                    found.append(self._from_file(item, where) if "file" in item else self._with_own(item, where))
                 else:
-                    entries += self.entries(name, item, self.problems.document.place(where))
+                    found.append(self.entries(name, item, self.problems.document.place(where)))
             except ValueError as error:
                 self.problems.add(where, f"{name}: {error}")
             except ManifestError as error:
                 self.problems.extend(error.problems)
-        return tuple(entries)
+        return () if self.prompts.expansion.too_much else tuple(chain.from_iterable(found))
 
-    def entries(self, name: str, item: Yaml, place: Place) -> list[Entry]:
-        """One written value, or the several that a range stands for. Raises ``ValueError``."""
+    def entries(self, name: str, item: Yaml, place: Place) -> Iterable[Entry]:
+        """One written value, or the several that a range stands for: counted here, and made as they are taken.
+
+        Raises ``ValueError``.
+        """
         known = axis(name)
         assert known is not None  # callers have checked the name
         found = known.read(item)
         if name == "prompt":
             found = self.prompts.read(str(found))
-        return [Entry(value, place) for value in (found if isinstance(found, list) else [found])]
+        if not isinstance(found, _SEVERAL):
+            return [Entry(found, place)]
+        drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
+        self.prompts.expansion.add(values=len(found) - 1 + sum(drawn))
+        return (Entry(value, place) for value in found)
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""

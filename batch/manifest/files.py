@@ -9,6 +9,7 @@ from pathlib import Path
 from batch.base.errors import Problem
 from batch.manifest.document import Document, Location
 from batch.manifest.tables import PROMPT_SUFFIXES
+from batch.manifest.values import shown
 
 
 @dataclass(slots=True)
@@ -35,14 +36,16 @@ def referenced(named: str, folder: Path, suffixes: Sequence[str] = PROMPT_SUFFIX
     path = Path(named)
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{named}: only {', '.join(suffixes)} files are read here")
-    if not path.is_absolute():
-        try:
-            inside = (folder / path).resolve().is_relative_to(folder.resolve())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{named} cannot be read: {error}") from None
-        if not inside:
-            raise ValueError(f"{named} lies outside the manifest's folder; move it there or write the full path")
+    try:
+        inside = path.is_absolute() or (folder / path).resolve().is_relative_to(folder.resolve())
         path = folder / path
-    if not path.is_file():
-        raise ValueError(f"there is no such file: {path}")
+        found = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name; a NUL; links in a circle
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{shown(named)} cannot be read: {said}") from None
+    if not inside:
+        raise ValueError(f"{named} lies outside the manifest's folder; move it there or write the full path")
+    if not found:
+        what = "this is a folder, a pipe or a device, not a file" if path.exists() else "there is no such file"
+        raise ValueError(f"{what}: {path}")
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from batch.base.errors import ManifestError, Problem
@@ -77,7 +78,7 @@ class GridReader:
                 if name in shared or any(name in factor.names for factor in factors):
                     self.problems.add((*location, name), f"zip: '{name}' stands in {other} too; keep one")
             lengths = {name: len(values) for name, values in axes.items()}
-            if len(set(lengths.values())) > 1:
+            if len(set(lengths.values())) > 1 and all(lengths.values()):
                 counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
                 self.problems.add(location, f"zip: what moves together needs as many values each; {counts}")
             elif axes:
@@ -133,7 +134,8 @@ class GridReader:
                 continue
             try:
                 items = _items(name, cell, typed=table.typed)
-                own[name] = tuple(entry for item in items for entry in self.entries.entries(name, item, row.place))
+                found = [self.entries.entries(name, item, row.place) for item in items]
+                own[name] = tuple(chain.from_iterable(found))
             except ValueError as error:
                 self._note(row.place, f"{name}: {error}")
                 own[name] = ()
@@ -166,7 +168,8 @@ class GridReader:
             place = self.problems.document.place(location)
             try:
                 items = value if isinstance(value, list) else [value]
-                found = [result.value for item in items for result in self.entries.entries(name, item, place)]
+                entries = [self.entries.entries(name, item, place) for item in items]
+                found = [result.value for result in chain.from_iterable(entries)]
                 if any(isinstance(value, RandomSeeds) for value in found):
                     raise ValueError("seeds drawn at random cannot be left out by name")
                 conditions[name] = tuple(found)

@@ -7,6 +7,8 @@ from contextlib import suppress
 from batch.base.errors import ManifestError, UserError
 from batch.manifest.axes import axis
 from batch.manifest.document import TEXT_KEYS, Document, Place, parse
+from batch.manifest.limits import DEPTH, NAME
+from batch.manifest.values import shortened
 
 
 def override(document: Document, written: str) -> None:
@@ -14,7 +16,11 @@ def override(document: Document, written: str) -> None:
     key, equals, value = written.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UserError(f"--set {written}: write KEY=VALUE, for example --set seed=0..3")
+        raise UserError(f"--set {shortened(written)}: write KEY=VALUE, for example --set seed=0..3")
+    if any("\ud800" <= character <= "\udfff" for character in written):
+        raise UserError(f"--set {key!a}: it is not UTF-8, or holds half of a surrogate pair")
+    if key.count(".") >= DEPTH or len(key) > NAME:
+        raise UserError(f"--set {shortened(key)}: no key is as long as this")
     source = f"--set {key}"
     if key.rsplit(".", 1)[-1] in TEXT_KEYS:
         parsed = Document(value, source, {(): Place(source, 0)})

@@ -9,12 +9,12 @@ from pathlib import Path
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
+from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
 from batch.manifest.schema import Style
 from batch.manifest.tables import TABLE_SUFFIXES, read_prompts, read_table
 from batch.manifest.values import shown, suggest, whole
-from batch.manifest.variants import MAX_TEXTS, Grammar, Template, looks_varied
+from batch.manifest.variants import Grammar, Template, looks_varied
 
-MAX_DRAWN = 10_000
 _WILDCARD_FOLDER = "wildcards"
 _NO_SPACE_BEFORE = tuple(",.;:!?)]}")
 
@@ -27,25 +27,38 @@ class Prompts:
     suffix: str
     grammar: Grammar | None
     """None where ``variants`` is off: every character of a prompt is itself."""
-    every: bool = True
-    """All texts of a template are rendered, so there must not be too many."""
+    drawn: int = 0
+    """Texts that are drawn of a template; 0 takes all of them, so there must not be too many."""
+    expansion: Expansion = field(default_factory=Expansion)
+    """What all prompts stand for so far."""
     ignored: set[str] = field(default_factory=set)
     """Prompts that look as if they held alternatives, while ``variants`` is off."""
 
     def read(self, text: str) -> str | Template:
-        """Raises ``ValueError`` for a template that cannot be read."""
+        """Raises ``ValueError`` for a template that cannot be read, and for what is too long."""
+        length = len(self.prefix) + len(text) + len(self.suffix)
+        if length > PROMPT:
+            raise ValueError(f"with prefix and suffix it has {length:,} letters; at most {PROMPT:,} are possible")
         whole_text = joined(joined(self.prefix, text), self.suffix)
         if self.grammar is None:
             if looks_varied(text):
                 self.ignored.add(text)
+            self.expansion.add(letters=length)
             return whole_text
         template = self.grammar.parse(whole_text)
-        count = template.count()
-        if self.every and count > MAX_TEXTS:
-            raise ValueError(
-                f"{shown(text)} stands for {count:,} texts; write variants: {{random: 4}} to draw from them"
-            )
+        self._count(template, text)
         return template if template.plain is None else template.plain
+
+    def _count(self, template: Template, text: str) -> None:
+        count, longest, choices, _ = template.extent
+        if self.drawn:
+            texts = min(count, self.drawn)
+            self.expansion.add(letters=texts * longest, choices=texts * choices)
+        elif count > TEXTS:
+            many = f"{count:,} texts{' or more' if count == COUNTLESS else ''}"
+            raise ValueError(f"{shown(text)} stands for {many}; write variants: {{random: 4}} to draw from them")
+        else:
+            self.expansion.add(values=count - 1, letters=count * (longest + choices))
 
 
 def joined(left: str, right: str) -> str:
@@ -62,7 +75,7 @@ def read_variants(written: object) -> int | None:
     if written == "all":
         return 0
     if isinstance(written, dict) and set(written) == {"random"}:
-        return whole(written["random"], 1, MAX_DRAWN)
+        return whole(written["random"], 1, DRAWN)
     raise ValueError(f"{shown(written)} is not possible; write off, all, or {{random: 4}}")
 
 
@@ -169,7 +182,10 @@ def _style(value: Yaml) -> Style:
 
 
 def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str, Style]) -> tuple[str, str]:
-    """A prompt and its negative prompt under styles, one after the other."""
+    """A prompt and its negative prompt under styles, one after the other.
+
+    Raises ``ValueError`` when one of the two becomes too long.
+    """
     for name in names:
         prompt = _applied(styles[name].prompt, prompt)
         negative = _applied(styles[name].negative_prompt, negative)
@@ -177,6 +193,8 @@ def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str
 
 
 def _applied(style: str, text: str) -> str:
+    if len(style) + max(1, style.count("{prompt}")) * len(text) > PROMPT:
+        raise ValueError(f"it makes texts of more than {PROMPT:,} letters")
     if "{prompt}" in style:
         return style.replace("{prompt}", text)
     return ", ".join(part for part in (text, style) if part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from batch.base.collector import without_gc
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Document, Place, parse, read_text
 from batch.manifest.entries import EntryReader
@@ -25,6 +26,7 @@ REPEATS = 3
 _PERMISSIONS = ("allow_pickle", "trust_remote_code")
 
 
+@without_gc()
 def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     """Read ``path`` and apply ``--set`` overrides (``KEY=VALUE``).
 
@@ -92,7 +94,7 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     fixes = [document.sections.get(name) for name in ("prompt_prefix", "prompt_suffix")]
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
-    return Prompts(prefix, suffix, grammar, every=not drawn), drawn or 0
+    return Prompts(prefix, suffix, grammar, drawn or 0), drawn or 0
 
 
 def _check_styles(grids: Sequence[Grid], styles: Mapping[str, Style], problems: Problems) -> None:

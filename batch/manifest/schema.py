@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from batch.manifest import formats, values
 from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
+from batch.manifest.limits import FOLDERS, TEMPLATE
 from batch.records.kinds import RunKind
 from batch.records.values import Arguments
 
@@ -28,17 +29,21 @@ class _Section(BaseModel):
 
 
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_MAX_BYTES = 2**60
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def byte_size(value: object) -> int:
     """``5GiB``, ``500 MB`` or a plain number of bytes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_BYTES:
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", str(value).strip())
     if match is None or match[2].upper() not in _SIZE_UNITS:
         raise ValueError(f"{values.shown(value)} is not a size in bytes; write for example 5GiB")
-    return int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+    size = float(match[1]) * _SIZE_UNITS[match[2].upper()]
+    if size > _MAX_BYTES:
+        raise ValueError(f"{values.shown(value)} is more than any disk has; write for example 5GiB")
+    return int(size)
 
 
 class Output(_Section):
@@ -63,6 +68,10 @@ class Output(_Section):
     @field_validator("name")
     @classmethod
     def _fields_are_known(cls, template: str) -> str:
+        if len(template) > TEMPLATE:
+            raise ValueError(f"the template has {len(template):,} letters; at most {TEMPLATE:,} are possible")
+        if template.count("/") >= FOLDERS:
+            raise ValueError(f"the template has {template.count('/') + 1} parts; at most {FOLDERS} are possible")
         named = re.findall(r"\{([^{}]*)\}", template)
         unknown = [name for name in named if name not in NAME_FIELDS and not EXTRA.fullmatch(name)]
         if unknown:
@@ -230,7 +239,8 @@ class Grid:
     def entries(self, name: str) -> Iterator[Entry]:
         """Every value of one axis, those that prompts have of their own too."""
         for factor in self.factors:
-            for row in factor.rows:
+            # Only prompts have values of their own, and a million seeds need not be asked.
+            for row in factor.rows if {name, "prompt"}.intersection(factor.names) else ():
                 for known, entry in zip(factor.names, row, strict=True):
                     if known == name:
                         yield entry
@@ -238,7 +248,8 @@ class Grid:
 
     def own_names(self) -> set[str]:
         """Axes that some prompt gives values of its own."""
-        return {name for factor in self.factors for row in factor.rows for entry in row for name in entry.own}
+        prompts = [factor for factor in self.factors if "prompt" in factor.names]
+        return {name for factor in prompts for row in factor.rows for entry in row for name in entry.own}
 
 
 @dataclass(frozen=True, slots=True)

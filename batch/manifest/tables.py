@@ -8,14 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import Place, Yaml, read_text
-from batch.manifest.values import shown, suggest
+from batch.manifest.document import TOO_DEEP, Place, Yaml, read_text
+from batch.manifest.limits import COLUMNS, DEPTH, TASKS
+from batch.manifest.values import listed, shown, suggest
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
@@ -43,7 +45,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a .csv, .tsv or .jsonl file. Raises :class:`ManifestError` with every problem in it."""
     source = str(path)
-    text = read_text(path, source)
+    text = _read(path)
     if path.suffix.lower() == ".jsonl":
         return _json_table(text, source)
     lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
@@ -51,6 +53,7 @@ def read_table(path: Path) -> Table:
     if first is None:
         raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
     header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
+    _check_width(columns, header)
     problems = [
         Problem(*header, f"the column '{name}' is named twice" if name else f"column {index + 1} has no name")
         for index, name in enumerate(columns)
@@ -59,7 +62,7 @@ def read_table(path: Path) -> Table:
     rows = []
     for number, cells in lines:
         if len(cells) != len(columns):
-            message = f"{len(cells)} cells, but the header names {len(columns)}: {', '.join(columns)}"
+            message = f"{len(cells)} cells, but the header names {len(columns)}: {listed(columns)}"
             problems.append(Problem(source, number, message))
             continue
         rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
@@ -77,7 +80,7 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     if path.suffix.lower() == ".txt":
         if column is not None:
             raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
-        numbered = enumerate(read_text(path, str(path)).split("\n"), start=1)
+        numbered = enumerate(_read(path).split("\n"), start=1)
         found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
         return [(text, place) for text, place in found if text and not text.startswith("#")]
     table = read_table(path)
@@ -96,10 +99,25 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
     return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
 
 
+def _read(path: Path) -> str:
+    text = read_text(path, str(path))
+    if text.count("\n") > TASKS:
+        raise ManifestError(
+            [Problem(str(path), 0, f"more than {TASKS:,} lines, as many as are planned; split it")]
+        )
+    return text
+
+
+def _check_width(columns: Collection[str], place: Place) -> None:
+    if len(columns) > COLUMNS:
+        raise ManifestError([Problem(*place, f"{len(columns):,} columns; a table has at most {COLUMNS:,}")])
+
+
 _CSV_ERRORS = {
     "unexpected end": 'a quote (") is opened here and never closed; double a quote that belongs to the text ("")',
     "expected after": 'text follows a closing quote ("); '
     'put the whole cell in quotes and double those inside ("")',
+    "field limit": f'a cell has more than {csv.field_size_limit():,} letters; is a quote (") missing?',
 }
 """What to say of an error of Python's reader, by what its text holds."""
 
@@ -153,8 +171,11 @@ def _json_table(text: str, source: str) -> Table:
         try:
             cells = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-            problems.append(Problem(source, number, f"not a line of JSON: {reason}"))
+            problems.append(Problem(source, number, f"not a line of JSON: {_json_reason(error)}"))
+            continue
+        wrong = _json_problem(cells, line)
+        if wrong:
+            problems.append(Problem(source, number, wrong))
             continue
         if isinstance(cells, str):
             cells = {"prompt": cells}
@@ -162,12 +183,46 @@ def _json_table(text: str, source: str) -> Table:
             problems.append(Problem(source, number, 'an object is needed here: {"prompt": "…"}'))
             continue
         columns |= dict.fromkeys(cells)
+        _check_width(columns, Place(source, number))
         rows.append(TableRow(Place(source, number), cells))
     if not rows and not problems:
         problems.append(Problem(source, 0, "the file is empty"))
     if problems:
         raise ManifestError(problems)
     return Table(tuple(columns), tuple(rows), Place(source, 0), typed=True)
+
+
+def _json_reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return TOO_DEEP
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "a number has thousands of digits" if "integer string conversion" in str(error) else str(error)
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _json_problem(value: Yaml, line: str) -> str:
+    """What JSON can write down and a manifest cannot hold."""
+    if line.count("[") + line.count("{") > DEPTH and _depth(value) > DEPTH:
+        return TOO_DEEP
+    if _HALF.search(line):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return "it holds half of a surrogate pair, which no file can hold"
+    return ""
+
+
+def _depth(value: Yaml) -> int:
+    """Without recursion: JSON's own reader goes deeper than Python's stack bears afterwards."""
+    depth, inner = 0, [value]
+    while inner:
+        depth += 1
+        held = [item for item in inner if isinstance(item, dict | list)]
+        inner = [child for item in held for child in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Yaml]]) -> dict[str, Yaml]:

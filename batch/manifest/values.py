@@ -9,23 +9,26 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from batch.manifest.limits import DIGITS, NAME, PROMPT, RANGE
 from batch.manifest.scalars import core_scalar
 from batch.records.values import Arguments, Call, Value
 
 MAX_SEED = 2**64 - 1
 """The largest seed ``torch.Generator.manual_seed`` takes."""
 
-MAX_RANGE = 1_000_000
 MAX_SIDE = 65_536
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
 _RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*\}\s*")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
-_CALL = re.compile(r"\s*([A-Za-z_\d][\w.+-]*)\s*(?:\(([^()]*)\))?\s*")
+_CALL = re.compile(r"([A-Za-z_\d][\w.+-]*)(?:\s*\(([^()]*)\))?")
+_CLOSE = 200
+"""Words among which one is sought that was meant; in thousands that takes seconds, for every word."""
+_LISTED = 30
 
 
 class Size(NamedTuple):
@@ -48,15 +51,26 @@ class RandomSeeds:
 
 def shown(value: object) -> str:
     """A user's value in a message, short."""
-    text = repr(value) if isinstance(value, str) else str(value)
+    return shortened(repr(value) if isinstance(value, str) else str(value))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that is too long for a message."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """What the user may have meant, or all that is possible."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"possible are {', '.join(known)}"
+    likely = sorted(known, key=lambda name: name[:1] != word[:1])[:_CLOSE] if len(known) > _CLOSE else known
+    close = difflib.get_close_matches(word, likely, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"possible are {listed(known)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words in a message, the first of many."""
+    more = f" and {len(words) - _LISTED:,} more" if len(words) > _LISTED else ""
+    return ", ".join(words[:_LISTED]) + more
 
 
 def whole(value: object, low: int, high: int) -> int:
@@ -70,35 +84,42 @@ def whole(value: object, low: int, high: int) -> int:
     return value
 
 
-def numbers(value: object, low: int, high: int) -> list[int]:
-    """A whole number, or an inclusive range ``0..3``."""
+def numbers(value: object, low: int, high: int) -> Sequence[int]:
+    """A whole number, or an inclusive range ``0..3``, which is not spread out yet."""
     match = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         if isinstance(value, str):
             other = re.fullmatch(r"\s*(\d+)\s*(?:-|\.{3}|:|to)\s*(\d+)\s*", value)
-            hint = f"; write {other[1]}..{other[2]}" if other else _as_list(value)
+            hint = f"; write {shortened(other[1])}..{shortened(other[2])}" if other else _as_list(value)
             raise ValueError(f"{shown(value)} is neither a whole number nor a range such as 0..3{hint}")
         return [whole(value, low, high)]
-    first, last = (whole(int(end), low, high) for end in match.groups())
+    first, last = (_digits(end, low, high) for end in match.groups())
     if last < first:
         raise ValueError(f"the range {value} is empty; write {last}..{first}")
-    if last - first >= MAX_RANGE:
-        raise ValueError(f"the range {value} has more than {MAX_RANGE:,} values")
-    return list(range(first, last + 1))
+    if last - first >= RANGE:
+        raise ValueError(f"the range {value} has more than {RANGE:,} values")
+    return range(first, last + 1)
 
 
-def seeds(value: object) -> list[int | RandomSeeds]:
+def _digits(written: str, low: int, high: int) -> int:
+    """A whole number out of a text, of no more digits than Python converts."""
+    if len(written) > DIGITS:
+        raise ValueError(f"{shortened(written)} is out of bounds; {low} to {high} is possible")
+    return whole(int(written), low, high)
+
+
+def seeds(value: object) -> Sequence[int | RandomSeeds]:
     """A seed, an inclusive range, or ``{random: n}``."""
     if isinstance(value, dict):
         if set(value) != {"random"}:
             raise ValueError("as a mapping a seed is {random: n}, for example {random: 4}")
-        return [RandomSeeds(whole(value["random"], 1, MAX_RANGE))]
+        return [RandomSeeds(whole(value["random"], 1, RANGE))]
     drawn = _RANDOM.fullmatch(value) if isinstance(value, str) else None
     if drawn is not None:  # in a cell of a table or a quoted text
-        return [RandomSeeds(whole(int(drawn[1]), 1, MAX_RANGE))]
+        return [RandomSeeds(_digits(drawn[1], 1, RANGE))]
     if value == -1:
         raise ValueError("-1 is no seed here; write {random: 1} for one that is drawn once and kept")
-    return list(numbers(value, 0, MAX_SEED))
+    return numbers(value, 0, MAX_SEED)
 
 
 def size(value: object) -> Size:
@@ -128,7 +149,7 @@ def number(value: object) -> float:
     return float(value)
 
 
-def _finite(value: object) -> float | None:
+def finite(value: object) -> float | None:
     """A number; None for what is none, or no float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -139,10 +160,16 @@ def _finite(value: object) -> float | None:
 
 
 def word(value: object) -> str:
-    """A text that is not empty."""
+    """A name, or several: a text that is not empty and not a book."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{shown(value)} is not a name" if value not in (None, "") else "a name is missing")
-    return value.strip()
+    return _short(text(value)).strip()
+
+
+def _short(value: str) -> str:
+    if len(value) > NAME:
+        raise ValueError(f"{shown(value)} has {len(value):,} letters; no name has more than {NAME:,}")
+    return value
 
 
 def prompt(value: object) -> str:
@@ -160,6 +187,8 @@ def text(value: object) -> str:
     """Any text, the empty one too."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a text")
+    if len(value) > PROMPT:
+        raise ValueError(f"{shown(value)} has {len(value):,} letters; at most {PROMPT:,} are possible")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{shown(value)} holds half of a surrogate pair, which no file can hold")
     return value
@@ -174,7 +203,7 @@ def frozen(value: object) -> Value:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        if _finite(value) is None:
+        if finite(value) is None:
             raise ValueError(f"{shown(value)} is not a finite number")
         return value
     return text(value)
@@ -182,13 +211,13 @@ def frozen(value: object) -> Value:
 
 def call(value: object) -> tuple[str, tuple[Value, ...], Arguments]:
     """``name``, ``name(1024, 896)`` or ``name(key=value)``: name, positional, named arguments."""
-    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    match = _CALL.fullmatch(_short(value).strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{shown(value)} is neither a name nor a name with arguments such as name(1, key=2)")
     name, inside = match.groups()
     positional: list[Value] = []
     named: dict[str, Value] = {}
-    for part in re.split(r",(?![^\[]*\])", inside) if (inside or "").strip() else []:
+    for part in _separate(inside) if (inside or "").strip() else []:
         key, equals, item = part.partition("=")
         if not equals:
             if named:
@@ -199,6 +228,18 @@ def call(value: object) -> tuple[str, tuple[Value, ...], Arguments]:
         else:
             named[key.strip()] = _argument(item)
     return name, tuple(positional), tuple(sorted(named.items()))
+
+
+def _separate(inside: str) -> Iterator[str]:
+    """The arguments between the commas, save for those of a list."""
+    part = ""
+    for piece in re.findall(r"\[[^\]]*\]?|,|[^\[,]+", inside):
+        if piece == ",":
+            yield part
+            part = ""
+        else:
+            part += piece
+    yield part
 
 
 def _argument(written: str) -> Value:
@@ -231,7 +272,7 @@ def memory(value: object) -> str:
     """A memory setting: a profile, or steps joined with ``+``. What they mean is the planner's to say."""
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is not a memory setting; 'auto' is the usual one")
-    for part in value.split("+"):
+    for part in _short(value).split("+"):
         call(part)
     return value.strip()
 
@@ -242,47 +283,3 @@ def style(value: object) -> tuple[str, ...]:
     if not all(names):
         raise ValueError(f"{shown(value)} is not a style; write a name, or several joined with +")
     return () if names == ("none",) else names
-
-
-_LORA_KEYS = ("file", "repo", "weight", "revision", "strength", "scale")
-
-
-def lora(value: object) -> tuple[tuple[str, float], ...]:
-    """``none``, a file or a Hub id, ``file.safetensors(scale=0.8)``, several joined with ``+``; or as a mapping.
-
-    ``{file: a.safetensors, strength: 0.8}``, ``{repo: owner/name, weight: a.safetensors, revision: main}``.
-    """
-    if value is None or value == "none":
-        return ()
-    if isinstance(value, dict):
-        return (_lora_mapping(value),)
-    result = []
-    for part in word(value).split(" + "):
-        match = re.fullmatch(r"\s*(.+?)\s*(?:\(\s*(?:scale|strength)\s*=\s*([^()]+?)\s*\))?\s*", part)
-        assert match  # `.+?` takes any text that is not empty
-        path, scale = match.groups()
-        strength = _finite(core_scalar(scale)) if scale else 1.0
-        if strength is None:
-            raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
-        result.append((path, strength))
-    return tuple(result)
-
-
-def _lora_mapping(value: dict[str, object]) -> tuple[str, float]:
-    unknown = next((key for key in value if key not in _LORA_KEYS), None)
-    if unknown is not None:
-        raise ValueError(f"{unknown} is unknown in a LoRA; possible are {', '.join(_LORA_KEYS)}")
-    texts = {key: word(value[key]) for key in ("file", "repo", "weight", "revision") if key in value}
-    if ("file" in texts) == ("repo" in texts):
-        raise ValueError("a LoRA is one of {file: a.safetensors} and {repo: owner/name, weight: a.safetensors}")
-    if "file" in texts and len(texts) > 1:
-        raise ValueError("weight and revision belong to a repo; a file has neither")
-    if "strength" in value and "scale" in value:
-        raise ValueError("strength and scale mean the same; keep one")
-    named = texts.get("file") or "/".join(filter(None, (texts["repo"], texts.get("weight"))))
-    at = f"@{texts['revision']}" if "revision" in texts else ""
-    written = value.get("strength", value.get("scale", 1.0))
-    strength = _finite(written)
-    if strength is None:
-        raise ValueError(f"{shown(written)} is not a number")
-    return named + at, strength

@@ -6,14 +6,15 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from batch.base.collector import without_gc
+from batch.manifest.limits import TASKS
 from batch.manifest.schema import Grid, Manifest
 from batch.plan import alike, measuring, names, unused
 from batch.plan.cells import TaskMaker
 from batch.plan.exclude import Exclusions
+from batch.plan.expand import combinations
 from batch.plan.findings import DEFAULT, Findings
 from batch.plan.found import look_up
 from batch.plan.pins import Pinner, Pins
@@ -25,21 +26,18 @@ from batch.records.tasks import Task
 if TYPE_CHECKING:
     from batch.plan.found import Lookup
 
-MAX_TASKS = 5_000_000
-"""A slip in a range, not a job: this many take two minutes and 3 GiB to plan."""
-
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
     findings = Findings(manifest.source)
     pinner = Pinner(pins or Pins(), lookup.draw, manifest.random_variants)
     with without_gc():
+        most = sum(combinations(grid, manifest.random_variants) for grid in manifest.grids)
+        if most > TASKS:
+            findings.wrong(DEFAULT, f"the grid has {most:,} combinations; at most {TASKS:,} are planned")
+            findings.stop_on_problems()
         grids = [pinner.resolved(grid) for grid in manifest.grids]
         exclusions = Exclusions(manifest.exclude, pinner)
-        most = sum(math.prod(len(factor.rows) for factor in grid.factors) for grid in grids)
-        if most > MAX_TASKS:
-            findings.wrong(DEFAULT, f"the grid has {most:,} combinations; at most {MAX_TASKS:,} are planned")
-            findings.stop_on_problems()
         found = look_up(grids, lookup, findings)
         settings = Settings(manifest=manifest, found=found, exclusions=exclusions, findings=findings)
         maker = TaskMaker(manifest=manifest, settings=settings, exclusions=exclusions, findings=findings)
@@ -89,7 +87,7 @@ def _final(pictures: list[Task], manifest: Manifest, findings: Findings) -> list
         names.without_clashes(pictures)
         return pictures
     repeats, batch = manifest.repeats, manifest.run.batch
-    if len(pictures) * (repeats + measuring.PASSES) > MAX_TASKS:
+    if len(pictures) * (repeats + measuring.PASSES) > TASKS:
         findings.wrong(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
         findings.stop_on_problems()
     assert batch != "auto"  # the manifest's reader refuses it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batch.manifest.document import Place
+from batch.manifest.limits import Expansion
 from batch.manifest.prompts import styled
 from batch.manifest.schema import Grid, Manifest
 from batch.plan import advice, checks
@@ -34,6 +36,8 @@ class TaskMaker:
     duplicates: int = 0
     _checked: set[tuple[int, bool]] = field(init=False, default_factory=set)
     """Settings, with and without negative prompt."""
+    _expansion: Expansion = field(init=False, default_factory=Expansion)
+    """Of styles."""
     _first: dict[str, Task] = field(init=False, default_factory=dict)
     _buckets: dict[tuple[tuple[int, ...], int], list[Task]] = field(init=False, default_factory=dict)
     """By the order of their setting and of their seed."""
@@ -63,7 +67,10 @@ class TaskMaker:
         negative_entry, style_entry = given.entries.get("negative_prompt"), given.entries.get("style")
         styles = style_entry.value if style_entry else ()
         written = negative_entry.value if negative_entry else ""
-        prompt, negative = styled(entry.value, written, styles, self.manifest.styles)
+        texts = self._texts(given, written, styles)
+        if texts is None:
+            return
+        prompt, negative = texts
         rules = [rule for rule in setting.rules if rule.may_match(entry.value, written, styles)]
         style = " + ".join(styles)
         fields: dict[str, Any] = dict(
@@ -93,6 +100,19 @@ class TaskMaker:
                     f"memory: '{known.memory}' and '{task.memory}' give the same picture at {task.size}, so "
                     "one of them would never run; keep one, or compare what they cost with kind: measure",
                 )
+
+    def _texts(self, given: PromptSeeds, negative: str, styles: Sequence[str]) -> tuple[str, str] | None:
+        """Prompt and negative prompt under styles; None where a style makes too much of them."""
+        text: str = given.entries["prompt"].value
+        if not styles:
+            return text, negative
+        try:
+            texts = styled(text, negative, styles, self.manifest.styles)
+            self._expansion.add(letters=len(texts[0]) + len(texts[1]))
+        except ValueError as error:
+            self.findings.wrong(given.entries["style"].place, f"style: {error}")
+            return None
+        return texts
 
     def _check(self, setting: Setting, given: PromptSeeds, negative: str) -> None:
         """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""

@@ -6,11 +6,15 @@ through, and for every prompt its seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
+from batch.manifest.limits import COUNTLESS
 from batch.manifest.schema import Entry, Factor, Grid
+from batch.manifest.values import RandomSeeds
+from batch.manifest.variants import Template
 from batch.plan.alike import PICTURE_AXES
 
 
@@ -60,6 +64,23 @@ def cells(grid: Grid) -> Iterator[Cells]:
             yield Cells(setting, seed_at, inner)
 
 
+def combinations(grid: Grid, drawn: int) -> int:
+    """How many cells a grid has, with all that its random parts stand for; ``drawn``: texts of a prompt, or 0."""
+    return sum(math.prod(_rows(factor, drawn) for factor in shape) for shape in _shapes(grid.factors))
+
+
+def _rows(factor: Factor, drawn: int) -> int:
+    if not {"prompt", "seed"}.intersection(factor.names):
+        return len(factor.rows)
+    return sum(math.prod([_stands_for(entry.value, drawn) for entry in row]) for row in factor.rows)
+
+
+def _stands_for(value: object, drawn: int) -> int:
+    if isinstance(value, Template):
+        return min(value.extent.texts, drawn or COUNTLESS)
+    return value.count if isinstance(value, RandomSeeds) else 1
+
+
 def _shapes(factors: tuple[Factor, ...]) -> Iterator[tuple[Factor, ...]]:
     """The factors as they multiply: a prompt with values of its own makes a product of its own."""
     holder = next((factor for factor in factors if "prompt" in factor.names), None)
@@ -83,5 +104,7 @@ def _without(factor: Factor, names: Mapping[str, object]) -> Factor:
     kept = [index for index, name in enumerate(factor.names) if name not in names]
     if len(kept) == len(factor.names):
         return factor
+    if not kept:
+        return Factor((), ())
     rows = {tuple(id(row[index]) for index in kept): tuple(row[index] for index in kept) for row in factor.rows}
     return Factor(tuple(factor.names[index] for index in kept), tuple(rows.values()))

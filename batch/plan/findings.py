@@ -17,12 +17,12 @@ class Findings:
 
     source: str
     """The manifest's file, for what has no line."""
-    problems: list[Problem] = field(default_factory=list)
+    problems: set[Problem] = field(default_factory=set)
     remarks: dict[str, None] = field(default_factory=dict)
 
     def wrong(self, place: Place, message: str) -> None:
         """Note a mistake: no plan is made."""
-        self.problems.append(Problem(*(place if place != DEFAULT else (self.source, 0)), message))
+        self.problems.add(Problem(*(place if place != DEFAULT else (self.source, 0)), message))
 
     def remark(self, place: Place, message: str) -> None:
         """Note what is told beside the plan."""
@@ -31,4 +31,4 @@ class Findings:
     def stop_on_problems(self) -> None:
         """Raise :class:`ManifestError` with all of them."""
         if self.problems:
-            raise ManifestError(sorted(set(self.problems)))
+            raise ManifestError(sorted(self.problems))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batch.base.errors import ModelError
 from batch.catalogue.model import Model
 from batch.manifest.schema import Grid
+from batch.manifest.values import shown
 from batch.records.tasks import Lora
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
         try:
             if entry.value not in found.models:
                 found.models[entry.value] = lookup.model(entry.value)
-        except ModelError as error:
-            findings.wrong(entry.place, f"model: {error}")
+        except (ModelError, OSError) as error:
+            findings.wrong(entry.place, f"model: {_said(error, entry.value)}")
     for entry in (entry for grid in grids for entry in grid.entries("prompt")):
         if not entry.value.strip():
             findings.wrong(entry.place, "prompt: one of its alternatives is empty, and nothing stands around it")
@@ -72,6 +73,12 @@ def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
         try:
             if entry.value not in found.loras:
                 found.loras[entry.value] = tuple(replace(lora(path), scale=scale) for path, scale in entry.value)
-        except ModelError as error:
-            findings.wrong(entry.place, f"lora: {error}")
+        except (ModelError, OSError) as error:
+            named = ", ".join(path for path, _ in entry.value)
+            findings.wrong(entry.place, f"lora: {_said(error, named)}")
     return found
+
+
+def _said(error: ModelError | OSError, name: str) -> str:
+    """A system's refusal, of a name that is too long for it, names the whole path and nothing else."""
+    return f"{shown(name)} cannot be looked up: {error.strerror}" if isinstance(error, OSError) else str(error)

@@ -8,6 +8,7 @@ from itertools import chain, product
 from random import Random
 
 from batch.catalogue.families import digest
+from batch.manifest.limits import CHOICES
 from batch.manifest.schema import Entry, Factor, Grid
 from batch.manifest.values import RandomSeeds
 from batch.manifest.variants import Template
@@ -38,6 +39,8 @@ class Pinner:
         self._seeds: dict[str, tuple[int, ...]] = {}
         self._variants: dict[str, tuple[str, ...]] = {}
         self._drawn: dict[str, int] = {}
+        self._spare = CHOICES // 10
+        """Choices left for texts that had been drawn before."""
         self.new = False
         """Something was drawn that was not pinned."""
 
@@ -95,14 +98,16 @@ class Pinner:
         known = self._variants.get(template.text) or tuple(self._pins.variants.get(template.text, ()))
         if len(known) < self._texts:
             drawn = dict.fromkeys(known)
-            if template.count() <= self._texts:
+            if template.extent.texts <= self._texts:
                 drawn |= dict.fromkeys(template.texts())
             else:
                 random = Random(self._draw(1)[0])
-                for _ in range(_TRIES * self._texts):
-                    drawn[template.pick(random)] = None
-                    if len(drawn) == self._texts:
+                for tried in range(_TRIES * self._texts):
+                    if tried >= self._texts:
+                        self._spare -= template.extent.choices
+                    if len(drawn) == self._texts or self._spare < 0:
                         break
+                    drawn[template.pick(random)] = None
                 self.new |= len(drawn) > len(known)
             known = tuple(drawn)
         self._variants[template.text] = known

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 from batch.catalogue import families, precision, signatures
 from batch.catalogue.models import packaged
-from batch.manifest import values
+from batch.manifest import loras
 from batch.plan import checks
 from batch.render import schedulers
 from tests.conftest import ROOT
@@ -240,7 +240,7 @@ def test_a_component_has_the_dtype_it_was_given(cli, manifest, work, tiny, name)
     ],
 )
 def test_a_lora_as_a_mapping(value, expected):
-    assert values.lora(value) == (expected,)
+    assert loras.lora(value) == (expected,)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_every_variant(manifest, work):
 def test_the_grammar_of_variants(template, texts):
     found = Grammar(lambda name: ["x"]).parse(template)
     assert list(found.texts()) == texts
-    assert found.count() == len(texts)
+    assert found.extent.texts == len(texts)
 
 
 def test_random_variants_are_drawn_once_and_kept(manifest, cli, work):

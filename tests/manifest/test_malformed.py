@@ -35,7 +35,7 @@ CASES = {
     "binary": ({"m.yaml": b"\x89PNG\r\n\0\0"}, [("m.yaml", 0, "binary")]),
     "latin-1": ({"m.yaml": "grid:\n  prompt: caf\xe9\n".encode("latin-1")}, [("m.yaml", 2, "UTF-8")]),
     "cut utf-16": ({"m.yaml": b"\xff\xfeg"}, [("m.yaml", 0, "UTF-8")]),
-    "control character": ({"m.yaml": "grid: \x01\n"}, [("m.yaml", 0, "not valid YAML")]),
+    "control character": ({"m.yaml": "grid: \x01\n"}, [("m.yaml", 1, "U+0001")]),
     "style without a name": (
         {
             "m.yaml": "styles: {file: s.jsonl}\n" + HEAD,
@@ -46,7 +46,7 @@ CASES = {
     "alias bomb": ({"m.yaml": bomb()}, [("m.yaml", 1, "too large")]),
     "alias in itself": ({"m.yaml": "a: &a [*a]\n"}, [("m.yaml", 1, "contains itself")]),
     "unknown alias": ({"m.yaml": "grid: *gone\n"}, [("m.yaml", 1, "not valid YAML")]),
-    "deep nesting": ({"m.yaml": "grid: " + "[" * 5000 + "]" * 5000}, [("m.yaml", 0, "nested too deeply")]),
+    "deep nesting": ({"m.yaml": "grid: " + "[" * 5000 + "]" * 5000}, [("m.yaml", 1, "nested more than 50 deep")]),
     "python tag": ({"m.yaml": HEAD + "name: !!python/name:os.system\n"}, [("m.yaml", 4, "not understood")]),
     "own tag": ({"m.yaml": HEAD + "  seed: !random 4\n"}, [("m.yaml", 4, "not understood")]),
     "merge key": ({"m.yaml": HEAD + "<<: {name: x}\n"}, [("m.yaml", 4, "unknown key '<<'")]),
@@ -100,10 +100,6 @@ CASES = {
         [("m.yaml", 4, "1 to 100")],
     ),
     "prompt file as a prompt": ({"m.yaml": HEAD.replace("a fox", "p.TSV")}, [("m.yaml", 3, "{file: p.TSV}")]),
-    "huge numbers": (
-        {"m.yaml": HEAD + f"  seed: {'9' * 5000}\n  steps: 1..{'9' * 5000}\n"},
-        [("m.yaml", 4, "seed"), ("m.yaml", 5, "steps")],
-    ),
     "a range of everything": ({"m.yaml": HEAD + "  seed: 0..99999999\n"}, [("m.yaml", 4, "more than")]),
     "size of a wrong model": ({"m.yaml": HEAD + "  size: 5376x3072\n"}, [("m.yaml", 4, "672x384")]),
     "a style that is not there": (
@@ -149,15 +145,6 @@ CASES = {
     "wildcard in itself": (
         {"m.yaml": HEAD.replace("a fox", "__a__") + "variants: all\nwildcards: {a: [x, __b__], b: [__a__]}\n"},
         [("m.yaml", 3, "holds itself")],
-    ),
-    "lists that double": (
-        {
-            "m.yaml": HEAD.replace("a fox", "__w0__")
-            + "variants: {random: 2}\nwildcards:\n"
-            + "".join(f"  w{n}: ['__w{n + 1}__ __w{n + 1}__']\n" for n in range(30))
-            + "  w30: [x]\n"
-        },
-        [("m.yaml", 3, "more than 100,000 letters")],
     ),
     "an empty alternative": (
         {"m.yaml": HEAD.replace("a fox", "'{|a}'") + "variants: all\n"},
@@ -385,5 +372,5 @@ def test_any_variant_is_expanded_or_refused(work, text):
         template = Grammar(lambda name: ["x", "y {1|2}"]).parse(text)
     except ValueError:
         return
-    if template.count() < 5000:
-        assert len(list(template.texts())) == template.count()
+    if template.extent.texts < 5000:
+        assert len(list(template.texts())) == template.extent.texts
