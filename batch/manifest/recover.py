@@ -16,6 +16,7 @@ import yaml
 
 from batch.base.text import is_plain, visible
 from batch.manifest import axes, foreign, formats, values
+from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
 from batch.records.reading import any_json
 from batch.records.tasks import lora_origin
@@ -129,7 +130,7 @@ def _loras(items: Sequence[TaskData]) -> str:
     """As a manifest writes them; raises ``ValueError`` where that would read as others, ``a + b`` for one."""
     found = [(_lora(item), f"{item['scale']:g}") for item in items]
     text = " + ".join(f"{name}(scale={scale})" for name, scale in found)
-    if found and values.lora(text) != tuple((name, float(scale)) for name, scale in found):
+    if found and lora(text) != tuple((name, float(scale)) for name, scale in found):
         raise ValueError(f"lora: {values.shown(text)} reads as another one in a manifest")
     return text or "none"
 
@@ -142,7 +143,7 @@ def _lora(item: TaskData) -> str:
 
 def places(picture: Recovered) -> list[str]:
     """What a picture's axes name outside the catalogue and the Hub: folders, files, addresses."""
-    model, loras = str(picture.axes["model"]), values.lora(picture.axes.get("lora"))
+    model, loras = str(picture.axes["model"]), lora(picture.axes.get("lora"))
     return [name for name in (model.removeprefix("random:"), *(name for name, _ in loras)) if _is_place(name)]
 
 

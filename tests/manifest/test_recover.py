@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.manifest import foreign, recover
+from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
-from batch.manifest.values import lora
 from tests.hostile import NASTY_JSON, NASTY_LINES, OLD_SETTING, quick
 
 INVOKE = {"positive_prompt": "a fox", "seed": 1, "width": 8, "height": 8, "steps": 1, "scheduler": "euler"}
