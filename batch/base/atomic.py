@@ -120,11 +120,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(root: Path, live: str) -> int:
-    """Remove temp files of runners that are gone. Call it under the run's lock only."""
+def sweep(root: Path, runner: str, *, own: bool) -> int:
+    """Remove temp files of every other runner, all gone, or of its ``own``. Call it under the run's lock only."""
     removed = 0
     for part in root.rglob(f".*{TEMP_SUFFIX}"):
-        if not part.name.endswith(f".{live}{TEMP_SUFFIX}"):
+        if part.name.endswith(f".{runner}{TEMP_SUFFIX}") == own:
             with suppress(OSError):
                 part.unlink()
                 removed += 1

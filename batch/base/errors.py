@@ -16,6 +16,7 @@
         │   └── LoadFailed                 the model cannot be loaded
         ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
         │   └── DeviceLost                 the card does not answer this process any more
+        ├── FolderLost           exit 3    the folder's lock was removed, or another runner has it by now
         └── Interrupted          exit 130  Ctrl-C or SIGTERM
 """
 
@@ -124,6 +125,12 @@ class DiskFull(DiskLow):
 
 class DeviceLost(StoppedEarly):
     """Nothing works on the card in this process any more (illegal access, ECC); a fresh one may."""
+
+
+class FolderLost(StopRun):
+    """The folder's lock was removed or taken while this runner was at work; it writes no more there."""
+
+    exit_code = EXIT_FOLDER
 
 
 class Interrupted(StopRun):

@@ -108,6 +108,7 @@ class Saver:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
+            self._folder.still_held()  # whoever took the folder has removed what was being written
             if disk.is_full(error):
                 if attempt.task.id not in self._spec.redo:
                     self._folder.discard(attempt.task)

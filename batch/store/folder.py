@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from batch.base import atomic
 from batch.base.errors import ForeignFolder, UserError
 from batch.records.receipts import Failure, FileRef, Receipt
+from batch.records.spec import Held
 from batch.records.tasks import Task
-from batch.store import job
+from batch.store import job, lock
 from batch.store.pictures import Pictures
 from batch.store.receipts import Receipts
 
@@ -30,15 +32,20 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """``outputs/<name>``: reading it needs no lock, writing it does."""
+    """``outputs/<name>``: reading it needs no lock, writing it does.
 
-    def __init__(self, root: Path, runner: str = "any") -> None:
+    Where the lock is ``held``, what is written of an image raises :class:`~batch.base.errors.FolderLost` once it
+    is not any more.
+    """
+
+    def __init__(self, root: Path, runner: str = "any", held: Held | None = None) -> None:
         self.root = root
         self.runner = runner
+        self.held = held
         self.state = root / ".run"
         self.trash = root / "trash"
         self._receipts = Receipts(root, self.state, runner)
-        self._pictures = Pictures(root, runner)
+        self._pictures = Pictures(root, runner, self.still_held)
         self.images = self._pictures.images
         self.thumbs = self._pictures.thumbs
         self.latents = self._pictures.latents
@@ -81,9 +88,24 @@ class RunFolder:
         job.write_origin(self.root, self.state, origin, self.runner)
         job.write_tasks(self.state, tasks, self.runner)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the folder's lock: see :func:`batch.store.lock.hold`."""
+        with lock.hold(self.state) as held:
+            self.held = held
+            try:
+                yield
+            finally:
+                self.held = None
+
+    def still_held(self) -> None:
+        """Raise :class:`~batch.base.errors.FolderLost` where the lock is not this runner's any more."""
+        if self.held is not None:
+            lock.check(self.state, self.held)
+
     def sweep(self, *, own: bool = False) -> int:
-        """Remove temp files of dead runners; its own too, once its worker is dead. Call it under the lock."""
-        return atomic.sweep(self.root, "" if own else self.runner)
+        """Remove temp files of dead runners, or its own once its worker is dead. Call it under the lock."""
+        return atomic.sweep(self.root, self.runner, own=own)
 
     # The job
 
@@ -135,10 +157,12 @@ class RunFolder:
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
+        self.still_held()
         self._receipts.commit(receipt)
 
     def fail(self, failure: Failure) -> None:
         """Record a failed attempt, where there is room for it."""
+        self.still_held()
         self._receipts.fail(failure)
 
     def forget_failures(self, keep: Callable[[Failure], bool] = lambda _failure: False) -> None:
@@ -168,6 +192,7 @@ class RunFolder:
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
+        self.still_held()
         self._pictures.save_latents(task, data)
 
     def remake_thumb(self, receipt: Receipt) -> bool:
@@ -176,6 +201,7 @@ class RunFolder:
 
     def discard(self, task: Task) -> None:
         """Remove what was written of an image that could not be committed; one that is done stays."""
+        self.still_held()
         if not self.is_done(task.id):
             self._pictures.remove(task)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,11 +21,15 @@ from batch.store.images.reading import read_pixels
 
 
 class Pictures:
-    """The image files of the run folder ``root``, and what belongs to them."""
+    """The image files of the run folder ``root``, and what belongs to them.
 
-    def __init__(self, root: Path, runner: str) -> None:
+    ``may_write`` raises where the folder is not this runner's any more.
+    """
+
+    def __init__(self, root: Path, runner: str, may_write: Callable[[], None]) -> None:
         self._root = root
         self._runner = runner
+        self._may_write = may_write
         self.images = root / "images"
         self.thumbs = root / "thumbs"
         self.latents = root / "latents"
@@ -49,6 +53,7 @@ class Pictures:
         """Write image and thumbnail; ``notes`` go into the image's metadata beside its task."""
         data = encode(pixels, task, notes)
         path = image_path(task)
+        self._may_write()  # as late as can be: encoding may take seconds
         self._save_thumb(task.id, pixels)
         atomic.write(self._root / path, data, self._runner)
         height, width = pixels.shape[:2]

@@ -71,7 +71,7 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
     folder.require()
     if dry_run:
         return Pruned(items=tuple(_items(folder, running=lock.holder(folder.state) is not None)), trash=None)
-    with lock.hold(folder.state):
+    with folder.hold():
         items = tuple(_items(folder, running=False))
         if not items:
             return Pruned(items=(), trash=None)
@@ -80,6 +80,7 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
         trash = next(path for stamp in stamps if not (path := folder.trash / stamp).exists())
         trash.mkdir(parents=True)
         for item in items:
+            folder.still_held()
             atomic.move(folder.root / item.path, trash / item.path)
         _report(folder)
     return Pruned(items=items, trash=trash)
@@ -97,7 +98,7 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
         there = sorted(path.name for path in folder.trash.glob("[!.]*")) if folder.trash.is_dir() else []
         possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
         raise UserError(f"{root} has no trash named {name}; {possible}")
-    with lock.hold(folder.state):
+    with folder.hold():
         files = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
         taken = [path for path in files if (folder.root / path).exists()]
         if taken:
@@ -105,6 +106,7 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
                 f"{taken[0]} is in the run folder again; move it away, then restore. Nothing was moved"
             )
         for path in sorted(files, key=lambda path: path.startswith(".run/")):
+            folder.still_held()
             atomic.move(trash / path, folder.root / path)
         for empty in sorted((path for path in trash.rglob("*") if path.is_dir()), reverse=True):
             empty.rmdir()

@@ -20,7 +20,7 @@ from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run.options import Options
 from batch.run.runner import carry_out
-from batch.store import history, lock
+from batch.store import history
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import plan_of
 
@@ -66,7 +66,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
-    with disk.stops_when_full(target.root), lock.hold(target.state):
+    with disk.stops_when_full(target.root), target.hold():
         options = Options(devices=devices, retry_failed=True)
         # The manifest as `run --set memory=SETTING` would keep it.
         earlier = history.read().learned()
