@@ -139,6 +139,13 @@ class Interrupted(StopRun):
     exit_code = EXIT_INTERRUPTED
 
 
+def in_words(error: BaseException) -> str:
+    """An error for people: of the system's, what is wrong with which file."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what it came from, each once."""
     seen: set[int] = set()

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.base import atomic
+from batch.base import atomic, disk
 from batch.base.errors import ForeignFolder, UserError
 from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.spec import Held
 from batch.records.tasks import Task
-from batch.store import job, lock
+from batch.store import inside, job, lock
 from batch.store.pictures import Pictures
 from batch.store.receipts import Receipts
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
-    from batch.store.job import Origin
+    from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
 
 
@@ -42,6 +42,7 @@ class RunFolder:
         self.root = root
         self.runner = runner
         self.held = held
+        self._looked_into = False
         self.state = root / ".run"
         self.trash = root / "trash"
         self._receipts = Receipts(root, self.state, runner)
@@ -51,13 +52,26 @@ class RunFolder:
         self.latents = self._pictures.latents
 
     def exists(self) -> bool:
-        """Whether this is a run folder."""
-        return (self.state / "format.json").is_file()
+        """Whether this is a run folder. Raises :class:`FolderError` for what :mod:`batch.store.inside` refuses."""
+        if not self._looked_into:
+            inside.check(self.root)
+            self._looked_into = True
+        return os.path.lexists(self.state / "format.json")
 
     def require(self) -> None:
-        """Raise :class:`UserError` when this is no run folder."""
+        """Raise :class:`UserError` when this is no run folder, :class:`FolderError` when it cannot be used."""
         if not self.exists():
             raise UserError(f"{self.root} is not a run folder: it has no .run/format.json")
+        self._owner()
+
+    def _owner(self) -> Owner:
+        owner = job.read_owner(self.state)
+        if owner.schema != job.LAYOUT:
+            raise ForeignFolder(
+                f"{self.root} was written by another version of run_batch "
+                f"(layout {owner.schema}, this one writes {job.LAYOUT})"
+            )
+        return owner
 
     def check(self, name: str, kind: str) -> None:
         """Raise :class:`ForeignFolder` unless the folder is new, or belongs to this job."""
@@ -67,12 +81,7 @@ class RunFolder:
             if self.root.is_dir() and any(item.name != ".run" for item in self.root.iterdir()):
                 raise ForeignFolder(f"{self.root} holds other files and is no run folder; choose another --out")
             return
-        owner = job.read_owner(self.state)
-        if owner.schema != job.LAYOUT:
-            raise ForeignFolder(
-                f"{self.root} was written by another version of run_batch "
-                f"(layout {owner.schema}, this one writes {job.LAYOUT})"
-            )
+        owner = self._owner()
         if (owner.name, owner.kind) != (name, kind):
             raise ForeignFolder(
                 f"{self.root} belongs to the {owner.kind} job '{owner.name}', not to the {kind} "
@@ -82,11 +91,12 @@ class RunFolder:
     def begin(self, name: str, kind: str, origin: Origin, tasks: Iterable[Task], pins: Pins) -> None:
         """Record what is about to be run. Call it under the lock."""
         self.check(name, kind)
-        if not self.exists():
-            job.write_owner(self.state, name, kind, self.runner)
-        job.write_pins(self.state, pins, self.runner)
-        job.write_origin(self.root, self.state, origin, self.runner)
-        job.write_tasks(self.state, tasks, self.runner)
+        with disk.must_be_writable(self.root):
+            if not self.exists():
+                job.write_owner(self.state, name, kind, self.runner)
+            job.write_pins(self.state, pins, self.runner)
+            job.write_origin(self.root, self.state, origin, self.runner)
+            job.write_tasks(self.state, tasks, self.runner)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

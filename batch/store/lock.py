@@ -26,7 +26,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
 from batch.base import atomic, disk
-from batch.base.errors import FolderLocked, FolderLost, UserError
+from batch.base.errors import FolderLocked, FolderLost
 from batch.base.text import timestamp
 from batch.records.spec import Held
 from batch.store import files
@@ -62,7 +62,8 @@ def hold(state: Path) -> Iterator[Held]:
     try:
         note = _predecessor(state)
         # Beside the lock, not in it: on Windows a locked file cannot be read by others.
-        atomic.write(state / HOLDER, json.dumps(_myself(token)).encode())
+        with disk.must_be_writable(state.parent):
+            atomic.write(state / HOLDER, json.dumps(_myself(token)).encode())
         with _beating(state, token):
             yield Held(file=_identity(state), token=token, note=note)
     finally:
@@ -107,17 +108,14 @@ def holder(state: Path) -> Holder | None:
 
 def _acquire(state: Path) -> BaseFileLock:
     lock = FileLock(state / LOCK)
-    try:
+    with disk.must_be_writable(state.parent):
         state.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        other = holder(state)
-        by = "another runner that has just started" if other is None else f"{_named(other)}\n{_WAIT}"
-        raise FolderLocked(f"{state.parent} is in use by {by}") from None
-    except OSError as error:
-        if disk.is_full(error):
-            raise
-        raise UserError(f"{state.parent} cannot be written: {error.strerror or error}") from None
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            other = holder(state)
+            by = "another runner that has just started" if other is None else f"{_named(other)}\n{_WAIT}"
+            raise FolderLocked(f"{state.parent} is in use by {by}") from None
     return lock
 
 

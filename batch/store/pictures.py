@@ -15,6 +15,7 @@ from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records.receipts import FileRef, Receipt
 from batch.records.tasks import Task
+from batch.store import inside
 from batch.store.images import reading
 from batch.store.images.encoders import encode, thumbnail
 from batch.store.images.reading import read_pixels
@@ -80,7 +81,7 @@ class Pictures:
             self._save_thumb(receipt.task.id, read_pixels(self._root / receipt.file.path))
         except (OSError, ValueError, UserError, MemoryError):
             return False
-        return self.thumb_path(receipt.task.id).is_file()
+        return inside.is_file(self.thumb_path(receipt.task.id))
 
     def remove(self, task: Task) -> None:
         """Remove all there is of an image."""

@@ -57,6 +57,7 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
 
 def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
     folder = RunFolder(root)
+    folder.require()
     scan = folder.scan()
     tasks = folder.tasks()
     if folder.kind() == RunKind.MEASURE:  # a picture is there under every setting and repeat

@@ -20,7 +20,7 @@ from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run.options import Options
 from batch.run.runner import carry_out
-from batch.store import history
+from batch.store import history, inside
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import plan_of
 
@@ -53,7 +53,7 @@ def redecode(
     if target.root.resolve() == root.resolve():
         raise UserError(f"--out {out} is the run itself; its pictures stay as they are, so name another folder")
     done = [task for task in source.tasks() if source.is_done(task.id)]
-    kept = [task for task in done if source.latents_path(task.id).is_file()]
+    kept = [task for task in done if inside.is_file(source.latents_path(task.id))]
     if not kept:
         if source.inspect().damaged:
             raise UserError(f"receipts of {root} are damaged, so nothing is known to be done; `verify` names them")

@@ -125,7 +125,7 @@ def test_a_holder_gives_signs_of_life(folder, monkeypatch):
 
 def test_a_sweep_leaves_what_others_are_writing(folder):
     """As of whoever took the folder meanwhile."""
-    ours, theirs = folder.root / ".a.any.part", folder.root / ".b.host-7.part"
+    ours, theirs = (folder.root / f".0123456789ab.{runner}.part" for runner in ("any", "host-7"))
     for path in (ours, theirs):
         path.write_bytes(b"")
     assert folder.sweep(own=True) == 1

@@ -13,6 +13,7 @@ from batch.records.tasks import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
 from batch.report.sheet.lettering import draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of
+from batch.store import inside
 
 if TYPE_CHECKING:
     from batch.report.sheet.lettering import Colour
@@ -48,6 +49,8 @@ def draw_cell(
 
 
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    if not inside.is_file(path):
+        return None
     try:
         with Image.open(path) as image:
             return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
