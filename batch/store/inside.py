@@ -72,6 +72,10 @@ def _require(entry: os.DirEntry[str], kind: str) -> None:
         found = "a pipe, a socket or a device"
     if kind not in ("", found):
         raise ForeignFolder(f"{entry.path} is {found}, and {kind} belongs there; move it away")
+    if entry.name == "lock" and status.st_nlink > 1 and status.st_size > 0:  # ours is empty
+        raise ForeignFolder(
+            f"{entry.path} has a second name elsewhere, and taking the lock may empty it; remove it"
+        )
 
 
 def _refuse_links_to_folders(top: Path) -> None:

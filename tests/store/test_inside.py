@@ -59,6 +59,12 @@ def test_links_below_images_are_refused_and_files_are_not(folder):
         inside.check(folder.root)
 
 
+def test_a_lock_with_a_second_name_is_not_emptied(folder):
+    (folder.state / "lock").hardlink_to(folder.root.parent / "outside")
+    with pytest.raises(ForeignFolder, match="second name"):
+        inside.check(folder.root)
+
+
 def test_what_a_user_keeps_beside_it_is_not_looked_at(folder):
     (folder.root / "notes").symlink_to("/")
     (folder.root / "results.csv.bak").mkdir()
