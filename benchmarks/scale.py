@@ -163,8 +163,9 @@ def fill(place: Path, edge: int) -> None:
     for task in plan.tasks[:-edge]:
         if task.id in done:
             continue
-        file = replace(model.file, path=image_path(task), bytes=0)
-        (folder.root / file.path).touch()
+        image = folder.root / image_path(task)
+        image.touch()
+        file = replace(model.file, path=image_path(task), bytes=0, mtime=image.stat().st_mtime)
         path = folder.receipt_path(task.id)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(to_json(replace(model, task=task, file=file)), ensure_ascii=False, indent=1)

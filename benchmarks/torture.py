@@ -5,18 +5,22 @@
 
 The runs are the program's own, with its supervised worker; the worker draws its pictures instead of rendering
 them (``tests.fake_session``), so that most of the time is spent where it hurts: between the first byte of an
-image and its receipt. Prints one line and exits with 1 when anything is lost, torn, doubled or different.
+image and its receipt. Between the kills, and while runs go on, somebody edits, renames, moves, tears and deletes
+finished pictures. Prints one line and exits with 1 when anything is lost, torn, doubled or different.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,8 @@ from threading import Event
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests import edits
+
 # `demo` is that of the tests, next to nothing: what is measured is the program around it.
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
@@ -42,17 +48,72 @@ class Figures:
     kills: int
     tasks: int
     commits_when_killed: int
+    touched: int
+    torn: int
     seconds: float
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
         end = "; ".join(self.problems) or (
-            "one verified file per task, bytes as undisturbed, no temp file, no receipt without its image"
+            "one verified file per task, touched ones as they were left, the others' bytes as undisturbed, "
+            "torn ones in the trash, no temp file, no receipt without its image"
         )
         return (
             f"{self.kills} kills, {self.tasks} tasks, {self.commits_when_killed} of them committed in killed "
-            f"runs, {self.seconds:.0f} s: {end}"
+            f"runs, {self.touched} pictures touched and {self.torn} torn or deleted, {self.seconds:.0f} s: {end}"
         )
+
+
+class User:
+    """Somebody who sorts and edits finished pictures, and a disk that spoils some."""
+
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self._folder, self._rng = folder, rng
+        self.kept: dict[str, tuple[Path, str, int]] = {}
+        """By task: where its picture was left, its hash, and when its receipt was written."""
+        self.torn: list[str] = []
+        """Hashes of what was left of torn pictures."""
+        self._spoiled: dict[str, int] = {}
+        self.deleted = 0
+
+    def act(self) -> None:
+        """Do something to a finished picture, if there is one left alone so far."""
+        receipts = {path.stem: path for path in _receipts(self._folder) if path.stem not in self.kept}
+        free = [key for key, path in receipts.items() if self._spoiled.get(key) != path.stat().st_mtime_ns]
+        if not free:
+            return
+        key = self._rng.choice(sorted(free))
+        written = receipts[key].stat().st_mtime_ns
+        path = self._folder / json.loads(receipts[key].read_bytes())["file"]["path"]
+        what = self._rng.random()
+        if what < 0.7:
+            left = self._rng.choice(edits.HARMLESS)(path)
+            self.kept[key] = left, _hash(left), written
+            return
+        self._spoiled[key] = written
+        if what < 0.9:
+            os.truncate(path, self._rng.randrange(path.stat().st_size - 100))
+            self.torn.append(_hash(path))
+        else:
+            path.unlink()
+            self.deleted += 1
+
+    def problems(self) -> Iterator[str]:
+        """What became of it that should not have."""
+        trash = {_hash(path) for path in (self._folder / "trash").rglob("*.png")}
+        receipts = {path.stem: path.stat().st_mtime_ns for path in _receipts(self._folder)}
+        for key, (path, digest, written) in self.kept.items():
+            if not path.is_file() or _hash(path) != digest:
+                yield f"{path} is not as it was left"
+            if receipts[key] != written:
+                yield f"{path} was rendered again"
+        for digest in self.torn:
+            if digest not in trash:
+                yield f"a torn file is not in the trash ({digest[:8]})"
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def torture(kills: int, place: Path, rng: random.Random) -> Figures:
@@ -60,17 +121,30 @@ def torture(kills: int, place: Path, rng: random.Random) -> Figures:
     start = time.monotonic()
     last = 2 * kills + 9  # four images a kill, so that there is work to the end
     (place / "torture.yaml").write_text(JOB.format(last=last), encoding="utf-8")
+    user = User(place / "killed", rng)
     for _ in range(kills):
         run = _start(place, "killed")
+        if rng.random() < 0.3:
+            user.act()
         _wait(run, place / "killed", rng)
         _kill_tree(run)
+        if rng.random() < 0.7:
+            user.act()
     committed = len(_receipts(place / "killed"))
+    problems: tuple[str, ...] = ()
     for folder in ("killed", "undisturbed"):
-        code = _start(place, folder).wait()
-        if code:
-            return Figures(kills, 2 * (last + 1), committed, time.monotonic() - start, (f"exit code {code}",))
-    problems = tuple(_problems(place, 2 * (last + 1)))
-    return Figures(kills, 2 * (last + 1), committed, time.monotonic() - start, problems)
+        if code := _start(place, folder).wait():
+            problems = (f"exit code {code}",)
+    problems = problems or (*_problems(place, 2 * (last + 1), user.kept.keys()), *user.problems())
+    return Figures(
+        kills=kills,
+        tasks=2 * (last + 1),
+        commits_when_killed=committed,
+        touched=len(user.kept),
+        torn=len(user.torn) + user.deleted,
+        seconds=time.monotonic() - start,
+        problems=problems,
+    )
 
 
 def _start(place: Path, folder: str) -> subprocess.Popen[bytes]:
@@ -108,18 +182,20 @@ def _receipts(folder: Path) -> list[Path]:
     return list((folder / ".run" / "receipts").glob("*/[0-9a-f]*.json"))
 
 
-def _problems(place: Path, tasks: int) -> list[str]:
+def _problems(place: Path, tasks: int, touched: Collection[str]) -> list[str]:
     from batch.store.folder import RunFolder
     from batch.upkeep.verify import verify
 
     killed, undisturbed = RunFolder(place / "killed"), RunFolder(place / "undisturbed")
     found = verify(killed.root, lambda _done, _total: None)
+    known = {item.task_id for item in found.findings if item.state in {"changed", "moved"}}
     hashes = [
         {key: item.file.sha256 for key, item in run.scan().receipts.items()} for run in (killed, undisturbed)
     ]
     images = list(killed.image_files())
     checks = {
-        f"{len(found.done)} verified of {tasks}": len(found.done) == tasks,
+        f"{len(found.done)} untouched of {tasks - len(touched)}": len(found.done) == tasks - len(touched),
+        f"{len(known)} known as touched of {len(touched)}": known == {*touched},
         f"{len(images)} image files for {tasks} tasks": len(images) == tasks,
         f"{len(_receipts(killed.root))} receipts for {tasks} tasks": len(_receipts(killed.root)) == tasks,
         f"verify finds {found.counts}": found.ok,

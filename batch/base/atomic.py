@@ -36,7 +36,7 @@ def write_parts(
     path: Path, parts: Iterable[bytes | memoryview], runner: str = "any", *, durable: bool = True
 ) -> None:
     """As :func:`write`, of parts that need not be in memory together."""
-    part = path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
+    part = part_of(path, runner)
     try:
         file = _create(part)
     except PermissionError as error:  # nobody knows the temp file
@@ -55,6 +55,11 @@ def write_parts(
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def part_of(path: Path, runner: str) -> Path:
+    """A new name for a temp file beside a file, which :func:`sweep` knows."""
+    return path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"
 
 
 def _create(part: Path) -> BinaryIO:

@@ -176,6 +176,7 @@ def _resume_lines(plan: Plan, left: Remaining | None, outlook: Outlook) -> list[
     if left.out_of_memory:
         skipped = f", skipped for it {len(left.skipped)}" if left.skipped else ""
         lines.append(f"out of memory {left.out_of_memory}{skipped}: `run --retry-oom` tries them again")
+    lines += left.notes
     if left.extra:
         lines.append(f"{plural(left.extra, 'image')} in the folder that this manifest does not name")
     if left.to_render:
@@ -234,6 +235,8 @@ def plan_json(
         "to_render": len(left.to_render) if left else None,
         "given_up": len(left.given_up) if left else None,
         "extra": left.extra if left else None,
+        "touched": left.touched if left else None,
+        "torn": left.torn if left else None,
         "out_of_memory": left.out_of_memory if left else None,
         "skipped": len(left.skipped) if left else None,
         "expected": asdict(outlook.estimate),

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 @click.option("--no-fallback", is_flag=True, help="Out of memory: record the failure, try nothing smaller.")
 @click.option("--redo-degraded", is_flag=True,
               help="Render again what was done with a smaller memory setting than asked for.")  # fmt: skip
+@click.option("--restore", is_flag=True,
+              help="Render finished pictures again that somebody moved or changed.")  # fmt: skip
 @click.option("--retry-oom", is_flag=True,
               help="Of kind: measure: try again what did not fit, and what was skipped for it.")  # fmt: skip
 @click.option("--vram-limit", metavar="SIZE", callback=size_in_bytes,
@@ -66,6 +68,7 @@ def run(
     retry_failed: bool,
     no_fallback: bool,
     redo_degraded: bool,
+    restore: bool,
     retry_oom: bool,
     vram_limit: int | None,
     task_timeout: float | None,
@@ -93,6 +96,7 @@ def run(
         retry_failed=retry_failed,
         fallback=not no_fallback,
         redo_degraded=redo_degraded,
+        restore=restore,
         retry_oom=retry_oom,
         vram_limit=vram_limit,
         task_timeout=task_timeout,

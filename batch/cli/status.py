@@ -41,6 +41,11 @@ def summary_text(summary: Summary) -> str:
         "degraded": summary.degraded, "extra": summary.extra,
     }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
+    lines.extend(f"  {what} {count}: left as they are" for what, count in summary.touched.items())
+    if summary.torn:
+        lines.append(
+            f"  of the missing, {summary.torn} torn: the next run renders them, and keeps what is there in trash/"
+        )
     lines.extend(f"  skipped {count}: {why}" for why, count in summary.skipped.items())
     if summary.running is None:
         lines.append("  not running")

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 REMEDIES = {
     "missing": "run the manifest again: it renders what is missing",
     "failed": "run the manifest again, with --retry-failed if it was given up",
-    "truncated": "delete the file and run the manifest again",
-    "modified": "delete the file and run the manifest again",
-    "damaged": "run the manifest again: it renders that image once more and writes a new receipt",
+    "damaged": "run the manifest again: it renders these once more, and keeps torn pictures in trash/",
+    "replaced": "run --restore renders these once more, and moves what is there to trash/",
+    "changed": "nothing is wrong: they are left as they are; run --restore renders them once more",
+    "moved": "nothing is wrong: they are left where they are; run --restore renders them once more",
+    "copy": "nothing is wrong: they are left alone",
     "orphaned": "prune moves it to the run's trash",
     "extra": "nothing is wrong; prune moves them to the run's trash",
     "unfit": "nothing is wrong: that it runs out of memory is what was measured",
     "skipped": "nothing is wrong: one no larger ran out of memory",
 }
 """By state, what to do about it."""
+
+TOUCHED = {"changed", "moved", "copy"}
+"""States that are listed although nothing is wrong."""
 
 
 @click.command(short_help="Check every image against its receipt.")
@@ -74,9 +79,8 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     from batch.upkeep.verify import State
 
     counts = found.counts
-    lines = [
-        f"{found.name}: {counts.get(State.DONE, 0)} of {found.total} done and whole, {gib(found.bytes_read)} read"
-    ]
+    there = sum(count for state, count in counts.items() if state.is_there)
+    lines = [f"{found.name}: {there} of {found.total} done and whole, {gib(found.bytes_read)} read"]
     others = [state for state in State if state is not State.DONE and state in counts]
     lines += [f"  {state} {counts[state]}" for state in others]
     if found.running:
@@ -84,8 +88,9 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     never = sum(item.never_rendered for item in found.findings)
     if never:
         lines.append(f"MISSING    {plural(never, 'image')} never rendered")
-    for item in found.findings:
-        if item.state.wrong and not item.never_rendered:
+    order = list(State)
+    for item in sorted(found.findings, key=lambda item: order.index(item.state)):
+        if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered:
             lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
     if again is not None:

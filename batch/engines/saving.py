@@ -84,6 +84,7 @@ class Saver:
 
     def _save(self, attempt: Attempt, rendered: Rendered) -> Outcome:
         start, measurement = perf_counter(), rendered.measurement
+        file = None
         try:
             if rendered.latents is not None:
                 self._folder.save_latents(attempt.task, rendered.latents)
@@ -111,7 +112,7 @@ class Saver:
             self._folder.still_held()  # whoever took the folder has removed what was being written
             if disk.is_full(error):
                 if attempt.task.id not in self._spec.redo:
-                    self._folder.discard(attempt.task)
+                    self._folder.discard(attempt.task, file)
                 raise DiskFull(
                     f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
                     "and will be rendered again"

@@ -178,6 +178,11 @@ def settings(name: str, options: Arguments) -> dict[str, Value]:
     return {key: option.default for key, option in FORMATS[name].options.items()} | dict(options)
 
 
+def is_lossless(name: str, options: Arguments) -> bool:
+    """Whether a canonical format keeps every pixel with these options."""
+    return FORMATS[name].lossless and settings(name, options).get("quality", 100) == 100
+
+
 def fits(name: str, width: int, height: int) -> str | None:
     """Why a picture of that size cannot be written in a canonical format; None when it can."""
     entry = FORMATS[name]

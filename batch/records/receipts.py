@@ -125,6 +125,13 @@ class FileRef:
     sha256: str
     width: int
     height: int
+    pixels_sha256: str = ""
+    """Of the pixels as they are read back from the file, see :func:`batch.store.images.looks.hash_pixels`.
+
+    Empty in receipts of earlier versions.
+    """
+    mtime: float | None = None
+    """When the file was last modified, as the disk said right after it was written: seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ PLACEHOLDER = "{{DATA}}"
 COSTS = (
     "attempts", "file", "warmup", "load_s", "encode_s", "denoise_s", "decode_s", "save_s", "total_s",
     "peak_allocated_mib", "peak_reserved_mib", "peak_device_mib", "peak_rss_mib", "degraded_from",
+    "touched",
 )  # fmt: skip
 """Columns of results.csv that a picture's card or the viewer shows."""
 
@@ -154,6 +155,8 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "failed": sum(image.status.tried_in_vain for image in images) - results,
         "out_of_memory": results,
         "degraded": sum(receipt.degraded_from != "" for receipt in receipts),
+        "touched": dict(Counter(str(image.touched) for image in images if image.touched)),
+        "torn": sum(image.task.id in scan.lost and scan.lost[image.task.id].torn for image in images),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
         "median_s": median_seconds(costs).total,

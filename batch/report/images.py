@@ -13,6 +13,7 @@ from batch.report.timing import ImageCosts
 
 if TYPE_CHECKING:
     from batch.store.receipts import Scan
+    from batch.store.touched import Touched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class ReportedImage:
     setting: ShownSetting
     receipt: Receipt | None = None
     failure: Failure | None = None
+    touched: Touched | None = None
+    """What somebody did to the finished picture."""
     skipped: str = ""
     """Why it was not tried."""
     costs: ImageCosts | None = None
@@ -87,8 +90,9 @@ def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | N
         costs = ImageCosts.of(record.measurement, warmup=bool(task.warmup)) if record else None
         why = scan.skipped[task.id] if status is ImageStatus.SKIPPED else ""
         image = ReportedImage(
-            task=task, status=status, setting=setting, receipt=receipt, failure=failure, skipped=why, costs=costs
-        )
+            task=task, status=status, setting=setting, receipt=receipt, failure=failure,
+            touched=scan.touched.get(task.id), skipped=why, costs=costs,
+        )  # fmt: skip
         found.append(image)
     return found
 

@@ -29,7 +29,8 @@ COLUMNS: dict[str, str] = {
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
     "memory_source": TEXT, "failed_stage": TEXT, "requested_mib": NUMBER, "energy_j": NUMBER,
-    "file_bytes": WHOLE, "sha256": TEXT, "device": TEXT, "device_memory_mib": NUMBER, "vram_limit_mib": NUMBER,
+    "file_bytes": WHOLE, "sha256": TEXT, "pixels_sha256": TEXT, "touched": TEXT,
+    "device": TEXT, "device_memory_mib": NUMBER, "vram_limit_mib": NUMBER,
     "driver": TEXT, "torch": TEXT, "diffusers": TEXT, "started_at": TEXT, "error": TEXT,
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
@@ -96,6 +97,8 @@ def row(image: ReportedImage) -> Row:
     }
     if image.record and image.costs:
         found |= image.costs.columns() | _record(image.record)
+    if image.touched:
+        found["touched"] = str(image.touched)
     return found
 
 
@@ -117,6 +120,7 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
             "file": record.file.path,
             "file_bytes": record.file.bytes,
             "sha256": record.file.sha256,
+            "pixels_sha256": record.file.pixels_sha256,
             "degraded_from": record.degraded_from,
             "compile": "on" if record.compile else "off",
         }

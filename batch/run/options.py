@@ -29,6 +29,8 @@ class Options:
     fallback: bool = True
     """Out of memory: go on with a smaller setting, where the manifest does not forbid it."""
     redo_degraded: bool = False
+    restore: bool = False
+    """Render pictures again that somebody moved or changed."""
     retry_oom: bool = False
     """Of a measurement: try again what ran out of memory, and what was skipped for it."""
     vram_limit: int | None = None

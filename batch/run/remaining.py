@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import disk
+from batch.base.text import plural
 from batch.hub.cache import hub_cache
 from batch.plan import measuring
 from batch.plan.estimate import estimate, learn
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.run.limits import disk_warning
+from batch.store.pictures import image_path
 from batch.store.receipts import Scan
 
 if TYPE_CHECKING:
@@ -29,7 +31,13 @@ class Remaining:
     done: int
     to_render: tuple[Task, ...]
     redo: frozenset[str] = frozenset()
-    """Of these, the ids of those that are done, with a smaller memory setting."""
+    """Of these, the ids of those that are done: with a smaller memory setting, or touched by somebody."""
+    touched: int = 0
+    """Pictures among those done that somebody moved or changed."""
+    torn: int = 0
+    """Of those to render, images whose file is no picture any more."""
+    in_the_way: tuple[str, ...] = ()
+    """Finished pictures that somebody moved to where one that is to be rendered will lie."""
     given_up: tuple[Task, ...]
     """Failed as often as ``retries`` allows."""
     failed_before: int
@@ -43,13 +51,38 @@ class Remaining:
     learned: Knowledge = field(default_factory=dict)
     """What the images that are done tell about the others."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of files that are not as they were written."""
+        said = []
+        if self.torn:
+            said.append(f"{plural(self.torn, 'picture')} damaged: rendered again; what is there is kept in trash/")
+        if self.touched:
+            said.append(
+                f"{plural(self.touched, 'finished picture')} moved or changed by somebody: left alone; "
+                "--restore renders them again"
+            )
+        return tuple(said)
+
 
 def remaining(
-    plan: Plan, folder: RunFolder, retries: int, earlier: Knowledge, *, redo_degraded: bool = False
+    plan: Plan,
+    folder: RunFolder,
+    retries: int,
+    earlier: Knowledge,
+    *,
+    redo_degraded: bool = False,
+    restore: bool = False,
 ) -> Remaining:
-    """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes."""
+    """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes.
+
+    A picture that somebody touched is done, and only ``restore`` renders it again.
+    """
     scan = folder.scan() if folder.exists() else Scan()
-    redo = {key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from}
+    redo = {
+        key for key, item in scan.receipts.items() if redo_degraded and item.degraded_from
+    } - scan.touched.keys()
+    redo |= scan.touched.keys() if restore else set()
     missing = [task for task in plan.tasks if task.id not in scan.receipts or task.id in redo]
     attempts = {key: item.attempts for key, item in scan.failures.items()}
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
@@ -61,6 +94,9 @@ def remaining(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
         redo=frozenset(redo).intersection(planned),
+        touched=len(scan.touched.keys() & planned - redo),
+        torn=sum(key in planned and item.torn for key, item in scan.lost.items()),
+        in_the_way=_in_the_way(to_render, scan),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
@@ -90,9 +126,18 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         extra=sum(key not in planned for key in scan.receipts),
         out_of_memory=left.out_of_memory,
         skipped=left.skipped,
+        touched=len(scan.touched.keys() & planned),
+        torn=sum(key in planned and item.torn for key, item in scan.lost.items()),
+        in_the_way=_in_the_way(left.tasks, scan),
         estimate=estimate(left.tasks, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
     )
+
+
+def _in_the_way(tasks: Iterable[Task], scan: Scan) -> tuple[str, ...]:
+    places = {image_path(task): task.id for task in tasks} if scan.touched else {}
+    paths = {key: scan.receipts[key].file.path for key in scan.touched}
+    return tuple(path for key, path in paths.items() if places.get(path, key) != key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

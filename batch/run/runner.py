@@ -107,7 +107,16 @@ def carry_out(
         folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
     if options.redo_degraded or measures:
         rungs.forget(folder.state)
-    left = remaining(plan, folder, origin.run.retries, earlier, redo_degraded=options.redo_degraded)
+    left = remaining(
+        plan,
+        folder,
+        origin.run.retries,
+        earlier,
+        redo_degraded=options.redo_degraded,
+        restore=options.restore,
+    )
+    for path in left.in_the_way:
+        folder.step_aside(path)
     floor = origin.run.min_free_disk
     tally = Tally(
         plan=plan,
@@ -122,7 +131,8 @@ def carry_out(
         log=EventLog(folder),
     )
     note = (folder.held.note,) if folder.held and folder.held.note else ()
-    warnings = (*note, *plan.warnings, *outlook(plan, left, folder, earlier, floor).warnings)
+    expected = outlook(plan, left, folder, earlier, floor)
+    warnings = (*note, *plan.warnings, *left.notes, *expected.warnings)
     if measures and not options.engine and engines.default() == "local":
         why = "every setting has a fresh process"
         warnings += (f"{engines.VARIABLE}=local does not hold for a measurement: {why}",)
@@ -250,6 +260,7 @@ def _refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) ->
         refused = {
             "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
             "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
+            "--restore": (options.restore, "delete the pictures that are to be measured again"),
             "--keep-latents": (options.keep_latents, "nothing decodes them again"),
         }
         for name, (given, why) in refused.items():

@@ -22,8 +22,9 @@ from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.spec import Held
 from batch.records.tasks import Task
 from batch.store import inside, job, lock
-from batch.store.pictures import Pictures
+from batch.store.pictures import Pictures, image_path
 from batch.store.receipts import Receipts
+from batch.store.trash import numbered
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
@@ -44,12 +45,12 @@ class RunFolder:
         self.held = held
         self._looked_into = False
         self.state = root / ".run"
-        self.trash = root / "trash"
         self._receipts = Receipts(root, self.state, runner)
         self._pictures = Pictures(root, runner, self.still_held)
         self.images = self._pictures.images
         self.thumbs = self._pictures.thumbs
         self.latents = self._pictures.latents
+        self.trash = self._pictures.trash
 
     def exists(self) -> bool:
         """Whether this is a run folder. Raises :class:`FolderError` for what :mod:`batch.store.inside` refuses."""
@@ -175,6 +176,10 @@ class RunFolder:
         self.still_held()
         self._receipts.fail(failure)
 
+    def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
+        """Of image files that no receipt names those that are no copy of a picture that has one."""
+        return self._receipts.without_copies(paths, receipts)
+
     def forget_failures(self, keep: Callable[[Failure], bool] = lambda _failure: False) -> None:
         """Start the count of attempts anew, save for those that ``keep`` says."""
         self._receipts.forget_failures(keep)
@@ -196,9 +201,11 @@ class RunFolder:
     def save_image(self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None = None) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so.
 
-        ``notes`` go into the image's metadata beside its task.
+        ``notes`` go into the image's metadata beside its task. What lies in its place and is not as this program
+        wrote it is moved to the trash.
         """
-        return self._pictures.save(task, pixels, notes)
+        ours = self._receipts.vouches_for(task.id, image_path(task))
+        return self._pictures.save(task, pixels, notes, replace=ours)
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
@@ -209,11 +216,16 @@ class RunFolder:
         """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
         return self._pictures.remake_thumb(receipt)
 
-    def discard(self, task: Task) -> None:
-        """Remove what was written of an image that could not be committed; one that is done stays."""
+    def step_aside(self, path: str) -> None:
+        """Give a picture another name beside its own, where one that is to be rendered will lie."""
+        self.still_held()
+        atomic.move(self.root / path, next(place for place in numbered(self.root / path) if not place.exists()))
+
+    def discard(self, task: Task, file: FileRef | None) -> None:
+        """Remove what was written of an image that could not be committed: ``file``, where it came to that."""
         self.still_held()
         if not self.is_done(task.id):
-            self._pictures.remove(task)
+            self._pictures.remove(task, file)
 
 
 def runner_id() -> str:

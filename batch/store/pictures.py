@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,11 @@ from batch.manifest import formats
 from batch.records.receipts import FileRef, Receipt
 from batch.records.tasks import Task
 from batch.store import inside
-from batch.store.images import reading
 from batch.store.images.encoders import encode, thumbnail
+from batch.store.images.looks import hash_pixels
 from batch.store.images.reading import read_pixels
+from batch.store.touched import image_files, is_as_written
+from batch.store.trash import Trash
 
 
 class Pictures:
@@ -31,6 +34,7 @@ class Pictures:
         self._root = root
         self._runner = runner
         self._may_write = may_write
+        self.trash = Trash(root)
         self.images = root / "images"
         self.thumbs = root / "thumbs"
         self.latents = root / "latents"
@@ -44,22 +48,39 @@ class Pictures:
         return self.thumbs / f"{task_id}.webp"
 
     def image_files(self) -> Iterator[Path]:
-        """Every image file below ``images/``; hidden files and what is no image are left out."""
-        suffixes = reading.suffixes()
-        for path in sorted(self.images.rglob("[!.]*")):
-            if path.suffix.lower() in suffixes and path.is_file():
-                yield path
+        """Every image file below ``images/``, in order; hidden files, links and what is no image are left out."""
+        return image_files(self.images)
 
-    def save(self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None) -> FileRef:
-        """Write image and thumbnail; ``notes`` go into the image's metadata beside its task."""
+    def save(
+        self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None, *, replace: bool
+    ) -> FileRef:
+        """Write image and thumbnail; ``notes`` go into the image's metadata beside its task.
+
+        What lies in the image's place already is moved to the trash, unless it is the same, or ``replace`` says
+        that it is ours.
+        """
         data = encode(pixels, task, notes)
         path = image_path(task)
         self._may_write()  # as late as can be: encoding may take seconds
         self._save_thumb(task.id, pixels)
-        atomic.write(self._root / path, data, self._runner)
+        place = self._root / path
+        if replace or not os.path.lexists(place) or _holds(place, data):
+            atomic.write(place, data, self._runner)
+        else:  # it stays where it is until the new one is on the disk
+            part = atomic.part_of(place, self._runner)
+            atomic.write(part, data, self._runner)
+            self.trash.take(path)
+            atomic.move(part, place)
         height, width = pixels.shape[:2]
-        digest = hashlib.sha256(data).hexdigest()
-        return FileRef(path=path, bytes=len(data), sha256=digest, width=width, height=height)
+        return FileRef(
+            path=path,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            width=width,
+            height=height,
+            pixels_sha256=_pixels_of(place, task, pixels),
+            mtime=round(place.stat().st_mtime, 3),
+        )
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes."""
@@ -83,13 +104,45 @@ class Pictures:
             return False
         return inside.is_file(self.thumb_path(receipt.task.id))
 
-    def remove(self, task: Task) -> None:
-        """Remove all there is of an image."""
-        for path in (self._root / image_path(task), self.thumb_path(task.id), self.latents_path(task.id)):
+    def remove(self, task: Task, file: FileRef | None) -> None:
+        """Remove what was written of an image; of files only the one that is as it was written."""
+        with suppress(OSError):
+            if file is not None and is_as_written(self._root, file):
+                (self._root / file.path).unlink()
+        for path in (self.thumb_path(task.id), self.latents_path(task.id)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
 def image_path(task: Task) -> str:
-    """Where the image of a task lies in its run folder."""
-    return f"images/{task.name}.{formats.FORMATS[task.format].suffix}"
+    """Where the image of a task lies in its run folder. Raises :class:`UserError` for a name that leads out."""
+    path = f"images/{task.name}.{formats.FORMATS[task.format].suffix}"
+    if not is_inside(path):
+        raise UserError(f"the image name {task.name!r} leads out of the run folder")
+    return path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path that a file names stays below ``images/`` of the run folder, on any system."""
+    parts = path.split("/")
+    return (
+        parts[0] == "images" and len(parts) > 1 and not {"", ".", ".."} & {*parts} and not {"\\", "\0"} & {*path}
+    )
+
+
+def _pixels_of(path: Path, task: Task, pixels: NDArray[np.uint8]) -> str:
+    """The hash of a new file's pixels, which are others than those rendered where its format loses some."""
+    if formats.is_lossless(task.format, task.format_options):
+        return hash_pixels(pixels)
+    try:
+        return hash_pixels(read_pixels(path))
+    except (OSError, ValueError, MemoryError):  # of more pixels than are read here
+        return ""
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file holds just these bytes."""
+    try:
+        return path.lstat().st_size == len(data) and not path.is_symlink() and path.read_bytes() == data
+    except OSError:
+        return False

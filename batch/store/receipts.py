@@ -1,21 +1,28 @@
 """Receipts and failures: which images of a run folder are done, and how the others failed last.
 
-An image is done when its receipt is there and the file it names has the size it names. Nothing else
-decides: no mtimes, no order in a directory, no log.
+An image is done when its receipt is there and its picture is: the file that the receipt names, as it was
+written, or wherever and however somebody left it (:mod:`batch.store.touched`). Nothing else decides: no order in
+a directory, no log.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.collector import without_gc
 from batch.records.reading import to_json
 from batch.records.receipts import Failure, Receipt
-from batch.store import files, measured
+from batch.store import files, measured, touched
+from batch.store.images.looks import Looks, picture_of
+from batch.store.pictures import is_inside
+from batch.store.touched import Settled
+
+if TYPE_CHECKING:
+    from batch.store.touched import Lost, Touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,10 @@ class Scan:
 
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    touched: Mapping[str, Touched] = field(default_factory=dict)
+    """What somebody did to pictures that are done; ``file.path`` of their receipts is where they lie now."""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """Receipts whose pictures are gone or torn: these are rendered again."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Of a measurement: why tasks are not tried."""
 
@@ -50,25 +61,46 @@ class Receipts:
 
     def scan(self) -> Scan:
         """Every valid receipt and failure. What is damaged or foreign is not there."""
+        whole: dict[str, Receipt] = {}
+        suspects: dict[str, Receipt] = {}
         with without_gc():
-            paths = (self._state / "receipts").glob("[0-9a-f]?/[0-9a-f]*.json")
-            receipts = {found.task.id: found for path in paths if (found := self._read(path)) is not None}
+            for path in (self._state / "receipts").glob("[0-9a-f]?/[0-9a-f]*.json"):
+                if (receipt := self._read(path)) is not None:
+                    (whole if self._as_written(receipt) else suspects)[receipt.task.id] = receipt
+        settled = self._settled(suspects, whole.values())
+        receipts = {**whole, **settled.receipts}
         failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
         known = receipts.keys() | failures.keys()
         skipped = {key: why for key, why in measured.skipped(self._state).items() if key not in known}
-        return Scan(receipts, failures, skipped)
+        return Scan(receipts, failures, settled.touched, settled.lost, skipped)
 
     def find(self, task_id: str) -> Receipt | None:
         """The receipt of one task, if it is done."""
-        return self._read(self.path(task_id))
+        receipt = self._read(self.path(task_id))
+        if receipt is None or self._as_written(receipt):
+            return receipt
+        return self.scan().receipts.get(task_id)  # where it lies now depends on the others
 
     def _read(self, path: Path) -> Receipt | None:
+        """A receipt, whatever became of its file."""
         try:
             receipt = files.read(Receipt, path)
-            size = os.stat(f"{self._root}/{receipt.file.path}").st_size  # noqa: PTH116 - a third of pathlib's time
         except files.UNREADABLE:
             return None
-        return receipt if receipt.task.id == path.stem and size == receipt.file.bytes else None
+        return receipt if receipt.task.id == path.stem and is_inside(receipt.file.path) else None
+
+    def _as_written(self, receipt: Receipt) -> bool:
+        try:
+            return touched.is_as_written(self._root, receipt.file)
+        except (OSError, ValueError):
+            return False
+
+    def _settled(self, suspects: Mapping[str, Receipt], whole: Iterable[Receipt]) -> Settled:
+        if not suspects:
+            return Settled()
+        claimed = [receipt.file.path for receipt in whole]
+        looks = Looks(self._root, self._state, self._runner)
+        return touched.settle(suspects, claimed, self._root / "images", looks)
 
     def inspect(self) -> Inspection:
         """Every receipt, without a look at the files they name."""
@@ -82,11 +114,24 @@ class Receipts:
                 continue
             if receipt.task.id != path.stem:
                 damaged[path] = f"it is the receipt of another image ({receipt.task.id})"
-            elif not _inside(receipt.file.path):
-                damaged[path] = f"it names a file outside of the run folder ({receipt.file.path})"
+            elif not is_inside(receipt.file.path):
+                damaged[path] = f"it names a file outside of images/ ({receipt.file.path})"
             else:
                 receipts[path.stem] = receipt
         return Inspection(receipts, damaged)
+
+    def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
+        """Of image files that no receipt names those that are no copy of a picture that has one."""
+        known = {picture_of(receipt.task) for receipt in receipts}
+        looks = Looks(self._root, self._state, self._runner)
+        others = [path for path in paths if (seen := looks.at(path)) is None or seen.task_id not in known]
+        looks.keep()
+        return others
+
+    def vouches_for(self, task_id: str, path: str) -> bool:
+        """Whether the receipt of a task names that file, and the file is as it was written."""
+        receipt = self._read(self.path(task_id))
+        return receipt is not None and receipt.file.path == path and self._as_written(receipt)
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
@@ -121,11 +166,3 @@ class Receipts:
 
     def _failure_paths(self) -> Iterator[Path]:
         return (self._state / "failures").glob("[0-9a-f]*.json")
-
-
-def _inside(path: str) -> bool:
-    """Whether a receipt's path stays below the run folder, on any system."""
-    parts = PurePosixPath(path)
-    return bool(parts.parts) and not (
-        parts.is_absolute() or ".." in parts.parts or PureWindowsPath(path).anchor or "\\" in path
-    )

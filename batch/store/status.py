@@ -25,6 +25,10 @@ class Summary:
     degraded: int
     """Done with a smaller memory setting than the one asked for."""
     extra: int
+    touched: Mapping[str, int] = field(default_factory=dict)
+    """What somebody did to pictures that are done, and to how many."""
+    torn: int = 0
+    """Of the missing, images whose file is there and is no picture any more: they are rendered again."""
     out_of_memory: int = 0
     """Of a measurement: images whose result is that they do not fit; not among the failed."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -75,6 +79,8 @@ def summarize(root: Path) -> Summary:
         missing=len(planned) - len(done) - len(failures) - skipped.total(),
         degraded=sum(bool(item.degraded_from) for item in done),
         extra=sum(key not in planned for key in scan.receipts),
+        touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
+        torn=sum(key in planned and lost.torn for key, lost in scan.lost.items()),
         out_of_memory=len(unfit),
         skipped=dict(skipped),
         running=running,

@@ -8,17 +8,16 @@ what it leaves is an orphaned image, which the next prune moves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import count
 from pathlib import Path
 
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.store import lock
 from batch.store.folder import RunFolder, runner_id
-from batch.upkeep.verify import orphans
+from batch.upkeep.verify import unnamed
 
 
 class Reason(StrEnum):
@@ -27,7 +26,7 @@ class Reason(StrEnum):
     EXTRA = "extra"
     """Of an image the manifest no longer names."""
     ORPHANED = "orphaned"
-    """An image without receipt."""
+    """An image without receipt, and no copy of one that has one."""
     DAMAGED = "damaged"
     """A receipt that cannot be read and that no task needs."""
     LEFTOVER = "leftover"
@@ -75,15 +74,11 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
         items = tuple(_items(folder, running=False))
         if not items:
             return Pruned(items=(), trash=None)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-        stamps = (now if number == 1 else f"{now}-{number}" for number in count(1))
-        trash = next(path for stamp in stamps if not (path := folder.trash / stamp).exists())
-        trash.mkdir(parents=True)
         for item in items:
             folder.still_held()
-            atomic.move(folder.root / item.path, trash / item.path)
+            folder.trash.take(item.path)
         _report(folder)
-    return Pruned(items=items, trash=trash)
+    return Pruned(items=items, trash=folder.trash.folder)
 
 
 def restore(root: Path, name: str) -> tuple[str, ...]:
@@ -93,9 +88,10 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
     """
     folder = RunFolder(root, runner_id())
     folder.require()
-    trash = folder.trash / name
-    if not trash.is_dir() or trash.parent != folder.trash:
-        there = sorted(path.name for path in folder.trash.glob("[!.]*")) if folder.trash.is_dir() else []
+    whole = folder.root / "trash"
+    trash = whole / name
+    if not trash.is_dir() or trash.parent != whole:
+        there = sorted(path.name for path in whole.glob("[!.]*")) if whole.is_dir() else []
         possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
         raise UserError(f"{root} has no trash named {name}; {possible}")
     with folder.hold():
@@ -109,8 +105,10 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
             folder.still_held()
             atomic.move(trash / path, folder.root / path)
         for empty in sorted((path for path in trash.rglob("*") if path.is_dir()), reverse=True):
-            empty.rmdir()
-        trash.rmdir()
+            with suppress(OSError):  # what is no file, a pipe, stays
+                empty.rmdir()
+        with suppress(OSError):
+            trash.rmdir()
         _report(folder)
     return tuple(files)
 
@@ -131,17 +129,20 @@ def _items(folder: RunFolder, *, running: bool) -> Iterator[PrunedFile]:
         )
     planned = {task.id for task in tasks}
     files = list(folder.image_files())
-    inspection = folder.inspect()
-    needed = {receipt.file.path for key, receipt in inspection.receipts.items() if key in planned}
-    for key, receipt in inspection.receipts.items():
+    inspection, scan = folder.inspect(), folder.scan()
+    paths = {key: item.file.path for key, item in {**inspection.receipts, **scan.receipts}.items()}
+    needed = {path for key, path in paths.items() if key in planned}
+    for key in inspection.receipts:
         if key not in planned:
-            image = [] if receipt.file.path in needed else [folder.root / receipt.file.path]
+            image = [] if paths[key] in needed else [folder.root / paths[key]]
             yield from _there(
                 folder,
                 [folder.receipt_path(key), *image, folder.latents_path(key), folder.thumb_path(key)],
                 Reason.EXTRA,
             )
-    yield from _there(folder, orphans(folder, files, inspection, tasks, saving=running), Reason.ORPHANED)
+    others = unnamed(folder, files, inspection, scan.receipts, tasks, saving=running)
+    orphans = [folder.root / path for path in folder.without_copies(others, scan.receipts.values())]
+    yield from _there(folder, orphans, Reason.ORPHANED)
     damaged = [path for path in inspection.damaged if path.stem not in planned]
     yield from _there(folder, damaged, Reason.DAMAGED)
     kept = planned | inspection.receipts.keys()

@@ -52,7 +52,8 @@ def redecode(
     target = RunFolder(out or named.with_name(f"{named.name}-{names.slug(setting)}"), runner_id())
     if target.root.resolve() == root.resolve():
         raise UserError(f"--out {out} is the run itself; its pictures stay as they are, so name another folder")
-    done = [task for task in source.tasks() if source.is_done(task.id)]
+    scan = source.scan()
+    done = [task for task in source.tasks() if task.id in scan.receipts]
     kept = [task for task in done if inside.is_file(source.latents_path(task.id))]
     if not kept:
         if source.inspect().damaged:

@@ -3,14 +3,16 @@
 The states, each file and each task in exactly one:
 
 ========== ===== =======================================================================================
-done             receipt valid, file there, size and sha256 as written, and it decodes to the size recorded
-extra            as done, or without its file, but the last manifest does not name it any more
+done             receipt valid, file there, sha256 as written, and it decodes to the size recorded
+changed          the picture, with other content: other metadata, or pixels under its own ``run_batch`` text
+moved            the picture, changed or not, elsewhere below images/
+copy             a further file of a picture that is there
+extra            a picture that is there, or a receipt without one, that the last manifest does not name any more
 missing    wrong the manifest names it: never rendered, or the receipt is there and its file is gone
 failed     wrong the manifest names it, and its last attempt failed
-truncated  wrong the file is shorter than its receipt says, or its bytes are no whole picture
-modified   wrong the file is as long as its receipt says or longer, with another sha256
-damaged    wrong a receipt that cannot be read, or is another image's
-orphaned   wrong an image file in images/ that no receipt names
+damaged    wrong a picture that does not decode, or a receipt that cannot be read or is another image's
+replaced   wrong another picture lies in its place, of which nothing says that it is this one
+orphaned   wrong an image file in images/ of no receipt
 unfit            of a measurement: it ran out of memory, which is its result
 skipped          of a measurement: not tried, since one no larger did not fit
 ========== ===== =======================================================================================
@@ -18,7 +20,6 @@ skipped          of a measurement: not tried, since one no larger did not fit
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,11 +32,13 @@ from batch.records.receipts import Receipt
 from batch.records.tasks import Task
 from batch.store import lock, measured
 from batch.store.folder import RunFolder
-from batch.store.images.reading import read_pixels
+from batch.store.images.looks import Looks, picture_of
 from batch.store.pictures import image_path
+from batch.store.touched import Change, settle
 
 if TYPE_CHECKING:
     from batch.store.receipts import Inspection
+    from batch.store.touched import Settled
 
 
 class State(StrEnum):
@@ -44,9 +47,11 @@ class State(StrEnum):
     DONE = "done"
     MISSING = "missing"
     FAILED = "failed"
-    TRUNCATED = "truncated"
-    MODIFIED = "modified"
     DAMAGED = "damaged"
+    REPLACED = "replaced"
+    CHANGED = "changed"
+    MOVED = "moved"
+    COPY = "copy"
     ORPHANED = "orphaned"
     EXTRA = "extra"
     UNFIT = "unfit"
@@ -55,7 +60,12 @@ class State(StrEnum):
     @property
     def wrong(self) -> bool:
         """Whether a run folder with one of these is not as it should be."""
-        return self not in {State.DONE, State.EXTRA, State.UNFIT, State.SKIPPED}
+        return self in {State.MISSING, State.FAILED, State.DAMAGED, State.REPLACED, State.ORPHANED}
+
+    @property
+    def is_there(self) -> bool:
+        """Whether that is a finished picture that the manifest names."""
+        return self in {State.DONE, State.CHANGED, State.MOVED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +111,7 @@ class Verification:
 
     @property
     def done(self) -> tuple[str, ...]:
-        """The ids of the tasks that are done."""
+        """The ids of the tasks that are done, and whose files nobody touched."""
         return tuple(item.task_id for item in self.findings if item.state is State.DONE)
 
 
@@ -116,48 +126,61 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     files = list(folder.image_files())  # before the receipts: what is committed meanwhile is no orphan
     tasks = {task.id: task for task in folder.tasks()}
     inspection = folder.inspect()
-    findings: list[Finding] = []
+    looks = Looks(folder.root, folder.state, folder.runner, cached=False)
     for number, receipt in enumerate(inspection.receipts.values(), start=1):
-        findings.append(_check(folder, receipt, planned=receipt.task.id in tasks))
+        looks.at(receipt.file.path)
         advance(number, len(inspection.receipts))
+    settled = settle(inspection.receipts, (), folder.images, looks)
+    findings = [_judged(key, item, settled, looks, tasks) for key, item in inspection.receipts.items()]
     findings += _without_receipt(folder, inspection, tasks)
-    findings += (
-        Finding(state=State.ORPHANED, path=path.relative_to(folder.root).as_posix(), detail="no receipt names it")
-        for path in orphans(folder, files, inspection, tasks.values(), saving=running is not None)
-    )
+    findings += _unnamed(folder, files, inspection, settled, looks, tasks, saving=running is not None)
     return Verification(name=folder.name(), total=len(tasks), findings=tuple(findings), running=running)
 
 
-def _check(folder: RunFolder, receipt: Receipt, *, planned: bool) -> Finding:
-    path, file, hashed = folder.root / receipt.file.path, receipt.file, 0
+def _judged(key: str, receipt: Receipt, settled: Settled, looks: Looks, tasks: Mapping[str, Task]) -> Finding:
+    """What became of the file of one receipt."""
+    now = settled.receipts.get(key, receipt).file.path
+    seen = looks.at(now)
 
     def found(state: State, detail: str = "") -> Finding:
-        return Finding(state=state, task_id=receipt.task.id, path=file.path, bytes=hashed, detail=detail)
+        state = State.EXTRA if key not in tasks and not state.wrong else state
+        return Finding(state=state, task_id=key, path=now, bytes=seen.bytes if seen else 0, detail=detail)
 
-    try:
-        size, digest = path.stat().st_size, ""
-        if size >= file.bytes:
-            with path.open("rb") as data:
-                digest = hashlib.file_digest(data, "sha256").hexdigest()
-            hashed = size
-    except FileNotFoundError:
-        return found(State.MISSING if planned else State.EXTRA, "the receipt is there, its file is gone")
-    except OSError as error:
-        return found(State.TRUNCATED, f"it cannot be read: {error.strerror or error}")
-    if size < file.bytes:
-        return found(State.TRUNCATED, f"{size:,} of {file.bytes:,} bytes are there")
-    if digest != file.sha256:
-        how = "as long as written" if size == file.bytes else f"{size - file.bytes:,} bytes longer than written"
-        return found(State.MODIFIED, f"{how}, with other content")
-    try:
-        height, width = read_pixels(path).shape[:2]
-    except (OSError, ValueError) as error:
+    if (lost := settled.lost.get(key)) is not None:
+        gone = State.MISSING if key in tasks else State.EXTRA
         return found(
-            State.TRUNCATED, f"the bytes are those that were saved, but they are no whole picture: {error}"
+            State.DAMAGED if lost.torn else gone, lost.why if lost.torn else f"the receipt is there, {lost.why}"
         )
-    if (width, height) != (file.width, file.height):
-        return found(State.TRUNCATED, f"it has {width}x{height} pixels, not {file.width}x{file.height}")
-    return found(State.DONE if planned else State.EXTRA)
+    touched = settled.touched.get(key)
+    if touched is None:
+        return found(State.DONE)
+    if touched.change is Change.REPLACED:
+        return found(State.REPLACED, touched.change)
+    if touched.moved:
+        return found(
+            State.MOVED, f"it was {receipt.file.path}" + (f"; {touched.change}" if touched.change else "")
+        )
+    return found(State.CHANGED, touched.change)
+
+
+def _unnamed(
+    folder: RunFolder,
+    files: Iterable[Path],
+    inspection: Inspection,
+    settled: Settled,
+    looks: Looks,
+    tasks: Mapping[str, Task],
+    *,
+    saving: bool,
+) -> Iterator[Finding]:
+    """Image files that are of no receipt, or copies of one's picture."""
+    pictures = {picture_of(receipt.task): receipt for receipt in settled.receipts.values()}
+    for path in unnamed(folder, files, inspection, settled.receipts, tasks.values(), saving=saving):
+        seen = looks.at(path)
+        if seen is not None and (original := pictures.get(seen.task_id)):
+            yield Finding(state=State.COPY, path=path, bytes=seen.bytes, detail=f"of {original.file.path}")
+        else:
+            yield Finding(state=State.ORPHANED, path=path, detail="no receipt names it")
 
 
 def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterator[Finding]:
@@ -194,26 +217,25 @@ def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[s
             )
 
 
-def orphans(
+def unnamed(
     folder: RunFolder,
     files: Iterable[Path],
     inspection: Inspection,
+    found: Mapping[str, Receipt],
     tasks: Iterable[Task],
     *,
     saving: bool,
-) -> list[Path]:
-    """Image files that no receipt names.
+) -> list[str]:
+    """Image files that are of no receipt, as paths relative to the run folder.
 
-    Left out are the images of damaged receipts (that damage is said already, and a rerun writes over
-    them) and, while a runner is ``saving``, those whose receipt may be on its way.
+    ``found`` are receipts with the paths where their pictures lie now. Left out are the images of damaged receipts
+    (that damage is said already, and a rerun moves them to the trash) and, while a runner is ``saving``, those
+    whose receipt may be on its way.
     """
     damaged = {path.stem for path in inspection.damaged}
-    known = {receipt.file.path for receipt in inspection.receipts.values()}
+    known = {receipt.file.path for receipt in (*inspection.receipts.values(), *found.values())}
     known |= {image_path(task) for task in tasks if saving or task.id in damaged}
     # Some file systems of macOS give names back decomposed.
     composed = {unicodedata.normalize("NFC", name) for name in known}
-    return [
-        path
-        for path in files
-        if unicodedata.normalize("NFC", path.relative_to(folder.root).as_posix()) not in composed
-    ]
+    paths = (path.relative_to(folder.root).as_posix() for path in files)
+    return [path for path in paths if unicodedata.normalize("NFC", path) not in composed]

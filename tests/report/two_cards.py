@@ -13,6 +13,7 @@ from batch.records.kinds import ErrorKind
 from batch.records.reading import to_json
 from batch.records.receipts import CardState, ErrorInfo, Failure, Machine, Measurement, StagePeak
 from batch.store.folder import RunFolder
+from batch.store.images.looks import hash_pixels
 from tests.helpers import GIB
 
 FULL, LARGE, SMALL, CPU = "full", "vae_tiling(384, 320)", "vae_tiling(256, 192)", "vae_cpu"
@@ -46,7 +47,12 @@ def repainted(root, task, change):
     with Image.open(path) as image:
         changed = change(np.array(image))
     Image.fromarray(changed).save(path)
-    record["file"].update(bytes=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    record["file"].update(
+        bytes=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        pixels_sha256=hash_pixels(changed),
+        mtime=path.stat().st_mtime,
+    )
     folder.receipt_path(task.id).write_text(json.dumps(record), encoding="utf-8")
     assert folder.is_done(task.id)
 

@@ -26,16 +26,19 @@ def test_a_whole_run_is_verified_without_a_change(cli, run):
 
 DAMAGE = {
     "missing": (lambda run: image(run).unlink(), "its file is gone"),
-    "truncated": (lambda run: os.truncate(image(run), 1000), "1,000 of"),
-    "modified": (lambda run: flip(image(run)), "as long as written, with other content"),
-    "damaged": (lambda run: receipt(run).write_bytes(bytes(100)), "cannot be read"),
+    "cut off": (lambda run: os.truncate(image(run), 1000), "it is no whole picture"),
+    "a bit flipped": (lambda run: flip(image(run)), "it is no whole picture"),
+    "a folder": (lambda run: _folder_instead(run, None), "a link or a folder is in its place"),
+    "receipt": (lambda run: receipt(run).write_bytes(bytes(100)), "cannot be read"),
+    "replaced": (lambda run: Image.new("RGB", (512, 512)).save(image(run)), "another picture lies in its place"),
     "orphaned": (stray, "images/stray.png: no receipt names it"),
 }
 
 
-@pytest.mark.parametrize("state", DAMAGE)
-def test_each_damage_has_its_state(cli, run, state):
-    make, said = DAMAGE[state]
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_each_damage_has_its_state(cli, run, damage):
+    make, said = DAMAGE[damage]
+    state = damage if damage in {"missing", "replaced", "orphaned"} else "damaged"
     make(run)
     outcome = cli("verify", run)
     assert outcome.code == 1
@@ -45,13 +48,6 @@ def test_each_damage_has_its_state(cli, run, state):
     data = cli("verify", run, "--json").json()
     assert [item["state"] for item in data["findings"]] == [state]
     assert data["done"] == (4 if state == "orphaned" else 3)
-
-
-def _swap(run, _rng):
-    first, second = image(run), image(run, "a-whale-1")
-    first_bytes = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    second.write_bytes(first_bytes)
 
 
 def _mangle(path, rng):
@@ -74,11 +70,10 @@ def _folder_instead(run, _rng):
 
 
 RANDOM_DAMAGE = {
-    "image": (lambda run, rng: _mangle(image(run), rng), {"truncated", "modified"}),
+    "image": (lambda run, rng: _mangle(image(run), rng), {"damaged"}),
     "receipt": (lambda run, rng: _mangle(receipt(run), rng), {"damaged"}),
-    "swapped": (_swap, {"truncated", "modified"}),
-    "foreign": (lambda run, rng: image(run).write_bytes(rng.randbytes(50_000)), {"truncated", "modified"}),
-    "folder": (_folder_instead, {"missing", "truncated", "modified"}),
+    "foreign": (lambda run, rng: image(run).write_bytes(rng.randbytes(50_000)), {"damaged"}),
+    "folder": (_folder_instead, {"damaged"}),
 }
 
 
@@ -94,12 +89,10 @@ def test_damaged_at_random_it_is_said_and_never_a_traceback(cli, run, kind, seed
         assert cli(command, run).code == 0
 
 
-def test_longer_files_foreign_receipts_and_lost_receipts(cli, run):
-    image(run).write_bytes(image(run).read_bytes() + b"tail")
+def test_foreign_receipts_and_lost_receipts(cli, run):
     receipt(run, "a-fox-1").write_bytes(receipt(run, "a-whale-1").read_bytes())
     receipt(run, "a-whale-0").unlink()
     findings = {item["path"]: item for item in cli("verify", run, "--json").json()["findings"]}
-    assert "4 bytes longer" in findings[image(run).relative_to(run).as_posix()]["detail"]
     foreign = next(item for item in findings.values() if item["state"] == "damaged")
     assert "receipt of another image" in foreign["detail"]
     # The image of a foreign receipt is told with it; one whose receipt is gone has no vouch at all.
@@ -111,7 +104,7 @@ def test_a_receipt_may_not_lead_out_of_the_run(cli, run, work):
     path = receipt(run)
     text = path.read_text()
     path.write_text(text.replace(json.loads(text)["file"]["path"], "../mine.png"))
-    assert "outside of the run folder" in cli("verify", run).out
+    assert "outside of images/" in cli("verify", run).out
     cli("prune", run)
     assert (work / "mine.png").is_file()
 
@@ -129,7 +122,7 @@ def test_right_bytes_that_are_no_whole_picture(cli, run):
     whole = image(run).read_bytes()
     data["file"] |= {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
     receipt(run).write_text(json.dumps(data))
-    assert "it has 32x64 pixels, not 512x512" in cli("verify", run).out
+    assert "replaced 1" in cli("verify", run).out
 
 
 def test_extra_failed_and_never_rendered(cli, run, manifest):
@@ -140,7 +133,7 @@ def test_extra_failed_and_never_rendered(cli, run, manifest):
     image(run, "a-whale-0").unlink()  # nobody needs it
     assert cli("verify", run).code == 0
     flip(image(run, "a-whale-1"))
-    assert cli("verify", run, "--json").json()["modified"] == 1
+    assert cli("verify", run, "--json").json()["damaged"] == 1
     path = manifest(SMALL.replace("steps: 1", "steps: [1, 2]\n  extra.sigmas: [null, [[1.0, 0.5]]]"))
     tasks = cli("run", path, "--out", run, "--quiet", "--set", "prompt=a fox", "--set", "seed=0").code
     assert tasks == 1

@@ -86,7 +86,7 @@ def references(runs: Sequence[Run]) -> dict[str, Reference]:
         for image in run.images:
             if not image.task.warmup:
                 there = found[image.task.picture_id][image.task.memory]  # in order, also where it is not done
-                if image.receipt:
+                if image.receipt and not (image.touched and image.touched.shows):
                     there.setdefault(run.label, DoneImage(run=run, receipt=image.receipt))
     chosen = {}
     for picture, settings in found.items():
@@ -102,17 +102,22 @@ def pairs(runs: Sequence[Run], found: Mapping[str, Reference], unread: list[str]
 
     Reads the files that differ; what cannot be read is said in ``unread``.
     """
-    done = [DoneImage(run=run, receipt=item) for run in runs for item in run.receipts() if not item.task.warmup]
-    wanted = [
-        (picture, base)
-        for picture in done
-        if (base := found[picture.receipt.task.picture_id].base_of(picture)) is not None
-    ]
+    wanted = []
+    for run in runs:
+        for image in run.images:
+            if image.receipt is None or image.task.warmup:
+                continue
+            picture = DoneImage(run=run, receipt=image.receipt)
+            if image.touched and image.touched.shows:
+                unread.append(f"not compared: {picture.path}: {image.touched.change}")
+            elif (base := found[image.task.picture_id].base_of(picture)) is not None:
+                wanted.append((picture, base))
     wanted.sort(key=lambda pair: str(pair[1].path))  # each reference is decoded once
     pixels = lru_cache(maxsize=2)(read_pixels)
     for picture, base in tqdm(wanted, desc="comparing", unit="image", disable=None, leave=False):
         try:
-            same = picture.receipt.file.sha256 == base.receipt.file.sha256
+            one, other = picture.receipt.file, base.receipt.file
+            same = one.sha256 == other.sha256 or "" != one.pixels_sha256 == other.pixels_sha256
             apart = SAME if same else of_files(base.path, picture.path, pixels)
         except (OSError, ValueError) as error:
             unread.append(f"not compared: {picture.path} with {base.path}: {error}")

@@ -31,12 +31,15 @@ def draw_cell(
     """Draw a task's picture, or a box that says why there is none. A thumbnail that is gone is made anew."""
     status = status_of(task, scan)
     if status is ImageStatus.DONE:
-        receipt = scan.receipts[task.id]
+        receipt, touched = scan.receipts[task.id], scan.touched.get(task.id)
+        if touched is not None and touched.shows:
+            folder.remake_thumb(receipt)
         thumb = _thumbnail(folder.thumb_path(task.id), size)
         if thumb is None and folder.remake_thumb(receipt):
             thumb = _thumbnail(folder.thumb_path(task.id), size)
         page.paste(thumb or _box(size, "done (no thumbnail)", MUTED), at)
-        word = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
+        made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
+        word = ", ".join(filter(None, (made, str(touched or ""))))
         if thumb and word:  # in its lower left corner
             draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
     elif status.tried_in_vain:

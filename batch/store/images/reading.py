@@ -59,7 +59,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """The pixels of an image file, height x width x channels, every row decoded.
+    """The pixels of an image file, height x width x channels, every row decoded, palettes resolved.
 
     Raises OSError or ValueError when it is no whole picture, :class:`UserError` when a package is missing.
     """
@@ -70,6 +70,9 @@ def read_pixels(path: Path) -> NDArray[Any]:
             return _jxl_pixels(path)
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if image.mode in {"1", "P", "PA"}:
+                opaque = image.mode != "PA" and "transparency" not in image.info
+                return np.asarray(image.convert("RGB" if opaque else "RGBA"))
             return np.asarray(image)
     except (SyntaxError, Image.DecompressionBombError, struct.error) as error:  # Pillow's, for damaged files
         raise ValueError(str(error)) from None

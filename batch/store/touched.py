@@ -1,0 +1,206 @@
+"""Finished pictures that somebody has touched: which file is which picture, and what became of it.
+
+A receipt names a file, its size and when it was written. Where the file has both it is trusted, and nothing here
+is asked. Any other file is read whole: one that decodes and tells by its ``run_batch`` text, or shows by its
+pixels, that it is the picture, *is* the picture, wherever it lies below ``images/``. It belongs to whoever
+touched it: a run leaves it alone. What does not decode is torn, and is rendered again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+from batch.records.receipts import FileRef, Receipt
+from batch.store.images import reading
+from batch.store.images.looks import picture_of
+
+if TYPE_CHECKING:
+    from batch.store.images.looks import Look, Looks
+
+SLACK_S = 2.0
+"""File systems round times: FAT to two seconds."""
+
+
+class Change(StrEnum):
+    """What became of a picture's file, in words."""
+
+    NONE = ""
+    TEXTS = "other metadata, the same pixels"
+    PIXELS = "other pixels"
+    CONTENT = "other content"
+    """Of a receipt that knows no hash of the pixels."""
+    REPLACED = "another picture lies in its place"
+    """One that decodes, and of which nothing says that it is this picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What somebody did to a finished picture."""
+
+    moved: bool = False
+    change: Change = Change.NONE
+
+    @property
+    def shows(self) -> bool:
+        """Whether the picture looks, or may look, other than it was rendered."""
+        return self.change not in {Change.NONE, Change.TEXTS}
+
+    def __str__(self) -> str:
+        """As results.csv and ``status`` have it."""
+        if self.change is Change.REPLACED:
+            return "replaced"
+        return " and ".join(word for word, holds in (("moved", self.moved), ("changed", self.change)) if holds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Receipts whose files are not as they were written, each in one of two."""
+
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    """Of pictures that are there; ``file.path`` is where each lies now."""
+    touched: Mapping[str, Touched] = field(default_factory=dict)
+    """Of these, what was done to them; only copied, with other times, is nothing."""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """The others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """Why there is no picture where a receipt names one."""
+
+    torn: bool
+    """A file is there, and it is not the picture."""
+    why: str
+
+
+def is_as_written(root: Path, file: FileRef) -> bool:
+    """Whether a file has the size and the time that its receipt names. Raises OSError where it is not there."""
+    status = os.lstat(f"{root}/{file.path}")  # not pathlib, which takes three times as long
+    return (
+        status.st_size == file.bytes
+        and stat.S_ISREG(status.st_mode)
+        and (file.mtime is None or abs(status.st_mtime - file.mtime) <= SLACK_S)
+    )
+
+
+def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path, looks: Looks) -> Settled:
+    """Find the pictures of receipts whose files are not as written.
+
+    ``claimed`` are the paths of the files that are as written, relative to the run folder: they are no other
+    picture's. What is not in its place is looked for in all other files below ``images``.
+    """
+    found: dict[str, tuple[Receipt, Touched]] = {}
+    for key, receipt in suspects.items():
+        there = looks.at(receipt.file.path, {receipt.file.sha256})
+        if there is not None and _is_picture(there, receipt):
+            found[key] = receipt, Touched(change=_change(there, receipt))
+    away = {key: receipt for key, receipt in suspects.items() if key not in found}
+    if away:
+        taken = {*claimed, *(receipt.file.path for receipt, _ in found.values())}
+        found |= _elsewhere(away, _others(images, taken), looks)
+    lost = {}
+    for key in away.keys() - found.keys():
+        receipt = away[key]
+        there = looks.at(receipt.file.path)
+        if there is None or there.error or _is_another(there, receipt):
+            lost[key] = _lost(images.parent / receipt.file.path, there)
+        else:
+            found[key] = receipt, Touched(change=Change.REPLACED)
+    looks.keep()
+    return Settled(
+        receipts={key: receipt for key, (receipt, _) in found.items()},
+        touched={key: touched for key, (_, touched) in found.items() if touched != Touched()},
+        lost=lost,
+    )
+
+
+def _is_picture(seen: Look, receipt: Receipt) -> bool:
+    """Whether a file is the picture of a receipt, for certain."""
+    file = receipt.file
+    if seen.sha256 == file.sha256 and not seen.unpacked:
+        return True
+    if seen.error or (seen.width, seen.height) != (file.width, file.height):
+        return False
+    if seen.sha256 == file.sha256:
+        return True
+    if seen.task_id:
+        return not _is_another(seen, receipt)
+    return bool(file.pixels_sha256) and seen.pixels_sha256 == file.pixels_sha256
+
+
+def _is_another(seen: Look, receipt: Receipt) -> bool:
+    """Whether a file says that it is another picture, or this one made anew in another way."""
+    notes = {"memory_used": receipt.memory_used, "repaired": receipt.repaired}
+    made_so = {name: text for name, text in notes.items() if text}
+    return bool(seen.task_id) and (seen.task_id != picture_of(receipt.task) or seen.notes != made_so)
+
+
+def _change(seen: Look, receipt: Receipt) -> Change:
+    if seen.sha256 == receipt.file.sha256:
+        return Change.NONE
+    if not receipt.file.pixels_sha256:
+        return Change.CONTENT
+    return Change.TEXTS if seen.pixels_sha256 == receipt.file.pixels_sha256 else Change.PIXELS
+
+
+def _others(images: Path, taken: Collection[str]) -> list[str]:
+    """The image files that are not taken, as paths relative to the run folder."""
+    composed = {normalize("NFC", path) for path in taken}  # some file systems of macOS decompose names
+    paths = (path.relative_to(images.parent).as_posix() for path in image_files(images))
+    return [path for path in paths if normalize("NFC", path) not in composed]
+
+
+def _elsewhere(
+    away: Mapping[str, Receipt], others: Iterable[str], looks: Looks
+) -> dict[str, tuple[Receipt, Touched]]:
+    """Which of the other files is which picture; each is one picture only."""
+    known = {receipt.file.sha256 for receipt in away.values()}
+    by_mark: dict[str, dict[str, Look]] = {}
+    for path in others:
+        if (seen := looks.at(path, known)) is not None:
+            for mark in filter(None, (seen.sha256, seen.task_id, seen.pixels_sha256)):
+                by_mark.setdefault(mark, {})[path] = seen
+    found = {}
+    for key, receipt in away.items():
+        file = receipt.file
+        for mark in (file.sha256, picture_of(receipt.task), file.pixels_sha256):
+            there = by_mark.get(mark, {})
+            fitting = [path for path, seen in there.items() if _is_picture(seen, receipt)]
+            if not fitting:
+                continue
+            # Repeats of a measurement may be one picture: the name tells them apart.
+            path = min(fitting, key=lambda path: (Path(path).stem != Path(file.path).stem, path))
+            touched = Touched(moved=path != file.path, change=_change(there[path], receipt))
+            found[key] = replace(receipt, file=replace(file, path=path)), touched
+            for marked in by_mark.values():
+                marked.pop(path, None)
+            break
+    return found
+
+
+def _lost(path: Path, seen: Look | None) -> Lost:
+    if seen is not None and not seen.error:
+        return Lost(torn=True, why="the file in its place is another picture, or of a run that was cut off")
+    if seen is not None:
+        return Lost(torn=True, why=f"it is no whole picture: {seen.error}")
+    if os.path.lexists(path):
+        return Lost(torn=True, why="a link or a folder is in its place")
+    return Lost(torn=False, why="its file is gone")
+
+
+def image_files(images: Path) -> Iterator[Path]:
+    """Every image file below a folder, in order; hidden files, links and what is no image are left out."""
+    suffixes = reading.suffixes()
+    for root, folders, names in os.walk(images):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            if not name.startswith(".") and path.suffix.lower() in suffixes and not path.is_symlink():
+                yield path

@@ -1,0 +1,53 @@
+"""``trash/<UTC time>/``: what was moved out of the way, each file under its path in the run folder.
+
+Nothing here is ever deleted. ``prune --restore`` moves it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+from batch.base import atomic
+
+
+class Trash:
+    """The trash of the run folder ``root``. All that one process moves there lies in one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder: Path | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path | None:
+        """Where things were moved; None when nothing was."""
+        return self._folder
+
+    def take(self, path: str) -> None:
+        """Move a file, named relative to the run folder. Raises OSError."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = self._new()
+            target = next(place for place in numbered(self._folder / path) if not place.exists())
+            atomic.move(self._root / path, target)
+
+    def _new(self) -> Path:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+        for folder in numbered(self._root / "trash" / now):
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+        raise AssertionError("there is a number for every folder")
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """A path, and others like it for where that is taken."""
+    yield path
+    for number in count(2):
+        yield path.with_stem(f"{path.stem}-{number}")
