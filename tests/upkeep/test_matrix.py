@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from batch.base import errors
-from batch.cli.main import main
 from batch.run import options
 from batch.upkeep import redecode
 from tests.fake_session import FakeBackend, Fault
-from tests.helpers import fake_run
+from tests.helpers import Seen, fake_run
 from tests.upkeep import damages
 from tests.upkeep.damages import CANARY, JOB, LED_OUT, OTHERS, REFUSED, WRONG_KIND
 
@@ -55,19 +55,12 @@ def full(tmp_path_factory) -> Path:
     """A run with something done, extra, failed, missing, orphaned and in the trash."""
     place = tmp_path_factory.mktemp("full")
     path, run = place / "job.yaml", place / "run"
-    seen = type("Nobody", (), {"on": lambda *_: None})()
     for seeds in ("0..1", "1..2"):
         path.write_text(JOB % seeds)
-        fake_run(path, Fault("error", seed=2, prompt="a whale"), seen=seen, out=run, engine="local")
-    for name in ("thrown away", "stray"):
-        shutil.copy(next((run / "images").iterdir()), run / "images" / f"{name}.webp")
-        if name == "thrown away":
-            kept, tasks = (run / ".run" / "tasks.jsonl"), (run / ".run" / "tasks.jsonl").read_bytes()
-            assert main(["prune", str(run), "--dry-run"]) == 0
-            kept.write_bytes(tasks)
-            trash = run / "trash" / "2026-01-01T000000Z" / "images"
-            trash.mkdir(parents=True)
-            (run / "images" / "thrown away.webp").rename(trash / "thrown away.webp")
+        fake_run(path, Fault("error", seed=2, prompt="a whale"), seen=Seen(), out=run, engine="local")
+    (run / "trash" / "2026-01-01T000000Z" / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8), "blue").save(run / "trash" / "2026-01-01T000000Z" / "images" / "thrown-away.webp")
+    Image.new("RGB", (8, 8), "green").save(run / "images" / "stray.webp")
     path.write_text(JOB % "1..3")
     for name in ("events-1.jsonl", "worker.log", "stacks.txt"):
         (run / ".run" / name).write_text("")
