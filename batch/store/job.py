@@ -30,7 +30,7 @@ Section = TypeVar("Section", bound=BaseModel)
 class Owner:
     """``format.json``: which job a folder belongs to, in which layout."""
 
-    schema: int | None = None
+    schema: int
     name: str | None = None
     kind: str | None = None
 

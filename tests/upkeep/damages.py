@@ -208,6 +208,10 @@ def _made_other(path: Path) -> None:
         path.write_text("x")
 
 
+UNREADABLE = {
+    "empty", "half", "random", "zeros", "null", "list", "object", "string", "nested", "nested object", "huge",
+    "surrogate", "nan", "future",
+}  # fmt: skip
 LED_OUT = {"canary", "moved", "dangling", "loop", "to a folder"}
 WRONG_KIND = {"pipe", "other kind"}
 
