@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 
@@ -36,3 +37,24 @@ def gib(size: float) -> str:
     if size >= 2**29:
         return f"{size / 2**30:.1f} GiB"
     return f"{size / 2**20:.{0 if size >= 10 * 2**20 or not size else 1}f} MiB"
+
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+"""What a terminal obeys and does not show (ESC, CR), what turns the order of letters round, half characters."""
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is what it looks like, in a terminal too."""
+    return _HIDDEN.search(text) is None
+
+
+def visible(text: str) -> str:
+    r"""A text with what is hidden in it as Python and JSON write it: ``\u001b``. Line ends and tabs stay."""
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text that may be of any length."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -38,6 +38,9 @@ _NOT_ALONE = re.compile(r"Control|Img2Img|Inpaint|Upscale|Edit|GLIGEN|Pix2Pix|Pr
 
 _DEFAULT_SIDE = 1024
 
+MAX_BLOCKS = 16
+"""Of an autoencoder: five halve the sides of the deepest there are."""
+
 
 def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
     """The model as its files describe it, without its place and revision.
@@ -160,6 +163,8 @@ def _scale(autoencoder: Config) -> int:
     for key, extra in (("block_out_channels", 1), ("encoder_block_out_channels", 1), ("temperal_downsample", 0)):
         blocks = autoencoder.get(key)
         if isinstance(blocks, list) and blocks:
+            if len(blocks) > MAX_BLOCKS:
+                raise ValueError(f"{key} has {len(blocks):,} blocks")
             return int(2 ** (len(blocks) - extra))
     return 8
 

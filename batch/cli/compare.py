@@ -8,7 +8,7 @@ import click
 
 from batch.base import errors
 from batch.cli.options import FolderName, json_option
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, show
 
 
 @click.command(short_help="Compare time, memory and pixels of runs.")
@@ -28,7 +28,7 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
     if as_json:
         print_json(comparison.as_json(result))
         return errors.EXIT_OK
-    click.echo(as_text(result))
+    show(as_text(result))
     for path in written:
-        click.echo(f"  {path}")
+        show(f"  {path}")
     return errors.EXIT_OK

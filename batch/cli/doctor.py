@@ -12,7 +12,7 @@ from batch.base import errors
 from batch.base.text import gib, plural
 from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.upkeep.examination import Examination
@@ -36,7 +36,7 @@ def doctor(*, as_json: bool) -> int:
         _, extras = requirements.required()
         lacking = [extra for extra, packages in found.extras.items() if None in packages.values()]
         remedies = {extra: requirements.remedy(extras[extra]) for extra in lacking}
-        click.echo(doctor_text(found, remedies))
+        show(doctor_text(found, remedies))
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 
 

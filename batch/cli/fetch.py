@@ -10,7 +10,7 @@ import click
 
 from batch.base import errors
 from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
-from batch.cli.terminal import say
+from batch.cli.terminal import say, show
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -49,9 +49,9 @@ def fetch(
         say(f"warning: {warning}")
     for model in made.models.values():
         if model.name not in fetched:
-            click.echo(f"{model.name}: {_why_nothing(model)}, nothing to download")
+            show(f"{model.name}: {_why_nothing(model)}, nothing to download")
     for lora in {lora.source for task in made.tasks for lora in task.loras if lora.source}:
-        click.echo(f"{lora} is on this machine")
+        show(f"{lora} is on this machine")
     return errors.EXIT_OK
 
 

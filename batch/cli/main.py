@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(code or 0)
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().rstrip("\n"))
         return errors.EXIT_USER
     except click.Abort:
         return errors.EXIT_INTERRUPTED

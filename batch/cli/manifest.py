@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.cli.terminal import print_json, say
+from batch.cli.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from batch.upkeep.manifest_from import Only
@@ -33,12 +33,12 @@ def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only 
     for note in notes:
         say(f"note: {note}")
     if output is None:
-        click.echo(text, nl=False)
+        show(text.removesuffix("\n"))
         return errors.EXIT_OK
     if output.exists():
         raise errors.UserError(f"{output} exists; name another file")
     output.write_text(text, encoding="utf-8")
-    click.echo(f"  {output}")
+    show(f"  {output}")
     return errors.EXIT_OK
 
 

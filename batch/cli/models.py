@@ -12,7 +12,7 @@ from batch.base import errors
 from batch.base.text import gib, plural
 from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -38,7 +38,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
         if as_json:
             print_json(memory_json(profiles.PROFILES, steps.STEPS))
         else:
-            click.echo(memory_text(profiles.PROFILES, steps.STEPS))
+            show(memory_text(profiles.PROFILES, steps.STEPS))
         return errors.EXIT_OK
     found = [places.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
     here = {model.name: places.here(model) for model in found}
@@ -46,9 +46,9 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     if as_json:
         print_json(data[0] if name else data)
     elif name:
-        click.echo(model_text(found[0], here[found[0].name], checks.possible_schedulers(found[0])))
+        show(model_text(found[0], here[found[0].name], checks.possible_schedulers(found[0])))
     else:
-        click.echo(models_text(found, here, own_file()))
+        show(models_text(found, here, own_file()))
     return errors.EXIT_OK
 
 

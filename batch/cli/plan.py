@@ -15,7 +15,7 @@ from batch.base import errors
 from batch.base.text import duration, gib, plural
 from batch.cli import plan_memory
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
-from batch.cli.terminal import print_json, say
+from batch.cli.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from batch.plan.batching import NumericsChoice
@@ -51,7 +51,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     if as_json:
         print_json(plan_json(made, where, folder.root, outlook, memory))
     else:
-        click.echo(plan_text(made, where, folder.root, outlook, memory))
+        show(plan_text(made, where, folder.root, outlook, memory))
     for warning in made.warnings:
         say(f"warning: {warning}")
     return errors.EXIT_OK

@@ -11,7 +11,7 @@ import click
 from batch.base import errors
 from batch.base.text import plural
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json, program
+from batch.cli.terminal import print_json, program, show
 
 if TYPE_CHECKING:
     from batch.upkeep.prune import Pruned
@@ -33,20 +33,20 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
         if as_json:
             print_json({"folder": str(run_folder), "restored": list(paths)})
         else:
-            click.echo(f"put back {len(paths)} files")
+            show(f"put back {len(paths)} files")
         return errors.EXIT_OK
     pruned = pruning.prune(run_folder, dry_run=dry_run)
     if as_json:
         print_json(pruned_json(pruned, run_folder))
     else:
-        click.echo(pruned_text(pruned, run_folder))
+        show(pruned_text(pruned, run_folder))
     return errors.EXIT_OK
 
 
 def pruned_text(pruned: Pruned, root: Path) -> str:
     """What ``prune`` prints."""
     if not pruned.items:
-        return "nothing to prune: the manifest names every image, and every image has its receipt"
+        return "nothing to prune: no image is there that the manifest does not name"
     size = f"{pruned.bytes / 2**20:.1f} MiB"
     what = f"{plural(pruned.images, 'image')}, {plural(len(pruned.items), 'file')} in all, {size}"
     if pruned.trash is None:

@@ -8,7 +8,7 @@ import click
 
 from batch.base import errors
 from batch.cli.options import run_argument
-from batch.cli.terminal import say
+from batch.cli.terminal import say, show
 
 
 @click.command(short_help="Rebuild the table, the sheet and the page.")
@@ -21,5 +21,5 @@ def report(run_folder: Path) -> int:
     for warning in made.warnings:
         say(f"warning: {warning}")
     for path in (made.csv, *made.sheets, made.html):
-        click.echo(f"  {path}")
+        show(f"  {path}")
     return errors.EXIT_OK

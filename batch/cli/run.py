@@ -22,7 +22,7 @@ from batch.cli.options import (
     set_option,
     size_in_bytes,
 )
-from batch.cli.terminal import into_nothing, program, say, stoppable
+from batch.cli.terminal import into_nothing, program, say, show, stoppable
 from batch.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _tell(result: Result, retry: str) -> None:
         if result.stopped.exit_code != errors.EXIT_FAILED:
             say("run the same command again to go on")
     before = f" ({result.done_before} were done before)" if result.done_before else ""
-    click.echo(
+    show(
         f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}, "
         f"{result.done} of {result.total} done{before}"
         + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
@@ -149,10 +149,10 @@ def _tell(result: Result, retry: str) -> None:
         + (f", {result.failed} FAILED" if result.failed else "")
     )
     if result.skipped or result.out_of_memory:
-        click.echo("what did not fit is a result and is not tried again; --retry-oom does")
+        show("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
-        click.echo(f"why: {program()} status {result.folder}   try again: {retry}")
+        show(f"why: {program()} status {result.folder}   try again: {retry}")
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for line in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
-            click.echo(f"  {line}")
+            show(f"  {line}")

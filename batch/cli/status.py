@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib
+from batch.base.text import duration, gib, plural
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.store.status import Summary
@@ -29,7 +29,7 @@ def status(run_folder: Path, as_json: bool) -> int:
     if as_json:
         print_json({**asdict(summary), "eta_s": summary.eta_s})
     else:
-        click.echo(summary_text(summary))
+        show(summary_text(summary))
     return errors.EXIT_OK
 
 
@@ -42,6 +42,11 @@ def summary_text(summary: Summary) -> str:
     }  # fmt: skip
     lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
     lines.extend(f"  {what} {count}: left as they are" for what, count in summary.touched.items())
+    if summary.unreadable_receipts:
+        lines.append(
+            f"  {plural(summary.unreadable_receipts, 'receipt')} damaged: `verify` names them, the next run "
+            "renders their images"
+        )
     if summary.torn:
         lines.append(
             f"  of the missing, {summary.torn} torn: the next run renders them, and keeps what is there in trash/"

@@ -16,6 +16,7 @@ from typing import TextIO
 import click
 
 from batch.base import errors
+from batch.base.text import visible
 
 
 def program() -> str:
@@ -24,14 +25,24 @@ def program() -> str:
     return "python run_batch.py" if called == "run_batch.py" else "run-batch"
 
 
+def show(text: str) -> None:
+    """What was asked for, on stdout. Texts of others may be in it: what a terminal would obey is made visible."""
+    click.echo(visible(text))
+
+
 def say(text: str) -> None:
     """A line for people on stderr: stdout is for what was asked for."""
-    click.echo(text, err=True)
+    click.echo(visible(text), err=True)
 
 
 def print_json(data: object) -> None:
     """What ``--json`` asks for, on stdout."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    click.echo(json_text(data, indent=2))
+
+
+def json_text(data: object, indent: int | None = None) -> str:
+    """JSON as it is printed: the same data, and nothing in it that a terminal would obey."""
+    return visible(json.dumps(data, indent=indent, ensure_ascii=False))
 
 
 def open_streams() -> None:

@@ -11,7 +11,7 @@ import click
 from batch.base import errors
 from batch.base.text import gib, plural
 from batch.cli.options import cache_dir_option, devices_option, json_option, run_argument
-from batch.cli.terminal import print_json, program
+from batch.cli.terminal import print_json, program, show
 
 if TYPE_CHECKING:
     from batch.upkeep.reproduce import Reproduction
@@ -70,7 +70,7 @@ def verify(
     if as_json:
         print_json(verification_json(found, again, ok=ok))
     else:
-        click.echo(verification_text(found, again, ok=ok))
+        show(verification_text(found, again, ok=ok))
     return errors.EXIT_OK if ok else errors.EXIT_FAILED
 
 

@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from batch.base import regular
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MAX_REFERENCE = 4096
+"""Bytes of a file that holds a commit."""
+
 VARIABLE = "HF_HUB_CACHE"
 
 OLD_SWITCHES = {
@@ -120,8 +125,8 @@ def known_commit(repo: str, wanted: str) -> str:
 def reference(repo: str, wanted: str) -> str:
     """What the cache says that a branch or tag is, be it nonsense; "" where it says nothing."""
     try:
-        return (cache_folder(repo) / "refs" / wanted).read_bytes().decode(errors="replace").strip()
-    except OSError:
+        return regular.read(cache_folder(repo) / "refs" / wanted, MAX_REFERENCE).decode(errors="replace").strip()
+    except (OSError, ValueError):
         return ""
 
 

@@ -8,14 +8,19 @@ in safetensors names every tensor) and blocks spread over the rest.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from pathlib import Path
 from typing import Any
 
+from batch.base import regular
 from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
 from batch.catalogue.weights import Needs
 from batch.hub.cache import names_in
+from batch.records.reading import any_json
+
+MAX_CONFIGURATION = 8 * 2**20
+"""Bytes of a configuration file; they have some thousands."""
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -25,8 +30,8 @@ _BLOCKS = 128
 def json_of(path: Path) -> dict[str, Any]:
     """A configuration file. Raises :class:`ModelError` when it is none."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = any_json(regular.read(path, MAX_CONFIGURATION))
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ModelError(f"{path} is not a configuration")
@@ -75,9 +80,9 @@ def revision_of(folder: Path, *, without: tuple[str, ...] = ()) -> str:
 
 def sampled(path: Path) -> str:
     """A hash of a file: of all of it, or of samples where it is large."""
-    size = path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        found = hashlib.sha256(str(size).encode())
         if size <= _WHOLE:
             found.update(file.read())
         else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import regular
 from batch.base.errors import ModelError
+from batch.catalogue import tensors
 from batch.catalogue.families import LORA_OF_TEXTS
 from batch.catalogue.repositories import is_repository, problem
 from batch.hub import fetch, folders, remote
@@ -116,11 +117,10 @@ def _only_here(folder: Path) -> str:
 def _of(file: Path, source: str = "") -> Lora:
     # A snapshot's file is a link to its blob, which has no name that diffusers could tell a format from.
     path = file.absolute() if source else file.resolve()
-    sha256 = folders.sampled(file)
     try:
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        in_text = any(LORA_OF_TEXTS.match(name) for name in header)
-    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        sha256 = folders.sampled(file)
+        with regular.opened(file) as stream:
+            in_text = any(LORA_OF_TEXTS.match(name) for name in tensors.header(stream)[0])
+    except (OSError, ValueError) as error:
         raise ModelError(f"{file} is no safetensors file: {error}") from None
     return Lora(path=str(path), sha256=sha256, in_text=in_text, source=source)

@@ -1,18 +1,24 @@
 """What other programs write into their pictures, as axes of a manifest; the same pixels are not promised.
 
-Each function takes such a text and raises ``ValueError``, ``KeyError``, ``TypeError``, ``AttributeError`` or
-``OverflowError`` for one that is damaged, or another program's.
+Each function takes such a text and raises ``ValueError`` or one of :data:`FOREIGN` for one that is damaged, or
+another program's. It goes over the text once, however long that is.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from batch.base.text import shortened
 from batch.manifest.recovered import Recovered
+from batch.records.reading import any_json
 
-_SETTING = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+FOREIGN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a text raises that holds something else than it should."""
+
+_KEY_BACKWARDS = re.compile(r"[\w \-/]*")
+_VALUE = re.compile(r'\s*+("[^\\"]*+(?:\\.[^\\"]*+)*+"(?=,|$)|[^,]*+),?')
+"""In quotes, or up to the next comma. What was read is never given back: each letter is looked at once."""
 
 SAMPLERS = {
     "default": "default",
@@ -53,22 +59,33 @@ _SWARM = {
 }  # fmt: skip
 
 
+def _settings(line: str) -> Iterator[tuple[str, str]]:
+    """Of A1111's last line, ``Key: value`` with commas between; what is none of these is passed over."""
+    at = 0
+    while (colon := line.find(":", at)) >= 0:
+        before = _KEY_BACKWARDS.match(line[at:colon][::-1])
+        key = before[0][::-1].lstrip(" -/") if before else ""
+        value = _VALUE.match(line, colon + 1) if key else None
+        if value:
+            yield key, value[1].strip()
+        at = value.end() if value else colon + 1
+
+
 def a1111(text: str) -> Recovered:
     """Of A1111 and the many that write like it: prompt, ``Negative prompt: …`` and a last line of settings."""
     lines = text.replace("\r\n", "\n").strip().split("\n")
-    settings = dict(_SETTING.findall(lines[-1])) if lines[-1].lstrip().startswith("Steps:") else {}
-    body = "\n".join(lines[:-1] if settings else lines)
+    given = dict(_settings(lines[-1])) if lines[-1].lstrip().startswith("Steps:") else {}
+    body = "\n".join(lines[:-1])
     prompt, _, negative = body.partition("\nNegative prompt:")
-    if not prompt.strip() or not settings:
+    if not prompt.strip() or not given:
         raise ValueError("not the text of A1111")
-    given = {key: value.strip() for key, value in settings.items()}
-    given = {key: str(json.loads(value)) if value.startswith('"') else value for key, value in given.items()}
+    given = {key: str(any_json(value)) if value.startswith('"') else value for key, value in given.items()}
     scheduler, notes = _sampler(given.get("Sampler", ""), given.get("Schedule type", ""))
     notes += _left_out(set(given) - _CARRIED)
     if re.search(r"<lora:|\([^()]*:\d", prompt):
         notes.append("weights such as (word:1.2) and <lora:…> in the prompt are not understood here")
     return _recovered(
-        model=given.get("Model"),
+        model=given.get("Model", ""),
         prompt=prompt.strip(),
         negative=negative.strip(),
         seed=int(given["Seed"]),
@@ -82,16 +99,16 @@ def a1111(text: str) -> Recovered:
 
 def swarm(text: str) -> Recovered:
     """Of SwarmUI, whose JSON stands where A1111 has its text."""
-    data = json.loads(text)["sui_image_params"]
-    scheduler, notes = _sampler(str(data.get("sampler") or ""), str(data.get("scheduler") or ""))
+    data = _mapping(_mapping(any_json(text))["sui_image_params"])
+    scheduler, notes = _sampler(_text(data, "sampler"), _text(data, "scheduler"))
     return _recovered(
-        model=data.get("model"),
-        prompt=str(data["prompt"]),
-        negative=data.get("negativeprompt"),
-        seed=int(data["seed"]),
-        size=f"{int(data['width'])}x{int(data['height'])}",
-        steps=int(data["steps"]),
-        guidance=float(data["cfgscale"]),
+        model=_text(data, "model"),
+        prompt=_text(data, "prompt"),
+        negative=_text(data, "negativeprompt"),
+        seed=_whole(data, "seed"),
+        size=f"{_whole(data, 'width')}x{_whole(data, 'height')}",
+        steps=_whole(data, "steps"),
+        guidance=_number(data, "cfgscale"),
         scheduler=scheduler,
         notes=notes + _left_out(set(data) - _SWARM),
     )
@@ -99,19 +116,19 @@ def swarm(text: str) -> Recovered:
 
 def invoke(text: str) -> Recovered:
     """Of InvokeAI from version 3 on."""
-    data = json.loads(text)
+    data = _mapping(any_json(text))
     model = data.get("model") or {}
-    name = model.get("name") or model.get("model_name") if isinstance(model, dict) else model
+    named = model if isinstance(model, Mapping) else {"name": model}
     left_out = ["left out: loras; name their files under lora:"] if data.get("loras") else []
-    scheduler, notes = _sampler(str(data.get("scheduler") or ""))
+    scheduler, notes = _sampler(_text(data, "scheduler"))
     return _recovered(
-        model=name,
-        prompt=str(data["positive_prompt"]),
-        negative=data.get("negative_prompt"),
-        seed=int(data["seed"]),
-        size=f"{int(data['width'])}x{int(data['height'])}",
-        steps=int(data["steps"]),
-        guidance=float(data["cfg_scale"]) if data.get("cfg_scale") is not None else None,
+        model=_text(named, "name") or _text(named, "model_name"),
+        prompt=_text(data, "positive_prompt"),
+        negative=_text(data, "negative_prompt"),
+        seed=_whole(data, "seed"),
+        size=f"{_whole(data, 'width')}x{_whole(data, 'height')}",
+        steps=_whole(data, "steps"),
+        guidance=None if data.get("cfg_scale") is None else _number(data, "cfg_scale"),
         scheduler=scheduler,
         notes=left_out + notes,
     )
@@ -119,24 +136,52 @@ def invoke(text: str) -> Recovered:
 
 def old_invoke(text: str) -> Recovered:
     """Of InvokeAI before version 3: the negative prompt in brackets, samplers with a ``k_`` before their names."""
-    data = json.loads(text)
-    image = data["image"]
+    data = _mapping(any_json(text))
+    image = _mapping(data["image"])
     prompt = image["prompt"]
     if isinstance(prompt, list):  # [{"prompt": …, "weight": 1.0}]
-        prompt = ", ".join(str(part["prompt"]) for part in prompt)
-    positive, _, negative = str(prompt).partition(" [")
-    scheduler, notes = _sampler(str(image.get("sampler") or "").removeprefix("k_"))
+        prompt = ", ".join(_text(_mapping(part), "prompt") for part in prompt)
+    positive, _, negative = _text({"prompt": prompt}, "prompt").partition(" [")
+    scheduler, notes = _sampler(_text(image, "sampler").removeprefix("k_"))
     return _recovered(
-        model=data.get("model_weights"),
+        model=_text(data, "model_weights"),
         prompt=positive,
         negative=negative.rstrip("]"),
-        seed=int(image["seed"]),
-        size=f"{int(image['width'])}x{int(image['height'])}",
-        steps=int(image["steps"]),
-        guidance=float(image["cfg_scale"]),
+        seed=_whole(image, "seed"),
+        size=f"{_whole(image, 'width')}x{_whole(image, 'height')}",
+        steps=_whole(image, "steps"),
+        guidance=_number(image, "cfg_scale"),
         scheduler=scheduler,
         notes=notes,
     )
+
+
+def _mapping(data: object) -> Mapping[str, object]:
+    if not isinstance(data, dict):
+        raise TypeError("not a mapping")
+    return data
+
+
+def _text(data: Mapping[str, object], key: str) -> str:
+    """A text; "" where there is none, or null."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{key} is not a text")
+    return value or ""
+
+
+def _whole(data: Mapping[str, object], key: str) -> int:
+    value = data[key]
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{key} is not a number")
+    return int(value)
+
+
+def _number(data: Mapping[str, object], key: str) -> float:
+    value = data[key]
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{key} is not a number")
+    return float(value)
 
 
 def _sampler(name: str, schedule: str = "") -> tuple[str, list[str]]:
@@ -145,21 +190,31 @@ def _sampler(name: str, schedule: str = "") -> tuple[str, list[str]]:
     karras = wanted.endswith(" karras") or schedule.lower() == "karras"
     found = SAMPLERS.get(wanted.removesuffix(" karras"))
     if found is None:
-        unknown = f"sampler {name} is not known here; the model's own scheduler is used"
+        unknown = f"sampler {shortened(name)} is not known here; the model's own scheduler is used"
         return "default", [unknown] if name else []
     return (f"{found}(use_karras_sigmas=true)" if karras and "(" not in found else found), []
 
 
+MOST_NAMED = 20
+
+
+def named(keys: Iterable[str]) -> str:
+    """Keys of a text, or of a picture's texts, in a line: there may be any number of them, of any length."""
+    names = sorted(keys)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(map(shortened, names[:MOST_NAMED])) + more
+
+
 def _left_out(keys: Iterable[str]) -> list[str]:
-    names = ", ".join(sorted(keys))
+    names = named(keys)
     return [f"left out: {names}"] if names else []
 
 
 def _recovered(
     *,
-    model: object,
+    model: str,
     prompt: str,
-    negative: object,
+    negative: str,
     seed: int,
     size: str,
     steps: int,
@@ -168,9 +223,9 @@ def _recovered(
     notes: Iterable[str],
 ) -> Recovered:
     axes = {
-        "model": str(model or ""),
+        "model": model,
         "prompt": prompt,
-        "negative_prompt": str(negative or ""),
+        "negative_prompt": negative,
         "seed": seed,
         "size": size,
         "steps": steps,

@@ -6,11 +6,16 @@ a newer minor version may have added are ignored.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator
 
 T = TypeVar("T")
+
+SMALLEST, LARGEST = -(2**63), 2**64 - 1
+"""Whole numbers of a record. A seed has 64 bits; a longer number breaks what computes with it."""
 
 
 def to_json(record: object) -> dict[str, object]:
@@ -21,17 +26,33 @@ def to_json(record: object) -> dict[str, object]:
 
 
 def from_json(kind: type[T], text: bytes | str) -> T:
-    """The record that a JSON text holds. Raises ValueError, which names the field, when it holds none."""
+    """The record that a JSON text holds. Raises ValueError, which names the field, when it holds none.
+
+    Nor does it hold one whose numbers are not finite or have more than 64 bits, that is nested more than 200 deep,
+    or has half a character in a text.
+    """
     try:
-        return _adapter(kind).validate_json(text, strict=True)
+        found: T = _validator(kind).validate_json(text, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    return found
+
+
+def any_json(text: bytes | str) -> object:
+    """The data of a JSON text by others, of any types. Raises ValueError where it is none or too deep."""
+    try:
+        data: object = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return data
 
 
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 """Made when the first record of a kind is read or written: it takes milliseconds."""
+
+_VALIDATORS: dict[object, SchemaValidator] = {}
 
 
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
@@ -39,3 +60,21 @@ def _adapter(kind: type[T]) -> TypeAdapter[T]:
         _ADAPTERS[kind] = TypeAdapter(kind)
     adapter: TypeAdapter[T] = _ADAPTERS[kind]
     return adapter
+
+
+def _validator(kind: type[object]) -> SchemaValidator:
+    if kind not in _VALIDATORS:
+        _VALIDATORS[kind] = SchemaValidator(_bounded(_adapter(kind).core_schema))
+    return _VALIDATORS[kind]
+
+
+def _bounded(schema: Any) -> Any:
+    """A schema whose numbers are finite and of 64 bits, wherever in it they stand."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_bounded, schema))
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: _bounded(value) for key, value in schema.items()}
+    if schema.get("type") == "int":
+        return inner | {"ge": SMALLEST, "le": LARGEST}
+    return inner | {"allow_inf_nan": False} if schema.get("type") == "float" else inner

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import diffusers
 import torch
@@ -16,7 +15,8 @@ import transformers
 from diffusers import DiffusionPipeline, ModelMixin
 from transformers import PreTrainedModel
 
-from batch.catalogue import weights
+from batch.base import regular
+from batch.catalogue import tensors, weights
 from batch.records.spec import ModelSource
 from batch.render import attention, quantise
 from batch.render.memory import Burden
@@ -133,6 +133,6 @@ def _stored(path: Path, itemsize: int) -> int:
     """Bytes of a file's tensors in another dtype; of a pickle its own size, since only reading it tells more."""
     if path.suffix != ".safetensors":
         return path.stat().st_size
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__") * itemsize
+    with regular.opened(path) as stream:
+        found, _ = tensors.header(stream)
+    return sum(math.prod(cast(Any, entry["shape"])) for entry in found.values()) * itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ COLUMNS: dict[str, str] = {
 Row = Mapping[str, Scalar]
 """An image by :data:`COLUMNS`; what is not known is None or left out."""
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n")
+"""What a spreadsheet runs begins so, some of it behind what it takes for blanks."""
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -53,8 +55,7 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    data = frame.to_csv(index=False, lineterminator="\n").encode()
+    data = as_csv(_frame(rows))
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -63,6 +64,23 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
         atomic.write(other, data, folder.runner)
         return other, f"{path} is open in another program; the table is in {other}"
     return path, ""
+
+
+_BOUNDS = {WHOLE: (-(2**63), 2**63 - 1), "UInt64": (0, 2**64 - 1)}
+
+
+def _frame(rows: Sequence[Row]) -> pd.DataFrame:
+    columns = list(COLUMNS)
+    try:
+        return pd.DataFrame(rows, columns=columns).astype(COLUMNS)
+    except (TypeError, ValueError, OverflowError):  # numbers that no run has: those of somebody else's files
+        kept = [{name: value for name, value in row.items() if _fits(value, COLUMNS[name])} for row in rows]
+        return pd.DataFrame(kept, columns=columns, dtype="object").astype(COLUMNS)
+
+
+def _fits(value: Scalar, kind: str) -> bool:
+    low, high = _BOUNDS.get(kind, (-math.inf, math.inf))
+    return not isinstance(value, int) or low <= value <= high
 
 
 def row(image: ReportedImage) -> Row:
@@ -76,8 +94,8 @@ def row(image: ReportedImage) -> Row:
         "model": task.model,
         "revision": task.revision,
         "dtype": task.dtype,
-        "prompt": _safe(task.prompt),
-        "negative_prompt": _safe(task.negative_prompt),
+        "prompt": task.prompt,
+        "negative_prompt": task.negative_prompt,
         "seed": task.seed,
         "width": task.width,
         "height": task.height,
@@ -127,10 +145,20 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
     return found | {
         "failed_stage": record.error.stage,
         "requested_mib": mib(record.error.requested),
-        "error": _safe(str(record.error)),
+        "error": str(record.error),
     }
 
 
-def _safe(text: str) -> str:
-    """A spreadsheet would run a text that begins like a formula."""
+def as_csv(frame: pd.DataFrame) -> bytes:
+    """A table as a CSV file: texts of others are in it, so none begins as a formula, or ends its line."""
+    frame = frame.copy(deep=False)
+    for name in frame.select_dtypes(["object", "string"]).columns:
+        frame[name] = frame[name].map(_cell)
+    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # which alone would not be quoted
     return f"'{text}" if text.startswith(_FORMULA) else text

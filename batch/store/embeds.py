@@ -5,13 +5,12 @@ A cache: any file may be deleted at any time, and a damaged one counts as missin
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
-from batch.base import atomic
+from batch.base import atomic, regular
+from batch.catalogue import tensors
 
 
 class EmbedCache:
@@ -23,7 +22,7 @@ class EmbedCache:
     def has(self, key: str) -> bool:
         """Whether the embedding is there and whole."""
         try:
-            with self._path(key).open("rb") as file:
+            with regular.opened(self._path(key)) as file:
                 return _is_whole(file)
         except OSError:
             return False
@@ -31,7 +30,7 @@ class EmbedCache:
     def read(self, key: str) -> bytes | None:
         """The safetensors bytes, or None."""
         try:
-            with self._path(key).open("rb") as file:
+            with regular.opened(self._path(key)) as file:
                 if not _is_whole(file):
                     return None
                 file.seek(0)
@@ -51,11 +50,8 @@ def _is_whole(file: BinaryIO) -> bool:
     """Whether its header is readable, and it ends where the header says. The tensors are not read."""
     size = os.fstat(file.fileno()).st_size
     try:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > size:
-            return False
-        header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return bool(ends) and size == 8 + length + max(ends)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        header, start = tensors.header(file)
+        ends = [cast(Any, entry["data_offsets"])[1] for entry in header.values()]
+        return bool(ends) and size == start + max(ends)
+    except (ValueError, LookupError, TypeError):
         return False

@@ -7,13 +7,15 @@ Lines are appended without a sync: a crash of the machine may lose the last ones
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import atomic
+from batch.base import atomic, regular
 from batch.base.text import plural, timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 FILE, OLDER = "events.jsonl", "events-1.jsonl"
 MAX_BYTES = 8 * 2**20
 """Above this the log becomes ``events-1.jsonl`` and is begun anew."""
+
+
+MAX_READ = 4 * MAX_BYTES
+"""Of a log that could not be moved, its end is read."""
+
+MAX_LINE = 2**20
+"""Bytes of one line: a longer one is cut, and so is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +82,25 @@ class EventLog:
 
 
 def read(folder: RunFolder) -> list[LogEntry]:
-    """Every entry in the order written. What is torn, foreign or not UTF-8 is not there."""
+    """Every entry in the order written. What is torn, foreign, too long or not UTF-8 is not there."""
     entries = []
     for name in (OLDER, FILE):
         with suppress(OSError):
-            for line in (folder.state / name).read_bytes().split(b"\n"):
-                with suppress(ValueError):
-                    entry = from_json(LogEntry, line)
-                    datetime.fromisoformat(entry.time)
+            for line in _tail(folder.state / name).split(b"\n"):
+                # A time of no calendar here, as year 1 is west of Greenwich, is an OverflowError.
+                with suppress(ValueError, OverflowError, OSError):
+                    entry = from_json(LogEntry, line[: MAX_LINE + 1])
+                    datetime.fromisoformat(entry.time).astimezone()
                     entries.append(entry)
     return entries
+
+
+def _tail(path: Path) -> bytes:
+    """The end of a log, which is nearly always all of it. Raises OSError."""
+    with regular.opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - MAX_READ))
+        return file.read(MAX_READ)
 
 
 ENDS = {HappeningKind.END, HappeningKind.STOPPED}

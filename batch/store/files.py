@@ -7,19 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from batch.base import atomic
+from batch.base import atomic, regular
 from batch.records.reading import from_json
+from batch.records.receipts import Failure, Receipt
 
 T = TypeVar("T")
 
 UNREADABLE = (OSError, ValueError)
 """What reading a file raises that is missing, cut off, or not what it should be."""
 
+MAX_TABLE = 64 * 2**20
+"""Bytes of a file that may say something of every image of a run: a hundred each, for half a million of them."""
+
+MAX_RECORD = 4 * 2**20
+"""Bytes of a file about one image. A receipt has about two thousand, and what its prompts take."""
+
+_LIMITS: Mapping[object, int] = {Receipt: MAX_RECORD, Failure: MAX_RECORD}
+
 
 def read(kind: type[T], path: Path) -> T:
-    """What a file holds. Raises OSError, or ValueError where it is damaged."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered: it counts for 100,000 receipts
-        return from_json(kind, file.read())
+    """What a file holds. Raises OSError, or ValueError where it is damaged or larger than its kind may be."""
+    return from_json(kind, regular.read(path, _LIMITS.get(kind, MAX_TABLE)))
 
 
 def write(path: Path, data: Mapping[str, object], runner: str) -> None:

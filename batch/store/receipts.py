@@ -37,6 +37,8 @@ class Scan:
     """Receipts whose pictures are gone or torn: these are rendered again."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Of a measurement: why tasks are not tried."""
+    unreadable: int = 0
+    """Receipts that are damaged, or another image's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,19 @@ class Receipts:
         """Every valid receipt and failure. What is damaged or foreign is not there."""
         whole: dict[str, Receipt] = {}
         suspects: dict[str, Receipt] = {}
+        unreadable = 0
         with without_gc():
             for path in (self._state / "receipts").glob("[0-9a-f]?/[0-9a-f]*.json"):
-                if (receipt := self._read(path)) is not None:
+                if (receipt := self._read(path)) is None:
+                    unreadable += 1
+                else:
                     (whole if self._as_written(receipt) else suspects)[receipt.task.id] = receipt
         settled = self._settled(suspects, whole.values())
         receipts = {**whole, **settled.receipts}
         failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
         known = receipts.keys() | failures.keys()
         skipped = {key: why for key, why in measured.skipped(self._state).items() if key not in known}
-        return Scan(receipts, failures, settled.touched, settled.lost, skipped)
+        return Scan(receipts, failures, settled.touched, settled.lost, skipped, unreadable)
 
     def find(self, task_id: str) -> Receipt | None:
         """The receipt of one task, if it is done."""

@@ -27,6 +27,8 @@ class Summary:
     extra: int
     touched: Mapping[str, int] = field(default_factory=dict)
     """What somebody did to pictures that are done, and to how many."""
+    unreadable_receipts: int = 0
+    """Receipts that are damaged: their images are rendered again."""
     torn: int = 0
     """Of the missing, images whose file is there and is no picture any more: they are rendered again."""
     out_of_memory: int = 0
@@ -80,6 +82,7 @@ def summarize(root: Path) -> Summary:
         degraded=sum(bool(item.degraded_from) for item in done),
         extra=sum(key not in planned for key in scan.receipts),
         touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
+        unreadable_receipts=scan.unreadable,
         torn=sum(key in planned and lost.torn for key, lost in scan.lost.items()),
         out_of_memory=len(unfit),
         skipped=dict(skipped),

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
 from batch.records.receipts import FileRef, Receipt
@@ -23,6 +23,8 @@ from batch.store.images.looks import picture_of
 
 if TYPE_CHECKING:
     from batch.store.images.looks import Look, Looks
+
+T = TypeVar("T")
 
 SLACK_S = 2.0
 """File systems round times: FAT to two seconds."""
@@ -97,7 +99,7 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     picture's. What is not in its place is looked for in all other files below ``images``.
     """
     found: dict[str, tuple[Receipt, Touched]] = {}
-    for key, receipt in suspects.items():
+    for key, receipt in _shown(suspects.items()):
         there = looks.at(receipt.file.path, {receipt.file.sha256})
         if there is not None and _is_picture(there, receipt):
             found[key] = receipt, Touched(change=_change(there, receipt))
@@ -119,6 +121,16 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
         touched={key: touched for key, (_, touched) in found.items() if touched != Touched()},
         lost=lost,
     )
+
+
+def _shown(items: Collection[T]) -> Iterable[T]:
+    """A bar on a terminal where it takes longer: every file of a folder that was copied without its times."""
+    from tqdm import tqdm
+
+    bar: Iterable[T] = tqdm(
+        items, desc="reading touched pictures", unit="file", delay=2, disable=None, leave=False
+    )
+    return bar
 
 
 def _is_picture(seen: Look, receipt: Receipt) -> bool:
@@ -158,12 +170,12 @@ def _others(images: Path, taken: Collection[str]) -> list[str]:
 
 
 def _elsewhere(
-    away: Mapping[str, Receipt], others: Iterable[str], looks: Looks
+    away: Mapping[str, Receipt], others: Collection[str], looks: Looks
 ) -> dict[str, tuple[Receipt, Touched]]:
     """Which of the other files is which picture; each is one picture only."""
     known = {receipt.file.sha256 for receipt in away.values()}
     by_mark: dict[str, dict[str, Look]] = {}
-    for path in others:
+    for path in _shown(others):
         if (seen := looks.at(path, known)) is not None:
             for mark in filter(None, (seen.sha256, seen.task_id, seen.pixels_sha256)):
                 by_mark.setdefault(mark, {})[path] = seen

@@ -10,6 +10,7 @@ from typing import Literal
 
 from batch.base.errors import UserError
 from batch.manifest import recover
+from batch.manifest.foreign import named
 from batch.manifest.recovered import Recovered
 from batch.records.kinds import RunKind, Status
 from batch.records.reading import to_json
@@ -36,14 +37,7 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
         elif only is not None:
             raise UserError(f"{source} is not a run folder; --only is for run folders")
         else:
-            texts = read_metadata(source)
-            found = recover.from_metadata(texts)
-            if found is None and texts:
-                known = ", ".join(sorted(texts))
-                raise UserError(f"{source} has texts ({known}), but none that is understood here")
-            if found is None:
-                raise UserError(f"{source} says nothing of how it was made: it has no metadata")
-            pictures.append((str(source), found))
+            pictures.append((str(source), _from_image(source)))
     if not pictures:
         raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
     if model is not None:
@@ -51,8 +45,21 @@ def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | No
     outputs = [dict(picture.output) for _, picture in pictures]
     several = any(output != outputs[0] for output in outputs)
     notes = ["the pictures are of several formats; the manifest writes png"] if several else []
+    if places := dict.fromkeys(place for _, picture in pictures for place in recover.places(picture)):
+        notes.append(f"look at the places that the pictures name before you run it: {named(places)}")
     notes += dict.fromkeys(f"{name}: {note}" for name, picture in pictures for note in picture.notes)
     return recover.to_yaml(pictures), notes
+
+
+def _from_image(path: Path) -> Recovered:
+    texts = read_metadata(path)
+    if not texts:
+        raise UserError(f"{path} says nothing of how it was made: it has no metadata")
+    try:
+        return recover.from_metadata(texts)
+    except ValueError as error:
+        why = f" ({error})" if str(error) else ""
+        raise UserError(f"{path} has texts ({named(texts)}), but none that is understood here{why}") from None
 
 
 def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
@@ -65,7 +72,10 @@ def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
     states = dict.fromkeys(scan.failures, Status.FAILED) | dict.fromkeys(scan.receipts, Status.DONE)
     for task in tasks:
         if only in (None, states.get(task.id, "missing")):
-            picture = recover.from_task(json.loads(json.dumps(to_json(task))))
+            try:
+                picture = recover.from_task(json.loads(json.dumps(to_json(task))))
+            except ValueError as error:
+                raise UserError(f"{task.name} of {root} cannot be said in a manifest: {error}") from None
             receipt, model = scan.receipts.get(task.id), picture.axes["model"]
             # Said, and not written: what runs code is allowed by whoever runs it.
             allowed = receipt.allowed if receipt else ()

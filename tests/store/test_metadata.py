@@ -156,6 +156,13 @@ def test_comments_of_other_programs(suffix, comment, tmp_path):
     assert read_metadata(path) == {"parameters": "a fox 狐\nSteps: 3"}
 
 
+def test_an_avif_of_another_brand(tmp_path, noise):
+    work = task("avif")
+    path = saved(tmp_path, noise, work)
+    path.write_bytes(path.read_bytes().replace(b"ftypavif", b"ftypmif1", 1))
+    assert read_metadata(path) == {JSON_KEY: rerun_json(work), PARAMETERS_KEY: parameters(work)}
+
+
 def test_comfyui_in_webp(tmp_path):
     exif = Image.Exif()
     exif[0x0110], exif[0x010F] = 'prompt:{"3": {"a": "\\u00fc"}}', 'workflow:{"nodes": []}'

@@ -194,7 +194,8 @@ def _strip(lost: Sequence[ComparedSetting], right: float, colours: Mapping[str, 
 
 def _ticks(largest: float) -> list[float]:
     """Round numbers from 0 to at least ``largest``, about five of them."""
-    rough = max(largest, 1e-6) / 5
+    largest = min(max(largest, 1e-6), 1e300)  # seconds of somebody else's files may add up to infinity
+    rough = largest / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [step * index for index in range(math.ceil(largest / step * 0.999) + 1)]

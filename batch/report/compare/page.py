@@ -23,6 +23,7 @@ from batch.report.compare import chart
 from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, has_ssim, where
 from batch.report.compare.rows import frame
 from batch.report.compare.tables import heading, legend, sections
+from batch.report.table import as_csv
 from batch.store.images.reading import read_pixels
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def write(folder: Path, comparison: Comparison) -> list[Path]:
     csv, page = folder / "compare.csv", folder / "compare.html"
     for item in worst:
         atomic.write(folder / item.path, _encoded(item.shown.pixels, "PNG"))
-    atomic.write(csv, table(comparison, worst).to_csv(index=False, lineterminator="\n").encode())
-    atomic.write(page, html(comparison, worst).encode())
+    atomic.write(csv, as_csv(table(comparison, worst)))
+    atomic.write(page, html(comparison, worst).encode("utf-8", "backslashreplace"))
     return [csv, page, *([folder / FOLDER] if worst else [])]
 
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
+from batch.base import regular
 from batch.records.tasks import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
 from batch.report.sheet.lettering import draw_badge, draw_lines
@@ -55,9 +56,9 @@ def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
     if not inside.is_file(path):
         return None
     try:
-        with Image.open(path) as image:
+        with regular.opened(path) as file, Image.open(file, formats=("WEBP",)) as image:
             return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    except (OSError, UnidentifiedImageError, ValueError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Metadata as the formats beside PNG carry it: EXIF's UserComment, an XMP packet, boxes of JPEG XL. Both ways.
+"""Metadata as the formats beside PNG carry it: EXIF's UserComment and an XMP packet, both ways; JPEG XL's boxes.
 
 The UserComment holds A1111's text, the packet the JSON. XMP has a namespace for a program's own data, is
 UTF-8 and has no limit of size; EXIF has neither.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO
-from xml.etree import ElementTree
+from collections.abc import Sequence
+from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from batch.store.images.texts import JSON_KEY
@@ -23,7 +22,7 @@ _UNICODE = b"UNICODE\0"
 
 SEGMENT = 65_533
 """Bytes that one segment of a JPEG file holds."""
-_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 _MORE_MARK = b"http://ns.adobe.com/xmp/extension/\0"
 
 JXL_SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -64,22 +63,63 @@ def _packet(names: str, inside: str) -> bytes:
     ).encode()
 
 
+MAX_PACKET = 4 * 2**20
+"""Bytes of a packet that is looked at: ours is as long as a prompt twice."""
+
+MAX_DEPTH = 100
+"""Elements one inside the other. Ours stands three deep; the parser keeps a name for each that is open."""
+
+
+class _Done(Exception):  # noqa: N818
+    """All is known: the rest of a packet need not be parsed."""
+
+
+class _Finder:
+    """Keeps the text of the first element that is ours, up to an element inside it; no tree is built."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self._depth = 0
+        self._inside = False
+
+    def start(self, name: str, _attributes: object) -> None:
+        self._depth += 1
+        if self._inside or self._depth > MAX_DEPTH:
+            raise _Done
+        self._inside = name == f"{NAMESPACE}{JSON_KEY}"
+
+    def end(self, _name: str) -> None:
+        self._depth -= 1
+        if self._inside:
+            raise _Done
+
+    def characters(self, text: str) -> None:
+        if self._inside:
+            self.text.append(text)
+
+
 def read_xmp(packet: bytes) -> str:
     """The JSON in a packet; empty when it holds none. A packet with entities of its own is not read."""
-    text = packet.decode("utf-8", "replace").strip("\0\ufeff \n")
-    if "<!" in text:
+    # Its own name is in every packet of ours, and most packets are of others.
+    if len(packet) > MAX_PACKET or NAMESPACE.encode() not in packet or b"<!" in packet:
         return ""
+    finder, parser = _Finder(), expat.ParserCreate("utf-8", "")
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = finder.start, finder.end
+    parser.CharacterDataHandler = finder.characters
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
+        parser.Parse(packet.decode("utf-8", "replace").strip("\0\ufeff \n"), True)
+    except expat.ExpatError:
         return ""
-    return root.findtext(f".//{{{NAMESPACE}}}{JSON_KEY}") or ""
+    except _Done:
+        pass
+    return "".join(finder.text)
 
 
 def jpeg_segments(packet: bytes) -> bytes:
     """The packet as segments of a JPEG file. One that is too long for a segment goes in parts (extended XMP)."""
-    if len(packet) <= SEGMENT - len(_XMP_MARK):
-        return _segment(_XMP_MARK + packet)
+    if len(packet) <= SEGMENT - len(XMP_MARK):
+        return _segment(XMP_MARK + packet)
     guid = hashlib.md5(packet, usedforsecurity=False).hexdigest().upper()
     note = f"<note:HasExtendedXMP>{guid}</note:HasExtendedXMP>"
     head = _MORE_MARK + guid.encode() + struct.pack(">I", len(packet))
@@ -88,17 +128,25 @@ def jpeg_segments(packet: bytes) -> bytes:
         _segment(head + struct.pack(">I", start) + packet[start : start + step])
         for start in range(0, len(packet), step)
     )
-    return _segment(_XMP_MARK + _packet(f'xmlns:note="{_NOTE}"', note)) + b"".join(parts)
+    return _segment(XMP_MARK + _packet(f'xmlns:note="{_NOTE}"', note)) + b"".join(parts)
 
 
 def _segment(data: bytes) -> bytes:
     return b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
 
 
-def join_extended(segments: list[bytes]) -> bytes:
+_HEAD = 32 + 4 + 4
+"""Bytes before what a part holds: the hash of the packet, its length, where in it the part belongs."""
+
+
+def join_extended(segments: Sequence[bytes]) -> bytes:
     """The packet that came in parts; empty when there is none or a part is missing."""
     parts = [data[len(_MORE_MARK) :] for data in segments if data.startswith(_MORE_MARK)]
-    pieces = {struct.unpack(">I", part[36:40])[0]: part[40:] for part in parts if part[:32] == parts[0][:32]}
+    pieces = {
+        int.from_bytes(part[_HEAD - 4 : _HEAD], "big"): part[_HEAD:]
+        for part in parts
+        if part[:32] == parts[0][:32] and len(part) > _HEAD
+    }
     packet = b"".join(pieces[start] for start in sorted(pieces))
     whole = parts and hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode() == parts[0][:32]
     return packet if whole else b""
@@ -114,25 +162,3 @@ def _box(kind: bytes, data: bytes) -> bytes:
     if len(data) + 8 < 2**32:
         return struct.pack(">I4s", len(data) + 8, kind) + data
     return struct.pack(">I4sQ", 1, kind, len(data) + 16) + data
-
-
-def jxl_boxes(file: BinaryIO, wanted: set[bytes], limit: int) -> Iterator[tuple[bytes, bytes]]:
-    """The boxes of those kinds in an open JPEG XL container. Raises ValueError at one larger than ``limit``."""
-    file.seek(0)
-    while len(head := file.read(8)) == 8:
-        size, kind = struct.unpack(">I4s", head)
-        if size == 1:
-            size = struct.unpack(">Q", file.read(8).rjust(8, b"\0"))[0] - 8
-        if size and size < 8:
-            raise ValueError("a box is damaged")
-        if kind in wanted:
-            if size - 8 > limit:
-                raise ValueError("its metadata is too large")
-            data = file.read(size - 8 if size else limit)
-            if len(data) < size - 8:
-                raise ValueError("it is cut short")
-            yield kind, data
-        elif size:
-            file.seek(size - 8, 1)
-        if not size:  # the last box reaches to the end of the file
-            return

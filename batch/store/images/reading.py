@@ -5,57 +5,64 @@ from __future__ import annotations
 import re
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngImageFile
+from PIL import Image
 
+from batch.base import regular
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.store.images import packets
+from batch.store.images import boxes, containers, packets, tiff
+from batch.store.images.containers import Metadata
 from batch.store.images.encoders import require
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY
 
-MAX_BYTES = 64 * 2**20
-"""Of metadata in one file. Compressed texts of a PNG are held to less by Pillow: 1 MiB each."""
+MAX_PIXELS = 2**29
+"""Of a picture that is unpacked, 1.6 GB: thirty times those of 5376x3072. A small file may claim any number."""
 
-_EXIF_DIRECTORY, _USER_COMMENT = 0x8769, 0x9286
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+"""Pillow refuses what has twice as many."""
+
 _COMFY = re.compile(r"(prompt|workflow):\s*(\{.*)", re.DOTALL)
 """ComfyUI's WebP: such a text in any field of the camera."""
 
-_XMP_KEY = "XML:com.adobe.xmp"
+READERS: dict[bytes, Callable[[BinaryIO], Metadata]] = {
+    rb"\x89PNG\r\n\x1a\n": containers.png,
+    rb"\xff\xd8\xff": containers.jpeg,
+    rb"RIFF....WEBP": containers.webp,
+    rb"II\*\x00|MM\x00\*": containers.tiff_file,
+    rb"....ftyp(avif|avis|mif1|msf1)": boxes.avif,
+    re.escape(packets.JXL_SIGNATURE): boxes.jxl,
+    re.escape(packets.JXL_BARE): lambda _: Metadata(),
+}
+"""By what a file begins with."""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The texts by key: ``run_batch``, ``parameters``, and those other programs wrote; empty when none.
 
-    Reads the file's head and no pixels, except of a PNG whose texts stand behind them. Raises
-    :class:`UserError` when the file is missing, is no image, or is damaged.
+    Reads no pixels. Raises :class:`UserError` when the file is missing, is no image of a kind that carries texts,
+    or is damaged.
     """
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            # Pillow warns of many pixels, which are not unpacked here, and of damage in EXIF.
-            warnings.simplefilter("ignore")
-            start = file.read(len(packets.JXL_SIGNATURE))
-            if start == packets.JXL_SIGNATURE:
-                return _jxl(file)
-            if start.startswith(packets.JXL_BARE):
-                return {}
-            file.seek(0)
-            with Image.open(file) as image:
-                return _pillow(image)
+        with regular.opened(path) as file:
+            read = _reader(file)
+            if read is None:
+                raise UserError(f"{path} is not an image that can be read here")
+            return _texts(read(file))
     except FileNotFoundError:
         raise UserError(f"{path} is not there") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image that can be read here") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{path} has more pixels than are read here") from None
-    # What the readers of damaged files raise; no narrower list holds.
-    except (OSError, ValueError, SyntaxError, LookupError, TypeError, RuntimeError, struct.error) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}") from None
+
+
+def _reader(file: BinaryIO) -> Callable[[BinaryIO], Metadata] | None:
+    start = file.read(16)
+    return next((read for begin, read in READERS.items() if re.match(begin, start, re.DOTALL)), None)
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
@@ -64,26 +71,44 @@ def read_pixels(path: Path) -> NDArray[Any]:
     Raises OSError or ValueError when it is no whole picture, :class:`UserError` when a package is missing.
     """
     try:
-        with path.open("rb") as file:
+        with regular.opened(path) as file:
+            _check(file)
+            file.seek(0)
             start = file.read(len(packets.JXL_SIGNATURE))
-        if start == packets.JXL_SIGNATURE or start.startswith(packets.JXL_BARE):
-            return _jxl_pixels(path)
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.mode in {"1", "P", "PA"}:
-                opaque = image.mode != "PA" and "transparency" not in image.info
-                return np.asarray(image.convert("RGB" if opaque else "RGBA"))
-            return np.asarray(image)
+            file.seek(0)
+            if start == packets.JXL_SIGNATURE or start.startswith(packets.JXL_BARE):
+                width, height = boxes.jxl_size(file)
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"it has {width}x{height} pixels, more than are read here")
+                file.seek(0)
+                return _jxl_pixels(file.read())
+            with warnings.catch_warnings(), Image.open(file) as image:
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                if image.mode in {"1", "P", "PA"}:
+                    opaque = image.mode != "PA" and "transparency" not in image.info
+                    return np.asarray(image.convert("RGB" if opaque else "RGBA"))
+                return np.asarray(image)
     except (SyntaxError, Image.DecompressionBombError, struct.error) as error:  # Pillow's, for damaged files
         raise ValueError(str(error)) from None
 
 
-def _jxl_pixels(path: Path) -> NDArray[Any]:
+def _check(file: BinaryIO) -> None:
+    """Refuse metadata that would fill the memory: Pillow unpacks all of it. Other damage costs no pixel."""
+    try:
+        if read := _reader(file):
+            read(file)
+    except regular.TooLarge:
+        raise
+    except (OSError, ValueError):
+        pass
+
+
+def _jxl_pixels(data: bytes) -> NDArray[Any]:
     require("jxl")
     import imagecodecs
 
     try:
-        return np.asarray(imagecodecs.jpegxl_decode(path.read_bytes()))
+        return np.asarray(imagecodecs.jpegxl_decode(data))
     except RuntimeError as error:  # imagecodecs' own class is one
         raise ValueError(f"JPEG XL: {error}") from None
 
@@ -93,45 +118,13 @@ def suffixes() -> set[str]:
     return {f".{entry.suffix}" for entry in formats.FORMATS.values()} | set(Image.registered_extensions())
 
 
-def _pillow(image: Image.Image) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    if isinstance(image, PngImageFile):
-        known = ((key, value) for key, value in image.info.items() if isinstance(key, str))
-        texts = {key: str(value) for key, value in known if isinstance(value, str) and key != _XMP_KEY}
-        if not texts:  # they may stand behind the pixels
-            texts = {key: str(value) for key, value in image.text.items() if key != _XMP_KEY}
-    # Asked for EXIF that is not there, Pillow unpacks a PNG to look behind its pixels.
-    exif = _exif(image.getexif()) if image.format != "PNG" or "exif" in image.info else {}
-    segments = [data for _, data in getattr(image, "applist", ())]
-    packet = packets.join_extended(segments) or image.info.get("xmp") or b""
-    packet = packet if isinstance(packet, bytes) else str(packet).encode()
-    return exif | _json(packet) | texts  # a text under its own key counts before the same in EXIF
-
-
-def _exif(exif: Image.Exif) -> dict[str, str]:
-    found = {}
-    for value in exif.values():
-        match = _COMFY.fullmatch(value.rstrip("\0")) if isinstance(value, str) else None
-        if match:
-            found[match[1]] = match[2]
-    comment = exif.get_ifd(_EXIF_DIRECTORY).get(_USER_COMMENT)
-    if isinstance(comment, bytes) and (text := packets.read_comment(comment)):
-        found[PARAMETERS_KEY] = text
-    return found
-
-
-def _json(packet: bytes) -> dict[str, str]:
-    text = packets.read_xmp(packet) if packet else ""
-    return {JSON_KEY: text} if text else {}
-
-
-def _jxl(file: BinaryIO) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for kind, data in packets.jxl_boxes(file, {b"Exif", b"xml "}, MAX_BYTES):
-        if kind == b"Exif":
-            exif = Image.Exif()
-            exif.load(data[4 + int.from_bytes(data[:4], "big") :])
-            found |= _exif(exif)
-        else:
-            found |= _json(data)
-    return found
+def _texts(found: Metadata) -> dict[str, str]:
+    texts = {}
+    for value in found.exif.values():
+        if match := _COMFY.fullmatch(value.decode("latin-1").rstrip("\0")):
+            texts[match[1]] = match[2]
+    if text := packets.read_comment(found.exif.get(tiff.USER_COMMENT, b"")):
+        texts[PARAMETERS_KEY] = text
+    if text := packets.read_xmp(found.xmp):
+        texts[JSON_KEY] = text
+    return texts | found.texts  # a text under its own key counts before the same in EXIF

@@ -1,0 +1,63 @@
+"""Files that somebody else may have put there: regular ones alone, and no more of them than can be meant.
+
+Opening a named pipe waits for whoever writes into it, and a device may never end. So a file is opened without
+waiting and looked at when it is open: what was a file a moment ago may be something else by now.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+class NotAFile(OSError):  # noqa: N818 - reads as what it is
+    """It is there, and no regular file: a folder, a pipe, a socket, a device."""
+
+
+class TooLarge(ValueError):  # noqa: N818
+    """It holds more than is read of a file of its kind."""
+
+
+def opened(path: Path) -> BinaryIO:
+    """A regular file, open for reading. Raises OSError, :class:`NotAFile` among them."""
+    return os.fdopen(_open(path)[0], "rb")
+
+
+def read(path: Path, limit: int) -> bytes:
+    """All that a regular file holds. Raises OSError, and :class:`TooLarge` above ``limit`` bytes."""
+    number, size = _open(path)
+    try:
+        if size > limit:
+            raise TooLarge(f"it has {size:,} bytes, and no more than {limit:,} are read")
+        data = os.read(number, size + 1)
+        if len(data) == size:
+            return data
+        # It is longer or shorter than it was a moment ago, or of a file system that does not know.
+        parts = [data]
+        while data and (size := sum(map(len, parts))) <= limit:
+            data = os.read(number, limit + 1 - size)
+            parts.append(data)
+        if size > limit:
+            raise TooLarge(f"it has more than {limit:,} bytes")
+        return b"".join(parts)
+    finally:
+        os.close(number)
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """The descriptor and the size in bytes."""
+    number = os.open(path, _FLAGS)
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode):
+        return number, found.st_size
+    os.close(number)
+    raise NotAFile(f"it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")

@@ -1,0 +1,31 @@
+"""The header of a safetensors file: the names of its tensors, their shapes, and where each ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from batch.records.reading import any_json
+
+MAX_HEADER = 8 * 2**20
+"""Bytes. A tensor takes a hundred or two; the largest models have some thousands."""
+
+_LENGTH = 8
+
+
+def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
+    """What a file says of each tensor by its name, and how many bytes lie before the first one.
+
+    Raises OSError, and ValueError where it is no such header or one that is too large.
+    """
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"it says that its header has {length:,} bytes, and no more than {MAX_HEADER:,} are read")
+    text = file.read(length)
+    data = any_json(text)
+    if len(text) < length or not isinstance(data, dict):
+        raise ValueError("its header is none")
+    data.pop("__metadata__", None)
+    if not all(isinstance(entry, dict) for entry in data.values()):
+        raise ValueError("its header is none")
+    return data, _LENGTH + length

@@ -1,0 +1,77 @@
+"""The door to the terminal: what others wrote comes out as letters, and obeys nobody."""
+
+import json
+
+import pytest
+
+from batch.base.text import is_plain, visible
+from batch.cli import terminal
+from batch.cli.progress import JsonEvents, Lines
+from batch.store.events import EventLog
+from batch.store.folder import RunFolder
+from tests.conftest import ROOT
+from tests.helpers import happen
+
+EVIL = "\x1b]0;owned\x07 \x1b[2J\r gone \x9b31m \u202e txt \x08 \x7f"
+SHOWN = "\\u001b]0;owned\\u0007 \\u001b[2J\\u000d gone \\u009b31m \\u202e txt \\u0008 \\u007f"
+
+
+def test_what_a_terminal_obeys_is_made_visible():
+    assert visible(EVIL) == SHOWN
+    assert (
+        visible("two\nlines\tof 狐 🦊 ünï \u200d \N{NO-BREAK SPACE}")
+        == "two\nlines\tof 狐 🦊 ünï \u200d \N{NO-BREAK SPACE}"
+    )
+    assert visible("half \ud800") == "half \\ud800"
+    assert is_plain(SHOWN) and not is_plain(EVIL)
+
+
+def test_every_way_out_goes_through_the_door(capsys):
+    terminal.show(EVIL)
+    terminal.say(EVIL)
+    Lines().on(happen(EVIL))
+    out, err = capsys.readouterr()
+    assert out == f"{SHOWN}\n"
+    assert err == f"{SHOWN}\nnote: {SHOWN}\n"
+
+
+def test_json_is_the_same_data(capsys):
+    terminal.print_json({EVIL: [EVIL]})
+    JsonEvents.emit("note", text=EVIL)
+    printed = capsys.readouterr().out
+    assert is_plain(printed)
+    whole, line = printed.rsplit("\n", 2)[:2]
+    assert json.loads(whole) == {EVIL: [EVIL]}
+    assert json.loads(line)["text"] == EVIL
+
+
+def test_no_command_prints_past_the_door():
+    ways = ("click.echo(", "click.secho(", "print(", ".show(")
+    past = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "batch" / "cli").glob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if path.name != "terminal.py" and any(way in line for way in ways)
+    ]
+    assert past == ["main.py: error.show(told)"]
+
+
+@pytest.mark.parametrize("arguments", [["status", "run\x1b[2J"], ["nonsense\x1b[2J"], ["run", "--\x1b[2J"]])
+def test_arguments_are_shown_as_letters(cli, arguments, work):
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert "1b[2J" in outcome.err
+    assert is_plain(outcome.err)
+
+
+def test_a_run_folder_of_others_is_shown_as_letters(cli, work):
+    folder = RunFolder(work / "run", "me-1")
+    folder.state.mkdir(parents=True)
+    (folder.state / "format.json").write_text(json.dumps({"schema": 1, "name": EVIL, "kind": "render"}))
+    holder = {"host": f"host {EVIL}", "pid": 1, "since": EVIL, "command": EVIL}
+    (folder.state / "lock.json").write_text(json.dumps(holder))
+    EventLog(folder).write(happen(f"happened {EVIL}"))
+    for arguments in (["status", "run"], ["status", "run", "--json"], ["verify", "run"], ["report", "run"]):
+        outcome = cli(*arguments)
+        assert is_plain(outcome.out + outcome.err), arguments
+    assert "host \\u001b]0" in cli("status", "run").out

@@ -1,0 +1,82 @@
+"""Texts and numbers of somebody else's run folder in what people open: tables and pages."""
+
+import re
+from importlib import resources
+
+import pandas as pd
+import pytest
+
+from batch.report import html, table
+from batch.report.compare.chart import _ticks
+from tests.hostile import pipe
+from tests.report.pages import BROWSER, shown
+
+TEXTS = [name for name, kind in table.COLUMNS.items() if kind == table.TEXT]
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_of_a_table_is_run(begin, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(table.as_csv(table._frame([dict.fromkeys(TEXTS, f"{begin}cmd|' /C calc'!A0") | {"seed": 1}])))
+    found = table.read(path).iloc[0]
+    assert {name for name in TEXTS if not found[name].startswith("'")} == set()
+    assert found.seed == 1
+
+
+def test_what_is_no_text_stays_as_it_is():
+    frame = pd.DataFrame([{"a": -1.5, "b": "-x", "c": None, "d": "a=b", "e": pd.NA}])
+    assert table.as_csv(frame) == b"a,b,c,d,e\n-1.5,'-x,,a=b,\n"
+
+
+def test_half_characters_are_written():
+    assert table.as_csv(pd.DataFrame([{"a": "half \ud800"}])) == b"a\nhalf \\ud800\n"
+
+
+def test_numbers_that_no_column_holds_are_left_out():
+    sound = {"task_id": "a", "seed": 2**64 - 1, "steps": 3, "width": 8}
+    frame = table._frame([sound, sound | {"seed": -1, "steps": 2**63}])
+    assert list(frame.seed) == [2**64 - 1, pd.NA]
+    assert list(frame.steps) == [3, pd.NA]
+    assert list(frame.width) == [8, 8]
+
+
+def test_seconds_without_end_have_a_scale():
+    assert max(_ticks(float("inf"))) >= 1e299
+
+
+def test_every_address_of_the_page_stays_in_its_folder():
+    text = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
+    given = re.findall(r"\b(?:src|href)(?:: | = )(\S+)", text)
+    assert given and all(item.startswith("path(") for item in given), given
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser here")
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("images/a fox #1.png", "images/a%20fox%20%231.png"),
+        ("javascript:alert(1)", "javascript%3Aalert(1)"),
+        ("//example.org/x", "example.org/x"),
+        ("../../etc/passwd", "etc/passwd"),
+        ("/etc/passwd", "etc/passwd"),
+        ("\\\\host\\x", "%5C%5Chost%5Cx"),
+    ],
+)
+def test_an_address_is_below_the_page(name, address, tmp_path):
+    text = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
+    (function,) = re.findall(r"^const path = .*;$", text, re.MULTILINE)
+    page = tmp_path / "x.html"
+    page.write_text(f"<p id=x></p><script>{function} x.textContent = path({name!r});</script>", encoding="utf-8")
+    assert f">{address}</p>" in shown(page)
+
+
+def test_a_thumbnail_that_is_a_pipe_is_none(tmp_path):
+    from batch.report.sheet.cells import _thumbnail
+
+    assert _thumbnail(pipe(tmp_path / "x.webp"), (8, 8)) is None
+
+
+def test_nothing_ends_the_script_that_holds_the_data():
+    page = html.page({"a": "</script><!-- <script> & \u2028 \ud800"})
+    assert page.count("</script>") == html.page({"a": ""}).count("</script>")
+    assert page.encode()
