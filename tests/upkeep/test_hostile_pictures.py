@@ -220,9 +220,7 @@ def test_a_file_name_cannot_end_its_comment(cli, work):
     assert "\x1b" not in (work / "x.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "size", [(512, 512), (640, 480), (1600, 900), (1000, 500), (9, 1200), (77, 5)]
-)
+@pytest.mark.parametrize("size", [(512, 512), (640, 480), (1600, 900), (1000, 500), (9, 1200), (77, 5)])
 def test_the_size_of_a_jpeg_xl_picture_is_read_from_its_head(size):
     imagecodecs = pytest.importorskip("imagecodecs")
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
