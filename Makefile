@@ -35,8 +35,9 @@ format: $(VENV)/installed-dev  ## put the code in shape
 floors: $(OLDEST)/installed  ## run some tests with the oldest that pyproject.toml lets in: five minutes
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(AT_FLOORS)
 
-torture: $(VENV)/installed-dev  ## kill a run 200 times and look at what is left: a quarter of an hour
+torture: $(VENV)/installed-dev  ## kill a run 200 times, every command on every damage: half an hour
 	$(BIN)/python benchmarks/torture.py
+	RUN_BATCH_MATRIX=all $(BIN)/python -m pytest -n $(JOBS) tests/upkeep/test_matrix.py
 
 scale: $(VENV)/installed-dev  ## what a run costs beside rendering, up to 100,000 images: an hour
 	$(BIN)/python benchmarks/scale.py 1000 10000 100000

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -268,7 +269,10 @@ class FakeSession:
 
     def latents_from(self, data: bytes) -> NDArray[np.float32]:
         """Latents that were kept."""
-        latents: NDArray[np.float32] = load_arrays(data)["latents"]
+        try:
+            latents: NDArray[np.float32] = load_arrays(data)["latents"]
+        except (SafetensorError, KeyError) as error:
+            raise failures.failed(error, Stage.DECODE) from None
         return latents
 
     def close(self) -> None:

@@ -8,8 +8,10 @@ and need not be.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -35,7 +37,10 @@ def write_parts(
 ) -> None:
     """As :func:`write`, of parts that need not be in memory together."""
     part = part_of(path, runner)
-    file = _create(part)
+    try:
+        file = _create(part)
+    except PermissionError as error:  # nobody knows the temp file
+        raise PermissionError(error.errno, error.strerror, str(path)) from None
     try:
         with file:
             for data in parts:
@@ -79,13 +84,42 @@ def append_line(path: Path, line: bytes) -> None:
 
     Whoever was killed in the middle of a line left it without an end: the next one begins on a new line.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
+    with open_own(path) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 line = b"\n" + line
         file.write(line + b"\n")
+
+
+def open_own(path: Path, *, empty: bool = False) -> BinaryIO:
+    """A log to read and to append to, made where there is none, emptied on request. Raises OSError.
+
+    It is that file and no other: links are not followed, pipes not waited for, and a file that has a second name
+    somewhere (a hard link) is replaced by a copy.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    descriptor = os.open(path, _OWN, 0o666)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    file = os.fdopen(descriptor, "ab+")
+    if status.st_nlink > 1:
+        with file:
+            file.seek(0)
+            write(path, b"" if empty else file.read(), durable=False)
+        return open_own(path)
+    if empty:
+        file.truncate(0)
+    return file
+
+
+_OWN = os.O_RDWR | os.O_CREAT | os.O_APPEND
+for _name in ("O_BINARY", "O_NOINHERIT", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"):
+    _OWN |= getattr(os, _name, 0)
 
 
 def move(source: Path, target: Path) -> None:
@@ -125,11 +159,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(root: Path, live: str) -> int:
-    """Remove temp files of runners that are gone. Call it under the run's lock only."""
+def sweep(root: Path, runner: str, *, own: bool) -> int:
+    """Remove temp files of every other runner, all gone, or of its ``own``. Call it under the run's lock only."""
     removed = 0
-    for part in root.rglob(f".*{TEMP_SUFFIX}"):
-        if not part.name.endswith(f".{live}{TEMP_SUFFIX}"):
+    for part in root.rglob(f".{'[0-9a-f]' * 12}.*{TEMP_SUFFIX}"):  # which follows no links
+        if part.name.endswith(f".{runner}{TEMP_SUFFIX}") == own:
             with suppress(OSError):
                 part.unlink()
                 removed += 1

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batch.base.errors import DiskFull
+from batch.base.errors import DiskFull, UserError
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """No space left; the user's quota is used up. Python maps Windows' full disk to the first."""
@@ -50,6 +50,17 @@ def is_full(error: BaseException) -> bool:
 def says_full(text: str) -> bool:
     """Whether a library's message says the same."""
     return _SAID.search(text) is not None
+
+
+@contextmanager
+def must_be_writable(root: Path) -> Iterator[None]:
+    """Turn a write that is not allowed into :class:`UserError`; a full disk is another matter."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise UserError(f"{root} cannot be written: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -16,6 +16,7 @@
         │   └── LoadFailed                 the model cannot be loaded
         ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
         │   └── DeviceLost                 the card does not answer this process any more
+        ├── FolderLost           exit 3    the folder's lock was removed, or another runner has it by now
         └── Interrupted          exit 130  Ctrl-C or SIGTERM
 """
 
@@ -137,10 +138,23 @@ class DeviceLost(StoppedEarly):
     """Nothing works on the card in this process any more (illegal access, ECC); a fresh one may."""
 
 
+class FolderLost(StopRun):
+    """The folder's lock was removed or taken while this runner was at work; it writes no more there."""
+
+    exit_code = EXIT_FOLDER
+
+
 class Interrupted(StopRun):
     """Ctrl-C or SIGTERM."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def in_words(error: BaseException) -> str:
+    """An error for people: of the system's, what is wrong with which file."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

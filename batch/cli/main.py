@@ -108,5 +108,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         into_nothing(sys.stdout)
         return errors.EXIT_OK
     except OSError as error:
-        say(f"error: {error}")
+        say(f"error: {errors.in_words(error)}")
         return errors.EXIT_FAILED

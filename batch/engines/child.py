@@ -13,10 +13,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
+from batch.base import atomic
 from batch.base.errors import BatchError
 from batch.engines.messages import (
     Assignment,
@@ -58,7 +59,7 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaks, with a warning
-    with stacks.open("w") as dump:
+    with atomic.open_own(stacks, empty=True) as dump:
         if DUMP_SIGNAL is not None:
             faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
         try:
@@ -74,10 +75,9 @@ _PR_SET_PDEATHSIG = 1
 
 def _redirect(log: Path) -> None:
     """Prints and warnings of libraries, and the last words of a crash, go to a file, not across the bars."""
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
+    with atomic.open_own(log) as target:
+        os.dup2(target.fileno(), 1)
+        os.dup2(target.fileno(), 2)
     sys.stdout = open(1, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
@@ -91,7 +91,7 @@ def _end(pipe: Connection, last: Ended) -> None:
 
 
 class _Child:
-    def __init__(self, pipe: Connection, dump: TextIO, backend: Backend) -> None:
+    def __init__(self, pipe: Connection, dump: BinaryIO, backend: Backend) -> None:
         self._pipe = pipe
         self._dump = dump
         self._backend = backend

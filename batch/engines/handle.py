@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import atomic
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child
@@ -49,9 +50,8 @@ class Handle:
     """One worker process."""
 
     def __init__(self, state: Path, devices: str | None, backend: Backend) -> None:
-        state.mkdir(parents=True, exist_ok=True)
         self._log, self._stacks = state / "worker.log", state / "stacks.txt"
-        self._log.write_bytes(b"")
+        atomic.open_own(self._log, empty=True).close()
         self._kills = _kernel_kills()
         context = multiprocessing.get_context("spawn")
         self._pipe: Connection

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch.base import disk
-from batch.base.errors import DiskFull, StopRun
+from batch.base.errors import DiskFull, StopRun, in_words
 from batch.records.events import Beat, Listener
 from batch.records.kinds import Stage, Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
@@ -109,6 +109,7 @@ class Saver:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
+            self._folder.still_held()  # whoever took the folder has removed what was being written
             if disk.is_full(error):
                 if attempt.task.id not in self._spec.redo:
                     self._folder.discard(attempt.task, file)
@@ -116,7 +117,7 @@ class Saver:
                     f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
                     "and will be rendered again"
                 ) from None
-            info = ErrorInfo(kind=type(error).__name__, message=str(error), stage=Stage.SAVE)
+            info = ErrorInfo(kind=type(error).__name__, message=in_words(error), stage=Stage.SAVE)
             return self.failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status=Status.DONE, receipt=receipt, seconds=perf_counter() - start)
 

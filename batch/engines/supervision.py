@@ -63,7 +63,7 @@ class Supervision:
         self._spec = spec
         self._listener = listener
         self._stop, self._admit = stop, admit
-        self._folder = RunFolder(Path(spec.root), spec.runner)
+        self._folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         attempts = {name: item.attempts for name, item in self._folder.failures().items()}
         self._in_hand = InHand(tasks, spec, attempts)
         self._silence = Silence(self._in_hand, spec.task_timeout)

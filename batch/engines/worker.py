@@ -46,7 +46,7 @@ class Worker:
                 f"{whole[0]} has no latents to keep: its pipeline is called whole; leave out keep_latents for it"
             )
         self._spec, self._listener = spec, listener
-        self._folder = RunFolder(Path(spec.root), spec.runner)
+        self._folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         machine = backend.describe(spec.device)
         card = machine.device
         if spec.vram_limit is not None:  # what rungs hold for: a card held to a limit is another one

@@ -43,6 +43,18 @@ class Numerics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The lock of a run folder as its holder knows it."""
+
+    file: tuple[int, int] | None
+    """Device and inode of the file that is locked; None where the file system tells none."""
+    token: str
+    """As it stands in ``lock.json``."""
+    note: str = ""
+    """For people: of a holder before, whose death nobody has seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What a worker needs to know about the run; can be pickled.
 
@@ -53,6 +65,8 @@ class RunSpec:
     root: str
     """The run folder."""
     runner: str
+    held: Held | None = None
+    """The folder's lock, which its parent holds."""
     cache: str
     """The folder with the embeddings."""
     device: str = ""

@@ -132,7 +132,9 @@ class Measuring:
             self.tally.on(Happening(kind=HappeningKind.SKIPPED, text=text, data={"images": count, "reason": why}))
 
     def _keep_skipped(self) -> None:
+        self.tally.folder.still_held()
         measured.keep_skipped(self.tally.folder.state, self.tally.skipped, self.tally.folder.runner)
 
     def _forget_texts(self) -> None:
+        self.tally.folder.still_held()  # else they may be another runner's
         shutil.rmtree(self.tally.folder.state / "embeds", ignore_errors=True)

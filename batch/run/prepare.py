@@ -45,7 +45,10 @@ def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | Non
     """Read and plan. With ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
-    pins = folder.pins() if folder.exists() else Pins()
+    pins = Pins()
+    if folder.exists():
+        folder.require()
+        pins = folder.pins()
     found = lookup(
         manifest.folder,
         pins,

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from batch import engines
 from batch.base import disk
 from batch.base.cache import default_folder
-from batch.base.errors import BatchError, CannotGoOn, DiskFull, DiskLow, FolderError, StopRun, UserError
+from batch.base.errors import (
+    BatchError,
+    CannotGoOn,
+    DiskFull,
+    DiskLow,
+    FolderError,
+    FolderLost,
+    StopRun,
+    UserError,
+)
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
 from batch.manifest.schema import RunOptions
@@ -31,7 +40,7 @@ from batch.run.options import Result
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
-from batch.store import history, lock, rungs
+from batch.store import history, rungs
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require
@@ -64,7 +73,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
         raise UserError(job.impossible[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
-    with disk.stops_when_full(folder.root), lock.hold(folder.state), awake():
+    with disk.stops_when_full(folder.root), folder.hold(), awake():
         if folder.exists() and folder.pins() != job.before:
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)
@@ -121,7 +130,9 @@ def carry_out(
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
-    warnings = (*plan.warnings, *left.notes, *outlook(plan, left, folder, earlier, floor).warnings)
+    note = (folder.held.note,) if folder.held and folder.held.note else ()
+    expected = outlook(plan, left, folder, earlier, floor)
+    warnings = (*note, *plan.warnings, *left.notes, *expected.warnings)
     if measures and not options.engine and engines.default() == "local":
         why = "every setting has a fresh process"
         warnings += (f"{engines.VARIABLE}=local does not hold for a measurement: {why}",)
@@ -148,6 +159,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     return RunSpec(
         root=str(folder.root),
         runner=folder.runner,
+        held=folder.held,
         cache=str(default_folder()),
         keep_latents=options.keep_latents or origin.output.keep_latents,
         fallback=options.fallback and run.on_oom == "fallback",
@@ -195,19 +207,12 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float) -> Result:
     """Log how it ended, write the report, tell those who want to be told."""
     folder, left = tally.folder, tally.left
     rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
-    if stopped is None:
-        tally.log.write(Happening(kind=HappeningKind.END, text=rendered))
-    else:
-        text = f"the run stopped: {stopped}; {rendered}"
-        tally.log.write(Happening(kind=HappeningKind.STOPPED, text=text))
-    from batch.report.write import write_report
-
     made, unwritten = None, ""
-    try:
-        made = write_report(folder)
-    except (OSError, FolderError, UserError) as error:  # a full disk ends no run whose pictures are there
-        why = getattr(error, "strerror", None) or error
-        unwritten = f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
+    if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
+        text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
+        kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
+        tally.log.write(Happening(kind=kind, text=text))
+        made, unwritten = _reported(folder)
     result = Result(
         folder=folder.root,
         total=len(tally.plan.tasks),
@@ -224,6 +229,17 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float) -> Result:
     )
     _tell(result, tally)
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
+
+
+def _reported(folder: RunFolder) -> tuple[Report | None, str]:
+    """The report; or a warning, since a full disk ends no run whose pictures are there."""
+    from batch.report.write import write_report
+
+    try:
+        return write_report(folder), ""
+    except (OSError, FolderError, UserError) as error:
+        why = getattr(error, "strerror", None) or error
+        return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 
 
 def _tell(result: Result, tally: Tally) -> None:

@@ -9,49 +9,70 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.base import atomic
+from batch.base import atomic, disk
 from batch.base.errors import ForeignFolder, UserError
 from batch.records.receipts import Failure, FileRef, Receipt
+from batch.records.spec import Held
 from batch.records.tasks import Task
-from batch.store import job
+from batch.store import inside, job, lock
 from batch.store.pictures import Pictures, image_path
 from batch.store.receipts import Receipts
 from batch.store.trash import numbered
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
-    from batch.store.job import Origin
+    from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
 
 
 class RunFolder:
-    """``outputs/<name>``: reading it needs no lock, writing it does."""
+    """``outputs/<name>``: reading it needs no lock, writing it does.
 
-    def __init__(self, root: Path, runner: str = "any") -> None:
+    Where the lock is ``held``, what is written of an image raises :class:`~batch.base.errors.FolderLost` once it
+    is not any more.
+    """
+
+    def __init__(self, root: Path, runner: str = "any", held: Held | None = None) -> None:
         self.root = root
         self.runner = runner
+        self.held = held
+        self._looked_into = False
         self.state = root / ".run"
         self._receipts = Receipts(root, self.state, runner)
-        self._pictures = Pictures(root, runner)
+        self._pictures = Pictures(root, runner, self.still_held)
         self.images = self._pictures.images
         self.thumbs = self._pictures.thumbs
         self.latents = self._pictures.latents
         self.trash = self._pictures.trash
 
     def exists(self) -> bool:
-        """Whether this is a run folder."""
-        return (self.state / "format.json").is_file()
+        """Whether this is a run folder. Raises :class:`FolderError` for what :mod:`batch.store.inside` refuses."""
+        if not self._looked_into:
+            inside.check(self.root)
+            self._looked_into = True
+        return os.path.lexists(self.state / "format.json")
 
     def require(self) -> None:
-        """Raise :class:`UserError` when this is no run folder."""
+        """Raise :class:`UserError` when this is no run folder, :class:`FolderError` when it cannot be used."""
         if not self.exists():
             raise UserError(f"{self.root} is not a run folder: it has no .run/format.json")
+        self._owner()
+
+    def _owner(self) -> Owner:
+        owner = job.read_owner(self.state)
+        if owner.schema != job.LAYOUT:
+            raise ForeignFolder(
+                f"{self.root} was written by another version of run_batch "
+                f"(layout {owner.schema}, this one writes {job.LAYOUT})"
+            )
+        return owner
 
     def check(self, name: str, kind: str) -> None:
         """Raise :class:`ForeignFolder` unless the folder is new, or belongs to this job."""
@@ -61,12 +82,7 @@ class RunFolder:
             if self.root.is_dir() and any(item.name != ".run" for item in self.root.iterdir()):
                 raise ForeignFolder(f"{self.root} holds other files and is no run folder; choose another --out")
             return
-        owner = job.read_owner(self.state)
-        if owner.schema != job.LAYOUT:
-            raise ForeignFolder(
-                f"{self.root} was written by another version of run_batch "
-                f"(layout {owner.schema}, this one writes {job.LAYOUT})"
-            )
+        owner = self._owner()
         if (owner.name, owner.kind) != (name, kind):
             raise ForeignFolder(
                 f"{self.root} belongs to the {owner.kind} job '{owner.name}', not to the {kind} "
@@ -76,15 +92,31 @@ class RunFolder:
     def begin(self, name: str, kind: str, origin: Origin, tasks: Iterable[Task], pins: Pins) -> None:
         """Record what is about to be run. Call it under the lock."""
         self.check(name, kind)
-        if not self.exists():
-            job.write_owner(self.state, name, kind, self.runner)
-        job.write_pins(self.state, pins, self.runner)
-        job.write_origin(self.root, self.state, origin, self.runner)
-        job.write_tasks(self.state, tasks, self.runner)
+        with disk.must_be_writable(self.root):
+            if not self.exists():
+                job.write_owner(self.state, name, kind, self.runner)
+            job.write_pins(self.state, pins, self.runner)
+            job.write_origin(self.root, self.state, origin, self.runner)
+            job.write_tasks(self.state, tasks, self.runner)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the folder's lock: see :func:`batch.store.lock.hold`."""
+        with lock.hold(self.state) as held:
+            self.held = held
+            try:
+                yield
+            finally:
+                self.held = None
+
+    def still_held(self) -> None:
+        """Raise :class:`~batch.base.errors.FolderLost` where the lock is not this runner's any more."""
+        if self.held is not None:
+            lock.check(self.state, self.held)
 
     def sweep(self, *, own: bool = False) -> int:
-        """Remove temp files of dead runners; its own too, once its worker is dead. Call it under the lock."""
-        return atomic.sweep(self.root, "" if own else self.runner)
+        """Remove temp files of dead runners, or its own once its worker is dead. Call it under the lock."""
+        return atomic.sweep(self.root, self.runner, own=own)
 
     # The job
 
@@ -136,10 +168,12 @@ class RunFolder:
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""
+        self.still_held()
         self._receipts.commit(receipt)
 
     def fail(self, failure: Failure) -> None:
         """Record a failed attempt, where there is room for it."""
+        self.still_held()
         self._receipts.fail(failure)
 
     def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
@@ -175,6 +209,7 @@ class RunFolder:
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""
+        self.still_held()
         self._pictures.save_latents(task, data)
 
     def remake_thumb(self, receipt: Receipt) -> bool:
@@ -183,10 +218,12 @@ class RunFolder:
 
     def step_aside(self, path: str) -> None:
         """Give a picture another name beside its own, where one that is to be rendered will lie."""
+        self.still_held()
         atomic.move(self.root / path, next(place for place in numbered(self.root / path) if not place.exists()))
 
     def discard(self, task: Task, file: FileRef | None) -> None:
         """Remove what was written of an image that could not be committed: ``file``, where it came to that."""
+        self.still_held()
         if not self.is_done(task.id):
             self._pictures.remove(task, file)
 

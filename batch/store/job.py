@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from batch.base import atomic
-from batch.base.errors import ForeignFolder, UserError
+from batch.base.errors import ForeignFolder, UserError, in_words
 from batch.manifest.schema import Manifest, Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.plan.pins import Pins
@@ -30,7 +30,7 @@ Section = TypeVar("Section", bound=BaseModel)
 class Owner:
     """``format.json``: which job a folder belongs to, in which layout."""
 
-    schema: int | None = None
+    schema: int
     name: str | None = None
     kind: str | None = None
 
@@ -66,8 +66,11 @@ def read_owner(state: Path) -> Owner:
     path = state / "format.json"
     try:
         return files.read(Owner, path)
-    except files.UNREADABLE:
-        raise ForeignFolder(f"{path} is damaged; render into another folder") from None
+    except files.UNREADABLE as error:
+        raise ForeignFolder(
+            f"{path} is damaged ({in_words(error)}): it says whose the folder is. "
+            "Restore it, or render into another folder with --out"
+        ) from None
 
 
 def write_owner(state: Path, name: str, kind: str, runner: str) -> None:
@@ -99,8 +102,8 @@ def read_pins(state: Path) -> Pins:
         found = files.read(_Pinned, path)
     except files.UNREADABLE as error:
         raise ForeignFolder(
-            f"{path} is damaged ({error}): it holds the seeds drawn and the model revisions of this run. "
-            "Restore it, or render into another folder with --out"
+            f"{path} is damaged ({in_words(error)}): it holds the seeds drawn and the model revisions of this "
+            "run. Restore it, or render into another folder with --out"
         ) from None
     numerics = _PinnedNumerics()
     with suppress(*files.UNREADABLE):  # where they are damaged they are decided anew, which costs no picture
@@ -180,7 +183,7 @@ def read_tasks(state: Path) -> list[Task]:
     except FileNotFoundError:
         return []
     except files.UNREADABLE as error:
-        raise UserError(f"{path} is damaged ({error}); run the manifest again to restore it") from None
+        raise UserError(f"{path} is damaged ({in_words(error)}); run the manifest again to restore it") from None
 
 
 def write_tasks(state: Path, tasks: Iterable[Task], runner: str) -> None:

@@ -1,23 +1,42 @@
-"""One runner per run folder. The kernel frees the lock when its process dies, however it dies."""
+"""One runner per run folder. The kernel frees the lock when its process dies, however it dies.
+
+The kernel's lock is that of a file, so it holds for every name of the folder, and says nothing once the file is
+deleted; on a network drive it may not reach other hosts. Therefore a runner looks before each image that it keeps
+whether the lock is still the file that it locked and ``lock.json`` still its own (:func:`check`), and
+``lock.json`` of another host counts for as long as it is refreshed.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import re
+import secrets
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NotRequired
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
 from batch.base import atomic, disk
-from batch.base.errors import FolderLocked, UserError
+from batch.base.errors import FolderLocked, FolderLost
 from batch.base.text import timestamp
+from batch.records.spec import Held
 from batch.store import files
+
+LOCK, HOLDER = "lock", "lock.json"
+
+BEAT_S = 20.0
+"""Seconds between two signs of life of a holder."""
+SILENT_S = 120.0
+"""A holder on another host that gave none for so long is gone. A network drive may show times a minute late."""
 
 
 class Holder(TypedDict):
@@ -29,41 +48,172 @@ class Holder(TypedDict):
     """UTC, ISO 8601."""
     command: str
     """Without the addresses of who is told."""
+    token: NotRequired[str]
+    """Drawn by the holder: what tells two apart wherever they run."""
+    boot: NotRequired[str]
+    """Which start of which machine: containers have hosts of their own, and share the kernel's lock."""
 
 
 @contextmanager
-def hold(state: Path) -> Iterator[None]:
+def hold(state: Path) -> Iterator[Held]:
     """Hold the folder's lock. Raises :class:`FolderLocked`, which says who holds it; OSError on a full disk."""
-    lock = FileLock(state / "lock")
+    lock = _acquire(state)
+    token = secrets.token_hex(8)
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        by, other = "another runner that has just started", holder(state)
-        if other is not None:
-            by = (
-                f"another runner: process {other['pid']} on {other['host']}, started {other['since']} as\n"
-                f"    {other['command']}\nwait for it, or stop it first"
-            )
-        raise FolderLocked(f"{state.parent} is in use by {by}") from None
+        note = _predecessor(state)
+        # Beside the lock, not in it: on Windows a locked file cannot be read by others.
+        with disk.must_be_writable(state.parent):
+            atomic.write(state / HOLDER, json.dumps(_myself(token)).encode())
+        with _beating(state, token):
+            yield Held(file=_identity(state), token=token, note=note)
+    finally:
+        with suppress(OSError):
+            if _token(state) == token:
+                (state / HOLDER).unlink()
+        lock.release()
+
+
+def check(state: Path, held: Held) -> None:
+    """Raise :class:`FolderLost` where a holder's lock was removed, replaced, or taken by another."""
+    other = _read(state)
+    if other is not None and other.get("token") != held.token:
+        raise FolderLost(f"the lock of {state.parent} was taken by {_named(other)}\n{_KEPT}")
+    try:
+        now = _identity(state)
     except OSError as error:
-        if disk.is_full(error):
-            raise
-        raise UserError(f"{state.parent} cannot be written: {error.strerror or error}") from None
-    who: Holder = {
+        if error.errno not in _GONE:  # a drive that does not answer just now
+            return
+        raise FolderLost(f"the lock of {state.parent} was removed: {state / LOCK} is gone. {_KEPT}") from None
+    if now != held.file:
+        raise FolderLost(f"the lock of {state.parent} was replaced: {state / LOCK} is another file. {_KEPT}")
+
+
+def holder(state: Path) -> Holder | None:
+    """Who says it is running here; None when nobody does, or when it is gone as far as can be seen from here."""
+    import psutil
+
+    who = _read(state)
+    if who is None:
+        return None
+    with suppress(OSError, OverflowError):  # a number that is no process
+        if who["host"] == platform.node():
+            return who if psutil.pid_exists(who["pid"]) else None
+        if abs(time.time() - (state / HOLDER).stat().st_mtime) < SILENT_S:
+            return who
+    return None
+
+
+# Taking it
+
+
+def _acquire(state: Path) -> BaseFileLock:
+    lock = FileLock(state / LOCK)
+    with disk.must_be_writable(state.parent):
+        state.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            other = holder(state)
+            by = "another runner that has just started" if other is None else f"{_named(other)}\n{_WAIT}"
+            raise FolderLocked(f"{state.parent} is in use by {by}") from None
+    return lock
+
+
+def _predecessor(state: Path) -> str:
+    """A note on a holder on another host that went silent; "" without one.
+
+    Raises :class:`FolderLocked` for one that is alive: then the kernel's lock does not reach it.
+    """
+    other = _read(state)
+    if other is None or _is_here(other):
+        return ""
+    (state / LOCK).touch()  # what time it is by the clock that dates lock.json
+    age = (state / LOCK).stat().st_mtime - (state / HOLDER).stat().st_mtime
+    if abs(age) < SILENT_S:
+        raise FolderLocked(
+            f"{state.parent} is in use by {_named(other)}\n{_WAIT}. If that machine is gone, "
+            f"the folder is free {SILENT_S:.0f} s after its last sign of life"
+        )
+    return f"{state.parent} was left by {_named(other, command=False)}, which has given no sign of life since"
+
+
+def _is_here(other: Holder) -> bool:
+    """Whether the kernel's lock reaches a holder: then it is gone, for the lock was free."""
+    return other["host"] == platform.node() or other.get("boot", "") == _boot() != ""
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # not Linux
+        return ""
+
+
+def _myself(token: str) -> Holder:
+    return {
         "host": platform.node(),
         "pid": os.getpid(),
         "since": timestamp(),
         "command": " ".join(_shown(sys.argv)),
+        "token": token,
+        "boot": _boot(),
     }
+
+
+# Keeping it
+
+
+@contextmanager
+def _beating(state: Path, token: str) -> Iterator[None]:
+    """Refresh ``lock.json`` for as long as it is this holder's."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            with suppress(OSError):
+                if _token(state) == token:
+                    os.utime(state / HOLDER)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
     try:
-        # Beside the lock, not in it: on Windows a locked file cannot be read by others.
-        atomic.write(state / "lock.json", json.dumps(who).encode())
         yield
     finally:
-        with suppress(OSError):
-            (state / "lock.json").unlink()
-        lock.release()
+        done.set()
+        thread.join()
+
+
+def _identity(state: Path) -> tuple[int, int] | None:
+    status = (state / LOCK).stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else None
+
+
+def _token(state: Path) -> str:
+    holder = _read(state)
+    return holder.get("token", "") if holder else ""
+
+
+def _read(state: Path) -> Holder | None:
+    try:
+        return files.read(Holder, state / HOLDER)
+    except files.UNREADABLE:
+        return None
+
+
+# For people
+
+
+_WAIT = "wait for it, or stop it first"
+_KEPT = (
+    "This runner has written nothing since, and drops what it had rendered; what was saved before is there. "
+    "The same command goes on, once no other runner is at work there"
+)
+_GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
+
+
+def _named(who: Holder, *, command: bool = True) -> str:
+    words = f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
+    return f"{words} as\n    {who['command']}" if command else words
 
 
 def _shown(words: Sequence[str]) -> Iterator[str]:
@@ -78,15 +228,3 @@ def _shown(words: Sequence[str]) -> Iterator[str]:
             yield "notify=…"
         else:
             yield word
-
-
-def holder(state: Path) -> Holder | None:
-    """Who says it is running here; None when nobody does, or when that process is gone from this host."""
-    import psutil
-
-    try:
-        who = files.read(Holder, state / "lock.json")
-        gone = who["host"] == platform.node() and not psutil.pid_exists(who["pid"])
-    except (*files.UNREADABLE, OverflowError):  # a number that is no process
-        return None
-    return None if gone else who

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records.receipts import FileRef, Receipt
 from batch.records.tasks import Task
+from batch.store import inside
 from batch.store.images.encoders import encode, thumbnail
 from batch.store.images.looks import hash_pixels
 from batch.store.images.reading import read_pixels
@@ -24,11 +25,15 @@ from batch.store.trash import Trash
 
 
 class Pictures:
-    """The image files of the run folder ``root``, and what belongs to them."""
+    """The image files of the run folder ``root``, and what belongs to them.
 
-    def __init__(self, root: Path, runner: str) -> None:
+    ``may_write`` raises where the folder is not this runner's any more.
+    """
+
+    def __init__(self, root: Path, runner: str, may_write: Callable[[], None]) -> None:
         self._root = root
         self._runner = runner
+        self._may_write = may_write
         self.trash = Trash(root)
         self.images = root / "images"
         self.thumbs = root / "thumbs"
@@ -56,6 +61,7 @@ class Pictures:
         """
         data = encode(pixels, task, notes)
         path = image_path(task)
+        self._may_write()  # as late as can be: encoding may take seconds
         self._save_thumb(task.id, pixels)
         place = self._root / path
         if replace or not os.path.lexists(place) or _holds(place, data):
@@ -96,7 +102,7 @@ class Pictures:
             self._save_thumb(receipt.task.id, read_pixels(self._root / receipt.file.path))
         except (OSError, ValueError, UserError, MemoryError):
             return False
-        return self.thumb_path(receipt.task.id).is_file()
+        return inside.is_file(self.thumb_path(receipt.task.id))
 
     def remove(self, task: Task, file: FileRef | None) -> None:
         """Remove what was written of an image; of files only the one that is as it was written."""

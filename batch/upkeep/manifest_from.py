@@ -64,6 +64,7 @@ def _from_image(path: Path) -> Recovered:
 
 def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
     folder = RunFolder(root)
+    folder.require()
     scan = folder.scan()
     tasks = folder.tasks()
     if folder.kind() == RunKind.MEASURE:  # a picture is there under every setting and repeat

@@ -8,6 +8,7 @@ what it leaves is an orphaned image, which the next prune moves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -69,11 +70,12 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
     folder.require()
     if dry_run:
         return Pruned(items=tuple(_items(folder, running=lock.holder(folder.state) is not None)), trash=None)
-    with lock.hold(folder.state):
+    with folder.hold():
         items = tuple(_items(folder, running=False))
         if not items:
             return Pruned(items=(), trash=None)
         for item in items:
+            folder.still_held()
             folder.trash.take(item.path)
         _report(folder)
     return Pruned(items=items, trash=folder.trash.folder)
@@ -92,7 +94,7 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
         there = sorted(path.name for path in whole.glob("[!.]*")) if whole.is_dir() else []
         possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
         raise UserError(f"{root} has no trash named {name}; {possible}")
-    with lock.hold(folder.state):
+    with folder.hold():
         files = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
         taken = [path for path in files if (folder.root / path).exists()]
         if taken:
@@ -100,10 +102,13 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
                 f"{taken[0]} is in the run folder again; move it away, then restore. Nothing was moved"
             )
         for path in sorted(files, key=lambda path: path.startswith(".run/")):
+            folder.still_held()
             atomic.move(trash / path, folder.root / path)
         for empty in sorted((path for path in trash.rglob("*") if path.is_dir()), reverse=True):
-            empty.rmdir()
-        trash.rmdir()
+            with suppress(OSError):  # what is no file, a pipe, stays
+                empty.rmdir()
+        with suppress(OSError):
+            trash.rmdir()
         _report(folder)
     return tuple(files)
 

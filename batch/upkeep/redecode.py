@@ -20,7 +20,7 @@ from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run.options import Options
 from batch.run.runner import carry_out
-from batch.store import history, lock
+from batch.store import history, inside
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.source import plan_of
 
@@ -54,7 +54,7 @@ def redecode(
         raise UserError(f"--out {out} is the run itself; its pictures stay as they are, so name another folder")
     scan = source.scan()
     done = [task for task in source.tasks() if task.id in scan.receipts]
-    kept = [task for task in done if source.latents_path(task.id).is_file()]
+    kept = [task for task in done if inside.is_file(source.latents_path(task.id))]
     if not kept:
         if source.inspect().damaged:
             raise UserError(f"receipts of {root} are damaged, so nothing is known to be done; `verify` names them")
@@ -67,7 +67,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
     target.check(plan.name, plan.kind)
-    with disk.stops_when_full(target.root), lock.hold(target.state):
+    with disk.stops_when_full(target.root), target.hold():
         options = Options(devices=devices, retry_failed=True)
         # The manifest as `run --set memory=SETTING` would keep it.
         earlier = history.read().learned()

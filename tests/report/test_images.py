@@ -72,9 +72,11 @@ def test_a_thumbnail_that_cannot_be_written_costs_no_image(cli, manifest, work):
     path = manifest()
     (work / "out").mkdir()
     assert cli("run", path, "--out", "out", "--max-images", "1").code == 75
-    shutil.rmtree(work / "out" / "thumbs")
-    (work / "out" / "thumbs").write_text("a file where the folder should be")
+    folder = RunFolder(work / "out")
+    shutil.rmtree(folder.thumbs)
+    for task in folder.tasks():  # a folder where the file should be
+        folder.thumb_path(task.id).mkdir(parents=True)
     done = cli("run", path, "--out", "out")
     assert done.code == 0, done.err
-    assert len(RunFolder(work / "out").scan().receipts) == 4
+    assert len(folder.scan().receipts) == 4
     assert (work / "out" / "contact_sheet.jpg").is_file()

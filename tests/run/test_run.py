@@ -241,7 +241,7 @@ def test_killed_after_five_images_and_started_again(cli, manifest, work):
     done = hashes("run")
     assert 5 <= len(done) < 12
     # A temp file of the dead runner is swept away by the next one.
-    (work / "run" / "images" / f".x.dead-1{atomic.TEMP_SUFFIX}").write_bytes(b"torn")
+    (work / "run" / "images" / f".0123456789ab.dead-1{atomic.TEMP_SUFFIX}").write_bytes(b"torn")
     again = cli("run", path, "--out", "run", "--quiet")
     assert again.code == 0
     assert f"{12 - len(done)} images rendered" in again.out

@@ -14,6 +14,7 @@ from batch.records.tasks import Task
 from batch.report.sheet.blocks import GAP, TEXT_SIZE
 from batch.report.sheet.lettering import draw_badge, draw_lines
 from batch.report.status import ImageStatus, status_of
+from batch.store import inside
 
 if TYPE_CHECKING:
     from batch.report.sheet.lettering import Colour
@@ -52,6 +53,8 @@ def draw_cell(
 
 
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    if not inside.is_file(path):
+        return None
     try:
         with regular.opened(path) as file, Image.open(file, formats=("WEBP",)) as image:
             return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
