@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from batch.base import atomic
+from batch.base import atomic, regular
 from batch.base.errors import ForeignFolder, UserError, in_words
 from batch.manifest.schema import Manifest, Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
@@ -19,6 +19,7 @@ from batch.plan.pins import Pins
 from batch.records.reading import from_json, to_json
 from batch.records.tasks import Task
 from batch.store import files
+from batch.store.pictures import image_path
 
 LAYOUT = 1
 """Of the folder: what a version that arranges it otherwise writes another number for."""
@@ -124,7 +125,7 @@ def read_origin(root: Path, state: Path) -> Origin:
     kept = next((path for path in _manifests(root) if path.is_file()), None)
     text = ""
     with suppress(*files.UNREADABLE):
-        text = kept.read_text(encoding="utf-8") if kept else ""
+        text = regular.read(kept, files.MAX_TABLE).decode() if kept else ""
     data: Mapping[str, object] = {}
     with suppress(*files.UNREADABLE):
         data = files.read(dict[str, object], state / "origin.json")
@@ -178,12 +179,20 @@ def read_tasks(state: Path) -> list[Task]:
     """The tasks of the last plan that was run here, in order. Raises :class:`UserError` where they are damaged."""
     path = state / "tasks.jsonl"
     try:
-        with path.open("rb") as lines:
-            return [from_json(Task, line) for line in lines]
+        with regular.opened(path) as lines:
+            return [_task(line) for line in iter(lambda: lines.readline(files.MAX_RECORD), b"")]
     except FileNotFoundError:
         return []
     except files.UNREADABLE as error:
         raise UserError(f"{path} is damaged ({in_words(error)}); run the manifest again to restore it") from None
+
+
+def _task(line: bytes) -> Task:
+    task = from_json(Task, line)
+    if not task.id.isalnum():  # thumbnails and latents are named after it
+        raise ValueError(f"id: {task.id!r} is none")
+    image_path(task)
+    return task
 
 
 def write_tasks(state: Path, tasks: Iterable[Task], runner: str) -> None:

@@ -115,10 +115,12 @@ class Pictures:
 
 
 def image_path(task: Task) -> str:
-    """Where the image of a task lies in its run folder. Raises :class:`UserError` for a name that leads out."""
+    """Where the image of a task lies in its run folder. Raises ValueError for a name that leads out of it."""
+    if task.format not in formats.FORMATS:
+        raise ValueError(f"format: {task.format!r} is unknown")
     path = f"images/{task.name}.{formats.FORMATS[task.format].suffix}"
     if not is_inside(path):
-        raise UserError(f"the image name {task.name!r} leads out of the run folder")
+        raise ValueError(f"name: {task.name!r} leads out of the run folder")
     return path
 
 

@@ -7,10 +7,12 @@ import pytest
 from batch.base.errors import ForeignFolder, UserError
 from batch.manifest.schema import Output, RunOptions
 from batch.plan.pins import Pins
+from batch.records.reading import to_json
 from batch.records.receipts import Machine
 from batch.store import lock, measured
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
+from tests.small_receipts import a_task
 
 
 @pytest.fixture
@@ -81,3 +83,16 @@ def test_a_damaged_lock_names_nobody(folder, text):
         assert lock.holder(folder.state)["command"]
         (folder.state / "lock.json").write_text(text)
         assert lock.holder(folder.state) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "../../out"}, {"name": "/out"}, {"id": "../../out"}, {"format": "exe"}, {"name": "a/../../b"}],
+)
+def test_tasks_that_lead_out_of_the_folder_are_damage(tmp_path, change):
+    folder = RunFolder(tmp_path / "run")
+    folder.state.mkdir(parents=True)
+    line = to_json(a_task(1)) | {"name": "a"} | change
+    (folder.state / "tasks.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="tasks.jsonl is damaged"):
+        folder.tasks()
