@@ -54,7 +54,7 @@ def hold(state: Path) -> Iterator[None]:
         "host": platform.node(),
         "pid": os.getpid(),
         "since": timestamp(),
-        "command": " ".join(_shown(sys.argv)),
+        "command": command(),
     }
     try:
         # Beside the lock, not in it: on Windows a locked file cannot be read by others.
@@ -64,6 +64,11 @@ def hold(state: Path) -> Iterator[None]:
         with suppress(OSError):
             (state / "lock.json").unlink()
         lock.release()
+
+
+def command() -> str:
+    """What was typed to start this process, without the addresses of who is told."""
+    return " ".join(_shown(sys.argv))
 
 
 def _shown(words: Sequence[str]) -> Iterator[str]:
