@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from batch.base import orphans
+from batch.base.processes import ChildProcess
 from batch.engines.handle import Handle
 from batch.store import events, workers
 from batch.store.folder import RunFolder
@@ -45,7 +46,7 @@ def orphan(manifest, work):
     left = []
 
     def leave(*, starting=False):
-        run = start() if starting else start(FAKE_UNDYING="1")
+        run = start(FAKE_UNDYING="1")
         if starting:
             until((work / "run" / ".run" / "workers.json").exists)
         else:
@@ -125,6 +126,22 @@ def test_what_is_not_the_process_that_was_noted_is_left(orphan, work):
     file.write_text(json.dumps(data))
     assert [why for _, why in workers.end_left_over(state)] == [""]
     assert orphans.ended(worker)
+
+
+def test_doctor_names_helpers_without_a_parent():
+    with ChildProcess("batch.render.predictor", None) as child:
+        helper = psutil.Process(child._process.pid)
+        assert helper.environ()[orphans.VARIABLE] == f"{os.getpid()}:"
+        assert orphans.of(helper) is None
+    command = [sys.executable, "-m", "batch.render.predictor"]
+    left = subprocess.Popen(command, env={**process_engine(), orphans.VARIABLE: "1:"}, stdin=subprocess.PIPE)
+    (note,) = doctor.orphan_notes(tuple(item for item in orphans.every() if item.pid == left.pid))
+    assert note.text.startswith(
+        f"a process of a run or download is still there without its parent: process {left.pid}"
+    )
+    assert note.remedy == f"end it: kill -9 {left.pid}"
+    left.kill()
+    left.communicate()
 
 
 def test_a_run_that_goes_on_keeps_its_worker(manifest, work, cli):
