@@ -65,6 +65,7 @@ class Handle:
             name="worker",
             daemon=True,
         )
+        workers.note(state, None, os.getpid())
         with _signals_blocked(), orphans.marked(state.parent):
             self._process.start()
         pid = self._process.pid

@@ -34,9 +34,10 @@ SLACK_S = 2.0
 class Worker(TypedDict):
     """A process that was started for a folder."""
 
-    pid: int
+    pid: int | None
+    """None before it has started: whoever noted that may have been killed before it knew the number."""
     started: float
-    """Seconds since 1970, as the system says it."""
+    """Seconds since 1970, as the system says it; 0 before."""
     parent: int
     host: str
     boot: str
@@ -49,16 +50,20 @@ class _Workers(TypedDict):
     workers: list[Worker]
 
 
-def note(state: Path, pid: int, parent: int) -> None:
-    """Write a worker down. Never raises OSError: a worker that is not noted renders as well."""
+def note(state: Path, pid: int | None, parent: int) -> None:
+    """Write a worker down, before it starts and when it has.
+
+    Never raises OSError: a worker that is not noted renders as well.
+    """
     import psutil
 
     with suppress(OSError, psutil.Error):
-        started = psutil.Process(pid).create_time()
+        started = 0.0 if pid is None else psutil.Process(pid).create_time()
+        others = [worker for worker in _read(state) if worker["pid"] is not None or not _is_here(worker)]
         worker = Worker(
             pid=pid, started=started, parent=parent, host=platform.node(), boot=_boot(), command=lock.command()
         )
-        _write(state, [*_read(state), worker])
+        _write(state, [*others, worker])
 
 
 def forget(state: Path, pid: int) -> None:
@@ -94,18 +99,28 @@ def _look(state: Path, worker: Worker) -> Iterator[tuple[psutil.Process, Orphan]
     """The process, if it is what the file says, and without a parent."""
     import psutil
 
-    if not _is_here(worker):
+    folder = str(state.parent.resolve())
+    for process in _candidates(worker) if _is_here(worker) else ():
+        with suppress(psutil.Error, OSError):
+            try:
+                orphan = orphans.of(process)
+            except psutil.AccessDenied:
+                orphan = None if worker["pid"] is None else orphans.of_another(process, worker["parent"])
+            if orphan is not None and (orphan.user or orphan.folder == folder):
+                yield process, orphan
+
+
+def _candidates(worker: Worker) -> Iterator[psutil.Process]:
+    """The process with that number and that start; all there are, where the number is not known."""
+    import psutil
+
+    if worker["pid"] is None:
+        yield from psutil.process_iter()
         return
-    with suppress(psutil.Error, OSError, ValueError, OverflowError):  # gone, or a number that is no process
+    with suppress(psutil.Error, ValueError, OverflowError):  # gone, or a number that is no process
         process = psutil.Process(worker["pid"])
-        if not abs(process.create_time() - worker["started"]) <= SLACK_S:  # so, for one may be no number
-            return
-        try:
-            orphan = orphans.of(process)
-        except psutil.AccessDenied:
-            orphan = orphans.of_another(process, worker["parent"])
-        if orphan is not None and (orphan.user or orphan.folder == str(state.parent.resolve())):
-            yield process, orphan
+        if abs(process.create_time() - worker["started"]) <= SLACK_S:
+            yield process
 
 
 def _is_here(worker: Worker) -> bool:

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def orphan(manifest, work):
     def leave(*, starting=False):
         run = start(FAKE_UNDYING="1")
         if starting:
-            until((work / "run" / ".run" / "workers.json").exists)
+            until(lambda: list(worker_processes(run)))
         else:
             until_an_image(run, work / "run")
         (worker,) = worker_processes(run)
@@ -69,7 +70,7 @@ def orphan(manifest, work):
 @pytest.mark.parametrize("starting", [False, True], ids=["rendering", "starting"])
 def test_the_next_run_ends_a_stopped_worker_of_a_killed_one(orphan, cli, work, starting):
     worker = orphan(starting=starting)
-    if not starting:  # it may have been killed before there was a run folder
+    if not starting:  # then the run has told nothing of itself yet
         said = cli("status", "run").out
         assert f"still there: process {worker.pid}, stopped, holds " in said
         assert "; the next run ends it" in said
@@ -207,16 +208,27 @@ def test_a_forged_list_of_workers_ends_nobody(work, bystanders):
     file = state / "workers.json"
     listed = json.loads(file.read_text())["workers"]
     assert len(listed) == 3 + len(innocent)
-    strange = [{**listed[0], "pid": pid} for pid in (0, -1, 2**31, 10**30)]
+    strange = [{**listed[0], "pid": pid} for pid in (None, 0, -1, 2**31, 10**30)]
     file.write_text(json.dumps({"workers": [*listed, *strange]}))
+    guilty.kill()
+    guilty.wait()
     assert list(workers.end_left_over(state)) == []
     assert not file.exists()
-    assert all(process.poll() is None for process in bystanders.values())
+    assert all(process.poll() is None for process in bystanders.values() if process is not guilty)
     assert own.is_alive()
     own.kill()
     own.join()
-    forge(work, [guilty.pid])
-    assert [(item.pid, why) for item, why in workers.end_left_over(state)] == [(guilty.pid, "")]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["noted", "not yet noted"])
+def test_a_worker_of_the_folder_is_ended_by_what_it_carries(work, bystanders, known):
+    """Without its number too, where whoever started it was killed before it could note that."""
+    guilty = bystanders.pop("a worker")
+    workers.note(work / "run" / ".run", guilty.pid if known else None, 1)
+    found = list(workers.end_left_over(work / "run" / ".run"))
+    assert [(item.pid, why) for item, why in found] == [(guilty.pid, "")]
+    assert guilty.wait() == -signal.SIGKILL
+    assert all(process.poll() is None for process in bystanders.values())
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"workers": 3}', '{"workers": [{"pid": "1"}]}', "\0" * 100])
