@@ -8,6 +8,7 @@ their device.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -39,12 +40,13 @@ T = TypeVar("T")
 
 Kind = Literal[
     "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
-    "slow", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
+    "slow", "busy", "locked", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
-pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, ``os._exit``, SIGKILL,
-a CUDA error that ends the process's use of the card, a card that torch was not built for, a full disk, a broken
-one, any other error; another program on the card."""
+pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, a product of matrices
+without end, native code that lets no thread run, ``os._exit``, SIGKILL, a CUDA error that ends the process's use
+of the card, a card that torch was not built for, a full disk, a broken one, any other error; another program on
+the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
@@ -124,6 +126,12 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+def _multiply() -> None:
+    matrix = np.ones((3000, 3000), np.float32)
+    while True:
+        matrix @= matrix
+
+
 _HAPPENS: dict[str, Callable[[Fault], None]] = {
     "oom-torch": lambda _: _raise(OutOfMemoryError("CUDA out of memory. Tried to allocate 2.25 GiB.")),
     "oom-cublas": lambda _: _raise(
@@ -141,6 +149,8 @@ _HAPPENS: dict[str, Callable[[Fault], None]] = {
     ),
     "hang": lambda _: time.sleep(HANG_S),
     "slow": lambda fault: time.sleep(fault.seconds),
+    "busy": lambda _: _multiply(),
+    "locked": lambda _: ctypes.PyDLL(None).sleep(int(HANG_S)),
     "exit": lambda _: os._exit(3),
     "sigkill": lambda _: os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM)),
 }
@@ -339,9 +349,13 @@ class FakeBackend:
     """Sessions that go through these faults, on a machine that is none."""
 
     faults: tuple[Fault, ...] = ()
+    undying: bool = False
+    """Linux does not end the worker with its parent, as no other system does."""
 
     def choose(self, asked: str | None) -> str:
         """Any device will do."""
+        if self.undying:
+            ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG
         return asked or "cuda:0"
 
     def cap(self, _device: str, limit: int) -> str:

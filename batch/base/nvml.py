@@ -78,6 +78,13 @@ def processes(card: Handle) -> dict[int, int | None]:
     return {item.pid: item.usedGpuMemory for item in running}
 
 
+def held_by(pid: int) -> int:
+    """Bytes of all cards that a process has; 0 too where the driver does not say."""
+    _ask("nvmlInit")
+    handles = (_ask("nvmlDeviceGetHandleByIndex", index) for index in range(_ask("nvmlDeviceGetCount") or 0))
+    return sum(processes(handle).get(pid) or 0 for handle in handles if handle is not None)
+
+
 def joules(card: Handle) -> float | None:
     """The energy it has used since the driver was loaded."""
     millijoules = _whole("nvmlDeviceGetTotalEnergyConsumption", card)

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 
+from batch.base import orphans
+
 Answer = dict[str, Any]
 """A JSON object."""
 
@@ -37,6 +39,7 @@ class ChildProcess:
     ) -> None:
         paths = [_PACKAGES, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+        environment[orphans.VARIABLE] = orphans.mark()
         self._process = subprocess.Popen(
             # -P: the folder it is started in must not be searched for modules.
             [sys.executable, "-P", "-W", "ignore", "-m", module],

@@ -59,6 +59,9 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"  running: process {pid} on {host} since {since}")
     if summary.killed:
         lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
+    for orphan in summary.left_over:
+        then = "only its user can end it" if orphan.user else "the next run ends it"
+        lines.append(f"  a worker of an earlier run is still there: {orphan}; {then}")
     if summary.seconds_per_image is not None:
         lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
     if summary.peak_bytes is not None:

@@ -16,11 +16,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import atomic
+from batch.base import atomic, orphans
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
-from batch.engines import child
+from batch.engines import child, job_object
 from batch.engines.messages import Bye, DumpStacks, Stop
+from batch.store import workers
 
 if TYPE_CHECKING:
     from batch.engines.messages import FromWorker, ToWorker
@@ -50,6 +51,7 @@ class Handle:
     """One worker process."""
 
     def __init__(self, state: Path, devices: str | None, backend: Backend) -> None:
+        self._state = state
         self._log, self._stacks = state / "worker.log", state / "stacks.txt"
         atomic.open_own(self._log, empty=True).close()
         self._kills = _kernel_kills()
@@ -62,8 +64,13 @@ class Handle:
             name="worker",
             daemon=True,
         )
-        with _signals_blocked():
+        workers.note(state, None, os.getpid())
+        with _signals_blocked(), orphans.marked(state.parent):
             self._process.start()
+        pid = self._process.pid
+        assert pid is not None
+        workers.note(state, pid, os.getpid())
+        job_object.tie(pid)
         theirs.close()  # so that the pipe ends with the process
 
     @property
@@ -111,6 +118,7 @@ class Handle:
                 f"the worker (process {self.pid}) hangs in the kernel and cannot be ended: the disk or the "
                 "driver does not answer. Restart the machine, then run the same command again"
             )
+        self._forget()
 
     def close(self) -> None:
         """Let it drop what it renders, save what is rendered, and end."""
@@ -126,6 +134,12 @@ class Handle:
         if self._process.exitcode is None:
             with suppress(StoppedEarly):
                 self.kill()
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self.pid is not None:
+            workers.forget(self._state, self.pid)
 
     def death(self) -> Death:
         """Wait for the end and say how it came about."""
@@ -133,6 +147,7 @@ class Handle:
         if self._process.exitcode is None:
             self.kill()
         self._pipe.close()
+        self._forget()
         code = self._process.exitcode or 0
         killed = -code == getattr(signal, "SIGKILL", 9)
         by_kernel = killed and self._kills is not None and (_kernel_kills() or 0) > self._kills

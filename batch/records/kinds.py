@@ -67,6 +67,7 @@ class HappeningKind(StrEnum):
     LOAD_FAILED = "load-failed"
     STALLED = "stalled"
     WORKER_DIED = "worker-died"
+    LEFT_OVER = "left-over"
     FOREIGN_PROCESS = "foreign-process"
     SLOWER = "slower"
     MEMORY_GROWTH = "memory-growth"

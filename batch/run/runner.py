@@ -40,13 +40,14 @@ from batch.run.options import Result
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
-from batch.store import history, rungs
+from batch.store import history, rungs, workers
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require
 from batch.store.job import origin_of
 
 if TYPE_CHECKING:
+    from batch.base.orphans import Orphan
     from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
     from batch.report.write import Report
@@ -99,6 +100,7 @@ def carry_out(
     decoded in place of rendering.
     """
     start = perf_counter()
+    left_over = tuple(workers.end_left_over(folder.state))  # first: they might still write here
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     measures = plan.kind == RunKind.MEASURE
@@ -130,9 +132,10 @@ def carry_out(
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
+    ended = tuple(_ended_worker(orphan, why) for orphan, why in left_over)
     note = (folder.held.note,) if folder.held and folder.held.note else ()
     expected = outlook(plan, left, folder, earlier, floor)
-    warnings = (*note, *plan.warnings, *left.notes, *expected.warnings)
+    warnings = (*(item.text for item in ended), *note, *plan.warnings, *left.notes, *expected.warnings)
     if measures and not options.engine and engines.default() == "local":
         why = "every setting has a fresh process"
         warnings += (f"{engines.VARIABLE}=local does not hold for a measurement: {why}",)
@@ -143,6 +146,8 @@ def carry_out(
         )
     )  # fmt: skip
     tally.log.begin(len(left.to_render))
+    for item in ended:
+        tally.log.write(item)
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
@@ -151,6 +156,12 @@ def carry_out(
     if isinstance(options.backend, Diffusers) and not (measures or options.vram_limit):
         history.record(tally.gate.receipts)
     return _ended(tally, stopped, start)
+
+
+def _ended_worker(orphan: Orphan, why: str) -> Happening:
+    said = f"a worker of an earlier run was still there: {orphan}; "
+    said += f"it could not be ended: {why}" if why else "it is ended"
+    return Happening(kind=HappeningKind.LEFT_OVER, text=said, data={"pid": orphan.pid, "bytes": orphan.held})
 
 
 def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left: Remaining) -> RunSpec:

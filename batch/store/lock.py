@@ -139,10 +139,11 @@ def _predecessor(state: Path) -> str:
 
 def _is_here(other: Holder) -> bool:
     """Whether the kernel's lock reaches a holder: then it is gone, for the lock was free."""
-    return other["host"] == platform.node() or other.get("boot", "") == _boot() != ""
+    return other["host"] == platform.node() or other.get("boot", "") == boot() != ""
 
 
-def _boot() -> str:
+def boot() -> str:
+    """Which start of the machine this is; "" where the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:  # not Linux
@@ -154,9 +155,9 @@ def _myself(token: str) -> Holder:
         "host": platform.node(),
         "pid": os.getpid(),
         "since": timestamp(),
-        "command": " ".join(_shown(sys.argv)),
+        "command": command(),
         "token": token,
-        "boot": _boot(),
+        "boot": boot(),
     }
 
 
@@ -214,6 +215,11 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 def _named(who: Holder, *, command: bool = True) -> str:
     words = f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
     return f"{words} as\n    {who['command']}" if command else words
+
+
+def command() -> str:
+    """What was typed to start this process, without the addresses of who is told."""
+    return " ".join(_shown(sys.argv))
 
 
 def _shown(words: Sequence[str]) -> Iterator[str]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batch.base.orphans import Orphan
 from batch.records.receipts import Failure
-from batch.store import events, lock
+from batch.store import events, lock, workers
 from batch.store.folder import RunFolder
 
 
@@ -46,6 +47,8 @@ class Summary:
     last_happenings: tuple[events.LogEntry, ...] = ()
     measures: bool = False
     """A measurement, whose processes start and load for every setting: the time of its images says little."""
+    left_over: tuple[Orphan, ...] = ()
+    """Workers of earlier runs that are still there."""
     killed: str = ""
     """When the last run began, if it ended without a word."""
 
@@ -94,6 +97,7 @@ def summarize(root: Path) -> Summary:
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=any(task.repeat is not None for task in tasks),
+        left_over=workers.left_over(folder.state),
         killed="" if running else events.unfinished(log),
     )
 

@@ -11,7 +11,7 @@ import platform
 import sys
 
 from batch import __version__
-from batch.base import hardware, install, nvml
+from batch.base import hardware, install, nvml, orphans
 from batch.base.processes import ChildProcess
 from batch.hub.cache import offline_by, old_switches
 from batch.upkeep import requirements, storage
@@ -30,6 +30,7 @@ def examine() -> Examination:
     torch = _torch()
     places = storage.places()
     memory = psutil.virtual_memory()
+    alone = tuple(orphans.every())
     wrong = [*requirements.notes(needed), *torch_notes(torch, cards), *storage.notes(places)]
     return Examination(
         program=__version__,
@@ -46,7 +47,8 @@ def examine() -> Examination:
         packages=requirements.versions(needed),
         extras={extra: requirements.versions(items) for extra, items in sorted(extras.items())},
         places=places,
-        notes=(*wrong, *switch_notes()),
+        orphans=alone,
+        notes=(*wrong, *orphan_notes(alone), *switch_notes()),
     )
 
 
@@ -95,6 +97,19 @@ def torch_notes(torch: Torch, cards: tuple[nvml.Card, ...]) -> list[Note]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         why = f"CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else "the driver hides the others"
         notes.append(Note(text=f"torch sees {len(torch.devices)} of {len(cards)} cards: {why}"))
+    return notes
+
+
+def orphan_notes(alone: tuple[orphans.Orphan, ...]) -> list[Note]:
+    """Processes of this program that nobody waits for."""
+    notes = []
+    for orphan in alone:
+        remedy, whose = f"end it: kill -9 {orphan.pid}", "a process of a run or download"
+        if orphan.folder:
+            # Named by a process, which may be another user's where root asks.
+            folder = orphan.folder if orphan.folder.isprintable() else ascii(orphan.folder)
+            remedy, whose = f"the next run into {folder} ends it, or kill -9 {orphan.pid}", f"a worker of {folder}"
+        notes.append(Note(text=f"{whose} is still there without its parent: {orphan}", remedy=remedy))
     return notes
 
 

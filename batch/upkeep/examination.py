@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from batch.base.nvml import Card
+from batch.base.orphans import Orphan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,8 @@ class Examination:
     extras: Mapping[str, Mapping[str, str | None]]
     """By extra, its packages and their versions; None is missing."""
     places: tuple[Storage, ...]
+    orphans: tuple[Orphan, ...]
+    """Processes of this program whose parent is gone, as far as this user may see them."""
     notes: tuple[Note, ...]
 
     @property

@@ -81,6 +81,16 @@ def test_what_a_lost_card_does_not_say_is_not_known(driver):
     assert nvml.throttled("lost") == ""
 
 
+def test_what_a_process_holds_of_all_cards(driver):
+    def running(handle):
+        return (
+            lost() if handle == "lost" else [SimpleNamespace(pid=7, usedGpuMemory=GIB if handle == "a" else None)]
+        )
+
+    driver(handles=("a", "lost", "b"), nvmlDeviceGetComputeRunningProcesses=running)
+    assert (nvml.held_by(7), nvml.held_by(8)) == (GIB, 0)
+
+
 def test_a_meter_tells_processes_apart(driver):
     running = [SimpleNamespace(pid=pid, usedGpuMemory=GIB) for pid in (1, 2, 2)]
     driver(handles=("a",), nvmlDeviceGetComputeRunningProcesses=lambda _handle: running)

@@ -94,5 +94,5 @@ def test_tasks_that_lead_out_of_the_folder_are_damage(tmp_path, change):
     folder.state.mkdir(parents=True)
     line = to_json(a_task(1)) | {"name": "a"} | change
     (folder.state / "tasks.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    with pytest.raises(UserError, match="tasks.jsonl is damaged"):
+    with pytest.raises(UserError, match=r"tasks\.jsonl is damaged"):
         folder.tasks()

@@ -27,7 +27,7 @@ Damage = Callable[[Path, Path, random.Random], None]
 
 _STATE = """
 format.json plan.json origin.json tasks.jsonl events.jsonl events-1.jsonl rungs.json machine.json skipped.json
-worker.log stacks.txt lock lock.json
+looks.json workers.json worker.log stacks.txt lock lock.json
 """
 _BESIDE = "manifest.yaml results.csv report.html contact_sheet.jpg images/ thumbs/ latents/ trash/ .run/"
 

@@ -17,6 +17,8 @@ from PIL import Image
 
 from batch.base import errors
 from batch.run import options
+from batch.store import workers
+from batch.store.images.looks import Looks
 from batch.upkeep import redecode
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen, fake_run
@@ -64,6 +66,10 @@ def full(tmp_path_factory) -> Path:
     path.write_text(JOB % "1..3")
     for name in ("events-1.jsonl", "worker.log", "stacks.txt"):
         (run / ".run" / name).write_text("")
+    workers.note(run / ".run", os.getpid(), os.getppid())
+    looks = Looks(run, run / ".run", "any")
+    assert looks.at("images/stray.webp")
+    looks.keep()
     return place
 
 
