@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -35,33 +36,7 @@ def status(run_folder: Path, as_json: bool) -> int:
 
 def summary_text(summary: Summary) -> str:
     """What ``status`` prints."""
-    lines = [f"{summary.name}: {summary.done} of {summary.total} done"]
-    counts = {
-        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
-        "degraded": summary.degraded, "extra": summary.extra,
-    }  # fmt: skip
-    lines.extend(f"  {name} {count}" for name, count in counts.items() if count)
-    lines.extend(f"  {what} {count}: left as they are" for what, count in summary.touched.items())
-    if summary.unreadable_receipts:
-        lines.append(
-            f"  {plural(summary.unreadable_receipts, 'receipt')} damaged: `verify` names them, the next run "
-            "renders their images"
-        )
-    if summary.torn:
-        lines.append(
-            f"  of the missing, {summary.torn} torn: the next run renders them, and keeps what is there in trash/"
-        )
-    lines.extend(f"  skipped {count}: {why}" for why, count in summary.skipped.items())
-    if summary.running is None:
-        lines.append("  not running")
-    else:
-        pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
-        lines.append(f"  running: process {pid} on {host} since {since}")
-    if summary.killed:
-        lines.append(f"  the run that began {summary.killed} was killed: run it again to go on")
-    for orphan in summary.left_over:
-        then = "only its user can end it" if orphan.user else "the next run ends it"
-        lines.append(f"  a worker of an earlier run is still there: {orphan}; {then}")
+    lines = [f"{summary.name}: {summary.done} of {summary.total} done", *_images(summary), *_processes(summary)]
     if summary.seconds_per_image is not None:
         lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
     if summary.peak_bytes is not None:
@@ -78,3 +53,36 @@ def summary_text(summary: Summary) -> str:
     lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
     return "\n".join(lines)
+
+
+def _images(summary: Summary) -> Iterator[str]:
+    """What became of the images that are not simply done."""
+    counts = {
+        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
+        "degraded": summary.degraded, "extra": summary.extra,
+    }  # fmt: skip
+    for name, count in counts.items():
+        if count:
+            yield f"  {name} {count}"
+    for what, count in summary.touched.items():
+        yield f"  {what} {count}: left as they are"
+    if count := summary.unreadable_receipts:
+        yield f"  {plural(count, 'receipt')} damaged: `verify` names them, the next run renders their images"
+    if summary.torn:
+        yield f"  of the missing, {summary.torn} torn: the next run renders them, what is there goes to trash/"
+    for why, count in summary.skipped.items():
+        yield f"  skipped {count}: {why}"
+
+
+def _processes(summary: Summary) -> Iterator[str]:
+    """Who is at work, or was."""
+    if summary.running is None:
+        yield "  not running"
+    else:
+        pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
+        yield f"  running: process {pid} on {host} since {since}"
+    if summary.killed:
+        yield f"  the run that began {summary.killed} was killed: run it again to go on"
+    for orphan in summary.left_over:
+        then = "only its user can end it" if orphan.user else "the next run ends it"
+        yield f"  a worker of an earlier run is still there: {orphan}; {then}"

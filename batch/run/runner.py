@@ -9,7 +9,6 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from batch import engines
 from batch.base import disk
 from batch.base.cache import default_folder
 from batch.base.errors import (
@@ -24,7 +23,6 @@ from batch.base.errors import (
 )
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
-from batch.manifest.schema import RunOptions
 from batch.records.events import Began, Closed, Happening, Listener
 from batch.records.kinds import HappeningKind, RunKind
 from batch.records.spec import RunSpec
@@ -34,6 +32,7 @@ from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
 from batch.run.measure import Measuring
+from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, NotifyEvent
 from batch.run.notify import check as check_targets
 from batch.run.options import Result
@@ -69,7 +68,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
         require(name)
-    _refuse_what_has_no_effect(plan, options, job.manifest.run)
+    refuse_what_has_no_effect(plan, options, job.manifest.run)
     if job.impossible:
         raise UserError(job.impossible[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
@@ -100,25 +99,10 @@ def carry_out(
     decoded in place of rendering.
     """
     start = perf_counter()
-    left_over = tuple(workers.end_left_over(folder.state))  # first: they might still write here
+    ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-    measures = plan.kind == RunKind.MEASURE
-    if options.retry_failed or options.retry_oom:
-        # Of a measurement, to run out of memory is no failure.
-        folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
-    if options.redo_degraded or measures:
-        rungs.forget(folder.state)
-    left = remaining(
-        plan,
-        folder,
-        origin.run.retries,
-        earlier,
-        redo_degraded=options.redo_degraded,
-        restore=options.restore,
-    )
-    for path in left.in_the_way:
-        folder.step_aside(path)
+    left = _left(plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
     tally = Tally(
         plan=plan,
@@ -132,30 +116,53 @@ def carry_out(
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
-    ended = tuple(_ended_worker(orphan, why) for orphan, why in left_over)
-    note = (folder.held.note,) if folder.held and folder.held.note else ()
     expected = outlook(plan, left, folder, earlier, floor)
-    warnings = (*(item.text for item in ended), *note, *plan.warnings, *left.notes, *expected.warnings)
-    if measures and not options.engine and engines.default() == "local":
-        why = "every setting has a fresh process"
-        warnings += (f"{engines.VARIABLE}=local does not hold for a measurement: {why}",)
-    tally.on(
-        Began(
-            name=plan.name, folder=folder.root, total=len(plan.tasks), done=left.done,
-            to_render=len(left.to_render), measures=measures, warnings=warnings,
-        )
-    )  # fmt: skip
-    tally.log.begin(len(left.to_render))
-    for item in ended:
-        tally.log.write(item)
+    note = (folder.held.note,) if folder.held and folder.held.note else ()
+    warnings = (*note, *plan.warnings, *left.notes, *expected.warnings, *ignored(plan, options))
+    _announce(tally, ended, warnings)
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
     stopped = _rendered(spec, options, tally, stop)
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
-    if isinstance(options.backend, Diffusers) and not (measures or options.vram_limit):
+    if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
         history.record(tally.gate.receipts)
     return _ended(tally, stopped, start)
+
+
+def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
+    """What is to be done, once what the options say is forgotten, and nothing is in the way."""
+    if options.retry_failed or options.retry_oom:
+        # Of a measurement, to run out of memory is no failure.
+        folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
+    if options.redo_degraded or plan.kind == RunKind.MEASURE:
+        rungs.forget(folder.state)
+    left = remaining(
+        plan,
+        folder,
+        origin.run.retries,
+        earlier,
+        redo_degraded=options.redo_degraded,
+        restore=options.restore,
+    )
+    for path in left.in_the_way:
+        folder.step_aside(path)
+    return left
+
+
+def _announce(tally: Tally, ended: Sequence[Happening], warnings: Sequence[str]) -> None:
+    """Tell what is to be done and what to know before it, and begin the log."""
+    plan, left = tally.plan, tally.left
+    tally.on(
+        Began(
+            name=plan.name, folder=tally.folder.root, total=len(plan.tasks), done=left.done,
+            to_render=len(left.to_render), measures=plan.kind == RunKind.MEASURE,
+            warnings=(*(item.text for item in ended), *warnings),
+        )
+    )  # fmt: skip
+    tally.log.begin(len(left.to_render))
+    for item in ended:
+        tally.log.write(item)
 
 
 def _ended_worker(orphan: Orphan, why: str) -> Happening:
@@ -263,27 +270,6 @@ def _tell(result: Result, tally: Tally) -> None:
         event = NotifyEvent.LOW_DISK if isinstance(result.stopped, DiskLow) else NotifyEvent.STOPPED
         event = NotifyEvent.FAILED if isinstance(result.stopped, CannotGoOn) else event
     tally.notifier.send(event, title, text, tally.figures(), result.folder)
-
-
-def _refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> None:
-    """Raise :class:`UserError` for an option that does nothing on this kind of run, or with this engine."""
-    if plan.kind == RunKind.MEASURE:
-        refused = {
-            "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
-            "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
-            "--restore": (options.restore, "delete the pictures that are to be measured again"),
-            "--keep-latents": (options.keep_latents, "nothing decodes them again"),
-        }
-        for name, (given, why) in refused.items():
-            if given:
-                raise UserError(f"{name} has no effect on a measurement: {why}")
-        return
-    if options.retry_oom:
-        raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
-    if (options.engine or engines.default()) == "local":
-        for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
-            if value:
-                raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
 
 
 def report(root: Path) -> Report:

@@ -31,7 +31,7 @@ SLACK_S = 2.0
 """Linux counts a process's start from the start of the machine, which it knows to the second."""
 
 
-class Worker(TypedDict):
+class NotedWorker(TypedDict):
     """A process that was started for a folder."""
 
     pid: int | None
@@ -47,7 +47,7 @@ class Worker(TypedDict):
 
 
 class _Workers(TypedDict):
-    workers: list[Worker]
+    workers: list[NotedWorker]
 
 
 def note(state: Path, pid: int | None, parent: int) -> None:
@@ -60,7 +60,7 @@ def note(state: Path, pid: int | None, parent: int) -> None:
     with suppress(OSError, psutil.Error):
         started = 0.0 if pid is None else psutil.Process(pid).create_time()
         others = [worker for worker in _read(state) if worker["pid"] is not None or not _is_here(worker)]
-        worker = Worker(
+        worker = NotedWorker(
             pid=pid, started=started, parent=parent, host=platform.node(), boot=lock.boot(), command=lock.command()
         )
         _write(state, [*others, worker])
@@ -90,12 +90,12 @@ def end_left_over(state: Path) -> Iterator[tuple[Orphan, str]]:
             if why:
                 left.append(worker)
             yield orphan, why
-    if left != workers:
+    if left != workers or not left:  # a file that cannot be read names nobody
         with suppress(OSError):
             _write(state, left)
 
 
-def _look(state: Path, worker: Worker) -> Iterator[tuple[psutil.Process, Orphan]]:
+def _look(state: Path, worker: NotedWorker) -> Iterator[tuple[psutil.Process, Orphan]]:
     """The process, if it is what the file says, and without a parent."""
     import psutil
 
@@ -110,7 +110,7 @@ def _look(state: Path, worker: Worker) -> Iterator[tuple[psutil.Process, Orphan]
                 yield process, orphan
 
 
-def _candidates(worker: Worker) -> Iterator[psutil.Process]:
+def _candidates(worker: NotedWorker) -> Iterator[psutil.Process]:
     """The process with that number and that start; all there are, where the number is not known."""
     import psutil
 
@@ -123,17 +123,17 @@ def _candidates(worker: Worker) -> Iterator[psutil.Process]:
             yield process
 
 
-def _is_here(worker: Worker) -> bool:
+def _is_here(worker: NotedWorker) -> bool:
     return (worker["host"], worker["boot"]) == (platform.node(), lock.boot())
 
 
-def _read(state: Path) -> list[Worker]:
+def _read(state: Path) -> list[NotedWorker]:
     with suppress(*files.UNREADABLE):
         return files.read(_Workers, state / FILE)["workers"]
     return []
 
 
-def _write(state: Path, workers: list[Worker]) -> None:
+def _write(state: Path, workers: list[NotedWorker]) -> None:
     """Without a sync: what it names is gone when the machine is."""
     if workers:
         atomic.write(state / FILE, json.dumps({"workers": workers}, indent=1).encode(), durable=False)

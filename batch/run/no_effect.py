@@ -1,0 +1,42 @@
+"""Options that do nothing on this kind of run, or with this engine: refused, or said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batch import engines
+from batch.base.errors import UserError
+from batch.manifest.schema import RunOptions
+from batch.records.kinds import RunKind
+
+if TYPE_CHECKING:
+    from batch.plan.plan import Plan
+    from batch.run.options import Options
+
+
+def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> None:
+    """Raise :class:`UserError` for an option that does nothing on this kind of run, or with this engine."""
+    if plan.kind == RunKind.MEASURE:
+        refused = {
+            "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
+            "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
+            "--restore": (options.restore, "delete the pictures that are to be measured again"),
+            "--keep-latents": (options.keep_latents, "nothing decodes them again"),
+        }
+        for name, (given, why) in refused.items():
+            if given:
+                raise UserError(f"{name} has no effect on a measurement: {why}")
+        return
+    if options.retry_oom:
+        raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
+    if (options.engine or engines.default()) == "local":
+        for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
+            if value:
+                raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
+
+
+def ignored(plan: Plan, options: Options) -> tuple[str, ...]:
+    """What is set outside of the command line, and does not hold here."""
+    if plan.kind == RunKind.MEASURE and not options.engine and engines.default() == "local":
+        return (f"{engines.VARIABLE}=local does not hold for a measurement: every setting has a fresh process",)
+    return ()
