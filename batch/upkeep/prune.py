@@ -19,6 +19,9 @@ from batch.store import lock
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.verify import unnamed
 
+_PLACES = ("images/", "thumbs/", "latents/", ".run/receipts/")
+"""Whence things are moved to the trash, and where they come back to."""
+
 
 class Reason(StrEnum):
     """Why a file belongs to nothing that the manifest names."""
@@ -90,12 +93,13 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
     folder.require()
     whole = folder.root / "trash"
     trash = whole / name
-    if not trash.is_dir() or trash.parent != whole:
-        there = sorted(path.name for path in whole.glob("[!.]*")) if whole.is_dir() else []
+    there = sorted(path.name for path in whole.glob("[!.]*") if path.is_dir()) if whole.is_dir() else []
+    if name not in there:
         possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
         raise UserError(f"{root} has no trash named {name}; {possible}")
     with folder.hold():
-        files = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
+        found = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
+        files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
         taken = [path for path in files if (folder.root / path).exists()]
         if taken:
             raise UserError(

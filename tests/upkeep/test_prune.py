@@ -102,3 +102,27 @@ def test_a_damaged_receipt_of_a_planned_image_is_not_pruned(cli, run):
     assert "nothing to prune" in cli("prune", run).out
     assert "1 image rendered" in cli("run", "job.yaml", "--out", run, "--quiet").out
     assert cli("verify", run).code == 0
+
+
+@pytest.mark.parametrize("name", ["..", "../trash", ".", "a/..", "", "/etc"])
+def test_a_trash_of_another_name_is_none(cli, run, name):
+    (run / "trash" / "a" / "images").mkdir(parents=True)
+    before = names(run)
+    outcome = cli("prune", run, "--restore", name)
+    assert (outcome.code, "has no trash named" in outcome.err, names(run)) == (2, True, before)
+
+
+def test_only_what_is_moved_to_the_trash_comes_back(cli, run, work):
+    """Somebody's folder link beside images/, and a trash that names it."""
+    (work / "elsewhere").mkdir()
+    (run / "mine").symlink_to(work / "elsewhere")
+    trash = run / "trash" / "2026-01-01T000000Z"
+    for place in ("mine/evil", ".run/plan.json", "results.csv", "images/back.png"):
+        (trash / place).parent.mkdir(parents=True, exist_ok=True)
+        (trash / place).write_text("x")
+    plan = (run / ".run" / "plan.json").read_bytes()
+    assert cli("prune", run, "--restore", trash.name).code == 0
+    assert list((work / "elsewhere").iterdir()) == []
+    assert (run / "images" / "back.png").is_file()
+    assert (run / ".run" / "plan.json").read_bytes() == plan
+    assert (trash / "mine" / "evil").is_file()

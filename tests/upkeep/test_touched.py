@@ -233,3 +233,10 @@ def test_verify_writes_nothing_about_touched_pictures(cli, run):
     before = snapshot(run)
     cli("verify", run)
     assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "report"])
+def test_a_file_of_a_terabyte_is_not_read(cli, run, command):
+    os.truncate(image(run), 2**40)
+    assert "Traceback" not in cli(command, run).err
+    assert "missing 1" in cli("status", run).out

@@ -11,13 +11,14 @@ import os
 import stat
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batch.base import regular
 from batch.base.errors import UserError
 from batch.plan.identity import identify
 from batch.records.reading import from_json, to_json
@@ -27,6 +28,9 @@ from batch.store.images.reading import read_metadata, read_pixels
 from batch.store.images.texts import JSON_KEY
 
 FILE = "looks.json"
+
+MAX_BYTES = 2**32
+"""Of an image file that is read: more than the pixels of the largest that is unpacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +64,12 @@ def look(path: Path, known: Collection[str] = ()) -> Look:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is a link" if stat.S_ISLNK(status.st_mode) else "it is no file")
-    with path.open("rb") as data:
+    seen = Look(bytes=status.st_size, mtime=status.st_mtime, sha256="")
+    if seen.bytes > MAX_BYTES:
+        return replace(seen, error=f"it has {seen.bytes:,} bytes, more than any picture")
+    with regular.opened(path) as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
-    seen = Look(bytes=status.st_size, mtime=status.st_mtime, sha256=digest)
+    seen = replace(seen, sha256=digest)
     return seen if digest in known else _unpacked(path, seen)
 
 
@@ -74,7 +81,7 @@ def _unpacked(path: Path, seen: Look) -> Look:
         found |= _told(read_metadata(path).get(JSON_KEY, ""))
     except (OSError, ValueError, UserError, MemoryError) as error:
         found["error"] = str(error) or type(error).__name__
-    return Look(bytes=seen.bytes, mtime=seen.mtime, sha256=seen.sha256, **found)
+    return replace(seen, **found)
 
 
 def _told(text: str) -> Mapping[str, object]:
