@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -27,7 +27,7 @@ class TooLarge(ValueError):  # noqa: N818
     """It holds more than is read of a file of its kind."""
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BufferedReader:
     """A regular file, open for reading. Raises OSError, :class:`NotAFile` among them."""
     return os.fdopen(_open(path)[0], "rb")
 
