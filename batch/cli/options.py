@@ -16,6 +16,10 @@ quiet_option = click.option("--quiet", is_flag=True, help="No progress; errors a
 devices_option = click.option(
     "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
 )
+allow_code_option = click.option(
+    "--allow-code", is_flag=True,
+    help="Let models use the pickles and the code of their own that the run's manifest allowed.",
+)  # fmt: skip
 set_option = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True,
     help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",

@@ -9,6 +9,7 @@ import click
 from batch.base.text import plural
 from batch.cli.options import (
     FolderName,
+    allow_code_option,
     cache_dir_option,
     devices_option,
     events_option,
@@ -25,12 +26,20 @@ from batch.cli.terminal import say, stoppable
               help="The memory setting to decode with, for example full or vae_tiling(512, 448).")  # fmt: skip
 @click.option("--out", type=FolderName(),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
+@allow_code_option
 @devices_option
 @cache_dir_option
 @quiet_option
 @events_option
 def redecode(
-    *, run_folder: Path, memory: str, out: Path | None, devices: str | None, quiet: bool, as_json: bool
+    *,
+    run_folder: Path,
+    memory: str,
+    out: Path | None,
+    allow_code: bool,
+    devices: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
     from batch.cli import progress
@@ -38,7 +47,7 @@ def redecode(
 
     listener = progress.listener(quiet=quiet, as_json=as_json)
     with stoppable() as stop:
-        done = decoding.redecode(run_folder, memory, out, devices, listener, stop)
+        done = decoding.redecode(run_folder, memory, out, devices, listener, stop, allow_code=allow_code)
     if done.without_latents:
         say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
     return finish(done.result, as_json=as_json, retry="run the same command again")

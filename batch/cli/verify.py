@@ -10,7 +10,13 @@ import click
 
 from batch.base import errors
 from batch.base.text import gib, plural
-from batch.cli.options import cache_dir_option, devices_option, json_option, run_argument
+from batch.cli.options import (
+    allow_code_option,
+    cache_dir_option,
+    devices_option,
+    json_option,
+    run_argument,
+)
 from batch.cli.terminal import print_json, program, show
 
 if TYPE_CHECKING:
@@ -42,11 +48,18 @@ TOUCHED = {"changed", "moved", "copy"}
               help="Render N of the done images again, drawn at random, and compare the pixels.")  # fmt: skip
 @click.option("--sample", metavar="NUMBER", type=int,
               help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
+@allow_code_option
 @devices_option
 @cache_dir_option
 @json_option
 def verify(
-    *, run_folder: Path, reproduce: int | None, sample: int | None, devices: str | None, as_json: bool
+    *,
+    run_folder: Path,
+    reproduce: int | None,
+    sample: int | None,
+    allow_code: bool,
+    devices: str | None,
+    as_json: bool,
 ) -> int:
     """Check every image against its receipt; with --reproduce also render some again.
 
@@ -57,7 +70,7 @@ def verify(
     from batch.upkeep import reproduce as again_rendered
     from batch.upkeep import verify as verifying
 
-    for name, value in (("--sample", sample), ("--devices", devices)):
+    for name, value in (("--sample", sample), ("--devices", devices), ("--allow-code", allow_code or None)):
         if reproduce is None and value is not None:
             raise errors.UserError(f"{name} has no effect without --reproduce")
     with progress.counting("image") as advance:
@@ -65,7 +78,9 @@ def verify(
     again = None
     if reproduce is not None:
         listener = progress.listener(quiet=as_json, as_json=False)
-        again = again_rendered.reproduce(run_folder, found.done, reproduce, sample or 0, devices, listener)
+        again = again_rendered.reproduce(
+            run_folder, found.done, reproduce, sample or 0, devices, listener, allow_code=allow_code
+        )
     ok = found.ok and all(item.as_expected for item in again or ())
     if as_json:
         print_json(verification_json(found, again, ok=ok))

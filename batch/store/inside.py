@@ -16,7 +16,7 @@ from batch.base.errors import FolderError, ForeignFolder
 
 _FOLDERS = {".run", "images", "thumbs", "latents", "trash"}
 _STATE_FOLDERS = {"receipts", "failures", "embeds"}
-_WRITTEN = re.compile(r"results(-1)?\.csv|report\.html|contact_sheet(-.*)?\.jpg|manifest\.(yaml|csv|tsv|jsonl)")
+_WRITTEN = re.compile(r"results(-1)?\.csv|report\.html|contact_sheet(-\d+)?\.jpg|manifest\.(yaml|csv|tsv|jsonl)")
 """Files beside them; what else a user keeps there is not looked at."""
 
 

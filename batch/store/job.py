@@ -20,6 +20,7 @@ from batch.records.reading import from_json, to_json
 from batch.records.tasks import Task
 from batch.store import files
 from batch.store.pictures import image_path
+from batch.store.trash import Trash
 
 LAYOUT = 1
 """Of the folder: what a version that arranges it otherwise writes another number for."""
@@ -144,9 +145,10 @@ def write_origin(root: Path, state: Path, origin: Origin, runner: str) -> None:
     """Keep the manifest and how it was read, in place of what was kept before."""
     kept = root / f"manifest{origin.suffix}"
     atomic.write(kept, origin.text.encode(), runner)
+    trash = Trash(root)
     for other in _manifests(root):
-        if other != kept:
-            other.unlink(missing_ok=True)
+        if other != kept and other.is_file():  # an earlier run's, or somebody's own
+            trash.take(other.name)
     data = {
         "source": origin.source,
         "output": origin.output.model_dump(mode="json"),

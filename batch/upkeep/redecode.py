@@ -37,7 +37,14 @@ class Redecoded:
 
 
 def redecode(
-    root: Path, setting: str, out: Path | None, devices: str | None, listener: Listener, stop: Event
+    root: Path,
+    setting: str,
+    out: Path | None,
+    devices: str | None,
+    listener: Listener,
+    stop: Event,
+    *,
+    allow_code: bool = False,
 ) -> Redecoded:
     """Decode what ``root`` keeps latents of with the memory setting, into ``out``, and write the report.
 
@@ -65,7 +72,7 @@ def redecode(
     origin = source.origin()
     changed = _changed(kept, setting, origin.output.name)
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
-    plan = plan_of(source, list({task.id: task for _, task in changed}.values()))
+    plan = plan_of(source, list({task.id: task for _, task in changed}.values()), allow_code=allow_code)
     target.check(plan.name, plan.kind)
     with disk.stops_when_full(target.root), target.hold():
         options = Options(devices=devices, retry_failed=True)

@@ -67,13 +67,20 @@ class Reproduction:
 
 
 def reproduce(
-    root: Path, done: Iterable[str], count: int, seed: int, devices: str | None, listener: Listener
+    root: Path,
+    done: Iterable[str],
+    count: int,
+    seed: int,
+    devices: str | None,
+    listener: Listener,
+    *,
+    allow_code: bool = False,
 ) -> tuple[Reproduction, ...]:
     """Render ``count`` of the ``done`` tasks again (all, where there are fewer) and compare.
 
     ``seed`` draws the sample. Images that were rendered with a fallback setting, or repaired, are left out: their
-    task does not say all of how they came about. Never writes into the run folder. Raises
-    :class:`~batch.base.errors.UserError` when a model or LoRA file is not what it was.
+    task does not say all of how they came about. ``allow_code`` is that of :func:`plan_of`. Never writes into the
+    run folder. Raises :class:`~batch.base.errors.UserError` when a model or LoRA file is not what it was.
     """
     folder = RunFolder(root)
     receipts = folder.inspect().receipts
@@ -83,7 +90,9 @@ def reproduce(
     if not chosen:
         return ()
     tasks = [receipt.task for receipt in chosen.values()]
-    plan = plan_of(folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks])
+    plan = plan_of(
+        folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks], allow_code=allow_code
+    )
     find = lookup(str(base_folder(folder.origin())), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
         if lora.source and not Path(lora.path).is_file():

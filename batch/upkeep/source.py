@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base.errors import UserError
+from batch.base.errors import ModelError, UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
 from batch.hub.models import find_model
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from batch.store.job import Origin
 
 
-def plan_of(folder: RunFolder, tasks: Sequence[Task]) -> Plan:
+def plan_of(folder: RunFolder, tasks: Sequence[Task], *, allow_code: bool) -> Plan:
     """A plan of tasks that are in the folder already, with its name, its pins and its models.
 
-    Raises :class:`UserError` when a model is not the one that the tasks were rendered with.
+    A run folder may be anybody's: what its manifest allowed (pickles, code of a model's own) holds only where the
+    user repeats it, ``allow_code``. Raises :class:`UserError` when a model is not the one that the tasks were
+    rendered with, or needs what is not allowed.
     """
     pins, origin, names = folder.pins(), folder.origin(), {task.model: None for task in tasks}
     return Plan(
         name=folder.name(),
         kind=folder.kind(),
         tasks=tuple(tasks),
-        models={name: _model(folder.root, name, origin, pins, tasks) for name in names},
+        models={name: _model(folder.root, name, origin, pins, tasks, allow_code=allow_code) for name in names},
         pins=pins,
     )
 
@@ -39,15 +41,24 @@ def base_folder(origin: Origin) -> Path:
     return Path(origin.source).parent if origin.source else Path()
 
 
-def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task]) -> Model:
-    model = find_model(
-        name,
-        base_folder(origin),
-        pins.revisions,
-        online=False,
-        allow_pickle=origin.allow_pickle,
-        trust_remote_code=origin.trust_remote_code,
-    )
+def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task], *, allow_code: bool) -> Model:
+    nothing: frozenset[str] = frozenset()
+    try:
+        model = find_model(
+            name,
+            base_folder(origin),
+            pins.revisions,
+            online=False,
+            allow_pickle=origin.allow_pickle if allow_code else nothing,
+            trust_remote_code=origin.trust_remote_code if allow_code else nothing,
+        )
+    except ModelError as error:
+        if allow_code or not (origin.allow_pickle | origin.trust_remote_code):
+            raise
+        raise UserError(
+            f"{error}. The manifest of {root} did, but a run folder may be anybody's: add --allow-code where you "
+            "trust this one and its models"
+        ) from None
     others = {task.revision for task in tasks if task.model == name} - {model.stamp}
     if others:
         before = min(others)

@@ -84,3 +84,25 @@ def test_a_permission_that_was_not_needed_is_in_no_receipt(cli, manifest):
     assert "job.yaml:4: trust_remote_code: no model of the grid is called 'dmeo'" in outcome.err
     assert "allow_pickle" not in outcome.err
     assert only_receipt("run").allowed == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "files", "command"),
+    [
+        ("allow_pickle", with_pickle, "verify run --reproduce 1"),
+        ("trust_remote_code", with_code, "verify run --reproduce 1"),
+        ("allow_pickle", with_pickle, "redecode run --memory vae_tiling(256,192)"),
+    ],
+)
+def test_a_run_folder_alone_allows_no_code(cli, manifest, work, key, files, command):
+    for name, data in files().items():
+        (work / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "model" / name).write_bytes(data)
+    text = KNOWN.replace("sana-1.6b-1k", "model").replace("}", ", guidance: 4.5}")
+    kept = str(files is with_pickle).lower()  # a pipeline of its own is called whole
+    path = manifest(f"{text}{key}: [model]\noutput: {{keep_latents: {kept}}}\n")
+    rendered = cli("run", path, "--out", "run", "--quiet")
+    assert rendered.code == 0, rendered.err
+    refused = cli(*command.split())
+    assert (refused.code, "--allow-code" in refused.err) == (2, True), refused.err
+    assert "--allow-code" not in cli(*command.split(), "--allow-code").err

@@ -8,6 +8,7 @@ setting, or repaired, has a word in its corner.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -45,7 +46,7 @@ def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
         draw_page(blocks, heading, folder, scan).save(buffer, "JPEG", quality=88)
         atomic.write(path, buffer.getvalue(), folder.runner)
         written.append(path)
-    for old in (folder.root / "contact_sheet.jpg", *folder.root.glob("contact_sheet-*.jpg")):
-        if old not in written:
+    for old in folder.root.glob("contact_sheet*.jpg"):
+        if re.fullmatch(r"contact_sheet(-\d+)?", old.stem) and old not in written:
             old.unlink(missing_ok=True)
     return written
