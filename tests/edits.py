@@ -65,5 +65,33 @@ def rename_and_strip(path):
     return rename(optimise(path))
 
 
-HARMLESS = (rate, optimise, retouch, rename, move, move_and_rate, rename_and_strip)
+def crop(path):
+    """Cut a part out, and keep the texts."""
+    with Image.open(path) as picture:
+        texts = PngImagePlugin.PngInfo()
+        for key, text in picture.text.items():
+            texts.add_text(key, text)
+        picture.crop((100, 100, 400, 300)).save(path, pnginfo=texts)
+    return path
+
+
+def turn_and_sort(path):
+    """Turn a part of it by a quarter, and move it."""
+    with Image.open(crop(path)) as picture:
+        texts = PngImagePlugin.PngInfo()
+        for key, text in picture.text.items():
+            texts.add_text(key, text)
+        picture.rotate(90, expand=True).save(path, pnginfo=texts)
+    return move(path)
+
+
+def convert(path):
+    """Save as JPEG under the same name, without texts, and throw the PNG away."""
+    with Image.open(path) as picture:
+        picture.save(path.with_suffix(".jpg"), quality=92)
+    path.unlink()
+    return path.with_suffix(".jpg")
+
+
+HARMLESS = (rate, optimise, retouch, crop, rename, move, move_and_rate, rename_and_strip)
 """After these a picture is still known to be itself."""

@@ -27,9 +27,9 @@ REMEDIES = {
     "missing": "run the manifest again: it renders what is missing",
     "failed": "run the manifest again, with --retry-failed if it was given up",
     "damaged": "run the manifest again: it renders these once more, and keeps torn pictures in trash/",
-    "replaced": "run --restore renders these once more, and moves what is there to trash/",
-    "changed": "nothing is wrong: they are left as they are; run --restore renders them once more",
-    "moved": "nothing is wrong: they are left where they are; run --restore renders them once more",
+    "replaced": "they are left as they are; one that is not yours to keep is rendered again once it is moved away",
+    "changed": "nothing is wrong: they are left as they are",
+    "moved": "nothing is wrong: they are left where they are",
     "copy": "nothing is wrong: they are left alone",
     "orphaned": "prune moves it to the run's trash",
     "extra": "nothing is wrong; prune moves them to the run's trash",
@@ -38,7 +38,7 @@ REMEDIES = {
 }
 """By state, what to do about it."""
 
-TOUCHED = {"changed", "moved", "copy"}
+TOUCHED = {"changed", "moved", "replaced", "copy"}
 """States that are listed although nothing is wrong."""
 
 

@@ -59,8 +59,8 @@ class Remaining:
             said.append(f"{plural(self.torn, 'picture')} damaged: rendered again; what is there is kept in trash/")
         if self.touched:
             said.append(
-                f"{plural(self.touched, 'finished picture')} moved or changed by somebody: left alone; "
-                "--restore renders them again"
+                f"{plural(self.touched, 'finished picture')} edited or moved since: left alone "
+                "(--restore renders all of them again)"
             )
         return tuple(said)
 

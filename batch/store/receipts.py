@@ -66,13 +66,16 @@ class Receipts:
         whole: dict[str, Receipt] = {}
         suspects: dict[str, Receipt] = {}
         unreadable = 0
+        looks = Looks(self._root, self._state, self._runner)
         with without_gc():
             for path in (self._state / "receipts").glob("[0-9a-f]?/[0-9a-f]*.json"):
                 if (receipt := self._read(path)) is None:
                     unreadable += 1
                 else:
-                    (whole if self._as_written(receipt) else suspects)[receipt.task.id] = receipt
-        settled = self._settled(suspects, whole.values())
+                    (whole if self._as_written(receipt, looks) else suspects)[receipt.task.id] = receipt
+        claimed = [receipt.file.path for receipt in whole.values()]
+        settled = touched.settle(suspects, claimed, self._root / "images", looks) if suspects else Settled()
+        looks.keep()
         receipts = {**whole, **settled.receipts}
         failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
         known = receipts.keys() | failures.keys()
@@ -82,7 +85,7 @@ class Receipts:
     def find(self, task_id: str) -> Receipt | None:
         """The receipt of one task, if it is done."""
         receipt = self._read(self.path(task_id))
-        if receipt is None or self._as_written(receipt):
+        if receipt is None or self._as_written(receipt, Looks(self._root, self._state, self._runner)):
             return receipt
         return self.scan().receipts.get(task_id)  # where it lies now depends on the others
 
@@ -94,18 +97,13 @@ class Receipts:
             return None
         return receipt if receipt.task.id == path.stem and is_inside(receipt.file.path) else None
 
-    def _as_written(self, receipt: Receipt) -> bool:
+    def _as_written(self, receipt: Receipt, looks: Looks) -> bool:
+        """Whether its file has the size and time noted, and nobody who read it saw other bytes."""
         try:
-            return touched.is_as_written(self._root, receipt.file)
+            file = receipt.file
+            return touched.is_as_written(self._root, file) and looks.noted(file.path) in ("", file.sha256)
         except (OSError, ValueError):
             return False
-
-    def _settled(self, suspects: Mapping[str, Receipt], whole: Iterable[Receipt]) -> Settled:
-        if not suspects:
-            return Settled()
-        claimed = [receipt.file.path for receipt in whole]
-        looks = Looks(self._root, self._state, self._runner)
-        return touched.settle(suspects, claimed, self._root / "images", looks)
 
     def inspect(self) -> Inspection:
         """Every receipt, without a look at the files they name."""
@@ -136,7 +134,8 @@ class Receipts:
     def vouches_for(self, task_id: str, path: str) -> bool:
         """Whether the receipt of a task names that file, and the file is as it was written."""
         receipt = self._read(self.path(task_id))
-        return receipt is not None and receipt.file.path == path and self._as_written(receipt)
+        looks = Looks(self._root, self._state, self._runner)
+        return receipt is not None and receipt.file.path == path and self._as_written(receipt, looks)
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""

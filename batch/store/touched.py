@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLACK_S = 2.0
-"""File systems round times: FAT to two seconds."""
+"""File systems and copies round times to whole seconds, FAT to two."""
 
 
 class Change(StrEnum):
@@ -38,8 +38,8 @@ class Change(StrEnum):
     PIXELS = "other pixels"
     CONTENT = "other content"
     """Of a receipt that knows no hash of the pixels."""
-    REPLACED = "another picture lies in its place"
-    """One that decodes, and of which nothing says that it is this picture."""
+    REPLACED = "nothing in the file says which picture it is"
+    """A whole picture in its place, or under its name with another suffix: painted over, converted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +88,13 @@ def is_as_written(root: Path, file: FileRef) -> bool:
     return (
         status.st_size == file.bytes
         and stat.S_ISREG(status.st_mode)
-        and (file.mtime is None or abs(status.st_mtime - file.mtime) <= SLACK_S)
+        and (file.mtime is None or is_same_time(status.st_mtime, file.mtime))
     )
+
+
+def is_same_time(found: float, written: float) -> bool:
+    """Whether a file has not been written since: its time is the one noted, or that one rounded."""
+    return abs(found - written) <= (SLACK_S if found.is_integer() else 0.002)
 
 
 def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path, looks: Looks) -> Settled:
@@ -106,16 +111,19 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     away = {key: receipt for key, receipt in suspects.items() if key not in found}
     if away:
         taken = {*claimed, *(receipt.file.path for receipt, _ in found.values())}
-        found |= _elsewhere(away, _others(images, taken), looks)
+        others = _others(images, taken)
+        found |= _elsewhere(away, others, looks)
+        gone = {key: item for key, item in away.items() if key not in found and looks.at(item.file.path) is None}
+        taken = {receipt.file.path for receipt, _ in found.values()}
+        found |= _converted(gone, [path for path in others if path not in taken], looks)
     lost = {}
     for key in away.keys() - found.keys():
         receipt = away[key]
         there = looks.at(receipt.file.path)
-        if there is None or there.error or _is_another(there, receipt):
-            lost[key] = _lost(images.parent / receipt.file.path, there)
+        if there is None or there.error or _is_another(there, receipt) or _has_rotted(there, receipt):
+            lost[key] = _lost(images.parent / receipt.file.path, there, receipt)
         else:
             found[key] = receipt, Touched(change=Change.REPLACED)
-    looks.keep()
     return Settled(
         receipts={key: receipt for key, (receipt, _) in found.items()},
         touched={key: touched for key, (_, touched) in found.items() if touched != Touched()},
@@ -136,15 +144,39 @@ def _shown(items: Collection[T]) -> Iterable[T]:
 def _is_picture(seen: Look, receipt: Receipt) -> bool:
     """Whether a file is the picture of a receipt, for certain."""
     file = receipt.file
-    if seen.sha256 == file.sha256 and not seen.unpacked:
-        return True
-    if seen.error or (seen.width, seen.height) != (file.width, file.height):
-        return False
+    is_size = (seen.width, seen.height) == (file.width, file.height)
     if seen.sha256 == file.sha256:
-        return True
-    if seen.task_id:
+        return not seen.unpacked or (is_size and not seen.error)
+    if seen.error or _has_rotted(seen, receipt):
+        return False
+    if seen.task_id:  # whatever size it was cut to
         return not _is_another(seen, receipt)
-    return bool(file.pixels_sha256) and seen.pixels_sha256 == file.pixels_sha256
+    return is_size and bool(file.pixels_sha256) and seen.pixels_sha256 == file.pixels_sha256
+
+
+def _converted(
+    gone: Mapping[str, Receipt], others: Iterable[str], looks: Looks
+) -> dict[str, tuple[Receipt, Touched]]:
+    """Pictures in another format: without texts, and under the name of one that is gone, whose end is unique."""
+    by_stem = {Path(path).stem: path for path in others}
+    found = {}
+    for key, receipt in gone.items():
+        path = by_stem.get(Path(receipt.file.path).stem, "")
+        seen = looks.at(path) if path else None
+        if seen is not None and not seen.error and not seen.task_id:
+            moved = replace(receipt, file=replace(receipt.file, path=path))
+            found[key] = moved, Touched(change=Change.REPLACED)
+    return found
+
+
+def _has_rotted(seen: Look, receipt: Receipt) -> bool:
+    """Whether a file has other bytes although nobody has written to it since: no edit, but the disk."""
+    file = receipt.file
+    return (
+        file.mtime is not None
+        and is_same_time(seen.mtime, file.mtime)
+        and (seen.bytes, seen.sha256 == file.sha256) == (file.bytes, False)
+    )
 
 
 def _is_another(seen: Look, receipt: Receipt) -> bool:
@@ -197,9 +229,11 @@ def _elsewhere(
     return found
 
 
-def _lost(path: Path, seen: Look | None) -> Lost:
+def _lost(path: Path, seen: Look | None, receipt: Receipt) -> Lost:
     if seen is not None and not seen.error:
-        return Lost(torn=True, why="the file in its place is another picture, or of a run that was cut off")
+        if _has_rotted(seen, receipt):
+            return Lost(torn=True, why="its bytes are others, although nobody has written to it since")
+        return Lost(torn=True, why="what lies there is another image's picture, or of a run that was cut off")
     if seen is not None:
         return Lost(torn=True, why=f"it is no whole picture: {seen.error}")
     if os.path.lexists(path):

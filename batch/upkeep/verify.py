@@ -1,4 +1,6 @@
-"""Every image against its receipt. Reads only, takes no lock, holds one image in memory at a time.
+"""Every image against its receipt. Takes no lock, holds one image in memory at a time.
+
+Nothing is written, save for which files are damaged: a run trusts those of the size and time noted.
 
 The states, each file and each task in exactly one:
 
@@ -11,7 +13,7 @@ extra            a picture that is there, or a receipt without one, that the las
 missing    wrong the manifest names it: never rendered, or the receipt is there and its file is gone
 failed     wrong the manifest names it, and its last attempt failed
 damaged    wrong a picture that does not decode, or a receipt that cannot be read or is another image's
-replaced   wrong another picture lies in its place, of which nothing says that it is this one
+replaced         a whole picture lies in its place of which nothing says that it is this one: somebody put it there
 orphaned   wrong an image file in images/ of no receipt
 unfit            of a measurement: it ran out of memory, which is its result
 skipped          of a measurement: not tried, since one no larger did not fit
@@ -60,12 +62,12 @@ class State(StrEnum):
     @property
     def wrong(self) -> bool:
         """Whether a run folder with one of these is not as it should be."""
-        return self in {State.MISSING, State.FAILED, State.DAMAGED, State.REPLACED, State.ORPHANED}
+        return self in {State.MISSING, State.FAILED, State.DAMAGED, State.ORPHANED}
 
     @property
     def is_there(self) -> bool:
         """Whether that is a finished picture that the manifest names."""
-        return self in {State.DONE, State.CHANGED, State.MOVED}
+        return self in {State.DONE, State.CHANGED, State.MOVED, State.REPLACED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +128,12 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     files = list(folder.image_files())  # before the receipts: what is committed meanwhile is no orphan
     tasks = {task.id: task for task in folder.tasks()}
     inspection = folder.inspect()
-    looks = Looks(folder.root, folder.state, folder.runner, cached=False)
+    looks = Looks(folder.root, folder.state, folder.runner, fresh=True)
     for number, receipt in enumerate(inspection.receipts.values(), start=1):
         looks.at(receipt.file.path)
         advance(number, len(inspection.receipts))
     settled = settle(inspection.receipts, (), folder.images, looks)
+    looks.keep([inspection.receipts[key].file.path for key, lost in settled.lost.items() if lost.torn])
     findings = [_judged(key, item, settled, looks, tasks) for key, item in inspection.receipts.items()]
     findings += _without_receipt(folder, inspection, tasks)
     findings += _unnamed(folder, files, inspection, settled, looks, tasks, saving=running is not None)

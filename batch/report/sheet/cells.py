@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from batch.base import regular
 from batch.records.tasks import Task
@@ -57,7 +57,11 @@ def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
         return None
     try:
         with regular.opened(path) as file, Image.open(file, formats=("WEBP",)) as image:
-            return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            small = image.convert("RGB")
+            if abs(small.width / small.height - size[0] / size[1]) < 0.02:
+                return small.resize(size, Image.Resampling.LANCZOS)
+            # Somebody has cropped or turned the picture.
+            return ImageOps.pad(small, size, Image.Resampling.LANCZOS, color=_BOX)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
 

@@ -75,6 +75,8 @@ def look(path: Path, known: Collection[str] = ()) -> Look:
 
 def _unpacked(path: Path, seen: Look) -> Look:
     found: dict[str, Any] = {}
+    if not seen.bytes:
+        return replace(seen, error="it is empty")
     try:
         pixels = read_pixels(path)
         found = {"height": pixels.shape[0], "width": pixels.shape[1], "pixels_sha256": hash_pixels(pixels)}
@@ -121,16 +123,15 @@ class _Kept:
 class Looks:
     """What the files below ``images/`` are, each read once."""
 
-    def __init__(self, root: Path, state: Path, runner: str, *, cached: bool = True) -> None:
+    def __init__(self, root: Path, state: Path, runner: str, *, fresh: bool = False) -> None:
+        """``fresh`` believes nothing that was seen before, and reads every file that is asked for."""
         self._root = root
         self._path = state / FILE
         self._runner = runner
-        self._cached = cached
         self._at_first: Mapping[str, Look] = {}
-        if cached:
-            with suppress(*files.UNREADABLE):
-                self._at_first = files.read(_Kept, self._path).looks
-        self._kept = dict(self._at_first)
+        with suppress(*files.UNREADABLE):
+            self._at_first = files.read(_Kept, self._path).looks
+        self._kept = {} if fresh else dict(self._at_first)
 
     def at(self, path: str, known: Collection[str] = ()) -> Look | None:
         """What the file at a path relative to the folder is; None where there is none to read.
@@ -148,9 +149,21 @@ class Looks:
         self._kept[path] = seen
         return seen
 
-    def keep(self) -> None:
-        """Keep what was seen for the next time, where that is possible."""
-        there = {path: seen for path, seen in self._kept.items() if os.path.lexists(self._root / path)}
-        if self._cached and there != self._at_first:
+    def noted(self, path: str) -> str:
+        """The SHA-256 that a file had when it was read, with the time that it has now; "" where it was not."""
+        seen = self._at_first.get(path)
+        if seen is None or seen.mtime != os.lstat(self._root / path).st_mtime:
+            return ""
+        return seen.sha256 or "not read"
+
+    def keep(self, paths: Collection[str] | None = None) -> None:
+        """Keep what was seen for the next time, of these ``paths`` or of all, where that is possible.
+
+        What was kept before and was seen anew is kept as it is now.
+        """
+        chosen = self._kept if paths is None else self._kept.keys() & {*paths, *self._at_first}
+        seen = {**self._at_first, **{path: self._kept[path] for path in chosen}}
+        there = {path: look for path, look in seen.items() if os.path.lexists(self._root / path)}
+        if there != self._at_first:
             with suppress(OSError):
                 files.write(self._path, to_json(_Kept(looks=there)), self._runner)

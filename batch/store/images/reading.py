@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from batch.base import regular
 from batch.base.errors import UserError
@@ -88,6 +88,8 @@ def read_pixels(path: Path) -> NDArray[Any]:
                     opaque = image.mode != "PA" and "transparency" not in image.info
                     return np.asarray(image.convert("RGB" if opaque else "RGBA"))
                 return np.asarray(image)
+    except UnidentifiedImageError:
+        raise ValueError("it is no image that can be read here") from None
     except (SyntaxError, Image.DecompressionBombError, struct.error) as error:  # Pillow's, for damaged files
         raise ValueError(str(error)) from None
 
