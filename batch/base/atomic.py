@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import time
@@ -18,7 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from batch.base import walk
+
 TEMP_SUFFIX = ".part"
+_TEMP = re.compile(rf"\.[0-9a-f]{{12}}\..*{re.escape(TEMP_SUFFIX)}$")
 _BUSY = {5, 32}
 """Windows: access denied, sharing violation."""
 
@@ -162,8 +166,8 @@ def _sync_folder(folder: Path) -> None:
 def sweep(root: Path, runner: str, *, own: bool) -> int:
     """Remove temp files of every other runner, all gone, or of its ``own``. Call it under the run's lock only."""
     removed = 0
-    for part in root.rglob(f".{'[0-9a-f]' * 12}.*{TEMP_SUFFIX}"):  # which follows no links
-        if part.name.endswith(f".{runner}{TEMP_SUFFIX}") == own:
+    for part in walk.files_below(root):
+        if _TEMP.match(part.name) and part.name.endswith(f".{runner}{TEMP_SUFFIX}") == own:
             with suppress(OSError):
                 part.unlink()
                 removed += 1

@@ -55,6 +55,11 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """A name that may have line ends in it, so that it cannot pass for a line of its own."""
+    return text.replace("\n", "\\u000a").replace("\t", "\\u0009")
+
+
 def shortened(text: str, most: int = 60) -> str:
     """The beginning of a text that may be of any length."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import plural
+from batch.base.text import one_line, plural
 from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json, program, show
 
@@ -50,7 +50,7 @@ def pruned_text(pruned: Pruned, root: Path) -> str:
     size = f"{pruned.bytes / 2**20:.1f} MiB"
     what = f"{plural(pruned.images, 'image')}, {plural(len(pruned.items), 'file')} in all, {size}"
     if pruned.trash is None:
-        lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {item.path}" for item in pruned.items]
+        lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {one_line(item.path)}" for item in pruned.items]
         return "\n".join([*lines, f"would move {what} to {root / 'trash'}; nothing was touched"])
     quoted = f'"{root}"' if " " in str(root) else str(root)
     restore = f"{program()} prune {quoted} --restore {pruned.trash.name}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import gib, plural
+from batch.base.text import gib, one_line, plural
 from batch.cli.options import (
     allow_code_option,
     cache_dir_option,
@@ -106,7 +106,7 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     order = list(State)
     for item in sorted(found.findings, key=lambda item: order.index(item.state)):
         if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered:
-            lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
+            lines.append(f"{item.state.upper():10} {one_line(item.path)}: {one_line(item.detail)}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
     if again is not None:
         lines += _reproduced(again)

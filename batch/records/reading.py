@@ -14,6 +14,9 @@ from pydantic_core import SchemaValidator
 
 T = TypeVar("T")
 
+MOST = 1e15
+"""Of a number with a fraction: seconds, bytes, joules, and whatever a pipeline takes."""
+
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 """Whole numbers of a record. A seed has 64 bits; a longer number breaks what computes with it."""
 
@@ -77,4 +80,6 @@ def _bounded(schema: Any) -> Any:
     inner = {key: _bounded(value) for key, value in schema.items()}
     if schema.get("type") == "int":
         return inner | {"ge": SMALLEST, "le": LARGEST}
-    return inner | {"allow_inf_nan": False} if schema.get("type") == "float" else inner
+    if schema.get("type") == "float":  # sums and squares of it are finite too
+        return inner | {"allow_inf_nan": False, "ge": -MOST, "le": MOST}
+    return inner

@@ -72,7 +72,7 @@ def page_data(
     """Everything the page shows, as plain JSON data: seconds and MiB."""
     settings = [_told_apart(image) for image in images]
     first = settings[0] if settings else {}
-    varying = [key for key in first if len({item[key] for item in settings}) > 1]
+    varying = [key for key in first if len({item.get(key, "") for item in settings}) > 1]
     return {
         "name": name,
         "summary": _summary(images, scan),
@@ -82,7 +82,7 @@ def page_data(
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened({image.task.id: image.task.name for image in images}, history)),
         "images": [
-            _image(image, row, {key: setting[key] for key in varying})
+            _image(image, row, {key: setting.get(key, "") for key in varying})
             for image, row, setting in zip(images, rows, settings, strict=True)
         ],
     }

@@ -255,7 +255,8 @@ def _reported(folder: RunFolder) -> tuple[Report | None, str]:
 
     try:
         return write_report(folder), ""
-    except (OSError, FolderError, UserError) as error:
+    # A full disk ends no run whose pictures are there, nor does what somebody wrote into a record.
+    except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from batch.base.errors import FolderError, ForeignFolder
+from batch.base.errors import FolderError, FolderLost, ForeignFolder
 
 _FOLDERS = {".run", "images", "thumbs", "latents", "trash"}
 _STATE_FOLDERS = {"receipts", "failures", "embeds"}
@@ -39,6 +39,16 @@ def check(root: Path) -> None:
             _require(entry, "a folder")
     for name in ("images", "trash"):
         _refuse_links_to_folders(root / name)
+
+
+def require_here(root: Path, path: Path) -> None:
+    """Raise :class:`FolderLost` where a folder on the way from a run folder to a file has become a link.
+
+    Asked before a picture is written or moved, since somebody may have changed that while a run goes on.
+    """
+    folder = path.parent
+    if Path(os.path.realpath(folder)) != Path(os.path.realpath(root)) / folder.relative_to(root):
+        raise FolderLost(f"{folder} leads out of {root} now: a link has taken the place of a folder")
 
 
 def is_file(path: Path) -> bool:

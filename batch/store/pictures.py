@@ -64,6 +64,7 @@ class Pictures:
         self._may_write()  # as late as can be: encoding may take seconds
         self._save_thumb(task.id, pixels)
         place = self._root / path
+        inside.require_here(self._root, place)
         if replace or not os.path.lexists(place) or _holds(place, data):
             atomic.write(place, data, self._runner)
         else:  # it stays where it is until the new one is on the disk
@@ -116,6 +117,8 @@ class Pictures:
 
 def image_path(task: Task) -> str:
     """Where the image of a task lies in its run folder. Raises ValueError for a name that leads out of it."""
+    if min(task.width, task.height, task.rendered_width, task.rendered_height) < 1:
+        raise ValueError(f"size: {task.size} is none")
     if task.format not in formats.FORMATS:
         raise ValueError(f"format: {task.format!r} is unknown")
     path = f"images/{task.name}.{formats.FORMATS[task.format].suffix}"

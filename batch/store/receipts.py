@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import walk
 from batch.base.collector import without_gc
 from batch.records.reading import to_json
 from batch.records.receipts import Failure, Receipt
@@ -108,7 +109,9 @@ class Receipts:
     def inspect(self) -> Inspection:
         """Every receipt, without a look at the files they name."""
         receipts, damaged = {}, {}
-        for path in sorted((self._state / "receipts").rglob("[!.]*.json")):
+        for path in walk.files_below(self._state / "receipts", hidden=False):
+            if path.suffix != ".json":
+                continue
             try:
                 receipt = files.read(Receipt, path)
             except files.UNREADABLE as error:

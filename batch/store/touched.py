@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
+from batch.base import walk
 from batch.records.receipts import FileRef, Receipt
 from batch.store.images import reading
 from batch.store.images.looks import picture_of
@@ -244,9 +245,4 @@ def _lost(path: Path, seen: Look | None, receipt: Receipt) -> Lost:
 def image_files(images: Path) -> Iterator[Path]:
     """Every image file below a folder, in order; hidden files, links and what is no image are left out."""
     suffixes = reading.suffixes()
-    for root, folders, names in os.walk(images):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            if not name.startswith(".") and path.suffix.lower() in suffixes and not path.is_symlink():
-                yield path
+    return (path for path in walk.files_below(images, hidden=False) if path.suffix.lower() in suffixes)

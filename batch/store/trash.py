@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from batch.base import atomic
+from batch.store import inside
 
 
 class Trash:
@@ -32,6 +33,7 @@ class Trash:
         with self._lock:
             if self._folder is None:
                 self._folder = self._new()
+            inside.require_here(self._root, self._root / path)
             target = next(place for place in numbered(self._folder / path) if not place.exists())
             atomic.move(self._root / path, target)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from batch.base import atomic
+from batch.base import atomic, walk
 from batch.base.errors import UserError
-from batch.store import lock
+from batch.store import inside, lock
 from batch.store.folder import RunFolder, runner_id
 from batch.upkeep.verify import unnamed
 
@@ -98,7 +98,7 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
         possible = f"possible are {', '.join(there)}" if there else "nothing is in its trash"
         raise UserError(f"{root} has no trash named {name}; {possible}")
     with folder.hold():
-        found = [path.relative_to(trash).as_posix() for path in sorted(trash.rglob("*")) if path.is_file()]
+        found = [path.relative_to(trash).as_posix() for path in walk.files_below(trash) if inside.is_file(path)]
         files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
         taken = [path for path in files if (folder.root / path).exists()]
         if taken:
@@ -108,11 +108,10 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
         for path in sorted(files, key=lambda path: path.startswith(".run/")):
             folder.still_held()
             atomic.move(trash / path, folder.root / path)
-        for empty in sorted((path for path in trash.rglob("*") if path.is_dir()), reverse=True):
-            with suppress(OSError):  # what is no file, a pipe, stays
-                empty.rmdir()
-        with suppress(OSError):
-            trash.rmdir()
+        for path in files:
+            with suppress(OSError, ValueError):  # until one that holds something else
+                for empty in [place for place in (trash / path).parents if place.is_relative_to(trash)]:
+                    empty.rmdir()
         _report(folder)
     return tuple(files)
 

@@ -102,8 +102,8 @@ def test_a_silent_holder_on_another_host_is_gone(folder, silent_s):
 def test_a_container_of_this_machine_blocks_nobody(folder):
     """Its host is another, but the kernel is the same, and would say that it lives."""
     path = elsewhere(folder)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": lock._boot() or "none"}))
-    if not lock._boot():
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"boot": lock.boot() or "none"}))
+    if not lock.boot():
         pytest.skip("this system does not name its starts")
     with folder.hold():
         assert folder.held.note == ""

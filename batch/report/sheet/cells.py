@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PAPER: Colour = (250, 250, 248)
 MUTED: Colour = (110, 110, 116)
+MAX_THUMB = 2**22
+"""Bytes of a thumbnail: they have some ten thousand."""
 _DEGRADED, _FAILED, _BOX = (138, 90, 0), (190, 40, 40), (240, 238, 236)
 
 
@@ -56,7 +59,7 @@ def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
     if not inside.is_file(path):
         return None
     try:
-        with regular.opened(path) as file, Image.open(file, formats=("WEBP",)) as image:
+        with Image.open(BytesIO(regular.read(path, MAX_THUMB)), formats=("WEBP",)) as image:
             small = image.convert("RGB")
             if abs(small.width / small.height - size[0] / size[1]) < 0.02:
                 return small.resize(size, Image.Resampling.LANCZOS)

@@ -24,13 +24,11 @@ from batch.plan.identity import identify
 from batch.records.reading import from_json, to_json
 from batch.records.tasks import Task
 from batch.store import files
+from batch.store.images import reading
 from batch.store.images.reading import read_metadata, read_pixels
 from batch.store.images.texts import JSON_KEY
 
 FILE = "looks.json"
-
-MAX_BYTES = 2**32
-"""Of an image file that is read: more than the pixels of the largest that is unpacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +63,7 @@ def look(path: Path, known: Collection[str] = ()) -> Look:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("it is a link" if stat.S_ISLNK(status.st_mode) else "it is no file")
     seen = Look(bytes=status.st_size, mtime=status.st_mtime, sha256="")
-    if seen.bytes > MAX_BYTES:
+    if seen.bytes > reading.MAX_BYTES:
         return replace(seen, error=f"it has {seen.bytes:,} bytes, more than any picture")
     with regular.opened(path) as data:
         digest = hashlib.file_digest(data, "sha256").hexdigest()
@@ -114,6 +112,10 @@ def hash_pixels(pixels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
+def _is_below_images(path: str) -> bool:
+    return path.startswith("images/") and ".." not in path.split("/")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
     looks: Mapping[str, Look]
@@ -130,7 +132,8 @@ class Looks:
         self._runner = runner
         self._at_first: Mapping[str, Look] = {}
         with suppress(*files.UNREADABLE):
-            self._at_first = files.read(_Kept, self._path).looks
+            kept = files.read(_Kept, self._path).looks
+            self._at_first = {path: seen for path, seen in kept.items() if _is_below_images(path)}
         self._kept = {} if fresh else dict(self._at_first)
 
     def at(self, path: str, known: Collection[str] = ()) -> Look | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import warnings
@@ -23,6 +24,9 @@ from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY
 
 MAX_PIXELS = 2**29
 """Of a picture that is unpacked, 1.6 GB: thirty times those of 5376x3072. A small file may claim any number."""
+
+MAX_BYTES = 2**30
+"""Of a file whose pixels are unpacked: libraries read some formats whole, whatever lies behind the picture."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 """Pillow refuses what has twice as many."""
@@ -72,6 +76,8 @@ def read_pixels(path: Path) -> NDArray[Any]:
     """
     try:
         with regular.opened(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
             _check(file)
             file.seek(0)
             start = file.read(len(packets.JXL_SIGNATURE))
