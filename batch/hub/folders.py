@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from batch.base import regular
 from batch.base.errors import ModelError
-from batch.catalogue import configs, weights
+from batch.catalogue import configs, tensors, weights
 from batch.catalogue.weights import Needs
 from batch.hub.cache import names_in
 from batch.records.reading import any_json
 
 MAX_CONFIGURATION = 8 * 2**20
 """Bytes of a configuration file; they have some thousands."""
+
+MAX_TEXT = 256 * 2**20
+"""Bytes of a vocabulary or tokenizer; the largest have forty million."""
+
+_TEXTS = (".json", ".txt", ".model")
 
 _WHOLE = 32 * 2**20
 _BLOCK = 2**16
@@ -61,6 +67,27 @@ def check_vocabularies(name: str, folder: Path) -> None:
     for part in weights.components(json_of(folder / weights.INDEX)):
         if weights.lacks_words(part, inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({weights.VOCABULARY[0]})")
+
+
+def check_files(name: str, folder: Path, files: Iterable[str]) -> None:
+    """Refuse files that would fill the memory of whoever loads them: endless headers and vocabularies."""
+    for file in files:
+        try:
+            with regular.opened(folder / file) as data:
+                size = os.fstat(data.fileno()).st_size
+                if file.endswith(weights.SAFETENSORS):
+                    length, most = int.from_bytes(data.read(8), "little"), tensors.MAX_HEADER
+                elif file.endswith(_TEXTS):
+                    length, most = size, MAX_TEXT
+                else:
+                    continue
+        except FileNotFoundError:
+            continue  # what is not complete is said elsewhere
+        except OSError as error:
+            raise ModelError(f"{file} of {name} cannot be read: {error}") from None
+        if length > most:
+            what = "a header of" if file.endswith(weights.SAFETENSORS) else ""
+            raise ModelError(f"{file} of {name} has {what} {length:,} bytes, and no more than {most:,} are read")
 
 
 def inside(folder: Path, part: str) -> list[str]:

@@ -142,6 +142,7 @@ def source(model: Model) -> ModelSource:
     if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
         dtype = model.dtype if model.repo else ""
         found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype)
+        folders.check_files(model.name, Path(location), found.files)
         variant = found.variant
         pickles, code = pickles and bool(found.pickled), code and bool(found.code)
     return ModelSource(
@@ -162,6 +163,7 @@ def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
     model = described(name, folders.reader(folder), trusted=allowed.code)
     folders.check_complete(name, folder)
     found = folders.needs_of(folder)
+    folders.check_files(name, folder, found.files)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(
         model,

@@ -1,6 +1,7 @@
 """Files of models and LoRAs that somebody else wrote: what they say, or a message."""
 
 import json
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from batch.hub import folders
 from batch.hub.cache import reference
 from batch.hub.loras import find_lora
 from batch.hub.random_models import described
+from tests.conftest import DEMO, SMALL
 from tests.hostile import pipe, quick
 
 HURTFUL = {
@@ -100,3 +102,19 @@ def test_a_reference_without_end_says_nothing(tmp_path, monkeypatch):
     assert reference("a/b", "main") == ""
     pipe(path)
     assert reference("a/b", "main") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vae/diffusion_pytorch_model.safetensors", "has a header of"),
+        ("tokenizer/tokenizer.json", "and no more than"),
+    ],
+)
+def test_files_that_would_fill_the_memory_are_refused(cli, manifest, work, name, said):
+    shutil.copytree(DEMO, work / "model")
+    with (work / "model" / name).open("r+b") as file:
+        file.write((3 * 2**30).to_bytes(8, "little"))
+        file.truncate(3 * 2**30 + 8)
+    planned = cli("plan", manifest(SMALL.replace("model: demo", "model: model")))
+    assert (planned.code, said in planned.err) == (2, True), planned.err
