@@ -61,7 +61,8 @@ def left_out(index: Mapping[str, object]) -> list[str]:
 
 def _named(index: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
     for name, value in index.items():
-        if isinstance(value, list) and not name.startswith("_") and value:
+        # Components are attributes of the pipeline; any other name would lead out of its folder.
+        if isinstance(value, list) and value and name.isidentifier() and not name.startswith("_"):
             yield name, value
 
 

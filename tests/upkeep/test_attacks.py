@@ -89,3 +89,11 @@ def test_a_thumbnail_of_gigabytes_is_made_anew(cli, run):
     os.truncate(thumb, 2**31)
     assert cli("report", run).code == 0
     assert thumb.stat().st_size < 2**20
+
+
+def test_latents_of_gigabytes_are_not_read(cli, run):
+    (first, *_) = sorted((run / "latents").iterdir())
+    os.truncate(first, 2**33)
+    outcome = cli("redecode", run, "--memory", "vae_tiling(256, 192)", "--out", "again")
+    assert (outcome.code, "3 of 4 done" in outcome.out) == (1, True), outcome.out
+    assert "no latents can be read" in cli("status", "again").out
