@@ -139,7 +139,7 @@ class DeviceLost(StoppedEarly):
 
 
 class FolderLost(StopRun):
-    """The folder's lock was removed or taken while this runner was at work; it writes no more there."""
+    """The lock was removed or taken, or a folder made a link, during the run: it writes no more there."""
 
     exit_code = EXIT_FOLDER
 

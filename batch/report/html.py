@@ -156,7 +156,7 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "out_of_memory": results,
         "degraded": sum(receipt.degraded_from != "" for receipt in receipts),
         "touched": dict(Counter(str(image.touched) for image in images if image.touched)),
-        "torn": sum(image.task.id in scan.lost and scan.lost[image.task.id].torn for image in images),
+        "torn": scan.torn({image.task.id for image in images}),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
         "median_s": median_seconds(costs).total,

@@ -24,7 +24,7 @@ from batch.records.tasks import Task
 from batch.store import inside, job, lock
 from batch.store.pictures import Pictures, image_path
 from batch.store.receipts import Receipts
-from batch.store.trash import numbered
+from batch.store.trash import free
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
@@ -216,10 +216,14 @@ class RunFolder:
         """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
         return self._pictures.remake_thumb(receipt)
 
+    def thumb_is_older(self, receipt: Receipt) -> bool:
+        """Whether an image was written, or put in its place, after its thumbnail."""
+        return self._pictures.thumb_is_older(receipt)
+
     def step_aside(self, path: str) -> None:
         """Give a picture another name beside its own, where one that is to be rendered will lie."""
         self.still_held()
-        atomic.move(self.root / path, next(place for place in numbered(self.root / path) if not place.exists()))
+        atomic.move(self.root / path, free(self.root / path))
 
     def discard(self, task: Task, file: FileRef | None) -> None:
         """Remove what was written of an image that could not be committed: ``file``, where it came to that."""

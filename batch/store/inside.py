@@ -51,6 +51,14 @@ def require_here(root: Path, path: Path) -> None:
         raise FolderLost(f"{folder} leads out of {root} now: a link has taken the place of a folder")
 
 
+def is_below_images(path: str) -> bool:
+    """Whether a path that a file names stays below ``images/`` of the run folder, on any system."""
+    parts = path.split("/")
+    return (
+        parts[0] == "images" and len(parts) > 1 and not {"", ".", ".."} & {*parts} and not {"\\", "\0"} & {*path}
+    )
+
+
 def is_file(path: Path) -> bool:
     """Whether a file lies there that may be read: no link, no pipe."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.base import atomic, disk
+from batch.base import atomic, disk, regular
 from batch.base.errors import UserError
 from batch.manifest import formats
 from batch.records.receipts import FileRef, Receipt
@@ -105,6 +105,14 @@ class Pictures:
             return False
         return inside.is_file(self.thumb_path(receipt.task.id))
 
+    def thumb_is_older(self, receipt: Receipt) -> bool:
+        """Whether an image was written or put in its place after its thumbnail; also where one is gone."""
+        try:
+            image = (self._root / receipt.file.path).lstat()
+            return self.thumb_path(receipt.task.id).lstat().st_mtime < max(image.st_mtime, image.st_ctime)
+        except OSError:
+            return True
+
     def remove(self, task: Task, file: FileRef | None) -> None:
         """Remove what was written of an image; of files only the one that is as it was written."""
         with suppress(OSError):
@@ -122,17 +130,9 @@ def image_path(task: Task) -> str:
     if task.format not in formats.FORMATS:
         raise ValueError(f"format: {task.format!r} is unknown")
     path = f"images/{task.name}.{formats.FORMATS[task.format].suffix}"
-    if not is_inside(path):
+    if not inside.is_below_images(path):
         raise ValueError(f"name: {task.name!r} leads out of the run folder")
     return path
-
-
-def is_inside(path: str) -> bool:
-    """Whether a path that a file names stays below ``images/`` of the run folder, on any system."""
-    parts = path.split("/")
-    return (
-        parts[0] == "images" and len(parts) > 1 and not {"", ".", ".."} & {*parts} and not {"\\", "\0"} & {*path}
-    )
 
 
 def _pixels_of(path: Path, task: Task, pixels: NDArray[np.uint8]) -> str:
@@ -148,6 +148,6 @@ def _pixels_of(path: Path, task: Task, pixels: NDArray[np.uint8]) -> str:
 def _holds(path: Path, data: bytes) -> bool:
     """Whether a file holds just these bytes."""
     try:
-        return path.lstat().st_size == len(data) and not path.is_symlink() and path.read_bytes() == data
-    except OSError:
+        return inside.is_file(path) and regular.read(path, len(data)) == data
+    except (OSError, ValueError):  # ValueError: it is larger
         return False

@@ -7,7 +7,7 @@ a directory, no log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,8 @@ from batch.base import walk
 from batch.base.collector import without_gc
 from batch.records.reading import to_json
 from batch.records.receipts import Failure, Receipt
-from batch.store import files, measured, touched
-from batch.store.images.looks import Looks, picture_of
-from batch.store.pictures import is_inside
+from batch.store import files, inside, measured, touched
+from batch.store.images.looks import Looks
 from batch.store.touched import Settled
 
 if TYPE_CHECKING:
@@ -40,6 +39,10 @@ class Scan:
     """Of a measurement: why tasks are not tried."""
     unreadable: int = 0
     """Receipts that are damaged, or another image's."""
+
+    def torn(self, planned: Collection[str]) -> int:
+        """Of some tasks those whose file is there, and is no picture of theirs any more."""
+        return sum(key in planned and item.torn for key, item in self.lost.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,14 @@ class Receipts:
         failures = {key: failure for key, failure in self.failures().items() if key not in receipts}
         known = receipts.keys() | failures.keys()
         skipped = {key: why for key, why in measured.skipped(self._state).items() if key not in known}
-        return Scan(receipts, failures, settled.touched, settled.lost, skipped, unreadable)
+        return Scan(
+            receipts=receipts,
+            failures=failures,
+            touched=settled.touched,
+            lost=settled.lost,
+            skipped=skipped,
+            unreadable=unreadable,
+        )
 
     def find(self, task_id: str) -> Receipt | None:
         """The receipt of one task, if it is done."""
@@ -96,7 +106,7 @@ class Receipts:
             receipt = files.read(Receipt, path)
         except files.UNREADABLE:
             return None
-        return receipt if receipt.task.id == path.stem and is_inside(receipt.file.path) else None
+        return receipt if receipt.task.id == path.stem and inside.is_below_images(receipt.file.path) else None
 
     def _as_written(self, receipt: Receipt, looks: Looks) -> bool:
         """Whether its file has the size and time noted, and nobody who read it saw other bytes."""
@@ -120,7 +130,7 @@ class Receipts:
                 continue
             if receipt.task.id != path.stem:
                 damaged[path] = f"it is the receipt of another image ({receipt.task.id})"
-            elif not is_inside(receipt.file.path):
+            elif not inside.is_below_images(receipt.file.path):
                 damaged[path] = f"it names a file outside of images/ ({receipt.file.path})"
             else:
                 receipts[path.stem] = receipt
@@ -128,17 +138,17 @@ class Receipts:
 
     def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
         """Of image files that no receipt names those that are no copy of a picture that has one."""
-        known = {picture_of(receipt.task) for receipt in receipts}
-        looks = Looks(self._root, self._state, self._runner)
-        others = [path for path in paths if (seen := looks.at(path)) is None or seen.task_id not in known]
+        looks, found = Looks(self._root, self._state, self._runner), list(paths)
+        copies = touched.originals(found, receipts, looks)
         looks.keep()
-        return others
+        return [path for path in found if path not in copies]
 
     def vouches_for(self, task_id: str, path: str) -> bool:
         """Whether the receipt of a task names that file, and the file is as it was written."""
         receipt = self._read(self.path(task_id))
-        looks = Looks(self._root, self._state, self._runner)
-        return receipt is not None and receipt.file.path == path and self._as_written(receipt, looks)
+        if receipt is None or receipt.file.path != path:
+            return False
+        return self._as_written(receipt, Looks(self._root, self._state, self._runner))
 
     def commit(self, receipt: Receipt) -> None:
         """Write the receipt: from here on the image is done."""

@@ -86,7 +86,7 @@ def summarize(root: Path) -> Summary:
         extra=sum(key not in planned for key in scan.receipts),
         touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
         unreadable_receipts=scan.unreadable,
-        torn=sum(key in planned and lost.torn for key, lost in scan.lost.items()),
+        torn=scan.torn(planned),
         out_of_memory=len(unfit),
         skipped=dict(skipped),
         running=running,

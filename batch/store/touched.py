@@ -112,7 +112,7 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     away = {key: receipt for key, receipt in suspects.items() if key not in found}
     if away:
         taken = {*claimed, *(receipt.file.path for receipt, _ in found.values())}
-        others = _others(images, taken)
+        others = untaken(image_files(images), images.parent, taken)
         found |= _elsewhere(away, others, looks)
         gone = {key: item for key, item in away.items() if key not in found and looks.at(item.file.path) is None}
         taken = {receipt.file.path for receipt, _ in found.values()}
@@ -176,7 +176,8 @@ def _has_rotted(seen: Look, receipt: Receipt) -> bool:
     return (
         file.mtime is not None
         and is_same_time(seen.mtime, file.mtime)
-        and (seen.bytes, seen.sha256 == file.sha256) == (file.bytes, False)
+        and seen.bytes == file.bytes
+        and seen.sha256 != file.sha256
     )
 
 
@@ -195,11 +196,18 @@ def _change(seen: Look, receipt: Receipt) -> Change:
     return Change.TEXTS if seen.pixels_sha256 == receipt.file.pixels_sha256 else Change.PIXELS
 
 
-def _others(images: Path, taken: Collection[str]) -> list[str]:
-    """The image files that are not taken, as paths relative to the run folder."""
+def untaken(files: Iterable[Path], root: Path, taken: Iterable[str]) -> list[str]:
+    """Of some files those that are not taken, as paths relative to the run folder, which ``taken`` are too."""
     composed = {normalize("NFC", path) for path in taken}  # some file systems of macOS decompose names
-    paths = (path.relative_to(images.parent).as_posix() for path in image_files(images))
+    paths = (path.relative_to(root).as_posix() for path in files)
     return [path for path in paths if normalize("NFC", path) not in composed]
+
+
+def originals(paths: Iterable[str], receipts: Iterable[Receipt], looks: Looks) -> dict[str, Receipt]:
+    """Of image files that no receipt names those that are copies, each with the receipt of its picture."""
+    pictures = {picture_of(receipt.task): receipt for receipt in receipts}
+    seen = {path: looks.at(path) for path in paths}
+    return {path: pictures[item.task_id] for path, item in seen.items() if item and item.task_id in pictures}
 
 
 def _elsewhere(
@@ -212,20 +220,19 @@ def _elsewhere(
         if (seen := looks.at(path, known)) is not None:
             for mark in filter(None, (seen.sha256, seen.task_id, seen.pixels_sha256)):
                 by_mark.setdefault(mark, {})[path] = seen
-    found = {}
+    found, used = {}, set()
     for key, receipt in away.items():
         file = receipt.file
         for mark in (file.sha256, picture_of(receipt.task), file.pixels_sha256):
             there = by_mark.get(mark, {})
-            fitting = [path for path, seen in there.items() if _is_picture(seen, receipt)]
+            fitting = [path for path, seen in there.items() if path not in used and _is_picture(seen, receipt)]
             if not fitting:
                 continue
             # Repeats of a measurement may be one picture: the name tells them apart.
             path = min(fitting, key=lambda path: (Path(path).stem != Path(file.path).stem, path))
             touched = Touched(moved=path != file.path, change=_change(there[path], receipt))
             found[key] = replace(receipt, file=replace(file, path=path)), touched
-            for marked in by_mark.values():
-                marked.pop(path, None)
+            used.add(path)
             break
     return found
 

@@ -5,6 +5,7 @@ Nothing here is ever deleted. ``prune --restore`` moves it back.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -34,12 +35,11 @@ class Trash:
             if self._folder is None:
                 self._folder = self._new()
             inside.require_here(self._root, self._root / path)
-            target = next(place for place in numbered(self._folder / path) if not place.exists())
-            atomic.move(self._root / path, target)
+            atomic.move(self._root / path, free(self._folder / path))
 
     def _new(self) -> Path:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
-        for folder in numbered(self._root / "trash" / now):
+        for folder in _numbered(self._root / "trash" / now):
             try:
                 folder.mkdir(parents=True)
             except FileExistsError:
@@ -48,7 +48,12 @@ class Trash:
         raise AssertionError("there is a number for every folder")
 
 
-def numbered(path: Path) -> Iterator[Path]:
+def free(path: Path) -> Path:
+    """A path where nothing lies yet: this one, or one with a number behind its name."""
+    return next(place for place in _numbered(path) if not os.path.lexists(place))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
     """A path, and others like it for where that is taken."""
     yield path
     for number in count(2):

@@ -22,7 +22,6 @@ skipped          of a measurement: not tried, since one no larger did not fit
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,9 +33,9 @@ from batch.records.receipts import Receipt
 from batch.records.tasks import Task
 from batch.store import lock, measured
 from batch.store.folder import RunFolder
-from batch.store.images.looks import Looks, picture_of
+from batch.store.images.looks import Looks
 from batch.store.pictures import image_path
-from batch.store.touched import Change, settle
+from batch.store.touched import Change, originals, settle, untaken
 
 if TYPE_CHECKING:
     from batch.store.receipts import Inspection
@@ -177,11 +176,12 @@ def _unnamed(
     saving: bool,
 ) -> Iterator[Finding]:
     """Image files that are of no receipt, or copies of one's picture."""
-    pictures = {picture_of(receipt.task): receipt for receipt in settled.receipts.values()}
-    for path in unnamed(folder, files, inspection, settled.receipts, tasks.values(), saving=saving):
-        seen = looks.at(path)
-        if seen is not None and (original := pictures.get(seen.task_id)):
-            yield Finding(state=State.COPY, path=path, bytes=seen.bytes, detail=f"of {original.file.path}")
+    paths = unnamed(folder, files, inspection, settled.receipts, tasks.values(), saving=saving)
+    copies = originals(paths, settled.receipts.values(), looks)
+    for path in paths:
+        if (seen := looks.at(path)) is not None and path in copies:
+            detail = f"of {copies[path].file.path}"
+            yield Finding(state=State.COPY, path=path, bytes=seen.bytes, detail=detail)
         else:
             yield Finding(state=State.ORPHANED, path=path, detail="no receipt names it")
 
@@ -238,7 +238,4 @@ def unnamed(
     damaged = {path.stem for path in inspection.damaged}
     known = {receipt.file.path for receipt in (*inspection.receipts.values(), *found.values())}
     known |= {image_path(task) for task in tasks if saving or task.id in damaged}
-    # Some file systems of macOS give names back decomposed.
-    composed = {unicodedata.normalize("NFC", name) for name in known}
-    paths = (path.relative_to(folder.root).as_posix() for path in files)
-    return [path for path in paths if unicodedata.normalize("NFC", path) not in composed]
+    return untaken(files, folder.root, known)

@@ -36,7 +36,7 @@ def draw_cell(
     status = status_of(task, scan)
     if status is ImageStatus.DONE:
         receipt, touched = scan.receipts[task.id], scan.touched.get(task.id)
-        if touched is not None and touched.shows:
+        if touched is not None and touched.shows and folder.thumb_is_older(receipt):
             folder.remake_thumb(receipt)
         thumb = _thumbnail(folder.thumb_path(task.id), size)
         if thumb is None and folder.remake_thumb(receipt):

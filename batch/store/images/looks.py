@@ -23,7 +23,7 @@ from batch.base.errors import UserError
 from batch.plan.identity import identify
 from batch.records.reading import from_json, to_json
 from batch.records.tasks import Task
-from batch.store import files
+from batch.store import files, inside
 from batch.store.images import reading
 from batch.store.images.reading import read_metadata, read_pixels
 from batch.store.images.texts import JSON_KEY
@@ -112,10 +112,6 @@ def hash_pixels(pixels: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def _is_below_images(path: str) -> bool:
-    return path.startswith("images/") and ".." not in path.split("/")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
     looks: Mapping[str, Look]
@@ -133,7 +129,7 @@ class Looks:
         self._at_first: Mapping[str, Look] = {}
         with suppress(*files.UNREADABLE):
             kept = files.read(_Kept, self._path).looks
-            self._at_first = {path: seen for path, seen in kept.items() if _is_below_images(path)}
+            self._at_first = {path: seen for path, seen in kept.items() if inside.is_below_images(path)}
         self._kept = {} if fresh else dict(self._at_first)
 
     def at(self, path: str, known: Collection[str] = ()) -> Look | None:
