@@ -58,8 +58,3 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """A name that may have line ends in it, so that it cannot pass for a line of its own."""
     return text.replace("\n", "\\u000a").replace("\t", "\\u0009")
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """The beginning of a text that may be of any length."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

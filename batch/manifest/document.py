@@ -7,13 +7,15 @@ never resolved at all: a prompt that reads ``1984`` stays that text.
 
 from __future__ import annotations
 
-import stat
+import errno
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+from batch.base import regular
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.limits import ALIASED, DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
 from batch.manifest.scalars import core_scalar
@@ -236,14 +238,15 @@ def read_text(path: Path, source: str) -> str:
 
 def _bytes(path: Path, source: str) -> bytes:
     """Of a file that has an end, and not too far away."""
-    found = path.stat()
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        return regular.read(path, FILE_BYTES)
+    except regular.NotAFile:
         wrong = "this is a pipe or a device; it wants a file, which a resumed run can read again"
-        raise ManifestError([Problem(source, 0, wrong)])
-    if found.st_size > FILE_BYTES:
+    except regular.TooLarge:
         wrong = f"more than {FILE_BYTES // MIB} MiB, which is more than a plan can hold; split it"
-        raise ManifestError([Problem(source, 0, wrong)])
-    return path.read_bytes()
+    raise ManifestError([Problem(source, 0, wrong)])
 
 
 def parse(text: str, source: str, *, as_text: bool = False) -> Document:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from batch.base.text import shortened
 from batch.manifest.recovered import Recovered
+from batch.manifest.values import shortened
 from batch.records.reading import any_json
 
 FOREIGN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
