@@ -56,7 +56,7 @@ def loop(bench: Bench, say: Say) -> None:
 def _rows(table: Path) -> list[dict[str, str]]:
     if not table.is_file():
         return []
-    with table.open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 

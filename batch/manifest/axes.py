@@ -54,7 +54,7 @@ AXES: dict[str, Axis] = {
     "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
     "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
-    "style": Axis(values.style, "a name from styles:, several joined with +, or none", _WORD),
+    "style": Axis(values.word, "a name from styles:, several joined with +, or none", _WORD),
     "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED),
     "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
     "steps": Axis(

@@ -217,35 +217,34 @@ def decode_text(raw: bytes, source: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-_WRITTEN = (".yaml", ".yml", ".csv", ".tsv", ".txt", ".json", ".jsonl")
+_WRITTEN = (".yaml", ".yml", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx")
 
 
 def read_text(path: Path, source: str) -> str:
-    """Read a text file the user named; a file that is not there is the user's mistake, not a traceback."""
-    try:
-        return decode_text(_bytes(path, source), source)
-    except FileNotFoundError:
-        hint = "" if path.suffix.lower() in _WRITTEN else "; a manifest is a .yaml or .csv file that names models"
-        raise ManifestError([Problem(source, 0, f"there is no such file{hint}")]) from None
-    except IsADirectoryError:
-        raise ManifestError(
-            [Problem(source, 0, "this is a folder; name a manifest (status and verify take run folders)")]
-        ) from None
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        raise ManifestError([Problem(source, 0, f"cannot be read: {said}")]) from None
+    """Read a text file the user named. Raises :class:`ManifestError`."""
+    return decode_text(read_bytes(path, source), source)
 
 
-def _bytes(path: Path, source: str) -> bytes:
-    """Of a file that has an end, and not too far away."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+def read_bytes(path: Path, source: str, limit: int = FILE_BYTES) -> bytes:
+    """Read a file the user named: one that has an end, and not too far away.
+
+    Raises :class:`ManifestError`: a file that is not there is the user's mistake, not a traceback.
+    """
     try:
-        return regular.read(path, FILE_BYTES)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        return regular.read(path, limit)
     except regular.NotAFile:
         wrong = "this is a pipe or a device; it wants a file, which a resumed run can read again"
     except regular.TooLarge:
-        wrong = f"more than {FILE_BYTES // MIB} MiB, which is more than a plan can hold; split it"
+        wrong = f"more than {limit // MIB} MiB, which is more than a plan can hold; split it"
+    except FileNotFoundError:
+        hint = "" if path.suffix.lower() in _WRITTEN else "; a manifest is a .yaml or .csv file that names models"
+        wrong = f"there is no such file{hint}"
+    except IsADirectoryError:
+        wrong = "this is a folder; name a manifest (status and verify take run folders)"
+    except (OSError, ValueError) as error:
+        wrong = f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
     raise ManifestError([Problem(source, 0, wrong)])
 
 

@@ -12,8 +12,10 @@ from batch.manifest import values
 from batch.manifest.axes import axis, unknown_axis
 from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.files import Problems, referenced
+from batch.manifest.loras import lora
 from batch.manifest.prompts import Prompts
 from batch.manifest.schema import Entry
+from batch.manifest.styles import Styles
 from batch.manifest.tables import read_prompts
 from batch.manifest.values import RandomSeeds
 
@@ -27,6 +29,7 @@ class EntryReader:
 
     folder: Path
     prompts: Prompts
+    styles: Styles
     problems: Problems
 
     def axes(self, written: Mapping[str, Yaml], location: Location) -> Axes:
@@ -64,14 +67,23 @@ class EntryReader:
         """
         known = axis(name)
         assert known is not None  # callers have checked the name
-        found = known.read(item)
+        found = lora(item, self._is_file) if name == "lora" else known.read(item)
         if name == "prompt":
             found = self.prompts.read(str(found))
+        elif name == "style":
+            found = self.styles.named(str(found), variants=self.prompts.grammar is not None)
         if not isinstance(found, _SEVERAL):
             return [Entry(found, place)]
         drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
         self.prompts.expansion.add(values=len(found) - 1 + sum(drawn))
         return (Entry(value, place) for value in found)
+
+    def _is_file(self, named: str) -> bool:
+        """A name that holds what parts several LoRAs is one when there is such a file."""
+        try:
+            return (self.folder / named).is_file()
+        except (OSError, ValueError):
+            return False
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""
@@ -86,14 +98,14 @@ class EntryReader:
     def _from_file(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         named: dict[str, str] = {}
         for key, value in item.items():
-            if key not in ("file", "column"):
-                raise ValueError(f"unknown key '{key}' beside 'file'; possible is 'column'")
+            if key not in ("file", "column", "sheet"):
+                raise ValueError(f"unknown key '{key}' beside 'file'; possible are 'column' and 'sheet'")
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{key}: {values.shown(value)} is not a name")
             named[key] = value
         path = referenced(named["file"], self.folder)
         entries = []
-        for text, place in read_prompts(path, named.get("column")):
+        for text, place in read_prompts(path, named.get("column"), named.get("sheet", "")):
             try:
                 entries.append(Entry(self.prompts.read(values.text(text)), place))
             except ValueError as error:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.axes import axis, unknown_axis
-from batch.manifest.document import Location, Place, Yaml, parse
+from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
-from batch.manifest.scalars import core_scalar
+from batch.manifest.rows import Table, TableRow
 from batch.manifest.schema import Entry, Factor, Grid, Rule
-from batch.manifest.tables import TABLE_SUFFIXES, Table, TableRow, read_table
+from batch.manifest.table_cells import read_cell
+from batch.manifest.tables import TABLE_SUFFIXES, read_table
 from batch.manifest.values import RandomSeeds, suggest
 
 _NEEDED = ("model", "prompt")
@@ -29,6 +30,8 @@ class GridReader:
     sections: Mapping[str, Yaml]
     entries: EntryReader
     problems: Problems
+    _told: set[str] = field(default_factory=set)
+    """Kinds of remarks on cells: one of each will do."""
 
     def grids(self) -> tuple[Grid, ...]:
         """The main grid or one grid per row of the table, then one per entry of ``include``."""
@@ -106,12 +109,12 @@ class GridReader:
         written = self.sections.get("rows")
         if not isinstance(written, dict):
             return None
-        file = written.get("file")
-        if set(written) != {"file"} or not isinstance(file, str):
-            self.problems.add(("rows",), "rows: write {file: shots.csv}")
+        file, sheet = written.get("file"), written.get("sheet", "")
+        if set(written) - {"sheet"} != {"file"} or not isinstance(file, str) or not isinstance(sheet, str):
+            self.problems.add(("rows",), "rows: write {file: shots.csv}, or {file: shots.xlsx, sheet: Night}")
             return _NO_TABLE
         try:
-            table = read_table(referenced(file, self.entries.folder, TABLE_SUFFIXES))
+            table = read_table(referenced(file, self.entries.folder, TABLE_SUFFIXES), sheet)
         except ValueError as error:
             self.problems.add(("rows", "file"), f"rows: {error}")
             return _NO_TABLE
@@ -125,6 +128,8 @@ class GridReader:
                 self._note(table.header, f"the column '{name}' stands in zip too; keep one")
         if not table.rows:
             self._note(table.header, "there is no row below the header")
+        for said in table.remarks:
+            self.problems.remark(Place(said.source, said.line), said.message)
         return table
 
     def _row_grid(self, row: TableRow, table: Table, shared: Axes, zipped: list[Factor]) -> Grid:
@@ -133,7 +138,7 @@ class GridReader:
             if axis(name) is None or (cell in ("", None) and not (table.typed and cell == "")):
                 continue
             try:
-                items = _items(name, cell, typed=table.typed)
+                items = self._items(name, cell, row.place, table)
                 found = [self.entries.entries(name, item, row.place) for item in items]
                 own[name] = tuple(chain.from_iterable(found))
             except ValueError as error:
@@ -147,6 +152,20 @@ class GridReader:
         for needed in _lacking(grid):
             self._note(row.place, f"this row has no {needed}, and the grid has none either")
         return grid
+
+    def _items(self, name: str, cell: Yaml, place: Place, table: Table) -> list[Yaml]:
+        """The values of a cell: ``a|b`` is two, save in a text, which is taken as it is; JSON says itself."""
+        if table.typed:
+            return cell if isinstance(cell, list) else [cell]
+        found = axis(name)
+        if found is not None and found.text:
+            return [cell]
+        items, remarks = read_cell(name, str(cell), comma=table.decimal_comma)
+        for kind, message in remarks:
+            if kind not in self._told:
+                self._told.add(kind)
+                self.problems.remark(place, f"{name}: {message}")
+        return items
 
     def rules(self, grids: tuple[Grid, ...]) -> tuple[Rule, ...]:
         """The entries of ``exclude``."""
@@ -200,14 +219,3 @@ def _one_by_one(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         seeds = entry.value
         found += [Entry(RandomSeeds(1), entry.place)] * seeds.count if isinstance(seeds, RandomSeeds) else [entry]
     return tuple(found)
-
-
-def _items(name: str, cell: Yaml, *, typed: bool) -> list[Yaml]:
-    """The values of a cell: ``a|b`` is two, save in a text, which is taken as it is; JSON says itself."""
-    if typed:
-        return cell if isinstance(cell, list) else [cell]
-    found = axis(name)
-    if found is not None and found.text:
-        return [cell]
-    parts = [part.strip() for part in str(cell).split("|")]
-    return [parse(part, "cell").data if part.startswith(("{", "[")) else core_scalar(part) for part in parts]

@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 _TEXT = {"type": "string"}
 _FILE = {
     "type": "object",
-    "properties": {"file": _TEXT, "column": _TEXT},
+    "properties": {"file": _TEXT, "column": _TEXT, "sheet": _TEXT},
     "required": ["file"],
     "additionalProperties": False,
 }
@@ -37,6 +37,7 @@ def json_schema() -> Schema:
     properties["include"]["items"] = _axes(AXES)
     properties["exclude"]["items"] = _axes(AXES) | {"minProperties": 1}
     properties["rows"] = {"description": properties["rows"]["description"], **_FILE}
+    properties["styles"] |= {"properties": {"file": {"anyOf": [_many(_TEXT), _STYLE]}}}
     properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _STYLE]}
     properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, RANDOM]}
     properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(_TEXT), _FILE]}

@@ -13,6 +13,18 @@ MIB = 2**20
 FILE_BYTES = 256 * MIB
 """Of a table or a list of prompts: more prompts than :data:`TASKS`, at fifty letters each."""
 
+UNPACKED = 64 * MIB
+"""Of a workbook, which is a zip file: some 200,000 rows, which take half a minute and half a gigabyte to read."""
+
+STYLE_BYTES = 16 * MIB
+"""Of a file of styles: the largest that people share have a thousand of a kilobyte."""
+
+STYLE_FILES = 10_000
+"""Of a folder of styles: SD.Next keeps a file for each."""
+
+SHEET_CELLS = 5_000_000
+"""From the first to the last of a sheet, empty ones too: a blank in the last row makes a million rows."""
+
 YAML_LETTERS = 64 * MIB
 """Of YAML, which takes a hundred times its size in memory: what is longer belongs into a table."""
 

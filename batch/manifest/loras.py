@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from batch.manifest.scalars import core_scalar
+from batch.manifest.several import several
 from batch.manifest.values import finite, shown, word
 
 _SCALE = re.compile(r"\(\s*(?:scale|strength)\s*=([^()]+)\)$")
 _LORA_KEYS = ("file", "repo", "weight", "revision", "strength", "scale")
 
 
-def lora(value: object) -> tuple[tuple[str, float], ...]:
+def lora(value: object, there: Callable[[str], bool] = lambda _: False) -> tuple[tuple[str, float], ...]:
     """``none``, a file or a Hub id, ``file.safetensors(scale=0.8)``, several joined with ``+``; or as a mapping.
 
+    ``there`` says whether a file is there: then it is one, though its name holds a ``+``.
     ``{file: a.safetensors, strength: 0.8}``, ``{repo: owner/name, weight: a.safetensors, revision: main}``.
     """
     if value is None or value == "none":
@@ -21,13 +24,13 @@ def lora(value: object) -> tuple[tuple[str, float], ...]:
     if isinstance(value, dict):
         return (_lora_mapping(value),)
     result = []
-    for part in word(value).split(" + "):
-        match = _SCALE.search(part.strip())
+    for part in several(word(value), " + ", lambda text: there(_SCALE.sub("", text).rstrip())):
+        match = _SCALE.search(part)
         scale = match[1].strip() if match else "1"
         strength = finite(core_scalar(scale))
         if strength is None:
             raise ValueError(f"{shown(scale)} is not a LoRA scale; a number such as 0.8 is")
-        path = part.strip()[: match.start() if match else None].rstrip()
+        path = part[: match.start() if match else None].rstrip()
         if not path:
             raise ValueError(f"{shown(value)} names a LoRA that is empty; write a file or a Hub id")
         result.append((path, strength))

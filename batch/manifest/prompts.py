@@ -1,17 +1,16 @@
-"""What stands around a prompt: prefix and suffix, alternatives and their wildcards, styles."""
+"""What stands around a prompt: prefix and suffix, alternatives and their wildcards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batch.base.errors import ManifestError, Problem
+from batch.base.errors import ManifestError
 from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
-from batch.manifest.schema import Style
-from batch.manifest.tables import TABLE_SUFFIXES, read_prompts, read_table
+from batch.manifest.tables import read_prompts
 from batch.manifest.values import shown, suggest, whole
 from batch.manifest.variants import Grammar, Template, looks_varied
 
@@ -125,76 +124,3 @@ class Wildcards:
                 raise ValueError(f"there is no wildcard __{name}__; {hint}") from None
             self._lines[name] = self._file(path)
         return self._lines[name]
-
-
-def read_styles(document: Document, folder: Path, problems: Problems) -> dict[str, Style]:
-    """The section ``styles``: by name, or a file with the columns name, prompt, negative_prompt."""
-    written = document.sections.get("styles")
-    if not isinstance(written, dict):
-        return {}
-    if set(written) == {"file"} and isinstance(written["file"], str):
-        try:
-            path = referenced(written["file"], folder, TABLE_SUFFIXES)
-            table = read_table(path)
-        except ValueError as error:
-            problems.add(("styles", "file"), f"styles: {error}")
-            return {}
-        except ManifestError as error:
-            problems.extend(error.problems)
-            return {}
-        lacking = next((needed for needed in ("name", "prompt") if needed not in table.columns), None)
-        if lacking is not None:
-            has = ", ".join(table.columns)
-            problems.add(("styles", "file"), f"styles: {path} has no column '{lacking}'; it has {has}")
-            return {}
-        found: dict[str, Style] = {}
-        for row in table.rows:
-            cells = row.cells
-            if "name" not in cells:  # a line of JSON names its own columns
-                problems.extend([Problem(*row.place, "styles: this row has no 'name'")])
-            found[str(cells.get("name")).strip()] = Style(
-                str(cells.get("prompt") or ""), str(cells.get("negative_prompt") or "")
-            )
-        return found
-    styles = {}
-    for name, value in written.items():
-        try:
-            styles[name] = _style(value)
-        except ValueError as error:
-            problems.add(("styles", name), f"styles: {name}: {error}")
-    return styles
-
-
-def _style(value: Yaml) -> Style:
-    if isinstance(value, str):
-        return Style(prompt=value)
-    possible = ("prompt", "negative_prompt")
-    if not isinstance(value, dict) or not value:
-        raise ValueError("a style is a text, or a mapping of prompt and negative_prompt")
-    texts: dict[str, str] = {}
-    for key, text in value.items():
-        if key not in possible:
-            raise ValueError(f"unknown key '{key}'; {suggest(key, possible)}")
-        if not isinstance(text, str):
-            raise ValueError(f"{key}: {shown(text)} is not a text")
-        texts[key] = text
-    return Style(**texts)
-
-
-def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str, Style]) -> tuple[str, str]:
-    """A prompt and its negative prompt under styles, one after the other.
-
-    Raises ``ValueError`` when one of the two becomes too long.
-    """
-    for name in names:
-        prompt = _applied(styles[name].prompt, prompt)
-        negative = _applied(styles[name].negative_prompt, negative)
-    return prompt, negative
-
-
-def _applied(style: str, text: str) -> str:
-    if len(style) + max(1, style.count("{prompt}")) * len(text) > PROMPT:
-        raise ValueError(f"it makes texts of more than {PROMPT:,} letters")
-    if "{prompt}" in style:
-        return style.replace("{prompt}", text)
-    return ", ".join(part for part in (text, style) if part)

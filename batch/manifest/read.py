@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from batch.base.collector import without_gc
@@ -12,11 +14,13 @@ from batch.manifest.entries import EntryReader
 from batch.manifest.files import Problems
 from batch.manifest.grids import GridReader
 from batch.manifest.override import override
-from batch.manifest.prompts import Prompts, Wildcards, read_styles, read_variants
-from batch.manifest.schema import Grid, Manifest, Style
+from batch.manifest.prompts import Prompts, Wildcards, read_variants
+from batch.manifest.rows import Table
+from batch.manifest.schema import Manifest
 from batch.manifest.sections import read_sections
-from batch.manifest.tables import TABLE_SUFFIXES
-from batch.manifest.values import shown, suggest
+from batch.manifest.styles import read_styles
+from batch.manifest.tables import TABLE_SUFFIXES, TEXT_TABLES, foreign_table, read_table
+from batch.manifest.values import shown
 from batch.manifest.variants import Grammar
 from batch.records.kinds import RunKind
 
@@ -38,11 +42,10 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     problems = Problems(document)
     top = read_sections(document, problems)
     prompts, drawn = _prompts(document, path.parent, problems)
-    reader = GridReader(document.sections, EntryReader(path.parent, prompts, problems), problems)
+    styles = read_styles(document, path.parent, problems)
+    reader = GridReader(document.sections, EntryReader(path.parent, prompts, styles, problems), problems)
     grids = reader.grids()
     exclude = reader.rules(grids)
-    styles = read_styles(document, path.parent, problems)
-    _check_styles(grids, styles, problems)
     if problems.found or top is None:
         raise ManifestError(sorted(set(problems.found)))
     kind = RunKind(top.kind)
@@ -52,10 +55,10 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         source=str(path),
         folder=str(path.parent),
         text="".join(f"# --set {written}\n" for written in overrides) + text,  # as it was run
-        suffix=path.suffix.lower() if path.suffix.lower() in TABLE_SUFFIXES else ".yaml",
+        suffix=_kept_as(path.suffix.lower()),
         grids=grids,
         exclude=exclude,
-        styles=styles,
+        styles=styles.known,
         random_variants=drawn,
         resize=top.resize,
         allow_pickle=frozenset(top.allow_pickle),
@@ -65,14 +68,16 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         output=top.output,
         run=top.run_options,
         notify=tuple(top.notify),
-        warnings=_warnings(prompts, path),
+        warnings=(*_warnings(prompts, path), *styles.warnings(str(path)), *problems.remarks),
     )
 
 
 def _document(path: Path) -> tuple[str, Document]:
     """The manifest's text and data; a table is a manifest whose rows are in the table itself."""
     source = str(path)
-    text = read_text(path, source)
+    if hint := foreign_table(path.suffix):
+        raise ManifestError([Problem(source, 0, f"this kind of file is not read; {hint}")])
+    text = _as_csv(read_table(path)) if path.suffix.lower() == ".xlsx" else read_text(path, source)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return text, Document({"rows": {"file": path.name}, "grid": {}}, source, {(): Place(source, 0)})
     document = parse(text, source)
@@ -81,6 +86,22 @@ def _document(path: Path) -> tuple[str, Document]:
     if "grid" not in document.data and ("rows" in document.data or "include" in document.data):
         document.data["grid"] = {}
     return text, document
+
+
+def _as_csv(table: Table) -> str:
+    """What a run folder keeps of a workbook."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(row.cells.values() for row in table.rows)
+    return written.getvalue()
+
+
+def _kept_as(suffix: str) -> str:
+    """The suffix of the manifest in its run folder."""
+    if suffix in TEXT_TABLES:
+        return suffix
+    return ".csv" if suffix in TABLE_SUFFIXES else ".yaml"
 
 
 def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prompts, int]:
@@ -95,13 +116,6 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
     return Prompts(prefix, suffix, grammar, drawn or 0), drawn or 0
-
-
-def _check_styles(grids: Sequence[Grid], styles: Mapping[str, Style], problems: Problems) -> None:
-    for entry in (entry for grid in grids for entry in grid.entries("style")):
-        for name in (name for name in entry.value if name not in styles):
-            hint = suggest(name, styles) if styles else "write it under styles:"
-            problems.found.append(Problem(*entry.place, f"style: '{name}' is unknown; {hint}"))
 
 
 def _warnings(prompts: Prompts, path: Path) -> tuple[str, ...]:

@@ -156,7 +156,8 @@ class TopLevel(_Section):
     prompt_prefix: str = Field("", description="Put before every prompt.")
     prompt_suffix: str = Field("", description="Put after every prompt.")
     styles: dict[str, object] = Field(
-        default={}, description="Styles by name, a text or {prompt, negative_prompt}; or {file: styles.csv}."
+        default={},
+        description="Styles by name, a text or {prompt, negative_prompt}; file: styles.csv, several, or a folder.",
     )
     variants: object = Field(
         "off", description="What {a|b} and __name__ in a prompt stand for: off, all, or {random: n}."

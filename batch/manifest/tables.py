@@ -1,4 +1,4 @@
-"""Files of rows: text with one prompt a line, CSV, TSV and JSON lines, each row with its line.
+"""Files of rows: text with one prompt a line, CSV, TSV, JSON lines and workbooks, each row with its line.
 
 What is wrong inside such a file is reported at the file's own line, all of it at once.
 """
@@ -6,72 +6,48 @@ What is wrong inside such a file is reported at the file's own line, all of it a
 from __future__ import annotations
 
 import csv
-import io
-import json
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NoReturn
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import TOO_DEEP, Place, Yaml, read_text
-from batch.manifest.limits import COLUMNS, DEPTH, TASKS
-from batch.manifest.values import listed, shown, suggest
+from batch.manifest.document import Place, read_text
+from batch.manifest.json_lines import read_json_lines
+from batch.manifest.limits import TASKS
+from batch.manifest.rows import Table, named_rows
+from batch.manifest.values import shown, suggest
+from batch.manifest.workbooks import read_workbook
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+TEXT_TABLES = (".csv", ".tsv", ".jsonl")
+TABLE_SUFFIXES = (*TEXT_TABLES, ".xlsx")
 PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
+_FOREIGN = (".ods", ".xls", ".xlsb", ".xlsm", ".numbers", ".fods", ".gsheet")
 
 
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One row: its cells by column. Cells of CSV and TSV are texts, those of JSON lines any value."""
-
-    place: Place
-    cells: dict[str, Yaml]
+def foreign_table(suffix: str) -> str:
+    """What to do with the file of a spreadsheet that is not read; nothing for any other kind."""
+    return "save it as .xlsx, or as CSV (UTF-8)" if suffix.lower() in _FOREIGN else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A file of rows. ``header`` is where the columns are named; JSON lines name them in every row."""
-
-    columns: tuple[str, ...]
-    rows: tuple[TableRow, ...]
-    header: Place
-    typed: bool
-    """True for JSON lines: values keep their type and are not split."""
-
-
-def read_table(path: Path) -> Table:
-    """Read a .csv, .tsv or .jsonl file. Raises :class:`ManifestError` with every problem in it."""
-    source = str(path)
+def read_table(path: Path, sheet: str = "") -> Table:
+    """Read a table; ``sheet`` names one of a workbook. Raises :class:`ManifestError` with every problem in it."""
+    source, kind = str(path), path.suffix.lower()
+    if kind == ".xlsx":
+        return read_workbook(path, sheet)
+    if sheet:
+        raise ManifestError([Problem(source, 0, "only a workbook (.xlsx) has sheets; remove 'sheet'")])
     text = _read(path)
-    if path.suffix.lower() == ".jsonl":
-        return _json_table(text, source)
-    lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
-    first = next(lines, None)
-    if first is None:
-        raise ManifestError([Problem(source, 0, "the file is empty; it begins with a line of column names")])
-    header, columns = Place(source, first[0]), tuple(name.strip() for name in first[1])
-    _check_width(columns, header)
-    problems = [
-        Problem(*header, f"the column '{name}' is named twice" if name else f"column {index + 1} has no name")
-        for index, name in enumerate(columns)
-        if not name or name in columns[:index]
-    ]
-    rows = []
-    for number, cells in lines:
-        if len(cells) != len(columns):
-            message = f"{len(cells)} cells, but the header names {len(columns)}: {listed(columns)}"
-            problems.append(Problem(source, number, message))
-            continue
-        rows.append(TableRow(Place(source, number), dict(zip(columns, cells, strict=True))))
-    if problems:
-        raise ManifestError(problems)
-    return Table(columns, tuple(rows), header, typed=False)
+    if kind == ".jsonl":
+        return read_json_lines(text, source)
+    lines = text.split("\n")
+    if kind == ".tsv":
+        return named_rows(_tsv(lines), source, decimal_comma=True)
+    start, delimiter = dialect(lines)
+    return named_rows(_csv(lines, start, delimiter, source), source, decimal_comma=delimiter != ",")
 
 
-def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
+def read_prompts(path: Path, column: str | None, sheet: str = "") -> list[tuple[str, Place]]:
     """The prompts of a file, without the empty ones.
 
     ``column`` names the column of a table; without it that is ``prompt``, or the only one there is.
@@ -83,7 +59,7 @@ def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
         numbered = enumerate(_read(path).split("\n"), start=1)
         found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
         return [(text, place) for text, place in found if text and not text.startswith("#")]
-    table = read_table(path)
+    table = read_table(path, sheet)
     name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
     if name not in table.columns:
         message = f"there is no column '{name}'; {suggest(name, table.columns)}"
@@ -108,11 +84,6 @@ def _read(path: Path) -> str:
     return text
 
 
-def _check_width(columns: Collection[str], place: Place) -> None:
-    if len(columns) > COLUMNS:
-        raise ManifestError([Problem(*place, f"{len(columns):,} columns; a table has at most {COLUMNS:,}")])
-
-
 _CSV_ERRORS = {
     "unexpected end": 'a quote (") is opened here and never closed; double a quote that belongs to the text ("")',
     "expected after": 'text follows a closing quote ("); '
@@ -122,115 +93,103 @@ _CSV_ERRORS = {
 """What to say of an error of Python's reader, by what its text holds."""
 
 
-def _csv(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line each begins in. Comments (``#``) may stand above the header, nowhere else."""
-    lines = text.split("\n")
-    skipped = 0
-    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].startswith("#")):
-        skipped += 1
-    body = "\n".join(lines[skipped:])
-    header = body.split("\n", 1)[0]
-    # A spreadsheet in German or French writes semicolons.
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
-    line = skipped + 1
+def csv_error(error: csv.Error) -> str:
+    """What to say of an error of Python's reader."""
+    return next(
+        (better for part, better in _CSV_ERRORS.items() if part in str(error)), f"not a row of CSV: {error}"
+    )
+
+
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?[,;\t]*', re.IGNORECASE)
+"""A first line that Excel takes for itself, and that people write for its sake."""
+
+
+def dialect(lines: Sequence[str]) -> tuple[int, str]:
+    """Where the header of a CSV file stands, and what parts its cells.
+
+    Comments (``#``) may stand above the header, nowhere else. A spreadsheet in German or French writes semicolons.
+    """
+    given = ""
+    for start, line in enumerate(lines):
+        if found := _SEPARATOR.fullmatch(line):
+            given = found[1]
+        elif line.strip() and not line.startswith("#"):
+            return start, given or max(",;\t", key=line.count)
+    return len(lines), ","
+
+
+def _csv(lines: list[str], start: int, delimiter: str, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line each begins in."""
+    reader = csv.reader((f"{line}\n" for line in islice(lines, start, None)), delimiter=delimiter, strict=True)
+    line = start + 1
     while True:
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            said = (better for part, better in _CSV_ERRORS.items() if part in str(error))
-            message = next(said, f"not a row of CSV: {error}")
-            raise ManifestError([Problem(source, line, message)]) from None
-        begins, line = line, skipped + reader.line_num + 1
+            raise ManifestError([Problem(source, line, csv_error(error))]) from None
+        begins, line = line, start + reader.line_num + 1
         if any(cell.strip() for cell in cells):
             yield begins, cells
 
 
-def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
-    """One line is one row. Tabs cannot be quoted; a cell that a spreadsheet has quoted is unquoted."""
-    for number, line in enumerate(text.split("\n"), start=1):
+_TALLEST = 100
+"""Lines of one row of TSV: a quote that is open longer is a letter of a prompt."""
+_IN_VAIN = 1_000
+"""Open quotes that turn out to be letters: then no more are followed, for there may be one in every line."""
+
+
+def _tsv(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """One line is one row, unless a cell in quotes goes on below: a spreadsheet writes its line breaks so.
+
+    A quote is a quote otherwise; only a whole cell in quotes is unquoted.
+    """
+    number = in_vain = 0
+    while number < len(lines):
+        begins, line = number, lines[number]
+        number += 1
         if not line.strip():
             continue
-        cells = line.split("\t")
-        for index, cell in enumerate(cells):
-            inner = cell[1:-1]
-            if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
-                cells[index] = inner.replace('""', '"')
-        yield number, cells
+        if in_vain < _IN_VAIN and _opens(line):
+            height, row = _tall_row(lines, begins)
+            if row:
+                yield begins + 1, row
+                number = begins + height
+                continue
+            in_vain += 1
+        yield begins + 1, [_unquoted(cell) for cell in line.split("\t")]
 
 
-def _json_table(text: str, source: str) -> Table:
-    rows: list[TableRow] = []
-    problems: list[Problem] = []
-    columns: dict[str, None] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(source, number, f"not a line of JSON: {_json_reason(error)}"))
-            continue
-        wrong = _json_problem(cells, line)
-        if wrong:
-            problems.append(Problem(source, number, wrong))
-            continue
-        if isinstance(cells, str):
-            cells = {"prompt": cells}
-        if not isinstance(cells, dict):
-            problems.append(Problem(source, number, 'an object is needed here: {"prompt": "…"}'))
-            continue
-        columns |= dict.fromkeys(cells)
-        _check_width(columns, Place(source, number))
-        rows.append(TableRow(Place(source, number), cells))
-    if not rows and not problems:
-        problems.append(Problem(source, 0, "the file is empty"))
-    if problems:
-        raise ManifestError(problems)
-    return Table(tuple(columns), tuple(rows), Place(source, 0), typed=True)
+def _opens(line: str) -> bool:
+    """Whether the last cell of a line begins with a quote that does not end in it."""
+    cell = line.rsplit("\t", 1)[-1]
+    return cell[:1] == '"' and cell.count('"') % 2 == 1
 
 
-def _json_reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return TOO_DEEP
-    if isinstance(error, json.JSONDecodeError):
-        return error.msg
-    return "a number has thousands of digits" if "integer string conversion" in str(error) else str(error)
+def _tall_row(lines: Sequence[str], begins: int) -> tuple[int, list[str]]:
+    """A row that goes on below its first line, with its height; empty where the quotes are not a spreadsheet's."""
+    for end in range(begins + 1, min(begins + _TALLEST, len(lines))):
+        first, tab, _ = lines[end].partition("\t")
+        closes = first[-1:] == '"' and first.count('"') % 2 == 1
+        if closes and not (tab and _opens(lines[end])):
+            return end + 1 - begins, _quoted_row(lines[begins : end + 1])
+        if tab and not closes:  # a row of its own
+            break
+    return 0, []
 
 
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+def _quoted_row(lines: Sequence[str]) -> list[str]:
+    """A row of several lines; empty where the quotes are not those of a spreadsheet."""
+    try:
+        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True))
+    except csv.Error:
+        return []
+    return rows[0] if len(rows) == 1 and not any("\t" in cell for cell in rows[0]) else []
 
 
-def _json_problem(value: Yaml, line: str) -> str:
-    """What JSON can write down and a manifest cannot hold."""
-    if line.count("[") + line.count("{") > DEPTH and _depth(value) > DEPTH:
-        return TOO_DEEP
-    if _HALF.search(line):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return "it holds half of a surrogate pair, which no file can hold"
-    return ""
-
-
-def _depth(value: Yaml) -> int:
-    """Without recursion: JSON's own reader goes deeper than Python's stack bears afterwards."""
-    depth, inner = 0, [value]
-    while inner:
-        depth += 1
-        held = [item for item in inner if isinstance(item, dict | list)]
-        inner = [child for item in held for child in (item.values() if isinstance(item, dict) else item)]
-    return depth
-
-
-def _unique(pairs: list[tuple[str, Yaml]]) -> dict[str, Yaml]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
+def _unquoted(cell: str) -> str:
+    inner = cell[1:-1]
+    if len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return cell

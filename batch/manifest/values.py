@@ -15,12 +15,16 @@ from typing import NamedTuple
 
 from batch.manifest.limits import DIGITS, NAME, PROMPT, RANGE
 from batch.manifest.scalars import core_scalar
+from batch.manifest.slips import ROUNDED, meant
 from batch.records.values import Arguments, Call, Value
 
 MAX_SEED = 2**64 - 1
 """The largest seed ``torch.Generator.manual_seed`` takes."""
 
 MAX_SIDE = 65_536
+
+_EXACT = 2**53
+"""From here on a float leaves whole numbers out."""
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
 _RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*\}\s*")
@@ -77,8 +81,10 @@ def whole(value: object, low: int, high: int) -> int:
     """A whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
         if isinstance(value, float) and value.is_integer():
+            if abs(value) >= _EXACT:
+                raise ValueError(f"{shown(value)} is not a whole number any more: {ROUNDED}")
             return whole(int(value), low, high)
-        raise ValueError(f"{shown(value)} is not a whole number")
+        raise ValueError(f"{shown(value)} is not a whole number{meant(str(value))}")
     if not low <= value <= high:
         raise ValueError(f"{shown(value)} is out of bounds; {low} to {high} is possible")
     return value
@@ -90,7 +96,7 @@ def numbers(value: object, low: int, high: int) -> Sequence[int]:
     if match is None:
         if isinstance(value, str):
             other = re.fullmatch(r"\s*(\d+)\s*(?:-|\.{3}|:|to)\s*(\d+)\s*", value)
-            hint = f"; write {shortened(other[1])}..{shortened(other[2])}" if other else _as_list(value)
+            hint = f"; write {shortened(other[1])}..{shortened(other[2])}" if other else meant(value)
             raise ValueError(f"{shown(value)} is neither a whole number nor a range such as 0..3{hint}")
         return [whole(value, low, high)]
     first, last = (_digits(end, low, high) for end in match.groups())
@@ -126,24 +132,17 @@ def size(value: object) -> Size:
     """``WIDTHxHEIGHT``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{shown(value)} is not a size; write WIDTHxHEIGHT, for example 5376x3072")
+        raise ValueError(f"{shown(value)} is not a size; write WIDTHxHEIGHT, for example 5376x3072{meant(value)}")
     result = Size(*(int(side) for side in match.groups()))
     if not all(1 <= side <= MAX_SIDE for side in result):
         raise ValueError(f"{result} is out of bounds; a side has 1 to {MAX_SIDE:,} pixels")
     return result
 
 
-def _as_list(value: object) -> str:
-    """A hint for several values that were written without brackets."""
-    if not isinstance(value, str) or not re.fullmatch(r"\s*[\d.]+(\s*[,|]\s*[\d.]+)+\s*", value):
-        return ""
-    return f"; several values are a list: [{', '.join(re.split(r'[,| ]+', value.strip()))}]"
-
-
 def number(value: object) -> float:
     """A number that is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{shown(value)} is not a number{_as_list(value)}")
+        raise ValueError(f"{shown(value)} is not a number{meant(value)}")
     if not 0 <= value <= 1e6:
         raise ValueError(f"{shown(value)} is out of bounds; 0 to 1000000 is possible")
     return float(value)
@@ -275,11 +274,3 @@ def memory(value: object) -> str:
     for part in _short(value).split("+"):
         call(part)
     return value.strip()
-
-
-def style(value: object) -> tuple[str, ...]:
-    """``none``, a style's name, or several joined with ``+``."""
-    names = tuple(part.strip() for part in word(value).split("+"))
-    if not all(names):
-        raise ValueError(f"{shown(value)} is not a style; write a name, or several joined with +")
-    return () if names == ("none",) else names

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from batch.manifest.document import Place
 from batch.manifest.limits import Expansion
-from batch.manifest.prompts import styled
 from batch.manifest.schema import Grid, Manifest
+from batch.manifest.styles import styled
 from batch.plan import advice, checks
 from batch.plan.alike import PICTURE_AXES
 from batch.plan.expand import cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,17 +23,17 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 
 COLUMNS: dict[str, str] = {
     "task_id": TEXT, "picture_id": TEXT, "status": TEXT, "attempts": WHOLE, "file": TEXT, "model": TEXT,
-    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "negative_prompt": TEXT, "seed": "UInt64", "width": WHOLE,
-    "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE, "steps": WHOLE, "guidance": NUMBER,
-    "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT, "degraded_from": TEXT, "batch": WHOLE,
-    "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
+    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "negative_prompt": TEXT, "style": TEXT, "seed": "UInt64",
+    "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE, "steps": WHOLE,
+    "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT, "degraded_from": TEXT,
+    "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
     "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER, "total_s": NUMBER,
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
     "memory_source": TEXT, "failed_stage": TEXT, "requested_mib": NUMBER, "energy_j": NUMBER,
-    "file_bytes": WHOLE, "sha256": TEXT, "pixels_sha256": TEXT, "touched": TEXT,
-    "device": TEXT, "device_memory_mib": NUMBER, "vram_limit_mib": NUMBER,
-    "driver": TEXT, "torch": TEXT, "diffusers": TEXT, "started_at": TEXT, "error": TEXT,
+    "file_bytes": WHOLE, "sha256": TEXT, "pixels_sha256": TEXT, "touched": TEXT, "device": TEXT,
+    "device_memory_mib": NUMBER, "vram_limit_mib": NUMBER, "driver": TEXT, "torch": TEXT, "diffusers": TEXT,
+    "started_at": TEXT, "error": TEXT,
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
 
@@ -96,6 +97,7 @@ def row(image: ReportedImage) -> Row:
         "dtype": task.dtype,
         "prompt": task.prompt,
         "negative_prompt": task.negative_prompt,
+        "style": task.style,
         "seed": task.seed,
         "width": task.width,
         "height": task.height,
@@ -150,11 +152,15 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
-    """A table as a CSV file: texts of others are in it, so none begins as a formula, or ends its line."""
+    """A table as a CSV file: texts of others are in it, so none begins as a formula, or ends its line.
+
+    Where it is not ASCII a byte order mark stands first, without which Excel takes it for another encoding.
+    """
     frame = frame.copy(deep=False)
     for name in frame.select_dtypes(["object", "string"]).columns:
         frame[name] = frame[name].map(_cell)
-    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+    data = frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+    return data if data.isascii() else codecs.BOM_UTF8 + data
 
 
 def _cell(value: object) -> object:

@@ -119,7 +119,7 @@ WRONG = [
     ("grid: {model: demo, prompt: {file: nope.txt}}\n", 1, "there is no such file"),
     ("grid: {model: demo, prompt: {file: ../p.txt}}\n", 1, "outside the manifest's folder"),
     ("grid: {model: demo, prompt: {path: p.txt}}\n", 1, "a mapping is {file: prompts.txt}"),
-    ("grid: {model: demo, prompt: {file: p.pdf}}\n", 1, "only .txt, .csv, .tsv, .jsonl files"),
+    ("grid: {model: demo, prompt: {file: p.pdf}}\n", 1, "only .txt, .csv, .tsv, .jsonl, .xlsx files"),
     (BASE + "output: {format: bmp}\n", 4, "possible are png, jpeg"),
     (BASE + "output: {name: '{promt}'}\n", 4, "{promt} is unknown"),
     (BASE + "output: {name: '{prompt'}\n", 4, "brace is left open"),

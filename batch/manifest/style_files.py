@@ -1,0 +1,260 @@
+"""Style files of other programs: A1111's styles.csv, the JSON of Fooocus and SD.Next, and folders of them.
+
+They are read as leniently as there, since people have grown them over years: what cannot be read is left
+out and told.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batch.base import walk
+from batch.base.errors import ManifestError, Problem
+from batch.manifest.document import TOO_DEEP, Place, Yaml, decode_text, read_bytes
+from batch.manifest.files import referenced, within
+from batch.manifest.json_lines import depth, json_reason
+from batch.manifest.limits import DEPTH, NAME, STYLE_BYTES, STYLE_FILES
+from batch.manifest.schema import Style
+from batch.manifest.tables import TABLE_SUFFIXES, csv_error, dialect, read_table
+from batch.manifest.values import shown, text
+
+STYLE_SUFFIXES = (".json", *TABLE_SUFFIXES)
+TEXTS = ("prompt", "negative_prompt")
+"""What a style is made of."""
+
+_LINES = 100
+"""Of one row of CSV: a quote that is open longer was never closed, and would swallow the rows behind it."""
+_UNREADABLE = 1_000
+"""Rows of a file that may be left out: with more it is no file of styles."""
+
+Remark = Callable[[Place, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStyle:
+    """A style of a file, with where it stands."""
+
+    name: str
+    style: Style
+    place: Place
+
+
+def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[NamedStyle]:
+    """The styles of a file, or of every .csv and .json file in a folder, in their order.
+
+    Those of folders inside it are called ``Folder/Name``, as SD.Next does. ``remark`` is told what is left out.
+    Raises ``ValueError`` for what is not there, :class:`ManifestError` for what cannot be read.
+    """
+    top = within(named, folder)
+    if not top.is_dir():
+        yield from _read(referenced(named, folder, STYLE_SUFFIXES), "", remark)
+        return
+    paths = [path for path in walk.files_below(top, hidden=False) if path.suffix.lower() in (".csv", ".json")]
+    if not 0 < len(paths) <= STYLE_FILES:
+        raise ValueError(f"{top} holds {len(paths):,} .csv and .json files; 1 to {STYLE_FILES:,} are read")
+    for path in paths:
+        inner = path.parent.relative_to(top).as_posix()
+        yield from _read(path, "" if inner == "." or path.suffix.lower() == ".csv" else f"{inner}/", remark)
+
+
+def _read(path: Path, prefix: str, remark: Remark) -> Iterator[NamedStyle]:
+    kind = path.suffix.lower()
+    told = _Told(str(path), remark)
+    if kind == ".csv":
+        found = _of_csv(_decoded(path, told), told)
+    elif kind == ".json":
+        found = _of_json(_decoded(path, told), told)
+    else:
+        found = _of_table(path)
+    for line, name, style in found:
+        try:
+            for part in (style.prompt, style.negative_prompt):
+                text(part)
+            if len(text(name)) > NAME:
+                raise ValueError(f"{shown(name)} is no name")
+        except ValueError as error:
+            told.unreadable(line, str(error))
+            continue
+        if style != Style():  # what parts the list into groups, in A1111's menu
+            yield NamedStyle(prefix + name, style, Place(str(path), line))
+    told.end()
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is told of one file: of each kind the first, and how many more there are."""
+
+    source: str
+    remark: Remark
+    kinds: dict[str, tuple[int, str, int]] = field(default_factory=dict)
+    """Line and message of the first, and how many."""
+
+    def add(self, kind: str, line: int, message: str) -> None:
+        first, said, count = self.kinds.get(kind, (line, message, 0))
+        self.kinds[kind] = (first, said, count + 1)
+
+    def unreadable(self, line: int, why: str) -> None:
+        """Raises :class:`ManifestError` when there are too many of them."""
+        self.add("unreadable", line, f"this style is left out: {why}")
+        if self.kinds["unreadable"][2] > _UNREADABLE:
+            message = (
+                f"more than {_UNREADABLE:,} styles cannot be read, the first in line {self.kinds['unreadable'][0]}"
+            )
+            raise ManifestError([Problem(self.source, line, message)])
+
+    def end(self) -> None:
+        for line, message, count in self.kinds.values():
+            more = f" ({count - 1:,} more like this)" if count > 1 else ""
+            self.remark(Place(self.source, line), message + more)
+
+
+def _decoded(path: Path, told: _Told) -> str:
+    """UTF-8, else what Excel saves in the west: letters that are none of it are an error."""
+    raw = read_bytes(path, told.source, STYLE_BYTES)
+    try:
+        return decode_text(raw, told.source)
+    except ManifestError as error:
+        if b"\0" in raw or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise
+        try:
+            found = raw.decode("cp1252").replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError:
+            raise error from None
+        line = error.problems[0].line
+    example = next((word for word in found.split("\n")[line - 1].split() if not word.isascii()), "")
+    told.add(
+        "encoding",
+        line,
+        f"not UTF-8, but read as Windows-1252: {shown(example)}; save it as UTF-8 if that is wrong",
+    )
+    return found
+
+
+_Found = Iterator[tuple[int, str, Style]]
+"""Line, name and style."""
+
+
+def _of_csv(written: str, told: _Told) -> _Found:
+    lines = written.split("\n")
+    start, delimiter = dialect(lines)
+    columns: Sequence[str] | None = None
+    for line, cells in _rows(lines, start, delimiter, told):
+        if columns is None:
+            columns = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in cells]
+            _check_columns(columns, told.source, line)
+            continue
+        row = dict(zip(columns, cells, strict=False))
+        name = row["name"].strip()
+        if not name or name.startswith("#"):
+            continue
+        rest = [cell for cell in cells[len(columns) :] if cell.strip()]
+        if rest:
+            what = f"the style '{name}' has more cells than the header; {shown(rest[0])} is left out"
+            told.add("long", line, f"{what}. A text that holds a comma wants quotes")
+        yield line, name, Style(row.get("prompt", row.get("text", "")), row.get("negative_prompt", ""))
+    if columns is None:
+        raise ManifestError([Problem(told.source, 0, "the file is empty; it begins with a line of column names")])
+
+
+def _check_columns(columns: Sequence[str], source: str, line: int) -> None:
+    if "name" not in columns or not {"prompt", "text", "negative_prompt"}.intersection(columns):
+        lacking = "name" if "name" not in columns else "prompt"
+        message = f"styles: it has no column '{lacking}'; it has {shown(', '.join(columns))}"
+        raise ManifestError([Problem(source, line, f"{message}. The first line is name,prompt,negative_prompt")])
+
+
+def _rows(lines: Sequence[str], start: int, delimiter: str, told: _Told) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line each begins in; one that cannot be read costs its line and no other."""
+    while start < len(lines):
+        some = (lines[number] + "\n" for number in range(start, min(start + _LINES, len(lines))))
+        reader = csv.reader(some, delimiter=delimiter, strict=True, skipinitialspace=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            told.unreadable(start + 1, csv_error(error))
+            start += 1
+            continue
+        if any(cell.strip() for cell in cells):
+            yield start + 1, cells
+        start += reader.line_num
+
+
+def _of_json(written: str, told: _Told) -> _Found:
+    """A list of styles, or one alone."""
+    for line, item in _items(written, told.source):
+        if not isinstance(item, Mapping):
+            told.unreadable(line, f"{shown(item)} is not {{name, prompt, negative_prompt}}")
+            continue
+        texts = [
+            item.get("name"),
+            item.get("prompt") or "",
+            item.get("negative_prompt") or item.get("negative") or "",
+        ]
+        name, prompt, negative = (part if isinstance(part, str) else None for part in texts)
+        if name is None or not name.strip() or prompt is None or negative is None:
+            told.unreadable(line, f"a style has texts for name, prompt and negative_prompt; here is {shown(item)}")
+            continue
+        for other in ("extra", "wildcards"):
+            if value := item.get(other):
+                told.add(other, line, f"the style '{name}' has {shown(value)} under '{other}', which is left out")
+        yield line, re.sub(r"[\t\r\n]", "", name).strip(), Style(prompt, negative)
+
+
+_SPACE = re.compile(r"[ \t\n]*")
+
+
+def _items(written: str, source: str) -> Iterator[tuple[int, Yaml]]:
+    """The values of a JSON list, or one value alone, each with its line. Raises :class:`ManifestError`."""
+    at = _after_space(written, 0)
+    many = written[at : at + 1] == "["
+    line, seen = 1, 0
+    while True:
+        at = _after_space(written, at + many)
+        line, seen = line + written.count("\n", seen, at), at
+        if many and written[at : at + 1] == "]":
+            break
+        item, at = _decode(written, at, Place(source, line))
+        yield line, item
+        at = _after_space(written, at)
+        if not many or written[at : at + 1] != ",":
+            break
+    rest = written[at:].removeprefix("]") if many else written[at:]
+    if rest.strip() or (many and written[at : at + 1] != "]"):
+        line += written.count("\n", seen, at)
+        raise ManifestError([Problem(source, line, f"not JSON: {shown(rest.strip())} stands behind a style")])
+
+
+def _decode(written: str, at: int, place: Place) -> tuple[Yaml, int]:
+    try:
+        item, end = json.JSONDecoder().raw_decode(written, at)
+    except json.JSONDecodeError as error:
+        message = f"not JSON: {error.msg}; a list of {{name, prompt, negative_prompt}} is wanted"
+        raise ManifestError([Problem(place.source, error.lineno, message)]) from None
+    except (ValueError, RecursionError) as error:
+        raise ManifestError([Problem(*place, f"not JSON: {json_reason(error)}")]) from None
+    if depth(item) > DEPTH:
+        raise ManifestError([Problem(*place, TOO_DEEP)])
+    return item, end
+
+
+def _after_space(written: str, at: int) -> int:
+    found = _SPACE.match(written, at)
+    return found.end() if found else at
+
+
+def _of_table(path: Path) -> _Found:
+    table = read_table(path)
+    _check_columns(table.columns, *table.header)
+    wrong = [
+        Problem(*row.place, "styles: this row has no 'name'") for row in table.rows if "name" not in row.cells
+    ]
+    if wrong:  # a line of JSON names its own columns
+        raise ManifestError(wrong)
+    for row in table.rows:
+        texts = [str(row.cells.get(column) or "") for column in TEXTS]
+        yield row.place.line, str(row.cells["name"]).strip(), Style(*texts)

@@ -1,0 +1,145 @@
+"""Styles: what the section ``styles`` holds, which of them an axis names, and what they make of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from batch.base.errors import ManifestError
+from batch.manifest.document import Document, Place, Yaml
+from batch.manifest.files import Problems
+from batch.manifest.limits import PROMPT
+from batch.manifest.schema import Style
+from batch.manifest.several import several
+from batch.manifest.style_files import TEXTS, read_style_files
+from batch.manifest.values import shown, suggest
+from batch.manifest.variants import looks_varied
+
+_INSTEAD = "write them into the prompt, or every one as a style of its own"
+
+
+@dataclass(slots=True)
+class Styles:
+    """The styles of a manifest by name."""
+
+    known: Mapping[str, Style] = field(default_factory=dict)
+    varied: set[str] = field(default_factory=set)
+    """Those named that look as if they held alternatives, while ``variants`` is off."""
+
+    def named(self, written: str, *, variants: bool) -> tuple[str, ...]:
+        """``none``, a style's name, or several joined with ``+``: a name that holds one is tried whole first.
+
+        Raises ``ValueError`` for one that is not there, and under ``variants`` for alternatives in it.
+        """
+        if written in ("none", "None") and written not in self.known:
+            return ()
+        names = tuple(several(written, "+", self.known.__contains__))
+        if not all(names):
+            raise ValueError(f"{shown(written)} is not a style; write a name, or several joined with +")
+        for name in dict.fromkeys(names):
+            style = self.known.get(name)
+            if style is None:
+                raise ValueError(f"'{name}' is unknown; {self._hint(name)}")
+            found = next(filter(looks_varied, (style.prompt, style.negative_prompt)), None)
+            if found is None:
+                continue
+            if variants:
+                raise ValueError(
+                    f"'{name}' holds alternatives ({shown(found)}), which styles do not have; {_INSTEAD}"
+                )
+            self.varied.add(name)
+        return names
+
+    def _hint(self, name: str) -> str:
+        """Fooocus shows ``SAI Anime`` for a style that its file calls ``sai-anime``."""
+        alike = next((known for known in self.known if _folded(known) == _folded(name)), None)
+        if alike is not None:
+            return f"did you mean '{alike}'?"
+        return suggest(name, self.known) if self.known else "write it under styles:"
+
+    def warnings(self, source: str) -> tuple[str, ...]:
+        """What is told beside the plan."""
+        if not self.varied:
+            return ()
+        name = min(self.varied)
+        return (f"{source}: the style '{name}' holds alternatives, which are rendered as they stand; {_INSTEAD}",)
+
+
+@cache
+def _folded(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def read_styles(document: Document, folder: Path, problems: Problems) -> Styles:
+    """The section ``styles``: by name, and under ``file`` those of files, which give way to the manifest's own."""
+    written = document.sections.get("styles")
+    if not isinstance(written, dict):
+        return Styles()
+    found: dict[str, Style] = {}
+    for name, value in written.items():
+        if name == "file" and not isinstance(value, dict):
+            _add_files(found, value, folder, problems)
+    for name, value in written.items():
+        if name == "file" and not isinstance(value, dict):
+            continue
+        try:
+            found[name] = _style(value)
+        except ValueError as error:
+            problems.add(("styles", name), f"styles: {name}: {error}")
+    return Styles(found)
+
+
+def _add_files(found: dict[str, Style], written: Yaml, folder: Path, problems: Problems) -> None:
+    names = written if isinstance(written, list) else [written]
+    places: dict[str, Place] = {}
+    for index, name in enumerate(names):
+        where = ("styles", "file", index) if isinstance(written, list) else ("styles", "file")
+        try:
+            if not isinstance(name, str):
+                raise ValueError(f"{shown(name)} is not the name of a file or a folder")
+            for style in read_style_files(name, folder, problems.remark):
+                if style.name in places:
+                    first = "{}:{}".format(*places[style.name])
+                    problems.remark(style.place, f"the style '{style.name}' replaces that of {first}")
+                places[style.name] = style.place
+                found[style.name] = style.style
+        except ValueError as error:
+            problems.add(where, f"styles: {error}")
+        except ManifestError as error:
+            problems.extend(error.problems)
+
+
+def _style(value: Yaml) -> Style:
+    if isinstance(value, str):
+        return Style(prompt=value)
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a style is a text, or a mapping of prompt and negative_prompt")
+    texts: dict[str, str] = {}
+    for key, text in value.items():
+        if key not in TEXTS:
+            raise ValueError(f"unknown key '{key}'; {suggest(key, TEXTS)}")
+        if not isinstance(text, str):
+            raise ValueError(f"{key}: {shown(text)} is not a text")
+        texts[key] = text
+    return Style(**texts)
+
+
+def styled(prompt: str, negative: str, names: Sequence[str], styles: Mapping[str, Style]) -> tuple[str, str]:
+    """A prompt and its negative prompt under styles, one after the other.
+
+    Raises ``ValueError`` when one of the two becomes too long.
+    """
+    for name in names:
+        prompt = _applied(styles[name].prompt, prompt)
+        negative = _applied(styles[name].negative_prompt, negative)
+    return prompt, negative
+
+
+def _applied(style: str, text: str) -> str:
+    if len(style) + max(1, style.count("{prompt}")) * len(text) > PROMPT:
+        raise ValueError(f"it makes texts of more than {PROMPT:,} letters")
+    if "{prompt}" in style:
+        return style.replace("{prompt}", text)
+    return ", ".join(part for part in (text, style) if part)
