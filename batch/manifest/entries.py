@@ -105,7 +105,7 @@ class EntryReader:
             named[key] = value
         path = referenced(named["file"], self.folder)
         entries = []
-        for text, place in read_prompts(path, named.get("column"), named.get("sheet", "")):
+        for text, place in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
             try:
                 entries.append(Entry(self.prompts.read(values.text(text)), place))
             except ValueError as error:

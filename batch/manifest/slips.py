@@ -74,7 +74,7 @@ _TRUTH = frozenset({
     "WAHR", "FALSCH", "VRAI", "FAUX", "VERDADERO", "FALSO", "VERO", "WAAR", "ONWAAR", "VERDADEIRO", "PRAWDA",
     "FAŁSZ", "ИСТИНА", "ЛОЖЬ", "SANT", "FALSKT", "SAND", "FALSK", "TOSI", "EPÄTOSI",
 })  # fmt: skip
-_CELL_ERROR = re.compile(r"#(?:N/A|NV|N/D|(?:[^\W\d_][^\s,;#]{0,14}|DIV/0)[!?]|#+)")
+_CELL_ERROR = re.compile(r"#(?:N/A|NV|N/D|[¡¿]?(?:[^\W\d_][^\s,;#]{0,14}|DIV/0)[!?]|#+)")
 
 
 def spoilt(cell: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from batch.manifest.files import referenced, within
 from batch.manifest.json_lines import depth, json_reason
 from batch.manifest.limits import DEPTH, NAME, STYLE_BYTES, STYLE_FILES
 from batch.manifest.schema import Style
-from batch.manifest.tables import TABLE_SUFFIXES, csv_error, dialect, read_table
+from batch.manifest.tables import TABLE_SUFFIXES, Remark, csv_error, dialect, read_table
 from batch.manifest.values import shown, text
 
 STYLE_SUFFIXES = (".json", *TABLE_SUFFIXES)
@@ -31,8 +31,6 @@ _LINES = 100
 """Of one row of CSV: a quote that is open longer was never closed, and would swallow the rows behind it."""
 _UNREADABLE = 1_000
 """Rows of a file that may be left out: with more it is no file of styles."""
-
-Remark = Callable[[Place, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def _read(path: Path, prefix: str, remark: Remark) -> Iterator[NamedStyle]:
     elif kind == ".json":
         found = _of_json(_decoded(path, told), told)
     else:
-        found = _of_table(path)
+        found = _of_table(path, remark)
     for line, name, style in found:
         try:
             for part in (style.prompt, style.negative_prompt):
@@ -170,18 +168,23 @@ def _check_columns(columns: Sequence[str], source: str, line: int) -> None:
 
 def _rows(lines: Sequence[str], start: int, delimiter: str, told: _Told) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line each begins in; one that cannot be read costs its line and no other."""
-    while start < len(lines):
-        some = (lines[number] + "\n" for number in range(start, min(start + _LINES, len(lines))))
-        reader = csv.reader(some, delimiter=delimiter, strict=True, skipinitialspace=True)
+    begins = at = start
+
+    def feed() -> Iterator[str]:
+        nonlocal at
+        while at < min(begins + _LINES, len(lines)):
+            at += 1
+            yield f"{lines[at - 1]}\n"
+
+    while begins < len(lines):
         try:
-            cells = next(reader)
+            for cells in csv.reader(feed(), delimiter=delimiter, strict=True, skipinitialspace=True):
+                if any(cell.strip() for cell in cells):
+                    yield begins + 1, cells
+                begins = at
         except csv.Error as error:
-            told.unreadable(start + 1, csv_error(error))
-            start += 1
-            continue
-        if any(cell.strip() for cell in cells):
-            yield start + 1, cells
-        start += reader.line_num
+            told.unreadable(begins + 1, csv_error(error))
+            begins = at = begins + 1
 
 
 def _of_json(written: str, told: _Told) -> _Found:
@@ -247,8 +250,10 @@ def _after_space(written: str, at: int) -> int:
     return found.end() if found else at
 
 
-def _of_table(path: Path) -> _Found:
+def _of_table(path: Path, remark: Remark) -> _Found:
     table = read_table(path)
+    for said in table.remarks:
+        remark(Place(said.source, said.line), said.message)
     _check_columns(table.columns, *table.header)
     wrong = [
         Problem(*row.place, "styles: this row has no 'name'") for row in table.rows if "name" not in row.cells

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from batch.manifest.workbooks import read_workbook
 TEXT_TABLES = (".csv", ".tsv", ".jsonl")
 TABLE_SUFFIXES = (*TEXT_TABLES, ".xlsx")
 PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
+Remark = Callable[[Place, str], None]
 _FOREIGN = (".ods", ".xls", ".xlsb", ".xlsm", ".numbers", ".fods", ".gsheet")
 
 
@@ -47,10 +48,13 @@ def read_table(path: Path, sheet: str = "") -> Table:
     return named_rows(_csv(lines, start, delimiter, source), source, decimal_comma=delimiter != ",")
 
 
-def read_prompts(path: Path, column: str | None, sheet: str = "") -> list[tuple[str, Place]]:
+def read_prompts(
+    path: Path, column: str | None, sheet: str = "", remark: Remark = lambda *_: None
+) -> list[tuple[str, Place]]:
     """The prompts of a file, without the empty ones.
 
-    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is.
+    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is. ``remark`` is
+    told what is to be said of it.
     Raises :class:`ManifestError`.
     """
     if path.suffix.lower() == ".txt":
@@ -60,6 +64,8 @@ def read_prompts(path: Path, column: str | None, sheet: str = "") -> list[tuple[
         found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
         return [(text, place) for text, place in found if text and not text.startswith("#")]
     table = read_table(path, sheet)
+    for said in table.remarks:
+        remark(Place(said.source, said.line), said.message)
     name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
     if name not in table.columns:
         message = f"there is no column '{name}'; {suggest(name, table.columns)}"

@@ -231,7 +231,10 @@ CASES = {
         {"t.csv": 'model,prompt,seed\ndemo,"a\nfox",1\ndemo,b,x\n'},
         [("t.csv", 4, "0..3")],
     ),
-    "rows of another kind": ({"m.yaml": ROWS.replace("t.csv", "t.ods")}, [("m.yaml", 2, "save it as .xlsx, or as CSV")]),
+    "rows of another kind": (
+        {"m.yaml": ROWS.replace("t.csv", "t.ods")},
+        [("m.yaml", 2, "save it as .xlsx, or as CSV")],
+    ),
     "rows that do not exist": ({"m.yaml": ROWS}, [("m.yaml", 2, "no such file")]),
     "rows and zip": (
         {"m.yaml": ROWS + "zip: [{seed: [1, 2], steps: [1, 2]}]\n", "t.csv": "prompt,seed\na,1\n"},
