@@ -1,7 +1,10 @@
 """Manifests that are wrong: exit 2, every problem of a file at once, each with file, line and remedy."""
 
+import io
+import json
 from pathlib import Path
 
+import openpyxl
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -333,6 +336,16 @@ def plans_or_says_why(path: Path, data: bytes) -> None:
     assert main(["plan", str(path)]) in {0, 2}
 
 
+SPOILT = [
+    "demo", "a", "6.68788E+18", "05. Jan", "4,5", "1,024", "50%", "#NAME?", "TRUE", "1..4", "1|2", "none", "+ a",
+    "\u00a0", "\u201ca\u201d", '"a', 'a"', '"a\nb"', "", "6687885123456780000",
+]  # fmt: skip
+
+
+def named(inner):
+    return st.dictionaries(st.sampled_from(["name", "prompt", "negative", "negative_prompt", "extra"]), inner)
+
+
 FUZZ = settings(
     max_examples=150,
     deadline=None,
@@ -364,6 +377,72 @@ def test_any_bytes_are_planned_or_refused(work, data):
 def test_any_table_is_planned_or_refused(work, cells, header, suffix):
     lines = [",".join(header), *(",".join(row) for row in cells)]
     plans_or_says_why(work / f"t{suffix}", "\n".join(lines).encode())
+
+
+@FUZZ
+@given(
+    cells=st.lists(
+        st.lists(st.sampled_from(SPOILT) | st.text('"\t\n;,=#+1.', max_size=6), min_size=1, max_size=5), max_size=5
+    ),
+    begin=st.sampled_from(["", "sep=;\n", "# x\n", "\ufeff"]),
+    delimiter=st.sampled_from(",;\t"),
+    suffix=st.sampled_from([".csv", ".tsv"]),
+)
+def test_any_table_of_a_spreadsheet_is_planned_or_refused(work, cells, begin, delimiter, suffix):
+    header = ["model", "prompt", "seed", "guidance", "style"]
+    text = begin + "\n".join(delimiter.join(row) for row in [header, *cells])
+    plans_or_says_why(work / f"t{suffix}", text.encode())
+
+
+STYLES = "styles: {{file: [{}]}}\ngrid: {{model: demo, prompt: a, style: [none, a, 'a + a', '+ a']}}\n"
+
+
+@FUZZ
+@given(
+    data=st.one_of(
+        st.binary(max_size=80).map(lambda rest: b"name,prompt\n" + rest),
+        st.text('a+,"\n;#{}', max_size=80).map(lambda rest: f"name,prompt\n{rest}".encode()),
+        st.text('[]{}":,name1e \n', max_size=60).map(str.encode),
+        st.recursive(st.none() | st.text("a+ {|}", max_size=4), lambda inner: st.lists(inner) | named(inner)).map(
+            lambda data: json.dumps(data).encode()
+        ),
+    ),
+    suffix=st.sampled_from([".csv", ".json", ".jsonl"]),
+)
+def test_any_style_file_is_read_or_refused(work, data, suffix):
+    (work / f"s{suffix}").write_bytes(data)
+    plans_or_says_why(work / "m.yaml", STYLES.format(f"s{suffix}").encode())
+
+
+@FUZZ
+@given(
+    rows=st.lists(
+        st.lists(
+            st.one_of(
+                st.none(),
+                st.booleans(),
+                st.integers(),
+                st.floats(),
+                st.datetimes(),
+                st.text("a|=1.,#\n", max_size=5),
+            ),
+            max_size=4,
+        ),
+        max_size=4,
+    ),
+    cut=st.one_of(st.none(), st.tuples(st.integers(0, 5000), st.binary(max_size=4))),
+)
+def test_any_workbook_is_planned_or_refused(work, rows, cut):
+    made = openpyxl.Workbook()
+    for row in [["model", "prompt", "seed", "guidance"], *rows]:
+        made.active.append(row)
+    data = io.BytesIO()
+    made.save(data)
+    written = data.getvalue()
+    if cut is not None:
+        at, other = cut
+        written = written[:at] + other + written[at + len(other) :]
+    plans_or_says_why(work / "t.xlsx", written)
 
 
 @FUZZ

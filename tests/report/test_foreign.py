@@ -28,6 +28,20 @@ def test_what_is_no_text_stays_as_it_is():
     assert table.as_csv(frame) == b"a,b,c,d,e\n-1.5,'-x,,a=b,\n"
 
 
+def test_a_table_in_any_script_opens_in_excel(tmp_path):
+    path, mark = tmp_path / "x.csv", b"\xef\xbb\xbf"
+    row = {"task_id": "a", "prompt": "ein Fuß, 画", "style": "Öl", "seed": 2**64 - 1}
+    path.write_bytes(table.as_csv(table._frame([row])))
+    assert path.read_bytes().startswith(mark + b"task_id,")
+    for data in (path.read_bytes(), path.read_bytes().removeprefix(mark)):  # as it is, and as it was
+        path.write_bytes(data)
+        found = table.read(path)
+        assert list(found.columns) == list(table.COLUMNS)
+        assert found.iloc[0][list(row)].to_dict() == row
+    plain = table.as_csv(table._frame([row | {"prompt": "a", "style": "oil"}]))
+    assert plain.startswith(b"task_id,")
+
+
 def test_half_characters_are_written():
     assert table.as_csv(pd.DataFrame([{"a": "half \ud800"}])) == b"a\nhalf \\ud800\n"
 
