@@ -60,8 +60,8 @@ def named_rows(lines: Iterable[tuple[int, Sequence[str]]], source: str, *, decim
     ]
     rows = []
     for number, cells in numbered:
-        found = _trimmed(cells, len(columns))
-        wrong = _width(found, columns) or next(filter(None, map(spoilt, found)), "")
+        found = cells if len(cells) == len(columns) else _trimmed(cells, len(columns))
+        wrong = _width(found, columns) or next((spoilt(cell) for cell in found if cell[:1] == "#"), "")
         if wrong:
             problems.append(Problem(source, number, wrong))
             continue

@@ -79,7 +79,7 @@ _CELL_ERROR = re.compile(r"#(?:N/A|NV|N/D|[¡¿]?(?:[^\W\d_][^\s,;#]{0,14}|DIV/0
 
 def spoilt(cell: str) -> str:
     """Why a cell of a table cannot be what was written into it, whatever its column; nothing where it may be."""
-    if cell[:1] == "#" and _CELL_ERROR.fullmatch(cell.strip()):
+    if cell == cell.upper() and _CELL_ERROR.fullmatch(cell.strip()):
         return (
             f"{cell.strip()} is what a spreadsheet shows for a formula without a result, or a column that is too "
             "narrow; put an apostrophe before a text that begins with = + - or @"

@@ -157,6 +157,10 @@ def _tsv(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         number += 1
         if not line.strip():
             continue
+        cells = line.split("\t")
+        if '"' not in line:
+            yield begins + 1, cells
+            continue
         if in_vain < _IN_VAIN and _opens(line):
             height, row = _tall_row(lines, begins)
             if row:
@@ -164,7 +168,7 @@ def _tsv(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
                 number = begins + height
                 continue
             in_vain += 1
-        yield begins + 1, [_unquoted(cell) for cell in line.split("\t")]
+        yield begins + 1, list(map(_unquoted, cells))
 
 
 def _opens(line: str) -> bool:

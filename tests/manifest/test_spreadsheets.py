@@ -62,6 +62,11 @@ def test_what_a_spreadsheet_has_spoilt_is_said(work, cli, name):
     assert says in said
 
 
+def test_a_hash_is_a_letter_of_prompts(work):
+    (work / "t.csv").write_text("model,prompt\ndemo,#selfie!\ndemo,# a\ndemo,#1\n")
+    assert values(plan(work / "t.csv"), "prompt") == {("#selfie!",), ("# a",), ("#1",)}
+
+
 @pytest.mark.parametrize("seed", ["6.68788e18", "9007199254740993.0", "1e300"])
 def test_a_seed_beyond_a_float_is_refused(work, cli, manifest, seed):
     (work / "t.jsonl").write_text(f'{{"model": "demo", "prompt": "a", "seed": {seed}}}\n')
