@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from batch.base import walk
@@ -29,6 +30,8 @@ TEXTS = ("prompt", "negative_prompt")
 
 _LINES = 100
 """Of one row of CSV: a quote that is open longer was never closed, and would swallow the rows behind it."""
+_SEEN = 10 * STYLE_FILES
+"""Files of any kind in a folder, pictures of the styles among them."""
 _UNREADABLE = 1_000
 """Rows of a file that may be left out: with more it is no file of styles."""
 
@@ -52,7 +55,10 @@ def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[Named
     if not top.is_dir():
         yield from _read(referenced(named, folder, STYLE_SUFFIXES), "", remark)
         return
-    paths = [path for path in walk.files_below(top, hidden=False) if path.suffix.lower() in (".csv", ".json")]
+    there = list(islice(walk.files_below(top, hidden=False), _SEEN))
+    paths = [path for path in there if path.suffix.lower() in (".csv", ".json")]
+    if len(there) == _SEEN:
+        raise ValueError(f"{top} holds {_SEEN:,} files or more; a folder of styles is wanted")
     if not 0 < len(paths) <= STYLE_FILES:
         raise ValueError(f"{top} holds {len(paths):,} .csv and .json files; 1 to {STYLE_FILES:,} are read")
     for path in paths:
