@@ -51,7 +51,7 @@ def new(*, kind: str, output: Path | None) -> int:
     """Write a commented manifest to begin with: a first job, a night at 4K, or a comparison of memory settings."""
     path = output or Path(f"{kind}.yaml")
     if path.suffix.lower() not in {".yaml", ".yml"}:
-        raise errors.UserError(f"a manifest is YAML; write -o {path.with_suffix('.yaml')}")
+        raise errors.UserError(f"{path} is no name of a YAML file; write for example -o {path.stem or kind}.yaml")
     named = one_line(visible(str(path)))  # it stands in comments
     quoted = f'"{named}"' if " " in named else named
     text = starter(kind, run=program(), file=quoted, folder=f"outputs/{Path(named).stem}")
