@@ -21,8 +21,8 @@ from batch.manifest.recovered import Recovered
 from batch.records.reading import any_json
 from batch.records.tasks import lora_origin
 
-MAX_TEXT = 2**19
-"""Letters of a text that is understood: prompt, negative prompt and template of 100,000 each."""
+MAX_TEXT = 2**18
+"""Letters of a text that is understood: a hundred pages of prompt."""
 
 MAX_VALUES, MAX_DEPTH = 5_000, 16
 """Of an argument of the pipeline: sigmas of as many steps as there can be, in lists of lists."""

@@ -1,8 +1,18 @@
 """Templates of file names as people bring them: what is theirs is refused with ours, what is text stays."""
 
+import time
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batch.manifest.naming import CUT_FIELDS, NAME_FIELDS, check_template
+from batch.plan.identity import identify
+from batch.plan.names import assign
+from batch.store import inside
+from tests.plan.small_task import TASK
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,51 @@ def test_the_place_of_a_foreign_template_is_named(cli, manifest):
     path = manifest("grid: {model: demo, prompt: a}\noutput:\n  name: '[seed]'\n")
     outcome = cli("plan", path)
     assert (outcome.code, "job.yaml:3: output.name: it is written as" in outcome.err) == (2, True)
+
+
+PIECES = st.sampled_from(
+    [
+        "{",
+        "}",
+        "[",
+        "]",
+        "%",
+        "<",
+        ">",
+        ":",
+        "/",
+        ".",
+        "..",
+        "-",
+        " ",
+        "seed",
+        "date",
+        "prompt",
+        "index",
+        "40",
+        "KSampler",
+    ]
+    + [f"{{{name}}}" for name in NAME_FIELDS]
+    + ["{prompt:7}", "{style:150}", "[x]", "\\", "\0", "é", "狐", "\ud800"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(template=st.lists(PIECES, max_size=12).map("".join), prompt=st.text(max_size=30))
+def test_any_template_is_refused_or_names_files_in_the_folder(template, prompt):
+    try:
+        check_template(template)
+    except ValueError:
+        return
+    task = identify(replace(TASK, prompt=prompt))
+    (named,) = assign([task], template, "2026-11-28T07:31:05+01:00")
+    assert inside.is_below_images(f"images/{named.name}.png")
+    assert all(len(part.encode()) < 200 and part.strip(". ") == part for part in named.name.split("/"))
+
+
+def test_a_template_of_many_signs_is_read_at_once():
+    for sign in ("%", "[", "[seed<", "%a.", "%seed:", "{", "[datetime("):
+        begun = time.perf_counter()
+        with suppress(ValueError):
+            check_template((sign * 1000)[:1000])
+        assert time.perf_counter() - begun < 1
