@@ -12,7 +12,8 @@ from batch.catalogue.models import known_models
 from batch.cli.main import cli as command_line
 from batch.manifest import formats
 from batch.manifest.axes import AXES
-from batch.manifest.schema import NAME_FIELDS, Output, RunOptions, TopLevel
+from batch.manifest.naming import NAME_FIELDS
+from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.memory import profiles, steps
 from batch.report import table
 from tests.conftest import ROOT

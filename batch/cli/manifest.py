@@ -1,4 +1,4 @@
-"""``manifest``: make a manifest from pictures, and the schema that editors check manifests with."""
+"""``manifest``: a manifest to begin with, or one from pictures; the schema that editors check manifests with."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.cli.terminal import print_json, say, show
+from batch.base.text import one_line, visible
+from batch.cli.terminal import print_json, program, say, show
+from batch.manifest.starters import STARTERS, starter
 
 if TYPE_CHECKING:
     from batch.upkeep.manifest_from import Only
 
 
-@click.group(short_help="Make a manifest from pictures; its schema.")
+@click.group(short_help="A manifest to begin with, or from pictures; its schema.")
 def manifest() -> None:
-    """Make a manifest from pictures; print the schema that editors check manifests with."""
+    """Make a manifest to begin with, or from pictures; print the schema that editors check manifests with."""
 
 
 @manifest.command(name="from", short_help="Write the manifest that renders pictures.")
@@ -39,6 +41,28 @@ def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only 
         raise errors.UserError(f"{output} exists; name another file")
     output.write_text(text, encoding="utf-8")
     show(f"  {output}")
+    return errors.EXIT_OK
+
+
+@manifest.command(short_help="Write a commented manifest to begin with.")
+@click.argument("kind", type=click.Choice(STARTERS), default=STARTERS[0])
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file; default KIND.yaml.")
+def new(*, kind: str, output: Path | None) -> int:
+    """Write a commented manifest to begin with: a first job, a night at 4K, or a comparison of memory settings."""
+    path = output or Path(f"{kind}.yaml")
+    if path.suffix.lower() not in {".yaml", ".yml"}:
+        raise errors.UserError(f"{path} is no name of a YAML file; write for example -o {path.stem or kind}.yaml")
+    named = one_line(visible(str(path)))  # it stands in comments
+    quoted = f'"{named}"' if " " in named else named
+    text = starter(kind, run=program(), file=quoted, folder=f"outputs/{Path(named).stem}")
+    try:
+        with path.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise errors.UserError(f"{path} exists; name another file with -o") from None
+    except OSError as error:
+        raise errors.UserError(f"{path} cannot be written: {errors.in_words(error)}") from None
+    show(f"  {path}\n  next: {program()} plan {quoted}")
     return errors.EXIT_OK
 
 

@@ -91,7 +91,7 @@ class Saver:
             # An image's metadata says only what became of it that its task does not say.
             notes = {"memory_used": rendered.memory_used, "repaired": rendered.repaired}
             told = {name: text for name, text in notes.items() if text}
-            file = self._folder.save_image(attempt.task, rendered.pixels, told)
+            file = self._folder.save_image(attempt.task, rendered.pixels, told, self._spec.metadata)
             receipt = Receipt(
                 task=attempt.task,
                 file=file,

@@ -37,7 +37,7 @@ _SEED: Mapping[str, object] = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": values.MAX_SEED},
         _RANGE,
-        RANDOM,
+        {**RANDOM, "properties": {"random": {"type": "integer", "minimum": 1}, "per": {"const": "prompt"}}},
     ]
 }
 
@@ -55,7 +55,7 @@ AXES: dict[str, Axis] = {
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
     "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
     "style": Axis(values.word, "a name from styles:, several joined with +, or none", _WORD),
-    "seed": Axis(values.seeds, "a whole number, a range 0..3, or {random: 4}", _SEED),
+    "seed": Axis(values.seeds, "a whole number, a range 0..3, {random: 4}, or {random: 1, per: prompt}", _SEED),
     "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
     "steps": Axis(
         lambda value: values.numbers(value, 1, 1000),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
@@ -217,5 +217,6 @@ def _one_by_one(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     found: list[Entry] = []
     for entry in entries:
         seeds = entry.value
-        found += [Entry(RandomSeeds(1), entry.place)] * seeds.count if isinstance(seeds, RandomSeeds) else [entry]
+        drawn = isinstance(seeds, RandomSeeds)
+        found += [Entry(replace(seeds, count=1), entry.place)] * seeds.count if drawn else [entry]
     return tuple(found)

@@ -11,17 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from batch.manifest import formats, values
-from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
-from batch.manifest.limits import FOLDERS, TEMPLATE
+from batch.manifest.naming import check_template
 from batch.records.kinds import RunKind
 from batch.records.values import Arguments
-
-NAME_FIELDS = (
-    "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",
-    "scheduler", "memory", "dtype", "lora", "model", "id",
-)  # fmt: skip
-"""What a name template may hold in braces."""
 
 
 class _Section(BaseModel):
@@ -55,6 +48,9 @@ class Output(_Section):
     keep_latents: bool = Field(
         False, description="Keep each image's latents beside it, for `redecode` (2 MB at 5376x3072)."
     )
+    metadata: Literal["full", "parameters", "none"] = Field(
+        "full", description="The texts in the images: all, only what A1111 writes too, or none."
+    )
     name: str = Field(
         "{prompt}-{seed}-{size}",
         description="Template of the file name; every axis in braces. The id is added, so names never clash.",
@@ -68,20 +64,7 @@ class Output(_Section):
     @field_validator("name")
     @classmethod
     def _fields_are_known(cls, template: str) -> str:
-        if len(template) > TEMPLATE:
-            raise ValueError(f"the template has {len(template):,} letters; at most {TEMPLATE:,} are possible")
-        if template.count("/") >= FOLDERS:
-            raise ValueError(f"the template has {template.count('/') + 1} parts; at most {FOLDERS} are possible")
-        named = re.findall(r"\{([^{}]*)\}", template)
-        unknown = [name for name in named if name not in NAME_FIELDS and not EXTRA.fullmatch(name)]
-        if unknown:
-            possible = ", ".join([*NAME_FIELDS, "extra.<argument>"])
-            raise ValueError(f"{{{unknown[0]}}} is unknown; possible are {possible}")
-        if not template.strip():
-            raise ValueError("the template is empty")
-        if re.sub(r"\{[^{}]*\}", "", template).strip("{}") != re.sub(r"\{[^{}]*\}", "", template):
-            raise ValueError("a brace is left open; write {prompt}")
-        return template
+        return check_template(template)
 
     @property
     def options(self) -> Arguments:
@@ -214,6 +197,8 @@ class Entry:
     place: Place
     own: Mapping[str, tuple[Entry, ...]] = field(default_factory=lambda: _NOTHING)
     """Of a prompt: the values that replace the grid's on other axes for this prompt."""
+    template: str = ""
+    """Of a prompt that was one of several alternatives: the text that holds all of them."""
 
 
 @dataclass(frozen=True, slots=True)

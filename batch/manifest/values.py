@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ _EXACT = 2**53
 """From here on a float leaves whole numbers out."""
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
-_RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*\}\s*")
+_RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*(,\s*per\s*:\s*prompt\s*)?\}\s*")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
 _CALL = re.compile(r"([A-Za-z_\d][\w.+-]*)(?:\s*\(([^()]*)\))?")
 _CLOSE = 200
@@ -51,6 +51,8 @@ class RandomSeeds:
     """``{random: n}``: drawn once, then pinned in the run folder."""
 
     count: int
+    per_prompt: bool = False
+    """``{random: n, per: prompt}``: so many of its own for every prompt."""
 
 
 def shown(value: object) -> str:
@@ -115,17 +117,26 @@ def _digits(written: str, low: int, high: int) -> int:
 
 
 def seeds(value: object) -> Sequence[int | RandomSeeds]:
-    """A seed, an inclusive range, or ``{random: n}``."""
+    """A seed, an inclusive range, ``{random: n}`` or ``{random: n, per: prompt}``."""
     if isinstance(value, dict):
-        if set(value) != {"random"}:
-            raise ValueError("as a mapping a seed is {random: n}, for example {random: 4}")
-        return [RandomSeeds(whole(value["random"], 1, RANGE))]
+        return [_random_seeds(value)]
     drawn = _RANDOM.fullmatch(value) if isinstance(value, str) else None
     if drawn is not None:  # in a cell of a table or a quoted text
-        return [RandomSeeds(_digits(drawn[1], 1, RANGE))]
-    if value == -1:
-        raise ValueError("-1 is no seed here; write {random: 1} for one that is drawn once and kept")
+        return [RandomSeeds(_digits(drawn[1], 1, RANGE), per_prompt=drawn[2] is not None)]
+    if value in (-1, "-1", "random"):
+        raise ValueError(
+            f"{value} is no seed here; write {{random: 1}} for one that is drawn once and kept, or "
+            "{random: 1, per: prompt} for one of every prompt"
+        )
     return numbers(value, 0, MAX_SEED)
+
+
+def _random_seeds(written: Mapping[str, object]) -> RandomSeeds:
+    if "random" not in written or set(written) - {"random", "per"}:
+        raise ValueError("as a mapping a seed is {random: n} or {random: n, per: prompt}, for example {random: 4}")
+    if "per" in written and written["per"] != "prompt":
+        raise ValueError(f"per: {shown(written['per'])} is not possible; seeds are drawn per: prompt, or for all")
+    return RandomSeeds(whole(written["random"], 1, RANGE), per_prompt="per" in written)
 
 
 def size(value: object) -> Size:

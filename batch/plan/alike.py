@@ -14,7 +14,7 @@ from batch.records.tasks import EncodeTask, Task
 PICTURE_AXES = frozenset({"prompt", "negative_prompt", "style", "seed"})
 """What differs between the pictures of one setting, as a manifest has it."""
 
-PICTURE_FIELDS = PICTURE_AXES | {"id", "picture_id", "name", "source"}
+PICTURE_FIELDS = PICTURE_AXES | {"prompt_template", "id", "picture_id", "name", "source"}
 """The fields in which the pictures of one setting differ."""
 
 SUBJECT_FIELDS = ("model", "prompt", "negative_prompt", "seed", "width", "height")

@@ -6,6 +6,7 @@ tasks are a plan too, so whatever tasks share (a model at a size with its settin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch.base.collector import without_gc
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
     findings = Findings(manifest.source)
-    pinner = Pinner(pins or Pins(), lookup.draw, manifest.random_variants)
+    pins = pins or Pins()
+    begun = pins.begun or lookup.now()
+    pinner = Pinner(replace(pins, begun=begun), lookup.draw, manifest.random_variants)
     with without_gc():
         most = sum(combinations(grid, manifest.random_variants) for grid in manifest.grids)
         if most > TASKS:
@@ -39,13 +42,13 @@ def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> 
         grids = [pinner.resolved(grid) for grid in manifest.grids]
         exclusions = Exclusions(manifest.exclude, pinner)
         found = look_up(grids, lookup, findings)
-        settings = Settings(manifest=manifest, found=found, exclusions=exclusions, findings=findings)
+        settings = Settings(manifest=manifest, found=found, exclusions=exclusions, findings=findings, begun=begun)
         maker = TaskMaker(manifest=manifest, settings=settings, exclusions=exclusions, findings=findings)
         for grid in grids:
             maker.add(grid)
         findings.stop_on_problems()
         pictures = maker.ordered()
-        return _plan(maker, grids, pinner, pictures, _final(pictures, manifest, findings))
+        return _plan(maker, grids, pinner, pictures, _final(pictures, manifest, findings, begun))
 
 
 def _plan(maker: TaskMaker, grids: list[Grid], pinner: Pinner, pictures: list[Task], tasks: list[Task]) -> Plan:
@@ -81,9 +84,11 @@ def _plan(maker: TaskMaker, grids: list[Grid], pinner: Pinner, pictures: list[Ta
     )
 
 
-def _final(pictures: list[Task], manifest: Manifest, findings: Findings) -> list[Task]:
+def _final(pictures: list[Task], manifest: Manifest, findings: Findings, begun: str) -> list[Task]:
     """The pictures with names that do not clash; of a measurement, with their repeats and warm-ups."""
     if manifest.kind != RunKind.MEASURE:
+        if "{index}" in manifest.output.name:  # known now that they are in order
+            return names.assign(pictures, manifest.output.name, begun)
         names.without_clashes(pictures)
         return pictures
     repeats, batch = manifest.repeats, manifest.run.batch
@@ -91,4 +96,4 @@ def _final(pictures: list[Task], manifest: Manifest, findings: Findings) -> list
         findings.wrong(DEFAULT, f"{len(pictures):,} images with {repeats} repeats are too many to measure")
         findings.stop_on_problems()
     assert batch != "auto"  # the manifest's reader refuses it
-    return measuring.expanded(pictures, repeats, batch, manifest.output.name)
+    return measuring.expanded(pictures, repeats, batch, manifest.output.name, begun)

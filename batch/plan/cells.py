@@ -13,6 +13,7 @@ from batch.manifest.styles import styled
 from batch.plan import advice, checks
 from batch.plan.alike import PICTURE_AXES
 from batch.plan.expand import cells
+from batch.plan.pins import PromptSeed
 from batch.records.tasks import Task
 
 if TYPE_CHECKING:
@@ -77,11 +78,12 @@ class TaskMaker:
             setting.fields,
             prompt=prompt,
             negative_prompt=negative,
+            prompt_template=entry.template,
             style=style,
             source=f"{entry.place.source}:{entry.place.line}",
         )
         for index, drawn in given.seeds:
-            seed = 0 if drawn is None else drawn
+            seed = drawn.of(entry.value) if isinstance(drawn, PromptSeed) else drawn or 0
             if rules and self.exclusions.match(rules, seed):
                 continue
             self._check(setting, given, negative)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
+from typing import TYPE_CHECKING
 
 from batch.manifest.limits import COUNTLESS
 from batch.manifest.schema import Entry, Factor, Grid
@@ -17,13 +18,16 @@ from batch.manifest.values import RandomSeeds
 from batch.manifest.variants import Template
 from batch.plan.alike import PICTURE_AXES
 
+if TYPE_CHECKING:
+    from batch.plan.pins import PromptSeed
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSeeds:
     """A prompt with what goes with it, and the seeds it is rendered with, each with its place in their order."""
 
     entries: Mapping[str, Entry]
-    seeds: Sequence[tuple[int, int | None]]
+    seeds: Sequence[tuple[int, int | PromptSeed | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Cells:
         for rows in product(*(enumerate(factor.rows) for factor in factors)):
             entries = {name: entry for name, entry in self.setting.items() if name in PICTURE_AXES}
             entries |= zip(names, chain.from_iterable(row for _, row in rows), strict=True)
-            seeds: Sequence[tuple[int, int | None]] = alone_seeds
+            seeds: Sequence[tuple[int, int | PromptSeed | None]] = alone_seeds
             if alone is None:
                 seed = entries.get("seed")
                 held = (at for (at, _), factor in zip(rows, factors, strict=True) if "seed" in factor.names)

@@ -26,6 +26,8 @@ class Lookup:
     """A LoRA file with its content hash, at full strength."""
     draw: Callable[[int], tuple[int, ...]]
     """That many random seeds."""
+    now: Callable[[], str]
+    """This machine's date and time, in ISO 8601."""
 
 
 LoraNames = tuple[tuple[str, float], ...]

@@ -54,6 +54,7 @@ FIELD_KINDS: dict[str, Kind] = {
     "memory_steps": Kind.MEASURE,
     "format": Kind.IDENTITY,
     "format_options": Kind.IDENTITY,
+    "prompt_template": Kind.PROVENANCE,
     "style": Kind.PROVENANCE,
     "name": Kind.PROVENANCE,
     "source": Kind.PROVENANCE,

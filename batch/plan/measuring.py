@@ -22,10 +22,10 @@ Visit = tuple[Task, ...]
 """What one fresh process renders: the images of a setting in one pass, the warm-ups first."""
 
 
-def expanded(pictures: Iterable[Task], repeats: int, batch: int, template: str) -> list[Task]:
+def expanded(pictures: Iterable[Task], repeats: int, batch: int, template: str, begun: str) -> list[Task]:
     """Every picture with its repeats and the warm-ups before them, in the order in which they are measured.
 
-    ``batch`` is how many images go into one call, ``template`` that of the file names.
+    ``batch`` is how many images go into one call; ``template`` and ``begun`` are those of :func:`names.assign`.
     """
     settings: dict[Hashable, list[Task]] = {}
     for picture in pictures:
@@ -37,7 +37,7 @@ def expanded(pictures: Iterable[Task], repeats: int, batch: int, template: str) 
         for group in list(settings.values())[:: 1 if number % 2 == 0 else -1]:
             tasks += [_of(picture, share[0], warmup=True) for picture in group[:batch]]
             tasks += [_of(picture, repeat) for repeat in share for picture in group]
-    return names.assign(tasks, template)
+    return names.assign(tasks, template, begun)
 
 
 def _of(picture: Task, repeat: int, *, warmup: bool | None = None) -> Task:

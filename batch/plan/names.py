@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 
 from batch.catalogue import pag
+from batch.manifest.naming import FIELD
+from batch.plan.alike import call_key
 from batch.records.tasks import Task
 
 MAX_BYTES = 150
@@ -17,6 +19,9 @@ Windows 260 for the whole path, so long prompts are cut well before."""
 
 PROMPT_BYTES = 60
 """How much of a prompt goes into a name: enough to recognise it."""
+
+DIGITS = 5
+"""Of a place in the plan: the same for a plan of ten and of ten thousand, so that names of both sort."""
 
 _UNSAFE = re.compile(r"[^\w.+=-]+")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
@@ -35,8 +40,9 @@ def slug(text: str, limit: int = MAX_BYTES) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _field_slug(text: str) -> str:
-    return slug(text, PROMPT_BYTES)
+def _field_slug(text: str, letters: str = "") -> str:
+    """A text as a field of a template, which may say how many letters it has at most."""
+    return slug(text)[: int(letters)].strip("-. ") if letters else slug(text, PROMPT_BYTES)
 
 
 def _loras(task: Task) -> str:
@@ -58,46 +64,65 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
 }
 
 
-_VARYING = ("prompt", "negative_prompt", "style", "seed", "id")
+_VARYING = ("prompt", "negative_prompt", "style", "seed", "index", "id")
 
 
 class Namer:
-    """Names of tasks that differ in prompts, style, seed and id only: the rest is filled in once."""
+    """Names of tasks that differ in prompts, style, seed, place and id only: the rest is filled in once."""
 
-    def __init__(self, template: str, task: Task) -> None:
-        pieces = re.split(r"\{(\w+(?:\.\w+)?)\}", template)
-        extra = dict(task.extra)
-        self._pieces = pieces.copy()
-        for index, piece in enumerate(pieces):
-            if index % 2 and piece.startswith("extra."):
-                name = piece.removeprefix("extra.")
-                # A guidance of 0 is none, and not in the task.
-                self._pieces[index] = slug(str(extra.get(name, "0" if name == pag.SCALE else "default")))
-            elif index % 2 and piece not in _VARYING:
-                self._pieces[index] = _FIELDS[piece](task)
-        self._varying = [(index, piece) for index, piece in enumerate(pieces) if index % 2 and piece in _VARYING]
-
-    def of(self, task_id: str, *, prompt: str, negative_prompt: str, style: str, seed: int) -> str:
-        """``<name>-<id8>``; a ``/`` in the template makes folders."""
-        pieces = self._pieces.copy()
-        for index, name in self._varying:
-            if name in ("prompt", "negative_prompt"):
-                pieces[index] = _field_slug(prompt if name == "prompt" else negative_prompt)
-            elif name == "style":
-                pieces[index] = _field_slug(style) or "none"
+    def __init__(self, template: str, task: Task, begun: str) -> None:
+        """``begun`` is when the run began, in ISO 8601."""
+        self._pieces = FIELD.split(template)
+        self._varying: list[tuple[int, str, str]] = []
+        for place in range(1, len(self._pieces), 2):
+            name, _, letters = self._pieces[place].partition(":")
+            if name in _VARYING:
+                self._varying.append((place, name, letters))
             else:
-                pieces[index] = task_id if name == "id" else str(seed)
+                text = _shared(name, task, begun)
+                self._pieces[place] = _field_slug(text, letters) if letters else text
+
+    def of(self, task_id: str, *, prompt: str, negative_prompt: str, style: str, seed: int, index: int = 0) -> str:
+        """``<name>-<id8>``; a ``/`` in the template makes folders. ``index`` is the place in the plan, from 1."""
+        pieces = self._pieces.copy()
+        for place, name, letters in self._varying:
+            if name in ("prompt", "negative_prompt"):
+                pieces[place] = _field_slug(prompt if name == "prompt" else negative_prompt, letters)
+            elif name == "style":
+                pieces[place] = _field_slug(style, letters) or "none"
+            elif name == "index":
+                pieces[place] = f"{index:0{DIGITS}}"
+            else:
+                pieces[place] = task_id if name == "id" else str(seed)
         parts = [slug(part) for part in "".join(pieces).split("/")]
         safe = "/".join([f"{part}-" if _RESERVED.fullmatch(part) else part for part in parts if part])
         return f"{safe or 'image'}-{task_id[:8]}"
 
 
-def assign(tasks: Iterable[Task], template: str) -> list[Task]:
-    """The tasks with their file names, unique even where case is folded."""
-    named = []
-    for task in tasks:
-        name = Namer(template, task).of(
-            task.id, prompt=task.prompt, negative_prompt=task.negative_prompt, style=task.style, seed=task.seed
+def _shared(name: str, task: Task, begun: str) -> str:
+    """A field that is the same for all tasks of a setting."""
+    if name in ("date", "time"):
+        return slug(begun[:10] if name == "date" else begun[11:19])
+    argument = name.removeprefix("extra.")
+    if argument == name:
+        return _FIELDS[name](task)
+    # A guidance of 0 is none, and not in the task.
+    return slug(str(dict(task.extra).get(argument, "0" if argument == pag.SCALE else "default")))
+
+
+def assign(tasks: Iterable[Task], template: str, begun: str) -> list[Task]:
+    """The tasks with their file names, unique even where case is folded; ``begun`` is that of :class:`Namer`."""
+    named, namers = [], dict[Hashable, Namer]()
+    for index, task in enumerate(tasks, start=1):
+        key = call_key(task)
+        namer = namers.get(key) or namers.setdefault(key, Namer(template, task, begun))
+        name = namer.of(
+            task.id,
+            prompt=task.prompt,
+            negative_prompt=task.negative_prompt,
+            style=task.style,
+            seed=task.seed,
+            index=index,
         )
         named.append(replace(task, name=name))
     without_clashes(named)

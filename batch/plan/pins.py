@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, product
+from hashlib import sha256
+from itertools import chain, count, product
 from random import Random
 
 from batch.catalogue.families import digest
@@ -16,6 +17,9 @@ from batch.manifest.variants import Template
 _TRIES = 100
 """Draws for one more text that is not there yet, before the texts are held to be exhausted."""
 
+_OF_PROMPTS = "seed.prompts"
+"""Under which it is pinned what the seeds of prompts are made of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pins:
@@ -25,8 +29,30 @@ class Pins:
     revisions: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Texts drawn of a prompt with alternatives, by the prompt as written."""
+    begun: str = ""
+    """When the first run began, on this machine's clock: ISO 8601. For the names of its images."""
     numerics: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """``batch`` and ``compile``, each where it was left to ``auto``: see :mod:`batch.plan.batching`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSeed:
+    """One of the seeds that every prompt has of its own: made of its text and of what is drawn once for the run.
+
+    So nothing has to be kept of a prompt, and what becomes of the others does not touch its seeds.
+    """
+
+    drawn: int
+    stream: int
+    """Which ``{random: n, per: prompt}`` of a list this is."""
+    index: int
+    """Which of its ``n``."""
+
+    def of(self, prompt: str) -> int:
+        """The seed; two of one prompt and stream are never the same."""
+        digest = sha256(f"{self.drawn}.{self.stream}.{prompt}".encode("utf-8", "surrogatepass")).digest()
+        first, step = int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big") | 1
+        return (first + self.index * step) % 2**32
 
 
 class Pinner:
@@ -50,46 +76,57 @@ class Pinner:
             seeds={**self._pins.seeds, **self._seeds},
             revisions={**self._pins.revisions, **revisions},
             variants={**self._pins.variants, **self._variants},
+            begun=self._pins.begun,
             numerics=self._pins.numerics,
         )
 
     def resolved(self, grid: Grid) -> Grid:
         """The grid with a row for every seed and every text."""
         prompts = "" if grid.kind == "grid" else digest([str(_written(entry)) for entry in grid.entries("prompt")])
-        factors = [
-            Factor(
-                factor.names,
-                tuple(
-                    resolved
-                    for row in factor.rows
-                    for resolved in product(*(self._entries(entry, prompts) for entry in row))
-                ),
-            )
-            for factor in grid.factors
-        ]
-        return Grid(tuple(factors), grid.place, grid.kind)
+        factors = tuple(Factor(factor.names, tuple(self._rows(factor, prompts))) for factor in grid.factors)
+        return Grid(factors, grid.place, grid.kind)
 
-    def _entries(self, entry: Entry, context: str) -> Sequence[Entry]:
+    def _rows(self, factor: Factor, prompts: str) -> Iterator[tuple[Entry, ...]]:
+        streams = count()
+        for row in factor.rows:
+            if "prompt" in factor.names:  # else a seed would hang on its prompt's place among the others
+                streams = count()
+            yield from product(*(self._entries(entry, prompts, streams) for entry in row))
+
+    def _entries(self, entry: Entry, context: str, streams: Iterator[int]) -> Sequence[Entry]:
         own = entry.own
         if own:
             inner = digest([context, str(_written(entry))])
-            own = {
-                name: tuple(chain.from_iterable(self._entries(item, inner) for item in entries))
-                for name, entries in own.items()
-            }
+            own = {name: self._own(entries, inner) for name, entries in own.items()}
+        if isinstance(entry.value, RandomSeeds) and entry.value.per_prompt:
+            stream, drawn = next(streams), self._of_prompts()
+            return [Entry(PromptSeed(drawn, stream, index), entry.place) for index in range(entry.value.count)]
         if isinstance(entry.value, RandomSeeds):
             number = self._drawn.get(context, 0)
             self._drawn[context] = number + 1
             key = f"seed.{context}.{number}" if context else f"seed.{number}"
-            seeds, count = tuple(self._pins.seeds.get(key, ())), entry.value.count
-            if len(seeds) < count:
-                seeds += self._draw(count - len(seeds))
-                self.new = True
-            self._seeds[key] = seeds
-            return [Entry(seed, entry.place) for seed in seeds[:count]]
+            return [Entry(seed, entry.place) for seed in self._drawn_seeds(key, entry.value.count)]
         if isinstance(entry.value, Template):
-            return [Entry(text, entry.place, own) for text in self.texts(entry.value)]
+            return [Entry(text, entry.place, own, entry.value.text) for text in self.texts(entry.value)]
         return [entry if not own else Entry(entry.value, entry.place, own)]
+
+    def _own(self, entries: Sequence[Entry], context: str) -> tuple[Entry, ...]:
+        streams = count()
+        return tuple(chain.from_iterable(self._entries(item, context, streams) for item in entries))
+
+    def _drawn_seeds(self, key: str, wanted: int) -> tuple[int, ...]:
+        seeds = tuple(self._pins.seeds.get(key, ()))
+        if len(seeds) < wanted:
+            seeds += self._draw(wanted - len(seeds))
+            self.new = True
+        self._seeds[key] = seeds
+        return seeds[:wanted]
+
+    def _of_prompts(self) -> int:
+        """What all seeds of prompts are made of."""
+        if _OF_PROMPTS in self._seeds:
+            return self._seeds[_OF_PROMPTS][0]
+        return self._drawn_seeds(_OF_PROMPTS, 1)[0]
 
     def texts(self, template: Template) -> Sequence[str]:
         """The texts a template stands for: all of them, or those drawn, which stay whatever becomes of a list."""

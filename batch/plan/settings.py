@@ -71,6 +71,8 @@ class Settings:
     found: Found
     exclusions: Exclusions
     findings: Findings
+    begun: str
+    """When the run began, for the names."""
     sizes: dict[tuple[str, Size], SizeUse] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     """Memory settings that cannot be taken: they have no steps to compare."""
@@ -99,7 +101,7 @@ class Settings:
             fields={name: getattr(task, name) for name in task.__slots__ if name not in PICTURE_FIELDS},
             guidance=task.guidance,
             ids=Ids(task),
-            namer=names.Namer(self.manifest.output.name, task),
+            namer=names.Namer(self.manifest.output.name, task, self.begun),
             order=(*loaded, load),
             rules=self.exclusions.of_setting(entries, task) if with_rules else (),
             memory_place=_place(entries, "memory"),

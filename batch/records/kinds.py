@@ -71,3 +71,12 @@ class HappeningKind(StrEnum):
     FOREIGN_PROCESS = "foreign-process"
     SLOWER = "slower"
     MEMORY_GROWTH = "memory-growth"
+
+
+class Metadata(StrEnum):
+    """What the texts in an image file hold."""
+
+    FULL = "full"
+    PARAMETERS = "parameters"
+    """What A1111 writes, and galleries read; not what renders it again."""
+    NONE = "none"

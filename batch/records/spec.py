@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from batch.records.kinds import Metadata
 from batch.records.values import Value
 
 
@@ -72,6 +73,8 @@ class RunSpec:
     device: str = ""
     models: Mapping[str, ModelSource] = field(default_factory=dict)
     keep_latents: bool = False
+    metadata: Metadata = Metadata.FULL
+    """The texts in the image files."""
     fallback: bool = True
     """Out of memory: repeat the stage with a smaller setting. Else the image fails."""
     retries: int = 2

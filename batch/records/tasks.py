@@ -81,6 +81,8 @@ class Task:
     memory_steps: tuple[Call, ...] = ()
     format: str = "png"
     format_options: Arguments = ()
+    prompt_template: str = ""
+    """Of a prompt with alternatives: the text that it was drawn from, before styles."""
     style: str = ""
     name: str = ""
     source: str = ""

@@ -23,10 +23,11 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 
 COLUMNS: dict[str, str] = {
     "task_id": TEXT, "picture_id": TEXT, "status": TEXT, "attempts": WHOLE, "file": TEXT, "model": TEXT,
-    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "negative_prompt": TEXT, "style": TEXT, "seed": "UInt64",
-    "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE, "steps": WHOLE,
-    "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT, "degraded_from": TEXT,
-    "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
+    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "prompt_template": TEXT, "negative_prompt": TEXT, "style": TEXT,
+    "seed": "UInt64", "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE,
+    "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT,
+    "degraded_from": TEXT, "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER,
+    "encode_s": NUMBER,
     "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER, "total_s": NUMBER,
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
@@ -96,6 +97,7 @@ def row(image: ReportedImage) -> Row:
         "revision": task.revision,
         "dtype": task.dtype,
         "prompt": task.prompt,
+        "prompt_template": task.prompt_template,
         "negative_prompt": task.negative_prompt,
         "style": task.style,
         "seed": task.seed,

@@ -1,8 +1,9 @@
-"""How a plan finds what it names: model folders, the Hub's cache, the Hub itself, and random seeds."""
+"""How a plan finds what it names: model folders, the Hub's cache, the Hub itself, random seeds, the clock."""
 
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,4 +56,5 @@ def lookup(
         model=model,
         lora=lambda name: find_lora(name, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
+        now=lambda: datetime.now().astimezone().isoformat(timespec="seconds"),
     )

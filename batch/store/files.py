@@ -19,8 +19,9 @@ UNREADABLE = (OSError, ValueError)
 MAX_TABLE = 64 * 2**20
 """Bytes of a file that may say something of every image of a run: a hundred each, for half a million of them."""
 
-MAX_RECORD = 2**20
-"""Bytes of a file about one image. A receipt has some two thousand, and what its prompts take."""
+MAX_RECORD = 2**21
+"""Bytes of a file about one image. A receipt has some two thousand, and what its prompts take: three texts of
+100,000 letters at most, with four bytes each."""
 
 _LIMITS: Mapping[object, int] = {Receipt: MAX_RECORD, Failure: MAX_RECORD}
 

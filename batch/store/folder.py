@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from batch.base import atomic, disk
 from batch.base.errors import ForeignFolder, UserError
+from batch.records.kinds import Metadata
 from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.spec import Held
 from batch.records.tasks import Task
 from batch.store import inside, job, lock
+from batch.store.images.encoders import encode
 from batch.store.pictures import Pictures, image_path
 from batch.store.receipts import Receipts
 from batch.store.trash import free
@@ -198,14 +200,20 @@ class RunFolder:
         """Where the thumbnail of a task lies."""
         return self._pictures.thumb_path(task_id)
 
-    def save_image(self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None = None) -> FileRef:
+    def save_image(
+        self,
+        task: Task,
+        pixels: NDArray[np.uint8],
+        notes: Mapping[str, str] | None = None,
+        metadata: Metadata = Metadata.FULL,
+    ) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so.
 
-        ``notes`` go into the image's metadata beside its task. What lies in its place and is not as this program
-        wrote it is moved to the trash.
+        ``notes`` go into the image's metadata beside its task, as far as ``metadata`` lets them. What lies in its
+        place and is not as this program wrote it is moved to the trash.
         """
         ours = self._receipts.vouches_for(task.id, image_path(task))
-        return self._pictures.save(task, pixels, notes, replace=ours)
+        return self._pictures.save(task, encode(pixels, task, notes, metadata), pixels, replace=ours)
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""

@@ -88,6 +88,7 @@ class _Pinned:
     seeds: Mapping[str, tuple[int, ...]]
     revisions: Mapping[str, str]
     variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,13 @@ def read_pins(state: Path) -> Pins:
     numerics = _PinnedNumerics()
     with suppress(*files.UNREADABLE):  # where they are damaged they are decided anew, which costs no picture
         numerics = files.read(_PinnedNumerics, path)
-    return Pins(seeds=found.seeds, revisions=found.revisions, variants=found.variants, numerics=numerics.numerics)
+    return Pins(
+        seeds=found.seeds,
+        revisions=found.revisions,
+        variants=found.variants,
+        begun=found.begun,
+        numerics=numerics.numerics,
+    )
 
 
 def write_pins(state: Path, pins: Pins, runner: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from batch.manifest import formats
 from batch.records.receipts import FileRef, Receipt
 from batch.records.tasks import Task
 from batch.store import inside
-from batch.store.images.encoders import encode, thumbnail
+from batch.store.images.encoders import thumbnail
 from batch.store.images.looks import hash_pixels
 from batch.store.images.reading import read_pixels
 from batch.store.touched import image_files, is_as_written
@@ -51,15 +51,12 @@ class Pictures:
         """Every image file below ``images/``, in order; hidden files, links and what is no image are left out."""
         return image_files(self.images)
 
-    def save(
-        self, task: Task, pixels: NDArray[np.uint8], notes: Mapping[str, str] | None, *, replace: bool
-    ) -> FileRef:
-        """Write image and thumbnail; ``notes`` go into the image's metadata beside its task.
+    def save(self, task: Task, data: bytes, pixels: NDArray[np.uint8], *, replace: bool) -> FileRef:
+        """Write an image, whose file holds ``data``, and its thumbnail.
 
         What lies in the image's place already is moved to the trash, unless it is the same, or ``replace`` says
         that it is ours.
         """
-        data = encode(pixels, task, notes)
         path = image_path(task)
         self._may_write()  # as late as can be: encoding may take seconds
         self._save_thumb(task.id, pixels)

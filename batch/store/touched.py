@@ -205,9 +205,23 @@ def untaken(files: Iterable[Path], root: Path, taken: Iterable[str]) -> list[str
 
 def originals(paths: Iterable[str], receipts: Iterable[Receipt], looks: Looks) -> dict[str, Receipt]:
     """Of image files that no receipt names those that are copies, each with the receipt of its picture."""
-    pictures = {picture_of(receipt.task): receipt for receipt in receipts}
-    seen = {path: looks.at(path) for path in paths}
-    return {path: pictures[item.task_id] for path, item in seen.items() if item and item.task_id in pictures}
+    receipts = list(receipts)
+    told = {picture_of(receipt.task): receipt for receipt in receipts}
+    shown = {_pixels(receipt.file): receipt for receipt in receipts if receipt.file.pixels_sha256}
+    found: dict[str, Receipt] = {}
+    for path in paths:
+        seen = looks.at(path)
+        if seen is None or seen.error:
+            continue
+        # A file that says which picture it is is no other one, whatever it shows.
+        original = told.get(seen.task_id) if seen.task_id else shown.get(_pixels(seen))
+        if original is not None:
+            found[path] = original
+    return found
+
+
+def _pixels(of: FileRef | Look) -> tuple[str, int, int]:
+    return of.pixels_sha256, of.width, of.height
 
 
 def _elsewhere(

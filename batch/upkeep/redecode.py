@@ -70,7 +70,7 @@ def redecode(
             "with --keep-latents, or with keep_latents: true in the manifest's output section"
         )
     origin = source.origin()
-    changed = _changed(kept, setting, origin.output.name)
+    changed = _changed(kept, setting, origin.output.name, source.pins().begun)
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()), allow_code=allow_code)
     target.check(plan.name, plan.kind)
@@ -85,7 +85,7 @@ def redecode(
     return Redecoded(result=result, without_latents=len(done) - len(kept))
 
 
-def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task, Task]]:
+def _changed(tasks: list[Task], setting: str, template: str, begun: str) -> list[tuple[Task, Task]]:
     """Each task with its twin under the new setting: new pixel steps, id and name."""
     twins = []
     try:
@@ -106,7 +106,7 @@ def _changed(tasks: list[Task], setting: str, template: str) -> list[tuple[Task,
             f"--memory {setting} decodes these images as they were decoded: the pictures would be the same. "
             "Name a setting that tiles these sizes otherwise, for example vae_tiling(256, 192)"
         )
-    return list(zip(tasks, names.assign(twins, template), strict=True))
+    return list(zip(tasks, names.assign(twins, template, begun), strict=True))
 
 
 def _denoising(steps: tuple[Call, ...]) -> set[Call]:

@@ -40,7 +40,7 @@ wildcards: {}
 resize: true
 allow_pickle: []
 trust_remote_code: []
-output: {format: png, keep_latents: true, name: "{prompt}-{seed}-{size}"}
+output: {format: png, metadata: full, keep_latents: true, name: "{prompt}-{seed}-{size}"}
 run:
   {on_oom: fallback, retries: 2, min_free_disk: 1MB, max_consecutive_failures: 5, recycle_after: 0,
    compile: auto, batch: 1}

@@ -310,14 +310,27 @@ SCALARS = st.one_of(
     st.floats(),
     st.text(max_size=12),
     st.sampled_from(
-        ["demo", "512x512", "0..3", "{a|b}", "__c__", "p.txt", "auto", "tiled", "none", "default", "dpm++(x=1)"]
+        [
+            "demo",
+            "prompt",
+            "512x512",
+            "0..3",
+            "{a|b}",
+            "__c__",
+            "p.txt",
+            "auto",
+            "tiled",
+            "none",
+            "default",
+            "dpm++(x=1)",
+        ]
     ),
 )
 KEYS = st.one_of(
     st.sampled_from(
         [
             *(*AXES, *TopLevel.model_fields, *Output.model_fields, *RunOptions.model_fields),
-            *("extra.eta", "extra.x", "file", "column", "text", "random", "all"),
+            *("extra.eta", "extra.x", "file", "column", "text", "random", "per", "all"),
         ]
     ),
     st.text(max_size=6),

@@ -14,7 +14,7 @@ TASK = Task(
     rendered_height=512, steps=20, guidance=4.5,
 )  # fmt: skip
 
-OWN = {"id", "picture_id", "prompt", "negative_prompt", "style", "seed", "name", "source"}
+OWN = {"id", "picture_id", "prompt", "prompt_template", "negative_prompt", "style", "seed", "name", "source"}
 
 
 def changed(name):

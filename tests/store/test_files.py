@@ -77,7 +77,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     path = tmp_path / "x.json"
     with path.open("wb") as file:
         file.truncate(2**40)  # takes no room
-    with quick(1), pytest.raises(regular.TooLarge, match="and no more than 1,048,576 are read"):
+    with quick(1), pytest.raises(regular.TooLarge, match="and no more than 2,097,152 are read"):
         files.read(Receipt, path)
 
 

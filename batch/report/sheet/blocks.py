@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batch.records.tasks import Task
@@ -16,7 +16,7 @@ MAX_HEIGHT = 5_000
 """A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
 
 MAX_SEED_GROUPS = 6
-"""A grid with more different sets of seeds than this has holes, not sets: it stays one table."""
+"""A grid with more different sets of seeds than this has holes, or a set for every prompt: it stays one table."""
 
 CELL = 256
 GAP = 8
@@ -41,10 +41,19 @@ class Block:
     prompts: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     cells: dict[tuple[str, int], Task] = field(default_factory=dict)
+    counted: bool = False
+    """Every prompt has seeds of its own: the columns are its first, its second, and so on."""
 
     def part(self, prompts: list[str], seeds: list[int], suffix: str = "") -> Block:
         """Some of its rows and columns; the suffix goes on in its title."""
-        return Block(self.title + suffix, prompts, seeds, self.cells)
+        return Block(self.title + suffix, prompts, seeds, self.cells, self.counted)
+
+    def label(self, prompt: str) -> str:
+        """What stands beside a row: the prompt, and its seeds where no column names them."""
+        if not self.counted:
+            return prompt
+        seeds = [str(self.cells[prompt, column].seed) for column in self.seeds if (prompt, column) in self.cells]
+        return f"seed {', '.join(seeds[:2])}{' …' if len(seeds) > 2 else ''} · {prompt}"
 
     def cell_size(self) -> tuple[int, int]:
         """Width and height of a picture."""
@@ -116,9 +125,21 @@ def _by_seeds(block: Block) -> list[Block]:
     groups: dict[tuple[int, ...], list[str]] = {}
     for prompt, seeds in own.items():
         groups.setdefault(tuple(sorted(seeds, key=columns.__getitem__)), []).append(prompt)
-    if not 1 < len(groups) <= MAX_SEED_GROUPS:
-        return [block]
-    return [block.part(prompts, list(seeds)) for seeds, prompts in groups.items()]
+    if 1 < len(groups) <= MAX_SEED_GROUPS:
+        return [block.part(prompts, list(seeds)) for seeds, prompts in groups.items()]
+    # More than half empty: a column for every seed would be a page for every few pictures.
+    if 2 * len(block.cells) < len(block.prompts) * len(block.seeds):
+        return [_counted(block, own)]
+    return [block]
+
+
+def _counted(block: Block, own: Mapping[str, Sequence[int]]) -> Block:
+    numbered = {prompt: list(enumerate(seeds, start=1)) for prompt, seeds in own.items()}
+    cells = {
+        (prompt, number): block.cells[prompt, seed] for prompt, seeds in numbered.items() for number, seed in seeds
+    }
+    columns = list(range(1, max(map(len, own.values())) + 1))
+    return Block(block.title, block.prompts, columns, cells, counted=True)
 
 
 def pages_of(blocks: Sequence[Block]) -> Iterator[list[Block]]:

@@ -53,11 +53,11 @@ def _draw_block(page: Image.Image, block: Block, top: int, folder: RunFolder, sc
         column, row = divmod(number, rows)
         left = MARGIN + column * block.table_width()
         y = top + TEXT_SIZE + GAP + row * block.row_height()
-        label = lines_within(prompt, LABEL_WIDTH - 2 * GAP, max(1, size[1] // _LABEL_STEP), TEXT_SIZE)
+        label = lines_within(block.label(prompt), LABEL_WIDTH - 2 * GAP, max(1, size[1] // _LABEL_STEP), TEXT_SIZE)
         draw_lines(draw, (left, y), label, TEXT_SIZE, _INK, _LABEL_STEP)
         for index, seed in enumerate(block.seeds):
             x = left + LABEL_WIDTH + index * (size[0] + GAP)
-            if row == 0:
+            if row == 0 and not block.counted:
                 draw_lines(draw, (x, top), [f"seed {seed}"], TEXT_SIZE, MUTED, 0)
             if task := block.cells.get((prompt, seed)):
                 draw_cell(page, (x, y), size, task, folder, scan)

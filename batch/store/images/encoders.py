@@ -20,6 +20,7 @@ from PIL import __version__ as pillow_version
 
 from batch.base.errors import UserError
 from batch.manifest import formats
+from batch.records.kinds import Metadata
 from batch.records.tasks import Task
 from batch.store.images import packets, png, tiff
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, texts_of
@@ -37,7 +38,8 @@ _WEBP_EFFORT = ((0, 0), (1, 20), (2, 25), (3, 30), (3, 50), (4, 50), (4, 75), (4
 
 
 def _png(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
-    named = {PARAMETERS_KEY: texts.parameters, JSON_KEY: texts.rerun}
+    both = {PARAMETERS_KEY: texts.parameters, JSON_KEY: texts.rerun}
+    named = {key: text for key, text in both.items() if text}
     if options["level"] == 1:
         return png.write(pixels, named)
     return _pillow(pixels, "PNG", pnginfo=png.text_chunks(named), compress_level=options["level"])
@@ -45,13 +47,13 @@ def _png(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
 
 def _jpeg(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
     """EXIF in JPEG has 64 KiB: a text of more than 32,000 letters stands in the JSON only."""
-    exif = b"Exif\0\0" + _exif(texts)
+    exif = b"Exif\0\0" + _exif(texts) if texts.parameters else b""
     return _pillow(
         pixels,
         "JPEG",
         **options,
         exif=exif if len(exif) <= packets.SEGMENT else b"",
-        extra=packets.jpeg_segments(_xmp(texts)),
+        extra=packets.jpeg_segments(_xmp(texts)) if texts.rerun else b"",
     )
 
 
@@ -95,15 +97,16 @@ def jxl_distance(quality: int) -> float:
 
 
 def _tiff(pixels: Pixels, texts: FileTexts, options: Options) -> bytes:
-    return tiff.write(pixels, options["compression"], packets.comment(texts.parameters), _xmp(texts))
+    comment = packets.comment(texts.parameters) if texts.parameters else b""
+    return tiff.write(pixels, options["compression"], comment, _xmp(texts))
 
 
 def _exif(texts: FileTexts) -> bytes:
-    return tiff.exif(packets.comment(texts.parameters))
+    return tiff.exif(packets.comment(texts.parameters)) if texts.parameters else b""
 
 
 def _xmp(texts: FileTexts) -> bytes:
-    return packets.xmp(texts.rerun)
+    return packets.xmp(texts.rerun) if texts.rerun else b""
 
 
 def _pillow(pixels: Pixels, kind: str, **arguments: Any) -> bytes:
@@ -144,13 +147,15 @@ def require(name: str) -> None:
         )
 
 
-def encode(pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None) -> bytes:
+def encode(
+    pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None, metadata: Metadata = Metadata.FULL
+) -> bytes:
     """The image file of a task, in its format; ``pixels`` is height x width x 3.
 
     ``notes`` say what became of the image that its task does not: they stand in the metadata too.
     """
     options = formats.settings(task.format, task.format_options)
-    return ENCODERS[task.format](pixels, texts_of(task, notes or {}), options)
+    return ENCODERS[task.format](pixels, texts_of(task, notes or {}, metadata), options)
 
 
 def thumbnail(pixels: Pixels) -> bytes:

@@ -154,7 +154,9 @@ def join_extended(segments: Sequence[bytes]) -> bytes:
 
 def jxl(codestream: bytes, exif: bytes, packet: bytes) -> bytes:
     """A JPEG XL picture in a container, the metadata before it so that a reader finds it at the start."""
-    boxes = ((b"Exif", bytes(4) + exif), (b"xml ", packet), (b"jxlc", codestream))
+    boxes = [(b"Exif", bytes(4) + exif)] if exif else []
+    boxes += [(b"xml ", packet)] if packet else []
+    boxes.append((b"jxlc", codestream))
     return b"".join([JXL_SIGNATURE, _box(b"ftyp", b"jxl \0\0\0\0jxl "), *(_box(*item) for item in boxes)])
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from batch import __version__
 from batch.catalogue import families
+from batch.records.kinds import Metadata
 from batch.records.reading import to_json
 from batch.records.tasks import Task
 
@@ -20,6 +21,9 @@ PARAMETERS_KEY = "parameters"
 """Under which A1111's text stands."""
 
 _MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style", "repeat", "warmup"}
+
+_LATER_FIELDS = {"prompt_template"}
+"""Left out where they are empty, so that a picture keeps the bytes that it had before there were any."""
 
 _UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 """Half characters, which a file name may bring in, and two that XML does not allow."""
@@ -47,15 +51,18 @@ SAMPLERS = {
 
 @dataclass(frozen=True, slots=True)
 class FileTexts:
-    """What an image file carries."""
+    """What an image file carries; "" for what it does not."""
 
     parameters: str
     rerun: str
 
 
-def texts_of(task: Task, notes: Mapping[str, str]) -> FileTexts:
+def texts_of(task: Task, notes: Mapping[str, str], metadata: Metadata) -> FileTexts:
     """The texts of a task; ``notes`` name what its picture was made with instead of what was asked for."""
-    return FileTexts(parameters(task, notes), rerun_json(task, notes))
+    return FileTexts(
+        parameters="" if metadata is Metadata.NONE else parameters(task, notes),
+        rerun=rerun_json(task, notes) if metadata is Metadata.FULL else "",
+    )
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -80,6 +87,10 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Version": f"run_batch {__version__}",
         **{name.replace("_", " ").capitalize(): json.dumps(text) for name, text in notes.items()},
     }
+    if (
+        task.prompt_template
+    ):  # as sd-dynamic-prompts: where A1111's reader takes it for a setting, and for no prompt
+        settings["Template"] = _one_value(task.prompt_template)
     negative = f"\nNegative prompt: {task.negative_prompt}" if task.negative_prompt else ""
     text = f"{task.prompt}{negative}\n" + ", ".join(f"{key}: {value}" for key, value in settings.items())
     return _UNSAFE.sub("\ufffd", text)
@@ -93,6 +104,7 @@ def rerun_json(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     """Everything that decides the picture. No times and no machine: the same task gives the same bytes."""
     data = to_json(task)
     kept = {item.name: data[item.name] for item in fields(task) if item.name not in _MACHINE_FIELDS}
+    kept = {name: value for name, value in kept.items() if value or name not in _LATER_FIELDS}
     extra = {"notes": dict(notes)} if notes else {}
     text = json.dumps({"version": 1, "task": kept, **extra}, sort_keys=True, ensure_ascii=False)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -40,7 +40,10 @@ def exif(comment: bytes) -> bytes:
 
 
 def write(pixels: NDArray[np.uint8], compression: str, comment: bytes, xmp: bytes) -> bytes:
-    """A TIFF file of ``height x width x 3`` pixels; ``compression`` is ``deflate`` or ``none``."""
+    """A TIFF file of ``height x width x 3`` pixels; ``compression`` is ``deflate`` or ``none``.
+
+    A ``comment`` or ``xmp`` that is empty is left out.
+    """
     height, width = pixels.shape[:2]
     rows = max(1, _STRIP_BYTES // (width * 3))
     strips = list(_strips(pixels, rows, compress=compression == "deflate"))
@@ -58,11 +61,13 @@ def write(pixels: NDArray[np.uint8], compression: str, comment: bytes, xmp: byte
         (278, _LONG, [rows]),
         (279, _LONG, sizes),
         (284, _SHORT, [1]),  # the samples of a pixel stand together
-        (XMP, _BYTE, xmp),
     ]
+    if xmp:
+        entries.append((XMP, _BYTE, xmp))
     if compression == "deflate":
         entries.append((317, _SHORT, [_HORIZONTAL]))
-    return b"".join([_head(end + pad), *strips, bytes(pad), _with_exif(entries, comment, end + pad)])
+    directory = _with_exif(entries, comment, end + pad) if comment else _directory(entries, end + pad)
+    return b"".join([_head(end + pad), *strips, bytes(pad), directory])
 
 
 def _strips(pixels: NDArray[np.uint8], rows: int, *, compress: bool) -> Iterator[bytes]:
