@@ -23,7 +23,8 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 
 COLUMNS: dict[str, str] = {
     "task_id": TEXT, "picture_id": TEXT, "status": TEXT, "attempts": WHOLE, "file": TEXT, "model": TEXT,
-    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "prompt_template": TEXT, "negative_prompt": TEXT, "style": TEXT,
+    "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "prompt_template": TEXT, "negative_prompt": TEXT,
+    "style": TEXT,
     "seed": "UInt64", "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE,
     "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT,
     "degraded_from": TEXT, "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER,
