@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class EntryReader:
     folder: Path
     prompts: Prompts
     problems: Problems
+    with_loras: list[Entry] = field(default_factory=list)
+    """Prompts whose text names LoRAs."""
 
     def axes(self, written: Mapping[str, Yaml], location: Location) -> Axes:
         """Every axis of a mapping, by name."""
@@ -66,7 +68,7 @@ class EntryReader:
         assert known is not None  # callers have checked the name
         found = known.read(item)
         if name == "prompt":
-            found = self.prompts.read(str(found))
+            return [self._prompt(str(found), place)]
         if not isinstance(found, _SEVERAL):
             return [Entry(found, place)]
         drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
@@ -77,11 +79,25 @@ class EntryReader:
         """A prompt with values of its own on other axes."""
         if "text" not in item:
             raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
-        value = self.prompts.read(values.prompt(item["text"]))
         rest = {key: item[key] for key in item if key != "text"}
         if "prompt" in rest:
             raise ValueError("'text' is the prompt; remove 'prompt'")
-        return [Entry(value, self.problems.document.place(where), self.axes(rest, where))]
+        text = values.prompt(item["text"])
+        return [self._prompt(text, self.problems.document.place(where), self.axes(rest, where))]
+
+    def _prompt(self, text: str, place: Place, own: Axes | None = None) -> Entry:
+        """A prompt, with the LoRAs that its text names among its own values. Raises ``ValueError``."""
+        value, loras = self.prompts.read(text)
+        own = dict(own or {})
+        if not loras:
+            return Entry(value, place, own) if own else Entry(value, place)
+        if "lora" in own:
+            raise ValueError(
+                "its text names LoRAs, and 'lora' beside it would replace them; write all in one place"
+            )
+        entry = Entry(value, place, own | {"lora": (Entry(loras, place),)})
+        self.with_loras.append(entry)
+        return entry
 
     def _from_file(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         named: dict[str, str] = {}
@@ -95,7 +111,7 @@ class EntryReader:
         entries = []
         for text, place in read_prompts(path, named.get("column")):
             try:
-                entries.append(Entry(self.prompts.read(values.text(text)), place))
+                entries.append(self._prompt(values.text(text), place))
             except ValueError as error:
                 self.problems.found.append(Problem(*place, f"prompt: {error}"))
         if not entries:
