@@ -192,6 +192,11 @@ class Receipt:
     """What the manifest accepts for the model and the model really used: allow_pickle, trust_remote_code."""
     schema: int = 1
 
+    @property
+    def cut(self) -> bool:
+        """Whether something of its texts was not read."""
+        return any(text.cut for text in self.texts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
