@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import nn
+from transformers import CLIPTokenizer
 
 from batch.records.receipts import TextTokens
 from batch.records.tasks import EncodeTask
-from batch.render import tokens
+from batch.render import pieces, tokens
 from batch.render.families import common
 from batch.render.families.table import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from batch.memory.questions import Reading, TextsQuestion
 
 
 def cut(pipe: DiffusionPipeline, family: str, texts: Sequence[EncodeTask]) -> dict[str, TextTokens]:
@@ -35,6 +39,19 @@ def cut(pipe: DiffusionPipeline, family: str, texts: Sequence[EncodeTask]) -> di
             if seen.tokens is not None and seen.tokens.cut:
                 found[str(number)] = seen.tokens
     return found
+
+
+def cut_by_clip(question: TextsQuestion) -> dict[str, Reading]:
+    """The same of the one text encoder of a pipeline that is called whole."""
+    words = CLIPTokenizer.from_pretrained(
+        Path(str(question["source"]["location"]), "tokenizer"), local_files_only=True
+    )
+    found = {str(number): pieces.read(words, text) for number, text in enumerate(question["texts"])}
+    return {
+        number: {"tokens": item.tokens, "read": item.read, "lost": item.lost}
+        for number, item in found.items()
+        if item.cut
+    }
 
 
 @contextmanager

@@ -135,6 +135,11 @@ def _split(
     return [pieces[0][:room]], TextTokens.of(total, total - len(rest), tokenizer.decode(rest) if rest else "")
 
 
+def read(tokenizer: PreTrainedTokenizerBase, text: str) -> TextTokens:
+    """How much of a text is read by an encoder that cuts it."""
+    return _split(tokenizer, text, EncodeTask(key="", model="", dtype="", text=text, negative=False))[1]
+
+
 def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens) -> int:
     """Where a piece ends that is full: behind a comma that is near, as there, else behind a word."""
     words = tokenizer.convert_ids_to_tokens([token for token, _ in tokens])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.errors import BatchError
 from batch.base.text import plural
-from batch.catalogue.families import FAMILIES, digest
+from batch.catalogue.families import CLIP_PIPELINES, FAMILIES, digest
 from batch.hub import models
 from batch.manifest.values import shown
 from batch.plan.texts import negative_counts
@@ -76,10 +76,13 @@ def _groups(plan: Plan) -> Sequence[_Group]:
     groups: dict[tuple[str, int, bool], _Group] = {}
     for task in plan.tasks:
         for negative, text in enumerate((task.prompt, task.negative_prompt)):
-            rule = FAMILIES[plan.models[task.model].family]
-            if not rule.staged or task.long_prompts or task.prompt_syntax or not _is_long(text, rule.reads, task):
+            model = plan.models[task.model]
+            rule = FAMILIES[model.family]
+            if task.long_prompts or task.prompt_syntax or not _is_long(text, rule.reads, task):
                 continue
-            if negative and not negative_counts(task, rule):
+            if not (rule.staged or model.pipeline in CLIP_PIPELINES):
+                continue
+            if negative and rule.staged and not negative_counts(task, rule):
                 continue
             key = (task.model, id(task.extra), bool(negative))
             if key not in groups:
