@@ -53,6 +53,8 @@ class Family:
     """The negative text where there is guidance and no negative prompt."""
     with_guidance: frozenset[str] = frozenset()
     """Extra arguments that count only where guidance acts, beside those of the negative text."""
+    reads: int = 75
+    """Tokens of a prompt that every model of it reads at least; the default is CLIP's."""
     texts_vary: bool = False
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
     doubles: bool = False
@@ -73,6 +75,7 @@ FAMILIES: dict[str, Family] = {
     "sana": Family(
         pipelines=("SanaPipeline", "SanaPAGPipeline"),
         dtype="bfloat16",
+        reads=297,
         bands=True,
         doubles=True,
         float16_parts=("transformer",),
@@ -92,6 +95,7 @@ FAMILIES: dict[str, Family] = {
     "sana_sprint": Family(
         pipelines=("SanaSprintPipeline",),
         dtype="bfloat16",
+        reads=297,
         bands=True,
         float16_parts=("transformer",),
         bin_pixels=SIZE_STEP,
@@ -129,6 +133,7 @@ FAMILIES: dict[str, Family] = {
     "pixart": Family(
         pipelines=("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
         dtype="float16",
+        reads=117,
         doubles=True,
         bin_pixels=8,
         extra={
@@ -142,6 +147,7 @@ FAMILIES: dict[str, Family] = {
     "flux": Family(
         pipelines=("FluxPipeline",),
         dtype="bfloat16",
+        reads=250,
         negative="true_cfg_scale",
         passes_shift=True,
         extra={
@@ -175,6 +181,7 @@ FAMILIES: dict[str, Family] = {
     "qwen_image": Family(
         pipelines=("QwenImagePipeline",),
         dtype="bfloat16",
+        reads=500,
         guidance="true_cfg_scale",
         empty_negative=" ",
         texts_vary=True,
@@ -186,6 +193,7 @@ FAMILIES: dict[str, Family] = {
     "z_image": Family(
         pipelines=("ZImagePipeline",),
         dtype="bfloat16",
+        reads=450,
         guidance_above=0.0,
         texts_vary=True,
         with_guidance=frozenset({"cfg_normalization", "cfg_truncation"}),
@@ -200,6 +208,10 @@ FAMILIES: dict[str, Family] = {
     "generic": Family(dtype="bfloat16", staged=False, negative=""),
 }
 """Every family; ``render/families/`` has a file for each, and ``generic`` renders all other pipelines."""
+
+CLIP_PIPELINES = frozenset({"StableDiffusionPipeline", "StableDiffusionXLPipeline"})
+"""Pipelines all of whose text encoders are CLIP: they take texts in pieces and with weights
+(:mod:`batch.render.pieces`)."""
 
 PIPELINE_FAMILY = {pipeline: name for name, family in FAMILIES.items() for pipeline in family.pipelines}
 """The family that a pipeline class of diffusers belongs to; :func:`family_of` says which one renders a model."""

@@ -13,6 +13,17 @@ MAX_HEADER = 8 * 2**20
 _LENGTH = 8
 
 
+def notes(data: bytes) -> Mapping[str, str]:
+    """The notes that whoever wrote a file left in its header; none where it holds none."""
+    length = int.from_bytes(data[:_LENGTH], "little")
+    try:
+        found = any_json(data[_LENGTH : _LENGTH + length]) if length <= MAX_HEADER else None
+    except ValueError:
+        return {}
+    kept = found.get("__metadata__") if isinstance(found, dict) else None
+    return {name: text for name, text in kept.items() if isinstance(text, str)} if isinstance(kept, dict) else {}
+
+
 def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
     """What a file says of each tensor by its name, and how many bytes lie before the first one.
 

@@ -37,7 +37,7 @@ WIDEST = 100
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch.run import forecast, remaining
+    from batch.run import forecast, prompt_lengths, remaining
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
@@ -46,7 +46,8 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     folder.check(made.name, made.kind)
     where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier) if made.ids_known else None
     outlook = remaining.outlook(made, where, folder, job.earlier, job.manifest.run.min_free_disk)
-    made = replace(made, warnings=(*made.warnings, *outlook.warnings))
+    cut = prompt_lengths.warnings(made, _counting)
+    made = replace(made, warnings=(*made.warnings, *cut, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
     if as_json:
         print_json(plan_json(made, where, folder.root, outlook, memory))
@@ -60,6 +61,11 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
 def _predicting(count: int) -> None:
     if sys.stderr.isatty():
         say(f"predicting the memory of {plural(count, 'stage')}, once: the next plan knows them …")
+
+
+def _counting(count: int) -> None:
+    if sys.stderr.isatty():
+        say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
 
 
 def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:

@@ -59,7 +59,7 @@ def _images(summary: Summary) -> Iterator[str]:
     """What became of the images that are not simply done."""
     counts = {
         "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
-        "degraded": summary.degraded, "extra": summary.extra,
+        "degraded": summary.degraded, "prompt cut": summary.cut, "extra": summary.extra,
     }  # fmt: skip
     for name, count in counts.items():
         if count:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import CannotGoOn, StoppedEarly
+from batch.catalogue import tensors
 from batch.memory import ladder
 from batch.plan.texts import encode_tasks
 from batch.records.events import Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
-from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak, together
+from batch.records.reading import from_json
+from batch.records.receipts import ErrorInfo, Measurement, Outcome, StagePeak, TextTokens, together
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
+from batch.render.backend import TOKENS
 from batch.render.failures import StageFailed
 from batch.render.way import Job, RenderError
 
@@ -100,6 +104,7 @@ class PromptEncoder:
             task=task,
             embeds=[data for data in embeds if data is not None],
             encoded=encoded if texts else None,
+            texts=_read(embeds),
             texts_by=taken if any(kept) else "",
         )
 
@@ -119,6 +124,14 @@ class PromptEncoder:
             ) from None
         self._encoded[key] = made.peak
         return Outcome(key=key, status=Status.DONE, seconds=made.peak.seconds)
+
+
+def _read(embeds: Sequence[bytes | None]) -> tuple[TextTokens, ...]:
+    """How much of each text was read; nothing where one of the embeddings does not say so."""
+    try:
+        return tuple(from_json(TextTokens, tensors.notes(data or b"")[TOKENS]) for data in embeds)
+    except (KeyError, ValueError):
+        return ()
 
 
 def _kept_as(key: str, taken: str) -> str:

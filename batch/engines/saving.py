@@ -105,6 +105,7 @@ class Saver:
                 batch=rendered.batch,
                 compile=rendered.compiled,
                 scheduler=rendered.scheduler,
+                texts=rendered.texts,
                 allowed=self._spec.models[attempt.task.model].allowed,
             )
             self._folder.commit(receipt)

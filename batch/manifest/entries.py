@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class EntryReader:
     prompts: Prompts
     styles: Styles
     problems: Problems
+    with_loras: list[Entry] = field(default_factory=list)
+    """Prompts whose text names LoRAs."""
 
     def axes(self, written: Mapping[str, Yaml], location: Location) -> Axes:
         """Every axis of a mapping, by name."""
@@ -69,8 +71,8 @@ class EntryReader:
         assert known is not None  # callers have checked the name
         found = lora(item, self._is_file) if name == "lora" else known.read(item)
         if name == "prompt":
-            found = self.prompts.read(str(found))
-        elif name == "style":
+            return [self._prompt(str(found), place)]
+        if name == "style":
             found = self.styles.named(str(found), variants=self.prompts.grammar is not None)
         if not isinstance(found, _SEVERAL):
             return [Entry(found, place)]
@@ -89,11 +91,25 @@ class EntryReader:
         """A prompt with values of its own on other axes."""
         if "text" not in item:
             raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
-        value = self.prompts.read(values.prompt(item["text"]))
         rest = {key: item[key] for key in item if key != "text"}
         if "prompt" in rest:
             raise ValueError("'text' is the prompt; remove 'prompt'")
-        return [Entry(value, self.problems.document.place(where), self.axes(rest, where))]
+        text = values.prompt(item["text"])
+        return [self._prompt(text, self.problems.document.place(where), self.axes(rest, where))]
+
+    def _prompt(self, text: str, place: Place, own: Axes | None = None) -> Entry:
+        """A prompt, with the LoRAs that its text names among its own values. Raises ``ValueError``."""
+        value, loras = self.prompts.read(text)
+        own = dict(own or {})
+        if not loras:
+            return Entry(value, place, own) if own else Entry(value, place)
+        if "lora" in own:
+            raise ValueError(
+                "its text names LoRAs, and 'lora' beside it would replace them; write all in one place"
+            )
+        entry = Entry(value, place, own | {"lora": (Entry(loras, place),)})
+        self.with_loras.append(entry)
+        return entry
 
     def _from_file(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         named: dict[str, str] = {}
@@ -107,7 +123,7 @@ class EntryReader:
         entries = []
         for text, place in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
             try:
-                entries.append(Entry(self.prompts.read(values.text(text)), place))
+                entries.append(self._prompt(values.text(text), place))
             except ValueError as error:
                 self.problems.found.append(Problem(*place, f"prompt: {error}"))
         if not entries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
@@ -56,7 +56,20 @@ class GridReader:
                 closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
                 if closer is not None:
                     self._note(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
+        self._check_loras(grids)
         return tuple(grids)
+
+    def _check_loras(self, grids: Iterable[Grid]) -> None:
+        """A prompt's own LoRAs would take the place of the grid's without a word."""
+        named = {id(entry): entry for entry in self.entries.with_loras}
+        for grid in grids if named else ():
+            factors = [factor for factor in grid.factors if "lora" in factor.names]
+            others = [entry for factor in factors for row in factor.rows for entry in row if entry.value]
+            if others and any(id(entry) in named for entry in grid.entries("prompt")):
+                place = others[0].place
+                self._note(
+                    place, "lora: prompts name LoRAs in their text, which these would not join; write all here"
+                )
 
     def _note(self, place: Place, message: str) -> None:
         self.problems.found.append(Problem(*place, message))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.base.errors import ManifestError
+from batch.manifest import emphasis
 from batch.manifest.document import Document, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
 from batch.manifest.tables import read_prompts
 from batch.manifest.values import shown, suggest, whole
 from batch.manifest.variants import Grammar, Template, looks_varied
+
+LoraNames = tuple[tuple[str, float], ...]
+"""LoRAs as the axis names them: file or Hub id, and strength."""
+
+LORA_FOLDERS = ("", "loras", "lora", "Lora", "models/Lora")
+"""Where ``<lora:name:1>`` is looked for, from the manifest's folder: A1111's own is the last."""
 
 _WILDCARD_FOLDER = "wildcards"
 _NO_SPACE_BEFORE = tuple(",.;:!?)]}")
@@ -28,25 +36,41 @@ class Prompts:
     """None where ``variants`` is off: every character of a prompt is itself."""
     drawn: int = 0
     """Texts that are drawn of a template; 0 takes all of them, so there must not be too many."""
+    loras: Path | None = None
+    """The folder in which ``<lora:name:0.8>`` in a prompt names a file; None where that is text."""
     expansion: Expansion = field(default_factory=Expansion)
     """What all prompts stand for so far."""
     ignored: set[str] = field(default_factory=set)
     """Prompts that look as if they held alternatives, while ``variants`` is off."""
 
-    def read(self, text: str) -> str | Template:
-        """Raises ``ValueError`` for a template that cannot be read, and for what is too long."""
+    def read(self, text: str) -> tuple[str | Template, LoraNames]:
+        """A prompt, and the LoRAs that it names.
+
+        Raises ``ValueError`` for a template or a LoRA that cannot be read, and for what is too long.
+        """
         length = len(self.prefix) + len(text) + len(self.suffix)
         if length > PROMPT:
             raise ValueError(f"with prefix and suffix it has {length:,} letters; at most {PROMPT:,} are possible")
         whole_text = joined(joined(self.prefix, text), self.suffix)
+        loras: LoraNames = ()
+        if self.loras is not None:
+            whole_text, loras = self._without_loras(whole_text, self.loras)
         if self.grammar is None:
             if looks_varied(text):
                 self.ignored.add(text)
             self.expansion.add(letters=length)
-            return whole_text
+            return whole_text, loras
         template = self.grammar.parse(whole_text)
         self._count(template, text)
-        return template if template.plain is None else template.plain
+        return (template if template.plain is None else template.plain), loras
+
+    def _without_loras(self, text: str, folder: Path) -> tuple[str, LoraNames]:
+        if self.grammar is not None and (found := emphasis.lora_in_alternatives(text)):
+            raise ValueError(f"{found} stands inside alternatives; write the LoRAs as values of the axis lora")
+        rest, named = emphasis.without_loras(text)
+        if named and not rest:
+            raise ValueError("nothing but LoRAs")
+        return rest, tuple((lora_named(name, folder), strength) for name, strength in named)
 
     def _count(self, template: Template, text: str) -> None:
         count, longest, choices, _ = template.extent
@@ -58,6 +82,20 @@ class Prompts:
             raise ValueError(f"{shown(text)} stands for {many}; write variants: {{random: 4}} to draw from them")
         else:
             self.expansion.add(values=count - 1, letters=count * (longest + choices))
+
+
+def lora_named(name: str, folder: Path) -> str:
+    """The file that ``<lora:name:1>`` means, as the axis ``lora`` would name it. Raises ``ValueError``."""
+    for place in LORA_FOLDERS:
+        for file in (f"{name}.safetensors", name):
+            inner = f"{place}/{file}" if place else file
+            with suppress(OSError, ValueError):
+                if (folder / inner).is_file():
+                    return inner
+    raise ValueError(
+        f"<lora:{shown(name)}>: there is no {name}.safetensors beside the manifest or in its folder loras; "
+        "put it there, or name it under lora:"
+    )
 
 
 def joined(left: str, right: str) -> str:

@@ -60,6 +60,8 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         exclude=exclude,
         styles=styles.known,
         random_variants=drawn,
+        long_prompts="chunk" if top.long_prompts == "chunk" else "",
+        prompt_syntax="a1111" if top.prompt_syntax == "a1111" else "",
         resize=top.resize,
         allow_pickle=frozenset(top.allow_pickle),
         trust_remote_code=frozenset(top.trust_remote_code),
@@ -115,7 +117,8 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     fixes = [document.sections.get(name) for name in ("prompt_prefix", "prompt_suffix")]
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
-    return Prompts(prefix, suffix, grammar, drawn or 0), drawn or 0
+    loras = folder if document.sections.get("prompt_syntax") == "a1111" else None
+    return Prompts(prefix, suffix, grammar, drawn or 0, loras), drawn or 0
 
 
 def _warnings(prompts: Prompts, path: Path) -> tuple[str, ...]:

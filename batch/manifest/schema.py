@@ -148,6 +148,13 @@ class TopLevel(_Section):
     wildcards: dict[str, object] = Field(
         default={}, description="Lists for __name__ in prompts: texts, or {file: colours.txt}."
     )
+    long_prompts: Literal["cut", "chunk"] = Field(
+        "cut",
+        description="A text longer than its encoder reads: cut it, as diffusers does, or encode it in pieces.",
+    )
+    prompt_syntax: Literal["plain", "a1111"] = Field(
+        "plain", description="Brackets in prompts: themselves, or weights and <lora:…> as in A1111 (CLIP)."
+    )
     resize: bool = Field(False, description="Allow sizes that the model reaches only by resampling.")
     allow_pickle: list[str] = Field(
         default=[], description="Models that may be loaded from pickles, which can run any code."
@@ -270,6 +277,10 @@ class Manifest:
     styles: Mapping[str, Style] = field(default_factory=dict)
     random_variants: int = 0
     """Texts drawn of a prompt with alternatives; 0 takes all of them."""
+    long_prompts: str = ""
+    """See :class:`~batch.records.tasks.Task`."""
+    prompt_syntax: str = ""
+    """See :class:`~batch.records.tasks.Task`."""
     resize: bool = False
     allow_pickle: frozenset[str] = frozenset()
     trust_remote_code: frozenset[str] = frozenset()

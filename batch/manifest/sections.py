@@ -47,6 +47,9 @@ def read_sections(document: Document, problems: Problems) -> TopLevel | None:
         except ValueError as error:
             problems.add(("output", key), f"output: {error}")
     _check_measurement(top, problems)
+    if top.long_prompts == "chunk" and top.run.batch not in (1, "auto"):
+        why = "texts in pieces are of several lengths, which cannot share a call; leave it out"
+        problems.add(("run", "batch"), f"run.batch has no effect under long_prompts: chunk: {why}")
     return top
 
 

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from typing_extensions import TypedDict
 
 
+@final
 class Question(TypedDict):
     """What one stage is asked for, as it is told to the process."""
 
@@ -22,6 +25,27 @@ class Question(TypedDict):
     """Images in one call."""
 
 
+@final
+class TextsQuestion(TypedDict):
+    """How much a model reads of texts."""
+
+    key: str
+    source: dict[str, object]
+    task: dict[str, object]
+    """One that has such texts."""
+    negative: bool
+    """They are negative prompts."""
+    texts: list[str]
+
+
+class Reading(TypedDict):
+    """The fields of :class:`~batch.records.receipts.TextTokens`."""
+
+    tokens: int
+    read: int
+    lost: str
+
+
 class Answer(TypedDict, total=False):
     """What a stage takes, or ``why`` that is not known."""
 
@@ -32,5 +56,7 @@ class Answer(TypedDict, total=False):
     why: str
     work: dict[str, int]
     """The fields of :class:`~batch.memory.footprint.StageWork`."""
+    cut: dict[str, Reading]
+    """Of texts, by the number of each that is not read to the end."""
     components: dict[str, dict[str, int]]
     """By name the fields of :class:`~batch.memory.footprint.Component`; decoding has none."""

@@ -116,6 +116,8 @@ def choose(
 def _batch(group: _Group, model: Model, around: Surroundings, pinned: Mapping[str, int]) -> tuple[int, str]:
     if not FAMILIES[model.family].staged:
         return 1, "its pipeline is called whole"
+    if group.sample.long_prompts:
+        return 1, "texts in pieces are of several lengths"
     if around.batch != "auto":
         return around.batch, "as the manifest says"
     if "batch" in pinned:
@@ -148,7 +150,7 @@ def _compile(group: _Group, model: Model, around: Surroundings, pinned: Mapping[
     if around.no_compiler:
         return False, around.no_compiler
     # By its class: a distilled Qwen-Image is called whole, and its texts are of many lengths all the same.
-    if FAMILIES[PIPELINE_FAMILY.get(model.pipeline, model.family)].texts_vary:
+    if FAMILIES[PIPELINE_FAMILY.get(model.pipeline, model.family)].texts_vary or group.sample.long_prompts:
         return False, "its texts are of many lengths, each of which may be compiled anew"
     seconds = (around.rate(group.sample) or FAST_CARD_S) * group.cost
     if seconds < COMPILE_PAYS_S:

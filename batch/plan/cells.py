@@ -14,6 +14,7 @@ from batch.plan import advice, checks
 from batch.plan.alike import PICTURE_AXES
 from batch.plan.expand import cells
 from batch.plan.pins import PromptSeed
+from batch.plan.syntax import Syntax
 from batch.records.tasks import Task
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class TaskMaker:
     """Of the grid or of rows, what is left out among them."""
     included: int = 0
     duplicates: int = 0
+    syntax: Syntax = field(init=False)
     _checked: set[tuple[int, bool]] = field(init=False, default_factory=set)
     """Settings, with and without negative prompt."""
     _expansion: Expansion = field(init=False, default_factory=Expansion)
@@ -42,6 +44,9 @@ class TaskMaker:
     _first: dict[str, Task] = field(init=False, default_factory=dict)
     _buckets: dict[tuple[tuple[int, ...], int], list[Task]] = field(init=False, default_factory=dict)
     """By the order of their setting and of their seed."""
+
+    def __post_init__(self) -> None:
+        self.syntax = Syntax(self.manifest, self.findings)
 
     def ordered(self) -> list[Task]:
         """The tasks in the order in which they are rendered. To be asked last."""
@@ -87,6 +92,9 @@ class TaskMaker:
             if rules and self.exclusions.match(rules, seed):
                 continue
             self._check(setting, given, negative)
+            if self.syntax.acts:
+                self.syntax.check(setting.model, prompt, entry.place)
+                self.syntax.check(setting.model, negative, _place(setting, given, "negative_prompt"))
             task_id, picture_id = setting.ids.of(negative, prompt, seed)
             name = setting.namer.of(task_id, prompt=prompt, negative_prompt=negative, style=style, seed=seed)
             task = Task(**fields, id=task_id, picture_id=picture_id, seed=seed, name=name)

@@ -49,6 +49,8 @@ FIELD_KINDS: dict[str, Kind] = {
     "scheduler": Kind.IDENTITY,
     "loras": Kind.IDENTITY,
     "extra": Kind.IDENTITY,
+    "long_prompts": Kind.IDENTITY,
+    "prompt_syntax": Kind.IDENTITY,
     "pixel_steps": Kind.MEMORY,
     "memory": Kind.MEASURE,
     "memory_steps": Kind.MEASURE,

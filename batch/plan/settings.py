@@ -134,6 +134,8 @@ class Settings:
             scheduler=_value(entries, "scheduler", None),
             loras=self.found.loras.get(_value(entries, "lora", ()), ()),
             extra=tuple(sorted(extra.items())),
+            long_prompts=self.manifest.long_prompts,
+            prompt_syntax=self.manifest.prompt_syntax,
             pixel_steps=profiles.pixel_steps(steps, rendered),
             memory=_value(entries, "memory", "auto"),
             memory_steps=steps,

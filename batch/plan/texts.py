@@ -9,8 +9,9 @@ from batch.catalogue.families import FAMILIES, Family, digest
 from batch.memory.steps import TEXTS
 from batch.records.tasks import EncodeTask, Task
 
-_KEY = "embeds-2"
-"""Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores."""
+_KEY = "embeds-3"
+"""Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores. 3 says
+how much of the text was read."""
 
 
 def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]:
@@ -24,15 +25,18 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
     rule = FAMILIES[family]
     if not rule.staged:
         return ()
-    if rule.negative == "guidance":
-        with_negative = rule.guides(task.guidance)
-    else:
-        scale = dict(task.extra).get(rule.negative)
-        with_negative = bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
     texts = [_encode_task(task, rule, device, negative=False)]
-    if with_negative:
+    if negative_counts(task, rule):
         texts.append(_encode_task(task, rule, device, negative=True))
     return tuple(texts)
+
+
+def negative_counts(task: Task, rule: Family) -> bool:
+    """Whether the negative text of a task is encoded."""
+    if rule.negative == "guidance":
+        return rule.guides(task.guidance)
+    scale = dict(task.extra).get(rule.negative)
+    return bool(task.negative_prompt) and isinstance(scale, int | float) and scale > 1
 
 
 def _encode_task(task: Task, rule: Family, device: str, *, negative: bool) -> EncodeTask:
@@ -45,6 +49,7 @@ def _encode_task(task: Task, rule: Family, device: str, *, negative: bool) -> En
     kind = "cpu" if on_cpu else device.partition(":")[0]
     library = transformers_version()
     parts: list[object] = [_KEY, library, kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    parts += [item for item in (task.long_prompts, task.prompt_syntax) if item]
     if loras:  # left out where there are none, so that keys stay what they were
         parts.append([(lora.sha256, lora.scale) for lora in loras])
     return EncodeTask(
@@ -54,6 +59,8 @@ def _encode_task(task: Task, rule: Family, device: str, *, negative: bool) -> En
         text=text,
         negative=negative,
         arguments=arguments,
+        long_prompts=task.long_prompts,
+        prompt_syntax=task.prompt_syntax,
         loras=loras,
         memory_steps=steps,
     )

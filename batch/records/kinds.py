@@ -62,6 +62,7 @@ class HappeningKind(StrEnum):
     INVALID = "invalid"
     RANDOM_WEIGHTS = "random-weights"
     LORA = "lora"
+    PROMPT_CUT = "prompt-cut"
     VRAM_LIMIT = "vram-limit"
     RECYCLED = "recycled"
     LOAD_FAILED = "load-failed"

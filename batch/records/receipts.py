@@ -53,6 +53,37 @@ def together(parts: Sequence[StagePeak]) -> StagePeak:
     )
 
 
+LOST = 200
+"""Letters that are kept of what was cut off a text: enough to see where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTokens:
+    """How much of a text its encoder has read."""
+
+    tokens: int
+    """Of the text, without what stands around it."""
+    read: int
+    """Of these; the others are not in the picture."""
+    lost: str = ""
+    """The beginning of what was not read."""
+
+    @classmethod
+    def of(cls, tokens: int, read: int, lost: str) -> TextTokens:
+        """With as much of what was lost as is kept."""
+        return cls(tokens=tokens, read=read, lost=lost.strip()[:LOST])
+
+    @property
+    def cut(self) -> int:
+        """Tokens that were not read."""
+        return self.tokens - self.read
+
+    @property
+    def said(self) -> str:
+        """What there is to say of a text that was cut, behind its beginning."""
+        return f"has {self.tokens} tokens, and {self.read} are read: not “{self.lost}”"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What one image cost. ``load_s`` is set on the first image after a load only, and holds text encoders too.
@@ -155,9 +186,16 @@ class Receipt:
     """The model was compiled."""
     scheduler: Mapping[str, object] = field(default_factory=dict)
     """The ``class`` of the scheduler at work and its configuration in effect; empty where it was not recorded."""
+    texts: tuple[TextTokens, ...] = ()
+    """How much of its prompt was read, and of its negative prompt where that counts; empty where not known."""
     allowed: tuple[str, ...] = ()
     """What the manifest accepts for the model and the model really used: allow_pickle, trust_remote_code."""
     schema: int = 1
+
+    @property
+    def cut(self) -> bool:
+        """Whether something of its texts was not read."""
+        return any(text.cut for text in self.texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

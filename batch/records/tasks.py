@@ -76,6 +76,10 @@ class Task:
     scheduler: Call | None = None
     loras: tuple[Lora, ...] = ()
     extra: Arguments = ()
+    long_prompts: str = ""
+    """``chunk``: texts are encoded in pieces; empty: cut where the encoder ends."""
+    prompt_syntax: str = ""
+    """``a1111``: brackets in texts are weights; empty: they are brackets."""
     pixel_steps: tuple[Call, ...] = ()
     memory: str = "auto"
     memory_steps: tuple[Call, ...] = ()
@@ -107,6 +111,8 @@ class EncodeTask:
     text: str
     negative: bool
     arguments: Arguments = ()
+    long_prompts: str = ""
+    prompt_syntax: str = ""
     loras: tuple[Lora, ...] = ()
     """Those that change the text encoders."""
     memory_steps: tuple[Call, ...] = ()

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from batch.records.kinds import HappeningKind, Stage
-from batch.records.receipts import CardState, Machine, StagePeak
+from batch.records.receipts import CardState, Machine, StagePeak, TextTokens
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
@@ -24,6 +24,10 @@ L = TypeVar("L")
 
 Heartbeat = Callable[[Stage, int, int], None]
 """Told a sign of life: the stage, and how many of how many of its parts are done. May raise to give up."""
+
+
+TOKENS = "tokens"
+"""The note in the header of a text's embeddings that holds its :class:`~batch.records.receipts.TextTokens`."""
 
 
 class Loads(StrEnum):
@@ -44,6 +48,8 @@ class Timed(Generic[T]):
     energy_j: float | None = None
     warmup: bool = False
     """The model was compiled on the way."""
+    texts: tuple[TextTokens, ...] = ()
+    """Of a pipeline that is called whole: how much of its prompt was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Session(Protocol[L]):
         ...
 
     def encode(self, task: EncodeTask, beat: Heartbeat) -> Timed[bytes]:
-        """Embeddings of one text as the bytes of a safetensors file.
+        """Embeddings of one text as the bytes of a safetensors file, which says how much of it was read.
 
         Raises :class:`~batch.render.failures.StageFailed` when memory runs out,
         :class:`~batch.base.errors.LoadFailed` when the model cannot be loaded, and

@@ -24,15 +24,16 @@ from batch.memory.footprint import Component, StageWork
 from batch.plan.texts import encode_tasks
 from batch.records.kinds import Stage
 from batch.records.reading import from_json
+from batch.records.receipts import TextTokens
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.render import cuts, exact, failures, memory, pag, positions, random_weights
+from batch.render import counting, cuts, exact, failures, memory, pag, positions, random_weights
 from batch.render.families import common
 from batch.render.families.table import FAMILIES
 from batch.render.live import Live, Shapes, once, tensors
 
 if TYPE_CHECKING:
-    from batch.memory.questions import Question
+    from batch.memory.questions import Question, TextsQuestion
     from batch.render.families.common import Embeds
     from batch.render.from_files import LeaveOut
     from batch.render.tiles import Pieces
@@ -82,6 +83,16 @@ class Foresight:
         with _watched(pipe, 0 if "vae_cpu" in steps else None) as watched, once(pipe.vae.decoder, watched.live):
             _taken(self._family.decode(pipe, task, self._latents[_untiled(task)]))
         return watched.work
+
+    def cut(self, task: Task, question: TextsQuestion) -> dict[str, TextTokens]:
+        """How much is read of the texts of a question that are not read to the end, by their numbers."""
+        negative = question["negative"]
+        tasks = (
+            replace(task, prompt="" if negative else text, negative_prompt=text if negative else "")
+            for text in question["texts"]
+        )
+        asked = [encode_tasks(item, self._source.family, "cuda")[negative] for item in tasks]
+        return counting.cut(self._encoders, self._source.family, asked)
 
     def _texts(self, task: Task) -> list[tuple[Embeds, StageWork]]:
         """The embeddings of a task's texts without their numbers."""
@@ -196,8 +207,11 @@ def _taken(parts: Pieces) -> None:
     del row
 
 
-def answer(foresight: Foresight, question: Question) -> dict[str, object]:
-    """One stage: what it takes, and the components that are there."""
+def answer(foresight: Foresight, question: Question | TextsQuestion) -> dict[str, object]:
+    """One stage: what it takes, and the components that are there; of texts those that are cut."""
+    if "texts" in question:
+        task = from_json(Task, json.dumps(question["task"]))
+        return {"cut": {number: asdict(found) for number, found in foresight.cut(task, question).items()}}
     task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
     if stage == Stage.DECODE:
         return {"work": asdict(foresight.decoding(task))}
@@ -209,13 +223,16 @@ def answer(foresight: Foresight, question: Question) -> dict[str, object]:
     return {"work": asdict(work), "components": found}
 
 
-def answers(questions: Iterable[Question]) -> Iterator[dict[str, object]]:
+def answers(questions: Iterable[Question | TextsQuestion]) -> Iterator[dict[str, object]]:
     """Every question's answer under its key, or ``why`` there is none and whether that may be ``passing``."""
     known: tuple[object, Foresight] | None = None
     for question in questions:
         dtype = str(question["task"]["dtype"])
         place = (question["source"], dtype)
         try:
+            if "texts" in question and question["source"]["family"] not in FAMILIES:
+                yield {"key": question["key"], "cut": counting.cut_by_clip(question)}
+                continue
             if known is None or known[0] != place:
                 known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), dtype))
             said = answer(known[1], question)

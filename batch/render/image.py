@@ -144,6 +144,7 @@ class Renderer:
         return Way(
             task, self.device, base, self.rungs, self.fallback, self.tell, measured,
             texts_by=job.texts_by,
+            texts=job.texts,
         )  # fmt: skip
 
     def _decode(self, way: Way, latents: Latents, beat: Heartbeat) -> Pixels:

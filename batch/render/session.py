@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,14 +19,15 @@ from diffusers import DiffusionPipeline
 from batch.base.errors import CannotGoOn, StopRun, UserError
 from batch.catalogue.families import FAMILIES as RULES
 from batch.records.kinds import HappeningKind, Stage
+from batch.records.reading import to_json
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
-from batch.render import cuts, failures, loading, memory, schedulers
+from batch.render import cuts, failures, loading, memory, pieces, schedulers, tokens
 from batch.render import device as devices
-from batch.render.backend import Loads, Timed
+from batch.render.backend import TOKENS, Loads, Timed
 from batch.render.failures import BadPicture
-from batch.render.families import generic
+from batch.render.families import common, generic, sdxl
 from batch.render.families.table import FAMILIES
 from batch.render.guards import Flaw, check_pixels
 from batch.render.loaded import Loaded
@@ -33,6 +36,7 @@ from batch.render.oddities import Oddities
 from batch.render.pixels import assemble
 
 if TYPE_CHECKING:
+    from batch.records.receipts import TextTokens
     from batch.render.backend import Heartbeat, Oddity
     from batch.render.guards import Pixels
 
@@ -113,10 +117,12 @@ class DiffusersSession:
             beat(Stage.ENCODE, 0, 0)
             if self._loaded.put_loras(task.loras) and not on_cpu:
                 memory.apply_to_texts(self.pipe, task.memory_steps, self._device)
-            with self._meter.stage() as reading:
+            most = common.text_arguments(self.pipe, task, self._source.family).get("max_sequence_length")
+            with self._meter.stage() as reading, tokens.watched(self.pipe, task.text, most) as seen:
                 family = FAMILIES[self._source.family]
                 embeds = family.encode(self.pipe, task, "cpu" if on_cpu else self._device)
                 data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
+            counted = pieces.count(sdxl.encoders(self.pipe, task), task) if pieces.asked(task) else seen.tokens
         except (StopRun, UserError) as error:
             if not failures.is_out_of_memory(error) or on_cpu:
                 raise
@@ -130,7 +136,8 @@ class DiffusersSession:
             failed = failures.failed(error, Stage.ENCODE, reading.peak)
         else:
             assert reading.peak is not None  # set when the stage has ended
-            return Timed(safetensors.torch.save(data), reading.peak)
+            notes = {TOKENS: json.dumps(to_json(counted))} if counted else None
+            return Timed(safetensors.torch.save(data, notes), reading.peak)
         self.close()
         raise failed
 
@@ -181,13 +188,23 @@ class DiffusersSession:
 
     def whole(self, task: Task, steps: tuple[Call, ...], beat: Heartbeat) -> Timed[Pixels]:
         """See :class:`batch.render.backend.Session`."""
+        texts: tuple[TextTokens, ...] = ()
 
         def work() -> Pixels:
-            pixels = generic.call(self.pipe, task, lambda step: beat(Stage.RENDER, step, task.steps))
+            nonlocal texts
+            with (
+                tokens.watched(self.pipe, task.prompt) as prompt,
+                tokens.watched(self.pipe, task.negative_prompt) as negative,
+            ):
+                pixels = generic.call(self.pipe, task, lambda step: beat(Stage.RENDER, step, task.steps))
+            if pieces.asked(task):
+                texts = generic.counted(self.pipe, task)
+            elif prompt.tokens is not None:
+                texts = (prompt.tokens, *([negative.tokens] if negative.tokens else []))
             check_pixels(pixels, task.width, task.height, self._object)
             return pixels
 
-        return self._run(Stage.RENDER, task, steps, beat, work)
+        return replace(self._run(Stage.RENDER, task, steps, beat, work), texts=texts)
 
     def latents_bytes(self, latents: torch.Tensor) -> bytes:
         """See :class:`batch.render.backend.Session`."""

@@ -15,7 +15,7 @@ from batch.memory import ladder
 from batch.memory.profiles import shown_steps
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind, Stage
-from batch.records.receipts import ErrorInfo, Measurement, StagePeak
+from batch.records.receipts import ErrorInfo, Measurement, StagePeak, TextTokens
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.render.backend import Timed
@@ -61,6 +61,8 @@ class Rendered:
     compiled: bool = False
     scheduler: Mapping[str, object] = field(default_factory=dict)
     """The scheduler at work and its configuration."""
+    texts: tuple[TextTokens, ...] = ()
+    """See :class:`~batch.records.receipts.Receipt`."""
 
 
 class RenderError(TaskError):
@@ -98,6 +100,7 @@ class Way:
     impossible: set[str] = field(default_factory=set)
     repaired: str = ""
     texts_by: str = ""
+    texts: tuple[TextTokens, ...] = ()
     batch: int = 1
     """Images denoised in one call with this one."""
 
@@ -125,6 +128,7 @@ class Way:
             else:
                 self._keep(name, timed.peak, timed.energy_j)
                 self.measured = replace(self.measured, warmup=self.measured.warmup or timed.warmup)
+                self.texts = timed.texts or self.texts
                 return timed.value
             self._keep(name, failure.peak, None)
             down = failure.out_of_memory and self.fallback
@@ -178,7 +182,9 @@ class Way:
             denoise=replace(denoise, seconds=denoise.seconds / images),
             energy_j=None if energy is None else energy / images,
         )
-        return replace(self, task=job.task, measured=measured, texts_by=job.texts_by, batch=images)
+        return replace(
+            self, task=job.task, measured=measured, texts_by=job.texts_by, texts=job.texts, batch=images
+        )
 
     def done(self, pixels: Pixels, session: Session[Latents], latents: bytes | None = None) -> Rendered:
         """What became of the image."""
@@ -196,6 +202,7 @@ class Way:
             degraded_from=self.task.memory if degraded else "",
             memory_used=used if told else "",
             repaired=self.repaired,
+            texts=self.texts,
         )
 
 
@@ -208,5 +215,7 @@ class Job:
     """None where the pipeline is called whole."""
     encoded: StagePeak | None = None
     """What encoding these texts took."""
+    texts: tuple[TextTokens, ...] = ()
+    """How much of them was read, where their embeddings say so."""
     texts_by: str = ""
     """The rung by which its texts were encoded, because the card had no room for their encoder."""

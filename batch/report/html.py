@@ -134,6 +134,12 @@ def _image(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> dict[
         found["error"] = image.skipped
     if image.receipt and image.receipt.repaired:
         found["repaired"] = image.receipt.repaired
+    if image.receipt and image.receipt.cut:
+        found["cut"] = "; ".join(
+            f"{name} {text.said}"
+            for name, text in zip(("prompt", "negative prompt"), image.receipt.texts, strict=False)
+            if text.cut
+        )
     if image.receipt and image.receipt.allowed:
         found["allowed"] = ", ".join(image.receipt.allowed)
     memory = next((found[kind] for kind in MEMORY if kind in found), None)
@@ -155,6 +161,7 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "failed": sum(image.status.tried_in_vain for image in images) - results,
         "out_of_memory": results,
         "degraded": sum(receipt.degraded_from != "" for receipt in receipts),
+        "cut": sum(receipt.cut for receipt in receipts),
         "touched": dict(Counter(str(image.touched) for image in images if image.touched)),
         "torn": scan.torn({image.task.id for image in images}),
         "extra": len(scan.receipts) - len(receipts),

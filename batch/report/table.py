@@ -24,11 +24,10 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "Int64", "Float64", "boolean"
 COLUMNS: dict[str, str] = {
     "task_id": TEXT, "picture_id": TEXT, "status": TEXT, "attempts": WHOLE, "file": TEXT, "model": TEXT,
     "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "prompt_template": TEXT, "negative_prompt": TEXT,
-    "style": TEXT,
-    "seed": "UInt64", "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE, "rendered_height": WHOLE,
-    "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT, "memory": TEXT,
-    "degraded_from": TEXT, "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER,
-    "encode_s": NUMBER,
+    "style": TEXT, "seed": "UInt64", "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE,
+    "rendered_height": WHOLE, "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT,
+    "prompt_tokens": WHOLE, "prompt_cut": WHOLE, "memory": TEXT, "degraded_from": TEXT, "batch": WHOLE,
+    "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
     "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER, "total_s": NUMBER,
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
@@ -146,6 +145,8 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
             "pixels_sha256": record.file.pixels_sha256,
             "degraded_from": record.degraded_from,
             "compile": "on" if record.compile else "off",
+            "prompt_tokens": record.texts[0].tokens if record.texts else None,
+            "prompt_cut": record.texts[0].cut if record.texts else None,
         }
     return found | {
         "failed_stage": record.error.stage,

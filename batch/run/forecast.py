@@ -120,7 +120,7 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
     settings = _settings(plan)
     chosen = settings[:MOST]
     sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
-    built = {name: _built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
+    built = {name: built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
     asked = {
         item: _questions(item, source, built[item.task.model])
         for item in chosen
@@ -195,7 +195,7 @@ def source_of(model: Model) -> ModelSource | str:
         found = models.source(model)
         if found.trust_remote_code:
             return "it runs code of its own"
-        if model.random or _configured(Path(found.location)):
+        if model.random or is_configured(Path(found.location)):
             return found
     except BatchError as error:
         return str(error)
@@ -211,7 +211,7 @@ def source_of(model: Model) -> ModelSource | str:
     )
 
 
-def _configured(folder: Path) -> bool:
+def is_configured(folder: Path) -> bool:
     """Whether all is there to build a model from, but for its weights."""
     if not (folder / weights.INDEX).is_file():
         return False
@@ -222,7 +222,7 @@ def _configured(folder: Path) -> bool:
     return True
 
 
-def _built_from(source: ModelSource) -> str:
+def built_from(source: ModelSource) -> str:
     """A hash of what a model is built from."""
     if source.architecture:
         found: Any = architectures.known()[source.architecture]
@@ -233,8 +233,9 @@ def _built_from(source: ModelSource) -> str:
 
 
 @cache
-def _versions() -> list[str]:
-    return [metadata.version(name) for name in ("torch", "diffusers", "transformers")]
+def counted_by() -> list[object]:
+    """What every answer depends on: another way of counting, or another library, may give another one."""
+    return [COUNTING, __version__, [metadata.version(name) for name in ("torch", "diffusers", "transformers")]]
 
 
 def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Question]:
@@ -254,10 +255,9 @@ def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Que
         "denoise": (less, replace(less, width=0, height=0), item.batch),
         "decode": (tiles, decoding, 1),
     }
-    counted = [COUNTING, __version__, _versions()]
     return {
         stage: {
-            "key": digest([*counted, built, stage, batch, to_json(decides)]),
+            "key": digest([*counted_by(), built, stage, batch, to_json(decides)]),
             "stage": stage,
             "source": to_json(source),
             "task": to_json(whole),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from batch.base.errors import CannotGoOn
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
+from batch.manifest.values import shown
 from batch.records.events import Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
-from batch.records.receipts import Outcome
+from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
 from batch.run.drift import Drift
 from batch.run.notify import NotifyEvent
@@ -56,6 +57,8 @@ class Tally:
     _failed: int = 0
     _in_a_row: int = 0
     _second: bool = False
+    _cut: set[str] = field(default_factory=set)
+    """Texts of which it was told that they were cut."""
 
     def __post_init__(self) -> None:
         self.skipped = dict(self.left.skipped)
@@ -135,5 +138,20 @@ class Tally:
             self.on(Happening(kind=HappeningKind.FOREIGN_PROCESS, text=text, task=outcome.key, data=data))
         if outcome.receipt is not None:
             self.rendered += 1
+            self._tell_cuts(outcome.receipt)
             for happening in self.drift.seen(outcome.receipt):
                 self.on(happening)
+
+    def _tell_cuts(self, receipt: Receipt) -> None:
+        """Of every text that its encoder did not read to the end: once."""
+        task = receipt.task
+        named = zip(
+            ("prompt", "negative prompt"), (task.prompt, task.negative_prompt), receipt.texts, strict=False
+        )
+        for name, text, read in named:
+            if not read.cut or text in self._cut:
+                continue
+            self._cut.add(text)
+            said = f"{name} cut: {shown(text)} {read.said}"
+            data = {"tokens": read.tokens, "read": read.read, "lost": read.lost}
+            self.on(Happening(kind=HappeningKind.PROMPT_CUT, text=said, task=task.id, data=data))

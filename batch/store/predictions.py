@@ -17,16 +17,17 @@ from batch.base.cache import default_folder
 from batch.base.processes import ChildProcess
 from batch.memory.footprint import Component, StageWork
 from batch.memory.questions import Answer
+from batch.records.receipts import TextTokens
 from batch.store import files
 
 if TYPE_CHECKING:
-    from batch.memory.questions import Question
+    from batch.memory.questions import Question, TextsQuestion
 
 PATIENCE_S = 300
 """After which a plan does without the answers that are not there yet."""
 
 
-def answers(questions: Iterable[Question], tell: Callable[[int], None]) -> dict[str, Answer]:
+def answers(questions: Iterable[Question | TextsQuestion], tell: Callable[[int], None]) -> dict[str, Answer]:
     """The answer to every question by its key, from the cache or computed now."""
     asked = {question["key"]: question for question in questions}
     known: dict[str, Answer] = {key: kept for key in asked if (kept := _kept(key)) is not None}
@@ -46,7 +47,7 @@ def answers(questions: Iterable[Question], tell: Callable[[int], None]) -> dict[
     return {key: known.get(key, {"why": ended}) for key in asked}
 
 
-def _computed(questions: list[Question]) -> Iterator[Answer]:
+def _computed(questions: list[Question | TextsQuestion]) -> Iterator[Answer]:
     """The answers of a process, each when it is there; one without key says why the others are missing."""
     variables = {
         "CUDA_VISIBLE_DEVICES": "-1",  # a card is not needed, and its context takes half a GiB
@@ -73,9 +74,11 @@ def _kept(key: str) -> Answer | None:
     """What was answered before; None where it was not, or is damaged."""
     try:
         data = files.read(Answer, _path(key))
-        if "why" not in data:
+        if "work" in data:
             StageWork(**data["work"])
             all(Component(**item) for item in data.get("components", {}).values())
+        elif "why" not in data:
+            all(TextTokens(**item) for item in data["cut"].values())
     except (*files.UNREADABLE, TypeError, KeyError):
         return None
     return data

@@ -24,6 +24,8 @@ class Summary:
     failed: int
     missing: int
     degraded: int
+    cut: int
+    """Images whose texts were not read to the end."""
     """Done with a smaller memory setting than the one asked for."""
     extra: int
     touched: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +85,7 @@ def summarize(root: Path) -> Summary:
         failed=len(failures) - len(unfit),
         missing=len(planned) - len(done) - len(failures) - skipped.total(),
         degraded=sum(bool(item.degraded_from) for item in done),
+        cut=sum(item.cut for item in done),
         extra=sum(key not in planned for key in scan.receipts),
         touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
         unreadable_receipts=scan.unreadable,

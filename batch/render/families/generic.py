@@ -13,10 +13,11 @@ from batch.records.kinds import Stage
 from batch.records.spec import ModelSource
 from batch.records.tasks import Task
 from batch.records.values import Call
-from batch.render import schedulers
+from batch.render import pieces, schedulers
 from batch.render.families import common
 
 if TYPE_CHECKING:
+    from batch.records.receipts import TextTokens
     from batch.render.families.common import OnStep
     from batch.render.guards import Pixels
 
@@ -26,6 +27,12 @@ def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call
     return common.load(source, dtype, device, steps=steps)
 
 
+def counted(pipe: DiffusionPipeline, task: Task) -> tuple[TextTokens, ...]:
+    """How much of prompt and negative prompt their encoder read, where they were encoded in pieces."""
+    texts = (task.prompt, task.negative_prompt)
+    return tuple(pieces.count(pieces.encoders_of(pipe, task, text), task) for text in texts)
+
+
 def call(pipe: DiffusionPipeline, task: Task, on_step: OnStep) -> Pixels:
     """The pixels of ``pipe(...).images[0]``.
 
@@ -33,9 +40,12 @@ def call(pipe: DiffusionPipeline, task: Task, on_step: OnStep) -> Pixels:
     Raises :class:`TaskError` when what comes back is no picture.
     """
     arguments = common.call_arguments(pipe, task, task.extra, on_step)
-    arguments["prompt"] = task.prompt
-    if task.negative_prompt:
-        arguments["negative_prompt"] = task.negative_prompt
+    if pieces.asked(task):
+        arguments |= pieces.for_call(pipe, task)
+    else:
+        arguments["prompt"] = task.prompt
+        if task.negative_prompt:
+            arguments["negative_prompt"] = task.negative_prompt
     drawing = schedulers.drawing(getattr(pipe, "scheduler", None), arguments.get("generator"))
     with torch.no_grad(), drawing:  # most calls say no_grad themselves; some of the older ones do not
         result = pipe(**arguments)

@@ -43,7 +43,7 @@ def draw_cell(
             thumb = _thumbnail(folder.thumb_path(task.id), size)
         page.paste(thumb or _box(size, "done (no thumbnail)", MUTED), at)
         made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
-        word = ", ".join(filter(None, (made, str(touched or ""))))
+        word = ", ".join(filter(None, (made, "prompt cut" if receipt.cut else "", str(touched or ""))))
         if thumb and word:  # in its lower left corner
             draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
     elif status.tried_in_vain:

@@ -1,0 +1,60 @@
+"""Prompts as their model reads them: the grammar of another program, and texts in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batch.catalogue.families import CLIP_PIPELINES
+from batch.catalogue.model import Model
+from batch.manifest import emphasis
+from batch.manifest.document import Place
+from batch.manifest.schema import Manifest
+from batch.manifest.values import shown
+
+if TYPE_CHECKING:
+    from batch.plan.findings import Findings
+
+
+@dataclass(slots=True)
+class Syntax:
+    """Checks every text of a plan once for each kind of model."""
+
+    manifest: Manifest
+    findings: Findings
+    _seen: dict[tuple[str, bool], None] = field(default_factory=dict)
+    _refused: set[str] = field(default_factory=set)
+    """Models of which it is said that they cannot."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.manifest.prompt_syntax or self.manifest.long_prompts)
+
+    def check(self, model: Model, text: str, place: Place) -> None:
+        """Note what a model cannot do with a prompt, a negative prompt among them."""
+        clip = model.pipeline in CLIP_PIPELINES
+        if self.manifest.long_prompts and not clip:
+            self._cannot(model, "long_prompts: chunk has no effect on")
+        if not self.manifest.prompt_syntax or not text or (text, clip) in self._seen:
+            return
+        self._seen[text, clip] = None
+        try:
+            if "<lora:" in text.lower():
+                raise ValueError(
+                    "<lora:…> out of a wildcard or a style is not understood; write it into the prompt"
+                )
+            pieces = emphasis.parse(text)
+        except ValueError as error:
+            self.findings.wrong(place, f"prompt_syntax: {error}: {shown(text)}")
+            return
+        if len(pieces) > 1 and clip and not self.manifest.long_prompts:
+            self.findings.wrong(place, f"BREAK begins a new piece; write long_prompts: chunk, too: {shown(text)}")
+        if not clip and not emphasis.is_plain(text):
+            self._cannot(model, f"{shown(text)} has weights (or \\( for a bracket), which cannot be given to")
+
+    def _cannot(self, model: Model, what: str) -> None:
+        if model.name not in self._refused:
+            self._refused.add(model.name)
+            why = "not all its text encoders are CLIP"
+            self.findings.wrong(Place(self.manifest.source, 0), f"{what} {model.name}: {why}")

@@ -1,0 +1,145 @@
+"""How much of a text is read, texts in pieces, and weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from batch.records.tasks import EncodeTask
+from batch.render import pieces, tokens
+from batch.render.families import common, sdxl
+from batch.render.families.table import FAMILIES
+from batch.report import table
+from tests.conftest import DEMO
+from tests.helpers import picture, receipts_of
+from tests.render.direct import direct, job, loaded
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LONG = "abcde fghij klmno pqrst uvwxy"
+"""Of the tiny CLIP tokenizer each letter is a token, and 14 fit between beginning and end of a piece."""
+
+
+def asked(text, **settings):
+    return EncodeTask(key="", model="m", dtype="float32", text=text, negative=False, **settings)
+
+
+def read(pipe, family, text, **settings):
+    task = asked(text, **settings)
+    most = common.text_arguments(pipe, task, family).get("max_sequence_length")
+    with tokens.watched(pipe, text, most) as seen:
+        FAMILIES[family].encode(pipe, task, "cpu")
+    return seen.tokens
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "pixart", "qwen_image", "z_image"])
+def test_what_is_not_read_is_known(tiny, family):
+    pipe, _ = loaded(tiny(family))
+    kinds = [type(part) for part in pipe.components.values()]
+    short, long = read(pipe, family, "A Fox"), read(pipe, family, "a fox and a whale " * 60)
+    assert short.cut == 0
+    assert long.cut == long.tokens - long.read > 0
+    assert ("a fox and a whale " * 60).strip().endswith(long.lost[-10:]) or "a whale a fox" in long.lost
+    assert [type(part) for part in pipe.components.values()] == kinds
+
+
+def test_the_encoder_that_reads_furthest_counts(tiny):
+    pipe, _ = loaded(tiny("flux"))
+    assert read(pipe, "flux", LONG).cut == 0  # CLIP reads 14, T5 all
+    pipe, _ = loaded(tiny("sdxl"))
+    found = read(pipe, "sdxl", LONG)
+    assert (found.tokens, found.read, found.lost) == (25, 14, "o pqrst uvwxy")
+
+
+def test_the_instruction_is_not_counted(tiny):
+    pipe, _ = loaded(DEMO)
+    asked_for = {"arguments": (("complex_human_instruction", ("be good",)),)}
+    assert read(pipe, "sana", "a fox").tokens == read(pipe, "sana", "a fox", **asked_for).tokens
+
+
+def test_one_piece_is_what_the_pipeline_makes(tiny):
+    pipe, _ = loaded(tiny("sdxl"))
+    plain = FAMILIES["sdxl"].encode(pipe, asked("a fox"), "cpu")
+    pieced = FAMILIES["sdxl"].encode(pipe, asked("a fox", long_prompts="chunk", prompt_syntax="a1111"), "cpu")
+    assert set(pieced) == {*plain, sdxl.PADDING}
+    assert all(torch.equal(plain[name], pieced[name]) for name in plain)
+
+
+def test_pieces_end_behind_words_and_commas(tiny):
+    pipe, _ = loaded(tiny("sd1"))
+    task = asked("", long_prompts="chunk")
+
+    def words(text):
+        made, _ = pieces._split(pipe.tokenizer, text, task)
+        return [pipe.tokenizer.decode([token for token, _ in piece]).strip() for piece in made]
+
+    assert words(LONG) == ["abcde fghij", "klmno pqrst", "uvwxy"]
+    assert words("a" * 20) == ["a" * 14, "a" * 6]
+    assert words("") == [""]
+
+
+def test_each_piece_is_encoded_alone(tiny):
+    pipe, _ = loaded(tiny("sd1"))
+    task = asked(LONG, long_prompts="chunk")
+    encoder = pieces.Encoder(pipe.tokenizer, pipe.text_encoder, lambda output: output[0], LONG)
+    whole, _ = pieces.encode([encoder], task, "cpu")
+    alone = [
+        pieces.encode([replace(encoder, text=text)], task, "cpu")[0]
+        for text in ("abcde fghij", "klmno pqrst", "uvwxy")
+    ]
+    assert torch.equal(whole, torch.cat(alone, dim=1))
+
+
+def test_weights_multiply_and_keep_the_mean(tiny):
+    pipe, _ = loaded(tiny("sd1"))
+    encoder = pieces.Encoder(pipe.tokenizer, pipe.text_encoder, lambda output: output[0], "ab cd")
+    task = asked("", prompt_syntax="a1111")
+    plain, _ = pieces.encode([encoder], task, "cpu")
+    found, _ = pieces.encode([replace(encoder, text="ab (cd:1.5)")], task, "cpu")
+    wanted = plain.clone()
+    wanted[:, 3:5] *= 1.5
+    wanted *= plain.mean() / wanted.mean()
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["sdxl", "sd1"])
+def test_what_stands_behind_the_limit_is_in_the_picture(tiny, cli, manifest, work, model):
+    """Cut, two prompts that differ behind the limit are one picture, and it is said; in pieces they are two."""
+    text = job(tiny(model), size="64x64", prompt=["abcde fghij klmno x", "abcde fghij klmno y"])
+    ended = cli("run", manifest(text), "--out", "cut")
+    cut = receipts_of(work / "cut")
+    assert len({picture(work / "cut", item).tobytes() for item in cut}) == 1
+    assert [(item.texts[0].tokens, item.texts[0].read, item.cut) for item in cut] == [(16, 14, True)] * 2
+    assert ended.err.count("has 16 tokens, and 14 are read: not “o ") == 2
+    frame = table.read(work / "cut/results.csv")
+    assert frame[["prompt_tokens", "prompt_cut"]].to_numpy().tolist() == [[16, 2]] * 2
+    assert "prompt cut 2" in cli("status", "cut").out
+
+    pieced = "long_prompts: chunk\n" + text + '  negative_prompt: "blue, and abcde fghij klmno"\n'
+    assert cli("run", manifest(pieced), "--out", "chunk", "--quiet").code == 0
+    found = receipts_of(work / "chunk")
+    assert len({picture(work / "chunk", item).tobytes() for item in found}) == 2
+    assert [item.cut for item in found] == [False, False]
+
+
+def test_short_prompts_in_pieces_are_the_same_pixels(tiny, cli, manifest, work):
+    text = job(tiny("sdxl"), size="64x64", negative_prompt="blue")
+    assert (
+        cli("run", manifest("long_prompts: chunk\nprompt_syntax: a1111\n" + text), "--out", "run", "--quiet").code
+        == 0
+    )
+    expected = direct(tiny("sdxl"), width=64, height=64, negative_prompt="blue")
+    assert np.array_equal(picture(work / "run"), expected)
+
+
+@pytest.mark.parametrize("model", ["sdxl", "sd1"])
+def test_a_plan_tells_what_will_be_cut(tiny, cli, manifest, own_cache, monkeypatch, model):
+    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
+    text = job(tiny(model), size="64x64", prompt=["a fox", "a fox and a whale " * 6], negative_prompt="blue " * 20)
+    said = cli("plan", manifest(text)).err.splitlines()[-2:]
+    assert "negative prompt 'blue blue" in said[0]
+    assert "prompt 'a fox and a whale a fox and a whale" in said[1]
+    assert "has 78 tokens, and 14 are read: not “fox and a whale" in said[1]
+    monkeypatch.setattr("batch.store.predictions._computed", lambda _: iter(()))  # the next plan knows it
+    assert cli("plan", manifest(text)).err.splitlines()[-2:] == said
