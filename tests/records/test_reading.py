@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 STATES = [ROOT / "tests" / "golden" / name / ".run" for name in ("render", "measure")]
 
 
-LATER = {"mtime": None, "pixels_sha256": "", "prompt_template": "", "begun": "", "metadata": "full"}
+LATER = {"mtime": None, "pixels_sha256": "", "prompt_template": "", "begun": "", "metadata": "full",
+    "long_prompts": "", "prompt_syntax": "", "texts": ()}  # fmt: skip
 """What the earlier version did not know and so left out, with the value that means as before."""
 
 

@@ -22,7 +22,7 @@ PARAMETERS_KEY = "parameters"
 
 _MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style", "repeat", "warmup"}
 
-_LATER_FIELDS = {"prompt_template"}
+_LATER_FIELDS = {"prompt_template", "long_prompts", "prompt_syntax"}
 """Left out where they are empty, so that a picture keeps the bytes that it had before there were any."""
 
 _UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
