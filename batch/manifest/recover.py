@@ -32,18 +32,16 @@ MAX_VALUES, MAX_DEPTH = 5_000, 16
 TaskData = Mapping[str, Any]
 """A task as JSON data, as receipts and images hold it."""
 
-_JSON = (programs.swarm, programs.fooocus, programs.novelai, programs.draw_things, programs.invoke)
+_JSON = (programs.swarm, programs.fooocus, programs.draw_things, programs.novelai, programs.invoke)
 """Programs whose JSON may stand under any key; each knows its own."""
 
 
 def _parameters(text: str) -> Recovered:
     """Where A1111 has its text, others have JSON; where JPEG has a comment, all of them have theirs."""
-    if not text.lstrip().startswith("{"):
-        return a1111(text)
-    for read in _JSON:
+    for read in _JSON if text.lstrip().startswith("{") else ():
         with suppress(*FOREIGN):
             return read(text)
-    raise ValueError("it is damaged, or another program's")
+    return a1111(text)  # prompts may begin with a brace, too
 
 
 _READERS: Mapping[str, Callable[[str], Recovered]] = {

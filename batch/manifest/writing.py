@@ -83,10 +83,10 @@ class _Values:
         values = [self._values[name][number] for number in numbers]
         if len(values) == 1:
             return values[0]
-        if name == "seed" and len(values) > 2:
+        if name == "seed":
             seeds = sorted(seed for seed in values if isinstance(seed, int))
-            if len(seeds) == len(values) and seeds[-1] - seeds[0] == len(seeds) - 1:
-                return f"{seeds[0]}..{seeds[-1]}"
+            row = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1
+            return f"{seeds[0]}..{seeds[-1]}" if row else seeds
         # An argument that is a list stands in a list of its own, so as to be one value.
         return [item for value in values for item in (value if isinstance(value, list) else [value])]
 

@@ -34,8 +34,9 @@ def a1111(text: str) -> Recovered:
     above, given, below = _parted(lines)
     prompt, negative = _prompts(above)
     return Draft(
-        prompt=prompt,
-        negative=negative,
+        # Fooocus puts the texts of its styles into the prompt, and what was written beside it.
+        prompt=given.get("Raw prompt") or prompt,
+        negative=given.get("Raw negative prompt") or negative,
         model=given.get("Model", ""),
         seed=given.get("Seed"),
         size=given.get("Size", ""),
