@@ -10,7 +10,7 @@ from batch.base.errors import ModelError
 from batch.catalogue import pag
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
-from batch.manifest import values
+from batch.manifest import recover, values
 from batch.manifest.axes import axis
 from batch.manifest.recovered import Recovered
 from batch.memory import profiles
@@ -34,6 +34,8 @@ class Fitting:
 
     folder: Path
     """Where the manifest will lie: model folders are relative to it."""
+    trusted: str | None
+    """The model that the user has named. Of others no folder is looked at: pictures are anybody's."""
     _models: dict[str, Model | str] = field(default_factory=dict)
     """The model, or why there is none."""
     _fits: dict[object, _Fit] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class Fitting:
         """The picture without what its model cannot do, with a note of each; as it is where that is not known."""
         setting = {name: value for name, value in picture.axes.items() if name not in ("prompt", "seed")}
         setting["negative_prompt"] = "x" if setting.get("negative_prompt") else ""
+        if setting.get("model") != self.trusted and recover.places(picture):
+            return picture
         key = (repr(setting), picture.resize)
         if key not in self._fits:
             self._fits[key] = self._fit(setting, resize=picture.resize)

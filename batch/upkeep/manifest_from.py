@@ -52,7 +52,7 @@ def manifest_from(
         pictures = [
             (name, replace(item, axes={"model": model} | {**item.axes, "model": model})) for name, item in pictures
         ]
-    fitting = Fitting(folder)
+    fitting = Fitting(folder, model)
     pictures = [(name, fitting.fitted(picture)) for name, picture in pictures]
     outputs = [dict(picture.output) for _, picture in pictures]
     if any(output != outputs[0] for output in outputs):

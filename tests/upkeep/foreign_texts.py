@@ -180,6 +180,13 @@ COMFY_CONTROL = COMFY | {
     "42": node("CLIPTextEncode", text="at night", clip=["4", 1]),
 }  # fmt: skip
 
+COMFY_EFFICIENT = {
+    "1": node("Efficient Loader", ckpt_name="base.safetensors", positive="a fox", negative="fog",
+              empty_latent_width=832, empty_latent_height=1216, batch_size=1),
+    "3": node("KSampler (Efficient)", seed=42, steps=30, cfg=5.5, sampler_name="dpmpp_2m", scheduler="karras",
+              denoise=0.6, model=["1", 0], positive=["1", 1], negative=["1", 2], latent_image=["1", 3]),
+}  # fmt: skip
+
 INVOKE = {
     "positive_prompt": "a fox", "negative_prompt": "fog", "seed": 5, "steps": 30, "cfg_scale": 6,
     "width": 1024, "height": 768, "scheduler": "dpmpp_2m_k", "model": {"name": "sdxl", "base": "sdxl"},
@@ -215,6 +222,7 @@ PROGRAMS = {
     "comfyui with controlnet": (
         {"prompt": json.dumps(COMFY_CONTROL)}, COMFY_AXES | {"prompt": "a fox\nat night"},
     ),
+    "comfyui with a loader of all": ({"prompt": json.dumps(COMFY_EFFICIENT)}, COMFY_AXES),
     "invokeai": ({"invokeai_metadata": json.dumps(INVOKE)}, INVOKE_AXES),
     "another key": ({"Description": PLAIN}, BASE),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """``manifest from`` on pictures of other programs: what is there is kept, and ``plan`` accepts what is written."""
 
 import json
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from batch.manifest import recover
 from batch.manifest.foreign.a1111 import a1111
 from batch.manifest.foreign.comfy import comfy
 from batch.upkeep.manifest_from import manifest_from
+from tests.conftest import DEMO
 from tests.helpers import plan
 from tests.hostile import quick
 from tests.upkeep import foreign_pictures as pictures
@@ -70,6 +72,22 @@ def test_whatever_a_picture_says_is_planned(tmp_path, prompt, negative, given, m
     made.write_text(text, encoding="utf-8")
     (task,) = plan(made).tasks
     assert "<lora" not in task.prompt
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.sampled_from([texts_of.FOOOCUS, texts_of.DRAW_THINGS, texts_of.NOVELAI, texts_of.INVOKE]),
+    numbers=st.lists(st.integers(-5, 2**65) | st.floats(-9, 9e9) | st.just("3"), min_size=16, max_size=16),
+)
+def test_whatever_numbers_a_program_writes_are_planned(tmp_path, data, numbers):
+    given = [key for key, value in data.items() if isinstance(value, int | float)]
+    changed = data | dict(zip(given, numbers, strict=False))
+    file = tmp_path / "x.txt"  # read as the text of a picture is
+    file.write_text(json.dumps(changed))
+    text, _ = manifest_from([file], only=None, model="demo")
+    made = tmp_path / "made.yaml"
+    made.write_text(text, encoding="utf-8")
+    assert len(plan(made).tasks) == 1
 
 
 @pytest.mark.parametrize("form", ["jpg", "webp", "avif"])
@@ -210,9 +228,10 @@ def test_what_is_not_carried_over_is_a_comment(cli, work, text, said):
         (texts_of.COMFY, "left out: LoRA fur.safetensors, strength 0.8; name its file under lora:"),
         (texts_of.COMFY_FLUX, "it is one of 4 made in one go: the seed is that of the first"),
         (texts_of.COMFY_TWO_PASSES, "the graph has 2 samplers; read is node 3"),
+        (texts_of.COMFY_EFFICIENT, "it was made from another picture (denoise 0.6)"),
         (texts_of.COMFY_CONTROL, "node ConditioningCombine, node ControlNetApplyAdvanced"),
     ],
-    ids=["lora", "several", "passes", "nodes"],
+    ids=["lora", "several", "passes", "picture", "nodes"],
 )
 def test_what_a_graph_did_beside_is_said(graph, said):
     assert any(said in note for note in comfy(json.dumps(graph)).notes)
@@ -229,6 +248,14 @@ def test_what_a_model_cannot_do_is_left_out(cli, work):
     outcome = planned(cli, "x.png")
     assert "left out: scheduler euler-a: euler-a cannot follow demo" in outcome.err
     assert "size: demo renders " in outcome.err
+
+
+def test_a_model_that_a_picture_names_is_not_opened(cli, work):
+    shutil.copytree(DEMO, work / "local")
+    png(work / "x.png", {"parameters": PLAIN.replace("Model: sd15", "Model: ./local")})
+    assert axes_of(cli, "x.png")["scheduler"] == "euler-a"
+    assert "look at the places that the pictures name" in cli("manifest", "from", "x.png").err
+    assert "scheduler" not in axes_of(cli, "x.png", "--model", "./local")
 
 
 # Graphs made to hurt

@@ -21,17 +21,9 @@ Inputs = Mapping[str, object]
 _PROMPTS = ("positive", "negative")
 _CONDITIONING = ("positive", "conditioning")
 _TEXTS = (
-    "text",
-    "text_g",
-    "text_l",
-    "t5xxl",
-    "clip_l",
-    "prompt",
-    "positive_prompt",
-    "positive",
-    "string",
-    "value",
-)
+    "populated_text", "text", "text_g", "text_l", "t5xxl", "clip_l", "prompt", "positive_prompt", "positive",
+    "string", "value",
+)  # fmt: skip
 _VALUES = (*_TEXTS, "seed", "noise_seed", "int", "float", "number")
 _NAMES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "gguf_name")
 _READ = {
@@ -184,13 +176,17 @@ class Graph:
     def size(self, node: str) -> str:
         """Of the empty latents that a sampler begins with."""
         for current in self._upstream(node, ("latent_image", "latent", "samples", "optional_latent")):
-            sides = [self._resolved(self.inputs(current).get(side)) for side in ("width", "height")]
-            if current != node and all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
-                return f"{sides[0]}x{sides[1]}"
+            for before in ("", "empty_latent_"):
+                sides = [self._resolved(self.inputs(current).get(before + side)) for side in ("width", "height")]
+                if current != node and all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+                    return f"{sides[0]}x{sides[1]}"
         return ""
 
     def notes(self, node: str) -> Iterator[str]:
         """What the graph did that a manifest cannot say."""
+        denoise = self.number(node, ("denoise",), ("denoise", "sigmas"))
+        if denoise is not None and float(denoise) < 1:
+            yield f"it was made from another picture (denoise {denoise}), which the graph does not hold"
         for current in self._upstream(node, None):
             given = self.inputs(current)
             if isinstance(name := given.get("lora_name"), str):

@@ -131,8 +131,11 @@ def novelai(written: str) -> Recovered:
     prompt, characters = _caption(data.get("v4_prompt"))
     negative, others = _caption(data.get("v4_negative_prompt"))
     notes = ["left out: prompts of single characters and their places"] if characters or others else []
+    prompt = prompt or text(data, "prompt")
+    if "{" in prompt or "::" in prompt:
+        notes.append("weights such as {word} and 1.2::word:: stand in the prompt as they are")
     return Draft(
-        prompt=prompt or text(data, "prompt"),
+        prompt=prompt,
         negative=negative or text(data, "uc"),
         seed=figure(data, "seed"),
         size=size(data),
