@@ -67,6 +67,8 @@ A1111 = {
             model="flux1-dev", negative_prompt="", guidance=3.5, scheduler="euler"),
     ),
     "a seed of a program": (PLAIN.replace("965400086", "-1"), without("seed")),
+    "a seed of none": (PLAIN.replace("965400086", "None"), without("seed")),
+    "a size of one number": (PLAIN.replace("512x512", "512"), without("size")),
     "too many steps": (PLAIN.replace("Steps: 20", "Steps: 5000"), without("steps")),
 }  # fmt: skip
 """Texts of A1111 and its siblings, and the axes they are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from batch.manifest.axes import AXES
@@ -48,11 +48,11 @@ class Draft:
         axes: dict[str, object] = {"model": _without_folders(self.model)} if self.model else {}
         axes |= {"prompt": prompt, "negative_prompt": negative}
         chosen, said = scheduler(self.sampler, self.schedule)
-        given = {
-            "seed": whole(self.seed),
+        given: dict[str, object] = {
+            "seed": _figure(whole, self.seed),
             "size": re.sub(r"\s", "", self.size) or None,
-            "steps": whole(self.steps),
-            "guidance": number(self.guidance),
+            "steps": _figure(whole, self.steps),
+            "guidance": _figure(number, self.guidance),
             "scheduler": chosen or None,
         }
         for name, value in given.items():
@@ -99,6 +99,16 @@ def _taken(name: str, value: object, notes: list[str]) -> bool:
         notes.append(f"left out: {name} {shortened(str(value))} ({error})")
         return False
     return True
+
+
+def _figure(read: Callable[[Number], Number], value: Number) -> Number:
+    """A number, or a text that is none, as it stands: ``Seed: None`` spoils nothing else."""
+    try:
+        return read(value)
+    except ValueError:
+        if isinstance(value, str):
+            return value
+        raise
 
 
 def whole(value: Number) -> int | float | None:
