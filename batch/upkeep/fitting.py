@@ -24,7 +24,8 @@ class _Fit:
     """What is to be done to every picture of one setting."""
 
     left_out: frozenset[str] = frozenset()
-    size: str = ""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Values of axes in place of others."""
     notes: tuple[str, ...] = ()
 
 
@@ -51,23 +52,30 @@ class Fitting:
             self._fits[key] = self._fit(setting, resize=picture.resize)
         fit = self._fits[key]
         axes = {name: value for name, value in picture.axes.items() if name not in fit.left_out}
-        return replace(
-            picture, axes=axes | ({"size": fit.size} if fit.size else {}), notes=picture.notes + fit.notes
-        )
+        return replace(picture, axes={**axes, **fit.instead}, notes=picture.notes + fit.notes)
 
     def _fit(self, axes: dict[str, object], *, resize: bool) -> _Fit:
         model = self._model(str(axes.get("model", "")))
         if isinstance(model, str):
             return _Fit(notes=(model,))
-        notes, left_out = [], set()
+        notes, left_out, instead = list[str](), set[str](), dict[str, str]()
         while found := next(_objections(model, axes), None):
             name, message = found
+            plain, settings, _ = str(axes[name]).partition("(")
+            if name == "scheduler" and settings and name not in instead:  # it may do without them
+                axes[name] = instead[name] = plain
+                notes.append(f"left out: settings of the scheduler {plain}: {message}")
+                continue
+            instead.pop(name, None)
             shown = "" if name == "negative_prompt" else f" {values.shortened(str(axes[name]))}"
             notes.append(f"left out: {name}{shown}: {message}")
             left_out.add(name)
             del axes[name]
         size, note = _size(model, axes, resize=resize)
-        return _Fit(frozenset(left_out), size, (*notes, *([note] if note else [])))
+        if note:
+            instead["size"] = size
+            notes.append(note)
+        return _Fit(frozenset(left_out), instead, tuple(notes))
 
     def _model(self, name: str) -> Model | str:
         if not name:

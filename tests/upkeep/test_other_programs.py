@@ -250,6 +250,13 @@ def test_what_a_model_cannot_do_is_left_out(cli, work):
     assert "size: demo renders " in outcome.err
 
 
+def test_a_scheduler_may_do_without_its_settings(cli, work):
+    png(work / "x.png", {"parameters": PLAIN.replace("Euler a", "Euler a Karras")})
+    assert axes_of(cli, "x.png", "--model", "sdxl")["scheduler"] == "euler-a"
+    outcome = cli("manifest", "from", "x.png", "--model", "sdxl")
+    assert "left out: settings of the scheduler euler-a: euler-a has no setting use_karras_sigmas" in outcome.err
+
+
 def test_a_model_that_a_picture_names_is_not_opened(cli, work):
     shutil.copytree(DEMO, work / "local")
     png(work / "x.png", {"parameters": PLAIN.replace("Model: sd15", "Model: ./local")})

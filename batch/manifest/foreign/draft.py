@@ -77,13 +77,13 @@ class Draft:
 
 def _without_loras(text: str) -> str:
     """What stands around them, and one comma where there was one on each side."""
-    kept = ""
-    for piece in _LORA.split(text):
-        before, after = kept.rstrip(" \t"), piece.lstrip(" \t")
-        if before.endswith(",") or not before:
-            after = after.lstrip(", \t")
-        kept = f"{before} {after}" if before and after[:1] not in ("", ",", "\n") else before + after
-    return kept.strip(" \t\r\n,") if _LORA.search(text) else text.strip()
+    first, *rest = _LORA.split(text)
+    kept = [first.rstrip(" \t")]
+    for piece in rest:
+        after = piece.strip(" \t").lstrip(", \t" if kept[-1][-1:] in ("", ",") else "")
+        if after:
+            kept += [after if after[0] in ",\n" or not kept[-1] else f" {after}"]
+    return "".join(kept).strip(" \t\r\n,") if rest else text.strip()
 
 
 def _without_folders(model: str) -> str:
