@@ -22,16 +22,20 @@ def manifest() -> None:
 
 
 @manifest.command(name="from", short_help="Write the manifest that renders pictures.")
-@click.argument("sources", metavar="IMAGE|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", metavar="IMAGE|FOLDER|RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
 @click.option("--only", type=click.Choice(["done", "failed", "missing"]),
               help="Of a run folder, the images in this state.")  # fmt: skip
 @click.option("--model", help="Use this model instead of the one the pictures name.")
 def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only | None, model: str | None) -> int:
-    """Write the manifest that renders pictures again: ours, or ones of A1111, SwarmUI or InvokeAI."""
+    """Write the manifest that renders pictures again: ours, or those of other programs.
+
+    Understood are A1111 and those that write as it does, ComfyUI, Fooocus and its log.html, InvokeAI, SwarmUI,
+    NovelAI and Draw Things. A folder stands for the pictures in it; patterns such as "*.png" are expanded.
+    """
     from batch.upkeep.manifest_from import manifest_from
 
-    text, notes = manifest_from(sources, only=only, model=model)
+    text, notes = manifest_from(sources, only=only, model=model, folder=output.parent if output else Path())
     for note in notes:
         say(f"note: {note}")
     if output is None:

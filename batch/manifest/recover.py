@@ -1,7 +1,7 @@
 """From pictures back to a manifest: what their metadata says, as YAML that renders them again.
 
-Read are the metadata of this program, the ``parameters`` text of A1111 and the many that write it too,
-and the JSON of InvokeAI. Only the first promises the same pixels.
+Read are the metadata of this program and of others (:mod:`batch.manifest.foreign`). Only the first promises the
+same pixels.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PureWindowsPath
 from typing import Any
 
-import yaml
-
-from batch.base.text import is_plain, visible
-from batch.manifest import axes, foreign, formats, values
+from batch.manifest import axes, formats, values
+from batch.manifest.foreign import programs
+from batch.manifest.foreign.a1111 import a1111, has_settings
+from batch.manifest.foreign.comfy import comfy
+from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
 from batch.records.reading import any_json
@@ -30,41 +32,65 @@ MAX_VALUES, MAX_DEPTH = 5_000, 16
 TaskData = Mapping[str, Any]
 """A task as JSON data, as receipts and images hold it."""
 
+_JSON = (programs.swarm, programs.fooocus, programs.draw_things, programs.novelai, programs.invoke)
+"""Programs whose JSON may stand under any key; each knows its own."""
+
+
+def _parameters(text: str) -> Recovered:
+    """Where A1111 has its text, others have JSON; where JPEG has a comment, all of them have theirs."""
+    for read in _JSON if text.lstrip().startswith("{") else ():
+        with suppress(*FOREIGN):
+            return read(text)
+    return a1111(text)  # prompts may begin with a brace, too
+
+
 _READERS: Mapping[str, Callable[[str], Recovered]] = {
     "run_batch": lambda text: _of_task(any_json(text)["task"]),  # type: ignore[index]  # anything, and caught
-    "invokeai_metadata": foreign.invoke,
-    "sd-metadata": foreign.old_invoke,
-    "parameters": lambda text: (foreign.swarm if "sui_image_params" in text else foreign.a1111)(text),
+    "invokeai_metadata": programs.invoke,
+    "sd-metadata": programs.old_invoke,
+    "parameters": _parameters,
+    "Comment": _parameters,  # NovelAI
+    "UserComment": _parameters,  # Draw Things
+    "prompt": comfy,
 }
 
 
 def from_metadata(texts: Mapping[str, str]) -> Recovered:
     """The picture behind metadata texts by key. Raises ``ValueError``, which says why none is understood."""
     why = {}
-    for key, read in _READERS.items():
-        if key not in texts:
-            continue
+    for key, read in _readers(texts).items():
         try:
             if len(texts[key]) > MAX_TEXT:
                 raise ValueError(f"it has more than {MAX_TEXT:,} letters")
-            return _checked(read(texts[key]))
+            return checked(read(texts[key]))
         except ValueError as error:
             why[key] = str(error)
-        except foreign.FOREIGN:
+        except FOREIGN:
             why[key] = "it is damaged, or another program's"
+    if "workflow" in texts and "prompt" not in texts:
+        why["workflow"] = "it says how ComfyUI's window looked, not what was run; save with the prompt, too"
     raise ValueError("; ".join(f"{key}: {reason}" for key, reason in why.items()))
+
+
+def _readers(texts: Mapping[str, str]) -> dict[str, Callable[[str], Recovered]]:
+    """What reads each text. A picture that went through other hands has A1111's under a key of theirs."""
+    found = {key: read for key, read in _READERS.items() if key in texts}
+    left = MAX_TEXT  # for all of them together: a picture may have thousands
+    for key in (key for key in texts if key not in _READERS):
+        left -= len(texts[key])
+        if left > 0 and has_settings(texts[key]):
+            found[key] = a1111
+    return found
 
 
 def from_task(task: TaskData) -> Recovered:
     """A task of this program as axes. Raises ``ValueError`` where no manifest can say it."""
-    return _checked(_of_task(task))
+    return checked(_of_task(task))
 
 
-def _checked(found: Recovered) -> Recovered:
+def checked(found: Recovered) -> Recovered:
     """A picture all of whose axes a manifest takes, each as one value and no more. Raises ``ValueError``."""
     for name, value in found.axes.items():
-        if name == "model" and value == "":  # ``--model`` may name one
-            continue
         known = axes.axis(name)
         if known is None:
             raise ValueError(f"{values.shown(name)} is no axis of a manifest")
@@ -143,7 +169,7 @@ def _lora(item: TaskData) -> str:
 
 def places(picture: Recovered) -> list[str]:
     """What a picture's axes name outside the catalogue and the Hub: folders, files, addresses."""
-    model, loras = str(picture.axes["model"]), lora(picture.axes.get("lora"))
+    model, loras = str(picture.axes.get("model", "")), lora(picture.axes.get("lora"))
     return [name for name in (model.removeprefix("random:"), *(name for name, _ in loras)) if _is_place(name)]
 
 
@@ -161,38 +187,3 @@ def _scalar(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_scalar, value))}]"
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
-
-
-def to_yaml(pictures: Sequence[tuple[str, Recovered]]) -> str:
-    """A manifest that renders the pictures, each with the name it came from as a comment.
-
-    What all have in common stands in ``grid``, what differs in an entry of ``include`` each.
-    """
-    first = pictures[0][1]
-    everything = [dict(picture.axes) for _, picture in pictures]
-    data: dict[str, object] = {}
-    if len(pictures) == 1:
-        data["grid"] = everything[0]
-    else:
-        shared = {
-            name: value
-            for name, value in first.axes.items()
-            if name != "prompt" and all(axes.get(name) == value for axes in everything)
-        }
-        data["grid"] = shared
-        data["include"] = [
-            {name: value for name, value in axes.items() if name not in shared} for axes in everything
-        ]
-    if any(picture.resize for _, picture in pictures):
-        data["resize"] = True
-    outputs = [picture.output for _, picture in pictures]
-    if outputs[0] != {"format": "png"} and all(output == outputs[0] for output in outputs):
-        data["output"] = dict(outputs[0])
-    names = "".join(f"# {visible(' '.join(name.split()))}\n" for name, _ in pictures[:20])
-    more = f"# and {len(pictures) - 20} more\n" if len(pictures) > 20 else ""
-    body = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=100)
-    if not is_plain(
-        body
-    ):  # a letter that turns others round is printable for YAML; it is written as a number then
-        body = yaml.safe_dump(data, allow_unicode=False, sort_keys=False, width=100)
-    return f"# Made from\n{names}{more}{body}"

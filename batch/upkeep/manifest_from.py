@@ -3,72 +3,114 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from batch.base.errors import UserError
 from batch.manifest import recover
-from batch.manifest.foreign import named
+from batch.manifest.foreign.draft import named
 from batch.manifest.recovered import Recovered
+from batch.manifest.writing import to_yaml
 from batch.records.kinds import RunKind, Status
 from batch.records.reading import to_json
 from batch.store.folder import RunFolder
-from batch.store.images.reading import read_metadata
+from batch.upkeep.fitting import Fitting
+from batch.upkeep.pictures import expanded, read_pictures
 
 Only = Literal["done", "failed", "missing"]
 
+Found = list[tuple[str, Recovered]]
+"""Pictures by the name they came from."""
 
-def manifest_from(sources: Sequence[Path], *, only: Only | None, model: str | None) -> tuple[str, list[str]]:
-    """The YAML of a manifest, and what could not be carried over.
+MOST_REASONS = 5
+"""Of pictures that say nothing, where there are others."""
 
-    A source is an image, or a run folder, of which ``only`` takes the tasks in one state. ``model``
-    replaces the models of all. Raises :class:`UserError` for a source that says nothing.
+
+def manifest_from(
+    sources: Sequence[Path], *, only: Only | None, model: str | None, folder: Path = Path()
+) -> tuple[str, list[str]]:
+    """The YAML of a manifest, and what could not be carried over, which stands in its comments, too.
+
+    A source is an image, a pattern of images, a folder with images, a log of Fooocus, or a run folder, of which
+    ``only`` takes the tasks in one state. ``model`` replaces the models of all. ``folder`` is where the manifest
+    will lie. Raises :class:`UserError` where nothing is said of any picture.
     """
-    pictures: list[tuple[str, Recovered]] = []
-    for source in sources:
-        if RunFolder(source).exists():
-            pictures.extend(_from_run(source, only))
-        elif source.is_dir():
-            raise UserError(
-                f"{source} is a folder, but no run folder; name the run folder, or images: {source}/*.png"
-            )
-        elif only is not None:
-            raise UserError(f"{source} is not a run folder; --only is for run folders")
-        else:
-            pictures.append((str(source), _from_image(source)))
+    paths = expanded(sources)
+    runs = [path for path in paths if RunFolder(path).exists()]
+    if only is not None and len(runs) < len(paths):
+        other = next(path for path in paths if path not in runs)
+        raise UserError(f"{other} is not a run folder; --only is for run folders")
+    pictures, notes = _from_images([path for path in paths if path not in runs])
+    head = _measured(runs) if runs and len(runs) == len(paths) else {}
+    for run in runs:
+        pictures += _from_run(run, only, measured=bool(head))
     if not pictures:
         raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
     if model is not None:
-        pictures = [(name, replace(item, axes={**item.axes, "model": model})) for name, item in pictures]
+        pictures = [
+            (name, replace(item, axes={"model": model} | {**item.axes, "model": model})) for name, item in pictures
+        ]
+    fitting = Fitting(folder, model)
+    pictures = [(name, fitting.fitted(picture)) for name, picture in pictures]
     outputs = [dict(picture.output) for _, picture in pictures]
-    several = any(output != outputs[0] for output in outputs)
-    notes = ["the pictures are of several formats; the manifest writes png"] if several else []
+    if any(output != outputs[0] for output in outputs):
+        notes.append("the pictures are of several formats; the manifest writes png")
     if places := dict.fromkeys(place for _, picture in pictures for place in recover.places(picture)):
         notes.append(f"look at the places that the pictures name before you run it: {named(places)}")
-    notes += dict.fromkeys(f"{name}: {note}" for name, picture in pictures for note in picture.notes)
-    return recover.to_yaml(pictures), notes
+    notes += _by_note(pictures)
+    return to_yaml(pictures, notes, head), notes
 
 
-def _from_image(path: Path) -> Recovered:
-    texts = read_metadata(path)
-    if not texts:
-        raise UserError(f"{path} says nothing of how it was made: it has no metadata")
-    try:
-        return recover.from_metadata(texts)
-    except ValueError as error:
-        why = f" ({error})" if str(error) else ""
-        raise UserError(f"{path} has texts ({named(texts)}), but none that is understood here{why}") from None
+def _from_images(paths: Sequence[Path]) -> tuple[Found, list[str]]:
+    """What images say; of many, those that say nothing are told, and left out."""
+    found: Found = []
+    silent: list[str] = []
+    for path in paths:
+        try:
+            found += read_pictures(path)
+        except UserError as error:
+            if len(paths) == 1 or not path.exists():
+                raise
+            silent.append(str(error))
+    if silent and not found:
+        raise UserError("\n".join(silent[:MOST_REASONS]) + _more(silent))
+    return found, [*silent[:MOST_REASONS], *([f"{_more(silent).strip()} say nothing"] if _more(silent) else [])]
 
 
-def _from_run(root: Path, only: Only | None) -> Iterator[tuple[str, Recovered]]:
+def _more(silent: Sequence[str]) -> str:
+    return f"\nand {len(silent) - MOST_REASONS:,} more" if len(silent) > MOST_REASONS else ""
+
+
+def _by_note(pictures: Found) -> Iterator[str]:
+    """What is to be said of pictures, each thing once."""
+    names: dict[str, list[str]] = {}
+    for name, picture in pictures:
+        for note in dict.fromkeys(picture.notes):
+            names.setdefault(note, []).append(name)
+    for note, those in names.items():
+        more = f" and {len(those) - 1:,} more" if len(those) > 1 else ""
+        yield f"{those[0]}{more}: {note}"
+
+
+def _measured(runs: Iterable[Path]) -> Mapping[str, object]:
+    """What makes a measurement of a manifest, where all of the runs are measurements."""
+    folders = [RunFolder(run) for run in runs]
+    if any(folder.kind() != RunKind.MEASURE for folder in folders):
+        return {}
+    return {"kind": "measure", "repeats": max(task.repeat or 1 for folder in folders for task in folder.tasks())}
+
+
+def _from_run(root: Path, only: Only | None, *, measured: bool) -> Iterator[tuple[str, Recovered]]:
+    """The tasks of a run. A measurement that becomes no measurement has every picture once: a setting is none."""
     folder = RunFolder(root)
     folder.require()
     scan = folder.scan()
     tasks = folder.tasks()
-    if folder.kind() == RunKind.MEASURE:  # a picture is there under every setting and repeat
-        tasks = list({task.picture_id: task for task in reversed(tasks) if not task.warmup}.values())[::-1]
+    if folder.kind() == RunKind.MEASURE:
+        key = (lambda task: (task.picture_id, task.memory)) if measured else (lambda task: task.picture_id)
+        tasks = list({key(task): task for task in reversed(tasks) if not task.warmup}.values())[::-1]
     states = dict.fromkeys(scan.failures, Status.FAILED) | dict.fromkeys(scan.receipts, Status.DONE)
     for task in tasks:
         if only in (None, states.get(task.id, "missing")):

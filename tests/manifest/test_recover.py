@@ -7,9 +7,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.manifest import foreign, recover
+from batch.manifest import recover
+from batch.manifest.foreign import a1111 as a1111_text
+from batch.manifest.foreign.a1111 import a1111
+from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
+from batch.manifest.writing import to_yaml
 from tests.hostile import NASTY_JSON, NASTY_LINES, OLD_SETTING, quick
 
 INVOKE = {"positive_prompt": "a fox", "seed": 1, "width": 8, "height": 8, "steps": 1, "scheduler": "euler"}
@@ -22,14 +26,14 @@ TASK = {
 @given(st.text(alphabet='aB1 -/"\\:,(é{\t=', max_size=40))
 def test_settings_are_read_as_the_old_expression_read_them(line):
     old = [(key, value.strip()) for key, value in OLD_SETTING.findall(line)]
-    assert list(foreign._settings(line)) == old
+    assert list(a1111_text._settings(line)) == old
 
 
 @pytest.mark.parametrize("line", NASTY_LINES.values(), ids=NASTY_LINES)
 @pytest.mark.parametrize("prompt", ["fox", "(" * 10**6, "(a:" * 333_333], ids=["fox", "brackets", "weights"])
 def test_a_million_letters_are_gone_over_once(line, prompt):
-    with quick(4), pytest.raises(foreign.FOREIGN):
-        foreign.a1111(f"{prompt}\nSteps: 1, {line}")
+    with quick(4), pytest.raises(FOREIGN):
+        a1111(f"{prompt}\nSteps: 1, {line}")
 
 
 @pytest.mark.parametrize("text", NASTY_JSON.values(), ids=NASTY_JSON)
@@ -65,7 +69,7 @@ def taken_for_one(read):
         return
     several = {name: value for name, value in found.axes.items() if isinstance(value, list | dict)}
     assert all(name.startswith("extra.") and len(value) == 1 for name, value in several.items())
-    assert yaml.safe_load(recover.to_yaml([("x", found)]))["grid"] == dict(found.axes)
+    assert yaml.safe_load(to_yaml([("x", found)]))["grid"] == dict(found.axes)
 
 
 def test_the_first_text_that_is_whole_counts():
@@ -113,6 +117,6 @@ def test_places_are_told_from_names(model, is_place):
 @given(st.text(min_size=1, max_size=60))
 def test_any_text_comes_out_of_the_yaml_as_it_was(text):
     found = Recovered(axes={"model": "demo", "prompt": text}, output={"format": "png"})
-    written = recover.to_yaml([(text, found)])
+    written = to_yaml([(text, found)])
     assert yaml.safe_load(written.encode())["grid"]["prompt"] == text
     assert "\x1b" not in written and "\u202e" not in written

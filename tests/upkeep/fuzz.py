@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from batch.base.errors import UserError
 from batch.manifest import recover
+from batch.manifest.writing import to_yaml
 from batch.records.receipts import Failure, Receipt
 from batch.store import events, files, lock
 from batch.store.folder import RunFolder
@@ -34,7 +35,7 @@ PLACE = Path(FOLDER.name)
 BITS = st.sampled_from([
     "Steps: 1, ", "\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 8x8", "Negative prompt:", "\n", ", ",
     ": ", '"', '\\"', "Seed: -1", "(a:1", "<lora:", "x" * 3_000, " " * 3_000, "\x1b", "\u202e", "\x85", "9" * 500,
-    "{", "a|b",
+    "{", "a|b", "Template: ", "Raw prompt: x, ", "Schedule type: Automatic", "<lora:x:1>", "Size: 8 x 8", "\r",
 ])  # fmt: skip
 LINES = st.lists(st.one_of(BITS, st.text(max_size=8)), max_size=20).map("".join)
 SCALARS = st.one_of(
@@ -51,7 +52,8 @@ DATA = st.recursive(
 KEYS = st.sampled_from([
     "positive_prompt", "negative_prompt", "seed", "width", "height", "steps", "cfg_scale", "scheduler", "model",
     "prompt", "image", "loras", "extra", "format", "format_options", "guidance", "dtype", "rendered_width",
-    "rendered_height", "revision", "memory", "sampler", "sui_image_params", "task", "cfgscale", "name",
+    "rendered_height", "revision", "memory", "sampler", "sui_image_params", "task", "cfgscale", "name", "c", "uc",
+    "scale", "size", "v4_prompt", "caption", "noise_schedule", "resolution", "base_model", "styles", "loras",
 ])  # fmt: skip
 OBJECTS = st.dictionaries(KEYS, DATA | st.dictionaries(KEYS, DATA, max_size=6), max_size=14)
 
@@ -59,7 +61,9 @@ OBJECTS = st.dictionaries(KEYS, DATA | st.dictionaries(KEYS, DATA, max_size=6), 
 @EXAMPLES
 @given(
     st.dictionaries(
-        st.sampled_from(["run_batch", "invokeai_metadata", "sd-metadata", "parameters"]), LINES, max_size=2
+        st.sampled_from(["run_batch", "invokeai_metadata", "sd-metadata", "parameters", "Comment", "x"]),
+        LINES,
+        max_size=2,
     )
 )
 def lines(texts):
@@ -67,7 +71,11 @@ def lines(texts):
 
 
 @EXAMPLES
-@given(st.sampled_from(["run_batch", "invokeai_metadata", "sd-metadata", "parameters"]), OBJECTS, st.booleans())
+@given(
+    st.sampled_from(["run_batch", "invokeai_metadata", "sd-metadata", "parameters", "Comment", "UserComment"]),
+    OBJECTS,
+    st.booleans(),
+)
 def objects(key, data, whole):
     sound = {
         "prompt": "a",
@@ -84,19 +92,40 @@ def objects(key, data, whole):
     understood({key: json.dumps(outer.get(key, data))})
 
 
+NODES = st.sampled_from(["1", "2", "3", "4", "9"])
+INPUTS = st.dictionaries(
+    st.sampled_from([
+        "positive", "negative", "conditioning", "guider", "noise", "sigmas", "sampler", "text", "seed", "steps",
+        "cfg", "denoise", "sampler_name", "scheduler", "latent_image", "width", "height", "model", "ckpt_name",
+        "lora_name", "value", "batch_size",
+    ]),
+    SCALARS | st.tuples(NODES, st.integers(0, 2)).map(list) | DATA,
+    max_size=10,
+)  # fmt: skip
+
+
+@EXAMPLES
+@given(st.dictionaries(NODES, st.fixed_dictionaries({"inputs": INPUTS}, optional={"class_type": DATA}) | DATA))
+def graphs(nodes):
+    start = {"positive": ["1", 0], "negative": ["2", 0], "steps": 3, "seed": ["3", 0], "latent_image": ["4", 0]}
+    understood({"prompt": json.dumps({"0": {"class_type": "KSampler", "inputs": start}, **nodes})})
+
+
 def understood(texts):
     try:
         found = recover.from_metadata(texts)
     except ValueError:
         return
-    made = yaml.safe_load(recover.to_yaml([("x", found)]))
+    made = yaml.safe_load(to_yaml([("x", found)]))
     assert made["grid"] == dict(found.axes)
     recover.places(found)
 
 
 TAGS = st.sampled_from([
     "<a>", "</a>", "<r:run_batch>", "</r:run_batch>", "&lt;", "&#0;", "&#x10ffff;", "<![CDATA[x]]>", "<?a?>",
-    "<!-- -->", f"<x xmlns:r='{packets.NAMESPACE}'>", "</x>", "<a b='c' b='d'>", "\ud7ff", "\0", "<a" * 500,
+    "<!-- -->", f"<x xmlns:r='{packets.NAMESPACE}'>", "</x>",
+    "<x xmlns:e='http://ns.adobe.com/exif/1.0/'>", "<e:UserComment>", "</e:UserComment>",
+    "<a b='c' b='d'>", "\ud7ff", "\0", "<a" * 500,
     "<a>" * 500,
 ])  # fmt: skip
 
@@ -105,7 +134,8 @@ TAGS = st.sampled_from([
 @given(st.lists(TAGS | st.text(max_size=6), max_size=30).map("".join))
 def xmp(packet):
     packets.read_xmp(packet.encode("utf-8", "replace"))
-    packets.read_xmp(f"<x xmlns:r='{packets.NAMESPACE}'>{packet}".encode("utf-8", "replace"))
+    for names in (f"xmlns:r='{packets.NAMESPACE}'", "xmlns:e='http://ns.adobe.com/exif/1.0/' e:UserComment=''"):
+        packets.read_xmp(f"<x {names}>{packet}".encode("utf-8", "replace"))
 
 
 NUMBERS = st.sampled_from([0, 1, 2, 7, 8, 9, 16, 2**16 - 1, 2**31, 2**32 - 1]) | st.integers(0, 2**32 - 1)
@@ -206,7 +236,7 @@ def log(parts):
 def main():
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    for check in (lines, objects, xmp, directories, containers, records, log):
+    for check in (lines, objects, graphs, xmp, directories, containers, records, log):
         check()
     sys.stdout.write("all\n")
 

@@ -78,7 +78,8 @@ def test_the_failed_ones_of_a_run(cli, manifest, work):
     frame = table.read(work / "outputs" / "failed" / "results.csv")
     assert sorted(zip(frame.prompt, frame.seed, strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert "no missing image" in cli("manifest", "from", "outputs/job", "--only", "missing").err
-    assert len(yaml.safe_load(cli("manifest", "from", "outputs/job", "--only", "done").out)["include"]) == 4
+    done = yaml.safe_load(cli("manifest", "from", "outputs/job", "--only", "done").out)
+    assert (done["grid"]["prompt"], done["grid"]["seed"], "include" in done) == (["a", "b"], [0, 1], False)
 
 
 A1111 = """\
@@ -99,10 +100,11 @@ def png(path, **texts):
 
 
 def test_an_image_of_a1111(cli, work):
-    outcome = cli("manifest", "from", png(work / "a.png", parameters=A1111))
+    png(work / "a.png", parameters=A1111)
+    outcome = cli("manifest", "from", "a.png")
     assert yaml.safe_load(outcome.out)["grid"] == {
         "model": "v1, 5",
-        "prompt": "a (red:1.2) fox, <lora:x:0.8>\nsecond line",
+        "prompt": "a (red:1.2) fox,\nsecond line",
         "negative_prompt": "fog,\nblur",
         "seed": 123,
         "size": "512x768",
@@ -112,6 +114,7 @@ def test_an_image_of_a1111(cli, work):
     }
     assert "left out: Clip skip" in outcome.err
     assert "weights" in outcome.err
+    assert "# a.png: left out of the prompt: <lora:x:0.8>; name their files under lora:" in outcome.out
 
 
 def test_an_image_of_invokeai(cli, work):
@@ -139,10 +142,12 @@ def test_an_image_of_invokeai(cli, work):
     made = yaml.safe_load(outcome.out)
     assert made["grid"] == {"model": "demo", "negative_prompt": "fog"}
     assert made["include"] == [
-        {"prompt": "a fox", "seed": 5, "size": "1024x768", "steps": 30, "guidance": 6.0, "scheduler": "euler-a"},
-        {"prompt": "a whale", "seed": 3, "size": "512x512", "steps": 20, "guidance": 7.5, "scheduler": "lms"},
+        {"prompt": "a fox", "seed": 5, "size": "576x416", "steps": 30, "guidance": 6},
+        {"prompt": "a whale", "seed": 3, "size": "512x512", "steps": 20, "guidance": 7.5},
     ]
     assert "loras" in outcome.err
+    assert "scheduler euler-a: euler-a cannot follow demo" in outcome.err
+    assert "size: demo renders 576x416, not 1024x768" in outcome.out
 
 
 def test_an_image_of_swarmui(cli, work):

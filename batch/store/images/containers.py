@@ -39,7 +39,7 @@ class Metadata:
     """As :func:`batch.store.images.tiff.fields` gives it."""
     xmp: bytes = b""
     texts: dict[str, str] = field(default_factory=dict)
-    """PNG's own, by key."""
+    """Of PNG, by key; of JPEG ``comment``."""
 
 
 class Reader:
@@ -135,7 +135,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def jpeg(file: BinaryIO) -> Metadata:
-    """EXIF and XMP from the segments before the pixels."""
+    """EXIF, XMP and a comment from the segments before the pixels."""
     found, reader = Metadata(), Reader(file, 2)
     blocks: list[bytes] = []
     others: list[bytes] = []
@@ -146,10 +146,13 @@ def jpeg(file: BinaryIO) -> Metadata:
         size = int.from_bytes(reader.head(2), "big") - 2
         if size < 0:
             raise ValueError("a segment is damaged")
-        if head[1] != 0xE1:
+        if head[1] not in (0xE1, 0xFE):
             reader.skip(size)
             continue
         data = reader.body(size)
+        if head[1] == 0xFE:  # where editors of pictures put what they found
+            found.texts["comment"] = data.decode("utf-8", "replace")
+            continue
         if data.startswith(_EXIF_MARK):
             blocks.append(data[len(_EXIF_MARK) :])
         elif data.startswith(packets.XMP_MARK):

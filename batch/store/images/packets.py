@@ -7,8 +7,10 @@ UTF-8 and has no limit of size; EXIF has neither.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -36,17 +38,26 @@ def comment(text: str) -> bytes:
 
 
 def read_comment(data: bytes) -> str:
-    """The text of a UserComment, whoever wrote it; empty when there is none."""
+    """The text of a UserComment, whoever wrote it, with the head that EXIF asks for or without; "" if none."""
     code, text = data[:8], data[8:]
     if code == _UNICODE:
-        if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return text.decode("utf-16", "replace")
-        # EXIF leaves the byte order open. The Latin letters of any A1111 text give it away.
-        big = text[0::2].count(0) >= text[1::2].count(0)
-        return text.decode("utf-16-be" if big else "utf-16-le", "replace").rstrip("\0")
+        return _utf16(text) if b"\0" in text else text.decode("utf-8", "replace")  # some write UTF-8 behind it
     if code in (b"ASCII\0\0\0", bytes(8)):
         return text.decode("utf-8", "replace").rstrip("\0 ")
-    return ""
+    found = _utf16(data) if b"\0" in data.rstrip(b"\0") else data.decode("utf-8", "replace").rstrip("\0 ")
+    return "" if _NO_TEXT.search(found) else found
+
+
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\ufffd]")
+"""In no text: what a camera wrote is none."""
+
+
+def _utf16(data: bytes) -> str:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace").rstrip("\0")
+    # EXIF leaves the byte order open. The Latin letters of any A1111 text give it away.
+    big = data[0::2].count(0) >= data[1::2].count(0)
+    return data.decode("utf-16-be" if big else "utf-16-le", "replace").rstrip("\0")
 
 
 def xmp(json_text: str) -> bytes:
@@ -75,45 +86,69 @@ class _Done(Exception):  # noqa: N818
 
 
 class _Finder:
-    """Keeps the text of the first element that is ours, up to an element inside it; no tree is built."""
+    """Keeps the texts of the first element of each name that is sought; no tree is built.
 
-    def __init__(self) -> None:
-        self.text: list[str] = []
+    A text may stand in the element itself or, as RDF has it for several languages, in the first item of a list.
+    """
+
+    def __init__(self, sought: Mapping[str, str]) -> None:
+        self.texts: dict[str, str] = {}
+        self._sought = sought
         self._depth = 0
-        self._inside = False
+        self._inside = ""
+        self._parts: list[str] = []
 
     def start(self, name: str, _attributes: object) -> None:
         self._depth += 1
-        if self._inside or self._depth > MAX_DEPTH:
+        if self._depth > MAX_DEPTH:
             raise _Done
-        self._inside = name == f"{NAMESPACE}{JSON_KEY}"
+        if self._inside and name not in _LISTS:
+            self._keep()
+        elif name in self._sought and self._sought[name] not in self.texts:
+            self._inside, self._parts = name, []
 
-    def end(self, _name: str) -> None:
+    def end(self, name: str) -> None:
         self._depth -= 1
-        if self._inside:
-            raise _Done
+        if self._inside and name in (self._inside, f"{_RDF}li"):
+            self._keep()
 
     def characters(self, text: str) -> None:
         if self._inside:
-            self.text.append(text)
+            self._parts.append(text)
+
+    def _keep(self) -> None:
+        text = "".join(self._parts)
+        self.texts[self._sought[self._inside]] = text if self._inside.startswith(NAMESPACE) else text.strip()
+        self._inside = ""
+        if len(self.texts) == len(self._sought):
+            raise _Done
 
 
-def read_xmp(packet: bytes) -> str:
-    """The JSON in a packet; empty when it holds none. A packet with entities of its own is not read."""
-    # Its own name is in every packet of ours, and most packets are of others.
-    if len(packet) > MAX_PACKET or NAMESPACE.encode() not in packet or b"<!" in packet:
-        return ""
-    finder, parser = _Finder(), expat.ParserCreate("utf-8", "")
+_LISTS = {f"{_RDF}{name}" for name in ("Alt", "Seq", "Bag", "li")}
+
+_OURS = {f"{NAMESPACE}{JSON_KEY}": JSON_KEY}
+
+_OTHERS = {
+    "http://ns.adobe.com/exif/1.0/UserComment": "UserComment",
+    "http://purl.org/dc/elements/1.1/description": "description",
+}
+"""Where Draw Things and editors of pictures keep what others wrote."""
+
+
+def read_xmp(packet: bytes) -> Mapping[str, str]:
+    """The texts in a packet: our JSON, or those of others. A packet with entities of its own is not read."""
+    ours = NAMESPACE.encode() in packet
+    if len(packet) > MAX_PACKET or b"<!" in packet:
+        return {}
+    if not ours and not any(name.encode() in packet for name in _OTHERS.values()):
+        return {}
+    finder, parser = _Finder(_OURS if ours else _OTHERS), expat.ParserCreate("utf-8", "")
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = finder.start, finder.end
     parser.CharacterDataHandler = finder.characters
-    try:
+    with suppress(expat.ExpatError, _Done):
         parser.Parse(packet.decode("utf-8", "replace").strip("\0\ufeff \n"), True)
-    except expat.ExpatError:
-        return ""
-    except _Done:
-        pass
-    return "".join(finder.text)
+    return {key: text for key, text in finder.texts.items() if text}
 
 
 def jpeg_segments(packet: bytes) -> bytes:

@@ -20,7 +20,7 @@ from batch.manifest import formats
 from batch.store.images import boxes, containers, packets, tiff
 from batch.store.images.containers import Metadata
 from batch.store.images.encoders import require
-from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY
+from batch.store.images.texts import PARAMETERS_KEY
 
 MAX_PIXELS = 2**29
 """Of a picture that is unpacked, 1.6 GB: thirty times those of 5376x3072. A small file may claim any number."""
@@ -128,11 +128,12 @@ def suffixes() -> set[str]:
 
 def _texts(found: Metadata) -> dict[str, str]:
     texts = {}
-    for value in found.exif.values():
+    for tag, value in found.exif.items():
         if match := _COMFY.fullmatch(value.decode("latin-1").rstrip("\0")):
             texts[match[1]] = match[2]
+        elif tag == tiff.DESCRIPTION:
+            texts["ImageDescription"] = value.decode("utf-8", "replace").rstrip("\0 ")
     if text := packets.read_comment(found.exif.get(tiff.USER_COMMENT, b"")):
         texts[PARAMETERS_KEY] = text
-    if text := packets.read_xmp(found.xmp):
-        texts[JSON_KEY] = text
-    return texts | found.texts  # a text under its own key counts before the same in EXIF
+    # A text under its own key counts before the same in EXIF.
+    return texts | dict(packets.read_xmp(found.xmp)) | found.texts

@@ -25,7 +25,7 @@ _HEADER = 8
 _SIZES = {_SHORT: 2, _LONG: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Bytes of a value by its type; of the others one."""
 
-_EXIF_DIRECTORY, USER_COMMENT, XMP = 0x8769, 0x9286, 700
+_EXIF_DIRECTORY, USER_COMMENT, XMP, DESCRIPTION = 0x8769, 0x9286, 700, 0x010E
 _DEFLATE, _UNCOMPRESSED, _HORIZONTAL = 8, 1, 2
 _STRIP_BYTES = 2**18
 """Of pixels: small enough to stay in the cache between prediction and compression."""
@@ -126,7 +126,7 @@ def fields(file: BinaryIO) -> dict[int, bytes]:
     pointer = first.get(_EXIF_DIRECTORY)
     inner = _entries(file, order, struct.unpack(f"{order}I", pointer[2])[0]) if pointer else {}
     _check_overlap(file, order, [*first.values(), *inner.values()])
-    wanted = {tag: entry for tag, entry in first.items() if entry[0] == _TEXT or tag == XMP}
+    wanted = {tag: entry for tag, entry in first.items() if entry[0] == _TEXT or tag in (XMP, USER_COMMENT)}
     wanted |= {tag: entry for tag, entry in inner.items() if tag == USER_COMMENT}
     one_byte = {tag: entry for tag, entry in wanted.items() if entry[0] in (_BYTE, _TEXT, _UNDEFINED)}
     if sum(count for _, count, _ in one_byte.values()) > MAX_FIELDS:
