@@ -55,6 +55,10 @@ _READERS: Mapping[str, Callable[[str], Recovered]] = {
 }
 
 
+_TEXTS = {"long_prompts": "chunk", "prompt_syntax": "a1111"}
+"""Of a task what is not as usual, as a manifest has it at its top."""
+
+
 def from_metadata(texts: Mapping[str, str]) -> Recovered:
     """The picture behind metadata texts by key. Raises ``ValueError``, which says why none is understood."""
     why = {}
@@ -148,8 +152,17 @@ def _of_task(task: TaskData) -> Recovered:
         axes=found,
         output={"format": task.get("format", "png"), **dict(task.get("format_options", ()))},
         resize=(task["width"], task["height"]) != (task["rendered_width"], task["rendered_height"]),
+        texts=_texts(task),
         notes=tuple(notes),
     )
+
+
+def _texts(task: TaskData) -> dict[str, str]:
+    """How the texts of a task are read. Raises ``ValueError`` where no manifest can say it."""
+    found = {name: str(task[name]) for name in _TEXTS if task.get(name)}
+    if wrong := [value for name, value in found.items() if value != _TEXTS[name]]:
+        raise ValueError(f"{values.shown(wrong[0])} is no way of reading prompts")
+    return found
 
 
 def _loras(items: Sequence[TaskData]) -> str:

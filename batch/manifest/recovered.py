@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,5 +13,7 @@ class Recovered:
     axes: Mapping[str, object]
     output: Mapping[str, object]
     resize: bool = False
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """How its texts are read, where it is not as usual: ``long_prompts`` and ``prompt_syntax`` of a manifest."""
     notes: tuple[str, ...] = ()
     """What could not be carried over."""

@@ -36,7 +36,7 @@ def to_yaml(
             for name in first
             if name != "prompt" and len(first[name]) == one and all(b.get(name) == first[name] for b in blocks)
         }
-    data: dict[str, object] = {**head, "grid": values.written(blocks[0], shared)}
+    data: dict[str, object] = {**head, **pictures[0][1].texts, "grid": values.written(blocks[0], shared)}
     if len(blocks) > 1:
         data["include"] = [values.written(block, block.keys() - shared) for block in blocks]
     if any(picture.resize for _, picture in pictures):

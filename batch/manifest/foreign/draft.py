@@ -71,7 +71,10 @@ class Draft:
         if not prompt:
             notes.append(f"its prompt is empty, which a manifest cannot say; {NO_PROMPT!r} stands in its place")
         if re.search(r"\([^()]*:\d", prompt):
-            notes.append("weights such as (word:1.2) stand in the prompt as they are")
+            notes.append(
+                "weights such as (word:1.2) stand in the prompt as they are; prompt_syntax: a1111 makes weights "
+                "of them where a model's text encoders are CLIP"
+            )
         return prompt or NO_PROMPT, negative
 
 
