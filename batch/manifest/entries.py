@@ -12,9 +12,10 @@ from batch.manifest import values
 from batch.manifest.axes import axis, unknown_axis
 from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.files import Problems, referenced
+from batch.manifest.prompt_files import PromptLine, read_prompts
 from batch.manifest.prompts import Prompts
+from batch.manifest.quotes import why_not_text
 from batch.manifest.schema import Entry
-from batch.manifest.tables import read_prompts
 from batch.manifest.values import RandomSeeds
 
 _SEVERAL = (list, range)
@@ -52,10 +53,17 @@ class EntryReader:
                 else:
                     found.append(self.entries(name, item, self.problems.document.place(where)))
             except ValueError as error:
-                self.problems.add(where, f"{name}: {error}")
+                self.problems.add(where, f"{name}: {error}{self._in_quotes(name, item, where)}")
             except ManifestError as error:
                 self.problems.extend(error.problems)
         return () if self.prompts.expansion.too_much else tuple(chain.from_iterable(found))
+
+    def _in_quotes(self, name: str, item: Yaml, where: Location) -> str:
+        """What to write where a prompt was meant that YAML has read as something else."""
+        if name not in ("prompt", "negative_prompt") or not isinstance(item, dict | list):
+            return ""
+        why = why_not_text(self.problems.document.written(where))
+        return f". If this is a text: {why}" if why else ""
 
     def entries(self, name: str, item: Yaml, place: Place) -> Iterable[Entry]:
         """One written value, or the several that a range stands for: counted here, and made as they are taken.
@@ -65,8 +73,9 @@ class EntryReader:
         known = axis(name)
         assert known is not None  # callers have checked the name
         found = known.read(item)
-        if name == "prompt":
-            found = self.prompts.read(str(found))
+        if name in ("prompt", "negative_prompt"):
+            self.prompts.foreign.look(str(found), place)
+            found = self.prompts.read(str(found)) if name == "prompt" else self.prompts.fixed(str(found))
         if not isinstance(found, _SEVERAL):
             return [Entry(found, place)]
         drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
@@ -77,11 +86,11 @@ class EntryReader:
         """A prompt with values of its own on other axes."""
         if "text" not in item:
             raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
-        value = self.prompts.read(values.prompt(item["text"]))
+        (entry,) = self.entries("prompt", item["text"], self.problems.document.place(where))
         rest = {key: item[key] for key in item if key != "text"}
         if "prompt" in rest:
             raise ValueError("'text' is the prompt; remove 'prompt'")
-        return [Entry(value, self.problems.document.place(where), self.axes(rest, where))]
+        return [Entry(entry.value, entry.place, self.axes(rest, where))]
 
     def _from_file(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         named: dict[str, str] = {}
@@ -93,11 +102,19 @@ class EntryReader:
             named[key] = value
         path = referenced(named["file"], self.folder)
         entries = []
-        for text, place in read_prompts(path, named.get("column")):
+        for line in read_prompts(path, named.get("column")):
             try:
-                entries.append(Entry(self.prompts.read(values.text(text)), place))
+                entries.append(self._line(line))
             except ValueError as error:
-                self.problems.found.append(Problem(*place, f"prompt: {error}"))
+                self.problems.found.append(Problem(*line.place, f"prompt: {error}"))
         if not entries:
             self.problems.add(where, f"prompt: {path} holds no prompt")
         return entries
+
+    def _line(self, line: PromptLine) -> Entry:
+        self.prompts.foreign.look(line.text, line.place)
+        value = self.prompts.read(values.text(line.text))
+        if not line.own:
+            return Entry(value, line.place)
+        own = {name: tuple(self.entries(name, item, line.place)) for name, item in line.own.items()}
+        return Entry(value, line.place, own)

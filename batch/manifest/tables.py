@@ -1,4 +1,4 @@
-"""Files of rows: text with one prompt a line, CSV, TSV and JSON lines, each row with its line.
+"""Files of rows: CSV, TSV and JSON lines, each row with its line.
 
 What is wrong inside such a file is reported at the file's own line, all of it at once.
 """
@@ -17,7 +17,7 @@ from typing import NoReturn
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import TOO_DEEP, Place, Yaml, read_text
 from batch.manifest.limits import COLUMNS, DEPTH, TASKS
-from batch.manifest.values import listed, shown, suggest
+from batch.manifest.values import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 PROMPT_SUFFIXES = (".txt", *TABLE_SUFFIXES)
@@ -45,7 +45,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a .csv, .tsv or .jsonl file. Raises :class:`ManifestError` with every problem in it."""
     source = str(path)
-    text = _read(path)
+    text = read_lines(path)
     if path.suffix.lower() == ".jsonl":
         return _json_table(text, source)
     lines = _tsv(text) if path.suffix.lower() == ".tsv" else _csv(text, source)
@@ -71,35 +71,8 @@ def read_table(path: Path) -> Table:
     return Table(columns, tuple(rows), header, typed=False)
 
 
-def read_prompts(path: Path, column: str | None) -> list[tuple[str, Place]]:
-    """The prompts of a file, without the empty ones.
-
-    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is.
-    Raises :class:`ManifestError`.
-    """
-    if path.suffix.lower() == ".txt":
-        if column is not None:
-            raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
-        numbered = enumerate(_read(path).split("\n"), start=1)
-        found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
-        return [(text, place) for text, place in found if text and not text.startswith("#")]
-    table = read_table(path)
-    name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
-    if name not in table.columns:
-        message = f"there is no column '{name}'; {suggest(name, table.columns)}"
-        raise ManifestError([Problem(*table.header, message)])
-    cells = [(row.cells.get(name), row.place) for row in table.rows]
-    wrong = [
-        Problem(*place, f"{name}: {shown(cell)} is not a text")
-        for cell, place in cells
-        if cell is not None and not isinstance(cell, str)
-    ]
-    if wrong:
-        raise ManifestError(wrong)
-    return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
-
-
-def _read(path: Path) -> str:
+def read_lines(path: Path) -> str:
+    """The text of a file of rows. Raises :class:`ManifestError`."""
     text = read_text(path, str(path))
     if text.count("\n") > TASKS:
         raise ManifestError(
