@@ -134,7 +134,7 @@ def _with_options(line: str, place: Place) -> PromptLine:
         hint = "a line with options begins with --prompt; a prompt that begins with a dash stands in the manifest"
         raise ValueError(f"{shortened(line.split(maxsplit=1)[0])} looks like an option; {hint}")
     given = _options(line)
-    if "prompt" not in given:
+    if not given.get("prompt", "").strip():
         raise ValueError('a line with options names its prompt: --prompt "a fox" --steps 20')
     return PromptLine(given["prompt"], place, _axes(given))
 

@@ -61,7 +61,7 @@ class Prompts:
 
         Raises ``ValueError`` for one with alternatives, which would reach the model as they stand.
         """
-        if self.grammar is None or not any(sign in text for sign in ("{", "}", "__", "$")):
+        if self.grammar is None or not any(sign in text for sign in ("{", "}", "__", "$", "\\")):
             return text
         plain = self.grammar.parse(text).plain
         if plain is None:

@@ -42,6 +42,8 @@ def why_not_text(line: str) -> str:
     """Why YAML does not read the text of a line as one, and what to write; nothing where it would."""
     match = _LINE.fullmatch(line)
     text = match[3] if match else ""
+    if re.match(r"\s*-\s+-\s", line):
+        return "two dashes make a list inside the list; keep one"
     wrong = _BEGINS.get(text[:1], "")
     if text[:1] in ("'", '"') and not _closed(text):
         wrong = "a quote at the beginning ends the text where it is closed"
@@ -65,15 +67,14 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
         return 0, detail
     at = max(0, min(mark.line, len(lines) - 1))
     begun = error.context_mark.line if error.context_mark else at
-    tab = re.match(r" *\t", lines[at])
-    if tab:
-        return at + 1, f"{detail}; a tab indents here: YAML takes spaces alone"
+    if re.match(r"[ -]*\t", lines[at]):
+        return at + 1, "a tab indents here; YAML takes spaces alone"
     if "escape" in str(error.problem):
-        return at + 1, f"{detail}; a backslash in double quotes wants single ones: {_single(lines[at])}"
+        return at + 1, f"a backslash in double quotes begins a sign; use single ones: {_single(lines[at])}"
     for number in dict.fromkeys((at, begun, at - 1)):
         why = why_not_text(lines[number]) if 0 <= number < len(lines) else ""
         if why:
-            return (at if number == at - 1 else number) + 1, f"{detail}. {why}"
+            return number + 1, why
     hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
     return at + 1, detail + hint
 

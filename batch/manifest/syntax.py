@@ -14,58 +14,55 @@ from batch.manifest.values import shortened
 
 _KINDS: dict[str, tuple[str, str, str]] = {
     "escape": (r"\\[()\[\]]", "a backslash is text", "write the bracket alone"),
-    "lora": (r"<(?:lora|lyco):[^<>\n]*>", "LoRAs are the axis lora", "lora: [x.safetensors(scale=0.8)]"),
+    "lora": (r"<(?:lora|lyco):[^<>\n]*>", "LoRAs are the axis lora", "write lora: [x.safetensors(scale=0.8)]"),
     "hypernet": (r"<hypernet:[^<>\n]*>", "hypernetworks are not read", "remove it"),
     "swarm": (
         r"<(?:wildcard|random|alternate|fromto|repeat|preset|p|setvar|var|object|segment|region|trigger|break|embed"
         r"|comment|param|extend|clear)\b(?:\[[^<>\[\]\n]*\])?(?:[:/][^<>\n]*)?>",
         "SwarmUI's <…> are not understood",
-        "{a|b} and __name__ with variants: all; an axis for everything else",
+        "write {a|b} and __name__ with variants: all; an axis for everything else",
     ),
     "braces": (
         r"\{\{|\{[^{}|$\n]+\}",
         "braces are text while variants is off",
-        "the words alone; {a|b} with variants: all stands for both",
+        "write the words alone; {a|b} with variants: all stands for both",
     ),
     "novelai": (
         r"(?<![\w.{|])-?\d+(?:\.\d+)?::[^:\n]+::",
         "NovelAI's weights are not understood",
-        "the words alone, the important ones first",
+        "write the words alone, the important first",
     ),
     "weight": (
-        r"\((?:[^()\n:]|:(?!\s*[-\d.]))*:\s*-?[\d.]+\s*\)", "weights are not understood", "the words alone",
+        r"\((?:[^()\n:]|:(?!\s*[-\d.]))*:\s*-?[\d.]+\s*\)", "weights are not understood", "write the words alone",
     ),
     "compel": (
         r"\)(?:\d+(?:\.\d+)?|\.\d+|[-+]+)(?![\w)])|(?<![\w+])(?![Cc]\+\+)\w+\+\++(?![\w+])"
         r"|\)\.(?:and|blend|swap)\(",
         "weights of compel and InvokeAI are not understood",
-        "the words alone",
+        "write the words alone",
     ),
-    "emphasis": (r"\((?=\()", "brackets do not strengthen a word", "the words alone, the important ones first"),
+    "emphasis": (r"\((?=\()", "brackets do not strengthen a word", "write the words alone, the important first"),
     "schedule": (
         r"\[[^\[\]\n]*:[^\[\]\n]*\]",
         "prompts that change on the way are not understood",
-        "two prompts, or {a|b} with variants: all",
+        "write two prompts, or {a|b} with variants: all",
     ),
-    "alternate": (r"\[[^\[\]\n|]+\|[^\[\]\n]*\]", "[a|b] is not understood", "{a|b} with variants: all"),
-    "less": (r"\[[^\[\]\n]+\]", "[…] does not weaken a word", "the words alone, or the negative prompt"),
-    "break": (r"\bBREAK\b", "BREAK is a word", "a comma"),
-    "and": (r"(?<=\s)AND(?=\s)", "AND joins no prompts, it is a word", "a comma, or two prompts"),
+    "alternate": (r"\[[^\[\]\n|]+\|[^\[\]\n]*\]", "[a|b] is not understood", "write {a|b} with variants: all"),
+    "less": (r"\[[^\[\]\n]+\]", "[…] does not weaken a word", "write the words alone, or the negative prompt"),
+    "break": (r"\bBREAK\b", "BREAK is a word", "write a comma"),
+    "and": (r"(?<=\s)AND(?=\s)", "AND joins no prompts, it is a word", "write a comma, or two prompts"),
     "embedding": (r"\bembedding:[\w./\\-]+", "embeddings (textual inversion) are not loaded", "remove it"),
     "separator": (
-        r"###", "### parts nothing, it is text", "{text: a fox, negative_prompt: blurry}, or a prompt a line",
+        r"###", "### parts nothing, it is text", "write a prompt a line, or {text: …, negative_prompt: …}",
     ),
     "options": (
         r"(?:^|(?<=\s))--(?:prompt|negative_prompt|neg|no|ar|v|q|s|stylize|niji|chaos|seed|steps|width|height|cfg_scale"
         r"|sampler_name|w|h|uc)(?=\s|$)",
         "options in a prompt are text",
-        "an axis (size, seed, steps, negative_prompt)",
+        "write an axis (size, seed, steps, negative_prompt)",
     ),
 }  # fmt: skip
 """By kind: how it looks, what becomes of it here, and what to write instead. The first that fits counts."""
-
-KINDS = frozenset(_KINDS)
-"""All kinds there are."""
 
 VARIANTS = frozenset({"braces"})
 """Those that the grammar of variants reads."""
@@ -100,4 +97,4 @@ class Foreign:
         for kind, piece in foreign(text, self.understood) if len(self.found) < len(_KINDS) else ():
             if kind not in self.found:
                 _, what, instead = _KINDS[kind]
-                self.found[kind] = f"{place.source}:{place.line}: {shortened(piece)}: {what}; write {instead}"
+                self.found[kind] = f"{place.source}:{place.line}: {shortened(piece)}: {what}; {instead}"

@@ -71,7 +71,8 @@ def wildcard_name(token: str) -> str:
     """The name in a token ``__name__``."""
     name = token[2:-2].strip().replace("\\", "/").rstrip("/")
     if not name:
-        raise ValueError("a '__' begins a wildcard that does not end; write \\_ for the character itself")
+        hint = "it ends before a brace and on its line; write \\_ for the character itself"
+        raise ValueError(f"a '__' begins a wildcard that does not end; {hint}")
     if name[0] in "~@!":
         raise ValueError(f"{shortened(token)}: {SAMPLERS.format(chr(92), '_')}")
     if "(" in name and "=" in name:

@@ -1,7 +1,7 @@
 """The lines of ``__name__``: of the section ``wildcards``, else of files in ``wildcards/`` beside the manifest.
 
 A text file holds one in each of its lines. In YAML and JSON, mappings are folders and lists hold the lines; the
-file's own name counts where a list is all there is. Names may be patterns (``hats/*``), which stand for all that fit.
+file's own name counts where a list is all there is. Patterns (``hats/*``) stand for all whose names fit.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Wildcards:
     ) -> Iterator[tuple[str, _Lines]]:
         """Every list below a value with its name; its location has ``added`` parts that the document has not."""
         name = "/".join(map(str, location[1:]))
-        if isinstance(value, dict) and "file" in value and document is self._document:
+        if isinstance(value, dict) and isinstance(value.get("file"), str) and document is self._document:
             named = {key: item for key, item in value.items() if isinstance(item, str)}
             if set(value) - {"column"} != {"file"} or len(named) < len(value):
                 raise ValueError("as a mapping a wildcard is {file: colours.txt}, or lists by their names")
@@ -129,6 +129,8 @@ class Wildcards:
             own = (_FOLDER, *location[added:])
             items = value if isinstance(value, list) else [value]
             lines = [_option(item, document, (*own, index)) for index, item in enumerate(items)]
+            if document is not self._document:
+                lines = [line for line in lines if line.text]
             if not lines:
                 raise ValueError(f"{name}: a wildcard is a list of texts, or {{file: colours.txt}}")
             yield name, lambda: lines
