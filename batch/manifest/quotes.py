@@ -69,7 +69,7 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
     begun = error.context_mark.line if error.context_mark else at
     if re.match(r"[ -]*\t", lines[at]):
         return at + 1, "a tab indents here; YAML takes spaces alone"
-    if "escape" in str(error.problem):
+    if "unknown escape" in str(error.problem):
         return at + 1, f"a backslash in double quotes begins a sign; use single ones: {_single(lines[at])}"
     for number in dict.fromkeys((at, begun, at - 1)):
         why = why_not_text(lines[number]) if 0 <= number < len(lines) else ""

@@ -43,12 +43,12 @@ _KINDS: dict[str, tuple[str, str, str]] = {
     ),
     "emphasis": (r"\((?=\()", "brackets do not strengthen a word", "write the words alone, the important first"),
     "schedule": (
-        r"\[[^\[\]\n]*:[^\[\]\n]*\]",
+        r"\[[^\[\]\n:]*+:[^\[\]\n]*+\]",
         "prompts that change on the way are not understood",
         "write two prompts, or {a|b} with variants: all",
     ),
-    "alternate": (r"\[[^\[\]\n|]+\|[^\[\]\n]*\]", "[a|b] is not understood", "write {a|b} with variants: all"),
-    "less": (r"\[[^\[\]\n]+\]", "[…] does not weaken a word", "write the words alone, or the negative prompt"),
+    "alternate": (r"\[[^\[\]\n|]++\|[^\[\]\n]*+\]", "[a|b] is not understood", "write {a|b} with variants: all"),
+    "less": (r"\[[^\[\]\n]++\]", "[…] does not weaken a word", "write the words alone, or the negative prompt"),
     "break": (r"\bBREAK\b", "BREAK is a word", "write a comma"),
     "and": (r"(?<=\s)AND(?=\s)", "AND joins no prompts, it is a word", "write a comma, or two prompts"),
     "embedding": (r"\bembedding:[\w./\\-]+", "embeddings (textual inversion) are not loaded", "remove it"),
@@ -70,6 +70,7 @@ VARIANTS = frozenset({"braces"})
 A1111 = frozenset({"escape", "lora", "weight", "emphasis", "schedule", "alternate", "less", "break", "and"})
 """Those of A1111 and its family."""
 
+# Each letter is looked at a fixed number of times, however long the text is.
 _ANY = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, (pattern, _, _) in _KINDS.items()))
 _SIGNS = re.compile(r"[(\[<{+:#\\]|BREAK|AND|--")
 

@@ -66,5 +66,10 @@ def test_syntax_in_lines_of_wildcards_is_told(manifest, cli, work):
     assert "braces" not in outcome.err
 
 
+@pytest.mark.parametrize("text", ["[a" + ":" * 200_000, "(" + "a:1 " * 50_000, "{ " * 100_000, "<p:" * 60_000])
+def test_a_long_text_is_gone_over_once(text):
+    assert len(dict(foreign(text))) <= 1
+
+
 def test_kinds_of_a1111_are_kinds():
     assert KINDS.keys() >= A1111
