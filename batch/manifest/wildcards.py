@@ -50,12 +50,7 @@ class Wildcards:
 
     def __call__(self, name: str) -> Sequence[Option]:
         """Raises ``ValueError`` when there is no such wildcard."""
-        if any(sign in name for sign in "*?["):
-            files = self._files()
-            names = sorted(known for known in {*self._own, *files} if fnmatchcase(known, name))
-            found = [line for known in names for line in self._lines(known)]
-        else:
-            found = list(self._lines(name)) if name in self._own or name in self._files() else []
+        found = [line for known in self._meant(name) for line in self._lines(known)]
         for line in found:
             self._foreign.look(line.text, line.place)
         if found:
@@ -64,6 +59,14 @@ class Wildcards:
         hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
         broken = "".join(f"; {wrong}" for wrong in self._broken[:3])
         raise ValueError(f"there is no wildcard __{name}__; {hint}{broken}")
+
+    def _meant(self, name: str) -> list[str]:
+        """The wildcards of that name or pattern; where there is none, those of any folder."""
+        if name in self._own:
+            return [name]
+        names = sorted({*self._own, *self._files()})
+        fits = [name] if name in self._files() else [known for known in names if fnmatchcase(known, name)]
+        return fits or [known for known in names if fnmatchcase(known, f"*/{name}")]
 
     def _lines(self, name: str) -> Sequence[Option]:
         if name in self._own:

@@ -169,6 +169,7 @@ def prompts_of(manifest, work, prompt):
         ("__clothing/big hats__", {"fez"}),
         ("'__clothing\\big hats__'", {"fez"}),
         ("__clothing/coats__", {"fur", "wool"}),
+        ("__shoes/high__ __big hats__", {"boots fez"}),
         ("__clothing/shoes/high__", {"boots"}),
         ("__clothing/*__", {"fez", "fur", "wool", "boots"}),
         ("__c*/[!b]*__", {"fur", "wool", "boots"}),
