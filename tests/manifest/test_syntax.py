@@ -28,8 +28,8 @@ KINDS = {
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in KINDS.items() for text in texts])
 def test_a_kind_of_syntax_is_noticed(kind, text):
-    assert kind in dict(foreign(f"a photo, {text}, in snow"))
-    assert kind not in dict(foreign(text, {kind}))
+    assert kind in foreign(f"a photo, {text}, in snow")
+    assert kind not in foreign(text, {kind})
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_kind_of_syntax_is_noticed(kind, text):
      "a -- b", "12::30", "rock AND"],
 )  # fmt: skip
 def test_what_is_language_is_left_alone(text):
-    assert dict(foreign(text)) == {}
+    assert foreign(text) == {}
 
 
 def test_each_kind_is_told_once_with_an_example_and_a_remedy(manifest, cli, work):
@@ -52,7 +52,7 @@ def test_each_kind_is_told_once_with_an_example_and_a_remedy(manifest, cli, work
     assert [line.partition(": ")[2] for line in said] == [
         f"{path}:1: BREAK: BREAK is a word; write a comma",
         f"{path}:5: (fox:1.3): weights are not understood; write the words alone",
-        f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the words alone, or the negative prompt",
+        f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the word alone, or a negative prompt",
         f"{path}:8: embedding:x: embeddings (textual inversion) are not loaded; remove it",
         f"{path}:9: <lora:y:1>: LoRAs are the axis lora; write lora: [x.safetensors(scale=0.8)]",
     ]
@@ -68,7 +68,7 @@ def test_syntax_in_lines_of_wildcards_is_told(manifest, cli, work):
 
 @pytest.mark.parametrize("text", ["[a" + ":" * 200_000, "(" + "a:1 " * 50_000, "{ " * 100_000, "<p:" * 60_000])
 def test_a_long_text_is_gone_over_once(text):
-    assert len(dict(foreign(text))) <= 1
+    assert len(foreign(text)) <= 1
 
 
 def test_kinds_of_a1111_are_kinds():
