@@ -9,8 +9,8 @@ import yaml
 
 _LETTERS = 200
 _KEYS = r"prompt|negative_prompt|text|prompt_prefix|prompt_suffix"
-_LINE = re.compile(rf"\s*((?:-\s+)*)((?:{_KEYS})\s*:(?:\s+|$))?(.*?)\s*", re.DOTALL)
-_KEYED = re.compile(r"\s*[\w.-]+\s*:(?:\s+|$)")
+_LINE = re.compile(rf"((?:-\s++)*+)((?:{_KEYS})\s*+:(?:\s++|$))?(.*)", re.DOTALL)
+_KEYED = re.compile(r"\s*+[\w.-]++\s*+:(?:\s|$)")
 
 _BEGINS = {
     "@": "@ begins no text",
@@ -29,7 +29,7 @@ _BEGINS = {
 
 def in_quotes(line: str) -> str:
     """A line of YAML with its text in quotes; nothing where none of it can be a prompt."""
-    match = _LINE.fullmatch(line)
+    match = _LINE.fullmatch(line.strip())
     assert match is not None  # it takes any line
     dashes, key, text = match.groups()
     if not text or (not dashes and not key and _KEYED.match(line)):
@@ -40,7 +40,7 @@ def in_quotes(line: str) -> str:
 
 def why_not_text(line: str) -> str:
     """Why YAML does not read the text of a line as one, and what to write; nothing where it would."""
-    match = _LINE.fullmatch(line)
+    match = _LINE.fullmatch(line.strip())
     text = match[3] if match else ""
     if re.match(r"\s*-\s+-\s", line):
         return "two dashes make a list inside the list; keep one"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from batch.manifest.quotes import in_quotes, why_not_text
 from batch.manifest.read import read_manifest
 
 HEAD = "grid:\n  model: demo\n  prompt:\n"
@@ -99,3 +100,10 @@ def test_styles_and_wildcards_lose_nothing_in_silence(manifest, cli):
     said = cli("plan", manifest(text)).err
     assert "job.yaml:2: #5 is a comment" in said
     assert "job.yaml:5: # dark is a comment" in said
+
+
+@pytest.mark.parametrize(
+    "line", ["[" + " " * 200_000 + "x", "- [" * 70_000, "a" + " " * 200_000 + ": ", "'" * 200_001]
+)
+def test_a_long_line_is_gone_over_once(line):
+    assert len(in_quotes(line) + why_not_text(line)) < 2_000
