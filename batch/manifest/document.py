@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,9 @@ import yaml
 
 from batch.base import regular
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.limits import ALIASED, DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
+from batch.manifest import quotes
+from batch.manifest.aliases import check_aliases
+from batch.manifest.limits import DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
 from batch.manifest.scalars import core_scalar
 
 Yaml = None | bool | int | float | str | list["Yaml"] | dict[str, "Yaml"]
@@ -28,6 +31,7 @@ Location = tuple[str | int, ...]
 TEXT_KEYS = frozenset(
     {"prompt", "negative_prompt", "text", "name", "style", "column", "prompt_prefix", "prompt_suffix", "file"}
 )
+_PROMPTS = frozenset({"prompt", "negative_prompt", "text", "prompt_prefix", "prompt_suffix"})
 _TEXT_SECTIONS = (("styles",), ("wildcards",))
 TOO_DEEP = f"nested more than {DEPTH} deep"
 
@@ -75,6 +79,9 @@ class Document:
     data: Yaml
     source: str
     places: dict[Location, Place]
+    warnings: tuple[Problem, ...] = ()
+    """Prompts that YAML may have read otherwise than they were meant."""
+    lines: Sequence[str] = ()
 
     @property
     def sections(self) -> dict[str, Yaml]:
@@ -98,6 +105,11 @@ class Document:
         """A problem at a location of this document."""
         return Problem(*self.place(location), message)
 
+    def written(self, location: Location) -> str:
+        """The line in which something was written; nothing where that is no line of this document."""
+        source, line = self.place(location)
+        return self.lines[line - 1] if source == self.source and 0 < line <= len(self.lines) else ""
+
     def put(self, location: tuple[str, ...], value: Document) -> None:
         """Set ``location`` to the data of another document, whose places come along."""
         target = self.sections
@@ -116,6 +128,8 @@ class Document:
 @dataclass(slots=True)
 class _Builder:
     source: str
+    lines: Sequence[str]
+    warnings: list[Problem] = field(default_factory=list)
     places: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     open: set[int] = field(default_factory=set)
@@ -130,7 +144,12 @@ class _Builder:
             "map",
             "seq",
         }:
-            self._problem(line, f"the tag {node.tag.rsplit(':', 1)[-1]} is not understood here; remove it")
+            tag = node.tag.rsplit(":", 1)[-1]
+            self._problem(line, f"the tag {tag} is not understood here; remove it{self._or(line)}")
+        if text and _is_prompt(location):
+            self._check_prompt(node, line)
+            if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+                return str(node.value).rstrip("\n")
         if isinstance(node, yaml.ScalarNode):
             return str(node.value) if text or node.style else self._scalar(node.value, line)
         self.open.add(id(node))
@@ -140,6 +159,18 @@ class _Builder:
             return self._mapping(node, location)
         finally:
             self.open.discard(id(node))
+
+    def _check_prompt(self, node: yaml.Node, line: int) -> None:
+        anchor = quotes.anchored(node, self.lines)
+        if anchor and not any(f"*{anchor[1:]}" in written for written in self.lines):
+            self._problem(line, f"{anchor} names a value for which * stands, and none does{self._or(line)}")
+        if isinstance(node, yaml.ScalarNode):
+            self.warnings += (Problem(self.source, line, said) for said in quotes.eaten(node, self.lines))
+
+    def _or(self, line: int) -> str:
+        """What to write where a prompt was meant."""
+        quoted = quotes.in_quotes(self.lines[line - 1]) if line <= len(self.lines) else ""
+        return f", or put the prompt in quotes: {quoted}" if quoted else ""
 
     def _mapping(self, node: yaml.Node, location: Location) -> dict[str, Yaml]:
         result: dict[str, Yaml] = {}
@@ -169,35 +200,9 @@ class _Builder:
         self.problems.append(Problem(self.source, line, message))
 
 
-class _Extent(NamedTuple):
-    """Of a node when aliases are followed; one that contains itself counts as none inside itself."""
-
-    nodes: int
-    depth: int
-
-
-def _extent(node: yaml.Node, known: dict[int, _Extent]) -> _Extent:
-    if id(node) not in known:
-        known[id(node)] = _Extent(0, 0)
-        inner: list[yaml.Node] = []
-        if isinstance(node, yaml.SequenceNode):
-            inner = node.value
-        elif isinstance(node, yaml.MappingNode):
-            inner = [item for pair in node.value for item in pair]
-        found = [_extent(item, known) for item in inner]
-        known[id(node)] = _Extent(
-            1 + sum(item.nodes for item in found), 1 + max((item.depth for item in found), default=0)
-        )
-    return known[id(node)]
-
-
-def _check_aliases(node: yaml.Node, source: str) -> None:
-    known: dict[int, _Extent] = {}
-    nodes, depth = _extent(node, known)
-    if nodes - len(known) > ALIASED or depth > DEPTH:
-        wrong = f"too large: they add more than {ALIASED:,} values" if depth <= DEPTH else TOO_DEEP
-        line = node.start_mark.line + 1
-        raise ManifestError([Problem(source, line, f"aliases make this file {wrong}; write the values out")])
+def _is_prompt(location: Location) -> bool:
+    key = next((part for part in reversed(location) if isinstance(part, str)), "")
+    return key in _PROMPTS or location[:1] in _TEXT_SECTIONS
 
 
 def decode_text(raw: bytes, source: str) -> str:
@@ -248,19 +253,21 @@ def read_bytes(path: Path, source: str, limit: int = FILE_BYTES) -> bytes:
     raise ManifestError([Problem(source, 0, wrong)])
 
 
-def parse(text: str, source: str, *, as_text: bool = False) -> Document:
+def parse(text: str, source: str, *, as_text: bool = False, below: Location = ()) -> Document:
     """Parse YAML. Raises :class:`ManifestError` with every problem of syntax, tags and duplicate keys.
 
-    ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``.
+    ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``. ``below`` is where the whole
+    would stand in a manifest.
     """
+    lines = text.split("\n")
     node = _compose(text, source)
     if "*" in text:
-        _check_aliases(node, source)
-    builder = _Builder(source)
-    data = builder.build(node, (), text=as_text)
+        check_aliases(node, source)
+    builder = _Builder(source, lines)
+    data = builder.build(node, below, text=as_text or below[:1] in _TEXT_SECTIONS)
     if builder.problems:
         raise ManifestError(builder.problems)
-    return Document(data, source, builder.places)
+    return Document(data, source, builder.places, tuple(builder.warnings), lines)
 
 
 def _compose(text: str, source: str) -> yaml.Node:
@@ -269,14 +276,12 @@ def _compose(text: str, source: str) -> yaml.Node:
         raise ManifestError([Problem(source, 0, too_long)])
     try:
         node = yaml.compose(text, Loader=_Loader)
+    except _TooMuch as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ManifestError([Problem(source, line, str(error.problem))]) from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        detail = " ".join(filter(None, (error.context, error.problem)))
-        line = min(mark.line, text.rstrip("\n").count("\n")) + 1 if mark else 0
-        if isinstance(error, _TooMuch):
-            raise ManifestError([Problem(source, line, str(error.problem))]) from None
-        hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
-        raise ManifestError([Problem(source, line, f"not valid YAML: {detail}{hint}")]) from None
+        line, said = quotes.syntax_error(error, text.rstrip("\n").split("\n"))
+        raise ManifestError([Problem(source, line, f"not valid YAML: {said}")]) from None
     except yaml.reader.ReaderError as error:
         line = text.encode(errors="replace").count(b"\n", 0, error.position) + 1
         said = f"not valid YAML: the control character U+{error.character:04X} stands here; remove it"

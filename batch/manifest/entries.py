@@ -13,10 +13,11 @@ from batch.manifest.axes import axis, unknown_axis
 from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.files import Problems, referenced
 from batch.manifest.loras import lora
+from batch.manifest.prompt_files import read_prompts
 from batch.manifest.prompts import Prompts
+from batch.manifest.quotes import why_not_text
 from batch.manifest.schema import Entry
 from batch.manifest.styles import Styles
-from batch.manifest.tables import read_prompts
 from batch.manifest.values import RandomSeeds
 
 _SEVERAL = (list, range)
@@ -57,10 +58,17 @@ class EntryReader:
                 else:
                     found.append(self.entries(name, item, self.problems.document.place(where)))
             except ValueError as error:
-                self.problems.add(where, f"{name}: {error}")
+                self.problems.add(where, f"{name}: {error}{self._in_quotes(name, item, where)}")
             except ManifestError as error:
                 self.problems.extend(error.problems)
         return () if self.prompts.expansion.too_much else tuple(chain.from_iterable(found))
+
+    def _in_quotes(self, name: str, item: Yaml, where: Location) -> str:
+        """What to write where a prompt was meant that YAML has read as something else."""
+        if name not in ("prompt", "negative_prompt") or not isinstance(item, dict | list):
+            return ""
+        why = why_not_text(self.problems.document.written(where))
+        return f". If this is a text: {why}" if why else ""
 
     def entries(self, name: str, item: Yaml, place: Place) -> Iterable[Entry]:
         """One written value, or the several that a range stands for: counted here, and made as they are taken.
@@ -72,7 +80,10 @@ class EntryReader:
         found = lora(item, self._is_file) if name == "lora" else known.read(item)
         if name == "prompt":
             return [self._prompt(str(found), place)]
-        if name == "style":
+        if name == "negative_prompt":
+            self.prompts.foreign.look(str(found), place)
+            found = self.prompts.fixed(str(found))
+        elif name == "style":
             found = self.styles.named(str(found), variants=self.prompts.grammar is not None)
         if not isinstance(found, _SEVERAL):
             return [Entry(found, place)]
@@ -99,6 +110,7 @@ class EntryReader:
 
     def _prompt(self, text: str, place: Place, own: Axes | None = None) -> Entry:
         """A prompt, with the LoRAs that its text names among its own values. Raises ``ValueError``."""
+        self.prompts.foreign.look(text, place)
         value, loras = self.prompts.read(text)
         own = dict(own or {})
         if not loras:
@@ -121,11 +133,12 @@ class EntryReader:
             named[key] = value
         path = referenced(named["file"], self.folder)
         entries = []
-        for text, place in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
+        for line in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
             try:
-                entries.append(self._prompt(values.text(text), place))
+                own = {name: tuple(self.entries(name, item, line.place)) for name, item in line.own.items()}
+                entries.append(self._prompt(values.text(line.text), line.place, own))
             except ValueError as error:
-                self.problems.found.append(Problem(*place, f"prompt: {error}"))
+                self.problems.found.append(Problem(*line.place, f"prompt: {error}"))
         if not entries:
             self.problems.add(where, f"prompt: {path} holds no prompt")
         return entries

@@ -97,7 +97,7 @@ class GridReader:
             if len(set(lengths.values())) > 1 and all(lengths.values()):
                 counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
                 self.problems.add(location, f"zip: what moves together needs as many values each; {counts}")
-            elif axes:
+            elif len(set(lengths.values())) == 1:
                 factors.append(Factor(tuple(axes), tuple(zip(*axes.values(), strict=True))))
         return factors
 

@@ -40,7 +40,8 @@ def json_schema() -> Schema:
     properties["styles"] |= {"properties": {"file": {"anyOf": [_many(_TEXT), _STYLE]}}}
     properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _STYLE]}
     properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, RANDOM]}
-    properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(_TEXT), _FILE]}
+    line: Schema = {"anyOf": [_TEXT, {"type": "object", "required": ["text"]}]}
+    properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(line), {"type": "object"}]}
     output = schema["$defs"]["Output"]
     output["additionalProperties"] = False
     output["properties"]["format"] |= {"enum": list(formats.FORMATS)}

@@ -40,6 +40,9 @@ ALIASED = 100_000
 DIGITS = 400
 """Of a number: no seed has more than 20, and no float more than 309."""
 
+WILDCARD_FILES = 20_000
+"""Below ``wildcards/``: the largest collections have two thousand."""
+
 COLUMNS = 1_000
 """Of a table: there are a dozen axes, and an ``extra.`` for every argument of a pipeline."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batch.base.collector import without_gc
@@ -14,14 +14,16 @@ from batch.manifest.entries import EntryReader
 from batch.manifest.files import Problems
 from batch.manifest.grids import GridReader
 from batch.manifest.override import override
-from batch.manifest.prompts import Prompts, Wildcards, read_variants
+from batch.manifest.prompts import Prompts, read_variants
 from batch.manifest.rows import Table
-from batch.manifest.schema import Manifest
+from batch.manifest.schema import Grid, Manifest, Style
 from batch.manifest.sections import read_sections
 from batch.manifest.styles import read_styles
+from batch.manifest.syntax import A1111, VARIANTS, Foreign
 from batch.manifest.tables import TABLE_SUFFIXES, TEXT_TABLES, foreign_table, read_table
 from batch.manifest.values import shown
 from batch.manifest.variants import Grammar
+from batch.manifest.wildcards import Wildcards
 from batch.records.kinds import RunKind
 
 REPEATS = 3
@@ -46,6 +48,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     reader = GridReader(document.sections, EntryReader(path.parent, prompts, styles, problems), problems)
     grids = reader.grids()
     exclude = reader.rules(grids)
+    _check_styles(grids, styles.known, prompts, problems)
     if problems.found or top is None:
         raise ManifestError(sorted(set(problems.found)))
     kind = RunKind(top.kind)
@@ -70,7 +73,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         output=top.output,
         run=top.run_options,
         notify=tuple(top.notify),
-        warnings=(*_warnings(prompts, path), *styles.warnings(str(path)), *problems.remarks),
+        warnings=(*_warnings(prompts, document), *styles.warnings(str(path)), *problems.remarks),
     )
 
 
@@ -113,18 +116,46 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
         drawn = read_variants(document.sections.get("variants", "off"))
     except ValueError as error:
         problems.add(("variants",), f"variants: {error}")
-    wildcards = Wildcards(document, folder, problems)
+    known = A1111 if document.sections.get("prompt_syntax") == "a1111" else frozenset[str]()
+    foreign = Foreign(known if drawn is None else known | VARIANTS)
+    wildcards = Wildcards(document, folder, problems, foreign)
     fixes = [document.sections.get(name) for name in ("prompt_prefix", "prompt_suffix")]
     prefix, suffix = (text if isinstance(text, str) else "" for text in fixes)
     grammar = None if drawn is None else Grammar(wildcards)
+    for name, fix in (("prompt_prefix", prefix), ("prompt_suffix", suffix)):
+        foreign.look(fix, document.place((name,)))
     loras = folder if document.sections.get("prompt_syntax") == "a1111" else None
-    return Prompts(prefix, suffix, grammar, drawn or 0, loras), drawn or 0
+    return Prompts(prefix, suffix, grammar, drawn or 0, loras, foreign=foreign), drawn or 0
 
 
-def _warnings(prompts: Prompts, path: Path) -> tuple[str, ...]:
-    if not prompts.ignored:
-        return ()
-    return (
-        f"{path}: prompts with alternatives, such as {shown(min(prompts.ignored))}, are rendered as they stand, "
-        "since variants is off. Write variants: all, or variants: {random: 4}",
-    )
+def _check_styles(
+    grids: Sequence[Grid], styles: Mapping[str, Style], prompts: Prompts, problems: Problems
+) -> None:
+    looked: set[str] = set()
+    for entry in (entry for grid in grids for entry in grid.entries("style")):
+        for name in entry.value:
+            if name not in looked:
+                looked.add(name)
+                _check_style(name, styles[name], entry.place, prompts, problems)
+
+
+def _check_style(name: str, style: Style, place: Place, prompts: Prompts, problems: Problems) -> None:
+    """A style comes after alternatives are expanded, so there must be none in it."""
+    for written in (style.prompt, style.negative_prompt):
+        text = written.replace("{prompt}", "")
+        prompts.foreign.look(text, place)
+        try:
+            if prompts.fixed(text) != text:
+                raise ValueError("a backslash is text in a style; remove it")
+        except ValueError as error:
+            problems.found.append(Problem(*place, f"style: '{name}': {error}"))
+
+
+def _warnings(prompts: Prompts, document: Document) -> tuple[str, ...]:
+    found = [*map(str, document.warnings), *prompts.foreign.found.values()]
+    if prompts.ignored:
+        found.append(
+            f"{document.source}: prompts with alternatives, such as {shown(min(prompts.ignored))}, are rendered "
+            "as they stand, since variants is off. Write variants: all, or variants: {random: 4}"
+        )
+    return tuple(found)

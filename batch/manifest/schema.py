@@ -146,7 +146,8 @@ class TopLevel(_Section):
         "off", description="What {a|b} and __name__ in a prompt stand for: off, all, or {random: n}."
     )
     wildcards: dict[str, object] = Field(
-        default={}, description="Lists for __name__ in prompts: texts, or {file: colours.txt}."
+        default={},
+        description="Lists for __name__ in prompts: texts, {file: colours.txt}, or lists by their names.",
     )
     long_prompts: Literal["cut", "chunk"] = Field(
         "cut",

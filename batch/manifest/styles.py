@@ -15,7 +15,7 @@ from batch.manifest.schema import Style
 from batch.manifest.several import several
 from batch.manifest.style_files import TEXTS, read_style_files
 from batch.manifest.values import shown, suggest
-from batch.manifest.variants import looks_varied
+from batch.manifest.variant_tokens import looks_varied
 
 _INSTEAD = "write them into the prompt, or every one as a style of its own"
 

@@ -1,4 +1,4 @@
-"""Files of rows: text with one prompt a line, CSV, TSV, JSON lines and workbooks, each row with its line.
+"""Files of rows: CSV, TSV, JSON lines and workbooks, each row with its line.
 
 What is wrong inside such a file is reported at the file's own line, all of it at once.
 """
@@ -16,7 +16,6 @@ from batch.manifest.document import Place, read_text
 from batch.manifest.json_lines import read_json_lines
 from batch.manifest.limits import TASKS
 from batch.manifest.rows import Table, named_rows
-from batch.manifest.values import shown, suggest
 from batch.manifest.workbooks import read_workbook
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl")
@@ -38,7 +37,7 @@ def read_table(path: Path, sheet: str = "") -> Table:
         return read_workbook(path, sheet)
     if sheet:
         raise ManifestError([Problem(source, 0, "only a workbook (.xlsx) has sheets; remove 'sheet'")])
-    text = _read(path)
+    text = read_lines(path)
     if kind == ".jsonl":
         return read_json_lines(text, source)
     lines = text.split("\n")
@@ -48,40 +47,8 @@ def read_table(path: Path, sheet: str = "") -> Table:
     return named_rows(_csv(lines, start, delimiter, source), source, decimal_comma=delimiter != ",")
 
 
-def read_prompts(
-    path: Path, column: str | None, sheet: str = "", remark: Remark = lambda *_: None
-) -> list[tuple[str, Place]]:
-    """The prompts of a file, without the empty ones.
-
-    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is. ``remark`` is
-    told what is to be said of it.
-    Raises :class:`ManifestError`.
-    """
-    if path.suffix.lower() == ".txt":
-        if column is not None:
-            raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
-        numbered = enumerate(_read(path).split("\n"), start=1)
-        found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
-        return [(text, place) for text, place in found if text and not text.startswith("#")]
-    table = read_table(path, sheet)
-    for said in table.remarks:
-        remark(Place(said.source, said.line), said.message)
-    name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
-    if name not in table.columns:
-        message = f"there is no column '{name}'; {suggest(name, table.columns)}"
-        raise ManifestError([Problem(*table.header, message)])
-    cells = [(row.cells.get(name), row.place) for row in table.rows]
-    wrong = [
-        Problem(*place, f"{name}: {shown(cell)} is not a text")
-        for cell, place in cells
-        if cell is not None and not isinstance(cell, str)
-    ]
-    if wrong:
-        raise ManifestError(wrong)
-    return [(cell.strip(), place) for cell, place in cells if isinstance(cell, str) and cell.strip()]
-
-
-def _read(path: Path) -> str:
+def read_lines(path: Path) -> str:
+    """The text of a file of rows. Raises :class:`ManifestError`."""
     text = read_text(path, str(path))
     if text.count("\n") > TASKS:
         raise ManifestError(

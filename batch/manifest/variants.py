@@ -1,265 +1,291 @@
 r"""Prompts with alternatives: ``{red|blue} car``, ``__colour__`` from a list, all of them or some at random.
 
-The grammar is the common part of the dynamic-prompts extensions::
+The grammar is that of sd-dynamic-prompts::
 
     {a|b|}             one of these; an option may be empty and may hold groups of its own
-    {3::a|b}           a weight, for random picks only
-    {2$$a|b|c}         two of them, joined with ", "; {1-2$$ and $$a|b|c} one or two, joined with " and "
+    {3::a|b}           a weight, for random picks only; a line of a wildcard may begin with one, too
+    {2$$a|b|c}         two of them, joined with ", "; {1-2$$ and $$a|b|c} one or two, joined with " and ";
+                       {2-$$…} two or more, {-2$$…} one or two; of more than there are, all
     __name__           a line of the wildcard of that name; lines may hold groups and wildcards again
-    \{ \} \| \_        the characters themselves
+    __hats/*__         a line of any wildcard whose name fits
+    {2$$__name__}      two different lines
+    ${v={a|b}} ${v}    a variable, chosen anew wherever it stands; with ``=!`` once; with ``?=`` if it is not set
+    ${v:c}             "c" where it is not set
+    # …                a comment: a line of its own, or up to the end of the line behind a text; ``//``, ``/* */``
+    \{ \} \| \_ \# \$  the characters themselves
+
+What that grammar has besides (parameters, ways of sampling, wrapping) is an error: none of it is left in a text.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from batch.manifest.limits import COUNTLESS, DEPTH, DIGITS, PROMPT
-
-_TOKEN = re.compile(r"\\[{}|_\\]|__[\w/.-]+?__|[{}|]|[^\\{}|_]+|.", re.DOTALL)
-_COUNT = re.compile(r"(\d+)(?:-(\d+))?\$\$(?:(.*?)\$\$)?", re.DOTALL)
-_WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?)::")
-_LOOKS = re.compile(r"(?<!\\)\{[^{}|]*\|[^{}]*\}|__[\w/.-]+?__")
-
-_TOO_DEEP = f"groups and wildcards are nested more than {DEPTH} deep"
-_TOO_MANY_CHOICES = f"one text takes more than {PROMPT:,} choices"
-
-Wildcards = Callable[[str], Sequence[str]]
-"""The lines of a wildcard; raises ValueError when there is none of that name."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Group:
-    options: tuple[tuple[_Part, ...], ...]
-    weights: tuple[float, ...]
-    low: int = 1
-    high: int = 1
-    joiner: str = ", "
-    # Worked out once: lists that name one another may stand for more than anybody could walk through.
-    count: int = field(init=False)
-    """Of texts, up to ``COUNTLESS``."""
-    longest: int = field(init=False)
-    """Letters of the longest text."""
-    choices: int = field(init=False)
-    """At most so many are made for a text that is drawn."""
-    depth: int = field(init=False)
-    _up_to: tuple[float, ...] = field(init=False)
-    """The weights summed up; empty where none is above zero, and all are alike."""
-
-    def __post_init__(self) -> None:
-        tried = 1 if self.high == 1 else self.high * len(self.options)
-        if tried > PROMPT:
-            raise ValueError(_TOO_MANY_CHOICES)
-        found = [_measure(option) for option in self.options]
-        longest = sorted((option.longest for option in found), reverse=True)[: self.high]
-        inner = sorted((option.choices for option in found), reverse=True)[: self.high]
-        up_to = tuple(itertools.accumulate(self.weights))
-        object.__setattr__(self, "count", _ways([option.texts for option in found], self.low, self.high))
-        object.__setattr__(self, "longest", sum(longest) + len(self.joiner) * max(0, self.high - 1))
-        object.__setattr__(self, "choices", tried + sum(inner))
-        object.__setattr__(self, "depth", 1 + max(option.depth for option in found))
-        object.__setattr__(self, "_up_to", up_to if up_to[-1] > 0 else ())
-        if self.depth > DEPTH:
-            raise ValueError(_TOO_DEEP)
-        if self.choices > PROMPT:
-            raise ValueError(_TOO_MANY_CHOICES)
-        if not math.isfinite(up_to[-1]):
-            raise ValueError("the weights of a group are too large to be added up")
-
-    def texts(self) -> Iterator[str]:
-        for size in range(self.low, self.high + 1):
-            for choice in itertools.combinations(self.options, size):
-                yield from map(self.joiner.join, itertools.product(*(list(_texts(option)) for option in choice)))
-
-    def pick(self, random: Random) -> str:
-        if self.low == self.high == 1:
-            return _pick(random.choices(self.options, cum_weights=self._up_to or None)[0], random)
-        left = list(range(len(self.options)))
-        picked: list[int] = []
-        for _ in range(random.randint(self.low, self.high)):
-            weights = [self.weights[index] for index in left]
-            chosen = random.choices(left, weights if sum(weights) > 0 else None)[0]
-            left.remove(chosen)
-            picked.append(chosen)
-        return self.joiner.join(_pick(self.options[index], random) for index in picked)
+from batch.manifest.alternatives import TOO_DEEP, Chosen, Group, Part, Parts, Slot, Template, plain
+from batch.manifest.document import Place
+from batch.manifest.limits import DEPTH, PROMPT, TASKS
+from batch.manifest.values import shortened
+from batch.manifest.variant_tokens import (
+    SAMPLERS,
+    TOKEN,
+    VARIABLE,
+    WEIGHT,
+    bounds,
+    closing,
+    opens,
+    uncommented,
+    wildcard_name,
+)  # fmt: skip
 
 
-_Part = str | _Group
-
-
-class Extent(NamedTuple):
-    """How much a template stands for, known before any of it is made."""
-
-    texts: int
-    """Equal ones counted each, up to ``COUNTLESS``."""
-    longest: int
-    """Letters of the longest."""
-    choices: int
-    """Made at most for a text that is drawn."""
-    depth: int
-    """Of groups and wildcards inside one another."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Template:
-    """A prompt that stands for several texts."""
+class Option(NamedTuple):
+    """A line of a wildcard. A ``weight`` of None stands before the text, or is 1."""
 
     text: str
-    parts: tuple[_Part, ...]
-
-    @property
-    def plain(self) -> str | None:
-        """The text, where there is no alternative in it at all."""
-        return None if any(isinstance(part, _Group) for part in self.parts) else "".join(map(str, self.parts))
-
-    @property
-    def extent(self) -> Extent:
-        """How much it stands for."""
-        return _measure(self.parts)
-
-    def texts(self) -> Iterator[str]:
-        """Every text, the last group changing fastest."""
-        return (tidy(text) for text in _texts(self.parts))
-
-    def pick(self, random: Random) -> str:
-        """One text at random."""
-        return tidy(_pick(self.parts, random))
+    place: Place
+    weight: float | None = None
 
 
-def looks_varied(text: str) -> bool:
-    """Whether a text has what this grammar would expand."""
-    return _LOOKS.search(text) is not None
+Wildcards = Callable[[str], Sequence[Option]]
+"""The lines of a wildcard, or of all whose names fit a pattern; raises ValueError when there is none."""
+
+
+class _Elsewhere(ValueError):  # noqa: N818 - it is what it says
+    """Wrong in a line of a wildcard: it says itself where that is."""
 
 
 class Grammar:
     """Reads templates; a wildcard's lines are read once."""
 
     def __init__(self, wildcards: Wildcards) -> None:
-        self._parser = _Parser(wildcards, (), {})
+        self._shared = _Shared(wildcards)
 
     def parse(self, text: str) -> Template:
         """Read a template. Raises ``ValueError`` for an open brace, an unknown wildcard, and texts without end."""
-        template = Template(text, self._parser.parse(text))
+        template = Template(text, _Parser(self._shared).parse(text))
         if template.extent.longest > PROMPT:
             raise ValueError(f"it stands for texts of more than {PROMPT:,} letters")
         return template
 
 
-def tidy(text: str) -> str:
-    """An empty option leaves a double space behind."""
-    return re.sub(r" {2,}", " ", text).strip()
+_Variables = Mapping[str, Part]
+_Key = tuple[str, frozenset[tuple[str, Part]]]
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What all templates of a grammar have in common."""
+
+    wildcards: Wildcards
+    known: dict[_Key, Group] = field(default_factory=dict)
+    """Wildcards in which no variable stands that is set around them."""
+    listed: dict[tuple[str, Group], Group] = field(default_factory=dict)
+    """Groups of several lines of one of these, by the head of the group."""
+    asked: int = 0
+    """How often it mattered which variables are set."""
+    again: int = 0
+    """Lines read for one text alone, since variables stand in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Parser:
-    wildcards: Wildcards
-    open: tuple[str, ...]
+    shared: _Shared
+    open: tuple[str, ...] = ()
     """The wildcards being read, outermost first: one inside itself would never end."""
-    known: dict[str, _Group]
     depth: int = 0
     """Of groups and wildcards around the text."""
+    variables: _Variables = field(default_factory=dict)
+    own: dict[_Key, Group] = field(default_factory=dict)
+    """Wildcards as they read under the variables of this text."""
 
-    def parse(self, text: str) -> tuple[_Part, ...]:
-        tokens = _TOKEN.findall(text)
-        parts, rest = self._sequence(tokens, 0, self.depth)
+    def parse(self, text: str) -> Parts:
+        tokens, chosen, variables = self._assigned(TOKEN.findall(text))
+        parts, rest = replace(self, variables=variables)._sequence(tokens, 0, self.depth)
         if rest < len(tokens):
             raise ValueError("a '}' closes nothing; write \\} for the character itself")
+        for slot, value in reversed(chosen):
+            parts = (Chosen(slot, value, parts),)
         return parts
 
-    def _sequence(self, tokens: Sequence[str], index: int, depth: int) -> tuple[tuple[_Part, ...], int]:
+    def _assigned(self, tokens: Sequence[str]) -> tuple[list[str], list[tuple[Slot, Group]], _Variables]:
+        """The tokens without what sets variables, those that are chosen once, and all that are set."""
+        kept: list[str] = []
+        chosen: list[tuple[Slot, Group]] = []
+        variables = dict(self.variables)
+        level = index = 0
+        while index < len(tokens):
+            token = tokens[index]
+            index += 1
+            match = VARIABLE.fullmatch(token) if level == 0 else None
+            if match is None or "=" not in match[3]:
+                kept.append(token)
+                level += opens(token)
+                continue
+            end = closing(tokens, index)
+            parts = replace(self, variables=variables)._value(tokens[index:end], token)
+            index = end + 1
+            name, keeps, sign = match.groups()
+            self.shared.asked += bool(keeps)
+            if keeps and name in variables:
+                continue
+            text = plain(parts)
+            if text is not None:
+                variables[name] = text
+            elif sign == "=":
+                variables[name] = Group((parts,), (1.0,))
+            else:
+                group = Group((parts,), (1.0,))
+                variables[name] = slot = Slot(group.longest)
+                chosen.append((slot, group))
+        return kept, chosen, variables
+
+    def _value(self, tokens: Sequence[str], token: str) -> Parts:
+        parts, rest = self._sequence(tokens, 0, self.depth + 1)
+        if rest < len(tokens):
+            raise ValueError(f"alternatives of a variable stand in braces: {token}{{a|b}}}}")
+        if sum(len(part) for part in parts if isinstance(part, str)) > PROMPT:
+            raise ValueError(f"it stands for texts of more than {PROMPT:,} letters")
+        return _stripped(parts, always=True)
+
+    def _sequence(self, tokens: Sequence[str], index: int, depth: int) -> tuple[Parts, int]:
         if depth > DEPTH:
-            raise ValueError(_TOO_DEEP)
-        parts: list[_Part] = []
+            raise ValueError(TOO_DEEP)
+        parts: list[Part] = []
         while index < len(tokens):
             token = tokens[index]
             if token == "}" or (depth > self.depth and token == "|"):
                 break
-            if token == "{":
-                group, index = self._group(tokens, index + 1, depth + 1)
+            if token[0] == "{":
+                group, index = self._group(tokens, index, depth + 1)
                 parts.append(group)
                 continue
-            if len(token) > 4 and token.startswith("__"):
-                name = token[2:-2]
-                if name in self.open:
-                    raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
-                if name not in self.known:
-                    inner = _Parser(self.wildcards, (*self.open, name), self.known, depth + 1)
-                    options = tuple(inner.parse(line) for line in self.wildcards(name))
-                    self.known[name] = _Group(options, (1.0,) * len(options))
-                parts.append(self.known[name])
+            if token[:2] in ("${", "%{"):
+                value, index = self._variable(tokens, index, depth + 1)
+                parts += value
+                continue
+            if token[:2] == "__":
+                parts.append(self._wildcard(token, depth))
             else:
                 parts.append(token[1] if len(token) == 2 and token[0] == "\\" else token)
             index += 1
         return tuple(parts), index
 
-    def _group(self, tokens: Sequence[str], index: int, depth: int) -> tuple[_Group, int]:
-        options: list[tuple[_Part, ...]] = []
+    def _group(self, tokens: Sequence[str], index: int, depth: int) -> tuple[Group, int]:
+        head = tokens[index]
+        options: list[Parts] = []
+        listed = self._listed(tokens, index, depth) if len(head) > 1 else None
+        if listed is not None:
+            return listed, closing(tokens, index + 1) + 1
+        if tokens[index + 1 : index + 2] and tokens[index + 1].lstrip()[:1] in tuple("~@!"):
+            raise ValueError(f"{{{shortened(tokens[index + 1])}: {SAMPLERS.format(chr(92), '~')}")
         while True:
-            option, index = self._sequence(tokens, index, depth)
+            option, index = self._sequence(tokens, index + 1, depth)
             if index == len(tokens):
                 raise ValueError("a '{' is not closed; write \\{ for the character itself")
-            options.append(option)
-            index += 1
-            if tokens[index - 1] == "}":
-                return _group(options), index
+            options.append(_stripped(option))
+            if tokens[index] == "}":
+                return _bounded(*_weighed(options), head), index + 1
+
+    def _listed(self, tokens: Sequence[str], index: int, depth: int) -> Group | None:
+        """A group in which a wildcard is all that stands: its lines are the options."""
+        inside = [token for token in tokens[index + 1 : closing(tokens, index + 1)] if not token.isspace()]
+        if len(inside) != 1 or not inside[0].startswith("__"):
+            return None
+        before = self.shared.asked
+        found = self._wildcard(inside[0], depth)
+        key = tokens[index], found
+        listed = self.shared.listed.get(key) or _bounded(found.options, found.weights, tokens[index])
+        if self.shared.asked == before:
+            self.shared.listed[key] = listed
+        return listed
+
+    def _variable(self, tokens: Sequence[str], index: int, depth: int) -> tuple[Parts, int]:
+        token = tokens[index]
+        match = VARIABLE.fullmatch(token)
+        if match is None:
+            what = "wrapping with %{…}" if token[0] == "%" else "this use of ${…}"
+            raise ValueError(f"{what} is not understood here; write \\{token[0]} for the character itself")
+        name, _, sign = match.groups()
+        if "=" in sign:
+            raise ValueError(f"{token}…}} sets a variable inside braces; set it before them")
+        index += 1
+        otherwise: Parts | None = None
+        if sign == ":":
+            end = closing(tokens, index)
+            otherwise = replace(self, depth=depth - 1)._value(tokens[index:end], token)
+            index = end + 1
+        self.shared.asked += 1
+        if name in self.variables:
+            return (self.variables[name],), index
+        if otherwise is None:
+            raise ValueError(f"${{{name}}} is not set; write ${{{name}={{a|b}}}} before it")
+        return otherwise, index
+
+    def _wildcard(self, token: str, depth: int) -> Group:
+        name = wildcard_name(token)
+        if name in self.open:
+            raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
+        under: _Key = name, frozenset(self.variables.items())
+        free: _Key = name, frozenset()
+        if free in self.shared.known:
+            return self.shared.known[free]
+        if under in self.own:
+            self.shared.asked += 1
+            return self.own[under]
+        before = self.shared.asked
+        found = self._lines(name, depth)
+        if self.shared.asked == before:
+            self.shared.known[free] = found
+            return found
+        self.own[under] = found
+        self.shared.again += len(found.options)
+        if self.shared.again > TASKS:
+            raise ValueError(f"lines with variables are read anew for each prompt, more than {TASKS:,} so far")
+        return found
+
+    def _lines(self, name: str, depth: int) -> Group:
+        inner = replace(self, open=(*self.open, name), depth=depth + 1)
+        options: list[Parts] = []
+        weights: list[float] = []
+        for line in self.shared.wildcards(name):
+            weight = WEIGHT.match(line.text) if line.weight is None else None
+            text = line.text[weight.end() :] if weight else line.text
+            try:
+                options.append(inner.parse(uncommented(text)))
+            except _Elsewhere:
+                raise
+            except ValueError as error:
+                raise _Elsewhere(f"{line.place.source}:{line.place.line}: {error}") from None
+            weights.append(float(weight[1]) if weight else line.weight if line.weight is not None else 1.0)
+        return Group(tuple(options), tuple(weights))
 
 
-def _group(options: list[tuple[_Part, ...]]) -> _Group:
-    low = high = 1
-    joiner = ", "
-    # The head of a group may have been cut into tokens at a lone character: join its leading texts.
-    texts = tuple(itertools.takewhile(lambda part: isinstance(part, str), options[0]))
-    head = "".join(str(part) for part in texts)
-    match = _COUNT.match(head)
-    if match is not None:
-        if max(len(match[1]), len(match[2] or "")) > DIGITS:
-            raise ValueError(f"{{{match[0][:20]}… is a number of more than {DIGITS} digits")
-        low, high = int(match[1]), int(match[2] or match[1])
-        joiner = match[3] if match[3] is not None else joiner
-        options[0] = (head[match.end() :], *options[0][len(texts) :])
-        if not 0 <= low <= high <= len(options):
-            raise ValueError(f"{{{match[0]}…}} asks for {match[0].rstrip('$')} of {len(options)} options")
+def _bounded(options: tuple[Parts, ...], weights: tuple[float, ...], head: str) -> Group:
+    """As many options as the head of a group says; of more than there are, all."""
+    low, high, joiner = bounds(head)
+    most = len(options)
+    return Group(options, weights, min(low, most), most if high is None else min(high, most), joiner)
+
+
+def _weighed(options: list[Parts]) -> tuple[tuple[Parts, ...], tuple[float, ...]]:
+    """Options without the weights before them, and these."""
     weights = [1.0] * len(options)
     for index, option in enumerate(options):
-        if option and isinstance(option[0], str) and (weight := _WEIGHT.match(option[0])):
+        if option and isinstance(option[0], str) and (weight := WEIGHT.match(option[0])):
             options[index] = (option[0][weight.end() :], *option[1:])
             weights[index] = float(weight[1])
-    return _Group(tuple(options), tuple(weights), low, high, joiner)
+    return tuple(options), tuple(weights)
 
 
-def _measure(parts: Sequence[_Part]) -> Extent:
-    groups = [part for part in parts if isinstance(part, _Group)]
-    count = 1
-    for group in groups:
-        count = min(count * group.count, COUNTLESS)
-    return Extent(
-        count,
-        sum(len(part) if isinstance(part, str) else part.longest for part in parts),
-        sum(group.choices for group in groups),
-        max((group.depth for group in groups), default=0),
-    )
-
-
-def _ways(counts: Sequence[int], low: int, high: int) -> int:
-    """The sum over every choice of the product of its counts: elementary symmetric polynomials."""
-    if low == high == 1:
-        return min(sum(counts), COUNTLESS)
-    sums = [1] + [0] * high
-    for number in counts:
-        for size in range(high, 0, -1):
-            sums[size] = min(sums[size] + sums[size - 1] * number, COUNTLESS)
-    return min(sum(sums[low:]), COUNTLESS)
-
-
-def _texts(parts: Sequence[_Part]) -> Iterator[str]:
-    several = ([part] if isinstance(part, str) else list(part.texts()) for part in parts)
-    return map("".join, itertools.product(*several))
-
-
-def _pick(parts: Sequence[_Part], random: Random) -> str:
-    return "".join(part if isinstance(part, str) else part.pick(random) for part in parts)
+def _stripped(parts: Parts, *, always: bool = False) -> Parts:
+    """Without the spaces at both ends: of a group that is written over several lines."""
+    found = list(parts)
+    if found and isinstance(found[0], str):
+        short = found[0].lstrip()
+        found[0] = short if always or "\n" in found[0][: len(found[0]) - len(short)] else found[0]
+    if found and isinstance(found[-1], str):
+        short = found[-1].rstrip()
+        found[-1] = short if always or "\n" in found[-1][len(short) :] else found[-1]
+    return tuple(found)

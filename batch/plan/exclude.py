@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from batch.manifest.alternatives import Template
 from batch.manifest.schema import Entry, Rule
 from batch.manifest.values import Size
-from batch.manifest.variants import Template
 from batch.plan.alike import PICTURE_AXES
 from batch.records.tasks import Task
 

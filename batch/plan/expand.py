@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import TYPE_CHECKING
 
+from batch.manifest.alternatives import Template
 from batch.manifest.limits import COUNTLESS
 from batch.manifest.schema import Entry, Factor, Grid
 from batch.manifest.values import RandomSeeds
-from batch.manifest.variants import Template
 from batch.plan.alike import PICTURE_AXES
 
 if TYPE_CHECKING:

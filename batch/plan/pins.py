@@ -9,10 +9,10 @@ from itertools import chain, count, product
 from random import Random
 
 from batch.catalogue.families import digest
+from batch.manifest.alternatives import Template
 from batch.manifest.limits import CHOICES
 from batch.manifest.schema import Entry, Factor, Grid
 from batch.manifest.values import RandomSeeds
-from batch.manifest.variants import Template
 
 _TRIES = 100
 """Draws for one more text that is not there yet, before the texts are held to be exhausted."""

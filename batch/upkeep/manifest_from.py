@@ -55,9 +55,9 @@ def manifest_from(
     fitting = Fitting(folder, model)
     pictures = [(name, fitting.fitted(picture)) for name, picture in pictures]
     one, texts = pictures[0][0], pictures[0][1].texts
-    if other := next((name for name, picture in pictures if picture.texts != texts), None):
+    if another := next((name for name, picture in pictures if picture.texts != texts), None):
         raise UserError(
-            f"{one} and {other} differ in long_prompts or prompt_syntax, which hold for a whole manifest; "
+            f"{one} and {another} differ in long_prompts or prompt_syntax, which hold for a whole manifest; "
             "make one of each kind"
         )
     outputs = [dict(picture.output) for _, picture in pictures]

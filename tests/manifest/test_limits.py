@@ -382,6 +382,7 @@ PIECES = [
         "é",
         "\ud83e",
     ),
+    *("${v=!{a|b}}", "${v}", "${", "{-2$$", "__w*__", "# ", "/*", "(a:", "[a", "<lora:", "--prompt ", "--seed 1 "),
     *("$$", "::", "-", ".", "/", "=", "demo", "{random: 9}", "\x00", "\x07", "\ufeff"),
 ]
 REPEATED = st.tuples(st.sampled_from(PIECES), st.sampled_from([1, 1, 1, 2, 60, 1000, 30_000]))
@@ -399,7 +400,7 @@ def is_planned_or_refused(bounded, work, files, *options):
 
 
 @FUZZ
-@given(text=TEXTS, name=st.sampled_from(["", "grid: ", "styles: ", "wildcards: ", HEAD]))
+@given(text=TEXTS, name=st.sampled_from(["", "grid: ", "styles: ", "wildcards: ", HEAD, HEAD.rstrip()]))
 def test_any_repetition_is_read_in_time(bounded, work, text, name):
     is_planned_or_refused(bounded, work, {"m.yaml": name + text})
 
@@ -418,6 +419,18 @@ def test_any_axis_is_planned_in_time(bounded, work, values, lines, variants):
         "variants": variants,
     }
     is_planned_or_refused(bounded, work, {"m.yaml": json.dumps(document)})
+
+
+@FUZZ
+@given(
+    prompts=TEXTS, listed=TEXTS, tree=TEXTS, drawn=st.booleans(), begin=st.sampled_from(["", "--prompt ", "a: "])
+)
+def test_any_prompt_file_is_planned_in_time(bounded, work, prompts, listed, tree, drawn, begin):
+    variants = "{random: 4}" if drawn else "all"
+    manifest = f"variants: {variants}\ngrid: {{model: demo, prompt: [{{file: p.txt}}, __w__, '{{2$$__t*__}}']}}\n"
+    files = {"m.yaml": manifest, "p.txt": begin + prompts}
+    files |= {"wildcards/w.txt": begin + listed, "wildcards/t.yaml": "t: [a]\n" + begin + tree}
+    is_planned_or_refused(bounded, work, files)
 
 
 @FUZZ

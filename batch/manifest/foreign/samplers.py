@@ -41,6 +41,10 @@ _KARRAS = {"dpm++ 2m", "dpm++ 2m sde", "dpm++ sde", "dpm2", "dpm2 a"}
 """What A1111 takes for these where the schedule is ``Automatic``."""
 
 
+KNOWN = tuple(name for name in _SAMPLERS if name != "default")
+"""Names of samplers elsewhere, in small letters."""
+
+
 def scheduler(name: str, schedule: str = "") -> tuple[str, list[str]]:
     """The scheduler of that name, "" where there is none, and what is to be said of it."""
     if not name:

@@ -1,0 +1,179 @@
+"""The lines of ``__name__``: of the section ``wildcards``, else of files in ``wildcards/`` beside the manifest.
+
+A text file holds one in each of its lines. In YAML and JSON, mappings are folders and lists hold the lines; the
+file's own name counts where a list is all there is. Patterns (``hats/*``) stand for all whose names fit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from batch.base.errors import ManifestError
+from batch.manifest.document import Document, Location, Yaml, parse, read_text
+from batch.manifest.files import Problems, referenced
+from batch.manifest.limits import WILDCARD_FILES
+from batch.manifest.prompt_files import plain_lines
+from batch.manifest.syntax import Foreign
+from batch.manifest.tables import PROMPT_SUFFIXES
+from batch.manifest.values import finite, shown, suggest
+from batch.manifest.variants import Option
+
+_FOLDER = "wildcards"
+_TREES = (".yaml", ".yml", ".json")
+_WEIGHTED = {"text", "content", "weight"}
+
+_Lines = Callable[[], Sequence[Option]]
+
+
+class Wildcards:
+    """The lines of a wildcard by its name. What is wrong in the manifest's own goes to ``problems`` at once."""
+
+    def __init__(self, document: Document, folder: Path, problems: Problems, foreign: Foreign) -> None:
+        self._foreign = foreign
+        self._document = document
+        self._folder = folder
+        self._own: dict[str, _Lines] = {}
+        self._found: dict[str, list[tuple[Path, _Lines]]] | None = None
+        self._broken: list[str] = []
+        """What is wrong with files in which a name may have been."""
+        written = document.sections.get(_FOLDER)
+        for name, value in written.items() if isinstance(written, dict) else ():
+            try:
+                self._own.update(self._tree(value, (_FOLDER, name), document, 1))
+            except ValueError as error:
+                problems.add((_FOLDER, name), f"wildcards: {name}: {error}")
+            except ManifestError as error:
+                problems.extend(error.problems)
+
+    def __call__(self, name: str) -> Sequence[Option]:
+        """Raises ``ValueError`` when there is no such wildcard."""
+        found = [line for known in self._meant(name) for line in self._lines(known)]
+        for line in found:
+            self._foreign.look(line.text, line.place)
+        if found:
+            return found
+        there = [*self._own, *self._files()]
+        hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
+        broken = "".join(f"; {wrong}" for wrong in self._broken[:3])
+        raise ValueError(f"there is no wildcard __{name}__; {hint}{broken}")
+
+    def _meant(self, name: str) -> list[str]:
+        """The wildcards of that name or pattern; where there is none, those of any folder."""
+        if name in self._own:
+            return [name]
+        names = sorted({*self._own, *self._files()})
+        fits = [name] if name in self._files() else [known for known in names if fnmatchcase(known, name)]
+        return fits or [known for known in names if fnmatchcase(known, f"*/{name}")]
+
+    def _lines(self, name: str) -> Sequence[Option]:
+        if name in self._own:
+            return self._own[name]()
+        (path, lines), *others = self._files()[name]
+        if others:
+            raise ValueError(f"__{name}__ is in {path} and in {others[0][0]}; keep one")
+        return lines()
+
+    def _files(self) -> dict[str, list[tuple[Path, _Lines]]]:
+        if self._found is None:
+            self._found = {}
+            for path in self._walked(self._folder / _FOLDER):
+                try:
+                    for name, lines in self._in_file(path):
+                        self._found.setdefault(name, []).append((path, lines))
+                except ManifestError as error:
+                    self._broken += map(str, error.problems)
+                except ValueError as error:
+                    self._broken.append(str(error))
+        return self._found
+
+    def _walked(self, folder: Path) -> Iterator[Path]:
+        """Every file of wildcards in a folder and below, in order."""
+        seen = 0
+        for where, folders, files in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            seen += len(files)
+            if seen > WILDCARD_FILES:
+                self._broken.append(f"more than {WILDCARD_FILES:,} files in {folder}")
+                return
+            for name in sorted(files):
+                if name.lower().endswith((".txt", *_TREES)) and name.isprintable():
+                    yield Path(where, name)
+
+    def _in_file(self, path: Path) -> Iterator[tuple[str, _Lines]]:
+        below = path.relative_to(self._folder / _FOLDER)
+        name = below.with_suffix("").as_posix()
+        inside = (_FOLDER, *below.parts)
+        if path.suffix.lower() == ".txt":
+            yield name, lambda: self._file("/".join(inside))
+            return
+        referenced("/".join(inside), self._folder, _TREES)
+        document = _document(path)
+        # A list is named by the file, what stands in a mapping by its keys.
+        top = (_FOLDER, name) if isinstance(document.data, list) else (_FOLDER, *below.parts[:-1])
+        yield from self._tree(document.data, top, document, len(top))
+
+    def _tree(
+        self, value: Yaml, location: Location, document: Document, added: int
+    ) -> Iterator[tuple[str, _Lines]]:
+        """Every list below a value with its name; its location has ``added`` parts that the document has not."""
+        name = "/".join(map(str, location[1:]))
+        if isinstance(value, dict) and isinstance(value.get("file"), str) and document is self._document:
+            named = {key: item for key, item in value.items() if isinstance(item, str)}
+            if set(value) - {"column"} != {"file"} or len(named) < len(value):
+                raise ValueError("as a mapping a wildcard is {file: colours.txt}, or lists by their names")
+            yield from self._named(name, named["file"], named.get("column"))
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                yield from self._tree(inner, (*location, key), document, added)
+        else:
+            own = (_FOLDER, *location[added:])
+            items = value if isinstance(value, list) else [value]
+            lines = [_option(item, document, (*own, index)) for index, item in enumerate(items)]
+            if document is not self._document:
+                lines = [line for line in lines if line.text]
+            if not lines:
+                raise ValueError(f"{name}: a wildcard is a list of texts, or {{file: colours.txt}}")
+            yield name, lambda: lines
+
+    def _named(self, name: str, file: str, column: str | None) -> Iterator[tuple[str, _Lines]]:
+        """A file that the manifest names, read at once."""
+        path = referenced(file, self._folder, (*PROMPT_SUFFIXES, *_TREES))
+        if path.suffix.lower() in _TREES:
+            document = _document(path)
+            yield from self._tree(document.data, (_FOLDER, name), document, 2)
+        else:
+            lines = self._file(file, column)
+            yield name, lambda: lines
+
+    def _file(self, named: str, column: str | None = None) -> Sequence[Option]:
+        path = referenced(named, self._folder)
+        try:
+            lines = [Option(text, place) for text, place in plain_lines(path, column)]
+        except ManifestError as error:
+            raise ValueError("; ".join(map(str, error.problems))) from None
+        if not lines:
+            raise ValueError(f"{path} holds no line")
+        return lines
+
+
+def _document(path: Path) -> Document:
+    return parse(read_text(path, str(path)), str(path), below=(_FOLDER,))
+
+
+def _option(item: Yaml, document: Document, location: Location) -> Option:
+    """A line of a list: a text, or ``{text: a hat, weight: 20}``."""
+    place = document.place(location)
+    if isinstance(item, str):
+        return Option(item, place)
+    if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= _WEIGHTED:
+        text, weight = item.get("text", item.get("content")), item.get("weight", "1")
+        try:
+            number = finite(float(str(weight)))
+        except ValueError:
+            number = None
+        if isinstance(text, str) and number is not None and number >= 0:
+            return Option(text, place, number)
+    raise ValueError(f"{place.source}:{place.line}: a line is a text; put it in quotes: {shown(item)}")
