@@ -167,5 +167,5 @@ def _tell(result: Result, retry: str, redo: str) -> None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for line in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
             show(f"  {line}")
-    if result.rendered and result.done == result.total:
+    if result.rendered and result.done == result.total and result.stopped is None:
         show(f"check every file: {program()} verify {folder}")

@@ -7,6 +7,7 @@ what it leaves is an orphaned image, which the next prune moves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def restore(root: Path, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
     with folder.hold():
         found = [path.relative_to(trash).as_posix() for path in walk.files_below(trash) if inside.is_file(path)]
         files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
-        taken = [path for path in files if (folder.root / path).exists()]
+        taken = [path for path in files if os.path.lexists(folder.root / path)]
         if taken:
             names = "\n".join(f"  {one_line(path)}" for path in taken)
             raise UserError(

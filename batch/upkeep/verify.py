@@ -33,7 +33,7 @@ from batch.records.receipts import Receipt
 from batch.records.tasks import Task
 from batch.store import lock, measured, unnamed
 from batch.store.folder import RunFolder
-from batch.store.images.looks import Looks
+from batch.store.images.looks import Looks, picture_of
 from batch.store.losses import Loss
 from batch.store.pictures import image_path
 from batch.store.touched import Change, Touched, settle
@@ -207,11 +207,18 @@ def _unnamed(
     paths = unnamed.paths(files, folder.root, known, pending)
     found = unnamed.sort_out(paths, settled.receipts.values(), tasks, looks)
     for path, receipt in found.copies.items():
-        yield Finding(state=State.COPY, path=path, bytes=_read(path, looks), detail=f"of {receipt.file.path}")
+        yield Finding(state=State.COPY, path=path, bytes=_read(path, looks), detail=_of(path, receipt, looks))
     for path, receipt in found.extra.items():
-        yield Finding(state=State.EXTRA, path=path, bytes=_read(path, looks), detail=f"of {receipt.file.path}")
+        yield Finding(state=State.EXTRA, path=path, bytes=_read(path, looks), detail=_of(path, receipt, looks))
     for path, why in found.orphans.items():
         yield Finding(state=State.ORPHANED, path=path, detail=why)
+
+
+def _of(path: str, receipt: Receipt, looks: Looks) -> str:
+    """What a copy is of. One that has stepped aside is under the name of a picture, and of another run."""
+    seen = looks.at(path)
+    other = seen is not None and seen.task_id not in ("", picture_of(receipt.task))
+    return f"another picture, under the name of {receipt.file.path}" if other else f"of {receipt.file.path}"
 
 
 def _read(path: str, looks: Looks) -> int:

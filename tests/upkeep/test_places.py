@@ -38,7 +38,8 @@ def test_the_picture_of_another_run_steps_aside(cli, run, manifest):
     assert f"{place.name} stepped aside as {place.stem}-2.png" in again.err
     assert look(place.with_stem(f"{place.stem}-2")).sha256 == look(dog).sha256
     assert not (run / "trash").exists()
-    assert cli("verify", run).code == 0
+    verified = cli("verify", run)
+    assert (verified.code, "another picture, under the name of" in verified.out) == (0, True)
 
 
 def test_what_is_not_rendered_makes_nothing_step_aside(cli, run):
