@@ -93,7 +93,7 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     picture's. What is not in its place is looked for in all other files below ``images``.
     """
     found: dict[str, tuple[Receipt, Touched]] = {}
-    for key, receipt in _shown(suspects.items()):
+    for key, receipt in with_bar(suspects.items()):
         there = looks.at(receipt.file.path, {receipt.file.sha256})
         if there is not None and _is_picture(there, receipt):
             found[key] = receipt, _touched(there, receipt)
@@ -122,7 +122,7 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     )
 
 
-def _shown(items: Collection[T]) -> Iterable[T]:
+def with_bar(items: Collection[T]) -> Iterable[T]:
     """A bar on a terminal where it takes longer: every file of a folder that was copied without its times."""
     from tqdm import tqdm
 
@@ -220,7 +220,7 @@ def _elsewhere(
     """Which of the other files is which picture; each is one picture only."""
     known = {receipt.file.sha256 for receipt in away.values()}
     by_mark: dict[str, dict[str, Look]] = {}
-    for path in _shown(others):
+    for path in with_bar(others):
         if (seen := looks.at(path, known)) is not None:
             for mark in filter(None, (seen.sha256, seen.task_id, seen.pixels_sha256)):
                 by_mark.setdefault(mark, {})[path] = seen

@@ -13,7 +13,7 @@ from batch.records.receipts import Receipt
 from batch.records.tasks import Task
 from batch.store.images import reading
 from batch.store.pictures import image_path
-from batch.store.touched import originals, untaken
+from batch.store.touched import originals, untaken, with_bar
 
 if TYPE_CHECKING:
     from batch.store.images.looks import Looks
@@ -53,7 +53,7 @@ def sort_out(
     if not paths:
         return Unnamed(copies={}, extra={}, orphans={})
     there = sorted(receipts, key=lambda receipt: receipt.task.id in planned)  # of two, the last one counts
-    found = originals(paths, there, looks)
+    found = originals(with_bar(paths), there, looks)
     by_id = {key: receipt for receipt in there for key in (receipt.task.id, receipt.task.id[:8])}
     orphans = {}
     for path in paths:
