@@ -184,17 +184,18 @@ def _receipts(folder: Path) -> list[Path]:
 
 def _problems(place: Path, tasks: int, touched: Collection[str]) -> list[str]:
     from batch.store.folder import RunFolder
-    from batch.upkeep.verify import verify
+    from batch.upkeep.verify import State, verify
 
     killed, undisturbed = RunFolder(place / "killed"), RunFolder(place / "undisturbed")
     found = verify(killed.root, lambda _done, _total: None)
+    untouched = found.counts.get(State.DONE, 0)
     known = {item.task_id for item in found.findings if item.state in {"changed", "moved"}}
     hashes = [
         {key: item.file.sha256 for key, item in run.scan().receipts.items()} for run in (killed, undisturbed)
     ]
     images = list(killed.image_files())
     checks = {
-        f"{len(found.done)} untouched of {tasks - len(touched)}": len(found.done) == tasks - len(touched),
+        f"{untouched} untouched of {tasks - len(touched)}": untouched == tasks - len(touched),
         f"{len(known)} known as touched of {len(touched)}": known == {*touched},
         f"{len(images)} image files for {tasks} tasks": len(images) == tasks,
         f"{len(_receipts(killed.root))} receipts for {tasks} tasks": len(_receipts(killed.root)) == tasks,

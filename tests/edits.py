@@ -93,5 +93,15 @@ def convert(path):
     return path.with_suffix(".jpg")
 
 
+def export(path):
+    """A smaller JPEG in a folder of its own, without texts, and throw the PNG away."""
+    web = path.parent / "web"
+    web.mkdir(exist_ok=True)
+    with Image.open(path) as picture:
+        picture.resize((96, 64)).save(web / f"{path.stem}.jpg")
+    path.unlink()
+    return web / f"{path.stem}.jpg"
+
+
 HARMLESS = (rate, optimise, retouch, crop, rename, move, move_and_rate, rename_and_strip)
 """After these a picture is still known to be itself."""

@@ -243,6 +243,7 @@ def plan_json(
         "extra": left.extra if left else None,
         "touched": left.touched if left else None,
         "torn": left.torn if left else None,
+        "taken": left.taken if left else None,
         "out_of_memory": left.out_of_memory if left else None,
         "skipped": len(left.skipped) if left else None,
         "expected": asdict(outlook.estimate),

@@ -11,7 +11,7 @@ import click
 from batch.base import errors
 from batch.base.text import one_line, plural
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json, program, show
+from batch.cli.terminal import print_json, program, quoted, show
 
 if TYPE_CHECKING:
     from batch.upkeep.prune import Pruned
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Move away what the manifest dropped.")
 @run_argument
-@click.option("--dry-run", is_flag=True, help="List what would be moved, with sizes; touch nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be moved; touch nothing.")
 @click.option("--restore", metavar="TIME", help="Put back what an earlier prune moved to trash/TIME.")
 @json_option
 def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool) -> int:
@@ -27,13 +27,14 @@ def prune(*, run_folder: Path, dry_run: bool, restore: str | None, as_json: bool
     from batch.upkeep import prune as pruning
 
     if restore is not None:
-        if dry_run:
-            raise errors.UserError("--dry-run and --restore do not go together")
-        paths = pruning.restore(run_folder, restore)
+        paths = pruning.restore(run_folder, restore, dry_run=dry_run)
         if as_json:
-            print_json({"folder": str(run_folder), "restored": list(paths)})
+            print_json({"folder": str(run_folder), "would_restore" if dry_run else "restored": list(paths)})
+        elif dry_run:
+            lines = [f"  {one_line(path)}" for path in paths]
+            show("\n".join([*lines, f"would put back {plural(len(paths), 'file')}; nothing was touched"]))
         else:
-            show(f"put back {len(paths)} files")
+            show(f"put back {plural(len(paths), 'file')}")
         return errors.EXIT_OK
     pruned = pruning.prune(run_folder, dry_run=dry_run)
     if as_json:
@@ -52,8 +53,7 @@ def pruned_text(pruned: Pruned, root: Path) -> str:
     if pruned.trash is None:
         lines = [f"  {item.why:9} {item.bytes / 2**20:9.2f} MiB  {one_line(item.path)}" for item in pruned.items]
         return "\n".join([*lines, f"would move {what} to {root / 'trash'}; nothing was touched"])
-    quoted = f'"{root}"' if " " in str(root) else str(root)
-    restore = f"{program()} prune {quoted} --restore {pruned.trash.name}"
+    restore = f"{program()} prune {quoted(root)} --restore {pruned.trash.name}"
     return f"moved {what} to {pruned.trash}\nput back with: {restore}"
 
 

@@ -22,7 +22,7 @@ from batch.cli.options import (
     set_option,
     size_in_bytes,
 )
-from batch.cli.terminal import into_nothing, program, say, show, stoppable
+from batch.cli.terminal import into_nothing, program, quoted, say, show, stoppable
 from batch.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -107,14 +107,17 @@ def run(
     with stoppable() as stop:
         result = runner.run(manifest, options, progress.listener(quiet=quiet, as_json=as_json), stop)
     again = "the same command with --retry-failed" if result.given_up else "the same command"
-    return finish(result, as_json=as_json, retry=again)
+    return finish(result, as_json=as_json, retry=again, redo="restore" if restore else "render again")
 
 
-def finish(result: Result, *, as_json: bool, retry: str) -> int:
-    """Say how it ended; the exit code is right even where nobody reads any more."""
+def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render again") -> int:
+    """Say how it ended; the exit code is right even where nobody reads any more.
+
+    ``retry`` is the command for what has failed, ``redo`` the word for what is done and to be made anew.
+    """
     from batch.cli import progress
 
-    code = errors.EXIT_FAILED if result.failed else errors.EXIT_OK
+    code = errors.EXIT_FAILED if result.failed else errors.EXIT_RESUMABLE if result.lost else errors.EXIT_OK
     if result.stopped is not None:
         code = result.stopped.exit_code
     try:
@@ -122,20 +125,21 @@ def finish(result: Result, *, as_json: bool, retry: str) -> int:
             say(f"warning: {warning}")
         if as_json:
             progress.JsonEvents.emit(
-                "end", exit_code=code, total=result.total, rendered=result.rendered,
+                "end", exit_code=code, total=result.total, done=result.done, rendered=result.rendered,
+                lost=result.lost, to_redo=result.to_redo, trash=[str(path) for path in result.trash],
                 failed=result.failed, out_of_memory=result.out_of_memory, skipped=result.skipped,
                 folder=str(result.folder), seconds=round(result.seconds, 3),
                 reason=str(result.stopped) if result.stopped else None,
             )  # fmt: skip
         else:
-            _tell(result, retry)
+            _tell(result, retry, redo)
     except OSError:
         into_nothing(sys.stdout)
         into_nothing(sys.stderr)
     return code
 
 
-def _tell(result: Result, retry: str) -> None:
+def _tell(result: Result, retry: str, redo: str) -> None:
     if result.stopped is not None:
         say(f"stopped: {result.stopped}")
         if result.stopped.exit_code != errors.EXIT_FAILED:
@@ -146,13 +150,22 @@ def _tell(result: Result, retry: str) -> None:
         f"{result.done} of {result.total} done{before}"
         + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
         + (f", {result.skipped} skipped" if result.skipped else "")
+        + (f", {result.to_redo} still to {redo}" if result.to_redo else "")
         + (f", {result.failed} FAILED" if result.failed else "")
     )
+    if result.lost:
+        say(f"{result.lost_in_words}: run the same command again")
+    folder = quoted(result.folder)
+    for trash in result.trash:
+        back = f"{program()} prune {folder} --restore {trash.name}"
+        show(f"what lay in their places is in {trash}; with the new ones moved away, {back} puts it back")
     if result.skipped or result.out_of_memory:
         show("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
-        show(f"why: {program()} status {result.folder}   try again: {retry}")
+        show(f"why: {program()} status {folder}   try again: {retry}")
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for line in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
             show(f"  {line}")
+    if result.rendered and result.done == result.total and result.stopped is None:
+        show(f"check every file: {program()} verify {folder}")

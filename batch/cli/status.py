@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, plural
+from batch.base.text import duration, gib, one_line, plural
 from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json, show
+from batch.cli.verify import ORPHANED
 
 if TYPE_CHECKING:
     from batch.store.status import Summary
+
+ORPHANS = 3
+"""How many are named."""
 
 
 @click.command(short_help="Show how far a run is.")
@@ -70,6 +74,14 @@ def _images(summary: Summary) -> Iterator[str]:
         yield f"  {plural(count, 'receipt')} damaged: `verify` names them, the next run renders their images"
     if summary.torn:
         yield f"  of the missing, {summary.torn} torn: the next run renders them, what is there goes to trash/"
+    if summary.taken:
+        places = plural(summary.taken, "place")
+        yield f"  of the missing, {places} taken by another picture (it steps aside as NAME-2 in the next run)"
+    if summary.linked:
+        yield f"  of the missing, {summary.linked} with a link in the place, which the next run moves to trash/"
+    if found := summary.orphaned:
+        names = ", ".join(map(one_line, found[:ORPHANS])) + (", …" if found[ORPHANS:] else "")
+        yield f"  orphaned {len(found)} ({names}): no receipt names them; {ORPHANED}"
     for why, count in summary.skipped.items():
         yield f"  skipped {count}: {why}"
 

@@ -25,6 +25,11 @@ def program() -> str:
     return "python run_batch.py" if called == "run_batch.py" else "run-batch"
 
 
+def quoted(path: Path) -> str:
+    """A path in such a hint."""
+    return f'"{path}"' if " " in str(path) else str(path)
+
+
 def show(text: str) -> None:
     """What was asked for, on stdout. Texts of others may be in it: what a terminal would obey is made visible."""
     click.echo(visible(text))

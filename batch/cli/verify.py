@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
     from batch.upkeep.reproduce import Reproduction
     from batch.upkeep.verify import Verification
 
+ORPHANED = "`prune` moves them to trash/, or move them out of images/ to keep them"
+"""What to do about files of no picture."""
+
 REMEDIES = {
-    "missing": "run the manifest again: it renders what is missing",
+    "missing": "run the manifest again: it renders them; another picture in the place steps aside as NAME-2",
     "failed": "run the manifest again, with --retry-failed if it was given up",
     "damaged": "run the manifest again: it renders these once more, and keeps torn pictures in trash/",
     "replaced": "they are left as they are; one that is not yours to keep is rendered again once it is moved away",
     "changed": "nothing is wrong: they are left as they are",
     "moved": "nothing is wrong: they are left where they are",
     "copy": "nothing is wrong: they are left alone",
-    "orphaned": "prune moves it to the run's trash",
+    "orphaned": ORPHANED,
     "extra": "nothing is wrong; prune moves them to the run's trash",
     "unfit": "nothing is wrong: that it runs out of memory is what was measured",
     "skipped": "nothing is wrong: one no larger ran out of memory",
@@ -79,7 +83,7 @@ def verify(
     if reproduce is not None:
         listener = progress.listener(quiet=as_json, as_json=False)
         again = again_rendered.reproduce(
-            run_folder, found.done, reproduce, sample or 0, devices, listener, allow_code=allow_code
+            run_folder, found.own_pixels, reproduce, sample or 0, devices, listener, allow_code=allow_code
         )
     ok = found.ok and all(item.as_expected for item in again or ())
     if as_json:
@@ -94,8 +98,7 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     from batch.upkeep.verify import State
 
     counts = found.counts
-    there = sum(count for state, count in counts.items() if state.is_there)
-    lines = [f"{found.name}: {there} of {found.total} done and whole, {gib(found.bytes_read)} read"]
+    lines = [f"{found.name}: {found.done} of {found.total} done and whole, {gib(found.bytes_read)} read"]
     others = [state for state in State if state is not State.DONE and state in counts]
     lines += [f"  {state} {counts[state]}" for state in others]
     if found.running:
@@ -103,21 +106,28 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     never = sum(item.never_rendered for item in found.findings)
     if never:
         lines.append(f"MISSING    {plural(never, 'image')} never rendered")
-    order = list(State)
+    order, told = list(State), set[str]()
     for item in sorted(found.findings, key=lambda item: order.index(item.state)):
-        if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered:
+        # A picture that was moved into the place of one that is missing is told with that one.
+        if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered and item.path not in told:
             lines.append(f"{item.state.upper():10} {one_line(item.path)}: {one_line(item.detail)}")
+            told.add(item.path)
+    if others_there := found.not_looked_at:
+        files = plural(len(others_there), "file")
+        lines.append(
+            f"  {files} with the name of an image not looked at, being hidden or of another suffix: "
+            + one_line(others_there[0])
+            + (", …" if others_there[1:] else "")
+        )
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
     if again is not None:
-        lines += _reproduced(again)
+        lines += _reproduced(again) if again else [_nothing_to_reproduce(found)]
     return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
 
 
 def _reproduced(items: Sequence[Reproduction]) -> list[str]:
     from batch.upkeep.reproduce import Verdict
 
-    if not items:
-        return ["nothing to render again: no image is done"]
     same = sum(item.verdict is Verdict.IDENTICAL for item in items)
     lines = [f"rendered again: {same} of {plural(len(items), 'image')} bit-identical"]
     for item in items:
@@ -139,6 +149,17 @@ def _reproduced(items: Sequence[Reproduction]) -> list[str]:
     return lines
 
 
+def _nothing_to_reproduce(found: Verification) -> str:
+    """Why no image can be rendered again and compared."""
+    if not found.done:
+        return "nothing to render again: no image is done"
+    others = Counter(item.state for item in found.findings if item.state.is_there and not item.own_pixels)
+    parts = [f"{count} {'is' if count == 1 else 'are'} {state}" for state, count in others.items()]
+    if count := len(found.own_pixels):
+        parts.append(f"{count} {'was' if count == 1 else 'were'} rendered with a fallback setting")
+    return f"no image with its own pixels to compare: {', '.join(parts)}"
+
+
 def verification_json(found: Verification, again: Sequence[Reproduction] | None, *, ok: bool) -> dict[str, object]:
     """What ``verify --json`` prints."""
     from batch.upkeep.verify import State
@@ -148,8 +169,11 @@ def verification_json(found: Verification, again: Sequence[Reproduction] | None,
         "ok": ok,
         "total": found.total,
         **{state: found.counts.get(state, 0) for state in State},
+        "done": found.done,
+        "untouched": found.counts.get(State.DONE, 0),
         "bytes_read": found.bytes_read,
         "running": found.running,
+        "not_looked_at": list(found.not_looked_at),
         "findings": [
             {
                 "state": item.state,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import DiskFull, StopRun, in_words
-from batch.records.events import Beat, Listener
-from batch.records.kinds import Stage, Status
+from batch.records.events import Beat, Happening, Listener
+from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
@@ -47,6 +47,8 @@ class Saver:
         self._attempts = {key: failure.attempts for key, failure in folder.failures().items()}
         self._threads = ThreadPoolExecutor(SAVERS, thread_name_prefix="saver")
         self._saving: deque[Future[Outcome]] = deque()
+        self._told: deque[Happening] = deque()
+        """What came up in the threads: the listener is told by one of them alone."""
 
     def attempt(self, task: Task, started_at: str) -> Attempt:
         """The next one at an image."""
@@ -76,7 +78,11 @@ class Saver:
 
     def _next(self) -> Outcome:
         self._listener.on(Beat("", Stage.SAVE))
-        return self._saving.popleft().result()
+        try:
+            return self._saving.popleft().result()
+        finally:
+            while self._told:
+                self._listener.on(self._told.popleft())
 
     def close(self) -> None:
         """Finish what is being saved."""
@@ -91,6 +97,8 @@ class Saver:
             # An image's metadata says only what became of it that its task does not say.
             notes = {"memory_used": rendered.memory_used, "repaired": rendered.repaired}
             told = {name: text for name, text in notes.items() if text}
+            if (names := self._folder.make_way(attempt.task, self._spec.moved)) is not None:
+                self._told.append(_stepped_aside(attempt.task, *names))
             file = self._folder.save_image(attempt.task, rendered.pixels, told, self._spec.metadata)
             receipt = Receipt(
                 task=attempt.task,
@@ -136,3 +144,8 @@ class Saver:
         self._attempts[attempt.task.id] = attempt.number
         self._folder.fail(failure)
         return Outcome(key=attempt.task.id, status=Status.FAILED, failure=failure, error=error)
+
+
+def _stepped_aside(task: Task, name: str, aside: str) -> Happening:
+    text = f"{name} stepped aside as {aside}: it was another picture in the place of {task.name}"
+    return Happening(kind=HappeningKind.STEPPED_ASIDE, text=text, task=task.id, data={"from": name, "to": aside})

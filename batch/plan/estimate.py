@@ -116,7 +116,10 @@ def per_pixel(task: Task, known: Sequence[Knowledge]) -> tuple[float, int]:
         return 3.0, 0
     for number, source in enumerate(known):
         exact = source.get(rate_key(task))
-        alike = [item.bytes_per_pixel for key, item in source.items() if key[2] == task.format]
+        # Pictures of another model, of the demo or of random weights above all, pack otherwise.
+        alike = [
+            item.bytes_per_pixel for key, item in source.items() if (key[0], key[2]) == (task.model, task.format)
+        ]
         if exact is not None or alike:
             return exact.bytes_per_pixel if exact else statistics.median(alike), number
     return BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL), len(known)

@@ -69,6 +69,7 @@ class HappeningKind(StrEnum):
     STALLED = "stalled"
     WORKER_DIED = "worker-died"
     LEFT_OVER = "left-over"
+    STEPPED_ASIDE = "stepped-aside"
     FOREIGN_PROCESS = "foreign-process"
     SLOWER = "slower"
     MEMORY_GROWTH = "memory-growth"

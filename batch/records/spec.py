@@ -81,6 +81,8 @@ class RunSpec:
     """Attempts before an image is left."""
     redo: frozenset[str] = frozenset()
     """Ids of images that are done and rendered again all the same."""
+    moved: frozenset[str] = frozenset()
+    """Paths of finished pictures that somebody moved to where images to be rendered will lie: they step aside."""
     recycle_after: int = 0
     """Images after which the worker process is replaced; 0 is never."""
     task_timeout: float | None = None

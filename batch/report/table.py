@@ -121,6 +121,7 @@ def row(image: ReportedImage) -> Row:
         found |= image.costs.columns() | _record(image.record)
     if image.touched:
         found["touched"] = str(image.touched)
+        found["width"], found["height"] = image.touched.size or (task.width, task.height)
     return found
 
 

@@ -21,6 +21,8 @@ class Report:
     sheets: tuple[Path, ...]
     html: Path
     warnings: tuple[str, ...]
+    done: int
+    """Images of the plan that are there."""
 
 
 def write_report(folder: RunFolder) -> Report:
@@ -31,4 +33,5 @@ def write_report(folder: RunFolder) -> Report:
     csv, warning = table.write(folder, rows)
     sheets = sheet.write(folder, tasks, scan)
     page = html.write(folder, images, rows, scan)
-    return Report(csv, tuple(sheets), page, (warning,) if warning else ())
+    done = sum(task.id in scan.receipts for task in tasks)
+    return Report(csv, tuple(sheets), page, (warning,) if warning else (), done)

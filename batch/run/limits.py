@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -118,7 +118,8 @@ class Gate:
     """Decides before each image whether it may be started; learns from those that are done.
 
     Used by one thread. ``learned`` is what the run's receipts tell (:func:`batch.plan.estimate.learn`),
-    ``history`` the same of earlier runs. The hours of ``limits`` count from here on.
+    ``history`` the same of earlier runs; ``redo`` are ids of images that are done already. The hours of
+    ``limits`` count from here on.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Gate:
         min_free_disk: int,
         learned: Knowledge | None = None,
         history: Knowledge | None = None,
+        redo: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         free: Callable[[Path], int | None] = disk.free,
@@ -138,6 +140,7 @@ class Gate:
         self._folder = folder
         self._floor = min_free_disk
         self._left = {task.id: task for task in to_render}
+        self._redo = frozenset(redo)
         self._earlier = (learned or {}, history or {})
         self._done: dict[RateKey, deque[Receipt]] = {}
         self._mine: dict[RateKey, Learned] = {}
@@ -223,13 +226,20 @@ class Gate:
         return disk_of({**self._unsaved, task.id: task}.values(), self._known)
 
     def _rest(self) -> str:
-        count = len(self._left.keys() - self._unsaved.keys())
-        return f"; {plural(count, 'image')} {'is' if count == 1 else 'are'} left"
+        left = self._left.keys() - self._unsaved.keys()
+        again = len(left & self._redo)
+        parts = [] if again == len(left) > 0 else [_are_left(len(left) - again, "image")]
+        parts += [f"{_are_left(again, 'finished picture')} to render again"] if again else []
+        return "; " + ", ".join(parts)
 
     @property
     def _known(self) -> tuple[Knowledge, ...]:
         """The best first."""
         return (self._mine, *self._earlier)
+
+
+def _are_left(count: int, what: str) -> str:
+    return f"{plural(count, what)} {'is' if count == 1 else 'are'} left"
 
 
 def disk_warning(estimate: Estimate, free: int, min_free_disk: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.errors import StopRun
+from batch.base.text import plural
 from batch.render.diffusers_backend import Diffusers
 from batch.run.limits import Limits
 
@@ -50,8 +51,16 @@ class Result:
 
     folder: Path
     total: int
+    done: int
+    """Images of the plan that are there now, as the report counts them."""
     done_before: int
     rendered: int
+    lost: int = 0
+    """Finished pictures that were deleted or damaged while it ran."""
+    to_redo: int = 0
+    """Of the done ones, those that were to be rendered again, and were not."""
+    trash: tuple[Path, ...] = ()
+    """Where pictures were moved that lay in the place of others."""
     failed: int
     given_up: int
     """Of the failed ones, those that have failed as often as ``retries`` allows."""
@@ -67,6 +76,7 @@ class Result:
     """What went wrong beside the images: no report, somebody who could not be told."""
 
     @property
-    def done(self) -> int:
-        """Images of the plan that are there now."""
-        return self.done_before + self.rendered
+    def lost_in_words(self) -> str:
+        """What became of those."""
+        were = "was" if self.lost == 1 else "were"
+        return f"{plural(self.lost, 'finished picture')} {were} deleted or damaged meanwhile"

@@ -15,6 +15,7 @@ from batch.plan.estimate import estimate, learn
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.run.limits import disk_warning
+from batch.store.losses import Loss
 from batch.store.pictures import image_path
 from batch.store.receipts import Scan
 
@@ -36,7 +37,11 @@ class Remaining:
     """Pictures among those done that somebody moved or changed."""
     torn: int = 0
     """Of those to render, images whose file is no picture any more."""
-    in_the_way: tuple[str, ...] = ()
+    taken: int = 0
+    """Of those to render, images in whose place another picture lies."""
+    linked: int = 0
+    """Of those to render, images in whose place a link lies."""
+    in_the_way: frozenset[str] = frozenset()
     """Finished pictures that somebody moved to where one that is to be rendered will lie."""
     given_up: tuple[Task, ...]
     """Failed as often as ``retries`` allows."""
@@ -57,6 +62,11 @@ class Remaining:
         said = []
         if self.torn:
             said.append(f"{plural(self.torn, 'picture')} damaged: rendered again; what is there is kept in trash/")
+        if self.taken:
+            places = plural(self.taken, "place")
+            said.append(f"{places} taken by another picture: it steps aside as NAME-2 when the image is saved")
+        if self.linked:
+            said.append(f"{plural(self.linked, 'picture')} behind a link: rendered again; the link goes to trash/")
         if self.touched:
             said.append(
                 f"{plural(self.touched, 'finished picture')} edited or moved since: left alone "
@@ -95,7 +105,9 @@ def remaining(
         to_render=to_render,
         redo=frozenset(redo).intersection(planned),
         touched=len(scan.touched.keys() & planned - redo),
-        torn=scan.torn(planned),
+        torn=scan.count(Loss.TORN, planned),
+        taken=scan.count(Loss.TAKEN, planned),
+        linked=scan.count(Loss.LINKED, planned),
         in_the_way=_in_the_way(to_render, scan),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
@@ -127,17 +139,19 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         out_of_memory=left.out_of_memory,
         skipped=left.skipped,
         touched=len(scan.touched.keys() & planned),
-        torn=scan.torn(planned),
+        torn=scan.count(Loss.TORN, planned),
+        taken=scan.count(Loss.TAKEN, planned),
+        linked=scan.count(Loss.LINKED, planned),
         in_the_way=_in_the_way(left.tasks, scan),
         estimate=estimate(left.tasks, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
     )
 
 
-def _in_the_way(tasks: Iterable[Task], scan: Scan) -> tuple[str, ...]:
+def _in_the_way(tasks: Iterable[Task], scan: Scan) -> frozenset[str]:
     places = {image_path(task): task.id for task in tasks} if scan.touched else {}
     paths = {key: scan.receipts[key].file.path for key in scan.touched}
-    return tuple(path for key, path in paths.items() if places.get(path, key) != key)
+    return frozenset(path for key, path in paths.items() if places.get(path, key) != key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -98,7 +98,7 @@ def carry_out(
     ``earlier`` is what images took in earlier runs. ``latents`` are files of kept latents by task id, which are
     decoded in place of rendering.
     """
-    start = perf_counter()
+    start, before = perf_counter(), folder.trash.with_pictures()
     ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
@@ -110,7 +110,13 @@ def carry_out(
         run=origin.run,
         left=left,
         gate=Gate(
-            options.limits, folder, left.to_render, min_free_disk=floor, learned=left.learned, history=earlier
+            options.limits,
+            folder,
+            left.to_render,
+            min_free_disk=floor,
+            learned=left.learned,
+            history=earlier,
+            redo=left.redo,
         ),
         listener=listener,
         notifier=notifier or Notifier(()),
@@ -127,17 +133,17 @@ def carry_out(
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
         history.record(tally.gate.receipts)
-    return _ended(tally, stopped, start)
+    return _ended(tally, stopped, start, before)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
-    """What is to be done, once what the options say is forgotten, and nothing is in the way."""
+    """What is to be done, once what the options say is forgotten."""
     if options.retry_failed or options.retry_oom:
         # Of a measurement, to run out of memory is no failure.
         folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
     if options.redo_degraded or plan.kind == RunKind.MEASURE:
         rungs.forget(folder.state)
-    left = remaining(
+    return remaining(
         plan,
         folder,
         origin.run.retries,
@@ -145,9 +151,6 @@ def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earli
         redo_degraded=options.redo_degraded,
         restore=options.restore,
     )
-    for path in left.in_the_way:
-        folder.step_aside(path)
-    return left
 
 
 def _announce(tally: Tally, ended: Sequence[Happening], warnings: Sequence[str]) -> None:
@@ -184,6 +187,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
         fallback=options.fallback and run.on_oom == "fallback",
         retries=run.retries,
         redo=left.redo,
+        moved=left.in_the_way,
         recycle_after=run.recycle_after,
         task_timeout=options.task_timeout,
         numerics={name: choice.numerics for name, choice in plan.choices.items()},
@@ -222,8 +226,8 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> Sto
     return None
 
 
-def _ended(tally: Tally, stopped: StopRun | None, start: float) -> Result:
-    """Log how it ended, write the report, tell those who want to be told."""
+def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collection[Path]) -> Result:
+    """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
     rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
     made, unwritten = None, ""
@@ -232,11 +236,17 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float) -> Result:
         kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
         tally.log.write(Happening(kind=kind, text=text))
         made, unwritten = _reported(folder)
+    if made is not None:
+        tally.lost = max(0, tally.done - made.done)
     result = Result(
         folder=folder.root,
         total=len(tally.plan.tasks),
-        done_before=left.done,
+        done=made.done if made else tally.done,
+        done_before=left.done + len(left.redo),
         rendered=tally.rendered,
+        lost=tally.lost,
+        to_redo=len(tally.to_redo),
+        trash=tuple(path for path in folder.trash.with_pictures() if path not in before),
         failed=tally.failed + len(left.given_up),
         given_up=len(left.given_up) + tally.given_up,
         out_of_memory=left.out_of_memory + tally.out_of_memory,
@@ -267,6 +277,9 @@ def _tell(result: Result, tally: Tally) -> None:
     title += f", {result.failed} failed" if result.failed else ""
     text = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
     event = NotifyEvent.FAILED if result.failed else NotifyEvent.DONE
+    if result.lost and not result.failed:
+        text = f"{text}; {result.lost_in_words}"
+        event = NotifyEvent.STOPPED
     if result.stopped is not None:
         text = f"stopped: {result.stopped}; {text}"
         event = NotifyEvent.LOW_DISK if isinstance(result.stopped, DiskLow) else NotifyEvent.STOPPED

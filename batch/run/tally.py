@@ -46,6 +46,10 @@ class Tally:
     skipped: dict[str, str] = field(init=False)
     """Of a measurement: ids that are not tried, and why."""
     rendered: int = 0
+    to_redo: set[str] = field(init=False)
+    """Ids of what is done, and to be rendered again all the same."""
+    lost: int = 0
+    """Finished pictures that were not there any more when the report was written."""
     out_of_memory: int = 0
     """Of a measurement: images whose result is that they do not fit."""
     given_up: int = 0
@@ -62,6 +66,7 @@ class Tally:
 
     def __post_init__(self) -> None:
         self.skipped = dict(self.left.skipped)
+        self.to_redo = set(self.left.redo)
 
     def on(self, event: Event) -> None:
         """Raises :class:`CannotGoOn` when one image after the other has failed."""
@@ -90,9 +95,14 @@ class Tally:
         """Images that failed in this run and are not tried again in it."""
         return self._failed + len(self.again)
 
+    @property
+    def done(self) -> int:
+        """Images of the plan that should be there."""
+        return self.left.done + len(self.to_redo) + self.rendered
+
     def figures(self) -> dict[str, int]:
         """Done, failed and missing images of the whole plan."""
-        done = self.left.done + self.rendered
+        done = self.done - self.lost
         return {"done": done, "failed": self.failed, "missing": max(0, len(self.plan.tasks) - done - self.failed)}
 
     def _ended(self, outcome: Outcome) -> None:
@@ -138,6 +148,7 @@ class Tally:
             self.on(Happening(kind=HappeningKind.FOREIGN_PROCESS, text=text, task=outcome.key, data=data))
         if outcome.receipt is not None:
             self.rendered += 1
+            self.to_redo.discard(outcome.key)
             self._tell_cuts(outcome.receipt)
             for happening in self.drift.seen(outcome.receipt):
                 self.on(happening)

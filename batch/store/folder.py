@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batch.plan.pins import Pins
     from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
+    from batch.store.unnamed import Unnamed
 
 
 class RunFolder:
@@ -64,6 +65,8 @@ class RunFolder:
     def require(self) -> None:
         """Raise :class:`UserError` when this is no run folder, :class:`FolderError` when it cannot be used."""
         if not self.exists():
+            if not os.path.lexists(self.root):
+                raise UserError(f"{self.root} is not there: nothing has been run there yet")
             raise UserError(f"{self.root} is not a run folder: it has no .run/format.json")
         self._owner()
 
@@ -169,18 +172,23 @@ class RunFolder:
         return self._receipts.failures()
 
     def commit(self, receipt: Receipt) -> None:
-        """Write the receipt: from here on the image is done."""
+        """Write the receipt: from here on the image is done.
+
+        What is torn of its picture under an earlier name goes to the trash, as what lies in its place does.
+        """
         self.still_held()
-        self._receipts.commit(receipt)
+        if left := self._receipts.commit(receipt):
+            with suppress(OSError):  # the image is done, whatever becomes of it
+                self.trash.take(left)
 
     def fail(self, failure: Failure) -> None:
         """Record a failed attempt, where there is room for it."""
         self.still_held()
         self._receipts.fail(failure)
 
-    def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
-        """Of image files that no receipt names those that are no copy of a picture that has one."""
-        return self._receipts.without_copies(paths, receipts)
+    def unnamed(self, files: Iterable[Path], scan: Scan, tasks: Collection[Task], *, saving: bool) -> Unnamed:
+        """What the image files are that no receipt names. List them before the scan, where one is ``saving``."""
+        return self._receipts.unnamed(files, scan, tasks, saving=saving)
 
     def forget_failures(self, keep: Callable[[Failure], bool] = lambda _failure: False) -> None:
         """Start the count of attempts anew, save for those that ``keep`` says."""
@@ -228,10 +236,22 @@ class RunFolder:
         """Whether an image was written, or put in its place, after its thumbnail."""
         return self._pictures.thumb_is_older(receipt)
 
-    def step_aside(self, path: str) -> None:
-        """Give a picture another name beside its own, where one that is to be rendered will lie."""
+    def make_way(self, task: Task, moved: Collection[str]) -> tuple[str, str] | None:
+        """Give another picture that lies in the place of a task's a name beside it; both names, if there was one.
+
+        ``moved`` are paths of pictures that somebody moved there; one of another run tells by its text.
+        """
+        path = image_path(task)
+        place = self.root / path
+        if not inside.is_file(place) or self._receipts.vouches_for(task.id, path):
+            return None
+        if path not in moved and not self._pictures.holds_another(task):
+            return None
         self.still_held()
-        atomic.move(self.root / path, free(self.root / path))
+        inside.require_here(self.root, place)
+        aside = free(place)
+        atomic.move(place, aside)
+        return place.name, aside.name
 
     def discard(self, task: Task, file: FileRef | None) -> None:
         """Remove what was written of an image that could not be committed: ``file``, where it came to that."""

@@ -18,7 +18,7 @@ from batch.records.receipts import FileRef, Receipt
 from batch.records.tasks import Task
 from batch.store import inside
 from batch.store.images.encoders import thumbnail
-from batch.store.images.looks import hash_pixels
+from batch.store.images.looks import hash_pixels, look, picture_of
 from batch.store.images.reading import read_pixels
 from batch.store.touched import image_files, is_as_written
 from batch.store.trash import Trash
@@ -79,6 +79,11 @@ class Pictures:
             pixels_sha256=_pixels_of(place, task, pixels),
             mtime=round(place.stat().st_mtime, 3),
         )
+
+    def holds_another(self, task: Task) -> bool:
+        """Whether what lies in the place of a task's image is a whole picture, and says that it is another one."""
+        seen = look(self._root / image_path(task))
+        return not seen.error and seen.task_id not in ("", picture_of(task))
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes."""

@@ -17,12 +17,16 @@ from batch.base import walk
 from batch.base.collector import without_gc
 from batch.records.reading import to_json
 from batch.records.receipts import Failure, Receipt
-from batch.store import files, inside, measured, touched
+from batch.records.tasks import Task
+from batch.store import files, inside, measured, touched, unnamed
 from batch.store.images.looks import Looks
+from batch.store.losses import is_torn
 from batch.store.touched import Settled
 
 if TYPE_CHECKING:
-    from batch.store.touched import Lost, Touched
+    from batch.store.losses import Loss, Lost
+    from batch.store.touched import Touched
+    from batch.store.unnamed import Unnamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,15 @@ class Scan:
     touched: Mapping[str, Touched] = field(default_factory=dict)
     """What somebody did to pictures that are done; ``file.path`` of their receipts is where they lie now."""
     lost: Mapping[str, Lost] = field(default_factory=dict)
-    """Receipts whose pictures are gone or torn: these are rendered again."""
+    """Receipts whose pictures are not there any more: these are rendered again."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Of a measurement: why tasks are not tried."""
-    unreadable: int = 0
-    """Receipts that are damaged, or another image's."""
+    unreadable: frozenset[str] = frozenset()
+    """Ids whose receipts are damaged, or another image's."""
 
-    def torn(self, planned: Collection[str]) -> int:
-        """Of some tasks those whose file is there, and is no picture of theirs any more."""
-        return sum(key in planned and item.torn for key, item in self.lost.items())
+    def count(self, how: Loss, planned: Collection[str]) -> int:
+        """Of some tasks those whose pictures were lost so."""
+        return sum(key in planned and item.how is how for key, item in self.lost.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,12 @@ class Receipts:
         """Every valid receipt and failure. What is damaged or foreign is not there."""
         whole: dict[str, Receipt] = {}
         suspects: dict[str, Receipt] = {}
-        unreadable = 0
+        unreadable = set()
         looks = Looks(self._root, self._state, self._runner)
         with without_gc():
             for path in (self._state / "receipts").glob("[0-9a-f]?/[0-9a-f]*.json"):
                 if (receipt := self._read(path)) is None:
-                    unreadable += 1
+                    unreadable.add(path.stem)
                 else:
                     (whole if self._as_written(receipt, looks) else suspects)[receipt.task.id] = receipt
         claimed = [receipt.file.path for receipt in whole.values()]
@@ -90,7 +94,7 @@ class Receipts:
             touched=settled.touched,
             lost=settled.lost,
             skipped=skipped,
-            unreadable=unreadable,
+            unreadable=frozenset(unreadable),
         )
 
     def find(self, task_id: str) -> Receipt | None:
@@ -136,12 +140,16 @@ class Receipts:
                 receipts[path.stem] = receipt
         return Inspection(receipts, damaged)
 
-    def without_copies(self, paths: Iterable[str], receipts: Iterable[Receipt]) -> list[str]:
-        """Of image files that no receipt names those that are no copy of a picture that has one."""
-        looks, found = Looks(self._root, self._state, self._runner), list(paths)
-        copies = touched.originals(found, receipts, looks)
+    def unnamed(self, files: Iterable[Path], scan: Scan, tasks: Collection[Task], *, saving: bool) -> Unnamed:
+        """What the image files are that no receipt names: see :func:`batch.store.unnamed.sort_out`."""
+        looks = Looks(self._root, self._state, self._runner)
+        known = [receipt.file.path for receipt in scan.receipts.values()]
+        known += [lost.path for lost in scan.lost.values()]
+        pending = [task for task in tasks if saving or task.id in scan.unreadable]
+        paths = unnamed.paths(files, self._root, known, pending)
+        found = unnamed.sort_out(paths, scan.receipts.values(), {task.id for task in tasks}, looks)
         looks.keep()
-        return [path for path in found if path not in copies]
+        return found
 
     def vouches_for(self, task_id: str, path: str) -> bool:
         """Whether the receipt of a task names that file, and the file is as it was written."""
@@ -150,11 +158,23 @@ class Receipts:
             return False
         return self._as_written(receipt, Looks(self._root, self._state, self._runner))
 
-    def commit(self, receipt: Receipt) -> None:
-        """Write the receipt: from here on the image is done."""
+    def commit(self, receipt: Receipt) -> str:
+        """Write the receipt: from here on the image is done.
+
+        Returns where what is left of its picture before lies, torn and under another name than now; else "".
+        """
+        left = self._torn_before(receipt)
         files.write(self.path(receipt.task.id), to_json(receipt), self._runner)
         with suppress(FileNotFoundError):
             self._failure_path(receipt.task.id).unlink()
+        return left
+
+    def _torn_before(self, receipt: Receipt) -> str:
+        before = self._read(self.path(receipt.task.id))
+        if before is None or before.file.path == receipt.file.path:
+            return ""
+        seen = Looks(self._root, self._state, self._runner).at(before.file.path)
+        return before.file.path if seen is not None and is_torn(seen, before) else ""
 
     def failures(self) -> dict[str, Failure]:
         """The last failure of every task that has one, also where a receipt came later."""

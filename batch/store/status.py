@@ -12,6 +12,7 @@ from batch.base.orphans import Orphan
 from batch.records.receipts import Failure
 from batch.store import events, lock, workers
 from batch.store.folder import RunFolder
+from batch.store.losses import Loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,12 @@ class Summary:
     """Receipts that are damaged: their images are rendered again."""
     torn: int = 0
     """Of the missing, images whose file is there and is no picture any more: they are rendered again."""
+    taken: int = 0
+    """Of the missing, images in whose place another picture lies."""
+    linked: int = 0
+    """Of the missing, images in whose place a link lies."""
+    orphaned: tuple[str, ...] = ()
+    """Image files of no picture that is known, relative to the run folder."""
     out_of_memory: int = 0
     """Of a measurement: images whose result is that they do not fit; not among the failed."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +73,7 @@ def summarize(root: Path) -> Summary:
     """Read a run folder; works while a run is going on there."""
     folder = RunFolder(root)
     folder.require()
+    running, files = lock.holder(folder.state), list(folder.image_files())
     scan, tasks = folder.scan(), folder.tasks()
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
@@ -76,7 +84,7 @@ def summarize(root: Path) -> Summary:
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     stages = [item.measurement.together for item in done]
     peaks = [value for item in stages if (value := item.device or item.rss) is not None]
-    log, running = events.read(folder), lock.holder(folder.state)
+    log, saving = events.read(folder), running is not None
     history = events.last_run(log)
     return Summary(
         name=folder.name(),
@@ -88,8 +96,11 @@ def summarize(root: Path) -> Summary:
         cut=sum(item.cut for item in done),
         extra=sum(key not in planned for key in scan.receipts),
         touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
-        unreadable_receipts=scan.unreadable,
-        torn=scan.torn(planned),
+        unreadable_receipts=len(scan.unreadable),
+        torn=scan.count(Loss.TORN, planned),
+        taken=scan.count(Loss.TAKEN, planned),
+        linked=scan.count(Loss.LINKED, planned),
+        orphaned=tuple(folder.unnamed(files, scan, tasks, saving=saving).orphans),
         out_of_memory=len(unfit),
         skipped=dict(skipped),
         running=running,

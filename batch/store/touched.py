@@ -21,21 +21,21 @@ from batch.base import walk
 from batch.records.receipts import FileRef, Receipt
 from batch.store.images import reading
 from batch.store.images.looks import picture_of
+from batch.store.losses import has_rotted, is_same_time, lost_of
 
 if TYPE_CHECKING:
     from batch.store.images.looks import Look, Looks
+    from batch.store.losses import Lost
 
 T = TypeVar("T")
-
-SLACK_S = 2.0
-"""File systems and copies round times to whole seconds, FAT to two."""
 
 
 class Change(StrEnum):
     """What became of a picture's file, in words."""
 
     NONE = ""
-    TEXTS = "other metadata, the same pixels"
+    TEXTS = "other bytes, the same pixels"
+    """Other metadata, or packed otherwise."""
     PIXELS = "other pixels"
     CONTENT = "other content"
     """Of a receipt that knows no hash of the pixels."""
@@ -49,6 +49,8 @@ class Touched:
 
     moved: bool = False
     change: Change = Change.NONE
+    size: tuple[int, int] | None = None
+    """Width and height of the file in pixels, where its pixels may be others."""
 
     @property
     def shows(self) -> bool:
@@ -74,15 +76,6 @@ class Settled:
     """The others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """Why there is no picture where a receipt names one."""
-
-    torn: bool
-    """A file is there, and it is not the picture."""
-    why: str
-
-
 def is_as_written(root: Path, file: FileRef) -> bool:
     """Whether a file has the size and the time that its receipt names. Raises OSError where it is not there."""
     status = os.lstat(f"{root}/{file.path}")  # not pathlib, which takes three times as long
@@ -93,11 +86,6 @@ def is_as_written(root: Path, file: FileRef) -> bool:
     )
 
 
-def is_same_time(found: float, written: float) -> bool:
-    """Whether a file has not been written since: its time is the one noted, or that one rounded."""
-    return abs(found - written) <= (SLACK_S if found.is_integer() else 0.002)
-
-
 def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path, looks: Looks) -> Settled:
     """Find the pictures of receipts whose files are not as written.
 
@@ -105,10 +93,10 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     picture's. What is not in its place is looked for in all other files below ``images``.
     """
     found: dict[str, tuple[Receipt, Touched]] = {}
-    for key, receipt in _shown(suspects.items()):
+    for key, receipt in with_bar(suspects.items()):
         there = looks.at(receipt.file.path, {receipt.file.sha256})
         if there is not None and _is_picture(there, receipt):
-            found[key] = receipt, Touched(change=_change(there, receipt))
+            found[key] = receipt, _touched(there, receipt)
     away = {key: receipt for key, receipt in suspects.items() if key not in found}
     if away:
         taken = {*claimed, *(receipt.file.path for receipt, _ in found.values())}
@@ -117,14 +105,16 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
         gone = {key: item for key, item in away.items() if key not in found and looks.at(item.file.path) is None}
         taken = {receipt.file.path for receipt, _ in found.values()}
         found |= _converted(gone, [path for path in others if path not in taken], looks)
+    held = {receipt.file.path: receipt.task.name for receipt, _ in found.values()}
+    names = {picture_of(receipt.task): receipt.task.name for receipt in suspects.values()} if away else {}
     lost = {}
     for key in away.keys() - found.keys():
         receipt = away[key]
-        there = looks.at(receipt.file.path)
-        if there is None or there.error or _is_another(there, receipt) or _has_rotted(there, receipt):
-            lost[key] = _lost(images.parent / receipt.file.path, there, receipt)
+        path, there = receipt.file.path, looks.at(receipt.file.path)
+        if there is None or there.error or path in held or not _may_be(there, receipt):
+            lost[key] = lost_of(images.parent / path, there, receipt, held.get(path, ""), names)
         else:
-            found[key] = receipt, Touched(change=Change.REPLACED)
+            found[key] = receipt, Touched(change=Change.REPLACED, size=(there.width, there.height))
     return Settled(
         receipts={key: receipt for key, (receipt, _) in found.items()},
         touched={key: touched for key, (_, touched) in found.items() if touched != Touched()},
@@ -132,7 +122,7 @@ def settle(suspects: Mapping[str, Receipt], claimed: Iterable[str], images: Path
     )
 
 
-def _shown(items: Collection[T]) -> Iterable[T]:
+def with_bar(items: Collection[T]) -> Iterable[T]:
     """A bar on a terminal where it takes longer: every file of a folder that was copied without its times."""
     from tqdm import tqdm
 
@@ -148,7 +138,7 @@ def _is_picture(seen: Look, receipt: Receipt) -> bool:
     is_size = (seen.width, seen.height) == (file.width, file.height)
     if seen.sha256 == file.sha256:
         return not seen.unpacked or (is_size and not seen.error)
-    if seen.error or _has_rotted(seen, receipt):
+    if seen.error or has_rotted(seen, receipt):
         return False
     if seen.task_id:  # whatever size it was cut to
         return not _is_another(seen, receipt)
@@ -166,19 +156,13 @@ def _converted(
         seen = looks.at(path) if path else None
         if seen is not None and not seen.error and not seen.task_id:
             moved = replace(receipt, file=replace(receipt.file, path=path))
-            found[key] = moved, Touched(change=Change.REPLACED)
+            found[key] = moved, Touched(change=Change.REPLACED, size=(seen.width, seen.height))
     return found
 
 
-def _has_rotted(seen: Look, receipt: Receipt) -> bool:
-    """Whether a file has other bytes although nobody has written to it since: no edit, but the disk."""
-    file = receipt.file
-    return (
-        file.mtime is not None
-        and is_same_time(seen.mtime, file.mtime)
-        and seen.bytes == file.bytes
-        and seen.sha256 != file.sha256
-    )
+def _may_be(seen: Look, receipt: Receipt) -> bool:
+    """Whether nothing speaks against a whole picture in the place of one."""
+    return not _is_another(seen, receipt) and not has_rotted(seen, receipt)
 
 
 def _is_another(seen: Look, receipt: Receipt) -> bool:
@@ -186,6 +170,12 @@ def _is_another(seen: Look, receipt: Receipt) -> bool:
     notes = {"memory_used": receipt.memory_used, "repaired": receipt.repaired}
     made_so = {name: text for name, text in notes.items() if text}
     return bool(seen.task_id) and (seen.task_id != picture_of(receipt.task) or seen.notes != made_so)
+
+
+def _touched(seen: Look, receipt: Receipt, *, moved: bool = False) -> Touched:
+    change = _change(seen, receipt)
+    same = Touched(moved=moved, change=change)
+    return replace(same, size=(seen.width, seen.height)) if same.shows else same
 
 
 def _change(seen: Look, receipt: Receipt) -> Change:
@@ -230,7 +220,7 @@ def _elsewhere(
     """Which of the other files is which picture; each is one picture only."""
     known = {receipt.file.sha256 for receipt in away.values()}
     by_mark: dict[str, dict[str, Look]] = {}
-    for path in _shown(others):
+    for path in with_bar(others):
         if (seen := looks.at(path, known)) is not None:
             for mark in filter(None, (seen.sha256, seen.task_id, seen.pixels_sha256)):
                 by_mark.setdefault(mark, {})[path] = seen
@@ -244,23 +234,11 @@ def _elsewhere(
                 continue
             # Repeats of a measurement may be one picture: the name tells them apart.
             path = min(fitting, key=lambda path: (Path(path).stem != Path(file.path).stem, path))
-            touched = Touched(moved=path != file.path, change=_change(there[path], receipt))
+            touched = _touched(there[path], receipt, moved=path != file.path)
             found[key] = replace(receipt, file=replace(file, path=path)), touched
             used.add(path)
             break
     return found
-
-
-def _lost(path: Path, seen: Look | None, receipt: Receipt) -> Lost:
-    if seen is not None and not seen.error:
-        if _has_rotted(seen, receipt):
-            return Lost(torn=True, why="its bytes are others, although nobody has written to it since")
-        return Lost(torn=True, why="what lies there is another image's picture, or of a run that was cut off")
-    if seen is not None:
-        return Lost(torn=True, why=f"it is no whole picture: {seen.error}")
-    if os.path.lexists(path):
-        return Lost(torn=True, why="a link or a folder is in its place")
-    return Lost(torn=False, why="its file is gone")
 
 
 def image_files(images: Path) -> Iterator[Path]:

@@ -29,6 +29,10 @@ class Trash:
         """Where things were moved; None when nothing was."""
         return self._folder
 
+    def with_pictures(self) -> tuple[Path, ...]:
+        """All that holds pictures, of whoever moved them there."""
+        return tuple(path for path in (self._root / "trash").glob("[!.]*") if (path / "images").is_dir())
+
     def take(self, path: str) -> None:
         """Move a file, named relative to the run folder. Raises OSError."""
         with self._lock:

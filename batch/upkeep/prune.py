@@ -7,6 +7,7 @@ what it leaves is an orphaned image, which the next prune moves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from batch.base import atomic, walk
 from batch.base.errors import UserError
+from batch.base.text import one_line
 from batch.store import inside, lock
 from batch.store.folder import RunFolder, runner_id
-from batch.upkeep.verify import unnamed
 
 _PLACES = ("images/", "thumbs/", "latents/", ".run/receipts/")
 """Whence things are moved to the trash, and where they come back to."""
@@ -27,7 +28,7 @@ class Reason(StrEnum):
     """Why a file belongs to nothing that the manifest names."""
 
     EXTRA = "extra"
-    """Of an image the manifest no longer names."""
+    """Of an image the manifest no longer names, copies of it among them."""
     ORPHANED = "orphaned"
     """An image without receipt, and no copy of one that has one."""
     DAMAGED = "damaged"
@@ -84,8 +85,8 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
     return Pruned(items=items, trash=folder.trash.folder)
 
 
-def restore(root: Path, name: str) -> tuple[str, ...]:
-    """Move everything in ``trash/<name>`` back; returns the paths.
+def restore(root: Path, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Move everything in ``trash/<name>`` back; returns the paths. ``dry_run`` moves nothing.
 
     Raises :class:`~batch.base.errors.UserError` when there is no such trash, or when a file is there already.
     """
@@ -100,11 +101,14 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
     with folder.hold():
         found = [path.relative_to(trash).as_posix() for path in walk.files_below(trash) if inside.is_file(path)]
         files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
-        taken = [path for path in files if (folder.root / path).exists()]
+        taken = [path for path in files if os.path.lexists(folder.root / path)]
         if taken:
+            names = "\n".join(f"  {one_line(path)}" for path in taken)
             raise UserError(
-                f"{taken[0]} is in the run folder again; move it away, then restore. Nothing was moved"
+                f"nothing was moved: of {trash} in the run folder again are\n{names}\nMove them away, then restore"
             )
+        if dry_run:
+            return tuple(files)
         for path in sorted(files, key=lambda path: path.startswith(".run/")):
             folder.still_held()
             atomic.move(trash / path, folder.root / path)
@@ -143,9 +147,9 @@ def _items(folder: RunFolder, *, running: bool) -> Iterator[PrunedFile]:
                 [folder.receipt_path(key), *image, folder.latents_path(key), folder.thumb_path(key)],
                 Reason.EXTRA,
             )
-    others = unnamed(folder, files, inspection, scan.receipts, tasks, saving=running)
-    orphans = [folder.root / path for path in folder.without_copies(others, scan.receipts.values())]
-    yield from _there(folder, orphans, Reason.ORPHANED)
+    others = folder.unnamed(files, scan, tasks, saving=running)
+    yield from _there(folder, [folder.root / path for path in others.extra], Reason.EXTRA)
+    yield from _there(folder, [folder.root / path for path in others.orphans], Reason.ORPHANED)
     damaged = [path for path in inspection.damaged if path.stem not in planned]
     yield from _there(folder, damaged, Reason.DAMAGED)
     kept = planned | inspection.receipts.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -68,7 +68,7 @@ class Reproduction:
 
 def reproduce(
     root: Path,
-    done: Iterable[str],
+    there: Mapping[str, str],
     count: int,
     seed: int,
     devices: str | None,
@@ -76,16 +76,18 @@ def reproduce(
     *,
     allow_code: bool = False,
 ) -> tuple[Reproduction, ...]:
-    """Render ``count`` of the ``done`` tasks again (all, where there are fewer) and compare.
+    """Render ``count`` of some tasks again (all, where there are fewer) and compare.
 
-    ``seed`` draws the sample. Images that were rendered with a fallback setting, or repaired, are left out: their
-    task does not say all of how they came about. ``allow_code`` is that of :func:`plan_of`. Never writes into the
-    run folder. Raises :class:`~batch.base.errors.UserError` when a model or LoRA file is not what it was.
+    ``there`` says by task id where pictures with their own pixels lie. ``seed`` draws the sample. Images that were
+    rendered with a fallback setting, or repaired, are left out: their task does not say all of how they came
+    about. ``allow_code`` is that of :func:`plan_of`. Never writes into the run folder. Raises
+    :class:`~batch.base.errors.UserError` when a model or LoRA file is not what it was.
     """
     folder = RunFolder(root)
-    receipts = folder.inspect().receipts
-    there = [receipts[key] for key in sorted(done) if not (receipts[key].degraded_from or receipts[key].repaired)]
-    drawn = {item.task.id for item in random.Random(seed).sample(there, min(count, len(there)))}
+    found = folder.inspect().receipts
+    receipts = {key: replace(found[key], file=replace(found[key].file, path=there[key])) for key in sorted(there)}
+    plain = [item for item in receipts.values() if not (item.degraded_from or item.repaired)]
+    drawn = {item.task.id for item in random.Random(seed).sample(plain, min(count, len(plain)))}
     chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()

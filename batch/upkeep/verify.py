@@ -6,13 +6,13 @@ The states, each file and each task in exactly one:
 
 ========== ===== =======================================================================================
 done             receipt valid, file there, sha256 as written, and it decodes to the size recorded
-changed          the picture, with other content: other metadata, or pixels under its own ``run_batch`` text
+changed          the picture, with other bytes: other metadata, or pixels under its own ``run_batch`` text
 moved            the picture, changed or not, elsewhere below images/
-copy             a further file of a picture that is there
+copy             a further file of a picture that is there, or a whole picture under its name: an export
 extra            a picture that is there, or a receipt without one, that the last manifest does not name any more
-missing    wrong the manifest names it: never rendered, or the receipt is there and its file is gone
+missing    wrong the manifest names it: never rendered, or its file is gone, or another picture or a link is there
 failed     wrong the manifest names it, and its last attempt failed
-damaged    wrong a picture that does not decode, or a receipt that cannot be read or is another image's
+damaged    wrong a file that is no whole picture, or a receipt that cannot be read or is another image's
 replaced         a whole picture lies in its place of which nothing says that it is this one: somebody put it there
 orphaned   wrong an image file in images/ of no receipt
 unfit            of a measurement: it ran out of memory, which is its result
@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING
 
 from batch.records.receipts import Receipt
 from batch.records.tasks import Task
-from batch.store import lock, measured
+from batch.store import lock, measured, unnamed
 from batch.store.folder import RunFolder
-from batch.store.images.looks import Looks
+from batch.store.images.looks import Looks, picture_of
+from batch.store.losses import Loss
 from batch.store.pictures import image_path
-from batch.store.touched import Change, originals, settle, untaken
+from batch.store.touched import Change, Touched, settle
+from batch.store.unnamed import not_looked_at
 
 if TYPE_CHECKING:
     from batch.store.receipts import Inspection
@@ -83,6 +85,8 @@ class Finding:
     """For people."""
     never_rendered: bool = False
     """No run has come to the task yet."""
+    own_pixels: bool = False
+    """The picture is there with the pixels that were rendered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,8 @@ class Verification:
     """Images that the last manifest names."""
     findings: tuple[Finding, ...]
     running: Mapping[str, object] | None
+    not_looked_at: tuple[str, ...] = ()
+    """Files with the name of an image that are hidden, or have a suffix that none has."""
 
     @property
     def counts(self) -> dict[State, int]:
@@ -111,9 +117,14 @@ class Verification:
         return sum(item.bytes for item in self.findings)
 
     @property
-    def done(self) -> tuple[str, ...]:
-        """The ids of the tasks that are done, and whose files nobody touched."""
-        return tuple(item.task_id for item in self.findings if item.state is State.DONE)
+    def done(self) -> int:
+        """Images that the manifest names and that are there, touched or not, as ``status`` counts them."""
+        return sum(item.state.is_there for item in self.findings)
+
+    @property
+    def own_pixels(self) -> dict[str, str]:
+        """By task id, where those of them lie that have the pixels that were rendered."""
+        return {item.task_id: item.path for item in self.findings if item.state.is_there and item.own_pixels}
 
 
 def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
@@ -132,11 +143,18 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
         looks.at(receipt.file.path)
         advance(number, len(inspection.receipts))
     settled = settle(inspection.receipts, (), folder.images, looks)
-    looks.keep([inspection.receipts[key].file.path for key, lost in settled.lost.items() if lost.torn])
+    looks.keep([lost.path for lost in settled.lost.values()])
     findings = [_judged(key, item, settled, looks, tasks) for key, item in inspection.receipts.items()]
     findings += _without_receipt(folder, inspection, tasks)
     findings += _unnamed(folder, files, inspection, settled, looks, tasks, saving=running is not None)
-    return Verification(name=folder.name(), total=len(tasks), findings=tuple(findings), running=running)
+    place = {key: number for number, key in enumerate(tasks)}
+    return Verification(
+        name=folder.name(),
+        total=len(tasks),
+        findings=tuple(sorted(findings, key=lambda item: place.get(item.task_id, len(tasks)))),
+        running=running,
+        not_looked_at=tuple(not_looked_at(folder.images, tasks.values())),
+    )
 
 
 def _judged(key: str, receipt: Receipt, settled: Settled, looks: Looks, tasks: Mapping[str, Task]) -> Finding:
@@ -144,25 +162,31 @@ def _judged(key: str, receipt: Receipt, settled: Settled, looks: Looks, tasks: M
     now = settled.receipts.get(key, receipt).file.path
     seen = looks.at(now)
 
+    touched = settled.touched.get(key, Touched())
+
     def found(state: State, detail: str = "") -> Finding:
         state = State.EXTRA if key not in tasks and not state.wrong else state
-        return Finding(state=state, task_id=key, path=now, bytes=seen.bytes if seen else 0, detail=detail)
+        return Finding(
+            state=state,
+            task_id=key,
+            path=now,
+            bytes=seen.bytes if seen else 0,
+            detail=detail,
+            own_pixels=not touched.shows,
+        )
 
     if (lost := settled.lost.get(key)) is not None:
-        gone = State.MISSING if key in tasks else State.EXTRA
-        return found(
-            State.DAMAGED if lost.torn else gone, lost.why if lost.torn else f"the receipt is there, {lost.why}"
-        )
-    touched = settled.touched.get(key)
-    if touched is None:
-        return found(State.DONE)
+        if lost.how is Loss.TORN:
+            return found(State.DAMAGED, lost.why)
+        why = f"the receipt is there, {lost.why}" if lost.how is Loss.GONE else lost.why
+        return found(State.MISSING if key in tasks else State.EXTRA, why)
+    was = f"it was {receipt.file.path}" if now != receipt.file.path else ""
+    detail = "; ".join(filter(None, (was, touched.change)))
     if touched.change is Change.REPLACED:
-        return found(State.REPLACED, touched.change)
+        return found(State.REPLACED, detail)
     if touched.moved:
-        return found(
-            State.MOVED, f"it was {receipt.file.path}" + (f"; {touched.change}" if touched.change else "")
-        )
-    return found(State.CHANGED, touched.change)
+        return found(State.MOVED, detail)
+    return found(State.CHANGED, detail) if touched.change else found(State.DONE)
 
 
 def _unnamed(
@@ -175,15 +199,32 @@ def _unnamed(
     *,
     saving: bool,
 ) -> Iterator[Finding]:
-    """Image files that are of no receipt, or copies of one's picture."""
-    paths = unnamed(folder, files, inspection, settled.receipts, tasks.values(), saving=saving)
-    copies = originals(paths, settled.receipts.values(), looks)
-    for path in paths:
-        if (seen := looks.at(path)) is not None and path in copies:
-            detail = f"of {copies[path].file.path}"
-            yield Finding(state=State.COPY, path=path, bytes=seen.bytes, detail=detail)
-        else:
-            yield Finding(state=State.ORPHANED, path=path, detail="no receipt names it")
+    """Image files that are of no receipt, copies of one's picture among them."""
+    damaged = {path.stem for path in inspection.damaged}
+    known = [receipt.file.path for receipt in settled.receipts.values()]
+    known += [lost.path for lost in settled.lost.values()]
+    pending = [task for task in tasks.values() if saving or task.id in damaged]
+    paths = unnamed.paths(files, folder.root, known, pending)
+    found = unnamed.sort_out(paths, settled.receipts.values(), tasks, looks)
+    for path, receipt in found.copies.items():
+        yield Finding(state=State.COPY, path=path, bytes=_read(path, looks), detail=_of(path, receipt, looks))
+    for path, receipt in found.extra.items():
+        yield Finding(state=State.EXTRA, path=path, bytes=_read(path, looks), detail=_of(path, receipt, looks))
+    for path, why in found.orphans.items():
+        yield Finding(state=State.ORPHANED, path=path, detail=why)
+
+
+def _of(path: str, receipt: Receipt, looks: Looks) -> str:
+    """What a copy is of. One that has stepped aside is under the name of a picture, and of another run."""
+    seen = looks.at(path)
+    other = seen is not None and seen.task_id not in ("", picture_of(receipt.task))
+    return f"another picture, under the name of {receipt.file.path}" if other else f"of {receipt.file.path}"
+
+
+def _read(path: str, looks: Looks) -> int:
+    """How many bytes of a file were read."""
+    seen = looks.at(path)
+    return seen.bytes if seen else 0
 
 
 def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[str, Task]) -> Iterator[Finding]:
@@ -218,24 +259,3 @@ def _without_receipt(folder: RunFolder, inspection: Inspection, tasks: Mapping[s
                 detail="never rendered",
                 never_rendered=True,
             )
-
-
-def unnamed(
-    folder: RunFolder,
-    files: Iterable[Path],
-    inspection: Inspection,
-    found: Mapping[str, Receipt],
-    tasks: Iterable[Task],
-    *,
-    saving: bool,
-) -> list[str]:
-    """Image files that are of no receipt, as paths relative to the run folder.
-
-    ``found`` are receipts with the paths where their pictures lie now. Left out are the images of damaged receipts
-    (that damage is said already, and a rerun moves them to the trash) and, while a runner is ``saving``, those
-    whose receipt may be on its way.
-    """
-    damaged = {path.stem for path in inspection.damaged}
-    known = {receipt.file.path for receipt in (*inspection.receipts.values(), *found.values())}
-    known |= {image_path(task) for task in tasks if saving or task.id in damaged}
-    return untaken(files, folder.root, known)

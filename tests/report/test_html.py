@@ -216,7 +216,7 @@ def test_an_image_that_cannot_be_read_is_named(cli, runs):
 
 def test_mistakes_in_compare(cli, runs):
     assert cli("compare").code == 2
-    assert "not a run folder" in cli("compare", "tiles", "elsewhere").err
+    assert "nothing has been run there yet" in cli("compare", "tiles", "elsewhere").err
     assert "named twice" in cli("compare", "tiles", "./tiles").err
     assert cli("compare", "tiles", "--out", "tiles/results.csv").code == 2
 

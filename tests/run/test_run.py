@@ -310,6 +310,10 @@ def test_a_run_folder_that_cannot_be_one(cli, manifest, work):
     outcome = cli("run", manifest(), "--out", "file")
     assert (outcome.code, "is a file" in outcome.err) == (2, True)
     assert cli("report", "file").code == 2
+    (work / "empty").mkdir()
+    for name, said in (("empty", "is not a run folder"), ("nowhere", "nothing has been run there yet")):
+        outcome = cli("status", name)
+        assert (outcome.code, said in outcome.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["format.json", "plan.json", "tasks.jsonl"])

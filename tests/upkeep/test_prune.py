@@ -58,12 +58,19 @@ def test_what_prune_says_puts_things_back(cli, smaller):
 
 def test_restore_never_writes_over_a_file(cli, smaller):
     trash = Path(cli("prune", smaller, "--json").json()["trash"])
+    moved = names(trash)
+    back = cli("prune", smaller, "--restore", trash.name, "--dry-run")
+    assert (back.code, names(trash)) == (0, moved)
+    assert all(f"  {path}\n" in back.out for path in moved)
     stray(smaller)
-    outcome = cli("prune", smaller, "--restore", trash.name)
-    assert (outcome.code, "images/stray.png is in the run folder again" in outcome.err) == (2, True)
+    other = next(path for path in moved if path.startswith("thumbs/"))
+    (smaller / other).write_bytes(b"mine")
+    for options in ([], ["--dry-run"]):
+        outcome = cli("prune", smaller, "--restore", trash.name, *options)
+        assert (outcome.code, names(trash)) == (2, moved)
+        assert all(f"  {path}\n" in outcome.err for path in ("images/stray.png", other))
     assert "possible are" in cli("prune", smaller, "--restore", "yesterday").err
     assert cli("prune", smaller, "--restore", "../images").code == 2
-    assert cli("prune", smaller, "--restore", trash.name, "--dry-run").code == 2
 
 
 def test_an_interrupted_prune_leaves_no_receipt_without_image(cli, smaller):

@@ -15,6 +15,7 @@ from tests.conftest import SMALL
 from tests.edits import (
     convert,
     crop,
+    export,
     move,
     move_and_rate,
     optimise,
@@ -30,18 +31,19 @@ from tests.helpers import hashes
 from tests.upkeep.run_files import flip, image, receipt, snapshot
 
 EDITS = {
-    "rated": (rate, "changed", "other metadata, the same pixels"),
-    "optimised": (optimise, "changed", "other metadata, the same pixels"),
+    "rated": (rate, "changed", "other bytes, the same pixels"),
+    "optimised": (optimise, "changed", "other bytes, the same pixels"),
     "retouched": (retouch, "changed", "other pixels"),
     "renamed": (rename, "moved", "it was images/a-fox-0-"),
     "moved": (move, "moved", "it was images/a-fox-0-"),
-    "renamed and rated": (move_and_rate, "moved and changed", "other metadata, the same pixels"),
-    "renamed and stripped": (rename_and_strip, "moved and changed", "other metadata, the same pixels"),
+    "renamed and rated": (move_and_rate, "moved and changed", "other bytes, the same pixels"),
+    "renamed and stripped": (rename_and_strip, "moved and changed", "other bytes, the same pixels"),
     "painted over": (repaint, "replaced", "nothing in the file says which picture it is"),
     "made smaller": (shrink, "replaced", "nothing in the file says which picture it is"),
     "cropped": (crop, "changed", "other pixels"),
     "turned and sorted": (turn_and_sort, "moved and changed", "other pixels"),
     "converted": (convert, "replaced", "nothing in the file says which picture it is"),
+    "exported": (export, "replaced", "it was images/a-fox-0-"),
 }
 
 
@@ -66,12 +68,16 @@ def test_a_touched_picture_is_left_alone_and_said(cli, run, edit):
     row = table.read(run / "results.csv").set_index("status").loc["done"]
     (touched,) = row[row.touched != ""].itertuples()
     assert touched.touched == word
+    assert (touched.width, touched.height) == _size(run / touched.file)
     assert (run / touched.file).is_file()
     assert f'"touched":"{word}"' in (run / "report.html").read_text()
     assert not (run / "trash").exists()
 
 
-@pytest.mark.parametrize("edit", ["retouched", "moved", "renamed and rated", "painted over"])
+@pytest.mark.parametrize(
+    "edit",
+    ["retouched", "moved", "renamed and rated", "renamed and stripped", "painted over", "converted", "exported"],
+)
 def test_restore_renders_it_again_and_keeps_what_was_there(cli, run, edit):
     original = hashes(run)
     EDITS[edit][0](image(run))
@@ -83,6 +89,11 @@ def test_restore_renders_it_again_and_keeps_what_was_there(cli, run, edit):
     assert set(edited.values()) <= set(kept.values())
     verified = cli("verify", run)
     assert (verified.code, "4 of 4 done and whole" in verified.out) == (0, True), verified.out
+
+
+def _size(path):
+    seen = look(path)
+    return seen.width, seen.height
 
 
 def _all(folder):
@@ -123,24 +134,21 @@ def test_pictures_that_were_swapped_are_both_found(cli, run):
 def test_a_picture_that_was_moved_onto_another_steps_aside(cli, run):
     one, other = image(run), image(run, "a-whale-1")
     fox, whale = look(one).sha256, look(other).sha256
+    name, place = one.stem, other.relative_to(run).as_posix()
     one.replace(other)
+    status = cli("status", run).out
+    assert ("1 place taken by another picture" in status, "torn" in status) == (True, False)
+    verified = cli("verify", run).out
+    assert f"MISSING    {place}: it holds the picture of {name}\n" in verified
+    assert verified.count(place) == 1
     again = cli("run", "job.yaml", "--out", run)
     assert (again.code, "1 image rendered" in again.out) == (0, True), again.err
+    assert f"{other.name} stepped aside as {other.stem}-2.png" in again.err
+    assert "damaged" not in again.err
     assert look(other).sha256 == whale
     assert look(other.with_stem(f"{other.stem}-2")).sha256 == fox
     assert "moved 1" in cli("status", run).out
     assert "0 images rendered" in cli("run", "job.yaml", "--out", run).out
-
-
-def test_a_copy_of_a_picture_is_left_alone(cli, run):
-    best = run / "images" / "best"
-    best.mkdir()
-    shutil.copy(image(run), best / "one.png")
-    before = hashes(run)
-    verified = cli("verify", run)
-    assert (verified.code, "COPY       images/best/one.png" in verified.out) == (0, True), verified.out
-    assert cli("prune", run).code == 0
-    assert hashes(run) == before
 
 
 def test_a_folder_that_was_copied_without_times_is_whole(cli, run):
@@ -190,9 +198,14 @@ def test_links_in_images_are_not_followed(cli, run, work):
     image_path = Path(json.loads(receipt(run).read_text())["file"]["path"])
     (run / image_path).symlink_to(elsewhere)
     before = elsewhere.read_bytes()
-    assert "a link or a folder is in its place" in cli("verify", run).out
+    verified = cli("verify", run).out
+    assert "MISSING" in verified
+    assert "a link is in its place, and links are not followed" in verified
+    assert "damaged" not in verified + cli("plan", "job.yaml", "--out", run).out
+    assert "1 with a link in the place" in cli("status", run).out
     again = cli("run", "job.yaml", "--out", run)
     assert (again.code, "1 image rendered" in again.out) == (0, True)
+    assert "1 picture behind a link" in again.err
     assert elsewhere.read_bytes() == before
     assert not (run / image_path).is_symlink()
 

@@ -28,7 +28,7 @@ DAMAGE = {
     "missing": (lambda run: image(run).unlink(), "its file is gone"),
     "cut off": (lambda run: os.truncate(image(run), 1000), "it is no whole picture"),
     "a bit flipped": (lambda run: flip(image(run)), "it is no whole picture"),
-    "a folder": (lambda run: _folder_instead(run, None), "a link or a folder is in its place"),
+    "a folder": (lambda run: _folder_instead(run, None), "a folder is in its place"),
     "receipt": (lambda run: receipt(run).write_bytes(bytes(100)), "cannot be read"),
     "orphaned": (stray, "images/stray.png: no receipt names it"),
 }

@@ -68,6 +68,8 @@ class Reference:
     setting: str
     wanted: str
     """The setting that was to be it: the first one named."""
+    touched: str
+    """What somebody did to the picture of that setting, where that is why it is not it."""
     own: Mapping[str, DoneImage]
     """The same setting by run, where it is done there: a picture is compared with its own run's."""
 
@@ -82,18 +84,22 @@ class Reference:
 def references(runs: Sequence[Run]) -> dict[str, Reference]:
     """By ``picture_id``. What warms a measurement's process up is no picture; the first repeat stands for all."""
     found: dict[str, dict[str, dict[str, DoneImage]]] = defaultdict(lambda: defaultdict(dict))
+    touched: dict[tuple[str, str], str] = {}
     for run in runs:
         for image in run.images:
             if not image.task.warmup:
                 there = found[image.task.picture_id][image.task.memory]  # in order, also where it is not done
-                if image.receipt and not (image.touched and image.touched.shows):
+                if image.touched and image.touched.shows:
+                    touched[image.task.picture_id, image.task.memory] = str(image.touched)
+                elif image.receipt:
                     there.setdefault(run.label, DoneImage(run=run, receipt=image.receipt))
     chosen = {}
     for picture, settings in found.items():
         setting, own = next(((name, own) for name, own in settings.items() if own), ("", {}))
         if own:
-            base = next(iter(own.values()))
-            chosen[picture] = Reference(base=base, setting=setting, wanted=next(iter(settings)), own=own)
+            base, wanted = next(iter(own.values())), next(iter(settings))
+            why = touched.get((picture, wanted), "")
+            chosen[picture] = Reference(base=base, setting=setting, wanted=wanted, own=own, touched=why)
     return chosen
 
 

@@ -108,12 +108,14 @@ def _shown(task: Task, name: str) -> str:
 
 def stand_in_notes(references: Mapping[str, Reference]) -> Iterator[str]:
     """Pictures whose reference is not the setting named first, because that one is not done."""
-    counts = Counter((item.setting, item.wanted) for item in references.values() if item.setting != item.wanted)
-    for (used, wanted), count in counts.items():
-        yield (
-            f"{wanted} is not done for {plural(count, 'pictures')}: {used} is the reference "
-            f"{'its' if count == 1 else 'their'} pixels are compared with"
-        )
+    others = [item for item in references.values() if item.setting != item.wanted]
+    counts = Counter((item.setting, item.wanted, item.touched) for item in others)
+    for (used, wanted, touched), count in counts.items():
+        pictures = plural(count, "pictures")
+        why = f"{wanted} is not done for {pictures}"
+        if touched:
+            why = f"of {pictures} that of {wanted} is {touched}"
+        yield f"{why}: {used} is the reference {'its' if count == 1 else 'their'} pixels are compared with"
 
 
 def compared_notes(
