@@ -7,20 +7,23 @@ what it leaves is an orphaned image, which the next prune moves.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batch.base import atomic, walk
 from batch.base.errors import UserError
 from batch.store import inside, lock
 from batch.store.folder import RunFolder, runner_id
+from batch.store.images import reading
 from batch.upkeep.verify import unnamed
 
-_PLACES = ("images/", "thumbs/", "latents/", ".run/receipts/")
-"""Whence things are moved to the trash, and where they come back to."""
+_OTHERS = re.compile(r"thumbs/[^/]+\.webp|latents/[^/]+\.safetensors|\.run/receipts/([^/]+/)*[^/]+\.json")
+"""What is moved to the trash beside images, and comes back."""
 
 
 class Reason(StrEnum):
@@ -99,12 +102,9 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
         raise UserError(f"{root} has no trash named {name}; {possible}")
     with folder.hold():
         found = [path.relative_to(trash).as_posix() for path in walk.files_below(trash) if inside.is_file(path)]
-        files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
-        taken = [path for path in files if (folder.root / path).exists()]
-        if taken:
-            raise UserError(
-                f"{taken[0]} is in the run folder again; move it away, then restore. Nothing was moved"
-            )
+        files = [path for path in found if _comes_back(path)]
+        for path in files:  # all of them, before the first is moved
+            _check_place(folder.root, path)
         for path in sorted(files, key=lambda path: path.startswith(".run/")):
             folder.still_held()
             atomic.move(trash / path, folder.root / path)
@@ -114,6 +114,26 @@ def restore(root: Path, name: str) -> tuple[str, ...]:
                     empty.rmdir()
         _report(folder)
     return tuple(files)
+
+
+def _comes_back(path: str) -> bool:
+    """Whether a file in a trash is of a kind that is ever moved there; nothing else is put anywhere."""
+    if inside.is_below_images(path):
+        return PurePosixPath(path).suffix.lower() in reading.suffixes()
+    return _OTHERS.fullmatch(path) is not None
+
+
+def _check_place(root: Path, path: str) -> None:
+    """Refuse to put a file back over another one, below a file, or through a link."""
+    place = root / path
+    inside.require_here(root, place)
+    above = [folder for folder in place.parents if folder.is_relative_to(root) and not folder.is_dir()]
+    for taken in (place, *above):
+        if os.path.lexists(taken):
+            raise UserError(
+                f"{taken.relative_to(root).as_posix()} is in the run folder again; move it away, then restore. "
+                "Nothing was moved"
+            )
 
 
 def _report(folder: RunFolder) -> None:
