@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from batch.manifest.limits import LORAS
 from batch.manifest.scalars import core_scalar
 from batch.manifest.values import finite, shown, word
 
@@ -20,8 +21,11 @@ def lora(value: object) -> tuple[tuple[str, float], ...]:
         return ()
     if isinstance(value, dict):
         return (_lora_mapping(value),)
+    parts = word(value).split(" + ")
+    if len(parts) > LORAS:
+        raise ValueError(f"{shown(value)} names {len(parts):,} LoRAs; at most {LORAS} are possible")
     result = []
-    for part in word(value).split(" + "):
+    for part in parts:
         match = _SCALE.search(part.strip())
         scale = match[1].strip() if match else "1"
         strength = finite(core_scalar(scale))

@@ -12,6 +12,7 @@ from batch.catalogue.models import own_file
 from batch.hub.models import find_model
 from batch.plan.plan import Plan
 from batch.records.tasks import Task
+from batch.upkeep import askable
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
@@ -24,14 +25,17 @@ def plan_of(folder: RunFolder, tasks: Sequence[Task], *, allow_code: bool) -> Pl
 
     A run folder may be anybody's: what its manifest allowed (pickles, code of a model's own) holds only where the
     user repeats it, ``allow_code``. Raises :class:`UserError` when a model is not the one that the tasks were
-    rendered with, or needs what is not allowed.
+    rendered with, or needs what is not allowed, and for a task that no manifest can ask for.
     """
     pins, origin, names = folder.pins(), folder.origin(), {task.model: None for task in tasks}
+    models = {name: _model(folder.root, name, origin, pins, tasks, allow_code=allow_code) for name in names}
+    for task in tasks:
+        askable.check(folder.root, task, models[task.model])
     return Plan(
         name=folder.name(),
         kind=folder.kind(),
         tasks=tuple(tasks),
-        models={name: _model(folder.root, name, origin, pins, tasks, allow_code=allow_code) for name in names},
+        models=models,
         pins=pins,
     )
 
