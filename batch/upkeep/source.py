@@ -10,6 +10,7 @@ from batch.base.errors import ModelError, UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
 from batch.hub.models import find_model
+from batch.hub.permissions import Permissions
 from batch.plan.plan import Plan
 from batch.records.tasks import Task
 from batch.upkeep import askable
@@ -46,15 +47,16 @@ def base_folder(origin: Origin) -> Path:
 
 
 def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task], *, allow_code: bool) -> Model:
-    nothing: frozenset[str] = frozenset()
+    allowed = Permissions()
+    if allow_code:
+        allowed = Permissions(pickles=origin.allow_pickle, code=origin.trust_remote_code, own_pins=True)
     try:
         model = find_model(
             name,
             base_folder(origin),
             pins.revisions,
             online=False,
-            allow_pickle=origin.allow_pickle if allow_code else nothing,
-            trust_remote_code=origin.trust_remote_code if allow_code else nothing,
+            permissions=allowed,
         )
     except ModelError as error:
         if allow_code or not (origin.allow_pickle | origin.trust_remote_code):
