@@ -69,9 +69,17 @@ def whole(folder: Path, dtype: str, variant: str = "") -> Needs | None:
 def check_complete(name: str, folder: Path) -> None:
     """Refuse a folder that was copied by half."""
     check_vocabularies(name, folder)
+    check_configurations(name, folder)
     for part in weights.components(json_of(folder / weights.INDEX)):
         if weights.is_weighted(part) and not any(file.endswith(weights.WEIGHTS) for file in inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no weights")
+
+
+def check_configurations(name: str, folder: Path) -> None:
+    """Refuse a component without configuration: nothing says what its weights are."""
+    for part in weights.components(json_of(folder / weights.INDEX)):
+        if weights.is_weighted(part) and "config.json" not in inside(folder, part):
+            raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
 
 
 def check_vocabularies(name: str, folder: Path) -> None:

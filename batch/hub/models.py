@@ -15,7 +15,7 @@ from batch.catalogue import configs, weights
 from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import is_repository, problem
-from batch.hub import folders, remote
+from batch.hub import elsewhere, folders, remote
 from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
 from batch.hub.permissions import Permissions, needs_of
@@ -139,6 +139,8 @@ def source(model: Model) -> ModelSource:
         location = str(package_folder(model.package))
     else:
         location = model.folder or str(snapshot(model.repo, model.revision))
+    if not model.package and (Path(location) / weights.INDEX).is_file():
+        elsewhere.check(model.name, Path(location))
     variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
     if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
         dtype = model.dtype if model.repo else ""
@@ -163,6 +165,7 @@ def source(model: Model) -> ModelSource:
 def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
     model = described(name, folders.reader(folder), trusted=allowed.code)
     folders.check_complete(name, folder)
+    elsewhere.check(name, folder)
     found = folders.needs_of(folder)
     folders.check_files(name, folder, found.files)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
