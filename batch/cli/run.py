@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, plural
+from batch.base.text import duration, one_line, plural
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
@@ -119,7 +119,7 @@ def finish(result: Result, *, as_json: bool, retry: str) -> int:
         code = result.stopped.exit_code
     try:
         for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
-            say(f"warning: {warning}")
+            say(one_line(f"warning: {warning}"))
         if as_json:
             progress.JsonEvents.emit(
                 "end", exit_code=code, total=result.total, rendered=result.rendered,
@@ -137,7 +137,7 @@ def finish(result: Result, *, as_json: bool, retry: str) -> int:
 
 def _tell(result: Result, retry: str) -> None:
     if result.stopped is not None:
-        say(f"stopped: {result.stopped}")
+        say(one_line(f"stopped: {result.stopped}"))
         if result.stopped.exit_code != errors.EXIT_FAILED:
             say("run the same command again to go on")
     before = f" ({result.done_before} were done before)" if result.done_before else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, plural
+from batch.base.text import duration, gib, one_line, plural
 from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json, show
 
@@ -52,7 +52,7 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"    {at:%Y-%m-%d %H:%M:%S}  {first}")
     lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _images(summary: Summary) -> Iterator[str]:

@@ -106,11 +106,11 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     order = list(State)
     for item in sorted(found.findings, key=lambda item: order.index(item.state)):
         if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered:
-            lines.append(f"{item.state.upper():10} {one_line(item.path)}: {one_line(item.detail)}")
+            lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
     if again is not None:
         lines += _reproduced(again)
-    return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
+    return "\n".join(map(one_line, [*lines, "all is well" if ok else "NOT all is well"]))
 
 
 def _reproduced(items: Sequence[Reproduction]) -> list[str]:
