@@ -53,8 +53,8 @@ def find_lora(name: str, base: Path, revisions: Mapping[str, str], online: Fetch
 def lora_here(lora: Lora) -> Lora:
     """A LoRA of the Hub where the cache is now; the same one where it is not there."""
     repo, commit, file = lora_origin(lora.source)
-    if not is_repository(repo) or ".." in file.split("/"):
-        return lora
+    if not is_repository(repo) or {"", ".", ".."} & {*file.split("/")} or {"\\", ":"} & {*file}:
+        return lora  # of a receipt that leads out of the cache
     path = snapshot(repo, commit) / file
     return replace(lora, path=str(path.absolute())) if path.is_file() else lora
 

@@ -111,7 +111,16 @@ def test_what_is_no_commit_is_no_folder(commit):
         lora_here(Lora(path="x", sha256="0", source=f"a/b@{commit.replace('/', '_')}/x.safetensors"))
 
 
-@pytest.mark.parametrize("source", [f"a/b@{COMMIT}/../../../x.safetensors", f"..\\b@{COMMIT}/x.safetensors"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"a/b@{COMMIT}/../../../x.safetensors",
+        f"a/b@{COMMIT}//etc/x.safetensors",
+        f"a/b@{COMMIT}/..\\x.safetensors",
+        f"a/b@{COMMIT}/C:x.safetensors",
+        f"..\\b@{COMMIT}/x.safetensors",
+    ],
+)
 def test_a_lora_of_a_receipt_lies_in_its_snapshot(source, monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda _path: pytest.fail("looked elsewhere"))
     assert lora_here(lora := Lora(path="x", sha256="0", source=source)) == lora

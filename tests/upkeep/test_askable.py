@@ -58,7 +58,7 @@ def lora(**changes):
     return {"path": "someone/lora", "sha256": None, "scale": 1.0, "in_text": False, "source": ""} | changes
 
 
-@pytest.mark.parametrize("source", ["", "someone/lora@main/x.safetensors"])
+@pytest.mark.parametrize("source", ["", f"someone/lora@{'c0' * 20}/x.safetensors"])
 def test_a_lora_of_unknown_content_is_not_loaded(cli, run, source):
     forge(run, loras=[lora(source=source)])
     outcome = cli("verify", run, "--reproduce", "1")
