@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""Of a repository: what never changes, and is no path."""
+
 _PART = r"\w(?:[\w.-]{0,94}\w)?"
 _NAME = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _REVISION = re.compile(r"[^\s\x00-\x1f~^:?*\[\\@]+")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
+from batch.base.text import one_line
 from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
 from batch.cli.terminal import say, show
 
@@ -46,7 +47,7 @@ def fetch(
     finally:
         told.on(Closed())
     for warning in made.warnings:
-        say(f"warning: {warning}")
+        say(one_line(f"warning: {warning}"))
     for model in made.models.values():
         if model.name not in fetched:
             show(f"{model.name}: {_why_nothing(model)}, nothing to download")

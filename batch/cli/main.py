@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__
 from batch.base import errors
+from batch.base.text import one_line
 from batch.cli import (
     compare,
     completion,
@@ -77,6 +78,12 @@ for _command in (
     cli.add_command(_command)
 
 
+def _as_error(error: errors.BatchError) -> str:
+    """In a line; what goes on in further lines is indented, so that no name in it passes for a line of its own."""
+    text = f"error: {error}"
+    return one_line(text) if isinstance(error, errors.FolderError) else text.replace("\n", "\n    ")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is a message, never a traceback."""
     open_streams()
@@ -100,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except errors.BatchError as error:
         # A manifest's problems stay as editors read them: file:line: message.
-        say(str(error) if isinstance(error, errors.ManifestError) else f"error: {error}")
+        say(str(error) if isinstance(error, errors.ManifestError) else _as_error(error))
         return error.exit_code
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED
@@ -108,5 +115,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         into_nothing(sys.stdout)
         return errors.EXIT_OK
     except OSError as error:
-        say(f"error: {errors.in_words(error)}")
+        say(one_line(f"error: {errors.in_words(error)}"))
         return errors.EXIT_FAILED

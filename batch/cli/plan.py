@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, plural
+from batch.base.text import duration, gib, one_line, plural
 from batch.cli import plan_memory
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
 from batch.cli.terminal import print_json, say, show
@@ -54,7 +54,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     else:
         show(plan_text(made, where, folder.root, outlook, memory))
     for warning in made.warnings:
-        say(f"warning: {warning}")
+        say(one_line(f"warning: {warning}"))
     return errors.EXIT_OK
 
 

@@ -16,7 +16,7 @@ from typing import Never, TextIO
 
 from tqdm import tqdm
 
-from batch.base.text import duration, plural, visible
+from batch.base.text import duration, one_line, plural, visible
 from batch.cli.terminal import json_text
 from batch.records.events import (
     Beat,
@@ -141,7 +141,7 @@ class Lines:
         self._say(f"[{self._count}/{self._total}] {described(outcome)}, {rest}")
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.write(one_line(visible(text)) + "\n")
         sys.stderr.flush()
 
 
@@ -194,18 +194,18 @@ class Bars:
             case Beat(name, Stage.DENOISE | Stage.RENDER, part, parts) if part:
                 self._step(steps, name, part, parts)
             case Happening():
-                images.write(visible(f"note: {event.text}"), file=sys.stderr)
+                images.write(one_line(visible(f"note: {event.text}")), file=sys.stderr)
             case Outcome():
                 images.set_postfix_str(memory(event), refresh=False)
                 images.update()
                 if event.status == Status.FAILED:
-                    images.write(visible(described(event)), file=sys.stderr)
+                    images.write(one_line(visible(described(event))), file=sys.stderr)
 
     @staticmethod
     def _step(bar: tqdm[Never], name: str, step: int, steps: int) -> None:
         if step == 1 or bar.total != steps:
             bar.reset(total=steps)
-            bar.set_description_str(visible(name)[:40], refresh=False)
+            bar.set_description_str(one_line(visible(name))[:40], refresh=False)
         bar.n = step
         bar.refresh()
 
@@ -221,7 +221,7 @@ class DownloadBar:
         """Shows what is about downloads."""
         match event:
             case Downloading(text):
-                tqdm.write(visible(text), file=self._lines)
+                tqdm.write(one_line(visible(text)), file=self._lines)
                 self._lines.flush()
             case Received(name, done, total):
                 self._show(name, done, total)
@@ -231,7 +231,12 @@ class DownloadBar:
     def _show(self, name: str, done: int, total: int) -> None:
         if self._bar is None and sys.stderr.isatty():
             self._bar = tqdm(
-                total=total, unit="B", unit_scale=True, dynamic_ncols=True, desc=visible(name)[:40], leave=False
+                total=total,
+                unit="B",
+                unit_scale=True,
+                dynamic_ncols=True,
+                desc=one_line(visible(name))[:40],
+                leave=False,
             )
         if self._bar is not None:
             self._bar.update(done - self._bar.n)

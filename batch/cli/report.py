@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batch.base import errors
+from batch.base.text import one_line
 from batch.cli.options import run_argument
 from batch.cli.terminal import say, show
 
@@ -19,7 +20,7 @@ def report(run_folder: Path) -> int:
 
     made = runner.report(run_folder)
     for warning in made.warnings:
-        say(f"warning: {warning}")
+        say(one_line(f"warning: {warning}"))
     for path in (made.csv, *made.sheets, made.html):
         show(f"  {path}")
     return errors.EXIT_OK

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, plural
+from batch.base.text import duration, one_line, plural
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
@@ -122,7 +122,7 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
         code = result.stopped.exit_code
     try:
         for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
-            say(f"warning: {warning}")
+            say(one_line(f"warning: {warning}"))
         if as_json:
             progress.JsonEvents.emit(
                 "end", exit_code=code, total=result.total, done=result.done, rendered=result.rendered,
@@ -141,7 +141,7 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
 
 def _tell(result: Result, retry: str, redo: str) -> None:
     if result.stopped is not None:
-        say(f"stopped: {result.stopped}")
+        say(one_line(f"stopped: {result.stopped}"))
         if result.stopped.exit_code != errors.EXIT_FAILED:
             say("run the same command again to go on")
     before = f" ({result.done_before} were done before)" if result.done_before else ""

@@ -56,7 +56,7 @@ def summary_text(summary: Summary) -> str:
         lines.append(f"    {at:%Y-%m-%d %H:%M:%S}  {first}")
     lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
     lines.extend(f"  FAILED {error}" for error in summary.errors)
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _images(summary: Summary) -> Iterator[str]:

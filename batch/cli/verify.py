@@ -110,19 +110,18 @@ def verification_text(found: Verification, again: Sequence[Reproduction] | None,
     for item in sorted(found.findings, key=lambda item: order.index(item.state)):
         # A picture that was moved into the place of one that is missing is told with that one.
         if (item.state.wrong or item.state in TOUCHED) and not item.never_rendered and item.path not in told:
-            lines.append(f"{item.state.upper():10} {one_line(item.path)}: {one_line(item.detail)}")
+            lines.append(f"{item.state.upper():10} {item.path}: {item.detail}")
             told.add(item.path)
     if others_there := found.not_looked_at:
         files = plural(len(others_there), "file")
         lines.append(
             f"  {files} with the name of an image not looked at, being hidden or of another suffix: "
-            + one_line(others_there[0])
-            + (", …" if others_there[1:] else "")
+            f"{others_there[0]}{', …' if others_there[1:] else ''}"
         )
     lines += [f"  {state}: {REMEDIES[state]}" for state in others]
     if again is not None:
         lines += _reproduced(again) if again else [_nothing_to_reproduce(found)]
-    return "\n".join([*lines, "all is well" if ok else "NOT all is well"])
+    return "\n".join(map(one_line, [*lines, "all is well" if ok else "NOT all is well"]))
 
 
 def _reproduced(items: Sequence[Reproduction]) -> list[str]:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 ORPHANED = 71
 """Exit code when the parent is gone."""
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""What is rendered is on this machine: whatever a model names, the libraries ask nobody for more."""
+
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Asks for the stacks even when a thread holds the interpreter; Windows has no such signal."""
 
@@ -53,6 +56,7 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend
         if hasattr(signal, name):  # they reach the whole group; the parent decides
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _redirect(log)
+    os.environ.update(OFFLINE)  # before the libraries are imported, which read it then
     if sys.platform == "linux":  # also when no thread can run Python: in native code, or stopped
         import ctypes
 

@@ -7,14 +7,14 @@ reads them once, when it is imported.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batch.base import regular
+from batch.base.errors import ModelError
+from batch.catalogue.repositories import COMMIT
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_REFERENCE = 4096
 """Bytes of a file that holds a commit."""
 
@@ -110,7 +110,9 @@ def cache_folder(repo: str) -> Path:
 
 
 def snapshot(repo: str, commit: str) -> Path:
-    """The folder of one commit, with its files under their own names."""
+    """The folder of one commit, with its files under their own names. Raises :class:`ModelError` for no commit."""
+    if commit and not COMMIT.fullmatch(commit):
+        raise ModelError(f"{commit!r} is no commit of {repo}: it has 40 digits, 0 to 9 and a to f")
     return cache_folder(repo) / "snapshots" / commit
 
 

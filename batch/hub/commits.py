@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from batch.base.errors import DownloadError, ModelError
+from batch.catalogue.repositories import COMMIT
 from batch.hub import cache, remote
 
 MAIN = "main"
 
 Usable = Callable[[Path], bool]
 """Whether a snapshot's folder holds all that is wanted of it."""
+
+
+def pinned(name: str, revisions: Mapping[str, str]) -> str:
+    """The commit that a name says itself, else the one that an earlier run has pinned; "" where neither does."""
+    wanted = name.partition("@")[2]
+    return wanted if COMMIT.fullmatch(wanted) else revisions.get(name, "")
 
 
 def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: bool = False) -> str:
@@ -22,7 +29,7 @@ def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: b
     :class:`ModelError` and :class:`DownloadError`.
     """
     known, offline = cache.known_commit(repo, wanted), cache.offline_by()
-    if online and newest and not offline and not cache.COMMIT.fullmatch(wanted):
+    if online and newest and not offline and not COMMIT.fullmatch(wanted):
         try:
             return remote.commit_of(repo, wanted)
         except DownloadError as error:
@@ -34,7 +41,7 @@ def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: b
             ) from error
     if known:
         return known
-    if offline and wanted == MAIN and not cache.COMMIT.fullmatch(cache.reference(repo, wanted)):
+    if offline and wanted == MAIN and not COMMIT.fullmatch(cache.reference(repo, wanted)):
         found = _usable(repo, usable)
         if len(found) == 1:
             return found[0]
@@ -47,13 +54,13 @@ def commit_of(repo: str, wanted: str, usable: Usable, *, online: bool, newest: b
 
 def _usable(repo: str, usable: Usable) -> list[str]:
     folders = (cache.cache_folder(repo) / "snapshots").glob("*")
-    return sorted(folder.name for folder in folders if cache.COMMIT.fullmatch(folder.name) and usable(folder))
+    return sorted(folder.name for folder in folders if COMMIT.fullmatch(folder.name) and usable(folder))
 
 
 def lost(repo: str, wanted: str) -> str:
     """What is wrong with what the cache says of a branch or tag."""
     told = cache.reference(repo, wanted)
-    if cache.COMMIT.fullmatch(told):
+    if COMMIT.fullmatch(told):
         return f"it says that '{wanted}' is {told[:12]}, which is not here"
     return f"refs/{wanted} is {'damaged' if told else 'missing'}"
 

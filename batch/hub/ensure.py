@@ -13,7 +13,6 @@ from batch.hub import cache, folders, remote
 from batch.hub.downloads import RepoFiles
 from batch.hub.fetch import fetch
 from batch.hub.mending import mend
-from batch.hub.models import whole
 
 if TYPE_CHECKING:
     from batch.hub.downloads import FetchOptions
@@ -33,7 +32,7 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
     """What a model needs, as its repository is listed; None where it is not, and the snapshot looks whole."""
     here = cache.snapshot(model.repo, model.revision)
     listed = remote.listed(model.repo, model.revision)
-    if listed is None and (loaded := whole(here, model.dtype, model.variant)) is not None:
+    if listed is None and (loaded := folders.whole(here, model.dtype, model.variant)) is not None:
         _check_safe(model, loaded)
         if not how.exact:
             return None

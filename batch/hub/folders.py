@@ -54,12 +54,32 @@ def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "") -> Ne
     return weights.of(json_of(folder / weights.INDEX), names_in(folder), variant=variant, dtype=dtype)
 
 
+def whole(folder: Path, dtype: str, variant: str = "") -> Needs | None:
+    """What a session loads of a snapshot; None where not all of it is there, as far as its own files tell."""
+    if not (folder / weights.INDEX).is_file():
+        return None
+    try:
+        index, names = json_of(folder / weights.INDEX), names_in(folder)
+    except ModelError:  # it is cut off
+        return None
+    needs = weights.of(index, names, variant=variant or None, dtype=dtype)
+    return None if weights.lacking(index, names, needs) else needs
+
+
 def check_complete(name: str, folder: Path) -> None:
     """Refuse a folder that was copied by half."""
     check_vocabularies(name, folder)
+    check_configurations(name, folder)
     for part in weights.components(json_of(folder / weights.INDEX)):
         if weights.is_weighted(part) and not any(file.endswith(weights.WEIGHTS) for file in inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no weights")
+
+
+def check_configurations(name: str, folder: Path) -> None:
+    """Refuse a component without configuration: nothing says what its weights are."""
+    for part in weights.components(json_of(folder / weights.INDEX)):
+        if weights.is_weighted(part) and "config.json" not in inside(folder, part):
+            raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
 
 
 def check_vocabularies(name: str, folder: Path) -> None:

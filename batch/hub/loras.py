@@ -14,7 +14,7 @@ from batch.catalogue.families import LORA_OF_TEXTS
 from batch.catalogue.repositories import is_repository, problem
 from batch.hub import fetch, folders, remote
 from batch.hub.cache import snapshot
-from batch.hub.commits import MAIN, commit_of
+from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
 from batch.records.tasks import Lora, lora_origin
 
@@ -53,8 +53,10 @@ def find_lora(name: str, base: Path, revisions: Mapping[str, str], online: Fetch
 def lora_here(lora: Lora) -> Lora:
     """A LoRA of the Hub where the cache is now; the same one where it is not there."""
     repo, commit, file = lora_origin(lora.source)
+    if not is_repository(repo) or {"", ".", ".."} & {*file.split("/")} or {"\\", ":"} & {*file}:
+        return lora  # of a receipt that leads out of the cache
     path = snapshot(repo, commit) / file
-    return replace(lora, path=str(path.absolute())) if repo and path.is_file() else lora
+    return replace(lora, path=str(path.absolute())) if path.is_file() else lora
 
 
 def _of_hub(
@@ -65,7 +67,7 @@ def _of_hub(
     revisions: Mapping[str, str],
     online: FetchOptions | None,
 ) -> Lora:
-    commit = revisions.get(name) or commit_of(
+    commit = pinned(name, revisions) or commit_of(
         repo,
         wanted or MAIN,
         lambda folder: bool((folder / inner).is_file() if inner else _only_here(folder)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,19 @@ from batch.base.errors import ModelError
 from batch.catalogue import configs, weights
 from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
-from batch.catalogue.repositories import covers, is_repository, problem
-from batch.hub import folders, remote
+from batch.catalogue.repositories import is_repository, problem
+from batch.hub import elsewhere, folders, remote
 from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
-from batch.hub.commits import MAIN, commit_of, lost, undecided
+from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
+from batch.hub.permissions import Permissions, needs_of
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
     from batch.hub.commits import Usable
+    from batch.hub.permissions import Allowed
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowed:
-    """What a manifest accepts for a model."""
-
-    pickles: bool = False
-    code: bool = False
+_NOTHING = Permissions()
 
 
 def find_model(
@@ -39,40 +36,37 @@ def find_model(
     *,
     online: bool,
     newest: bool = False,
-    allow_pickle: frozenset[str] = frozenset(),
-    trust_remote_code: frozenset[str] = frozenset(),
+    permissions: Permissions = _NOTHING,
 ) -> Model:
     """The model of that name. Raises :class:`ModelError` when there is none that can be rendered.
 
     Model folders are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking the Hub for
-    what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now. ``allow_pickle``
-    and ``trust_remote_code`` name the models for which that is accepted.
+    what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now.
     """
     if name.startswith(RANDOM):
         return random_model(name, base)
     known = known_models().get(name)
     if known is not None and known.package:
         return replace(known, revision=folders.revision_of(package_folder(known.package)))
-    allowed = Allowed(pickles=covers(allow_pickle, name), code=covers(trust_remote_code, name))
     if known is not None and known.folder:
-        return _own_folder_model(known, allowed)
+        return _own_folder_model(known, permissions.of(name))
     if known is None:
         folder = base / name
         if (folder / weights.INDEX).is_file():
-            return _folder_model(name, folder, allowed)
+            return _folder_model(name, folder, permissions.of(name))
         if not folder.is_dir() and (wrong := problem(name)):
             raise ModelError(wrong)
         repo = name.partition("@")[0]
         known = next((model for model in known_models().values() if repo and model.repo == repo), None)
         if known is None and (folder.is_dir() or not is_repository(repo)):
             raise ModelError(_unknown(name, folder))
-    return _remote_model(name, known, allowed, revisions, online=online, newest=newest)
+    return _remote_model(name, known, permissions, revisions, online=online, newest=newest)
 
 
 def _remote_model(
     name: str,
     known: Model | None,
-    allowed: Allowed,
+    permissions: Permissions,
     revisions: Mapping[str, str],
     *,
     online: bool,
@@ -84,7 +78,13 @@ def _remote_model(
     if known is not None:
         repo, wanted = known.repo, wanted or known.revision
     wanted = wanted or MAIN
-    revision = revisions.get(name) or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
+    pin = pinned(name, revisions)
+    revision = pin or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
+    allowed = permissions.of(name, f"{repo}@{revision}")
+    if pin:
+        dtype, variant = (known.dtype, known.variant) if known else ("", "")
+        needs = partial(needs_of, repo, pin, dtype, variant, online=online)
+        allowed = permissions.of_pin(name, repo, wanted, pin, needs, online=online)
     found: tuple[str, ...] = ()
     if offline_by() and name not in revisions and revision not in {"", wanted, known_commit(repo, wanted)}:
         # Neither the cache nor the Hub has named this commit.
@@ -109,7 +109,7 @@ def _remote_model(
 
 def _usable(known: Model | None) -> Usable:
     dtype, variant = (known.dtype, known.variant) if known else ("", "")
-    return lambda folder: whole(folder, dtype, variant) is not None
+    return lambda folder: folders.whole(folder, dtype, variant) is not None
 
 
 def _unknown(name: str, folder: Path) -> str:
@@ -135,9 +135,12 @@ def source(model: Model) -> ModelSource:
     Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.ensure.ensure` completes. What is
     allowed stands there only where the files need it.
     """
-    location = model.folder or str(snapshot(model.repo, model.revision))
     if model.package:
         location = str(package_folder(model.package))
+    else:
+        location = model.folder or str(snapshot(model.repo, model.revision))
+    if not model.package and (Path(location) / weights.INDEX).is_file():
+        elsewhere.check(model.name, Path(location))
     variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
     if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
         dtype = model.dtype if model.repo else ""
@@ -162,6 +165,7 @@ def source(model: Model) -> ModelSource:
 def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
     model = described(name, folders.reader(folder), trusted=allowed.code)
     folders.check_complete(name, folder)
+    elsewhere.check(name, folder)
     found = folders.needs_of(folder)
     folders.check_files(name, folder, found.files)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
@@ -225,7 +229,7 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
     model = described(name, read, trusted=allowed.code)
     index = read(weights.INDEX) or {}
     # The dtype decides the variant, and the whole of a repository what there is to decide between.
-    found = whole(here, model.dtype)
+    found = folders.whole(here, model.dtype)
     if found is None:
         names = remote.sizes(repo, revision) if online else names_in(here)
         found = weights.of(index, names, dtype=model.dtype)
@@ -251,13 +255,13 @@ def here(model: Model) -> tuple[bool, int]:
         return True, 0
     found = [folder for folder in cache_folder(model.repo).glob("snapshots/*") if folder.is_dir()]
     size = max((sum((folder / name).stat().st_size for name in names_in(folder)) for folder in found), default=0)
-    return any(whole(folder, model.dtype, model.variant) for folder in found), size
+    return any(folders.whole(folder, model.dtype, model.variant) for folder in found), size
 
 
 def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
     """What a plan says of a model that must be downloaded: that it was begun, or that there is no room."""
     place = hub_cache()
-    if folder is not None and folder.is_dir() and not whole(folder, known.dtype, known.variant):
+    if folder is not None and folder.is_dir() and not folders.whole(folder, known.dtype, known.variant):
         return (f"only a part of it is in {place}; `fetch` downloads the rest",)
     if folder is not None and not folder.is_dir():
         return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
@@ -268,15 +272,3 @@ def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
             f"which has {room / 10**9:.1f} GB free",
         )
     return ()
-
-
-def whole(folder: Path, dtype: str, variant: str = "") -> weights.Needs | None:
-    """What a session loads of a snapshot; None where not all of it is there, as far as its own files tell."""
-    if not (folder / weights.INDEX).is_file():
-        return None
-    try:
-        index, names = folders.json_of(folder / weights.INDEX), names_in(folder)
-    except ModelError:  # it is cut off
-        return None
-    needs = weights.of(index, names, variant=variant or None, dtype=dtype)
-    return None if weights.lacking(index, names, needs) else needs

@@ -60,9 +60,7 @@ def random_model(name: str, base: Path) -> Model:
         if folders.needs_of(folder).code:
             raise ModelError(f"{name} needs code of its own; random weights are for diffusers' own classes only")
         folders.check_vocabularies(name, folder)
-        for part in weights.components(folders.json_of(folder / weights.INDEX)):
-            if weights.is_weighted(part) and "config.json" not in folders.inside(folder, part):
-                raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
+        folders.check_configurations(name, folder)
         read = folders.reader(folder)
         model = configs.in_its_family(known, read) if known else described(name, read, trusted=False)
         place = {} if known and known.package else {"folder": str(folder.resolve()), "repo": ""}

@@ -55,6 +55,9 @@ TEMPLATE = 1_000
 FOLDERS = 10
 """Parts of a file's name: with 150 bytes each they stay well below the 4,096 of a path."""
 
+LORAS = 100
+"""On one picture, each of which is loaded and stays in memory beside the others."""
+
 PROMPT = 100_000
 """Letters of a prompt with all that stands around it: the longest text encoders read a few thousand."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from batch.manifest.limits import LORAS
 from batch.manifest.scalars import core_scalar
 from batch.manifest.several import several
 from batch.manifest.values import finite, shown, word
@@ -23,8 +24,11 @@ def lora(value: object, there: Callable[[str], bool] = lambda _: False) -> tuple
         return ()
     if isinstance(value, dict):
         return (_lora_mapping(value),)
+    parts = several(word(value), " + ", lambda text: there(_SCALE.sub("", text).rstrip()))
+    if len(parts) > LORAS:
+        raise ValueError(f"{shown(value)} names {len(parts):,} LoRAs; at most {LORAS} are possible")
     result = []
-    for part in several(word(value), " + ", lambda text: there(_SCALE.sub("", text).rstrip())):
+    for part in parts:
         match = _SCALE.search(part)
         scale = match[1].strip() if match else "1"
         strength = finite(core_scalar(scale))

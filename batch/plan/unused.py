@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from batch.base.errors import Problem
 from batch.catalogue.repositories import covers
 from batch.manifest.schema import Grid, Manifest
 
+if TYPE_CHECKING:
+    from batch.catalogue.model import Model
 
-def idle_permissions(manifest: Manifest, models: Collection[str]) -> Iterator[str]:
+
+def idle_permissions(manifest: Manifest, models: Mapping[str, Model]) -> Iterator[str]:
     """What is allowed for models that no grid has: a slip in the name, which would refuse the right one."""
     for key, places in manifest.permissions.items():
         for name, place in places.items():
-            if not any(covers([name], model) for model in models):
+            commits = {f"{model.repo}@{model.revision}" for model in models.values() if model.repo}
+            if not (name in commits or any(covers([name], model) for model in models)):
                 text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                 yield str(Problem(*place, text))
 

@@ -21,6 +21,9 @@ from batch.catalogue.families import DENOISERS, LORA_OF_TEXTS
 from batch.records.tasks import Lora
 from batch.render import failures
 
+_SAFE = {"use_safetensors": True, "local_files_only": True}
+"""No pickles, and nothing of the Hub: downloads are made elsewhere."""
+
 MOST = 0.95
 """A LoRA of whose layers fewer than this share are taken is told: its conversion may join some, never so many."""
 
@@ -58,16 +61,24 @@ def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
 
 
 def _load(pipe: DiffusionPipeline, encoders: list[str], lora: Lora, adapter: str) -> None:
+    _check_file(lora)
     try:
         if all(part is None for name, part in pipe.components.items() if name in DENOISERS):
             _into_text_encoders(pipe, encoders, lora.path, adapter)
         else:
-            pipe.load_lora_weights(lora.path, adapter_name=adapter)
+            pipe.load_lora_weights(lora.path, adapter_name=adapter, **_SAFE)
     except Exception as error:
         if failures.is_out_of_memory(error) or isinstance(error, UserError):
             raise
         said = failures.first_line(error)
         raise TaskError(f"the LoRA {shown(lora)} does not fit {type(pipe).__name__}: {said}") from error
+
+
+def _check_file(lora: Lora) -> None:
+    """Raise :class:`TaskError` for what diffusers would take for a repository, or for a pickle."""
+    path = Path(lora.path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise TaskError(f"the LoRA {shown(lora)} is no .safetensors file of this machine")
 
 
 def shown(lora: Lora) -> str:
@@ -105,7 +116,7 @@ _OF_LAYER = re.compile(r"\.(lora[._]|alpha|diff|dora_scale|processor\.|bias$|wei
 
 def _into_text_encoders(pipe: DiffusionPipeline, encoders: list[str], path: str, adapter: str) -> None:
     # Not every pipeline's files can have alphas beside the weights.
-    state, *alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True)
+    state, *alphas, metadata = pipe.lora_state_dict(path, return_alphas=True, return_lora_metadata=True, **_SAFE)
     for name in encoders:
         pipe.load_lora_into_text_encoder(
             state,

@@ -29,12 +29,12 @@ Noise = torch.Generator | list[torch.Generator]
 def make(own: SchedulerMixin, call: Call | None) -> SchedulerMixin:
     """The model's own scheduler, or the one named, with the model's settings and the overrides.
 
-    Raises :class:`TaskError` for a setting the scheduler does not have.
+    Raises :class:`TaskError` for what is no scheduler, and for a setting that it does not have.
     """
     if call is None:
         return own
-    kind = type(own) if call.name == OWN_SCHEDULER else getattr(diffusers, SCHEDULERS.get(call.name, call.name))
-    known = set(inspect.signature(kind.__init__).parameters)
+    kind = type(own) if call.name == OWN_SCHEDULER else _named(call.name)
+    known = _settings(kind)
     unknown = sorted(set(dict(call.arguments)) - known)
     if unknown:
         raise TaskError(f"scheduler {call.name} has no setting {unknown[0]}", stage=Stage.DENOISE)
@@ -51,6 +51,20 @@ def make(own: SchedulerMixin, call: Call | None) -> SchedulerMixin:
             "flow_shift": config.get("shift", 1.0),
         }
     return kind.from_config(config, **(renamed | changes))
+
+
+def _named(name: str) -> type[SchedulerMixin]:
+    kind = getattr(diffusers, SCHEDULERS.get(name, name), None)
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise TaskError(f"there is no scheduler {name}", stage=Stage.DENOISE)
+    return kind
+
+
+def _settings(kind: type[SchedulerMixin]) -> set[str]:
+    """What a scheduler is made with."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return {item.name for item in parameters if item.kind in named} - {"self"}
 
 
 @contextmanager
@@ -76,7 +90,7 @@ def recorded(scheduler: SchedulerMixin) -> Config:
 
     Only what the class itself knows: settings that came along from another scheduler do nothing.
     """
-    known = set(inspect.signature(type(scheduler).__init__).parameters)
+    known = _settings(type(scheduler))
     config = {name: _plain(value) for name, value in sorted(scheduler.config.items()) if name in known}
     return {"class": type(scheduler).__name__} | config
 

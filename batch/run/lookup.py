@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
 from batch.hub.cache import known_commit
-from batch.hub.commits import MAIN
+from batch.hub.commits import MAIN, pinned
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
+from batch.hub.permissions import Permissions
 from batch.plan.found import Lookup
 
 if TYPE_CHECKING:
     from batch.hub.downloads import FetchOptions
     from batch.plan.pins import Pins
+
+_NOTHING = Permissions()
 
 
 def lookup(
@@ -26,20 +29,18 @@ def lookup(
     pins: Pins,
     *,
     online: FetchOptions | None = None,
-    allow_pickle: frozenset[str] = frozenset(),
-    trust_remote_code: frozenset[str] = frozenset(),
+    permissions: Permissions = _NOTHING,
 ) -> Lookup:
     """How a plan finds what it names. ``folder`` is the manifest's: model folders are relative to it.
 
     ``online`` allows asking the Hub for a revision and the configuration files that neither pins nor cache
-    hold, and downloading LoRAs, whose content decides what a picture is. ``allow_pickle`` and
-    ``trust_remote_code`` name the models for which that is accepted.
+    hold, and downloading LoRAs, whose content decides what a picture is.
     """
 
     def model(name: str) -> Model:
         repo, _, wanted = name.partition("@")
         if online and is_repository(repo):
-            commit = pins.revisions.get(name) or known_commit(repo, wanted or MAIN)
+            commit = pinned(name, pins.revisions) or known_commit(repo, wanted or MAIN)
             if commit:  # before its configuration files are read: a power failure may have cut them off
                 mend_snapshot(repo, commit, name, online)
         return find_model(
@@ -48,8 +49,7 @@ def lookup(
             pins.revisions,
             online=bool(online),
             newest=online is not None and online.newest,
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
+            permissions=permissions,
         )
 
     return Lookup(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import hardware
+from batch.hub.permissions import Permissions
 from batch.manifest.read import read_manifest
 from batch.manifest.schema import Manifest
 from batch.memory import quantised
@@ -53,8 +54,7 @@ def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | Non
         manifest.folder,
         pins,
         online=online,
-        allow_pickle=manifest.allow_pickle,
-        trust_remote_code=manifest.trust_remote_code,
+        permissions=Permissions(pickles=manifest.allow_pickle, code=manifest.trust_remote_code),
     )
     earlier = history.read().learned()
     here = hardware.look(options.devices)

@@ -37,8 +37,11 @@ def check(root: Path) -> None:
     for entry in _entries(root / ".run" / "receipts"):
         if len(entry.name) == 2:
             _require(entry, "a folder")
-    for name in ("images", "trash"):
-        _refuse_links_to_folders(root / name)
+    for folder in (
+        *(root / name for name in _FOLDERS - {".run"}),
+        *(root / ".run" / name for name in _STATE_FOLDERS),
+    ):
+        _refuse_links_to_folders(folder)
 
 
 def require_here(root: Path, path: Path) -> None:

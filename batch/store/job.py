@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from batch.base import atomic, regular
 from batch.base.errors import ForeignFolder, UserError, in_words
+from batch.catalogue.repositories import COMMIT
 from batch.manifest.schema import Manifest, Output, RunOptions
 from batch.manifest.tables import TABLE_SUFFIXES
 from batch.plan.pins import Pins
@@ -103,6 +104,9 @@ def read_pins(state: Path) -> Pins:
         return Pins()
     try:
         found = files.read(_Pinned, path)
+        for name, commit in found.revisions.items():
+            if commit and not COMMIT.fullmatch(commit):  # a branch, or the path of a folder anywhere
+                raise ValueError(f"the revision of {name} is no commit")
     except files.UNREADABLE as error:
         raise ForeignFolder(
             f"{path} is damaged ({in_words(error)}): it holds the seeds drawn and the model revisions of this "

@@ -8,20 +8,22 @@ what it leaves is an orphaned image, which the next prune moves.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batch.base import atomic, walk
 from batch.base.errors import UserError
 from batch.base.text import one_line
 from batch.store import inside, lock
 from batch.store.folder import RunFolder, runner_id
+from batch.store.images import reading
 
-_PLACES = ("images/", "thumbs/", "latents/", ".run/receipts/")
-"""Whence things are moved to the trash, and where they come back to."""
+_OTHERS = re.compile(r"thumbs/[^/]+\.webp|latents/[^/]+\.safetensors|\.run/receipts/([^/]+/)*[^/]+\.json")
+"""What is moved to the trash beside images, and comes back."""
 
 
 class Reason(StrEnum):
@@ -100,10 +102,10 @@ def restore(root: Path, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
         raise UserError(f"{root} has no trash named {name}; {possible}")
     with folder.hold():
         found = [path.relative_to(trash).as_posix() for path in walk.files_below(trash) if inside.is_file(path)]
-        files = [path for path in found if path.startswith(_PLACES)]  # nothing else was ever moved there
-        taken = [path for path in files if os.path.lexists(folder.root / path)]
+        files = [path for path in found if _comes_back(path)]
+        taken = [place for path in files for place in _taken(folder.root, path)]
         if taken:
-            names = "\n".join(f"  {one_line(path)}" for path in taken)
+            names = "\n".join(f"  {one_line(path)}" for path in dict.fromkeys(taken))
             raise UserError(
                 f"nothing was moved: of {trash} in the run folder again are\n{names}\nMove them away, then restore"
             )
@@ -118,6 +120,24 @@ def restore(root: Path, name: str, *, dry_run: bool = False) -> tuple[str, ...]:
                     empty.rmdir()
         _report(folder)
     return tuple(files)
+
+
+def _comes_back(path: str) -> bool:
+    """Whether a file in a trash is of a kind that is ever moved there; nothing else is put anywhere."""
+    if inside.is_below_images(path):
+        return PurePosixPath(path).suffix.lower() in reading.suffixes()
+    return _OTHERS.fullmatch(path) is not None
+
+
+def _taken(root: Path, path: str) -> list[str]:
+    """What is in the way of a file that comes back: another one in its place, or one in that of its folder.
+
+    Raises :class:`UserError` where a link leads elsewhere.
+    """
+    place = root / path
+    inside.require_here(root, place)
+    above = [folder for folder in place.parents if folder.is_relative_to(root) and not folder.is_dir()]
+    return [taken.relative_to(root).as_posix() for taken in (place, *above) if os.path.lexists(taken)]
 
 
 def _report(folder: RunFolder) -> None:

@@ -97,6 +97,8 @@ def reproduce(
     )
     find = lookup(str(base_folder(folder.origin())), plan.pins).lora
     for lora in {lora.path: lora for task in plan.tasks for lora in task.loras}.values():
+        if not lora.known:
+            raise UserError(f"what the LoRA {lora.path} of {folder.root} was is not known, so it is not loaded")
         if lora.source and not Path(lora.path).is_file():
             raise UserError(f"the LoRA {lora.source} is not on this machine any more; fetch it again")
         if find(lora.path).sha256 != lora.sha256:

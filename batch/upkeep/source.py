@@ -10,8 +10,10 @@ from batch.base.errors import ModelError, UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
 from batch.hub.models import find_model
+from batch.hub.permissions import Permissions
 from batch.plan.plan import Plan
 from batch.records.tasks import Task
+from batch.upkeep import askable
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
@@ -24,14 +26,17 @@ def plan_of(folder: RunFolder, tasks: Sequence[Task], *, allow_code: bool) -> Pl
 
     A run folder may be anybody's: what its manifest allowed (pickles, code of a model's own) holds only where the
     user repeats it, ``allow_code``. Raises :class:`UserError` when a model is not the one that the tasks were
-    rendered with, or needs what is not allowed.
+    rendered with, or needs what is not allowed, and for a task that no manifest can ask for.
     """
     pins, origin, names = folder.pins(), folder.origin(), {task.model: None for task in tasks}
+    models = {name: _model(folder.root, name, origin, pins, tasks, allow_code=allow_code) for name in names}
+    for task in tasks:
+        askable.check(folder.root, task, models[task.model])
     return Plan(
         name=folder.name(),
         kind=folder.kind(),
         tasks=tuple(tasks),
-        models={name: _model(folder.root, name, origin, pins, tasks, allow_code=allow_code) for name in names},
+        models=models,
         pins=pins,
     )
 
@@ -42,15 +47,16 @@ def base_folder(origin: Origin) -> Path:
 
 
 def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task], *, allow_code: bool) -> Model:
-    nothing: frozenset[str] = frozenset()
+    allowed = Permissions()
+    if allow_code:
+        allowed = Permissions(pickles=origin.allow_pickle, code=origin.trust_remote_code, own_pins=True)
     try:
         model = find_model(
             name,
             base_folder(origin),
             pins.revisions,
             online=False,
-            allow_pickle=origin.allow_pickle if allow_code else nothing,
-            trust_remote_code=origin.trust_remote_code if allow_code else nothing,
+            permissions=allowed,
         )
     except ModelError as error:
         if allow_code or not (origin.allow_pickle | origin.trust_remote_code):

@@ -11,6 +11,7 @@ import torch
 
 from batch.base.errors import ModelError
 from batch.hub import models as hub
+from batch.hub.permissions import Permissions
 from batch.render import from_files
 from batch.render.families import common
 from tests.helpers import picture
@@ -25,17 +26,17 @@ def test_pickles_and_code_are_refused_unless_allowed(work, tiny):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save(safetensors.torch.load_file(weights), folder / "unet" / "diffusion_pytorch_model.bin")
     weights.unlink()
+    trusted = frozenset({"model"})
     with pytest.raises(ModelError, match=r"unet of model is there as .* only: a pickle"):
         hub.find_model("model", work, {}, online=False)
-    allowed = hub.find_model("model", work, {}, online=False, allow_pickle=frozenset({"model"}))
+    allowed = hub.find_model("model", work, {}, online=False, permissions=Permissions(pickles=trusted))
     assert common.load(hub.source(allowed), "float32").unet is not None
     with pytest.raises(OSError, match="safetensors"):
         common.load(replace(hub.source(allowed), allow_pickle=False), "float32")
     (folder / "unet" / "diffusers.py").write_text("")
     with pytest.raises(ModelError, match="runs code of its own"):
-        hub.find_model("model", work, {}, online=False, allow_pickle=frozenset({"model"}))
-    trusted = frozenset({"model"})
-    found = hub.find_model("model", work, {}, online=False, allow_pickle=trusted, trust_remote_code=trusted)
+        hub.find_model("model", work, {}, online=False, permissions=Permissions(pickles=trusted))
+    found = hub.find_model("model", work, {}, online=False, permissions=Permissions(pickles=trusted, code=trusted))
     assert hub.source(found).trust_remote_code
     assert "trust_remote_code" not in from_files.where(replace(hub.source(found), trust_remote_code=False))
 

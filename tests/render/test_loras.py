@@ -248,3 +248,16 @@ def test_a_lora_acts_on_both_halves(cli, manifest, work, tiny, name):
         ]
         found = picture(work / "run", receipt)
         assert np.array_equal(found, np.asarray(expected)), receipt.task.loras
+
+
+@pytest.mark.parametrize("kind", ["repository", "folder", "pickle", "other suffix"])
+def test_only_a_safetensors_file_is_loaded(tiny, adapters, tmp_path, monkeypatch, kind):
+    """What diffusers takes for a repository it asks the Hub for; what is none of safetensors it unpickles."""
+    good = Path(adapters("sana")[0].path)
+    places = {"repository": Path("someone/lora"), "folder": good.parent}
+    for name, suffix in (("pickle", ".bin"), ("other suffix", ".st")):
+        places[name] = tmp_path / f"pytorch_lora_weights{suffix}"
+        places[name].write_bytes(good.read_bytes())
+    monkeypatch.setattr(torch, "load", lambda *_arguments, **_named: pytest.fail("unpickled"))
+    with pytest.raises(StageFailed, match=r"no \.safetensors file of this machine"):
+        Warm(tiny("sana")).render(Lora(path=str(places[kind]), sha256="0"))

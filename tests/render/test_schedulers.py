@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from batch.base.errors import TaskError
 from batch.hub.models import find_model
 from batch.plan import checks
 from batch.records.reading import from_json, to_json
@@ -227,3 +228,18 @@ def test_noise_of_the_steps_is_the_images_own(cli, manifest, work, tiny, name, s
         assert np.array_equal(one[seed], again[seed])
         assert np.abs(one[seed].astype(int) - together[seed]).max() <= 2
     assert not np.array_equal(one[7], one[8])
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionPipeline", "AutoModel", "DiffusionPipeline", "utils", "nothing"])
+def test_only_a_scheduler_is_made(name):
+    own = diffusers.DPMSolverMultistepScheduler()
+    with pytest.raises(TaskError, match=f"there is no scheduler {name}"):
+        schedulers.make(own, Call(name=name))
+
+
+@pytest.mark.parametrize("setting", ["self", "kwargs", "args", "pretrained_model_name_or_path"])
+def test_a_scheduler_takes_what_its_signature_has(setting):
+    own = diffusers.DPMSolverMultistepScheduler()
+    for kind in ("default", "euler", "DDIMScheduler"):
+        with pytest.raises(TaskError, match=f"has no setting {setting}"):
+            schedulers.make(own, Call(name=kind, arguments=((setting, 1),)))

@@ -18,7 +18,9 @@ from tests.small_receipts import a_task
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
     made = RunFolder(tmp_path / "run")
-    pins = Pins(seeds={"a": (1, 2)}, revisions={"m": "c0"}, numerics={"m | float32 | 512x512": {"compile": False}})
+    pins = Pins(
+        seeds={"a": (1, 2)}, revisions={"m": "c0" * 20}, numerics={"m | float32 | 512x512": {"compile": False}}
+    )
     made.begin("job", "render", Origin(text="name: job\n", output=Output(format="webp")), (), pins)
     return made
 
@@ -34,6 +36,13 @@ def test_damaged_numerics_cost_no_seed(folder):
     for damaged in (None, [], {"m": 3}, {"m": {"batch": "2"}}):
         change(folder, "plan.json", numerics=damaged)
         assert folder.pins() == Pins(seeds=whole.seeds, revisions=whole.revisions)
+
+
+@pytest.mark.parametrize("revision", ["main", "refs/pr/1", "/models/evil", "../../x", "C0" * 20, "c0" * 20 + "\n"])
+def test_what_is_no_commit_is_no_pin(folder, revision):
+    change(folder, "plan.json", revisions={"m": revision})
+    with pytest.raises(ForeignFolder, match="the revision of m is no commit"):
+        folder.pins()
 
 
 @pytest.mark.parametrize("seeds", [None, {"a": "12"}, {"a": [1.5]}])

@@ -1,11 +1,12 @@
 """prune: what no task needs any more goes to the trash, and comes back."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from batch.store import lock
+from batch.store import inside, lock
 from tests.conftest import SMALL
 from tests.upkeep.run_files import names, receipt, stray
 
@@ -133,3 +134,75 @@ def test_only_what_is_moved_to_the_trash_comes_back(cli, run, work):
     assert (run / "images" / "back.png").is_file()
     assert (run / ".run" / "plan.json").read_bytes() == plan
     assert (trash / "mine" / "evil").is_file()
+
+
+@pytest.fixture
+def trash(run):
+    """A trash that somebody else has made."""
+    folder = run / "trash" / "2026-01-01T000000Z"
+
+    def put(*places):
+        for place in places:
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_bytes(b"of somebody else")
+        return folder.name
+
+    return put
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.parametrize(
+    "place", ["thumbs/x", "latents/x", ".run/receipts/x", ".run/receipts/ab/x", ".run/failures/x"]
+)
+def test_links_below_what_a_run_keeps_are_refused(cli, run, work, trash, place):
+    (work / "elsewhere").mkdir()
+    (run / place).parent.mkdir(exist_ok=True)
+    (run / place).symlink_to(work / "elsewhere", target_is_directory=True)
+    name = trash(f"{place}/a.webp", f"{place}/a.safetensors", f"{place}/a.json")
+    for command in (["status", run], ["verify", run], ["report", run], ["prune", run, "--restore", name]):
+        outcome = cli(*command)
+        assert (outcome.code, f"{place} is a link" in outcome.err) == (3, True), outcome.err
+    assert list((work / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_nothing_comes_back_through_a_link(cli, run, work, trash, monkeypatch):
+    """One that was made after the look at the folder, and before the first file is moved."""
+    (work / "elsewhere").mkdir()
+    name = trash("images/a.png", "latents/b.safetensors")
+    (run / "latents").rename(run / "before")
+    monkeypatch.setattr(inside, "check", lambda _root: None)
+    (run / "latents").symlink_to(work / "elsewhere", target_is_directory=True)
+    outcome = cli("prune", run, "--restore", name)
+    assert (outcome.code, "leads out of" in outcome.err) == (3, True), outcome.err
+    assert list((work / "elsewhere").iterdir()) == []
+    assert not (run / "images" / "a.png").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_that_leads_nowhere_is_not_replaced(cli, run, trash):
+    (run / "thumbs" / "x.webp").symlink_to("nothing")
+    before = names(run)
+    name = trash("thumbs/x.webp", "images/back.png")
+    outcome = cli("prune", run, "--restore", name)
+    assert (outcome.code, "thumbs/x.webp is" in outcome.err) in ((2, True), (3, True)), outcome.err
+    assert before <= names(run)
+    assert not (run / "images" / "back.png").exists()
+
+
+def test_what_cannot_come_back_is_told_before_the_first_move(cli, run, trash):
+    (run / "images" / "z").write_bytes(b"a file where a folder was")
+    name = trash("images/a.png", "images/z/b.png")
+    outcome = cli("prune", run, "--restore", name)
+    assert (outcome.code, "images/z is in the run folder again" in outcome.err) == (2, True), outcome.err
+    assert not (run / "images" / "a.png").exists()
+
+
+def test_files_of_other_kinds_do_not_come_back(cli, run, trash):
+    places = ["thumbs/x.py", "thumbs/in/x.webp", "latents/x.json", ".run/receipts/x.exe", "images/x.sh"]
+    name = trash(*places, "thumbs/y.webp", "latents/y.safetensors", ".run/receipts/ab/y.json", "images/in/y.png")
+    restored = cli("prune", run, "--restore", name, "--json").json()["restored"]
+    assert sorted(restored) == [
+        ".run/receipts/ab/y.json", "images/in/y.png", "latents/y.safetensors", "thumbs/y.webp"
+    ]  # fmt: skip
+    assert not any((run / place).exists() for place in places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from batch.base.text import one_line
 from batch.report.compare.tables import heading, legend, sections
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ WRAP = 36
 def as_text(comparison: Comparison) -> str:
     """The tables, what the marks mean, the notes, and the sentences."""
     if not comparison.rows:
-        return "\n".join(["nothing has been rendered in these runs", *comparison.notes])
+        return "\n".join(map(one_line, ["nothing has been rendered in these runs", *comparison.notes]))
     lines = [heading(comparison)]
     for section in sections(comparison):
         lines += ["", f"{section.title}: {section.about}", *_aligned(section)]
@@ -27,7 +28,7 @@ def as_text(comparison: Comparison) -> str:
         lines += ["", *(f"- {note}" for note in comparison.notes)]
     if comparison.sentences:
         lines += ["", *comparison.sentences]
-    return "\n".join(lines).strip()
+    return "\n".join(map(one_line, lines)).strip()
 
 
 def _aligned(section: Section) -> Iterator[str]:
