@@ -26,7 +26,10 @@ class _Kind(NamedTuple):
 _KINDS: dict[str, _Kind] = {
     "escape": _Kind(("\\(", "\\)", "\\["), r"\\[()\[\]]", "a backslash is text", "write the bracket alone"),
     "lora": _Kind(
-        ("<l",), r"<(?:lora|lyco):[^<>\n]*+>", "LoRAs are the axis lora", "write lora: [x.safetensors(scale=0.8)]"
+        ("<l",),
+        r"<(?:lora|lyco):[^<>\n]*+>",
+        "LoRAs are the axis lora",
+        "write lora: [x.safetensors(scale=0.8)], or prompt_syntax: a1111",
     ),
     "hypernet": _Kind(("<hypernet:",), r"<hypernet:[^<>\n]*+>", "hypernetworks are not read", "remove it"),
     "swarm": _Kind(
@@ -52,7 +55,7 @@ _KINDS: dict[str, _Kind] = {
         ("(",),
         r"(?<!\\)\((?:[^()\n:]|:(?!\s*[-\d.]))*+:\s*+-?[\d.]++\s*+\)",
         "weights are not understood",
-        "write the words alone",
+        "write the words alone, or prompt_syntax: a1111 where a model's text encoders are CLIP",
     ),
     "compel": _Kind(
         ("++", ")+", ")-", ").", *(f"){digit}" for digit in range(10))),
@@ -62,7 +65,10 @@ _KINDS: dict[str, _Kind] = {
         "write the words alone",
     ),
     "emphasis": _Kind(
-        ("((",), r"(?<!\\)\(\([^()\n]*+\)", "brackets do not strengthen a word", "write the words alone"
+        ("((",),
+        r"(?<!\\)\(\([^()\n]*+\)",
+        "brackets do not strengthen a word",
+        "write the words alone, or prompt_syntax: a1111",
     ),
     "schedule": _Kind(
         ("[",),
@@ -80,9 +86,9 @@ _KINDS: dict[str, _Kind] = {
         ("[",),
         r"(?<!\\)\[[^\[\]\n|:]++\]",
         "[…] does not weaken a word",
-        "write the word alone, or a negative prompt",
+        "write the word alone, or a negative prompt; or prompt_syntax: a1111",
     ),
-    "break": _Kind(("BREAK",), r"\bBREAK\b", "BREAK is a word", "write a comma"),
+    "break": _Kind(("BREAK",), r"\bBREAK\b", "BREAK is a word", "write a comma, or prompt_syntax: a1111"),
     "and": _Kind(
         ("AND",), r"(?<=\s)AND(?=\s)", "AND joins no prompts, it is a word", "write a comma, or two prompts"
     ),

@@ -50,11 +50,14 @@ def test_each_kind_is_told_once_with_an_example_and_a_remedy(manifest, cli, work
     )
     said = [line for line in cli("plan", path).err.splitlines() if line.startswith("warning: ")]
     assert [line.partition(": ")[2] for line in said] == [
-        f"{path}:1: BREAK: BREAK is a word; write a comma",
-        f"{path}:5: (fox:1.3): weights are not understood; write the words alone",
-        f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the word alone, or a negative prompt",
+        f"{path}:1: BREAK: BREAK is a word; write a comma, or prompt_syntax: a1111",
+        f"{path}:5: (fox:1.3): weights are not understood; write the words alone, or prompt_syntax: a1111 "
+        "where a model's text encoders are CLIP",
+        f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the word alone, or a negative prompt; "
+        "or prompt_syntax: a1111",
         f"{path}:8: embedding:x: embeddings (textual inversion) are not loaded; remove it",
-        f"{path}:9: <lora:y:1>: LoRAs are the axis lora; write lora: [x.safetensors(scale=0.8)]",
+        f"{path}:9: <lora:y:1>: LoRAs are the axis lora; write lora: [x.safetensors(scale=0.8)], or "
+        "prompt_syntax: a1111",
     ]
 
 
