@@ -40,7 +40,7 @@ from batch.manifest.variant_tokens import (
 )  # fmt: skip
 
 
-class Option(NamedTuple):
+class WildcardLine(NamedTuple):
     """A line of a wildcard. A ``weight`` of None stands before the text, or is 1."""
 
     text: str
@@ -48,7 +48,7 @@ class Option(NamedTuple):
     weight: float | None = None
 
 
-Wildcards = Callable[[str], Sequence[Option]]
+Wildcards = Callable[[str], Sequence[WildcardLine]]
 """The lines of a wildcard, or of all whose names fit a pattern; raises ValueError when there is none."""
 
 

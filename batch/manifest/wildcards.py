@@ -19,13 +19,13 @@ from batch.manifest.prompt_files import plain_lines
 from batch.manifest.syntax import Foreign
 from batch.manifest.tables import PROMPT_SUFFIXES
 from batch.manifest.values import finite, shown, suggest
-from batch.manifest.variants import Option
+from batch.manifest.variants import WildcardLine
 
 _FOLDER = "wildcards"
 _TREES = (".yaml", ".yml", ".json")
 _WEIGHTED = {"text", "content", "weight"}
 
-_Lines = Callable[[], Sequence[Option]]
+_Lines = Callable[[], Sequence[WildcardLine]]
 
 
 class Wildcards:
@@ -48,7 +48,7 @@ class Wildcards:
             except ManifestError as error:
                 problems.extend(error.problems)
 
-    def __call__(self, name: str) -> Sequence[Option]:
+    def __call__(self, name: str) -> Sequence[WildcardLine]:
         """Raises ``ValueError`` when there is no such wildcard."""
         found = [line for known in self._meant(name) for line in self._lines(known)]
         for line in found:
@@ -68,7 +68,7 @@ class Wildcards:
         fits = [name] if name in self._files() else [known for known in names if fnmatchcase(known, name)]
         return fits or [known for known in names if fnmatchcase(known, f"*/{name}")]
 
-    def _lines(self, name: str) -> Sequence[Option]:
+    def _lines(self, name: str) -> Sequence[WildcardLine]:
         if name in self._own:
             return self._own[name]()
         (path, lines), *others = self._files()[name]
@@ -148,10 +148,10 @@ class Wildcards:
             lines = self._file(file, column)
             yield name, lambda: lines
 
-    def _file(self, named: str, column: str | None = None) -> Sequence[Option]:
+    def _file(self, named: str, column: str | None = None) -> Sequence[WildcardLine]:
         path = referenced(named, self._folder)
         try:
-            lines = [Option(text, place) for text, place in plain_lines(path, column)]
+            lines = [WildcardLine(text, place) for text, place in plain_lines(path, column)]
         except ManifestError as error:
             raise ValueError("; ".join(map(str, error.problems))) from None
         if not lines:
@@ -163,11 +163,11 @@ def _document(path: Path) -> Document:
     return parse(read_text(path, str(path)), str(path), below=(_FOLDER,))
 
 
-def _option(item: Yaml, document: Document, location: Location) -> Option:
+def _option(item: Yaml, document: Document, location: Location) -> WildcardLine:
     """A line of a list: a text, or ``{text: a hat, weight: 20}``."""
     place = document.place(location)
     if isinstance(item, str):
-        return Option(item, place)
+        return WildcardLine(item, place)
     if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= _WEIGHTED:
         text, weight = item.get("text", item.get("content")), item.get("weight", "1")
         try:
@@ -175,5 +175,5 @@ def _option(item: Yaml, document: Document, location: Location) -> Option:
         except ValueError:
             number = None
         if isinstance(text, str) and number is not None and number >= 0:
-            return Option(text, place, number)
+            return WildcardLine(text, place, number)
     raise ValueError(f"{place.source}:{place.line}: a line is a text; put it in quotes: {shown(item)}")

@@ -38,7 +38,7 @@ class TextsQuestion(TypedDict):
     texts: list[str]
 
 
-class Reading(TypedDict):
+class TextReading(TypedDict):
     """The fields of :class:`~batch.records.receipts.TextTokens`."""
 
     tokens: int
@@ -56,7 +56,7 @@ class Answer(TypedDict, total=False):
     why: str
     work: dict[str, int]
     """The fields of :class:`~batch.memory.footprint.StageWork`."""
-    cut: dict[str, Reading]
+    cut: dict[str, TextReading]
     """Of texts, by the number of each that is not read to the end."""
     components: dict[str, dict[str, int]]
     """By name the fields of :class:`~batch.memory.footprint.Component`; decoding has none."""

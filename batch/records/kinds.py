@@ -75,7 +75,7 @@ class HappeningKind(StrEnum):
     MEMORY_GROWTH = "memory-growth"
 
 
-class Metadata(StrEnum):
+class TextsKept(StrEnum):
     """What the texts in an image file hold."""
 
     FULL = "full"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batch.records.kinds import Metadata
+from batch.records.kinds import TextsKept
 from batch.records.values import Value
 
 
@@ -73,7 +73,7 @@ class RunSpec:
     device: str = ""
     models: Mapping[str, ModelSource] = field(default_factory=dict)
     keep_latents: bool = False
-    metadata: Metadata = Metadata.FULL
+    metadata: TextsKept = TextsKept.FULL
     """The texts in the image files."""
     fallback: bool = True
     """Out of memory: repeat the stage with a smaller setting. Else the image fails."""

@@ -21,7 +21,7 @@ from batch.render.families.table import FAMILIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch.memory.questions import Reading, TextsQuestion
+    from batch.memory.questions import TextReading, TextsQuestion
 
 
 def cut(pipe: DiffusionPipeline, family: str, texts: Sequence[EncodeTask]) -> dict[str, TextTokens]:
@@ -41,7 +41,7 @@ def cut(pipe: DiffusionPipeline, family: str, texts: Sequence[EncodeTask]) -> di
     return found
 
 
-def cut_by_clip(question: TextsQuestion) -> dict[str, Reading]:
+def cut_by_clip(question: TextsQuestion) -> dict[str, TextReading]:
     """The same of the one text encoder of a pipeline that is called whole."""
     words = CLIPTokenizer.from_pretrained(
         Path(str(question["source"]["location"]), "tokenizer"), local_files_only=True

@@ -25,7 +25,7 @@ from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
 from batch.store import events
-from batch.store.losses import Loss
+from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
     from batch.report.images import ReportedImage
@@ -164,7 +164,7 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "degraded": sum(receipt.degraded_from != "" for receipt in receipts),
         "cut": sum(receipt.cut for receipt in receipts),
         "touched": dict(Counter(str(image.touched) for image in images if image.touched)),
-        "torn": scan.count(Loss.TORN, {image.task.id for image in images}),
+        "torn": scan.count(PictureLoss.TORN, {image.task.id for image in images}),
         "extra": len(scan.receipts) - len(receipts),
         "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
         "median_s": median_seconds(costs).total,

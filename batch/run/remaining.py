@@ -15,7 +15,7 @@ from batch.plan.estimate import estimate, learn
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.run.limits import disk_warning
-from batch.store.losses import Loss
+from batch.store.losses import PictureLoss
 from batch.store.pictures import image_path
 from batch.store.receipts import Scan
 
@@ -105,9 +105,9 @@ def remaining(
         to_render=to_render,
         redo=frozenset(redo).intersection(planned),
         touched=len(scan.touched.keys() & planned - redo),
-        torn=scan.count(Loss.TORN, planned),
-        taken=scan.count(Loss.TAKEN, planned),
-        linked=scan.count(Loss.LINKED, planned),
+        torn=scan.count(PictureLoss.TORN, planned),
+        taken=scan.count(PictureLoss.TAKEN, planned),
+        linked=scan.count(PictureLoss.LINKED, planned),
         in_the_way=_in_the_way(to_render, scan),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
@@ -139,9 +139,9 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         out_of_memory=left.out_of_memory,
         skipped=left.skipped,
         touched=len(scan.touched.keys() & planned),
-        torn=scan.count(Loss.TORN, planned),
-        taken=scan.count(Loss.TAKEN, planned),
-        linked=scan.count(Loss.LINKED, planned),
+        torn=scan.count(PictureLoss.TORN, planned),
+        taken=scan.count(PictureLoss.TAKEN, planned),
+        linked=scan.count(PictureLoss.LINKED, planned),
         in_the_way=_in_the_way(left.tasks, scan),
         estimate=estimate(left.tasks, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),

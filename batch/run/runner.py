@@ -24,7 +24,7 @@ from batch.base.errors import (
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
 from batch.records.events import Began, Closed, Happening, Listener
-from batch.records.kinds import HappeningKind, Metadata, RunKind
+from batch.records.kinds import HappeningKind, RunKind, TextsKept
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
 from batch.render.diffusers_backend import Diffusers
@@ -183,7 +183,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
         held=folder.held,
         cache=str(default_folder()),
         keep_latents=options.keep_latents or origin.output.keep_latents,
-        metadata=Metadata(origin.output.metadata),
+        metadata=TextsKept(origin.output.metadata),
         fallback=options.fallback and run.on_oom == "fallback",
         retries=run.retries,
         redo=left.redo,

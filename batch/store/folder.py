@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from batch.base import atomic, disk
 from batch.base.errors import ForeignFolder, UserError
-from batch.records.kinds import Metadata
+from batch.records.kinds import TextsKept
 from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.spec import Held
 from batch.records.tasks import Task
@@ -213,7 +213,7 @@ class RunFolder:
         task: Task,
         pixels: NDArray[np.uint8],
         notes: Mapping[str, str] | None = None,
-        metadata: Metadata = Metadata.FULL,
+        metadata: TextsKept = TextsKept.FULL,
     ) -> FileRef:
         """Write image and thumbnail. The image is not done yet: :meth:`commit` makes it so.
 

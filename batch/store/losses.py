@@ -20,7 +20,7 @@ SLACK_S = 2.0
 """File systems and copies round times to whole seconds, FAT to two."""
 
 
-class Loss(StrEnum):
+class PictureLoss(StrEnum):
     """What is in the place of a picture that is not there any more."""
 
     GONE = "gone"
@@ -39,7 +39,7 @@ class Lost:
 
     path: str
     """Where the receipt says that it is."""
-    how: Loss
+    how: PictureLoss
     why: str
 
 
@@ -50,23 +50,23 @@ def lost_of(place: Path, seen: Look | None, receipt: Receipt, holder: str, names
     if seen is None:
         how, why = _unread(place)
     elif seen.error:
-        how, why = Loss.TORN, f"it is no whole picture: {seen.error}"
+        how, why = PictureLoss.TORN, f"it is no whole picture: {seen.error}"
     elif holder:
-        how, why = Loss.TAKEN, f"it holds the picture of {holder}"
+        how, why = PictureLoss.TAKEN, f"it holds the picture of {holder}"
     elif has_rotted(seen, receipt):
-        how, why = Loss.TORN, "its bytes are others, although nobody has written to it since"
+        how, why = PictureLoss.TORN, "its bytes are others, although nobody has written to it since"
     else:
-        how, why = Loss.TORN, "it is of a run that was cut off"
+        how, why = PictureLoss.TORN, "it is of a run that was cut off"
     return Lost(path=receipt.file.path, how=how, why=why)
 
 
-def _unread(place: Path) -> tuple[Loss, str]:
+def _unread(place: Path) -> tuple[PictureLoss, str]:
     """What is in a place that has no file to read."""
     if place.is_symlink():
-        return Loss.LINKED, "a link is in its place, and links are not followed"
+        return PictureLoss.LINKED, "a link is in its place, and links are not followed"
     if os.path.lexists(place):
-        return Loss.TORN, "a folder is in its place"
-    return Loss.GONE, "its file is gone"
+        return PictureLoss.TORN, "a folder is in its place"
+    return PictureLoss.GONE, "its file is gone"
 
 
 def is_torn(seen: Look, receipt: Receipt) -> bool:

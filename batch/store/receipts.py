@@ -24,7 +24,7 @@ from batch.store.losses import is_torn
 from batch.store.touched import Settled
 
 if TYPE_CHECKING:
-    from batch.store.losses import Loss, Lost
+    from batch.store.losses import Lost, PictureLoss
     from batch.store.touched import Touched
     from batch.store.unnamed import Unnamed
 
@@ -44,7 +44,7 @@ class Scan:
     unreadable: frozenset[str] = frozenset()
     """Ids whose receipts are damaged, or another image's."""
 
-    def count(self, how: Loss, planned: Collection[str]) -> int:
+    def count(self, how: PictureLoss, planned: Collection[str]) -> int:
         """Of some tasks those whose pictures were lost so."""
         return sum(key in planned and item.how is how for key, item in self.lost.items())
 

@@ -12,7 +12,7 @@ from batch.base.orphans import Orphan
 from batch.records.receipts import Failure
 from batch.store import events, lock, workers
 from batch.store.folder import RunFolder
-from batch.store.losses import Loss
+from batch.store.losses import PictureLoss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +97,9 @@ def summarize(root: Path) -> Summary:
         extra=sum(key not in planned for key in scan.receipts),
         touched=dict(Counter(str(what) for key, what in scan.touched.items() if key in planned)),
         unreadable_receipts=len(scan.unreadable),
-        torn=scan.count(Loss.TORN, planned),
-        taken=scan.count(Loss.TAKEN, planned),
-        linked=scan.count(Loss.LINKED, planned),
+        torn=scan.count(PictureLoss.TORN, planned),
+        taken=scan.count(PictureLoss.TAKEN, planned),
+        linked=scan.count(PictureLoss.LINKED, planned),
         orphaned=tuple(folder.unnamed(files, scan, tasks, saving=saving).orphans),
         out_of_memory=len(unfit),
         skipped=dict(skipped),

@@ -34,7 +34,7 @@ from batch.records.tasks import Task
 from batch.store import lock, measured, unnamed
 from batch.store.folder import RunFolder
 from batch.store.images.looks import Looks, picture_of
-from batch.store.losses import Loss
+from batch.store.losses import PictureLoss
 from batch.store.pictures import image_path
 from batch.store.touched import Change, Touched, settle
 from batch.store.unnamed import not_looked_at
@@ -176,9 +176,9 @@ def _judged(key: str, receipt: Receipt, settled: Settled, looks: Looks, tasks: M
         )
 
     if (lost := settled.lost.get(key)) is not None:
-        if lost.how is Loss.TORN:
+        if lost.how is PictureLoss.TORN:
             return found(State.DAMAGED, lost.why)
-        why = f"the receipt is there, {lost.why}" if lost.how is Loss.GONE else lost.why
+        why = f"the receipt is there, {lost.why}" if lost.how is PictureLoss.GONE else lost.why
         return found(State.MISSING if key in tasks else State.EXTRA, why)
     was = f"it was {receipt.file.path}" if now != receipt.file.path else ""
     detail = "; ".join(filter(None, (was, touched.change)))

@@ -10,7 +10,7 @@ import yaml
 
 from batch.manifest.document import Place
 from batch.manifest.json_schema import json_schema
-from batch.manifest.variants import Grammar, Option
+from batch.manifest.variants import Grammar, WildcardLine
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 from tests.helpers import plan
@@ -191,7 +191,7 @@ def test_every_variant(manifest, work):
     ],
 )
 def test_the_grammar_of_variants(template, texts):
-    found = Grammar(lambda name: [Option("x", Place("x.txt", 1))]).parse(template)
+    found = Grammar(lambda name: [WildcardLine("x", Place("x.txt", 1))]).parse(template)
     assert list(found.texts()) == texts
     assert found.extent.texts == len(texts)
 

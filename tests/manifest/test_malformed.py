@@ -15,7 +15,7 @@ from batch.manifest.axes import AXES
 from batch.manifest.document import Place
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.manifest.variant_tokens import uncommented
-from batch.manifest.variants import Grammar, Option
+from batch.manifest.variants import Grammar, WildcardLine
 
 HEAD = "grid:\n  model: demo\n  prompt: a fox\n"
 ROWS = "grid: {model: demo}\nrows: {file: t.csv}\n"
@@ -464,7 +464,7 @@ def test_any_workbook_is_planned_or_refused(work, rows, cut):
 @FUZZ
 @given(text=st.text("ab{}|_$:\\-0123. =!?v~@%#/*\n", max_size=40))
 def test_any_variant_is_expanded_or_refused(work, text):
-    lines = [Option(line, Place("x.txt", 1)) for line in ("x", "3::y {1|2}", "${v:c}")]
+    lines = [WildcardLine(line, Place("x.txt", 1)) for line in ("x", "3::y {1|2}", "${v:c}")]
     try:
         template = Grammar(lambda name: lines).parse(uncommented(text))
     except ValueError:

@@ -9,7 +9,7 @@ import pytest
 from batch.manifest.document import Place
 from batch.manifest.limits import WILDCARD_FILES
 from batch.manifest.variant_tokens import looks_varied, uncommented
-from batch.manifest.variants import Grammar, Option
+from batch.manifest.variants import Grammar, WildcardLine
 from tests.helpers import plan
 
 LISTS = {
@@ -24,7 +24,7 @@ LISTS = {
 
 
 def lines(name):
-    return [Option(text, Place(f"{name}.txt", number)) for number, text in enumerate(LISTS[name], start=1)]
+    return [WildcardLine(text, Place(f"{name}.txt", number)) for number, text in enumerate(LISTS[name], start=1)]
 
 
 def texts(text):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from batch.manifest import formats
-from batch.records.kinds import Metadata
+from batch.records.kinds import TextsKept
 from batch.records.reading import from_json
 from batch.records.tasks import Task
 from batch.store.images.encoders import encode
@@ -25,7 +25,7 @@ def saved(tmp_path, pixels, work, metadata):
 @pytest.mark.parametrize("name", list(formats.FORMATS))
 def test_every_format_carries_what_it_is_told_to(name, noise, tmp_path):
     work = task(name, prompt="a fox, 狐")
-    full, only, none = (saved(tmp_path, noise, work, metadata) for metadata in Metadata)
+    full, only, none = (saved(tmp_path, noise, work, metadata) for metadata in TextsKept)
     assert set(read_metadata(full)) == {JSON_KEY, PARAMETERS_KEY}
     assert read_metadata(only) == {PARAMETERS_KEY: parameters(work, {"repaired": "x"})}
     assert read_metadata(none) == {}
@@ -39,7 +39,7 @@ def test_every_format_carries_what_it_is_told_to(name, noise, tmp_path):
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "webp-lossless", "avif", "tiff"])
 def test_a_picture_without_texts_is_whole_for_others(name, noise, tmp_path):
-    path = saved(tmp_path, noise, task(name), Metadata.NONE)
+    path = saved(tmp_path, noise, task(name), TextsKept.NONE)
     with Image.open(path) as image:
         image.load()
         assert image.size == (353, 301)
@@ -47,7 +47,7 @@ def test_a_picture_without_texts_is_whole_for_others(name, noise, tmp_path):
 
 
 def test_png_of_other_levels_leaves_its_texts_out_too(noise, tmp_path):
-    assert read_metadata(saved(tmp_path, noise, task("png", {"level": 6}), Metadata.NONE)) == {}
+    assert read_metadata(saved(tmp_path, noise, task("png", {"level": 6}), TextsKept.NONE)) == {}
 
 
 TEMPLATE = 'a {red|"blue", dark} fox:\n__at__'
@@ -56,7 +56,7 @@ TEMPLATE = 'a {red|"blue", dark} fox:\n__at__'
 @pytest.mark.parametrize("name", list(formats.FORMATS))
 def test_the_template_stands_beside_the_prompt(name, noise, tmp_path):
     work = task(name, prompt="a red fox", prompt_template=TEMPLATE)
-    found = read_metadata(saved(tmp_path, noise, work, Metadata.FULL))
+    found = read_metadata(saved(tmp_path, noise, work, TextsKept.FULL))
     assert from_json(Task, json.dumps(json.loads(found[JSON_KEY])["task"])) == work
     last = found[PARAMETERS_KEY].rpartition("\n")[2]
     assert last.startswith("Steps: ")

@@ -20,7 +20,7 @@ from PIL import __version__ as pillow_version
 
 from batch.base.errors import UserError
 from batch.manifest import formats
-from batch.records.kinds import Metadata
+from batch.records.kinds import TextsKept
 from batch.records.tasks import Task
 from batch.store.images import packets, png, tiff
 from batch.store.images.texts import JSON_KEY, PARAMETERS_KEY, texts_of
@@ -148,7 +148,7 @@ def require(name: str) -> None:
 
 
 def encode(
-    pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None, metadata: Metadata = Metadata.FULL
+    pixels: Pixels, task: Task, notes: Mapping[str, str] | None = None, metadata: TextsKept = TextsKept.FULL
 ) -> bytes:
     """The image file of a task, in its format; ``pixels`` is height x width x 3.
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from batch import __version__
 from batch.catalogue import families
-from batch.records.kinds import Metadata
+from batch.records.kinds import TextsKept
 from batch.records.reading import to_json
 from batch.records.tasks import Task
 
@@ -57,11 +57,11 @@ class FileTexts:
     rerun: str
 
 
-def texts_of(task: Task, notes: Mapping[str, str], metadata: Metadata) -> FileTexts:
+def texts_of(task: Task, notes: Mapping[str, str], metadata: TextsKept) -> FileTexts:
     """The texts of a task; ``notes`` name what its picture was made with instead of what was asked for."""
     return FileTexts(
-        parameters="" if metadata is Metadata.NONE else parameters(task, notes),
-        rerun=rerun_json(task, notes) if metadata is Metadata.FULL else "",
+        parameters="" if metadata is TextsKept.NONE else parameters(task, notes),
+        rerun=rerun_json(task, notes) if metadata is TextsKept.FULL else "",
     )
 
 
