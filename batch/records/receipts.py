@@ -81,7 +81,7 @@ class TextTokens:
     @property
     def said(self) -> str:
         """What there is to say of a text that was cut, behind its beginning."""
-        return f"has {self.tokens} tokens, and {self.read} are read: not “{self.lost}”"
+        return f"is too long: of {self.tokens} tokens {self.read} are read. Lost: “{self.lost}”"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

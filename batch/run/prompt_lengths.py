@@ -65,10 +65,13 @@ def warnings(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> l
     count = sum(len(item["texts"]) for item in questions)
     answers = predictions.answers(questions, lambda _: tell(count))
     said: list[str] = []
+    remedies: dict[str, None] = {}
     for key, group in asked.items():
         cut = answers[key].get("cut", {})
         said += _said(group, {int(number): TextTokens(**found) for number, found in cut.items()})
-    return said
+        if cut and plan.models[group.task.model].pipeline in CLIP_PIPELINES:
+            remedies[f"{group.task.model}: under long_prompts: chunk all of a text is read"] = None
+    return [*said, *remedies]
 
 
 def _groups(plan: Plan) -> Sequence[_Group]:

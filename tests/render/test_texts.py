@@ -111,7 +111,7 @@ def test_what_stands_behind_the_limit_is_in_the_picture(tiny, cli, manifest, wor
     cut = receipts_of(work / "cut")
     assert len({picture(work / "cut", item).tobytes() for item in cut}) == 1
     assert [(item.texts[0].tokens, item.texts[0].read, item.cut) for item in cut] == [(16, 14, True)] * 2
-    assert ended.err.count("has 16 tokens, and 14 are read: not “o ") == 2
+    assert ended.err.count("is too long: of 16 tokens 14 are read. Lost: “o ") == 2
     frame = table.read(work / "cut/results.csv")
     assert frame[["prompt_tokens", "prompt_cut"]].to_numpy().tolist() == [[16, 2]] * 2
     assert "prompt cut 2" in cli("status", "cut").out
@@ -137,9 +137,10 @@ def test_short_prompts_in_pieces_are_the_same_pixels(tiny, cli, manifest, work):
 def test_a_plan_tells_what_will_be_cut(tiny, cli, manifest, own_cache, monkeypatch, model):
     monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
     text = job(tiny(model), size="64x64", prompt=["a fox", "a fox and a whale " * 6], negative_prompt="blue " * 20)
-    said = cli("plan", manifest(text)).err.splitlines()[-2:]
+    said = cli("plan", manifest(text)).err.splitlines()[-3:]
     assert "negative prompt 'blue blue" in said[0]
     assert "prompt 'a fox and a whale a fox and a whale" in said[1]
-    assert "has 78 tokens, and 14 are read: not “fox and a whale" in said[1]
+    assert "is too long: of 78 tokens 14 are read. Lost: “fox and a whale" in said[1]
+    assert said[2].endswith("under long_prompts: chunk all of a text is read")
     monkeypatch.setattr("batch.store.predictions._computed", lambda _: iter(()))  # the next plan knows it
-    assert cli("plan", manifest(text)).err.splitlines()[-2:] == said
+    assert cli("plan", manifest(text)).err.splitlines()[-3:] == said
