@@ -82,9 +82,23 @@ class Pinner:
 
     def resolved(self, grid: Grid) -> Grid:
         """The grid with a row for every seed and every text."""
-        prompts = "" if grid.kind == "grid" else digest([str(_written(entry)) for entry in grid.entries("prompt")])
-        factors = tuple(Factor(factor.names, tuple(self._rows(factor, prompts))) for factor in grid.factors)
+        context = self._context(grid)
+        factors = tuple(Factor(factor.names, tuple(self._rows(factor, context))) for factor in grid.factors)
         return Grid(factors, grid.place, grid.kind)
+
+    def _context(self, grid: Grid) -> str:
+        """What the seeds of a grid are kept under: they stay when other grids come, and when its prompts change.
+
+        A row has one prompt that tells it from others; an entry of ``include`` with several, its other axes.
+        """
+        if grid.kind == "grid":
+            return ""
+        prompts = [str(_written(entry)) for entry in grid.entries("prompt")]
+        by_prompts = digest(prompts)
+        if len(prompts) == 1 or f"seed.{by_prompts}.0" in self._pins.seeds:
+            return by_prompts
+        others = [name for name in grid.names() if name not in ("prompt", "seed")]
+        return digest([[name, [str(entry.value) for entry in grid.entries(name)]] for name in sorted(others)])
 
     def _rows(self, factor: Factor, prompts: str) -> Iterator[tuple[Entry, ...]]:
         streams = count()

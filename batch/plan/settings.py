@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from batch.catalogue import pag, precision
-from batch.catalogue.families import FAMILIES
+from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
 from batch.manifest import formats
 from batch.manifest.axes import EXTRA
@@ -134,8 +134,9 @@ class Settings:
             scheduler=_value(entries, "scheduler", None),
             loras=self.found.loras.get(_value(entries, "lora", ()), ()),
             extra=tuple(sorted(extra.items())),
-            long_prompts=self.manifest.long_prompts,
-            prompt_syntax=self.manifest.prompt_syntax,
+            # Elsewhere both change nothing, or are refused: what is the same picture has the same id.
+            long_prompts=self.manifest.long_prompts if model.pipeline in CLIP_PIPELINES else "",
+            prompt_syntax=self.manifest.prompt_syntax if model.pipeline in CLIP_PIPELINES else "",
             pixel_steps=profiles.pixel_steps(steps, rendered),
             memory=_value(entries, "memory", "auto"),
             memory_steps=steps,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 COMMA = 20
 """Tokens from the end of a piece in which a comma is sought, A1111's default: what belongs together stays so."""
 
+_NO_MEAN = 0.005
+"""Of the spread: what is smaller is no mean. SD 1.5's encoder has about a tenth."""
+
 Tokens = list[tuple[int, float]]
 """Ids with their weights."""
 
@@ -148,6 +151,19 @@ def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens) -> int:
     return (commas or ends or [len(tokens)])[-1]
 
 
+def _weighted(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Each token's row ``[1, 77, width]`` times its weight, with the mean of before.
+
+    A mean that is nothing beside the numbers' spread would be put back by a factor that is chance, even without
+    end or of the other sign: it is left as it comes.
+    """
+    changed = states * weights[None, :, None]
+    before, after, spread = (float(item) for item in (states.mean(), changed.mean(), states.std()))
+    if min(abs(before), abs(after)) < _NO_MEAN * spread or before * after < 0:
+        return changed
+    return changed * (before / after)
+
+
 def _piece(encoder: Encoder, tokens: Tokens, device: str) -> tuple[torch.Tensor, Pooled]:
     """One piece alone, so that its numbers do not depend on how many there are."""
     words = encoder.tokenizer
@@ -158,7 +174,5 @@ def _piece(encoder: Encoder, tokens: Tokens, device: str) -> tuple[torch.Tensor,
     states = encoder.layer(output)
     weights = [1.0, *(weight for _, weight in tokens), 1.0, *[1.0] * fill]
     if any(weight != 1.0 for weight in weights):
-        mean = states.mean()
-        states = states * torch.tensor(weights, dtype=states.dtype, device=states.device)[None, :, None]
-        states = states * (mean / states.mean())
+        states = _weighted(states, torch.tensor(weights, dtype=states.dtype, device=states.device))
     return states, output[0] if output[0].ndim == 2 else None

@@ -38,6 +38,8 @@ prompt_suffix: ", at dusk"
 variants: off
 wildcards: {}
 resize: true
+long_prompts: cut
+prompt_syntax: plain
 allow_pickle: []
 trust_remote_code: []
 output: {format: png, metadata: full, keep_latents: true, name: "{prompt}-{seed}-{size}"}

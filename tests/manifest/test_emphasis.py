@@ -145,3 +145,11 @@ def test_the_grammar_is_part_of_the_id(tiny, work):
 def test_pieces_are_refused_where_encoders_are_not_clip(work):
     with pytest.raises(ManifestError, match="long_prompts: chunk has no effect on demo"):
         plan(manifest(work, "a fox", prompt_syntax="plain", long_prompts="chunk"))
+
+
+def test_what_changes_nothing_is_no_other_picture(work):
+    """Of a model that is not CLIP's, with prompts that have no weights."""
+    (plain,) = plan(manifest(work, "a fox", prompt_syntax="plain")).tasks
+    (same,) = plan(manifest(work, "a fox")).tasks
+    assert same.id == plain.id
+    assert same.prompt_syntax == ""

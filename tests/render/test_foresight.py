@@ -358,7 +358,7 @@ def test_equal_stages_are_asked_once(manifest):
     plan = prepare(manifest(text), Options()).plan
     settings = forecast._settings(plan)
     source = forecast.source_of(plan.models["demo"])
-    built = forecast._built_from(source)
+    built = forecast.built_from(source)
     keys = {question["key"] for item in settings for question in forecast._questions(item, source, built).values()}
     assert (len(plan.tasks), len(settings), len(keys)) == (96, 2, 4)
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))

@@ -12,7 +12,7 @@ from batch.render.families import common, sdxl
 from batch.render.families.table import FAMILIES
 from batch.report import table
 from tests.conftest import DEMO
-from tests.helpers import picture, receipts_of
+from tests.helpers import only_receipt, picture, plan, receipts_of
 from tests.render.direct import direct, job, loaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -93,14 +93,20 @@ def test_each_piece_is_encoded_alone(tiny):
 
 def test_weights_multiply_and_keep_the_mean(tiny):
     pipe, _ = loaded(tiny("sd1"))
-    encoder = pieces.Encoder(pipe.tokenizer, pipe.text_encoder, lambda output: output[0], "ab cd")
     task = asked("", prompt_syntax="a1111")
-    plain, _ = pieces.encode([encoder], task, "cpu")
-    found, _ = pieces.encode([replace(encoder, text="ab (cd:1.5)")], task, "cpu")
-    wanted = plain.clone()
-    wanted[:, 3:5] *= 1.5
-    wanted *= plain.mean() / wanted.mean()
-    assert torch.allclose(found, wanted, atol=1e-6)
+
+    def states(text, shift):
+        encoder = pieces.Encoder(pipe.tokenizer, pipe.text_encoder, lambda output: output[0] + shift, text)
+        return pieces.encode([encoder], task, "cpu")[0]
+
+    weighted = states("ab cd", 0.5)
+    weighted[:, 3:5] *= 1.5
+    weighted *= states("ab cd", 0.5).mean() / weighted.mean()
+    assert torch.allclose(states("ab (cd:1.5)", 0.5), weighted, atol=1e-6)
+    centred = states("ab cd", -float(states("ab cd", 0).mean()))  # a mean of nothing is not put back
+    found = states("ab (cd:1.5)", -float(states("ab cd", 0).mean()))
+    assert torch.allclose(found[:, 3:5], 1.5 * centred[:, 3:5], atol=1e-5)
+    assert torch.equal(found[:, :3], centred[:, :3])
 
 
 @pytest.mark.parametrize("model", ["sdxl", "sd1"])
@@ -144,3 +150,18 @@ def test_a_plan_tells_what_will_be_cut(tiny, cli, manifest, own_cache, monkeypat
     assert said[2].endswith("under long_prompts: chunk all of a text is read")
     monkeypatch.setattr("batch.store.predictions._computed", lambda _: iter(()))  # the next plan knows it
     assert cli("plan", manifest(text)).err.splitlines()[-3:] == said
+
+
+def test_how_texts_were_read_comes_back(tiny, cli, manifest, work):
+    text = job(tiny("sd1"), size="64x64", prompt="a (fox:1.3) BREAK a whale")
+    text = "long_prompts: chunk\nprompt_syntax: a1111\n" + text
+    for name, written in (("one", text), ("two", job(tiny("sd1"), size="64x64"))):
+        outcome = cli("run", manifest(written), "--out", name, "--quiet")
+        assert outcome.code == 0, cli("status", name).out
+    one, two = (str(next((work / name / "images").iterdir())) for name in ("one", "two"))
+    assert cli("manifest", "from", one, "-o", "again.yaml").code == 0
+    assert "prompt_syntax: a1111\n" in (work / "again.yaml").read_text()
+    assert [task.id for task in plan(work / "again.yaml").tasks] == [only_receipt(work / "one").task.id]
+    mixed = cli("manifest", "from", one, two)
+    assert mixed.code == 2
+    assert "differ in long_prompts or prompt_syntax" in mixed.err

@@ -11,8 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from batch.report import table
 from batch.store.folder import RunFolder
 from batch.store.images.reading import read_pixels
-from tests.helpers import only_receipt, plan, receipts_of
-from tests.render.direct import job
+from tests.helpers import receipts_of
 
 
 def pixels(folder):
@@ -179,19 +178,3 @@ def test_what_says_nothing_is_refused(cli, work, content):
     assert outcome.code == 2
     assert str(path) in outcome.err
     assert cli("manifest", "from", path, "--only", "failed").code == 2
-
-
-def test_how_texts_were_read_comes_back(tiny, cli, manifest, work):
-    text = job(tiny("sd1"), size="64x64", prompt="a (fox:1.3) BREAK a whale")
-    assert (
-        cli("run", manifest("long_prompts: chunk\nprompt_syntax: a1111\n" + text), "--out", "one", "--quiet").code
-        == 0
-    )
-    assert cli("run", manifest(job(tiny("sd1"), size="64x64")), "--out", "two", "--quiet").code == 0
-    one, two = (str(next((work / name / "images").iterdir())) for name in ("one", "two"))
-    assert cli("manifest", "from", one, "-o", "again.yaml").code == 0
-    assert "prompt_syntax: a1111\n" in (work / "again.yaml").read_text()
-    assert [task.id for task in plan(work / "again.yaml").tasks] == [only_receipt(work / "one").task.id]
-    mixed = cli("manifest", "from", one, two)
-    assert mixed.code == 2
-    assert "differ in long_prompts or prompt_syntax" in mixed.err
