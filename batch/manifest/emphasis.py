@@ -123,6 +123,26 @@ def _weight(written: str) -> float:
     return weight
 
 
+_SLIP = re.compile(r"[;：]\s*+-?\d[\d.,]*+\s*+[)）]|:\s*+\d++,\d++\s*+[)）]|:\s*+\d++\.\d++\s*+[,，]|[（）]")
+
+
+def slip(text: str) -> str:
+    """What looks like a weight and is none, or a bracket that reaches to the end; "" where nothing does."""
+    found = _SLIP.search(text)
+    if found is not None:
+        return f"{shown(found[0])} is no weight; write (fox:1.2)"
+    opened: list[tuple[str, int]] = []
+    for token in _TOKEN.finditer(text):
+        if token[0] in ("(", "["):
+            opened.append((token[0], token.start()))
+        elif token[0] in _PAIRS and opened and opened[-1][0] == _PAIRS[token[0]]:
+            opened.pop()
+    if not opened:
+        return ""
+    bracket, at = opened[0]
+    return f"the '{bracket}' of {shown(text[at:])} is not closed and reaches to the end; \\{bracket} is a bracket"
+
+
 def is_plain(text: str) -> bool:
     """Whether a prompt means the same to a model without weights: nothing is stressed, broken or escaped."""
     return parse(text) == ((Weighted(text, 1.0),),) or not text.strip()

@@ -52,8 +52,8 @@ _KINDS: dict[str, _Kind] = {
         "write the words alone, the important first",
     ),
     "weight": _Kind(
-        ("(",),
-        r"(?<!\\)\((?:[^()\n:]|:(?!\s*[-\d.]))*+:\s*+-?[\d.]++\s*+\)",
+        ("(", "（"),
+        r"(?<!\\)[(（](?:[^()（）\n:;：]|[:;：](?!\s*[-\d.]))*+[:;：]\s*+-?[\d.,]++\s*+[)）]",
         "weights are not understood",
         "write the words alone, or prompt_syntax: a1111 where a model's text encoders are CLIP",
     ),

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from batch.plan.findings import Findings
 
 
+SLIPS = 10
+"""Weights that are none, of which it is told."""
+
+
 @dataclass(slots=True)
 class Syntax:
     """Checks every text of a plan once for each kind of model."""
@@ -23,6 +27,7 @@ class Syntax:
     manifest: Manifest
     findings: Findings
     _seen: dict[tuple[str, bool], None] = field(default_factory=dict)
+    _slips: int = 0
     _refused: set[str] = field(default_factory=set)
     """Models of which it is said that they cannot."""
 
@@ -48,6 +53,10 @@ class Syntax:
         except ValueError as error:
             self.findings.wrong(place, f"prompt_syntax: {error}: {shown(text)}")
             return
+        if clip and (slip := emphasis.slip(text)):
+            self._slips += 1
+            if self._slips <= SLIPS:
+                self.findings.remark(place, f"prompt_syntax: {slip}")
         if len(pieces) > 1 and clip and not self.manifest.long_prompts:
             self.findings.wrong(place, f"BREAK begins a new piece; write long_prompts: chunk, too: {shown(text)}")
         if not clip and not emphasis.is_plain(text):

@@ -153,3 +153,27 @@ def test_what_changes_nothing_is_no_other_picture(work):
     (same,) = plan(manifest(work, "a fox")).tasks
     assert same.id == plain.id
     assert same.prompt_syntax == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x (fox:1,2), y", "':1,2)' is no weight"),
+        ("(fox;1.2)", "is no weight"),
+        ("（fox:1.2）", "is no weight"),
+        ("(fox:1.2, tree)", "':1.2,' is no weight"),
+        ("a (fox tree, blue sky", "is not closed and reaches to the end"),
+        ("a fox :( sad", "is not closed and reaches to the end"),
+        ("a (fox:1.2) at 10:30, 4:3, (night)", ""),
+        ("a \\(fox", ""),
+    ],
+)
+def test_what_looks_like_a_weight_and_is_none_is_told(tiny, work, text, says):
+    assert says in emphasis.slip(text)
+    assert bool(emphasis.slip(text)) == bool(says)
+    path = work / "m.yaml"
+    path.write_text(
+        f"prompt_syntax: a1111\ngrid:\n  model: {tiny('sdxl')}\n  prompt: '{text}'\n", encoding="utf-8"
+    )
+    warned = [line for line in plan(path).warnings if says in line] if says else []
+    assert bool(warned) == bool(says)

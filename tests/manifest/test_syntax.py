@@ -12,7 +12,7 @@ KINDS = {
     "swarm": ["<wildcard:colour>", "<random:a|b>", "<random[2]:a,b>", "<segment:face>", "<embed:x>"],
     "braces": ["{{fox}}", "{fox}"],
     "novelai": ["1.3::fox ::", "-2::hat::"],
-    "weight": ["(fox:1.3)", "(a red fox: .8)", "(a:b:1.2)"],
+    "weight": ["(fox:1.3)", "(a red fox: .8)", "(a:b:1.2)", "(fox:1,2)", "(tree;1.2)", "（fox:1.2）"],
     "compel": ["(fox)1.3", "(a fox)+", "fox++", "('a', 'b').and()"],
     "emphasis": ["((fox))", "((a, b)), c"],
     "schedule": ["[a:b:0.5]", "[fox:10]"],

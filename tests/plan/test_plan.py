@@ -1,10 +1,12 @@
 """A grid becomes tasks: counted, ordered, drawn, and shown."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from batch.catalogue.families import digest
 from batch.manifest.axes import AXES
 from tests.helpers import plan
 
@@ -43,6 +45,18 @@ def test_heavier_first_and_every_prompt_once_before_any_twice(manifest):
     made = plan(manifest("grid: {model: demo, prompt: [a, b, c], seed: [5, 1], size: [672x384, 512x512]}\n"))
     order = [(task.size, task.seed, task.prompt) for task in made.tasks]
     assert order[:6] == [("512x512", seed, prompt) for seed in (5, 1) for prompt in "abc"]
+
+
+def test_random_seeds_of_an_include_stay_when_prompts_come(manifest):
+    def seeds(prompts, pins=None):
+        text = f"grid: {{model: demo}}\ninclude:\n  - {{prompt: {prompts}, seed: {{random: 1}}, steps: 2}}\n"
+        made = plan(manifest(text), pins=pins)
+        return {task.prompt: task.seed for task in made.tasks}, made.pins
+
+    first, pins = seeds("[a, b]")
+    assert seeds("[c, b, a]", pins)[0] == {**first, "c": first["a"]}
+    old = replace(pins, seeds={f"seed.{digest(['a', 'b'])}.0": (7,)})  # as a version before kept them
+    assert seeds("[a, b]", old)[0] == {"a": 7, "b": 7}
 
 
 def test_random_seeds_are_pinned(manifest):
