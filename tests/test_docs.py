@@ -85,6 +85,8 @@ def examples(work):
     for name in ("landscapes", "forty"):
         (work / "prompts" / f"{name}.txt").write_text("".join(f"{name} {number}\n" for number in range(40)))
     (work / "prompts" / "parti.tsv").write_text('Prompt\tCategory\na fox\tAnimals\na "red" whale\tAnimals\n')
+    (work / "prompts.txt").write_text("a {red|blue} (fox:1.2)\n--prompt a whale --steps 20\n")
+    (work / "styles.csv").write_text("name,prompt,negative_prompt\ncinematic,film still of {prompt},cartoon\n")
     (work / "shots.csv").write_text("prompt,steps\na fox,\na whale,3\n")
     return work
 

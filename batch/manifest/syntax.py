@@ -24,7 +24,12 @@ class _Kind(NamedTuple):
 
 
 _KINDS: dict[str, _Kind] = {
-    "escape": _Kind(("\\(", "\\)", "\\["), r"\\[()\[\]]", "a backslash is text", "write the bracket alone"),
+    "escape": _Kind(
+        ("\\(", "\\)", "\\["),
+        r"\\[()\[\]]",
+        "a backslash is text",
+        "write the bracket alone, or prompt_syntax: a1111",
+    ),
     "lora": _Kind(
         ("<l",),
         r"<(?:lora|lyco):[^<>\n]*+>",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch.base.errors import ModelError
 from batch.catalogue import pag
-from batch.catalogue.families import FAMILIES
+from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
 from batch.manifest import recover, values
 from batch.manifest.axes import axis
@@ -27,6 +27,8 @@ class _Fit:
     instead: Mapping[str, str] = field(default_factory=dict)
     """Values of axes in place of others."""
     notes: tuple[str, ...] = ()
+    clip: bool = True
+    """All text encoders of the model are CLIP, as far as that is known."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,11 @@ class Fitting:
             self._fits[key] = self._fit(setting, resize=picture.resize)
         fit = self._fits[key]
         axes = {name: value for name, value in picture.axes.items() if name not in fit.left_out}
-        return replace(picture, axes={**axes, **fit.instead}, notes=picture.notes + fit.notes)
+        fitted = replace(picture, axes={**axes, **fit.instead}, notes=picture.notes + fit.notes)
+        if fit.clip or not picture.texts:
+            return fitted
+        note = f"left out: {', '.join(picture.texts)}: not all text encoders of the model are CLIP"
+        return replace(fitted, texts={}, notes=(*fitted.notes, note))
 
     def _fit(self, axes: dict[str, object], *, resize: bool) -> _Fit:
         model = self._model(str(axes.get("model", "")))
@@ -75,7 +81,7 @@ class Fitting:
         if note:
             instead["size"] = size
             notes.append(note)
-        return _Fit(frozenset(left_out), instead, tuple(notes))
+        return _Fit(frozenset(left_out), instead, tuple(notes), model.pipeline in CLIP_PIPELINES)
 
     def _model(self, name: str) -> Model | str:
         if not name:

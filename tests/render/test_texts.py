@@ -162,6 +162,9 @@ def test_how_texts_were_read_comes_back(tiny, cli, manifest, work):
     assert cli("manifest", "from", one, "-o", "again.yaml").code == 0
     assert "prompt_syntax: a1111\n" in (work / "again.yaml").read_text()
     assert [task.id for task in plan(work / "again.yaml").tasks] == [only_receipt(work / "one").task.id]
+    elsewhere = cli("manifest", "from", one, "--model", "demo")
+    assert "left out: long_prompts, prompt_syntax: not all text encoders of the model are CLIP" in elsewhere.err
+    assert "\nprompt_syntax" not in elsewhere.out
     mixed = cli("manifest", "from", one, two)
     assert mixed.code == 2
     assert "differ in long_prompts or prompt_syntax" in mixed.err
