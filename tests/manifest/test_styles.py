@@ -192,3 +192,48 @@ def test_alternatives_of_a_style_are_not_rendered_in_silence(manifest, cli):
     outcome = cli("plan", manifest("variants: all\n" + styles + AXES.format("[y, x]")))
     assert (outcome.code, "style: 'x' holds alternatives" in outcome.err) == (2, True)
     assert "alternatives" not in cli("plan", manifest(styles + AXES.format("y"))).err
+
+
+def test_a_pattern_stands_for_the_files_that_fit(manifest, work, cli):
+    for name, prompt in {
+        "styles.csv": "oil",
+        "styles_mine.csv": "ink",
+        "other.csv": "ash",
+        "styles.bak": "x",
+    }.items():
+        (work / name).write_text(f"name,prompt\n{prompt},{prompt} of {{prompt}}\n")
+    assert texts(manifest, "oil", "styles*.csv") == ("oil of a fox", "blur")
+    assert texts(manifest, "ink", str(work / "styles*.csv")) == ("ink of a fox", "blur")
+    said = cli("plan", manifest("styles: {file: 'styles*.csv'}\n" + AXES.format("ash"))).err
+    assert "'ash' is unknown; possible are oil, ink" in said
+    said = cli("plan", manifest("styles: {file: 'no*.csv'}\n" + AXES.format("oil"))).err
+    assert "no*.csv fits 0 files of styles" in said
+
+
+def test_a_pattern_reaches_no_other_folder(manifest, work, cli):
+    (work / "in").mkdir()
+    path = manifest("styles: {file: '../*.csv'}\n" + AXES.format("oil"))
+    (work / "in" / "m.yaml").write_text(path.read_text())
+    (work / "s.csv").write_text("name,prompt\noil,x\n")
+    assert "lies outside the manifest's folder" in cli("plan", work / "in" / "m.yaml").err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("styles: styles.csv\n" + AXES.format("oil"), "styles: a file is written {file: styles.csv}"),
+        (AXES.format("styles.csv"), "a file of styles stands under styles: {file: styles.csv}"),
+        ("styles: {oil: x, dusk: y}\n" + AXES.format("'oil, dusk'"), "several are joined with +: oil + dusk"),
+    ],
+)
+def test_a_slip_in_naming_styles_is_told(manifest, cli, text, says):
+    outcome = cli("plan", manifest(text))
+    assert outcome.code == 2
+    assert says in outcome.err
+
+
+def test_styles_of_a_line_with_options_are_joined(manifest, work, cli):
+    (work / "p.txt").write_text('--prompt a fox --styles "oil, dusk"\n')
+    said = cli("plan", manifest("styles: {oil: x, dusk: y}\ngrid: {model: demo, prompt: {file: p.txt}}\n")).err
+    assert "p.txt:1: " in said
+    assert "several are joined with +: oil + dusk" in said
