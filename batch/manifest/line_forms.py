@@ -18,8 +18,8 @@ Line = tuple[str, Place]
 
 _SETTINGS = re.compile(r"Steps:\s*\d+,\s*[A-Z][\w ]*:")
 _NO_PROMPT = re.compile(
-    rf"(?P<data>negative prompt:|{_SETTINGS.pattern})"
-    r"|(?P<label>(?:positive|negative)(?:[ _]prompt)?\s*:(?!\S))"
+    rf"(?P<data>negative prompt:|{_SETTINGS.pattern}|(?:steps|seed|cfg scale)\s*:\s*[\d.]+,?$)"
+    r"|(?P<label>(?:positive|negative)(?:[ _]prompt\s*:|\s*:(?!\S)))"
     r"|(?P<rule>(?:[-=_*~+]{3,}|`{3,}\w*)$)",
     re.IGNORECASE,
 )
@@ -62,7 +62,7 @@ _FORMS: dict[str, _Form] = {
     ),
     "bullet": _Form(r"[-*+•◦‣·–—]\s+\S", "the mark of a list is text", "remove it"),
     "number": _Form(r"(?:\d{1,5}[.)]|\(\d{1,5}\))\s+\S", "the number is text", "remove it"),
-    "label": _Form(r"prompt\s*#?\d*\s*[:=]\s*\S", "the label is text", "remove it"),
+    "label": _Form(r"prompt\s*+#?\d*+\s*+[:=]\s*\S", "the label is text", "remove it"),
     "list": _Form(
         r'\[$|\],?$|\{$|\},?$|\[\s*"|\{\s*"|"[^"]*",$|"[^"]*"\s*\],?$',
         "brackets, quotes and commas of JSON are text",

@@ -2,8 +2,11 @@
 
 import pytest
 
+from batch.manifest.document import Place
+from batch.manifest.line_forms import dressed, no_prompts
 from batch.records.values import Call
 from tests.helpers import plan
+from tests.hostile import quick
 
 GRID = "grid: {model: demo, prompt: {file: p.txt}, seed: 3, size: 512x512}\n"
 
@@ -94,6 +97,8 @@ NO_PROMPTS = {
     "a negative prompt": ("Negative prompt: lowres", "this is generation data; write a line for each: --prompt"),
     "labels": ("positive: a red fox", "this is generation data; write a line for each: --prompt"),
     "other labels": ("Negative: fog", "this is generation data"),
+    "a label without a blank": ("Positive prompt:a fox", "this is generation data"),
+    "a setting alone": ("Seed: 42", "this is generation data; write a line for each: --prompt"),
     "dashes": ("--------", "parts nothing here"),
     "a fence": ("```", "parts nothing here"),
 }
@@ -169,6 +174,13 @@ def test_a_header_in_a_text_file_is_told(manifest, work, cli, line):
 def test_language_is_not_taken_for_dress(manifest, work, cli, line):
     (work / "p.txt").write_text(f"a whale\n{line}\n")
     assert warned(cli, manifest) == []
+
+
+@pytest.mark.parametrize("line", ["prompt" + " " * 90_000 + "x", "| " * 40_000, '"' * 90_001, "(1" * 40_000])
+def test_a_long_line_is_gone_over_once(line):
+    with quick(2):
+        assert no_prompts([(line, Place("p.txt", 1))], "p.txt") == []
+        assert len(list(dressed([(line, Place("p.txt", 1))]))) <= 1
 
 
 def test_a_file_with_errors_is_not_said_to_be_empty(manifest, work, cli):

@@ -57,11 +57,13 @@ def test_an_unreadable_row_is_left_out_and_told(manifest, work, cli):
     assert (outcome.code, "'open' is unknown" in outcome.err) == (2, True)
 
 
-def test_a_comma_without_quotes_is_told(manifest, work, cli):
-    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,oil,thick,photo\n")
+@pytest.mark.parametrize(("by", "name"), [(",", "comma"), (";", "semicolon")])
+def test_a_comma_without_quotes_is_told(manifest, work, cli, by, name):
+    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,oil,thick,photo\n".replace(",", by))
     assert texts(manifest, "oil") == ("a fox, oil", "blur, thick")
     said = cli("plan", "job.yaml").err
     assert "s.csv:2: the style 'oil' has more cells than the header; 'photo' is left out" in said
+    assert f"A text that holds a {name} wants quotes" in said
 
 
 def test_what_is_not_utf8_is_what_excel_saves(manifest, work, cli):
@@ -195,12 +197,8 @@ def test_alternatives_of_a_style_are_not_rendered_in_silence(manifest, cli):
 
 
 def test_a_pattern_stands_for_the_files_that_fit(manifest, work, cli):
-    for name, prompt in {
-        "styles.csv": "oil",
-        "styles_mine.csv": "ink",
-        "other.csv": "ash",
-        "styles.bak": "x",
-    }.items():
+    files = {"styles.csv": "oil", "styles_mine.csv": "ink", "other.csv": "ash", "styles.bak": "x"}
+    for name, prompt in files.items():
         (work / name).write_text(f"name,prompt\n{prompt},{prompt} of {{prompt}}\n")
     assert texts(manifest, "oil", "styles*.csv") == ("oil of a fox", "blur")
     assert texts(manifest, "ink", str(work / "styles*.csv")) == ("ink of a fox", "blur")
