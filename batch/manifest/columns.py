@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.axes import AXES, axis_meant, folded
@@ -64,14 +63,13 @@ def text_column(table: Table, column: str | None, known: Sequence[str] = ()) -> 
     return name
 
 
-def not_read(table: Table, column: str) -> str:
+def not_read(table: Table, column: str, file: str) -> str:
     """What to say of columns that hold values of axes beside the prompts; nothing where there are none."""
     others = [
         name for name in table.columns if name != column and not name.startswith(UNREAD) and axis_meant(name)
     ]
     if not others:
         return ""
-    file = Path(table.header.source).name
     instead = FROM_RUN if is_results(table) else f"rows: {{file: {file}}}"
     named = f"column {others[0]} is" if len(others) == 1 else f"columns {_with_and(others)} are"
     return f"the {named} not read here; {instead} takes {'it' if len(others) == 1 else 'them all'}"

@@ -134,7 +134,7 @@ class EntryReader:
         path = referenced(named["file"], self.folder)
         entries = []
         failed = len(self.problems.found)
-        for line in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
+        for line in read_prompts(path, named, self.problems.remark):
             try:
                 own = {name: tuple(self.entries(name, item, line.place)) for name, item in line.own.items()}
                 entries.append(self._prompt(values.text(line.text), line.place, own))

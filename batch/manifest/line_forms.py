@@ -28,13 +28,13 @@ _NO_PROMPT = re.compile(
 _OWN = 'write a line for each: --prompt "…" --negative_prompt "…"'
 
 
-def no_prompts(lines: Sequence[Line], name: str) -> list[Problem]:
+def no_prompts(lines: Sequence[Line], path: str) -> list[Problem]:
     """The lines that are parts of generation data, as programs keep it of a picture: of each kind the first."""
     matches = ((_NO_PROMPT.match(line[0]), line) for line in lines)
     found = _first_of_kinds((match.lastgroup or "", line) for match, line in matches if match)
     reads = ""
     if "data" in found and any(_SETTINGS.match(text) for text, _ in lines):
-        reads = f"`run_batch.py manifest from {name}` reads it, or "
+        reads = f"`run_batch.py manifest from {path}` reads it, or "
     said = {
         "data": f"this is generation data; {reads}{_OWN}",
         "label": f"this is generation data; {_OWN}",

@@ -34,22 +34,22 @@ class PromptLine(NamedTuple):
     own: Mapping[str, Yaml] = _NOTHING
 
 
-def read_prompts(
-    path: Path, column: str | None, sheet: str = "", remark: Remark = lambda *_: None
-) -> list[PromptLine]:
+def read_prompts(path: Path, named: Mapping[str, str], remark: Remark) -> list[PromptLine]:
     """The prompts of a file, without the empty ones.
 
-    ``column`` names the column of a table; without it that is ``prompt``, or the only one of a list of prompts.
-    ``remark`` is told what is to be said of it. Raises :class:`ManifestError`.
+    ``named`` is how the manifest names it: ``file`` and, of a table, ``column`` and ``sheet``. Without ``column``
+    that is ``prompt``, or the only one of a list of prompts. ``remark`` is told what is to be said of the file.
+    Raises :class:`ManifestError`.
     """
+    column = named.get("column")
     if path.suffix.lower() != ".txt":
-        table = _table(path, sheet, remark)
+        table = _table(path, named.get("sheet", ""), remark)
         name = text_column(table, column)
-        if said := not_read(table, name):
+        if said := not_read(table, name, named["file"]):
             remark(table.header, said)
         return [PromptLine(text, place) for text, place in _cells(table, name)]
     lines = _lines(path, column, remark)
-    if wrong := no_prompts(lines, path.name):
+    if wrong := no_prompts(lines, str(path)):
         raise ManifestError(wrong)
     found = _all(_with_options, lines)
     _tell(dressed(line for line in lines if not _OPTION.match(line[0])), remark)

@@ -35,10 +35,11 @@ class Table:
     """What is told beside the plan."""
 
 
-_GUARDED = (
+GUARDED = (
     "an apostrophe before = + - or @ is left out: it keeps a spreadsheet from taking the text for a formula, "
     "and is no part of it"
 )
+"""What is told where an apostrophe is left out, once a file."""
 
 
 def check_width(columns: Collection[str], place: Place) -> None:
@@ -79,7 +80,7 @@ def named_rows(lines: Iterable[tuple[int, Sequence[str]]], source: str, delimite
         rows.append(TableRow(Place(source, number), dict(zip(columns, found, strict=True))))
     if problems:
         raise ManifestError(problems)
-    told = (Problem(source, guarded, _GUARDED),) if guarded else ()
+    told = (Problem(source, guarded, GUARDED),) if guarded else ()
     return Table(tuple(columns), tuple(rows), header, False, delimiter in ("\t", ";"), told)
 
 

@@ -21,8 +21,9 @@ from batch.manifest.document import TOO_DEEP, Place, Yaml, read_bytes
 from batch.manifest.files import referenced, within
 from batch.manifest.json_lines import depth, json_reason
 from batch.manifest.limits import DEPTH, NAME, STYLE_BYTES, STYLE_FILES
-from batch.manifest.rows import PARTS
+from batch.manifest.rows import GUARDED, PARTS
 from batch.manifest.schema import Style
+from batch.manifest.slips import unguarded
 from batch.manifest.tables import TABLE_SUFFIXES, Remark, csv_error, dialect, read_table
 from batch.manifest.values import shown, text
 from batch.manifest.western import decode_western
@@ -153,7 +154,10 @@ def _of_csv(written: str, told: _Told) -> _Found:
             columns = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in cells]
             _check_columns(columns, told.source, line)
             continue
-        row = dict(zip(columns, cells, strict=False))
+        bare = list(map(unguarded, cells))
+        if bare != cells:
+            told.add("guarded", line, GUARDED)
+        row = dict(zip(columns, bare, strict=False))
         name = row["name"].strip()
         if not name or name.startswith("#"):
             continue

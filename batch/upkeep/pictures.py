@@ -22,7 +22,10 @@ from batch.store.images.reading import read_metadata, suffixes
 from batch.store.images.stealth import read_stealth
 
 MAX_LOG = 16 * 2**20
-"""Bytes of a log, of Fooocus or of A1111's texts: two kilobytes a picture."""
+"""Bytes of a log of Fooocus: two kilobytes a picture."""
+
+MAX_TEXTS = 4 * 2**20
+"""Bytes of a text that holds those of many pictures: half a kilobyte each."""
 
 _TEXT_BESIDE = ".txt"
 _LOGS = {".html", ".htm"}
@@ -66,7 +69,7 @@ def read_pictures(path: Path) -> Iterator[tuple[str, Recovered]]:
     if path.suffix.lower() in _LOGS:
         yield from _of_log(path)
     elif path.suffix.lower() == _TEXT_BESIDE:
-        texts = generations(_text(path, MAX_LOG))
+        texts = generations(_text(path, MAX_TEXTS))
         for number, text in enumerate(texts, start=1):
             name = f"{path}: {number}" if len(texts) > 1 else str(path)
             yield name, _understood(path, {"parameters": text})

@@ -119,7 +119,7 @@ def test_what_is_no_prompt_is_said_once_at_its_line(manifest, work, cli, name):
 def test_generation_data_names_the_command_that_reads_it(manifest, work, cli):
     (work / "p.txt").write_text("a fox\nSteps: 30, Sampler: Euler a, Seed: 1\n")
     assert "p.txt:2: " in (said := cli("plan", manifest(GRID)).err)
-    assert "`run_batch.py manifest from p.txt` reads it, or write a line for each" in said
+    assert f"`run_batch.py manifest from {work / 'p.txt'}` reads it, or write a line for each" in said
     assert cli("manifest", "from", "p.txt").code == 0
 
 

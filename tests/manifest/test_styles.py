@@ -66,6 +66,13 @@ def test_a_comma_without_quotes_is_told(manifest, work, cli, by, name):
     assert f"A text that holds a {name} wants quotes" in said
 
 
+def test_an_apostrophe_against_formulas_is_no_part(manifest, work, cli):
+    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,'-oil,'=x\nink,'ink',\n")
+    assert texts(manifest, "oil") == ("a fox, -oil", "blur, =x")
+    assert "s.csv:2: an apostrophe before = + - or @ is left out" in cli("plan", "job.yaml").err
+    assert texts(manifest, "ink") == ("a fox, 'ink'", "blur")
+
+
 def test_what_is_not_utf8_is_what_excel_saves(manifest, work, cli):
     (work / "s.csv").write_bytes("name,prompt\nÖl,Ölgemälde, “dick”\n".encode("cp1252"))
     assert texts(manifest, "Öl") == ("a fox, Ölgemälde", "blur")

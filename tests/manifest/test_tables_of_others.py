@@ -48,6 +48,13 @@ def test_misnamed_axes_beside_the_prompts_are_told(manifest, work):
     assert "the column negatve_prompt is not read here; rows: {file: g.csv} takes it" in said
 
 
+def test_a_table_below_is_named_as_the_manifest_names_it(manifest, work):
+    (work / "in").mkdir()
+    written(work / "in", ".csv", [COLUMNS, ROW])
+    (said,) = warnings(manifest, OF_PROMPTS.format("in/g.csv"))
+    assert "rows: {file: in/g.csv} takes them all" in said
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx"])
 def test_a_list_without_a_header_loses_no_prompt(manifest, work, cli, suffix):
     path = written(work, suffix, [["a fox at night"], ["a whale"]])

@@ -76,7 +76,7 @@ def generations(text: str) -> list[str]:
             found.append([])
             ended = False
         found[-1].append(line)
-        ended = ended or (":" in line and _given(line)[0] >= 0)
+        ended = ended or ("," in line and ":" in line and _given(line)[0] >= 0)
     if len(found) > 1 and not ended:
         rest = found.pop()
         found[-1] += rest
