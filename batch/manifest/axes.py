@@ -94,13 +94,23 @@ _ELSEWHERE = {
 """What axes are called in other programs."""
 
 
+_NEAR = 0.7
+"""Of two words: a slip is nearer, ``notes`` and ``steps`` are not."""
+
+
 def axis_meant(word: str) -> str:
     """The axis that a word names, also by its name elsewhere or nearly; "" when none is like it."""
     if axis(word) is not None:
         return word
-    known = _ELSEWHERE.get(word.lower())
-    near = get_close_matches(word, AXES, n=1, cutoff=0.6)
+    plain = folded(word)
+    known = _ELSEWHERE.get(plain)
+    near = get_close_matches(plain, AXES, n=1, cutoff=_NEAR)
     return known or (near[0] if near else "")
+
+
+def folded(word: str) -> str:
+    """A name as an axis would be written: ``Negative Prompt`` is ``negative_prompt``."""
+    return "_".join(re.split(r"[\s_-]+", word.strip().casefold()))
 
 
 def unknown_axis(word: str) -> str:

@@ -133,12 +133,13 @@ class EntryReader:
             named[key] = value
         path = referenced(named["file"], self.folder)
         entries = []
-        for line in read_prompts(path, named.get("column"), named.get("sheet", ""), self.problems.remark):
+        failed = len(self.problems.found)
+        for line in read_prompts(path, named, self.problems.remark):
             try:
                 own = {name: tuple(self.entries(name, item, line.place)) for name, item in line.own.items()}
                 entries.append(self._prompt(values.text(line.text), line.place, own))
             except ValueError as error:
                 self.problems.found.append(Problem(*line.place, f"prompt: {error}"))
-        if not entries:
+        if not entries and len(self.problems.found) == failed:
             self.problems.add(where, f"prompt: {path} holds no prompt")
         return entries

@@ -42,6 +42,8 @@ def referenced(named: str, folder: Path, suffixes: Sequence[str] = PROMPT_SUFFIX
     path = Path(named)
     if path.suffix.lower() not in suffixes:
         hint = foreign_table(path.suffix) or f"only {', '.join(suffixes)} files are read here"
+        if path.suffix.lower() == ".json":
+            hint += "; write a list as .jsonl, with an object or a text a line"
         raise ValueError(f"{named}: {hint}")
     path = within(named, folder)
     if not path.is_file():

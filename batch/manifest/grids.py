@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Literal
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.axes import axis, unknown_axis
+from batch.manifest.axes import axis, axis_meant, unknown_axis
+from batch.manifest.columns import FROM_RUN, UNREAD, is_results, named_as_axes
 from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
@@ -16,7 +17,7 @@ from batch.manifest.rows import Table, TableRow
 from batch.manifest.schema import Entry, Factor, Grid, Rule
 from batch.manifest.table_cells import read_cell
 from batch.manifest.tables import TABLE_SUFFIXES, read_table
-from batch.manifest.values import RandomSeeds, suggest
+from batch.manifest.values import RandomSeeds, shortened, suggest
 
 _NEEDED = ("model", "prompt")
 _NO_TABLE = Table((), (), Place("", 0), typed=False)
@@ -134,9 +135,15 @@ class GridReader:
         except ManifestError as error:
             self.problems.extend(error.problems)
             return _NO_TABLE
+        if is_results(table):
+            self._note(table.header, f"this is the table of a run; {FROM_RUN} makes a manifest of it")
+            return _NO_TABLE
+        table = named_as_axes(table)
         for name in table.columns:
-            if axis(name) is None:
-                self._note(table.header, f"the column '{name}' is no axis; {unknown_axis(name)}")
+            if axis(name) is None and not name.startswith(UNREAD):
+                left = f"Remove it, or call it {UNREAD}{shortened(name)}: such columns are left out"
+                hint = unknown_axis(name) + ("" if axis_meant(name) else f". {left}")
+                self._note(table.header, f"the column '{name}' is no axis; {hint}")
             if any(name in factor.names for factor in zipped):
                 self._note(table.header, f"the column '{name}' stands in zip too; keep one")
         if not table.rows:

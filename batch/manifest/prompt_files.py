@@ -6,16 +6,20 @@ A line of text that begins with ``--`` is one of A1111's "Prompts from file or t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from batch.base.errors import ManifestError, Problem
 from batch.manifest import values
+from batch.manifest.axes import folded
+from batch.manifest.columns import not_read, text_column
 from batch.manifest.document import Place, Yaml
 from batch.manifest.foreign import samplers
 from batch.manifest.limits import PROMPT, RANGE
+from batch.manifest.line_forms import dressed, no_prompts
+from batch.manifest.rows import Table
 from batch.manifest.tables import Remark, read_lines, read_table
 from batch.manifest.values import shortened, shown, suggest
 
@@ -30,44 +34,62 @@ class PromptLine(NamedTuple):
     own: Mapping[str, Yaml] = _NOTHING
 
 
-def read_prompts(
-    path: Path, column: str | None, sheet: str = "", remark: Remark = lambda *_: None
-) -> list[PromptLine]:
+def read_prompts(path: Path, named: Mapping[str, str], remark: Remark) -> list[PromptLine]:
     """The prompts of a file, without the empty ones.
 
-    ``column`` names the column of a table; without it that is ``prompt``, or the only one there is. ``remark`` is
-    told what is to be said of it. Raises :class:`ManifestError`.
+    ``named`` is how the manifest names it: ``file`` and, of a table, ``column`` and ``sheet``. Without ``column``
+    that is ``prompt``, or the only one of a list of prompts. ``remark`` is told what is to be said of the file.
+    Raises :class:`ManifestError`.
     """
-    if path.suffix.lower() == ".txt":
-        return _all(_with_options, _lines(path, column))
-    return [PromptLine(text, place) for text, place in _cells(path, column, sheet, remark)]
-
-
-def plain_lines(path: Path, column: str | None) -> list[tuple[str, Place]]:
-    """The same of a file whose lines are texts alone, as those of wildcards. Raises :class:`ManifestError`."""
+    column = named.get("column")
     if path.suffix.lower() != ".txt":
-        return _cells(path, column)
-    return _all(_without_options, _lines(path, column))
+        table = _table(path, named.get("sheet", ""), remark)
+        name = text_column(table, column)
+        if said := not_read(table, name, named["file"]):
+            remark(table.header, said)
+        return [PromptLine(text, place) for text, place in _cells(table, name)]
+    lines = _lines(path, column, remark)
+    if wrong := no_prompts(lines, str(path)):
+        raise ManifestError(wrong)
+    found = _all(_with_options, lines)
+    _tell(dressed(line for line in lines if not _OPTION.match(line[0])), remark)
+    return found
 
 
-def _lines(path: Path, column: str | None) -> list[tuple[str, Place]]:
+def plain_lines(path: Path, column: str | None, name: str, remark: Remark) -> list[tuple[str, Place]]:
+    """The same of a file whose lines are texts alone, as those of the wildcard ``name``.
+
+    Raises :class:`ManifestError`.
+    """
+    if path.suffix.lower() != ".txt":
+        table = _table(path, "", remark)
+        known = [folded(part) for part in (name.rpartition("/")[2], path.stem)]
+        return _cells(table, text_column(table, column, known))
+    return _all(_without_options, _lines(path, column, remark))
+
+
+def _lines(path: Path, column: str | None, remark: Remark) -> list[tuple[str, Place]]:
     if column is not None:
         raise ManifestError([Problem(str(path), 0, "a .txt file has no columns; remove 'column'")])
-    numbered = enumerate(read_lines(path).split("\n"), start=1)
+    written, told = read_lines(path)
+    _tell(told, remark)
+    numbered = enumerate(written.split("\n"), start=1)
     found = [(line.strip(), Place(str(path), number)) for number, line in numbered]
     return [(text, place) for text, place in found if text and not text.startswith("#")]
 
 
-def _cells(
-    path: Path, column: str | None, sheet: str = "", remark: Remark = lambda *_: None
-) -> list[tuple[str, Place]]:
-    table = read_table(path, sheet)
-    for said in table.remarks:
+def _tell(told: Iterable[Problem], remark: Remark) -> None:
+    for said in told:
         remark(Place(said.source, said.line), said.message)
-    name = column or (table.columns[0] if len(table.columns) == 1 else "prompt")
-    if name not in table.columns:
-        message = f"there is no column '{name}'; {suggest(name, table.columns)}"
-        raise ManifestError([Problem(*table.header, message)])
+
+
+def _table(path: Path, sheet: str, remark: Remark) -> Table:
+    table = read_table(path, sheet)
+    _tell(table.remarks, remark)
+    return table
+
+
+def _cells(table: Table, name: str) -> list[tuple[str, Place]]:
     cells = [(row.cells.get(name), row.place) for row in table.rows]
     wrong = [
         Problem(*place, f"{name}: {shown(cell)} is not a text")

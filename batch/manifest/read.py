@@ -20,7 +20,7 @@ from batch.manifest.schema import Grid, Manifest, Style
 from batch.manifest.sections import read_sections
 from batch.manifest.styles import read_styles
 from batch.manifest.syntax import A1111, VARIANTS, Foreign
-from batch.manifest.tables import TABLE_SUFFIXES, TEXT_TABLES, foreign_table, read_table
+from batch.manifest.tables import TABLE_SUFFIXES, TEXT_TABLES, foreign_table, read_lines, read_table
 from batch.manifest.values import shown
 from batch.manifest.variants import Grammar
 from batch.manifest.wildcards import Wildcards
@@ -82,12 +82,17 @@ def _document(path: Path) -> tuple[str, Document]:
     source = str(path)
     if hint := foreign_table(path.suffix):
         raise ManifestError([Problem(source, 0, f"this kind of file is not read; {hint}")])
-    text = _as_csv(read_table(path)) if path.suffix.lower() == ".xlsx" else read_text(path, source)
-    if path.suffix.lower() in TABLE_SUFFIXES:
+    kind = path.suffix.lower()
+    if kind in TABLE_SUFFIXES:
+        text = _as_csv(read_table(path)) if kind == ".xlsx" else read_lines(path)[0]
         return text, Document({"rows": {"file": path.name}, "grid": {}}, source, {(): Place(source, 0)})
+    text = read_text(path, source)
     document = parse(text, source)
     if not isinstance(document.data, dict):
-        raise ManifestError([document.problem((), "a manifest is a mapping; it begins with 'grid:'")])
+        said = "a manifest is a mapping; it begins with 'grid:'"
+        if isinstance(document.data, list):
+            said += ". A list of rows is a .jsonl file, with an object a line"
+        raise ManifestError([document.problem((), said)])
     if "grid" not in document.data and ("rows" in document.data or "include" in document.data):
         document.data["grid"] = {}
     return text, document

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batch.base.errors import ManifestError, Problem
 from batch.manifest.document import Place, Yaml
 from batch.manifest.limits import COLUMNS
-from batch.manifest.slips import spoilt
+from batch.manifest.slips import spoilt, unguarded
 from batch.manifest.values import listed, shown
 
 
@@ -35,16 +35,24 @@ class Table:
     """What is told beside the plan."""
 
 
+GUARDED = (
+    "an apostrophe before = + - or @ is left out: it keeps a spreadsheet from taking the text for a formula, "
+    "and is no part of it"
+)
+"""What is told where an apostrophe is left out, once a file."""
+
+
 def check_width(columns: Collection[str], place: Place) -> None:
     """Raises :class:`ManifestError` for more columns than any table has."""
     if len(columns) > COLUMNS:
         raise ManifestError([Problem(*place, f"{len(columns):,} columns; a table has at most {COLUMNS:,}")])
 
 
-def named_rows(lines: Iterable[tuple[int, Sequence[str]]], source: str, *, decimal_comma: bool = False) -> Table:
+def named_rows(lines: Iterable[tuple[int, Sequence[str]]], source: str, delimiter: str = "") -> Table:
     """A table of rows of texts with their lines, of which the first names the columns.
 
-    Columns without a name behind the last one with a name are left out, as spreadsheets write them.
+    ``delimiter`` parts the cells in the file; it is empty where they are cells of a sheet. Columns without a name
+    behind the last one with a name are left out, as spreadsheets write them.
     Raises :class:`ManifestError` with every problem in it.
     """
     numbered = iter(lines)
@@ -58,17 +66,22 @@ def named_rows(lines: Iterable[tuple[int, Sequence[str]]], source: str, *, decim
         for index, name in enumerate(columns)
         if not name or name in columns[:index]
     ]
-    rows = []
+    rows, guarded = [], 0
     for number, cells in numbered:
         found = cells if len(cells) == len(columns) else _trimmed(cells, len(columns))
-        wrong = _width(found, columns) or next((spoilt(cell) for cell in found if cell[:1] == "#"), "")
+        wrong = _width(found, columns, delimiter) or next((spoilt(cell) for cell in found if cell[:1] == "#"), "")
         if wrong:
             problems.append(Problem(source, number, wrong))
             continue
+        if any(cell[:1] == "'" for cell in found):
+            bare = [unguarded(cell) for cell in found]
+            guarded = guarded or (number if bare != list(found) else 0)
+            found = bare
         rows.append(TableRow(Place(source, number), dict(zip(columns, found, strict=True))))
     if problems:
         raise ManifestError(problems)
-    return Table(tuple(columns), tuple(rows), header, typed=False, decimal_comma=decimal_comma)
+    told = (Problem(source, guarded, GUARDED),) if guarded else ()
+    return Table(tuple(columns), tuple(rows), header, False, delimiter in ("\t", ";"), told)
 
 
 def _trimmed(cells: Sequence[str], width: int) -> Sequence[str]:
@@ -79,7 +92,11 @@ def _trimmed(cells: Sequence[str], width: int) -> Sequence[str]:
     return cells[:end]
 
 
-def _width(cells: Sequence[str], columns: Sequence[str]) -> str:
+PARTS = {",": "comma", ";": "semicolon", "\t": "tab"}
+"""What parts cells, by its name."""
+
+
+def _width(cells: Sequence[str], columns: Sequence[str], delimiter: str) -> str:
     """What is wrong with the number of cells."""
     if len(cells) == len(columns):
         return ""
@@ -88,5 +105,6 @@ def _width(cells: Sequence[str], columns: Sequence[str]) -> str:
     if curly:
         return f"{message}. Curly quotes such as {shown(curly)} do not hold a cell together; write straight ones"
     if len(cells) > len(columns):
-        return f"{message}. A text that holds a comma wants quotes" if len(columns) > 1 else message
+        hint = f". A text that holds a {PARTS[delimiter]} wants quotes" if delimiter else ""
+        return message + (hint if len(columns) > 1 else "")
     return f"{message}. Cells that are left empty at the end are written down, too"

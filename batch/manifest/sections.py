@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -72,6 +73,8 @@ def _message(item: ErrorDetails) -> str:
         return f"{key}: {item['ctx']['error']}"
     if kind == "literal_error":
         return f"{key}: {values.shown(item['input'])} is not possible; {item['ctx']['expected']} is"
+    if key in ("styles", "rows") and isinstance(item["input"], str) and Path(item["input"]).suffix:
+        return f"{key}: a file is written {{file: {values.shortened(item['input'])}}}"
     if kind in _EXPECTED:
         return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}"
     return f"{key}: {values.shown(item['input'])}: {item['msg'].lower()}"

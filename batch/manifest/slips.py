@@ -54,6 +54,8 @@ def meant(value: object) -> str:
         return _as_list(written)
     if _DATE.fullmatch(written):
         return f"; {DATE}"
+    if re.fullmatch(r"'[-+]?\d[\d.]*", written):
+        return "; remove the apostrophe"
     return "; write straight quotes, or none" if _CURLY.search(written) else ""
 
 
@@ -68,6 +70,11 @@ def _as_list(written: str) -> str:
 def decimal_comma(written: str) -> str:
     """``4,5`` as ``4.5``, for files where it cannot be anything else; nothing for what has no decimal comma."""
     return written.replace(",", ".") if _DECIMAL_COMMA.fullmatch(written) else ""
+
+
+def unguarded(cell: str) -> str:
+    """A cell without the apostrophe by which a spreadsheet does not take it for a formula, as in results.csv."""
+    return cell[1:] if re.match(r"'[=+\-@\t\n](?!')", cell) else cell
 
 
 _TRUTH = frozenset({

@@ -7,6 +7,7 @@ out and told.
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,16 @@ from pathlib import Path
 
 from batch.base import walk
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import TOO_DEEP, Place, Yaml, decode_text, read_bytes
+from batch.manifest.document import TOO_DEEP, Place, Yaml, read_bytes
 from batch.manifest.files import referenced, within
 from batch.manifest.json_lines import depth, json_reason
 from batch.manifest.limits import DEPTH, NAME, STYLE_BYTES, STYLE_FILES
+from batch.manifest.rows import GUARDED, PARTS
 from batch.manifest.schema import Style
+from batch.manifest.slips import unguarded
 from batch.manifest.tables import TABLE_SUFFIXES, Remark, csv_error, dialect, read_table
 from batch.manifest.values import shown, text
+from batch.manifest.western import decode_western
 
 STYLE_SUFFIXES = (".json", *TABLE_SUFFIXES)
 TEXTS = ("prompt", "negative_prompt")
@@ -46,12 +50,16 @@ class NamedStyle:
 
 
 def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[NamedStyle]:
-    """The styles of a file, or of every .csv and .json file in a folder, in their order.
+    """The styles of a file, of those that fit a pattern, or of the .csv and .json files in a folder, in order.
 
     Those of folders inside it are called ``Folder/Name``, as SD.Next does. ``remark`` is told what is left out.
     Raises ``ValueError`` for what is not there, :class:`ManifestError` for what cannot be read.
     """
     top = within(named, folder)
+    if re.search(r"[*?\[]", named) and not top.exists():
+        for found in _matching(named, folder):
+            yield from _read(referenced(found, folder, STYLE_SUFFIXES), "", remark)
+        return
     if not top.is_dir():
         yield from _read(referenced(named, folder, STYLE_SUFFIXES), "", remark)
         return
@@ -64,6 +72,15 @@ def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[Named
     for path in paths:
         inner = path.parent.relative_to(top).as_posix()
         yield from _read(path, "" if inner == "." or path.suffix.lower() == ".csv" else f"{inner}/", remark)
+
+
+def _matching(pattern: str, folder: Path) -> list[str]:
+    """The files of a pattern such as ``styles*.csv``, in order. Raises ``ValueError`` where there is none."""
+    fits = glob.glob(pattern, root_dir=folder)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = sorted(name for name in fits if Path(name).suffix.lower() in STYLE_SUFFIXES)
+    if not 0 < len(found) <= STYLE_FILES:
+        raise ValueError(f"{pattern} fits {len(found):,} files of styles; 1 to {STYLE_FILES:,} are read")
+    return found
 
 
 def _read(path: Path, prefix: str, remark: Remark) -> Iterator[NamedStyle]:
@@ -118,24 +135,9 @@ class _Told:
 
 
 def _decoded(path: Path, told: _Told) -> str:
-    """UTF-8, else what Excel saves in the west: letters that are none of it are an error."""
-    raw = read_bytes(path, told.source, STYLE_BYTES)
-    try:
-        return decode_text(raw, told.source)
-    except ManifestError as error:
-        if b"\0" in raw or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise
-        try:
-            found = raw.decode("cp1252").replace("\r\n", "\n").replace("\r", "\n")
-        except UnicodeDecodeError:
-            raise error from None
-        line = error.problems[0].line
-    example = next((word for word in found.split("\n")[line - 1].split() if not word.isascii()), "")
-    told.add(
-        "encoding",
-        line,
-        f"not UTF-8, but read as Windows-1252: {shown(example)}; save it as UTF-8 if that is wrong",
-    )
+    found, remarks = decode_western(read_bytes(path, told.source, STYLE_BYTES), told.source)
+    for said in remarks:
+        told.add("encoding", said.line, said.message)
     return found
 
 
@@ -152,14 +154,17 @@ def _of_csv(written: str, told: _Told) -> _Found:
             columns = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in cells]
             _check_columns(columns, told.source, line)
             continue
-        row = dict(zip(columns, cells, strict=False))
+        bare = list(map(unguarded, cells))
+        if bare != cells:
+            told.add("guarded", line, GUARDED)
+        row = dict(zip(columns, bare, strict=False))
         name = row["name"].strip()
         if not name or name.startswith("#"):
             continue
         rest = [cell for cell in cells[len(columns) :] if cell.strip()]
         if rest:
             what = f"the style '{name}' has more cells than the header; {shown(rest[0])} is left out"
-            told.add("long", line, f"{what}. A text that holds a comma wants quotes")
+            told.add("long", line, f"{what}. A text that holds a {PARTS[delimiter]} wants quotes")
         yield line, name, Style(row.get("prompt", row.get("text", "")), row.get("negative_prompt", ""))
     if columns is None:
         raise ManifestError([Problem(told.source, 0, "the file is empty; it begins with a line of column names")])

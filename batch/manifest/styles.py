@@ -13,7 +13,7 @@ from batch.manifest.files import Problems
 from batch.manifest.limits import PROMPT
 from batch.manifest.schema import Style
 from batch.manifest.several import several
-from batch.manifest.style_files import TEXTS, read_style_files
+from batch.manifest.style_files import STYLE_SUFFIXES, TEXTS, read_style_files
 from batch.manifest.values import shown, suggest
 from batch.manifest.variant_tokens import looks_varied
 
@@ -41,7 +41,7 @@ class Styles:
         for name in dict.fromkeys(names):
             style = self.known.get(name)
             if style is None:
-                raise ValueError(f"'{name}' is unknown; {self._hint(name)}")
+                raise ValueError(f"'{name}' is unknown; {self._otherwise(name) or self._hint(name)}")
             found = next(filter(looks_varied, (style.prompt, style.negative_prompt)), None)
             if found is None:
                 continue
@@ -51,6 +51,15 @@ class Styles:
                 )
             self.varied.add(name)
         return names
+
+    def _otherwise(self, name: str) -> str:
+        """What was written is no name at all."""
+        if Path(name).suffix.lower() in STYLE_SUFFIXES:
+            return f"a file of styles stands under styles: {{file: {name}}}, and 'style' names those in it"
+        parts = [part.strip() for part in name.split(",")]
+        if len(parts) > 1 and all(map(self.known.__contains__, parts)):
+            return f"several are joined with +: {' + '.join(parts)}"
+        return ""
 
     def _hint(self, name: str) -> str:
         """Fooocus shows ``SAI Anime`` for a style that its file calls ``sai-anime``."""

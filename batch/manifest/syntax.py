@@ -110,8 +110,9 @@ _KINDS: dict[str, _Kind] = {
         "write a prompt a line, or {text: …, negative_prompt: …}",
     ),
     "options": _Kind(
-        ("--",),
-        r"(?:^|(?<=\s))--(?:prompt|negative_prompt|neg|no|ar|v|q|s|stylize|niji|chaos|seed|steps|width|height|cfg_scale"
+        ("--", "\u2013", "\u2014"),
+        r"(?<=\s)[\u2013\u2014](?:prompt|negative_prompt|ar|seed|steps|width|height|cfg_scale|sampler_name)(?=\s)"
+        r"|(?:^|(?<=\s))--(?:prompt|negative_prompt|neg|no|ar|v|q|s|stylize|niji|chaos|seed|steps|width|height|cfg_scale"
         r"|sampler_name|w|h|uc)(?=\s|$)",
         "options in a prompt are text",
         "write an axis (size, seed, steps, negative_prompt)",

@@ -8,14 +8,16 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from batch.base.errors import ManifestError, Problem
-from batch.manifest.document import Place, read_text
+from batch.manifest.document import Place, read_bytes
 from batch.manifest.json_lines import read_json_lines
 from batch.manifest.limits import TASKS
 from batch.manifest.rows import Table, named_rows
+from batch.manifest.western import decode_western
 from batch.manifest.workbooks import read_workbook
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl")
@@ -37,24 +39,29 @@ def read_table(path: Path, sheet: str = "") -> Table:
         return read_workbook(path, sheet)
     if sheet:
         raise ManifestError([Problem(source, 0, "only a workbook (.xlsx) has sheets; remove 'sheet'")])
-    text = read_lines(path)
+    text, told = read_lines(path)
+    table = _of_text(text, kind, source)
+    return replace(table, remarks=(*told, *table.remarks))
+
+
+def _of_text(text: str, kind: str, source: str) -> Table:
     if kind == ".jsonl":
         return read_json_lines(text, source)
     lines = text.split("\n")
     if kind == ".tsv":
-        return named_rows(_tsv(lines), source, decimal_comma=True)
+        return named_rows(_tsv(lines), source, "\t")
     start, delimiter = dialect(lines)
-    return named_rows(_csv(lines, start, delimiter, source), source, decimal_comma=delimiter != ",")
+    return named_rows(_csv(lines, start, delimiter, source), source, delimiter)
 
 
-def read_lines(path: Path) -> str:
-    """The text of a file of rows. Raises :class:`ManifestError`."""
-    text = read_text(path, str(path))
+def read_lines(path: Path) -> tuple[str, tuple[Problem, ...]]:
+    """The text of a file of rows or lines, and what is to be told of it. Raises :class:`ManifestError`."""
+    text, told = decode_western(read_bytes(path, str(path)), str(path))
     if text.count("\n") > TASKS:
         raise ManifestError(
             [Problem(str(path), 0, f"more than {TASKS:,} lines, as many as are planned; split it")]
         )
-    return text
+    return text, told
 
 
 _CSV_ERRORS = {

@@ -33,6 +33,7 @@ class Wildcards:
 
     def __init__(self, document: Document, folder: Path, problems: Problems, foreign: Foreign) -> None:
         self._foreign = foreign
+        self._remark = problems.remark
         self._document = document
         self._folder = folder
         self._own: dict[str, _Lines] = {}
@@ -107,7 +108,7 @@ class Wildcards:
         name = below.with_suffix("").as_posix()
         inside = (_FOLDER, *below.parts)
         if path.suffix.lower() == ".txt":
-            yield name, lambda: self._file("/".join(inside))
+            yield name, lambda: self._file(name, "/".join(inside))
             return
         referenced("/".join(inside), self._folder, _TREES)
         document = _document(path)
@@ -145,18 +146,18 @@ class Wildcards:
             document = _document(path)
             yield from self._tree(document.data, (_FOLDER, name), document, 2)
         else:
-            lines = self._file(file, column)
+            lines = self._file(name, file, column)
             yield name, lambda: lines
 
-    def _file(self, named: str, column: str | None = None) -> Sequence[WildcardLine]:
+    def _file(self, name: str, named: str, column: str | None = None) -> Sequence[WildcardLine]:
         path = referenced(named, self._folder)
         try:
-            lines = [WildcardLine(text, place) for text, place in plain_lines(path, column)]
+            found = plain_lines(path, column, name, self._remark)
         except ManifestError as error:
             raise ValueError("; ".join(map(str, error.problems))) from None
-        if not lines:
+        if not found:
             raise ValueError(f"{path} holds no line")
-        return lines
+        return [WildcardLine(text, place) for text, place in found]
 
 
 def _document(path: Path) -> Document:

@@ -6,6 +6,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, time, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,8 +54,8 @@ def read_workbook(path: Path, sheet: str = "") -> Table:
     if problems:
         raise ManifestError(problems)
     table = named_rows(_rows(found), source)
-    remarks = tuple(Problem(source, *said) for said in _remarks(workbook, found, sheet, table))
-    return Table(table.columns, table.rows, table.header, typed=False, remarks=remarks)
+    remarks = (Problem(source, *said) for said in _remarks(workbook, found, sheet, table))
+    return replace(table, remarks=(*table.remarks, *remarks))
 
 
 def _checked(data: bytes, source: str) -> bytes:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from batch.base import regular
 from batch.base.errors import UserError
 from batch.manifest import recover
+from batch.manifest.foreign.a1111 import generations
 from batch.manifest.foreign.draft import FOREIGN, mapping, named
 from batch.manifest.foreign.programs import fooocus_data
 from batch.manifest.recovered import Recovered
@@ -22,6 +23,9 @@ from batch.store.images.stealth import read_stealth
 
 MAX_LOG = 16 * 2**20
 """Bytes of a log of Fooocus: two kilobytes a picture."""
+
+MAX_TEXTS = 4 * 2**20
+"""Bytes of a text that holds those of many pictures: half a kilobyte each."""
 
 _TEXT_BESIDE = ".txt"
 _LOGS = {".html", ".htm"}
@@ -58,19 +62,22 @@ def _is_picture(path: Path) -> bool:
 
 
 def read_pictures(path: Path) -> Iterator[tuple[str, Recovered]]:
-    """The pictures that a file says something of, by name: one, or those of a log of Fooocus.
+    """The pictures that a file says something of, by name: one, or those of a text or a log of Fooocus.
 
     Raises :class:`UserError` where it says nothing.
     """
     if path.suffix.lower() in _LOGS:
         yield from _of_log(path)
+    elif path.suffix.lower() == _TEXT_BESIDE:
+        texts = generations(_text(path, MAX_TEXTS))
+        for number, text in enumerate(texts, start=1):
+            name = f"{path}: {number}" if len(texts) > 1 else str(path)
+            yield name, _understood(path, {"parameters": text})
     else:
         yield str(path), _of_picture(path)
 
 
 def _of_picture(path: Path) -> Recovered:
-    if path.suffix.lower() == _TEXT_BESIDE:
-        return _understood(path, {"parameters": _text(path)})
     texts = read_metadata(path)
     try:
         return recover.from_metadata(texts)
@@ -79,9 +86,10 @@ def _of_picture(path: Path) -> Recovered:
     beside = path.with_suffix(_TEXT_BESIDE)
     if beside.is_file():
         try:
-            return recover.from_metadata({"parameters": _text(beside)})
+            (text,) = generations(_text(beside))
+            return recover.from_metadata({"parameters": text})
         except (ValueError, UserError):
-            pass  # a caption for training, say
+            pass  # a caption for training, say, or those of several pictures
     texts |= read_stealth(path)
     if not texts:
         raise UserError(f"{path} says nothing of how it was made: it has no metadata")

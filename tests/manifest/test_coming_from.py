@@ -55,7 +55,7 @@ def planned(work, tiny, where, given):
         return manifest_of(work, {"prompt": text}, **varied)
     if place == "negative prompt":
         return manifest_of(work, {"negative_prompt": text}, **varied)
-    if place == "prompts.txt":
+    if place.startswith("prompts."):
         return from_file(work, place, text, {"prompt": {"file": place}})
     if place.startswith("wildcards/"):
         found = "{__felt__|__straw__}" if place.endswith(".yaml") else "__hat__"

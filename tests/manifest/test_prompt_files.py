@@ -2,8 +2,11 @@
 
 import pytest
 
+from batch.manifest.document import Place
+from batch.manifest.line_forms import dressed, no_prompts
 from batch.records.values import Call
 from tests.helpers import plan
+from tests.hostile import quick
 
 GRID = "grid: {model: demo, prompt: {file: p.txt}, seed: 3, size: 512x512}\n"
 
@@ -88,3 +91,100 @@ def test_options_set_on_the_command_line_too_are_refused(manifest, work, cli):
     outcome = cli("plan", manifest(GRID), "--set", "seed=1")
     assert outcome.code == 2
     assert "p.txt:1 sets 'seed' itself" in outcome.err
+
+
+NO_PROMPTS = {
+    "a negative prompt": ("Negative prompt: lowres", "this is generation data; write a line for each: --prompt"),
+    "labels": ("positive: a red fox", "this is generation data; write a line for each: --prompt"),
+    "other labels": ("Negative: fog", "this is generation data"),
+    "a label without a blank": ("Positive prompt:a fox", "this is generation data"),
+    "a setting alone": ("Seed: 42", "this is generation data; write a line for each: --prompt"),
+    "dashes": ("--------", "parts nothing here"),
+    "a fence": ("```", "parts nothing here"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PROMPTS)
+def test_what_is_no_prompt_is_said_once_at_its_line(manifest, work, cli, name):
+    line, says = NO_PROMPTS[name]
+    (work / "p.txt").write_text(f"a fox\n{line}\n\na whale\n{line}\n")
+    outcome = cli("plan", manifest(GRID))
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"{work / 'p.txt'}:2: {line}: ")
+    assert says in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert "(1 more like this)" in outcome.err
+
+
+def test_generation_data_names_the_command_that_reads_it(manifest, work, cli):
+    (work / "p.txt").write_text("a fox\nSteps: 30, Sampler: Euler a, Seed: 1\n")
+    assert "p.txt:2: " in (said := cli("plan", manifest(GRID)).err)
+    assert f"`run_batch.py manifest from {work / 'p.txt'}` reads it, or write a line for each" in said
+    assert cli("manifest", "from", "p.txt").code == 0
+
+
+DRESSED = {
+    "* a red fox": "the mark of a list",
+    "- a fox": "the mark of a list",
+    "• a fox": "the mark of a list",
+    "1. a wolf": "the number",
+    "12) a wolf": "the number",
+    '"a fox, red",': ".jsonl",
+    '["a fox",': ".jsonl",
+    '{"prompt": "a fox"}': ".jsonl",
+    '"a fox, red"': "the quotes",
+    "“a fox”": "the quotes",
+    "a fox ||": "the bars",
+    "| a fox | red |": "the bars",
+    "Prompt 1: a fox": "the label",
+    "prompt: a fox": "the label",
+    "/imagine prompt: a fox": "the command",
+    "// a comment": "begin it with #",
+    "—prompt a fox": "write two hyphens",
+}
+
+
+def warned(cli, manifest):
+    said = [line for line in cli("plan", manifest(GRID)).err.splitlines() if "has no effect" not in line]
+    return [line.removeprefix("warning: ") for line in said]
+
+
+@pytest.mark.parametrize("line", DRESSED)
+def test_a_line_dressed_as_elsewhere_is_told_and_kept(manifest, work, cli, line):
+    (work / "p.txt").write_text(f"a whale\n{line}\n{line} now\n", encoding="utf-8")
+    (said,) = (said for said in warned(cli, manifest) if "p.txt:2: " in said and "variants" not in said)
+    assert said.startswith(f"{work / 'p.txt'}:2: {line}: ")
+    assert DRESSED[line] in said
+    assert line in {task.prompt for task in plan(manifest(GRID)).tasks}
+
+
+@pytest.mark.parametrize("line", ["prompt,negative_prompt", "Prompt;Seed", "prompt"])
+def test_a_header_in_a_text_file_is_told(manifest, work, cli, line):
+    (work / "p.txt").write_text(f"{line}\na whale\n")
+    (said,) = warned(cli, manifest)
+    assert "p.txt:1: " in said
+    assert "save it as .csv" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["35mm photo", "1girl, solo", '"No" signs and a "yes"', "(a fox), red", "24 foxes", "prompt service, photo",
+     "-5 degrees", "a prompt,", "negative:space", "steps: a stair", "/r/pics, a fox"],
+)  # fmt: skip
+def test_language_is_not_taken_for_dress(manifest, work, cli, line):
+    (work / "p.txt").write_text(f"a whale\n{line}\n")
+    assert warned(cli, manifest) == []
+
+
+@pytest.mark.parametrize("line", ["prompt" + " " * 90_000 + "x", "| " * 40_000, '"' * 90_001, "(1" * 40_000])
+def test_a_long_line_is_gone_over_once(line):
+    with quick(2):
+        assert no_prompts([(line, Place("p.txt", 1))], "p.txt") == []
+        assert len(list(dressed([(line, Place("p.txt", 1))]))) <= 1
+
+
+def test_a_file_with_errors_is_not_said_to_be_empty(manifest, work, cli):
+    (work / "p.txt").write_text("{a|b\n")
+    assert "holds no prompt" not in cli("plan", manifest("variants: all\n" + GRID)).err
+    (work / "p.txt").write_text("# nothing\n")
+    assert "p.txt holds no prompt" in cli("plan", manifest(GRID)).err

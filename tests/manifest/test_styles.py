@@ -57,11 +57,20 @@ def test_an_unreadable_row_is_left_out_and_told(manifest, work, cli):
     assert (outcome.code, "'open' is unknown" in outcome.err) == (2, True)
 
 
-def test_a_comma_without_quotes_is_told(manifest, work, cli):
-    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,oil,thick,photo\n")
+@pytest.mark.parametrize(("by", "name"), [(",", "comma"), (";", "semicolon")])
+def test_a_comma_without_quotes_is_told(manifest, work, cli, by, name):
+    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,oil,thick,photo\n".replace(",", by))
     assert texts(manifest, "oil") == ("a fox, oil", "blur, thick")
     said = cli("plan", "job.yaml").err
     assert "s.csv:2: the style 'oil' has more cells than the header; 'photo' is left out" in said
+    assert f"A text that holds a {name} wants quotes" in said
+
+
+def test_an_apostrophe_against_formulas_is_no_part(manifest, work, cli):
+    (work / "s.csv").write_text("name,prompt,negative_prompt\noil,'-oil,'=x\nink,'ink',\n")
+    assert texts(manifest, "oil") == ("a fox, -oil", "blur, =x")
+    assert "s.csv:2: an apostrophe before = + - or @ is left out" in cli("plan", "job.yaml").err
+    assert texts(manifest, "ink") == ("a fox, 'ink'", "blur")
 
 
 def test_what_is_not_utf8_is_what_excel_saves(manifest, work, cli):
@@ -192,3 +201,44 @@ def test_alternatives_of_a_style_are_not_rendered_in_silence(manifest, cli):
     outcome = cli("plan", manifest("variants: all\n" + styles + AXES.format("[y, x]")))
     assert (outcome.code, "style: 'x' holds alternatives" in outcome.err) == (2, True)
     assert "alternatives" not in cli("plan", manifest(styles + AXES.format("y"))).err
+
+
+def test_a_pattern_stands_for_the_files_that_fit(manifest, work, cli):
+    files = {"styles.csv": "oil", "styles_mine.csv": "ink", "other.csv": "ash", "styles.bak": "x"}
+    for name, prompt in files.items():
+        (work / name).write_text(f"name,prompt\n{prompt},{prompt} of {{prompt}}\n")
+    assert texts(manifest, "oil", "styles*.csv") == ("oil of a fox", "blur")
+    assert texts(manifest, "ink", str(work / "styles*.csv")) == ("ink of a fox", "blur")
+    said = cli("plan", manifest("styles: {file: 'styles*.csv'}\n" + AXES.format("ash"))).err
+    assert "'ash' is unknown; possible are oil, ink" in said
+    said = cli("plan", manifest("styles: {file: 'no*.csv'}\n" + AXES.format("oil"))).err
+    assert "no*.csv fits 0 files of styles" in said
+
+
+def test_a_pattern_reaches_no_other_folder(manifest, work, cli):
+    (work / "in").mkdir()
+    path = manifest("styles: {file: '../*.csv'}\n" + AXES.format("oil"))
+    (work / "in" / "m.yaml").write_text(path.read_text())
+    (work / "s.csv").write_text("name,prompt\noil,x\n")
+    assert "lies outside the manifest's folder" in cli("plan", work / "in" / "m.yaml").err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("styles: styles.csv\n" + AXES.format("oil"), "styles: a file is written {file: styles.csv}"),
+        (AXES.format("styles.csv"), "a file of styles stands under styles: {file: styles.csv}"),
+        ("styles: {oil: x, dusk: y}\n" + AXES.format("'oil, dusk'"), "several are joined with +: oil + dusk"),
+    ],
+)
+def test_a_slip_in_naming_styles_is_told(manifest, cli, text, says):
+    outcome = cli("plan", manifest(text))
+    assert outcome.code == 2
+    assert says in outcome.err
+
+
+def test_styles_of_a_line_with_options_are_joined(manifest, work, cli):
+    (work / "p.txt").write_text('--prompt a fox --styles "oil, dusk"\n')
+    said = cli("plan", manifest("styles: {oil: x, dusk: y}\ngrid: {model: demo, prompt: {file: p.txt}}\n")).err
+    assert "p.txt:1: " in said
+    assert "several are joined with +: oil + dusk" in said

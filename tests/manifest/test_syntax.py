@@ -22,7 +22,7 @@ KINDS = {
     "and": ["a fox AND a whale"],
     "embedding": ["embedding:easy-negative.pt"],
     "separator": ["a fox ### blurry"],
-    "options": ["a fox --ar 16:9", "a fox --neg blurry"],
+    "options": ["a fox --ar 16:9", "a fox --neg blurry", "a fox —ar 16:9"],
 }
 
 
@@ -35,7 +35,7 @@ def test_a_kind_of_syntax_is_noticed(kind, text):
 @pytest.mark.parametrize(
     "text",
     ["a fox (at night), 35mm", "4:3 photo: a fox", "C++ logo", "a <3 b", "BREAKFAST AND", "f(x) - 2", "#1 fan",
-     "a -- b", "12::30", "rock AND"],
+     "a -- b", "a fox —no hat", "a park — seed of a tree", "12::30", "rock AND"],
 )  # fmt: skip
 def test_what_is_language_is_left_alone(text):
     assert foreign(text) == {}

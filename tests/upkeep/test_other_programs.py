@@ -194,6 +194,18 @@ def test_a_text_beside_a_picture(cli, work):
     assert cli("manifest", "from", "x.txt").code == 2
 
 
+@pytest.mark.parametrize("between", ["", "\n", "\n----\n", "\r\n"])
+def test_a_text_of_several_pictures_is_parted(cli, work, between):
+    second = PLAIN.replace("a fox", "{a wolf}\nin snow")
+    assert second != PLAIN
+    (work / "x.txt").write_text(f"{PLAIN}\n{between}{second}\nTemplate: {{a}}\n{between}{PLAIN}\n", newline="")
+    grid = axes_of(cli, "x.txt")
+    assert grid["prompt"] == [BASE["prompt"], BASE["prompt"].replace("a fox", "{a wolf}\nin snow")]
+    assert grid["negative_prompt"] == BASE["negative_prompt"]
+    Image.new("RGB", (8, 8)).save(work / "x.jpg")
+    assert "no metadata" in cli("manifest", "from", "x.jpg").err
+
+
 # What is said
 
 

@@ -57,17 +57,51 @@ def has_settings(text: str) -> bool:
     return True
 
 
+_RULE = " \t\r-=_*~+"
+"""What parts one picture from the next."""
+_BELOW = re.compile(r"(?:Negative )?Template:")
+
+
+def generations(text: str) -> list[str]:
+    """A text beside pictures in as many as it holds: each ends behind its line of settings.
+
+    What stands below that of the last one belongs to it.
+    """
+    found: list[list[str]] = [[]]
+    ended = False
+    for line in [] if re.fullmatch(r"\s*\{.*\}\s*", text, re.DOTALL) else text.split("\n"):  # JSON
+        if ended and not line.strip(_RULE):
+            continue
+        if ended and not _BELOW.match(line):
+            found.append([])
+            ended = False
+        found[-1].append(line)
+        ended = ended or ("," in line and ":" in line and _given(line)[0] >= 0)
+    if len(found) > 1 and not ended:
+        rest = found.pop()
+        found[-1] += rest
+    return ["\n".join(lines) for lines in found] if len(found) > 1 else [text]
+
+
+def _given(line: str) -> tuple[int, Mapping[str, str]]:
+    """Where the settings begin in a line, and which; -1 where there are none.
+
+    Where line ends were lost, they stand behind the prompt.
+    """
+    for at in dict.fromkeys((0, line.find("Steps: "))):
+        given = _read(line[at:]) if at >= 0 else {}
+        if len(given.keys() & _CARRIED) > 1:
+            return at, given
+    return -1, {}
+
+
 def _parted(lines: list[str]) -> tuple[str, Mapping[str, str], list[str]]:
     """The lines above the settings, the settings, and what the lines below them begin with."""
     for index in reversed(range(len(lines))):
-        line = lines[index]
-        for at in dict.fromkeys(
-            (0, line.find("Steps: "))
-        ):  # where line ends were lost, it stands behind the prompt
-            given = _read(line[at:]) if at >= 0 else {}
-            if len(given.keys() & _CARRIED) > 1:
-                above = "\n".join([*lines[:index], line[:at]])
-                return above, given, [found for below in lines[index + 1 :] if (found := _name(below))]
+        at, given = _given(lines[index])
+        if at >= 0:
+            above = "\n".join([*lines[:index], lines[index][:at]])
+            return above, given, [found for below in lines[index + 1 :] if (found := _name(below))]
     raise ValueError("it has no line of settings such as 'Steps: 20, Sampler: Euler, …'")
 
 

@@ -1,0 +1,194 @@
+"""Tables and lists as people have them: without a header, with columns of their own, in Excel's encoding."""
+
+import json
+
+import openpyxl
+import pytest
+
+from batch.manifest.read import read_manifest
+from tests.helpers import plan
+
+OF_PROMPTS = "grid: {{model: demo, prompt: {{file: {}}}, seed: 3}}\n"
+OF_ROWS = "grid: {{model: demo, seed: 3}}\nrows: {{file: {}}}\n"
+COLUMNS = ("prompt", "negative_prompt", "Seed", "style_of_mine", "_steps")
+ROW = ("a fox", "fog", "1", "", "")
+
+
+def written(work, suffix, rows):
+    path = work / f"g{suffix}"
+    if suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+    elif suffix == ".jsonl":
+        header, *rest = rows
+        path.write_text("\n".join(json.dumps(dict(zip(header, row, strict=True))) for row in rest))
+    else:
+        by = "\t" if suffix == ".tsv" else ","
+        path.write_text("\n".join(map(by.join, rows)), encoding="utf-8")
+    return path
+
+
+def warnings(manifest, text):
+    return [line for line in plan(manifest(text)).warnings if "has no effect" not in line]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".xlsx"])
+def test_columns_of_axes_beside_the_prompts_are_told(manifest, work, suffix):
+    path = written(work, suffix, [COLUMNS, ROW])
+    (said,) = warnings(manifest, OF_PROMPTS.format(path.name))
+    instead = f"the columns negative_prompt and Seed are not read here; rows: {{file: g{suffix}}} takes them all"
+    assert said == f"{path}:{0 if suffix == '.jsonl' else 1}: {instead}".replace(":0:", ":")
+
+
+def test_misnamed_axes_beside_the_prompts_are_told(manifest, work):
+    path = written(work, ".csv", [("prompt", "negatve_prompt", "notes", "id"), ("a", "b", "c", "d")])
+    (said,) = warnings(manifest, OF_PROMPTS.format(path.name))
+    assert "the column negatve_prompt is not read here; rows: {file: g.csv} takes it" in said
+
+
+def test_a_table_below_is_named_as_the_manifest_names_it(manifest, work):
+    (work / "in").mkdir()
+    written(work / "in", ".csv", [COLUMNS, ROW])
+    (said,) = warnings(manifest, OF_PROMPTS.format("in/g.csv"))
+    assert "rows: {file: in/g.csv} takes them all" in said
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx"])
+def test_a_list_without_a_header_loses_no_prompt(manifest, work, cli, suffix):
+    path = written(work, suffix, [["a fox at night"], ["a whale"]])
+    outcome = cli("plan", manifest(OF_PROMPTS.format(path.name)))
+    assert outcome.code == 2
+    assert f"{path}:1: 'a fox at night' is taken for the column's name; write 'prompt' above it" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["prompt", "Prompt", "text", "CAPTION", "description"])
+def test_a_lone_column_with_a_name_of_prompts_is_read(manifest, work, name):
+    written(work, ".csv", [[name], ["a whale"]])
+    (task,) = plan(manifest(OF_PROMPTS.format("g.csv"))).tasks
+    assert task.prompt == "a whale"
+
+
+def test_a_lone_column_that_is_named_is_read(manifest, work):
+    written(work, ".csv", [["a fox"], ["a whale"]])
+    (task,) = plan(manifest("grid: {model: demo, seed: 1, prompt: {file: g.csv, column: a fox}}\n")).tasks
+    assert task.prompt == "a whale"
+
+
+@pytest.mark.parametrize(("header", "code"), [("hat", 0), ("text", 0), ("a fedora", 2)])
+def test_a_table_of_a_wildcard_may_have_its_name(manifest, work, cli, header, code):
+    written(work, ".csv", [[header], ["a cap"]])
+    text = "variants: all\nwildcards: {hat: {file: g.csv}}\ngrid: {model: demo, prompt: a fox in __hat__}\n"
+    outcome = cli("plan", manifest(text))
+    assert outcome.code == code
+    assert ("write 'hat' above it" in outcome.err) == (code == 2)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx"])
+@pytest.mark.parametrize("text", ["=a fox", "-a wolf", "+1", "@home"])
+def test_an_apostrophe_against_formulas_is_no_part(manifest, work, suffix, text):
+    path = written(work, suffix, [["prompt"], ["a whale"], [f"'{text}"], ["'-b"]])
+    found = plan(manifest(OF_ROWS.format(path.name)))
+    assert {task.prompt for task in found.tasks} == {"a whale", text, "-b"}
+    (said,) = [line for line in found.warnings if "apostrophe" in line]
+    assert said.startswith(f"{path}:3: ")
+
+
+@pytest.mark.parametrize("text", ["'quoted' fox", "'='s fox", "rock 'n' roll"])
+def test_other_apostrophes_stay(manifest, work, text):
+    path = written(work, ".csv", [["prompt"], [text]])
+    (task,) = plan(manifest(OF_ROWS.format(path.name))).tasks
+    assert task.prompt == text
+
+
+def test_results_are_no_table_of_rows(manifest, work, cli):
+    path = written(work, ".csv", [("task_id", "picture_id", "prompt", "seed"), ("a", "b", "a fox", "3")])
+    outcome = cli("plan", manifest(OF_ROWS.format("g.csv")))
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith(f"{path}:1: this is the table of a run; `run_batch.py manifest from RUN`")
+    assert cli("plan", path).err == outcome.err
+    (said,) = warnings(manifest, OF_PROMPTS.format("g.csv"))
+    assert "manifest from RUN" in said
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".xlsx"])
+def test_headers_in_capitals_name_axes(manifest, work, suffix):
+    header = ["Model", "Prompt", "Negative Prompt", "Seed"]
+    row = ["demo", "a fox", "fog", 7 if suffix == ".jsonl" else "7"]
+    (task,) = plan(written(work, suffix, [header, row])).tasks
+    assert (task.prompt, task.negative_prompt, task.seed) == ("a fox", "fog", 7)
+
+
+def test_a_column_named_twice_in_other_letters(manifest, work, cli):
+    written(work, ".csv", [["prompt", "Prompt"], ["a", "b"]])
+    assert "'Prompt' is no axis; did you mean 'prompt'?" in cli("plan", manifest(OF_ROWS.format("g.csv"))).err
+
+
+def test_a_column_of_notes_is_kept_under_another_name(manifest, work, cli):
+    written(work, ".csv", [["prompt", "notes"], ["a fox", "nice"]])
+    said = cli("plan", manifest(OF_ROWS.format("g.csv"))).err
+    assert "'notes' is no axis; possible are model" in said
+    assert "Remove it, or call it _notes: such columns are left out" in said
+    written(work, ".csv", [["prompt", "_notes"], ["a fox", "nice"]])
+    assert warnings(manifest, OF_ROWS.format("g.csv")) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "wants"),
+    [(".csv", "prompt,seed\na,b,1", "comma"), (".csv", "prompt;seed\na;b;1", "semicolon"),
+     (".tsv", "prompt\tseed\na\tb\t1", "tab")],
+)  # fmt: skip
+def test_the_letter_that_parts_cells_is_named(manifest, work, cli, suffix, text, wants):
+    (work / f"g{suffix}").write_text(text)
+    said = cli("plan", manifest(OF_ROWS.format(f"g{suffix}"))).err
+    assert f"g{suffix}:2: 3 cells, but the header names 2" in said
+    assert f"A text that holds a {wants} wants quotes" in said
+
+
+def test_a_list_of_json_names_the_format_it_wants(manifest, work, cli):
+    (work / "g.json").write_text('[{"model": "demo", "prompt": "a fox"}]')
+    assert ".jsonl file, with an object a line" in cli("plan", work / "g.json").err
+    for text in (OF_ROWS, OF_PROMPTS):
+        assert "write a list as .jsonl" in cli("plan", manifest(text.format("g.json"))).err
+
+
+LISTS = {
+    "prompts": ("g.txt", "a fox\nein Fuß\n", OF_PROMPTS.format("g.txt")),
+    "a table": ("g.csv", "prompt,seed\nein Fuß,1\n", OF_ROWS.format("g.csv")),
+    "lines of JSON": ("g.jsonl", '\n"ein Fuß"', OF_PROMPTS.format("g.jsonl")),
+    "wildcards": (
+        "wildcards/g.txt", "Bär\nFuß", "variants: all\ngrid: {model: demo, prompt: ein __g__}\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_in_excels_encoding_are_read_and_told(manifest, work, name):
+    file, text, job = LISTS[name]
+    (work / "wildcards").mkdir()
+    (work / file).write_bytes(text.encode("cp1252"))
+    found = plan(manifest(job))
+    assert "ein Fuß" in {task.prompt for task in found.tasks}
+    (said,) = [line for line in found.warnings if "Windows-1252" in line]
+    assert said.startswith(f"{work / file}:{1 if name == 'wildcards' else 2}: ")
+    assert "Bär" in said or "Fuß" in said
+
+
+def test_a_table_in_excels_encoding_is_kept_as_utf8(work):
+    (work / "g.csv").write_bytes("model,prompt\ndemo,ein Fuß\n".encode("cp1252"))
+    found = read_manifest(work / "g.csv")
+    assert "ein Fuß" in found.text
+    assert [line for line in found.warnings if "Windows-1252" in line]
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["лиса".encode("cp1251"), "狐狸在雪中".encode("gbk"), "キツネ".encode("cp932"), "лиса".encode("koi8-r"),
+     "Fuß ".encode() + "Fuß".encode("cp1252"), b"fox\xe4\x01", b"fox\xff"],
+)  # fmt: skip
+def test_another_encoding_is_not_taken_for_excels(manifest, work, cli, data):
+    (work / "g.txt").write_bytes(b"a whale\n" + data)
+    outcome = cli("plan", manifest(OF_PROMPTS.format("g.txt")))
+    assert outcome.code == 2
+    assert "g.txt:2: not UTF-8 text here; save the file as UTF-8" in outcome.err
