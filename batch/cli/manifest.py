@@ -41,9 +41,7 @@ def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only 
     if output is None:
         show(text.removesuffix("\n"))
         return errors.EXIT_OK
-    if output.exists():
-        raise errors.UserError(f"{output} exists; name another file")
-    output.write_text(text, encoding="utf-8")
+    _write(output, text)
     show(f"  {output}")
     return errors.EXIT_OK
 
@@ -59,13 +57,7 @@ def new(*, kind: str, output: Path | None) -> int:
     named = one_line(visible(str(path)))  # it stands in comments
     quoted = f'"{named}"' if " " in named else named
     text = starter(kind, run=program(), file=quoted, folder=f"outputs/{Path(named).stem}")
-    try:
-        with path.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise errors.UserError(f"{path} exists; name another file with -o") from None
-    except OSError as error:
-        raise errors.UserError(f"{path} cannot be written: {errors.in_words(error)}") from None
+    _write(path, text)
     show(f"  {path}\n  next: {program()} plan {quoted}")
     return errors.EXIT_OK
 
@@ -77,3 +69,14 @@ def schema() -> int:
 
     print_json(json_schema())
     return errors.EXIT_OK
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file, over none that is there, and through no link that leads nowhere."""
+    try:
+        with path.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise errors.UserError(f"{path} exists; name another file with -o") from None
+    except (OSError, ValueError) as error:
+        raise errors.UserError(f"{path} cannot be written: {errors.in_words(error)}") from None

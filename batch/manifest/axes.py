@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from batch.manifest import loras, values
+from batch.manifest import limits, loras, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,29 @@ class Axis:
     """A cell of a table is one text, whatever characters it holds; elsewhere ``|`` parts several values."""
 
 
-_TEXT: Mapping[str, object] = {"type": "string"}
+PLAIN: Mapping[str, object] = {"type": ["string", "number", "boolean"]}
+"""A text, also without quotes: what YAML would make of ``1984`` or ``no`` is read as it is written."""
+MAYBE_EMPTY: Mapping[str, object] = {"type": ["string", "number", "boolean", "null"]}
 _WORD: Mapping[str, object] = {"type": "string", "minLength": 1}
 _RANGE: Mapping[str, object] = {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"}
 _SIZE: Mapping[str, object] = {"type": "string", "pattern": r"^\s*\d{1,6}\s*[xX×]\s*\d{1,6}\s*$"}
-RANDOM: Mapping[str, object] = {
-    "type": "object",
-    "properties": {"random": {"type": "integer", "minimum": 1}},
-    "required": ["random"],
-    "additionalProperties": False,
-}
+
+
+def random(most: int, **more: object) -> Mapping[str, object]:
+    """JSON Schema of ``{random: n}``."""
+    return {
+        "type": "object",
+        "properties": {"random": {"type": "integer", "minimum": 1, "maximum": most}, **more},
+        "required": ["random"],
+        "additionalProperties": False,
+    }
+
+
 _SEED: Mapping[str, object] = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": values.MAX_SEED},
         _RANGE,
-        {**RANDOM, "properties": {"random": {"type": "integer", "minimum": 1}, "per": {"const": "prompt"}}},
+        random(limits.RANGE, per={"const": "prompt"}),
     ]
 }
 
@@ -53,8 +61,8 @@ _LORA: Mapping[str, object] = {
 AXES: dict[str, Axis] = {
     "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
-    "negative_prompt": Axis(values.text, "what the picture should not show", _TEXT, text=True),
-    "style": Axis(values.word, "a name from styles:, several joined with +, or none", _WORD),
+    "negative_prompt": Axis(values.text, "what the picture should not show", MAYBE_EMPTY, text=True),
+    "style": Axis(values.word, "a name from styles:, several joined with +, or none", {**PLAIN, "minLength": 1}),
     "seed": Axis(values.seeds, "a whole number, a range 0..3, {random: 4}, or {random: 1, per: prompt}", _SEED),
     "size": Axis(values.size, "WIDTHxHEIGHT in pixels", _SIZE),
     "steps": Axis(

@@ -129,6 +129,7 @@ class Document:
 class _Builder:
     source: str
     lines: Sequence[str]
+    aliased: frozenset[str]
     warnings: list[Problem] = field(default_factory=list)
     places: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -162,8 +163,8 @@ class _Builder:
 
     def _check_prompt(self, node: yaml.Node, line: int) -> None:
         anchor = quotes.anchored(node, self.lines)
-        if anchor and not any(f"*{anchor[1:]}" in written for written in self.lines):
-            self._problem(line, f"{anchor} names a value for which * stands, and none does{self._or(line)}")
+        if anchor and anchor not in self.aliased:
+            self._problem(line, f"&{anchor} names a value for which * stands, and none does{self._or(line)}")
         if isinstance(node, yaml.ScalarNode):
             self.warnings += (Problem(self.source, line, said) for said in quotes.eaten(node, self.lines))
 
@@ -263,7 +264,7 @@ def parse(text: str, source: str, *, as_text: bool = False, below: Location = ()
     node = _compose(text, source)
     if "*" in text:
         check_aliases(node, source)
-    builder = _Builder(source, lines)
+    builder = _Builder(source, lines, quotes.aliased(text))
     data = builder.build(node, below, text=as_text or below[:1] in _TEXT_SECTIONS)
     if builder.problems:
         raise ManifestError(builder.problems)

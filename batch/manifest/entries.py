@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from batch.base.errors import ManifestError, Problem
+from batch.base.errors import SHOWN, ManifestError, Problem
 from batch.manifest import values
 from batch.manifest.axes import axis, unknown_axis
 from batch.manifest.document import Location, Place, Yaml
@@ -66,6 +66,8 @@ class EntryReader:
     def _in_quotes(self, name: str, item: Yaml, where: Location) -> str:
         """What to write where a prompt was meant that YAML has read as something else."""
         if name not in ("prompt", "negative_prompt") or not isinstance(item, dict | list):
+            return ""
+        if len(self.problems.found) > SHOWN:
             return ""
         why = why_not_text(self.problems.document.written(where))
         return f". If this is a text: {why}" if why else ""

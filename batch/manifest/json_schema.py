@@ -7,25 +7,41 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batch.manifest import formats
-from batch.manifest.axes import AXES, RANDOM
+from batch.manifest.axes import AXES, MAYBE_EMPTY, PLAIN, random
+from batch.manifest.limits import DRAWN
 from batch.manifest.schema import TopLevel
 
 Schema = dict[str, Any]
 """JSON data, nested as JSON Schema wants it."""
 
 _TEXT = {"type": "string"}
-_FILE = {
+_FILE: Schema = {
     "type": "object",
-    "properties": {"file": _TEXT, "column": _TEXT, "sheet": _TEXT},
+    "properties": {"file": _TEXT, "column": PLAIN, "sheet": _TEXT},
     "required": ["file"],
     "additionalProperties": False,
 }
 _STYLE = {
     "type": "object",
-    "properties": {"prompt": _TEXT, "negative_prompt": _TEXT},
+    "properties": {"prompt": MAYBE_EMPTY, "negative_prompt": MAYBE_EMPTY},
     "additionalProperties": False,
     "minProperties": 1,
 }
+_WEIGHTED = {
+    "type": "object",
+    "properties": {
+        "text": MAYBE_EMPTY,
+        "content": MAYBE_EMPTY,
+        "weight": {
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": r"^\s*\+?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$",
+        },
+    },
+    "anyOf": [{"required": ["text"]}, {"required": ["content"]}],
+    "additionalProperties": False,
+}
+_WILDCARD = {"$ref": "#/$defs/wildcard"}
 
 
 def json_schema() -> Schema:
@@ -38,20 +54,25 @@ def json_schema() -> Schema:
     properties["exclude"]["items"] = _axes(AXES) | {"minProperties": 1}
     properties["rows"] = {"description": properties["rows"]["description"], **_FILE}
     properties["styles"] |= {"properties": {"file": {"anyOf": [_many(_TEXT), _STYLE]}}}
-    properties["styles"]["additionalProperties"] = {"anyOf": [_TEXT, _STYLE]}
-    properties["variants"] |= {"anyOf": [{"enum": ["off", "all"]}, RANDOM]}
-    line: Schema = {"anyOf": [_TEXT, {"type": "object", "required": ["text"]}]}
-    properties["wildcards"]["additionalProperties"] = {"anyOf": [_many(line), {"type": "object"}]}
+    properties["styles"]["additionalProperties"] = {"anyOf": [MAYBE_EMPTY, _STYLE]}
+    properties["variants"] |= {"anyOf": [{"enum": ["off", "all", False]}, random(DRAWN)]}
+    properties["wildcards"]["additionalProperties"] = _WILDCARD
+    schema["$defs"]["wildcard"] = _wildcard()
+    for name in ("prompt_prefix", "prompt_suffix"):
+        properties[name] |= MAYBE_EMPTY
+    properties["name"].pop("anyOf")
+    properties["name"] |= PLAIN
     output = schema["$defs"]["Output"]
     output["additionalProperties"] = False
+    output["properties"]["name"] |= PLAIN
     output["properties"]["format"] |= {"enum": list(formats.FORMATS)}
     for form in formats.FORMATS.values():
         for name, option in form.options.items():
             output["properties"].setdefault(name, {"description": option.help})
     schema["$defs"]["RunOptions"]["properties"]["min_free_disk"].pop("type")
     prompt = _axes(other for other in AXES if other != "prompt")
-    prompt |= {"properties": {"text": _TEXT, **prompt["properties"]}, "required": ["text"]}
-    prompts: Schema = {"anyOf": [{"type": ["string", "number", "boolean"]}, _FILE, prompt]}
+    prompt |= {"properties": {"text": PLAIN, **prompt["properties"]}, "required": ["text"]}
+    prompts: Schema = {"anyOf": [PLAIN, _FILE, prompt]}
     for name, axis in AXES.items():
         value = prompts if name == "prompt" else axis.schema
         schema["$defs"][f"axis_{name}"] = {"description": axis.help, **_many(value)}
@@ -61,6 +82,17 @@ def json_schema() -> Schema:
         "title": "run_batch manifest",
         **{key: value for key, value in schema.items() if key not in ("title", "required")},
     }
+
+
+def _wildcard() -> Schema:
+    """Lines, the file in which they stand, or wildcards by their names; one may be called ``file``."""
+    lists = {
+        "type": "object",
+        "properties": {"file": {"type": ["array", "object"], **_WILDCARD}},
+        "additionalProperties": _WILDCARD,
+    }
+    named = {**_FILE, "properties": {"file": _TEXT, "column": PLAIN}}
+    return {"anyOf": [_many({"anyOf": [MAYBE_EMPTY, _WEIGHTED]}), named, lists]}
 
 
 def _many(value: Mapping[str, object]) -> Schema:

@@ -22,8 +22,13 @@ STYLE_BYTES = 16 * MIB
 STYLE_FILES = 10_000
 """Of a folder of styles: SD.Next keeps a file for each."""
 
+STYLES = 100_000
+"""Of all files of styles together, those that replace one another too: a tenth of a gigabyte."""
+
 SHEET_CELLS = 5_000_000
-"""From the first to the last of a sheet, empty ones too: a blank in the last row makes a million rows."""
+"""From the first to the last of a sheet, empty ones too: a blank in the last row makes a million rows.
+
+Of the file itself, what takes openpyxl as long: 2,500,000 cells, or ranges of 500,000 merged or linked ones."""
 
 YAML_LETTERS = 64 * MIB
 """Of YAML, which takes a hundred times its size in memory: what is longer belongs into a table."""
@@ -72,6 +77,9 @@ RANGE = 1_000_000
 
 TEXTS = 1_000_000
 """Texts that one prompt with alternatives stands for."""
+
+VARIABLES = 1_000
+"""Of one prompt with alternatives, with those that the lines of its wildcards set: people set three."""
 
 DRAWN = 10_000
 """Texts drawn of one prompt with alternatives."""

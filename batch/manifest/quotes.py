@@ -8,9 +8,18 @@ from collections.abc import Iterator, Sequence
 import yaml
 
 _LETTERS = 200
+_SLICE = 1_000
+"""Letters of a line that are looked at for what to write; a program may write all prompts into one line."""
+_BY_HAND = 10_000
+"""Letters of the longest line that somebody may have written by hand."""
 _KEYS = r"prompt|negative_prompt|text|prompt_prefix|prompt_suffix"
 _LINE = re.compile(rf"((?:-\s++)*+)((?:{_KEYS})\s*+:(?:\s++|$))?(.*)", re.DOTALL)
 _KEYED = re.compile(r"\s*+[\w.-]++\s*+:(?:\s|$)")
+_SPACES = re.compile(r"\s*+")
+_COMMENT_ON_PURPOSE = re.compile(r"\s{2,}+#(\s|$)")
+"""Two spaces before and one behind."""
+_ANCHOR = re.compile(r"&([^\s,\[\]{}]+)")
+_ALIAS = re.compile(r"\*([^\s,\[\]{}]+)")
 
 _BEGINS = {
     "@": "@ begins no text",
@@ -29,7 +38,8 @@ _BEGINS = {
 
 def in_quotes(line: str) -> str:
     """A line of YAML with its text in quotes; nothing where none of it can be a prompt."""
-    match = _LINE.fullmatch(line.strip())
+    line = _begin(line)
+    match = _LINE.fullmatch(line)
     assert match is not None  # it takes any line
     dashes, key, text = match.groups()
     if not text or (not dashes and not key and _KEYED.match(line)):
@@ -38,8 +48,25 @@ def in_quotes(line: str) -> str:
     return f"{dashes}{key or ''}'" + text.replace("'", "''") + "'"
 
 
+def _begin(line: str) -> str:
+    """A line without the spaces around it, as far as it is looked at."""
+    start = _at(_SPACES, line, 0)
+    return line[start : start + _SLICE].rstrip()
+
+
+def _at(pattern: re.Pattern[str], line: str, column: int) -> int:
+    """Where what a pattern takes at a column ends."""
+    match = pattern.match(line, column)
+    return match.end() if match else column
+
+
 def why_not_text(line: str) -> str:
-    """Why YAML does not read the text of a line as one, and what to write; nothing where it would."""
+    """Why YAML does not read the text of a line as one, and what to write; nothing where it would.
+
+    Nor for a line so long that no one has written it by hand.
+    """
+    if len(line) > _BY_HAND:
+        return ""
     match = _LINE.fullmatch(line.strip())
     text = match[3] if match else ""
     if re.match(r"\s*-\s+-\s", line):
@@ -90,12 +117,11 @@ def eaten(node: yaml.ScalarNode, lines: Sequence[str]) -> Iterator[str]:
     begin, end = node.start_mark, node.end_mark
     if end.line >= len(lines):
         return
-    behind = lines[end.line][end.column :]
-    comment = behind.lstrip()
-    # Two spaces before and one behind are how a comment is written on purpose.
-    if comment.startswith("#") and not re.match(r"\s{2,}#(\s|$)", behind):
-        quoted = in_quotes(lines[end.line])
-        yield f"{comment[:_LETTERS]} is a comment, and no part of the prompt; put the prompt in quotes: {quoted}"
+    line = lines[end.line]
+    comment = _at(_SPACES, line, end.column)
+    if line.startswith("#", comment) and not _COMMENT_ON_PURPOSE.match(line, end.column):
+        said = line[comment : comment + _LETTERS]
+        yield f"{said} is a comment, and no part of the prompt; put the prompt in quotes: {in_quotes(line)}"
     if begin.line != end.line:
         text = str(node.value)
         short = text[:_LETTERS] + ("…" if len(text) > _LETTERS else "")
@@ -103,7 +129,12 @@ def eaten(node: yaml.ScalarNode, lines: Sequence[str]) -> Iterator[str]:
 
 
 def anchored(node: yaml.Node, lines: Sequence[str]) -> str:
-    """The anchor (``&name``) before a value; nothing where there is none."""
+    """The name of the anchor (``&name``) before a value; nothing where there is none."""
     line = lines[node.start_mark.line] if node.start_mark.line < len(lines) else ""
-    match = re.match(r"&[^\s,\[\]{}]+", line[node.start_mark.column :])
-    return match[0] if match else ""
+    match = _ANCHOR.match(line, node.start_mark.column)
+    return match[1] if match else ""
+
+
+def aliased(text: str) -> frozenset[str]:
+    """The names for which a ``*`` may stand in a text of YAML."""
+    return frozenset(_ALIAS.findall(text))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from batch.base.errors import ManifestError
 from batch.manifest.document import Document, Place, Yaml
 from batch.manifest.files import Problems
-from batch.manifest.limits import PROMPT
+from batch.manifest.limits import PROMPT, STYLES
 from batch.manifest.schema import Style
 from batch.manifest.several import several
 from batch.manifest.style_files import STYLE_SUFFIXES, TEXTS, read_style_files
-from batch.manifest.values import shown, suggest
+from batch.manifest.values import HINTS, shown, suggest
 from batch.manifest.variant_tokens import looks_varied
 
 _INSTEAD = "write them into the prompt, or every one as a style of its own"
@@ -24,9 +23,12 @@ _INSTEAD = "write them into the prompt, or every one as a style of its own"
 class Styles:
     """The styles of a manifest by name."""
 
-    known: Mapping[str, Style] = field(default_factory=dict)
+    known: dict[str, Style] = field(default_factory=dict)
     varied: set[str] = field(default_factory=set)
     """Those named that look as if they held alternatives, while ``variants`` is off."""
+    folded: Mapping[str, str] = field(default_factory=dict)
+    """The names as they are alike, once one is sought."""
+    unknown: int = 0
 
     def named(self, written: str, *, variants: bool) -> tuple[str, ...]:
         """``none``, a style's name, or several joined with ``+``: a name that holds one is tried whole first.
@@ -41,7 +43,7 @@ class Styles:
         for name in dict.fromkeys(names):
             style = self.known.get(name)
             if style is None:
-                raise ValueError(f"'{name}' is unknown; {self._otherwise(name) or self._hint(name)}")
+                raise ValueError(f"'{name}' is unknown{self._otherwise(name) or self._hint(name)}")
             found = next(filter(looks_varied, (style.prompt, style.negative_prompt)), None)
             if found is None:
                 continue
@@ -55,18 +57,26 @@ class Styles:
     def _otherwise(self, name: str) -> str:
         """What was written is no name at all."""
         if Path(name).suffix.lower() in STYLE_SUFFIXES:
-            return f"a file of styles stands under styles: {{file: {name}}}, and 'style' names those in it"
+            return f"; a file of styles stands under styles: {{file: {name}}}, and 'style' names those in it"
         parts = [part.strip() for part in name.split(",")]
         if len(parts) > 1 and all(map(self.known.__contains__, parts)):
-            return f"several are joined with +: {' + '.join(parts)}"
+            return f"; several are joined with +: {' + '.join(parts)}"
         return ""
 
     def _hint(self, name: str) -> str:
-        """Fooocus shows ``SAI Anime`` for a style that its file calls ``sai-anime``."""
-        alike = next((known for known in self.known if _folded(known) == _folded(name)), None)
+        """What may have been meant, for the first that are unknown.
+
+        Fooocus shows ``SAI Anime`` for a style that its file calls ``sai-anime``.
+        """
+        self.unknown += 1
+        if self.unknown > HINTS:
+            return ""
+        # The first of several that are alike.
+        self.folded = self.folded or {_folded(known): known for known in reversed(self.known)}
+        alike = self.folded.get(_folded(name))
         if alike is not None:
-            return f"did you mean '{alike}'?"
-        return suggest(name, self.known) if self.known else "write it under styles:"
+            return f"; did you mean '{alike}'?"
+        return f"; {suggest(name, self.known)}" if self.known else "; write it under styles:"
 
     def warnings(self, source: str) -> tuple[str, ...]:
         """What is told beside the plan."""
@@ -76,7 +86,6 @@ class Styles:
         return (f"{source}: the style '{name}' holds alternatives, which are rendered as they stand; {_INSTEAD}",)
 
 
-@cache
 def _folded(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
 
@@ -103,12 +112,16 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> Styles:
 def _add_files(found: dict[str, Style], written: Yaml, folder: Path, problems: Problems) -> None:
     names = written if isinstance(written, list) else [written]
     places: dict[str, Place] = {}
+    count = 0
     for index, name in enumerate(names):
         where = ("styles", "file", index) if isinstance(written, list) else ("styles", "file")
         try:
             if not isinstance(name, str):
                 raise ValueError(f"{shown(name)} is not the name of a file or a folder")
             for style in read_style_files(name, folder, problems.remark):
+                count += 1
+                if count > STYLES:
+                    raise ValueError(f"more than {STYLES:,} in all files; name fewer")
                 if style.name in places:
                     first = "{}:{}".format(*places[style.name])
                     problems.remark(style.place, f"the style '{style.name}' replaces that of {first}")

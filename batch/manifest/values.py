@@ -33,6 +33,8 @@ _CALL = re.compile(r"([A-Za-z_\d][\w.+-]*)(?:\s*\(([^()]*)\))?")
 _CLOSE = 200
 """Words among which one is sought that was meant; in thousands that takes seconds, for every word."""
 _LISTED = 30
+HINTS = 20
+"""Unknown names of a kind for which one that was meant is sought, among thousands of known ones."""
 
 
 class Size(NamedTuple):

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from batch.manifest.alternatives import TOO_DEEP, Chosen, Group, Part, Parts, Slot, Template, plain
 from batch.manifest.document import Place
-from batch.manifest.limits import DEPTH, PROMPT, TASKS
+from batch.manifest.limits import DEPTH, PROMPT, TASKS, VARIABLES
 from batch.manifest.values import shortened
 from batch.manifest.variant_tokens import (
     SAMPLERS,
@@ -49,7 +49,7 @@ class WildcardLine(NamedTuple):
 
 
 Wildcards = Callable[[str], Sequence[WildcardLine]]
-"""The lines of a wildcard, or of all whose names fit a pattern; raises ValueError when there is none."""
+"""The lines of a wildcard, or of all that fit a pattern; raises ValueError when there is none."""
 
 
 class _Elsewhere(ValueError):  # noqa: N818 - it is what it says
@@ -71,7 +71,6 @@ class Grammar:
 
 
 _Variables = Mapping[str, Part]
-_Key = tuple[str, frozenset[tuple[str, Part]]]
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class _Shared:
     """What all templates of a grammar have in common."""
 
     wildcards: Wildcards
-    known: dict[_Key, Group] = field(default_factory=dict)
+    known: dict[str, Group] = field(default_factory=dict)
     """Wildcards in which no variable stands that is set around them."""
     listed: dict[tuple[str, Group], Group] = field(default_factory=dict)
     """Groups of several lines of one of these, by the head of the group."""
@@ -97,23 +96,29 @@ class _Parser:
     depth: int = 0
     """Of groups and wildcards around the text."""
     variables: _Variables = field(default_factory=dict)
-    own: dict[_Key, Group] = field(default_factory=dict)
-    """Wildcards as they read under the variables of this text."""
+    scope: int = 0
+    """Stands for all that is set."""
+    own: dict[tuple[str, int], Group] = field(default_factory=dict)
+    """Wildcards as they read in the scopes of this text."""
+    scopes: dict[tuple[int, str, Part], int] = field(default_factory=dict)
+    """What a scope becomes with one variable more."""
 
     def parse(self, text: str) -> Parts:
-        tokens, chosen, variables = self._assigned(TOKEN.findall(text))
-        parts, rest = replace(self, variables=variables)._sequence(tokens, 0, self.depth)
+        tokens = TOKEN.findall(text)
+        inside, tokens, chosen = self._assigned(tokens) if "${" in text and "=" in text else (self, tokens, [])
+        parts, rest = inside._sequence(tokens, 0, self.depth)
         if rest < len(tokens):
             raise ValueError("a '}' closes nothing; write \\} for the character itself")
         for slot, value in reversed(chosen):
             parts = (Chosen(slot, value, parts),)
         return parts
 
-    def _assigned(self, tokens: Sequence[str]) -> tuple[list[str], list[tuple[Slot, Group]], _Variables]:
-        """The tokens without what sets variables, those that are chosen once, and all that are set."""
+    def _assigned(self, tokens: Sequence[str]) -> tuple[_Parser, list[str], list[tuple[Slot, Group]]]:
+        """The parser in which they are set, the tokens without what sets them, and those chosen once."""
         kept: list[str] = []
         chosen: list[tuple[Slot, Group]] = []
         variables = dict(self.variables)
+        inside = replace(self, variables=variables)
         level = index = 0
         while index < len(tokens):
             token = tokens[index]
@@ -124,7 +129,7 @@ class _Parser:
                 level += opens(token)
                 continue
             end = closing(tokens, index)
-            parts = replace(self, variables=variables)._value(tokens[index:end], token)
+            parts = inside._value(tokens[index:end], token)
             index = end + 1
             name, keeps, sign = match.groups()
             self.shared.asked += bool(keeps)
@@ -139,7 +144,11 @@ class _Parser:
                 group = Group((parts,), (1.0,))
                 variables[name] = slot = Slot(group.longest)
                 chosen.append((slot, group))
-        return kept, chosen, variables
+            if len(variables) > VARIABLES:
+                raise ValueError(f"it sets more than {VARIABLES:,} variables")
+            scope = self.scopes.setdefault((inside.scope, name, variables[name]), len(self.scopes) + 1)
+            inside = replace(inside, scope=scope)
+        return inside, kept, chosen
 
     def _value(self, tokens: Sequence[str], token: str) -> Parts:
         parts, rest = self._sequence(tokens, 0, self.depth + 1)
@@ -227,17 +236,16 @@ class _Parser:
         name = wildcard_name(token)
         if name in self.open:
             raise ValueError(f"the wildcard {token} holds itself ({' → '.join([*self.open, name])})")
-        under: _Key = name, frozenset(self.variables.items())
-        free: _Key = name, frozenset()
-        if free in self.shared.known:
-            return self.shared.known[free]
+        if name in self.shared.known:
+            return self.shared.known[name]
+        under = name, self.scope
         if under in self.own:
             self.shared.asked += 1
             return self.own[under]
         before = self.shared.asked
         found = self._lines(name, depth)
         if self.shared.asked == before:
-            self.shared.known[free] = found
+            self.shared.known[name] = found
             return found
         self.own[under] = found
         self.shared.again += len(found.options)

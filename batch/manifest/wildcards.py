@@ -7,8 +7,10 @@ file's own name counts where a list is all there is. Patterns (``hats/*``) stand
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import translate
+from functools import cached_property
 from pathlib import Path
 
 from batch.base.errors import ManifestError
@@ -18,11 +20,12 @@ from batch.manifest.limits import WILDCARD_FILES
 from batch.manifest.prompt_files import plain_lines
 from batch.manifest.syntax import Foreign
 from batch.manifest.tables import PROMPT_SUFFIXES
-from batch.manifest.values import finite, shown, suggest
+from batch.manifest.values import HINTS, finite, shown, suggest
 from batch.manifest.variants import WildcardLine
 
 _FOLDER = "wildcards"
 _TREES = (".yaml", ".yml", ".json")
+_PATTERN = frozenset("*?[")
 _WEIGHTED = {"text", "content", "weight"}
 
 _Lines = Callable[[], Sequence[WildcardLine]]
@@ -40,6 +43,7 @@ class Wildcards:
         self._found: dict[str, list[tuple[Path, _Lines]]] | None = None
         self._broken: list[str] = []
         """What is wrong with files in which a name may have been."""
+        self._missing = 0
         written = document.sections.get(_FOLDER)
         for name, value in written.items() if isinstance(written, dict) else ():
             try:
@@ -56,18 +60,40 @@ class Wildcards:
             self._foreign.look(line.text, line.place)
         if found:
             return found
-        there = [*self._own, *self._files()]
-        hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
-        broken = "".join(f"; {wrong}" for wrong in self._broken[:3])
-        raise ValueError(f"there is no wildcard __{name}__; {hint}{broken}")
+        raise ValueError(f"there is no wildcard __{name}__{self._hint(name)}")
 
-    def _meant(self, name: str) -> list[str]:
+    def _hint(self, name: str) -> str:
+        """What may have been meant, for the first that are not there."""
+        self._missing += 1
+        if self._missing > HINTS:
+            return ""
+        names = self._names
+        hint = suggest(name, names) if names else f"write it under wildcards:, or {name}.txt in wildcards/"
+        return "".join(f"; {said}" for said in (hint, *self._broken[:3]))
+
+    def _meant(self, name: str) -> Sequence[str]:
         """The wildcards of that name or pattern; where there is none, those of any folder."""
-        if name in self._own:
+        if name in self._own or name in self._files():
             return [name]
-        names = sorted({*self._own, *self._files()})
-        fits = [name] if name in self._files() else [known for known in names if fnmatchcase(known, name)]
-        return fits or [known for known in names if fnmatchcase(known, f"*/{name}")]
+        if _PATTERN.isdisjoint(name):
+            return [known for known in self._named_last.get(_last(name), ()) if known.endswith(f"/{name}")]
+        return self._fitting(name) or self._fitting(f"*/{name}")
+
+    def _fitting(self, pattern: str) -> list[str]:
+        return list(filter(re.compile(translate(pattern)).match, self._names))
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """Of all wildcards, sorted."""
+        return sorted({*self._own, *self._files()})
+
+    @cached_property
+    def _named_last(self) -> Mapping[str, list[str]]:
+        """The names by their last parts."""
+        found: dict[str, list[str]] = {}
+        for name in self._names:
+            found.setdefault(_last(name), []).append(name)
+        return found
 
     def _lines(self, name: str) -> Sequence[WildcardLine]:
         if name in self._own:
@@ -158,6 +184,10 @@ class Wildcards:
         if not found:
             raise ValueError(f"{path} holds no line")
         return [WildcardLine(text, place) for text, place in found]
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _document(path: Path) -> Document:

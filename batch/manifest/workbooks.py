@@ -19,6 +19,7 @@ from batch.manifest.limits import COLUMNS, MIB, SHEET_CELLS, UNPACKED
 from batch.manifest.rows import Table, named_rows
 from batch.manifest.slips import DATE
 from batch.manifest.values import listed, shown, suggest
+from batch.manifest.workbook_parts import TooMuch, check_parts
 
 if TYPE_CHECKING:
     from openpyxl.cell.cell import Cell
@@ -59,15 +60,22 @@ def read_workbook(path: Path, sheet: str = "") -> Table:
 
 
 def _checked(data: bytes, source: str) -> bytes:
-    """A zip file that is not larger unpacked than a table may be: what it says of that holds, or it is damaged."""
+    """A zip file that is not larger unpacked than a table may be, nor made of more.
+
+    What it says of its size holds, or it is damaged.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            size = sum(item.file_size for item in packed.infolist())
+        packed = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
         raise ManifestError([Problem(source, 0, "not a workbook (.xlsx), or one with a password")]) from None
-    if size > UNPACKED:
-        message = f"more than {UNPACKED // MIB} MiB when it is unpacked; save it as CSV"
-        raise ManifestError([Problem(source, 0, message)])
+    with packed:
+        if sum(item.file_size for item in packed.infolist()) > UNPACKED:
+            message = f"more than {UNPACKED // MIB} MiB when it is unpacked; save it as CSV"
+            raise ManifestError([Problem(source, 0, message)])
+        try:
+            check_parts(packed)
+        except TooMuch as error:
+            raise ManifestError([Problem(source, 0, str(error))]) from None
     return data
 
 
@@ -79,7 +87,7 @@ def _loaded(data: bytes, source: str, *, values: bool = True) -> Workbook:
             warnings.simplefilter("ignore")  # of extensions that it leaves out
             return openpyxl.load_workbook(io.BytesIO(data), data_only=values)
     except MemoryError:
-        raise
+        raise ManifestError([Problem(source, 0, "it takes more memory than there is; save it as CSV")]) from None
     except (ParseError, Exception) as error:  # noqa: BLE001 - it may be anybody's file, and openpyxl checks little of it
         message = f"not a workbook (.xlsx) that can be read: {shown(error)}; save it anew, or as CSV"
         raise ManifestError([Problem(source, 0, message)]) from None

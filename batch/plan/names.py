@@ -23,6 +23,10 @@ PROMPT_BYTES = 60
 DIGITS = 5
 """Of a place in the plan: the same for a plan of ten and of ten thousand, so that names of both sort."""
 
+_READ = 1_000
+"""Letters of a text of which a name is made: to compose a hundred thousand accents takes a minute."""
+
+_BETWEEN = re.compile(r"(?:(?![a-zA-Z0-9.+=])[\x00-\x7f])+")
 _UNSAFE = re.compile(r"[^\w.+=-]+")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 
@@ -34,7 +38,8 @@ def cut(text: str, limit: int) -> str:
 
 def slug(text: str, limit: int = MAX_BYTES) -> str:
     """A text as part of a file name: letters and digits of any script stay, all else becomes ``-``."""
-    text = unicodedata.normalize("NFC", text).replace("_", "-")
+    # Blanks and signs become one dash first, so that of a text that begins with many the words are read.
+    text = unicodedata.normalize("NFC", _BETWEEN.sub("-", text)[:_READ])
     text = re.sub(r"-{2,}", "-", _UNSAFE.sub("-", text))
     return cut(text.strip("-. "), limit).strip("-. ")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,6 +40,11 @@ def doubling(levels, last, lines=1, variants="all"):
     for level in range(levels):
         text += f"  w{level}: {json.dumps([f'__w{level + 1}__ __w{level + 1}__'] * lines)}\n"
     return axes(text + f"  w{levels}: {json.dumps(last)}\n", prompt="__w0__")
+
+
+def many(text):
+    """A list in one line, as programs write them."""
+    return f"[{', '.join(text.format(n) for n in range(20_000))}]"
 
 
 RANGES = [f"{million}000000..{million}999999" for million in range(40)]
@@ -227,6 +233,47 @@ CASES = {
     "commas in a scheduler": (axes(scheduler=f"a({',' * 9000})"), 4, "named arguments only"),
     "brackets in a scheduler": (axes(scheduler=f"a({',[' * 4000})"), 4, "named arguments only"),
     "spaces in a size of bytes": (HEAD + f"run: {{min_free_disk: '1{' ' * 10**6}!'}}\n", 4, "not a size in bytes"),
+    "names of values": (
+        axes().replace('"a"', many("&a{0} x").replace(", ", ",\n  ")),
+        3,
+        "names a value for which * stands",
+    ),
+    "types in one line": (axes().replace('"a"', many("!x{0} y")), 3, "the tag !x0 is not understood here"),
+    "mappings in one line": (
+        axes(prompt=[{"a": n} for n in range(20_000)]),
+        3,
+        "a mapping is {file: prompts.txt}",
+    ),
+    # Names among thousands
+    "variables": (
+        axes("variants: all\n", prompt="${v%d=x}" * 1001 % (*range(1001),)),
+        3,
+        "more than 1,000 variables",
+    ),
+    "wildcards that are all unknown": (
+        {
+            "m.yaml": axes("variants: all\n", prompt=[f"__z{n}__ __d*/z{n}__" for n in range(2000)]),
+            "wildcards/w.yaml": json.dumps({f"d{n}": {f"n{n}": ["x"]} for n in range(20_000)}),
+        },
+        3,
+        "there is no wildcard __z1000__",
+    ),
+    "styles that are unknown among many": (
+        {
+            "m.yaml": axes("styles: {file: s.csv}\n", style=[f"x{n}" for n in range(900)]),
+            "s.csv": "name,prompt\n" + "".join(f"y {n},a\n" for n in range(99_000)),
+        },
+        4,
+        "'x899' is unknown",
+    ),
+    "styles": (
+        {
+            "m.yaml": axes("styles: {file: s.csv}\n", style="y"),
+            "s.csv": "name,prompt\n" + "y,a\n" * (limits.STYLES + 1),
+        },
+        5,
+        "styles: more than 100,000 in all files",
+    ),
     "bars behind a brace": (axes("seed: 1\n", prompt="{" + "|" * 99_000), 4, "'seed' is an axis"),
 }
 
@@ -317,6 +364,10 @@ def test_yaml_of_megabytes_is_referred_to_a_table(bounded, work):
         axes("variants: {random: 10000}\n", prompt="{a|a}{b|b}" * 20),
         axes("styles: {a: '{prompt}{prompt}'}\n", style=["none", "a + a + a"], seed=1),
         axes(seed=2**63),
+        axes(
+            f"variants: all\nwildcards: {json.dumps({f'w{n}': ['x'] for n in range(900)})}\n",
+            prompt="".join(f"${{v{n}={{x}}}}" for n in range(900)) + "".join(f"__w{n}__" for n in range(900)),
+        ),
     ],
 )
 def test_what_is_merely_large_is_planned(bounded, work, text):
@@ -339,6 +390,19 @@ def test_a_file_of_short_lines_is_not_spread_out(bounded, work, name, line, says
     answer = bounded("plan", path, "--out", work / "out")
     assert (answer.code, answer.trace) == (2, "")
     assert says in answer.err
+
+
+FOX = "a fox in the rain " * 10
+
+
+@pytest.mark.parametrize("text", [f'"{FOX}{{0}}"', FOX + "{0}"], ids=["quoted", "plain"])
+def test_prompts_in_one_line_are_read_as_quickly_as_in_many(text):
+    times = []
+    for written in (many(text), many(text).replace(", ", ",\n  ")):
+        begun = time.process_time()
+        document.parse(axes().replace('"a"', written), "m.yaml")
+        times.append(time.process_time() - begun)
+    assert times[0] < 3 * times[1] + 0.2
 
 
 def test_yaml_of_too_many_values_is_not_composed(monkeypatch):

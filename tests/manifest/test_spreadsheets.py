@@ -269,6 +269,18 @@ def with_sheet(path, text):
     return data.getvalue()
 
 
+def sheet_of(cells, rest="", head="", encoding="utf-8"):
+    text = (
+        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main">'
+        f"<sheetData>{cells}</sheetData>{rest}</worksheet>"
+    )
+    return lambda path: with_sheet(path, (head + text).encode(encoding))
+
+
+def ranges(kind, ref, times=1):
+    return f"<{kind}s>" + f'<{kind} ref="{ref}"/>' * times + f"</{kind}s>"
+
+
 INNER = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
 LAUGHS = f'<!DOCTYPE a [<!ENTITY a0 "ha">{INNER}]>'
 
@@ -281,12 +293,42 @@ HOSTILE = {
     "a bomb": (lambda path: packed(x=b"\0" * (UNPACKED + 1)), "more than 64 MiB when it is unpacked"),
     "entities": (lambda path: with_sheet(path, LAUGHS + "<worksheet>&a9;</worksheet>"), "that can be read"),
     "a row of rows": (
-        lambda path: with_sheet(
-            path,
-            '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
-            '<row r="999999999"><c r="A999999999"><v>1</v></c></row></sheetData></worksheet>',
-        ),
+        sheet_of('<row r="999999999"><c r="A999999999"><v>1</v></c></row>'),
         "reaches to row 999,999,999",
+    ),
+    "a sheet that is merged": (
+        sheet_of("", ranges("mergeCell", "D1:XFD1048576")),
+        "the cells 'D1:XFD1048576' are merged, more than can be read",
+    ),
+    "a column that is merged": (
+        sheet_of("", ranges("mergeCell", "D1:D1048576")),
+        "the cells 'D1:D1048576' are merged",
+    ),
+    "merged in UTF-16": (
+        sheet_of("", ranges("mergeCell", "D1:D1048576"), '<?xml version="1.0" encoding="utf-16"?>', "utf-16"),
+        "the cells 'D1:D1048576' are merged",
+    ),
+    "a link of a sheet": (
+        sheet_of("", ranges("hyperlink", "D1:XFD1048576")),
+        "the cells 'D1:XFD1048576' are one link",
+    ),
+    "a link of a column": (sheet_of("", ranges("hyperlink", "D:D")), "the cells 'D:D' are one link"),
+    "many links": (sheet_of("", ranges("hyperlink", "D1:D9", 60_000)), "the cells 'D1:D9' are one link"),
+    "merged cells of nothing": (
+        lambda path: with_sheet(path, "<worksheet>" + "<mergeCell/>" * 600_000),
+        "the cells '' are merged",
+    ),
+    "an encoding of none": (
+        lambda path: with_sheet(path, '<?xml version="1.0" encoding="utf-7"?><worksheet/>'),
+        "that can be read",
+    ),
+    "cells without end": (
+        sheet_of(("<row>" + "<c/>" * 100 + "</row>") * 25_000),
+        "its sheets hold more than is read of 5,000,000 cells",
+    ),
+    "rules without end": (
+        sheet_of("", '<dataValidations><dataValidation sqref="' + "A1 " * 500_000 + '"/></dataValidations>'),
+        "its sheets hold more than is read of 5,000,000 cells",
     ),
 }
 
@@ -299,6 +341,14 @@ def test_a_workbook_that_is_none(work, cli, name):
     said = error(cli, path)
     assert said.startswith(f"{path}: ")
     assert says in said
+
+
+def test_a_workbook_beyond_the_memory_is_referred_to_csv(work, cli, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(openpyxl, "load_workbook", full)
+    assert "takes more memory than there is; save it as CSV" in error(cli, book(work / "t.xlsx", SHOTS))
 
 
 @pytest.mark.parametrize("suffix", [".ods", ".xls", ".numbers"])

@@ -1,8 +1,14 @@
 """Names of images: safe on every file system, and unique."""
 
 import json
+import re
+import time
+import unicodedata
 from dataclasses import replace
 from itertools import count
+
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from batch.plan import names
 from batch.plan.identity import identify
@@ -65,6 +71,26 @@ def test_a_prompt_is_cut_to_so_many_letters():
     assert name_of("{prompt:5}", prompt="狐狐狐狐狐狐狐") == "狐狐狐狐狐"
     assert name_of("{negative_prompt:4}-{style:2}", negative_prompt="blurry", style="oil") == "blur-oi"
     assert len(name_of("{prompt:150}", prompt="狐" * 300).encode()) <= names.MAX_BYTES
+
+
+LETTERS = st.one_of(st.text(max_size=80), st.text("aé狐🦊 _-.=+<!…\u0301\u0338\u0323", max_size=400))
+
+
+@given(text=LETTERS, times=st.sampled_from([1, 1, 30]))
+@example(text=" \n_-!", times=9000)
+@example(text="fox ", times=9000)
+@example(text="e\u0301", times=9000)
+def test_what_is_read_of_a_long_prompt_changes_no_name(text, times):
+    written = text * times + "a fox" if text.isascii() or times > 1 else text
+    whole = unicodedata.normalize("NFC", written).replace("_", "-")
+    whole = re.sub(r"-{2,}", "-", re.sub(r"[^\w.+=-]+", "-", whole))
+    assert names.slug(written) == names.cut(whole.strip("-. "), names.MAX_BYTES).strip("-. ")
+
+
+def test_accents_without_end_are_named_at_once():
+    begun = time.monotonic()
+    assert names.slug("a" + "\u0301\u0323" * 50_000) == "ạ"
+    assert time.monotonic() - begun < 1
 
 
 def test_date_and_time_are_those_of_the_begin():

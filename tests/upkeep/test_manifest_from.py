@@ -68,6 +68,21 @@ def test_one_image_makes_a_grid_and_overwrites_nothing(cli, manifest, work):
     assert yaml.safe_load(cli("manifest", "from", image, "--model", "demo-1k").out)["grid"]["model"] == "demo-1k"
 
 
+@pytest.mark.parametrize("arguments", [["new"], ["from", "job.png"]], ids=["new", "from"])
+def test_a_manifest_is_written_where_nothing_is(cli, work, arguments):
+    note = PngInfo()
+    note.add_text("parameters", "a fox\nSteps: 2, Sampler: Euler, Seed: 7, Size: 512x512")
+    Image.new("RGB", (8, 8)).save(work / "job.png", pnginfo=note)
+    outcome = cli("manifest", *arguments, "-o", "none/a.yaml")
+    assert (outcome.code, "cannot be written: " in outcome.err) == (2, True), outcome.err
+    (work / "a.yaml").symlink_to("nowhere.yaml")
+    outcome = cli("manifest", *arguments, "-o", "a.yaml")
+    assert (outcome.code, "a.yaml exists; name another file with -o" in outcome.err) == (2, True), outcome.err
+    assert not (work / "nowhere.yaml").exists()
+    assert cli("manifest", *arguments, "-o", "b.yaml").code == 0
+    assert (work / "b.yaml").read_bytes().count(b"\r") == 0
+
+
 def test_the_failed_ones_of_a_run(cli, manifest, work):
     text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, extra.sigmas: [null, [[1.0, 0.5]]]}\n"
     assert cli("run", manifest(text), "--quiet").code == 1
