@@ -71,6 +71,10 @@ class Place(NamedTuple):
     source: str
     line: int
 
+    def __str__(self) -> str:
+        """``file:line``; without a line where there is none."""
+        return f"{self.source}:{self.line}" if self.line else self.source
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -55,7 +55,7 @@ class GridReader:
             for name, place in given.items():
                 closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
                 if closer is not None:
-                    self._note(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
+                    self._note(place, f"{closer} sets '{name}' itself; edit it there")
         self._check_loras(grids)
         return tuple(grids)
 

@@ -150,4 +150,4 @@ class Foreign:
         """Note what is new in a text."""
         for kind, piece in foreign(text, {*self.understood, *self.found}).items():
             said = _KINDS[kind]
-            self.found[kind] = f"{place.source}:{place.line}: {shortened(piece)}: {said.what}; {said.instead}"
+            self.found[kind] = f"{place}: {shortened(piece)}: {said.what}; {said.instead}"

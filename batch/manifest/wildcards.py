@@ -2,6 +2,7 @@
 
 A text file holds one in each of its lines. In YAML and JSON, mappings are folders and lists hold the lines; the
 file's own name counts where a list is all there is. Patterns (``hats/*``) stand for all whose names fit.
+What lies there and is no list of lines is left out: :mod:`batch.manifest.no_wildcards`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from batch.base.errors import ManifestError
 from batch.manifest.document import Document, Location, Yaml, parse, read_text
 from batch.manifest.files import Problems, referenced
 from batch.manifest.limits import WILDCARD_FILES
+from batch.manifest.no_wildcards import WEIGHTED, Unread, is_metadata, is_umi, no_lines
 from batch.manifest.prompt_files import plain_lines
 from batch.manifest.syntax import Foreign
 from batch.manifest.tables import PROMPT_SUFFIXES
@@ -23,7 +25,6 @@ from batch.manifest.variants import WildcardLine
 
 _FOLDER = "wildcards"
 _TREES = (".yaml", ".yml", ".json")
-_WEIGHTED = {"text", "content", "weight"}
 
 _Lines = Callable[[], Sequence[WildcardLine]]
 
@@ -37,8 +38,8 @@ class Wildcards:
         self._folder = folder
         self._own: dict[str, _Lines] = {}
         self._found: dict[str, list[tuple[Path, _Lines]]] | None = None
-        self._broken: list[str] = []
-        """What is wrong with files in which a name may have been."""
+        self._problems = problems
+        self._unread: list[Unread] = []
         written = document.sections.get(_FOLDER)
         for name, value in written.items() if isinstance(written, dict) else ():
             try:
@@ -53,11 +54,15 @@ class Wildcards:
         found = [line for known in self._meant(name) for line in self._lines(known)]
         for line in found:
             self._foreign.look(line.text, line.place)
-        if found:
+        unread = sorted(filter(lambda part: part.broken or part.may_hold(name), self._unread), key=_nearest)
+        lost = [part for part in unread if part.broken and part.may_hold(name)]
+        if found and (not lost or not _is_pattern(name)):
             return found
+        broken = "".join(f"; {part.said}" for part in (lost if found else unread)[:3])
+        if found:
+            raise ValueError(f"__{name}__ may stand for lines that cannot be read{broken}")
         there = [*self._own, *self._files()]
         hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
-        broken = "".join(f"; {wrong}" for wrong in self._broken[:3])
         raise ValueError(f"there is no wildcard __{name}__; {hint}{broken}")
 
     def _meant(self, name: str) -> list[str]:
@@ -84,10 +89,24 @@ class Wildcards:
                     for name, lines in self._in_file(path):
                         self._found.setdefault(name, []).append((path, lines))
                 except ManifestError as error:
-                    self._broken += map(str, error.problems)
+                    self._unread += (Unread(self._below(path), str(problem)) for problem in error.problems)
                 except ValueError as error:
-                    self._broken.append(str(error))
+                    said = str(error) if str(path) in str(error) else f"{path}: {error}"
+                    self._unread.append(Unread(self._below(path), said))
+            self._tell()
         return self._found
+
+    def _below(self, path: Path) -> str:
+        """What the names in a file begin with: its folder's."""
+        parts = path.relative_to(self._folder / _FOLDER).parts[:-1]
+        return "".join(f"{part}/" for part in parts)
+
+    def _tell(self) -> None:
+        """Of what is plainly no list of lines, the first and how many."""
+        said = [part.said for part in self._unread if not part.broken]
+        if said:
+            more = f" ({len(said) - 1:,} more like this)" if len(said) > 1 else ""
+            self._problems.remarks[said[0] + more] = None
 
     def _walked(self, folder: Path) -> Iterator[Path]:
         """Every file of wildcards in a folder and below, in order."""
@@ -96,10 +115,10 @@ class Wildcards:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             seen += len(files)
             if seen > WILDCARD_FILES:
-                self._broken.append(f"more than {WILDCARD_FILES:,} files in {folder}")
+                self._unread.append(Unread("", f"more than {WILDCARD_FILES:,} files in {folder}"))
                 return
             for name in sorted(files):
-                if name.lower().endswith((".txt", *_TREES)) and name.isprintable():
+                if name.lower().endswith((".txt", *_TREES)) and name.isprintable() and not is_metadata(name):
                     yield Path(where, name)
 
     def _in_file(self, path: Path) -> Iterator[tuple[str, _Lines]]:
@@ -111,6 +130,10 @@ class Wildcards:
             return
         referenced("/".join(inside), self._folder, _TREES)
         document = _document(path)
+        if why := no_lines(document.data):
+            said = f"{path}: this is no list of lines ({why}), and is left out"
+            self._unread.append(Unread(self._below(path), said, broken=False))
+            return
         # A list is named by the file, what stands in a mapping by its keys.
         top = (_FOLDER, name) if isinstance(document.data, list) else (_FOLDER, *below.parts[:-1])
         yield from self._tree(document.data, top, document, len(top))
@@ -125,6 +148,12 @@ class Wildcards:
             if set(value) - {"column"} != {"file"} or len(named) < len(value):
                 raise ValueError("as a mapping a wildcard is {file: colours.txt}, or lists by their names")
             yield from self._named(name, named["file"], named.get("column"))
+        elif is_umi(value):
+            umi = f"'{name}' has Prompts and Tags, as UMI writes them, which is not read; write a list of its lines"
+            said = f"{document.place((_FOLDER, *location[added:]))}: {umi}"
+            if document is self._document:
+                raise ValueError(said)
+            self._unread.append(Unread(name, said, broken=False))
         elif isinstance(value, dict):
             for key, inner in value.items():
                 yield from self._tree(inner, (*location, key), document, added)
@@ -159,6 +188,14 @@ class Wildcards:
         return lines
 
 
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def _nearest(part: Unread) -> int:
+    return -len(part.below)
+
+
 def _document(path: Path) -> Document:
     return parse(read_text(path, str(path)), str(path), below=(_FOLDER,))
 
@@ -168,7 +205,7 @@ def _option(item: Yaml, document: Document, location: Location) -> WildcardLine:
     place = document.place(location)
     if isinstance(item, str):
         return WildcardLine(item, place)
-    if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= _WEIGHTED:
+    if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= WEIGHTED:
         text, weight = item.get("text", item.get("content")), item.get("weight", "1")
         try:
             number = finite(float(str(weight)))
@@ -176,4 +213,4 @@ def _option(item: Yaml, document: Document, location: Location) -> WildcardLine:
             number = None
         if isinstance(text, str) and number is not None and number >= 0:
             return WildcardLine(text, place, number)
-    raise ValueError(f"{place.source}:{place.line}: a line is a text; put it in quotes: {shown(item)}")
+    raise ValueError(f"{place}: a line is a text; put it in quotes: {shown(item)}")
