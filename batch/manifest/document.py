@@ -270,7 +270,7 @@ def parse(text: str, source: str, *, as_text: bool = False, below: Location = ()
     builder = _Builder(source, lines)
     data = builder.build(node, below, text=as_text or below[:1] in _TEXT_SECTIONS)
     if builder.problems:
-        raise ManifestError(builder.problems)
+        raise ManifestError(builder.problems, [*map(str, builder.warnings)])
     return Document(data, source, builder.places, tuple(builder.warnings), lines)
 
 

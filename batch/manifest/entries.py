@@ -111,7 +111,7 @@ class EntryReader:
     def _prompt(self, text: str, place: Place, own: Axes | None = None) -> Entry:
         """A prompt, with the LoRAs that its text names among its own values. Raises ``ValueError``."""
         self.prompts.foreign.look(text, place)
-        value, loras = self.prompts.read(text)
+        value, loras = self.prompts.read(text, place)
         own = dict(own or {})
         if not loras:
             return Entry(value, place, own) if own else Entry(value, place)

@@ -149,7 +149,7 @@ class Wildcards:
                 raise ValueError("as a mapping a wildcard is {file: colours.txt}, or lists by their names")
             yield from self._named(name, named["file"], named.get("column"))
         elif is_umi(value):
-            umi = f"'{name}' has Prompts and Tags, as UMI writes them, which is not read; write a list of its lines"
+            umi = f"'{name}' has Prompts and Tags, as UMI writes them, which is not read; write a list of lines"
             said = f"{document.place((_FOLDER, *location[added:]))}: {umi}"
             if document is self._document:
                 raise ValueError(said)

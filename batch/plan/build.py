@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
-    findings = Findings(manifest.source)
+    findings = Findings(manifest.source, manifest.warnings)
     pins = pins or Pins()
     begun = pins.begun or lookup.now()
     pinner = Pinner(replace(pins, begun=begun), lookup.draw, manifest.random_variants)

@@ -287,9 +287,12 @@ def test_a_folder_of_too_many_files_is_not_walked(manifest, work, cli, monkeypat
         ("  negative_prompt: __c__\n", "there is no wildcard __c__"),
         (
             "  style: oil\nstyles: {oil: 'oil, {a|b}'}\n",
-            "style: 'oil': alternatives are expanded in prompts alone",
+            "style: 'oil' holds alternatives ('oil, {a|b}'), which styles do not have",
         ),
-        ("  style: oil\nstyles: {oil: {prompt: '{prompt}', negative_prompt: __x__}}\n", "no wildcard __x__"),
+        (
+            "  style: oil\nstyles: {oil: {prompt: '{prompt}', negative_prompt: __x__}}\n",
+            "'oil' holds alternatives ('__x__')",
+        ),
     ],
 )
 def test_no_alternative_reaches_a_model_as_text(manifest, cli, more, says):
