@@ -151,7 +151,7 @@ class _Builder:
             tag = node.tag.rsplit(":", 1)[-1]
             self._problem(line, f"the tag {tag} is not understood here; remove it{self._or(line)}")
         if text and _is_prompt(location):
-            self._check_prompt(node, line)
+            self._check_prompt(node, line, alone=location[-1:] == ("prompt",))
             if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
                 return str(node.value).rstrip("\n")
         if isinstance(node, yaml.ScalarNode):
@@ -164,12 +164,13 @@ class _Builder:
         finally:
             self.open.discard(id(node))
 
-    def _check_prompt(self, node: yaml.Node, line: int) -> None:
+    def _check_prompt(self, node: yaml.Node, line: int, *, alone: bool) -> None:
         anchor = quotes.anchored(node, self.lines)
         if anchor and not any(f"*{anchor[1:]}" in written for written in self.lines):
             self._problem(line, f"{anchor} names a value for which * stands, and none does{self._or(line)}")
         if isinstance(node, yaml.ScalarNode):
-            self.warnings += (Problem(self.source, line, said) for said in quotes.eaten(node, self.lines))
+            said = [*quotes.eaten(node, self.lines), *quotes.in_block(node, self.lines, alone=alone)]
+            self.warnings += (Problem(self.source, line, each) for each in said)
 
     def _or(self, line: int) -> str:
         """What to write where a prompt was meant."""

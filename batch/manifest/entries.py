@@ -67,6 +67,8 @@ class EntryReader:
         """What to write where a prompt was meant that YAML has read as something else."""
         if name not in ("prompt", "negative_prompt") or not isinstance(item, dict | list):
             return ""
+        if isinstance(item, dict) and {"file", "text"} & item.keys():
+            return ""
         why = why_not_text(self.problems.document.written(where))
         return f". If this is a text: {why}" if why else ""
 
@@ -100,6 +102,9 @@ class EntryReader:
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""
+        if "text" not in item and "prompt" in item:
+            text = values.shortened(str(item["prompt"]))
+            raise ValueError(f"in a list of prompts one with values of its own is 'text'; write text: {text}")
         if "text" not in item:
             raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
         rest = {key: item[key] for key in item if key != "text"}

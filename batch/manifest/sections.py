@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from batch.manifest import formats, values
+from batch.manifest import formats, quotes, values
 from batch.manifest.axes import axis_meant
 from batch.manifest.document import Document
 from batch.manifest.files import Problems
@@ -34,7 +34,8 @@ def read_sections(document: Document, problems: Problems) -> TopLevel | None:
         top = TopLevel.model_validate(document.data)
     except ValidationError as error:
         for item in error.errors():
-            problems.add(item["loc"], _message(item))
+            hint = quotes.field_in_quotes(document.written(item["loc"])) if item["type"] == "string_type" else ""
+            problems.add(item["loc"], f"{_message(item)}; {hint}" if hint else _message(item))
         return None
     # The format's own options stand beside the keys of every format.
     possible = [*Output.model_fields, *formats.FORMATS[top.output.format].options]
