@@ -136,9 +136,9 @@ class GridReader:
             return _NO_TABLE
         for name in table.columns:
             if axis(name) is None:
-                self._note(table.header, f"the column '{name}' is no axis; {unknown_axis(name)}")
+                self._note(table.named(name), f"the column '{name}' is no axis; {unknown_axis(name)}")
             if any(name in factor.names for factor in zipped):
-                self._note(table.header, f"the column '{name}' stands in zip too; keep one")
+                self._note(table.named(name), f"the column '{name}' stands in zip too; keep one")
         if not table.rows:
             self._note(table.header, "there is no row below the header")
         for said in table.remarks:

@@ -144,7 +144,7 @@ def eaten(node: yaml.ScalarNode, lines: Sequence[str]) -> Iterator[str]:
 
 _GOES_ON = re.compile(r"[,;:(\[{|<+&-]$|\bBREAK$")
 _GOES_ON_WITH = (",", ";", ")", "]", "}", "|", "#", "//", "BREAK", "AND ")
-_PAIRS = ("()", "[]", "{}")
+_PAIRS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
 def in_block(node: yaml.ScalarNode, lines: Sequence[str], *, alone: bool) -> Iterator[str]:

@@ -34,6 +34,11 @@ class Table:
     remarks: tuple[Problem, ...] = ()
     """What is told beside the plan."""
 
+    def named(self, column: str) -> Place:
+        """Where a column is named: JSON lines name it in the rows that have it."""
+        first = next((row for row in self.rows if column in row.cells), None) if self.typed else None
+        return first.place if first else self.header
+
 
 def check_width(columns: Collection[str], place: Place) -> None:
     """Raises :class:`ManifestError` for more columns than any table has."""

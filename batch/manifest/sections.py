@@ -11,6 +11,8 @@ from batch.manifest import formats, quotes, values
 from batch.manifest.axes import axis_meant
 from batch.manifest.document import Document
 from batch.manifest.files import Problems
+from batch.manifest.limits import DIGITS
+from batch.manifest.scalars import core_scalar
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.manifest.values import suggest
 from batch.records.kinds import RunKind
@@ -74,7 +76,10 @@ def _message(item: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"{key}: {values.shown(item['input'])} is not possible; {item['ctx']['expected']} is"
     if kind in _EXPECTED:
-        return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}"
+        quoted = isinstance(item["input"], str) and kind in ("int_type", "bool_type")
+        plain = quoted and not isinstance(core_scalar(item["input"][:DIGITS]), str)
+        hint = "; leave out the quotes" if plain else ""
+        return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}{hint}"
     return f"{key}: {values.shown(item['input'])}: {item['msg'].lower()}"
 
 

@@ -320,3 +320,17 @@ def test_a_prompt_that_is_a_comment_is_refused(manifest, cli):
 def test_what_is_left_while_variants_is_off_is_told(text):
     assert looks_varied(text)
     assert not looks_varied("a fox, snake_case, $5, {x} \\{a|b}")
+
+
+def test_fewer_texts_than_were_asked_for_are_told(manifest, cli):
+    prompts = "    - a fox\n    - a {red|blue} fox\n    - a {1|2|3} fox\n    - a {red|red} whale\n"
+    path = manifest(f"variants: {{random: 3}}\ngrid:\n  model: demo\n  prompt:\n{prompts}")
+    said = cli("plan", path).err
+    assert (
+        "job.yaml:6: variants: of 'a {red|blue} fox' 3 were asked for, 2 are different (1 more like this)" in said
+    )
+    said = cli("plan", path, "--set", "variants={random: 2}").err
+    assert "job.yaml:8: variants: of 'a {red|red} whale' 2 were asked for, 1 is different\n" in said
+    assert "were asked for" not in cli("plan", path, "--set", "variants=all").err
+    said = cli("plan", path, "--set", "variants=off").err
+    assert "job.yaml:6: prompts with alternatives, such as 'a {red|blue} fox'" in said
