@@ -22,7 +22,7 @@ from batch.manifest.json_lines import depth, json_reason
 from batch.manifest.limits import DEPTH, NAME, STYLE_BYTES, STYLE_FILES
 from batch.manifest.schema import Style
 from batch.manifest.tables import TABLE_SUFFIXES, Remark, csv_error, dialect, read_table
-from batch.manifest.values import shown, text
+from batch.manifest.values import more_like, shown, text
 
 STYLE_SUFFIXES = (".json", *TABLE_SUFFIXES)
 TEXTS = ("prompt", "negative_prompt")
@@ -133,11 +133,6 @@ class _Told:
     def end(self) -> None:
         for place, message, count in self.kinds.values():
             self.remark(place, message + more_like(count))
-
-
-def more_like(count: int) -> str:
-    """Behind a message that stands for ``count`` of its kind."""
-    return f" ({count - 1:,} more like this)" if count > 1 else ""
 
 
 def _decoded(path: Path, told: _Told) -> str:

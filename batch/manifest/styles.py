@@ -13,8 +13,8 @@ from batch.manifest.files import Problems
 from batch.manifest.limits import PROMPT
 from batch.manifest.schema import Style
 from batch.manifest.several import several
-from batch.manifest.style_files import TEXTS, NamedStyle, more_like, read_style_files
-from batch.manifest.values import shown, suggest
+from batch.manifest.style_files import TEXTS, NamedStyle, read_style_files
+from batch.manifest.values import more_like, shown, suggest
 from batch.manifest.variant_tokens import looks_varied
 
 _INSTEAD = "write them into the prompt, or every one as a style of its own"

@@ -81,6 +81,11 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(words[:_LISTED]) + more
 
 
+def more_like(count: int) -> str:
+    """Behind a message that stands for ``count`` of its kind."""
+    return f" ({count - 1:,} more like this)" if count > 1 else ""
+
+
 def whole(value: object, low: int, high: int) -> int:
     """A whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int):

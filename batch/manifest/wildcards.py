@@ -20,7 +20,7 @@ from batch.manifest.no_wildcards import WEIGHTED, Unread, is_metadata, is_umi, n
 from batch.manifest.prompt_files import plain_lines
 from batch.manifest.syntax import Foreign
 from batch.manifest.tables import PROMPT_SUFFIXES
-from batch.manifest.values import finite, shown, suggest
+from batch.manifest.values import finite, more_like, shown, suggest
 from batch.manifest.variants import WildcardLine
 
 _FOLDER = "wildcards"
@@ -51,19 +51,27 @@ class Wildcards:
 
     def __call__(self, name: str) -> Sequence[WildcardLine]:
         """Raises ``ValueError`` when there is no such wildcard."""
-        found = [line for known in self._meant(name) for line in self._lines(known)]
+        names = self._meant(name)
+        found = [line for known in names for line in self._lines(known)]
         for line in found:
             self._foreign.look(line.text, line.place)
-        unread = sorted(filter(lambda part: part.broken or part.may_hold(name), self._unread), key=_nearest)
-        lost = [part for part in unread if part.broken and part.may_hold(name)]
-        if found and (not lost or not _is_pattern(name)):
-            return found
-        broken = "".join(f"; {part.said}" for part in (lost if found else unread)[:3])
         if found:
-            raise ValueError(f"__{name}__ may stand for lines that cannot be read{broken}")
+            if name not in names and _is_pattern(name):
+                self._check_unread(name, name if fnmatchcase(names[0], name) else f"*/{name}")
+            return found
+        near = [part for part in self._unread if part.may_hold(name)]
+        broken = [part for part in self._unread if part.broken and part not in near]
         there = [*self._own, *self._files()]
         hint = suggest(name, there) if there else f"write it under wildcards:, or {name}.txt in wildcards/"
-        raise ValueError(f"there is no wildcard __{name}__; {hint}{broken}")
+        raise ValueError(f"there is no wildcard __{name}__; {hint}{_listed([*near, *broken])}")
+
+    def _check_unread(self, name: str, pattern: str) -> None:
+        """Tell what a pattern leaves out as no list of lines. Raises ``ValueError`` for broken files."""
+        unread = [part for part in self._unread if part.may_hold(pattern)]
+        if lost := [part for part in unread if part.broken]:
+            raise ValueError(f"__{name}__ may stand for lines that cannot be read{_listed(lost)}")
+        for part in unread[:1]:
+            self._problems.remarks[part.said + more_like(len(unread))] = None
 
     def _meant(self, name: str) -> list[str]:
         """The wildcards of that name or pattern; where there is none, those of any folder."""
@@ -93,20 +101,12 @@ class Wildcards:
                 except ValueError as error:
                     said = str(error) if str(path) in str(error) else f"{path}: {error}"
                     self._unread.append(Unread(self._below(path), said))
-            self._tell()
         return self._found
 
     def _below(self, path: Path) -> str:
         """What the names in a file begin with: its folder's."""
         parts = path.relative_to(self._folder / _FOLDER).parts[:-1]
         return "".join(f"{part}/" for part in parts)
-
-    def _tell(self) -> None:
-        """Of what is plainly no list of lines, the first and how many."""
-        said = [part.said for part in self._unread if not part.broken]
-        if said:
-            more = f" ({len(said) - 1:,} more like this)" if len(said) > 1 else ""
-            self._problems.remarks[said[0] + more] = None
 
     def _walked(self, folder: Path) -> Iterator[Path]:
         """Every file of wildcards in a folder and below, in order."""
@@ -192,8 +192,8 @@ def _is_pattern(name: str) -> bool:
     return any(sign in name for sign in "*?[")
 
 
-def _nearest(part: Unread) -> int:
-    return -len(part.below)
+def _listed(unread: Sequence[Unread]) -> str:
+    return "".join(f"; {part.said}" for part in unread[:3])
 
 
 def _document(path: Path) -> Document:

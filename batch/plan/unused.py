@@ -11,7 +11,7 @@ from batch.base.errors import Problem
 from batch.catalogue.repositories import covers
 from batch.manifest.alternatives import Template
 from batch.manifest.schema import Grid, Manifest
-from batch.manifest.values import shown
+from batch.manifest.values import more_like, shown
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -39,8 +39,7 @@ def few_texts(manifest: Manifest, drawn: Mapping[str, Sequence[str]]) -> Iterato
     for text, place in islice(few.items(), 1):
         count = len(drawn.get(text, ()))
         said = f"{wanted} were asked for, {count} {'is' if count == 1 else 'are'} different"
-        more = f" ({len(few) - 1:,} more like this)" if len(few) > 1 else ""
-        yield f"{place}: variants: of {shown(text)} {said}{more}"
+        yield f"{place}: variants: of {shown(text)} {said}{more_like(len(few))}"
 
 
 def idle_names(manifest: Manifest, grids: Sequence[Grid]) -> Iterator[str]:

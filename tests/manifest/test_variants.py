@@ -230,6 +230,7 @@ def test_a_pattern_loses_no_broken_file(manifest, work, cli, file, text, says):
     assert "__inner/*__ may stand for lines that cannot be read; " in outcome.err
     assert says in outcome.err
     assert cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __inner/more__}\n")).code == 0
+    assert cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __mor*__}\n")).code == 2
     beside = cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __goo?__}\n"))
     assert beside.code == (0 if file.startswith("inner/") else 2)
 
@@ -265,6 +266,7 @@ def test_an_entry_of_umi_is_not_read(manifest, work, cli):
     path = manifest("variants: all\ngrid: {model: demo, prompt: __*__}\n")
     assert {task.prompt for task in plan(path).tasks} == {"c"}
     assert "as UMI writes them" in cli("plan", path).err
+    assert "UMI" not in cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __b__}\n")).err
     path = manifest("variants: all\nwildcards: {e: {Prompts: [a], Tags: [b]}}\ngrid: {model: demo, prompt: x}\n")
     assert "wildcards: e: " in cli("plan", path).err
 
