@@ -110,7 +110,7 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
 
 def _reads(line: str) -> bool:
     """Whether nothing is wrong with a line that stands alone."""
-    if len(line) > 10 * _LETTERS:
+    if len(line) > 10 * _LETTERS or line.count("[") + line.count("{") > _LETTERS // 4:
         return False
     try:
         yaml.compose(line.strip(), Loader=yaml.SafeLoader)
