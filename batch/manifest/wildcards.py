@@ -172,6 +172,8 @@ class Wildcards:
         path = referenced(file, self._folder, (*PROMPT_SUFFIXES, *_TREES))
         if path.suffix.lower() in _TREES:
             document = _document(path)
+            if why := no_lines(document.data):
+                raise ValueError(f"{path}: this is no list of lines ({why})")
             yield from self._tree(document.data, (_FOLDER, name), document, 2)
         else:
             lines = self._file(file, column)

@@ -254,6 +254,8 @@ def test_metadata_beside_wildcards_is_no_wildcard(manifest, work, cli):
     said = cli("plan", path).err
     assert "fox.json: this is no list of lines ('preferred weight' is 0.8), and is left out (1 more" in said
     assert "civitai" not in said
+    named = "variants: all\nwildcards: {a: {file: wildcards/inner/fox.json}}\ngrid: {model: demo, prompt: __a__}\n"
+    assert "fox.json: this is no list of lines" in cli("plan", manifest(named)).err
 
 
 def test_an_entry_of_umi_is_not_read(manifest, work, cli):
