@@ -36,6 +36,8 @@ LONGEST = 2_000
 """Letters of a problem's message that are shown."""
 SHOWN = 1_000
 """Problems of one file that are shown: the rest is more of the same."""
+WARNINGS = 12
+"""Warnings that are shown before problems."""
 
 
 class BatchError(Exception):
@@ -70,7 +72,9 @@ class Problem:
 class ManifestError(UserError):
     """All problems of a manifest at once."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[str] = ()) -> None:
+        self.warnings = tuple(warnings)
+        """What was to be told beside the plan: it may explain a problem."""
         self.problems = tuple(dict.fromkeys(problems))
         lines = list(map(str, self.problems[:SHOWN]))
         if len(self.problems) > SHOWN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -84,6 +84,15 @@ def _as_error(error: errors.BatchError) -> str:
     return one_line(text) if isinstance(error, errors.FolderError) else text.replace("\n", "\n    ")
 
 
+def _problems(error: errors.ManifestError) -> Iterator[str]:
+    """A manifest's problems, and before them what may explain them."""
+    for warning in error.warnings[: errors.WARNINGS]:
+        yield one_line(f"warning: {warning}")
+    if len(error.warnings) > errors.WARNINGS:
+        yield f"warning: and {len(error.warnings) - errors.WARNINGS:,} more warnings"
+    yield str(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is a message, never a traceback."""
     open_streams()
@@ -107,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except errors.BatchError as error:
         # A manifest's problems stay as editors read them: file:line: message.
-        say(str(error) if isinstance(error, errors.ManifestError) else _as_error(error))
+        say("\n".join(_problems(error)) if isinstance(error, errors.ManifestError) else _as_error(error))
         return error.exit_code
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED

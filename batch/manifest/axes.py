@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from batch.manifest import limits, loras, values
+from batch.manifest.foreign import samplers
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ AXES: dict[str, Axis] = {
         "guidance scale; 1 or less turns guidance off",
         {"type": "number", "minimum": 0, "maximum": 1_000_000},
     ),
-    "scheduler": Axis(values.scheduler, "a scheduler, with overrides: dpm++(flow_shift=6)", _WORD),
+    "scheduler": Axis(samplers.read, "a scheduler, with overrides: dpm++(flow_shift=6)", _WORD),
     "memory": Axis(values.memory, "how a session saves VRAM: a profile, or steps joined with +", _WORD),
     "dtype": Axis(
         values.dtype,

@@ -71,6 +71,10 @@ class Place(NamedTuple):
     source: str
     line: int
 
+    def __str__(self) -> str:
+        """``file:line``; without a line where there is none."""
+        return f"{self.source}:{self.line}" if self.line else self.source
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -148,7 +152,7 @@ class _Builder:
             tag = node.tag.rsplit(":", 1)[-1]
             self._problem(line, f"the tag {tag} is not understood here; remove it{self._or(line)}")
         if text and _is_prompt(location):
-            self._check_prompt(node, line)
+            self._check_prompt(node, line, alone=location[-1:] == ("prompt",))
             if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
                 return str(node.value).rstrip("\n")
         if isinstance(node, yaml.ScalarNode):
@@ -161,12 +165,13 @@ class _Builder:
         finally:
             self.open.discard(id(node))
 
-    def _check_prompt(self, node: yaml.Node, line: int) -> None:
+    def _check_prompt(self, node: yaml.Node, line: int, *, alone: bool) -> None:
         anchor = quotes.anchored(node, self.lines)
         if anchor and anchor not in self.aliased:
             self._problem(line, f"&{anchor} names a value for which * stands, and none does{self._or(line)}")
         if isinstance(node, yaml.ScalarNode):
-            self.warnings += (Problem(self.source, line, said) for said in quotes.eaten(node, self.lines))
+            said = [*quotes.eaten(node, self.lines), *quotes.in_block(node, self.lines, alone=alone)]
+            self.warnings += (Problem(self.source, line, each) for each in said)
 
     def _or(self, line: int) -> str:
         """What to write where a prompt was meant."""
@@ -267,7 +272,7 @@ def parse(text: str, source: str, *, as_text: bool = False, below: Location = ()
     builder = _Builder(source, lines, quotes.aliased(text))
     data = builder.build(node, below, text=as_text or below[:1] in _TEXT_SECTIONS)
     if builder.problems:
-        raise ManifestError(builder.problems)
+        raise ManifestError(builder.problems, [*map(str, builder.warnings)])
     return Document(data, source, builder.places, tuple(builder.warnings), lines)
 
 

@@ -67,7 +67,7 @@ class EntryReader:
         """What to write where a prompt was meant that YAML has read as something else."""
         if name not in ("prompt", "negative_prompt") or not isinstance(item, dict | list):
             return ""
-        if len(self.problems.found) > SHOWN:
+        if len(self.problems.found) > SHOWN or (isinstance(item, dict) and {"file", "text"} & item.keys()):
             return ""
         why = why_not_text(self.problems.document.written(where))
         return f". If this is a text: {why}" if why else ""
@@ -102,6 +102,9 @@ class EntryReader:
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""
+        if "text" not in item and "prompt" in item:
+            text = values.shortened(str(item["prompt"]))
+            raise ValueError(f"in a list of prompts one with values of its own is 'text'; write text: {text}")
         if "text" not in item:
             raise ValueError("a mapping is {file: prompts.txt}, or {text: …} with values of its own")
         rest = {key: item[key] for key in item if key != "text"}
@@ -113,7 +116,7 @@ class EntryReader:
     def _prompt(self, text: str, place: Place, own: Axes | None = None) -> Entry:
         """A prompt, with the LoRAs that its text names among its own values. Raises ``ValueError``."""
         self.prompts.foreign.look(text, place)
-        value, loras = self.prompts.read(text)
+        value, loras = self.prompts.read(text, place)
         own = dict(own or {})
         if not loras:
             return Entry(value, place, own) if own else Entry(value, place)

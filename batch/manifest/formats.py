@@ -138,6 +138,20 @@ FORMATS: dict[str, Format] = {
 _SPELLINGS = {"jpg": "jpeg", "tif": "tiff"}
 
 
+def without_suffix(template: str, name: str) -> str:
+    """A template of file names without the suffix of the format, which is added anyway.
+
+    Raises ValueError for that of another format, which the pictures would not be.
+    """
+    stem, _, suffix = template.rpartition(".")
+    kind = _SPELLINGS.get(suffix.lower(), suffix.lower())
+    if kind not in FORMATS or name not in FORMATS:
+        return template
+    if FORMATS[kind].suffix != FORMATS[name].suffix:
+        raise ValueError(f"the pictures are {name}; leave out .{suffix}, or write format: {kind}")
+    return stem
+
+
 def canonical(name: str) -> str:
     """The name a format goes by in :data:`FORMATS`. Raises ValueError when there is none."""
     key = name.strip().lower()

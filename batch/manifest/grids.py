@@ -56,7 +56,7 @@ class GridReader:
             for name, place in given.items():
                 closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
                 if closer is not None:
-                    self._note(place, f"{closer.source}:{closer.line} sets '{name}' itself; edit it there")
+                    self._note(place, f"{closer} sets '{name}' itself; edit it there")
         self._check_loras(grids)
         return tuple(grids)
 
@@ -143,9 +143,9 @@ class GridReader:
             if axis(name) is None and not name.startswith(UNREAD):
                 left = f"Remove it, or call it {UNREAD}{shortened(name)}: such columns are left out"
                 hint = unknown_axis(name) + ("" if axis_meant(name) else f". {left}")
-                self._note(table.header, f"the column '{name}' is no axis; {hint}")
+                self._note(table.named(name), f"the column '{name}' is no axis; {hint}")
             if any(name in factor.names for factor in zipped):
-                self._note(table.header, f"the column '{name}' stands in zip too; keep one")
+                self._note(table.named(name), f"the column '{name}' stands in zip too; keep one")
         if not table.rows:
             self._note(table.header, "there is no row below the header")
         for said in table.remarks:

@@ -41,7 +41,7 @@ def read_json_lines(text: str, source: str) -> Table:
         problems.append(Problem(source, 0, "the file is empty"))
     if problems:
         raise ManifestError(problems)
-    return Table(tuple(columns), tuple(rows), Place(source, 0), typed=True)
+    return Table(tuple(columns), tuple(rows), rows[0].place, typed=True)
 
 
 def json_reason(error: Exception) -> str:

@@ -70,7 +70,18 @@ def check_template(template: str) -> str:
     if re.search(r"[{}]", FIELD.sub("", template)):
         raise ValueError("a brace is left open; write {prompt}")
     _refuse_foreign(template)
+    _refuse_elsewhere(template)
     return template
+
+
+def _refuse_elsewhere(template: str) -> None:
+    """What would not lie in the run folder as it is written."""
+    if template.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:[\\/]", template):
+        raise ValueError("pictures lie in the run folder, which --out names; begin with a folder in it, or a name")
+    if "\\" in template:
+        raise ValueError("folders are parted by /, also on Windows")
+    if {".", ".."}.intersection(part.strip() for part in template.split("/")):
+        raise ValueError("pictures lie in the run folder, which --out names; leave out . and ..")
 
 
 def _check_field(field: str) -> None:

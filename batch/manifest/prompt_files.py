@@ -179,7 +179,8 @@ def _options(line: str) -> dict[str, str]:
         if option in _ELSEWHERE:
             raise ValueError(f"--{option} is not read here; {_ELSEWHERE[option]}")
         if option not in _KNOWN:
-            hint = f"{suggest(option, _KNOWN)}. Other axes take a table: prompts.csv"
+            meant = suggest(option, _KNOWN)
+            hint = f"{meant}{'' if meant.endswith('?') else '.'} Other axes take a table: prompts.csv"
             raise ValueError(f"--{shortened(option)} is unknown; {hint}")
         if option in given:
             raise ValueError(f"--{option} is given twice; keep one")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batch.manifest import emphasis
 from batch.manifest.alternatives import Template
+from batch.manifest.document import Place
 from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
 from batch.manifest.syntax import Foreign
 from batch.manifest.values import shown, whole
@@ -37,12 +38,12 @@ class Prompts:
     """The folder in which ``<lora:name:0.8>`` in a prompt names a file; None where that is text."""
     expansion: Expansion = field(default_factory=Expansion)
     """What all prompts stand for so far."""
-    ignored: set[str] = field(default_factory=set)
+    ignored: dict[str, Place] = field(default_factory=dict)
     """Prompts that look as if they held alternatives, while ``variants`` is off."""
     foreign: Foreign = field(default_factory=Foreign)
     """Syntax of other programs that has been seen."""
 
-    def read(self, text: str) -> tuple[str | Template, LoraNames]:
+    def read(self, text: str, place: Place) -> tuple[str | Template, LoraNames]:
         """A prompt, and the LoRAs that it names.
 
         Raises ``ValueError`` for a template or a LoRA that cannot be read, and for what is too long.
@@ -52,7 +53,7 @@ class Prompts:
             raise ValueError(f"with prefix and suffix it has {length:,} letters; at most {PROMPT:,} are possible")
         if self.grammar is None:
             if looks_varied(text):
-                self.ignored.add(text)
+                self.ignored.setdefault(text, place)
             self.expansion.add(letters=length)
             whole_text, loras = self._without_loras(joined(joined(self.prefix, text), self.suffix))
             return whole_text, loras

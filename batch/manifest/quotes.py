@@ -35,6 +35,17 @@ _BEGINS = {
     "?": "'? ' begins a key",
 }
 
+_OURS = re.compile(r"\{\s*+[\"']?(?:file|text)[\"']?\s*+:")
+"""A mapping that is meant as one."""
+
+_FIELD = r"\{[\w.]++(?::\d++)?\}"
+_BEGINS_WITH_FIELD = re.compile(
+    rf"\s*((?:-\s++)*+[^\s:{{}}\[\]'\"#][^:{{}}\[\]'\"#]*+:\s++)({_FIELD}.*)", re.DOTALL
+)
+_HOLDS_FIELD = re.compile(
+    rf"[{{,]\s*+([^\s:{{}}\[\]'\",][^:{{}}\[\]'\",]*+:\s++)((?:[^{{}}\[\]'\",]++|{_FIELD})++)"
+)
+
 
 def in_quotes(line: str) -> str:
     """A line of YAML with its text in quotes; nothing where none of it can be a prompt."""
@@ -71,10 +82,10 @@ def why_not_text(line: str) -> str:
     text = match[3] if match else ""
     if re.match(r"\s*-\s+-\s", line):
         return "two dashes make a list inside the list; keep one"
-    wrong = _BEGINS.get(text[:1], "")
+    wrong = "" if _OURS.match(text) else _BEGINS.get(text[:1], "")
     if text[:1] in ("'", '"') and not _closed(text):
         wrong = "a quote at the beginning ends the text where it is closed"
-    elif not wrong and re.search(r":(\s|$)", text):
+    elif not wrong and not _OURS.match(text) and re.search(r":(\s|$)", text):
         wrong = "a ': ' makes a mapping of it"
     quoted = in_quotes(line)
     return f"{wrong}; put the prompt in quotes: {quoted}" if wrong and quoted else ""
@@ -84,6 +95,19 @@ def _closed(text: str) -> bool:
     """Whether a text in quotes is nothing else."""
     inner = r"'(?:[^']|'')*+'" if text[0] == "'" else r'"(?:[^"\\]|\\.)*+"'
     return re.fullmatch(inner + r"\s*(?:#.*)?", text, re.DOTALL) is not None
+
+
+def field_in_quotes(line: str) -> str:
+    """What to write where ``{prompt}`` of a style or ``{seed}`` of a template would be a mapping."""
+    line = line[: 5 * _LETTERS]
+    found = _BEGINS_WITH_FIELD.match(line)
+    if found is None:
+        values = _HOLDS_FIELD.finditer(line)
+        found = next((match for match in values if re.search(_FIELD, match[2])), None)
+    if found is None:
+        return ""
+    text = found[2].rstrip(", ").replace("'", "''")
+    return f"braces begin a mapping; put the text in quotes: {found[1]}'{text}'"
 
 
 def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int, str]:
@@ -99,11 +123,27 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
     if "unknown escape" in str(error.problem):
         return at + 1, f"a backslash in double quotes begins a sign; use single ones: {_single(lines[at])}"
     for number in dict.fromkeys((at, begun, at - 1)):
-        why = why_not_text(lines[number]) if 0 <= number < len(lines) else ""
+        if not 0 <= number < len(lines) or (number != at and _reads(lines[number])):
+            continue
+        why = why_not_text(lines[number]) or field_in_quotes(lines[number])
         if why:
             return number + 1, why
+    for number in dict.fromkeys((min(begun, at), at)):
+        if dash := re.match(r"\s*-([^\s-].{0,200})", lines[number]):
+            return number + 1, f"the '-' of a list wants a blank behind it: - {dash[1]}"
     hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
     return at + 1, detail + hint
+
+
+def _reads(line: str) -> bool:
+    """Whether nothing is wrong with a line that stands alone."""
+    if len(line) > 10 * _LETTERS or line.count("[") + line.count("{") > _LETTERS // 4:
+        return False
+    try:
+        yaml.compose(line.strip(), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return False
+    return True
 
 
 def _single(line: str) -> str:
@@ -126,6 +166,37 @@ def eaten(node: yaml.ScalarNode, lines: Sequence[str]) -> Iterator[str]:
         text = str(node.value)
         short = text[:_LETTERS] + ("…" if len(text) > _LETTERS else "")
         yield f"several lines are one prompt: '{short}'; put it in quotes, or a '- ' before each prompt"
+
+
+_GOES_ON = re.compile(r"[,;:(\[{|<+&-]$|\bBREAK$")
+_GOES_ON_WITH = (",", ";", ")", "]", "}", "|", "#", "//", "BREAK", "AND ")
+_PAIRS = (("(", ")"), ("[", "]"), ("{", "}"))
+
+
+def in_block(node: yaml.ScalarNode, lines: Sequence[str], *, alone: bool) -> Iterator[str]:
+    """Where a text under ``|`` or ``>`` looks like several prompts; ``alone``: it is all that ``prompt`` holds."""
+    if node.style not in ("|", ">"):
+        return
+    written = [
+        line.strip() for line in lines[node.start_mark.line + 1 : node.end_mark.line + (node.end_mark.column > 0)]
+    ]
+    if node.style == "|":
+        written = [line.strip() for line in str(node.value).split("\n")]
+    written = [line for line in written if line]
+    if written and all(line.startswith("- ") for line in written):
+        many = "several lines are one prompt" if len(written) > 1 else "the '- ' is part of the prompt"
+        yield f"{many}; leave out the '{node.style}' where each is a prompt"
+    elif alone and node.style == "|" and len(written) > 1 and not _is_one_text(written):
+        yield "several lines are one prompt; put '- ' before each and leave out the '|'"
+
+
+def _is_one_text(lines: Sequence[str]) -> bool:
+    """Whether lines plainly go on in the next."""
+    return (
+        any(_GOES_ON.search(line) for line in lines[:-1])
+        or any(line.startswith(_GOES_ON_WITH) for line in lines[1:])
+        or any(line.count(left) != line.count(right) for line in lines for left, right in _PAIRS)
+    )
 
 
 def anchored(node: yaml.Node, lines: Sequence[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from batch.base.collector import without_gc
@@ -16,9 +17,9 @@ from batch.manifest.grids import GridReader
 from batch.manifest.override import override
 from batch.manifest.prompts import Prompts, read_variants
 from batch.manifest.rows import Table
-from batch.manifest.schema import Grid, Manifest, Style
+from batch.manifest.schema import Grid, Manifest
 from batch.manifest.sections import read_sections
-from batch.manifest.styles import read_styles
+from batch.manifest.styles import Styles, read_styles
 from batch.manifest.syntax import A1111, VARIANTS, Foreign
 from batch.manifest.tables import TABLE_SUFFIXES, TEXT_TABLES, foreign_table, read_lines, read_table
 from batch.manifest.values import shown
@@ -48,9 +49,10 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     reader = GridReader(document.sections, EntryReader(path.parent, prompts, styles, problems), problems)
     grids = reader.grids()
     exclude = reader.rules(grids)
-    _check_styles(grids, styles.known, prompts, problems)
+    _check_styles(grids, styles, prompts, problems)
+    warnings = (*_warnings(prompts, document), *styles.warnings(), *problems.remarks)
     if problems.found or top is None:
-        raise ManifestError(sorted(set(problems.found)))
+        raise ManifestError(sorted(set(problems.found)), warnings)
     kind = RunKind(top.kind)
     return Manifest(
         name=top.name or path.stem,
@@ -73,7 +75,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         output=top.output,
         run=top.run_options,
         notify=tuple(top.notify),
-        warnings=(*_warnings(prompts, document), *styles.warnings(str(path)), *problems.remarks),
+        warnings=warnings,
     )
 
 
@@ -133,22 +135,21 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     return Prompts(prefix, suffix, grammar, drawn or 0, loras, foreign=foreign), drawn or 0
 
 
-def _check_styles(
-    grids: Sequence[Grid], styles: Mapping[str, Style], prompts: Prompts, problems: Problems
-) -> None:
+def _check_styles(grids: Sequence[Grid], styles: Styles, prompts: Prompts, problems: Problems) -> None:
     looked: set[str] = set()
     for entry in (entry for grid in grids for entry in grid.entries("style")):
         for name in entry.value:
             if name not in looked:
                 looked.add(name)
-                _check_style(name, styles[name], entry.place, prompts, problems)
+                _check_style(name, styles, entry.place, prompts, problems)
 
 
-def _check_style(name: str, style: Style, place: Place, prompts: Prompts, problems: Problems) -> None:
+def _check_style(name: str, styles: Styles, place: Place, prompts: Prompts, problems: Problems) -> None:
     """A style comes after alternatives are expanded, so there must be none in it."""
+    style = styles.known[name]
     for written in (style.prompt, style.negative_prompt):
         text = written.replace("{prompt}", "")
-        prompts.foreign.look(text, place)
+        prompts.foreign.look(text, styles.places[name], f"the style '{name}' holds ")
         try:
             if prompts.fixed(text) != text:
                 raise ValueError("a backslash is text in a style; remove it")
@@ -158,9 +159,9 @@ def _check_style(name: str, style: Style, place: Place, prompts: Prompts, proble
 
 def _warnings(prompts: Prompts, document: Document) -> tuple[str, ...]:
     found = [*map(str, document.warnings), *prompts.foreign.found.values()]
-    if prompts.ignored:
+    for text, place in islice(prompts.ignored.items(), 1):
         found.append(
-            f"{document.source}: prompts with alternatives, such as {shown(min(prompts.ignored))}, are rendered "
+            f"{place}: prompts with alternatives, such as {shown(text)}, are rendered "
             "as they stand, since variants is off. Write variants: all, or variants: {random: 4}"
         )
     return tuple(found)

@@ -34,6 +34,11 @@ class Table:
     remarks: tuple[Problem, ...] = ()
     """What is told beside the plan."""
 
+    def named(self, column: str) -> Place:
+        """Where a column is named: JSON lines name it in the rows that have it."""
+        first = next((row for row in self.rows if column in row.cells), None) if self.typed else None
+        return first.place if first else self.header
+
 
 GUARDED = (
     "an apostrophe before = + - or @ is left out: it keeps a spreadsheet from taking the text for a formula, "

@@ -63,8 +63,8 @@ class Output(_Section):
 
     @field_validator("name")
     @classmethod
-    def _fields_are_known(cls, template: str) -> str:
-        return check_template(template)
+    def _fields_are_known(cls, template: str, info: ValidationInfo) -> str:
+        return check_template(formats.without_suffix(template, info.data.get("format", "")))
 
     @property
     def options(self) -> Arguments:

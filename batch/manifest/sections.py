@@ -8,10 +8,12 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from batch.manifest import formats, values
+from batch.manifest import formats, quotes, values
 from batch.manifest.axes import axis_meant
 from batch.manifest.document import Document
 from batch.manifest.files import Problems
+from batch.manifest.limits import DIGITS
+from batch.manifest.scalars import core_scalar
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.manifest.values import suggest
 from batch.records.kinds import RunKind
@@ -35,7 +37,8 @@ def read_sections(document: Document, problems: Problems) -> TopLevel | None:
         top = TopLevel.model_validate(document.data)
     except ValidationError as error:
         for item in error.errors():
-            problems.add(item["loc"], _message(item))
+            hint = quotes.field_in_quotes(document.written(item["loc"])) if item["type"] == "string_type" else ""
+            problems.add(item["loc"], f"{_message(item)}; {hint}" if hint else _message(item))
         return None
     # The format's own options stand beside the keys of every format.
     possible = [*Output.model_fields, *formats.FORMATS[top.output.format].options]
@@ -76,7 +79,10 @@ def _message(item: ErrorDetails) -> str:
     if key in ("styles", "rows") and isinstance(item["input"], str) and Path(item["input"]).suffix:
         return f"{key}: a file is written {{file: {values.shortened(item['input'])}}}"
     if kind in _EXPECTED:
-        return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}"
+        quoted = isinstance(item["input"], str) and kind in ("int_type", "bool_type")
+        plain = quoted and not isinstance(core_scalar(item["input"][:DIGITS]), str)
+        hint = "; leave out the quotes" if plain else ""
+        return f"{key}: {values.shown(item['input'])} is not {_EXPECTED[kind]}{hint}"
     return f"{key}: {values.shown(item['input'])}: {item['msg'].lower()}"
 
 

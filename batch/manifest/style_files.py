@@ -25,7 +25,7 @@ from batch.manifest.rows import GUARDED, PARTS
 from batch.manifest.schema import Style
 from batch.manifest.slips import unguarded
 from batch.manifest.tables import TABLE_SUFFIXES, Remark, csv_error, dialect, read_table
-from batch.manifest.values import shown, text
+from batch.manifest.values import more_like, shown, text
 from batch.manifest.western import decode_western
 
 STYLE_SUFFIXES = (".json", *TABLE_SUFFIXES)
@@ -47,21 +47,33 @@ class NamedStyle:
     name: str
     style: Style
     place: Place
+    remarks: Sequence[tuple[str, str]] = ()
+    """What is to be told where it is used: kind and message."""
 
 
 def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[NamedStyle]:
     """The styles of a file, of those that fit a pattern, or of the .csv and .json files in a folder, in order.
 
-    Those of folders inside it are called ``Folder/Name``, as SD.Next does. ``remark`` is told what is left out.
+    Those of folders inside it are called ``Folder/Name``, as SD.Next does. ``remark`` is told what cannot be read.
     Raises ``ValueError`` for what is not there, :class:`ManifestError` for what cannot be read.
     """
+    told = _Told(remark)
+    try:
+        for path, prefix in _files(named, folder):
+            yield from _read(path, prefix, told)
+    finally:
+        told.end()
+
+
+def _files(named: str, folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files, each with what its styles' names begin with."""
     top = within(named, folder)
     if re.search(r"[*?\[]", named) and not top.exists():
         for found in _matching(named, folder):
-            yield from _read(referenced(found, folder, STYLE_SUFFIXES), "", remark)
+            yield referenced(found, folder, STYLE_SUFFIXES), ""
         return
     if not top.is_dir():
-        yield from _read(referenced(named, folder, STYLE_SUFFIXES), "", remark)
+        yield referenced(named, folder, STYLE_SUFFIXES), ""
         return
     there = list(islice(walk.files_below(top, hidden=False), _SEEN))
     paths = [path for path in there if path.suffix.lower() in (".csv", ".json")]
@@ -71,7 +83,7 @@ def read_style_files(named: str, folder: Path, remark: Remark) -> Iterator[Named
         raise ValueError(f"{top} holds {len(paths):,} .csv and .json files; 1 to {STYLE_FILES:,} are read")
     for path in paths:
         inner = path.parent.relative_to(top).as_posix()
-        yield from _read(path, "" if inner == "." or path.suffix.lower() == ".csv" else f"{inner}/", remark)
+        yield path, "" if inner == "." or path.suffix.lower() == ".csv" else f"{inner}/"
 
 
 def _matching(pattern: str, folder: Path) -> list[str]:
@@ -83,16 +95,17 @@ def _matching(pattern: str, folder: Path) -> list[str]:
     return found
 
 
-def _read(path: Path, prefix: str, remark: Remark) -> Iterator[NamedStyle]:
+def _read(path: Path, prefix: str, told: _Told) -> Iterator[NamedStyle]:
     kind = path.suffix.lower()
-    told = _Told(str(path), remark)
+    told.begin(str(path))
     if kind == ".csv":
         found = _of_csv(_decoded(path, told), told)
     elif kind == ".json":
         found = _of_json(_decoded(path, told), told)
     else:
-        found = _of_table(path, remark)
+        found = _of_table(path, told.remark)
     for line, name, style in found:
+        remarks, told.of_style = told.of_style, []
         try:
             for part in (style.prompt, style.negative_prompt):
                 text(part)
@@ -102,36 +115,41 @@ def _read(path: Path, prefix: str, remark: Remark) -> Iterator[NamedStyle]:
             told.unreadable(line, str(error))
             continue
         if style != Style():  # what parts the list into groups, in A1111's menu
-            yield NamedStyle(prefix + name, style, Place(str(path), line))
-    told.end()
+            yield NamedStyle(prefix + name, style, Place(str(path), line), remarks)
 
 
 @dataclass(slots=True)
 class _Told:
-    """What is told of one file: of each kind the first, and how many more there are."""
+    """What is told of all files: of each kind the first, and how many more there are."""
 
-    source: str
     remark: Remark
-    kinds: dict[str, tuple[int, str, int]] = field(default_factory=dict)
-    """Line and message of the first, and how many."""
+    source: str = ""
+    """The file that is being read."""
+    kinds: dict[str, tuple[Place, str, int]] = field(default_factory=dict)
+    """Place and message of the first, and how many."""
+    of_style: list[tuple[str, str]] = field(default_factory=list)
+    """Of the style that is read now: told where it is used."""
+    _unreadable: list[int] = field(default_factory=list)
+    """Lines of this file."""
+
+    def begin(self, source: str) -> None:
+        self.source, self.of_style, self._unreadable = source, [], []
 
     def add(self, kind: str, line: int, message: str) -> None:
-        first, said, count = self.kinds.get(kind, (line, message, 0))
+        first, said, count = self.kinds.get(kind, (Place(self.source, line), message, 0))
         self.kinds[kind] = (first, said, count + 1)
 
     def unreadable(self, line: int, why: str) -> None:
         """Raises :class:`ManifestError` when there are too many of them."""
         self.add("unreadable", line, f"this style is left out: {why}")
-        if self.kinds["unreadable"][2] > _UNREADABLE:
-            message = (
-                f"more than {_UNREADABLE:,} styles cannot be read, the first in line {self.kinds['unreadable'][0]}"
-            )
+        self._unreadable.append(line)
+        if len(self._unreadable) > _UNREADABLE:
+            message = f"more than {_UNREADABLE:,} styles cannot be read, the first in line {self._unreadable[0]}"
             raise ManifestError([Problem(self.source, line, message)])
 
     def end(self) -> None:
-        for line, message, count in self.kinds.values():
-            more = f" ({count - 1:,} more like this)" if count > 1 else ""
-            self.remark(Place(self.source, line), message + more)
+        for place, message, count in self.kinds.values():
+            self.remark(place, message + more_like(count))
 
 
 def _decoded(path: Path, told: _Told) -> str:
@@ -164,7 +182,7 @@ def _of_csv(written: str, told: _Told) -> _Found:
         rest = [cell for cell in cells[len(columns) :] if cell.strip()]
         if rest:
             what = f"the style '{name}' has more cells than the header; {shown(rest[0])} is left out"
-            told.add("long", line, f"{what}. A text that holds a {PARTS[delimiter]} wants quotes")
+            told.of_style.append(("long", f"{what}. A text that holds a {PARTS[delimiter]} wants quotes"))
         yield line, name, Style(row.get("prompt", row.get("text", "")), row.get("negative_prompt", ""))
     if columns is None:
         raise ManifestError([Problem(told.source, 0, "the file is empty; it begins with a line of column names")])
@@ -215,7 +233,8 @@ def _of_json(written: str, told: _Told) -> _Found:
             continue
         for other in ("extra", "wildcards"):
             if value := item.get(other):
-                told.add(other, line, f"the style '{name}' has {shown(value)} under '{other}', which is left out")
+                said = f"the style '{name}' has {shown(value)} under '{other}', which is left out"
+                told.of_style.append((other, said))
         yield line, re.sub(r"[\t\r\n]", "", name).strip(), Style(prompt, negative)
 
 

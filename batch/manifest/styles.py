@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batch.base.errors import ManifestError
@@ -12,8 +12,8 @@ from batch.manifest.files import Problems
 from batch.manifest.limits import PROMPT, STYLES
 from batch.manifest.schema import Style
 from batch.manifest.several import several
-from batch.manifest.style_files import STYLE_SUFFIXES, TEXTS, read_style_files
-from batch.manifest.values import HINTS, shown, suggest
+from batch.manifest.style_files import STYLE_SUFFIXES, TEXTS, NamedStyle, read_style_files
+from batch.manifest.values import HINTS, more_like, shown, suggest
 from batch.manifest.variant_tokens import looks_varied
 
 _INSTEAD = "write them into the prompt, or every one as a style of its own"
@@ -23,7 +23,12 @@ _INSTEAD = "write them into the prompt, or every one as a style of its own"
 class Styles:
     """The styles of a manifest by name."""
 
-    known: dict[str, Style] = field(default_factory=dict)
+    known: Mapping[str, Style] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where each is written."""
+    remarks: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """What is to be told of a style that is used: kind and message."""
+    used: dict[str, None] = field(default_factory=dict)
     varied: set[str] = field(default_factory=set)
     """Those named that look as if they held alternatives, while ``variants`` is off."""
     folded: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +49,7 @@ class Styles:
             style = self.known.get(name)
             if style is None:
                 raise ValueError(f"'{name}' is unknown{self._otherwise(name) or self._hint(name)}")
+            self.used[name] = None
             found = next(filter(looks_varied, (style.prompt, style.negative_prompt)), None)
             if found is None:
                 continue
@@ -72,18 +78,22 @@ class Styles:
         if self.unknown > HINTS:
             return ""
         # The first of several that are alike.
-        self.folded = self.folded or {_folded(known): known for known in reversed(self.known)}
+        self.folded = self.folded or {_folded(known): known for known in reversed(list(self.known))}
         alike = self.folded.get(_folded(name))
         if alike is not None:
             return f"; did you mean '{alike}'?"
         return f"; {suggest(name, self.known)}" if self.known else "; write it under styles:"
 
-    def warnings(self, source: str) -> tuple[str, ...]:
-        """What is told beside the plan."""
-        if not self.varied:
-            return ()
-        name = min(self.varied)
-        return (f"{source}: the style '{name}' holds alternatives, which are rendered as they stand; {_INSTEAD}",)
+    def warnings(self) -> tuple[str, ...]:
+        """What is told of the styles in use: of each kind the first, and how many more there are."""
+        kinds: dict[str, list[str]] = {}
+        for name in self.used:
+            for kind, message in self.remarks.get(name, ()):
+                kinds.setdefault(kind, []).append(f"{self.places[name]}: {message}")
+        for name in sorted(self.varied):
+            said = f"the style '{name}' holds alternatives, which are rendered as they stand; {_INSTEAD}"
+            kinds.setdefault("varied", []).append(f"{self.places[name]}: {said}")
+        return tuple(said[0] + more_like(len(said)) for said in kinds.values())
 
 
 def _folded(name: str) -> str:
@@ -95,23 +105,26 @@ def read_styles(document: Document, folder: Path, problems: Problems) -> Styles:
     written = document.sections.get("styles")
     if not isinstance(written, dict):
         return Styles()
-    found: dict[str, Style] = {}
+    named: dict[str, NamedStyle] = {}
     for name, value in written.items():
         if name == "file" and not isinstance(value, dict):
-            _add_files(found, value, folder, problems)
+            _add_files(named, value, folder, problems)
     for name, value in written.items():
         if name == "file" and not isinstance(value, dict):
             continue
         try:
-            found[name] = _style(value)
+            named[name] = NamedStyle(name, _style(value), document.place(("styles", name)))
         except ValueError as error:
             problems.add(("styles", name), f"styles: {name}: {error}")
-    return Styles(found)
+    return Styles(
+        {name: found.style for name, found in named.items()},
+        {name: found.place for name, found in named.items()},
+        {name: found.remarks for name, found in named.items() if found.remarks},
+    )
 
 
-def _add_files(found: dict[str, Style], written: Yaml, folder: Path, problems: Problems) -> None:
+def _add_files(found: dict[str, NamedStyle], written: Yaml, folder: Path, problems: Problems) -> None:
     names = written if isinstance(written, list) else [written]
-    places: dict[str, Place] = {}
     count = 0
     for index, name in enumerate(names):
         where = ("styles", "file", index) if isinstance(written, list) else ("styles", "file")
@@ -122,11 +135,10 @@ def _add_files(found: dict[str, Style], written: Yaml, folder: Path, problems: P
                 count += 1
                 if count > STYLES:
                     raise ValueError(f"more than {STYLES:,} in all files; name fewer")
-                if style.name in places:
-                    first = "{}:{}".format(*places[style.name])
-                    problems.remark(style.place, f"the style '{style.name}' replaces that of {first}")
-                places[style.name] = style.place
-                found[style.name] = style.style
+                remarks = [*style.remarks]
+                if first := found.get(style.name):
+                    remarks.append(("twice", f"the style '{style.name}' replaces that of {first.place}"))
+                found[style.name] = replace(style, remarks=remarks)
         except ValueError as error:
             problems.add(where, f"styles: {error}")
         except ManifestError as error:

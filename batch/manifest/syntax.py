@@ -152,8 +152,8 @@ class Foreign:
     found: dict[str, str] = field(default_factory=dict)
     """By kind, what is told of it."""
 
-    def look(self, text: str, place: Place) -> None:
-        """Note what is new in a text."""
+    def look(self, text: str, place: Place, where: str = "") -> None:
+        """Note what is new in a text; ``where`` says what it is, where that is no prompt."""
         for kind, piece in foreign(text, {*self.understood, *self.found}).items():
             said = _KINDS[kind]
-            self.found[kind] = f"{place.source}:{place.line}: {shortened(piece)}: {said.what}; {said.instead}"
+            self.found[kind] = f"{place}: {where}{shortened(piece)}: {said.what}; {said.instead}"

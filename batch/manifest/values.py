@@ -27,6 +27,8 @@ _EXACT = 2**53
 """From here on a float leaves whole numbers out."""
 
 _RANGE = re.compile(r"\s*([-+]?\d+)\s*\.\.\s*([-+]?\d+)\s*")
+_WHOLE = re.compile(r"\s*[0-9]+\s*")
+_NUMBER = re.compile(r"\s*(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*")
 _RANDOM = re.compile(r"\s*\{\s*random\s*:\s*(\d+)\s*(,\s*per\s*:\s*prompt\s*)?\}\s*")
 _SIZE = re.compile(r"\s*(\d{1,6})\s*[xX×]\s*(\d{1,6})\s*")
 _CALL = re.compile(r"([A-Za-z_\d][\w.+-]*)(?:\s*\(([^()]*)\))?")
@@ -81,6 +83,11 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(words[:_LISTED]) + more
 
 
+def more_like(count: int) -> str:
+    """Behind a message that stands for ``count`` of its kind."""
+    return f" ({count - 1:,} more like this)" if count > 1 else ""
+
+
 def whole(value: object, low: int, high: int) -> int:
     """A whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -98,6 +105,8 @@ def numbers(value: object, low: int, high: int) -> Sequence[int]:
     """A whole number, or an inclusive range ``0..3``, which is not spread out yet."""
     match = _RANGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            return [_digits(value.strip(), low, high)]
         if isinstance(value, str):
             other = re.fullmatch(r"\s*(\d+)\s*(?:-|\.{3}|:|to)\s*(\d+)\s*", value)
             hint = f"; write {shortened(other[1])}..{shortened(other[2])}" if other else meant(value)
@@ -154,6 +163,8 @@ def size(value: object) -> Size:
 
 def number(value: object) -> float:
     """A number that is finite and not negative."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)  # in quotes, as a cell of a table is
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{shown(value)} is not a number{meant(value)}")
     if not 0 <= value <= 1e6:

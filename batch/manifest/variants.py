@@ -265,7 +265,7 @@ class _Parser:
             except _Elsewhere:
                 raise
             except ValueError as error:
-                raise _Elsewhere(f"{line.place.source}:{line.place.line}: {error}") from None
+                raise _Elsewhere(f"{line.place}: {error}") from None
             weights.append(float(weight[1]) if weight else line.weight if line.weight is not None else 1.0)
         return Group(tuple(options), tuple(weights))
 

@@ -2,6 +2,7 @@
 
 A text file holds one in each of its lines. In YAML and JSON, mappings are folders and lists hold the lines; the
 file's own name counts where a list is all there is. Patterns (``hats/*``) stand for all whose names fit.
+What lies there and is no list of lines is left out: :mod:`batch.manifest.no_wildcards`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import translate
+from fnmatch import fnmatchcase, translate
 from functools import cached_property
 from pathlib import Path
 
@@ -17,16 +18,16 @@ from batch.base.errors import ManifestError
 from batch.manifest.document import Document, Location, Yaml, parse, read_text
 from batch.manifest.files import Problems, referenced
 from batch.manifest.limits import WILDCARD_FILES
+from batch.manifest.no_wildcards import WEIGHTED, Unread, is_metadata, is_umi, no_lines
 from batch.manifest.prompt_files import plain_lines
 from batch.manifest.syntax import Foreign
 from batch.manifest.tables import PROMPT_SUFFIXES
-from batch.manifest.values import HINTS, finite, shown, suggest
+from batch.manifest.values import HINTS, finite, more_like, shown, suggest
 from batch.manifest.variants import WildcardLine
 
 _FOLDER = "wildcards"
 _TREES = (".yaml", ".yml", ".json")
 _PATTERN = frozenset("*?[")
-_WEIGHTED = {"text", "content", "weight"}
 
 _Lines = Callable[[], Sequence[WildcardLine]]
 
@@ -41,9 +42,9 @@ class Wildcards:
         self._folder = folder
         self._own: dict[str, _Lines] = {}
         self._found: dict[str, list[tuple[Path, _Lines]]] | None = None
-        self._broken: list[str] = []
-        """What is wrong with files in which a name may have been."""
         self._missing = 0
+        self._problems = problems
+        self._unread: list[Unread] = []
         written = document.sections.get(_FOLDER)
         for name, value in written.items() if isinstance(written, dict) else ():
             try:
@@ -55,12 +56,25 @@ class Wildcards:
 
     def __call__(self, name: str) -> Sequence[WildcardLine]:
         """Raises ``ValueError`` when there is no such wildcard."""
-        found = [line for known in self._meant(name) for line in self._lines(known)]
+        names = self._meant(name)
+        found = [line for known in names for line in self._lines(known)]
         for line in found:
             self._foreign.look(line.text, line.place)
         if found:
+            if name not in names and not _PATTERN.isdisjoint(name):
+                self._check_unread(name, name if fnmatchcase(names[0], name) else f"*/{name}")
             return found
-        raise ValueError(f"there is no wildcard __{name}__{self._hint(name)}")
+        near = [part for part in self._unread if part.may_hold(name)]
+        broken = [part for part in self._unread if part.broken and part not in near]
+        raise ValueError(f"there is no wildcard __{name}__{self._hint(name)}{_listed([*near, *broken])}")
+
+    def _check_unread(self, name: str, pattern: str) -> None:
+        """Tell what a pattern leaves out as no list of lines. Raises ``ValueError`` for broken files."""
+        unread = [part for part in self._unread if part.may_hold(pattern)]
+        if lost := [part for part in unread if part.broken]:
+            raise ValueError(f"__{name}__ may stand for lines that cannot be read{_listed(lost)}")
+        for part in unread[:1]:
+            self._problems.remarks[part.said + more_like(len(unread))] = None
 
     def _hint(self, name: str) -> str:
         """What may have been meant, for the first that are not there."""
@@ -69,7 +83,7 @@ class Wildcards:
             return ""
         names = self._names
         hint = suggest(name, names) if names else f"write it under wildcards:, or {name}.txt in wildcards/"
-        return "".join(f"; {said}" for said in (hint, *self._broken[:3]))
+        return f"; {hint}"
 
     def _meant(self, name: str) -> Sequence[str]:
         """The wildcards of that name or pattern; where there is none, those of any folder."""
@@ -111,10 +125,16 @@ class Wildcards:
                     for name, lines in self._in_file(path):
                         self._found.setdefault(name, []).append((path, lines))
                 except ManifestError as error:
-                    self._broken += map(str, error.problems)
+                    self._unread += (Unread(self._below(path), str(problem)) for problem in error.problems)
                 except ValueError as error:
-                    self._broken.append(str(error))
+                    said = str(error) if str(path) in str(error) else f"{path}: {error}"
+                    self._unread.append(Unread(self._below(path), said))
         return self._found
+
+    def _below(self, path: Path) -> str:
+        """What the names in a file begin with: its folder's."""
+        parts = path.relative_to(self._folder / _FOLDER).parts[:-1]
+        return "".join(f"{part}/" for part in parts)
 
     def _walked(self, folder: Path) -> Iterator[Path]:
         """Every file of wildcards in a folder and below, in order."""
@@ -123,10 +143,10 @@ class Wildcards:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             seen += len(files)
             if seen > WILDCARD_FILES:
-                self._broken.append(f"more than {WILDCARD_FILES:,} files in {folder}")
+                self._unread.append(Unread("", f"more than {WILDCARD_FILES:,} files in {folder}"))
                 return
             for name in sorted(files):
-                if name.lower().endswith((".txt", *_TREES)) and name.isprintable():
+                if name.lower().endswith((".txt", *_TREES)) and name.isprintable() and not is_metadata(name):
                     yield Path(where, name)
 
     def _in_file(self, path: Path) -> Iterator[tuple[str, _Lines]]:
@@ -138,6 +158,10 @@ class Wildcards:
             return
         referenced("/".join(inside), self._folder, _TREES)
         document = _document(path)
+        if why := no_lines(document.data):
+            said = f"{path}: this is no list of lines ({why}), and is left out"
+            self._unread.append(Unread(self._below(path), said, broken=False))
+            return
         # A list is named by the file, what stands in a mapping by its keys.
         top = (_FOLDER, name) if isinstance(document.data, list) else (_FOLDER, *below.parts[:-1])
         yield from self._tree(document.data, top, document, len(top))
@@ -152,6 +176,12 @@ class Wildcards:
             if set(value) - {"column"} != {"file"} or len(named) < len(value):
                 raise ValueError("as a mapping a wildcard is {file: colours.txt}, or lists by their names")
             yield from self._named(name, named["file"], named.get("column"))
+        elif is_umi(value):
+            umi = f"'{name}' has Prompts and Tags, as UMI writes them, which is not read; write a list of lines"
+            said = f"{document.place((_FOLDER, *location[added:]))}: {umi}"
+            if document is self._document:
+                raise ValueError(said)
+            self._unread.append(Unread(name, said, broken=False))
         elif isinstance(value, dict):
             for key, inner in value.items():
                 yield from self._tree(inner, (*location, key), document, added)
@@ -170,6 +200,8 @@ class Wildcards:
         path = referenced(file, self._folder, (*PROMPT_SUFFIXES, *_TREES))
         if path.suffix.lower() in _TREES:
             document = _document(path)
+            if why := no_lines(document.data):
+                raise ValueError(f"{path}: this is no list of lines ({why})")
             yield from self._tree(document.data, (_FOLDER, name), document, 2)
         else:
             lines = self._file(name, file, column)
@@ -190,6 +222,10 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+def _listed(unread: Sequence[Unread]) -> str:
+    return "".join(f"; {part.said}" for part in unread[:3])
+
+
 def _document(path: Path) -> Document:
     return parse(read_text(path, str(path)), str(path), below=(_FOLDER,))
 
@@ -199,7 +235,7 @@ def _option(item: Yaml, document: Document, location: Location) -> WildcardLine:
     place = document.place(location)
     if isinstance(item, str):
         return WildcardLine(item, place)
-    if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= _WEIGHTED:
+    if isinstance(item, dict) and {"text", "content"} & set(item) and set(item) <= WEIGHTED:
         text, weight = item.get("text", item.get("content")), item.get("weight", "1")
         try:
             number = finite(float(str(weight)))
@@ -207,4 +243,4 @@ def _option(item: Yaml, document: Document, location: Location) -> WildcardLine:
             number = None
         if isinstance(text, str) and number is not None and number >= 0:
             return WildcardLine(text, place, number)
-    raise ValueError(f"{place.source}:{place.line}: a line is a text; put it in quotes: {shown(item)}")
+    raise ValueError(f"{place}: a line is a text; put it in quotes: {shown(item)}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> Plan:
     """Make the plan. Raises :class:`ManifestError` with every problem, each at its file and line."""
-    findings = Findings(manifest.source)
+    findings = Findings(manifest.source, manifest.warnings)
     pins = pins or Pins()
     begun = pins.begun or lookup.now()
     pinner = Pinner(replace(pins, begun=begun), lookup.draw, manifest.random_variants)
@@ -53,6 +53,7 @@ def build_plan(manifest: Manifest, lookup: Lookup, pins: Pins | None = None) -> 
 
 def _plan(maker: TaskMaker, grids: list[Grid], pinner: Pinner, pictures: list[Task], tasks: list[Task]) -> Plan:
     manifest, found = maker.manifest, maker.settings.found
+    pins = pinner.pins(found.revisions())
     return Plan(
         name=manifest.name,
         kind=manifest.kind,
@@ -70,13 +71,14 @@ def _plan(maker: TaskMaker, grids: list[Grid], pinner: Pinner, pictures: list[Ta
         duplicates=maker.duplicates,
         sizes=tuple(maker.settings.sizes.values()),
         models=found.models,
-        pins=pinner.pins(found.revisions()),
+        pins=pins,
         new_draws=pinner.new,
         loras_known=found.loras_known,
         warnings=(
             *manifest.warnings,
             *(f"{name}: {note}" for name, model in found.models.items() for note in model.notes),
             *maker.findings.remarks,
+            *unused.few_texts(manifest, pins.variants),
             *unused.idle_names(manifest, grids),
             *unused.idle_permissions(manifest, found.models),
             *maker.exclusions.unused(),

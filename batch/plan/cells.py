@@ -85,7 +85,7 @@ class TaskMaker:
             negative_prompt=negative,
             prompt_template=entry.template,
             style=style,
-            source=f"{entry.place.source}:{entry.place.line}",
+            source=str(entry.place),
         )
         for index, drawn in given.seeds:
             seed = drawn.of(entry.value) if isinstance(drawn, PromptSeed) else drawn or 0

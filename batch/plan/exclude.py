@@ -90,4 +90,4 @@ class Exclusions:
         """What to say of rules that left nothing out."""
         for index, rule in enumerate(self._rules):
             if index not in self._used:
-                yield f"{rule.place.source}:{rule.place.line}: this exclude leaves nothing out"
+                yield f"{rule.place}: this exclude leaves nothing out"

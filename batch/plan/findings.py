@@ -17,6 +17,8 @@ class Findings:
 
     source: str
     """The manifest's file, for what has no line."""
+    warnings: tuple[str, ...] = ()
+    """What reading the manifest has found."""
     problems: set[Problem] = field(default_factory=set)
     remarks: dict[str, None] = field(default_factory=dict)
 
@@ -29,6 +31,6 @@ class Findings:
         self.remarks[str(Problem(*place, message))] = None
 
     def stop_on_problems(self) -> None:
-        """Raise :class:`ManifestError` with all of them."""
+        """Raise :class:`ManifestError` with all of them, and what was to be told beside them."""
         if self.problems:
-            raise ManifestError(sorted(self.problems))
+            raise ManifestError(sorted(self.problems), (*self.warnings, *self.remarks))

@@ -40,7 +40,7 @@ class Syntax:
         """Note what a model cannot do with a prompt, a negative prompt among them."""
         clip = model.pipeline in CLIP_PIPELINES
         if self.manifest.long_prompts and not clip:
-            self._cannot(model, "long_prompts: chunk has no effect on")
+            self._cannot(model, "long_prompts: chunk has no effect on", Place(self.manifest.source, 0))
         if not self.manifest.prompt_syntax or not text or (text, clip) in self._seen:
             return
         self._seen[text, clip] = None
@@ -60,10 +60,12 @@ class Syntax:
         if len(pieces) > 1 and clip and not self.manifest.long_prompts:
             self.findings.wrong(place, f"BREAK begins a new piece; write long_prompts: chunk, too: {shown(text)}")
         if not clip and not emphasis.is_plain(text):
-            self._cannot(model, f"{shown(text)} has weights (or \\( for a bracket), which cannot be given to")
+            self._cannot(
+                model, f"{shown(text)} has weights (or \\( for a bracket), which cannot be given to", place
+            )
 
-    def _cannot(self, model: Model, what: str) -> None:
+    def _cannot(self, model: Model, what: str, place: Place) -> None:
         if model.name not in self._refused:
             self._refused.add(model.name)
             why = "not all its text encoders are CLIP"
-            self.findings.wrong(Place(self.manifest.source, 0), f"{what} {model.name}: {why}")
+            self.findings.wrong(place, f"{what} {model.name}: {why}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.base.errors import Problem
 from batch.catalogue.repositories import covers
+from batch.manifest.alternatives import Template
 from batch.manifest.schema import Grid, Manifest
+from batch.manifest.values import more_like, shown
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
+    from batch.manifest.document import Place
 
 
 def idle_permissions(manifest: Manifest, models: Mapping[str, Model]) -> Iterator[str]:
@@ -22,6 +26,20 @@ def idle_permissions(manifest: Manifest, models: Mapping[str, Model]) -> Iterato
             if not (name in commits or any(covers([name], model) for model in models)):
                 text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                 yield str(Problem(*place, text))
+
+
+def few_texts(manifest: Manifest, drawn: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Where prompts stand for fewer texts than are to be drawn: the first, and how many more."""
+    few: dict[str, Place] = {}
+    wanted = manifest.random_variants
+    for grid in manifest.grids if wanted else ():
+        for entry in grid.entries("prompt"):
+            if isinstance(entry.value, Template) and len(drawn.get(entry.value.text, ())) < wanted:
+                few.setdefault(entry.value.text, entry.place)
+    for text, place in islice(few.items(), 1):
+        count = len(drawn.get(text, ()))
+        said = f"{wanted} were asked for, {count} {'is' if count == 1 else 'are'} different"
+        yield f"{place}: variants: of {shown(text)} {said}{more_like(len(few))}"
 
 
 def idle_names(manifest: Manifest, grids: Sequence[Grid]) -> Iterator[str]:

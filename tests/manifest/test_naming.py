@@ -1,5 +1,6 @@
 """Templates of file names as people bring them: what is theirs is refused with ours, what is text stays."""
 
+import re
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batch.base.errors import ManifestError
 from batch.manifest.naming import CUT_FIELDS, NAME_FIELDS, check_template
 from batch.plan.identity import identify
 from batch.plan.names import assign
 from batch.store import inside
+from tests.helpers import plan
 from tests.plan.small_task import TASK
 
 
@@ -144,3 +147,31 @@ def test_a_template_of_many_signs_is_read_at_once():
         with suppress(ValueError):
             check_template((sign * 1000)[:1000])
         assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("../{seed}", "leave out . and .."),
+        ("a/../../{seed}", "leave out . and .."),
+        ("./{seed}", "leave out . and .."),
+        ("/abs/{seed}", "pictures lie in the run folder, which --out names"),
+        ("C:/abs/{seed}", "pictures lie in the run folder"),
+        ("~/abs/{seed}", "pictures lie in the run folder"),
+        ("a\\{seed}", "folders are parted by /"),
+    ],
+)
+def test_a_template_that_leads_elsewhere_is_refused(template, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_template(template)
+
+
+def test_the_suffix_of_the_format_is_left_out(manifest):
+    text = "grid: {{model: demo, prompt: a fox, seed: 3}}\noutput: {{name: '{}', format: {}}}\n"
+    for name, kind in {"{seed}.png": "png", "{seed}.JPG": "jpeg", "{seed}": "png"}.items():
+        (task,) = plan(manifest(text.format(name, kind))).tasks
+        assert task.name == f"3-{task.id[:8]}"
+    (task,) = plan(manifest(text.format("{seed}.v2", "png"))).tasks
+    assert task.name.startswith("3.v2-")
+    with pytest.raises(ManifestError, match=r"the pictures are png; leave out \.jpg, or write format: jpeg"):
+        plan(manifest(text.format("{seed}.jpg", "png")))

@@ -172,3 +172,69 @@ def test_a_missing_manifest_and_a_csv_are_said(cli, work):
     (work / "a.csv").write_text("prompt\nx\n")
     with pytest.raises(UserError):
         read_manifest(work / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "axis", ['steps: "20"', "steps: '20 '", 'seed: "20"', 'guidance: "20"', 'guidance: "20.0"']
+)
+def test_a_number_in_quotes_is_that_number(manifest, axis):
+    found = read_manifest(manifest(f"grid: {{model: demo, prompt: a fox, {axis}}}\n"))
+    assert [entry.value for entry in found.grids[0].entries(axis.partition(":")[0])] == [20]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("grid: {model: demo, prompt: a fox, steps: '0'}", "steps: 0 is out of bounds"),
+        ("grid: {model: demo, prompt: a fox, guidance: '20x'}", "guidance: '20x' is not a number"),
+        ("kind: measure\nrepeats: '3'\ngrid: {}", "repeats: '3' is not a whole number; leave out the quotes"),
+    ],
+)
+def test_a_text_in_quotes_that_is_no_number_is_refused(manifest, text, says):
+    with pytest.raises(ManifestError, match=says):
+        read_manifest(manifest(text + "\n"))
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("DPM++ 2M Karras", "write dpm++(use_karras_sigmas=true)"),
+        ("Euler a", "write euler-a"),
+        ("euler_a", "write euler-a"),
+        ("dpmpp_2m", "write dpm++"),
+        ("Euler", "write euler"),
+        ("UniPC", "write unipc"),
+        ("DPM fast", "'DPM fast' is unknown; possible are default, euler, euler-a"),
+    ],
+)
+def test_a_sampler_of_another_program_is_refused_with_ours(manifest, work, written, says):
+    with pytest.raises(ManifestError) as error:
+        read_manifest(manifest(f"grid: {{model: demo, prompt: a fox, scheduler: {written}}}\n"))
+    assert f"job.yaml:1: scheduler: '{written}' is " in str(error.value)
+    assert says in str(error.value)
+    (work / "t.csv").write_text(f"model,prompt,scheduler\ndemo,a fox,{written}\n")
+    with pytest.raises(ManifestError) as error:
+        read_manifest(work / "t.csv")
+    assert "t.csv:2: scheduler: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_what_is_set_has_no_line(manifest, cli):
+    said = cli("plan", manifest("grid: {model: demo, prompt: x}\n"), "--set", "prompt=(fox:1.2)").err
+    assert "--set prompt: (fox:1.2): weights are not" in said
+
+
+def test_places_of_what_has_no_row(manifest, work, cli):
+    (work / "p.jsonl").write_text('\n{"text": "a fox", "prmpt": 3}\n{"text": "a fox", "sed": 3}\n')
+    said = cli("plan", manifest("grid: {model: demo, prompt: {file: p.jsonl}}\n")).err
+    assert "p.jsonl:2: there is no column 'prompt'" in said
+    said = cli("plan", manifest("grid: {model: demo, prompt: x}\nrows: {file: p.jsonl}\n")).err
+    assert "p.jsonl:3: the column 'sed' is no axis; did you mean 'seed'?" in said
+    (work / "p.txt").write_text("--prompt x --step 3\n")
+    said = cli("plan", manifest("grid: {model: demo, prompt: {file: p.txt}}\n")).err
+    assert "did you mean 'steps'? Other axes take a table" in said
+    said = cli(
+        "plan", manifest("prompt_syntax: a1111\ngrid:\n  model: demo\n  prompt:\n    - a\n    - (b:1.2)\n")
+    ).err
+    assert "job.yaml:6: " in said
+    assert "has weights" in said

@@ -242,3 +242,47 @@ def test_styles_of_a_line_with_options_are_joined(manifest, work, cli):
     said = cli("plan", manifest("styles: {oil: x, dusk: y}\ngrid: {model: demo, prompt: {file: p.txt}}\n")).err
     assert "p.txt:1: " in said
     assert "several are joined with +: oil + dusk" in said
+
+
+def test_only_styles_in_use_warn_and_once_a_kind(manifest, work, cli):
+    rows = "".join(f"s{number},x,y,z\ns{number},x,y,z\n" for number in range(40))
+    (work / "s.csv").write_text(f"name,prompt,negative_prompt\nplain,x,y\n{rows}")
+    head = "styles: {file: s.csv}\n"
+    assert "warning" not in cli("plan", manifest(head + AXES.format("plain"))).err
+    said = cli("plan", manifest(head + AXES.format("[s3, s4, s5, plain]"))).err
+    assert said.count("warning") == 2
+    assert "s.csv:10: the style 's3' replaces that of " in said
+    assert "s.csv:9 (2 more like this)" in said
+    assert "s.csv:10: the style 's3' has more cells than the header; 'z' is left out" in said
+
+
+def test_files_of_a_folder_warn_together(manifest, work, cli):
+    (work / "styles").mkdir()
+    for name in "abc":
+        one = {"name": name, "prompt": "x", "extra": "Steps: 20"}
+        (work / "styles" / f"{name}.json").write_text(f"[{json.dumps(one)}, 3]")
+    said = cli("plan", manifest("styles: {file: styles}\n" + AXES.format("[a, b]"))).err
+    assert "a.json:1: this style is left out" in said
+    assert said.count("(2 more like this)") == said.count("is left out: 3") == 1
+    assert said.count("under 'extra', which is left out (1 more like this)") == 1
+
+
+def test_syntax_in_a_style_is_told_where_it_stands(manifest, work, cli):
+    (work / "s.csv").write_text("name,prompt\noil,oil\nink,(ink:1.2)\nvar,{a|b}\n")
+    said = cli("plan", manifest("styles: {file: s.csv}\n" + AXES.format("[oil, ink, var]"))).err
+    assert "s.csv:3: the style 'ink' holds (ink:1.2): weights are not understood" in said
+    assert "s.csv:4: the style 'var' holds alternatives" in said
+
+
+def test_what_reading_has_found_stands_before_the_error(manifest, work, cli):
+    (work / "s.csv").write_text('name,prompt\na,x\nb,"y" z\n')
+    said = cli("plan", manifest("styles: {file: s.csv}\n" + AXES.format("b"))).err.splitlines()
+    assert said[0].startswith("warning: ")
+    assert "s.csv:3: this style is left out" in said[0]
+    assert "'b' is unknown" in said[1]
+    said = cli("plan", manifest("styles: {file: s.csv}\n" + AXES.format("a") + "exclude: [{seed: 3}]\n")).err
+    assert "s.csv:3: this style is left out" in said.splitlines()[0]
+    prompts = "\n".join(f"    - a {number} # b" for number in range(20))
+    said = cli("plan", manifest(f"grid:\n  model: gone\n  prompt:\n{prompts}\n")).err.splitlines()
+    assert [line.startswith("warning: ") for line in said] == [True] * 13 + [False]
+    assert said[12] == "warning: and 8 more warnings"

@@ -56,8 +56,8 @@ def test_each_kind_is_told_once_with_an_example_and_a_remedy(manifest, cli, work
         f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the word alone, or a negative prompt; "
         "or prompt_syntax: a1111",
         f"{path}:8: embedding:x: embeddings (textual inversion) are not loaded; remove it",
-        f"{path}:9: <lora:y:1>: LoRAs are the axis lora; write lora: [x.safetensors(scale=0.8)], or "
-        "prompt_syntax: a1111",
+        f"{path}:10: the style 's' holds <lora:y:1>: LoRAs are the axis lora; "
+        "write lora: [x.safetensors(scale=0.8)], or prompt_syntax: a1111",
     ]
 
 

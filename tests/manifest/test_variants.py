@@ -209,6 +209,70 @@ def test_what_is_wrong_with_a_wildcard_is_said(manifest, work, cli, files, promp
     assert says in outcome.err
 
 
+BROKEN = {"good.txt": "x\n", "inner/more.txt": "y\n"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("inner/broken.yaml", "k:\n  - {y} z\n", "broken.yaml:2: not valid YAML"),
+        ("inner/broken.json", '["a", "b"', "broken.json:"),
+        ("inner/broken.yaml", "k:\n  - {y}\n", "broken.yaml:2: a line is a text"),
+        ("broken.yaml", "k: [\n", "broken.yaml:"),
+    ],
+)
+def test_a_pattern_loses_no_broken_file(manifest, work, cli, file, text, says):
+    for name, lines in {**BROKEN, file: text}.items():
+        (work / "wildcards" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "wildcards" / name).write_text(lines)
+    outcome = cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __inner/*__}\n"))
+    assert outcome.code == 2
+    assert "__inner/*__ may stand for lines that cannot be read; " in outcome.err
+    assert says in outcome.err
+    assert cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __inner/more__}\n")).code == 0
+    assert cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __mor*__}\n")).code == 2
+    beside = cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __goo?__}\n"))
+    assert beside.code == (0 if file.startswith("inner/") else 2)
+
+
+METADATA = {
+    "inner/fox.civitai.info.json": '{"id": 3, "trainedWords": ["fox style"]}',
+    "inner/fox.api_info.json": '{"a": ["fox style"]}',
+    "inner/fox.info.json": '["fox style"]',
+    "inner/fox.civitai.info": '["fox style"]',
+    "inner/fox.json": '{"description": "", "preferred weight": 0.8, "words": ["fox style"]}',
+    "inner/images.json": '[{"id": 3, "url": "fox style"}]',
+}
+
+
+def test_metadata_beside_wildcards_is_no_wildcard(manifest, work, cli):
+    for name, lines in {**BROKEN, **METADATA}.items():
+        (work / "wildcards" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "wildcards" / name).write_text(lines)
+    path = manifest("variants: all\ngrid: {model: demo, prompt: __*__}\n")
+    assert {task.prompt for task in plan(path).tasks} == {"x", "y"}
+    said = cli("plan", path).err
+    assert "fox.json: this is no list of lines ('preferred weight' is 0.8), and is left out (1 more" in said
+    assert "civitai" not in said
+    named = "variants: all\nwildcards: {a: {file: wildcards/inner/fox.json}}\ngrid: {model: demo, prompt: __a__}\n"
+    assert "fox.json: this is no list of lines" in cli("plan", manifest(named)).err
+
+
+def test_an_entry_of_umi_is_not_read(manifest, work, cli):
+    (work / "wildcards").mkdir()
+    (work / "wildcards" / "umi.yaml").write_text("Elf Girl:\n  Prompts: [elf]\n  Tags: [Elf, Female]\nb: [c]\n")
+    outcome = cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __Elf Girl__}\n"))
+    assert outcome.code == 2
+    assert "umi.yaml:1: 'Elf Girl' has Prompts and Tags, as UMI writes them, which is not read" in outcome.err
+    assert "Elf Girl/Tags" not in outcome.err
+    path = manifest("variants: all\ngrid: {model: demo, prompt: __*__}\n")
+    assert {task.prompt for task in plan(path).tasks} == {"c"}
+    assert "as UMI writes them" in cli("plan", path).err
+    assert "UMI" not in cli("plan", manifest("variants: all\ngrid: {model: demo, prompt: __b__}\n")).err
+    path = manifest("variants: all\nwildcards: {e: {Prompts: [a], Tags: [b]}}\ngrid: {model: demo, prompt: x}\n")
+    assert "wildcards: e: " in cli("plan", path).err
+
+
 def test_a_folder_of_too_many_files_is_not_walked(manifest, work, cli, monkeypatch):
     assert WILDCARD_FILES >= 20_000
     monkeypatch.setattr("batch.manifest.wildcards.WILDCARD_FILES", 2)
@@ -227,11 +291,11 @@ def test_a_folder_of_too_many_files_is_not_walked(manifest, work, cli, monkeypat
         ("  negative_prompt: __c__\n", "there is no wildcard __c__"),
         (
             "  style: oil\nstyles: {oil: 'oil, {a|b}'}\n",
-            "'oil' holds alternatives (",
+            "style: 'oil' holds alternatives ('oil, {a|b}'), which styles do not have",
         ),
         (
             "  style: oil\nstyles: {oil: {prompt: '{prompt}', negative_prompt: __x__}}\n",
-            "holds alternatives ('__x__')",
+            "'oil' holds alternatives ('__x__')",
         ),
     ],
 )
@@ -260,3 +324,17 @@ def test_a_prompt_that_is_a_comment_is_refused(manifest, cli):
 def test_what_is_left_while_variants_is_off_is_told(text):
     assert looks_varied(text)
     assert not looks_varied("a fox, snake_case, $5, {x} \\{a|b}")
+
+
+def test_fewer_texts_than_were_asked_for_are_told(manifest, cli):
+    prompts = "    - a fox\n    - a {red|blue} fox\n    - a {1|2|3} fox\n    - a {red|red} whale\n"
+    path = manifest(f"variants: {{random: 3}}\ngrid:\n  model: demo\n  prompt:\n{prompts}")
+    said = cli("plan", path).err
+    assert (
+        "job.yaml:6: variants: of 'a {red|blue} fox' 3 were asked for, 2 are different (1 more like this)" in said
+    )
+    said = cli("plan", path, "--set", "variants={random: 2}").err
+    assert "job.yaml:8: variants: of 'a {red|red} whale' 2 were asked for, 1 is different\n" in said
+    assert "were asked for" not in cli("plan", path, "--set", "variants=all").err
+    said = cli("plan", path, "--set", "variants=off").err
+    assert "job.yaml:6: prompts with alternatives, such as 'a {red|blue} fox'" in said

@@ -107,3 +107,71 @@ def test_styles_and_wildcards_lose_nothing_in_silence(manifest, cli):
 )
 def test_a_long_line_is_gone_over_once(line):
     assert len(in_quotes(line) + why_not_text(line)) < 2_000
+
+
+PLACEHOLDERS = [
+    ("output:\n  name: {index}-{prompt:40}", "3: ", "name: '{index}-{prompt:40}'"),
+    ("output:\n  name: {seed}", "3: ", "a text; braces begin a mapping; put the text in quotes: name: '{seed"),
+    ("output: {format: png, name: {seed}-{size}}", "2: ", "quotes: name: '{seed}-{size}'"),
+    ("styles:\n  oil: {prompt} as oil, thick", "3: ", "quotes: oil: '{prompt} as oil, thick'"),
+    ("styles: {ink: ink, oil: oil of {prompt}}", "2: ", "quotes: oil: 'oil of {prompt}'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "line", "says"), PLACEHOLDERS)
+def test_braces_of_a_style_or_template_are_shown_in_quotes(manifest, cli, written, line, says):
+    outcome = cli("plan", manifest(f"grid: {{model: demo, prompt: {{text: a fox}}}}\n{written}\n"))
+    assert outcome.code == 2
+    assert f"job.yaml:{line}" in outcome.err
+    assert says in outcome.err
+
+
+def test_a_mapping_that_is_meant_is_not_put_in_quotes(manifest, cli):
+    text = "grid:\n  model: demo\n  prompt: {file: prompts.txt}\nstyles: {oil: oil of {prompt}}\n"
+    said = cli("plan", manifest(text)).err
+    assert "job.yaml:4: " in said
+    assert "{file" not in said
+    said = cli("plan", manifest("grid:\n  model: demo\n  prompt: {file: prompts.txt}\n")).err
+    assert "there is no such file" in said
+    assert "If this is a text" not in said
+    said = cli("plan", manifest(HEAD + "    - {text: a fox, seed: 3}\n    - {text: a: b, seed: [}\n")).err
+    assert "job.yaml:5: not valid YAML: while parsing" in said
+    assert "quotes: -" not in said
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("- a fox\n    -a bear", "job.yaml:5: not valid YAML: the '-' of a list wants a blank behind it: - a b"),
+        ("- prompt: a fox", "with values of its own is 'text'; write text: a fox"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_a_list_of_prompts_is_named(manifest, cli, written, says):
+    assert says in cli("plan", manifest(f"{HEAD}    {written}\n")).err
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ("|\n    a fox\n    a wolf", "several lines are one prompt; put '- ' before each and leave out the '|'"),
+        ("|-\n    a fox\n\n    a wolf", "several lines are one prompt; put"),
+        (
+            "|\n    - a fox,\n    - a wolf",
+            "several lines are one prompt; leave out the '|' where each is a prompt",
+        ),
+        (">\n    - a fox\n    - a wolf", "several lines are one prompt; leave out the '>'"),
+        ("|\n    - a fox", "the '- ' is part of the prompt; leave out the '|'"),
+        ("\n  - |\n    - a fox\n    - a wolf", "several lines are one prompt; leave out the '|'"),
+        ("|\n    a fox", ""),
+        ("|\n    a fox,\n    in snow", ""),
+        ("|\n    a fox\n    BREAK\n    in snow", ""),
+        ("|\n    a {red\n    fox} in snow", ""),
+        (">\n    a fox\n    a wolf", ""),
+    ],
+)
+@pytest.mark.parametrize("behind", ["", "\n", "\n  seed: 1\n"])
+def test_a_block_of_several_prompts_is_told(manifest, block, says, behind):
+    found = read_manifest(manifest(f"grid:\n  model: demo\n  prompt: {block}{behind}"))
+    warnings = [warning for warning in found.warnings if "one prompt" in warning or "part of" in warning]
+    assert len(warnings) == bool(says)
+    assert says in "".join(warnings)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from batch.manifest.values import shortened
+import re
+
+from batch.manifest import values
+from batch.manifest.limits import NAME
+from batch.manifest.values import shortened, shown
+from batch.records.values import Call
 
 _SAMPLERS = {
     "default": "default",
@@ -43,6 +48,18 @@ _KARRAS = {"dpm++ 2m", "dpm++ 2m sde", "dpm++ sde", "dpm2", "dpm2 a"}
 
 KNOWN = tuple(name for name in _SAMPLERS if name != "default")
 """Names of samplers elsewhere, in small letters."""
+
+
+def read(value: object) -> Call | None:
+    """A value of the axis ``scheduler``. Raises ``ValueError``, for a name of another program with ours."""
+    if isinstance(value, str) and len(value) <= NAME:
+        ours, _ = scheduler(value)
+        if ours and ours != value.strip():
+            raise ValueError(f"{shown(value)} is another program's name; write {ours}")
+        if not ours and re.search(r"\S\s+\w", value) and "(" not in value:
+            possible = [name for name in dict.fromkeys(_SAMPLERS.values()) if "(" not in name]
+            raise ValueError(f"{shown(value)} is unknown; possible are {', '.join(possible)}")
+    return values.scheduler(value)
 
 
 def scheduler(name: str, schedule: str = "") -> tuple[str, list[str]]:
