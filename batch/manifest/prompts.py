@@ -11,7 +11,7 @@ from batch.manifest.alternatives import Template
 from batch.manifest.document import Place
 from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
 from batch.manifest.syntax import Foreign
-from batch.manifest.values import shown, whole
+from batch.manifest.values import shortened, shown, whole
 from batch.manifest.variant_tokens import looks_varied, uncommented
 from batch.manifest.variants import Grammar
 
@@ -111,7 +111,7 @@ def lora_named(name: str, folder: Path) -> str:
                 if (folder / inner).is_file():
                     return inner
     raise ValueError(
-        f"<lora:{shown(name)}>: there is no {name}.safetensors beside the manifest or in its folder loras; "
+        f"<lora:{shortened(name)}>: there is no {name}.safetensors beside the manifest or in its folder loras; "
         "put it there, or name it under lora:"
     )
 
