@@ -117,7 +117,11 @@ def test_what_there_is_no_time_for_is_not_started(tmp_path):
 
 
 def test_an_interrupted_visit_says_what_did_not_end(tmp_path, capsys):
-    code, rows = visit(tmp_path, "sound", "interrupted", "broken")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        code, rows = visit(tmp_path, "sound", "interrupted", "broken")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 1
     ended = {row["section"]: row["value"] for row in rows if row["name"] == "ended"}
     assert ended == {"sound": "well", "interrupted": "interrupted", "broken": "interrupted"}
