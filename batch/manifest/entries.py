@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from batch.base.errors import SHOWN, ManifestError, Problem
 from batch.manifest import values
 from batch.manifest.axes import axis, unknown_axis
 from batch.manifest.document import Location, Place, Yaml
-from batch.manifest.files import Problems, referenced
+from batch.manifest.files import Problems, is_there, referenced
 from batch.manifest.loras import lora
 from batch.manifest.prompt_files import read_prompts
 from batch.manifest.prompts import Prompts
@@ -79,7 +80,7 @@ class EntryReader:
         """
         known = axis(name)
         assert known is not None  # callers have checked the name
-        found = lora(item, self._is_file) if name == "lora" else known.read(item)
+        found = lora(item, partial(is_there, self.folder)) if name == "lora" else known.read(item)
         if name == "prompt":
             return [self._prompt(str(found), place)]
         if name == "negative_prompt":
@@ -92,13 +93,6 @@ class EntryReader:
         drawn = [value.count - 1 for value in found if isinstance(value, RandomSeeds)]
         self.prompts.expansion.add(values=len(found) - 1 + sum(drawn))
         return (Entry(value, place) for value in found)
-
-    def _is_file(self, named: str) -> bool:
-        """A name that holds what parts several LoRAs is one when there is such a file."""
-        try:
-            return (self.folder / named).is_file()
-        except (OSError, ValueError):
-            return False
 
     def _with_own(self, item: Mapping[str, Yaml], where: Location) -> list[Entry]:
         """A prompt with values of its own on other axes."""

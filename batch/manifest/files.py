@@ -34,6 +34,14 @@ class Problems:
         self.found.extend(problems)
 
 
+def is_there(folder: Path, named: str) -> bool:
+    """Whether a name is that of a file, from a folder; a name that no system takes is none."""
+    try:
+        return (folder / named).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def referenced(named: str, folder: Path, suffixes: Sequence[str] = PROMPT_SUFFIXES) -> Path:
     """A file that a manifest names: in its own folder or below, unless written as an absolute path.
 

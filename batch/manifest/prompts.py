@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.manifest import emphasis
 from batch.manifest.alternatives import Template
 from batch.manifest.document import Place
+from batch.manifest.files import is_there
 from batch.manifest.limits import COUNTLESS, DRAWN, PROMPT, TEXTS, Expansion
 from batch.manifest.syntax import Foreign
 from batch.manifest.values import shortened, shown, whole
@@ -107,9 +107,8 @@ def lora_named(name: str, folder: Path) -> str:
     for place in LORA_FOLDERS:
         for file in (f"{name}.safetensors", name):
             inner = f"{place}/{file}" if place else file
-            with suppress(OSError, ValueError):
-                if (folder / inner).is_file():
-                    return inner
+            if is_there(folder, inner):
+                return inner
     raise ValueError(
         f"<lora:{shortened(name)}>: there is no {name}.safetensors beside the manifest or in its folder loras; "
         "put it there, or name it under lora:"

@@ -123,7 +123,8 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
         drawn = read_variants(document.sections.get("variants", "off"))
     except ValueError as error:
         problems.add(("variants",), f"variants: {error}")
-    known = A1111 if document.sections.get("prompt_syntax") == "a1111" else frozenset[str]()
+    a1111 = document.sections.get("prompt_syntax") == "a1111"
+    known = A1111 if a1111 else frozenset[str]()
     foreign = Foreign(known if drawn is None else known | VARIANTS)
     wildcards = Wildcards(document, folder, problems, foreign)
     fixes = [document.sections.get(name) for name in ("prompt_prefix", "prompt_suffix")]
@@ -131,8 +132,7 @@ def _prompts(document: Document, folder: Path, problems: Problems) -> tuple[Prom
     grammar = None if drawn is None else Grammar(wildcards)
     for name, fix in (("prompt_prefix", prefix), ("prompt_suffix", suffix)):
         foreign.look(fix, document.place((name,)))
-    loras = folder if document.sections.get("prompt_syntax") == "a1111" else None
-    return Prompts(prefix, suffix, grammar, drawn or 0, loras, foreign=foreign), drawn or 0
+    return Prompts(prefix, suffix, grammar, drawn or 0, folder if a1111 else None, foreign=foreign), drawn or 0
 
 
 def _check_styles(grids: Sequence[Grid], styles: Styles, prompts: Prompts, problems: Problems) -> None:

@@ -195,7 +195,13 @@ class Receipt:
     @property
     def cut(self) -> bool:
         """Whether something of its texts was not read."""
-        return any(text.cut for text in self.texts)
+        return bool(self.cuts)
+
+    @property
+    def cuts(self) -> tuple[tuple[str, str, TextTokens], ...]:
+        """Of its texts those that were not read to the end: what each is, the text, how much was read."""
+        names, texts = ("prompt", "negative prompt"), (self.task.prompt, self.task.negative_prompt)
+        return tuple(item for item in zip(names, texts, self.texts, strict=False) if item[2].cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

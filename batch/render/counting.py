@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,45 +13,33 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from batch.records.receipts import TextTokens
-from batch.records.tasks import EncodeTask
-from batch.render import pieces, tokens
-from batch.render.families import common
-from batch.render.families.table import FAMILIES
+from batch.records.spec import ModelSource
+from batch.records.tasks import EncodeTask, Task
+from batch.render import pieces
+from batch.render.families.table import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from batch.memory.questions import TextReading, TextsQuestion
 
 
 def cut(pipe: DiffusionPipeline, family: str, texts: Sequence[EncodeTask]) -> dict[str, TextTokens]:
     """By their number those of the texts that are not read to the end."""
     encoders = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
-    found = {}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         for encoder in encoders:
             stack.enter_context(_once(encoder))
-        for number, text in enumerate(texts):
-            most = common.text_arguments(pipe, text, family).get("max_sequence_length")
-            with tokens.watched(pipe, text.text, most) as seen:
-                FAMILIES[family].encode(pipe, text, "cpu")
-            if seen.tokens is not None and seen.tokens.cut:
-                found[str(number)] = seen.tokens
-    return found
+        return _cut(encode(pipe, family, text, "cpu")[1] for text in texts)
 
 
-def cut_by_clip(question: TextsQuestion) -> dict[str, TextReading]:
+def cut_by_clip(source: ModelSource, task: Task, texts: Sequence[str]) -> dict[str, TextTokens]:
     """The same of the one text encoder of a pipeline that is called whole."""
-    words = CLIPTokenizer.from_pretrained(
-        Path(str(question["source"]["location"]), "tokenizer"), local_files_only=True
-    )
-    found = {str(number): pieces.read(words, text) for number, text in enumerate(question["texts"])}
-    return {
-        number: {"tokens": item.tokens, "read": item.read, "lost": item.lost}
-        for number, item in found.items()
-        if item.cut
-    }
+    words = CLIPTokenizer.from_pretrained(Path(source.location, "tokenizer"), local_files_only=True)
+    return _cut(pieces.read(words, text, task) for text in texts)
+
+
+def _cut(readings: Iterable[TextTokens | None]) -> dict[str, TextTokens]:
+    return {str(number): found for number, found in enumerate(readings) if found is not None and found.cut}
 
 
 @contextmanager

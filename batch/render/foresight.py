@@ -8,7 +8,7 @@ and our own tiles.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -209,10 +209,10 @@ def _taken(parts: Pieces) -> None:
 
 def answer(foresight: Foresight, question: Question | TextsQuestion) -> dict[str, object]:
     """One stage: what it takes, and the components that are there; of texts those that are cut."""
+    task = from_json(Task, json.dumps(question["task"]))
     if "texts" in question:
-        task = from_json(Task, json.dumps(question["task"]))
-        return {"cut": {number: asdict(found) for number, found in foresight.cut(task, question).items()}}
-    task, stage = from_json(Task, json.dumps(question["task"])), question["stage"]
+        return _cut(foresight.cut(task, question))
+    stage = question["stage"]
     if stage == Stage.DECODE:
         return {"work": asdict(foresight.decoding(task))}
     if stage == Stage.ENCODE:
@@ -223,6 +223,10 @@ def answer(foresight: Foresight, question: Question | TextsQuestion) -> dict[str
     return {"work": asdict(work), "components": found}
 
 
+def _cut(found: Mapping[str, TextTokens]) -> dict[str, object]:
+    return {"cut": {number: asdict(item) for number, item in found.items()}}
+
+
 def answers(questions: Iterable[Question | TextsQuestion]) -> Iterator[dict[str, object]]:
     """Every question's answer under its key, or ``why`` there is none and whether that may be ``passing``."""
     known: tuple[object, Foresight] | None = None
@@ -230,12 +234,14 @@ def answers(questions: Iterable[Question | TextsQuestion]) -> Iterator[dict[str,
         dtype = str(question["task"]["dtype"])
         place = (question["source"], dtype)
         try:
-            if "texts" in question and question["source"]["family"] not in FAMILIES:
-                yield {"key": question["key"], "cut": counting.cut_by_clip(question)}
-                continue
-            if known is None or known[0] != place:
-                known = (place, Foresight(from_json(ModelSource, json.dumps(question["source"])), dtype))
-            said = answer(known[1], question)
+            source = from_json(ModelSource, json.dumps(question["source"]))
+            if "texts" in question and source.family not in FAMILIES:
+                task = from_json(Task, json.dumps(question["task"]))
+                said = _cut(counting.cut_by_clip(source, task, question["texts"]))
+            else:
+                if known is None or known[0] != place:
+                    known = (place, Foresight(source, dtype))
+                said = answer(known[1], question)
         except Exception as error:  # noqa: BLE001 - a module that cannot go without numbers: that is the answer
             known = None  # it may be left half-way
             said = {"why": f"{type(error).__name__}: {failures.first_line(error)}"}

@@ -83,7 +83,7 @@ def padded(embeds: torch.Tensor, padding: torch.Tensor, length: int) -> torch.Te
 
 def count(encoders: Sequence[Encoder], task: Task | EncodeTask) -> TextTokens:
     """How much of a text the encoders read."""
-    return told([_split(item.tokenizer, item.text, task)[1] for item in encoders])
+    return told([read(item.tokenizer, item.text, task) for item in encoders])
 
 
 def for_call(pipe: DiffusionPipeline, task: Task) -> Keywords:
@@ -138,9 +138,9 @@ def _split(
     return [pieces[0][:room]], TextTokens.of(total, total - len(rest), tokenizer.decode(rest) if rest else "")
 
 
-def read(tokenizer: PreTrainedTokenizerBase, text: str) -> TextTokens:
-    """How much of a text is read by an encoder that cuts it."""
-    return _split(tokenizer, text, EncodeTask(key="", model="", dtype="", text=text, negative=False))[1]
+def read(tokenizer: PreTrainedTokenizerBase, text: str, task: Task | EncodeTask) -> TextTokens:
+    """How much of a text an encoder with such a tokenizer reads, in the way of a task."""
+    return _split(tokenizer, text, task)[1]
 
 
 def _end(tokenizer: PreTrainedTokenizerBase, tokens: Tokens) -> int:
@@ -158,10 +158,10 @@ def _weighted(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     end or of the other sign: it is left as it comes.
     """
     changed = states * weights[None, :, None]
-    before, after, spread = (float(item) for item in (states.mean(), changed.mean(), states.std()))
-    if min(abs(before), abs(after)) < _NO_MEAN * spread or before * after < 0:
-        return changed
-    return changed * (before / after)
+    before, after = states.mean(), changed.mean()
+    is_none = torch.minimum(before.abs(), after.abs()) < _NO_MEAN * states.std()
+    # Decided where the numbers lie: nothing waits for the device, and planning goes this way without numbers.
+    return changed * torch.where(is_none | (before * after < 0), 1.0, before / after)
 
 
 def _piece(encoder: Encoder, tokens: Tokens, device: str) -> tuple[torch.Tensor, Pooled]:

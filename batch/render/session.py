@@ -27,8 +27,8 @@ from batch.render import cuts, failures, loading, memory, pieces, schedulers, to
 from batch.render import device as devices
 from batch.render.backend import TOKENS, Loads, Timed
 from batch.render.failures import BadPicture
-from batch.render.families import common, generic, sdxl
-from batch.render.families.table import FAMILIES
+from batch.render.families import generic
+from batch.render.families.table import FAMILIES, encode
 from batch.render.guards import Flaw, check_pixels
 from batch.render.loaded import Loaded
 from batch.render.meter import Meter, Reading
@@ -117,12 +117,10 @@ class DiffusersSession:
             beat(Stage.ENCODE, 0, 0)
             if self._loaded.put_loras(task.loras) and not on_cpu:
                 memory.apply_to_texts(self.pipe, task.memory_steps, self._device)
-            most = common.text_arguments(self.pipe, task, self._source.family).get("max_sequence_length")
-            with self._meter.stage() as reading, tokens.watched(self.pipe, task.text, most) as seen:
-                family = FAMILIES[self._source.family]
-                embeds = family.encode(self.pipe, task, "cpu" if on_cpu else self._device)
+            with self._meter.stage() as reading:
+                where = "cpu" if on_cpu else self._device
+                embeds, counted = encode(self.pipe, self._source.family, task, where)
                 data = {name: tensor.cpu().contiguous() for name, tensor in embeds.items()}
-            counted = pieces.count(sdxl.encoders(self.pipe, task), task) if pieces.asked(task) else seen.tokens
         except (StopRun, UserError) as error:
             if not failures.is_out_of_memory(error) or on_cpu:
                 raise

@@ -136,11 +136,7 @@ def _image(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> dict[
     if image.receipt and image.receipt.repaired:
         found["repaired"] = image.receipt.repaired
     if image.receipt and image.receipt.cut:
-        found["cut"] = "; ".join(
-            f"{name} {text.said}"
-            for name, text in zip(("prompt", "negative prompt"), image.receipt.texts, strict=False)
-            if text.cut
-        )
+        found["cut"] = "; ".join(f"{name} {read.said}" for name, _, read in image.receipt.cuts)
     if image.receipt and image.receipt.allowed:
         found["allowed"] = ", ".join(image.receipt.allowed)
     memory = next((found[kind] for kind in MEMORY if kind in found), None)

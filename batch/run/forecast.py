@@ -111,12 +111,18 @@ class _Setting:
     """The weights are drawn, so that the packaged tokenizer is the model's own."""
 
 
+def unasked() -> str:
+    """Why the predicting process is not asked; empty where it is."""
+    if os.environ.get(SWITCH) == "0":
+        return f"{SWITCH} is 0"
+    missing = (name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None)
+    return next((f"{name} is not installed" for name in missing), "")
+
+
 def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> Forecast:
     """Predict the memory settings of a plan; ``tell`` is told how many stages have to be computed first."""
-    if os.environ.get(SWITCH) == "0":
-        return Forecast(why=f"{SWITCH} is 0")
-    if missing := [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]:
-        return Forecast(why=f"{missing[0]} is not installed")
+    if why := unasked():
+        return Forecast(why=why)
     settings = _settings(plan)
     chosen = settings[:MOST]
     sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}

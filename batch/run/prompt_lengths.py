@@ -6,10 +6,9 @@ answers are kept, as those about memory are. Texts so short that every model rea
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,54 +51,50 @@ class _Group:
 
 def warnings(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> list[str]:
     """What there is to say of the texts of a plan; ``tell`` is told how many must be counted first."""
-    missing = [name for name in ("torch", "diffusers", "transformers") if find_spec(name) is None]
-    if missing or os.environ.get(forecast.SWITCH) == "0":
+    if forecast.unasked():
         return []
-    asked: dict[str, _Group] = {}
-    questions: list[TextsQuestion] = []
-    for group in _groups(plan):
-        source = _source(plan.models[group.task.model])
-        if source is not None:
-            questions.append(_question(group, source))
-            asked[questions[-1]["key"]] = group
+    sources = {name: _source(model) for name, model in plan.models.items()}
+    groups = [(group, source) for group in _groups(plan) if (source := sources[group.task.model]) is not None]
+    questions = [_question(group, source) for group, source in groups]
     count = sum(len(item["texts"]) for item in questions)
     answers = predictions.answers(questions, lambda _: tell(count))
     said: list[str] = []
     remedies: dict[str, None] = {}
-    for key, group in asked.items():
-        cut = answers[key].get("cut", {})
-        said += _said(group, {int(number): TextTokens(**found) for number, found in cut.items()})
+    for (group, _), question in zip(groups, questions, strict=True):
+        cut = answers[question["key"]].get("cut", {})
+        found = {question["texts"][int(number)]: TextTokens(**reading) for number, reading in cut.items()}
+        said += _said(group, found)
         if cut and plan.models[group.task.model].pipeline in CLIP_PIPELINES:
             remedies[f"{group.task.model}: under long_prompts: chunk all of a text is read"] = None
     return [*said, *remedies]
 
 
-def _groups(plan: Plan) -> Sequence[_Group]:
+def _groups(plan: Plan) -> Iterable[_Group]:
     """The long texts of a plan by model and arguments: a million tasks may share a few."""
     groups: dict[tuple[str, int, bool], _Group] = {}
+    rules = {
+        name: FAMILIES[model.family]
+        for name, model in plan.models.items()
+        if FAMILIES[model.family].staged or model.pipeline in CLIP_PIPELINES
+    }
     for task in plan.tasks:
-        for negative, text in enumerate((task.prompt, task.negative_prompt)):
-            model = plan.models[task.model]
-            rule = FAMILIES[model.family]
-            if task.long_prompts or task.prompt_syntax or not _is_long(text, rule.reads, task):
+        rule = rules.get(task.model)
+        if rule is None or task.long_prompts:
+            continue
+        reads = 0 if _LENGTH in dict(task.extra) else rule.reads
+        for negative, text in ((False, task.prompt), (True, task.negative_prompt)):
+            if not _is_long(text, reads) or (negative and rule.staged and not negative_counts(task, rule)):
                 continue
-            if not (rule.staged or model.pipeline in CLIP_PIPELINES):
-                continue
-            if negative and rule.staged and not negative_counts(task, rule):
-                continue
-            key = (task.model, id(task.extra), bool(negative))
+            key = (task.model, id(task.extra), negative)
             if key not in groups:
-                groups[key] = _Group(
-                    replace(task, prompt="", negative_prompt="", memory_steps=()), bool(negative), {}
-                )
+                groups[key] = _Group(replace(task, prompt="", negative_prompt="", memory_steps=()), negative, {})
             groups[key].texts[text] = None
-    return list(groups.values())
+    return groups.values()
 
 
-def _is_long(text: str, reads: int, task: Task) -> bool:
+def _is_long(text: str, reads: int) -> bool:
     """Whether a text may be cut: a token has a byte at least."""
-    most = reads if _LENGTH not in dict(task.extra) else 0
-    return 4 * len(text) > most and len(text.encode("utf-8", "replace")) > most
+    return 4 * len(text) > reads and len(text.encode("utf-8", "replace")) > reads
 
 
 def _source(model: Model) -> ModelSource | None:
@@ -116,7 +111,8 @@ def _question(group: _Group, source: ModelSource) -> TextsQuestion:
     texts = sorted(group.texts, key=len, reverse=True)[:MOST]
     task = to_json(replace(group.task, id="", picture_id="", name="", source="", seed=0, loras=()))
     arguments = [item for item in group.task.extra if item[0] in FAMILIES[source.family].extra]
-    decides = [forecast.counted_by(), forecast.built_from(source), arguments, group.negative, texts]
+    syntax = group.task.prompt_syntax
+    decides = [forecast.counted_by(), forecast.built_from(source), arguments, syntax, group.negative, texts]
     return {
         "key": digest(decides),
         "source": to_json(source),
@@ -126,14 +122,13 @@ def _question(group: _Group, source: ModelSource) -> TextsQuestion:
     }
 
 
-def _said(group: _Group, cut: Mapping[int, TextTokens]) -> Iterator[str]:
+def _said(group: _Group, cut: Mapping[str, TextTokens]) -> Iterator[str]:
     """The first texts that are cut, the longest first, and how many more there are."""
-    texts = sorted(group.texts, key=len, reverse=True)
     what = "negative prompt" if group.negative else "prompt"
     model = group.task.model
-    for number, found in list(cut.items())[:SHOWN]:
-        yield f"{model}: {what} {shown(texts[number])} {found.said}"
+    for text, found in islice(cut.items(), SHOWN):
+        yield f"{model}: {what} {shown(text)} {found.said}"
     if len(cut) > SHOWN:
         yield f"{model}: {plural(len(cut) - SHOWN, f'more {what}')} are cut as these"
-    if len(texts) > MOST and cut:
-        yield f"{model}: the {MOST:,} longest {what}s were counted, of {len(texts):,}"
+    if len(group.texts) > MOST and cut:
+        yield f"{model}: the {MOST:,} longest {what}s were counted, of {len(group.texts):,}"

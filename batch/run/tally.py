@@ -155,14 +155,10 @@ class Tally:
 
     def _tell_cuts(self, receipt: Receipt) -> None:
         """Of every text that its encoder did not read to the end: once."""
-        task = receipt.task
-        named = zip(
-            ("prompt", "negative prompt"), (task.prompt, task.negative_prompt), receipt.texts, strict=False
-        )
-        for name, text, read in named:
-            if not read.cut or text in self._cut:
+        for name, text, read in receipt.cuts:
+            if text in self._cut:
                 continue
             self._cut.add(text)
             said = f"{name} cut: {shown(text)} {read.said}"
             data = {"tokens": read.tokens, "read": read.read, "lost": read.lost}
-            self.on(Happening(kind=HappeningKind.PROMPT_CUT, text=said, task=task.id, data=data))
+            self.on(Happening(kind=HappeningKind.PROMPT_CUT, text=said, task=receipt.task.id, data=data))

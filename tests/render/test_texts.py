@@ -168,3 +168,12 @@ def test_how_texts_were_read_comes_back(tiny, cli, manifest, work):
     mixed = cli("manifest", "from", one, two)
     assert mixed.code == 2
     assert "differ in long_prompts or prompt_syntax" in mixed.err
+
+
+@pytest.mark.parametrize("model", ["sdxl", "sd1"])
+def test_a_plan_counts_weighted_texts_without_their_brackets(tiny, cli, manifest, own_cache, monkeypatch, model):
+    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
+    text = job(tiny(model), size="64x64", prompt="a (fox:1.2) and (a whale:1.3) " * 6)
+    said = cli("plan", manifest("prompt_syntax: a1111\n" + text)).err.splitlines()[-2:]
+    assert "is too long: of 78 tokens 14 are read. Lost: “fox and a whale" in said[0]
+    assert said[1].endswith("under long_prompts: chunk all of a text is read")

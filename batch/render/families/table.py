@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from diffusers import DiffusionPipeline
 
+from batch.records.receipts import TextTokens
 from batch.records.tasks import EncodeTask, Task
-from batch.render.families import flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
+from batch.render import pieces, tokens
+from batch.render.families import common, flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
 from batch.render.families.common import Embeds, OnStep
 
 if TYPE_CHECKING:
@@ -46,3 +48,15 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "qwen_image": qwen_image,
     "z_image": z_image,
 }
+
+
+def encode(
+    pipe: DiffusionPipeline, family: str, task: EncodeTask, device: str
+) -> tuple[Embeds, TextTokens | None]:
+    """The embeddings of one text, and how much of it was read; None where no tokenizer says."""
+    most = common.text_arguments(pipe, task, family).get("max_sequence_length")
+    with tokens.watched(pipe, task.text, most) as seen:
+        embeds = FAMILIES[family].encode(pipe, task, device)
+    if pieces.asked(task):  # of these families SDXL alone
+        return embeds, pieces.count(sdxl.encoders(pipe, task), task)
+    return embeds, seen.tokens
