@@ -11,8 +11,9 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 
 from batch.catalogue import overrides, pag, precision, signatures
-from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
+from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records.values import Call
 
 Given = Mapping[str, object]

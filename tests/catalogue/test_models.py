@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.catalogue import families, precision, signatures
+from batch.catalogue import families, precision, scheduler_names, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import loras
 from batch.plan import checks
@@ -71,7 +71,8 @@ def _scheduler_is_right(model):
     made = _own_scheduler(model)
     settings = signatures.scheduler_settings(model.scheduler)
     assert ("flow_shift" in settings or "shift" in settings) or model.flow_shift is None
-    assert model.scheduler in {kind for kind in families.SCHEDULERS.values() if checks._follows(model, kind)}
+    kinds = scheduler_names.SCHEDULERS.values()
+    assert model.scheduler in {kind for kind in kinds if checks._follows(model, kind)}
     made.set_timesteps(model.steps, **({"mu": 1.0} if model.dynamic_shift else {}))
     assert len(made.timesteps) >= model.steps
 
