@@ -20,6 +20,8 @@ DENOISERS = ("transformer", "unet")
 LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
 """How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
 
+_LENGTHS = "its texts are of many lengths, and what would fill the shorter ones up changes the picture"
+
 FAMILIES: dict[str, Family] = {
     "sana": Family(
         pipelines=("SanaPipeline", "SanaPAGPipeline"),
@@ -176,6 +178,7 @@ FAMILIES: dict[str, Family] = {
         guidance="true_cfg_scale",
         empty_negative=" ",
         texts_vary=True,
+        alone=_LENGTHS,
         passes_shift=True,
         extra={"sigmas": "denoise", "use_kv_cache": "denoise"},
     ),
@@ -246,7 +249,7 @@ FAMILIES: dict[str, Family] = {
         dtype="bfloat16",
         reads=1000,
         texts_vary=True,
-        texts_alone=True,
+        alone=_LENGTHS,
         passes_shift=True,
         extra={
             "max_sequence_length": "encode",
@@ -268,6 +271,7 @@ FAMILIES: dict[str, Family] = {
         dtype="bfloat16",
         reads=250,
         doubles=True,
+        alone="its call has room for the timesteps of one image",
         least_guidance=1.0,
         extra={"tokenizer_max_length": "encode", "skip_text_cleaning": "encode", "timesteps": "denoise"},
     ),

@@ -43,8 +43,8 @@ class Family:
     """Tokens of a prompt that every model of it reads at least; the default is CLIP's."""
     texts_vary: bool = False
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
-    texts_alone: bool = False
-    """Texts of different lengths cannot be in one call: nothing would mask what fills the shorter one up."""
+    alone: str = ""
+    """Why one call cannot render several images; "" where it can."""
     doubles: bool = False
     """Guidance is two images in one call of the denoiser, the one without the prompt first."""
     bands: bool = False

@@ -34,7 +34,7 @@ _NOT_LOADED = {
     ".xml", ".gguf", ".zip", *PICKLES,
 }  # fmt: skip
 REWRITERS = frozenset({"pe", "pe_tokenizer", "prompt_enhancer_head"})
-"""Language models that put a prompt into other words before it is encoded, as ERNIE-Image and Ideogram 4 have them.
+"""Language models that put a prompt into other words before it is encoded: ERNIE-Image and Ideogram 4 have them.
 They draw their words, so that the same seed gives another picture: never downloaded, loaded or called."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")

@@ -217,8 +217,8 @@ def denoise(
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
     negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
     width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
-    64]``. ``more`` are arguments of the call beside those of every family, or in their place; one that has them, or
-    a way of its own around the call, has a ``denoise`` too.
+    64]``. ``more`` are arguments of the call beside those of every family, or in their place; a family that has
+    them, or a way of its own around the call, has a ``denoise`` too.
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     call = inspect.signature(type(pipe).__call__).parameters

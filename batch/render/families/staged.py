@@ -1,8 +1,8 @@
 """What diffusers' pipelines for pictures have in common, and so the one way in which most families are staged.
 
-Every one of them has ``encode_prompt``, whose results its call takes in place of texts, and at its end gives latents
-to ``vae.decode``. A family differs in the names of these results, in how texts of several images go into one call,
-and in what it does to latents before they are decoded: :mod:`batch.render.families.table` has the rows.
+Every one of them has ``encode_prompt``, whose results its call takes in place of texts, and gives latents to
+``vae.decode`` at its end. A family differs in the names of these results, in how texts of several images go into
+one call, and in what it does to latents before they are decoded: :mod:`batch.render.families.table` has the rows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,7 +36,7 @@ class Staged:
 
     family: str
     gives: tuple[str, ...] = ("prompt_embeds", "negative_prompt_embeds")
-    """What ``encode_prompt`` returns, each by the argument of the call that takes it; "" for what that makes itself."""
+    """What ``encode_prompt`` returns, by the call's argument that takes it; "" for what the call makes itself."""
     mask: str = ""
     """Which of these says what is text and what fills it up: the rest of the embeddings is not kept."""
     join: Join = common.join
@@ -101,12 +101,12 @@ class Caught(Staged):
         with _caught(pipe.vae):
             try:
                 self.denoising(pipe, tasks, whole, device, on_step, join=self.join, output_type="pt")
-            except _Latents as caught:
+            except _WouldDecodeError as caught:
                 return caught.latents
         raise AssertionError(f"{type(pipe).__name__} has decoded nothing")
 
 
-class _Latents(Exception):
+class _WouldDecodeError(Exception):
     """What would have been decoded."""
 
     def __init__(self, latents: torch.Tensor) -> None:
@@ -119,13 +119,19 @@ def _caught(vae: ModelMixin) -> Iterator[None]:
     """While it lasts, decoding hands its latents out instead."""
 
     def decode(latents: torch.Tensor, *_given: object, **_named: object) -> None:
-        raise _Latents(latents)
+        raise _WouldDecodeError(latents)
 
     vae.decode = decode
     try:
         yield
     finally:
         del vae.decode
+
+
+def opaque(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Pieces:
+    """Qwen-Image 2.1's: its pictures have a fourth channel, how opaque they are, which is not kept."""
+    parts = tiles.decode(pipe.vae, latents.to(pipe.vae.dtype))
+    return replace(parts, each=(replace(part, image=part.image[:, :3]) for part in parts.each))
 
 
 def _first(value: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
@@ -167,9 +173,3 @@ def masked(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Ke
         "prompt_embeds": pad_sequence(each, batch_first=True).to(device),
         "prompt_embeds_mask": pad_sequence(mask, batch_first=True).to(device),
     }
-
-
-def layers_first(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Keywords:
-    """HiDream's: of Llama's embeddings the layers come before the images."""
-    axes = {"prompt_embeds_llama3": 1}
-    return {name: torch.cat([item[name] for item in texts], axes.get(name, 0)).to(device) for name in texts[0]}

@@ -16,11 +16,11 @@ from diffusers import DiffusionPipeline
 from batch.records.receipts import TextTokens
 from batch.records.tasks import EncodeTask, Task
 from batch.render import pieces, tokens
-from batch.render.families import common, ideogram4, sana, sana_sprint, sd3, sdxl, staged
-from batch.render.families.common import Embeds, OnStep
+from batch.render.families import common, hidream, ideogram4, sana, sana_sprint, sd3, sdxl, staged
 from batch.render.families.staged import Caught, Staged
 
 if TYPE_CHECKING:
+    from batch.render.families.common import Embeds, OnStep
     from batch.render.tiles import Pieces
 
 
@@ -68,13 +68,14 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "z_image": Staged(family="z_image", join=staged.listed),
     "flux2": Caught(family="flux2", gives=("prompt_embeds", "")),
     "flux2_klein": Caught(family="flux2_klein", gives=("prompt_embeds", "")),
-    "qwen_image_21": Caught(family="qwen_image_21", gives=("prompt_embeds", "", ""), join=staged.masked),
+    "qwen_image_21": Caught(
+        family="qwen_image_21", gives=("prompt_embeds", "", ""), join=staged.masked, decoding=staged.opaque
+    ),
     "krea2": Caught(family="krea2", gives=("prompt_embeds", "prompt_embeds_mask"), mask="prompt_embeds_mask"),
     "ideogram4": ideogram4.Ideogram4(family="ideogram4", denoising=ideogram4.denoising),
     "ernie_image": Caught(family="ernie_image", gives=("prompt_embeds",), join=staged.listed),
-    "chroma": Caught(
-        family="chroma", gives=(_MASKED[0], "", _MASKED[1], _MASKED[2], "", _MASKED[3]), mask=_MASKED[1]
-    ),
+    # No mask here: Chroma's attention adds it, so that what fills a text up is seen as well.
+    "chroma": Caught(family="chroma", gives=(_MASKED[0], "", _MASKED[1], _MASKED[2], "", _MASKED[3])),
     "lumina2": Caught(family="lumina2", gives=_MASKED, mask=_MASKED[1]),
     "hidream": Caught(
         family="hidream",
@@ -83,7 +84,8 @@ FAMILIES: Mapping[str, FamilyModule] = {
             "prompt_embeds_llama3", "negative_prompt_embeds_llama3",
             "pooled_prompt_embeds", "negative_pooled_prompt_embeds",
         ),
-        join=staged.layers_first,
+        join=hidream.join,
+        denoising=hidream.denoise,
     ),
     "cogview4": Caught(family="cogview4"),
     "ovis_image": Caught(family="ovis_image", gives=("prompt_embeds", "negative_prompt_embeds", "", "")),
