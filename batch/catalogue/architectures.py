@@ -18,8 +18,8 @@ from batch.catalogue.configs import Config
 
 WORDS = "demo"
 """The packaged model that lends its tokenizer to models with Gemma: its ids lie inside every Gemma's vocabulary.
-It knows few words, so a text becomes three to four times the tokens. Others have one token a byte
-(:mod:`batch.render.random_tokenizers`), which is four to five times."""
+It knows few words, so a text becomes three to four times the tokens. Others have one that is built
+(:mod:`batch.render.random_tokenizers`)."""
 
 _FILES = (
     "text_encoders", "tokenizers", "autoencoders", "sana", "stable_diffusion", "flux", "flux2", "qwen_image",
