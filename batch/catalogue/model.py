@@ -81,7 +81,7 @@ class Model:
     random: bool = False
     """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
     architecture: str = ""
-    """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
+    """Of a random model: the entry of ``architectures/`` that stands for its configuration files."""
 
     @property
     def stamp(self) -> str:
