@@ -66,8 +66,11 @@ def left_out(index: Mapping[str, object]) -> list[str]:
 
 def _named(index: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
     for name, value in index.items():
-        # Components are attributes of the pipeline; any other name would lead out of its folder.
-        if isinstance(value, list) and value and name.isidentifier() and not name.startswith("_"):
+        # Components are attributes of the pipeline; any other name would lead out of its folder. Other lists are
+        # settings of the pipeline's own.
+        if not isinstance(value, list) or not name.isidentifier() or name.startswith("_"):
+            continue
+        if len(value) == 2 and all(isinstance(item, str | None) for item in value):
             yield name, value
 
 

@@ -65,6 +65,8 @@ class Foresight:
             positions.put(pipe, task, DEVICE)
         blocks = [block for module in _modules(pipe).values() for block in _blocks(module)]
         cutting = cuts.cut(pipe, task.memory_steps, [task] * batch)
+        for experts in (part for block in blocks for part in block.modules() if hasattr(part, "moe_infer")):
+            experts.moe_infer = partial(_evenly, experts)
         with _watched(pipe) as watched, cutting, repeats.once(blocks, watched.live):
             latents = self._family.denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
@@ -128,6 +130,20 @@ class Foresight:
         exact.settle(pipe)
         pipe.set_progress_bar_config(disable=True)
         return pipe
+
+
+def _evenly(layer: nn.Module, tokens: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """HiDream's experts with as many tokens each: which of them go where, only numbers tell."""
+    made = torch.zeros_like(tokens)
+    order = chosen.argsort()
+    whose = order // layer.num_activated_experts
+    each = -(-len(order) // len(layer.experts))
+    for index, expert in enumerate(layer.experts):
+        mine = whose[index * each : (index + 1) * each]
+        out = expert(tokens[mine])
+        out.mul_(shares[order[index * each : (index + 1) * each]])
+        made.scatter_reduce_(0, mine.view(-1, 1).repeat(1, tokens.shape[-1]), out, reduce="sum")
+    return made
 
 
 def _untiled(task: Task) -> Task:

@@ -52,8 +52,7 @@ def build(
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, weights.INDEX)
     kind = getattr(diffusers, index["_class_name"])
-    given: Keywords = {name: value for name, value in index.items() if not isinstance(value, list)}
-    given |= dict.fromkeys(weights.left_out(index))
+    given: Keywords = {**index, **dict.fromkeys(weights.left_out(index))}
     for part, entry in weights.components(index).items():
         given[part] = None
         if leave_out(part) or part in _BLIND:

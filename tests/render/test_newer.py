@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
+from batch.records.spec import ModelSource
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 from tests.helpers import only_receipt, picture, receipts_of
+from tests.render.allocations import activations, task
 from tests.render.direct import direct, job, loaded
 from tests.render.parts import redecoded
 from tests.render.test_families import moved  # noqa: F401 - a fixture
@@ -105,14 +107,22 @@ def test_kept_latents_decode_to_the_same_picture(cli, manifest, work, tiny, name
     assert failed.error.stage == "decode"
 
 
+@every
+def test_activations_are_those_of_a_real_run(tiny, name):
+    family = PIPELINE_FAMILY[loaded(tiny(name))[0].__class__.__name__]
+    source = ModelSource(name="x", family=family, location=str(tiny(name)))
+    predicted, real = activations(source, task(256))
+    assert predicted == pytest.approx(real, rel=0.05)
+
+
 def test_those_with_processors_too():
     if find_spec("torchvision") is not None:
         return
     path = os.pathsep.join([str(ROOT / "tests" / "fakes"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rps", "-p", "no:cacheprovider", __file__, "-k", " or ".join(PROCESSORS)],
+        [sys.executable, "-m", "pytest", "-rps", __file__, "-k", " or ".join(PROCESSORS)],
         env={**os.environ, "PYTHONPATH": path}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     passed = [line for line in done.stdout.splitlines() if line.startswith("PASSED")]
     assert done.returncode == 0 and "SKIPPED" not in done.stdout, done.stdout + done.stderr
-    assert len([line for line in passed if line.endswith(tuple(f"[{name}]" for name in PROCESSORS))]) == 10
+    assert len([line for line in passed if line.endswith(tuple(f"[{name}]" for name in PROCESSORS))]) == 12
