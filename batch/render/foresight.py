@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from accelerate import init_empty_weights
@@ -132,7 +132,7 @@ class Foresight:
         return pipe
 
 
-def _evenly(layer: nn.Module, tokens: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def _evenly(layer: Any, tokens: torch.Tensor, chosen: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """HiDream's experts with as many tokens each: which of them go where, only numbers tell."""
     made = torch.zeros_like(tokens)
     order = chosen.argsort()
