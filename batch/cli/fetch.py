@@ -12,6 +12,7 @@ from batch.base import errors
 from batch.base.text import one_line
 from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
 from batch.cli.terminal import say, show
+from batch.records.tasks import short_revision
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -59,6 +60,9 @@ def fetch(
 def _why_nothing(model: Model) -> str:
     if model.random:
         return "has random weights"
+    if model.checkpoint is not None:
+        rest = f", what it lacks of {model.repo} at {short_revision(model.revision)} is here" if model.repo else ""
+        return f"is a file of this machine{rest}"
     if model.repo:
         return f"{model.repo} at {model.revision[:12]} is complete"
     return "ships with the program" if model.package else f"is the folder {model.folder}"

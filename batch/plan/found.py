@@ -48,14 +48,20 @@ class Found:
 
     def revisions(self) -> dict[str, str]:
         """The commits of what is from the Hub; "" where one is not known yet."""
-        of_models = {name: model.revision for name, model in self.models.items() if model.repo}
+        of_models = {
+            name if model.checkpoint is None else model.repo: model.revision
+            for name, model in self.models.items()
+            if model.repo
+        }
+        checkpoints = ((name, model.checkpoint) for name, model in self.models.items())
+        of_files = {name: file.commit for name, file in checkpoints if file and file.commit}
         of_loras = {
             path: lora.commit
             for names, loras in self.loras.items()
             for (path, _), lora in zip(names, loras, strict=True)
             if lora.commit
         }
-        return of_models | of_loras
+        return of_models | of_files | of_loras
 
 
 def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:

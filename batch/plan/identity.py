@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
 
-from batch.records.tasks import Lora, Task
+from batch.records.tasks import BY_CONTENT, Lora, Task
 from batch.records.values import Call
 
 IDENTITY_VERSION = 1
@@ -97,11 +97,12 @@ def identify(task: Task) -> Task:
 def _around(task: Task, kinds: frozenset[Kind]) -> tuple[str, ...]:
     """What stands before, between and after the varying fields."""
     parts: list[list[str]] = [[]]
+    nameless = {"model"} if task.revision.startswith(BY_CONTENT) else set()
     for name in sorted([*(item.name for item in fields(task)), "v"]):
         if name in _VARYING:
             parts.append([])
             continue
-        value = IDENTITY_VERSION if name == "v" else getattr(task, name)
+        value = IDENTITY_VERSION if name == "v" else "" if name in nameless else getattr(task, name)
         if name == "v" or (FIELD_KINDS[name] in kinds and value not in (None, "", ())):
             parts[-1].append(f'"{name}":{_json(_plain(value))}')
     return tuple(",".join(part) for part in parts)

@@ -64,4 +64,4 @@ class Plan:
     def ids_known(self) -> bool:
         """False while a model's revision or a LoRA is not known, or something is drawn anew: ids would change."""
         known = not self.new_draws and self.loras_known
-        return known and all(model.revision for model in self.models.values())
+        return known and all(model.stamp for model in self.models.values())

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 from batch.records.values import Arguments, Call
 
+BY_CONTENT = "sha256:"
+"""How the revision of a model begins that is one file: its content says what it is, whatever it is called."""
+
+
+def short_revision(revision: str) -> str:
+    """A revision for people: of a commit twelve digits, of a file the ten that other programs show, too."""
+    digits = revision.removeprefix(BY_CONTENT)
+    return digits[: 12 if digits == revision else 10]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
