@@ -13,20 +13,18 @@ class NotRecognised(ValueError):  # noqa: N818 - reads as what it is
     """A file that is no checkpoint of a model for pictures from text; says what it is and what would be right."""
 
 
-PREFIX = "model.diffusion_model."
-"""Before the names of a denoiser that others lie beside."""
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+"""Before the names of a denoiser, mostly where others lie beside it."""
 
 
 class Tensors:
     """The tensors of a file, with names of the denoiser freed from what stands before them."""
 
     def __init__(self, header: Header) -> None:
-        inside = any(name.startswith(PREFIX) for name in header)
+        prefix = next((item for item in _PREFIXES if any(name.startswith(item) for name in header)), "")
         self.header = header
         self.denoiser = {
-            name.removeprefix(PREFIX): entry
-            for name, entry in header.items()
-            if name.startswith(PREFIX) or not inside
+            name.removeprefix(prefix): entry for name, entry in header.items() if name.startswith(prefix)
         }
 
     def __contains__(self, name: str) -> bool:

@@ -6,11 +6,13 @@ diffusers itself saved has other names, and is a folder.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from batch.catalogue import held
 from batch.catalogue.denoisers import Header, NotRecognised, Tensors, is_unet, kind_of
 from batch.catalogue.other_files import what_else
 
@@ -56,7 +58,7 @@ class Recognised:
     precision: str
     """That of most bytes of the denoiser: float16, bfloat16, float32, fp8."""
     scaled: bool = False
-    """Its fp8 weights count only beside scales of their own."""
+    """Its fp8 weights count only with the scales beside them."""
     v_prediction: bool = False
     """Its own word; a kind that always predicts v does not need to say it."""
     zero_snr: bool = False
@@ -107,30 +109,25 @@ _SD2_EITHER = (
     "name it in a models.yaml with prediction: epsilon"
 )
 
-_XL = {"text_encoder": "conditioner.embedders.0.", "text_encoder_2": "conditioner.embedders.1."}
-_PREFIXES: Mapping[str, Mapping[str, str]] = {
-    "": {"vae": "first_stage_model."},
-    "sd1": {"text_encoder": "cond_stage_model."},
-    "sd2": {"text_encoder": "cond_stage_model."},
-    "sdxl": _XL,
-    "playground": _XL,
-    "sd3": {
-        "text_encoder": "text_encoders.clip_l.",
-        "text_encoder_2": "text_encoders.clip_g.",
-        "text_encoder_3": "text_encoders.t5xxl.",
-    },
+_CLIP, _T5 = "CLIPText", "T5"
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "sd1": {"text_encoder": _CLIP},
+    "sd2": {"text_encoder": _CLIP},
+    "sdxl": {"text_encoder": _CLIP, "text_encoder_2": _CLIP},
+    "playground": {"text_encoder": _CLIP, "text_encoder_2": _CLIP},
+    "sd3": {"text_encoder": _CLIP, "text_encoder_2": _CLIP, "text_encoder_3": _T5},
+    "flux-": {"text_encoder": _CLIP, "text_encoder_2": _T5},
 }
-"""By the beginning of a kind: how the tensors of components begin that a file may hold beside the denoiser."""
+"""By the beginning of a kind: the text encoders that a file may hold beside the denoiser, and what they are."""
 
 
 def _holds(kind: str, inside: Tensors) -> Iterator[str]:
     """Components whose weights are there."""
     yield "unet" if is_unet(inside) else "transformer"
-    for begin, parts in _PREFIXES.items():
-        if kind.startswith(begin):
-            for part, prefix in parts.items():
-                if any(name.startswith(prefix) for name in inside.header):
-                    yield part
+    parts = {part: of for begin, texts in _TEXTS.items() if kind.startswith(begin) for part, of in texts.items()}
+    for part, of in {"vae": "", **parts}.items():
+        if held.part(part, of, inside.header):
+            yield part
 
 
 _PRECISIONS = {
@@ -138,6 +135,7 @@ _PRECISIONS = {
     "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8", "U8": "4 bits",
 }  # fmt: skip
 
+_SCALES = (".scale_weight", ".weight_scale")
 _SOUND = {"float16", "bfloat16", "float32", "fp8"}
 
 
@@ -157,6 +155,14 @@ def _unreadable(inside: Tensors, precision: str) -> str:
         return f"in nf4 or fp4 of bitsandbytes, which is not read; {full}"
     if inside.any(r"\.(qweight|wscales|smooth_factor|smooth_factor_orig)$"):
         return f"quantised for Nunchaku (SVDQuant), which is not read; {full}"
+    if any(_in_blocks(name, inside) for name in inside.denoiser if name.endswith(_SCALES)):
+        return f"with a scale for every block of a weight, which is not read; {full}"
     if precision not in _SOUND:
         return f"in {precision}, which is not read; {full}"
     return ""
+
+
+def _in_blocks(scale: str, inside: Tensors) -> bool:
+    """Whether a scale is neither one number nor one a row."""
+    rows = inside.side(f"{scale.rpartition('.')[0]}.weight", 0)
+    return math.prod(inside.shape(scale)) not in (1, rows)

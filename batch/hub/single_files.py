@@ -81,11 +81,6 @@ def find(name: str, known: Model | None, looking: Looking, remote_model: Callabl
     if known is not None:
         model = _as_entry(model, known, found)
     model = _predicting(model, found)
-    if found.scaled:
-        raise ModelError(
-            f"{named}: it is a {KINDS[found.kind]} in scaled fp8 (ComfyUI's), which is not read; take the one in "
-            "fp16, bf16 or plain fp8"
-        )
     changes = digest([sorted(known.overrides.items())])[:8] if known is not None and known.overrides else ""
     return replace(
         model,
@@ -160,7 +155,7 @@ def _predicting(model: Model, found: Recognised) -> Model:
 def _cast(model: Model, found: Recognised) -> Iterable[str]:
     if found.precision == "fp8":
         yield (
-            f"its weights are fp8 and become {model.dtype} as they are loaded, which takes the memory of that; "
+            f"its weights are {'scaled ' * found.scaled}fp8 and become {model.dtype} as they are loaded, which takes the memory of that; "
             "`memory: fp8_weights` keeps them small on the card"
         )
 

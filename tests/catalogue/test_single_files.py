@@ -76,6 +76,10 @@ def test_how_its_weights_are_kept():
     assert not recognise(header(FLUX, "F8_E4M3")).scaled
     for scale in ("scaled_fp8", "double_blocks.0.img_mod.lin.scale_weight", "double_blocks.0.a.weight_scale"):
         assert recognise(header(FLUX | {scale: (1,)}, "F8_E4M3")).scaled, scale
+    rows = {"double_blocks.0.a.weight": (8, 16), "double_blocks.0.a.weight_scale": (8,)}
+    assert recognise(header(FLUX | rows, "F8_E4M3")).scaled
+    with pytest.raises(NotRecognised, match="every block"):
+        recognise(header(FLUX | rows | {"double_blocks.0.a.weight_scale": (8, 4)}, "F8_E4M3"))
 
 
 @pytest.mark.parametrize(
