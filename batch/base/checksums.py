@@ -43,8 +43,13 @@ class Changed(OSError):  # noqa: N818
 
 
 def of(path: Path, tell: Tell = untold) -> str:
-    """The SHA-256 of a regular file, as 64 hex digits. Raises OSError, :class:`Changed` among them."""
+    """The SHA-256 of a regular file, as 64 hex digits. Raises OSError, :class:`Changed` among them.
+
+    The cache of the Hub keeps large files under their hash, and links to them: such a link is believed.
+    """
     with regular.opened(path) as file:
+        if found := _linked(path):
+            return found
         before = _state(file)
         if found := _kept(path, before):
             return found
@@ -64,8 +69,14 @@ def of(path: Path, tell: Tell = untold) -> str:
 def known(path: Path) -> str:
     """The same where it need not be read for that; "" where it must be, or is not there."""
     with suppress(OSError), regular.opened(path) as file:
-        return _kept(path, _state(file))
+        return _linked(path) or _kept(path, _state(file))
     return ""
+
+
+def _linked(path: Path) -> str:
+    """The hash that is the name of what a link leads to; "" where it is none."""
+    name = path.readlink().name if path.is_symlink() else ""
+    return name if _SHA256.fullmatch(name) else ""
 
 
 def _state(file: BufferedReader) -> list[int]:

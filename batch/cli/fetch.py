@@ -52,8 +52,9 @@ def fetch(
     for model in made.models.values():
         if model.name not in fetched:
             show(f"{model.name}: {_why_nothing(model)}, nothing to download")
-    for lora in {lora.source for task in made.tasks for lora in task.loras if lora.source}:
-        show(f"{lora} is on this machine")
+    beside = {item for task in made.tasks for item in (*task.loras, task.vae) if item and item.source}
+    for source in sorted({item.source.rstrip("/") for item in beside}):
+        show(f"{source} is on this machine")
     return errors.EXIT_OK
 
 

@@ -125,14 +125,9 @@ def refuse_unread(name: str) -> None:
         )
 
 
-def content(located: Located, tell: Tell) -> str:
+def content(path: Path, tell: Tell) -> str:
     """The SHA-256 of a file. Raises :class:`ModelError` where it cannot be read."""
-    assert located.path is not None
-    if located.source and located.path.is_symlink():
-        blob = located.path.readlink().name  # the cache of the Hub keeps large files under their hash
-        if re.fullmatch(r"[0-9a-f]{64}", blob):
-            return blob
     try:
-        return checksums.of(located.path, tell)
+        return checksums.of(path, tell)
     except OSError as error:
-        raise ModelError(f"{located.path} cannot be read: {error.strerror or error}") from None
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None

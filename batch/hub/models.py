@@ -180,7 +180,7 @@ def source(model: Model) -> ModelSource:
         name=model.name,
         family=model.family,
         location=location,
-        revision=model.revision if model.repo else "",
+        revision=model.stamp if file is not None else model.revision if model.repo else "",
         variant=variant,
         overrides=model.overrides,
         allow_pickle=pickles,

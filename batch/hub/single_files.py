@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from batch.base import checksums, regular
 from batch.base.errors import ModelError
@@ -18,21 +18,30 @@ from batch.catalogue.model import Checkpoint, Model
 from batch.catalogue.models import packaged
 from batch.catalogue.single_files import KINDS, SUFFIXES, Recognised
 from batch.hub import folders
-from batch.hub.files import Located, Looking, content, locate, refuse_unread
+from batch.hub.files import Looking, content, locate, refuse_unread
 from batch.hub.random_models import described
 from batch.records.tasks import lora_origin
+
+if TYPE_CHECKING:
+    from batch.hub.files import Located
 
 
 def look_into(name: str, path: Path) -> Recognised:
     """What a file is. Raises :class:`ModelError` for everything that no picture can be rendered from."""
+    header, told = header_of(name, path)
+    try:
+        return single_files.recognise(header, told)
+    except NotRecognised as error:
+        raise ModelError(f"{name}: {error}") from None
+
+
+def header_of(name: str, path: Path) -> tuple[Header, Mapping[str, str]]:
+    """The header of a file and its writer's notes. Raises :class:`ModelError` for one that is not read, or cut."""
     refuse_unread(name)
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{name} is no checkpoint; one ends with {SUFFIXES[0]}")
     try:
-        header, told = _header(path)
-        return single_files.recognise(header, told)
-    except NotRecognised as error:
-        raise ModelError(f"{name}: {error}") from None
+        return _header(path)
     except OSError as error:
         raise ModelError(f"{name} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, LookupError) as error:
@@ -47,6 +56,8 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
         file.seek(0)
         head = file.read(8 + length) if length <= tensors.MAX_HEADER else file.read(8)
     header, start = tensors.header(io.BytesIO(head))
+    if not all(map(_is_tensor, header.values())):
+        raise ValueError("its header is none")
     ends = [cast(Any, entry["data_offsets"])[1] for entry in header.values()]
     whole = start + max(ends, default=0)
     if size < whole:
@@ -54,6 +65,13 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
             f"{path.name} is cut off: it has {size:,} of {whole:,} bytes. Copy or download it once more"
         )
     return header, tensors.notes(head)
+
+
+def _is_tensor(entry: Mapping[str, object]) -> bool:
+    """Whether an entry of a header says all that a tensor has."""
+    shape, ends = entry.get("shape"), entry.get("data_offsets")
+    lists = isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2
+    return lists and all(isinstance(number, int) for number in (*cast(Any, shape), *cast(Any, ends)))
 
 
 def find(name: str, known: Model | None, looking: Looking, remote_model: Callable[[str], Model]) -> Model:
@@ -71,7 +89,7 @@ def find(name: str, known: Model | None, looking: Looking, remote_model: Callabl
         found = replace(found, kind="sd2", notes=())
     checkpoint = Checkpoint(
         path=str(located.path),
-        sha256=content(located, looking.tell),
+        sha256=content(located.path, looking.tell),
         kind=found.kind,
         holds=found.holds,
         precision=found.precision,
@@ -154,8 +172,9 @@ def _predicting(model: Model, found: Recognised) -> Model:
 
 def _cast(model: Model, found: Recognised) -> Iterable[str]:
     if found.precision == "fp8":
+        kept = "scaled fp8" if found.scaled else "fp8"
         yield (
-            f"its weights are {'scaled ' * found.scaled}fp8 and become {model.dtype} as they are loaded, which takes the memory of that; "
+            f"its weights are {kept} and become {model.dtype} as they are loaded, which takes the memory of that; "
             "`memory: fp8_weights` keeps them small on the card"
         )
 
@@ -173,9 +192,8 @@ def unchanged(model: Model) -> None:
     file = model.checkpoint
     if file is None or not file.path:
         return
-    path = Path(file.path)
     try:
-        now = content(Located(path, file.source), checksums.untold)
+        now = content(Path(file.path), checksums.untold)
     except ModelError as error:
         raise ModelError(f"{model.name} was there a moment ago: {error}") from None
     if now != file.sha256:

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
 
-from batch.records.tasks import BY_CONTENT, Lora, Task
+from batch.records.tasks import BY_CONTENT, Lora, Task, Vae
 from batch.records.values import Call
 
 IDENTITY_VERSION = 1
@@ -48,6 +48,7 @@ FIELD_KINDS: dict[str, Kind] = {
     "guidance": Kind.IDENTITY,
     "scheduler": Kind.IDENTITY,
     "loras": Kind.IDENTITY,
+    "vae": Kind.IDENTITY,
     "extra": Kind.IDENTITY,
     "long_prompts": Kind.IDENTITY,
     "prompt_syntax": Kind.IDENTITY,
@@ -131,6 +132,8 @@ def _plain(value: object) -> object:
         # By content: moving the file changes nothing. Where it is not known by name, so that two LoRAs stay two.
         content = value.sha256 if value.sha256 is not None else f"not known: {value.path}"
         return [content, float(value.scale)]
+    if isinstance(value, Vae):
+        return value.sha256 if value.sha256 is not None else f"not known: {value.path}"
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

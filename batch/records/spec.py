@@ -18,7 +18,7 @@ class ModelSource:
     location: str
     """A folder of this machine."""
     revision: str = ""
-    """Of one from the Hub: the commit."""
+    """Of one from the Hub: the commit. Of a checkpoint in one file the hash of its content, as tasks have it."""
     variant: str = ""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Configuration values by component that replace those in the files."""

@@ -11,8 +11,10 @@ from batch.base.checksums import untold
 from batch.base.text import gib
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
+from batch.hub.autoencoders import find_vae
 from batch.hub.cache import known_commit
 from batch.hub.commits import MAIN, pinned
+from batch.hub.files import Looking
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
@@ -66,8 +68,10 @@ def lookup(
             tell=reading,
         )
 
+    looking = Looking(base=Path(folder), revisions=pins.revisions, fetching=online, tell=reading)
     return Lookup(
         model=model,
+        vae=lambda name: find_vae(name, looking),
         lora=lambda name: find_lora(name, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
         now=lambda: datetime.now().astimezone().isoformat(timespec="seconds"),
