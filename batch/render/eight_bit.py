@@ -42,7 +42,8 @@ def read(
                 scales = [file.get_tensor(stem + item) for item in _SCALES if stem + item in wanted]
                 tensor = _checked(path, name, tensor, next(iter(scales), None), dtype)
             is_cast = tensor.is_floating_point() and (all_in_it or tensor.itemsize == 1)
-            made[name] = tensor.to(dtype) if is_cast else tensor
+            # On the CPU it would be a view of the whole file, wherever the file has it.
+            made[name] = tensor.to(dtype if is_cast else tensor.dtype, copy=device == "cpu")
     return made
 
 

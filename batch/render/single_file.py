@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from diffusers import ModelMixin
@@ -22,8 +22,7 @@ from transformers import PreTrainedModel
 from batch.base import regular
 from batch.base.errors import UserError
 from batch.catalogue import held, tensors
-from batch.render import eight_bit, random_weights
-from batch.render.places import folder_of
+from batch.render import eight_bit, quantise, random_weights
 
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin
@@ -81,25 +80,19 @@ def build(
     Raises :class:`UserError` for a file that lacks some of its tensors, or has them in other shapes.
     """
     module = random_weights.hollow(source, part, kind)
+    # One mapping at a time holds the tensors, so that one that is copied is gone.
+    weights = _fitting(found, part, module, _converted(found, part, module, _read(found, module, dtype, device)))
+    if quantised is None:
+        return _filled(module, weights, dtype, device)
+    return quantise.filled(module, weights, dtype, device, quantised)
+
+
+def _read(found: Held, module: nn.Module, dtype: torch.dtype, device: str) -> Tensors:
+    """The tensors by their names without what these begin with."""
     # What a class keeps in float32 is known by its own names only.
     apart = any(getattr(module, f"_keep_in_fp32_modules{strict}", None) for strict in ("", "_strict"))
     read = eight_bit.read(found.path, found.shapes, dtype, device, all_in_it=not apart)
-    bare = {name.removeprefix(found.prefix): read.pop(name) for name in list(read)}
-    weights = _fitting(found, part, module, _converted(found, part, module, bare))
-    if quantised is None:
-        return _filled(module, weights, dtype, device)
-    # Under all of its names it is not converted once more.
-    buffers = {name: tensor for name, tensor in module.state_dict().items() if not tensor.is_meta}
-    made: nn.Module = cast(Any, kind).from_single_file(
-        buffers | weights,
-        config=str(folder_of(source, part)),
-        dtype=dtype,
-        device=device,
-        quantization_config=quantised,
-        local_files_only=True,
-        **source.overrides.get(part, {}),
-    )
-    return made.eval()
+    return {name.removeprefix(found.prefix): tensor for name, tensor in read.items()}
 
 
 def _converted(found: Held, part: str, module: nn.Module, read: Tensors) -> Tensors:

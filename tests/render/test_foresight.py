@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch._C._profiler import _EventType
 
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
@@ -30,6 +29,7 @@ from batch.run.options import Options
 from batch.run.prepare import prepare
 from batch.store import predictions
 from tests.conftest import DEMO, ROOT
+from tests.render.parts import allocated
 
 
 @pytest.fixture(autouse=True)
@@ -54,37 +54,6 @@ def sana(architecture="", **changes):
 
 
 # Against real runs
-
-
-OWN = {"aten::mkldnn_convolution"}
-"""Kernels that take memory for themselves: it is in the allowance, not in the activations."""
-
-
-def allocated(work):
-    """What a real run on the CPU had allocated for tensors at once, by torch's profiler; and what it gave."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.no_grad(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        made = work()
-    events = []
-
-    def walk(nodes, kernel=""):
-        for node in nodes:
-            if node.tag == _EventType.Allocation:
-                events.append((node.start_time_ns, node.typed[1].ptr, node.typed[1].alloc_size, kernel))
-            walk(node.children, node.name)
-
-    walk(profile.profiler.kineto_results.experimental_event_tree())
-    now = peak = 0
-    own = set()
-    for _, place, size, kernel in sorted(events, key=lambda event: event[0]):
-        if size > 0 and kernel in OWN:
-            own.add(place)
-        elif size < 0 and place in own:
-            own.remove(place)
-        else:
-            now += size
-            peak = max(peak, now)
-    return peak, made
 
 
 def real(source, task, tilings):
