@@ -84,8 +84,8 @@ def _is_one(folder: Path) -> bool:
 
 def _in_folder(name: str, folder: Path, source: str = "") -> Autoencoder:
     elsewhere.check_component(name, folder)
-    files = weights.files_of([path.name for path in folder.iterdir()], "")
-    if not files or not all(file.endswith(weights.SAFETENSORS) for file in files):
+    files = _weights(path.name for path in folder.iterdir())
+    if not files:
         raise ModelError(f"{name} is not complete: {folder} holds no weights in safetensors")
     folders.check_files(name, folder, files)
     config = folders.json_of(folder / CONFIG)
@@ -130,5 +130,11 @@ def _files(listed: Iterable[str]) -> list[str]:
     names = {name.removeprefix("vae/") for name in listed if name.startswith("vae/")}
     place = "vae/" if CONFIG in names else ""
     names = names if place else {name for name in listed if "/" not in name}
-    found = [name for name in weights.files_of(sorted(names), "") if name.endswith(weights.SAFETENSORS)]
+    found = _weights(names)
     return [f"{place}{name}" for name in (CONFIG, *found)] if CONFIG in names and found else []
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    """Of the files of a folder those that diffusers reads: there may be others, for other programs."""
+    own = sorted(name for name in names if name.startswith("diffusion_pytorch_model"))
+    return [name for name in weights.files_of(own, "") if name.endswith(weights.SAFETENSORS)]
