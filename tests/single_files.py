@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
@@ -23,46 +23,48 @@ from tests.render.parts import source
 Tensors = dict[str, torch.Tensor]
 Rules = Iterable[tuple[str, str | Callable[[re.Match[str]], str]]]
 
-PER_BLOCK = 1
-"""Layers in a block of the tiny U-Nets and autoencoders."""
-
 LEVELS = 4
 """Of the tiny autoencoders."""
 
 
-def _row(match: re.Match[str]) -> int:
-    return int(match[1]) * (PER_BLOCK + 1)
+def _of_unet(layers: int, attention_up: Container[int]) -> Rules:
+    """The names of a U-Net with so many layers a block, and attention in these of the blocks up."""
 
+    def row(match: re.Match[str]) -> int:
+        return int(match[1]) * (layers + 1)
 
-UNET: Rules = (
-    (r"^time_embedding\.linear_(\d)", lambda match: f"time_embed.{2 * int(match[1]) - 2}"),
-    (r"^add_embedding\.linear_(\d)", lambda match: f"label_emb.0.{2 * int(match[1]) - 2}"),
-    (r"^conv_in", "input_blocks.0.0"),
-    (r"^conv_norm_out", "out.0"),
-    (r"^conv_out", "out.2"),
-    (
-        r"^down_blocks\.(\d)\.(resnets|attentions)\.(\d)",
-        lambda match: f"input_blocks.{_row(match) + int(match[3]) + 1}.{int(match[2] == 'attentions')}",
-    ),
-    (
-        r"^down_blocks\.(\d)\.downsamplers\.0\.conv",
-        lambda match: f"input_blocks.{_row(match) + PER_BLOCK + 1}.0.op",
-    ),
-    (r"^mid_block\.resnets\.(\d)", lambda match: f"middle_block.{2 * int(match[1])}"),
-    (r"^mid_block\.attentions\.0", "middle_block.1"),
-    (
-        r"^up_blocks\.(\d)\.(resnets|attentions)\.(\d)",
-        lambda match: f"output_blocks.{_row(match) + int(match[3])}.{int(match[2] == 'attentions')}",
-    ),
-    # The tiny models' first block up is the one with attention, so that the layer that enlarges is its third.
-    (r"^up_blocks\.(\d)\.upsamplers\.0", lambda match: f"output_blocks.{_row(match) + PER_BLOCK}.2"),
-    (r"(blocks?\.\d+\.\d|block\.\d)\.norm1", r"\1.in_layers.0"),
-    (r"\.conv1\.", ".in_layers.2."),
-    (r"(blocks?\.\d+\.\d|block\.\d)\.norm2", r"\1.out_layers.0"),
-    (r"\.conv2\.", ".out_layers.3."),
-    (r"\.time_emb_proj\.", ".emb_layers.1."),
-    (r"\.conv_shortcut\.", ".skip_connection."),
-)
+    return (
+        (r"^time_embedding\.linear_(\d)", lambda match: f"time_embed.{2 * int(match[1]) - 2}"),
+        (r"^add_embedding\.linear_(\d)", lambda match: f"label_emb.0.{2 * int(match[1]) - 2}"),
+        (r"^conv_in", "input_blocks.0.0"),
+        (r"^conv_norm_out", "out.0"),
+        (r"^conv_out", "out.2"),
+        (
+            r"^down_blocks\.(\d)\.(resnets|attentions)\.(\d)",
+            lambda match: f"input_blocks.{row(match) + int(match[3]) + 1}.{int(match[2] == 'attentions')}",
+        ),
+        (
+            r"^down_blocks\.(\d)\.downsamplers\.0\.conv",
+            lambda match: f"input_blocks.{row(match) + layers + 1}.0.op",
+        ),
+        (r"^mid_block\.resnets\.(\d)", lambda match: f"middle_block.{2 * int(match[1])}"),
+        (r"^mid_block\.attentions\.0", "middle_block.1"),
+        (
+            r"^up_blocks\.(\d)\.(resnets|attentions)\.(\d)",
+            lambda match: f"output_blocks.{row(match) + int(match[3])}.{int(match[2] == 'attentions')}",
+        ),
+        (
+            r"^up_blocks\.(\d)\.upsamplers\.0",
+            lambda match: f"output_blocks.{row(match) + layers}.{1 + (int(match[1]) in attention_up)}",
+        ),
+        (r"(put_blocks\.\d+\.\d|block\.\d)\.norm1", r"\1.in_layers.0"),
+        (r"\.conv1\.", ".in_layers.2."),
+        (r"(put_blocks\.\d+\.\d|block\.\d)\.norm2", r"\1.out_layers.0"),
+        (r"\.conv2\.", ".out_layers.3."),
+        (r"\.time_emb_proj\.", ".emb_layers.1."),
+        (r"\.conv_shortcut\.", ".skip_connection."),
+    )
+
 
 VAE: Rules = (
     (r"mid_block\.attentions\.0", "mid.attn_1"),
@@ -144,11 +146,12 @@ def _joined(tensors: Tensors, parts: tuple[str, ...], whole: str) -> Tensors:
     return made
 
 
-def _unet(tensors: Tensors) -> Tensors:
-    return _renamed(tensors, UNET)
+def unet(tensors: Tensors, layers: int = 1, attention_up: Container[int] = (0,)) -> Tensors:
+    """By default the tiny ones' blocks."""
+    return _renamed(tensors, _of_unet(layers, attention_up))
 
 
-def _vae(tensors: Tensors) -> Tensors:
+def vae(tensors: Tensors) -> Tensors:
     made = _renamed(tensors, VAE)
     return {
         name: tensor[:, :, None, None] if "attn_1" in name and tensor.ndim == 2 else tensor
@@ -156,20 +159,21 @@ def _vae(tensors: Tensors) -> Tensors:
     }
 
 
-def _clip(tensors: Tensors) -> Tensors:
+def clip(tensors: Tensors) -> Tensors:
     """As of transformers before 5, with a table of positions that is no weight."""
     made = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in tensors.items()}
-    return made | {"text_model.embeddings.position_ids": torch.arange(16)[None]}
+    positions = made["text_model.embeddings.position_embedding.weight"].shape[0]
+    return made | {"text_model.embeddings.position_ids": torch.arange(positions)[None]}
 
 
-def _open_clip(tensors: Tensors) -> Tensors:
+def open_clip(tensors: Tensors) -> Tensors:
     made = _joined(_renamed(tensors, OPEN_CLIP), ("q_proj", "k_proj", "v_proj"), "in_proj_WHAT")
     if "text_projection" in made:
         made["text_projection"] = made["text_projection"].T
     return made | {"logit_scale": torch.tensor(4.6)}
 
 
-def _flux(tensors: Tensors) -> Tensors:
+def flux(tensors: Tensors) -> Tensors:
     made = _renamed(tensors, FLUX)
     single = {name: made.pop(name) for name in list(made) if name.startswith("single_blocks")}
     made = _joined(made, ("to_q", "to_k", "to_v"), "qkv.WHAT")
@@ -180,29 +184,42 @@ def _flux(tensors: Tensors) -> Tensors:
     return made
 
 
+Z_IMAGE: Rules = (
+    (r"^all_final_layer\.2-1\.", "final_layer."),
+    (r"^all_x_embedder\.2-1\.", "x_embedder."),
+    (r"\.attention\.to_out\.0\.", ".attention.out."),
+    (r"\.attention\.norm_([qk])\.", r".attention.\1_norm."),
+)
+
+
+def z_image(tensors: Tensors) -> Tensors:
+    return _joined(_renamed(tensors, Z_IMAGE), ("to_q", "to_k", "to_v"), "qkv.WHAT")
+
+
 COMPONENTS: Mapping[str, Mapping[str, tuple[str, Callable[[Tensors], Tensors]]]] = {
     "sd1": {
-        "unet": ("model.diffusion_model.", _unet),
-        "vae": ("first_stage_model.", _vae),
-        "text_encoder": ("cond_stage_model.transformer.", _clip),
+        "unet": ("model.diffusion_model.", unet),
+        "vae": ("first_stage_model.", vae),
+        "text_encoder": ("cond_stage_model.transformer.", clip),
     },
     "sd2": {
-        "unet": ("model.diffusion_model.", _unet),
-        "vae": ("first_stage_model.", _vae),
-        "text_encoder": ("cond_stage_model.model.", _open_clip),
+        "unet": ("model.diffusion_model.", unet),
+        "vae": ("first_stage_model.", vae),
+        "text_encoder": ("cond_stage_model.model.", open_clip),
     },
     "sdxl": {
-        "unet": ("model.diffusion_model.", _unet),
-        "vae": ("first_stage_model.", _vae),
-        "text_encoder": ("conditioner.embedders.0.transformer.", _clip),
-        "text_encoder_2": ("conditioner.embedders.1.model.", _open_clip),
+        "unet": ("model.diffusion_model.", unet),
+        "vae": ("first_stage_model.", vae),
+        "text_encoder": ("conditioner.embedders.0.transformer.", clip),
+        "text_encoder_2": ("conditioner.embedders.1.model.", open_clip),
     },
     "flux": {
-        "transformer": ("model.diffusion_model.", _flux),
-        "vae": ("vae.", _vae),
-        "text_encoder": ("text_encoders.clip_l.transformer.", _clip),
+        "transformer": ("model.diffusion_model.", flux),
+        "vae": ("vae.", vae),
+        "text_encoder": ("text_encoders.clip_l.transformer.", clip),
         "text_encoder_2": ("text_encoders.t5xxl.transformer.", dict),
     },
+    "z_image": {"transformer": ("model.diffusion_model.", z_image), "vae": ("vae.", vae)},
 }
 """How each kind calls its components, and what becomes of their tensors."""
 
@@ -224,12 +241,11 @@ def save(tensors: Tensors, path: Path) -> Path:
     return path
 
 
-def layout(folder: Path, place: Path, *, weights: Iterable[str] = ()) -> Path:
-    """A folder's configurations and tokenizers, with the weights of these components alone."""
-    keep = set(weights)
+def layout(folder: Path, place: Path, *, without: Iterable[str]) -> Path:
+    """A folder without the weights of these components."""
     shutil.copytree(folder, place)
-    for path in place.rglob("*.safetensors"):
-        if path.parent.name not in keep:
+    for part in without:
+        for path in (place / part).glob("*.safetensors"):
             path.unlink()
     return place
 
@@ -237,8 +253,7 @@ def layout(folder: Path, place: Path, *, weights: Iterable[str] = ()) -> Path:
 def of_folder(folder: Path, place: Path, kind: str, *, parts: Iterable[str] = (), **changes) -> ModelSource:
     """The source of a tiny folder as one file; components that are not in ``parts`` stay in the layout."""
     file = save(tensors(folder, kind, parts), place / "model.safetensors")
-    rest = set(COMPONENTS[kind]) - set(parts or COMPONENTS[kind])
-    found = layout(folder, place / "layout", weights=rest)
+    found = layout(folder, place / "layout", without=parts or COMPONENTS[kind])
     return replace(source(folder), location=str(found), file=str(file), **changes)
 
 

@@ -21,7 +21,7 @@ COUNTS = {
 }
 """Of the models' makers; without the last layer of OpenCLIP-H, which Stable Diffusion 2 leaves out."""
 
-PACKAGED = ("sd1", "sd2", "sd2-v", "sdxl", "sdxl-v")
+PACKAGED = ("sd1", "sd2", "sd2-v", "sdxl")
 
 
 def source_of(kind):
@@ -61,7 +61,6 @@ def test_a_layout_has_the_shapes_of_its_checkpoints(kind):
         ("sd2", "StableDiffusionPipeline", 512, "epsilon"),
         ("sd2-v", "StableDiffusionPipeline", 768, "v_prediction"),
         ("sdxl", "StableDiffusionXLPipeline", 1024, "epsilon"),
-        ("sdxl-v", "StableDiffusionXLPipeline", 1024, "v_prediction"),
     ],
 )
 def test_a_layout_is_described_and_loaded_as_a_folder(kind, pipeline, native, prediction):

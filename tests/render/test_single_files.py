@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, FluxTransformer2DModel, StableDiffusionPipeline, UNet2DConditionModel
 
 from batch.base.errors import LoadFailed, UserError
+from batch.catalogue import layouts
 from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan.texts import encode_tasks
+from batch.records.spec import ModelSource
 from batch.records.tasks import Task
-from batch.render import eight_bit
+from batch.render import eight_bit, random_weights, single_file
 from batch.render import memory as carried_out
 from batch.render.backend import Loads
 from batch.render.families import common
@@ -28,7 +31,7 @@ from tests.render.parts import allocated, modules, source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KINDS = ("sd1", "sd2", "sdxl", "flux")
+KINDS = ("sd1", "sd2", "sdxl", "flux", "z_image")
 FLUX = ("transformer",)
 
 
@@ -279,7 +282,7 @@ def as_file(other, place, form):
         for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
             weights = {name.replace(new, old): item for name, item in weights.items()}
         return single_files.save(weights, place / "older.safetensors")
-    original = single_files._vae(weights)
+    original = single_files.vae(weights)
     prefix = "first_stage_model." if form == "checkpoint" else ""
     named = {prefix + name: item.contiguous() for name, item in original.items()}
     return single_files.save(named, place / "kl-f8.safetensors")
@@ -352,6 +355,48 @@ def test_a_torn_or_absent_file_cannot_be_loaded(single):
     Path(found.file).unlink()
     with pytest.raises(LoadFailed, match=r"cannot be loaded.*No such file"):
         rendered(found)
+
+
+# At the sizes of the real models, without numbers
+
+
+@pytest.mark.parametrize(("kind", "attention_up"), [("sd1", (1, 2, 3)), ("sd2", (1, 2, 3)), ("sdxl", (0, 1))])
+def test_every_tensor_of_a_real_unet_finds_its_place(kind, attention_up):
+    found = ModelSource(name=kind, family="generic", location=str(layouts.packaged(kind)))
+    module = random_weights.hollow(found, "unet", UNet2DConditionModel)
+    own = single_files.unet(module.state_dict(), 2, attention_up)
+    assert f"{'output_blocks.8' if kind == 'sdxl' else 'output_blocks.11'}.0.skip_connection.weight" in own
+    assert "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight" in own
+    converted(found, module, "unet", own)
+
+
+def test_every_tensor_of_a_real_flux_finds_its_place(monkeypatch):
+    monkeypatch.undo()
+    with init_empty_weights():
+        module = FluxTransformer2DModel(num_layers=2, num_single_layers=2, guidance_embeds=True)
+    own = single_files.flux(module.state_dict())
+    shapes = {name: tuple(own[name].shape) for name in FLUX_SHAPES}
+    assert shapes == FLUX_SHAPES
+    converted(ModelSource(name="flux", family="flux", location=""), module, "transformer", own)
+
+
+FLUX_SHAPES = {
+    "img_in.weight": (3072, 64),
+    "double_blocks.1.img_attn.qkv.weight": (9216, 3072),
+    "double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+    "single_blocks.1.linear1.weight": (21504, 3072),
+    "single_blocks.0.linear2.weight": (3072, 15360),
+    "final_layer.adaLN_modulation.1.weight": (6144, 3072),
+    "guidance_in.in_layer.weight": (3072, 256),
+}
+"""Of the original checkpoint."""
+
+
+def converted(found, module, part, own):
+    """Raises where a tensor has no place, or does not fit into it."""
+    held = single_file.Held(path=Path(found.name), prefix="", shapes={})
+    made = single_file._fitting(held, part, module, single_file._converted(held, part, module, dict(own)))
+    assert made.keys() == module.state_dict().keys()
 
 
 # With everything else
