@@ -15,12 +15,40 @@ import yaml
 
 from batch.catalogue.families import FAMILIES, SIZE_STEP, digest
 from batch.manifest.values import Size, size
+from batch.records.tasks import BY_CONTENT, lora_origin
 from batch.records.values import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A single file with weights: where it lies, and what it is."""
+
+    path: str
+    """Absolute; of one of the Hub that is not on this machine: ""."""
+    sha256: str
+    """Of its content; "" while that is not known."""
+    kind: str
+    """One of :data:`batch.catalogue.single_files.KINDS`; decides the layout."""
+    holds: frozenset[str] = frozenset()
+    """Components whose weights it has."""
+    precision: str = ""
+    source: str = ""
+    """Of one from the Hub: ``owner/name@commit/file``, or without the commit where that is not known."""
+    changes: str = ""
+    """A hash of what one's own file of models changes of how it is loaded."""
+
+    @property
+    def commit(self) -> str:
+        """Of one from the Hub: the commit."""
+        return lora_origin(self.source)[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model with its defaults. Exactly one of ``package``, ``repo`` and ``folder`` says where its files are."""
+    """A model with its defaults. Exactly one of ``package``, ``repo``, ``folder`` and ``file`` says where it is.
+
+    Of a checkpoint in one file that lacks components, ``repo`` is where these are from.
+    """
 
     name: str
     family: str = "sana"
@@ -29,6 +57,10 @@ class Model:
     package: str = ""
     repo: str = ""
     folder: str = ""
+    file: str = ""
+    """A checkpoint in one file, as it is named: a path, or ``owner/name/file`` of the Hub."""
+    checkpoint: Checkpoint | None = None
+    """What that file is, once it has been looked at."""
     about: str = ""
     variant: str = ""
     revision: str = ""
@@ -85,10 +117,25 @@ class Model:
 
     @property
     def stamp(self) -> str:
-        """The revision as an image's id has it: with what a user's own file says of how the weights are loaded."""
+        """The revision as an image's id has it: with what a user's own file says of how the weights are loaded.
+
+        Of a checkpoint in one file the hash of its content, with the commit of what it lacks; "" while one of
+        these is not known.
+        """
+        if self.checkpoint is not None:
+            if not self.checkpoint.sha256 or (self.repo and not self.revision):
+                return ""
+            base = f"@{self.revision[:12]}" if self.repo else ""
+            changes = f"+{self.checkpoint.changes}" if self.checkpoint.changes else ""
+            return f"{BY_CONTENT}{self.checkpoint.sha256}{base}{changes}"
         if not (self.own and self.revision and (self.overrides or self.variant)):
             return self.revision
         return f"{self.revision}+{digest([self.variant, sorted(self.overrides.items())])[:8]}"
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Components whose weights lie in a single file, and in no folder."""
+        return self.checkpoint.holds if self.checkpoint else frozenset()
 
     @property
     def _bins(self) -> Mapping[str, Size]:

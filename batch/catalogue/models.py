@@ -39,6 +39,10 @@ class ModelEntry(BaseModel):
     repo: str = Field("", pattern=r"^([\w][\w.-]*/[\w.-]+)?$", description="A repository of the Hub, owner/name.")
     revision: str = Field("", description="A branch, tag or commit of it; main when left out.")
     folder: str = Field("", description="Or a folder with a diffusers model; relative to this file.")
+    file: str = Field(
+        "",
+        description="Or a checkpoint in one file: its path, relative to this file, or owner/name/file of the Hub.",
+    )
     package: str = Field("", description="Or a model that ships with the program.")
     variant: str = Field("", description="Which of several precisions of the weights to take: fp16, bf16.")
     pipeline: str = Field("", description="diffusers' class.")
@@ -88,7 +92,7 @@ class ModelEntry(BaseModel):
         return str(values.size(text)) if text else ""
 
 
-PLACES = ("repo", "folder", "package")
+PLACES = ("repo", "folder", "file", "package")
 
 
 def known_models() -> Mapping[str, Model]:
@@ -227,11 +231,11 @@ def _model(name: str, entry: ModelEntry, parent: Model | None) -> Model:
     if len(places) > 1:
         raise ValueError(f"{places[0]} and {places[1]} are both given; a model is in one place")
     if not places and parent is None:
-        raise ValueError("say where it is: repo or folder")
+        raise ValueError("say where it is: repo, folder or file")
     given = _given(entry)
     if parent is None:
         if "native" not in given or "pipeline" not in given:
-            raise ValueError("say pipeline and native, or like which other model it is")
+            raise ValueError("say pipeline and native, or like which other model it is (like: sdxl)")
         made = Model(name=name, **given)
     else:
         # What is like another is another all the same: its own place, and nothing about that of the other.

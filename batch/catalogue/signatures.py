@@ -100,6 +100,23 @@ def pipeline_components(name: str) -> Parameters:
     return _parameters("pipelines", name, "__init__") or {}
 
 
+@cache
+def autoencoders(name: str, component: str) -> frozenset[str]:
+    """The autoencoders that a pipeline says a component to be; empty where it has none, or does not say."""
+    node = _class("pipelines", name)
+    methods = node.body if node is not None else []
+    for method in methods:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            for item in (*method.args.args, *method.args.kwonlyargs):
+                if item.arg == component and item.annotation is not None:
+                    return frozenset(
+                        re.findall(r"\b(?:Autoencoder|VQ|Asymmetric)\w+", ast.unparse(item.annotation))
+                    )
+            return frozenset()
+    inherited = (autoencoders(base, component) for base in _bases("pipelines", name))
+    return next(filter(None, inherited), frozenset())
+
+
 def pipeline_sample_size(name: str) -> int | None:
     """The ``default_sample_size`` a pipeline sets for itself, in latents."""
     node = _class("pipelines", name)

@@ -7,7 +7,7 @@ pickles only of components that have nothing else; code only where the index nam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -74,8 +74,15 @@ def _named(index: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
             yield name, value
 
 
-def of(index: Mapping[str, object], names: Iterable[str], *, variant: str | None = None, dtype: str = "") -> Needs:
-    """What a session loads of a model with these files.
+def of(
+    index: Mapping[str, object],
+    names: Iterable[str],
+    *,
+    variant: str | None = None,
+    dtype: str = "",
+    held: Collection[str] = (),
+) -> Needs:
+    """What a session loads of a model with these files; of components that are ``held`` elsewhere no weights.
 
     ``variant`` of the weights; None chooses the one of ``dtype`` where the model has it, else the only one there
     is where a component has no plain weights.
@@ -89,7 +96,9 @@ def of(index: Mapping[str, object], names: Iterable[str], *, variant: str | None
             inside[path.parent.name].append(path.name)
         elif len(path.parts) == 1:
             beside.append(name)
-    weights = {part: _weights(files) for part, files in inside.items()}
+    for part in inside.keys() & set(held):
+        inside[part] = [name for name in inside[part] if name.endswith(".json") and ".index." not in name]
+    weights = {part: [] if part in held else _weights(files) for part, files in inside.items()}
     variant = _choose(weights.values(), dtype) if variant is None else variant
     if not any(variant_of(name) == variant for found in weights.values() for name in found):
         variant = ""
@@ -120,15 +129,20 @@ def check(name: str, needs: Needs, *, pickles: bool, trusted: bool) -> None:
         )
 
 
-def lacking(index: Mapping[str, object], names: Iterable[str], needs: Needs) -> list[str]:
-    """What a folder lacks, as far as its own files tell: nobody has listed what should be there."""
+def lacking(
+    index: Mapping[str, object], names: Iterable[str], needs: Needs, held: Collection[str] = ()
+) -> list[str]:
+    """What a folder lacks, as far as its own files tell: nobody has listed what should be there.
+
+    The weights of ``held`` components lie elsewhere.
+    """
     files = {part: [] for part in components(index)}  # type: dict[str, list[str]]
     for name in sorted(needs.files.intersection(names)):
         part, _, file = name.rpartition("/")
         files.setdefault(part, []).append(file)
     found = [f"{part}/" for part in components(index) if not files[part]]
     weighted = [part for part in files if is_weighted(part)]
-    found += [f"{part}/ (weights)" for part in weighted if not _weights(files[part])]
+    found += [f"{part}/ (weights)" for part in weighted if part not in held and not _weights(files[part])]
     found += [f"{part}/ (configuration)" for part in weighted if "config.json" not in files[part]]
     found += [f"{part}/ (vocabulary)" for part in files if lacks_words(part, files[part])]
     for part, inside in files.items():

@@ -12,6 +12,7 @@ from batch.base import errors
 from batch.base.text import one_line
 from batch.cli.options import cache_dir_option, manifest_argument, out_option, seconds, set_option
 from batch.cli.terminal import say, show
+from batch.records.tasks import short_revision
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -51,14 +52,18 @@ def fetch(
     for model in made.models.values():
         if model.name not in fetched:
             show(f"{model.name}: {_why_nothing(model)}, nothing to download")
-    for lora in {lora.source for task in made.tasks for lora in task.loras if lora.source}:
-        show(f"{lora} is on this machine")
+    beside = {item for task in made.tasks for item in (*task.loras, task.vae) if item and item.source}
+    for source in sorted({item.source.rstrip("/") for item in beside}):
+        show(f"{source} is on this machine")
     return errors.EXIT_OK
 
 
 def _why_nothing(model: Model) -> str:
     if model.random:
         return "has random weights"
+    if model.checkpoint is not None:
+        rest = f", what it lacks of {model.repo} at {short_revision(model.revision)} is here" if model.repo else ""
+        return f"is a file of this machine{rest}"
     if model.repo:
         return f"{model.repo} at {model.revision[:12]} is complete"
     return "ships with the program" if model.package else f"is the folder {model.folder}"

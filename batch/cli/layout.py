@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from batch.catalogue.single_files import KINDS
+
+if TYPE_CHECKING:
+    from batch.catalogue.model import Checkpoint
 
 WIDTH = 100
 
@@ -38,6 +44,14 @@ def wrapped(text: str, indent: int) -> list[str]:
     lines = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False)
     lines = [line.replace(_SPACE, " ") for line in lines]
     return lines[:1] + [" " * indent + line for line in lines[1:]]
+
+
+def single_file(found: Checkpoint) -> str:
+    """What a checkpoint in one file is, with the ten digits that other programs show as its hash."""
+    if not found.sha256:
+        return f"{found.source.replace('@/', '/')}, not on this machine yet: `fetch` downloads it"
+    where = f" of {found.source}" if found.source else ""
+    return f"{KINDS[found.kind]} in one file [{found.sha256[:10]}], {found.precision}{where}"
 
 
 def together(text: str) -> str:

@@ -12,7 +12,7 @@ from batch.base import errors
 from batch.base.text import gib, plural
 from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
-from batch.cli.terminal import print_json, show
+from batch.cli.terminal import print_json, reading, show
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -40,7 +40,11 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
         else:
             show(memory_text(profiles.PROFILES, steps.STEPS))
         return errors.EXIT_OK
-    found = [places.find_model(name, Path(), {}, online=False)] if name else list(known_models().values())
+    found = (
+        [places.find_model(name, Path(), {}, online=False, tell=reading)]
+        if name
+        else list(known_models().values())
+    )
     here = {model.name: places.here(model) for model in found}
     data = [model_json(model, here[model.name]) for model in found]
     if as_json:
@@ -55,7 +59,10 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
 def _where(model: Model) -> str:
     if model.random:
         return f"built from the configuration {f'in {model.folder}' if model.folder else 'in the program'}"
-    return model.repo or model.folder or "ships with the program"
+    if model.checkpoint is not None:
+        rest = f"; the rest of {model.repo}" if model.repo else ""
+        return f"{model.file}: {layout.single_file(model.checkpoint)}{rest}"
+    return model.repo or model.folder or model.file or "ships with the program"
 
 
 def _here(model: Model, here: tuple[bool, int]) -> str:
@@ -63,6 +70,7 @@ def _here(model: Model, here: tuple[bool, int]) -> str:
     complete, size = here
     if not complete:
         missing = "its folder is not there" if model.folder else "not on this machine"
+        missing = "its file is not there" if model.file and not model.repo else missing
         return f"a part of it, {gib(size)}" if size else missing
     return f"here, {gib(size)}" if model.repo and size else "here"
 
@@ -90,7 +98,8 @@ def models_text(models: Sequence[Model], here: Mapping[str, tuple[bool, int]], o
 
 _MORE = (
     "models NAME shows one with its sizes, its licence and where it is from, models --memory the memory settings.",
-    "A manifest also takes a Hub repository (id@revision) or a folder with a diffusers model, and random:NAME,",
+    "A manifest also takes a checkpoint in one file (models/x.safetensors), a Hub repository (id@revision) or a",
+    "folder with a diffusers model, and random:NAME,",
     "which is NAME with random weights: the time and memory of the real one, without a download.",
 )
 
@@ -104,7 +113,7 @@ def model_json(model: Model, here: tuple[bool, int]) -> dict[str, object]:
         "about": model.about,
         "family": model.family,
         "from": _where(model),
-        "revision": model.revision or None,
+        "revision": model.stamp or None,
         "here": here[0],
         "cached_bytes": here[1] if model.repo else None,
         "native": str(model.native),
@@ -138,7 +147,7 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
     facts = {
         "about": model.about,
         "from": _where(model),
-        "revision": model.revision or "fixed at the first run",
+        "revision": model.stamp or "fixed at the first run",
         "here": _here(model, here).removeprefix("here, "),
         "download": f"about {model.download_gb:g} GB" if model.download_gb else "",
         "licence": model.licence + terms if model.licence else "",

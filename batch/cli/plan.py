@@ -14,10 +14,12 @@ import click
 from batch.base import errors
 from batch.base.text import duration, gib, one_line, plural
 from batch.cli import plan_memory
+from batch.cli.layout import single_file
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
-from batch.cli.terminal import print_json, say, show
+from batch.cli.terminal import print_json, reading, say, show
 
 if TYPE_CHECKING:
+    from batch.catalogue.model import Model
     from batch.plan.batching import NumericsChoice
     from batch.plan.plan import Plan
     from batch.run.forecast import Forecast
@@ -41,7 +43,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
-    job = prepare(manifest, Options(out=out, overrides=overrides))
+    job = prepare(manifest, Options(out=out, overrides=overrides), tell=reading)
     made, folder = job.plan, job.folder
     folder.check(made.name, made.kind)
     where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier) if made.ids_known else None
@@ -153,6 +155,8 @@ def _models(plan: Plan, outlook: Outlook) -> Iterator[str]:
     for name, model in plan.models.items():
         if model.random:
             where = f"random weights ({model.revision})"
+        elif model.checkpoint is not None:
+            where = f"{single_file(model.checkpoint)}{_rest(model, outlook)}"
         elif model.revision:
             where = f"{model.repo + ' at ' if model.repo else 'local files '}{model.revision[:12]}"
         else:
@@ -169,6 +173,16 @@ def _models(plan: Plan, outlook: Outlook) -> Iterator[str]:
         whose = "" if alike else f"{item.model} {item.size}: "
         batch, on = item.numerics.batch, "yes" if item.numerics.compile else "no"
         yield f"{whose}batch {batch} ({item.why_batch}), compiled {on} ({item.why_compile})"
+
+
+def _rest(model: Model, outlook: Outlook) -> str:
+    """Where a checkpoint has from what it lacks, if it lacks something."""
+    if not model.repo:
+        return ""
+    here = (
+        f"at {model.revision[:12]}" if model.revision else f"not in {outlook.models_in} yet: `fetch` downloads it"
+    )
+    return f"; the rest of {model.repo}, {here}"
 
 
 def _resume_lines(plan: Plan, left: Remaining | None, outlook: Outlook) -> list[str]:
@@ -235,7 +249,7 @@ def plan_json(
         "sizes": [
             {"model": use.model, "asked": str(use.asked), "rendered": str(use.rendered)} for use in plan.sizes
         ],
-        "models": {name: model.revision or None for name, model in plan.models.items()},
+        "models": {name: model.stamp or None for name, model in plan.models.items()},
         "numerics": [_choice_json(item) for item in plan.choices.values()],
         "done": left.done if left else None,
         "to_render": len(left.to_render) if left else None,

@@ -16,7 +16,7 @@ from typing import TextIO
 import click
 
 from batch.base import errors
-from batch.base.text import visible
+from batch.base.text import gib, visible
 
 
 def program() -> str:
@@ -38,6 +38,11 @@ def show(text: str) -> None:
 def say(text: str) -> None:
     """A line for people on stderr: stdout is for what was asked for."""
     click.echo(visible(text), err=True)
+
+
+def reading(name: str, size: int) -> None:
+    """Say why nothing happens for a while: a checkpoint is known by its content."""
+    say(f"reading {name} ({gib(size)}) to know it by its content, once …")
 
 
 def print_json(data: object) -> None:

@@ -29,18 +29,23 @@ _NEVER = {"use_pretrained_backbone", "configuration_files"}
 def check(name: str, folder: Path) -> None:
     """Raise :class:`ModelError` for a model of which a component leads elsewhere."""
     for part in (".", *weights.components(folders.json_of(folder / weights.INDEX))):
-        if (folder / part / ADAPTER).exists():
-            place = ADAPTER if part == "." else f"{part}/{ADAPTER}"
+        check_component(name, folder, part)
+
+
+def check_component(name: str, folder: Path, part: str = ".") -> None:
+    """Raise :class:`ModelError` for a component that leads elsewhere; ``.`` is the folder itself."""
+    if (folder / part / ADAPTER).exists():
+        place = ADAPTER if part == "." else f"{part}/{ADAPTER}"
+        raise ModelError(
+            f"{name} holds {place}: an adapter, which names another model to be loaded. Adapters are named with "
+            "lora"
+        )
+    for path in sorted((folder / part).glob("config*.json")):
+        if found := next(_leads(folders.json_of(path)), ""):
             raise ModelError(
-                f"{name} holds {place}: an adapter, which names another model to be loaded. Adapters are named "
-                "with lora"
+                f"{name} leads elsewhere: {found} in {path.relative_to(folder).as_posix()}. Only what lies in a "
+                "model's folder is loaded; remove the key"
             )
-        for path in sorted((folder / part).glob("config*.json")):
-            if found := next(_leads(folders.json_of(path)), ""):
-                raise ModelError(
-                    f"{name} leads elsewhere: {found} in {path.relative_to(folder).as_posix()}. Only what lies in "
-                    "a model's folder is loaded; remove the key"
-                )
 
 
 def _leads(config: object) -> Iterator[str]:

@@ -32,7 +32,8 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
     """What a model needs, as its repository is listed; None where it is not, and the snapshot looks whole."""
     here = cache.snapshot(model.repo, model.revision)
     listed = remote.listed(model.repo, model.revision)
-    if listed is None and (loaded := folders.whole(here, model.dtype, model.variant)) is not None:
+    held = model.held
+    if listed is None and (loaded := folders.whole(here, model.dtype, model.variant, held)) is not None:
         _check_safe(model, loaded)
         if not how.exact:
             return None
@@ -60,12 +61,12 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
 
 def _wanted(model: Model, index: Mapping[str, Any], listed: Mapping[str, int], here: Path) -> weights.Needs:
     """What a session loads; where the same weights are here in another precision, and whole, those."""
-    wanted = weights.of(index, listed, variant=model.variant or None, dtype=model.dtype)
+    wanted = weights.of(index, listed, variant=model.variant or None, dtype=model.dtype, held=model.held)
     present = set(cache.names_in(here))
     if wanted.files <= present:
         return wanted
-    for variant in ("", folders.needs_of(here).variant):
-        other = weights.of(index, listed, variant=variant)
+    for variant in ("", folders.needs_of(here, held=model.held).variant):
+        other = weights.of(index, listed, variant=variant, held=model.held)
         if other.files <= present and set(other.pickled) <= set(wanted.pickled):
             return other
     return wanted

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,12 @@ def reader(folder: Path) -> configs.Read:
     return lambda path: json_of(folder / path) if (folder / path).is_file() else None
 
 
-def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "") -> Needs:
+def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "", held: Collection[str] = ()) -> Needs:
     """What a session loads of a folder with a model; see :func:`batch.catalogue.weights.of`."""
-    return weights.of(json_of(folder / weights.INDEX), names_in(folder), variant=variant, dtype=dtype)
+    return weights.of(json_of(folder / weights.INDEX), names_in(folder), variant=variant, dtype=dtype, held=held)
 
 
-def whole(folder: Path, dtype: str, variant: str = "") -> Needs | None:
+def whole(folder: Path, dtype: str, variant: str = "", held: Collection[str] = ()) -> Needs | None:
     """What a session loads of a snapshot; None where not all of it is there, as far as its own files tell."""
     if not (folder / weights.INDEX).is_file():
         return None
@@ -62,8 +62,8 @@ def whole(folder: Path, dtype: str, variant: str = "") -> Needs | None:
         index, names = json_of(folder / weights.INDEX), names_in(folder)
     except ModelError:  # it is cut off
         return None
-    needs = weights.of(index, names, variant=variant or None, dtype=dtype)
-    return None if weights.lacking(index, names, needs) else needs
+    needs = weights.of(index, names, variant=variant or None, dtype=dtype, held=held)
+    return None if weights.lacking(index, names, needs, held) else needs
 
 
 def check_complete(name: str, folder: Path) -> None:

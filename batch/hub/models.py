@@ -9,21 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import disk
+from batch.base.checksums import untold
 from batch.base.errors import ModelError
-from batch.catalogue import configs, weights
+from batch.catalogue import configs, layouts, weights
 from batch.catalogue.model import Model
-from batch.catalogue.models import known_models
+from batch.catalogue.models import known_models, own_file
 from batch.catalogue.repositories import is_repository, problem
-from batch.hub import elsewhere, folders, remote
-from batch.hub.cache import cache_folder, hub_cache, known_commit, names_in, offline_by, snapshot
+from batch.hub import elsewhere, folders, notes, remote, single_files
+from batch.hub.cache import cache_folder, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
+from batch.hub.files import Looking, is_named
 from batch.hub.permissions import Permissions, needs_of
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
+    from batch.base.checksums import Tell
     from batch.hub.commits import Usable
+    from batch.hub.downloads import FetchOptions
     from batch.hub.permissions import Allowed
 
 _NOTHING = Permissions()
@@ -37,11 +40,15 @@ def find_model(
     online: bool,
     newest: bool = False,
     permissions: Permissions = _NOTHING,
+    fetching: FetchOptions | None = None,
+    tell: Tell = untold,
 ) -> Model:
     """The model of that name. Raises :class:`ModelError` when there is none that can be rendered.
 
-    Model folders are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking the Hub for
-    what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now.
+    Model folders and files are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking
+    the Hub for what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now.
+    ``fetching`` downloads a checkpoint in one file, whose header says what it is; ``tell`` is told when one is
+    read whole.
     """
     if name.startswith(RANDOM):
         return random_model(name, base)
@@ -50,6 +57,11 @@ def find_model(
         return replace(known, revision=folders.revision_of(package_folder(known.package)))
     if known is not None and known.folder:
         return _own_folder_model(known, permissions.of(name))
+    if (known is not None and known.file) or (known is None and _is_file(name, base)):
+        place = base if known is None else own_file().parent
+        looking = Looking(base=place, revisions=revisions, fetching=fetching, tell=tell)
+        ask = partial(_remote_model, permissions=permissions, revisions=revisions, online=online, newest=newest)
+        return single_files.find(name, known, looking, lambda repo: ask(repo, _in_repository(repo)))
     if known is None:
         folder = base / name
         if (folder / weights.INDEX).is_file():
@@ -57,10 +69,22 @@ def find_model(
         if not folder.is_dir() and (wrong := problem(name)):
             raise ModelError(wrong)
         repo = name.partition("@")[0]
-        known = next((model for model in known_models().values() if repo and model.repo == repo), None)
+        known = _in_repository(repo)
         if known is None and (folder.is_dir() or not is_repository(repo)):
             raise ModelError(_unknown(name, folder))
     return _remote_model(name, known, permissions, revisions, online=online, newest=newest)
+
+
+def _is_file(name: str, base: Path) -> bool:
+    """Whether a checkpoint in one file is meant."""
+    if (base / name).is_dir():
+        return False
+    return is_named(name) or (base / Path(name).expanduser()).is_file()
+
+
+def _in_repository(repo: str) -> Model | None:
+    """The model of the catalogue that is in that repository."""
+    return next((model for model in known_models().values() if repo and model.repo == repo), None)
 
 
 def _remote_model(
@@ -98,7 +122,7 @@ def _remote_model(
             known,
             name=name,
             revision=revision,
-            notes=_notes(known, place) + found + (() if online else _absence(known, place)),
+            notes=notes.of_scheduler(known, place) + found + (() if online else notes.of_absence(known, place)),
             allow_pickle=allowed.pickles,
             trust_remote_code=allowed.code,
         )
@@ -135,8 +159,12 @@ def source(model: Model) -> ModelSource:
     Of a Hub model it is the snapshot of its commit, which :func:`batch.hub.ensure.ensure` completes. What is
     allowed stands there only where the files need it.
     """
+    file = model.checkpoint
+    single_files.unchanged(model)
     if model.package:
         location = str(package_folder(model.package))
+    elif file is not None and not model.repo:
+        location = str(layouts.packaged(file.kind))
     else:
         location = model.folder or str(snapshot(model.repo, model.revision))
     if not model.package and (Path(location) / weights.INDEX).is_file():
@@ -144,7 +172,7 @@ def source(model: Model) -> ModelSource:
     variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
     if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
         dtype = model.dtype if model.repo else ""
-        found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype)
+        found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype, held=model.held)
         folders.check_files(model.name, Path(location), found.files)
         variant = found.variant
         pickles, code = pickles and bool(found.pickled), code and bool(found.code)
@@ -152,13 +180,14 @@ def source(model: Model) -> ModelSource:
         name=model.name,
         family=model.family,
         location=location,
-        revision=model.revision if model.repo else "",
+        revision=model.stamp if file is not None else model.revision if model.repo else "",
         variant=variant,
         overrides=model.overrides,
         allow_pickle=pickles,
         trust_remote_code=code,
         random=model.random,
         architecture=model.architecture,
+        file=file.path if file is not None else "",
     )
 
 
@@ -194,26 +223,9 @@ def _own_folder_model(known: Model, allowed: Allowed) -> Model:
         folder=found.folder,
         revision=found.revision,
         variant=found.variant,
-        notes=_notes(known, folder),
+        notes=notes.of_scheduler(known, folder),
         allow_pickle=allowed.pickles,
         trust_remote_code=allowed.code,
-    )
-
-
-def _notes(known: Model, folder: Path | None) -> tuple[str, ...]:
-    """Where a checkpoint's scheduler is not what the catalogue knows to be right."""
-    path = folder / "scheduler" / "scheduler_config.json" if folder is not None else None
-    told = "scheduler" in known.overrides  # then that is what is at work
-    if path is None or not path.is_file() or known.flow_shift is None or told:
-        return ()
-    config = folders.json_of(path)
-    shift = config.get("flow_shift", config.get("shift"))
-    if not isinstance(shift, int | float) or shift == known.flow_shift:
-        return ()
-    setting = "flow_shift" if "flow_shift" in config else "shift"
-    right = f"default({setting}={known.flow_shift:g})"
-    return (
-        f"its scheduler came with {setting} {shift:g}, {known.flow_shift:g} is right; write scheduler: {right}",
     )
 
 
@@ -251,24 +263,10 @@ def here(model: Model) -> tuple[bool, int]:
     """Whether all that a session loads is on this machine, and how many bytes of a repository are."""
     if model.folder:
         return (Path(model.folder) / weights.INDEX).is_file(), 0
+    if model.file and model.checkpoint is None:
+        return single_files.is_here(model, own_file().parent), 0
     if not model.repo or model.random:
         return True, 0
     found = [folder for folder in cache_folder(model.repo).glob("snapshots/*") if folder.is_dir()]
     size = max((sum((folder / name).stat().st_size for name in names_in(folder)) for folder in found), default=0)
-    return any(folders.whole(folder, model.dtype, model.variant) for folder in found), size
-
-
-def _absence(known: Model, folder: Path | None) -> tuple[str, ...]:
-    """What a plan says of a model that must be downloaded: that it was begun, or that there is no room."""
-    place = hub_cache()
-    if folder is not None and folder.is_dir() and not folders.whole(folder, known.dtype, known.variant):
-        return (f"only a part of it is in {place}; `fetch` downloads the rest",)
-    if folder is not None and not folder.is_dir():
-        return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
-    room = disk.free(place)
-    if folder is None and known.download_gb and room is not None and room < known.download_gb * 10**9:
-        return (
-            f"about {known.download_gb:g} GB are to be downloaded into {place}, "
-            f"which has {room / 10**9:.1f} GB free",
-        )
-    return ()
+    return any(folders.whole(folder, model.dtype, model.variant, model.held) for folder in found), size

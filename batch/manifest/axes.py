@@ -60,7 +60,12 @@ _LORA: Mapping[str, object] = {
 }
 
 AXES: dict[str, Axis] = {
-    "model": Axis(values.word, "a name that `models` lists, a Hub id (id@revision), a folder, random:NAME", _WORD),
+    "model": Axis(
+        values.word,
+        "a name that `models` lists, a checkpoint (models/x.safetensors), a Hub id (id@revision), a folder, "
+        "random:NAME",
+        _WORD,
+    ),
     "prompt": Axis(values.prompt, "a text, a list, or a file of prompts", _WORD, text=True),
     "negative_prompt": Axis(values.text, "what the picture should not show", MAYBE_EMPTY, text=True),
     "style": Axis(values.word, "a name from styles:, several joined with +, or none", {**PLAIN, "minLength": 1}),
@@ -82,6 +87,11 @@ AXES: dict[str, Axis] = {
         values.dtype,
         "float32, bfloat16 or float16; components apart as in bfloat16(vae=float32)",
         {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
+    ),
+    "vae": Axis(
+        values.vae,
+        "another autoencoder: a file, a folder, a Hub id (id@revision), or default, the model's own",
+        _WORD,
     ),
     "lora": Axis(
         loras.lora,

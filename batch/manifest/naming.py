@@ -10,11 +10,11 @@ from batch.manifest.values import suggest
 
 NAME_FIELDS = (
     "prompt", "negative_prompt", "style", "seed", "size", "width", "height", "steps", "guidance",
-    "scheduler", "memory", "dtype", "lora", "model", "index", "date", "time", "id",
+    "scheduler", "memory", "dtype", "vae", "lora", "model", "index", "date", "time", "id",
 )  # fmt: skip
 """What a name template may hold in braces."""
 
-CUT_FIELDS = ("prompt", "negative_prompt", "style", "lora", "model")
+CUT_FIELDS = ("prompt", "negative_prompt", "style", "vae", "lora", "model")
 """Texts, which may be cut: ``{prompt:40}``."""
 
 LETTERS = 150
@@ -42,7 +42,7 @@ _ELSEWHERE = {
     "uuid": "{id}", "hash": "{id}", "image_hash": "{id}", "prompt_hash": "{id}",
     "full_prompt_hash": "{id}", "negative_prompt_hash": "{id}",
     "model_hash": "", "clip_skip": "", "denoising": "", "batch_size": "", "user": "", "username": "",
-    "user_name": "", "vae_filename": "", "vae_name": "", "hasprompt": "", "none": "", "hostname": "",
+    "user_name": "", "vae_filename": "{vae}", "vae_name": "{vae}", "hasprompt": "", "none": "", "hostname": "",
     "millisecond": "",
 }  # fmt: skip
 """What stands in brackets or per cent signs in other programs, and what is written here; "" for nothing."""

@@ -141,6 +141,8 @@ def _of_task(task: TaskData) -> Recovered:
         "dtype": task["dtype"],
         "lora": _loras(task.get("loras", ())),
     }
+    if task.get("vae"):
+        found["vae"] = _beside(task["vae"])
     notes = []
     if "+" in revision:
         notes.append(
@@ -167,23 +169,27 @@ def _texts(task: TaskData) -> dict[str, str]:
 
 def _loras(items: Sequence[TaskData]) -> str:
     """As a manifest writes them; raises ``ValueError`` where that would read as others, ``a + b`` for one."""
-    found = [(_lora(item), f"{item['scale']:g}") for item in items]
+    found = [(_beside(item), f"{item['scale']:g}") for item in items]
     text = " + ".join(f"{name}(scale={scale})" for name, scale in found)
     if found and lora(text) != tuple((name, float(scale)) for name, scale in found):
         raise ValueError(f"lora: {values.shown(text)} reads as another one in a manifest")
     return text or "none"
 
 
-def _lora(item: TaskData) -> str:
-    """One from the Hub by its name there: the cache may lie elsewhere tomorrow."""
-    repo, commit, file = lora_origin(str(item.get("source", "")))
-    return f"{repo}/{file}@{commit}" if repo and commit and file else str(item["path"])
+def _beside(item: TaskData) -> str:
+    """A LoRA or autoencoder from the Hub by its name there: the cache may lie elsewhere tomorrow."""
+    source = str(item.get("source", ""))
+    repo, commit, file = lora_origin(source)
+    if repo and commit and file not in ("", "vae"):
+        return f"{repo}/{file}@{commit}"
+    return f"{repo}@{commit}" if repo and commit and "@" in source and "/" in source else str(item["path"])
 
 
 def places(picture: Recovered) -> list[str]:
     """What a picture's axes name outside the catalogue and the Hub: folders, files, addresses."""
     model, loras = str(picture.axes.get("model", "")), lora(picture.axes.get("lora"))
-    return [name for name in (model.removeprefix("random:"), *(name for name, _ in loras)) if _is_place(name)]
+    named = (model.removeprefix("random:"), str(picture.axes.get("vae", "")), *(name for name, _ in loras))
+    return [name for name in named if _is_place(name)]
 
 
 def _is_place(name: str) -> bool:

@@ -73,7 +73,7 @@ def _plan(maker: TaskMaker, grids: list[Grid], pinner: Pinner, pictures: list[Ta
         models=found.models,
         pins=pins,
         new_draws=pinner.new,
-        loras_known=found.loras_known,
+        weights_known=found.weights_known,
         warnings=(
             *manifest.warnings,
             *(f"{name}: {note}" for name, model in found.models.items() for note in model.notes),

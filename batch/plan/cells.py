@@ -132,6 +132,7 @@ class TaskMaker:
         self._checked.add(key)
         asked = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
         asked["negative_prompt"] = negative
+        asked["vae"] = self.settings.found.vaes.get(str(asked.get("vae", "")))
         for name, message in checks.idle(setting.model, asked, setting.guidance):
             self.findings.remark(_place(setting, given, name), message)
         for name, message in checks.objections(setting.model, asked):

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-from batch.catalogue import overrides, pag, precision, signatures
+from batch.catalogue import autoencoders, overrides, pag, precision, signatures
+from batch.catalogue.autoencoders import Autoencoder
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
 from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
@@ -67,6 +68,8 @@ def _objection(model: Model, call: signatures.Parameters | None, axis: str, valu
         return _guidance(model, call)
     if axis == "dtype":
         return precision.objection(model, str(value))
+    if axis == "vae" and isinstance(value, Autoencoder):
+        return autoencoders.objection(model, value)
     if axis == "steps" and call is not None and "num_inference_steps" not in call:
         return f"{model.pipeline} takes no number of steps; leave it out"
     if axis == "negative_prompt" and value:

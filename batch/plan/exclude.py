@@ -37,6 +37,7 @@ class Exclusion:
             "scheduler": None,
             "memory": "auto",
             "dtype": task.dtype,
+            "vae": "",
             "lora": (),
         }
         left = {}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from batch.base.errors import ModelError
+from batch.catalogue.autoencoders import Autoencoder
 from batch.catalogue.model import Model
 from batch.manifest.schema import Grid
 from batch.manifest.values import shown
-from batch.records.tasks import Lora
+from batch.records.tasks import Lora, Weights
 
 if TYPE_CHECKING:
     from batch.plan.findings import Findings
@@ -24,6 +25,7 @@ class Lookup:
     model: Callable[[str], Model]
     lora: Callable[[str], Lora]
     """A LoRA file with its content hash, at full strength."""
+    vae: Callable[[str], Autoencoder]
     draw: Callable[[int], tuple[int, ...]]
     """That many random seeds."""
     now: Callable[[], str]
@@ -41,21 +43,30 @@ class Found:
     models: dict[str, Model] = field(default_factory=dict)
     loras: dict[LoraNames, tuple[Lora, ...]] = field(default_factory=dict)
 
+    vaes: dict[str, Autoencoder] = field(default_factory=dict)
+
     @property
-    def loras_known(self) -> bool:
-        """False while one of the Hub is not on this machine."""
-        return all(lora.known for loras in self.loras.values() for lora in loras)
+    def beside(self) -> Iterator[tuple[str, Weights]]:
+        """LoRAs and autoencoders, each with its name."""
+        for names, loras in self.loras.items():
+            yield from zip((path for path, _ in names), loras, strict=True)
+        yield from ((name, found.vae) for name, found in self.vaes.items())
+
+    @property
+    def weights_known(self) -> bool:
+        """False while a LoRA or an autoencoder of the Hub is not on this machine."""
+        return all(item.known for _, item in self.beside)
 
     def revisions(self) -> dict[str, str]:
         """The commits of what is from the Hub; "" where one is not known yet."""
-        of_models = {name: model.revision for name, model in self.models.items() if model.repo}
-        of_loras = {
-            path: lora.commit
-            for names, loras in self.loras.items()
-            for (path, _), lora in zip(names, loras, strict=True)
-            if lora.commit
+        of_models = {
+            name if model.checkpoint is None else model.repo: model.revision
+            for name, model in self.models.items()
+            if model.repo
         }
-        return of_models | of_loras
+        checkpoints = ((name, model.checkpoint) for name, model in self.models.items())
+        of_files = {name: file.commit for name, file in checkpoints if file and file.commit}
+        return of_models | of_files | {name: item.commit for name, item in self.beside if item.commit}
 
 
 def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
@@ -78,6 +89,12 @@ def look_up(grids: Sequence[Grid], lookup: Lookup, findings: Findings) -> Found:
         except (ModelError, OSError) as error:
             named = ", ".join(path for path, _ in entry.value)
             findings.wrong(entry.place, f"lora: {_said(error, named)}")
+    for entry in (entry for grid in grids for entry in grid.entries("vae")):
+        try:
+            if entry.value and entry.value not in found.vaes:
+                found.vaes[entry.value] = lookup.vae(entry.value)
+        except (ModelError, OSError) as error:
+            findings.wrong(entry.place, f"vae: {_said(error, entry.value)}")
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
 
-from batch.records.tasks import Lora, Task
+from batch.records.tasks import BY_CONTENT, Lora, Task, Vae
 from batch.records.values import Call
 
 IDENTITY_VERSION = 1
@@ -48,6 +48,7 @@ FIELD_KINDS: dict[str, Kind] = {
     "guidance": Kind.IDENTITY,
     "scheduler": Kind.IDENTITY,
     "loras": Kind.IDENTITY,
+    "vae": Kind.IDENTITY,
     "extra": Kind.IDENTITY,
     "long_prompts": Kind.IDENTITY,
     "prompt_syntax": Kind.IDENTITY,
@@ -97,11 +98,12 @@ def identify(task: Task) -> Task:
 def _around(task: Task, kinds: frozenset[Kind]) -> tuple[str, ...]:
     """What stands before, between and after the varying fields."""
     parts: list[list[str]] = [[]]
+    nameless = {"model"} if task.revision.startswith(BY_CONTENT) else set()
     for name in sorted([*(item.name for item in fields(task)), "v"]):
         if name in _VARYING:
             parts.append([])
             continue
-        value = IDENTITY_VERSION if name == "v" else getattr(task, name)
+        value = IDENTITY_VERSION if name == "v" else "" if name in nameless else getattr(task, name)
         if name == "v" or (FIELD_KINDS[name] in kinds and value not in (None, "", ())):
             parts[-1].append(f'"{name}":{_json(_plain(value))}')
     return tuple(",".join(part) for part in parts)
@@ -130,6 +132,8 @@ def _plain(value: object) -> object:
         # By content: moving the file changes nothing. Where it is not known by name, so that two LoRAs stay two.
         content = value.sha256 if value.sha256 is not None else f"not known: {value.path}"
         return [content, float(value.scale)]
+    if isinstance(value, Vae):
+        return value.sha256 if value.sha256 is not None else f"not known: {value.path}"
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

@@ -55,6 +55,12 @@ def _loras(task: Task) -> str:
     return slug("+".join(str(lora).replace(" -", "=-") for lora in task.loras)) or "none"
 
 
+def _model(name: str) -> str:
+    """A model for a file name: of a checkpoint in one file that of its file."""
+    path, _, suffix = name.rpartition(".")
+    return path.replace("\\", "/").rpartition("/")[2] if suffix.lower() in ("safetensors", "sft") else name
+
+
 _FIELDS: dict[str, Callable[[Task], str]] = {
     "size": lambda task: task.size,
     "width": lambda task: str(task.width),
@@ -65,7 +71,8 @@ _FIELDS: dict[str, Callable[[Task], str]] = {
     "memory": lambda task: slug(task.memory),
     "dtype": lambda task: slug(task.dtype),
     "lora": _loras,
-    "model": lambda task: slug(task.model),
+    "vae": lambda task: slug(str(task.vae or "default")),
+    "model": lambda task: slug(_model(task.model)),
 }
 
 

@@ -46,8 +46,8 @@ class Plan:
     """Batches and compiling, by :func:`batch.plan.alike.size_name`."""
     new_draws: bool = False
     """Seeds or texts were drawn that are not pinned yet."""
-    loras_known: bool = True
-    """False while one of the Hub is not on this machine."""
+    weights_known: bool = True
+    """False while a LoRA or an autoencoder of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -62,6 +62,6 @@ class Plan:
 
     @property
     def ids_known(self) -> bool:
-        """False while a model's revision or a LoRA is not known, or something is drawn anew: ids would change."""
-        known = not self.new_draws and self.loras_known
-        return known and all(model.revision for model in self.models.values())
+        """False while a revision, LoRA or autoencoder is not known, or a draw is new: ids would change."""
+        known = not self.new_draws and self.weights_known
+        return known and all(model.stamp for model in self.models.values())

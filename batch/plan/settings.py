@@ -90,7 +90,7 @@ class Settings:
         # What is loaded together stays together, each axis in the order in which its values appear.
         loaded = [
             self._ranks.setdefault((name, entries[name].value), len(self._ranks)) if name in entries else -1
-            for name in ("model", "dtype", "lora")
+            for name in ("model", "dtype", "vae", "lora")
         ]
         # A measurement goes from small to large: what does not fit tells what need not be tried.
         load = cost(task) if self.manifest.kind == RunKind.MEASURE else -cost(task)
@@ -133,6 +133,7 @@ class Settings:
             guidance=_value(entries, "guidance", model.guidance),
             scheduler=_value(entries, "scheduler", None),
             loras=self.found.loras.get(_value(entries, "lora", ()), ()),
+            vae=found.vae if (found := self.found.vaes.get(_value(entries, "vae", ""))) else None,
             extra=tuple(sorted(extra.items())),
             # Elsewhere both change nothing, or are refused: what is the same picture has the same id.
             long_prompts=self.manifest.long_prompts if model.pipeline in CLIP_PIPELINES else "",

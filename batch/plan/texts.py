@@ -8,7 +8,7 @@ from importlib import metadata
 from batch.catalogue.families import FAMILIES, digest
 from batch.catalogue.family import Family
 from batch.memory.steps import TEXTS
-from batch.records.tasks import EncodeTask, Task
+from batch.records.tasks import BY_CONTENT, EncodeTask, Task
 
 _KEY = "embeds-3"
 """Another number where the same text gives other numbers: 2 bounds Gemma-2's attention scores. 3 says
@@ -49,7 +49,8 @@ def _encode_task(task: Task, rule: Family, device: str, *, negative: bool) -> En
     on_cpu = any(step.name == "text_encoder_cpu" for step in steps)
     kind = "cpu" if on_cpu else device.partition(":")[0]
     library = transformers_version()
-    parts: list[object] = [_KEY, library, kind, task.model, task.revision, task.dtype, text, negative, arguments]
+    model = "" if task.revision.startswith(BY_CONTENT) else task.model
+    parts: list[object] = [_KEY, library, kind, model, task.revision, task.dtype, text, negative, arguments]
     parts += [item for item in (task.long_prompts, task.prompt_syntax) if item]
     if loras:  # left out where there are none, so that keys stay what they were
         parts.append([(lora.sha256, lora.scale) for lora in loras])

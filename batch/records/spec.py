@@ -18,7 +18,7 @@ class ModelSource:
     location: str
     """A folder of this machine."""
     revision: str = ""
-    """Of one from the Hub: the commit."""
+    """Of one from the Hub: the commit. Of a checkpoint in one file the hash of its content, as tasks have it."""
     variant: str = ""
     overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     """Configuration values by component that replace those in the files."""
@@ -28,6 +28,10 @@ class ModelSource:
     """Its weights are drawn; of the location only configurations and tokenizers are read."""
     architecture: str = ""
     """Of a random model: the packaged configuration that takes the place of the location's."""
+    file: str = ""
+    """Of a checkpoint in one file: where it lies. The location then holds its layout, and what the file lacks."""
+    vae: str = ""
+    """Another autoencoder, a file or a folder of this machine; "" for the model's own."""
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -6,45 +6,78 @@ from dataclasses import dataclass
 
 from batch.records.values import Arguments, Call
 
+BY_CONTENT = "sha256:"
+"""How the revision of a model begins that is one file: its content says what it is, whatever it is called."""
+
+
+def short_revision(revision: str) -> str:
+    """A revision for people: of a commit twelve digits, of a file the ten that other programs show, too."""
+    digits = revision.removeprefix(BY_CONTENT)
+    return digits[: 12 if digits == revision else 10]
+
+
+def content_of(revision: str) -> str:
+    """The SHA-256 in the revision of a model that is one file; "" in that of any other."""
+    return revision.removeprefix(BY_CONTENT)[:64] if revision.startswith(BY_CONTENT) else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lora:
-    """A LoRA adapter: where it lies, its content hash (what counts for identity) and its strength."""
+class Weights:
+    """Weights beside a model's own: where they lie, and the hash of their content, which counts for identity."""
 
     path: str
-    """Of one that is not on this machine: its name in the manifest."""
+    """Of what is not on this machine: its name in the manifest."""
     sha256: str | None
-    """None for one of the Hub that is not on this machine."""
-    scale: float = 1.0
-    in_text: bool = False
-    """It changes the text encoders too, so embeddings depend on it."""
+    """None for what is on the Hub and not on this machine."""
     source: str = ""
-    """Of one from the Hub: ``owner/name@commit/file``, or its name where the commit is not known."""
+    """Of what is from the Hub: ``owner/name@commit/file``, or its name where the commit is not known."""
 
     @property
     def known(self) -> bool:
-        """Whether its content is, and so the id of an image with it."""
+        """Whether the content is, and so the id of an image with it."""
         return self.sha256 is not None
 
     @property
     def commit(self) -> str:
-        """Of one from the Hub: the commit."""
+        """Of what is from the Hub: the commit."""
         return lora_origin(self.source)[1]
 
     @property
     def place(self) -> str:
-        """Its file, or ``owner/name/file`` of one from the Hub, wherever the cache lies."""
+        """The file, or ``owner/name/file`` of one from the Hub, wherever the cache lies."""
         repo, _, inner = lora_origin(self.source)
-        return f"{repo}/{inner}" if repo else self.path
+        return f"{repo}/{inner}".rstrip("/") if repo else self.path
+
+    @property
+    def short(self) -> str:
+        """The file's name, for people."""
+        return self.place.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora(Weights):
+    """A LoRA adapter and its strength."""
+
+    scale: float = 1.0
+    in_text: bool = False
+    """It changes the text encoders too, so embeddings depend on it."""
 
     def __str__(self) -> str:
         """Its file's name and strength, for people: ``style 0.8``."""
-        file = self.place.replace("\\", "/").rpartition("/")[2]
-        return f"{file.removesuffix('.safetensors')} {self.scale:g}"
+        return f"{self.short} {self.scale:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vae(Weights):
+    """An autoencoder in place of the model's own: a file, or a folder with its configuration."""
+
+    def __str__(self) -> str:
+        """Its name, for people."""
+        return self.short
 
 
 def lora_origin(source: str) -> tuple[str, str, str]:
-    """Repository, commit and file of :attr:`Lora.source`; all "" where it is from no Hub."""
+    """Repository, commit and file of :attr:`Weights.source`; all "" where it is from no Hub."""
     repo, _, rest = source.partition("@")
     commit, _, file = rest.partition("/")
     return repo, commit, file
@@ -75,6 +108,8 @@ class Task:
     guidance: float
     scheduler: Call | None = None
     loras: tuple[Lora, ...] = ()
+    vae: Vae | None = None
+    """None: the model's own."""
     extra: Arguments = ()
     long_prompts: str = ""
     """``chunk``: texts are encoded in pieces; empty: cut where the encoder ends."""

@@ -66,7 +66,7 @@ class Foresight:
         blocks = [block for module in _modules(pipe).values() for block in _blocks(module)]
         cutting = cuts.cut(pipe, task.memory_steps, [task] * batch)
         for experts in (part for block in blocks for part in block.modules() if hasattr(part, "moe_infer")):
-            experts.moe_infer = partial(_evenly, experts)
+            experts.__dict__["moe_infer"] = partial(_evenly, experts)
         with _watched(pipe) as watched, cutting, repeats.once(blocks, watched.live):
             latents = self._family.denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]

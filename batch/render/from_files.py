@@ -13,13 +13,15 @@ import diffusers
 import torch
 import transformers
 from diffusers import DiffusionPipeline, ModelMixin
+from torch import nn
 from transformers import PreTrainedModel
 
 from batch.base import regular
 from batch.catalogue import tensors, weights
 from batch.records.spec import ModelSource
-from batch.render import attention, quantise
+from batch.render import attention, quantise, single_file
 from batch.render.memory import Burden
+from batch.render.places import folder_of
 
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin
@@ -51,26 +53,43 @@ def build(
     Components of diffusers' and transformers' own classes are read straight to the device; those with code of
     the model's own are in host memory.
     """
-    folder, index = Path(source.location), _index(source)
+    index = _index(source)
     # What the index itself names as left out is told too: not every pipeline lets it be.
     given: Keywords = dict.fromkeys((*weights.left_out(index), *filter(leave_out, weights.components(index))))
-    for name, kind in _weighted(folder, index, leave_out):
-        which = _of_component(source, folder / name)
-        changed = source.overrides.get(name, {})
-        own: Keywords = {"dtype": dtype(name), "device_map": {"": device}, **_attention(kind, folder / name)}
-        if name in quantised:
-            own["quantization_config"] = quantised[name]
-            if device == "cpu":  # where diffusers is told that a module is to lie there, it does not quantise it
-                del own["device_map"]
-        given[name] = kind.from_pretrained(folder / name, **own, **changed, **which).eval()
+    for name, kind in _weighted(source, index, leave_out):
+        held = single_file.find(source, name, kind)
+        if held is None:
+            given[name] = _read(source, name, kind, dtype(name), device, quantised.get(name))
+        else:
+            given[name] = single_file.build(held, source, name, dtype(name), device, kind, quantised.get(name))
         if name in quantised:
             quantise.check(given[name])
     rest = {name: dtype(name) for name in weights.components(index)} | {"default": dtype("")}
-    pipe = DiffusionPipeline.from_pretrained(folder, dtype=rest, **given, **where(source))
+    pipe = DiffusionPipeline.from_pretrained(source.location, dtype=rest, **given, **where(source))
     scheduler = source.overrides.get("scheduler")
     if scheduler:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
     return pipe
+
+
+def _read(
+    source: ModelSource,
+    name: str,
+    kind: type[ModelMixin],
+    dtype: torch.dtype,
+    device: str,
+    quantised: QuantizationConfigMixin | None,
+) -> nn.Module:
+    """A component from its folder."""
+    folder = folder_of(source, name)
+    own: Keywords = {"dtype": dtype, "device_map": {"": device}, **_attention(kind, folder)}
+    if quantised is not None:
+        own["quantization_config"] = quantised
+        if device == "cpu":  # where diffusers is told that a module is to lie there, it does not quantise it
+            del own["device_map"]
+    changed, which = source.overrides.get(name, {}), _of_component(source, folder)
+    made: nn.Module = kind.from_pretrained(folder, **own, **changed, **which).eval()
+    return made
 
 
 def _attention(kind: type[ModelMixin], folder: Path) -> dict[str, str]:
@@ -82,11 +101,8 @@ def _attention(kind: type[ModelMixin], folder: Path) -> dict[str, str]:
 
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     """What :func:`build` would put on a device, from the headers of the files."""
-    folder, index = Path(source.location), _index(source)
-    sizes = [
-        sum(_stored(path, dtype(name).itemsize) for path in _weight_files(folder / name, source.variant))
-        for name, _ in _weighted(folder, index, leave_out)
-    ]
+    index = _index(source)
+    sizes = [_size(source, name, kind, dtype(name)) for name, kind in _weighted(source, index, leave_out)]
     return Burden(
         weights=sum(sizes),
         largest=max(sizes, default=0),
@@ -94,12 +110,19 @@ def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     )
 
 
+def _size(source: ModelSource, name: str, kind: type[ModelMixin], dtype: torch.dtype) -> int:
+    held = single_file.find(source, name, kind)
+    if held is not None:
+        return held.stored(dtype.itemsize)
+    return sum(_stored(path, dtype.itemsize) for path in _weight_files(folder_of(source, name), source.variant))
+
+
 def _index(source: ModelSource) -> Config:
     index: Config = DiffusionPipeline.load_config(source.location, **where(source))
     return index
 
 
-def _weighted(folder: Path, index: Config, leave_out: LeaveOut) -> Iterator[tuple[str, type[ModelMixin]]]:
+def _weighted(source: ModelSource, index: Config, leave_out: LeaveOut) -> Iterator[tuple[str, type[ModelMixin]]]:
     """The components that can be put on a device while they are read, each with its class.
 
     One that has a file of code beside its configuration is left to the pipeline, which asks whether that is
@@ -110,8 +133,9 @@ def _weighted(folder: Path, index: Config, leave_out: LeaveOut) -> Iterator[tupl
         found = getattr(place, str(kind), None)
         if not (isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))):
             continue
-        code = (folder / name / f"{library}.py").is_file()
-        if not code and not leave_out(name) and (folder / name / "config.json").is_file():
+        folder = folder_of(source, name)
+        code = (folder / f"{library}.py").is_file()
+        if not code and not leave_out(name) and (folder / "config.json").is_file():
             yield name, found
 
 

@@ -75,7 +75,7 @@ def explained(error: Exception, source: ModelSource) -> BatchError:
     if lost := failures.lost(error):
         return lost
     first = failures.first_line(error).rstrip(".")
-    damaged = ". If a file is damaged, `fetch --check` finds it" if source.revision else ""
+    damaged = ". If a file is damaged, `fetch --check` finds it" if source.revision and not source.file else ""
     return LoadFailed(f"the model {source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}")
 
 

@@ -43,6 +43,42 @@ def check(model: nn.Module) -> None:
         raise UserError(f"memory: quantize does nothing to {type(model).__name__}; leave it out")
 
 
+def filled(
+    module: nn.Module,
+    weights: dict[str, torch.Tensor],
+    dtype: torch.dtype,
+    device: str,
+    configuration: QuantizationConfigMixin,
+) -> nn.Module:
+    """A module without numbers, with these weights on the device, each quantised as ``from_pretrained`` does it.
+
+    diffusers' way of a single file takes them for quantised ones (0.42).
+    """
+    from diffusers.models.model_loading_utils import load_model_dict_into_meta
+    from diffusers.quantizers import DiffusersAutoQuantizer
+
+    quantiser = DiffusersAutoQuantizer.from_config(configuration, pre_quantized=False)
+    quantiser.validate_environment(torch_dtype=dtype)
+    dtype = quantiser.update_torch_dtype(dtype)
+    keeps = getattr(quantiser, "use_keep_in_fp32_modules", False)
+    kept = (keeps and getattr(module, "_keep_in_fp32_modules", None)) or []
+    quantiser.preprocess_model(model=module, device_map=None, state_dict=weights, keep_in_fp32_modules=kept)
+    load_model_dict_into_meta(
+        module,
+        weights,
+        dtype=dtype,
+        device_map={"": torch.device(device)},
+        hf_quantizer=quantiser,
+        keep_in_fp32_modules=kept,
+        unexpected_keys=[],
+    )
+    for part in module.modules():
+        part._buffers = {name: item if item is None else item.to(device) for name, item in part._buffers.items()}
+    quantiser.postprocess_model(module)
+    module.hf_quantizer = quantiser
+    return module
+
+
 def drawn(pipe: DiffusionPipeline, steps: tuple[Call, ...]) -> DiffusionPipeline:
     """A pipeline with random weights, quantised in place: torchao alone can do that."""
     backend = quantised.backend(steps)

@@ -27,6 +27,7 @@ from batch.catalogue import architectures, weights
 from batch.records.spec import ModelSource
 from batch.render import attention, random_tokenizers
 from batch.render.memory import Burden
+from batch.render.places import folder_of
 
 if TYPE_CHECKING:
     from batch.render.from_files import DtypeOf, LeaveOut
@@ -59,7 +60,7 @@ def build(
             continue
         kind_of_part = _class(*entry)
         if issubclass(kind_of_part, nn.Module):
-            given[part] = (fill or _filled)(_empty(source, part, kind_of_part), part, dtype(part), device)
+            given[part] = (fill or _filled)(hollow(source, part, kind_of_part), part, dtype(part), device)
         elif issubclass(kind_of_part, SchedulerMixin):
             given[part] = kind_of_part.from_config(_config(source, f"{part}/scheduler_config.json"))
         else:
@@ -74,7 +75,7 @@ def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
     found = dict(empty(source, leave_out))
     sizes = [
         sum(
-            parameter.numel() * _dtype_of(module, name, dtype(part)).itemsize
+            parameter.numel() * dtype_of(module, name, dtype(part)).itemsize
             for name, parameter in module.named_parameters()
         )
         for part, module in found.items()
@@ -87,7 +88,7 @@ def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Mo
     for part, entry in weights.components(_config(source, weights.INDEX)).items():
         kind = _class(*entry)
         if not leave_out(part) and part not in _BLIND and issubclass(kind, nn.Module):
-            yield part, _empty(source, part, kind)
+            yield part, hollow(source, part, kind)
 
 
 def _config(source: ModelSource, path: str) -> Config:
@@ -95,7 +96,8 @@ def _config(source: ModelSource, path: str) -> Config:
     if source.architecture:
         read = architectures.known()[source.architecture][path]
     else:
-        read = json.loads(Path(source.location, path).read_text(encoding="utf-8"))
+        folder, _, name = path.rpartition("/")
+        read = json.loads((folder_of(source, folder) / name).read_text(encoding="utf-8"))
     return {**read, **source.overrides.get(path.partition("/")[0], {})}
 
 
@@ -115,7 +117,7 @@ def _class(library: str, name: str) -> Kind:
     return found
 
 
-def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
+def hollow(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     """The module with its parameters on the meta device and its buffers in host memory."""
     config = _config(source, f"{part}/config.json")
     with init_empty_weights(include_buffers=False):
@@ -155,7 +157,7 @@ def put(
             if old is None:
                 continue
             if old not in made:  # a shared weight stays shared
-                own = _dtype_of(module, f"{path}.{name}", dtype)
+                own = dtype_of(module, f"{path}.{name}", dtype)
                 made[old] = nn.Parameter(like(old, name, own), requires_grad=old.requires_grad)
             owner._parameters[name] = made[old]
         for name, buffer in owner._buffers.items():
@@ -167,7 +169,7 @@ def put(
     return module
 
 
-def _dtype_of(module: nn.Module, path: str, dtype: torch.dtype) -> torch.dtype:
+def dtype_of(module: nn.Module, path: str, dtype: torch.dtype) -> torch.dtype:
     """The dtype ``from_pretrained`` gives a parameter: some classes keep parts of themselves in float32."""
     kept = set(getattr(module, "_keep_in_fp32_modules_strict", None) or ())
     if dtype == torch.float16 or isinstance(module, ModelMixin):

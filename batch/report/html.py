@@ -100,6 +100,7 @@ def _told_apart(image: ReportedImage) -> dict[str, str]:
         "scheduler": setting.scheduler,
         "memory": setting.memory_used,
         "dtype": setting.dtype,
+        "vae": setting.vae,
         "lora": setting.lora,
         "extra": setting.extra or "none",
         "format": task.format,

@@ -32,6 +32,7 @@ class ShownSetting:
     """The memory setting asked for, where memory ran out and ``memory_used`` took its place."""
     lora: str
     extra: str
+    vae: str = "default"
 
     @property
     def memory(self) -> str:
@@ -84,6 +85,7 @@ def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | N
             dtype=task.dtype,
             memory_used=memory_used(receipt) if receipt else task.memory,
             degraded_from=receipt.degraded_from if receipt else "",
+            vae=str(task.vae or "default"),
             lora=named(task),
             extra=", ".join(f"{name}={value}" for name, value in task.extra),
         )

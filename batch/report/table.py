@@ -25,10 +25,11 @@ COLUMNS: dict[str, str] = {
     "task_id": TEXT, "picture_id": TEXT, "status": TEXT, "attempts": WHOLE, "file": TEXT, "model": TEXT,
     "revision": TEXT, "dtype": TEXT, "prompt": TEXT, "prompt_template": TEXT, "negative_prompt": TEXT,
     "style": TEXT, "seed": "UInt64", "width": WHOLE, "height": WHOLE, "rendered_width": WHOLE,
-    "rendered_height": WHOLE, "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "lora": TEXT, "extra": TEXT,
-    "prompt_tokens": WHOLE, "prompt_cut": WHOLE, "memory": TEXT, "degraded_from": TEXT, "batch": WHOLE,
-    "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER, "encode_s": NUMBER,
-    "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER, "total_s": NUMBER,
+    "rendered_height": WHOLE, "steps": WHOLE, "guidance": NUMBER, "scheduler": TEXT, "vae": TEXT,
+    "lora": TEXT, "extra": TEXT, "prompt_tokens": WHOLE, "prompt_cut": WHOLE, "memory": TEXT,
+    "degraded_from": TEXT, "batch": WHOLE, "compile": TEXT, "repeat": WHOLE, "warmup": FLAG, "load_s": NUMBER,
+    "encode_s": NUMBER, "denoise_s": NUMBER, "decode_s": NUMBER, "save_s": NUMBER, "between_s": NUMBER,
+    "total_s": NUMBER,
     "peak_allocated_mib": NUMBER, "peak_reserved_mib": NUMBER, "peak_device_mib": NUMBER,
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
     "memory_source": TEXT, "failed_stage": TEXT, "requested_mib": NUMBER, "energy_j": NUMBER,
@@ -108,6 +109,7 @@ def row(image: ReportedImage) -> Row:
         "steps": task.steps,
         "guidance": task.guidance,
         "scheduler": setting.scheduler,
+        "vae": task.vae.place + (f"@{task.vae.commit}" if task.vae.commit else "") if task.vae else "",
         "lora": " + ".join(  # as a manifest writes it
             f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})" for lora in task.loras
         ),

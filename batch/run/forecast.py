@@ -233,7 +233,9 @@ def built_from(source: ModelSource) -> str:
     if source.architecture:
         found: Any = architectures.known()[source.architecture]
     else:
-        paths = sorted(path for path in Path(source.location).rglob("*.json") if path.name in _CONFIGURATIONS)
+        places = [source.location, *([source.vae] if source.vae else [])]
+        inside = (path for place in places for path in Path(place).rglob("*.json"))
+        paths = sorted(path for path in inside if path.name in _CONFIGURATIONS)
         found = [(path.parent.name, path.read_text(encoding="utf-8")) for path in paths]
     return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
 

@@ -7,17 +7,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base.checksums import untold
+from batch.base.text import gib
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
+from batch.hub.autoencoders import find_vae
 from batch.hub.cache import known_commit
 from batch.hub.commits import MAIN, pinned
+from batch.hub.files import Looking
 from batch.hub.loras import find_lora
 from batch.hub.mending import mend_snapshot
 from batch.hub.models import find_model
 from batch.hub.permissions import Permissions
 from batch.plan.found import Lookup
+from batch.records.events import Downloading
 
 if TYPE_CHECKING:
+    from batch.base.checksums import Tell
     from batch.hub.downloads import FetchOptions
     from batch.plan.pins import Pins
 
@@ -30,12 +36,20 @@ def lookup(
     *,
     online: FetchOptions | None = None,
     permissions: Permissions = _NOTHING,
+    tell: Tell = untold,
 ) -> Lookup:
     """How a plan finds what it names. ``folder`` is the manifest's: model folders are relative to it.
 
     ``online`` allows asking the Hub for a revision and the configuration files that neither pins nor cache
-    hold, and downloading LoRAs, whose content decides what a picture is.
+    hold, and downloading LoRAs and checkpoints in one file, whose content decides what a picture is. ``tell`` is
+    told when such a file is read whole.
     """
+
+    def reading(name: str, size: int) -> None:
+        if online is None:
+            tell(name, size)
+        else:
+            online.listener.on(Downloading(f"{name}: reading {gib(size)} to know it by its content, once"))
 
     def model(name: str) -> Model:
         repo, _, wanted = name.partition("@")
@@ -50,10 +64,14 @@ def lookup(
             online=bool(online),
             newest=online is not None and online.newest,
             permissions=permissions,
+            fetching=online,
+            tell=reading,
         )
 
+    looking = Looking(base=Path(folder), revisions=pins.revisions, fetching=online, tell=reading)
     return Lookup(
         model=model,
+        vae=lambda name: find_vae(name, looking),
         lora=lambda name: find_lora(name, Path(folder), pins.revisions, online or None),
         draw=lambda count: tuple(secrets.randbelow(2**32) for _ in range(count)),
         now=lambda: datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import hardware
+from batch.base.checksums import untold
 from batch.hub.permissions import Permissions
 from batch.manifest.read import read_manifest
 from batch.manifest.schema import Manifest
@@ -20,6 +21,7 @@ from batch.store import history
 from batch.store.folder import RunFolder, runner_id
 
 if TYPE_CHECKING:
+    from batch.base.checksums import Tell
     from batch.base.hardware import Hardware
     from batch.hub.downloads import FetchOptions
     from batch.plan.estimate import Knowledge
@@ -42,8 +44,10 @@ class Prepared:
     """Why some of it cannot be rendered on this machine."""
 
 
-def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | None = None) -> Prepared:
-    """Read and plan. With ``online`` the Hub is asked: see :func:`~batch.run.lookup.lookup`."""
+def prepare(
+    manifest_path: Path, options: Options, *, online: FetchOptions | None = None, tell: Tell = untold
+) -> Prepared:
+    """Read and plan. With ``online`` the Hub is asked, ``tell`` is told: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
     folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
     pins = Pins()
@@ -55,6 +59,7 @@ def prepare(manifest_path: Path, options: Options, *, online: FetchOptions | Non
         pins,
         online=online,
         permissions=Permissions(pickles=manifest.allow_pickle, code=manifest.trust_remote_code),
+        tell=tell,
     )
     earlier = history.read().learned()
     here = hardware.look(options.devices)

@@ -17,6 +17,7 @@ from batch.hub.loras import lora_here
 from batch.records.events import Began, Closed, Listener
 from batch.records.receipts import Machine, Outcome, Receipt
 from batch.records.spec import RunSpec
+from batch.records.tasks import Task, content_of
 from batch.report.compare.pixels import difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
@@ -88,7 +89,7 @@ def reproduce(
     receipts = {key: replace(found[key], file=replace(found[key].file, path=there[key])) for key in sorted(there)}
     plain = [item for item in receipts.values() if not (item.degraded_from or item.repaired)]
     drawn = {item.task.id for item in random.Random(seed).sample(plain, min(count, len(plain)))}
-    chosen = {task.id: receipts[task.id] for task in folder.tasks() if task.id in drawn}
+    chosen = {task.id: _where_it_lies(receipts[task.id], task) for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()
     tasks = [receipt.task for receipt in chosen.values()]
@@ -110,6 +111,12 @@ def reproduce(
             return tuple(_compare(plan, folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             listener.on(Closed())
+
+
+def _where_it_lies(receipt: Receipt, planned: Task) -> Receipt:
+    """The receipt with the names that its model and autoencoder have by now: their content is the same."""
+    model = planned.model if content_of(planned.revision) else receipt.task.model
+    return replace(receipt, task=replace(receipt.task, model=model, vae=planned.vae))
 
 
 def _render(plan: Plan, again: RunFolder, engine: EngineChoice, listener: Listener) -> Iterator[Outcome]:

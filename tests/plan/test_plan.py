@@ -1,6 +1,7 @@
 """A grid becomes tasks: counted, ordered, drawn, and shown."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from safetensors.numpy import save_file
 
 from batch.catalogue.families import digest
 from batch.manifest.axes import AXES
+from tests.conftest import DEMO
 from tests.helpers import plan
 
 
@@ -82,6 +84,7 @@ TWO_OF_EACH = {
     "scheduler": ["unipc", "dpm++"],
     "memory": ["full", "vae_tiling(256, 192)"],
     "dtype": ["float32", "bfloat16"],
+    "vae": ["default", "vae"],
     "lora": ["a.safetensors", "b.safetensors"],
 }
 
@@ -90,6 +93,7 @@ def test_every_axis_reaches_the_task(manifest, work):
     assert TWO_OF_EACH.keys() == AXES.keys()
     for name, strength in (("a", 0.0), ("b", 1.0)):
         save_file({"x.lora_A.weight": np.full((1, 1), strength, np.float32)}, work / f"{name}.safetensors")
+    shutil.copytree(DEMO / "vae", work / "vae")
     styles = "styles: {ink: {prompt: 'ink, {prompt}'}, oil: {prompt: 'oil, {prompt}'}}\n"
     for axis, (one, other) in TWO_OF_EACH.items():
         grid = {"model": "demo", "prompt": "a fox", axis: [one, other]}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEYS = ("run", "device", "model", "size", "memory", "steps", "dtype")
 """What has a row of its own."""
 
-SOMETIMES = ("guidance", "scheduler", "lora", "extra")
+SOMETIMES = ("guidance", "scheduler", "vae", "lora", "extra")
 """What has, where the runs differ in it; ``revision`` has, where they differ in that of one model."""
 
 

@@ -17,11 +17,13 @@ _SAID: dict[str, Callable[[Task], str]] = {
     "scheduler": lambda task: f"scheduler {task.scheduler or 'default'}",
     "memory": lambda task: f"memory {task.memory}",
     "dtype": lambda task: f"dtype {task.dtype}",
+    "vae": lambda task: f"vae {task.vae or 'default'}",
     "negative_prompt": lambda task: f"negative prompt {task.negative_prompt or 'none'}",
 }
 
 _SHOWN = (
-    "model", "size", "steps", "guidance", "scheduler", "memory", "dtype", "loras", "extra", "negative_prompt",
+    "model", "size", "steps", "guidance", "scheduler", "memory", "dtype", "vae", "loras", "extra",
+    "negative_prompt",
 )  # fmt: skip
 """Fields of a task that may tell blocks apart, in the order of a title."""
 

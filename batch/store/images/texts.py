@@ -12,7 +12,7 @@ from batch import __version__
 from batch.catalogue import scheduler_names
 from batch.records.kinds import TextsKept
 from batch.records.reading import to_json
-from batch.records.tasks import Task
+from batch.records.tasks import Task, content_of, short_revision
 
 JSON_KEY = "run_batch"
 """Under which the whole task stands, as JSON."""
@@ -22,7 +22,7 @@ PARAMETERS_KEY = "parameters"
 
 _MACHINE_FIELDS = {"id", "picture_id", "name", "source", "style", "repeat", "warmup"}
 
-_LATER_FIELDS = {"prompt_template", "long_prompts", "prompt_syntax"}
+_LATER_FIELDS = {"prompt_template", "long_prompts", "prompt_syntax", "vae"}
 """Left out where they are empty, so that a picture keeps the bytes that it had before there were any."""
 
 _UNSAFE = re.compile("[\ud800-\udfff\ufffe\uffff]")
@@ -82,6 +82,8 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
         "Model": _one_value(task.model),
+        **({"Model hash": short_revision(task.revision)} if content_of(task.revision) else {}),
+        **({"VAE": _one_value(str(task.vae))} if task.vae else {}),
         "Dtype": _one_value(task.dtype),
         **more,
         "Version": f"run_batch {__version__}",

@@ -1,0 +1,133 @@
+"""Single files with weights: where they are by their names, on this machine or on the Hub, and their content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from batch.base import checksums
+from batch.base.errors import ModelError
+from batch.catalogue.repositories import is_repository
+from batch.catalogue.single_files import GGUF, PICKLED, SUFFIXES
+from batch.hub import fetch, remote
+from batch.hub.cache import snapshot
+from batch.hub.commits import MAIN, commit_of, pinned
+from batch.hub.downloads import RepoFiles
+
+if TYPE_CHECKING:
+    from batch.base.checksums import Tell
+    from batch.hub.downloads import FetchOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """How files are looked for: where, at which commits, and who is told what takes long."""
+
+    base: Path
+    """Paths are relative to it."""
+    revisions: Mapping[str, str]
+    """Commits that an earlier run has pinned, by name."""
+    fetching: FetchOptions | None = None
+    """How files of the Hub are downloaded that are not here; None asks nobody."""
+    tell: Tell = checksums.untold
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A file by its name: here, or on the Hub."""
+
+    path: Path | None
+    """None where it is not on this machine."""
+    source: str = ""
+    """Of one from the Hub: ``owner/name@commit/file``, without a commit that is not known."""
+
+
+def is_named(name: str) -> bool:
+    """Whether a name is that of a file with weights, and not of a folder, a repository or the catalogue."""
+    path = urlsplit(name).path if name.startswith("https://") else name.partition("@")[0]
+    return Path(path).suffix.lower() in (*SUFFIXES, *PICKLED, GGUF)
+
+
+def locate(name: str, looking: Looking) -> Located:
+    """Where a file is, downloaded if it may be. Raises :class:`ModelError` where there is none of that name."""
+    name = _plain(name)
+    path = looking.base / Path(name).expanduser()
+    if path.is_file():
+        return Located(path.absolute())
+    parts = name.partition("@")[0].split("/")
+    repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
+    is_path = name.startswith((".", "~")) or Path(name).is_absolute() or {"", ".", ".."} & {*parts}
+    if inner and is_repository(repo) and not is_path and not (looking.base / parts[0]).exists():
+        return _of_hub(name, repo, inner, looking)
+    raise ModelError(_missing(path))
+
+
+def _plain(name: str) -> str:
+    """The address of a file on the Hub's pages as its name; any other name as it is."""
+    found = re.fullmatch(
+        r"https://(?:huggingface\.co|hf\.co)/([^/]+/[^/]+)/(?:blob|resolve|raw)/([^/]+)/(.+)", name
+    )
+    if found is None:
+        return name
+    repo, revision, inner = found.groups()
+    at = "" if revision == MAIN else f"@{unquote(revision)}"
+    return f"{repo}/{unquote(inner.partition('?')[0])}{at}"
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    there = [item.name for item in path.parent.iterdir() if is_named(item.name) and item.is_file()]
+    near = get_close_matches(path.name, there, 1) or [item for item in there if Path(item).stem == path.stem]
+    return f"there is no file {path}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
+    fetching, wanted = looking.fetching, name.partition("@")[2]
+    commit = pinned(name, looking.revisions) or commit_of(
+        repo,
+        wanted or MAIN,
+        lambda folder: (folder / inner).is_file(),
+        online=fetching is not None,
+        newest=fetching is not None and fetching.newest and bool(wanted),
+    )
+    if commit and fetching is not None and not (snapshot(repo, commit) / inner).is_file():
+        listed = remote.sizes(repo, commit)
+        if inner not in listed:
+            there = sorted(file for file in listed if is_named(file))
+            near = get_close_matches(inner, there, 1)
+            hint = f"did you mean {repo}/{near[0]}?" if near else f"there are {', '.join(there[:20]) or 'none'}"
+            raise ModelError(f"{repo} holds no {inner}; {hint}")
+        refuse_unread(inner)
+        wants = RepoFiles(name=name, repo=repo, commit=commit, files={inner: listed[inner]})
+        fetch.fetch([wants], fetching)
+    path = snapshot(repo, commit) / inner if commit else None
+    return Located(path.absolute() if path and path.is_file() else None, f"{repo}@{commit}/{inner}")
+
+
+def refuse_unread(name: str) -> None:
+    """Raise :class:`ModelError` for kinds of files that are never read."""
+    suffix = Path(name).suffix.lower()
+    if suffix == GGUF:
+        raise ModelError(
+            f"{name} is a GGUF, which is not read; take the model in safetensors, whole or in fp8. Here "
+            "`memory: int8_weights` and `fp8_weights` make it as small"
+        )
+    if suffix in PICKLED:
+        raise ModelError(
+            f"{name} is a pickle, which can run any code when it is loaded; of a checkpoint in one file it is not "
+            "even known what it is before. Take the same model as .safetensors, or convert it"
+        )
+
+
+def content(path: Path, tell: Tell) -> str:
+    """The SHA-256 of a file. Raises :class:`ModelError` where it cannot be read."""
+    try:
+        return checksums.of(path, tell)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
