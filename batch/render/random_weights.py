@@ -101,7 +101,7 @@ def _config(source: ModelSource, path: str) -> Config:
 
 
 def _words(source: ModelSource, part: str, kind: type[Any]) -> object:
-    """A tokenizer: built where the configuration says of which words, else from the files of the source's place."""
+    """A tokenizer: built where the configuration says of what, else from the files of the source's place."""
     said = _config(source, f"{part}/tokenizer_config.json") if source.architecture else {}
     if "special_tokens" in said:
         return random_tokenizers.build(kind, said)
