@@ -8,9 +8,10 @@ workspace) is not in it.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FILLED = {torch.ops.aten.zeros.default, torch.ops.aten.ones.default, torch.ops.aten.empty.memory_format}
+"""What makes a tensor of a size out of nothing."""
+
+_LARGE = 2**24
+"""Numbers of a tensor that pipelines fill themselves, from which on it has none here: Ideogram 4 makes room for
+embeddings of four gigabytes. Smaller ones may be masks and counts, whose numbers decide shapes."""
+
 
 class Live(TorchDispatchMode):
     """While it lasts, counts the bytes of every storage that lives: those of ``given`` and all made since."""
@@ -39,8 +47,11 @@ class Live(TorchDispatchMode):
         self.largest = 0
         """Of the storages made since."""
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self._mode: AbstractContextManager[object] = nullcontext()
         for tensor in given:
             self._follow(tensor)
+            if isinstance(tensor, FakeTensor):
+                self._mode = tensor.fake_mode
         self.largest = 0
 
     def __torch_dispatch__(
@@ -48,7 +59,11 @@ class Live(TorchDispatchMode):
     ) -> object:
         if func is torch.ops.aten.index.Tensor:
             args = (args[0], _counted(args[1]), *args[2:])
-        made = func(*args, **(kwargs or {}))
+        elif func is torch.ops.aten.bincount.default and isinstance(args[0], FakeTensor):
+            return torch.tensor([args[0].numel()])  # of experts: as if all tokens went to one, which takes most
+        large = func in _FILLED and math.prod(args[0]) >= _LARGE
+        with self._mode if large else nullcontext():
+            made = func(*args, **(kwargs or {}))
         for item in tree_iter(made):
             if isinstance(item, torch.Tensor):
                 self._follow(item)

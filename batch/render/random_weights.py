@@ -102,10 +102,11 @@ def _config(source: ModelSource, path: str) -> Config:
 
 
 def _words(source: ModelSource, part: str, kind: type[Any]) -> object:
-    """A tokenizer: built where the configuration says how, else from the files of the source's place."""
-    if source.architecture and (said := _config(source, f"{part}/tokenizer_config.json")):
+    """A tokenizer: built where the configuration says of what, else from the files of the source's place."""
+    said = _config(source, f"{part}/tokenizer_config.json") if source.architecture else {}
+    if "special_tokens" in said:
         return random_tokenizers.build(kind, said)
-    return kind.from_pretrained(Path(source.location, part), local_files_only=True)
+    return kind.from_pretrained(Path(source.location, part), local_files_only=True, **said)
 
 
 def _class(library: str, name: str) -> Kind:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from batch.render.live import Live
 
 
+_LARGE = 2**16
+"""Numbers of a tensor."""
+
+
 @contextmanager
 def once(blocks: Iterable[nn.Module], live: Live) -> Iterator[None]:
     """While it lasts, of equal blocks one goes through each shape of arguments; the others take as much."""
@@ -68,11 +72,15 @@ def _kind(block: nn.Module) -> Hashable:
 
 
 def _described(argument: object) -> Hashable:
-    """An argument as far as shapes depend on it; numbers of a real tensor that counts or masks are part of it."""
+    """An argument as far as shapes depend on it: of a real tensor that counts or masks its numbers are part of it.
+
+    One that is large is attention's mask, which decides no shape.
+    """
     if not isinstance(argument, torch.Tensor):
         return argument if isinstance(argument, int | float | str | None) else (type(argument), id(argument))
     seen = (tuple(argument.shape), argument.stride(), argument.dtype)
-    if isinstance(argument, FakeTensor) or argument.is_floating_point() or argument.is_complex():
+    shapeless = isinstance(argument, FakeTensor) or argument.is_floating_point() or argument.is_complex()
+    if shapeless or argument.numel() > _LARGE:
         return seen
     return (*seen, argument.cpu().numpy().tobytes())
 
