@@ -277,11 +277,11 @@ def save(tensors: Tensors, path: Path) -> Path:
     return path
 
 
-def layout(folder: Path, place: Path, *, without: Iterable[str]) -> Path:
-    """A folder without the weights of these components."""
+def layout(folder: Path, place: Path, *, weights: Container[str] = ()) -> Path:
+    """A folder's configurations and tokenizers, with the weights of these components alone."""
     shutil.copytree(folder, place)
-    for part in without:
-        for path in (place / part).glob("*.safetensors"):
+    for path in place.glob("*/*.safetensors"):
+        if path.parent.name not in weights:
             path.unlink()
     return place
 
@@ -289,7 +289,8 @@ def layout(folder: Path, place: Path, *, without: Iterable[str]) -> Path:
 def of_folder(folder: Path, place: Path, kind: str, *, parts: Iterable[str] = (), **changes) -> ModelSource:
     """The source of a tiny folder as one file; components that are not in ``parts`` stay in the layout."""
     file = save(tensors(folder, kind, parts), place / "model.safetensors")
-    found = layout(folder, place / "layout", without=parts or COMPONENTS[kind])
+    rest = {path.parent.name for path in folder.glob("*/*.safetensors")} - set(parts or COMPONENTS[kind])
+    found = layout(folder, place / "layout", weights=rest)
     return replace(source(folder), location=str(found), file=str(file), **changes)
 
 
