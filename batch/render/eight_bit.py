@@ -29,7 +29,8 @@ def read(
 ) -> dict[str, torch.Tensor]:
     """These tensors of a file in a dtype; without ``all_in_it`` only those that the file has in 8 bits.
 
-    On the device, or in host memory where it gets them from there. Raises :class:`UserError` for weights that are packed in some other way.
+    On the device, or in host memory where it gets them from there. Raises :class:`UserError` for weights that are
+    packed in some other way.
     """
     wanted, made = dict.fromkeys(names), {}  # in the file's own order
     place = "cpu" if device.startswith("mps") else device  # Apple's has no floats of 8 bits, and the same memory
