@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from batch.render.families import common
+from batch.render import pipelines
 from tests import single_files, tiny_models
 from tests.render.parts import modules
 
@@ -18,7 +18,7 @@ def narrow_flux(monkeypatch):
 @pytest.fixture
 def aligned(monkeypatch):
     """Weights at addresses that all kernels like: where a file happens to have them, a CPU may round otherwise."""
-    load = common.load
+    load = pipelines.load
 
     def loaded(*given, **named):
         pipe = load(*given, **named)
@@ -27,7 +27,7 @@ def aligned(monkeypatch):
                 parameter.data = parameter.data.clone()
         return pipe
 
-    monkeypatch.setattr(common, "load", loaded)
+    monkeypatch.setattr(pipelines, "load", loaded)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from batch.hub import models as hub
 from batch.memory.profiles import tiling
 from batch.plan.texts import encode_tasks
 from batch.records.tasks import Task
-from batch.render import memory
-from batch.render.families import common
+from batch.render import memory, pipelines
 from batch.render.session import DiffusersSession
 from tests.conftest import DEMO
 from tests.helpers import picture, receipts_of
@@ -156,7 +155,7 @@ def test_cached_embeddings_leave_text_encoders_unloaded(cli, manifest, tiny, mon
     def refuse(*_):
         raise AssertionError("the text encoders were loaded")
 
-    monkeypatch.setattr(common, "load_text_encoder", refuse)
+    monkeypatch.setattr(pipelines, "load_text_encoder", refuse)
     assert cli("run", manifest(text), "--out", "second", "--quiet").code == 0
     other = cli("run", manifest(job(tiny(name), size="64x64", prompt="three")), "--out", "third", "--quiet")
     assert "the text encoders were loaded" in other.err

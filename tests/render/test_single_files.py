@@ -12,8 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from batch.base.errors import LoadFailed, UserError
-from batch.render import eight_bit
-from batch.render.families import common
+from batch.render import eight_bit, pipelines
 from batch.render.foresight import Foresight
 from tests import single_files
 from tests.render.parts import modules, source
@@ -37,9 +36,9 @@ def test_a_file_renders_the_picture_of_its_folder(folder, single, kind):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_in_another_dtype_the_weights_are_the_folders(folder, single, kind, dtype):
     found = single(kind)
-    same_weights(common.load(source(folder(kind)), dtype), common.load(found, dtype))
+    same_weights(pipelines.load(source(folder(kind)), dtype), pipelines.load(found, dtype))
     # Some files hold a few numbers more, which are not read.
-    own, of_folder = (common.burden(item, dtype) for item in (found, source(folder(kind))))
+    own, of_folder = (pipelines.burden(item, dtype) for item in (found, source(folder(kind))))
     assert own.weights == pytest.approx(of_folder.weights, rel=0.002)
     assert own.autoencoder == of_folder.autoencoder == "AutoencoderKL"
 
@@ -48,10 +47,10 @@ def test_a_file_in_halves_is_read_as_what_it_holds(folder, single):
     found = single("sdxl")
     halves = {name: item.half() for name, item in safetensors.torch.load_file(found.file).items()}
     single_files.save(halves | {"conditioner.embedders.1.model.logit_scale": torch.ones(())}, Path(found.file))
-    expected = common.load(source(folder("sdxl")), "float16")
+    expected = pipelines.load(source(folder("sdxl")), "float16")
     for part in modules(expected).values():
         part.float()
-    same_weights(expected, common.load(found, "float32"))
+    same_weights(expected, pipelines.load(found, "float32"))
 
 
 def test_texts_alone_read_no_tensor_of_the_unet(single, monkeypatch):
@@ -62,7 +61,7 @@ def test_texts_alone_read_no_tensor_of_the_unet(single, monkeypatch):
         return own(path, names, *rest, **more)
 
     monkeypatch.setattr(eight_bit, "read", watched)
-    common.load_text_encoder(single("sdxl"), "float32", "cpu")
+    pipelines.load_text_encoder(single("sdxl"), "float32", "cpu")
     assert {name.split(".")[0] for name in read} == {"conditioner"}
 
 
@@ -72,7 +71,7 @@ def test_ema_and_other_strays_change_nothing(folder, single):
     ema = {"model_ema." + name.removeprefix("model.").replace(".", ""): item + 1 for name, item in weights.items()}
     strays = {"alphas_cumprod": torch.ones(1000), "cond_stage_model.logit_scale": torch.ones(())}
     single_files.save(weights | ema | strays, Path(found.file))
-    same_weights(common.load(source(folder("sd1")), "float32"), common.load(found, "float32"))
+    same_weights(pipelines.load(source(folder("sd1")), "float32"), pipelines.load(found, "float32"))
 
 
 def test_an_old_text_encoder_without_its_outer_name(folder, single):
@@ -81,7 +80,7 @@ def test_an_old_text_encoder_without_its_outer_name(folder, single):
     old = {name.replace("transformer.text_model.", "transformer."): item for name, item in weights.items()}
     assert old.keys() != weights.keys()
     single_files.save(old, Path(found.file))
-    same_weights(common.load(source(folder("sd1")), "float32"), common.load(found, "float32"))
+    same_weights(pipelines.load(source(folder("sd1")), "float32"), pipelines.load(found, "float32"))
 
 
 def test_a_projection_that_is_left_out_changes_nothing(single):
@@ -89,7 +88,7 @@ def test_a_projection_that_is_left_out_changes_nothing(single):
     weights = safetensors.torch.load_file(found.file)
     del weights["text_encoders.clip_l.transformer.text_projection.weight"]
     single_files.save(weights, Path(found.file))
-    made = common.load_text_encoder(found, "float32", "cpu").text_encoder
+    made = pipelines.load_text_encoder(found, "float32", "cpu").text_encoder
     assert torch.equal(made.text_projection.weight, torch.eye(16))
 
 
@@ -100,7 +99,7 @@ def test_a_transformer_alone_takes_the_rest_from_its_layout(folder, single, pref
     named = {prefix + name.removeprefix("model.diffusion_model."): item for name, item in weights.items()}
     single_files.save(named, Path(found.file))
     assert np.array_equal(rendered(found), rendered(source(folder("flux"))))
-    assert common.burden(found, "float32") == common.burden(source(folder("flux")), "float32")
+    assert pipelines.burden(found, "float32") == pipelines.burden(source(folder("flux")), "float32")
 
 
 @pytest.mark.parametrize("kind", ["flux", "sdxl"])
@@ -108,7 +107,7 @@ def test_a_denoiser_under_diffusers_own_names(folder, single, kind):
     part = "unet" if kind == "sdxl" else "transformer"
     found = single(kind, parts=(part,))
     shutil.copy(folder(kind) / part / "diffusion_pytorch_model.safetensors", found.file)
-    same_weights(common.load(source(folder(kind)), "float32"), common.load(found, "float32"))
+    same_weights(pipelines.load(source(folder(kind)), "float32"), pipelines.load(found, "float32"))
 
 
 # Another autoencoder
@@ -154,9 +153,9 @@ def test_another_autoencoder_takes_the_place_of_the_models(folder, single, other
     size = sum(item.numel() * 4 for item in expected.values())
     for found in (single("sdxl"), source(folder("sdxl"))):
         given = replace(found, vae=str(place))
-        made = common.load_decoder(given, "float32").vae.state_dict()
+        made = pipelines.load_decoder(given, "float32").vae.state_dict()
         assert all(torch.equal(made[name], item) for name, item in expected.items())
-        assert common.burden(given, "float32", decoder_only=True).weights == size
+        assert pipelines.burden(given, "float32", decoder_only=True).weights == size
 
 
 def test_another_autoencoder_decodes_the_picture(folder, single, other, tmp_path):
@@ -170,7 +169,7 @@ def test_a_folders_autoencoder_brings_its_own_configuration(single, other):
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.5, "force_upcast": False}))
     given = replace(single("sdxl"), vae=str(other))
-    for pipe in (common.load_decoder(given, "float16"), Foresight(given, "float16")._renderers):
+    for pipe in (pipelines.load_decoder(given, "float16"), Foresight(given, "float16")._renderers):
         assert (pipe.vae.config.scaling_factor, pipe.vae.config.force_upcast) == (0.5, False)
 
 
@@ -183,7 +182,7 @@ def test_what_a_file_lacks_is_named(single):
     del weights["model.diffusion_model.middle_block.1.proj_in.weight"]
     single_files.save(weights, Path(found.file))
     with pytest.raises(UserError, match=r"model\.safetensors holds no whole unet: it lacks mid_block.*proj_in"):
-        common.load(found, "float32")
+        pipelines.load(found, "float32")
 
 
 def test_what_a_flux_lacks_is_named_as_the_file_calls_it(single):
@@ -192,7 +191,7 @@ def test_what_a_flux_lacks_is_named_as_the_file_calls_it(single):
     del weights["model.diffusion_model.img_in.bias"]
     single_files.save(weights, Path(found.file))
     with pytest.raises(UserError, match=r"holds no whole transformer: it lacks 'img_in\.bias'"):
-        common.load(found, "float32")
+        pipelines.load(found, "float32")
 
 
 def test_a_file_of_another_width_does_not_fit_its_layout(single):
@@ -201,7 +200,7 @@ def test_a_file_of_another_width_does_not_fit_its_layout(single):
     key = "model.diffusion_model.time_embed.0.weight"
     single_files.save(weights | {key: torch.zeros(7, 4)}, Path(found.file))
     with pytest.raises(UserError, match=r"its unet's time_embedding\.linear_1\.weight is \[7, 4\], not \[16, 4\]"):
-        common.load(found, "float32")
+        pipelines.load(found, "float32")
 
 
 def test_a_torn_or_absent_file_cannot_be_loaded(single):

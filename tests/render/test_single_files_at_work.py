@@ -16,10 +16,9 @@ from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.records.spec import ModelSource
 from batch.records.tasks import Lora
-from batch.render import eight_bit, random_weights, single_file
+from batch.render import eight_bit, pipelines, random_weights, single_file
 from batch.render import memory as carried_out
 from batch.render.backend import Loads
-from batch.render.families import common
 from batch.render.foresight import Foresight
 from batch.render.session import DiffusersSession
 from tests import single_files
@@ -72,7 +71,7 @@ def test_a_quantised_file_is_a_quantised_folder(folder, single, kind):
     pytest.importorskip("torchao")
     steps = profiles.resolve("quantize(torchao_int8)", Size(64, 64))
     one, other = (
-        common.load(found, "float32", leave_out=lambda part: part not in ("unet", "transformer"), steps=steps)
+        pipelines.load(found, "float32", leave_out=lambda part: part not in ("unet", "transformer"), steps=steps)
         for found in (source(folder(kind)), single(kind))
     )
     for part, module in modules(one).items():
@@ -105,8 +104,8 @@ def test_a_file_is_foreseen_as_its_folder(folder, single, kind):
 @pytest.mark.parametrize(("kind", "dtype"), [("sdxl", "float32"), ("sdxl", "float16"), ("flux", "bfloat16")])
 def test_host_memory_never_holds_a_file_twice(single, kind, dtype):
     found = single(kind)
-    common.load(found, dtype)  # what is made once and kept
-    peak, pipe = allocated(lambda: common.load(found, dtype))
+    pipelines.load(found, dtype)  # what is made once and kept
+    peak, pipe = allocated(lambda: pipelines.load(found, dtype))
     weights = sum(item.nbytes for part in modules(pipe).values() for item in part.state_dict().values())
     largest = max(item.numel() * 4 for item in safetensors.torch.load_file(found.file).values())
     mapped = Path(found.file).stat().st_size  # counted too, though it is no memory
@@ -143,16 +142,16 @@ def test_eight_bits_become_numbers_of_the_dtype(folder, single, how, dtype):
     found = single("flux", parts=FLUX)
     own = single_files.tensors(folder("flux"), "flux", FLUX)
     single_files.save(in_fp8(own, **how), Path(found.file))
-    made = common.load(found, str(dtype).removeprefix("torch.")).transformer
+    made = pipelines.load(found, str(dtype).removeprefix("torch.")).transformer
     expected = source(folder("flux"))
-    exact = common.load(expected, "float32").transformer
+    exact = pipelines.load(expected, "float32").transformer
     assert made.dtype == dtype
     for name, item in exact.state_dict().items():
         near = made.state_dict()[name]
         assert near.dtype == dtype
         # Three bits behind the first one, and three more in bfloat16.
         assert torch.allclose(near.float(), item, rtol=0.07, atol=0.02 if how else 0.002), name
-    assert common.burden(found, "bfloat16") == common.burden(expected, "bfloat16")
+    assert pipelines.burden(found, "bfloat16") == pipelines.burden(expected, "bfloat16")
 
 
 def test_a_scale_multiplies_what_was_divided_by_it(tmp_path):

@@ -10,9 +10,7 @@ from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
 from batch.records.kinds import Stage
-from batch.records.spec import ModelSource
 from batch.records.tasks import Task
-from batch.records.values import Call
 from batch.render import pieces, schedulers
 from batch.render.families import common
 
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
     from batch.records.receipts import TextTokens
     from batch.render.families.common import OnStep
     from batch.render.guards import Pixels
-
-
-def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> DiffusionPipeline:
-    """The whole pipeline."""
-    return common.load(source, dtype, device, steps=steps)
 
 
 def counted(pipe: DiffusionPipeline, task: Task) -> tuple[TextTokens, ...]:
