@@ -19,6 +19,7 @@ from batch.plan.texts import encode_tasks
 from batch.records.tasks import Task
 from batch.render import memory as steps_at_work
 from batch.render import pipelines
+from batch.render.families.table import FAMILIES
 from batch.render.loading import quiet
 from benchmarks import roofline
 from benchmarks.kernels import Recorder

@@ -12,6 +12,7 @@ from batch.plan.texts import encode_tasks
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.render import attention, pipelines
+from batch.render.families.table import FAMILIES
 from tests.conftest import DEMO
 
 
