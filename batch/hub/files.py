@@ -53,10 +53,18 @@ def is_named(name: str) -> bool:
     return Path(path).suffix.lower() in (*SUFFIXES, *PICKLED, GGUF)
 
 
+def local(base: Path, name: str) -> Path:
+    """A path of this machine; one under ``~`` of nobody who is known here stays as it is written."""
+    try:
+        return base / Path(name).expanduser()
+    except RuntimeError:
+        return base / name
+
+
 def locate(name: str, looking: Looking) -> Located:
     """Where a file is, downloaded if it may be. Raises :class:`ModelError` where there is none of that name."""
     name = _plain(name)
-    path = looking.base / Path(name).expanduser()
+    path = local(looking.base, name)
     if path.is_file():
         return Located(path.absolute())
     parts = name.partition("@")[0].split("/")

@@ -18,7 +18,7 @@ from batch.catalogue.repositories import is_repository, problem
 from batch.hub import elsewhere, folders, notes, remote, single_files
 from batch.hub.cache import cache_folder, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
-from batch.hub.files import Looking, is_named
+from batch.hub.files import Looking, is_named, local
 from batch.hub.permissions import Permissions, needs_of
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
@@ -79,7 +79,7 @@ def _is_file(name: str, base: Path) -> bool:
     """Whether a checkpoint in one file is meant."""
     if (base / name).is_dir():
         return False
-    return is_named(name) or (base / Path(name).expanduser()).is_file()
+    return is_named(name) or local(base, name).is_file()
 
 
 def _in_repository(repo: str) -> Model | None:

@@ -69,6 +69,7 @@ def test_a_list_of_checkpoints_is_an_axis(work, manifest, xl):
         ("models/none.gguf", "there is no file"),
         ("someone/xl/x.safetensors", "x.safetensors of someone/xl is not on this machine"),
         ("models/note.txt", "is no checkpoint"),
+        ("~nobody.here/x.safetensors", "there is no folder"),
     ],
 )
 def test_a_file_that_is_not_there(work, xl, name, said):
