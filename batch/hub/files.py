@@ -18,6 +18,7 @@ from batch.hub import fetch, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
+from batch.hub.mending import mend_snapshot
 
 if TYPE_CHECKING:
     from batch.base.checksums import Tell
@@ -104,7 +105,9 @@ def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
         online=fetching is not None,
         newest=fetching is not None and fetching.newest and bool(wanted),
     )
-    if commit and fetching is not None and not (snapshot(repo, commit) / inner).is_file():
+    if commit and fetching is not None:
+        mend_snapshot(repo, commit, name, fetching)
+    if commit and fetching is not None and (fetching.check or not (snapshot(repo, commit) / inner).is_file()):
         listed = remote.sizes(repo, commit)
         if inner not in listed:
             there = sorted(file for file in listed if is_named(file))

@@ -16,7 +16,7 @@ _HASH = 10
 
 
 def beside(folder: Path, name: str, told: str) -> tuple[str, str]:
-    """The path of a picture's checkpoint as a manifest in ``folder`` has it, and what to say; "" where none is here.
+    """The path of a picture's checkpoint as a manifest in ``folder`` has it, and what to say; "" for none.
 
     ``name`` and the hash ``told`` are anybody's: they are compared with what is there, and never opened. No file
     is read for its hash.
