@@ -30,7 +30,7 @@ AXES = {"prompt": "a fox", "steps": 1, "size": "64x64", "dtype": "float32"}
 @pytest.fixture
 def small_kinds(monkeypatch, tiny, work):
     """Tiny checkpoints count as SDXL, whose layout is that of the tiny folder."""
-    layout = tiny_files.layout(tiny("sdxl"), work / "layouts" / "sdxl", without=tiny_files.COMPONENTS["sdxl"])
+    layout = tiny_files.layout(tiny("sdxl"), work / "layouts" / "sdxl")
     monkeypatch.setattr(
         single_files, "kind_of", lambda inside: "sdxl" if denoisers.is_unet(inside) else "flux-dev"
     )
