@@ -1,6 +1,6 @@
 """One model: where its files are, what it renders, and the defaults it is rendered with; nothing of it is loaded.
 
-The models that ship are in ``models.yaml`` (:mod:`batch.catalogue.models` reads it), the tables of sizes in
+The models that ship are in ``models*.yaml`` (:mod:`batch.catalogue.models` reads them), the tables of sizes in
 ``bins.yaml`` beside this file.
 """
 
@@ -13,6 +13,7 @@ from importlib import resources
 
 import yaml
 
+from batch.catalogue import areas
 from batch.catalogue.families import FAMILIES, SIZE_STEP, digest
 from batch.manifest.values import Size, size
 from batch.records.values import Value
@@ -41,7 +42,8 @@ class Model:
     steps: int = 20
     guidance: float = 4.5
     prediction: str = "flow"
-    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
+    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "edm" and "trigflow" are
+    for one scheduler each; "" if not known."""
     dynamic_shift: bool = False
     """The flow's shift depends on the size, so the scheduler must take it with each call."""
     blocks: int = 0
@@ -51,12 +53,20 @@ class Model:
     pag_scale: float = 0.0
     """What its pipeline's call does without ``extra.pag_scale``."""
     embeds_guidance: bool = True
-    """False for a Flux that was trained without: its guidance has no effect."""
+    """False for one whose guidance has no effect: a Flux that was trained without, a distilled FLUX.2 Klein."""
+    negative: bool = True
+    """False for one that was distilled to render without guidance: without it a negative prompt has no effect."""
+    fixed_steps: bool = False
+    """Its files name the noise level of every step, so that it takes ``steps`` of them whatever is asked."""
+    needs: tuple[str, ...] = ()
+    """Python packages that it needs beside those of the program, as pip calls them."""
     weights_gib: float | None = None
     """What stays on the device to render one image (denoiser and autoencoder); text encoders apart."""
     download_gb: float | None = None
     """About what a download takes, in units of 10**9 bytes; ``fetch`` asks the Hub."""
     licence: str = ""
+    source: str = ""
+    """Where these facts are from: addresses, and what is not from there."""
     gated: bool = False
     """The Hub wants its terms accepted first."""
     scheduler: str = ""
@@ -98,14 +108,20 @@ class Model:
         """The size the model really renders for one asked for.
 
         SANA and PixArt take the bin with the nearest height/width ratio, whatever the magnitude
-        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K.
+        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K. Others scale it to
+        an area.
         """
         bins = self._bins
         if not bins:
-            return asked
+            return areas.scaled(self.pipeline, asked)
         ratio = asked.height / asked.width
         nearest = min(bins, key=lambda known: abs(float(known) - ratio))
         return bins[nearest]
+
+    @property
+    def of_one_area(self) -> bool:
+        """Its pipeline scales every size to about the same number of pixels."""
+        return self.pipeline in areas.SCALES
 
     def sizes(self) -> list[Size]:
         """Every size a model with a table renders natively; empty where any size is rendered."""

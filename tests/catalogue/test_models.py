@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import re
+from dataclasses import replace
 
 import diffusers
 import numpy as np
@@ -32,8 +33,9 @@ FROM_HUB = {name: model for name, model in packaged().items() if model.repo}
 UNLIKE = {
     (model.pipeline, model.steps, model.guidance, model.flow_shift, model.embeds_guidance): name
     for name, model in FROM_HUB.items()
+    if model.pipeline in BUILDERS and model.scheduler
 }
-"""Of models with the same defaults, one."""
+"""Of models with the same defaults, one; where there is a tiny pipeline, and the scheduler is known."""
 
 
 # Every entry
@@ -42,10 +44,12 @@ UNLIKE = {
 @pytest.mark.parametrize("name", packaged())
 def test_an_entry_fits_the_real_classes(name):
     model = packaged()[name]
+    for package in model.needs:
+        pytest.importorskip(package)  # without it diffusers has a stand-in for the class
     kind = getattr(diffusers, model.pipeline)
     call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
     assert "num_inference_steps" in call
-    assert families.FAMILIES[model.family].guidance in call
+    assert families.FAMILIES[model.family].guidance in call or not model.guidance
     assert set(precision.by_component(model)) <= set(build)
     assert {getattr(torch, dtype) for dtype in precision.by_component(model).values()}
     assert model.dtype in (model.dtypes or families.DTYPES)
@@ -56,10 +60,14 @@ def test_an_entry_fits_the_real_classes(name):
         assert low <= value <= high
     assert all(side % model.size_step == 0 for side in model.native)
     assert not model.sizes() or model.native in model.sizes()
-    assert list(checks.objections(model, {"dtype": model.dtype, "steps": model.steps})) == []
-    if model.guidance or model.embeds_guidance:
-        assert list(checks.objections(model, {"guidance": model.guidance})) == []
-    _scheduler_is_right(model)
+    there = replace(model, needs=())  # a package that is not installed is another mistake
+    assert list(checks.objections(there, {"dtype": model.dtype, "steps": model.steps})) == []
+    if model.guidance:
+        assert list(checks.objections(there, {"guidance": model.guidance})) == []
+    if model.scheduler:  # else its card does not say
+        _scheduler_is_right(model)
+    if model.repo:
+        assert re.match(r"https://(huggingface\.co|github\.com)/\S+( \(.+\))?$", model.source)
     assert model.variant in ("", {"float16": "fp16", "bfloat16": "bf16"}.get(model.dtype))
 
 
@@ -71,7 +79,7 @@ def _scheduler_is_right(model):
     made = _own_scheduler(model)
     settings = signatures.scheduler_settings(model.scheduler)
     assert ("flow_shift" in settings or "shift" in settings) or model.flow_shift is None
-    assert model.scheduler in {kind for kind in families.SCHEDULERS.values() if checks._follows(model, kind)}
+    assert checks._follows(model, model.scheduler)
     made.set_timesteps(model.steps, **({"mu": 1.0} if model.dynamic_shift else {}))
     assert len(made.timesteps) >= model.steps
 
@@ -202,9 +210,14 @@ def test_what_is_excluded_is_held_against_no_model(cli, manifest):
 
 def test_right_values_warn_of_nothing(cli, manifest):
     for name, model in packaged().items():
+        if not all(importlib.util.find_spec(package) for package in model.needs):
+            continue
         text = job(model=name, steps=model.steps, size=str(model.native), dtype=model.dtype)
         outcome = cli("plan", manifest(text))
-        assert (outcome.code, outcome.err) == (0, ""), name
+        said = [
+            line for line in outcome.err.splitlines() if "are to be downloaded into" not in line
+        ]  # a small disk
+        assert (outcome.code, said) == (0, []), name
     assert cli("plan", manifest(job(model="random:sana-1.6b-4k", steps=1, dtype="float32"))).err == ""
 
 
