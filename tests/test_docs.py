@@ -7,7 +7,7 @@ import shlex
 import click
 import pytest
 
-from batch.catalogue import families
+from batch.catalogue import families, scheduler_names
 from batch.catalogue.models import known_models
 from batch.cli.main import cli as command_line
 from batch.manifest import formats
@@ -52,7 +52,7 @@ def test_manifest_keys():
 def test_columns_models_and_settings():
     assert missing([f"`{name}`" for name in table.COLUMNS], "docs/run-folder.md") == []
     assert missing([f"`{name}`" for name in known_models()], "docs/models.md") == []
-    assert missing([f"`{name}`" for name in families.SCHEDULERS], "docs/models.md") == []
+    assert missing([f"`{name}`" for name in scheduler_names.SCHEDULERS], "docs/models.md") == []
     assert missing([f"`{name}" for name in [*profiles.PROFILES, *steps.STEPS]], "docs/memory.md") == []
 
 

@@ -1,4 +1,4 @@
-"""Families of pipelines, and schedulers by name: what is known before a model is loaded. No torch here."""
+"""The families of pipelines: what is known of each before a model is loaded. No torch here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
-from batch.records.values import Value
+from batch.catalogue.family import Family
 
 SIZE_STEP = 32
 """SANA's autoencoder turns 32x32 pixels into one latent."""
@@ -22,54 +20,7 @@ DENOISERS = ("transformer", "unet")
 LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
 """How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
 
-Stage = Literal["encode", "encode-prompt", "encode-negative", "denoise", "everywhere", "pag"]
-"""Where an argument of a pipeline's call acts: on both texts, on one of them, on the latents, or on all; "pag" on
-the latents too, by perturbed-attention guidance (:mod:`batch.catalogue.pag`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Pipelines that are rendered the same way."""
-
-    pipelines: tuple[str, ...] = ()
-    """diffusers' classes."""
-    dtype: str
-    """What its checkpoints are made for."""
-    extra: Mapping[str, Stage] = field(default_factory=dict)
-    """What ``extra.<argument>`` may set; of a whole call the call's own signature tells."""
-    staged: bool = True
-    """Called in three parts (encode, denoise, decode), not whole."""
-    bin_pixels: int = 0
-    """Pixels of one unit of ``sample_size``, where only sizes from a table are rendered; 0: any size."""
-    float16_parts: tuple[str, ...] = ()
-    """With float16 these components are in it, the others in bfloat16, because they overflow; empty: all are."""
-    negative: Literal["guidance", "true_cfg_scale", ""] = "guidance"
-    """What must be high enough for the negative prompt to count; "" where the call decides by itself."""
-    guidance: str = "guidance_scale"
-    """The argument of the call that ``guidance`` sets."""
-    guidance_above: float = 1.0
-    """Guidance acts above this; up to it the model is called once a step, with the prompt alone."""
-    empty_negative: str = ""
-    """The negative text where there is guidance and no negative prompt."""
-    with_guidance: frozenset[str] = frozenset()
-    """Extra arguments that count only where guidance acts, beside those of the negative text."""
-    reads: int = 75
-    """Tokens of a prompt that every model of it reads at least; the default is CLIP's."""
-    texts_vary: bool = False
-    """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
-    doubles: bool = False
-    """Guidance is two images in one call of the denoiser, the one without the prompt first."""
-    bands: bool = False
-    """Its feed-forward can go over the latents band by band (:mod:`batch.render.cuts`)."""
-    embedded_guidance: bool = True
-    """It renders models that embed their guidance too; else these are ``generic``."""
-    passes_shift: bool = False
-    """Its call gives the scheduler a shift and noise levels of its own, so that not every scheduler will do."""
-
-    def guides(self, guidance: float) -> bool:
-        """Whether a guidance acts."""
-        return guidance > self.guidance_above
-
+_LENGTHS = "its texts are of many lengths, and what would fill the shorter ones up changes the picture"
 
 FAMILIES: dict[str, Family] = {
     "sana": Family(
@@ -145,7 +96,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "flux": Family(
-        pipelines=("FluxPipeline",),
+        pipelines=("FluxPipeline", "FluxKontextPipeline"),
         dtype="bfloat16",
         reads=250,
         negative="true_cfg_scale",
@@ -205,9 +156,135 @@ FAMILIES: dict[str, Family] = {
             "cfg_truncation": "denoise",
         },
     ),
+    "flux2": Family(
+        pipelines=("Flux2Pipeline",),
+        dtype="bfloat16",
+        reads=400,
+        negative="",
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
+    ),
+    "flux2_klein": Family(
+        pipelines=("Flux2KleinPipeline",),
+        dtype="bfloat16",
+        reads=490,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
+    ),
+    "qwen_image_21": Family(
+        pipelines=("QwenImage21Pipeline",),
+        dtype="bfloat16",
+        reads=4000,
+        guidance="true_cfg_scale",
+        empty_negative=" ",
+        texts_vary=True,
+        alone=_LENGTHS,
+        passes_shift=True,
+        extra={"sigmas": "denoise", "use_kv_cache": "denoise"},
+    ),
+    "krea2": Family(
+        pipelines=("Krea2Pipeline",),
+        dtype="bfloat16",
+        reads=500,
+        guidance_above=0.0,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
+    ),
+    "ideogram4": Family(
+        pipelines=("Ideogram4Pipeline",),
+        dtype="bfloat16",
+        reads=2000,
+        negative="",
+        passes_shift=True,
+        extra={
+            "guidance_schedule": "denoise",
+            "mu": "denoise",
+            "std": "denoise",
+            "max_sequence_length": "everywhere",
+        },
+    ),
+    "ernie_image": Family(
+        pipelines=("ErnieImagePipeline",),
+        dtype="bfloat16",
+        reads=1000,
+        texts_vary=True,
+        doubles=True,
+        passes_shift=True,
+    ),
+    "chroma": Family(
+        pipelines=("ChromaPipeline",),
+        dtype="bfloat16",
+        reads=500,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
+    ),
+    "lumina2": Family(
+        pipelines=("Lumina2Pipeline",),
+        dtype="bfloat16",
+        reads=200,
+        passes_shift=True,
+        with_guidance=frozenset({"cfg_trunc_ratio", "cfg_normalization"}),
+        extra={
+            "system_prompt": "encode-prompt",
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+            "cfg_trunc_ratio": "denoise",
+            "cfg_normalization": "denoise",
+        },
+    ),
+    "hidream": Family(
+        pipelines=("HiDreamImagePipeline",),
+        dtype="bfloat16",
+        reads=120,
+        passes_shift=True,
+        extra={
+            **{f"prompt_{number}": "encode-prompt" for number in (2, 3, 4)},
+            **{f"negative_prompt_{number}": "encode-negative" for number in (2, 3, 4)},
+            "max_sequence_length": "encode",
+            "sigmas": "denoise",
+        },
+    ),
+    "cogview4": Family(
+        pipelines=("CogView4Pipeline",),
+        dtype="bfloat16",
+        reads=1000,
+        texts_vary=True,
+        alone=_LENGTHS,
+        passes_shift=True,
+        extra={
+            "max_sequence_length": "encode",
+            "timesteps": "denoise",
+            "sigmas": "denoise",
+            "original_size": "denoise",
+            "crops_coords_top_left": "denoise",
+        },
+    ),
+    "ovis_image": Family(
+        pipelines=("OvisImagePipeline",),
+        dtype="bfloat16",
+        reads=250,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
+    ),
+    "prx": Family(
+        pipelines=("PRXPipeline",),
+        dtype="bfloat16",
+        reads=250,
+        doubles=True,
+        alone="its call has room for the timesteps of one image",
+        least_guidance=1.0,
+        extra={"tokenizer_max_length": "encode", "skip_text_cleaning": "encode", "timesteps": "denoise"},
+    ),
+    "aura_flow": Family(
+        pipelines=("AuraFlowPipeline",),
+        dtype="float16",
+        reads=250,
+        doubles=True,
+        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
+    ),
     "generic": Family(dtype="bfloat16", staged=False, negative=""),
 }
-"""Every family; ``render/families/`` has a file for each, and ``generic`` renders all other pipelines."""
+"""Every family. ``render/families/table.py`` says how each is staged; ``generic`` renders all other pipelines."""
 
 CLIP_PIPELINES = frozenset({"StableDiffusionPipeline", "StableDiffusionXLPipeline"})
 """Pipelines all of whose text encoders are CLIP: they take texts in pieces and with weights
@@ -223,42 +300,6 @@ def family_of(pipeline: str, denoiser: Mapping[str, object]) -> str:
     if denoiser.get("guidance_embeds") and not FAMILIES[family].embedded_guidance:
         return "generic"
     return family
-
-
-SCHEDULERS = {
-    "dpm++": "DPMSolverMultistepScheduler",
-    "dpm++-sde": "DPMSolverMultistepScheduler",
-    "dpm++-2s": "DPMSolverSinglestepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "deis": "DEISMultistepScheduler",
-    "sa-solver": "SASolverScheduler",
-    "flow-euler": "FlowMatchEulerDiscreteScheduler",
-    "flow-heun": "FlowMatchHeunDiscreteScheduler",
-    "flow-lcm": "FlowMatchLCMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-a": "EulerAncestralDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "dpm2": "KDPM2DiscreteScheduler",
-    "dpm2-a": "KDPM2AncestralDiscreteScheduler",
-    "lms": "LMSDiscreteScheduler",
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "pndm": "PNDMScheduler",
-    "lcm": "LCMScheduler",
-    "tcd": "TCDScheduler",
-    "scm": "SCMScheduler",
-}
-"""Schedulers by the name a manifest uses and diffusers' class; a class's own name does as well."""
-
-OWN_SCHEDULER = "default"
-"""What a manifest calls the model's own; a :class:`Call` only where it has overrides."""
-
-SCHEDULER_PRESETS: dict[str, dict[str, Value]] = {
-    "dpm++-sde": {"algorithm_type": "sde-dpmsolver++"},
-    # The configuration of a DPM-Solver names an algorithm that this one does not have.
-    "sa-solver": {"algorithm_type": "data_prediction"},
-}
-"""What a name sets beyond its class."""
 
 
 def digest(parts: object) -> str:

@@ -13,7 +13,6 @@ from importlib import resources
 
 import yaml
 
-from batch.catalogue import areas
 from batch.catalogue.families import FAMILIES, SIZE_STEP, digest
 from batch.manifest.values import Size, size
 from batch.records.values import Value
@@ -91,7 +90,7 @@ class Model:
     random: bool = False
     """Its weights are drawn when it is built; only its configuration and its tokenizers are read."""
     architecture: str = ""
-    """Of a random model: the entry of ``architectures.yaml`` that stands for its configuration files."""
+    """Of a random model: the entry of ``architectures/`` that stands for its configuration files."""
 
     @property
     def stamp(self) -> str:
@@ -108,20 +107,14 @@ class Model:
         """The size the model really renders for one asked for.
 
         SANA and PixArt take the bin with the nearest height/width ratio, whatever the magnitude
-        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K. Others scale it to
-        an area.
+        (diffusers ``classify_height_width_bin``), so a 4K request on a 1K model renders 1K.
         """
         bins = self._bins
         if not bins:
-            return areas.scaled(self.pipeline, asked)
+            return asked
         ratio = asked.height / asked.width
         nearest = min(bins, key=lambda known: abs(float(known) - ratio))
         return bins[nearest]
-
-    @property
-    def of_one_area(self) -> bool:
-        """Its pipeline scales every size to about the same number of pixels."""
-        return self.pipeline in areas.SCALES
 
     def sizes(self) -> list[Size]:
         """Every size a model with a table renders natively; empty where any size is rendered."""

@@ -33,6 +33,10 @@ _NOT_LOADED = {
     ".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".mp4", ".py", ".msgpack", ".h5", ".onnx", ".onnx_data",
     ".xml", ".gguf", ".zip", *PICKLES,
 }  # fmt: skip
+REWRITERS = frozenset({"pe", "pe_tokenizer", "prompt_enhancer_head"})
+"""Language models that put a prompt into other words before it is encoded: ERNIE-Image and Ideogram 4 have them.
+They draw their words, so that the same seed gives another picture: never downloaded, loaded or called."""
+
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 
 
@@ -51,12 +55,13 @@ class Needs:
 
 def components(index: Mapping[str, object]) -> dict[str, tuple[str, str]]:
     """The folders a pipeline consists of, each with the library that its class is from, and the class's name."""
-    return {name: (str(value[0]), str(value[-1])) for name, value in _named(index) if value[0] is not None}
+    named = {name: (str(value[0]), str(value[-1])) for name, value in _named(index) if value[0] is not None}
+    return {name: entry for name, entry in named.items() if name not in REWRITERS}
 
 
 def left_out(index: Mapping[str, object]) -> list[str]:
-    """Components that the index itself names as left out."""
-    return [name for name, value in _named(index) if value[0] is None]
+    """Components that the index itself names as left out, and those that are never loaded."""
+    return [name for name, value in _named(index) if value[0] is None or name in REWRITERS]
 
 
 def _named(index: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:

@@ -154,16 +154,12 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
         "needs": ", ".join(f"pip install {package}" for package in model.needs),
         "native size": str(model.native),
-        f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes) or _any_size(model),
+        f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes)
+        or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
         "facts from": model.source,
     }
     return "\n".join([model.name, *layout.facts(facts)])
-
-
-def _any_size(model: Model) -> str:
-    of_area = f", scaled to about {model.native.width * model.native.height:,} pixels"
-    return f"any whose sides are multiples of {model.size_step}{of_area if model.of_one_area else ''}"
 
 
 def _made_for(model: Model) -> str:

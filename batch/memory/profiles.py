@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batch.catalogue.families import Family
+from batch.catalogue.family import Family
 from batch.manifest import values
 from batch.manifest.values import Size, shown
 from batch.memory.steps import STEPS, Tiling, excludes, groups_of, no_step, tiling_of

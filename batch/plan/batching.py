@@ -118,6 +118,8 @@ def _batch(group: _Group, model: Model, around: Surroundings, pinned: Mapping[st
         return 1, "its pipeline is called whole"
     if group.sample.long_prompts:
         return 1, "texts in pieces are of several lengths"
+    if FAMILIES[model.family].alone:
+        return 1, FAMILIES[model.family].alone
     if around.batch != "auto":
         return around.batch, "as the manifest says"
     if "batch" in pinned:

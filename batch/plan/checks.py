@@ -11,8 +11,9 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 
 from batch.catalogue import overrides, pag, precision, signatures
-from batch.catalogue.families import FAMILIES, OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
+from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records.values import Call
 
 Given = Mapping[str, object]
@@ -41,9 +42,6 @@ mappings)."""
 
 _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 """Packages a scheduler imports that do not come with diffusers."""
-
-_NO_LESS = {"PRXPipeline", "PRXPixelPipeline"}
-"""Pipelines whose call fails with guidance below 1."""
 
 
 def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
@@ -94,8 +92,9 @@ def _guidance(model: Model, call: signatures.Parameters | None, value: object) -
         return f"{model.pipeline} takes no guidance scale; leave it out{f', or set {other}' if other else ''}"
     if not model.embeds_guidance:
         return f"{model.name} was trained without guidance, so it has no effect; leave it out"
-    if model.pipeline in _NO_LESS and isinstance(value, int | float) and value < 1:
-        return f"{model.pipeline} takes no guidance below 1; write 1 for none"
+    least = FAMILIES[model.family].least_guidance
+    if isinstance(value, int | float) and value < least:
+        return f"{model.pipeline} takes no guidance below {least:g}; write {least:g} for none"
     return ""
 
 
@@ -104,6 +103,9 @@ def _steps(model: Model, call: signatures.Parameters | None, value: object, give
         return f"{model.pipeline} takes no number of steps; leave it out"
     if model.fixed_steps and value != model.steps and given.get("extra.sigmas") is None:
         return f"the files of {model.name} fix {model.steps} steps, so {value} has no effect; leave it out"
+    scheduled = call.get("num_inference_steps") if call is not None and "guidance_schedule" in call else value
+    if value != scheduled and not (given.get("guidance") or given.get("extra.guidance_schedule")):
+        return f"{model.pipeline} guides {scheduled} steps by a schedule of its own; for {value} write a guidance"
     return ""
 
 
@@ -180,6 +182,12 @@ def _alone(model: Model, name: str, given: Given) -> str:
         told = dict(scheduler.arguments).get("use_dynamic_shifting") if isinstance(scheduler, Call) else None
         if not (model.dynamic_shift if told is None else told):
             return "it counts only with a scheduler of use_dynamic_shifting: true"
+    if name == "guidance_schedule":
+        steps, schedule = given.get("steps", model.steps), given["extra.guidance_schedule"]
+        if given.get("guidance"):
+            return "it counts only without guidance"
+        if not isinstance(schedule, tuple) or len(schedule) != steps:
+            return f"a list of {steps} numbers is wanted for {steps} steps"
     if name == "distilled_guidance_scale" and not model.embeds_guidance:
         return f"{model.name} has the guidance that its files set; it counts with the distilled one"
     return ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from importlib import metadata
 
-from batch.catalogue.families import FAMILIES, Family, digest
+from batch.catalogue.families import FAMILIES, digest
+from batch.catalogue.family import Family
 from batch.memory.steps import TEXTS
 from batch.records.tasks import EncodeTask, Task
 

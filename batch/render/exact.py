@@ -22,9 +22,9 @@ def settle(pipe: DiffusionPipeline) -> None:
     denoiser = getattr(pipe, "transformer", None)
     # Attention across to the texts divides its output by 1: a read and a write of all tokens.
     for module in denoiser.modules() if isinstance(denoiser, nn.Module) else ():
-        if not isinstance(module, Attention) or module.rescale_output_factor != 1.0:
+        if not isinstance(module, Attention) or type(module.processor) is not SanaAttnProcessor2_0:
             continue
-        if type(module.processor) is SanaAttnProcessor2_0:
+        if module.rescale_output_factor == 1.0:
             module.set_processor(_CrossAttention())
     vae = getattr(pipe, "vae", None)
     if isinstance(vae, AutoencoderDC):

@@ -27,7 +27,7 @@ from batch.records.reading import from_json
 from batch.records.receipts import TextTokens
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.render import counting, cuts, exact, failures, memory, pag, positions, random_weights
+from batch.render import counting, cuts, exact, failures, memory, pag, positions, random_weights, repeats
 from batch.render.families import common
 from batch.render.families.table import FAMILIES
 from batch.render.live import Live, Shapes, once, tensors
@@ -55,7 +55,7 @@ class Foresight:
     def encoding(self, task: Task) -> tuple[dict[str, Component], StageWork]:
         """The text encoders, and what the larger of a task's texts takes."""
         works = [work for _, work in self._texts(task)]
-        return _components(self._encoders), max(works, key=lambda work: work.activations)
+        return self._read_by, max(works, key=lambda work: work.activations)
 
     def denoising(self, task: Task, batch: int = 1) -> tuple[dict[str, Component], StageWork]:
         """The components that render, and what denoising so many images of a task in one call takes."""
@@ -63,10 +63,12 @@ class Foresight:
         embeds = [made for made, _ in self._texts(task)]
         with self._shapes.everywhere():  # computed once for a size, before the first step: not part of any
             positions.put(pipe, task, DEVICE)
-        with _watched(pipe) as watched, cuts.cut(pipe, task.memory_steps, [task] * batch):
+        blocks = [block for module in _modules(pipe).values() for block in _blocks(module)]
+        cutting = cuts.cut(pipe, task.memory_steps, [task] * batch)
+        with _watched(pipe) as watched, cutting, repeats.once(blocks, watched.live):
             latents = self._family.denoise(pipe, [task] * batch, [embeds] * batch, DEVICE, lambda _step: None)
         self._latents[_untiled(task)] = latents[:1]
-        return _components(pipe), watched.work
+        return self._rendered_by, watched.work
 
     def decoding(self, task: Task) -> StageWork:
         """What decoding takes in the tiles of the task's setting; with ``vae_cpu`` the weights in float32 too."""
@@ -109,8 +111,16 @@ class Foresight:
         return self._load(common.is_picture)
 
     @cached_property
+    def _read_by(self) -> dict[str, Component]:
+        return _components(self._encoders)
+
+    @cached_property
     def _renderers(self) -> DiffusionPipeline:
         return self._load(common.is_text)
+
+    @cached_property
+    def _rendered_by(self) -> dict[str, Component]:
+        return _components(self._renderers)
 
     def _load(self, leave_out: LeaveOut) -> DiffusionPipeline:
         dtype = partial(common.own_dtype, self._source.family, self._dtype)
@@ -139,7 +149,8 @@ class _Watched:
 @contextmanager
 def _watched(pipe: DiffusionPipeline, counted: int | None = None) -> Iterator[_Watched]:
     """Watch what a pipeline does; what is ``counted`` elsewhere, by default its weights, is no activation."""
-    counted = sum(item.weights for item in _components(pipe).values()) if counted is None else counted
+    if counted is None:
+        counted = sum(item.nbytes for item in tensors(*_modules(pipe).values()))
     watched = _Watched(pipe, counted)
     with torch.no_grad(), watched.live:
         yield watched

@@ -13,7 +13,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from batch.catalogue import architectures, weights
 from batch.records.spec import ModelSource
-from batch.render import attention
+from batch.render import attention, random_tokenizers
 from batch.render.memory import Burden
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def build(
         elif issubclass(kind_of_part, SchedulerMixin):
             given[part] = kind_of_part.from_config(_config(source, f"{part}/scheduler_config.json"))
         else:
-            given[part] = kind_of_part.from_pretrained(Path(source.location, part), local_files_only=True)
+            given[part] = _words(source, part, kind_of_part)
     takes = inspect.signature(kind.__init__).parameters
     optional = dict.fromkeys(kind._optional_components)
     return kind(**{name: value for name, value in (optional | given).items() if name in takes})
@@ -100,6 +100,13 @@ def _config(source: ModelSource, path: str) -> Config:
     return {**read, **source.overrides.get(path.partition("/")[0], {})}
 
 
+def _words(source: ModelSource, part: str, kind: type[Any]) -> object:
+    """A tokenizer: built where the configuration says how, else from the files of the source's place."""
+    if source.architecture and (said := _config(source, f"{part}/tokenizer_config.json")):
+        return random_tokenizers.build(kind, said)
+    return kind.from_pretrained(Path(source.location, part), local_files_only=True)
+
+
 def _class(library: str, name: str) -> Kind:
     """A component's class: diffusers', transformers', or of the module of one pipeline in diffusers."""
     known = {"diffusers": diffusers, "transformers": transformers}
@@ -115,6 +122,8 @@ def _empty(source: ModelSource, part: str, kind: Kind) -> nn.Module:
     with init_empty_weights(include_buffers=False):
         if issubclass(kind, PreTrainedModel):
             settled = kind.config_class.from_dict(config)
+            if kind.__name__ == "T5GemmaEncoder":  # its file describes the whole T5Gemma
+                settled = settled.encoder
             chosen = attention.implementation(settled)
             if chosen is not None:
                 settled._attn_implementation = chosen

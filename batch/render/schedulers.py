@@ -15,7 +15,7 @@ import torch
 from diffusers import SchedulerMixin
 
 from batch.base.errors import TaskError
-from batch.catalogue.families import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.records.kinds import Stage
 from batch.records.values import Call
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKLQwenImage, ModelMixin
+from diffusers import AutoencoderDC, AutoencoderKLQwenImage, AutoencoderKLQwenImage21, ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 
 
@@ -72,7 +72,7 @@ def decode(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     tile: :func:`batch.render.memory.apply` holds that.
     """
     height, width = latents.shape[-2:]
-    if not isinstance(vae, AutoencoderDC | AutoencoderKLQwenImage) or not vae.use_tiling:
+    if not isinstance(vae, _TILED) or not vae.use_tiling:
         return _decode_whole(vae, latents)
     scale = vae.spatial_compression_ratio
     if height <= vae.tile_sample_min_height // scale and width <= vae.tile_sample_min_width // scale:
@@ -88,8 +88,11 @@ def _decode_whole(vae: ModelMixin, latents: torch.Tensor) -> Pieces:
     return of(image[:, :, 0] if image.ndim == 5 else image)
 
 
+_TILED = (AutoencoderDC, AutoencoderKLQwenImage, AutoencoderKLQwenImage21)
+
+
 @torch.no_grad()
-def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> Iterator[Piece]:
+def _decode_tiles(vae: ModelMixin, latents: torch.Tensor) -> Iterator[Piece]:
     scale = vae.spatial_compression_ratio
     stride_height, stride_width = vae.tile_sample_stride_height, vae.tile_sample_stride_width
     tile_height, tile_width = vae.tile_sample_min_height // scale, vae.tile_sample_min_width // scale
@@ -110,13 +113,14 @@ def _decode_tiles(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Te
             del tile  # before the next one is decoded
 
 
-def _tile(vae: AutoencoderDC | AutoencoderKLQwenImage, latents: torch.Tensor) -> torch.Tensor:
+def _tile(vae: ModelMixin, latents: torch.Tensor) -> torch.Tensor:
     if isinstance(vae, AutoencoderDC):
         alone: torch.Tensor = vae.decoder(latents)
         return alone
     vae.clear_cache()  # of the frame before, which a picture does not have
     vae._conv_idx = [0]
-    frames = vae.decoder(vae.post_quant_conv(latents), feat_cache=vae._feat_map, feat_idx=vae._conv_idx)
+    only = {"first_chunk": True} if isinstance(vae, AutoencoderKLQwenImage21) else {}
+    frames = vae.decoder(vae.post_quant_conv(latents), feat_cache=vae._feat_map, feat_idx=vae._conv_idx, **only)
     vae.clear_cache()
     first: torch.Tensor = frames[:, :, 0]
     return first

@@ -96,7 +96,8 @@ class Watched:
 def watched(pipe: DiffusionPipeline, text: str, most: int | None = None) -> Iterator[Watched]:
     """Watch the tokenizers of a pipeline while it encodes a text."""
     seen = Watched(text, most)
-    theirs = [part for part in pipe.components.values() if isinstance(part, PreTrainedTokenizerBase)]
+    parts = [getattr(part, "tokenizer", part) for part in pipe.components.values()]  # of a processor its own
+    theirs = [part for part in parts if isinstance(part, PreTrainedTokenizerBase)]
     kinds = [type(part) for part in theirs]
     for part, kind in zip(theirs, kinds, strict=True):
         part.__class__ = _watching(kind, seen)  # a call is looked up in the class, and a pipeline checks its parts

@@ -250,7 +250,8 @@ def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Que
     decoded = tuple(step for step in task.memory_steps if step.name in ("vae_tiling", "vae_cpu"))
     cut = tuple(step for step in task.memory_steps if step.name in CUTS)
     plain = replace(task, model="", memory_steps=())
-    if source.architecture and not item.random:
+    instructs = "complex_human_instruction" in FAMILIES[source.family].extra
+    if source.architecture and not item.random and instructs:
         plain = replace(plain, extra=(*plain.extra, ("complex_human_instruction", _INSTRUCTION)))
     sizeless = replace(plain, width=0, height=0, rendered_width=0, rendered_height=0)
     tiles = replace(plain, memory_steps=decoded)

@@ -3,7 +3,7 @@
 import diffusers
 from diffusers.image_processor import PixArtImageProcessor
 
-from batch.catalogue import families
+from batch.catalogue import families, scheduler_names
 from batch.catalogue.models import known_models
 from batch.hub.models import find_model
 from batch.manifest.values import Size
@@ -27,7 +27,7 @@ def test_bins_and_schedulers_are_those_of_diffusers():
         for width, height in [*model.sizes(), (3840, 2160), (1000, 1000), (500, 3000)]:
             found = PixArtImageProcessor.classify_height_width_bin(height, width, ratios=table)
             assert model.rendered(Size(width, height)) == (found[1], found[0])
-    assert all(hasattr(diffusers, name) for name in families.SCHEDULERS.values())
+    assert all(hasattr(diffusers, name) for name in scheduler_names.SCHEDULERS.values())
 
 
 def test_extra_arguments_are_those_of_the_pipeline():

@@ -2,7 +2,7 @@
 
 import diffusers
 
-from batch.catalogue import families, signatures
+from batch.catalogue import families, scheduler_names, signatures
 
 
 def test_the_source_says_what_the_classes_say():
@@ -15,7 +15,7 @@ def test_the_source_says_what_the_classes_say():
         assert all(call[key].default == value for key, value in read.items() if value is not signatures.COMPUTED)
         extra = families.FAMILIES[family].extra
         assert {key for key in extra if extra[key] != "pag"} <= set(read)
-    for name in set(families.SCHEDULERS.values()):
+    for name in set(scheduler_names.SCHEDULERS.values()):
         if name != "LMSDiscreteScheduler":  # needs scipy
             parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
             assert set(signatures.scheduler_settings(name)) == set(parameters) - {"self"}

@@ -35,6 +35,9 @@ Join = Callable[[DiffusionPipeline, Sequence[Embeds], str], Keywords]
 Parameters = Mapping[str, inspect.Parameter]
 """Those of a pipeline's call, by name."""
 
+Denoise = Callable[..., torch.Tensor]
+"""See :func:`denoise`."""
+
 OnStep = Callable[[int], None]
 """Told the number of the step that is done; may raise to give up."""
 
@@ -160,7 +163,9 @@ def call_arguments(
         "num_inference_steps": task.steps,
         guidance: task.guidance,
         "generator": noise if len(noise) > 1 else noise[0],
-        "use_resolution_binning": False,  # sizes are chosen when planning, never silently resampled
+        # Sizes are chosen when planning, never silently resampled.
+        "use_resolution_binning": False,
+        "max_area": task.rendered_width * task.rendered_height,
     }
     if guidance in call and call[guidance].default is None and not task.guidance:
         del arguments[guidance]
@@ -212,29 +217,48 @@ def denoise(
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
     negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
     width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
-    64]``. ``more`` are arguments of the call beside those of every family; one that has them, or a way of its own
-    around the call, has a ``denoise`` too.
+    64]``. ``more`` are arguments of the call beside those of every family, or in their place; a family that has
+    them, or a way of its own around the call, has a ``denoise`` too.
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
+    call = inspect.signature(type(pipe).__call__).parameters
     extra = tuple(item for item in task.extra if family.extra.get(item[0]) in ("denoise", "everywhere"))
-    embeds = dict(join(pipe, [item[0] for item in texts], device))
-    if len(texts[0]) > 1:
-        negative = join(pipe, [item[1] for item in texts], device)
-        embeds |= {f"negative_{name}": value for name, value in negative.items()}
+    embeds: Keywords = {}
+    for index, prefix in enumerate(("", "negative_")[: len(texts[0])]):
+        joined = join(pipe, [item[index] for item in texts], device)
+        embeds |= {prefix + name: value for name, value in joined.items()}
     seeds = [item.seed for item in tasks]
-    arguments = call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance)
-    if "negative_prompt" in inspect.signature(type(pipe).__call__).parameters:
+    arguments: Keywords = {"prompt": None, "output_type": "latent"}
+    arguments |= call_arguments(pipe, task, extra, on_step, seeds=seeds, guidance=family.guidance)
+    if "negative_prompt" in call:
         arguments["negative_prompt"] = None  # by default a text in some
     with schedulers.drawing(pipe.scheduler, arguments["generator"]):
-        result = pipe(prompt=None, output_type="latent", **(arguments | embeds | more))
+        result = pipe(**arguments | embeds | more)
     latents: torch.Tensor = result.images
     return latents
 
 
-def decode_scaled(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
-    """Decoded as SANA and PixArt do, resampled to the task's size where that is not the one rendered."""
-    latents = latents.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor
-    parts = tiles.decode(pipe.vae, latents)
+def decode(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
+    """The picture of latents as they are kept: unpacked where they are, and scaled as their autoencoder says."""
+    vae, config = pipe.vae, pipe.vae.config
+    if latents.ndim == 3:
+        size = (task.rendered_height, task.rendered_width)
+        latents = pipe._unpack_latents(latents, *size, pipe.vae_scale_factor)
+    latents = latents.to(vae.dtype)
+    if config.get("scaling_factor"):
+        latents = latents / config.scaling_factor
+        return tiles.decode(vae, latents + config.shift_factor if config.get("shift_factor") else latents)
+    mean, std = (
+        torch.tensor(item).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
+        for item in (config.latents_mean, config.latents_std)
+    )
+    # Divided by the reciprocal, as the pipeline does: multiplying rounds otherwise.
+    return tiles.decode(vae, latents / (1.0 / std) + mean)
+
+
+def decode_resized(pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
+    """As SANA and PixArt do it: resampled to the task's size where that is not the one rendered."""
+    parts = decode(pipe, task, latents)
     if (task.rendered_width, task.rendered_height) == (task.width, task.height):
         return parts
     image: torch.Tensor = pipe.image_processor.resize_and_crop_tensor(parts.whole(), task.width, task.height)

@@ -1,8 +1,13 @@
-"""The families that are rendered in stages, and what each of their files holds."""
+"""The families that are rendered in stages, and how each of them is.
+
+Most are rows for :mod:`batch.render.families.staged`. A file of their own have those whose call does more around a
+stage: SANA (perturbed attention), SANA-Sprint (timesteps), SDXL (texts in pieces, an autoencoder that overflows),
+Stable Diffusion 3 (its third encoder may be missing), Ideogram 4 (takes no embeddings).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -11,26 +16,31 @@ from diffusers import DiffusionPipeline
 from batch.records.receipts import TextTokens
 from batch.records.tasks import EncodeTask, Task
 from batch.render import pieces, tokens
-from batch.render.families import common, flux, pixart, qwen_image, sana, sana_sprint, sd3, sdxl, z_image
-from batch.render.families.common import Embeds, OnStep
+from batch.render.families import common, hidream, ideogram4, sana, sana_sprint, sd3, sdxl, staged
+from batch.render.families.staged import Caught, Staged
 
 if TYPE_CHECKING:
+    from batch.render.families.common import Embeds, OnStep
     from batch.render.tiles import Pieces
-
-Denoise = Callable[[DiffusionPipeline, Sequence[Task], Sequence[Sequence[Embeds]], str, OnStep], torch.Tensor]
-"""See :func:`batch.render.families.common.denoise`."""
 
 
 class FamilyModule(Protocol):
-    """What a family's file holds. The three together give the same bits as one call of the pipeline."""
+    """How a family is staged. The three together give the same bits as one call of the pipeline."""
 
     def encode(self, pipe: DiffusionPipeline, task: EncodeTask, device: str, /) -> Embeds:
         """The embeddings of one text, by name without ``negative_``."""
         ...
 
-    @property
-    def denoise(self) -> Denoise:
-        """Latents as the pipeline's own call gives them."""
+    def denoise(
+        self,
+        pipe: DiffusionPipeline,
+        tasks: Sequence[Task],
+        texts: Sequence[Sequence[Embeds]],
+        device: str,
+        on_step: OnStep,
+        /,
+    ) -> torch.Tensor:
+        """Latents of tasks that differ in texts and seed only, ``[n, …]``; see :func:`.common.denoise`."""
         ...
 
     def decode(self, pipe: DiffusionPipeline, task: Task, latents: torch.Tensor, /) -> Pieces:
@@ -38,16 +48,50 @@ class FamilyModule(Protocol):
         ...
 
 
+_MASKED = (
+    "prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask",
+)  # fmt: skip
+_POOLED = (
+    "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds",
+)  # fmt: skip
+
 FAMILIES: Mapping[str, FamilyModule] = {
-    "sana": sana,
-    "sana_sprint": sana_sprint,
+    "sana": Staged(family="sana", gives=_MASKED, denoising=sana.denoise, decoding=common.decode_resized),
+    "sana_sprint": Staged(
+        family="sana_sprint", gives=_MASKED[:2], denoising=sana_sprint.denoise, decoding=common.decode_resized
+    ),
     "sdxl": sdxl,
-    "pixart": pixart,
-    "flux": flux,
-    "sd3": sd3,
-    "qwen_image": qwen_image,
-    "z_image": z_image,
-}
+    "pixart": Staged(family="pixart", gives=_MASKED, decoding=common.decode_resized),
+    "flux": Staged(family="flux", gives=("prompt_embeds", "pooled_prompt_embeds", "")),
+    "sd3": sd3.StableDiffusion3(family="sd3", gives=_POOLED, join=sd3.join),
+    "qwen_image": Staged(family="qwen_image", gives=("prompt_embeds", ""), join=staged.masked),
+    "z_image": Staged(family="z_image", join=staged.listed),
+    "flux2": Caught(family="flux2", gives=("prompt_embeds", "")),
+    "flux2_klein": Caught(family="flux2_klein", gives=("prompt_embeds", "")),
+    "qwen_image_21": Caught(
+        family="qwen_image_21", gives=("prompt_embeds", "", ""), join=staged.masked, decoding=staged.opaque
+    ),
+    "krea2": Caught(family="krea2", gives=("prompt_embeds", "prompt_embeds_mask"), mask="prompt_embeds_mask"),
+    "ideogram4": ideogram4.Ideogram4(family="ideogram4", denoising=ideogram4.denoising),
+    "ernie_image": Caught(family="ernie_image", gives=("prompt_embeds",), join=staged.listed),
+    # No mask here: Chroma's attention adds it, so that what fills a text up is seen as well.
+    "chroma": Caught(family="chroma", gives=(_MASKED[0], "", _MASKED[1], _MASKED[2], "", _MASKED[3])),
+    "lumina2": Caught(family="lumina2", gives=_MASKED, mask=_MASKED[1]),
+    "hidream": Caught(
+        family="hidream",
+        gives=(
+            "prompt_embeds_t5", "negative_prompt_embeds_t5",
+            "prompt_embeds_llama3", "negative_prompt_embeds_llama3",
+            "pooled_prompt_embeds", "negative_pooled_prompt_embeds",
+        ),
+        join=hidream.join,
+        denoising=hidream.denoise,
+    ),
+    "cogview4": Caught(family="cogview4"),
+    "ovis_image": Caught(family="ovis_image", gives=("prompt_embeds", "negative_prompt_embeds", "", "")),
+    "prx": Caught(family="prx", gives=_MASKED, mask=_MASKED[1]),
+    "aura_flow": Caught(family="aura_flow", gives=_MASKED),
+}  # fmt: skip
 
 
 def encode(

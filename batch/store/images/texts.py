@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from batch import __version__
-from batch.catalogue import families
+from batch.catalogue import scheduler_names
 from batch.records.kinds import TextsKept
 from batch.records.reading import to_json
 from batch.records.tasks import Task
@@ -77,7 +77,7 @@ def parameters(task: Task, notes: Mapping[str, str] = _NONE) -> str:
         more[name.replace("_", " ").capitalize()] = _one_value(str(value))
     settings = {
         "Steps": task.steps,
-        "Sampler": SAMPLERS.get(families.SCHEDULERS.get(sampler, sampler), sampler),
+        "Sampler": SAMPLERS.get(scheduler_names.SCHEDULERS.get(sampler, sampler), sampler),
         "CFG scale": f"{task.guidance:g}",
         "Seed": task.seed,
         "Size": f"{task.width}x{task.height}",
