@@ -17,7 +17,8 @@ from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SC
 from batch.records.values import Call
 
 Given = Mapping[str, object]
-"""What a manifest names of one cell, by axis: values as its reader makes them."""
+"""What a manifest names of one cell, by axis: values as its reader makes them. Of ``style`` it is whether the
+negative prompt is a style's alone."""
 
 _OURS = {
     "prompt": "prompt",
@@ -116,8 +117,10 @@ def _negative(model: Model, call: signatures.Parameters | None, given: Given) ->
     if family.negative == "true_cfg_scale":
         if not _true_cfg(given):
             return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
-    elif not model.negative and not (isinstance(guidance, int | float) and family.guides(guidance)):
-        return f"{model.name} was distilled to do without guidance, so it ignores a negative prompt; leave it out"
+    elif not (
+        model.negative or given.get("style") or (isinstance(guidance, int | float) and family.guides(guidance))
+    ):
+        return f"{model.name} is distilled and ignores a negative prompt; leave it out"
     return ""
 
 
@@ -136,7 +139,8 @@ def idle(model: Model, given: Given, guidance: float) -> Iterator[tuple[str, str
     for axis, value in given.items():
         extra = axis.removeprefix("extra.")
         if axis == "negative_prompt":
-            what = "a negative prompt" if value and model.negative else ""  # of the others it is a mistake
+            # Of a distilled model one that is written is a mistake; a style brings its own.
+            what = "a negative prompt" if value and (model.negative or given.get("style")) else ""
         else:
             what = axis if extra in family.with_guidance or family.extra.get(extra) == "encode-negative" else ""
         if what:

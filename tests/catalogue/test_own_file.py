@@ -81,7 +81,7 @@ def test_what_an_entry_says_of_a_distilled_model_is_held(cli, own, manifest):
     axes = "prompt: a fox, steps: 7, guidance: 0, negative_prompt: blue, size: 4096x4096"
     refused = cli("plan", manifest(f"grid: {{model: [mine, yours], {axes}}}\n")).err
     assert "the files of mine fix 50 steps" in refused
-    assert "mine was distilled to do without guidance" in refused
+    assert "mine is distilled and ignores a negative prompt" in refused
     assert "yours needs the package no_such_package; install it with: pip install no_such_package" in refused
 
 

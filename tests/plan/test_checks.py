@@ -147,9 +147,9 @@ def test_of_a_setting_that_is_left_out_nothing_is_said(cli, manifest):
     ("axes", "says"),
     [
         ({"model": "z-image-turbo", "negative_prompt": "blue"},
-         "z-image-turbo was distilled to do without guidance, so it ignores a negative prompt; leave it out"),
-        ({"model": "krea-2-turbo", "negative_prompt": "blue"}, "so it ignores a negative prompt"),
-        ({"model": "chroma1-flash", "negative_prompt": "blue"}, "so it ignores a negative prompt"),
+         "z-image-turbo is distilled and ignores a negative prompt; leave it out"),
+        ({"model": "krea-2-turbo", "negative_prompt": "blue"}, "is distilled and ignores a negative prompt"),
+        ({"model": "chroma1-flash", "negative_prompt": "blue"}, "is distilled and ignores a negative prompt"),
         ({"model": "flux-2-klein-4b", "negative_prompt": "blue"}, "Flux2KleinPipeline takes no negative prompt"),
         ({"model": "flux-2-klein-9b", "guidance": 4}, "trained without guidance, so it has no effect"),
         ({"model": "prx-512", "guidance": 0}, "takes no guidance below 1; write 1 for none"),
@@ -190,6 +190,16 @@ def test_what_has_an_effect_is_let_be(cli, manifest, axes, monkeypatch):
     monkeypatch.setattr(checks, "find_spec", lambda _: True)  # as if every package were installed
     outcome = cli("plan", manifest(grid(**{"prompt": "a fox", **axes})))
     assert outcome.code == 0, outcome.err
+
+
+def test_a_negative_prompt_of_a_style_is_told_and_no_mistake(cli, manifest):
+    text = "styles: {oil: {prompt: 'oil {prompt}', negative_prompt: photo}}\n"
+    axes = {"model": "z-image-turbo", "prompt": "a fox", "style": ["none", "oil"]}
+    outcome = cli("plan", manifest(text + grid(**axes)))
+    assert outcome.code == 0, outcome.err
+    assert "a negative prompt has no effect at guidance 0: it counts above 0" in outcome.err
+    refused = cli("plan", manifest(text + grid(**axes, negative_prompt="blue")))
+    assert (refused.code, "ignores a negative prompt; leave it out" in refused.err) == (2, True)
 
 
 def test_a_package_that_is_missing_is_said_with_the_model(cli, manifest, monkeypatch):
