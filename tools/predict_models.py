@@ -3,8 +3,8 @@
     python tools/predict_models.py
 
 Asks ``plan`` about the model with random weights, so nothing is downloaded and no card is needed; a few seconds a
-model. Writes docs/predicted.csv: GiB that a card must have free under four memory settings, with the allowances for
-CUDA, cuDNN and fragmentation.
+model. Writes docs/predicted.csv: GiB that a card must have free under four memory settings, with the allowances
+for CUDA, cuDNN and fragmentation.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch.catalogue import architectures
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.models import packaged
 
+ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "predicted.csv"
 SETTINGS = ("tiled", "model-offload", "group-offload", "sequential-offload")
 COLUMNS = ("model", "size", *SETTINGS)
