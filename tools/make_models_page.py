@@ -1,4 +1,4 @@
-"""Write the catalogue's tables into docs/models.md, between the two lines that mark the place.
+"""Write the catalogue's tables into docs/models.md and README.md, between the two lines that mark the place.
 
     python tools/make_models_page.py
 
@@ -20,6 +20,7 @@ from batch.catalogue.model import Model
 from batch.catalogue.models import packaged
 from batch.memory.footprint import CARDS, KEPT_BY_DRIVER
 
+README = Path(__file__).parent.parent / "README.md"
 PREDICTED = Path(__file__).parent.parent / "docs" / "predicted.csv"
 SQUARE = ("AutoencoderKL", "AutoencoderKLFlux2")
 """Autoencoders whose tiles are square."""
@@ -35,6 +36,19 @@ def tables(models: Iterable[Model]) -> str:
     from_hub = [_row(*_FROM), _rule(_FROM), *(_row(*_from(model)) for model in downloads)]
     needs = [_row(*_NEEDS), _rule(_NEEDS), *(_row(*_needs(model, predicted())) for model in downloads)]
     return "\n".join([*with_defaults, "", *from_hub, "", _MEMORY, "", *needs])
+
+
+def readme(text: str) -> str:
+    """README.md with the table of today: some models, each the one of its kind that people ask for."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    known = predicted()
+    rows = [_row(*_SHORT), _rule(_SHORT)]
+    for model in (packaged()[name] for name in _IN_README):
+        _, called, _, whole, _, blocks, _, card = _needs(model, known)
+        rows.append(_row(f"`{model.name}`", str(model.native), called, whole, blocks, card))
+    table = "\n".join(rows)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
 def predicted() -> dict[str, dict[str, str]]:
@@ -59,6 +73,11 @@ memory takes the rest. The smallest card is the one on which `group-offload` or 
 _NEEDS = (
     "name", "how it is called", "tiles", "all on the card", "by component", "by blocks", "by layers",
     "smallest card",
+)  # fmt: skip
+_SHORT = ("model", "native size", "how it is called", "GiB, all on the card", "GiB, by blocks", "smallest card")
+_IN_README = (
+    "sana-1.6b-4k", "sdxl", "sd-3.5-large", "flux-1-dev", "flux-2-dev", "flux-2-klein-4b", "qwen-image-2512",
+    "qwen-image-2.1", "z-image-turbo", "krea-2-turbo", "chroma1-hd", "hidream-i1-full", "ideogram-4", "sd-1.5",
 )  # fmt: skip
 _FROM = ("name", "repository", "variant", "download", "on the device", "licence")
 
@@ -115,5 +134,6 @@ def _rule(cells: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(PAGE)
+    for file, written in ((PAGE, page), (README, readme)):
+        file.write_text(written(file.read_text(encoding="utf-8")), encoding="utf-8")
+        print(file)

@@ -27,27 +27,37 @@ TABLE = ROOT / "docs" / "predicted.csv"
 SETTINGS = ("tiled", "model-offload", "group-offload", "sequential-offload")
 COLUMNS = ("model", "size", *SETTINGS)
 RANDOM = "random:"
+AT_A_TIME = 8
+"""Models of a plan, which tells so many settings and leaves out further ones."""
 
 
 def main() -> None:
     """Write the table."""
     known = [name for name, model in packaged().items() if FAMILIES[model.family].staged]
     names = [name for name in known if name in architectures.known()]
+    rows: list[dict[str, str]] = []
+    for first in range(0, len(names), AT_A_TIME):
+        rows += _predicted(names[first : first + AT_A_TIME])
+        print(f"{len(rows)} of {len(names)}", flush=True)
+    with TABLE.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _predicted(names: list[str]) -> list[dict[str, str]]:
+    """A row for each model: what the heaviest stage needs under each setting."""
     grid = {"model": [RANDOM + name for name in names], "prompt": "a fox", "memory": list(SETTINGS)}
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder, "predict.yaml")
         manifest.write_text(json.dumps({"kind": "measure", "grid": grid}), encoding="utf-8")
         command = [sys.executable, str(ROOT / "run_batch.py"), "plan", str(manifest), "--json"]
         said = json.loads(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout)
-    rows: dict[str, dict[str, str]] = {}
+    rows = {name: {"model": name} for name in names}
     for row in said["memory"]["settings"]:
-        name = row["model"].removeprefix(RANDOM)
         needed = max(stage["needed"] for stage in row["stages"].values()) / 2**30
-        rows.setdefault(name, {"model": name, "size": row["size"]})[row["memory"]] = f"{needed:.2f}"
-    with TABLE.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows[name] for name in names if name in rows)
+        rows[row["model"].removeprefix(RANDOM)] |= {"size": row["size"], row["memory"]: f"{needed:.2f}"}
+    return list(rows.values())
 
 
 if __name__ == "__main__":

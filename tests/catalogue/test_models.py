@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from batch.catalogue import families, precision, signatures
+from batch.catalogue import architectures, families, precision, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import loras
 from batch.plan import checks
@@ -143,8 +143,14 @@ def test_the_page_is_the_catalogue():
     spec = importlib.util.spec_from_file_location("page", ROOT / "tools" / "make_models_page.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    assert made.page(text) == text, "run python tools/make_models_page.py"
+    for name, written in (("docs/models.md", made.page), ("README.md", made.readme)):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert written(text) == text, "run python tools/make_models_page.py"
+    assert list(made.predicted()) == [
+        name
+        for name, model in packaged().items()
+        if name in architectures.known() and families.FAMILIES[model.family].staged
+    ], "run python tools/predict_models.py"
 
 
 # What contradicts a model
