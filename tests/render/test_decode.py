@@ -236,7 +236,7 @@ def test_tiles_that_are_resampled(work):
     task, latents = replace(sized(384, 640), width=300, height=200), random(12, 20)
     image = pipe.vae.decode(latents.to(torch.bfloat16) / pipe.vae.config.scaling_factor).sample
     image = pipe.image_processor.resize_and_crop_tensor(image, 300, 200)
-    assert torch.equal(common.decode_scaled(pipe, task, latents).whole(), image)
+    assert torch.equal(common.decode_resized(pipe, task, latents).whole(), image)
 
 
 def decoding(work, monkeypatch, change):
