@@ -78,6 +78,6 @@ def needs_of(repo: str, commit: str, dtype: str, variant: str, *, online: bool) 
     found = folders.whole(cache.snapshot(repo, commit), dtype, variant)
     if found is not None or not online:
         return found
-    index = remote.file(repo, commit, weights.INDEX)
+    index = remote.reader(repo, commit)(weights.INDEX)
     names = remote.sizes(repo, commit)
-    return weights.of(folders.json_of(index), names, variant=variant or None, dtype=dtype) if index else None
+    return weights.of(index, names, variant=variant or None, dtype=dtype) if index else None

@@ -14,7 +14,7 @@ from batch.catalogue import families, precision, scheduler_names, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import loras
 from batch.plan import checks
-from batch.render import schedulers
+from batch.render import assembly, schedulers
 from tests.conftest import ROOT
 from tests.helpers import grid, only_receipt, picture
 
@@ -42,10 +42,10 @@ UNLIKE = {
 @pytest.mark.parametrize("name", packaged())
 def test_an_entry_fits_the_real_classes(name):
     model = packaged()[name]
-    kind = getattr(diffusers, model.pipeline)
+    kind = assembly.kind_of(model.pipeline)
     call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
     assert "num_inference_steps" in call
-    assert families.FAMILIES[model.family].guidance in call
+    assert families.FAMILIES[model.family].guidance in call or not model.embeds_guidance
     assert set(precision.by_component(model)) <= set(build)
     assert {getattr(torch, dtype) for dtype in precision.by_component(model).values()}
     assert model.dtype in (model.dtypes or families.DTYPES)

@@ -90,6 +90,9 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "cogview4": Caught(family="cogview4"),
     "ovis_image": Caught(family="ovis_image", gives=("prompt_embeds", "negative_prompt_embeds", "", "")),
     "prx": Caught(family="prx", gives=_MASKED, mask=_MASKED[1]),
+    "anima": Caught(family="anima", gives=("prompt_embeds",)),
+    "flux3": Caught(family="flux3", gives=("prompt_embeds",)),
+    "flux3_distilled": Caught(family="flux3_distilled", gives=("prompt_embeds",)),
     "aura_flow": Caught(family="aura_flow", gives=_MASKED),
 }  # fmt: skip
 
