@@ -113,10 +113,10 @@ def plain(job: Job, folder: Path) -> None:
 
 def whole(source: Any, dtype: str, device: str) -> Any:
     """The pipeline with all its components, warm on the device."""
-    from batch.render.families import common
+    from batch.render import pipelines
 
     # Random weights are drawn where they are to lie: a CPU takes minutes for billions, and they are the same.
-    return common.load(source, dtype, device if source.random else "cpu").to(device)
+    return pipelines.load(source, dtype, device if source.random else "cpu").to(device)
 
 
 @contextmanager

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from batch.base.errors import BatchError
-from batch.render import exact, tiles
+from batch.render import exact, pipelines, tiles
 from batch.render.device import give_back
 from batch.render.failures import StageFailed
-from batch.render.families import common
 from batch.render.loading import quiet
 from batch.render.pixels import assemble
 from benchmarks import rates
@@ -68,7 +67,7 @@ def _decoder(bench: Bench) -> tuple[Any, torch.Tensor]:
     """The pipeline with its autoencoder alone, set to tiles, and latents that are noise."""
     quiet()
     scene, (tile, stride) = bench.large, bench.tile
-    pipe = common.load_decoder(scene.source(), scene.dtype, bench.device).to(bench.device)
+    pipe = pipelines.load_decoder(scene.source(), scene.dtype, bench.device).to(bench.device)
     pipe.vae.enable_tiling(tile, tile, stride, stride)
     return pipe, _noise(bench, pipe.vae).to(bench.device, pipe.vae.dtype)
 

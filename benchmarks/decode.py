@@ -35,8 +35,7 @@ from torch.utils._pytree import tree_leaves
 
 from batch.hub.models import find_model, source
 from batch.render import device as devices
-from batch.render import tiles
-from batch.render.families import common
+from batch.render import pipelines, tiles
 from batch.render.pixels import assemble
 
 # `demo-4k` is that of the tests: the docs' figures are of its few channels.
@@ -156,7 +155,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo-4k")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", help="the model's own by default", choices=list(common.DTYPES))
+    parser.add_argument("--dtype", help="the model's own by default", choices=list(pipelines.DTYPES))
     parser.add_argument("--tiles", nargs="+", default=["1024/896"], help="tile and stride in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path, help="where the table is kept; the docs hold that of the defaults")
@@ -168,7 +167,7 @@ def main(given: argparse.Namespace) -> None:
     device = devices.choose(given.device)
     model = find_model(given.model, Path.cwd(), {}, online=False)
     dtype = given.dtype or model.dtype
-    pipe = common.load_decoder(source(model), dtype).to(device)
+    pipe = pipelines.load_decoder(source(model), dtype).to(device)
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     found = []
     with torch.no_grad():

@@ -161,7 +161,8 @@ def vae(tensors: Tensors) -> Tensors:
 
 def clip(tensors: Tensors) -> Tensors:
     """As of transformers before 5, with a table of positions that is no weight."""
-    made = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in tensors.items()}
+    outer = {name: "" if name.startswith("text_") else "text_model." for name in tensors}
+    made = {outer[name] + name: tensor for name, tensor in tensors.items()}
     positions = made["text_model.embeddings.position_embedding.weight"].shape[0]
     return made | {"text_model.embeddings.position_ids": torch.arange(positions)[None]}
 
@@ -178,10 +179,13 @@ def flux(tensors: Tensors) -> Tensors:
     single = {name: made.pop(name) for name in list(made) if name.startswith("single_blocks")}
     made = _joined(made, ("to_q", "to_k", "to_v"), "qkv.WHAT")
     made |= _joined(single, ("to_q", "to_k", "to_v", "mlp"), "linear1.WHAT")
-    for name in ("weight", "bias"):
-        key = f"final_layer.adaLN_modulation.1.{name}"
-        made[key] = torch.cat(list(reversed(made[key].chunk(2))))
-    return made
+    key = "final_layer.adaLN_modulation.1"
+    return made | {f"{key}.{name}": _swapped(made[f"{key}.{name}"]) for name in ("weight", "bias")}
+
+
+def _swapped(item: torch.Tensor) -> torch.Tensor:
+    """Scale and shift of a norm, which the makers have the other way round."""
+    return torch.cat(list(reversed(item.chunk(2))))
 
 
 Z_IMAGE: Rules = (
@@ -194,6 +198,31 @@ Z_IMAGE: Rules = (
 
 def z_image(tensors: Tensors) -> Tensors:
     return _joined(_renamed(tensors, Z_IMAGE), ("to_q", "to_k", "to_v"), "qkv.WHAT")
+
+
+SD3: Rules = (
+    (r"^pos_embed\.pos_embed", "pos_embed"),
+    (r"^pos_embed\.proj", "x_embedder.proj"),
+    (r"^time_text_embed\.timestep_embedder\.linear_(\d)", lambda match: f"t_embedder.mlp.{2 * int(match[1]) - 2}"),
+    (r"^time_text_embed\.text_embedder\.linear_(\d)", lambda match: f"y_embedder.mlp.{2 * int(match[1]) - 2}"),
+    (r"^norm_out\.linear", "final_layer.adaLN_modulation.1"),
+    (r"^proj_out", "final_layer.linear"),
+    (r"^transformer_blocks\.(\d)\.norm1\.linear", r"joint_blocks.\1.x_block.adaLN_modulation.1"),
+    (r"^transformer_blocks\.(\d)\.norm1_context\.linear", r"joint_blocks.\1.context_block.adaLN_modulation.1"),
+    (r"^transformer_blocks\.(\d)\.attn\.(to_[qkv])\.", r"joint_blocks.\1.x_block.attn.\2."),
+    (r"^transformer_blocks\.(\d)\.attn\.add_([qkv])_proj", r"joint_blocks.\1.context_block.attn.to_\2"),
+    (r"^transformer_blocks\.(\d)\.attn\.to_out\.0", r"joint_blocks.\1.x_block.attn.proj"),
+    (r"^transformer_blocks\.(\d)\.ff\.net\.0\.proj", r"joint_blocks.\1.x_block.mlp.fc1"),
+    (r"^transformer_blocks\.(\d)\.ff\.net\.2", r"joint_blocks.\1.x_block.mlp.fc2"),
+)
+
+
+def sd3(tensors: Tensors) -> Tensors:
+    """Of one block, which is the last one: the texts' half of it is not projected."""
+    made = _joined(_renamed(tensors, SD3), ("to_q", "to_k", "to_v"), "qkv.WHAT")
+    for key in ("joint_blocks.0.context_block.adaLN_modulation.1", "final_layer.adaLN_modulation.1"):
+        made |= {f"{key}.{name}": _swapped(made[f"{key}.{name}"]) for name in ("weight", "bias")}
+    return made
 
 
 COMPONENTS: Mapping[str, Mapping[str, tuple[str, Callable[[Tensors], Tensors]]]] = {
@@ -219,6 +248,13 @@ COMPONENTS: Mapping[str, Mapping[str, tuple[str, Callable[[Tensors], Tensors]]]]
         "text_encoder": ("text_encoders.clip_l.transformer.", clip),
         "text_encoder_2": ("text_encoders.t5xxl.transformer.", dict),
     },
+    "sd3": {
+        "transformer": ("model.diffusion_model.", sd3),
+        "vae": ("first_stage_model.", vae),
+        "text_encoder": ("text_encoders.clip_l.transformer.", clip),
+        "text_encoder_2": ("text_encoders.clip_g.transformer.", clip),
+        "text_encoder_3": ("text_encoders.t5xxl.transformer.", dict),
+    },
     "z_image": {"transformer": ("model.diffusion_model.", z_image), "vae": ("vae.", vae)},
 }
 """How each kind calls its components, and what becomes of their tensors."""
@@ -241,11 +277,11 @@ def save(tensors: Tensors, path: Path) -> Path:
     return path
 
 
-def layout(folder: Path, place: Path, *, without: Iterable[str]) -> Path:
-    """A folder without the weights of these components."""
+def layout(folder: Path, place: Path, *, weights: Container[str] = ()) -> Path:
+    """A folder's configurations and tokenizers, with the weights of these components alone."""
     shutil.copytree(folder, place)
-    for part in without:
-        for path in (place / part).glob("*.safetensors"):
+    for path in place.glob("*/*.safetensors"):
+        if path.parent.name not in weights:
             path.unlink()
     return place
 
@@ -253,7 +289,8 @@ def layout(folder: Path, place: Path, *, without: Iterable[str]) -> Path:
 def of_folder(folder: Path, place: Path, kind: str, *, parts: Iterable[str] = (), **changes) -> ModelSource:
     """The source of a tiny folder as one file; components that are not in ``parts`` stay in the layout."""
     file = save(tensors(folder, kind, parts), place / "model.safetensors")
-    found = layout(folder, place / "layout", without=parts or COMPONENTS[kind])
+    rest = {path.parent.name for path in folder.glob("*/*.safetensors")} - set(parts or COMPONENTS[kind])
+    found = layout(folder, place / "layout", weights=rest)
     return replace(source(folder), location=str(found), file=str(file), **changes)
 
 

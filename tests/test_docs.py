@@ -16,6 +16,7 @@ from batch.manifest.naming import NAME_FIELDS
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.memory import profiles, steps
 from batch.report import table
+from tests.checkpoints import SDXL, write
 from tests.conftest import ROOT
 
 
@@ -88,6 +89,8 @@ def examples(work):
     (work / "prompts.txt").write_text("a {red|blue} (fox:1.2)\n--prompt a whale --steps 20\n")
     (work / "styles.csv").write_text("name,prompt,negative_prompt\ncinematic,film still of {prompt},cartoon\n")
     (work / "shots.csv").write_text("prompt,steps\na fox,\na whale,3\n")
+    write(work / "models" / "juggernautXL.safetensors", SDXL)
+    write(work / "vae" / "sdxl-vae-fp16-fix.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3)})
     return work
 
 

@@ -38,6 +38,9 @@ _NOT_ALONE = re.compile(r"Control|Img2Img|Inpaint|Upscale|Edit|GLIGEN|Pix2Pix|Pr
 
 _DEFAULT_SIDE = 1024
 
+_NEEDS = {"KolorsPipeline": ("sentencepiece",), "KolorsPAGPipeline": ("sentencepiece",)}
+"""Packages that a pipeline imports and that do not come with diffusers."""
+
 MAX_BLOCKS = 16
 """Of an autoencoder: five halve the sides of the deepest there are."""
 
@@ -67,10 +70,28 @@ def describe(name: str, read: Read, *, trusted: bool = False) -> Model:
         dynamic_shift=bool(scheduler.get("use_dynamic_shifting")),
         embeds_guidance=family != "flux" or bool(denoiser.get("guidance_embeds")),
         trust_remote_code=trusted,
+        needs=_NEEDS.get(pipeline, ()),
     )
     if family in {"sana", "sana_sprint"}:
         return _sana(made, denoiser)
-    return _with_defaults(_with_sizes(made, index, denoiser, scale))
+    return _distilled(_with_defaults(_with_sizes(made, index, denoiser, scale)), index)
+
+
+_DISTILLED: Mapping[str, Mapping[str, Any]] = {
+    "Flux2KleinPipeline": {"steps": 4, "guidance": 0.0, "embeds_guidance": False, "negative": False},
+    "Krea2Pipeline": {"steps": 8, "guidance": 0.0, "guidance_range": (0.0, 0.0), "negative": False},
+}
+"""What these are made for where their index says that they are distilled; the defaults of the call are not."""
+
+
+def _distilled(made: Model, index: Config) -> Model:
+    """A model of few steps, where its index says that it is one."""
+    told = index.get("is_distilled") is True
+    made = replace(made, **(_DISTILLED.get(made.pipeline, {}) if told else {}))
+    sigmas = index.get("sample_sigmas")
+    if isinstance(sigmas, list) and sigmas and "sample_sigmas" in signatures.pipeline_components(made.pipeline):
+        return replace(made, steps=len(sigmas), fixed_steps=True, negative=False)
+    return made
 
 
 def in_its_family(known: Model, read: Read) -> Model:
@@ -181,6 +202,8 @@ def _prediction(scheduler: Config) -> str:
         return "flow"
     if kind == "SCMScheduler":
         return "trigflow"
+    if kind.startswith("EDM"):
+        return "edm"
     if isinstance(told, str):
         return told
     return "epsilon" if {"beta_start", "trained_betas"} & set(signatures.scheduler_settings(kind) or ()) else ""

@@ -40,7 +40,9 @@ def part(component: str, kind: str, names: Collection[str]) -> Part | None:
     ``kind`` is the component's class. Where a denoiser is alone in its file, its names may begin with nothing.
     """
     if component == "vae":
-        return _beginning(_VAE, names)
+        found = _beginning(_VAE, names)
+        # One of videos, which some picture models have, is called otherwise inside, and is not read.
+        return found if found and f"{found.prefix}decoder.conv_in.weight" in found.names else None
     if component in DENOISERS:
         bare = tuple(name for name in names if not name.startswith(_BESIDE))
         return _beginning(_DENOISER, names) or (Part("", bare) if any("." in name for name in bare) else None)

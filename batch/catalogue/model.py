@@ -1,6 +1,6 @@
 """One model: where its files are, what it renders, and the defaults it is rendered with; nothing of it is loaded.
 
-The models that ship are in ``models.yaml`` (:mod:`batch.catalogue.models` reads it), the tables of sizes in
+The models that ship are in ``models*.yaml`` (:mod:`batch.catalogue.models` reads them), the tables of sizes in
 ``bins.yaml`` beside this file.
 """
 
@@ -73,7 +73,8 @@ class Model:
     steps: int = 20
     guidance: float = 4.5
     prediction: str = "flow"
-    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "" if not known."""
+    """What the scheduler is told the model predicts: flow, epsilon, v_prediction, sample; "edm" and "trigflow" are
+    for one scheduler each; "" if not known."""
     dynamic_shift: bool = False
     """The flow's shift depends on the size, so the scheduler must take it with each call."""
     blocks: int = 0
@@ -83,12 +84,20 @@ class Model:
     pag_scale: float = 0.0
     """What its pipeline's call does without ``extra.pag_scale``."""
     embeds_guidance: bool = True
-    """False for a Flux that was trained without: its guidance has no effect."""
+    """False for one whose guidance has no effect: a Flux that was trained without, a distilled FLUX.2 Klein."""
+    negative: bool = True
+    """False for one that was distilled to render without guidance: without it a negative prompt has no effect."""
+    fixed_steps: bool = False
+    """Its files name the noise level of every step, so that it takes ``steps`` of them whatever is asked."""
+    needs: tuple[str, ...] = ()
+    """Python packages that it needs beside those of the program, as pip calls them."""
     weights_gib: float | None = None
     """What stays on the device to render one image (denoiser and autoencoder); text encoders apart."""
     download_gb: float | None = None
     """About what a download takes, in units of 10**9 bytes; ``fetch`` asks the Hub."""
     licence: str = ""
+    source: str = ""
+    """Where these facts are from: addresses, and what is not from there."""
     gated: bool = False
     """The Hub wants its terms accepted first."""
     scheduler: str = ""

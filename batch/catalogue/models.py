@@ -60,12 +60,15 @@ class ModelEntry(BaseModel):
     guidance_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
         None, description="Least and most that make sense; [0, 1] for a model distilled to do without."
     )
-    embeds_guidance: bool = Field(True, description="false for a Flux that takes no guidance.")
+    embeds_guidance: bool = Field(True, description="false where guidance has no effect at all: it is refused.")
+    negative: bool = Field(True, description="false for a model distilled to do without guidance: it reads none.")
+    fixed_steps: bool = Field(False, description="true where its files fix the steps: others are refused.")
+    needs: list[str] = Field([], description="Python packages it needs beside the program's: [sentencepiece].")
     scheduler: str = Field("", description="diffusers' class of its own scheduler.")
     flow_shift: float | None = Field(
         None, gt=0, description="What its scheduler's flow is shifted by, whatever its files say."
     )
-    prediction: Literal["flow", "epsilon", "v_prediction", "sample", "trigflow", ""] = Field(
+    prediction: Literal["flow", "epsilon", "v_prediction", "sample", "trigflow", "edm", ""] = Field(
         "flow", description="What it predicts, which decides the schedulers that can follow."
     )
     dynamic_shift: bool = Field(False, description="The flow's shift depends on the size.")
@@ -74,6 +77,7 @@ class ModelEntry(BaseModel):
     weights_gib: float | None = Field(None, gt=0, description="Denoiser and autoencoder on the device, in GiB.")
     download_gb: float | None = Field(None, gt=0, description="About what a download takes, in GB.")
     licence: str = Field("", description="Under which it may be used.")
+    source: str = Field("", description="Where these facts are from, for whoever looks them up.")
     gated: bool = Field(False, description="The Hub wants its terms accepted first.")
     overrides: dict[str, dict[str, object]] = Field(
         default={}, description="Configuration values by component, in place of those in the files."
@@ -93,6 +97,12 @@ class ModelEntry(BaseModel):
 
 
 PLACES = ("repo", "folder", "file", "package")
+
+PACKAGED = (
+    "models.yaml", "models_stable.yaml", "models_flux.yaml", "models_alibaba.yaml", "models_others.yaml",
+    "models_modular.yaml",
+)  # fmt: skip
+"""The files of those that ship, in the order of the list: one may be like another of a file before its own."""
 
 
 def known_models() -> Mapping[str, Model]:
@@ -126,8 +136,12 @@ def _named() -> str:
 @cache
 def packaged() -> Mapping[str, Model]:
     """Those that ship with the program."""
-    text = resources.files("batch.catalogue").joinpath("models.yaml").read_text(encoding="utf-8")
-    return {name: model for name, (_, model) in _read(document.parse(text, "models.yaml"), {}).items()}
+    found: dict[str, Model] = {}
+    for file in PACKAGED:
+        text = resources.files("batch.catalogue").joinpath(file).read_text(encoding="utf-8")
+        read = _read(document.parse(text, file), found)
+        found |= {name: model for name, (_, model) in read.items()}
+    return found
 
 
 @cache
@@ -163,7 +177,7 @@ def _as_own(model: Model, entries: Mapping[str, ModelEntry], base: Path) -> Mode
     said = entry.model_fields_set
     model = replace(model, own=True, folder=str(base / model.folder) if model.folder else "")
     if said.intersection(PLACES):  # of another model's files
-        unknown: dict[str, Any] = {"licence": "", "download_gb": None, "gated": False}
+        unknown: dict[str, Any] = {"licence": "", "source": "", "download_gb": None, "gated": False}
         model = replace(model, **{key: value for key, value in unknown.items() if key not in said})
     while entry.flow_shift is None and entry.like in entries:
         entry = entries[entry.like]
@@ -259,9 +273,11 @@ def _given(entry: ModelEntry) -> dict[str, Any]:
     """What an entry says, as a model has it."""
     given: dict[str, Any] = {key: getattr(entry, key) for key in entry.model_fields_set - {"like"}}
     for key in ("native", "largest"):
-        if given.get(key):
-            given[key] = values.size(given[key])
-    for key in ("dtypes", "steps_range", "guidance_range"):
+        if key in given:
+            given[key] = values.size(given[key]) if given[key] else None
+    if given.get("native", True) is None:
+        del given["native"]  # as if it were not there
+    for key in ("dtypes", "needs", "steps_range", "guidance_range"):
         if given.get(key) is not None:
             given[key] = tuple(given[key])
     if "overrides" in given:

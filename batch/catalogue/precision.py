@@ -18,9 +18,10 @@ from batch.catalogue.model import Model
 from batch.manifest.values import call
 
 _WITHOUT = re.compile(
-    r"tokenizer|scheduler|feature_extractor|processor|safety|pag_|.*_scale$|add_|requires_|is_|force_"
+    r".*tokenizer|scheduler|feature_extractor|.*processor|safety|pag_|.*_scale$|add_|requires_|is_|force_"
+    r"|sample_sigmas|(ocr_)?guider|.*_layers$"
 )
-"""Arguments of a pipeline that are no model, and so have no dtype."""
+"""Arguments of a pipeline that are no model, and so have no dtype; one with a default value is none either."""
 
 
 @lru_cache
@@ -72,7 +73,8 @@ def objection(model: Model, text: str) -> str:
 def components(pipeline: str) -> list[str]:
     """The models a pipeline consists of; empty where diffusers' source does not tell."""
     arguments = signatures.pipeline_components(pipeline)
-    return [name for name in arguments if not _WITHOUT.match(name)]
+    unset = (signatures.REQUIRED, None)
+    return [name for name, default in arguments.items() if default in unset and not _WITHOUT.match(name)]
 
 
 def by_component(model: Model) -> dict[str, str]:

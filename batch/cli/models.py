@@ -133,6 +133,10 @@ def model_json(model: Model, here: tuple[bool, int]) -> dict[str, object]:
         "download_gb": model.download_gb,
         "licence": model.licence or None,
         "gated": model.gated,
+        "negative_prompt": model.negative,
+        "fixed_steps": model.fixed_steps,
+        "needs": list(model.needs),
+        "source": model.source or None,
         "own": model.own,
     }
 
@@ -157,21 +161,27 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
         "made for": _made_for(model),
         "own scheduler": model.scheduler + shift if model.scheduler else "",
         "weights": f"{model.weights_gib:g} GiB on the device, text encoder apart" if model.weights_gib else "",
+        "needs": ", ".join(f"pip install {package}" for package in model.needs),
         "native size": str(model.native),
         f"sizes ({len(sizes)})" if sizes else "sizes": ", ".join(sizes)
         or f"any whose sides are multiples of {model.size_step}",
         "schedulers": ", ".join(schedulers),
+        "facts from": model.source,
     }
     return "\n".join([model.name, *layout.facts(facts)])
 
 
 def _made_for(model: Model) -> str:
     facts = []
-    if model.steps_range:
+    if model.fixed_steps:
+        facts.append(f"{plural(model.steps, 'step')} and no other number")
+    elif model.steps_range:
         facts.append("{} to {} steps".format(*model.steps_range))
     if model.guidance_range:
         least, most = model.guidance_range
         facts.append(f"guidance {least:g} to {most:g}" if most > 1 else "no guidance")
+    if not model.negative:
+        facts.append("no negative prompt")
     if model.dtypes:
         facts.append(" or ".join(model.dtypes))
     if model.largest:

@@ -16,7 +16,7 @@ from batch.hub import elsewhere, fetch, folders, remote
 from batch.hub.cache import names_in, snapshot
 from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
-from batch.hub.files import content, is_named, locate
+from batch.hub.files import content, is_named, local, locate
 from batch.hub.single_files import header_of
 from batch.records.tasks import Vae, lora_origin
 
@@ -32,7 +32,7 @@ def find_vae(name: str, looking: Looking) -> Autoencoder:
     A file, a folder with a diffusers autoencoder or a model that has one, ``owner/name[@revision]`` of the Hub, or
     a file there. One of the Hub is downloaded where ``looking`` says how.
     """
-    folder = looking.base / Path(name).expanduser()
+    folder = local(looking.base, name)
     if folder.is_dir():
         return _in_folder(name, _inner(name, folder))
     if folder.is_file() or is_named(name):

@@ -18,6 +18,7 @@ from batch.hub import fetch, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
+from batch.hub.mending import mend_snapshot
 
 if TYPE_CHECKING:
     from batch.base.checksums import Tell
@@ -53,10 +54,18 @@ def is_named(name: str) -> bool:
     return Path(path).suffix.lower() in (*SUFFIXES, *PICKLED, GGUF)
 
 
+def local(base: Path, name: str) -> Path:
+    """A path of this machine; one under ``~`` of nobody who is known here stays as it is written."""
+    try:
+        return base / Path(name).expanduser()
+    except RuntimeError:
+        return base / name
+
+
 def locate(name: str, looking: Looking) -> Located:
     """Where a file is, downloaded if it may be. Raises :class:`ModelError` where there is none of that name."""
     name = _plain(name)
-    path = looking.base / Path(name).expanduser()
+    path = local(looking.base, name)
     if path.is_file():
         return Located(path.absolute())
     parts = name.partition("@")[0].split("/")
@@ -96,7 +105,9 @@ def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
         online=fetching is not None,
         newest=fetching is not None and fetching.newest and bool(wanted),
     )
-    if commit and fetching is not None and not (snapshot(repo, commit) / inner).is_file():
+    if commit and fetching is not None:
+        mend_snapshot(repo, commit, name, fetching)
+    if commit and fetching is not None and (fetching.check or not (snapshot(repo, commit) / inner).is_file()):
         listed = remote.sizes(repo, commit)
         if inner not in listed:
             there = sorted(file for file in listed if is_named(file))

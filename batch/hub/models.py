@@ -18,7 +18,7 @@ from batch.catalogue.repositories import is_repository, problem
 from batch.hub import elsewhere, folders, notes, remote, single_files
 from batch.hub.cache import cache_folder, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
-from batch.hub.files import Looking, is_named
+from batch.hub.files import Looking, is_named, local
 from batch.hub.permissions import Permissions, needs_of
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
@@ -61,7 +61,9 @@ def find_model(
         place = base if known is None else own_file().parent
         looking = Looking(base=place, revisions=revisions, fetching=fetching, tell=tell)
         ask = partial(_remote_model, permissions=permissions, revisions=revisions, online=online, newest=newest)
-        return single_files.find(name, known, looking, lambda repo: ask(repo, _in_repository(repo)))
+        return single_files.find(
+            name, known, looking, lambda repo, held: ask(repo, _in_repository(repo), held=held)
+        )
     if known is None:
         folder = base / name
         if folders.holds_model(folder):
@@ -79,7 +81,7 @@ def _is_file(name: str, base: Path) -> bool:
     """Whether a checkpoint in one file is meant."""
     if (base / name).is_dir():
         return False
-    return is_named(name) or (base / Path(name).expanduser()).is_file()
+    return is_named(name) or local(base, name).is_file()
 
 
 def _in_repository(repo: str) -> Model | None:
@@ -95,19 +97,23 @@ def _remote_model(
     *,
     online: bool,
     newest: bool,
+    held: frozenset[str] = frozenset(),
 ) -> Model:
-    """A model in a repository, of the catalogue or not, at the commit that its name means."""
+    """A model in a repository, of the catalogue or not, at the commit that its name means.
+
+    The weights of ``held`` components lie elsewhere.
+    """
     repo, _, wanted = name.partition("@")
     newest = newest and bool(wanted)
     if known is not None:
         repo, wanted = known.repo, wanted or known.revision
     wanted = wanted or MAIN
     pin = pinned(name, revisions)
-    revision = pin or commit_of(repo, wanted, _usable(known), online=online, newest=newest)
+    revision = pin or commit_of(repo, wanted, _usable(known, held), online=online, newest=newest)
     allowed = permissions.of(name, f"{repo}@{revision}")
     if pin:
         dtype, variant = (known.dtype, known.variant) if known else ("", "")
-        needs = partial(needs_of, repo, pin, dtype, variant, online=online)
+        needs = partial(needs_of, repo, pin, dtype, variant, held, online=online)
         allowed = permissions.of_pin(name, repo, wanted, pin, needs, online=online)
     found: tuple[str, ...] = ()
     if offline_by() and name not in revisions and revision not in {"", wanted, known_commit(repo, wanted)}:
@@ -122,18 +128,20 @@ def _remote_model(
             known,
             name=name,
             revision=revision,
-            notes=notes.of_scheduler(known, place) + found + (() if online else notes.of_absence(known, place)),
+            notes=notes.of_scheduler(known, place)
+            + found
+            + (() if online else notes.of_absence(known, place, held)),
             allow_pickle=allowed.pickles,
             trust_remote_code=allowed.code,
         )
-    if not revision and (said := undecided(repo, wanted, _usable(None))):
+    if not revision and (said := undecided(repo, wanted, _usable(None, held))):
         raise ModelError(said)
-    return replace(_hub_model(name, repo, revision, allowed, online=online), notes=found)
+    return replace(_hub_model(name, repo, revision, allowed, held, online=online), notes=found)
 
 
-def _usable(known: Model | None) -> Usable:
+def _usable(known: Model | None, held: frozenset[str]) -> Usable:
     dtype, variant = (known.dtype, known.variant) if known else ("", "")
-    return lambda folder: folders.whole(folder, dtype, variant) is not None
+    return lambda folder: folders.whole(folder, dtype, variant, held) is not None
 
 
 def _unknown(name: str, folder: Path) -> str:
@@ -230,7 +238,9 @@ def _own_folder_model(known: Model, allowed: Allowed) -> Model:
     )
 
 
-def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online: bool) -> Model:
+def _hub_model(
+    name: str, repo: str, revision: str, allowed: Allowed, held: frozenset[str], *, online: bool
+) -> Model:
     """A repository that is not in the catalogue: its configuration files say what it is."""
     here = snapshot(repo, revision)
     if not revision or not (online or folders.holds_model(here)):
@@ -242,10 +252,10 @@ def _hub_model(name: str, repo: str, revision: str, allowed: Allowed, *, online:
     model = described(name, read, trusted=allowed.code)
     index = read(weights.INDEX) or {}
     # The dtype decides the variant, and the whole of a repository what there is to decide between.
-    found = folders.whole(here, model.dtype)
+    found = folders.whole(here, model.dtype, held=held)
     if found is None:
         names = remote.sizes(repo, revision) if online else names_in(here)
-        found = weights.of(index, names, dtype=model.dtype)
+        found = weights.of(index, names, dtype=model.dtype, held=held)
     if not online:  # what is not here yet is not elsewhere
         found = replace(found, elsewhere={})
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)

@@ -27,15 +27,18 @@ def of_scheduler(known: Model, folder: Path | None) -> tuple[str, ...]:
     )
 
 
-def of_absence(known: Model, folder: Path | None) -> tuple[str, ...]:
-    """What a plan says of a model that must be downloaded: that it was begun, or that there is no room."""
+def of_absence(known: Model, folder: Path | None, held: frozenset[str]) -> tuple[str, ...]:
+    """What a plan says of a model that must be downloaded: that it was begun, or that there is no room.
+
+    The weights of ``held`` components lie elsewhere.
+    """
     place = hub_cache()
-    if folder is not None and folder.is_dir() and not folders.whole(folder, known.dtype, known.variant):
+    if folder is not None and folder.is_dir() and not folders.whole(folder, known.dtype, known.variant, held):
         return (f"only a part of it is in {place}; `fetch` downloads the rest",)
     if folder is not None and not folder.is_dir():
         return (f"it is not in {place}, where models lie now; `fetch` downloads it again",)
     room = disk.free(place)
-    if folder is None and known.download_gb and room is not None and room < known.download_gb * 10**9:
+    if folder is None and not held and known.download_gb and room is not None and room < known.download_gb * 10**9:
         return (
             f"about {known.download_gb:g} GB are to be downloaded into {place}, "
             f"which has {room / 10**9:.1f} GB free",

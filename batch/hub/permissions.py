@@ -7,7 +7,7 @@ on the Hub. For another commit it holds where that one is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from batch.base.errors import ModelError
@@ -73,11 +73,18 @@ def _means(repo: str, wanted: str, pin: str, *, online: bool) -> bool:
     return known == pin
 
 
-def needs_of(repo: str, commit: str, dtype: str, variant: str, *, online: bool) -> weights.Needs | None:
-    """What a session would load of a commit, by its files here, else by the Hub's list of them."""
-    found = folders.whole(cache.snapshot(repo, commit), dtype, variant)
+def needs_of(
+    repo: str, commit: str, dtype: str, variant: str, held: Collection[str], *, online: bool
+) -> weights.Needs | None:
+    """What a session would load of a commit, by its files here, else by the Hub's list of them.
+
+    The weights of ``held`` components lie elsewhere.
+    """
+    found = folders.whole(cache.snapshot(repo, commit), dtype, variant, held)
     if found is not None or not online:
         return found
     index = remote.reader(repo, commit)(weights.INDEX)
     names = remote.sizes(repo, commit)
-    return weights.of(index, names, variant=variant or None, dtype=dtype) if index else None
+    if index is None:
+        return None
+    return weights.of(index, names, variant=variant or None, dtype=dtype, held=held)

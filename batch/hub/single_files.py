@@ -25,6 +25,9 @@ from batch.records.tasks import lora_origin
 if TYPE_CHECKING:
     from batch.hub.files import Located
 
+Remote = Callable[[str, frozenset[str]], Model]
+"""The model of a repository, for a file that has the weights of some of its components."""
+
 
 def look_into(name: str, path: Path) -> Recognised:
     """What a file is. Raises :class:`ModelError` for everything that no picture can be rendered from."""
@@ -74,7 +77,7 @@ def _is_tensor(entry: Mapping[str, object]) -> bool:
     return lists and all(isinstance(number, int) for number in (*cast(Any, shape), *cast(Any, ends)))
 
 
-def find(name: str, known: Model | None, looking: Looking, remote_model: Callable[[str], Model]) -> Model:
+def find(name: str, known: Model | None, looking: Looking, remote_model: Remote) -> Model:
     """The model in a file. Raises :class:`ModelError` where there is none, or no picture can be rendered from it.
 
     ``known`` is its entry in the user's own file; ``remote_model`` finds the model of the repository that has what
@@ -126,12 +129,12 @@ def weighted(kind: str) -> frozenset[str]:
     return frozenset(filter(weights.is_weighted, weights.components(index)))
 
 
-def _of_kind(name: str, found: Recognised, remote_model: Callable[[str], Model]) -> Model:
+def _of_kind(name: str, found: Recognised, remote_model: Remote) -> Model:
     """The defaults of a kind, and where its layout and what the file lacks are from."""
     repo, layout = layouts.repository(found.kind), layouts.packaged(found.kind)
     if layout is None or weighted(found.kind) - found.holds:
         try:
-            return replace(remote_model(repo), download_gb=None)
+            return replace(remote_model(repo, found.holds), download_gb=None)
         except ModelError as error:
             raise ModelError(f"{name} is a {KINDS[found.kind]}; what it lacks is of {repo}: {error}") from None
     known = next((model for model in packaged().values() if model.repo == repo), None)

@@ -89,7 +89,7 @@ AXES: dict[str, Axis] = {
         {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
     ),
     "vae": Axis(
-        values.vae,
+        lambda value: "" if value == "default" else values.word(value),
         "another autoencoder: a file, a folder, a Hub id (id@revision), or default, the model's own",
         _WORD,
     ),

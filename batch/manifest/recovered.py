@@ -17,3 +17,5 @@ class Recovered:
     """How its texts are read, where it is not as usual: ``long_prompts`` and ``prompt_syntax`` of a manifest."""
     notes: tuple[str, ...] = ()
     """What could not be carried over."""
+    model_hash: str = ""
+    """The first digits of the SHA-256 of its checkpoint, where its text says them."""

@@ -291,12 +291,6 @@ def scheduler(value: object) -> Call | None:
     return Call(name=name, arguments=named)
 
 
-def vae(value: object) -> str:
-    """An autoencoder by its name; "" for ``default``, the model's own."""
-    name = word(value)
-    return "" if name == "default" else name
-
-
 def memory(value: object) -> str:
     """A memory setting: a profile, or steps joined with ``+``. What they mean is the planner's to say."""
     if not isinstance(value, str):

@@ -37,8 +37,8 @@ class TaskMaker:
     included: int = 0
     duplicates: int = 0
     syntax: Syntax = field(init=False)
-    _checked: set[tuple[int, bool]] = field(init=False, default_factory=set)
-    """Settings, with and without negative prompt."""
+    _checked: set[tuple[int, bool, bool]] = field(init=False, default_factory=set)
+    """Settings, with and without negative prompt, and one that is written rather than a style's."""
     _expansion: Expansion = field(init=False, default_factory=Expansion)
     """Of styles."""
     _first: dict[str, Task] = field(init=False, default_factory=dict)
@@ -126,12 +126,13 @@ class TaskMaker:
 
     def _check(self, setting: Setting, given: PromptSeeds, negative: str) -> None:
         """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""
-        key = (setting.number, bool(negative))
+        written = given.entries.get("negative_prompt")
+        key = (setting.number, bool(negative), written is not None and bool(written.value))
         if key in self._checked:
             return
         self._checked.add(key)
         asked = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
-        asked["negative_prompt"] = negative
+        asked |= {"negative_prompt": negative, "style": key[1] and not key[2]}
         asked["vae"] = self.settings.found.vaes.get(str(asked.get("vae", "")))
         for name, message in checks.idle(setting.model, asked, setting.guidance):
             self.findings.remark(_place(setting, given, name), message)

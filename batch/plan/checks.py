@@ -18,7 +18,8 @@ from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SC
 from batch.records.values import Call
 
 Given = Mapping[str, object]
-"""What a manifest names of one cell, by axis: values as its reader makes them."""
+"""What a manifest names of one cell, by axis: values as its reader makes them. Of ``style`` it is whether the
+negative prompt is a style's alone."""
 
 _OURS = {
     "prompt": "prompt",
@@ -36,9 +37,10 @@ _OURS = {
 _NOT_DATA = ("_embeds", "_mask", "_kwargs", "_image", "_images", "_tensor_inputs", "_embeddings")
 _NOT_SET = {
     "output_type", "return_dict", "callback", "callback_steps", "callback_on_step_end", "latents", "image",
-    "images", "mask", "guidance_embeds", "self",
+    "images", "mask", "guidance_embeds", "self", "max_area", "_auto_resize", "output_resolution",
 }  # fmt: skip
-"""What the program sets itself, and what no manifest can write down (tensors, pictures, mappings)."""
+"""What the program sets itself or ``size`` decides, and what no manifest can write down (tensors, pictures,
+mappings)."""
 
 _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 """Packages a scheduler imports that do not come with diffusers."""
@@ -47,6 +49,10 @@ _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
     """What a model cannot do of one cell, as axis and message."""
     call = signatures.pipeline_call(model.pipeline)
+    # Built from its configuration it is of plain weights, whatever its own are stored in.
+    for package in () if model.random else model.needs:
+        if find_spec(package) is None:
+            yield "model", f"{model.name} needs the package {package}; install it with: pip install {package}"
     if call is None and model.trust_remote_code:
         # Only the code of the pipeline itself would tell, and nobody should guess.
         for axis, none in (("steps", 1), ("guidance", 0)):
@@ -65,18 +71,15 @@ def _objection(model: Model, call: signatures.Parameters | None, axis: str, valu
     if axis == "scheduler" and isinstance(value, Call):
         return _scheduler(model, value)
     if axis == "guidance":
-        return _guidance(model, call)
+        return _guidance(model, call, value)
     if axis == "dtype":
         return precision.objection(model, str(value))
     if axis == "vae" and isinstance(value, Autoencoder):
         return autoencoders.objection(model, value)
-    if axis == "steps" and call is not None and "num_inference_steps" not in call:
-        return f"{model.pipeline} takes no number of steps; leave it out"
+    if axis == "steps":
+        return _steps(model, call, value, given)
     if axis == "negative_prompt" and value:
-        if call is not None and "negative_prompt" not in call:
-            return f"{model.pipeline} takes no negative prompt; leave it out"
-        if FAMILIES[model.family].negative == "true_cfg_scale" and not _true_cfg(given):
-            return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
+        return _negative(model, call, given)
     if axis == "lora" and value and call is not None:
         # Rendered as any of its family's: SanaPAGPipeline loads none, the SanaPipeline it becomes does.
         pipelines = {model.pipeline, *FAMILIES[model.family].pipelines}
@@ -86,12 +89,41 @@ def _objection(model: Model, call: signatures.Parameters | None, axis: str, valu
     return _extra(model, call, axis.removeprefix("extra."), given) if axis.startswith("extra.") else ""
 
 
-def _guidance(model: Model, call: signatures.Parameters | None) -> str:
+def _guidance(model: Model, call: signatures.Parameters | None, value: object) -> str:
     if call is not None and FAMILIES[model.family].guidance not in call:
-        other = ", ".join(f"extra.{name}" for name in call if "guidance" in name or "cfg" in name)
+        own = call if model.embeds_guidance else ()
+        other = ", ".join(f"extra.{name}" for name in own if "guidance" in name or "cfg" in name)
         return f"{model.pipeline} takes no guidance scale; leave it out{f', or set {other}' if other else ''}"
     if not model.embeds_guidance:
         return f"{model.name} was trained without guidance, so it has no effect; leave it out"
+    least = FAMILIES[model.family].least_guidance
+    if isinstance(value, int | float) and value < least:
+        return f"{model.pipeline} takes no guidance below {least:g}; write {least:g} for none"
+    return ""
+
+
+def _steps(model: Model, call: signatures.Parameters | None, value: object, given: Given) -> str:
+    if call is not None and "num_inference_steps" not in call:
+        return f"{model.pipeline} takes no number of steps; leave it out"
+    if model.fixed_steps and value != model.steps and given.get("extra.sigmas") is None:
+        return f"the files of {model.name} fix {model.steps} steps, so {value} has no effect; leave it out"
+    scheduled = call.get("num_inference_steps") if call is not None and "guidance_schedule" in call else value
+    if value != scheduled and not (given.get("guidance") or given.get("extra.guidance_schedule")):
+        return f"{model.pipeline} guides {scheduled} steps by a schedule of its own; for {value} write a guidance"
+    return ""
+
+
+def _negative(model: Model, call: signatures.Parameters | None, given: Given) -> str:
+    family, guidance = FAMILIES[model.family], given.get("guidance", model.guidance)
+    if call is not None and "negative_prompt" not in call:
+        return f"{model.pipeline} takes no negative prompt; leave it out"
+    if family.negative == "true_cfg_scale":
+        if not _true_cfg(given):
+            return f"{model.pipeline} uses a negative prompt only with extra.true_cfg_scale above 1"
+    elif not (
+        model.negative or given.get("style") or (isinstance(guidance, int | float) and family.guides(guidance))
+    ):
+        return f"{model.name} is distilled and ignores a negative prompt; leave it out"
     return ""
 
 
@@ -110,7 +142,8 @@ def idle(model: Model, given: Given, guidance: float) -> Iterator[tuple[str, str
     for axis, value in given.items():
         extra = axis.removeprefix("extra.")
         if axis == "negative_prompt":
-            what = "a negative prompt" if value else ""
+            # Of a distilled model one that is written is a mistake; a style brings its own.
+            what = "a negative prompt" if value and (model.negative or given.get("style")) else ""
         else:
             what = axis if extra in family.with_guidance or family.extra.get(extra) == "encode-negative" else ""
         if what:
@@ -156,6 +189,14 @@ def _alone(model: Model, name: str, given: Given) -> str:
         told = dict(scheduler.arguments).get("use_dynamic_shifting") if isinstance(scheduler, Call) else None
         if not (model.dynamic_shift if told is None else told):
             return "it counts only with a scheduler of use_dynamic_shifting: true"
+    if name == "guidance_schedule":
+        steps, schedule = given.get("steps", model.steps), given["extra.guidance_schedule"]
+        if given.get("guidance"):
+            return "it counts only without guidance"
+        if not isinstance(schedule, tuple) or len(schedule) != steps:
+            return f"a list of {steps} numbers is wanted for {steps} steps"
+    if name == "distilled_guidance_scale" and not model.embeds_guidance:
+        return f"{model.name} has the guidance that its files set; it counts with the distilled one"
     return ""
 
 
@@ -246,6 +287,8 @@ def _follows(model: Model, kind: str) -> bool:
         return flow_only or (model.dynamic_shift and "use_dynamic_shifting" in settings)
     if model.prediction == "trigflow":
         return kind == "SCMScheduler"
+    if model.prediction == "edm":
+        return kind.startswith("EDM")
     if model.prediction:
         classical = bool({"beta_start", "trained_betas"} & set(settings)) and kind != "SCMScheduler"
         told = "prediction_type" in settings or model.prediction == "epsilon"

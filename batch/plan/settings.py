@@ -162,7 +162,11 @@ class Settings:
                     f"write {rendered}, or allow it with resize: true",
                 )
             elif any(side % model.size_step for side in rendered):
-                self.findings.wrong(place, f"size: the sides of {size} must be multiples of {model.size_step}")
+                self.findings.wrong(
+                    place,
+                    f"size: the sides of {size} must be multiples of {model.size_step} for {model.name}; write "
+                    f"{_on_step(size, model.size_step)}",
+                )
         return self.sizes[key].rendered
 
     def _memory_steps(self, entries: Entries, size: Size, model: Model, *, with_pag: bool) -> tuple[Call, ...]:
@@ -179,6 +183,11 @@ class Settings:
             for note in profiles.notes(self._memory[key]):
                 self.findings.remark(place, f"memory: {note}")
         return self._memory[key]
+
+
+def _on_step(size: Size, step: int) -> Size:
+    """The nearest size whose sides are multiples of a step."""
+    return Size(*(max(1, round(side / step)) * step for side in size))
 
 
 def _value(entries: Entries, name: str, default: T) -> T:

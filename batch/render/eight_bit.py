@@ -29,11 +29,13 @@ def read(
 ) -> dict[str, torch.Tensor]:
     """These tensors of a file in a dtype; without ``all_in_it`` only those that the file has in 8 bits.
 
-    Raises :class:`UserError` for weights that are packed in some other way.
+    On the device, or in host memory where it gets them from there. Raises :class:`UserError` for weights that are
+    packed in some other way.
     """
-    wanted, made = set(names), {}
-    with safe_open(path, "pt", device=device) as file:
-        for name in sorted(wanted):
+    wanted, made = dict.fromkeys(names), {}  # in the file's own order
+    place = "cpu" if device.startswith("mps") else device  # Apple's has no floats of 8 bits, and the same memory
+    with safe_open(path, "pt", device=place) as file:
+        for name in wanted:
             if is_note(name):
                 continue
             tensor = file.get_tensor(name)
@@ -43,7 +45,7 @@ def read(
                 tensor = _checked(path, name, tensor, next(iter(scales), None), dtype)
             is_cast = tensor.is_floating_point() and (all_in_it or tensor.itemsize == 1)
             # On the CPU it would be a view of the whole file, wherever the file has it.
-            made[name] = tensor.to(dtype if is_cast else tensor.dtype, copy=device == "cpu")
+            made[name] = tensor.to(dtype if is_cast else tensor.dtype, copy=place == "cpu")
     return made
 
 

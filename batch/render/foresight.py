@@ -27,8 +27,18 @@ from batch.records.reading import from_json
 from batch.records.receipts import TextTokens
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.render import counting, cuts, exact, failures, memory, pag, positions, random_weights, repeats
-from batch.render.families import common
+from batch.render import (
+    counting,
+    cuts,
+    exact,
+    failures,
+    memory,
+    pag,
+    pipelines,
+    positions,
+    random_weights,
+    repeats,
+)
 from batch.render.families.table import FAMILIES
 from batch.render.live import Live, Shapes, once, tensors
 
@@ -77,7 +87,7 @@ class Foresight:
         if _untiled(task) not in self._latents:
             self.denoising(task)
         steps = {step.name: step.arguments for step in task.memory_steps}
-        pipe = self._load(common.is_beside_decoder) if "vae_cpu" in steps else self._renderers
+        pipe = self._load(pipelines.is_beside_decoder) if "vae_cpu" in steps else self._renderers
         if hasattr(pipe.vae, "disable_tiling"):
             pipe.vae.disable_tiling()
         if "vae_tiling" in steps:
@@ -110,7 +120,7 @@ class Foresight:
 
     @cached_property
     def _encoders(self) -> DiffusionPipeline:
-        return self._load(common.is_picture)
+        return self._load(pipelines.is_picture)
 
     @cached_property
     def _read_by(self) -> dict[str, Component]:
@@ -118,14 +128,14 @@ class Foresight:
 
     @cached_property
     def _renderers(self) -> DiffusionPipeline:
-        return self._load(common.is_text)
+        return self._load(pipelines.is_text)
 
     @cached_property
     def _rendered_by(self) -> dict[str, Component]:
         return _components(self._renderers)
 
     def _load(self, leave_out: LeaveOut) -> DiffusionPipeline:
-        dtype = partial(common.own_dtype, self._source.family, self._dtype)
+        dtype = partial(pipelines.own_dtype, self._source.family, self._dtype)
         pipe = pag.settle(random_weights.build(self._source, dtype, DEVICE, leave_out, self._shapes.fill))
         exact.settle(pipe)
         pipe.set_progress_bar_config(disable=True)

@@ -15,9 +15,8 @@ from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 from batch.render import device as devices
-from batch.render import failures, memory, quantise
+from batch.render import failures, memory, pipelines, quantise
 from batch.render.backend import Loads
-from batch.render.families import common, generic
 
 if TYPE_CHECKING:
     from batch.render.memory import Burden
@@ -29,7 +28,7 @@ def encoders(source: ModelSource, dtype: str, device: str, task: EncodeTask, par
     """The pipeline with its text encoders only, under the memory setting of a text unless they stay on the CPU."""
     steps = kept_steps(part, task)
     on_device = part == Loads.TEXTS and not memory.offloads_texts(steps)
-    pipe = common.load_text_encoder(source, dtype, device if on_device else "cpu")
+    pipe = pipelines.load_text_encoder(source, dtype, device if on_device else "cpu")
     memory.apply_to_texts(pipe, steps, device)
     return pipe
 
@@ -43,16 +42,16 @@ def burden(source: ModelSource, dtype: str, device: str, part: Loads) -> Burden 
     """What rendering has loaded, known before anything is; None without a card on which it has to fit."""
     if not device.startswith("cuda"):
         return None
-    return common.burden(source, dtype, decoder_only=part == Loads.DECODER)
+    return pipelines.burden(source, dtype, decoder_only=part == Loads.DECODER)
 
 
 def renderers(
     source: ModelSource, dtype: str, device: str, task: Task, part: Loads, burden: Burden | None
 ) -> DiffusionPipeline:
     """The pipeline that renders, straight on the device unless the task's memory setting offloads."""
-    load: Load = generic.load
+    load: Load = pipelines.load_whole
     if FAMILIES[source.family].staged:
-        load = common.load_decoder if part == Loads.DECODER else common.load_without_texts
+        load = pipelines.load_decoder if part == Loads.DECODER else pipelines.load_without_texts
     on_card = device.startswith("cuda")
     steps = memory.setting(task, burden, device)
     cast = any(step.name == "fp8_weights" for step in task.memory_steps)  # on the card it would be there whole

@@ -115,7 +115,9 @@ def _converted(found: Held, part: str, module: nn.Module, read: Tensors) -> Tens
         )
     except (KeyError, IndexError) as error:
         raise UserError(f"{found.path} holds no whole {part}: it lacks {error}") from error
-    return made
+    return {
+        name: tensor for name, tensor in made.items() if tensor is not None
+    }  # some are not missed by diffusers
 
 
 def _of_text_encoder(found: Held, module: PreTrainedModel, read: Tensors) -> Tensors:

@@ -10,6 +10,7 @@ from batch.base.errors import ModelError
 from batch.catalogue import pag
 from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
+from batch.catalogue.models import known_models
 from batch.manifest import recover, values
 from batch.manifest.axes import axis
 from batch.manifest.recovered import Recovered
@@ -17,6 +18,7 @@ from batch.memory import profiles
 from batch.plan import checks
 from batch.plan.pins import Pins
 from batch.run.lookup import lookup
+from batch.upkeep import checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,11 @@ class Fitting:
     _models: dict[str, Model | str] = field(default_factory=dict)
     """The model, or why there is none."""
     _fits: dict[object, _Fit] = field(default_factory=dict)
+    _files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     def fitted(self, picture: Recovered) -> Recovered:
         """The picture without what its model cannot do, with a note of each; as it is where that is not known."""
+        picture = self._with_file(picture)
         setting = {name: value for name, value in picture.axes.items() if name not in ("prompt", "seed")}
         setting["negative_prompt"] = "x" if setting.get("negative_prompt") else ""
         if setting.get("model") != self.trusted and recover.places(picture):
@@ -59,6 +63,20 @@ class Fitting:
             return fitted
         note = f"left out: {', '.join(picture.texts)}: not all text encoders of the model are CLIP"
         return replace(fitted, texts={}, notes=(*fitted.notes, note))
+
+    def _with_file(self, picture: Recovered) -> Recovered:
+        """With the checkpoint that lies beside the manifest in place of another program's name for it."""
+        name = str(picture.axes.get("model", ""))
+        if not name or name in (self.trusted, *known_models()) or {"/", "\\"} & {*name}:
+            return picture
+        key = (name, picture.model_hash)
+        if key not in self._files:
+            self._files[key] = checkpoints.beside(self.folder, name, picture.model_hash)
+        path, note = self._files[key]
+        if not path:
+            return picture
+        notes = (*picture.notes, note) if note else picture.notes
+        return replace(picture, axes={**picture.axes, "model": path}, notes=notes)
 
     def _fit(self, axes: dict[str, object], *, resize: bool) -> _Fit:
         model = self._model(str(axes.get("model", "")))

@@ -18,7 +18,8 @@ from batch.memory import profiles
 from batch.plan.texts import encode_tasks
 from batch.records.tasks import Task
 from batch.render import memory as steps_at_work
-from batch.render.families import common, sana
+from batch.render import pipelines
+from batch.render.families.table import FAMILIES
 from batch.render.loading import quiet
 from benchmarks import roofline
 from benchmarks.kernels import Recorder
@@ -49,16 +50,16 @@ def test_flops_are_those_that_torch_counts_in_a_real_run(work, one_thread):
         rendered_width=SIZE.width, rendered_height=SIZE.height, steps=2, guidance=work.guidance,
         memory_steps=profiles.resolve("auto", SIZE),
     )  # fmt: skip
-    texts = common.load_text_encoder(source, task.dtype, "cpu")
-    embeds = [sana.encode(texts, text, "cpu") for text in encode_tasks(task, "sana", "cpu")]
-    pipe = common.load_without_texts(source, task.dtype)
+    texts = pipelines.load_text_encoder(source, task.dtype, "cpu")
+    embeds = [FAMILIES["sana"].encode(texts, text, "cpu") for text in encode_tasks(task, "sana", "cpu")]
+    pipe = pipelines.load_without_texts(source, task.dtype)
     steps_at_work.apply(pipe, task.memory_steps, "cpu")
     # Torch has no formula for the CPU's attention in one kernel.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as denoising:
-            latents = sana.denoise(pipe, [task], [embeds], "cpu", lambda _step: None)
+            latents = FAMILIES["sana"].denoise(pipe, [task], [embeds], "cpu", lambda _step: None)
         with FlopCounterMode(display=False) as decoding:
-            list(sana.decode(pipe, task, latents).each)
+            list(FAMILIES["sana"].decode(pipe, task, latents).each)
     assert flops(work.stages["denoise_step"]) * 2 == denoising.get_total_flops()
     assert flops(work.stages["decode"]) == decoding.get_total_flops()
 

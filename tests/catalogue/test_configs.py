@@ -95,3 +95,29 @@ def test_every_text_to_image_pipeline_of_diffusers_is_taken():
     left_out = signatures.text_to_image() - taken
     assert len(taken) >= 30
     assert all("Control" in name or "Helios" in name for name in left_out), left_out
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "index", "expected"),
+    [
+        ("Flux2KleinPipeline", {"is_distilled": True}, (4, False, False, False, False)),
+        ("Flux2KleinPipeline", {"is_distilled": False}, (50, True, True, True, False)),
+        ("Krea2Pipeline", {"is_distilled": True}, (8, False, True, False, False)),
+        ("QwenImage21Pipeline", {"sample_sigmas": [1.0, 0.7, 0.4]}, (3, False, True, False, True)),
+        ("QwenImage21Pipeline", {"sample_sigmas": None}, (40, False, True, True, False)),
+        ("LuminaPipeline", {"sample_sigmas": [1.0, 0.5], "is_distilled": True}, (30, True, True, True, False)),
+    ],
+)
+def test_an_index_tells_that_a_model_is_distilled(pipeline, index, expected):
+    files = {"model_index.json": {"_class_name": pipeline} | index}
+    made = configs.describe("m", files.get)
+    assert expected == (
+        made.steps, made.guidance > 1, made.embeds_guidance, made.negative, made.fixed_steps,
+    )  # fmt: skip
+
+
+def test_a_scheduler_of_edm_stands_alone():
+    scheduler = {"_class_name": "EDMDPMSolverMultistepScheduler", "prediction_type": "epsilon"}
+    files = {"model_index.json": {"_class_name": "StableDiffusionXLPipeline"}}
+    made = configs.describe("m", (files | {"scheduler/scheduler_config.json": scheduler}).get)
+    assert (made.prediction, checks.possible_schedulers(made)) == ("edm", ["default"])

@@ -9,8 +9,7 @@ from transformers import CLIPTokenizer
 from batch.base.errors import UserError
 from batch.catalogue import configs, layouts
 from batch.records.spec import ModelSource
-from batch.render import random_weights
-from batch.render.families import common
+from batch.render import pipelines, random_weights
 from tests.render.parts import parameters
 
 CLIP_L, OPEN_CLIP_H, OPEN_CLIP_G, VAE = 123_060_480, 340_387_840, 694_659_840, 83_653_863
@@ -71,7 +70,7 @@ def test_a_layout_is_described_and_loaded_as_a_folder(kind, pipeline, native, pr
 
     model = configs.describe(kind, read)
     assert (model.pipeline, model.native.width) == (pipeline, native)
-    pipe = common.load(
+    pipe = pipelines.load(
         source_of(kind), "float32", leave_out=lambda part: part.startswith(("unet", "vae", "text_encoder"))
     )
     assert pipe.scheduler.config.prediction_type == prediction

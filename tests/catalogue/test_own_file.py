@@ -62,12 +62,27 @@ def test_what_an_entry_changes_is_part_of_the_id(cli, own, manifest, work, tiny)
     changed = cli("verify", "run", "--reproduce", "1")
     assert changed.code == 2
     assert "not the one that run was rendered with" in changed.err
-    assert "licence" not in cli("models", "fox").out
+    assert not any(fact in cli("models", "fox").out for fact in ("licence", "facts from"))  # of another model
     own(text + "  flow_shift: 5\nvixen: {like: fox}\nkit: {like: vixen}\n")
     assert known_models()["kit"].overrides["scheduler"] == {"flow_shift": 5.0}
     assert known_models()["fox"].steps_range is None  # 2 steps, where the model it is like takes 10 to 50
     told = cli("manifest", "from", "run")
     assert "fox is an entry of a models.yaml" in told.err + told.out
+
+
+def test_what_an_entry_says_of_a_distilled_model_is_held(cli, own, manifest):
+    own(
+        "mine: {like: z-image, repo: me/z, negative: false, fixed_steps: true, largest: '', source: my notes}\n"
+        "yours: {like: mine, repo: you/z, needs: [no_such_package]}\n"
+    )
+    assert "my notes" in cli("models", "mine").out
+    assert cli("models", "yours", "--json").json()["source"] is None
+    assert known_models()["mine"].largest is None
+    axes = "prompt: a fox, steps: 7, guidance: 0, negative_prompt: blue, size: 4096x4096"
+    refused = cli("plan", manifest(f"grid: {{model: [mine, yours], {axes}}}\n")).err
+    assert "the files of mine fix 50 steps" in refused
+    assert "mine is distilled and ignores a negative prompt" in refused
+    assert "yours needs the package no_such_package; install it with: pip install no_such_package" in refused
 
 
 def test_a_distilled_qwen_is_of_one_family_however_it_is_named(own, work, monkeypatch):

@@ -2,7 +2,7 @@
 
 import diffusers
 
-from batch.catalogue import families, scheduler_names, signatures
+from batch.catalogue import families, precision, scheduler_names, signatures
 
 
 def test_the_source_says_what_the_classes_say():
@@ -20,3 +20,8 @@ def test_the_source_says_what_the_classes_say():
             parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
             assert set(signatures.scheduler_settings(name)) == set(parameters) - {"self"}
     assert {"FluxPipeline", "ZImagePipeline"} <= signatures.text_to_image()
+
+
+def test_settings_of_a_pipeline_are_no_components():
+    assert precision.components("Krea2Pipeline") == ["vae", "text_encoder", "transformer"]
+    assert precision.components("QwenImage21Pipeline") == ["vae", "text_encoder", "transformer"]

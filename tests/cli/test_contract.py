@@ -24,6 +24,7 @@ grid:
   scheduler: default
   memory: auto
   dtype: float32
+  vae: default
   lora: none
   extra.eta: 0.0
 zip:

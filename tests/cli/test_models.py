@@ -19,6 +19,8 @@ def test_models(cli, manifest, cache, monkeypatch):
     text = cli("models", name).out
     assert "3072x5376" in text
     assert "flow-euler" in text
+    assert "facts from" in text
+    assert "https://github.com/NVlabs/Sana" in text
     assert max(map(len, text.splitlines())) <= 100
     (folder / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderDC"]}')
     assert not cli("models", name, "--json").json()["here"]
@@ -29,6 +31,15 @@ def test_models(cli, manifest, cache, monkeypatch):
     planned = cli("plan", manifest(f"grid: {{model: {name}, prompt: a fox}}\n"))
     assert f"only a part of it is in {hub}; `fetch` downloads the rest" in planned.err
     assert "is not known" in cli("models", "nonsense").err
+
+
+def test_what_a_model_is_made_for_is_told(cli):
+    for name, says in {
+        "qwen-image-2.1-turbo": "8 steps and no other number, no negative prompt",
+        "hidream-i1-full": "any whose sides are multiples of 16",
+        "kolors": "pip install sentencepiece",
+    }.items():
+        assert says in " ".join(cli("models", name).out.split())
 
 
 def test_memory_settings_are_explained(cli):

@@ -157,3 +157,19 @@ def test_an_autoencoder_of_the_hub(near, hub, manifest, work, other):
     assert f"vae: someone/pale@{COMMIT}" in near("manifest", "from", "run").out
     own = near("run", manifest(grid(model="demo", prompt="a fox", steps=1, vae="vaes/pale")), "--out", "run")
     assert "0 images rendered" in own.out
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [("null", "was is not known, so it is not loaded"), ('"' + "0" * 32 + '"', "is not the autoencoder that run")],
+)
+def test_an_autoencoder_of_a_receipt_is_held_to_its_content(work, manifest, cli, other, forged, said):
+    path = manifest(grid(model="demo", prompt="a fox", steps=1, vae="vaes/pale"))
+    assert cli("run", path, "--out", "run").code == 0
+    real = f'"{receipts_of("run")[0].task.vae.sha256}"'
+    state = work / "run" / ".run"
+    for file in (state / "tasks.jsonl", *state.glob("receipts/*/*.json")):
+        assert real in file.read_text(encoding="utf-8")
+        file.write_text(file.read_text(encoding="utf-8").replace(real, forged), encoding="utf-8")
+    outcome = cli("verify", "run", "--reproduce", "1")
+    assert (outcome.code, said in outcome.err) == (2, True), outcome.err

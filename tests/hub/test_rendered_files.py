@@ -127,6 +127,7 @@ def test_what_a_file_lacks_is_fetched_and_nothing_else(near, hub, manifest, work
         "text_encoder_2",
         "vae",
     }
+    assert "only a part of it" not in near("plan", path).err
     again = near("fetch", path)
     assert "is a file of this machine, what it lacks of" in again.out
     assert near("plan", path).code == 0
@@ -152,6 +153,11 @@ def test_a_checkpoint_of_the_hub(near, hub, manifest, work, tiny, small_kinds):
     content = single_hash(snapshot("someone/xl") / "v1/castles.safetensors")
     assert (receipt.task.model, receipt.task.revision) == (name, f"sha256:{content}")
     assert json.loads((work / "run/.run/plan.json").read_text())["revisions"] == {name: COMMIT}
+    kept = snapshot("someone/xl") / "v1/castles.safetensors"
+    kept.resolve().write_bytes(data[:-9])
+    repaired = near("fetch", path)
+    assert repaired.code == 0, repaired.err
+    assert kept.read_bytes() == data
     hub.repos["someone/xl"].move({"v1/castles.safetensors": b"other"})
     assert "0 images rendered" in near("run", path, "--out", "run").out
     assert near("verify", "run", "--reproduce", "1").code == 0

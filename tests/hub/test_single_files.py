@@ -1,5 +1,6 @@
 """Checkpoints in one file: how they are named, what identifies them, and what they lack."""
 
+import json
 import os
 import shutil
 import time
@@ -69,6 +70,7 @@ def test_a_list_of_checkpoints_is_an_axis(work, manifest, xl):
         ("models/none.gguf", "there is no file"),
         ("someone/xl/x.safetensors", "x.safetensors of someone/xl is not on this machine"),
         ("models/note.txt", "is no checkpoint"),
+        ("~nobody.here/x.safetensors", "there is no folder"),
     ],
 )
 def test_a_file_that_is_not_there(work, xl, name, said):
@@ -108,6 +110,19 @@ def test_a_plan_says_what_becomes_of_fp8(work):
     assert "are scaled fp8 and become float16" in found("x.safetensors", work).notes[0]
     write(work / "y.safetensors", SDXL, "F8_E4M3")
     assert "are fp8 and become float16" in found("y.safetensors", work).notes[0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{}, {"shape": 1, "data_offsets": [0, 1]}, {"shape": ["a"], "data_offsets": [0, 1]}, {"shape": [1]},
+     {"shape": [1], "data_offsets": [0]}, {"shape": [1], "data_offsets": {"0": 1}}],
+)  # fmt: skip
+def test_a_header_of_nonsense_is_no_checkpoint(work, entry):
+    text = json.dumps({"model.diffusion_model.input_blocks.0.0.weight": {"dtype": "F16", **entry}}).encode()
+    for length in (len(text), 2**40):
+        (work / "x.safetensors").write_bytes(length.to_bytes(8, "little") + text)
+        with pytest.raises(ModelError, match="is no safetensors file"):
+            found("x.safetensors", work)
 
 
 # Identity

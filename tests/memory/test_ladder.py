@@ -372,9 +372,9 @@ def test_weights_come_back_from_offloading_layer_by_layer(work):
 
     from batch.hub.models import find_model, source
     from batch.render import memory as carried_out
-    from batch.render.families import common
+    from batch.render import pipelines
 
-    pipe = common.load_without_texts(source(find_model("demo", work, {}, online=False)), "float32")
+    pipe = pipelines.load_without_texts(source(find_model("demo", work, {}, online=False)), "float32")
     before = {name: tensor.clone() for name, tensor in pipe.transformer.state_dict().items()}
     cpu_offload(pipe.transformer, torch.device("cpu"))
     cpu_offload(pipe.vae, torch.device("cpu"))

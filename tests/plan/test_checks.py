@@ -1,9 +1,12 @@
 """What a model cannot do is said with its line, before anything is rendered."""
 
+import importlib.util
+
 import pytest
 
 from batch.base.errors import ManifestError
-from tests.helpers import plan
+from batch.plan import checks
+from tests.helpers import grid, plan
 from tests.render.direct import job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -135,3 +138,73 @@ def test_of_a_setting_that_is_left_out_nothing_is_said(cli, manifest):
     planned = cli("plan", manifest(text + "exclude: [{guidance: 1}]\n"))
     assert planned.code == 0
     assert "nothing to split" not in planned.err
+
+
+# What the catalogue says of a model
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"model": "z-image-turbo", "negative_prompt": "blue"},
+         "z-image-turbo is distilled and ignores a negative prompt; leave it out"),
+        ({"model": "krea-2-turbo", "negative_prompt": "blue"}, "is distilled and ignores a negative prompt"),
+        ({"model": "chroma1-flash", "negative_prompt": "blue"}, "is distilled and ignores a negative prompt"),
+        ({"model": "flux-2-klein-4b", "negative_prompt": "blue"}, "Flux2KleinPipeline takes no negative prompt"),
+        ({"model": "flux-2-klein-9b", "guidance": 4}, "trained without guidance, so it has no effect"),
+        ({"model": "prx-512", "guidance": 0}, "takes no guidance below 1; write 1 for none"),
+        ({"model": "hunyuan-image-2.1", "guidance": 3}, "takes no guidance scale; leave it out"),
+        ({"model": "hunyuan-image-2.1", "extra.distilled_guidance_scale": 3}, "it counts with the distilled one"),
+        ({"model": "qwen-image-2.1-turbo", "steps": 12}, "fix 8 steps, so 12 has no effect; leave it out"),
+        ({"model": "flux-2-dev", "size": "1000x1010"},
+         "must be multiples of 16 for flux-2-dev; write 992x1008"),
+        ({"model": "cogview-4", "size": "1920x1080"}, "must be multiples of 32 for cogview-4; write 1920x1088"),
+        ({"model": "ideogram-4", "steps": 20}, "48 steps by a schedule of its own; for 20 write a guidance"),
+        ({"model": "ideogram-4", "extra.guidance_schedule": [[7, 3]]}, "a list of 48 numbers is wanted"),
+        ({"model": "ideogram-4", "extra.guidance_schedule": [[7] * 48], "guidance": 3}, "only without guidance"),
+        ({"model": "flux-1-kontext-dev", "extra.max_area": 4}, "the program sets it"),
+        ({"model": "playground-2.5", "scheduler": "euler"}, "cannot follow playground-2.5 (edm prediction)"),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_on_a_model_is_an_error(cli, manifest, axes, says):
+    outcome = cli("plan", manifest(grid(**{"prompt": "a fox", **axes})))
+    assert outcome.code == 2
+    assert says in " ".join(outcome.err.split())
+    assert "job.yaml:4: " in outcome.err
+    assert "no effect at guidance" not in outcome.err  # said once
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"model": "z-image-turbo", "negative_prompt": "blue", "guidance": 3},  # unwise, and it acts
+        {"model": "z-image", "negative_prompt": "blue"},
+        {"model": "qwen-image-2.1-turbo", "steps": 8},
+        {"model": "qwen-image-2.1-turbo", "steps": 2, "extra.sigmas": [[1.0, 0.5]]},
+        {"model": "ideogram-4", "steps": 20, "guidance": 5},
+        {"model": "ideogram-4", "steps": 2, "extra.guidance_schedule": [[7, 3]]},
+        {"model": "hunyuan-image-2.1-distilled", "extra.distilled_guidance_scale": 3},
+    ],
+)
+def test_what_has_an_effect_is_let_be(cli, manifest, axes, monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda _: True)  # as if every package were installed
+    outcome = cli("plan", manifest(grid(**{"prompt": "a fox", **axes})))
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_negative_prompt_of_a_style_is_told_and_no_mistake(cli, manifest):
+    text = "styles: {oil: {prompt: 'oil {prompt}', negative_prompt: photo}}\n"
+    axes = {"model": "z-image-turbo", "prompt": "a fox", "style": ["none", "oil"]}
+    outcome = cli("plan", manifest(text + grid(**axes)))
+    assert outcome.code == 0, outcome.err
+    assert "a negative prompt has no effect at guidance 0: it counts above 0" in outcome.err
+    refused = cli("plan", manifest(text + grid(**axes, negative_prompt="blue")))
+    assert (refused.code, "ignores a negative prompt; leave it out" in refused.err) == (2, True)
+
+
+def test_a_package_that_is_missing_is_said_with_the_model(cli, manifest, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "sentencepiece" else found(name))
+    outcome = cli("plan", manifest(grid(prompt="a fox", model="kolors")))
+    assert outcome.code == 2
+    assert "kolors needs the package sentencepiece; install it with: pip install sentencepiece" in outcome.err

@@ -10,9 +10,8 @@ from batch.manifest.values import Size
 from batch.memory import profiles
 from batch.plan.texts import encode_tasks
 from batch.records.tasks import Task
-from batch.render import foresight, positions
+from batch.render import foresight, pipelines, positions
 from batch.render import memory as steps_at_work
-from batch.render.families import common
 from batch.render.families.table import FAMILIES
 from batch.render.foresight import Foresight
 from batch.render.loading import quiet
@@ -67,9 +66,9 @@ def real(source, task, tilings):
     """Peaks of a real denoising, and of a real decoding for each setting."""
     quiet()
     family = FAMILIES[source.family]
-    pipe = common.load_text_encoder(source, task.dtype, "cpu")
+    pipe = pipelines.load_text_encoder(source, task.dtype, "cpu")
     texts = [family.encode(pipe, text, "cpu") for text in encode_tasks(task, source.family, "cpu")]
-    pipe = common.load_without_texts(source, task.dtype)
+    pipe = pipelines.load_without_texts(source, task.dtype)
     positions.put(pipe, task, "cpu")
     work = partial(family.denoise, pipe, [task], [texts], "cpu", lambda _step: None)
     peaks, latents = allocated(work)

@@ -13,8 +13,8 @@ from batch.hub import models
 from batch.hub.models import find_model
 from batch.plan.texts import encode_tasks
 from batch.records.spec import RunSpec
+from batch.render import pipelines
 from batch.render.diffusers_backend import Diffusers
-from batch.render.families import common
 from tests.conftest import ROOT
 
 
@@ -63,7 +63,7 @@ def redecoded(work, folder, task, monkeypatch):
     assert set(safetensors.torch.load_file(kept)) == {"latents"}
 
     for part in ("load_text_encoder", "load_without_texts"):
-        monkeypatch.setattr(common, part, None)
+        monkeypatch.setattr(pipelines, part, None)
     again, gone = replace(task, id="1" * 16), replace(task, id="2" * 16)
     decoding = spec(work, folder, latents={again.id: str(kept), gone.id: "nowhere"})
     made = LocalEngine(Diffusers()).execute([again, gone], decoding, Silent(), stop=Event())

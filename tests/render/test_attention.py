@@ -11,8 +11,8 @@ from batch.plan import texts
 from batch.plan.texts import encode_tasks
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.render import attention
-from batch.render.families import common, sana
+from batch.render import attention, pipelines
+from batch.render.families.table import FAMILIES
 from tests.conftest import DEMO
 
 
@@ -35,7 +35,7 @@ def test_a_bound_is_found_where_the_file_leaves_it_out():
 @pytest.mark.parametrize("random", [False, True])
 def test_a_capped_text_encoder_gets_attention_written_out(sdpa_allowed, random):
     drawn = {"random": True} if random else {}
-    pipe = common.load_text_encoder(source(DEMO, **drawn), "float32", "cpu")
+    pipe = pipelines.load_text_encoder(source(DEMO, **drawn), "float32", "cpu")
     assert pipe.text_encoder.config._attn_implementation == "eager"
 
 
@@ -46,18 +46,18 @@ def test_the_bound_is_in_the_embeddings(sdpa_allowed, tmp_path):
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_logit_softcapping": 0.05}))
     asked = EncodeTask(key="", model="x", dtype="float32", text="a fox", negative=False)
-    pipe = common.load_text_encoder(source(folder), "float32", "cpu")
-    bounded = sana.encode(pipe, asked, "cpu")["prompt_embeds"]
+    pipe = pipelines.load_text_encoder(source(folder), "float32", "cpu")
+    bounded = FAMILIES["sana"].encode(pipe, asked, "cpu")["prompt_embeds"]
     unbounded = Gemma2Model.from_pretrained(folder / "text_encoder", attn_implementation="sdpa")
     pipe.text_encoder = unbounded.eval()
     try:
-        lost = sana.encode(pipe, asked, "cpu")["prompt_embeds"]
+        lost = FAMILIES["sana"].encode(pipe, asked, "cpu")["prompt_embeds"]
     except ValueError as error:  # transformers of today refuses instead of leaving it out
         assert "softcap" in str(error)
     else:
         assert not torch.allclose(bounded, lost, atol=1e-5)
     pipe.text_encoder = Gemma2Model.from_pretrained(folder / "text_encoder", attn_implementation="eager").eval()
-    assert torch.equal(sana.encode(pipe, asked, "cpu")["prompt_embeds"], bounded)
+    assert torch.equal(FAMILIES["sana"].encode(pipe, asked, "cpu")["prompt_embeds"], bounded)
 
 
 def test_another_version_of_transformers_encodes_anew(monkeypatch):

@@ -13,7 +13,7 @@ from diffusers.models import embeddings
 from batch.base.errors import UserError
 from batch.records.tasks import Task
 from batch.records.values import Call
-from batch.render import memory, pixels, positions, session, tiles
+from batch.render import memory, pipelines, pixels, positions, session, tiles
 from batch.render.failures import StageFailed
 from batch.render.families import common
 from benchmarks.decode import Watch
@@ -24,7 +24,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def autoencoder(work):
-    return common.load_decoder(source("demo", work), "float32").vae
+    return pipelines.load_decoder(source("demo", work), "float32").vae
 
 
 class Stub(torch.nn.Module):
@@ -129,7 +129,7 @@ def test_no_tiles_where_the_autoencoder_would_make_none(work):
 
 
 def test_a_stride_that_the_autoencoder_cannot_take_is_refused(work):
-    pipe = common.load_decoder(source("demo", work), "float32")
+    pipe = pipelines.load_decoder(source("demo", work), "float32")
     pipe.vae.spatial_compression_ratio = 64
     sides = {"tile_height": 128, "tile_width": 128, "stride_height": 64, "stride_width": 96}
     with pytest.raises(UserError, match="multiples of 64"):
@@ -231,7 +231,7 @@ def test_parts_that_are_elsewhere_leave_row_by_row(monkeypatch):
 
 @torch.no_grad()
 def test_tiles_that_are_resampled(work):
-    pipe = common.load_decoder(source("demo", work), "bfloat16")
+    pipe = pipelines.load_decoder(source("demo", work), "bfloat16")
     pipe.vae.enable_tiling(256, 256, 192, 192)
     task, latents = replace(sized(384, 640), width=300, height=200), random(12, 20)
     image = pipe.vae.decode(latents.to(torch.bfloat16) / pipe.vae.config.scaling_factor).sample
@@ -296,10 +296,10 @@ def sized(height, width):
 @torch.no_grad()
 def test_an_embedding_is_the_one_the_transformer_computes(work, computed, name, offload, dtype):
     found, attribute, (height, width) = models(name, work)
-    pipe = common.load_without_texts(found, dtype)
+    pipe = pipelines.load_without_texts(found, dtype)
     embed = getattr(pipe.transformer, attribute)
     rows, columns = height // pipe.vae_scale_factor, width // pipe.vae_scale_factor
-    given = torch.randn(1, 4, rows, columns).to(common.DTYPES[dtype])
+    given = torch.randn(1, 4, rows, columns).to(pipelines.DTYPES[dtype])
     base = torch.randn(1, 4, embed.height * embed.patch_size, embed.width * embed.patch_size).to(given.dtype)
     expected, expected_base = embed(given), embed(base)
     assert computed == [(rows // embed.patch_size, columns // embed.patch_size)]
@@ -324,7 +324,7 @@ def test_an_embedding_is_the_one_the_transformer_computes(work, computed, name, 
 
 def test_it_is_put_once_per_size(work, monkeypatch):
     found, attribute, _ = models("demo-2k", work)
-    pipe = common.load_without_texts(found, "float32")
+    pipe = pipelines.load_without_texts(found, "float32")
     made, original = [], positions.get_2d_sincos_pos_embed
     monkeypatch.setattr(
         positions, "get_2d_sincos_pos_embed", lambda **given: made.append(given["grid_size"]) or original(**given)

@@ -1,5 +1,8 @@
 """Every family against one direct call of its pipeline."""
 
+import json
+import shutil
+
 import diffusers
 import numpy as np
 import pytest
@@ -11,8 +14,7 @@ from batch.hub import models as hub
 from batch.memory.profiles import tiling
 from batch.plan.texts import encode_tasks
 from batch.records.tasks import Task
-from batch.render import memory
-from batch.render.families import common
+from batch.render import memory, pipelines
 from batch.render.session import DiffusersSession
 from tests.conftest import DEMO
 from tests.helpers import picture, receipts_of
@@ -156,7 +158,7 @@ def test_cached_embeddings_leave_text_encoders_unloaded(cli, manifest, tiny, mon
     def refuse(*_):
         raise AssertionError("the text encoders were loaded")
 
-    monkeypatch.setattr(common, "load_text_encoder", refuse)
+    monkeypatch.setattr(pipelines, "load_text_encoder", refuse)
     assert cli("run", manifest(text), "--out", "second", "--quiet").code == 0
     other = cli("run", manifest(job(tiny(name), size="64x64", prompt="three")), "--out", "third", "--quiet")
     assert "the text encoders were loaded" in other.err
@@ -255,3 +257,28 @@ def test_a_step_that_cannot_be_carried_out_is_an_error(cli, manifest, tiny):
     setting = "vae_tiling(tile_height=64, tile_width=32, stride_height=32, stride_width=32)"
     outcome = cli("run", manifest(job(tiny("sdxl"), size="96x64", memory=setting)), "--quiet")
     assert (outcome.code, "decodes in square tiles" in outcome.err) == (2, True)
+
+
+_ITS_IMAGE = """
+from diffusers import SanaPipeline
+from diffusers.pipelines.kandinsky5.pipeline_output import KandinskyImagePipelineOutput
+
+
+class Mine(SanaPipeline):
+    def __call__(self, prompt, width, height, num_inference_steps, generator):
+        made = super().__call__(
+            prompt, width=width, height=height, num_inference_steps=num_inference_steps, generator=generator
+        )
+        return KandinskyImagePipelineOutput(image=made.images)
+"""
+
+
+def test_a_call_whose_result_is_named_image_is_rendered(cli, manifest, work):
+    shutil.copytree(DEMO, work / "mine")
+    index = json.loads((DEMO / "model_index.json").read_text()) | {"_class_name": ["pipeline", "Mine"]}
+    (work / "mine" / "model_index.json").write_text(json.dumps(index))
+    (work / "mine" / "pipeline.py").write_text(_ITS_IMAGE)
+    text = "trust_remote_code: [mine]\n" + job("mine", size="512x512", steps=1, guidance=0)
+    outcome = cli("run", manifest(text), "--out", "run", "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert picture(work / "run").shape == (512, 512, 3)

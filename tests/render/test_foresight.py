@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from batch.catalogue import architectures
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.footprint import GIB, Component, PipelineParts, StageWork
@@ -262,6 +263,7 @@ def test_what_cannot_be_predicted_says_why(cli, manifest, tiny, monkeypatch):
             yield {"key": question["key"], "why": "DynamicOutputShapeException: aten.nonzero.default"}
 
     monkeypatch.setattr(predictions, "_computed", computed)
+    monkeypatch.setattr(architectures, "known", dict)
     text = f"grid:\n  model: [demo, {tiny('sd1')}, sdxl]\n  prompt: a fox\n  size: 512x512\n  memory: full\n"
     said = cli("plan", manifest(text), "--json").json()["memory"]["settings"]
     whys = {Path(row["model"]).name: row["why"] for row in said}

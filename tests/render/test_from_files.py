@@ -12,8 +12,7 @@ import torch
 from batch.base.errors import ModelError
 from batch.hub import models as hub
 from batch.hub.permissions import Permissions
-from batch.render import from_files
-from batch.render.families import common
+from batch.render import from_files, pipelines
 from tests.helpers import picture
 from tests.render.direct import direct, job
 
@@ -30,9 +29,9 @@ def test_pickles_and_code_are_refused_unless_allowed(work, tiny):
     with pytest.raises(ModelError, match=r"unet of model is there as .* only: a pickle"):
         hub.find_model("model", work, {}, online=False)
     allowed = hub.find_model("model", work, {}, online=False, permissions=Permissions(pickles=trusted))
-    assert common.load(hub.source(allowed), "float32").unet is not None
+    assert pipelines.load(hub.source(allowed), "float32").unet is not None
     with pytest.raises(OSError, match="safetensors"):
-        common.load(replace(hub.source(allowed), allow_pickle=False), "float32")
+        pipelines.load(replace(hub.source(allowed), allow_pickle=False), "float32")
     (folder / "unet" / "diffusers.py").write_text("")
     with pytest.raises(ModelError, match="runs code of its own"):
         hub.find_model("model", work, {}, online=False, permissions=Permissions(pickles=trusted))

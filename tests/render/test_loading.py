@@ -10,8 +10,7 @@ from diffusers import DiffusionPipeline
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
 from batch.records.values import Call
-from batch.render import from_files, memory, session
-from batch.render.families import common
+from batch.render import from_files, memory, pipelines, session
 from tests import tiny_models
 from tests.conftest import DEMO
 from tests.helpers import plan
@@ -26,7 +25,7 @@ def test_weights_read_straight_are_those_the_pipeline_loads(tiny, name):
     expected = DiffusionPipeline.from_pretrained(
         found.location, dtype=torch.bfloat16, **tiny_models.left_out(name)
     )
-    pipe = common.load(found, "bfloat16", "cpu")
+    pipe = pipelines.load(found, "bfloat16", "cpu")
     # PAG is switched on for a call.
     assert type(pipe).__name__ == type(expected).__name__.replace("PAG", "")
     assert modules(pipe).keys() == modules(expected).keys()
@@ -48,7 +47,7 @@ def test_weights_read_straight_are_those_the_pipeline_loads(tiny, name):
     # T5 keeps a copy of its embedding in the file, SD 3 its table of positions.
     if not name.startswith(("flux", "pixart", "sd3")):
         whole = replace(found, family="generic")
-        assert common.burden(whole, "bfloat16").weights == weights
+        assert pipelines.burden(whole, "bfloat16").weights == weights
 
 
 def test_a_variant_is_taken_where_a_component_has_it(work):
@@ -60,7 +59,7 @@ def test_a_variant_is_taken_where_a_component_has_it(work):
     pipe.vae.save_pretrained(folder / "vae", variant="bf16")
     found = replace(source("mixed", work), variant="bf16")
     expected = DiffusionPipeline.from_pretrained(folder, variant="bf16")
-    made = common.load(found, "float32")
+    made = pipelines.load(found, "float32")
     for part, module in modules(expected).items():
         own = modules(made)[part].state_dict()
         assert all(torch.equal(tensor, own[key]) for key, tensor in module.state_dict().items())
@@ -89,7 +88,7 @@ def on_card(monkeypatch):
         return watching
 
     for name in ("load_without_texts", "load_decoder"):
-        monkeypatch.setattr(common, name, watched(getattr(common, name)))
+        monkeypatch.setattr(pipelines, name, watched(getattr(pipelines, name)))
 
     def session_on(name, gib):
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card(gib))
@@ -125,17 +124,17 @@ def test_auto_decides_before_loading_and_by_the_same_figures(manifest, on_card, 
 
 
 def test_the_figures_are_those_of_what_is_loaded():
-    pipe = common.load_without_texts(source("demo"), "bfloat16")
+    pipe = pipelines.load_without_texts(source("demo"), "bfloat16")
     sizes = [2 * parameters(module) for module in modules(pipe).values()]
     expected = memory.Burden(weights=sum(sizes), largest=max(sizes), autoencoder="AutoencoderDC")
-    assert common.burden(source("demo"), "bfloat16") == expected
-    assert common.burden(source("random:demo"), "bfloat16") == expected
-    assert common.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
+    assert pipelines.burden(source("demo"), "bfloat16") == expected
+    assert pipelines.burden(source("random:demo"), "bfloat16") == expected
+    assert pipelines.burden(source("demo"), "bfloat16", decoder_only=True).weights == 2 * parameters(pipe.vae)
 
 
 def test_what_does_not_fit_while_loading_goes_to_the_host(manifest, on_card, monkeypatch):
     made = on_card("demo", 80)
-    load = common.load_without_texts
+    load = pipelines.load_without_texts
 
     def full(found, dtype, device, steps):
         pipe = load(found, dtype, device, steps)
@@ -143,7 +142,7 @@ def test_what_does_not_fit_while_loading_goes_to_the_host(manifest, on_card, mon
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return pipe
 
-    monkeypatch.setattr(common, "load_without_texts", full)
+    monkeypatch.setattr(pipelines, "load_without_texts", full)
     assert made.prepare("images", image(manifest, model="demo")) == ()
     assert on_card.loads == ["cuda:0", "cpu"]
     assert made.take_load_s() > 0

@@ -19,9 +19,8 @@ from batch.hub import models as hub
 from batch.plan import batching, checks
 from batch.plan.estimate import cost
 from batch.records.tasks import Task
-from batch.render import memory, session
+from batch.render import memory, pipelines, session
 from batch.render.failures import StageFailed
-from batch.render.families import common
 from tests.helpers import picture, receipts_of
 from tests.render.direct import job as plain_job
 
@@ -339,7 +338,7 @@ def test_pag_costs_a_third_image_in_every_call():
 def test_a_pag_pipeline_loads_loras_too(work, tiny):
     model = hub.find_model(str(tiny("sana-pag")), work, {}, online=False)
     assert not dict(checks.objections(model, {"lora": (("a.safetensors", 1.0),)}))
-    pipe = common.load_without_texts(hub.source(model), "float32")
+    pipe = pipelines.load_without_texts(hub.source(model), "float32")
     assert type(pipe).__name__ == "SanaPipeline"
     assert pipe.pag_applied_layers == ["transformer_blocks.0"]
 

@@ -38,6 +38,7 @@ def a1111(text: str) -> Recovered:
         prompt=given.get("Raw prompt") or prompt,
         negative=given.get("Raw negative prompt") or negative,
         model=given.get("Model", ""),
+        model_hash=given.get("Model hash", ""),
         seed=given.get("Seed"),
         size=given.get("Size", ""),
         steps=given.get("Steps"),

@@ -32,6 +32,7 @@ class Draft:
     prompt: str
     negative: str = ""
     model: str = ""
+    model_hash: str = ""
     seed: Number = None
     size: str = ""
     steps: Number = None
@@ -60,7 +61,9 @@ class Draft:
                 axes[name] = value
         if absent := [name for name in ("seed", "size", "steps", "guidance") if given[name] is None]:
             notes.append(f"it says nothing of {', '.join(absent)}: the model's own, and seed 0, are used")
-        return Recovered(axes=axes, output={"format": "png"}, notes=(*notes, *said, *self.notes))
+        return Recovered(
+            axes=axes, output={"format": "png"}, notes=(*notes, *said, *self.notes), model_hash=self.model_hash
+        )
 
     def _texts(self, notes: list[str]) -> tuple[str, str]:
         """Prompt and negative prompt without LoRAs, which are named otherwise here."""

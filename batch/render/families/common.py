@@ -1,29 +1,24 @@
-"""What the families share: loading a part of a pipeline, and the arguments of its call."""
+"""What the families share: the arguments of a pipeline's call, the call, and what becomes of its latents."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
-from batch.catalogue import precision
-from batch.catalogue.families import DENOISERS, FAMILIES, PIPELINE_FAMILY
+from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
 from batch.records.kinds import Stage
-from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
-from batch.records.values import Arguments, Call, Value
-from batch.render import from_files, pag, quantise, random_weights, schedulers, tiles
+from batch.records.values import Arguments, Value
+from batch.render import schedulers, tiles
 from batch.render.untyped import Keywords
 
 if TYPE_CHECKING:
-    from batch.render.from_files import LeaveOut
-    from batch.render.memory import Burden
     from batch.render.tiles import Pieces
 
 Embeds = dict[str, torch.Tensor]
@@ -35,83 +30,8 @@ Join = Callable[[DiffusionPipeline, Sequence[Embeds], str], Keywords]
 Parameters = Mapping[str, inspect.Parameter]
 """Those of a pipeline's call, by name."""
 
-Denoise = Callable[..., torch.Tensor]
-"""See :func:`denoise`."""
-
 OnStep = Callable[[int], None]
 """Told the number of the step that is done; may raise to give up."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def load(
-    source: ModelSource,
-    dtype: str,
-    device: str = "cpu",
-    *,
-    leave_out: LeaveOut = lambda _: False,
-    steps: tuple[Call, ...] = (),
-) -> DiffusionPipeline:
-    """The pipeline without the components to leave out, its weights read or drawn straight onto the device.
-
-    ``dtype`` is a task's: see :mod:`batch.catalogue.precision`. Of the memory ``steps``, ``quantize`` counts.
-    """
-    own = partial(own_dtype, source.family, dtype)
-    if source.random:
-        pipe = quantise.drawn(random_weights.build(source, own, device, leave_out), steps)
-    else:
-        pipe = from_files.build(source, own, device, leave_out, quantise.configurations(steps, own, device))
-    pipe = pag.settle(pipe)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def own_dtype(family: str, dtype: str, component: str) -> torch.dtype:
-    """What one component of a family is in when a task's dtype is that."""
-    return DTYPES[precision.of(family, dtype, component)]
-
-
-def is_text(component: str) -> bool:
-    """Whether a component turns texts into embeddings."""
-    return component.startswith("text_") or "tokenizer" in component
-
-
-def is_picture(component: str) -> bool:
-    """Whether a component renders: the denoiser or the autoencoder."""
-    return component in (*DENOISERS, "vae")
-
-
-def is_beside_decoder(component: str) -> bool:
-    """Whether a component has nothing to do with decoding."""
-    return is_text(component) or component in DENOISERS
-
-
-def load_text_encoder(source: ModelSource, dtype: str, device: str) -> DiffusionPipeline:
-    """The pipeline with tokenizers and text encoders only, on the device."""
-    return load(source, dtype, device, leave_out=is_picture).to(device)
-
-
-def load_without_texts(
-    source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()
-) -> DiffusionPipeline:
-    """The pipeline without tokenizers and text encoders."""
-    return load(source, dtype, device, leave_out=is_text, steps=steps)
-
-
-def load_decoder(
-    source: ModelSource, dtype: str, device: str = "cpu", _steps: tuple[Call, ...] = ()
-) -> DiffusionPipeline:
-    """The pipeline with its autoencoder only, which no step does anything to when it is loaded."""
-    return load(source, dtype, device, leave_out=is_beside_decoder)
-
-
-def burden(source: ModelSource, dtype: str, *, decoder_only: bool = False) -> Burden:
-    """What rendering images, or decoding alone, has loaded: known before anything is."""
-    leave_out: LeaveOut = lambda _: False  # noqa: E731 - called whole, nothing is left out
-    if FAMILIES[source.family].staged:
-        leave_out = is_beside_decoder if decoder_only else is_text
-    count = random_weights.burden if source.random else from_files.burden
-    return count(source, partial(own_dtype, source.family, dtype), leave_out)
 
 
 def text_arguments(pipe: DiffusionPipeline, task: EncodeTask, family: str) -> Keywords:
@@ -199,7 +119,8 @@ def _progress(call: Parameters, pipe: DiffusionPipeline, steps: int, on_step: On
 
 def join(_pipe: DiffusionPipeline, texts: Sequence[Embeds], device: str) -> Embeds:
     """Embeddings of several texts one below the other: all of them have the same length."""
-    return {name: torch.cat([item[name] for item in texts]).to(device) for name in texts[0]}
+    axes = {"prompt_embeds_llama3": 1}  # HiDream's, whose layers come before the images
+    return {name: torch.cat([item[name] for item in texts], axes.get(name, 0)).to(device) for name in texts[0]}
 
 
 def denoise(
@@ -217,8 +138,7 @@ def denoise(
     ``tasks`` differ in texts and seed only; ``texts`` holds for each the embeddings of its prompt, and of its
     negative prompt where there is guidance; ``join`` puts those of all tasks together. ``[n, channels, height,
     width]`` in latents, float32 in SANA and Z-Image; packed in Flux and Qwen-Image, ``[n, height/16 * width/16,
-    64]``. ``more`` are arguments of the call beside those of every family, or in their place; a family that has
-    them, or a way of its own around the call, has a ``denoise`` too.
+    64]``. ``more`` are arguments of the call beside those of every family, or in their place.
     """
     task, family = tasks[0], FAMILIES[PIPELINE_FAMILY[type(pipe).__name__]]
     call = inspect.signature(type(pipe).__call__).parameters

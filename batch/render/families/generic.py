@@ -10,9 +10,7 @@ from diffusers import DiffusionPipeline
 
 from batch.base.errors import TaskError
 from batch.records.kinds import Stage
-from batch.records.spec import ModelSource
 from batch.records.tasks import Task
-from batch.records.values import Call
 from batch.render import pieces, schedulers
 from batch.render.families import common
 
@@ -22,11 +20,6 @@ if TYPE_CHECKING:
     from batch.render.guards import Pixels
 
 
-def load(source: ModelSource, dtype: str, device: str = "cpu", steps: tuple[Call, ...] = ()) -> DiffusionPipeline:
-    """The whole pipeline."""
-    return common.load(source, dtype, device, steps=steps)
-
-
 def counted(pipe: DiffusionPipeline, task: Task) -> tuple[TextTokens, ...]:
     """How much of prompt and negative prompt their encoder read, where they were encoded in pieces."""
     texts = (task.prompt, task.negative_prompt)
@@ -34,7 +27,7 @@ def counted(pipe: DiffusionPipeline, task: Task) -> tuple[TextTokens, ...]:
 
 
 def call(pipe: DiffusionPipeline, task: Task, on_step: OnStep) -> Pixels:
-    """The pixels of ``pipe(...).images[0]``.
+    """The pixels of ``pipe(...).images[0]``; Kandinsky 5 calls its images ``image``.
 
     The negative prompt is passed only if there is one, so that the call's own default holds otherwise.
     Raises :class:`TaskError` when what comes back is no picture.
@@ -51,7 +44,7 @@ def call(pipe: DiffusionPipeline, task: Task, on_step: OnStep) -> Pixels:
         result = pipe(**arguments)
     if any(getattr(result, "nsfw_content_detected", None) or ()):
         raise TaskError("the model's safety checker blacked the picture out", stage=Stage.RENDER)
-    images = getattr(result, "images", None)
+    images = getattr(result, "images", getattr(result, "image", None))
     if images is None or len(images) != 1:
         raise TaskError(f"{type(pipe).__name__} gave no single picture", stage=Stage.RENDER)
     image = images[0].convert("RGB")

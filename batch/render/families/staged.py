@@ -8,9 +8,10 @@ one call, and in what it does to latents before they are decoded: :mod:`batch.re
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,9 +23,12 @@ from batch.render import tiles
 from batch.render.families import common
 
 if TYPE_CHECKING:
-    from batch.render.families.common import Denoise, Embeds, Join, OnStep
+    from batch.render.families.common import Embeds, Join, OnStep
     from batch.render.tiles import Pieces
     from batch.render.untyped import Keywords
+
+Around = Callable[[DiffusionPipeline, Task], AbstractContextManager["Keywords"]]
+"""Entered before a pipeline is called for tasks like this one; gives arguments of the call beside the others."""
 
 Decode = Callable[[DiffusionPipeline, Task, torch.Tensor], "Pieces"]
 """The picture of latents, in -1..1."""
@@ -40,8 +44,9 @@ class Staged:
     mask: str = ""
     """Which of these says what is text and what fills it up: the rest of the embeddings is not kept."""
     join: Join = common.join
-    denoising: Denoise = common.denoise
-    decoding: Decode = common.decode
+    around: Around = lambda _pipe, _task: nullcontext({})
+    decoding: Decode | None = None
+    """Of latents as the call gives them; None: its latents are those that the call gives to its autoencoder."""
 
     def encode(self, pipe: DiffusionPipeline, task: EncodeTask, device: str) -> Embeds:
         """``prompt_embeds`` [1, tokens, width] of most families, and what else their calls take beside it.
@@ -72,38 +77,21 @@ class Staged:
         texts: Sequence[Sequence[Embeds]],
         device: str,
         on_step: OnStep,
+        **more: object,
     ) -> torch.Tensor:
-        """Latents as the pipeline's own call gives them."""
+        """``[n, ...]``, unpacked and scaled by the pipeline itself unless :attr:`decoding` does it."""
         whole = [[_with_filling(text, self.mask) for text in item] for item in texts]
-        return self.denoising(pipe, tasks, whole, device, on_step, join=self.join)
+        with self.around(pipe, tasks[0]) as own:
+            call = partial(common.denoise, pipe, tasks, whole, device, on_step, join=self.join, **own, **more)
+            return call() if self.decoding else _caught(pipe.vae, call)
 
     def decode(self, pipe: DiffusionPipeline, task: Task, latents: torch.Tensor) -> Pieces:
         """An image in -1..1, in the autoencoder's dtype."""
-        return self.decoding(pipe, task, latents)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caught(Staged):
-    """Its latents are those that the call gives to its autoencoder, unpacked and scaled by the pipeline itself."""
-
-    decoding: Decode = lambda pipe, _task, latents: tiles.decode(pipe.vae, latents.to(pipe.vae.dtype))
-
-    def denoise(
-        self,
-        pipe: DiffusionPipeline,
-        tasks: Sequence[Task],
-        texts: Sequence[Sequence[Embeds]],
-        device: str,
-        on_step: OnStep,
-    ) -> torch.Tensor:
-        """``[n, channels, height, width]``, or ``[n, channels, 1, height, width]`` of an autoencoder of videos."""
-        whole = [[_with_filling(text, self.mask) for text in item] for item in texts]
-        with _caught(pipe.vae):
-            try:
-                self.denoising(pipe, tasks, whole, device, on_step, join=self.join, output_type="pt")
-            except _WouldDecodeError as caught:
-                return caught.latents
-        raise AssertionError(f"{type(pipe).__name__} has decoded nothing")
+        if self.decoding:
+            return self.decoding(pipe, task, latents)
+        parts = tiles.decode(pipe.vae, latents.to(pipe.vae.dtype))
+        # Qwen-Image 2.1 has a fourth channel, how opaque a picture is, which is not kept.
+        return replace(parts, each=(replace(part, image=part.image[:, :3]) for part in parts.each))
 
 
 class _WouldDecodeError(Exception):
@@ -114,24 +102,20 @@ class _WouldDecodeError(Exception):
         self.latents = latents
 
 
-@contextmanager
-def _caught(vae: ModelMixin) -> Iterator[None]:
-    """While it lasts, decoding hands its latents out instead."""
+def _caught(vae: ModelMixin, call: Callable[..., object]) -> torch.Tensor:
+    """The latents that a call would decode."""
 
     def decode(latents: torch.Tensor, *_given: object, **_named: object) -> None:
         raise _WouldDecodeError(latents)
 
     vae.decode = decode
     try:
-        yield
+        call(output_type="pt")
+    except _WouldDecodeError as caught:
+        return caught.latents
     finally:
         del vae.decode
-
-
-def opaque(pipe: DiffusionPipeline, _task: Task, latents: torch.Tensor) -> Pieces:
-    """Qwen-Image 2.1's: its pictures have a fourth channel, how opaque they are, which is not kept."""
-    parts = tiles.decode(pipe.vae, latents.to(pipe.vae.dtype))
-    return replace(parts, each=(replace(part, image=part.image[:, :3]) for part in parts.each))
+    raise AssertionError(f"nothing went to the {type(vae).__name__}")
 
 
 def _first(value: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:

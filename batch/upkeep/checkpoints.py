@@ -1,0 +1,41 @@
+"""Checkpoints of other programs' pictures: found by name or hash among the files beside the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from batch.base import checksums
+from batch.catalogue.single_files import SUFFIXES
+
+FOLDERS = ("", "models", "checkpoints", "models/Stable-diffusion", "models/checkpoints")
+"""Where checkpoints lie, below the manifest's folder: as people put them there, or as other programs have them."""
+
+_HASH = 10
+"""Digits that other programs show."""
+
+
+def beside(folder: Path, name: str, told: str) -> tuple[str, str]:
+    """The path of a picture's checkpoint as a manifest in ``folder`` has it, and what to say; "" for none.
+
+    ``name`` and the hash ``told`` are anybody's: they are compared with what is there, and never opened. No file
+    is read for its hash.
+    """
+    stem = Path(name).stem if Path(name).suffix.lower() in (*SUFFIXES, ".ckpt") else name
+    files = list(_files(folder))
+    same_hash = [path for path in files if told and checksums.known(path)[:_HASH] == told[:_HASH]]
+    same_name = [path for path in files if path.stem.casefold() == stem.casefold()]
+    found = next(iter([*same_hash, *same_name]), None)
+    if found is None:
+        return "", ""
+    path = found.relative_to(folder).as_posix()
+    known = checksums.known(found)[:_HASH]
+    if told and known and known != told[:_HASH]:
+        return path, f"{path} has another hash than its text says, {known} and {told[:_HASH]}: it is another file"
+    return path, "" if same_hash else f"{path} is taken for its model, by its name"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for inner in FOLDERS:
+        if (folder / inner).is_dir():
+            yield from sorted(path for path in (folder / inner).iterdir() if path.suffix.lower() in SUFFIXES)

@@ -1,0 +1,50 @@
+"""Pictures of other programs name their checkpoint: it is found beside the manifest by its name, or its hash."""
+
+import os
+import time
+
+import pytest
+
+from batch.base import checksums
+from tests.checkpoints import SDXL, write
+from tests.upkeep.foreign_pictures import png
+
+LINE = "Steps: 20, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 1024x1024, Model hash: {}, Model: {}"
+
+
+def told(cli, work, model, digits="0123456789"):
+    png(work / "x.png", {"parameters": f"a fox\n{LINE.format(digits, model)}"})
+    made = cli("manifest", "from", "x.png")
+    assert made.code == 0, made.err
+    return made
+
+
+@pytest.fixture
+def file(work):
+    path = write(work / "models" / "Stable-diffusion" / "juggernautXL_v9.safetensors", SDXL)
+    os.utime(path, (time.time() - 60,) * 2)
+    return path
+
+
+def test_a_checkpoint_is_found_by_its_name(cli, work, file):
+    made = told(cli, work, "juggernautXL_v9")
+    assert "model: models/Stable-diffusion/juggernautXL_v9.safetensors" in made.out
+    assert "is taken for its model, by its name" in made.out
+    (work / "made.yaml").write_text(made.out)
+    assert cli("plan", "made.yaml").code == 0
+
+
+def test_a_checkpoint_is_found_by_its_hash(cli, work, file):
+    digits = checksums.of(file)[:10]
+    made = told(cli, work, "its name there", digits)
+    assert "model: models/Stable-diffusion/juggernautXL_v9.safetensors" in made.out
+    assert "by its name" not in made.out
+    other = told(cli, work, "juggernautXL_v9", "0123456789")
+    assert f"another hash than its text says, {digits} and 0123456789" in other.out
+
+
+@pytest.mark.parametrize("name", ["../x", "..", "none", "demo"])
+def test_a_name_that_is_no_file_here_stays(cli, work, file, name):
+    write(work.parent / "x.safetensors", SDXL)
+    made = told(cli, work, name)
+    assert "x.safetensors" not in made.out
