@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 DENOISERS = ("transformer", "unet")
 """What pipelines call the component that denoises."""
 
-LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
+LORA_OF_TEXTS = re.compile(r"text_encoder|text_conditioner|diffusion_model\.llm_adapter|lora_te|te\d?_|text_model")
 """How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
 
 _LENGTHS = "its texts are of many lengths, and what would fill the shorter ones up changes the picture"

@@ -14,6 +14,7 @@ from batch.store.folder import RunFolder
 from tests import tiny_newer
 from tests.conftest import ROOT
 from tests.helpers import only_receipt, picture, receipts_of
+from tests.render import test_modular
 from tests.render.allocations import activations, task
 from tests.render.direct import direct, job, loaded
 from tests.render.parts import redecoded
@@ -120,10 +121,11 @@ def test_those_with_processors_too():
         return
     path = os.pathsep.join([str(ROOT / "tests" / "fakes"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rps", __file__, "-k", " or ".join(PROCESSORS)],
+        [sys.executable, "-m", "pytest", "-rps", __file__, test_modular.__file__, "-k", " or ".join(PROCESSORS)],
         env={**os.environ, "PYTHONPATH": path}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     passed = [line for line in done.stdout.splitlines() if line.startswith("PASSED")]
     assert done.returncode == 0 and "SKIPPED" not in done.stdout, done.stdout + done.stderr
     ends = tuple(f"[{name}]" for name in PROCESSORS)
     assert len([line for line in passed if line.endswith(ends)]) == 6 * len(PROCESSORS)
+    assert any(line.endswith("test_a_distilled_flux3_has_no_guidance") for line in passed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
@@ -32,7 +32,7 @@ from transformers import Qwen2Tokenizer, Qwen3Model, T5Tokenizer
 from batch.render.modular.blocks import OfBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from batch.render.modular.blocks import Generators, OnStepEnd
 
@@ -76,6 +76,25 @@ class AnimaModularPipeline(OfBlocks, AnimaLoraLoaderMixin):
             transformer=transformer,
         )
         self.image_processor = VaeImageProcessor(vae_scale_factor=8)
+
+    @classmethod
+    def load_lora_into_text_conditioner(
+        cls, state_dict: Mapping[str, torch.Tensor], text_conditioner: AnimaTextConditioner | None, **given: Any
+    ) -> None:
+        """Nothing where that is not loaded: its half has acted when the texts were encoded."""
+        if text_conditioner is not None:
+            super().load_lora_into_text_conditioner(state_dict, text_conditioner, **given)
+
+    def load_lora_into_text_encoder(
+        self, state_dict: Mapping[str, torch.Tensor], *, text_encoder: nn.Module, prefix: str, **given: Any
+    ) -> None:
+        """What of a LoRA is for one of the two that read texts. Raises :class:`ValueError` for the encoder's."""
+        own = {name: weight for name, weight in state_dict.items() if name.startswith(f"{prefix}.")}
+        if own and prefix != "text_conditioner":
+            raise ValueError(f"Anima takes no LoRA of its {prefix}")
+        if own:
+            more = {name: given[name] for name in ("adapter_name", "metadata")}
+            self.load_lora_into_text_conditioner(own, text_encoder, _pipeline=self, **more)
 
     def encode_prompt(self, prompt: str | list[str], device: torch.device | str | None = None) -> torch.Tensor:
         """``[n, 512, width]``, behind the words zeros, which are seen: texts are cut at 512 tokens."""
