@@ -53,9 +53,9 @@ def page(text: str) -> str:
 _DEFAULTS = ("name", "native size", "sizes", "dtype", "steps", "guidance", "own scheduler")
 _MEMORY = """\
 Memory at the native size, in GiB that a card must have free, **predicted** by `tools/predict_models.py` and
-measured on no card yet: with everything on the card, with the component at work there (`model-offload`), the blocks at work
-(`group-offload`) or the layer at work (`sequential-offload`), all decoded in tiles of 1024. Host memory takes the
-rest. The smallest card is the one on which `group-offload` or anything faster fits."""
+measured on no card yet: with everything on the card, with the component at work there (`model-offload`), the
+blocks at work (`group-offload`) or the layer at work (`sequential-offload`), all decoded in tiles of 1024. Host
+memory takes the rest. The smallest card is the one on which `group-offload` or anything faster fits."""
 _NEEDS = (
     "name", "how it is called", "tiles", "all on the card", "by component", "by blocks", "by layers",
     "smallest card",

@@ -2,9 +2,9 @@
 
     python tools/predict_models.py
 
-Asks ``plan`` about the model with random weights, so nothing is downloaded and no card is needed; a few seconds a
-model. Writes docs/predicted.csv: GiB that a card must have free under four memory settings, with the allowances
-for CUDA, cuDNN and fragmentation.
+Asks ``plan`` about the models with random weights, so nothing is downloaded and no card is needed; some minutes.
+Writes docs/predicted.csv: GiB that a card must have free under four memory settings, with the allowances for CUDA,
+cuDNN and fragmentation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -27,32 +26,28 @@ ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "predicted.csv"
 SETTINGS = ("tiled", "model-offload", "group-offload", "sequential-offload")
 COLUMNS = ("model", "size", *SETTINGS)
+RANDOM = "random:"
 
 
 def main() -> None:
-    """Write the table, a row as soon as it is known."""
-    with TABLE.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for model in packaged().values():
-            if model.name in architectures.known() and FAMILIES[model.family].staged:
-                writer.writerow((model.name, str(model.native), *_needed(model.name)))
-                stream.flush()
-                print(model.name, flush=True)
-
-
-def _needed(name: str) -> Iterator[str]:
-    """GiB under each setting: what its heaviest stage needs."""
-    grid = {"model": f"random:{name}", "prompt": "a fox", "memory": list(SETTINGS)}
+    """Write the table."""
+    known = [name for name, model in packaged().items() if FAMILIES[model.family].staged]
+    names = [name for name in known if name in architectures.known()]
+    grid = {"model": [RANDOM + name for name in names], "prompt": "a fox", "memory": list(SETTINGS)}
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder, "predict.yaml")
         manifest.write_text(json.dumps({"kind": "measure", "grid": grid}), encoding="utf-8")
         command = [sys.executable, str(ROOT / "run_batch.py"), "plan", str(manifest), "--json"]
         said = json.loads(subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout)
-    rows = {row["memory"]: row for row in said["memory"]["settings"]}
-    for setting in SETTINGS:
-        stages = rows[setting]["stages"]
-        yield f"{max(stage['needed'] for stage in stages.values()) / 2**30:.2f}" if stages else ""
+    rows: dict[str, dict[str, str]] = {}
+    for row in said["memory"]["settings"]:
+        name = row["model"].removeprefix(RANDOM)
+        needed = max(stage["needed"] for stage in row["stages"].values()) / 2**30
+        rows.setdefault(name, {"model": name, "size": row["size"]})[row["memory"]] = f"{needed:.2f}"
+    with TABLE.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name] for name in names if name in rows)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "flux2": Family(
         pipelines=("Flux2Pipeline",),
+        needs=("torchvision",),
         dtype="bfloat16",
         reads=400,
         negative="",
@@ -173,6 +174,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen_image_21": Family(
         pipelines=("QwenImage21Pipeline",),
+        needs=("torchvision",),
         dtype="bfloat16",
         reads=4000,
         guidance="true_cfg_scale",
@@ -268,6 +270,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "prx": Family(
         pipelines=("PRXPipeline",),
+        needs=("ftfy",),
         dtype="bfloat16",
         reads=250,
         doubles=True,

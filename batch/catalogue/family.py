@@ -45,6 +45,8 @@ class Family:
     """Embeddings are as long as their text, so that compiled blocks meet new shapes all the time."""
     alone: str = ""
     """Why one call cannot render several images; "" where it can."""
+    needs: tuple[str, ...] = ()
+    """Packages that its text encoders or tokenizers take beside the program's."""
     doubles: bool = False
     """Guidance is two images in one call of the denoiser, the one without the prompt first."""
     bands: bool = False

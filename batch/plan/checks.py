@@ -49,8 +49,8 @@ _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
     """What a model cannot do of one cell, as axis and message."""
     call = signatures.pipeline_call(model.pipeline)
-    # Built from its configuration it is of plain weights, whatever its own are stored in.
-    for package in () if model.random else model.needs:
+    # Built from its configuration it has plain weights, whatever its own are stored in, and other tokenizers.
+    for package in () if model.random else {*FAMILIES[model.family].needs, *model.needs}:
         if find_spec(package) is None:
             yield "model", f"{model.name} needs the package {package}; install it with: pip install {package}"
     if call is None and model.trust_remote_code:
