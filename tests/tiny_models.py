@@ -298,8 +298,8 @@ BUILDERS = {
 
 def build(name: str, folder: Path) -> Path:
     """Write the tiny pipeline of that name into a folder; the same seed gives the same files."""
-    from tests import tiny_newer  # it builds on this module
+    from tests import tiny_modular, tiny_newer  # they build on this module
 
     torch.manual_seed(0)
-    {**BUILDERS, **tiny_newer.BUILDERS}[name](folder)
+    {**BUILDERS, **tiny_newer.BUILDERS, **tiny_modular.BUILDERS}[name](folder)
     return folder

@@ -23,6 +23,7 @@ It knows few words, so a text becomes three to four times the tokens. Others hav
 
 _FILES = (
     "text_encoders", "tokenizers", "autoencoders", "sana", "stable_diffusion", "flux", "flux2", "qwen_image",
+    "modular",
 )  # fmt: skip
 
 _LIKE, _CLASS = "like", "class"
@@ -64,4 +65,5 @@ def _files(model: Config, parts: Mapping[str, Config]) -> dict[str, Config]:
 def _file_of(component: str) -> str:
     if component == "scheduler":
         return "scheduler_config.json"
-    return "tokenizer_config.json" if component.startswith(("tokenizer", "processor")) else "config.json"
+    reads = "tokenizer" in component or component.startswith("processor")
+    return "tokenizer_config.json" if reads else "config.json"

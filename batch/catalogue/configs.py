@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from batch.base.errors import ModelError
-from batch.catalogue import signatures, weights
+from batch.catalogue import modular, signatures, weights
 from batch.catalogue.families import DENOISERS, FAMILIES, SIZE_STEP, family_of
 from batch.catalogue.model import Model
 from batch.manifest.values import Size
@@ -139,6 +139,12 @@ def _pipeline(name: str, index: Config, *, trusted: bool) -> str:
         return str(pipeline[1])
     pipeline = str(pipeline)
     call = signatures.pipeline_call(pipeline)
+    if call is None and modular.PLACES in index:
+        raise ModelError(
+            f"{name} is a {pipeline}, which diffusers has in blocks ({modular.INDEX}). Of such models "
+            f"{', '.join(sorted(signatures.of_blocks()))} are rendered; of others a repository that holds a "
+            f"{weights.INDEX}"
+        )
     if call is None:
         raise ModelError(f"{name} holds a {pipeline}, which the installed diffusers does not have")
     why = _not_text_to_image(pipeline, call)

@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 DENOISERS = ("transformer", "unet")
 """What pipelines call the component that denoises."""
 
-LORA_OF_TEXTS = re.compile(r"text_encoder|lora_te|te\d?_|text_model")
+LORA_OF_TEXTS = re.compile(r"text_encoder|text_conditioner|diffusion_model\.llm_adapter|lora_te|te\d?_|text_model")
 """How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
 
 _LENGTHS = "its texts are of many lengths, and what would fill the shorter ones up changes the picture"
@@ -277,6 +277,32 @@ FAMILIES: dict[str, Family] = {
         alone="its call has room for the timesteps of one image",
         least_guidance=1.0,
         extra={"tokenizer_max_length": "encode", "skip_text_cleaning": "encode", "timesteps": "denoise"},
+    ),
+    "anima": Family(
+        pipelines=("AnimaModularPipeline",),
+        dtype="bfloat16",
+        reads=500,
+        passes_shift=True,
+        extra={"sigmas": "denoise"},
+    ),
+    "flux3": Family(
+        pipelines=("Flux3ModularPipeline",),
+        dtype="bfloat16",
+        reads=4000,
+        texts_vary=True,
+        alone=_LENGTHS,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
+    ),
+    "flux3_distilled": Family(
+        pipelines=("Flux3DistilledModularPipeline",),
+        dtype="bfloat16",
+        reads=4000,
+        negative="",
+        texts_vary=True,
+        alone=_LENGTHS,
+        passes_shift=True,
+        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
     ),
     "aura_flow": Family(
         pipelines=("AuraFlowPipeline",),

@@ -98,7 +98,10 @@ class ModelEntry(BaseModel):
 
 PLACES = ("repo", "folder", "file", "package")
 
-PACKAGED = ("models.yaml", "models_stable.yaml", "models_flux.yaml", "models_alibaba.yaml", "models_others.yaml")
+PACKAGED = (
+    "models.yaml", "models_stable.yaml", "models_flux.yaml", "models_alibaba.yaml", "models_others.yaml",
+    "models_modular.yaml",
+)  # fmt: skip
 """The files of those that ship, in the order of the list: one may be like another of a file before its own."""
 
 

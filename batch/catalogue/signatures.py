@@ -37,11 +37,21 @@ def _index(folder: str) -> Mapping[str, Path]:
     root = _root()
     if root is None:
         return {}
-    return {
-        name: path
-        for path in sorted((root / folder).rglob("*.py"))
-        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    }
+    own = _OF_BLOCKS if folder == "pipelines" else []
+    return {name: path for path in [*sorted((root / folder).rglob("*.py")), *own] for name in _classes(path)}
+
+
+_OF_BLOCKS = sorted(Path(__file__).parent.parent.joinpath("render", "modular").glob("*.py"))
+"""Where our own pipelines are, made of blocks of diffusers'."""
+
+
+def _classes(path: Path) -> list[str]:
+    return re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def of_blocks() -> frozenset[str]:
+    """The pipelines of our own: diffusers has of them blocks only."""
+    return frozenset(name for path in _OF_BLOCKS for name in _classes(path) if name.endswith("Pipeline"))
 
 
 @cache

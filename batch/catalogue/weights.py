@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from batch.base.errors import ModelError
+from batch.catalogue import modular
 
-INDEX = "model_index.json"
+INDEX = modular.CLASSIC
 SAFETENSORS, BIN = ".safetensors", ".bin"
 PICKLES = (BIN, ".ckpt", ".pt", ".pth")
 WEIGHTS = (SAFETENSORS, *PICKLES)
@@ -28,14 +29,16 @@ VOCABULARY = (
     "vocab.txt",
     "sentencepiece.bpe.model",
 )
-_WEIGHTED = re.compile(r"transformer(_\d)?|unet|vae|movq|vqgan|text_encoder(_\d)?|image_encoder")
+_WEIGHTED = re.compile(r"transformer(_\d)?|unet|vae|movq|vqgan|text_encoder(_\d)?|text_conditioner|image_encoder")
 _NOT_LOADED = {
     ".md", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".mp4", ".py", ".msgpack", ".h5", ".onnx", ".onnx_data",
     ".xml", ".gguf", ".zip", *PICKLES,
 }  # fmt: skip
-REWRITERS = frozenset({"pe", "pe_tokenizer", "prompt_enhancer_head"})
-"""Language models that put a prompt into other words before it is encoded: ERNIE-Image and Ideogram 4 have them.
-They draw their words, so that the same seed gives another picture: never downloaded, loaded or called."""
+REWRITERS = frozenset(
+    {"pe", "pe_tokenizer", "prompt_enhancer_head", "prompt_upsampler", "prompt_upsampler_processor"}
+)
+"""Language models that put a prompt into other words before it is encoded: ERNIE-Image, Ideogram 4 and FLUX.3 have
+them. They draw their words, so that the same seed gives another picture: never downloaded, loaded or called."""
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 
@@ -51,6 +54,8 @@ class Needs:
     """Components whose weights are pickles only, each with such a file."""
     code: tuple[str, ...]
     """Files of code that the index names."""
+    elsewhere: Mapping[str, str]
+    """Components without a file here, each with the place where the index says that they lie."""
 
 
 def components(index: Mapping[str, object]) -> dict[str, tuple[str, str]]:
@@ -105,18 +110,26 @@ def of(
     code = [f"{part}/{library}.py" for part, (library, _) in parts.items() if f"{library}.py" in inside[part]]
     own = index.get("_class_name")
     code += [f"{own[0]}.py"] if isinstance(own, list) and own else []
-    chosen = {INDEX}
+    chosen = {modular.file_of(index)}
     for part, files in inside.items():
         chosen.update(f"{part}/{name}" for name in _of_component(files, weights[part], variant))
         if code:  # a file of code may import others beside it
             chosen.update(f"{part}/{name}" for name in files if name.endswith(".py"))
     chosen.update(name for name in beside if code and name.endswith(".py"))
     pickled = {part: found[0] for part, found in weights.items() if found and not _is(found[0], SAFETENSORS)}
-    return Needs(files=frozenset(chosen), variant=variant, pickled=pickled, code=tuple(code))
+    places: Mapping[str, str] = index.get(modular.PLACES) or {}  # type: ignore[assignment]
+    return Needs(
+        files=frozenset(chosen),
+        variant=variant,
+        pickled=pickled,
+        code=tuple(code),
+        elsewhere={part: places[part] for part in parts if part in places and not inside[part]},
+    )
 
 
 def check(name: str, needs: Needs, *, pickles: bool, trusted: bool) -> None:
     """Refuse what would run code when it is loaded, unless that is allowed. Raises :class:`ModelError`."""
+    check_places(name, needs)
     if needs.code and not trusted:
         raise ModelError(
             f"{name} runs code of its own ({needs.code[0]}); allow it with trust_remote_code: [{name}]"
@@ -126,6 +139,15 @@ def check(name: str, needs: Needs, *, pickles: bool, trusted: bool) -> None:
         raise ModelError(
             f"{part} of {name} is there as {file} only: a pickle, which can run any code when it is loaded. "
             f"Convert it to safetensors, or accept it with allow_pickle: [{name}]"
+        )
+
+
+def check_places(name: str, needs: Needs) -> None:
+    """Refuse a model of which a component lies elsewhere. Raises :class:`ModelError`."""
+    for part, place in needs.elsewhere.items():
+        raise ModelError(
+            f"{name} holds no {part}: its {modular.INDEX} says that it lies in {place or 'another place'}. Only "
+            f"what lies in a model's own folder is loaded; save it in {part}/ of a copy"
         )
 
 
@@ -162,7 +184,7 @@ def lacking(
 
 def lacks_words(part: str, files: Sequence[str]) -> bool:
     """Whether a component is a tokenizer without vocabulary: it would render other pictures in silence."""
-    return part.startswith("tokenizer") and not set(VOCABULARY).intersection(files)
+    return "tokenizer" in part and not set(VOCABULARY).intersection(files)
 
 
 def is_weighted(part: str) -> bool:

@@ -28,7 +28,7 @@ _NEVER = {"use_pretrained_backbone", "configuration_files"}
 
 def check(name: str, folder: Path) -> None:
     """Raise :class:`ModelError` for a model of which a component leads elsewhere."""
-    for part in (".", *weights.components(folders.json_of(folder / weights.INDEX))):
+    for part in (".", *weights.components(folders.index_of(folder))):
         check_component(name, folder, part)
 
 

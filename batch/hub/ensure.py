@@ -46,10 +46,10 @@ def look_up(model: Model, how: FetchOptions) -> RepoFiles | None:
             return RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=files)
     listed = listed or remote.sizes(model.repo, model.revision)
     mend(RepoFiles(name=model.name, repo=model.repo, commit=model.revision, files=dict(listed)), how)
-    index = remote.file(model.repo, model.revision, weights.INDEX)
+    index = remote.reader(model.repo, model.revision)(weights.INDEX)
     if index is None:
         raise ModelError(f"{model.repo} holds no diffusers model (no {weights.INDEX})")
-    found = _wanted(model, folders.json_of(index), listed, here)
+    found = _wanted(model, index, listed, here)
     _check_safe(model, found)
     return RepoFiles(
         name=model.name,

@@ -15,7 +15,7 @@ from typing import Any
 
 from batch.base import regular
 from batch.base.errors import ModelError
-from batch.catalogue import configs, tensors, weights
+from batch.catalogue import configs, modular, tensors, weights
 from batch.catalogue.weights import Needs
 from batch.hub.cache import names_in
 from batch.records.reading import any_json
@@ -45,21 +45,32 @@ def json_of(path: Path) -> dict[str, Any]:
 
 
 def reader(folder: Path) -> configs.Read:
-    """Configuration files of a model's folder by their path."""
-    return lambda path: json_of(folder / path) if (folder / path).is_file() else None
+    """Configuration files of a model's folder by their path; see :func:`batch.catalogue.modular.translated`."""
+    return modular.translated(lambda path: json_of(folder / path) if (folder / path).is_file() else None)
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder says what it is made of."""
+    return any((folder / name).is_file() for name in (weights.INDEX, modular.INDEX))
+
+
+def index_of(folder: Path) -> configs.Config:
+    """The index of the model in a folder. Raises :class:`ModelError` where there is none."""
+    index = reader(folder)(weights.INDEX)
+    return json_of(folder / weights.INDEX) if index is None else index
 
 
 def needs_of(folder: Path, *, variant: str | None = None, dtype: str = "", held: Collection[str] = ()) -> Needs:
     """What a session loads of a folder with a model; see :func:`batch.catalogue.weights.of`."""
-    return weights.of(json_of(folder / weights.INDEX), names_in(folder), variant=variant, dtype=dtype, held=held)
+    return weights.of(index_of(folder), names_in(folder), variant=variant, dtype=dtype, held=held)
 
 
 def whole(folder: Path, dtype: str, variant: str = "", held: Collection[str] = ()) -> Needs | None:
     """What a session loads of a snapshot; None where not all of it is there, as far as its own files tell."""
-    if not (folder / weights.INDEX).is_file():
+    if not holds_model(folder):
         return None
     try:
-        index, names = json_of(folder / weights.INDEX), names_in(folder)
+        index, names = index_of(folder), names_in(folder)
     except ModelError:  # it is cut off
         return None
     needs = weights.of(index, names, variant=variant or None, dtype=dtype, held=held)
@@ -70,21 +81,21 @@ def check_complete(name: str, folder: Path) -> None:
     """Refuse a folder that was copied by half."""
     check_vocabularies(name, folder)
     check_configurations(name, folder)
-    for part in weights.components(json_of(folder / weights.INDEX)):
+    for part in weights.components(index_of(folder)):
         if weights.is_weighted(part) and not any(file.endswith(weights.WEIGHTS) for file in inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no weights")
 
 
 def check_configurations(name: str, folder: Path) -> None:
     """Refuse a component without configuration: nothing says what its weights are."""
-    for part in weights.components(json_of(folder / weights.INDEX)):
+    for part in weights.components(index_of(folder)):
         if weights.is_weighted(part) and "config.json" not in inside(folder, part):
             raise ModelError(f"{name} is not complete: {part}/ holds no config.json")
 
 
 def check_vocabularies(name: str, folder: Path) -> None:
     """Refuse a tokenizer without words: it would render other pictures in silence."""
-    for part in weights.components(json_of(folder / weights.INDEX)):
+    for part in weights.components(index_of(folder)):
         if weights.lacks_words(part, inside(folder, part)):
             raise ModelError(f"{name} is not complete: {part}/ holds no vocabulary ({weights.VOCABULARY[0]})")
 

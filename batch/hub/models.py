@@ -66,7 +66,7 @@ def find_model(
         )
     if known is None:
         folder = base / name
-        if (folder / weights.INDEX).is_file():
+        if folders.holds_model(folder):
             return _folder_model(name, folder, permissions.of(name))
         if not folder.is_dir() and (wrong := problem(name)):
             raise ModelError(wrong)
@@ -175,10 +175,10 @@ def source(model: Model) -> ModelSource:
         location = str(layouts.packaged(file.kind))
     else:
         location = model.folder or str(snapshot(model.repo, model.revision))
-    if not model.package and (Path(location) / weights.INDEX).is_file():
+    if not model.package and folders.holds_model(Path(location)):
         elsewhere.check(model.name, Path(location))
     variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
-    if not (model.random or model.package) and (Path(location) / weights.INDEX).is_file():
+    if not (model.random or model.package) and folders.holds_model(Path(location)):
         dtype = model.dtype if model.repo else ""
         found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype, held=model.held)
         folders.check_files(model.name, Path(location), found.files)
@@ -201,9 +201,10 @@ def source(model: Model) -> ModelSource:
 
 def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
     model = described(name, folders.reader(folder), trusted=allowed.code)
+    found = folders.needs_of(folder)
+    weights.check_places(name, found)
     folders.check_complete(name, folder)
     elsewhere.check(name, folder)
-    found = folders.needs_of(folder)
     folders.check_files(name, folder, found.files)
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(
@@ -218,7 +219,7 @@ def _folder_model(name: str, folder: Path, allowed: Allowed) -> Model:
 def _own_folder_model(known: Model, allowed: Allowed) -> Model:
     """A model of the user's own file that lies in a folder: what it does not say, the folder does."""
     folder = Path(known.folder)
-    if not (folder / weights.INDEX).is_file():
+    if not folders.holds_model(folder):
         raise ModelError(
             f"{known.name}: {_unknown(known.name, folder) if folder.is_dir() else f'there is no folder {folder}'}"
         )
@@ -242,7 +243,7 @@ def _hub_model(
 ) -> Model:
     """A repository that is not in the catalogue: its configuration files say what it is."""
     here = snapshot(repo, revision)
-    if not revision or not (online or (here / weights.INDEX).is_file()):
+    if not revision or not (online or folders.holds_model(here)):
         raise ModelError(
             f"{repo} is not on this machine, so its sizes and defaults are not known: `fetch` the manifest first"
         )
@@ -255,24 +256,21 @@ def _hub_model(
     if found is None:
         names = remote.sizes(repo, revision) if online else names_in(here)
         found = weights.of(index, names, dtype=model.dtype, held=held)
+    if not online:  # what is not here yet is not elsewhere
+        found = replace(found, elsewhere={})
     weights.check(name, found, pickles=allowed.pickles, trusted=allowed.code)
     return replace(model, repo=repo, revision=revision, variant=found.variant, allow_pickle=allowed.pickles)
 
 
 def _files(repo: str, revision: str, *, online: bool) -> configs.Read:
     """The configuration files of a repository, from the Hub where that may be asked, else from its cache."""
-
-    def read(path: str) -> configs.Config | None:
-        found = remote.file(repo, revision, path) if online else snapshot(repo, revision) / path
-        return folders.json_of(found) if found is not None and found.is_file() else None
-
-    return read
+    return remote.reader(repo, revision) if online else folders.reader(snapshot(repo, revision))
 
 
 def here(model: Model) -> tuple[bool, int]:
     """Whether all that a session loads is on this machine, and how many bytes of a repository are."""
     if model.folder:
-        return (Path(model.folder) / weights.INDEX).is_file(), 0
+        return folders.holds_model(Path(model.folder)), 0
     if model.file and model.checkpoint is None:
         return single_files.is_here(model, own_file().parent), 0
     if not model.repo or model.random:

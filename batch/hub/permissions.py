@@ -83,8 +83,8 @@ def needs_of(
     found = folders.whole(cache.snapshot(repo, commit), dtype, variant, held)
     if found is not None or not online:
         return found
-    index = remote.file(repo, commit, weights.INDEX)
+    index = remote.reader(repo, commit)(weights.INDEX)
     names = remote.sizes(repo, commit)
     if index is None:
         return None
-    return weights.of(folders.json_of(index), names, variant=variant or None, dtype=dtype, held=held)
+    return weights.of(index, names, variant=variant or None, dtype=dtype, held=held)

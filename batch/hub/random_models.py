@@ -77,14 +77,14 @@ def _configured(name: str, inner: str, known: Model | None, base: Path) -> Path:
     inner = (known.folder or known.repo) if known is not None else inner
     folder = base / inner
     repo, _, wanted = inner.partition("@")
-    if inner and (folder / weights.INDEX).is_file():
+    if inner and folders.holds_model(folder):
         return folder
     if wrong := problem(inner):
         raise ModelError(f"{name}: {wrong}")
     if is_repository(repo):
         revision = cache.known_commit(repo, wanted or MAIN)
         snapshot = cache.snapshot(repo, revision)
-        if revision and (snapshot / weights.INDEX).is_file():
+        if revision and folders.holds_model(snapshot):
             return snapshot
     names = [*architectures.known(), *(model.name for model in known_models().values() if model.package)]
     near = get_close_matches(inner, names, 1)

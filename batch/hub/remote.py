@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from batch.base.errors import UserError
+from batch.catalogue import configs, modular
+from batch.hub import folders
 from batch.hub.cache import empty_places, hub_cache, note, offline_by, snapshot
 from batch.hub.refusals import ELSEWHERE, refusal
 
@@ -99,6 +101,16 @@ def file(repo: str, commit: str, path: str) -> Path | None:
             return Path(hub.hf_hub_download(repo, path, revision=commit, cache_dir=hub_cache()))
         except hub.errors.RemoteEntryNotFoundError:
             return None
+
+
+def reader(repo: str, commit: str) -> configs.Read:
+    """Configuration files of a commit by their path; see :func:`batch.catalogue.modular.translated`."""
+
+    def read(path: str) -> configs.Config | None:
+        found = file(repo, commit, path)
+        return folders.json_of(found) if found is not None else None
+
+    return modular.translated(read)
 
 
 def sizes(repo: str, commit: str) -> Mapping[str, int]:

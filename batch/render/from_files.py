@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any, cast
 import diffusers
 import torch
 import transformers
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from batch.base import regular
-from batch.catalogue import tensors, weights
+from batch.catalogue import modular, tensors, weights
 from batch.records.spec import ModelSource
 from batch.render import attention, quantise, single_file
+from batch.render.assembly import assembled, kind_of
 from batch.render.memory import Burden
-from batch.render.places import folder_of
+from batch.render.places import configuration, folder_of
 
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin
 
-    from batch.render.untyped import Config, Keywords
+    from batch.render.untyped import Keywords
 
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype of a component; of "" that of all others."""
@@ -64,12 +65,32 @@ def build(
             given[name] = single_file.build(held, source, name, dtype(name), device, kind, quantised.get(name))
         if name in quantised:
             quantise.check(given[name])
-    rest = {name: dtype(name) for name in weights.components(index)} | {"default": dtype("")}
-    pipe = DiffusionPipeline.from_pretrained(source.location, dtype=rest, **given, **where(source))
+    if modular.PLACES in index:
+        pipe = assembled(kind_of(index["_class_name"]), _beside(source, index, given) | given)
+    else:
+        rest = {name: dtype(name) for name in weights.components(index)} | {"default": dtype("")}
+        pipe = DiffusionPipeline.from_pretrained(source.location, dtype=rest, **given, **where(source))
     scheduler = source.overrides.get("scheduler")
     if scheduler:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
     return pipe
+
+
+def _beside(source: ModelSource, index: Mapping[str, Any], given: Keywords) -> Keywords:
+    """The components without weights that are not given."""
+    found: Keywords = {}
+    for name, (library, kind) in weights.components(index).items():
+        if name in given:
+            continue
+        of = getattr(_LIBRARIES.get(library), kind, None)
+        if not (isinstance(of, type) and issubclass(of, _BESIDE)):
+            raise ValueError(f"{name} is a {kind} of {library}, which is no scheduler, tokenizer or processor")
+        found[name] = cast(Any, of).from_pretrained(folder_of(source, name), local_files_only=True)
+    return found
+
+
+_BESIDE = (SchedulerMixin, PreTrainedTokenizerBase, ProcessorMixin, AutoProcessor, AutoTokenizer)
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
 
 def _read(
@@ -117,20 +138,20 @@ def _size(source: ModelSource, name: str, kind: type[ModelMixin], dtype: torch.d
     return sum(_stored(path, dtype.itemsize) for path in _weight_files(folder_of(source, name), source.variant))
 
 
-def _index(source: ModelSource) -> Config:
-    index: Config = DiffusionPipeline.load_config(source.location, **where(source))
-    return index
+def _index(source: ModelSource) -> Mapping[str, Any]:
+    return configuration(source, weights.INDEX)
 
 
-def _weighted(source: ModelSource, index: Config, leave_out: LeaveOut) -> Iterator[tuple[str, type[ModelMixin]]]:
+def _weighted(
+    source: ModelSource, index: Mapping[str, Any], leave_out: LeaveOut
+) -> Iterator[tuple[str, type[ModelMixin]]]:
     """The components that can be put on a device while they are read, each with its class.
 
     One that has a file of code beside its configuration is left to the pipeline, which asks whether that is
     trusted.
     """
     for name, (library, kind) in weights.components(index).items():
-        place = {"diffusers": diffusers, "transformers": transformers}.get(library)
-        found = getattr(place, str(kind), None)
+        found = getattr(_LIBRARIES.get(library), str(kind), None)
         if not (isinstance(found, type) and issubclass(found, (ModelMixin, PreTrainedModel))):
             continue
         folder = folder_of(source, name)

@@ -44,7 +44,7 @@ def put(pipe: DiffusionPipeline, loras: tuple[Lora, ...]) -> list[str]:
     if hasattr(getattr(pipe, "transformer", None), "_overwritten_params"):
         pipe.transformer._overwritten_params = None  # they are put back once, not at each change
     names = [f"lora{index}" for index in range(len(loras))]
-    encoders = [name for name in pipe.components if name.startswith("text_encoder")]
+    encoders = [name for name in pipe.components if name.startswith("text_")]
     present = [name for name in encoders if pipe.components[name] is not None]
     if encoders and not present:
         pipe.load_lora_into_text_encoder = _nothing  # their half acted when the texts were encoded

@@ -50,7 +50,7 @@ def own_dtype(family: str, dtype: str, component: str) -> torch.dtype:
 
 def is_text(component: str) -> bool:
     """Whether a component turns texts into embeddings."""
-    return component.startswith(("text_encoder", "tokenizer"))
+    return component.startswith("text_") or "tokenizer" in component
 
 
 def is_picture(component: str) -> bool:

@@ -40,8 +40,9 @@ class Processor:
         return self.tokenizer(text, **given)
 
     def apply_chat_template(self, messages: list[Any], **given: Any) -> Any:
-        """For one conversation a list with it, as a processor does."""
-        return self.tokenizer.apply_chat_template([messages], **given)
+        """Of one conversation its text, or a list with its tokens, as a processor gives them."""
+        made = self.tokenizer.apply_chat_template([messages], **given)
+        return made if given.get("tokenize") else made[0]
 
 
 def build(kind: type, config: Config) -> PreTrainedTokenizerBase | Processor:

@@ -7,8 +7,6 @@ classes compute. The same configuration gives the same numbers on every device a
 
 from __future__ import annotations
 
-import inspect
-import json
 import math
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,8 +24,9 @@ from transformers import PreTrainedModel
 from batch.catalogue import architectures, weights
 from batch.records.spec import ModelSource
 from batch.render import attention, random_tokenizers
+from batch.render.assembly import assembled, kind_of
 from batch.render.memory import Burden
-from batch.render.places import folder_of
+from batch.render.places import configuration
 
 if TYPE_CHECKING:
     from batch.render.from_files import DtypeOf, LeaveOut
@@ -52,7 +51,7 @@ def build(
 ) -> DiffusionPipeline:
     """The pipeline on the device, without the components to leave out; its numbers drawn unless ``fill`` says."""
     index = _config(source, weights.INDEX)
-    kind = getattr(diffusers, index["_class_name"])
+    kind = kind_of(index["_class_name"])
     given: Keywords = {**index, **dict.fromkeys(weights.left_out(index))}
     for part, entry in weights.components(index).items():
         given[part] = None
@@ -65,9 +64,7 @@ def build(
             given[part] = kind_of_part.from_config(_config(source, f"{part}/scheduler_config.json"))
         else:
             given[part] = _words(source, part, kind_of_part)
-    takes = inspect.signature(kind.__init__).parameters
-    optional = dict.fromkeys(kind._optional_components)
-    return kind(**{name: value for name, value in (optional | given).items() if name in takes})
+    return assembled(kind, given)
 
 
 def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
@@ -93,11 +90,8 @@ def empty(source: ModelSource, leave_out: LeaveOut) -> Iterator[tuple[str, nn.Mo
 
 def _config(source: ModelSource, path: str) -> Config:
     """A configuration file with the source's overrides."""
-    if source.architecture:
-        read = architectures.known()[source.architecture][path]
-    else:
-        folder, _, name = path.rpartition("/")
-        read = json.loads((folder_of(source, folder) / name).read_text(encoding="utf-8"))
+    known = architectures.known()
+    read = known[source.architecture][path] if source.architecture else configuration(source, path)
     return {**read, **source.overrides.get(path.partition("/")[0], {})}
 
 

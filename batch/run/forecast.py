@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from batch import __version__
 from batch.base.errors import BatchError
-from batch.catalogue import architectures, pag, weights
+from batch.catalogue import architectures, modular, pag, weights
 from batch.catalogue.families import FAMILIES, digest
 from batch.catalogue.model import Model
 from batch.catalogue.models import known_models
@@ -62,7 +62,7 @@ _MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_
 _STEPS = 2
 """Of denoising: a scheduler that looks back has its memory by then."""
 
-_CONFIGURATIONS = ("config.json", "scheduler_config.json", "tokenizer_config.json", weights.INDEX)
+_CONFIGURATIONS = ("config.json", "scheduler_config.json", "tokenizer_config.json", weights.INDEX, modular.INDEX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +219,9 @@ def source_of(model: Model) -> ModelSource | str:
 
 def is_configured(folder: Path) -> bool:
     """Whether all is there to build a model from, but for its weights."""
-    if not (folder / weights.INDEX).is_file():
+    if not folders.holds_model(folder):
         return False
-    for part in weights.components(folders.json_of(folder / weights.INDEX)):
+    for part in weights.components(folders.index_of(folder)):
         files = folders.inside(folder, part)
         if weights.lacks_words(part, files) or (weights.is_weighted(part) and "config.json" not in files):
             return False

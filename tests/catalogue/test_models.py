@@ -15,7 +15,7 @@ from batch.catalogue import architectures, families, precision, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import loras
 from batch.plan import checks
-from batch.render import schedulers
+from batch.render import assembly, schedulers
 from tests.conftest import ROOT
 from tests.helpers import grid, only_receipt, picture
 
@@ -51,7 +51,7 @@ def test_an_entry_fits_the_real_classes(name, monkeypatch):
     model = packaged()[name]
     for package in model.needs:
         pytest.importorskip(package)  # without it diffusers has a stand-in for the class
-    kind = getattr(diffusers, model.pipeline)
+    kind = assembly.kind_of(model.pipeline)
     call, build = (inspect.signature(item).parameters for item in (kind.__call__, kind.__init__))
     assert "num_inference_steps" in call
     assert families.FAMILIES[model.family].guidance in call or not model.guidance

@@ -3,13 +3,14 @@
 import diffusers
 
 from batch.catalogue import families, precision, scheduler_names, signatures
+from batch.render import assembly
 
 
 def test_the_source_says_what_the_classes_say():
     import inspect
 
     for name, family in families.PIPELINE_FAMILY.items():
-        call = inspect.signature(getattr(diffusers, name).__call__).parameters
+        call = inspect.signature(assembly.kind_of(name).__call__).parameters
         read = signatures.pipeline_call(name)
         assert [key for key in call if key not in ("self", "kwargs")] == list(read)
         assert all(call[key].default == value for key, value in read.items() if value is not signatures.COMPUTED)

@@ -1,19 +1,38 @@
 """What a user gets from a pipeline itself, and the job that asks a run for the same picture."""
 
+import json
 from functools import cache
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, HiDreamImagePipeline
+from diffusers import ClassifierFreeGuidance, DiffusionPipeline, HiDreamImagePipeline, ModularPipeline
 
+from batch.catalogue import modular
+from batch.render.assembly import assembled, kind_of
 from tests import tiny_models
 from tests.helpers import grid
 
 
+def of_blocks(folder):
+    """The blocks of diffusers, without the one that puts prompts into other words."""
+    blocks = getattr(diffusers, json.loads((folder / modular.INDEX).read_text())["_blocks_class_name"])()
+    blocks.sub_blocks.pop("prompt_upsampler", None)
+    pipe = blocks.init_pipeline(str(folder))
+    pipe.load_components(dtype=torch.float32)
+    return pipe
+
+
 @cache
 def loaded(folder: Path, *, offload: bool = False):
-    pipe = DiffusionPipeline.from_pretrained(folder, **tiny_models.left_out(folder.name))
+    if (folder / modular.INDEX).is_file():
+        pipe = of_blocks(folder)
+        if not offload:
+            return pipe, pipe.scheduler
+        pipe = assembled(kind_of(type(pipe).__name__), pipe.components)  # theirs is of another kind
+    else:
+        pipe = DiffusionPipeline.from_pretrained(folder, **tiny_models.left_out(folder.name))
     pipe.set_progress_bar_config(disable=True)
     if offload:  # weights that were moved lie elsewhere, which is enough for a CPU to round otherwise
         pipe.enable_model_cpu_offload(device="cpu")
@@ -41,6 +60,11 @@ def direct(folder, *, scheduler=None, tile=None, offload=False, **arguments):
     if isinstance(pipe, HiDreamImagePipeline):  # which has every picture as large as its default one
         pipe.default_sample_size = 1.0000001 * (arguments["width"] * arguments["height"]) ** 0.5 / 8
     seed = torch.Generator("cpu").manual_seed(7)
+    if isinstance(pipe, ModularPipeline):
+        scale = arguments.pop("guidance_scale", 1.0)
+        if hasattr(pipe, "guider"):
+            pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=scale, enabled=scale > 1))
+        return np.asarray(pipe(generator=seed, output="images", **arguments)[0])
     return np.asarray(pipe(generator=seed, **arguments).images[0])
 
 

@@ -52,6 +52,9 @@ PUBLISHED = {
     "krea-2-raw": {"transformer": "12", "text_encoder": 4_437_815_808},
     "cogview-4": {"transformer": "6", "text_encoder": 9_399_951_360 - 151_552 * 4096},  # without its head
     "auraflow-0.3": {"transformer": "6.8"},
+    "anima-base": {"transformer": "2", "text_encoder": 596_049_920, "vae": 126_892_531},
+    "flux-3-klein-base": {"transformer": "5.6", "text_encoder": 4_437_815_808, "vae": 84_046_115},
+    "flux-3-klein": {"transformer": "5.6"},
 }
 """Parameters as the makers or the files of the weights have them; as a text, billions with their rounding."""
 

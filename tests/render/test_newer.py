@@ -11,17 +11,18 @@ import pytest
 from batch.catalogue.families import FAMILIES, PIPELINE_FAMILY
 from batch.records.spec import ModelSource
 from batch.store.folder import RunFolder
+from tests import tiny_newer
 from tests.conftest import ROOT
 from tests.helpers import only_receipt, picture, receipts_of
+from tests.render import test_modular
 from tests.render.allocations import activations, task
 from tests.render.direct import direct, job, loaded
 from tests.render.parts import redecoded
 from tests.render.test_families import moved  # noqa: F401 - a fixture
-from tests.tiny_newer import BUILDERS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PROCESSORS = ("flux2", "qwen_image_21")
+PROCESSORS = ("flux2", "qwen_image_21", "flux3")
 """Their tokenizers are parts of processors of pictures, for which transformers wants torchvision."""
 
 
@@ -31,7 +32,7 @@ def named(name):
     return pytest.param(name, marks=marks)
 
 
-every = pytest.mark.parametrize("name", [named(name) for name in BUILDERS])
+every = pytest.mark.parametrize("name", [named(name) for name in [*tiny_newer.BUILDERS, "anima", "flux3"]])
 
 NO_NEGATIVE = ("flux2", "flux2-klein", "flux-kontext", "ideogram4")
 """Their calls take no negative prompt, or not for guidance."""
@@ -120,9 +121,11 @@ def test_those_with_processors_too():
         return
     path = os.pathsep.join([str(ROOT / "tests" / "fakes"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rps", __file__, "-k", " or ".join(PROCESSORS)],
+        [sys.executable, "-m", "pytest", "-rps", __file__, test_modular.__file__, "-k", " or ".join(PROCESSORS)],
         env={**os.environ, "PYTHONPATH": path}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     passed = [line for line in done.stdout.splitlines() if line.startswith("PASSED")]
     assert done.returncode == 0 and "SKIPPED" not in done.stdout, done.stdout + done.stderr
-    assert len([line for line in passed if line.endswith(tuple(f"[{name}]" for name in PROCESSORS))]) == 12
+    ends = tuple(f"[{name}]" for name in PROCESSORS)
+    assert len([line for line in passed if line.endswith(ends)]) == 6 * len(PROCESSORS)
+    assert any(line.endswith("test_a_distilled_flux3_has_no_guidance") for line in passed)

@@ -91,7 +91,7 @@ def call_arguments(
         del arguments[guidance]
     # Of a class of diffusers' own the plan has seen to it; of code of the model's own only the call tells.
     for name, asked in ((guidance, bool(task.guidance)), ("num_inference_steps", task.steps > 1)):
-        if asked and name not in call and not type(pipe).__module__.startswith("diffusers."):
+        if asked and name not in call and not type(pipe).__module__.startswith(("diffusers.", "batch.")):
             axis, none = ("guidance", "0") if "guidance" in name else ("steps", "1")
             raise TaskError(f"{type(pipe).__name__} takes no {name}; write {axis}: {none}", stage=Stage.RENDER)
     arguments = {name: value for name, value in arguments.items() if name in call}

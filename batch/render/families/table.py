@@ -89,6 +89,9 @@ FAMILIES: Mapping[str, FamilyModule] = {
     "cogview4": Staged(family="cogview4"),
     "ovis_image": Staged(family="ovis_image", gives=("prompt_embeds", "negative_prompt_embeds", "", "")),
     "prx": Staged(family="prx", gives=_MASKED, mask=_MASKED[1]),
+    "anima": Staged(family="anima", gives=("prompt_embeds",)),
+    "flux3": Staged(family="flux3", gives=("prompt_embeds",)),
+    "flux3_distilled": Staged(family="flux3_distilled", gives=("prompt_embeds",)),
     "aura_flow": Staged(family="aura_flow", gives=_MASKED),
 }  # fmt: skip
 
