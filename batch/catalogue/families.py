@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from batch.catalogue.family import Family
+from batch.catalogue.newer_families import NEWER
 
 SIZE_STEP = 32
 """SANA's autoencoder turns 32x32 pixels into one latent."""
@@ -19,8 +20,6 @@ DENOISERS = ("transformer", "unet")
 
 LORA_OF_TEXTS = re.compile(r"text_encoder|text_conditioner|diffusion_model\.llm_adapter|lora_te|te\d?_|text_model")
 """How a LoRA's weights of text encoders begin, in the spelling of diffusers, kohya or ComfyUI."""
-
-_LENGTHS = "its texts are of many lengths, and what would fill the shorter ones up changes the picture"
 
 FAMILIES: dict[str, Family] = {
     "sana": Family(
@@ -156,161 +155,7 @@ FAMILIES: dict[str, Family] = {
             "cfg_truncation": "denoise",
         },
     ),
-    "flux2": Family(
-        pipelines=("Flux2Pipeline",),
-        needs=("torchvision",),
-        dtype="bfloat16",
-        reads=400,
-        negative="",
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
-    ),
-    "flux2_klein": Family(
-        pipelines=("Flux2KleinPipeline",),
-        dtype="bfloat16",
-        reads=490,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
-    ),
-    "qwen_image_21": Family(
-        pipelines=("QwenImage21Pipeline",),
-        needs=("torchvision",),
-        dtype="bfloat16",
-        reads=4000,
-        guidance="true_cfg_scale",
-        empty_negative=" ",
-        texts_vary=True,
-        alone=_LENGTHS,
-        passes_shift=True,
-        extra={"sigmas": "denoise", "use_kv_cache": "denoise"},
-    ),
-    "krea2": Family(
-        pipelines=("Krea2Pipeline",),
-        dtype="bfloat16",
-        reads=500,
-        guidance_above=0.0,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
-    ),
-    "ideogram4": Family(
-        pipelines=("Ideogram4Pipeline",),
-        dtype="bfloat16",
-        reads=2000,
-        negative="",
-        passes_shift=True,
-        extra={
-            "guidance_schedule": "denoise",
-            "mu": "denoise",
-            "std": "denoise",
-            "max_sequence_length": "everywhere",
-        },
-    ),
-    "ernie_image": Family(
-        pipelines=("ErnieImagePipeline",),
-        dtype="bfloat16",
-        reads=1000,
-        texts_vary=True,
-        doubles=True,
-        passes_shift=True,
-    ),
-    "chroma": Family(
-        pipelines=("ChromaPipeline",),
-        dtype="bfloat16",
-        reads=500,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
-    ),
-    "lumina2": Family(
-        pipelines=("Lumina2Pipeline",),
-        dtype="bfloat16",
-        reads=200,
-        passes_shift=True,
-        with_guidance=frozenset({"cfg_trunc_ratio", "cfg_normalization"}),
-        extra={
-            "system_prompt": "encode-prompt",
-            "max_sequence_length": "encode",
-            "sigmas": "denoise",
-            "cfg_trunc_ratio": "denoise",
-            "cfg_normalization": "denoise",
-        },
-    ),
-    "hidream": Family(
-        pipelines=("HiDreamImagePipeline",),
-        dtype="bfloat16",
-        reads=120,
-        passes_shift=True,
-        extra={
-            **{f"prompt_{number}": "encode-prompt" for number in (2, 3, 4)},
-            **{f"negative_prompt_{number}": "encode-negative" for number in (2, 3, 4)},
-            "max_sequence_length": "encode",
-            "sigmas": "denoise",
-        },
-    ),
-    "cogview4": Family(
-        pipelines=("CogView4Pipeline",),
-        dtype="bfloat16",
-        reads=1000,
-        texts_vary=True,
-        alone=_LENGTHS,
-        passes_shift=True,
-        extra={
-            "max_sequence_length": "encode",
-            "timesteps": "denoise",
-            "sigmas": "denoise",
-            "original_size": "denoise",
-            "crops_coords_top_left": "denoise",
-        },
-    ),
-    "ovis_image": Family(
-        pipelines=("OvisImagePipeline",),
-        dtype="bfloat16",
-        reads=250,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
-    ),
-    "prx": Family(
-        pipelines=("PRXPipeline",),
-        needs=("ftfy",),
-        dtype="bfloat16",
-        reads=250,
-        doubles=True,
-        alone="its call has room for the timesteps of one image",
-        least_guidance=1.0,
-        extra={"tokenizer_max_length": "encode", "skip_text_cleaning": "encode", "timesteps": "denoise"},
-    ),
-    "anima": Family(
-        pipelines=("AnimaModularPipeline",),
-        dtype="bfloat16",
-        reads=500,
-        passes_shift=True,
-        extra={"sigmas": "denoise"},
-    ),
-    "flux3": Family(
-        pipelines=("Flux3ModularPipeline",),
-        dtype="bfloat16",
-        reads=4000,
-        texts_vary=True,
-        alone=_LENGTHS,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
-    ),
-    "flux3_distilled": Family(
-        pipelines=("Flux3DistilledModularPipeline",),
-        dtype="bfloat16",
-        reads=4000,
-        negative="",
-        texts_vary=True,
-        alone=_LENGTHS,
-        passes_shift=True,
-        extra={"max_sequence_length": "encode", "text_encoder_out_layers": "encode", "sigmas": "denoise"},
-    ),
-    "aura_flow": Family(
-        pipelines=("AuraFlowPipeline",),
-        dtype="float16",
-        reads=250,
-        doubles=True,
-        extra={"max_sequence_length": "encode", "sigmas": "denoise"},
-    ),
+    **NEWER,
     "generic": Family(dtype="bfloat16", staged=False, negative=""),
 }
 """Every family. ``render/families/table.py`` says how each is staged; ``generic`` renders all other pipelines."""

@@ -45,7 +45,7 @@ from batch.render.live import Live, Shapes, once, tensors
 if TYPE_CHECKING:
     from batch.memory.questions import Question, TextsQuestion
     from batch.render.families.common import Embeds
-    from batch.render.from_files import LeaveOut
+    from batch.render.places import LeaveOut
     from batch.render.tiles import Pieces
 
 DEVICE = "cpu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -27,12 +27,8 @@ from batch.render.places import configuration, folder_of
 if TYPE_CHECKING:
     from diffusers.quantizers.quantization_config import QuantizationConfigMixin
 
+    from batch.render.places import DtypeOf, LeaveOut
     from batch.render.untyped import Keywords
-
-DtypeOf = Callable[[str], torch.dtype]
-"""The dtype of a component; of "" that of all others."""
-
-LeaveOut = Callable[[str], bool]
 
 
 def where(source: ModelSource) -> Keywords:

@@ -15,8 +15,8 @@ from batch.records.values import Call
 from batch.render import from_files, pag, quantise, random_weights
 
 if TYPE_CHECKING:
-    from batch.render.from_files import LeaveOut
     from batch.render.memory import Burden
+    from batch.render.places import LeaveOut
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -1,16 +1,24 @@
-"""Where the files of a model's components lie."""
+"""Where the files of a model's components lie, and what is asked about one by its name."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from batch.catalogue import modular
 
 if TYPE_CHECKING:
     from batch.records.spec import ModelSource
+
+DtypeOf = Callable[[str], torch.dtype]
+"""The dtype of a component; of "" that of all others."""
+
+LeaveOut = Callable[[str], bool]
+"""Whether a component is not loaded."""
 
 
 def folder_of(source: ModelSource, part: str) -> Path:

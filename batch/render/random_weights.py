@@ -29,7 +29,7 @@ from batch.render.memory import Burden
 from batch.render.places import configuration
 
 if TYPE_CHECKING:
-    from batch.render.from_files import DtypeOf, LeaveOut
+    from batch.render.places import DtypeOf, LeaveOut
     from batch.render.untyped import Config, Keywords
 
 PERIOD = 2**22 - 3

@@ -37,7 +37,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class InFile:
     """One component in a file."""
 
     path: Path
@@ -51,7 +51,7 @@ class Held:
         return sum(map(math.prod, counted)) * itemsize
 
 
-def find(source: ModelSource, part: str, kind: type[nn.Module]) -> Held | None:
+def find(source: ModelSource, part: str, kind: type[nn.Module]) -> InFile | None:
     """A component in the source's file, or an autoencoder in one of its own; None where it lies in a folder."""
     other = part == "vae" and bool(source.vae)
     path = Path(source.vae if other else source.file)
@@ -63,11 +63,11 @@ def find(source: ModelSource, part: str, kind: type[nn.Module]) -> Held | None:
     if found is None:
         return None
     shapes = {name: tuple(cast("list[int]", header[name]["shape"])) for name in found.names}
-    return Held(path=path, prefix=found.prefix, shapes=shapes)
+    return InFile(path=path, prefix=found.prefix, shapes=shapes)
 
 
 def build(
-    found: Held,
+    found: InFile,
     source: ModelSource,
     part: str,
     dtype: torch.dtype,
@@ -87,7 +87,7 @@ def build(
     return quantise.filled(module, weights, dtype, device, quantised)
 
 
-def _read(found: Held, module: nn.Module, dtype: torch.dtype, device: str) -> Tensors:
+def _read(found: InFile, module: nn.Module, dtype: torch.dtype, device: str) -> Tensors:
     """The tensors by their names without what these begin with."""
     # What a class keeps in float32 is known by its own names only.
     apart = any(getattr(module, f"_keep_in_fp32_modules{strict}", None) for strict in ("", "_strict"))
@@ -95,7 +95,7 @@ def _read(found: Held, module: nn.Module, dtype: torch.dtype, device: str) -> Te
     return {name.removeprefix(found.prefix): tensor for name, tensor in read.items()}
 
 
-def _converted(found: Held, part: str, module: nn.Module, read: Tensors) -> Tensors:
+def _converted(found: InFile, part: str, module: nn.Module, read: Tensors) -> Tensors:
     """The tensors under the names of the module's class."""
     if isinstance(module, PreTrainedModel):
         return _of_text_encoder(found, module, read)
@@ -120,7 +120,7 @@ def _converted(found: Held, part: str, module: nn.Module, read: Tensors) -> Tens
     }  # some are not missed by diffusers
 
 
-def _of_text_encoder(found: Held, module: PreTrainedModel, read: Tensors) -> Tensors:
+def _of_text_encoder(found: InFile, module: PreTrainedModel, read: Tensors) -> Tensors:
     if found.prefix in held.OPEN_CLIP:
         named = {found.prefix + name: tensor for name, tensor in read.items()}
         read = convert.convert_open_clip_checkpoint(module, named, prefix=found.prefix)
@@ -139,7 +139,7 @@ _WITHOUT_PROJECTION = "text_encoders.clip_l.transformer."
 """Stable Diffusion 3's first text encoder, whose projection changes nothing and may be left out."""
 
 
-def _fitting(found: Held, part: str, module: nn.Module, weights: Tensors) -> Tensors:
+def _fitting(found: InFile, part: str, module: nn.Module, weights: Tensors) -> Tensors:
     """The tensors that the module has, without what is beside them in the file."""
     own = module.state_dict(keep_vars=True)
     there = {id(tensor) for name, tensor in own.items() if name in weights}  # a shared weight has several names
