@@ -288,6 +288,7 @@ FAMILIES: dict[str, Family] = {
     "flux3": Family(
         pipelines=("Flux3ModularPipeline",),
         dtype="bfloat16",
+        needs=("torchvision",),
         reads=4000,
         texts_vary=True,
         alone=_LENGTHS,
@@ -297,6 +298,7 @@ FAMILIES: dict[str, Family] = {
     "flux3_distilled": Family(
         pipelines=("Flux3DistilledModularPipeline",),
         dtype="bfloat16",
+        needs=("torchvision",),
         reads=4000,
         negative="",
         texts_vary=True,
