@@ -7,8 +7,10 @@ lies in the model's own folder first; here nothing else is taken, and what does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batch.catalogue.configs import Config, Read
 
 INDEX = "modular_model_index.json"
 CLASSIC = "model_index.json"
@@ -24,9 +26,6 @@ _SCHEDULER = "scheduler/scheduler_config.json"
 _OF_FLUX3 = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 6.93}
 _SCHEDULERS = {"Flux3ModularPipeline": _OF_FLUX3, "Flux3DistilledModularPipeline": _OF_FLUX3}
 """Of pipelines whose blocks make their scheduler themselves, so that nobody saves it."""
-
-Config = Mapping[str, Any]
-Read = Callable[[str], Config | None]
 
 
 def translated(read: Read) -> Read:

@@ -141,6 +141,7 @@ NEWER: Mapping[str, Family] = {
     "flux3": Family(
         pipelines=("Flux3ModularPipeline",),
         dtype="bfloat16",
+        needs=("torchvision",),
         reads=4000,
         texts_vary=True,
         alone=_LENGTHS,
@@ -150,6 +151,7 @@ NEWER: Mapping[str, Family] = {
     "flux3_distilled": Family(
         pipelines=("Flux3DistilledModularPipeline",),
         dtype="bfloat16",
+        needs=("torchvision",),
         reads=4000,
         negative="",
         texts_vary=True,

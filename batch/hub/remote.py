@@ -105,8 +105,11 @@ def file(repo: str, commit: str, path: str) -> Path | None:
 
 def reader(repo: str, commit: str) -> configs.Read:
     """Configuration files of a commit by their path; see :func:`batch.catalogue.modular.translated`."""
+    here = snapshot(repo, commit)
 
     def read(path: str) -> configs.Config | None:
+        if path == modular.CLASSIC and (here / modular.INDEX).is_file() and not (here / path).is_file():
+            return None  # it was asked for before the other one, and is not there
         found = file(repo, commit, path)
         return folders.json_of(found) if found is not None else None
 
