@@ -38,6 +38,8 @@ def translated(read: Read) -> Read:
             return None if blocks is None else classic(blocks)
         if here is None and path == _SCHEDULER:
             return _SCHEDULERS.get(str((read(INDEX) or {}).get("_class_name")))
+        if here is not None and path == CLASSIC:
+            return {key: value for key, value in here.items() if key != PLACES}
         return here
 
     return found
@@ -58,8 +60,8 @@ def classic(blocks: Config) -> dict[str, Any]:
         if library is None and isinstance(hint, list) and len(hint) == 2:  # not loaded where this was saved
             library, kind = hint
         made[name] = [library, kind]
-        folder = said.get("subfolder") or ""
-        places[name] = f"{said.get('pretrained_model_name_or_path') or said.get('repo') or ''}/{folder}".strip("/")
+        place = said.get("pretrained_model_name_or_path") or said.get("repo")
+        places[name] = "/".join(str(part) for part in (place, said.get("subfolder")) if part)
     return {**made, _BLOCKS: blocks.get(_BLOCKS) or "", PLACES: places}
 
 
