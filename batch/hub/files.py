@@ -127,7 +127,7 @@ def refuse_unread(name: str) -> None:
     if suffix == GGUF:
         raise ModelError(
             f"{name} is a GGUF, which is not read; take the model in safetensors, whole or in fp8. Here "
-            "`memory: int8_weights` and `fp8_weights` make it as small"
+            "`memory: fp8_weights` or `quantize(torchao_int8)` makes it as small"
         )
     if suffix in PICKLED:
         raise ModelError(
