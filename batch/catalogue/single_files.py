@@ -150,7 +150,7 @@ def _precision(inside: Tensors) -> str:
 
 def _unreadable(inside: Tensors, precision: str) -> str:
     """How its weights are kept, where that is read by other programs only; "" where it can be read."""
-    full = "take the full one in fp16, bf16 or fp8, which `memory: fp8_weights` or `quantize(torchao_int8)` makes small"
+    full = "take it in fp16, bf16 or fp8: `memory: fp8_weights` or `quantize(torchao_int8)` makes that as small"
     if inside.any(r"\.(absmax|nested_absmax|quant_map)$|\.quant_state\.bitsandbytes__"):
         return f"in nf4 or fp4 of bitsandbytes, which is not read; {full}"
     if inside.any(r"\.(qweight|wscales|smooth_factor|smooth_factor_orig)$"):
