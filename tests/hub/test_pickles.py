@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from batch.base.errors import Interrupted, ModelError
+from batch.base.errors import CannotGoOn, Interrupted, ModelError
 from batch.hub import conversion
 from batch.hub.downloads import FetchOptions
 from batch.hub.models import find_model, source
 from batch.hub.permissions import Permissions
+from batch.run import runner
+from batch.run.options import Options
 from tests.checkpoints import REFINER, SD1
 from tests.conftest import ROOT
+from tests.fake_session import FakeBackend
 from tests.helpers import Seen, grid, only_receipt, receipts_of
+from tests.hub.test_rendered_files import swapped
 from tests.hub.user import snapshot
 from tests.small_hub import COMMIT, Repo
 
@@ -106,6 +110,23 @@ def test_what_was_made_of_a_pickle_must_stay_as_it_is(work):
         source(model)
     with pytest.raises(ModelError, match=r"old\.ckpt: it is the refiner of SDXL"):
         found("old.ckpt", work)
+
+
+def test_one_that_is_swapped_in_the_cache_ends_the_run(manifest, old, own_cache, monkeypatch):
+    text = grid(model="models/old.ckpt", prompt=["a fox", "a whale"]) + ALLOWED % "models/old.ckpt"
+    backend = FakeBackend(())
+    opened = backend.open
+
+    def swap(*given, **named):
+        session = opened(*given, **named)
+        (made,) = (own_cache / "converted").glob("*/*.safetensors")
+        swapped(made)
+        return session
+
+    monkeypatch.setattr(type(backend), "open", lambda _self, *given, **named: swap(*given, **named))
+    result = runner.run(manifest(text), Options(backend=backend), Seen(), threading.Event())
+    assert isinstance(result.stopped, CannotGoOn)
+    assert "has changed since this run began" in str(result.stopped)
 
 
 def test_one_that_is_cut_off_in_the_cache_is_made_again(work, own_cache):
