@@ -1,4 +1,4 @@
-"""Where this program keeps what it can make again: embeddings, predictions, compiled models."""
+"""Where this program keeps what it can make again: embeddings, predictions, compiled models, copies of pickles."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from batch.base import atomic, regular
 from batch.base.cache import default_folder
+from batch.base.text import gib
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -30,11 +31,11 @@ FRESH_S = 2.0
 _MOST = 65_536
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-Tell = Callable[[str, int], None]
-"""Told the name and the bytes of a file that is about to be read whole."""
+Tell = Callable[[str], None]
+"""Told what is about to take long, such as reading a file whole."""
 
 
-def untold(_name: str, _size: int) -> None:
+def untold(_text: str) -> None:
     """For whoever says nothing."""
 
 
@@ -54,7 +55,7 @@ def of(path: Path, tell: Tell = untold) -> str:
         if found := _kept(path, before):
             return found
         if before[0] >= TOLD_FROM:
-            tell(path.name, before[0])
+            tell(f"reading {path.name} ({gib(before[0])}) to know it by its content, once")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if _state(file) != before:
             raise Changed(f"{path} was written to while it was read; wait until it is complete")

@@ -34,6 +34,8 @@ class Checkpoint:
     precision: str = ""
     source: str = ""
     """Of one from the Hub: ``owner/name@commit/file``, or without the commit where that is not known."""
+    converted: str = ""
+    """Of a pickle: the safetensors file with its weights, which is read in its place."""
     changes: str = ""
     """A hash of what one's own file of models changes of how it is loaded."""
 
@@ -41,6 +43,12 @@ class Checkpoint:
     def commit(self) -> str:
         """Of one from the Hub: the commit."""
         return lora_origin(self.source)[1]
+
+    @property
+    def at(self) -> str:
+        """Of one from the Hub: ``owner/name@commit``."""
+        repo, commit, _ = lora_origin(self.source)
+        return f"{repo}@{commit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

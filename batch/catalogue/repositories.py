@@ -46,6 +46,10 @@ def problem(name: str) -> str:
 
 
 def covers(allowed: Collection[str], name: str) -> bool:
-    """Whether a list of models has this one: as it is named, or its repository, which means every revision."""
-    repo = name.partition("@")[0]
-    return name in allowed or (is_repository(repo) and repo in allowed)
+    """Whether a list of models has this one: as it is named, or without its revision, which means every one.
+
+    A revision stands behind a repository or a file in one; folders of this machine may have an @ in their names.
+    """
+    plain = name.partition("@")[0]
+    repo = "/".join(plain.split("/")[:2])
+    return name in allowed or (is_repository(repo) and plain in allowed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from batch.records.reading import any_json
 
@@ -40,3 +41,14 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
     if not all(isinstance(entry, dict) for entry in data.values()):
         raise ValueError("its header is none")
     return data, _LENGTH + length
+
+
+def is_whole(file: BinaryIO) -> bool:
+    """Whether its header is readable, and it ends where the header says. The tensors are not read."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        entries, start = header(file)
+        ends = [cast(Any, entry["data_offsets"])[1] for entry in entries.values()]
+        return bool(ends) and size == start + max(ends)
+    except (ValueError, LookupError, TypeError):
+        return False

@@ -12,7 +12,7 @@ from batch.base import errors
 from batch.base.text import gib, plural
 from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
-from batch.cli.terminal import print_json, reading, show
+from batch.cli.terminal import print_json, show, waiting
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -41,7 +41,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
             show(memory_text(profiles.PROFILES, steps.STEPS))
         return errors.EXIT_OK
     found = (
-        [places.find_model(name, Path(), {}, online=False, tell=reading)]
+        [places.find_model(name, Path(), {}, online=False, tell=waiting)]
         if name
         else list(known_models().values())
     )

@@ -16,7 +16,7 @@ from batch.base.text import duration, gib, one_line, plural
 from batch.cli import plan_memory
 from batch.cli.layout import single_file
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
-from batch.cli.terminal import print_json, reading, say, show
+from batch.cli.terminal import print_json, say, show, waiting
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
@@ -43,7 +43,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
-    job = prepare(manifest, Options(out=out, overrides=overrides), tell=reading)
+    job = prepare(manifest, Options(out=out, overrides=overrides), tell=waiting)
     made, folder = job.plan, job.folder
     folder.check(made.name, made.kind)
     where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier) if made.ids_known else None

@@ -16,7 +16,7 @@ from typing import TextIO
 import click
 
 from batch.base import errors
-from batch.base.text import gib, visible
+from batch.base.text import visible
 
 
 def program() -> str:
@@ -40,9 +40,9 @@ def say(text: str) -> None:
     click.echo(visible(text), err=True)
 
 
-def reading(name: str, size: int) -> None:
-    """Say why nothing happens for a while: a checkpoint is known by its content."""
-    say(f"reading {name} ({gib(size)}) to know it by its content, once …")
+def waiting(text: str) -> None:
+    """Say why nothing happens for a while."""
+    say(f"{text} …")
 
 
 def print_json(data: object) -> None:

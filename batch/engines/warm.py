@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def _check_content(source: ModelSource) -> None:
     """Raise :class:`CannotGoOn` where a checkpoint is another one by now: it is read whenever a part is loaded."""
     try:
-        same = not source.file or checksums.of(Path(source.file)) == content_of(source.revision)
+        wanted = source.converted or content_of(source.revision)
+        same = not source.file or checksums.of(Path(source.file)) == wanted
     except OSError as error:
         raise CannotGoOn(f"the model {source.name} cannot be read any more: {error}") from None
     if not same:

@@ -93,7 +93,7 @@ def _in_folder(name: str, folder: Path, source: str = "") -> Autoencoder:
     return autoencoders.in_configuration(Vae(path=str(folder.absolute()), sha256=found, source=source), config)
 
 
-def _quietly(_name: str, _size: int) -> None:
+def _quietly(_text: str) -> None:
     """An autoencoder is read in a second."""
 
 

@@ -14,7 +14,7 @@ from batch.base import checksums
 from batch.base.errors import ModelError
 from batch.catalogue.repositories import is_repository
 from batch.catalogue.single_files import GGUF, PICKLED, SUFFIXES
-from batch.hub import fetch, remote
+from batch.hub import fetch, pickles, remote
 from batch.hub.cache import snapshot
 from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
@@ -23,6 +23,7 @@ from batch.hub.mending import mend_snapshot
 if TYPE_CHECKING:
     from batch.base.checksums import Tell
     from batch.hub.downloads import FetchOptions
+    from batch.hub.pickles import Acceptance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Looking:
     fetching: FetchOptions | None = None
     """How files of the Hub are downloaded that are not here; None asks nobody."""
     tell: Tell = checksums.untold
+    accepts: Acceptance | None = None
+    """What is accepted of a pickle; None refuses every one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,15 @@ def local(base: Path, name: str) -> Path:
 
 
 def locate(name: str, looking: Looking) -> Located:
-    """Where a file is, downloaded if it may be. Raises :class:`ModelError` where there is none of that name."""
+    """Where a file is, downloaded if it may be.
+
+    Raises :class:`ModelError` where there is none of that name, and for a pickle that is not accepted.
+    """
     name = _plain(name)
     path = local(looking.base, name)
     if path.is_file():
+        if pickles.is_pickle(path):
+            _acceptance(name, looking).check_local()
         return Located(path.absolute())
     parts = name.partition("@")[0].split("/")
     repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
@@ -98,13 +106,16 @@ def _missing(path: Path) -> str:
 
 def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
     fetching, wanted = looking.fetching, name.partition("@")[2]
-    commit = pinned(name, looking.revisions) or commit_of(
+    pin = pinned(name, looking.revisions)
+    commit = pin or commit_of(
         repo,
         wanted or MAIN,
         lambda folder: (folder / inner).is_file(),
         online=fetching is not None,
         newest=fetching is not None and fetching.newest and bool(wanted),
     )
+    if pickles.is_pickle(inner):
+        _acceptance(name, looking).check_of_hub(repo, inner, wanted or MAIN, commit, pin=bool(pin))
     if commit and fetching is not None:
         mend_snapshot(repo, commit, name, fetching)
     if commit and fetching is not None and (fetching.check or not (snapshot(repo, commit) / inner).is_file()):
@@ -114,26 +125,26 @@ def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
             near = get_close_matches(inner, there, 1)
             hint = f"did you mean {repo}/{near[0]}?" if near else f"there are {', '.join(there[:20]) or 'none'}"
             raise ModelError(f"{repo} holds no {inner}; {hint}")
-        refuse_unread(inner)
+        refuse_unread(name, Path(inner))
         wants = RepoFiles(name=name, repo=repo, commit=commit, files={inner: listed[inner]})
         fetch.fetch([wants], fetching)
     path = snapshot(repo, commit) / inner if commit else None
     return Located(path.absolute() if path and path.is_file() else None, f"{repo}@{commit}/{inner}")
 
 
-def refuse_unread(name: str) -> None:
-    """Raise :class:`ModelError` for kinds of files that are never read."""
-    suffix = Path(name).suffix.lower()
-    if suffix == GGUF:
+def refuse_unread(name: str, path: Path) -> None:
+    """Raise :class:`ModelError` for a kind of files that is never read."""
+    if path.suffix.lower() == GGUF:
         raise ModelError(
             f"{name} is a GGUF, which is not read; take the model in safetensors, whole or in fp8. Here "
             "`memory: fp8_weights` or `quantize(torchao_int8)` makes it as small"
         )
-    if suffix in PICKLED:
-        raise ModelError(
-            f"{name} is a pickle, which can run any code when it is loaded; of a checkpoint in one file it is not "
-            "even known what it is before. Take the same model as .safetensors, or convert it"
-        )
+
+
+def _acceptance(name: str, looking: Looking) -> Acceptance:
+    if looking.accepts is None:
+        raise pickles.refusal(name)
+    return looking.accepts
 
 
 def content(path: Path, tell: Tell) -> str:

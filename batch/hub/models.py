@@ -18,8 +18,9 @@ from batch.catalogue.repositories import is_repository, problem
 from batch.hub import elsewhere, folders, notes, remote, single_files
 from batch.hub.cache import cache_folder, known_commit, names_in, offline_by, snapshot
 from batch.hub.commits import MAIN, commit_of, lost, pinned, undecided
-from batch.hub.files import Looking, is_named, local
+from batch.hub.files import Looking, content, is_named, local
 from batch.hub.permissions import Permissions, needs_of
+from batch.hub.pickles import Acceptance
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
 from batch.records.spec import ModelSource
 
@@ -48,7 +49,7 @@ def find_model(
     Model folders and files are relative to ``base``. ``revisions`` are pinned, by name. ``online`` allows asking
     the Hub for what neither pins nor cache hold, and ``newest`` what a branch or tag behind the name is now.
     ``fetching`` downloads a checkpoint in one file, whose header says what it is; ``tell`` is told when one is
-    read whole.
+    read whole or converted.
     """
     if name.startswith(RANDOM):
         return random_model(name, base)
@@ -59,7 +60,8 @@ def find_model(
         return _own_folder_model(known, permissions.of(name))
     if (known is not None and known.file) or (known is None and _is_file(name, base)):
         place = base if known is None else own_file().parent
-        looking = Looking(base=place, revisions=revisions, fetching=fetching, tell=tell)
+        accepts = Acceptance(model=name, permissions=permissions, online=online)
+        looking = Looking(base=place, revisions=revisions, fetching=fetching, tell=tell, accepts=accepts)
         ask = partial(_remote_model, permissions=permissions, revisions=revisions, online=online, newest=newest)
         return single_files.find(
             name, known, looking, lambda repo, held: ask(repo, _in_repository(repo), held=held)
@@ -195,7 +197,8 @@ def source(model: Model) -> ModelSource:
         trust_remote_code=code,
         random=model.random,
         architecture=model.architecture,
-        file=file.path if file is not None else "",
+        file=(file.converted or file.path) if file is not None else "",
+        converted=content(Path(file.converted), untold) if file is not None and file.converted else "",
     )
 
 

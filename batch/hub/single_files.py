@@ -18,7 +18,10 @@ from batch.catalogue.model import Checkpoint, Model
 from batch.catalogue.models import packaged
 from batch.catalogue.single_files import KINDS, SUFFIXES, Recognised
 from batch.hub import folders
+from batch.hub.conversion import converted
 from batch.hub.files import Looking, content, locate, refuse_unread
+from batch.hub.permissions import Permissions
+from batch.hub.pickles import Acceptance, is_pickle
 from batch.hub.random_models import described
 from batch.records.tasks import lora_origin
 
@@ -40,7 +43,7 @@ def look_into(name: str, path: Path) -> Recognised:
 
 def header_of(name: str, path: Path) -> tuple[Header, Mapping[str, str]]:
     """The header of a file and its writer's notes. Raises :class:`ModelError` for one that is not read, or cut."""
-    refuse_unread(name)
+    refuse_unread(name, path)
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{name} is no checkpoint; one ends with {SUFFIXES[0]}")
     try:
@@ -87,12 +90,14 @@ def find(name: str, known: Model | None, looking: Looking, remote_model: Remote)
     located = locate(named, looking)
     if located.path is None:
         return _not_here(name, known, located)
-    found = look_into(named, located.path)
+    safe = converted(named, located.path, looking) if is_pickle(located.path) else None
+    found = look_into(named, safe.path if safe else located.path)
     if known is not None and known.prediction == "epsilon" and found.kind == "sd2-v":
         found = replace(found, kind="sd2", notes=())
     checkpoint = Checkpoint(
         path=str(located.path),
-        sha256=content(located.path, looking.tell),
+        sha256=safe.of if safe else content(located.path, looking.tell),
+        converted=str(safe.path) if safe else "",
         kind=found.kind,
         holds=found.holds,
         precision=found.precision,
@@ -184,8 +189,9 @@ def _cast(model: Model, found: Recognised) -> Iterable[str]:
 
 def is_here(model: Model, base: Path) -> bool:
     """Whether the file of an entry of the user's own is on this machine."""
+    anything = Acceptance(model=model.name, permissions=Permissions(pickles=frozenset({model.name})), online=False)
     try:
-        return locate(model.file, Looking(base=base, revisions={})).path is not None
+        return locate(model.file, Looking(base=base, revisions={}, accepts=anything)).path is not None
     except ModelError:
         return False
 

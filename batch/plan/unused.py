@@ -23,6 +23,7 @@ def idle_permissions(manifest: Manifest, models: Mapping[str, Model]) -> Iterato
     for key, places in manifest.permissions.items():
         for name, place in places.items():
             commits = {f"{model.repo}@{model.revision}" for model in models.values() if model.repo}
+            commits |= {model.checkpoint.at for model in models.values() if model.checkpoint}
             if not (name in commits or any(covers([name], model) for model in models)):
                 text = f"{key}: no model of the grid is called '{name}'; write it as the grid does"
                 yield str(Problem(*place, text))

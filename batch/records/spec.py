@@ -30,13 +30,19 @@ class ModelSource:
     """Of a random model: the packaged configuration that takes the place of the location's."""
     file: str = ""
     """Of a checkpoint in one file: where it lies. The location then holds its layout, and what the file lacks."""
+    converted: str = ""
+    """Where that was made of a pickle: the SHA-256 of the file itself; the revision has that of the pickle."""
     vae: str = ""
     """Another autoencoder, a file or a folder of this machine; "" for the model's own."""
 
     @property
     def allowed(self) -> tuple[str, ...]:
         """What the manifest had to accept for it: see :attr:`batch.records.receipts.Receipt.allowed`."""
-        return tuple(name for name in ("allow_pickle", "trust_remote_code") if getattr(self, name))
+        used = {
+            "allow_pickle": self.allow_pickle or bool(self.converted),
+            "trust_remote_code": self.trust_remote_code,
+        }
+        return tuple(name for name, is_used in used.items() if is_used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

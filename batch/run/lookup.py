@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.checksums import untold
-from batch.base.text import gib
 from batch.catalogue.model import Model
 from batch.catalogue.repositories import is_repository
 from batch.hub.autoencoders import find_vae
@@ -42,14 +41,14 @@ def lookup(
 
     ``online`` allows asking the Hub for a revision and the configuration files that neither pins nor cache
     hold, and downloading LoRAs and checkpoints in one file, whose content decides what a picture is. ``tell`` is
-    told when such a file is read whole.
+    told when such a file is read whole or converted.
     """
 
-    def reading(name: str, size: int) -> None:
+    def waiting(text: str) -> None:
         if online is None:
-            tell(name, size)
+            tell(text)
         else:
-            online.listener.on(Downloading(f"{name}: reading {gib(size)} to know it by its content, once"))
+            online.listener.on(Downloading(text))
 
     def model(name: str) -> Model:
         repo, _, wanted = name.partition("@")
@@ -65,10 +64,10 @@ def lookup(
             newest=online is not None and online.newest,
             permissions=permissions,
             fetching=online,
-            tell=reading,
+            tell=waiting,
         )
 
-    looking = Looking(base=Path(folder), revisions=pins.revisions, fetching=online, tell=reading)
+    looking = Looking(base=Path(folder), revisions=pins.revisions, fetching=online, tell=waiting)
     return Lookup(
         model=model,
         vae=lambda name: find_vae(name, looking),

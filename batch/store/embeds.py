@@ -5,9 +5,7 @@ A cache: any file may be deleted at any time, and a damaged one counts as missin
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
 from batch.base import atomic, regular
 from batch.catalogue import tensors
@@ -23,7 +21,7 @@ class EmbedCache:
         """Whether the embedding is there and whole."""
         try:
             with regular.opened(self._path(key)) as file:
-                return _is_whole(file)
+                return tensors.is_whole(file)
         except OSError:
             return False
 
@@ -31,7 +29,7 @@ class EmbedCache:
         """The safetensors bytes, or None."""
         try:
             with regular.opened(self._path(key)) as file:
-                if not _is_whole(file):
+                if not tensors.is_whole(file):
                     return None
                 file.seek(0)
                 return file.read()
@@ -44,14 +42,3 @@ class EmbedCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
-
-
-def _is_whole(file: BinaryIO) -> bool:
-    """Whether its header is readable, and it ends where the header says. The tensors are not read."""
-    size = os.fstat(file.fileno()).st_size
-    try:
-        header, start = tensors.header(file)
-        ends = [cast(Any, entry["data_offsets"])[1] for entry in header.values()]
-        return bool(ends) and size == start + max(ends)
-    except (ValueError, LookupError, TypeError):
-        return False

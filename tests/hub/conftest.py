@@ -6,7 +6,9 @@ always is a process of its own.
 
 import pytest
 
+from batch.catalogue import denoisers, layouts, single_files
 from batch.hub import fetch
+from tests import single_files as tiny_files
 from tests.conftest import DEMO
 from tests.hub.user import TOKEN, at
 from tests.small_hub import serve
@@ -59,3 +61,18 @@ def lora(tmp_path_factory):
     layers = get_peft_model_state_dict(pipe.transformer)
     SanaPipeline.save_lora_weights(folder, transformer_lora_layers=layers)
     return (folder / "pytorch_lora_weights.safetensors").read_bytes()
+
+
+@pytest.fixture
+def small_kinds(monkeypatch, tiny, work):
+    """Tiny checkpoints count as SDXL, whose layout is that of the tiny folder."""
+    layout = tiny_files.layout(tiny("sdxl"), work / "layouts" / "sdxl")
+    monkeypatch.setattr(
+        single_files, "kind_of", lambda inside: "sdxl" if denoisers.is_unet(inside) else "flux-dev"
+    )
+    monkeypatch.setattr(layouts, "packaged", lambda kind: layout if kind == "sdxl" else None)
+
+
+@pytest.fixture
+def xl(small_kinds, tiny, work):
+    return tiny_files.save(tiny_files.tensors(tiny("sdxl"), "sdxl"), work / "models" / "castles_v1.safetensors")

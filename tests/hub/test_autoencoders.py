@@ -72,7 +72,10 @@ def test_a_file_that_holds_none(work, shapes, said):
     [
         ("vae.safetensor", "there is no file or folder"),
         ("vae.safetensors", "there is no file"),
-        ("old.pt", "is a pickle"),
+        (
+            "old.pt",
+            "is a pickle, which can run any code when it is loaded. Take it as .safetensors, or convert it",
+        ),
         (".", "holds no autoencoder"),
         ("transformer", "holds no autoencoder"),
         ("halved", "holds no weights in safetensors"),

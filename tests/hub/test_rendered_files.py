@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from batch.base.errors import CannotGoOn
-from batch.catalogue import denoisers, layouts, single_files
 from batch.run import runner
 from batch.run.options import Options
 from tests import single_files as tiny_files
@@ -25,21 +24,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 FLUX_DEV = "black-forest-labs/FLUX.1-dev"
 AXES = {"prompt": "a fox", "steps": 1, "size": "64x64", "dtype": "float32"}
-
-
-@pytest.fixture
-def small_kinds(monkeypatch, tiny, work):
-    """Tiny checkpoints count as SDXL, whose layout is that of the tiny folder."""
-    layout = tiny_files.layout(tiny("sdxl"), work / "layouts" / "sdxl")
-    monkeypatch.setattr(
-        single_files, "kind_of", lambda inside: "sdxl" if denoisers.is_unet(inside) else "flux-dev"
-    )
-    monkeypatch.setattr(layouts, "packaged", lambda kind: layout if kind == "sdxl" else None)
-
-
-@pytest.fixture
-def xl(small_kinds, tiny, work):
-    return tiny_files.save(tiny_files.tensors(tiny("sdxl"), "sdxl"), work / "models" / "castles_v1.safetensors")
 
 
 def swapped(path):

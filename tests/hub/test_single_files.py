@@ -9,6 +9,7 @@ import pytest
 
 from batch.base import checksums
 from batch.base.errors import ModelError
+from batch.base.text import gib
 from batch.catalogue import layouts
 from batch.hub.models import find_model, here, source
 from tests.checkpoints import FLUX, REFINER, SD1, SD2, SDXL, write
@@ -159,16 +160,14 @@ def test_a_large_file_is_read_once_and_that_is_told(work, xl, own_cache, monkeyp
     told = []
     monkeypatch.setattr(checksums, "TOLD_FROM", 1)
 
-    def tell(name, size):
-        told.append((name, size))
-
-    first = checksums.of(xl, tell)
+    first = checksums.of(xl, told.append)
     monkeypatch.setattr(checksums, "_read", {})
-    assert (checksums.of(xl, tell), checksums.known(xl)) == (first, first)
-    assert told == [("juggernaut.safetensors", xl.stat().st_size)]
+    assert (checksums.of(xl, told.append), checksums.known(xl)) == (first, first)
+    (text,) = told
+    assert text == f"reading juggernaut.safetensors ({gib(xl.stat().st_size)}) to know it by its content, once"
     aged(write(xl, SDXL, seed=2), 50)
     assert checksums.known(xl) == ""
-    assert checksums.of(xl, tell) != first
+    assert checksums.of(xl, told.append) != first
     for entry in (own_cache / "checksums").glob("*/*"):
         entry.write_bytes(b"\xff damaged")
     monkeypatch.setattr(checksums, "_read", {})

@@ -212,6 +212,6 @@ FLUX_SHAPES = {
 
 def converted(found, module, part, own):
     """Raises where a tensor has no place, or does not fit into it."""
-    held = single_file.Held(path=Path(found.name), prefix="", shapes={})
+    held = single_file.InFile(path=Path(found.name), prefix="", shapes={})
     made = single_file._fitting(held, part, module, single_file._converted(held, part, module, dict(own)))
     assert made.keys() == module.state_dict().keys()
