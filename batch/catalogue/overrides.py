@@ -49,7 +49,7 @@ def objection(model: Model, call: Call, kind: str, settings: signatures.Paramete
         wanted = _wanted(kind, name, value, settings[name])
         if wanted:
             return f"{name} of {call.name} is {wanted}, not {shown(value)}"
-        wrong = _contradiction(model, name, value)
+        wrong = _contradiction(model, name, value) or _spacing(model, kind, call.name, name, value)
         if wrong:
             return wrong
     # Each is right by itself; together they may be wrong.
@@ -79,6 +79,18 @@ def _contradiction(model: Model, name: str, value: object) -> str:
     if name == "use_dynamic_shifting" and value is True and not by_size:
         return f"the pipeline of {model.name} passes no shift for a size; leave use_dynamic_shifting out"
     return ""
+
+
+def _spacing(model: Model, kind: str, scheduler: str, name: str, value: object) -> str:
+    """Sigmas spaced otherwise run up to 157 in diffusers, where a flow ends at 1: every pixel becomes NaN.
+
+    UniPC alone turns Karras' into those of a flow; schedulers for flows alone have them right.
+    """
+    if model.prediction != "flow" or value is not True or name not in (*_SPACINGS, "use_lu_lambdas"):
+        return ""
+    if kind.startswith("FlowMatch") or (kind, name) == ("UniPCMultistepScheduler", "use_karras_sigmas"):
+        return ""
+    return f"{name} of {scheduler} gives no picture of a flow model such as {model.name}; leave it out"
 
 
 def _wanted(kind: str, name: str, value: object, default: object) -> str:

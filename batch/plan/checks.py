@@ -15,6 +15,8 @@ from batch.catalogue.autoencoders import Autoencoder
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
 from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.manifest import values
+from batch.manifest.foreign import samplers
 from batch.records.values import Call
 
 Given = Mapping[str, object]
@@ -251,6 +253,8 @@ def _scheduler(model: Model, call: Call) -> str:
     if settings is None:
         if kind in SCHEDULERS.values():
             return ""  # diffusers' source is not there to read
+        if ours := samplers.scheduler(call.name)[0]:
+            return f"{values.shown(call.name)} is another program's name; {_instead(model, ours)}"
         return f"{call.name} is unknown; possible are {possible}"
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
@@ -265,6 +269,15 @@ def _scheduler(model: Model, call: Call) -> str:
     if package is not None and find_spec(package) is None:
         return f"{call.name} needs the package {package}; install it with: pip install {package}"
     return ""
+
+
+def _instead(model: Model, ours: str) -> str:
+    """What to write for another program's sampler: the nearest that the model takes."""
+    for name in (ours, ours.partition("(")[0], *(["flow-euler"] if model.prediction == "flow" else [])):
+        asked = values.scheduler(name)
+        if asked is None or not _scheduler(model, asked):
+            return f"write {name}" + ("" if name == ours else f" ({model.name} does not take {ours})")
+    return f"possible are {', '.join(possible_schedulers(model))}"
 
 
 def possible_schedulers(model: Model) -> list[str]:
