@@ -57,7 +57,7 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         file.seek(0)
-        head = file.read(8 + length) if length <= tensors.MAX_HEADER else file.read(8)
+        head = file.read(8 + length if length <= tensors.MAX_HEADER else tensors.BEGINNING)
     header, start = tensors.header(io.BytesIO(head))
     if not all(map(_is_tensor, header.values())):
         raise ValueError("its header is none")
@@ -178,7 +178,7 @@ def _cast(model: Model, found: Recognised) -> Iterable[str]:
         kept = "scaled fp8" if found.scaled else "fp8"
         yield (
             f"its weights are {kept} and become {model.dtype} as they are loaded, which takes the memory of that; "
-            "`memory: fp8_weights` keeps them small on the card"
+            "it is `memory: fp8_weights` that keeps them small on the card"
         )
 
 
