@@ -118,6 +118,8 @@ def test_a_setting_that_is_none_is_one_mistake_and_not_two(manifest, cli):
         ("scheduler: euler", "cannot follow demo"),
         ("scheduler: eular", "is unknown"),
         ("dtype: int8", "is unknown"),
+        ("dtype: fp8_e4m3fn", "weights are kept in 8 bits by `memory: fp8_weights`"),
+        ("vae: Automatic", "write default, which is the model's own"),
         ("extra.nope: 1", "takes no such argument"),
         ("lora: gone.safetensors", "there is no file"),
         ("memory: [full, tiled]", "give the same picture"),
