@@ -18,7 +18,7 @@ from batch.catalogue.model import Checkpoint, Model
 from batch.catalogue.models import packaged
 from batch.catalogue.single_files import KINDS, SUFFIXES, Recognised
 from batch.hub import folders
-from batch.hub.files import Looking, content, locate, refuse_unread
+from batch.hub.files import Looking, content, is_unfinished, locate, refuse_unread
 from batch.hub.random_models import described
 from batch.records.tasks import lora_origin
 
@@ -41,6 +41,8 @@ def look_into(name: str, path: Path) -> Recognised:
 def header_of(name: str, path: Path) -> tuple[Header, Mapping[str, str]]:
     """The header of a file and its writer's notes. Raises :class:`ModelError` for one that is not read, or cut."""
     refuse_unread(name)
+    if is_unfinished(path):
+        raise ModelError(f"{name} is a download that has not finished; let it, or begin it anew")
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{name} is no checkpoint; one ends with {SUFFIXES[0]}")
     try:

@@ -74,14 +74,53 @@ def test_a_list_of_checkpoints_is_an_axis(work, manifest, xl):
         ("someone/xl/x.safetensors", "x.safetensors of someone/xl is not on this machine"),
         ("models/note.txt", "is no checkpoint"),
         ("~nobody.here/x.safetensors", "there is no folder"),
+        (f"{XL} [396a94815f]", f"name and its hash; write {XL}"),
+        ("xl.safetensors [396a94815f]", "write xl.safetensors, with the folder that it lies in"),
+        ("models/juggernaut", f"did you mean the file {XL}?"),
+        ("models/*.safetensors", f"is a pattern and names no file; name them in a list: [{XL}]"),
+        ("models/*.sft", "none fits it"),
+        ("models", f"no model_index.json), but checkpoints; name them in a list: [{XL}]"),
+        ("models/begun.safetensors", "begun.safetensors.part: its download has not finished"),
+        ("models/begun.safetensors.part", "is a download that has not finished"),
+        ("someone/xl/x.gguf", "is a GGUF"),
+        ("someone/xl/x.ckpt", "is a pickle"),
     ],
 )
 def test_a_file_that_is_not_there(work, xl, name, said):
+    (work / "models/begun.safetensors.part").write_bytes(b"x")
     (work / "models/note.txt").write_text("no")
     with pytest.raises(ModelError) as error:
         found(name, work)
     assert said in str(error.value)
-    assert "fetch" in str(error.value) or "someone" not in name
+    assert "fetch" in str(error.value) or "is not on this machine" not in said
+
+
+def test_a_link_that_leads_nowhere(work):
+    try:
+        (work / "x.safetensors").symlink_to("gone.safetensors")
+    except OSError:
+        pytest.skip("no links here")
+    with pytest.raises(ModelError, match=r"is a link to gone.safetensors, which is not there"):
+        found("x.safetensors", work)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("SDXL", "did you mean sdxl?"),
+        ("flux", "did you mean flux-1-dev, flux-1-krea-dev"),
+        ("FLUX.2", "did you mean flux-2-"),
+        ("klein", "did you mean flux-2-klein-4b, "),
+        ("flux3", "did you mean flux-3-klein"),
+        ("stable-diffusion-xl", "sdxl"),
+        ("pony", "or a checkpoint (models/x.safetensors)"),
+        ("x", "write a name that `models` lists, a repository of the Hub"),
+    ],
+)
+def test_a_name_that_the_catalogue_has_otherwise(work, name, said):
+    with pytest.raises(ModelError) as error:
+        found(name, work)
+    assert said in str(error.value)
 
 
 def test_what_is_no_checkpoint_stands_with_its_line(work, manifest, cli):
