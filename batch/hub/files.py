@@ -74,7 +74,8 @@ def locate(name: str, looking: Looking) -> Located:
     if inner and is_repository(repo) and not is_path and not (looking.base / parts[0]).exists():
         refuse_unread(name)
         return _of_hub(name, repo, inner, looking)
-    raise ModelError(_missing(path, Path(name)))
+    meant = beside(looking.base, name)
+    raise ModelError(f"there is no file {path}; did you mean {meant}?" if meant else _missing(path, Path(name)))
 
 
 def _plain(name: str) -> str:
@@ -87,6 +88,16 @@ def _plain(name: str) -> str:
     repo, revision, inner = found.groups()
     at = "" if revision == MAIN else f"@{unquote(revision)}"
     return f"{repo}/{unquote(inner.partition('?')[0])}{at}"
+
+
+FOLDERS = ("", "models", "checkpoints", "models/Stable-diffusion", "models/checkpoints")
+"""Where checkpoints lie, below the manifest's folder: as people put them there, or as other programs have them."""
+
+
+def beside(base: Path, name: str) -> str:
+    """Where a checkpoint named without its folder lies, as a manifest in ``base`` has it; "" for nowhere."""
+    places = () if {"/", "\\"} & {*name} else FOLDERS
+    return next(((Path(inner) / name).as_posix() for inner in places if (base / inner / name).is_file()), "")
 
 
 def _missing(path: Path, name: Path) -> str:

@@ -11,7 +11,7 @@ from batch.catalogue import weights
 from batch.catalogue.models import known_models
 from batch.catalogue.repositories import is_repository
 from batch.catalogue.single_files import SUFFIXES
-from batch.hub.files import in_a_list, local
+from batch.hub.files import beside, in_a_list, local
 
 _HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 """What A1111 puts behind a checkpoint's name."""
@@ -24,11 +24,12 @@ def refuse_meant_file(name: str, base: Path) -> None:
     """Raise :class:`ModelError` where a name is that of a checkpoint, save for its ending or a hash behind it."""
     bare = _HASH.sub("", name)
     if bare != name:
-        there = "" if local(base, bare).is_file() else ", with the folder that it lies in"
-        raise ModelError(f"'{name}' is a checkpoint's name and its hash; write {bare}{there}")
-    for suffix in SUFFIXES if not local(base, name).is_dir() else ():
-        if local(base, f"{name}{suffix}").is_file():
-            raise ModelError(f"'{name}' is not known; did you mean the file {name}{suffix}?")
+        here = bare if local(base, bare).is_file() else beside(base, bare)
+        there = here or f"{bare}, with the folder that it lies in"
+        raise ModelError(f"'{name}' is a checkpoint's name and its hash; write {there}")
+    for file in (f"{name}{suffix}" for suffix in SUFFIXES if not local(base, name).is_dir()):
+        if meant := file if local(base, file).is_file() else beside(base, file):
+            raise ModelError(f"'{name}' is not known; did you mean the file {meant}?")
 
 
 def unknown(name: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ is left to the render, which refuses it then.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 
@@ -273,10 +274,14 @@ def _scheduler(model: Model, call: Call) -> str:
 
 def _instead(model: Model, ours: str) -> str:
     """What to write for another program's sampler: the nearest that the model takes."""
-    for name in (ours, ours.partition("(")[0], *(["flow-euler"] if model.prediction == "flow" else [])):
-        asked = values.scheduler(name)
-        if asked is None or not _scheduler(model, asked):
-            return f"write {name}" + ("" if name == ours else f" ({model.name} does not take {ours})")
+    asked = values.scheduler(ours)
+    if asked is None or not _scheduler(model, asked):
+        return f"write {ours}"
+    kept = tuple((name, value) for name, value in asked.arguments if name not in overrides.SPACINGS)
+    flows = (f"flow-{asked.name}", "flow-euler") if model.prediction == "flow" else ()
+    for call in (replace(asked, arguments=kept), *(Call(name=name) for name in flows if name in SCHEDULERS)):
+        if not _scheduler(model, call):
+            return f"write {call} ({model.name} does not take {ours})"
     return f"possible are {', '.join(possible_schedulers(model))}"
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from batch.base import checksums
 from batch.catalogue.single_files import SUFFIXES
-
-FOLDERS = ("", "models", "checkpoints", "models/Stable-diffusion", "models/checkpoints")
-"""Where checkpoints lie, below the manifest's folder: as people put them there, or as other programs have them."""
+from batch.hub.files import FOLDERS
 
 VAE_FOLDERS = ("", "models", "VAE", "vae", "models/VAE", "models/vae")
-"""The same of autoencoders."""
+"""Where autoencoders lie, as :data:`batch.hub.files.FOLDERS` says of checkpoints."""
 
 _HASH = 10
 """Digits that other programs show."""
