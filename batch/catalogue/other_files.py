@@ -13,15 +13,19 @@ _ANYWHERE = (
         "it is a LoRA; write it under lora:, and the checkpoint that it is for under model:",
     ),
     (
-        r"^control_model\.|input_hint_block|controlnet_cond_embedding|(^|\.)control_layers\.",
+        r"^control_model\.|input_hint_block|controlnet_cond_embedding|^controlnet_blocks\.|(^|\.)control_layers\.",
         "it is a ControlNet, which needs a picture; it renders nothing by itself",
     ),
     (r"motion_modules\.|temporal_transformer", "it is AnimateDiff, which makes videos"),
     (
+        r"(^|\.)llm_adapter\.",
+        "it is Anima, which is not read from a single file here; write model: anima-base",
+    ),
+    (
         r"individual_token_refiner|(^|\.)head\.modulation$|patchify_proj\.weight$|(^|\.)blocks\.0\.attn\.qkv_x\."
-        r"|(^|net\.|model\.)blocks\.0\.self_attn\.q_proj\.|extra_pos_embedder",
-        "it is a model for videos, or made of one (Wan, Hunyuan, LTX, Mochi, Cosmos …); only models for pictures "
-        "are rendered",
+        r"|(^|net\.|model\.)blocks\.0\.self_attn\.q_proj\.|extra_pos_embedder|\.time_(stack|mixer)\.",
+        "it is a model for videos, or made of one (Wan, Hunyuan, LTX, Mochi, Cosmos, SVD …); only models for "
+        "pictures are rendered",
     ),
     (
         r"(^|\.)early_stream_modulations\.image\.",
@@ -46,6 +50,10 @@ _ALONE = (
         r"^(first_stage_model\.|vae\.)?(decoder|encoder)\."
         r"(conv_in|conv1|up\.|down\.|up_blocks|down_blocks|middle\.|stages\.)",
         "it is an autoencoder alone; write it under vae:, and the checkpoint under model:",
+    ),
+    (
+        r"^(taesd_)?(en|de)coder\.(layers\.)?\d+\.|^\d\.conv\.0\.weight$",
+        "it is a small decoder for previews (TAESD …), which is not read; take the whole autoencoder under vae:",
     ),
     (
         r"^(transformer\.)?(text_model|encoder\.block\.0\.layer|model\.embed_tokens|vision_model|visual"

@@ -34,7 +34,8 @@ _SHARES = ("beta_start", "beta_end", "dynamic_thresholding_ratio")
 _LISTS = ("trained_betas", "scale_factors", "disable_corrector")
 _LARGEST_SHIFT = 1000
 
-_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+"""Settings that space the sigmas otherwise."""
 _ENDS_BEFORE_NOUGHT = ("dpmsolver", "sde-dpmsolver")
 """Values of ``algorithm_type`` that cannot go down to a sigma of 0."""
 
@@ -49,12 +50,12 @@ def objection(model: Model, call: Call, kind: str, settings: signatures.Paramete
         wanted = _wanted(kind, name, value, settings[name])
         if wanted:
             return f"{name} of {call.name} is {wanted}, not {shown(value)}"
-        wrong = _contradiction(model, name, value)
+        wrong = _contradiction(model, name, value) or _spacing(model, kind, call.name, name, value)
         if wrong:
             return wrong
     # Each is right by itself; together they may be wrong.
     given = dict(call.arguments)
-    spacings = [name for name in _SPACINGS if given.get(name) is True]
+    spacings = [name for name in SPACINGS if given.get(name) is True]
     if len(spacings) > 1:
         return f"{spacings[0]} and {spacings[1]} cannot both be true; each spaces the sigmas in its own way"
     ends = given.get("final_sigmas_type", settings.get("final_sigmas_type"))
@@ -79,6 +80,18 @@ def _contradiction(model: Model, name: str, value: object) -> str:
     if name == "use_dynamic_shifting" and value is True and not by_size:
         return f"the pipeline of {model.name} passes no shift for a size; leave use_dynamic_shifting out"
     return ""
+
+
+def _spacing(model: Model, kind: str, scheduler: str, name: str, value: object) -> str:
+    """Sigmas spaced otherwise run up to 157 in diffusers, where a flow ends at 1: every pixel becomes NaN.
+
+    UniPC alone turns Karras' into those of a flow; schedulers for flows alone have them right.
+    """
+    if model.prediction != "flow" or value is not True or name not in (*SPACINGS, "use_lu_lambdas"):
+        return ""
+    if kind.startswith("FlowMatch") or (kind, name) == ("UniPCMultistepScheduler", "use_karras_sigmas"):
+        return ""
+    return f"{name} of {scheduler} gives no picture of a flow model such as {model.name}; leave it out"
 
 
 def _wanted(kind: str, name: str, value: object, default: object) -> str:

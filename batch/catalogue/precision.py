@@ -23,6 +23,8 @@ _WITHOUT = re.compile(
 )
 """Arguments of a pipeline that are no model, and so have no dtype; one with a default value is none either."""
 
+_EIGHT = re.compile(r"fp8|float8|f8|e[45]m[23]", re.IGNORECASE)
+
 
 @lru_cache
 def parsed(text: str) -> tuple[str, Mapping[str, str]]:
@@ -53,7 +55,8 @@ def objection(model: Model, text: str) -> str:
     name, apart = parsed(text)
     unknown = next((value for value in (name, *apart.values()) if value not in DTYPES), None)
     if unknown is not None:
-        return f"{unknown} is unknown; possible are {', '.join(DTYPES)}"
+        eight = "; weights are kept in 8 bits by `memory: fp8_weights`" if _EIGHT.match(unknown) else ""
+        return f"{unknown} is unknown; possible are {', '.join(DTYPES)}{eight}"
     if apart and not FAMILIES[model.family].staged:
         return f"{model.pipeline} is called whole and does not convert between dtypes; write one: {name}"
     known = components(model.pipeline)

@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO, cast
 
+from batch.catalogue import bad_downloads
 from batch.records.reading import any_json
 
 MAX_HEADER = 8 * 2**20
 """Bytes. A tensor takes a hundred or two; the largest models have some thousands."""
+
+BEGINNING = 512
+"""Bytes that tell what is no such file."""
 
 _LENGTH = 8
 
@@ -30,12 +34,17 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
 
     Raises OSError, and ValueError where it is no such header or one that is too large.
     """
-    length = int.from_bytes(file.read(_LENGTH), "little")
-    if length > MAX_HEADER:
-        raise ValueError(f"it says that its header has {length:,} bytes, and no more than {MAX_HEADER:,} are read")
-    text = file.read(length)
+    first = file.read(_LENGTH)
+    length = int.from_bytes(first, "little")
+    text = file.read(length if length <= MAX_HEADER else BEGINNING - _LENGTH)
+    if text[:1] != b"{" or length > MAX_HEADER:
+        large = f"it says that its header has {length:,} bytes, and no more than {MAX_HEADER:,} are read"
+        said = bad_downloads.told((first + text)[:BEGINNING])
+        raise ValueError(said or (large if length > MAX_HEADER else "its header is none"))
+    if len(text) < length:
+        raise ValueError("it is cut off within its header; copy or download it once more")
     data = any_json(text)
-    if len(text) < length or not isinstance(data, dict):
+    if not isinstance(data, dict):
         raise ValueError("its header is none")
     data.pop("__metadata__", None)
     if not all(isinstance(entry, dict) for entry in data.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,8 +80,10 @@ def locate(name: str, looking: Looking) -> Located:
     repo, inner = "/".join(parts[:2]), "/".join(parts[2:])
     is_path = name.startswith((".", "~")) or Path(name).is_absolute() or {"", ".", ".."} & {*parts}
     if inner and is_repository(repo) and not is_path and not (looking.base / parts[0]).exists():
+        refuse_unread(name, Path(inner))
         return _of_hub(name, repo, inner, looking)
-    raise ModelError(_missing(path))
+    meant = beside(looking.base, name)
+    raise ModelError(f"there is no file {path}; did you mean {meant}?" if meant else _missing(path, Path(name)))
 
 
 def _plain(name: str) -> str:
@@ -96,12 +98,44 @@ def _plain(name: str) -> str:
     return f"{repo}/{unquote(inner.partition('?')[0])}{at}"
 
 
-def _missing(path: Path) -> str:
+FOLDERS = ("", "models", "checkpoints", "models/Stable-diffusion", "models/checkpoints")
+"""Where checkpoints lie, below the manifest's folder: as people put them there, or as other programs have them."""
+
+
+def beside(base: Path, name: str) -> str:
+    """Where a checkpoint named without its folder lies, as a manifest in ``base`` has it; "" for nowhere."""
+    places = () if {"/", "\\"} & {*name} else FOLDERS
+    return next(((Path(inner) / name).as_posix() for inner in places if (base / inner / name).is_file()), "")
+
+
+def _missing(path: Path, name: Path) -> str:
+    """What to say of a file that is not there; ``name`` is how it is written."""
+    if path.is_symlink():
+        return f"{path} is a link to {path.readlink()}, which is not there"
     if not path.parent.is_dir():
         return f"there is no folder {path.parent}"
+    if {"*", "?"} & {*path.name}:
+        fits = sorted(item.name for item in path.parent.glob(path.name) if item.is_file())
+        return f"{name} is a pattern and names no file; {in_a_list(name.parent, fits) or 'none fits it'}"
+    if begun := [item.name for item in path.parent.glob("*") if is_unfinished(item) and item.stem == path.name]:
+        return f"there is no file {path}, but {begun[0]}: its download has not finished"
     there = [item.name for item in path.parent.iterdir() if is_named(item.name) and item.is_file()]
     near = get_close_matches(path.name, there, 1) or [item for item in there if Path(item).stem == path.stem]
     return f"there is no file {path}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def in_a_list(folder: Path, files: Sequence[str]) -> str:
+    """How to name several files of a folder; "" for none."""
+    first = ", ".join((folder / file).as_posix() for file in files[:_SHOWN])
+    return f"name them in a list: [{first}{', …' if len(files) > _SHOWN else ''}]" if files else ""
+
+
+_SHOWN = 3
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is called as browsers and other programs call a download that is under way."""
+    return path.suffix.lower() in (".crdownload", ".part", ".partial", ".download", ".incomplete", ".aria2")
 
 
 def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
@@ -125,7 +159,6 @@ def _of_hub(name: str, repo: str, inner: str, looking: Looking) -> Located:
             near = get_close_matches(inner, there, 1)
             hint = f"did you mean {repo}/{near[0]}?" if near else f"there are {', '.join(there[:20]) or 'none'}"
             raise ModelError(f"{repo} holds no {inner}; {hint}")
-        refuse_unread(name, Path(inner))
         wants = RepoFiles(name=name, repo=repo, commit=commit, files={inner: listed[inner]})
         fetch.fetch([wants], fetching)
     path = snapshot(repo, commit) / inner if commit else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from batch.hub.files import Looking, content, is_named, local
 from batch.hub.permissions import Permissions, needs_of
 from batch.hub.pickles import Acceptance
 from batch.hub.random_models import RANDOM, described, package_folder, random_model
+from batch.hub.unknown_names import refuse_meant_file, unknown
 from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
@@ -70,12 +70,13 @@ def find_model(
         folder = base / name
         if folders.holds_model(folder):
             return _folder_model(name, folder, permissions.of(name))
+        refuse_meant_file(name, base)
         if not folder.is_dir() and (wrong := problem(name)):
             raise ModelError(wrong)
         repo = name.partition("@")[0]
         known = _in_repository(repo)
         if known is None and (folder.is_dir() or not is_repository(repo)):
-            raise ModelError(_unknown(name, folder))
+            raise ModelError(unknown(name, folder))
     return _remote_model(name, known, permissions, revisions, online=online, newest=newest)
 
 
@@ -146,23 +147,6 @@ def _usable(known: Model | None, held: frozenset[str]) -> Usable:
     return lambda folder: folders.whole(folder, dtype, variant, held) is not None
 
 
-def _unknown(name: str, folder: Path) -> str:
-    if folder.is_dir():
-        return f"the folder {folder} holds no diffusers model (no {weights.INDEX})"
-    repo, _, revision = name.removeprefix("https://huggingface.co/").strip("/").partition("@")
-    if revision and repo in known_models() and (of := known_models()[repo].repo):
-        return f"'{name}' is not known: a name of the catalogue takes no revision; write {of}@{revision}"
-    if not name.startswith(repo) or name.endswith("/"):
-        plain = f"{repo}@{revision}" if revision else repo
-        if is_repository(repo):
-            return f"'{name}' is not known; write {plain}"
-    near = get_close_matches(name, known_models(), 1)
-    hint = f"did you mean {near[0]}?" if near else "write a name that `models` lists"
-    return (
-        f"'{name}' is not known; {hint}{' Else' if near else ','} a repository of the Hub (owner/name) or a folder"
-    )
-
-
 def source(model: Model) -> ModelSource:
     """Where a session loads the model from: always a folder of this machine.
 
@@ -224,7 +208,7 @@ def _own_folder_model(known: Model, allowed: Allowed) -> Model:
     folder = Path(known.folder)
     if not folders.holds_model(folder):
         raise ModelError(
-            f"{known.name}: {_unknown(known.name, folder) if folder.is_dir() else f'there is no folder {folder}'}"
+            f"{known.name}: {unknown(known.name, folder) if folder.is_dir() else f'there is no folder {folder}'}"
         )
     found = _folder_model(known.name, folder, allowed)
     if found.pipeline != known.pipeline:

@@ -19,7 +19,7 @@ from batch.catalogue.models import packaged
 from batch.catalogue.single_files import KINDS, SUFFIXES, Recognised
 from batch.hub import folders
 from batch.hub.conversion import converted
-from batch.hub.files import Looking, content, locate, refuse_unread
+from batch.hub.files import Looking, content, is_unfinished, locate, refuse_unread
 from batch.hub.permissions import Permissions
 from batch.hub.pickles import Acceptance, is_pickle
 from batch.hub.random_models import described
@@ -44,6 +44,8 @@ def look_into(name: str, path: Path) -> Recognised:
 def header_of(name: str, path: Path) -> tuple[Header, Mapping[str, str]]:
     """The header of a file and its writer's notes. Raises :class:`ModelError` for one that is not read, or cut."""
     refuse_unread(name, path)
+    if is_unfinished(path):
+        raise ModelError(f"{name} is a download that has not finished; let it, or begin it anew")
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{name} is no checkpoint; one ends with {SUFFIXES[0]}")
     try:
@@ -60,7 +62,7 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         file.seek(0)
-        head = file.read(8 + length) if length <= tensors.MAX_HEADER else file.read(8)
+        head = file.read(8 + length if length <= tensors.MAX_HEADER else tensors.BEGINNING)
     header, start = tensors.header(io.BytesIO(head))
     if not all(map(_is_tensor, header.values())):
         raise ValueError("its header is none")
@@ -183,7 +185,7 @@ def _cast(model: Model, found: Recognised) -> Iterable[str]:
         kept = "scaled fp8" if found.scaled else "fp8"
         yield (
             f"its weights are {kept} and become {model.dtype} as they are loaded, which takes the memory of that; "
-            "`memory: fp8_weights` keeps them small on the card"
+            "it is `memory: fp8_weights` that keeps them small on the card"
         )
 
 

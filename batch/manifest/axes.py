@@ -59,6 +59,17 @@ _LORA: Mapping[str, object] = {
     "additionalProperties": False,
 }
 
+
+def _vae(value: object) -> str:
+    """An autoencoder's name; "" for the model's own. Raises ``ValueError``, for A1111's words for that too."""
+    name = values.word(value)
+    if name.casefold() in ("automatic", "none"):
+        raise ValueError(
+            f"{values.shown(name)} is another program's word; write default, which is the model's own"
+        )
+    return "" if name == "default" else name
+
+
 AXES: dict[str, Axis] = {
     "model": Axis(
         values.word,
@@ -89,7 +100,7 @@ AXES: dict[str, Axis] = {
         {"type": "string", "pattern": r"^\s*(float32|bfloat16|float16)\s*(\(.*\))?\s*$"},
     ),
     "vae": Axis(
-        lambda value: "" if value == "default" else values.word(value),
+        _vae,
         "another autoencoder: a file, a folder, a Hub id (id@revision), or default, the model's own",
         _WORD,
     ),
@@ -109,6 +120,7 @@ _ELSEWHERE = {
     "cfg": "guidance", "cfg_scale": "guidance", "guidance_scale": "guidance", "sampler": "scheduler",
     "sampling_method": "scheduler", "num_inference_steps": "steps", "width": "size", "height": "size",
     "resolution": "size", "checkpoint": "model", "negative": "negative_prompt", "loras": "lora",
+    "clip_skip": "extra.clip_skip",
 }  # fmt: skip
 """What axes are called in other programs."""
 

@@ -17,5 +17,7 @@ class Recovered:
     """How its texts are read, where it is not as usual: ``long_prompts`` and ``prompt_syntax`` of a manifest."""
     notes: tuple[str, ...] = ()
     """What could not be carried over."""
+    vae: str = ""
+    """The file of its autoencoder, as another program calls it; "" where it is the model's own."""
     model_hash: str = ""
     """The first digits of the SHA-256 of its checkpoint, where its text says them."""

@@ -7,6 +7,7 @@ is left to the render, which refuses it then.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 
@@ -15,6 +16,8 @@ from batch.catalogue.autoencoders import Autoencoder
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
 from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
+from batch.manifest import values
+from batch.manifest.foreign import samplers
 from batch.records.values import Call
 
 Given = Mapping[str, object]
@@ -251,6 +254,8 @@ def _scheduler(model: Model, call: Call) -> str:
     if settings is None:
         if kind in SCHEDULERS.values():
             return ""  # diffusers' source is not there to read
+        if ours := samplers.scheduler(call.name)[0]:
+            return f"{values.shown(call.name)} is another program's name; {_instead(model, ours)}"
         return f"{call.name} is unknown; possible are {possible}"
     if not _follows(model, kind):
         predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
@@ -265,6 +270,19 @@ def _scheduler(model: Model, call: Call) -> str:
     if package is not None and find_spec(package) is None:
         return f"{call.name} needs the package {package}; install it with: pip install {package}"
     return ""
+
+
+def _instead(model: Model, ours: str) -> str:
+    """What to write for another program's sampler: the nearest that the model takes."""
+    asked = values.scheduler(ours)
+    if asked is None or not _scheduler(model, asked):
+        return f"write {ours}"
+    kept = tuple((name, value) for name, value in asked.arguments if name not in overrides.SPACINGS)
+    flows = (f"flow-{asked.name}", "flow-euler") if model.prediction == "flow" else ()
+    for call in (replace(asked, arguments=kept), *(Call(name=name) for name in flows if name in SCHEDULERS)):
+        if not _scheduler(model, call):
+            return f"write {call} ({model.name} does not take {ours})"
+    return f"possible are {', '.join(possible_schedulers(model))}"
 
 
 def possible_schedulers(model: Model) -> list[str]:

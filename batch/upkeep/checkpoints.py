@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from batch.base import checksums
 from batch.catalogue.single_files import SUFFIXES
+from batch.hub.files import FOLDERS
 
-FOLDERS = ("", "models", "checkpoints", "models/Stable-diffusion", "models/checkpoints")
-"""Where checkpoints lie, below the manifest's folder: as people put them there, or as other programs have them."""
+VAE_FOLDERS = ("", "models", "VAE", "vae", "models/VAE", "models/vae")
+"""Where autoencoders lie, as :data:`batch.hub.files.FOLDERS` says of checkpoints."""
 
 _HASH = 10
 """Digits that other programs show."""
@@ -35,7 +36,13 @@ def beside(folder: Path, name: str, told: str) -> tuple[str, str]:
     return path, "" if same_hash else f"{path} is taken for its model, by its name"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for inner in FOLDERS:
+def vae_beside(folder: Path, name: str) -> str:
+    """The path of a picture's autoencoder as a manifest in ``folder`` has it; "" for none."""
+    files = _files(folder, VAE_FOLDERS)
+    return next((path.relative_to(folder).as_posix() for path in files if path.name == name), "")
+
+
+def _files(folder: Path, places: Iterable[str] = FOLDERS) -> Iterator[Path]:
+    for inner in places:
         if (folder / inner).is_dir():
             yield from sorted(path for path in (folder / inner).iterdir() if path.suffix.lower() in SUFFIXES)

@@ -45,10 +45,11 @@ class Fitting:
     """The model, or why there is none."""
     _fits: dict[object, _Fit] = field(default_factory=dict)
     _files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    _vaes: dict[str, str] = field(default_factory=dict)
 
     def fitted(self, picture: Recovered) -> Recovered:
         """The picture without what its model cannot do, with a note of each; as it is where that is not known."""
-        picture = self._with_file(picture)
+        picture = self._with_vae(self._with_file(picture))
         setting = {name: value for name, value in picture.axes.items() if name not in ("prompt", "seed")}
         setting["negative_prompt"] = "x" if setting.get("negative_prompt") else ""
         if setting.get("model") != self.trusted and recover.places(picture):
@@ -77,6 +78,17 @@ class Fitting:
             return picture
         notes = (*picture.notes, note) if note else picture.notes
         return replace(picture, axes={**picture.axes, "model": path}, notes=notes)
+
+    def _with_vae(self, picture: Recovered) -> Recovered:
+        """With the autoencoder that lies beside the manifest, if there is one of another program's name."""
+        if not picture.vae:
+            return picture
+        if picture.vae not in self._vaes:
+            self._vaes[picture.vae] = checkpoints.vae_beside(self.folder, picture.vae)
+        if path := self._vaes[picture.vae]:
+            return replace(picture, axes={**picture.axes, "vae": path})
+        note = f"left out: VAE {values.shortened(picture.vae)}: there is no such file beside the manifest"
+        return replace(picture, notes=(*picture.notes, note))
 
     def _fit(self, axes: dict[str, object], *, resize: bool) -> _Fit:
         model = self._model(str(axes.get("model", "")))

@@ -58,6 +58,7 @@ def test_what_a_file_holds(work, shapes, kind, channels):
     [
         ({"lora_unet_x.lora_down.weight": (4, 4)}, "write it under lora:"),
         ({"decoder.middle.0.residual.0.gamma": (384, 1, 1, 1)}, "no autoencoder that is read from files"),
+        ({"taesd_decoder.1.weight": (64, 4, 3, 3)}, "a small decoder for previews"),
         ({"x": (1,)}, "no autoencoder that is read from files"),
     ],
 )

@@ -11,6 +11,9 @@ from batch.base import checksums
 from batch.base.errors import ModelError
 from batch.base.text import gib
 from batch.catalogue import layouts
+from batch.hub.autoencoders import find_vae
+from batch.hub.files import Looking
+from batch.hub.loras import find_lora
 from batch.hub.models import find_model, here, source
 from tests.checkpoints import FLUX, REFINER, SD1, SD2, SDXL, write
 from tests.helpers import grid, plan
@@ -72,14 +75,56 @@ def test_a_list_of_checkpoints_is_an_axis(work, manifest, xl):
         ("someone/xl/x.safetensors", "x.safetensors of someone/xl is not on this machine"),
         ("models/note.txt", "is no checkpoint"),
         ("~nobody.here/x.safetensors", "there is no folder"),
+        (f"{XL} [396a94815f]", f"name and its hash; write {XL}"),
+        ("xl.safetensors [396a94815f]", "write xl.safetensors, with the folder that it lies in"),
+        ("juggernaut.safetensors [396a94815f]", f"name and its hash; write {XL}"),
+        ("juggernaut.safetensors", f"did you mean {XL}?"),
+        ("juggernaut", f"did you mean the file {XL}?"),
+        ("models/juggernaut", f"did you mean the file {XL}?"),
+        ("models/*.safetensors", f"is a pattern and names no file; name them in a list: [{XL}]"),
+        ("models/*.sft", "none fits it"),
+        ("models", f"no model_index.json), but checkpoints; name them in a list: [{XL}]"),
+        ("models/begun.safetensors", "begun.safetensors.part: its download has not finished"),
+        ("models/begun.safetensors.part", "is a download that has not finished"),
+        ("someone/xl/x.gguf", "is a GGUF"),
+        ("someone/xl/x.ckpt", "is a pickle"),
     ],
 )
 def test_a_file_that_is_not_there(work, xl, name, said):
+    (work / "models/begun.safetensors.part").write_bytes(b"x")
     (work / "models/note.txt").write_text("no")
     with pytest.raises(ModelError) as error:
         found(name, work)
     assert said in str(error.value)
-    assert "fetch" in str(error.value) or "someone" not in name
+    assert "fetch" in str(error.value) or "is not on this machine" not in said
+
+
+def test_a_link_that_leads_nowhere(work):
+    try:
+        (work / "x.safetensors").symlink_to("gone.safetensors")
+    except OSError:
+        pytest.skip("no links here")
+    with pytest.raises(ModelError, match=r"is a link to gone.safetensors, which is not there"):
+        found("x.safetensors", work)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("SDXL", "did you mean sdxl?"),
+        ("flux", "did you mean flux-1-dev, flux-1-krea-dev"),
+        ("FLUX.2", "did you mean flux-2-"),
+        ("klein", "did you mean flux-2-klein-4b, "),
+        ("flux3", "did you mean flux-3-klein"),
+        ("stable-diffusion-xl", "sdxl"),
+        ("pony", "or a checkpoint (models/x.safetensors)"),
+        ("x", "write a name that `models` lists, a repository of the Hub"),
+    ],
+)
+def test_a_name_that_the_catalogue_has_otherwise(work, name, said):
+    with pytest.raises(ModelError) as error:
+        found(name, work)
+    assert said in str(error.value)
 
 
 def test_what_is_no_checkpoint_stands_with_its_line(work, manifest, cli):
@@ -98,12 +143,43 @@ def test_what_is_no_checkpoint_stands_with_its_line(work, manifest, cli):
     )
     assert outcome.code == 2
     lines = [line for line in outcome.err.splitlines() if "job.yaml:" in line]
-    said = ["refiner of SDXL", "write it under lora:", "is cut off: it has", "is no safetensors file",
-            "is no safetensors file", "is a pickle", "is a GGUF"]  # fmt: skip
+    said = ["refiner of SDXL", "write it under lora:", "is cut off: it has", "it is a web page", "it is empty",
+            "is a pickle", "is a GGUF"]  # fmt: skip
     for number, (name, words) in enumerate(zip(names, said, strict=True)):
         assert f"job.yaml:{number + 4}: model: " in lines[number]
         assert name in lines[number]
         assert words in lines[number]
+
+
+BAD_DOWNLOADS = {
+    "page": (b"\n<html><body>Sign in", "it is a web page"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "`git lfs pull` in its folder"),
+    "error": (b'{"error":"Invalid token"}', 'a site\'s message ({"error":"Invalid token"})'),
+    "plain": (b"Entry not found", "a site's message (Entry not found)"),
+    "zip": (b"PK\x03\x04\x14\0\0\0\0\0", "a zip or PyTorch's pickle"),
+    "pickle": (b"\x80\x02}q\0X\x05\0\0\0state", "it is a pickle under another name"),
+    "gguf": (b"GGUF\x03\0\0\0\x01\0", "it is a GGUF under another name"),
+    "packed": (b"\x1f\x8b\x08\0\0\0\0\0\0", "an archive under another name"),
+    "empty": (b"", "it is empty"),
+    "zeros": (bytes(4096), "nothing but zeros"),
+    "cut": (b" <\0\0\0\0\0\0" + b'{"a": {"dtype"', "cut off within its header"),
+    "noise": (bytes(range(200, 256)) * 8, "it says that its header has"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_DOWNLOADS)
+def test_a_bad_download_is_told_by_how_it_begins(work, what):
+    data, said = BAD_DOWNLOADS[what]
+    (work / "x.safetensors").write_bytes(data)
+    looking = Looking(base=work, revisions={})
+    for find in (
+        lambda name: found(name, work),
+        lambda name: find_vae(name, looking),
+        lambda name: find_lora(name, work, {}, None),
+    ):
+        with pytest.raises(ModelError, match="is no safetensors file: ") as error:
+            find("x.safetensors")
+        assert said in str(error.value)
 
 
 def test_a_plan_says_what_becomes_of_fp8(work):

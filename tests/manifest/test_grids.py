@@ -296,6 +296,8 @@ def test_words_of_other_programs_are_answered(manifest, cli, axis, says):
     assert (outcome.code, says in outcome.err) == (2, True), outcome.err
     outcome = cli("plan", manifest("prompts: [a]\ngrid: {model: demo, prompt: a}\n"))
     assert "did you mean the axis 'prompt'? It stands under grid:" in outcome.err
+    outcome = cli("plan", manifest("clip_skip: 2\ngrid: {model: demo, prompt: a}\n"))
+    assert "did you mean the axis 'extra.clip_skip'? It stands under grid:" in outcome.err
 
 
 def test_everything_the_models_cannot_do_comes_at_once(manifest, cli):

@@ -6,6 +6,7 @@ from batch.base.errors import ManifestError, UserError
 from batch.manifest.read import read_manifest
 from batch.manifest.scalars import core_scalar
 from batch.manifest.values import RandomSeeds, Size
+from tests.helpers import plan
 
 BASE = "grid:\n  model: demo\n  prompt: a fox\n"
 
@@ -209,12 +210,12 @@ def test_a_text_in_quotes_that_is_no_number_is_refused(manifest, text, says):
 )
 def test_a_sampler_of_another_program_is_refused_with_ours(manifest, work, written, says):
     with pytest.raises(ManifestError) as error:
-        read_manifest(manifest(f"grid: {{model: demo, prompt: a fox, scheduler: {written}}}\n"))
+        plan(manifest(f"grid: {{model: sdxl, prompt: a fox, scheduler: {written}}}\n"))
     assert f"job.yaml:1: scheduler: '{written}' is " in str(error.value)
     assert says in str(error.value)
-    (work / "t.csv").write_text(f"model,prompt,scheduler\ndemo,a fox,{written}\n")
+    (work / "t.csv").write_text(f"model,prompt,scheduler\nsdxl,a fox,{written}\n")
     with pytest.raises(ManifestError) as error:
-        read_manifest(work / "t.csv")
+        plan(work / "t.csv")
     assert "t.csv:2: scheduler: " in str(error.value)
     assert says in str(error.value)
 

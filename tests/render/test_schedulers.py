@@ -56,7 +56,7 @@ def job(model, size="512x512", **settings):
             "default(shift=-1)",
             "shift of default is a number above 0 and up to 1000 (by default 1.0), not -1",
         ),
-        ("sana", "dpm++(use_karras_sigmas=true, use_beta_sigmas=true)", "cannot both be true"),
+        ("sdxl", "dpm++(use_karras_sigmas=true, use_beta_sigmas=true)", "cannot both be true"),
         ("sdxl", "dpm++(algorithm_type=dpmsolver)", "goes with final_sigmas_type=sigma_min only"),
         (
             "sana",
@@ -102,7 +102,7 @@ def test_an_override_that_does_not_fit_is_said_before_the_night(cli, manifest, t
 def test_what_fits_anything_and_what_is_not_known(tiny, work):
     model = find_model(str(tiny("sana")), work, {}, online=False)
     good = {
-        "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 6, "use_karras_sigmas": True,
+        "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 6, "euler_at_final": True,
         "solver_type": "heun", "variance_type": "learned", "lambda_min_clipped": -5.1,
     }  # fmt: skip
     for name, value in good.items():

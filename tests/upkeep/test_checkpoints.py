@@ -43,8 +43,29 @@ def test_a_checkpoint_is_found_by_its_hash(cli, work, file):
     assert f"another hash than its text says, {digits} and 0123456789" in other.out
 
 
-@pytest.mark.parametrize("name", ["../x", "..", "none", "demo"])
+@pytest.mark.parametrize("name", ["../y", "..", "none", "demo"])
 def test_a_name_that_is_no_file_here_stays(cli, work, file, name):
-    write(work.parent / "x.safetensors", SDXL)
+    write(work.parent / "y.safetensors", SDXL)
     made = told(cli, work, name)
-    assert "x.safetensors" not in made.out
+    assert "y.safetensors" not in made.out
+
+
+@pytest.mark.parametrize("place", ["", "models/VAE/"])
+def test_an_autoencoder_is_found_by_its_name(cli, work, file, place):
+    write(work / f"{place}fine.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3)})
+    made = told(cli, work, "juggernautXL_v9, VAE hash: 012345, VAE: fine.safetensors")
+    assert f"vae: {place}fine.safetensors" in made.out
+    assert "left out" not in made.out
+    (work / "made.yaml").write_text(made.out)
+    assert cli("plan", "made.yaml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("gone.safetensors", True), ("../x.safetensors", True), ("Automatic", False), ("None", False)],
+)
+def test_an_autoencoder_that_is_not_here_is_left_out(cli, work, file, name, said):
+    write(work.parent / "x.safetensors", {"decoder.conv_in.weight": (512, 4, 3, 3)})
+    made = told(cli, work, f"juggernautXL_v9, VAE: {name}")
+    assert (f"left out: VAE {name}: there is no such file" in made.out) is said
+    assert "vae:" not in made.out

@@ -19,10 +19,21 @@ _VALUE = re.compile(r'\s*+("[^\\"]*+(?:\\.[^\\"]*+)*+"(?=,|$)|[^,]*+),?')
 
 _CARRIED = {
     "Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model",
-    "Raw prompt", "Raw negative prompt",
+    "VAE", "Raw prompt", "Raw negative prompt",
 }  # fmt: skip
 
-_SAID = {"Model hash", "Version", "App", "User", "Lora hashes", "TI hashes", "Hashes", "Parser", "Backend"}
+_SAID = {
+    "Model hash",
+    "VAE hash",
+    "Version",
+    "App",
+    "User",
+    "Lora hashes",
+    "TI hashes",
+    "Hashes",
+    "Parser",
+    "Backend",
+}
 """What decides nothing beside the rest; hashes name files that are named already."""
 
 _NEGATIVE = "Negative prompt:"
@@ -39,6 +50,7 @@ def a1111(text: str) -> Recovered:
         negative=given.get("Raw negative prompt") or negative,
         model=given.get("Model", ""),
         model_hash=given.get("Model hash", ""),
+        vae=given.get("VAE", ""),
         seed=given.get("Seed"),
         size=given.get("Size", ""),
         steps=given.get("Steps"),

@@ -22,6 +22,9 @@ NO_PROMPT = "."
 
 _LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
 
+_OWN_VAE = ("", "automatic", "none", "default (model)")
+"""What others call the model's own autoencoder."""
+
 Number = int | float | str | None
 
 
@@ -33,6 +36,7 @@ class Draft:
     negative: str = ""
     model: str = ""
     model_hash: str = ""
+    vae: str = ""
     seed: Number = None
     size: str = ""
     steps: Number = None
@@ -62,7 +66,11 @@ class Draft:
         if absent := [name for name in ("seed", "size", "steps", "guidance") if given[name] is None]:
             notes.append(f"it says nothing of {', '.join(absent)}: the model's own, and seed 0, are used")
         return Recovered(
-            axes=axes, output={"format": "png"}, notes=(*notes, *said, *self.notes), model_hash=self.model_hash
+            axes=axes,
+            output={"format": "png"},
+            notes=(*notes, *said, *self.notes),
+            vae="" if self.vae.lower() in _OWN_VAE else self.vae,
+            model_hash=self.model_hash,
         )
 
     def _texts(self, notes: list[str]) -> tuple[str, str]:

@@ -51,11 +51,11 @@ KNOWN = tuple(name for name in _SAMPLERS if name != "default")
 
 
 def read(value: object) -> Call | None:
-    """A value of the axis ``scheduler``. Raises ``ValueError``, for a name of another program with ours."""
+    """A value of the axis ``scheduler``; of another program's name the model decides what to write instead."""
     if isinstance(value, str) and len(value) <= NAME:
         ours, _ = scheduler(value)
         if ours and ours != value.strip():
-            raise ValueError(f"{shown(value)} is another program's name; write {ours}")
+            return Call(name=value.strip())
         if not ours and re.search(r"\S\s+\w", value) and "(" not in value:
             possible = [name for name in dict.fromkeys(_SAMPLERS.values()) if "(" not in name]
             raise ValueError(f"{shown(value)} is unknown; possible are {', '.join(possible)}")
