@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
 from batch.base import atomic, regular
 from batch.catalogue import tensors
@@ -51,7 +51,6 @@ def _is_whole(file: BinaryIO) -> bool:
     size = os.fstat(file.fileno()).st_size
     try:
         header, start = tensors.header(file)
-        ends = [cast(Any, entry["data_offsets"])[1] for entry in header.values()]
-        return bool(ends) and size == start + max(ends)
-    except (ValueError, LookupError, TypeError):
+        return bool(header) and size == start + tensors.size(header)
+    except ValueError:
         return False
