@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 
 import pytest
@@ -249,6 +250,30 @@ def test_a_large_file_is_read_once_and_that_is_told(work, xl, own_cache, monkeyp
     monkeypatch.setattr(checksums, "_read", {})
     assert checksums.known(xl) == ""
     assert checksums.of(xl) != first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its files tell when they were made, not when changed")
+def test_a_change_is_noticed_where_its_time_was_set_back(xl):
+    first, then = checksums.of(xl), xl.stat()
+    assert checksums.known(xl) == first
+    with xl.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    os.utime(xl, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert (xl.stat().st_mtime_ns, xl.stat().st_ino) == (then.st_mtime_ns, then.st_ino)
+    assert checksums.known(xl) == ""
+    assert checksums.of(xl) != first
+
+
+def test_a_link_is_believed_in_the_cache_of_the_hub_only(work, xl):
+    name, first = "0" * 64, checksums.of(xl)
+    link = work / "link.safetensors"
+    for folder in ("models--a--b/blobs", "blobs", "models--a--b/other"):
+        (work / folder).mkdir(parents=True)
+        shutil.copy(xl, work / folder / name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(work / folder / name)
+        assert checksums.of(link) == (name if folder == "models--a--b/blobs" else first)
 
 
 def test_the_hash_of_a_file_just_written_is_not_kept(work, own_cache):
