@@ -59,9 +59,8 @@ def _is_tensor(entry: Mapping[str, object]) -> bool:
     shape, ends, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
     lists = isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2
     numbers = (*cast(Any, shape), *cast(Any, ends)) if lists else (-1,)
-    return (
-        isinstance(dtype, str) and dtype in BITS and all(type(number) is int and number >= 0 for number in numbers)
-    )
+    counted = all(type(number) is int and 0 <= number < 2**64 for number in numbers)
+    return isinstance(dtype, str) and dtype in BITS and counted
 
 
 def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
@@ -76,8 +75,8 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
     data = any_json(text)
     if len(text) < length or not isinstance(data, dict):
         raise ValueError("its header is none")
-    kept = data.pop("__metadata__", {})
-    if not isinstance(kept, dict) or not all(isinstance(note, str) for note in kept.values()):
+    kept = data.pop("__metadata__", None)
+    if kept is not None and not (isinstance(kept, dict) and all(isinstance(note, str) for note in kept.values())):
         raise ValueError("the notes in its header are no texts")
     if not all(isinstance(entry, dict) for entry in data.values()):
         raise ValueError("its header is none")

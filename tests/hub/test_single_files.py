@@ -163,6 +163,10 @@ def moved(by):
         (lambda header: header[NAME].update(dtype="F17"), "does not say what"),
         (lambda header: header[NAME].update(dtype=["F16"]), "does not say what"),
         (lambda header: header[NAME].update(data_offsets=[0.0, 23040]), "does not say what"),
+        (
+            lambda header: header.update(z={"dtype": "F16", "shape": [0, 2**70], "data_offsets": [0, 0]}),
+            "does not say what",
+        ),
         (lambda header: header.update(__metadata__={"format": 1}), "notes in its header are no texts"),
         (lambda header: header.update(__metadata__=["pt"]), "notes in its header are no texts"),
         (lambda header: header.pop(AFTER), "leaves a hole before"),
@@ -177,6 +181,14 @@ def test_a_header_that_no_library_takes_is_refused(work, change, said):
         with pytest.raises(ModelError, match=r"x\.safetensors is no safetensors file: ") as error:
             find("x.safetensors", work)
         assert said in str(error.value)
+
+
+def test_a_header_without_notes_may_say_so(work):
+    path = write(work / "x.safetensors", SD1)
+    changed(path, lambda header: header.update(__metadata__=None))
+    with safe_open(path, "np") as file:
+        assert file.metadata() is None
+    assert found("x.safetensors", work).checkpoint.kind == "sd1"
 
 
 def test_a_file_that_is_too_long_is_refused(work):
