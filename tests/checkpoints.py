@@ -12,16 +12,21 @@ ITEMSIZE = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "U8": 1, "I8": 1}
 Shapes = Mapping[str, tuple[int, ...]]
 
 _D = "model.diffusion_model."
+_END = {f"{_D}out.2.weight": (4, 320, 3, 3)}
 _VAE = {"first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3)}
 SD1: Shapes = {
     f"{_D}input_blocks.0.0.weight": (320, 4, 3, 3),
     f"{_D}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+    f"{_D}output_blocks.11.0.in_layers.2.bias": (320,),
+    **_END,
     "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
     **_VAE,
 }
 SD2: Shapes = {
     f"{_D}input_blocks.0.0.weight": (320, 4, 3, 3),
     f"{_D}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 1024),
+    f"{_D}output_blocks.11.0.in_layers.2.bias": (320,),
+    **_END,
     "cond_stage_model.model.positional_embedding": (77, 1024),
     **_VAE,
 }
@@ -29,6 +34,8 @@ SDXL: Shapes = {
     f"{_D}input_blocks.0.0.weight": (320, 4, 3, 3),
     f"{_D}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 2048),
     f"{_D}input_blocks.7.1.transformer_blocks.9.attn2.to_k.weight": (1280, 2048),
+    f"{_D}output_blocks.8.0.in_layers.2.bias": (320,),
+    **_END,
     "conditioner.embedders.0.transformer.text_model.embeddings.position_embedding.weight": (77, 768),
     "conditioner.embedders.1.model.positional_embedding": (77, 1280),
     **_VAE,

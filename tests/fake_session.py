@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from batch.base.errors import CannotGoOn, LoadFailed
+from batch.base.errors import CannotGoOn, LoadFailed, UserError
 from batch.records.kinds import Stage
 from batch.records.receipts import CardState, Machine, StagePeak
 from batch.records.spec import ModelSource
@@ -40,13 +40,13 @@ T = TypeVar("T")
 
 Kind = Literal[
     "oom-torch", "oom-cublas", "oom-cudnn", "oom-unbound", "oom-host", "nan", "flat", "size", "hang",
-    "slow", "busy", "locked", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "foreign"
+    "slow", "busy", "locked", "exit", "sigkill", "sticky", "unsuited", "enospc", "eio", "error", "user", "foreign"
 ]  # fmt: skip
 """Out of memory as torch's class, as cuBLAS and cuDNN say it, as SANA's call hides it and in the host; latents or
 pixels that are not finite, a picture of one colour, of a wrong size; a hang, a slow stage, a product of matrices
 without end, native code that lets no thread run, ``os._exit``, SIGKILL, a CUDA error that ends the process's use
-of the card, a card that torch was not built for, a full disk, a broken one, any other error; another program on
-the card."""
+of the card, a card that torch was not built for, a full disk, a broken one, any other error, one of the
+user's; another program on the card."""
 
 STAGES = ("load", "encode", "denoise", "decode", "save")
 
@@ -73,6 +73,8 @@ class Fault:
     ``alone`` (not in a batch) and ``uncompiled``."""
     seconds: float = 0.0
     """Of a slow stage."""
+    model: str = ""
+    """Strikes the sessions of this one only."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what can never happen: a test that cannot fail."""
@@ -142,6 +144,7 @@ _HAPPENS: dict[str, Callable[[Fault], None]] = {
         UnboundLocalError("cannot access local variable 'image' where it is not associated with a value")
     ),
     "oom-host": lambda _: _raise(MemoryError()),
+    "user": lambda _: _raise(UserError("it lacks what only its user can add")),
     "error": lambda _: _raise(ValueError("a fault was asked for")),
     "sticky": lambda _: _raise(RuntimeError("CUDA error: an illegal memory access was encountered")),
     "unsuited": lambda _: _raise(
@@ -293,6 +296,8 @@ class FakeSession:
             return
         try:
             self._meet("load", None, ())
+        except UserError:
+            raise
         except Exception as error:
             raise LoadFailed(f"the model {self._source.name} cannot be loaded: {error}") from error
         self._loaded = part
@@ -329,6 +334,8 @@ class FakeSession:
 
     def _meet(self, stage: str, task: Task | EncodeTask | None, steps: Sequence[Call]) -> None:
         for fault in self._faults:
+            if fault.model not in ("", self._source.name):
+                continue
             if fault.kind in _HAPPENS and fault.strikes(stage, task, steps):
                 _HAPPENS[fault.kind](fault)
 

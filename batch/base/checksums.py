@@ -46,7 +46,7 @@ class Changed(OSError):  # noqa: N818
 def of(path: Path, tell: Tell = untold) -> str:
     """The SHA-256 of a regular file, as 64 hex digits. Raises OSError, :class:`Changed` among them.
 
-    The cache of the Hub keeps large files under their hash, and links to them: such a link is believed.
+    The cache of the Hub keeps large files under their hash, and links to them: a link to one there is believed.
     """
     with regular.opened(path) as file:
         if found := _linked(path):
@@ -75,15 +75,21 @@ def known(path: Path) -> str:
 
 
 def _linked(path: Path) -> str:
-    """The hash that is the name of what a link leads to; "" where it is none."""
-    name = path.readlink().name if path.is_symlink() else ""
-    return name if _SHA256.fullmatch(name) else ""
+    """The hash that is the name of what a link of the Hub's cache leads to; "" where it is none."""
+    if not path.is_symlink():
+        return ""
+    file = path.resolve()
+    is_the_hubs = file.parent.name == "blobs" and file.parent.parent.name.startswith("models--")
+    return file.name if is_the_hubs and _SHA256.fullmatch(file.name) else ""
 
 
 def _state(file: BufferedReader) -> list[int]:
-    """Size, time of change in nanoseconds, and the file's number where the file system has one."""
+    """Size, time of change in nanoseconds, the file's number where the file system has one, and another time.
+
+    The last is that of whatever was changed of the file, which nobody can set back; on Windows that of its making.
+    """
     found = os.fstat(file.fileno())
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
 
 
 _read: dict[Path, tuple[list[int], str]] = {}

@@ -14,6 +14,7 @@
     └── StopRun                            a reason to end the run; everything done so far stays done
         ├── CannotGoOn           exit 1    it makes no sense to go on (failure after failure)
         │   └── LoadFailed                 the model cannot be loaded
+        │       └── NeverLoads             nor by another process
         ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
         │   └── DeviceLost                 the card does not answer this process any more
         ├── FolderLost           exit 3    the folder's lock was removed, or another runner has it by now
@@ -122,6 +123,10 @@ class CannotGoOn(StopRun):
 
 class LoadFailed(CannotGoOn):
     """The model cannot be loaded; a fresh process may try once more."""
+
+
+class NeverLoads(LoadFailed):
+    """Its files are why: no fresh process will do better."""
 
 
 class StoppedEarly(StopRun):

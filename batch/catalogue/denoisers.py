@@ -76,6 +76,12 @@ def _unet(inside: Tensors) -> str:
         raise NotRecognised(f"it is a U-Net for texts of width {width}, which no model known here has")
     if kind == "sd2" and "label_emb.0.0.weight" in inside:
         raise NotRecognised("it is a Stable Diffusion 2 unCLIP, which makes variations of a picture")
+    last = f"output_blocks.{8 if kind == 'sdxl' else 11}."
+    if not any(name.startswith(last) for name in inside.denoiser) or "out.2.weight" not in inside:
+        raise NotRecognised(
+            "it holds no whole U-Net: its last blocks are missing; download the file once more, or name the "
+            "repository of the Hub of a model that has fewer"
+        )
     return "playground-v2.5" if kind == "sdxl" and "edm_mean" in inside.header else kind
 
 

@@ -2,7 +2,7 @@
 
 A layout is a diffusers folder without weights: the index, the components' configurations, the scheduler's, and the
 tokenizers. Those of Stable Diffusion 1, 2 and XL ship with the program and are written into the user's cache when
-they are first asked for; every other kind has that of its model's repository.
+they are first asked for, and again where they are changed; every other kind has that of its model's repository.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any
 
 import yaml
 
-from batch.base import atomic
+from batch.base import atomic, regular
 from batch.base.cache import default_folder
 from batch.base.errors import UserError
 
 
 def packaged(kind: str) -> Path | None:
-    """The folder of a layout that ships with the program, written anew where files are missing; None of others.
+    """The folder of a layout that ships with the program; None of others.
 
+    Files that are missing or changed are written anew: each is read once a process, then looked for.
     Raises :class:`UserError` where the cache cannot be written.
     """
     if kind not in _known()["packaged"]:
@@ -33,13 +34,28 @@ def packaged(kind: str) -> Path | None:
     folder = default_folder() / "layouts" / f"{kind}-{version}"
     try:
         for name, data in files.items():
-            if not (folder / name).is_file():
+            if folder in _read and (folder / name).is_file():
+                continue
+            if not _holds(folder / name, data):
                 atomic.write(folder / name, data, durable=False)
     except OSError as error:
         raise UserError(
             f"the layout of {kind} cannot be written: {error}; RUN_BATCH_CACHE names another folder"
         ) from None
+    _read.add(folder)
     return folder
+
+
+_read: set[Path] = set()
+"""The folders whose files are known to be what ships."""
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there with that content."""
+    try:
+        return regular.read(path, len(data)) == data
+    except (OSError, ValueError):
+        return False
 
 
 def repository(kind: str) -> str:

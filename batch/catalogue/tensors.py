@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO, cast
@@ -17,6 +18,18 @@ BEGINNING = 512
 
 _LENGTH = 8
 
+BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {
+    name: bits
+    for bits, names in (
+        (8, ("BOOL", "U8", "I8", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0")),
+        (16, ("U16", "I16", "F16", "BF16")),
+        (32, ("U32", "I32", "F32")),
+        (64, ("U64", "I64", "F64", "C64")),
+    )
+    for name in names
+}
+"""Of one number, by dtype."""
+
 
 def notes(data: bytes) -> Mapping[str, str]:
     """The notes that whoever wrote a file left in its header; none where it holds none."""
@@ -27,6 +40,32 @@ def notes(data: bytes) -> Mapping[str, str]:
         return {}
     kept = found.get("__metadata__") if isinstance(found, dict) else None
     return {name: text for name, text in kept.items() if isinstance(text, str)} if isinstance(kept, dict) else {}
+
+
+def size(header: Mapping[str, Mapping[str, object]]) -> int:
+    """Bytes of all tensors. Raises ValueError where a tensor is none, or they lie apart or over each other."""
+    for name, entry in header.items():
+        if not _is_tensor(entry):
+            raise ValueError(f"its header does not say what {name!r} is")
+    end = 0
+    for start, after, name in sorted((*cast(Any, entry["data_offsets"]), name) for name, entry in header.items()):
+        if start != end:
+            how = "leaves a hole before" if start > end else "lays one tensor over"
+            raise ValueError(f"its header {how} {name!r}")
+        shape, dtype = cast(Any, header[name]["shape"]), str(header[name]["dtype"])
+        if (after - start) * 8 != math.prod(shape) * BITS[dtype]:
+            raise ValueError(f"its header gives {name!r} {after - start:,} bytes, which is not {shape} of {dtype}")
+        end = after
+    return end
+
+
+def _is_tensor(entry: Mapping[str, object]) -> bool:
+    """Whether an entry of a header says all that a tensor has."""
+    shape, ends, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
+    lists = isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2
+    numbers = (*cast(Any, shape), *cast(Any, ends)) if lists else (-1,)
+    counted = all(type(number) is int and 0 <= number < 2**64 for number in numbers)
+    return isinstance(dtype, str) and dtype in BITS and counted
 
 
 def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
@@ -46,7 +85,9 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
     data = any_json(text)
     if not isinstance(data, dict):
         raise ValueError("its header is none")
-    data.pop("__metadata__", None)
+    kept = data.pop("__metadata__", None)
+    if kept is not None and not (isinstance(kept, dict) and all(isinstance(note, str) for note in kept.values())):
+        raise ValueError("the notes in its header are no texts")
     if not all(isinstance(entry, dict) for entry in data.values()):
         raise ValueError("its header is none")
     return data, _LENGTH + length
@@ -54,10 +95,9 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
 
 def is_whole(file: BinaryIO) -> bool:
     """Whether its header is readable, and it ends where the header says. The tensors are not read."""
-    size = os.fstat(file.fileno()).st_size
+    there = os.fstat(file.fileno()).st_size
     try:
         entries, start = header(file)
-        ends = [cast(Any, entry["data_offsets"])[1] for entry in entries.values()]
-        return bool(ends) and size == start + max(ends)
-    except (ValueError, LookupError, TypeError):
+        return bool(entries) and there == start + size(entries)
+    except ValueError:
         return False

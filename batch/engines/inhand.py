@@ -9,6 +9,7 @@ from itertools import takewhile
 
 from batch.engines.batches import alike
 from batch.engines.messages import Assignment
+from batch.plan.alike import load_key, session_key
 from batch.records.kinds import Stage
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
@@ -96,11 +97,31 @@ class InHand:
         """Whatever the worker had is left."""
         self._given.clear()
 
+    def is_all(self, failed: Task | EncodeTask) -> bool:
+        """Whether every image that is left needs what could not be loaded for a task."""
+        left = (item.task for item in (*self._given.values(), *self._waiting))
+        return all(_needs_the_same(task, failed) for task in left if isinstance(task, Task))
+
+    def leave(self, failed: Task | EncodeTask) -> list[Task | EncodeTask]:
+        """Take out whatever needs what could not be loaded for a task."""
+        left = [item for item in (*self._given.values(), *self._waiting) if _needs_the_same(item.task, failed)]
+        for item in left:
+            self._given.pop(key(item.task), None)
+        self._waiting = deque(item for item in self._waiting if not _needs_the_same(item.task, failed))
+        return [item.task for item in left]
+
     def again(self, *, alone: bool) -> None:
         """What the worker had comes first."""
         self._waiting.extendleft(reversed([replace(item, alone=alone) for item in self._given.values()]))
         self._given.clear()
         self._rendering = ""
+
+
+def _needs_the_same(task: Task | EncodeTask, failed: Task | EncodeTask) -> bool:
+    """Whether a task needs what could not be loaded for another: without its texts no image can be."""
+    if isinstance(failed, EncodeTask):
+        return session_key(task) == session_key(failed)
+    return isinstance(task, Task) and load_key(task) == load_key(failed)
 
 
 def key(task: Task | EncodeTask) -> str:

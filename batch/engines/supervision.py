@@ -1,7 +1,8 @@
 """One run through worker processes: what they are given, what they say, and what their death means.
 
 A death costs the image in flight: a fresh worker takes over, and renders what the old one had in hand one by
-one, so that the next death has one cause. An image that takes ``retries`` workers with it is left.
+one, so that the next death has one cause. An image that takes ``retries`` workers with it is left. So are those
+of a model that cannot be loaded, where others are to be rendered.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, StopRun
+from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, NeverLoads, StopRun
 from batch.base.text import timestamp
 from batch.engines.handle import Death
 from batch.engines.inhand import InHand, key
@@ -170,14 +171,28 @@ class Supervision:
             self._idle = True
         elif isinstance(error, LoadFailed):
             self._loads += 1
-            if self._loads >= LOADS:
-                raise error
-            self._tell(HappeningKind.LOAD_FAILED, f"{error}; once more in a fresh process", log=log)
-            self._again(alone=False)
+            if self._loads >= LOADS or isinstance(error, NeverLoads):
+                yield from self._without_model(error, log)
+            else:
+                self._tell(HappeningKind.LOAD_FAILED, f"{error}; once more in a fresh process", log=log)
+                self._again(alone=False)
         elif isinstance(error, DeviceLost) or last.trace:
             yield from self._died(Death(str(error), f"{log}\n{last.trace}".strip()))
         else:
             raise error
+
+    def _without_model(self, error: CannotGoOn, log: str) -> Iterator[Outcome]:
+        """Fail whatever needs what cannot be loaded, and go on; raises the error where nothing else is left."""
+        failed = self._in_hand.suspect
+        if failed is None or self._in_hand.is_all(failed.task):
+            raise error
+        self._tell(HappeningKind.LOAD_FAILED, f"{error}; its images are left, the others rendered", log=log)
+        info = ErrorInfo(kind=ErrorKind.NOT_LOADED, message=str(error), stage=Stage.LOAD)
+        for task in self._in_hand.leave(failed.task):
+            attempts = self._in_hand.attempts.get(key(task), 0) + 1
+            yield self._in_hand.done(self._failed(task, info, attempts))
+        self._loads = 0
+        self._again(alone=False)
 
     # Deaths
 
@@ -212,10 +227,12 @@ class Supervision:
         self._loads += loading
         given_up = loading and self._loads >= LOADS
         after = "it is left" if outcome is not None else "a fresh worker tries again"
-        said += f"; {'the run ends' if given_up else after}"
+        said += f"; {'the model is given up' if given_up else after}"
         self._tell(kind, said, key(blamed.task) if blamed else "", log=death.log)
         if given_up:
-            raise CannotGoOn(f"the worker died {LOADS} times while it loaded the model: {death.why}")
+            why = f"the worker died {LOADS} times while it loaded the model: {death.why}"
+            yield from self._without_model(CannotGoOn(why), death.log)
+            return
         if outcome is not None:
             yield self._in_hand.done(outcome)
         self._again(alone=True)
@@ -235,18 +252,23 @@ class Supervision:
             stage=stage,
         )
         left = number >= self._spec.retries or (self._spec.measure and death.out_of_host_memory)
+        outcome = self._failed(task, error, number)
+        return outcome if left else None
+
+    def _failed(self, task: Task | EncodeTask, error: ErrorInfo, attempts: int) -> Outcome:
+        """The outcome of a task that no worker can tell of; an image's failure is written down."""
         if isinstance(task, EncodeTask):
-            return Outcome(key=task.key, status=Status.FAILED, error=error) if left else None
+            return Outcome(key=task.key, status=Status.FAILED, error=error)
         failure = Failure(
             task=task,
             error=error,
             measurement=Measurement(),
             machine=Machine(),
-            attempts=number,
+            attempts=attempts,
             started_at=timestamp(),
         )
         self._folder.fail(failure)
-        return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error) if left else None
+        return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error)
 
     def _again(self, *, alone: bool) -> None:
         """What was in flight comes first, with a fresh worker."""

@@ -8,8 +8,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from batch.base import checksums
-from batch.base.errors import CannotGoOn, Interrupted
-from batch.plan.alike import session_key
+from batch.base.errors import Interrupted, NeverLoads
+from batch.plan.alike import load_key, session_key
 from batch.records.events import Beat, Listener
 from batch.records.kinds import Stage
 from batch.records.receipts import CardState
@@ -17,19 +17,19 @@ from batch.records.spec import ModelSource, RunSpec
 from batch.records.tasks import EncodeTask, Task, content_of
 
 if TYPE_CHECKING:
-    from batch.plan.alike import SessionKey
+    from batch.plan.alike import LoadKey
     from batch.render.backend import Backend, Heartbeat, Session
 
 
 def _check_content(source: ModelSource) -> None:
-    """Raise :class:`CannotGoOn` where a checkpoint is another one by now: it is read whenever a part is loaded."""
+    """Raise :class:`NeverLoads` where a checkpoint is another one by now: it is read whenever a part is loaded."""
     try:
         wanted = source.converted or content_of(source.revision)
         same = not source.file or checksums.of(Path(source.file)) == wanted
     except OSError as error:
-        raise CannotGoOn(f"the model {source.name} cannot be read any more: {error}") from None
+        raise NeverLoads(f"the model {source.name} cannot be read any more: {error}") from None
     if not same:
-        raise CannotGoOn(
+        raise NeverLoads(
             f"the file of the model {source.name} has changed since this run began: put the old one back, or run "
             "the same command again to render everything with the new one"
         )
@@ -42,20 +42,18 @@ class Warm:
         self._spec, self._backend = spec, backend
         self._listener, self._stop = listener, stop
         self._session: Session[Any] | None = None
-        self._key: tuple[SessionKey, str] | None = None
-        """And the autoencoder in place of the model's own."""
+        self._key: LoadKey | None = None
 
     def session(self, task: Task | EncodeTask) -> Session[Any]:
         """The one that a task needs."""
-        vae = task.vae.path if isinstance(task, Task) and task.vae else ""
-        if isinstance(task, EncodeTask) and self._key is not None and self._key[0] == session_key(task):
-            vae = self._key[1]  # for texts any will do
-        key = (session_key(task), vae)
+        key = load_key(task)
+        if isinstance(task, EncodeTask) and self._key is not None and self._key[:2] == session_key(task):
+            key = self._key  # for texts any autoencoder will do
         source = self._spec.models[task.model]
         _check_content(source)
         if self._session is None or self._key != key:
             self.close()
-            source = replace(source, vae=vae)
+            source = replace(source, vae=key[2])
             self._session = self._backend.open(source, task.dtype, self._spec.device, measure=self._spec.measure)
             self._key = key
         return self._session

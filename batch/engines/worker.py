@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from batch.base import regular
-from batch.base.errors import UserError
+from batch.base.errors import NeverLoads, UserError
 from batch.base.text import timestamp
 from batch.catalogue.families import FAMILIES
 from batch.engines.prompts import PromptEncoder
@@ -78,8 +78,15 @@ class Worker:
         """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
 
         ``more`` holds images for the same call of the model. ``step_down`` names a stage that took the last
-        process with it for want of memory.
+        process with it for want of memory. Raises :class:`LoadFailed` where its model cannot be loaded: what a
+        user can put right there is of that model, and others may be rendered.
         """
+        try:
+            yield from self._work(task, more, step_down)
+        except UserError as error:
+            raise NeverLoads(str(error)) from error
+
+    def _work(self, task: Task | EncodeTask, more: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
         if isinstance(task, EncodeTask):
             outcome = self._prompts.measure(task) if self._spec.measure else self._prompts.encode(task)
             if outcome.status == Status.DONE:

@@ -64,22 +64,11 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
         file.seek(0)
         head = file.read(8 + length if length <= tensors.MAX_HEADER else tensors.BEGINNING)
     header, start = tensors.header(io.BytesIO(head))
-    if not all(map(_is_tensor, header.values())):
-        raise ValueError("its header is none")
-    ends = [cast(Any, entry["data_offsets"])[1] for entry in header.values()]
-    whole = start + max(ends, default=0)
-    if size < whole:
-        raise ModelError(
-            f"{path.name} is cut off: it has {size:,} of {whole:,} bytes. Copy or download it once more"
-        )
+    whole = start + tensors.size(header)
+    if size != whole:
+        how = "is cut off" if size < whole else "is longer than its header says"
+        raise ModelError(f"{path.name} {how}: it has {size:,} of {whole:,} bytes. Copy or download it once more")
     return header, tensors.notes(head)
-
-
-def _is_tensor(entry: Mapping[str, object]) -> bool:
-    """Whether an entry of a header says all that a tensor has."""
-    shape, ends = entry.get("shape"), entry.get("data_offsets")
-    lists = isinstance(shape, list) and isinstance(ends, list) and len(ends) == 2
-    return lists and all(isinstance(number, int) for number in (*cast(Any, shape), *cast(Any, ends)))
 
 
 def find(name: str, known: Model | None, looking: Looking, remote_model: Remote) -> Model:

@@ -23,6 +23,9 @@ SUBJECT_FIELDS = ("model", "prompt", "negative_prompt", "seed", "width", "height
 SessionKey = tuple[str, str]
 """Model and dtype."""
 
+LoadKey = tuple[str, str, str]
+"""Model, dtype, and the place of an autoencoder; empty where the model has its own."""
+
 SizeKey = tuple[str, str, int, int]
 """Model, dtype, width and height rendered."""
 
@@ -37,6 +40,11 @@ _SUBJECT = attrgetter(*SUBJECT_FIELDS)
 def session_key(task: Task | EncodeTask) -> SessionKey:
     """One model that is loaded serves them."""
     return (task.model, task.dtype)
+
+
+def load_key(task: Task | EncodeTask) -> LoadKey:
+    """The same files are loaded for them."""
+    return (*session_key(task), task.vae.path if isinstance(task, Task) and task.vae else "")
 
 
 def size_key(task: Task) -> SizeKey:

@@ -44,6 +44,8 @@ class ErrorKind(StrEnum):
     STALLED = "Stalled"
     """The worker gave no sign of life."""
     WORKER_DIED = "WorkerDied"
+    NOT_LOADED = "NotLoaded"
+    """The model, or the autoencoder in place of its own, cannot be loaded."""
 
 
 class HappeningKind(StrEnum):

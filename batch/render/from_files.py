@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -54,11 +55,12 @@ def build(
     # What the index itself names as left out is told too: not every pipeline lets it be.
     given: Keywords = dict.fromkeys((*weights.left_out(index), *filter(leave_out, weights.components(index))))
     for name, kind in _weighted(source, index, leave_out):
-        held = single_file.find(source, name, kind)
-        if held is None:
-            given[name] = _read(source, name, kind, dtype(name), device, quantised.get(name))
-        else:
-            given[name] = single_file.build(held, source, name, dtype(name), device, kind, quantised.get(name))
+        with _named(source, name):
+            held = single_file.find(source, name, kind)
+            if held is None:
+                given[name] = _read(source, name, kind, dtype(name), device, quantised.get(name))
+            else:
+                given[name] = single_file.build(held, source, name, dtype(name), device, kind, quantised.get(name))
         if name in quantised:
             quantise.check(given[name])
     if modular.PLACES in index:
@@ -70,6 +72,21 @@ def build(
     if scheduler:
         pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **scheduler)
     return pipe
+
+
+OTHER = "the autoencoder "
+"""How a note to an error begins, where it is none of the model's own files that cannot be read."""
+
+
+@contextmanager
+def _named(source: ModelSource, part: str) -> Iterator[None]:
+    """Note with an error that it is of the autoencoder in place of the model's own."""
+    try:
+        yield
+    except Exception as error:
+        if part == "vae" and source.vae:
+            error.add_note(f"{OTHER}{source.vae}")
+        raise
 
 
 def _beside(source: ModelSource, index: Mapping[str, Any], given: Keywords) -> Keywords:
@@ -128,7 +145,8 @@ def burden(source: ModelSource, dtype: DtypeOf, leave_out: LeaveOut) -> Burden:
 
 
 def _size(source: ModelSource, name: str, kind: type[ModelMixin], dtype: torch.dtype) -> int:
-    held = single_file.find(source, name, kind)
+    with _named(source, name):
+        held = single_file.find(source, name, kind)
     if held is not None:
         return held.stored(dtype.itemsize)
     return sum(_stored(path, dtype.itemsize) for path in _weight_files(folder_of(source, name), source.variant))

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 
-from batch.base.errors import BatchError, LoadFailed, UserError
+from batch.base.errors import BatchError, LoadFailed, NeverLoads, chain
 from batch.catalogue.families import FAMILIES
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 from batch.render import device as devices
-from batch.render import failures, memory, pipelines, quantise
+from batch.render import failures, from_files, memory, pipelines, quantise
 from batch.render.backend import Loads
 
 if TYPE_CHECKING:
@@ -68,14 +69,17 @@ def renderers(
 
 
 def explained(error: Exception, source: ModelSource) -> BatchError:
-    """Why a model cannot be loaded: a user's error as it is, a card that is lost, or :class:`LoadFailed`."""
-    if isinstance(error, UserError):
-        return error
+    """Why a model cannot be loaded: a card that is lost, or :class:`LoadFailed`, of what it is that cannot."""
     if lost := failures.lost(error):
         return lost
     first = failures.first_line(error).rstrip(".")
-    damaged = ". If a file is damaged, `fetch --check` finds it" if source.revision and not source.file else ""
-    return LoadFailed(f"the model {source.name} cannot be loaded: {type(error).__name__}: {first}{damaged}")
+    other = next((note for note in getattr(error, "__notes__", ()) if note.startswith(from_files.OTHER)), "")
+    is_checked = bool(source.revision) and not (source.file or other)
+    damaged = ". If a file is damaged, `fetch --check` finds it" if is_checked else ""
+    kind = NeverLoads if any(isinstance(item, SafetensorError) for item in chain(error)) else LoadFailed
+    return kind(
+        f"{other or f'the model {source.name}'} cannot be loaded: {type(error).__name__}: {first}{damaged}"
+    )
 
 
 def quiet() -> None:

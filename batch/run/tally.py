@@ -60,6 +60,8 @@ class Tally:
     drift: Drift = field(default_factory=Drift)
     _failed: int = 0
     _in_a_row: int = 0
+    _unloaded: set[str] = field(default_factory=set)
+    """Why models cannot be loaded: all images of one are one failure."""
     _second: bool = False
     _cut: set[str] = field(default_factory=set)
     """Texts of which it was told that they were cut."""
@@ -122,10 +124,18 @@ class Tally:
         if failure is not None and failure.is_result:
             return
         if not without_texts:  # a text that cannot be encoded says nothing of the images of others
-            self._in_a_row = 0 if outcome.status == Status.DONE else self._in_a_row + 1
+            self._in_a_row = 0 if outcome.status == Status.DONE else self._in_a_row + self._is_another(outcome)
         if self._in_a_row >= self.run.max_consecutive_failures:
             reason = f": {outcome.error.message}" if outcome.error else ""
             raise CannotGoOn(f"{plural(self._in_a_row, 'image')} failed one after the other{reason}")
+
+    def _is_another(self, outcome: Outcome) -> bool:
+        """Whether a failure has a cause of its own."""
+        if outcome.error is None or outcome.error.kind != ErrorKind.NOT_LOADED:
+            return True
+        before = len(self._unloaded)
+        self._unloaded.add(outcome.error.message)
+        return len(self._unloaded) > before
 
     def _count(self, outcome: Outcome) -> None:
         self._show(outcome)

@@ -107,6 +107,16 @@ def test_a_file_that_is_gone_is_written_again(own_cache):
     assert (folder / "unet" / "config.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("damage", [b"", b"{}", None])
+def test_a_damaged_layout_is_written_again(own_cache, monkeypatch, damage):
+    file = layouts.packaged("sdxl") / "tokenizer" / "merges.txt"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"a", b"b", 1) if damage is None else damage)
+    monkeypatch.setattr(layouts, "_read", set())  # another process
+    layouts.packaged("sdxl")
+    assert file.read_bytes() == whole
+
+
 def test_a_cache_that_cannot_be_written_is_said(own_cache):
     own_cache.write_text("no folder")
     with pytest.raises(UserError, match=r"layout of sd1 cannot be written.*RUN_BATCH_CACHE names another folder"):

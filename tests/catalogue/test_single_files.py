@@ -93,6 +93,8 @@ def test_how_its_weights_are_kept():
         (SD2 | {f"{D}input_blocks.0.0.weight": (320, 7, 3, 3)}, "an upscaler"),
         (SD2 | {f"{D}label_emb.0.0.weight": (1, 1)}, "unCLIP"),
         (without(SDXL, f"{D}input_blocks.7"), "fewer layers"),
+        (without(SDXL, f"{D}output_blocks.8"), "its last blocks are missing"),
+        (without(SD1, f"{D}out.2"), "its last blocks are missing"),
         (SD1 | {"control_model.time_embed.0.weight": (1, 1)}, "ControlNet"),
         (TRANSFORMERS["z-image"] | {"control_layers.0.x": (1,)}, "ControlNet"),
         ({"lora_unet_down_blocks_0_attn.lora_down.weight": (8, 8)}, "write it under lora:"),

@@ -1,5 +1,7 @@
 """What a worker has in hand, and what its death makes of it: without a process."""
 
+from dataclasses import replace
+
 import pytest
 
 from batch.engines.inhand import InHand
@@ -8,7 +10,7 @@ from batch.records.events import Beat
 from batch.records.kinds import Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
-from batch.records.tasks import Task
+from batch.records.tasks import EncodeTask, Task, Vae
 
 TASKS = [
     Task(
@@ -62,3 +64,16 @@ def test_a_silence_is_long_by_what_the_worker_is_at(hand):
     assert not silence.too_long(stopping=False)
     silence.seconds = STOP_S + 1
     assert silence.too_long(stopping=True)
+
+
+def test_a_load_is_that_of_a_model_with_its_autoencoder():
+    pale = Vae(path="pale.safetensors", sha256="0" * 64)
+    text = EncodeTask(key="text", model="x", dtype="float32", text="", negative=False)
+    own, other = TASKS[0], replace(TASKS[1], vae=pale)
+    hand = InHand([text, own, other, replace(TASKS[2], model="y")], RunSpec(root="", runner="", cache=""), {})
+    hand.take(lambda _: True)
+    assert not hand.is_all(own)
+    assert hand.leave(own) == [own]
+    assert hand.leave(text) == [text, other]
+    assert not hand.busy
+    assert (hand.head.model, hand.is_all(hand.head)) == ("y", True)

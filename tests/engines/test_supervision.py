@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from batch.report import table
 from batch.store.folder import RunFolder
 from tests.engines.nights import JOB, REAL, RUN, process_engine, worker_processes
 from tests.fake_session import Fault
@@ -61,6 +62,51 @@ def test_a_model_that_cannot_be_loaded_is_tried_twice(night, once):
     assert "the model demo-1k cannot be loaded: a fault was asked for" in str(ended.result.stopped)
     ended = night(Fault("exit", "load"), out="killed", engine="process")
     assert "died 2 times while it loaded" in str(ended.result.stopped)
+
+
+MODELS = "resize: true\n" + JOB.replace("model: demo-1k", "model: [demo-1k, demo-2k, demo]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "told"),
+    [
+        ("error", "the model demo-2k cannot be loaded: a fault was asked for", ["load-failed"] * 2),
+        ("exit", "died 2 times while it loaded", ["worker-died"] * 2 + ["load-failed"]),
+        ("user", "it lacks what only its user can add", ["load-failed"]),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_costs_its_own_images(night, kind, said, told):
+    text = MODELS.replace("{min_free_disk", "{max_consecutive_failures: 2, min_free_disk")
+    ended = night(Fault(kind, "load", model="demo-2k"), text=text, engine="process")
+    assert (ended.result.rendered, ended.result.failed, ended.result.stopped) == (12, 6, None)
+    # Another model's image may be lost while it is saved: once it is rendered again, deaths count anew.
+    assert ended.seen.kinds() in (told, ["worker-died", *told])
+    failures = ended.failures().values()
+    assert {(item.task.model, item.error.kind, item.error.stage, item.attempts) for item in failures} == {
+        ("demo-2k", "NotLoaded", "load", 1)
+    }
+    assert all(said in item.error.message for item in failures)
+    rows = table.read(ended.folder.root / "results.csv")
+    assert sorted(rows.status) == ["done"] * 12 + ["failed"] * 6
+    again = night(text=text, engine="process")
+    assert (again.result.rendered, again.result.failed) == (6, 0)
+
+
+def test_where_no_other_model_is_left_the_run_ends(night):
+    ended = night(Fault("user", "load", model="demo"), text=MODELS, engine="process")
+    assert (ended.result.rendered, ended.result.failed, ended.failures()) == (12, 0, {})
+    assert ended.result.stopped.exit_code == 1
+    assert "only its user can add" in str(ended.result.stopped)
+    assert (ended.folder.root / "report.html").is_file()
+
+
+def test_models_that_cannot_be_loaded_are_failures_in_a_row(night):
+    text = MODELS.replace("{min_free_disk", "{max_consecutive_failures: 2, min_free_disk")
+    ended = night(
+        Fault("user", "load", model="demo-1k"), Fault("error", "load", model="demo-2k"), text=text,
+        engine="process",
+    )  # fmt: skip
+    assert "2 images failed one after the other" in str(ended.result.stopped)
 
 
 def test_the_last_words_of_a_crash_are_kept(night):

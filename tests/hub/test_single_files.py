@@ -3,14 +3,16 @@
 import json
 import os
 import shutil
+import sys
 import time
 
 import pytest
+from safetensors import SafetensorError, safe_open
 
 from batch.base import checksums
 from batch.base.errors import ModelError
 from batch.base.text import gib
-from batch.catalogue import layouts
+from batch.catalogue import layouts, tensors
 from batch.hub.autoencoders import find_vae
 from batch.hub.files import Looking
 from batch.hub.loras import find_lora
@@ -35,6 +37,10 @@ def xl(work):
 
 def found(name, work, **more):
     return find_model(name, work, {}, online=False, **more)
+
+
+def found_vae(name, work):
+    return find_vae(name, Looking(base=work, revisions={}))
 
 
 def ids(made):
@@ -202,6 +208,86 @@ def test_a_header_of_nonsense_is_no_checkpoint(work, entry):
             found("x.safetensors", work)
 
 
+NAME = "model.diffusion_model.input_blocks.0.0.weight"
+AFTER = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+
+
+def changed(path, change):
+    """The file with another header; its tensors stay where they are."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
+
+
+def moved(by):
+    return lambda header: header[AFTER].update(
+        data_offsets=[number + by for number in header[AFTER]["data_offsets"]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (moved(2), "leaves a hole before"),
+        (moved(-2), "lays one tensor over"),
+        (lambda header: header[NAME].update(shape=[320, 4, 3, 4]), "which is not [320, 4, 3, 4] of F16"),
+        (lambda header: header[NAME].update(shape=[320, 4, -3, -3]), "does not say what"),
+        (lambda header: header[NAME].update(dtype="F17"), "does not say what"),
+        (lambda header: header[NAME].update(dtype=["F16"]), "does not say what"),
+        (lambda header: header[NAME].update(data_offsets=[0.0, 23040]), "does not say what"),
+        (
+            lambda header: header.update(z={"dtype": "F16", "shape": [0, 2**70], "data_offsets": [0, 0]}),
+            "does not say what",
+        ),
+        (lambda header: header.update(__metadata__={"format": 1}), "notes in its header are no texts"),
+        (lambda header: header.update(__metadata__=["pt"]), "notes in its header are no texts"),
+        (lambda header: header.pop(AFTER), "leaves a hole before"),
+    ],
+)
+def test_a_header_that_no_library_takes_is_refused(work, change, said):
+    path = write(work / "x.safetensors", SD1)
+    changed(path, change)
+    with pytest.raises(SafetensorError):
+        safe_open(path, "np").__enter__()
+    for find in (found, found_vae):
+        with pytest.raises(ModelError, match=r"x\.safetensors is no safetensors file: ") as error:
+            find("x.safetensors", work)
+        assert said in str(error.value)
+
+
+def test_a_header_without_notes_may_say_so(work):
+    path = write(work / "x.safetensors", SD1)
+    changed(path, lambda header: header.update(__metadata__=None))
+    with safe_open(path, "np") as file:
+        assert file.metadata() is None
+    assert found("x.safetensors", work).checkpoint.kind == "sd1"
+
+
+def test_a_file_that_is_too_long_is_refused(work):
+    path = write(work / "x.safetensors", SD1)
+    path.write_bytes(path.read_bytes() + b"!")
+    with pytest.raises(SafetensorError):
+        safe_open(path, "np").__enter__()
+    for find in (found, found_vae):
+        with pytest.raises(ModelError, match=r"is longer than its header says: it has .*download it once more"):
+            find("x.safetensors", work)
+
+
+@pytest.mark.parametrize("dtype", tensors.BITS)
+def test_a_dtype_of_the_format_has_its_bits(tmp_path, dtype):
+    length = tensors.BITS[dtype]
+    header = {"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, length]}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(length))
+    with safe_open(path, "np") as file:
+        assert list(file.keys()) == ["a"]
+    assert tensors.size(header) == length
+
+
 # Identity
 
 
@@ -249,6 +335,30 @@ def test_a_large_file_is_read_once_and_that_is_told(work, xl, own_cache, monkeyp
     monkeypatch.setattr(checksums, "_read", {})
     assert checksums.known(xl) == ""
     assert checksums.of(xl) != first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its files tell when they were made, not when changed")
+def test_a_change_is_noticed_where_its_time_was_set_back(xl):
+    first, then = checksums.of(xl), xl.stat()
+    assert checksums.known(xl) == first
+    with xl.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    os.utime(xl, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert (xl.stat().st_mtime_ns, xl.stat().st_ino) == (then.st_mtime_ns, then.st_ino)
+    assert checksums.known(xl) == ""
+    assert checksums.of(xl) != first
+
+
+def test_a_link_is_believed_in_the_cache_of_the_hub_only(work, xl):
+    name, first = "0" * 64, checksums.of(xl)
+    link = work / "link.safetensors"
+    for folder in ("models--a--b/blobs", "blobs", "models--a--b/other"):
+        (work / folder).mkdir(parents=True)
+        shutil.copy(xl, work / folder / name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(work / folder / name)
+        assert checksums.of(link) == (name if folder == "models--a--b/blobs" else first)
 
 
 def test_the_hash_of_a_file_just_written_is_not_kept(work, own_cache):

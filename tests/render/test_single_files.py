@@ -1,6 +1,7 @@
 """Checkpoints in one file: the bits of the folder that each was made of, whatever it holds and how it is saved."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import safetensors.torch
 import torch
 from diffusers import AutoencoderKL
 
-from batch.base.errors import LoadFailed, UserError
+from batch.base.errors import LoadFailed, NeverLoads, UserError
 from batch.render import eight_bit, pipelines
 from batch.render.foresight import Foresight
 from tests import single_files
@@ -206,8 +207,17 @@ def test_a_file_of_another_width_does_not_fit_its_layout(single):
 def test_a_torn_or_absent_file_cannot_be_loaded(single):
     found = single("sdxl")
     Path(found.file).write_bytes(Path(found.file).read_bytes()[:-100])
-    with pytest.raises(LoadFailed, match="cannot be loaded"):
+    with pytest.raises(NeverLoads, match=f"the model {found.name} cannot be loaded: SafetensorError"):
         rendered(found)
     Path(found.file).unlink()
     with pytest.raises(LoadFailed, match=r"cannot be loaded.*No such file"):
         rendered(found)
+
+
+@pytest.mark.parametrize("form", ["folder", "original"])
+def test_a_broken_autoencoder_is_said_to_be_that(single, other, tmp_path, form):
+    place = as_file(other, tmp_path, form)
+    file = place / "diffusion_pytorch_model.safetensors" if place.is_dir() else place
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(NeverLoads, match=f"the autoencoder {re.escape(str(place))} cannot be loaded: "):
+        rendered(replace(single("sdxl"), vae=str(place)))
