@@ -182,7 +182,7 @@ def _beside(item: TaskData) -> str:
     repo, commit, file = lora_origin(source)
     if repo and commit and file not in ("", "vae"):
         return f"{repo}/{file}@{commit}"
-    return f"{repo}@{commit}" if repo and commit and "@" in source and "/" in source else str(item["path"])
+    return f"{repo}@{commit}" if repo and commit and "@" in source and "/" in source else str(item.get("name") or item["path"])
 
 
 def places(picture: Recovered) -> list[str]:
