@@ -18,4 +18,4 @@ class Recovered:
     notes: tuple[str, ...] = ()
     """What could not be carried over."""
     model_hash: str = ""
-    """The first digits of the SHA-256 of its checkpoint, where its text says them."""
+    """The SHA-256 of its checkpoint, or the first digits of it, where its text says them."""
