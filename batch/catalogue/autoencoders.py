@@ -67,21 +67,17 @@ def in_configuration(vae: Vae, config: Mapping[str, Any]) -> Autoencoder:
 
 def objection(model: Model, found: Autoencoder) -> str:
     """Why a model cannot take an autoencoder in place of its own; "" where it can, as far as is known here."""
-    wanted = signatures.autoencoders(model.pipeline, "vae")
+    name, wanted = found.vae.name, signatures.autoencoders(model.pipeline, "vae")
     if not wanted and signatures.pipeline_call(model.pipeline) is not None:
         return f"{model.pipeline} has no autoencoder that another can take the place of"
     if wanted and found.kind and found.kind not in wanted:
-        return f"{found.vae} is an {found.kind}, and {model.name} decodes with {' or '.join(sorted(wanted))}"
+        return f"{name} is an {found.kind}, and {model.name} decodes with {' or '.join(sorted(wanted))}"
     stem = model.pipeline.removesuffix("Pipeline")
     channels, scaling = next((key for key, names in _LATENTS.items() if stem in names), (0, 0.0))
     if found.channels and channels and found.channels != channels:
-        return (
-            f"{found.vae} decodes latents of {found.channels} channels, and those of {model.name} have {channels}"
-        )
+        return f"{name} decodes latents of {found.channels} channels, and those of {model.name} have {channels}"
     if found.scaling and scaling and abs(found.scaling - scaling) > _NEAR:
-        return (
-            f"{found.vae} takes latents scaled by {found.scaling:g}, and those of {model.name} are by {scaling:g}"
-        )
+        return f"{name} takes latents scaled by {found.scaling:g}, and those of {model.name} are by {scaling:g}"
     return ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,16 +76,22 @@ def ancestors(name: str) -> frozenset[str]:
 
 
 @cache
-def _parameters(folder: str, name: str, method: str) -> Parameters | None:
+def _method(folder: str, name: str, method: str) -> ast.FunctionDef | None:
+    """A class's own method, else that of the first base which has one."""
     node = _class(folder, name)
-    if node is None:
+    for item in node.body if node is not None else ():
+        if isinstance(item, ast.FunctionDef) and item.name == method:
+            return item
+    inherited = (_method(folder, base, method) for base in _bases(folder, name))
+    return next((found for found in inherited if found is not None), None)
+
+
+@cache
+def _parameters(folder: str, name: str, method: str) -> Parameters | None:
+    found = _method(folder, name, method)
+    if found is None:
         return None
-    methods = (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == method)
-    own = next(methods, None)
-    if own is None:
-        inherited = (_parameters(folder, base, method) for base in _bases(folder, name))
-        return next((found for found in inherited if found is not None), None)
-    arguments = own.args
+    arguments = found.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [REQUIRED] * (len(positional) - len(arguments.defaults)) + [_value(d) for d in arguments.defaults]
     named = {item.arg: default for item, default in zip(positional, defaults, strict=True) if item.arg != "self"}
@@ -103,6 +110,49 @@ def _value(node: ast.expr) -> Any:
 def pipeline_call(name: str) -> Parameters | None:
     """The arguments of a pipeline's call; None when diffusers has no such pipeline."""
     return _parameters("pipelines", name, "__call__")
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What the source of a pipeline says of one argument of its call."""
+
+    name: str
+    annotation: ast.expr | None
+    optional: bool
+    """None is its default, in the call or in the ``encode_prompt`` that it is passed on to."""
+    factor: bool
+    """It is made a ``float``, whatever its annotation says."""
+
+
+@cache
+def pipeline_argument(name: str, argument: str) -> Argument | None:
+    """An argument of a pipeline's call; None where that is not known."""
+    call = _method("pipelines", name, "__call__")
+    items = [*call.args.posonlyargs, *call.args.args, *call.args.kwonlyargs] if call is not None else []
+    item = next((item for item in items if item.arg == argument), None)
+    if call is None or item is None:
+        return None
+    encoding = _parameters("pipelines", name, "encode_prompt") or {}
+    factor = {f"float({spelt})" for spelt in (argument, f"self._{argument}", f"self.{argument}")}
+    return Argument(
+        name=argument,
+        annotation=item.annotation,
+        optional=None in ((pipeline_call(name) or {})[argument], encoding.get(argument, REQUIRED)),
+        factor=any(isinstance(node, ast.Call) and ast.unparse(node) in factor for node in ast.walk(call)),
+    )
+
+
+@cache
+def pipeline_limit(name: str, argument: str) -> int | None:
+    """The most of an argument that a pipeline's call lets in, where it says so with a plain number."""
+    checks = _method("pipelines", name, "check_inputs")
+    for node in ast.walk(checks) if checks is not None else ():
+        if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.Gt):
+            continue
+        limit = _value(node.comparators[0])
+        if ast.unparse(node.left) == argument and isinstance(limit, int):
+            return limit
+    return None
 
 
 def pipeline_components(name: str) -> Parameters:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch.base import errors
+from batch.base import errors, install
 from batch.base.text import gib, plural
 from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
@@ -56,6 +56,10 @@ def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
             here = ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install"
             extras.append((extra, f"missing; {remedies[extra]}" if extra in remedies else here))
         lines += ["", "  extras", *(f"    {line}" for line in layout.table(extras))]
+    lines += ["", "  for some models"]
+    for package, found_for in found.for_models.items():
+        here = found_for.version or f"missing; {install.packages([package])}"
+        lines += layout.wrapped(f"    {package} {here} ({', '.join(found_for.models)})", 6)
     for note in sorted(found.notes, key=lambda note: not note.stops):
         lines += ["", *layout.wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)]
         lines += [f"    {note.remedy}"] if note.remedy else []

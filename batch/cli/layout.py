@@ -51,7 +51,7 @@ def single_file(found: Checkpoint) -> str:
     if not found.sha256:
         return f"{found.source.replace('@/', '/')}, not on this machine yet: `fetch` downloads it"
     where = f" of {found.source}" if found.source else ""
-    return f"{KINDS[found.kind]} in one file [{found.sha256[:10]}], {found.precision}{where}"
+    return f"{KINDS[found.kind]} in one file [{found.sha256[:10]}], stored in {found.precision}{where}"
 
 
 def together(text: str) -> str:

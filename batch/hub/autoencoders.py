@@ -59,7 +59,7 @@ def vae_here(vae: Vae) -> str:
 def _in_file(name: str, located: Located, looking: Looking) -> Autoencoder:
     assert located.path is not None
     header, _ = header_of(name, located.path)
-    vae = Vae(path=str(located.path), sha256=content(located.path, looking.tell), source=located.source)
+    vae = Vae(name=name, path=str(located.path), sha256=content(located.path, looking.tell), source=located.source)
     try:
         return autoencoders.in_file(vae, header)
     except NotRecognised as error:
@@ -90,7 +90,8 @@ def _in_folder(name: str, folder: Path, source: str = "") -> Autoencoder:
     folders.check_files(name, folder, files)
     config = folders.json_of(folder / CONFIG)
     found = digest([(file, content(folder / file, _quietly)) for file in sorted((CONFIG, *files))])
-    return autoencoders.in_configuration(Vae(path=str(folder.absolute()), sha256=found, source=source), config)
+    vae = Vae(name=name, path=str(folder.absolute()), sha256=found, source=source)
+    return autoencoders.in_configuration(vae, config)
 
 
 def _quietly(_text: str) -> None:
@@ -98,7 +99,7 @@ def _quietly(_text: str) -> None:
 
 
 def _absent(name: str, source: str) -> Autoencoder:
-    return Autoencoder(vae=Vae(path=name, sha256=None, source=source))
+    return Autoencoder(vae=Vae(name=name, path=name, sha256=None, source=source))
 
 
 def _of_hub(name: str, repo: str, wanted: str, looking: Looking) -> Autoencoder:

@@ -20,6 +20,7 @@ from batch.base import regular
 from batch.base.errors import ManifestError, Problem
 from batch.manifest import quotes
 from batch.manifest.aliases import check_aliases
+from batch.manifest.json_escapes import joined
 from batch.manifest.limits import DEPTH, FILE_BYTES, MIB, NODES, YAML_LETTERS
 from batch.manifest.scalars import core_scalar
 
@@ -34,8 +35,6 @@ TEXT_KEYS = frozenset(
 _PROMPTS = frozenset({"prompt", "negative_prompt", "text", "prompt_prefix", "prompt_suffix"})
 _TEXT_SECTIONS = (("styles",), ("wildcards",))
 TOO_DEEP = f"nested more than {DEPTH} deep"
-
-
 _TOO_MANY = f"more than {NODES:,} keys and values of YAML; put prompts into a table: {{file: prompts.csv}}"
 
 
@@ -265,6 +264,7 @@ def parse(text: str, source: str, *, as_text: bool = False, below: Location = ()
     ``as_text`` leaves every plain scalar a text, as under the keys in ``TEXT_KEYS``. ``below`` is where the whole
     would stand in a manifest.
     """
+    text = joined(text)
     lines = text.split("\n")
     node = _compose(text, source)
     if "*" in text:

@@ -21,7 +21,7 @@ from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
 from batch.records.reading import any_json
-from batch.records.tasks import lora_origin
+from batch.records.tasks import content_of, lora_origin
 
 MAX_TEXT = 2**18
 """Letters of a text that is understood: a hundred pages of prompt."""
@@ -156,6 +156,7 @@ def _of_task(task: TaskData) -> Recovered:
         resize=(task["width"], task["height"]) != (task["rendered_width"], task["rendered_height"]),
         texts=_texts(task),
         notes=tuple(notes),
+        model_hash=content_of(revision),
     )
 
 
@@ -182,7 +183,9 @@ def _beside(item: TaskData) -> str:
     repo, commit, file = lora_origin(source)
     if repo and commit and file not in ("", "vae"):
         return f"{repo}/{file}@{commit}"
-    return f"{repo}@{commit}" if repo and commit and "@" in source and "/" in source else str(item["path"])
+    if repo and commit and "@" in source and "/" in source:
+        return f"{repo}@{commit}"
+    return str(item.get("name") or item["path"])
 
 
 def places(picture: Recovered) -> list[str]:

@@ -20,4 +20,4 @@ class Recovered:
     vae: str = ""
     """The file of its autoencoder, as another program calls it; "" where it is the model's own."""
     model_hash: str = ""
-    """The first digits of the SHA-256 of its checkpoint, where its text says them."""
+    """The SHA-256 of its checkpoint, or the first digits of it, where its text says them."""

@@ -43,15 +43,24 @@ def _guidance(model: Model, guidance: float) -> str:
 
 def _size(model: Model, size: Size) -> str:
     """Of models that render any size; those with a table say it in the sizes themselves."""
+    pixels, native = size.width * size.height, model.native.width * model.native.height
     if model.largest is None:
-        return ""
-    pixels, most = size.width * size.height, model.largest.width * model.largest.height
-    if pixels > 1.1 * most:
-        times = pixels / (model.native.width * model.native.height)
+        if pixels <= _FAR * native or model.sizes():
+            return ""
         return (
-            f"{model.name} was trained at {model.native}; {size} has {times:.1f} times the pixels, and larger "
-            f"pictures than about {model.largest} repeat themselves"
+            f"{model.name} is made for {model.native}; {size} has {pixels / native:.1f} times the pixels, and "
+            "pictures as large as that repeat themselves"
         )
-    if pixels < 0.2 * model.native.width * model.native.height:
+    most = model.largest.width * model.largest.height
+    if pixels > 1.1 * most:
+        return (
+            f"{model.name} was trained at {model.native}; {size} has {pixels / native:.1f} times the pixels, "
+            f"and larger pictures than about {model.largest} repeat themselves"
+        )
+    if pixels < 0.2 * native:
         return f"{model.name} was trained at {model.native}; pictures as small as {size} are poor"
     return ""
+
+
+_FAR = 4
+"""Times the pixels it is made for: more than that no model renders well, whatever is known of it."""

@@ -18,6 +18,7 @@ from batch.catalogue.model import Model
 from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
 from batch.manifest import values
 from batch.manifest.foreign import samplers
+from batch.plan import arguments
 from batch.records.values import Call
 
 Given = Mapping[str, object]
@@ -52,8 +53,8 @@ _NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
 def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
     """What a model cannot do of one cell, as axis and message."""
     call = signatures.pipeline_call(model.pipeline)
-    # Built from its configuration it has plain weights, whatever its own are stored in, and other tokenizers.
-    for package in () if model.random else {*FAMILIES[model.family].needs, *model.needs}:
+    # An architecture that comes with the program has tokenizers of its own kind; a folder has the model's.
+    for package in () if model.architecture else {*FAMILIES[model.family].needs, *model.needs}:
         if find_spec(package) is None:
             yield "model", f"{model.name} needs the package {package}; install it with: pip install {package}"
     if call is None and model.trust_remote_code:
@@ -173,9 +174,9 @@ def _extra(model: Model, call: signatures.Parameters | None, name: str, given: G
         return f"{model.name} takes no such argument" + _possible(name, known)
     if name in pag.NAMES and model.family == "sana":
         return pag.objection(model, name, given)
-    if model.family == "sana_sprint":
+    if model.family == "sana_sprint" and name.endswith("timesteps"):
         return _sprint(model, name, given)
-    return _alone(model, name, given)
+    return _alone(model, name, given) or arguments.objection(model.pipeline, name, given[f"extra.{name}"])
 
 
 def _alone(model: Model, name: str, given: Given) -> str:

@@ -71,6 +71,16 @@ class Lora(Weights):
 class Vae(Weights):
     """An autoencoder in place of the model's own: a file, or a folder with its configuration."""
 
+    name: str = ""
+    """As the manifest has it; "" in what older versions wrote."""
+
+    @property
+    def written(self) -> str:
+        """For a manifest: ``owner/name/file@commit`` of one from the Hub, else its name there."""
+        if self.source:
+            return self.place + (f"@{self.commit}" if self.commit else "")
+        return self.name or self.path
+
     def __str__(self) -> str:
         """Its name, for people."""
         return self.short

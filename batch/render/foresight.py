@@ -106,7 +106,8 @@ class Foresight:
             for text in question["texts"]
         )
         asked = [encode_tasks(item, self._source.family, "cuda")[negative] for item in tasks]
-        return counting.cut(self._encoders, self._source.family, asked)
+        with _watched(self._encoders):
+            return counting.cut(self._encoders, self._source.family, asked)
 
     def _texts(self, task: Task) -> list[tuple[Embeds, StageWork]]:
         """The embeddings of a task's texts without their numbers."""

@@ -109,7 +109,7 @@ def row(image: ReportedImage) -> Row:
         "steps": task.steps,
         "guidance": task.guidance,
         "scheduler": setting.scheduler,
-        "vae": task.vae.place + (f"@{task.vae.commit}" if task.vae.commit else "") if task.vae else "",
+        "vae": task.vae.written if task.vae else "",
         "lora": " + ".join(  # as a manifest writes it
             f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})" for lora in task.loras
         ),

@@ -92,8 +92,10 @@ def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardwa
     before = plan.pins.numerics
     pinned = {name: {**before.get(name, {}), **choice.pins} for name, choice in choices.items() if choice.pins}
     pins = replace(plan.pins, numerics={**before, **pinned})
-    idle = sorted({item.model for item in choices.values() if run.batch not in (item.numerics.batch, "auto")})
-    warnings = [f"run.batch has no effect on {name}: its pipeline is called whole" for name in idle]
+    single = {
+        item.model: item.why_batch for item in choices.values() if run.batch not in (item.numerics.batch, "auto")
+    }
+    warnings = [f"run.batch has no effect on {name}: {single[name]}" for name in sorted(single)]
     if run.compile == "on":
         plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
         warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs' pictures: found by name or hash among the files beside the manifest."""
+"""Checkpoints of pictures: found by name or hash among the files beside the manifest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ VAE_FOLDERS = ("", "models", "VAE", "vae", "models/VAE", "models/vae")
 _HASH = 10
 """Digits that other programs show."""
 
+_WHOLE = 64
+"""Digits that pictures of this program carry."""
+
 
 def beside(folder: Path, name: str, told: str) -> tuple[str, str]:
     """The path of a picture's checkpoint as a manifest in ``folder`` has it, and what to say; "" for none.
 
     ``name`` and the hash ``told`` are anybody's: they are compared with what is there, and never opened. No file
-    is read for its hash.
+    is read for its hash. A whole SHA-256 says which file it is, however both are called.
     """
     stem = Path(name).stem if Path(name).suffix.lower() in (*SUFFIXES, ".ckpt") else name
+    is_path = bool({"/", "\\"} & {*name})  # a picture of this program's: it may lie there, where nobody looks
     files = list(_files(folder))
-    same_hash = [path for path in files if told and checksums.known(path)[:_HASH] == told[:_HASH]]
-    same_name = [path for path in files if path.stem.casefold() == stem.casefold()]
+    digits = _WHOLE if len(told) == _WHOLE else _HASH
+    same_hash = [path for path in files if told and checksums.known(path)[:digits] == told[:digits]]
+    same_hash.sort(key=lambda path: path.relative_to(folder).as_posix() != name)
+    same_name = [path for path in files if path.stem.casefold() == stem.casefold() and not is_path]
     found = next(iter([*same_hash, *same_name]), None)
     if found is None:
         return "", ""
     path = found.relative_to(folder).as_posix()
+    if same_hash:
+        return path, ""
     known = checksums.known(found)[:_HASH]
-    if told and known and known != told[:_HASH]:
+    if told and known:
         return path, f"{path} has another hash than its text says, {known} and {told[:_HASH]}: it is another file"
-    return path, "" if same_hash else f"{path} is taken for its model, by its name"
+    return path, f"{path} is taken for its model, by its name"
 
 
 def vae_beside(folder: Path, name: str) -> str:

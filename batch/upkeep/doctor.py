@@ -46,6 +46,7 @@ def examine() -> Examination:
         no_compiler=hardware.no_compiler(),
         packages=requirements.versions(needed),
         extras={extra: requirements.versions(items) for extra, items in sorted(extras.items())},
+        for_models=requirements.for_models(),
         places=places,
         orphans=alone,
         notes=(*wrong, *orphan_notes(alone), *switch_notes()),

@@ -63,6 +63,15 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForModels:
+    """A package that only some models need."""
+
+    version: str | None
+    """None is missing."""
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
     """Everything that was looked at."""
 
@@ -81,6 +90,8 @@ class Examination:
     packages: Mapping[str, str | None]
     extras: Mapping[str, Mapping[str, str | None]]
     """By extra, its packages and their versions; None is missing."""
+    for_models: Mapping[str, ForModels]
+    """By package, what models of the catalogue need beside the program's own."""
     places: tuple[Storage, ...]
     orphans: tuple[Orphan, ...]
     """Processes of this program whose parent is gone, as far as this user may see them."""

@@ -66,9 +66,9 @@ class Fitting:
         return replace(fitted, texts={}, notes=(*fitted.notes, note))
 
     def _with_file(self, picture: Recovered) -> Recovered:
-        """With the checkpoint that lies beside the manifest in place of another program's name for it."""
+        """With the checkpoint that lies beside the manifest in place of its name there, or before."""
         name = str(picture.axes.get("model", ""))
-        if not name or name in (self.trusted, *known_models()) or {"/", "\\"} & {*name}:
+        if not name or name in (self.trusted, *known_models()):
             return picture
         key = (name, picture.model_hash)
         if key not in self._files:

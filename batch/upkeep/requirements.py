@@ -10,7 +10,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from batch.base import install
-from batch.upkeep.examination import Note
+from batch.catalogue.families import FAMILIES
+from batch.catalogue.models import packaged
+from batch.upkeep.examination import ForModels, Note
 
 NOT_FOR_USERS = {"test", "dev", "tools"}
 
@@ -58,6 +60,18 @@ def versions(items: Iterable[Requirement]) -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[item.name] = None
     return found
+
+
+def for_models() -> dict[str, ForModels]:
+    """The packages that only some models of the catalogue need, and which models these are."""
+    models: dict[str, list[str]] = {}
+    for name, model in packaged().items():
+        for package in sorted({*FAMILIES[model.family].needs, *model.needs}):
+            models.setdefault(package, []).append(name)
+    found = versions(Requirement(package) for package in sorted(models))
+    return {
+        package: ForModels(version=version, models=tuple(models[package])) for package, version in found.items()
+    }
 
 
 def notes(needed: Sequence[Requirement]) -> list[Note]:

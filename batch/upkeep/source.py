@@ -59,7 +59,7 @@ def _vae(root: Path, vae: Vae, origin: Origin) -> Vae:
         raise UserError(f"the autoencoder {vae.source} is not on this machine any more; fetch it again")
     if found.sha256 != vae.sha256:
         raise UserError(f"{found.path} is not the autoencoder that {root} was rendered with")
-    return found
+    return replace(found, name=vae.name)
 
 
 def _model(root: Path, name: str, origin: Origin, pins: Pins, tasks: Sequence[Task], *, allow_code: bool) -> Model:

@@ -172,6 +172,10 @@ def job(**axes):
         ({"model": "z-image-turbo", "guidance": 5}, "distilled to do without guidance, 0 is right"),
         ({"model": "sdxl", "guidance": 70}, "is made for guidance 1 to 20, 5 is right"),
         ({"model": "sdxl", "size": "4096x4096"}, "16.0 times the pixels"),
+        (
+            {"model": "chroma1-hd", "size": "4096x4096"},
+            "is made for 1024x1024; 4096x4096 has 16.0 times the pixels",
+        ),
         ({"model": "sdxl", "size": "256x256"}, "as small as 256x256 are poor"),
     ],
 )

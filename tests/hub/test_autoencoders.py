@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from batch.base.errors import ModelError
 from batch.hub.autoencoders import find_vae
 from batch.hub.files import Looking
+from batch.store.images.reading import read_metadata
 from tests.checkpoints import SD1, SDXL, write
 from tests.conftest import DEMO
 from tests.helpers import grid, images, picture, plan, receipts_of
@@ -104,9 +105,9 @@ def test_a_model_refuses_what_is_another_kinds(work, manifest, cli):
     config(work / "mse", _class_name="AutoencoderKL", latent_channels=4, scaling_factor=0.18215)
     text = "grid:\n  prompt: a\n  model: {}\n  vae: {}\n"
     for model, vae, said in (
-        ("xl.safetensors", "sixteen.safetensors", "decodes latents of 16 channels"),
-        ("xl.safetensors", "dc", "is an AutoencoderDC"),
-        ("xl.safetensors", "mse", "takes latents scaled by 0.18215"),
+        ("xl.safetensors", "sixteen.safetensors", "vae: sixteen.safetensors decodes latents of 16 channels"),
+        ("xl.safetensors", "dc", "vae: dc is an AutoencoderDC"),
+        ("xl.safetensors", "mse", "vae: mse takes latents scaled by 0.18215"),
         ("demo", "sixteen.safetensors", "demo decodes with AutoencoderDC"),
     ):
         outcome = cli("plan", manifest(text.format(model, vae)))
@@ -129,10 +130,11 @@ def test_another_autoencoder_makes_another_picture(work, manifest, cli, other):
     assert {path.name[:7] for path in images("run")} == {"default", f"pale-{pale.task.id[:2]}"}
     assert (picture("run", own) != picture("run", pale)).any()
     rows = csv.DictReader((work / "run/results.csv").read_text(encoding="utf-8-sig").splitlines())
-    assert sorted(row["vae"] for row in rows) == ["", str(other)]
+    assert sorted(row["vae"] for row in rows) == ["", "vaes/pale"]
     assert cli("verify", "run", "--reproduce", "2").code == 0
-    made = cli("manifest", "from", work / "run" / pale.file.path)
-    assert f"vae: {other}" in made.out
+    for source in (work / "run", work / "run" / pale.file.path):
+        assert "vaes/pale" in cli("manifest", "from", source).out
+    assert str(work) not in " ".join(read_metadata(work / "run" / pale.file.path).values())
     shutil.move(other, work / "vaes" / "moved")
     moved = manifest(text.replace("pale", "moved"))
     assert "0 images rendered" in cli("run", moved, "--out", "run").out

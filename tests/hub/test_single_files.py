@@ -430,7 +430,8 @@ def test_what_a_transformer_lacks_is_of_its_repository(work, manifest, cli):
     assert here(model) == (False, 0)
     made = cli("plan", manifest(grid(model="flux.safetensors", prompt="a fox")))
     assert made.code == 0, made.err
-    assert f"Flux.1 dev in one file [{model.checkpoint.sha256[:10]}], bfloat16; the rest of {FLUX_DEV}" in made.out
+    digits = model.checkpoint.sha256[:10]
+    assert f"Flux.1 dev in one file [{digits}], stored in bfloat16; the rest of {FLUX_DEV}" in made.out
     assert "`fetch` downloads it" in made.out
 
 

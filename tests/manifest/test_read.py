@@ -3,6 +3,7 @@
 import pytest
 
 from batch.base.errors import ManifestError, UserError
+from batch.manifest.document import parse
 from batch.manifest.read import read_manifest
 from batch.manifest.scalars import core_scalar
 from batch.manifest.values import RandomSeeds, Size
@@ -239,3 +240,24 @@ def test_places_of_what_has_no_row(manifest, work, cli):
     ).err
     assert "job.yaml:6: " in said
     assert "has weights" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "prompt"),
+    [
+        (r"a \ud83e\udd8a\uD83D\uDC33", "a \U0001f98a\U0001f433"),
+        (r"a \\ud83e\\udd8a", r"a \ud83e\udd8a"),
+        (r"a \\\ud83e\udd8a", "a \\\U0001f98a"),
+    ],
+)
+def test_json_has_surrogate_pairs(written, prompt):
+    text = f'{{\n "grid": {{"model": "demo",\n  "prompt": "{written}"}}}}'
+    document = parse(text, "job.json")
+    assert document.sections["grid"]["prompt"] == prompt
+    assert document.place(("grid", "prompt")).line == 3
+
+
+def test_what_is_no_json_has_none():
+    with pytest.raises(ManifestError, match="not valid YAML"):
+        parse('grid: {model: demo, prompt: "\\ud83e\\udd8a"}', "job.yaml")
+    assert parse("prompt: \\ud83e\\udd8a", "job.yaml").sections == {"prompt": "\\ud83e\\udd8a"}

@@ -60,7 +60,13 @@ def test_a_pipeline_that_is_called_whole_renders_one_by_one(cli, manifest, tmp_p
     )
     plan = cli("plan", path)
     assert "called whole" in plan.out
-    assert "run.batch has no effect" in plan.err
+    assert f"run.batch has no effect on {tmp_path / 'whole'}: its pipeline is called whole" in plan.err
+
+
+def test_a_family_that_renders_one_by_one_says_why(cli, manifest):
+    path = manifest("grid: {model: random:prx-1024, prompt: a}\nrun: {batch: 4}\n")
+    why = "its call has room for the timesteps of one image"
+    assert f"run.batch has no effect on random:prx-1024: {why}" in cli("plan", path).err
 
 
 @pytest.mark.parametrize(

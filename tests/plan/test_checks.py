@@ -207,6 +207,38 @@ def test_what_has_an_effect_is_let_be(cli, manifest, axes, monkeypatch):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.parametrize(
+    ("model", "argument", "value", "says"),
+    [
+        ("flux-1-dev", "true_cfg_scale", "abc", "a number is wanted, not 'abc'"),
+        ("flux-1-dev", "true_cfg_scale", None, "a number is wanted, not null"),
+        ("flux-1-dev", "sigmas", None, ""),
+        ("z-image", "cfg_truncation", "x", "a number is wanted, not 'x'"),
+        ("z-image", "cfg_truncation", True, "a number is wanted, not True"),
+        ("z-image", "cfg_normalization", [[1, 2]], "true or false or a number is wanted, not (1, 2)"),
+        ("z-image", "cfg_normalization", [True, 0.5], ""),
+        ("krea-2-raw", "max_sequence_length", -5, "a whole number above 0 is wanted, not -5"),
+        ("chroma1-hd", "max_sequence_length", 100000, "ChromaPipeline takes 512 at most, not 100000"),
+        ("qwen-image", "max_sequence_length", 0, "a whole number above 0 is wanted, not 0"),
+        ("hidream-i1-full", "prompt_4", 7, "a text (in quotes) is wanted, not 7"),
+        ("hidream-i1-full", "prompt_4", "7", ""),
+        ("lumina-2", "cfg_trunc_ratio", "a", "a number is wanted, not 'a'"),
+        ("lumina-2", "cfg_normalization", 0.5, "true or false is wanted, not 0.5"),
+        ("auraflow-0.3", "sigmas", "no", "a list of numbers is wanted, not 'no'"),
+        ("auraflow-0.3", "sigmas", [[1, 0.5]], ""),
+        ("sdxl", "crops_coords_top_left", [[1]], "a list of 2 whole numbers is wanted, not (1,)"),
+        ("sana-1.5-1.6b-1k", "complex_human_instruction", None, ""),
+        ("sana-1.5-1.6b-1k", "complex_human_instruction", "be brief", "a list of texts is wanted"),
+    ],
+)  # fmt: skip
+def test_an_extra_of_another_kind_is_said(cli, manifest, model, argument, value, says):
+    beside = {"negative_prompt": "blue"} if argument == "true_cfg_scale" else {}
+    path = manifest(grid(model=f"random:{model}", prompt="a fox", **beside, **{f"extra.{argument}": value}))
+    outcome = cli("plan", path)
+    assert (f": extra.{argument}: {says}" in outcome.err) == bool(says), outcome.err
+    assert outcome.code == (2 if says else 0), outcome.err
+
+
 def test_a_negative_prompt_of_a_style_is_told_and_no_mistake(cli, manifest):
     text = "styles: {oil: {prompt: 'oil {prompt}', negative_prompt: photo}}\n"
     axes = {"model": "z-image-turbo", "prompt": "a fox", "style": ["none", "oil"]}
@@ -215,6 +247,15 @@ def test_a_negative_prompt_of_a_style_is_told_and_no_mistake(cli, manifest):
     assert "a negative prompt has no effect at guidance 0: it counts above 0" in outcome.err
     refused = cli("plan", manifest(text + grid(**axes, negative_prompt="blue")))
     assert (refused.code, "ignores a negative prompt; leave it out" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_random_folder_needs_its_packages(cli, manifest, monkeypatch, tiny, folder):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(checks, "find_spec", lambda name: None if name == "ftfy" else found(name))
+    name = tiny("prx") if folder else "prx-1024"
+    outcome = cli("plan", manifest(grid(prompt="a fox", model=f"random:{name}")))
+    assert ("needs the package ftfy" in outcome.err, outcome.code) == (folder, 2 if folder else 0), outcome.err
 
 
 def test_a_package_that_is_missing_is_said_with_the_model(cli, manifest, monkeypatch):

@@ -12,7 +12,7 @@ from batch.render.families import common, sdxl
 from batch.render.families.table import FAMILIES
 from batch.report import table
 from tests.conftest import DEMO
-from tests.helpers import only_receipt, picture, plan, receipts_of
+from tests.helpers import grid, only_receipt, picture, plan, receipts_of
 from tests.render.direct import direct, job, loaded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -177,3 +177,14 @@ def test_a_plan_counts_weighted_texts_without_their_brackets(tiny, cli, manifest
     said = cli("plan", manifest("prompt_syntax: a1111\n" + text)).err.splitlines()[-2:]
     assert "is too long: of 78 tokens 14 are read. Lost: “fox and a whale" in said[0]
     assert said[1].endswith("under long_prompts: chunk all of a text is read")
+
+
+def test_a_plan_tells_every_model_that_cuts_a_text(tiny, cli, manifest, own_cache, monkeypatch):
+    """Some pipelines take tokens out by a mask, whose count only numbers tell."""
+    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
+    models = [str(tiny(name)) for name in ("z_image", "qwen_image", "krea2", "lumina2")]
+    axes = {"prompt": "a fox and a whale " * 40, "extra.max_sequence_length": 60}
+    said = cli("plan", manifest(grid(model=models, size="64x64", **axes))).err
+    for model in models:
+        assert f"{model}: prompt 'a fox and a whale" in said, said
+    assert said.count("is too long: of ") == len(models)

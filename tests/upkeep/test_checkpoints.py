@@ -2,11 +2,14 @@
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from batch.base import checksums
+from batch.store.images.texts import rerun_json
 from tests.checkpoints import SDXL, write
+from tests.helpers import grid, plan
 from tests.upkeep.foreign_pictures import png
 
 LINE = "Steps: 20, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 1024x1024, Model hash: {}, Model: {}"
@@ -41,6 +44,21 @@ def test_a_checkpoint_is_found_by_its_hash(cli, work, file):
     assert "by its name" not in made.out
     other = told(cli, work, "juggernautXL_v9", "0123456789")
     assert f"another hash than its text says, {digits} and 0123456789" in other.out
+
+
+def test_a_renamed_checkpoint_is_found_by_its_whole_hash(cli, work, file, manifest):
+    made = plan(manifest(grid(model="models/Stable-diffusion/juggernautXL_v9.safetensors", prompt="a fox")))
+    png(work / "ours.png", {"run_batch": rerun_json(made.tasks[0])})
+    renamed = file.rename(work / "models" / "jugger.safetensors")
+    before = cli("manifest", "from", "ours.png")  # nobody has read it yet under this name
+    assert "model: models/Stable-diffusion/juggernautXL_v9.safetensors" in before.out
+    digits = checksums.of(renamed)
+    write(work / "models" / "juggernautXL_v9.safetensors", SDXL)
+    assert "model: models/jugger.safetensors" in cli("manifest", "from", "ours.png").out
+    near = f"{digits[:10]}{'0' * 54}"
+    told_otherwise = replace(made.tasks[0], revision=f"sha256:{near}")
+    png(work / "ours.png", {"run_batch": rerun_json(told_otherwise)})
+    assert "jugger.safetensors" not in cli("manifest", "from", "ours.png").out
 
 
 @pytest.mark.parametrize("name", ["../y", "..", "none", "demo"])

@@ -28,6 +28,8 @@ def test_doctor_sees_what_is_here(cli, monkeypatch):
     assert {place["what"] for place in data["places"]} == {"pictures", "models", "prompt embeddings"}
     assert "lora" in data["extras"]
     assert not {"test", "dev"} & set(data["extras"])
+    assert "prx-1024" in data["for_models"]["ftfy"]["models"]
+    assert {"torchvision", "sentencepiece"} < set(data["for_models"])
     assert any("HF_XET_HIGH_PERFORMANCE=1" in note["text"] for note in data["notes"])
     if not data["cards"]:
         assert (outcome.code, data["device"]) == (0, "cpu")
@@ -108,3 +110,13 @@ def test_doctor_says_how_to_install_what_is_missing(cli, work, monkeypatch):
     assert "note: of another version: click" in text
     assert '-m pip install "no-such-glow>=3"' in text
     assert "NOT READY: 2 problems" in text
+
+
+def test_doctor_says_what_only_some_models_need(cli, work, monkeypatch):
+    broken_torch(work, monkeypatch, "raise ImportError('broken')")
+    lacking = requirements.ForModels(version=None, models=("kolors",))
+    monkeypatch.setattr(requirements, "for_models", lambda: {"sentencepiece": lacking})
+    text = " ".join(cli("doctor").out.split())
+    assert "for some models sentencepiece missing; " in text
+    assert '-m pip install "sentencepiece" (kolors)' in text
+    assert "not installed: sentencepiece" not in text

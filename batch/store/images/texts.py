@@ -105,6 +105,8 @@ def _one_value(text: str) -> str:
 def rerun_json(task: Task, notes: Mapping[str, str] = _NONE) -> str:
     """Everything that decides the picture. No times and no machine: the same task gives the same bytes."""
     data = to_json(task)
+    if task.vae and task.vae.name:  # where it lies is nobody's business
+        data["vae"] = {"path": task.vae.name, "sha256": task.vae.sha256, "source": task.vae.source}
     kept = {item.name: data[item.name] for item in fields(task) if item.name not in _MACHINE_FIELDS}
     kept = {name: value for name, value in kept.items() if value or name not in _LATER_FIELDS}
     extra = {"notes": dict(notes)} if notes else {}
