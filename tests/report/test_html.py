@@ -46,7 +46,7 @@ grid:
   prompt: [{json.dumps(HOSTILE)}, a whale]
   steps: 1
   size: 672x384
-  extra.sigmas: [null, [[1.0, 0.5]]]
+  extra.sigmas: [null, [1.0, 0.5]]
 """,
 }
 """Comparable pictures under two settings; some of them again in another run; and failures."""
@@ -99,7 +99,7 @@ def test_the_page_holds_what_the_receipts_say(runs):
     timing, failed = sorted(rows, key=lambda row: row["failed"])  # told apart by what varies
     times = [receipt.measurement for receipt in scan.receipts.values() if not receipt.measurement.warmup]
     assert (timing["images"], timing["timed"], timing["failed"]) == (2, 1, 0)
-    assert (failed["images"], failed["failed"], failed["extra"]) == (0, 2, "sigmas=((1.0, 0.5),)")
+    assert (failed["images"], failed["failed"], failed["extra"]) == (0, 2, "sigmas=(1.0, 0.5)")
     assert math.isclose(timing["total_s"], np.median([item.total_s for item in times]), abs_tol=1e-3)
 
 
@@ -194,7 +194,7 @@ def test_nothing_in_common_is_said(cli, runs):
     rows = cli("compare", "other", "hostile", "--json").json()["rows"]
     assert [row["compared"] for row in rows] == [None, None, None]
     assert [(row["failed"], row["extra"]) for row in rows[1:]] == [
-        (0, "sigmas=None"), (2, "sigmas=((1.0, 0.5),)"),
+        (0, "sigmas=None"), (2, "sigmas=(1.0, 0.5)"),
     ]  # fmt: skip
     assert "PSNR" not in cli("compare", "other", "hostile").out
 

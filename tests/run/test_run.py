@@ -132,7 +132,7 @@ def test_what_is_damaged_is_rendered_again(cli, manifest, damage):
 
 def test_a_failed_task_is_a_row_and_the_others_go_on(cli, manifest, work):
     # Sigmas that only the scheduler can refuse: the run goes on without that image.
-    path = manifest(SMALL + "  extra.sigmas: [null, [[1.0, 0.5]]]\n")
+    path = manifest(SMALL + "  extra.sigmas: [null, [1.0, 0.5]]\n")
     outcome = cli("run", path, "--out", "run")
     assert outcome.code == 1
     assert "4 FAILED" in outcome.out

@@ -84,7 +84,7 @@ def test_a_manifest_is_written_where_nothing_is(cli, work, arguments):
 
 
 def test_the_failed_ones_of_a_run(cli, manifest, work):
-    text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, extra.sigmas: [null, [[1.0, 0.5]]]}\n"
+    text = "grid: {model: demo, prompt: [a, b], steps: 1, seed: 0..1, extra.sigmas: [null, [1.0, 0.5]]}\n"
     assert cli("run", manifest(text), "--quiet").code == 1
     outcome = cli("manifest", "from", "outputs/job", "--only", "failed", "-o", "failed.yaml")
     assert outcome.code == 0, outcome.err

@@ -72,11 +72,11 @@ def test_many_pictures_are_a_grid_where_they_are_one(cli, work):
 
 
 def test_a_run_comes_back_as_the_grid_it_was(cli, manifest, work):
-    text = "grid: {model: demo, prompt: [a, b], seed: 0..3, steps: [1, 2], extra.sigmas: [null, [[1.0, 0.5]]]}\n"
+    text = "grid: {model: demo, prompt: [a, b], seed: 0..3, steps: [1, 2], extra.sigmas: [null, [1.0, 0.5]]}\n"
     assert cli("run", manifest(text), "--quiet", "--max-images", "1").code == 75
     grid = axes_of(cli, "outputs/job")
     assert {name: grid[name] for name in ("prompt", "seed", "steps", "extra.sigmas")} == {
-        "prompt": ["a", "b"], "seed": "0..3", "steps": [2, 1], "extra.sigmas": [None, [[1.0, 0.5]]],
+        "prompt": ["a", "b"], "seed": "0..3", "steps": [2, 1], "extra.sigmas": [None, [1.0, 0.5]],
     }  # fmt: skip
 
 

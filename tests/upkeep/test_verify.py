@@ -133,7 +133,7 @@ def test_extra_failed_and_never_rendered(cli, run, manifest):
     assert cli("verify", run).code == 0
     flip(image(run, "a-whale-1"))
     assert cli("verify", run, "--json").json()["damaged"] == 1
-    path = manifest(SMALL.replace("steps: 1", "steps: [1, 2]\n  extra.sigmas: [null, [[1.0, 0.5]]]"))
+    path = manifest(SMALL.replace("steps: 1", "steps: [1, 2]\n  extra.sigmas: [null, [1.0, 0.5]]"))
     tasks = cli("run", path, "--out", run, "--quiet", "--set", "prompt=a fox", "--set", "seed=0").code
     assert tasks == 1
     data = cli("verify", run, "--json").json()
