@@ -126,7 +126,7 @@ class LoadFailed(CannotGoOn):
 
 
 class NeverLoads(LoadFailed):
-    """Its files are why: no fresh process will do better."""
+    """Its files are why, or what is asked of it: no fresh process will do better."""
 
 
 class StoppedEarly(StopRun):

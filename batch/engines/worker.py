@@ -84,7 +84,9 @@ class Worker:
         try:
             yield from self._work(task, more, step_down)
         except UserError as error:
-            raise NeverLoads(str(error)) from error
+            never = NeverLoads(str(error))
+            never.exit_code = error.exit_code  # of a run that has no other model
+            raise never from error
 
     def _work(self, task: Task | EncodeTask, more: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
         if isinstance(task, EncodeTask):

@@ -95,7 +95,7 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_images(night, kind, said, t
 def test_where_no_other_model_is_left_the_run_ends(night):
     ended = night(Fault("user", "load", model="demo"), text=MODELS, engine="process")
     assert (ended.result.rendered, ended.result.failed, ended.failures()) == (12, 0, {})
-    assert ended.result.stopped.exit_code == 1
+    assert ended.result.stopped.exit_code == 2  # what a user can put right
     assert "only its user can add" in str(ended.result.stopped)
     assert (ended.folder.root / "report.html").is_file()
 

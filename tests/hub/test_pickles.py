@@ -185,8 +185,10 @@ def test_a_page_in_place_of_a_pickle_is_told_as_none(work):
 
 
 def test_what_is_not_what_its_hash_says_is_not_kept(work, own_cache):
-    pickled(work / ("a" * 64))
-    (work / "old.ckpt").symlink_to("a" * 64)
+    blob = work / "models--someone--old" / "blobs" / ("a" * 64)  # the Hub's cache, which names files by their hash
+    blob.parent.mkdir(parents=True)
+    pickled(blob)
+    (work / "old.ckpt").symlink_to(blob)
     with pytest.raises(ModelError, match="was written to while it was read, or is damaged"):
         found("old.ckpt", work)
     assert not list((own_cache / "converted").glob("*/*"))

@@ -130,7 +130,15 @@ def test_what_is_known_of_sprint(work, tiny):
     packaged = hub.find_model("random:sana-sprint-1.6b-1k", work, {}, online=False)
     assert model.steps_range == (1, 4)  # random weights have none
     assert replace(model, name="", revision="", folder="", variant="", steps_range=None) == replace(
-        packaged, name="", revision="", package="", about="", architecture="", random=False, weights_gib=None
+        packaged,
+        name="",
+        revision="",
+        package="",
+        about="",
+        architecture="",
+        random=False,
+        weights_gib=None,
+        source="",
     )
     folder = work / "small"
     (folder / "transformer").mkdir(parents=True)
