@@ -7,7 +7,7 @@ as a function of a path, so that a folder and a Hub repository are read the same
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,8 @@ from batch.catalogue.families import DENOISERS, FAMILIES, SIZE_STEP, family_of
 from batch.catalogue.model import Model
 from batch.manifest.values import Size
 
-Config = Mapping[str, Any]
-Read = Callable[[str], Config | None]
-"""A configuration file by its path in the model; None when it is not there."""
+Config = modular.Config
+Read = modular.Read
 
 _AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
 _OTHER_MEDIA = {

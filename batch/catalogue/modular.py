@@ -7,10 +7,14 @@ lies in the model's own folder first; here nothing else is taken, and what does 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from batch.catalogue.configs import Config, Read
+Config = Mapping[str, Any]
+"""What a configuration file says."""
+
+Read = Callable[[str], Config | None]
+"""A configuration file by its path in the model; None when it is not there."""
 
 INDEX = "modular_model_index.json"
 CLASSIC = "model_index.json"
