@@ -210,14 +210,19 @@ def sd3_without_t5(folder: Path) -> None:
     sd3(folder, third=False)
 
 
-def qwen_image(folder: Path, *, guidance: bool = False) -> None:
-    tokens, width = qwen_tokenizer(), 16
-    autoencoder = AutoencoderKLQwenImage(
+def qwen_vae() -> AutoencoderKLQwenImage:
+    made = AutoencoderKLQwenImage(
         base_dim=4, z_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True],
         latents_mean=[-0.7, 0.1, 0.4, 0.0], latents_std=[2.8, 1.4, 2.3, 1.9],
     ).eval()  # fmt: skip
     with torch.no_grad():
-        autoencoder.decoder.conv_out.weight.mul_(4)
+        made.decoder.conv_out.weight.mul_(4)
+    return made
+
+
+def qwen_image(folder: Path, *, guidance: bool = False) -> None:
+    tokens, width = qwen_tokenizer(), 16
+    autoencoder = qwen_vae()
     text = {
         "hidden_size": width, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "num_key_value_heads": 2, "vocab_size": len(tokens), "bos_token_id": None,

@@ -33,7 +33,7 @@ def anima(folder: Path) -> None:
         folder,
         AnimaAutoBlocks(),
         scheduler=newer.flow(),
-        vae=newer.qwen_vae(),
+        vae=base.qwen_vae(),
         text_encoder=Qwen3Model(Qwen3Config(**newer.words_of(tokenizer))).eval(),
         tokenizer=tokenizer,
         t5_tokenizer=base.t5_tokenizer(),

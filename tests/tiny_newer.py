@@ -9,7 +9,6 @@ from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderKLFlux2,
-    AutoencoderKLQwenImage,
     AutoencoderKLQwenImage21,
     ChromaPipeline,
     ChromaTransformer2DModel,
@@ -148,16 +147,6 @@ def sixteen_vae() -> ModelMixin:
     return base.vae(4, scaling_factor=0.36, shift_factor=0.11)
 
 
-def qwen_vae() -> AutoencoderKLQwenImage:
-    made = AutoencoderKLQwenImage(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True],
-        latents_mean=[-0.7, 0.1, 0.4, 0.0], latents_std=[2.8, 1.4, 2.3, 1.9],
-    ).eval()  # fmt: skip
-    with torch.no_grad():
-        made.decoder.conv_out.weight.mul_(4)
-    return made
-
-
 def qwen21_vae() -> AutoencoderKLQwenImage21:
     made = AutoencoderKLQwenImage21(
         base_dim=4, decoder_base_dim=4, z_dim=4, dim_mult=[1, 1, 2, 2, 2], num_res_blocks=1,
@@ -257,7 +246,7 @@ def krea2(folder: Path) -> None:
     tokenizer = chat_tokenizer()
     Krea2Pipeline(
         scheduler=flow(use_dynamic_shifting=True),
-        vae=qwen_vae(),
+        vae=base.qwen_vae(),
         text_encoder=qwen3_vl(tokenizer, Qwen3VLModel),
         tokenizer=tokenizer,
         transformer=Krea2Transformer2DModel(

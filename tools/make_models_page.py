@@ -40,15 +40,12 @@ def tables(models: Iterable[Model]) -> str:
 
 def readme(text: str) -> str:
     """README.md with the table of today: some models, each the one of its kind that people ask for."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
     known = predicted()
     rows = [_row(*_SHORT), _rule(_SHORT)]
     for model in (packaged()[name] for name in _IN_README):
-        _, called, _, whole, _, blocks, _, card = _needs(model, known)
-        rows.append(_row(f"`{model.name}`", str(model.native), called, whole, blocks, card))
-    table = "\n".join(rows)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+        _, called, tiles, whole, _, blocks, _, card = _needs(model, known)
+        rows.append(_row(f"`{model.name}`", str(model.native), called, tiles, whole, blocks, card))
+    return _placed(text, "\n".join(rows))
 
 
 def predicted() -> dict[str, dict[str, str]]:
@@ -59,9 +56,14 @@ def predicted() -> dict[str, dict[str, str]]:
 
 def page(text: str) -> str:
     """The page with the tables of today."""
+    return _placed(text, tables(packaged().values()))
+
+
+def _placed(text: str, table: str) -> str:
+    """A text with a table between its marks."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{tables(packaged().values())}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
 _DEFAULTS = ("name", "native size", "sizes", "dtype", "steps", "guidance", "own scheduler")
@@ -69,12 +71,15 @@ _MEMORY = """\
 Memory at the native size, in GiB that a card must have free, **predicted** by `tools/predict_models.py` and
 measured on no card yet: with everything on the card, with the component at work there (`model-offload`), the
 blocks at work (`group-offload`) or the layer at work (`sequential-offload`), all decoded in tiles of 1024. Host
-memory takes the rest. The smallest card is the one on which `group-offload` or anything faster fits."""
+memory takes the rest. The smallest card is the one on which `group-offload` or anything faster fits. A picture is
+decoded in tiles that are square, or of any shape."""
 _NEEDS = (
     "name", "how it is called", "tiles", "all on the card", "by component", "by blocks", "by layers",
     "smallest card",
 )  # fmt: skip
-_SHORT = ("model", "native size", "how it is called", "GiB, all on the card", "GiB, by blocks", "smallest card")
+_SHORT = (
+    "model", "native size", "how it is called", "tiles", "GiB, all on the card", "GiB, by blocks", "smallest card",
+)  # fmt: skip
 _IN_README = (
     "sana-1.6b-4k", "sdxl", "sd-3.5-large", "flux-1-dev", "flux-2-dev", "flux-2-klein-4b", "qwen-image-2512",
     "qwen-image-2.1", "z-image-turbo", "krea-2-turbo", "chroma1-hd", "hidream-i1-full", "ideogram-4", "sd-1.5",
@@ -113,16 +118,16 @@ def _from(model: Model) -> tuple[str, ...]:
 
 
 def _needs(model: Model, known: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    called = "in stages" if FAMILIES[model.family].staged else "whole"
+    vae = architectures.known().get(model.name, {}).get("vae/config.json", {}).get("_class_name")
+    told = (f"`{model.name}`", called, "" if vae is None else "square" if vae in SQUARE else "any")
     row = known.get(model.name)
     if row is None:
-        called = "in stages" if FAMILIES[model.family].staged else "whole"
-        return (f"`{model.name}`", called, "", "", "", "", "", "")
-    kind = architectures.known()[model.name]["vae/config.json"]["_class_name"]
+        return (*told, "", "", "", "", "not predicted")
     cells = [row[setting] for setting in ("tiled", "model-offload", "group-offload", "sequential-offload")]
     least = min(float(cell) for cell in cells[:3])
     fitting = [card for card in CARDS if least <= card * (1 - KEPT_BY_DRIVER)]
-    card = f"{fitting[0]} GB" if fitting else f"more than {CARDS[-1]} GB"
-    return (f"`{model.name}`", "in stages", "square" if kind in SQUARE else "any", *cells, card)
+    return (*told, *cells, f"{fitting[0]} GB" if fitting else f"more than {CARDS[-1]} GB")
 
 
 def _row(*cells: str) -> str:
