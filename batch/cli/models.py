@@ -30,7 +30,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     from batch.catalogue.models import known_models, own_file
     from batch.hub import models as places
     from batch.memory import profiles, steps
-    from batch.plan import checks
+    from batch.plan import scheduler_checks
 
     if memory_settings:
         if name:
@@ -50,7 +50,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     if as_json:
         print_json(data[0] if name else data)
     elif name:
-        show(model_text(found[0], here[found[0].name], checks.possible_schedulers(found[0])))
+        show(model_text(found[0], here[found[0].name], scheduler_checks.possible(found[0])))
     else:
         show(models_text(found, here, own_file()))
     return errors.EXIT_OK

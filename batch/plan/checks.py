@@ -7,18 +7,14 @@ is left to the render, which refuses it then.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-from batch.catalogue import autoencoders, overrides, pag, precision, signatures
+from batch.catalogue import autoencoders, pag, precision, signatures
 from batch.catalogue.autoencoders import Autoencoder
 from batch.catalogue.families import FAMILIES
 from batch.catalogue.model import Model
-from batch.catalogue.scheduler_names import OWN_SCHEDULER, SCHEDULER_PRESETS, SCHEDULERS
-from batch.manifest import values
-from batch.manifest.foreign import samplers
-from batch.plan import arguments
+from batch.plan import arguments, scheduler_checks
 from batch.records.values import Call
 
 Given = Mapping[str, object]
@@ -46,9 +42,6 @@ _NOT_SET = {
 """What the program sets itself or ``size`` decides, and what no manifest can write down (tensors, pictures,
 mappings)."""
 
-_NEEDS = {"LMSDiscreteScheduler": "scipy", "DPMSolverSDEScheduler": "torchsde"}
-"""Packages a scheduler imports that do not come with diffusers."""
-
 
 def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
     """What a model cannot do of one cell, as axis and message."""
@@ -73,7 +66,7 @@ def objections(model: Model, given: Given) -> Iterator[tuple[str, str]]:
 
 def _objection(model: Model, call: signatures.Parameters | None, axis: str, value: object, given: Given) -> str:
     if axis == "scheduler" and isinstance(value, Call):
-        return _scheduler(model, value)
+        return scheduler_checks.objection(model, value)
     if axis == "guidance":
         return _guidance(model, call, value)
     if axis == "dtype":
@@ -242,74 +235,3 @@ def _possible(name: str, known: Collection[str]) -> str:
     if near:
         return f"; did you mean extra.{near[0]}?"
     return f"; possible are {', '.join(f'extra.{item}' for item in known)}" if known else ""
-
-
-def _scheduler(model: Model, call: Call) -> str:
-    if call.name == OWN_SCHEDULER:
-        own = signatures.scheduler_settings(model.scheduler)
-        # Of a scheduler that is not known here the render says which settings it has not.
-        return overrides.objection(model, call, model.scheduler, own) if own is not None else ""
-    kind = SCHEDULERS.get(call.name, call.name)
-    settings = signatures.scheduler_settings(kind)
-    possible = ", ".join(possible_schedulers(model))
-    if settings is None:
-        if kind in SCHEDULERS.values():
-            return ""  # diffusers' source is not there to read
-        if ours := samplers.scheduler(call.name)[0]:
-            return f"{values.shown(call.name)} is another program's name; {_instead(model, ours)}"
-        return f"{call.name} is unknown; possible are {possible}"
-    if not _follows(model, kind):
-        predicts = f"{model.prediction} prediction".replace("_prediction prediction", "-prediction")
-        return f"{call.name} cannot follow {model.name} ({predicts}); possible are {possible}"
-    wrong = overrides.objection(model, call, kind, settings)
-    if wrong:
-        return wrong
-    fixed = set(SCHEDULER_PRESETS.get(call.name, {})).intersection(dict(call.arguments))
-    if fixed:
-        return f"{call.name} sets {min(fixed)} itself; name the scheduler {kind} to choose it"
-    package = _NEEDS.get(kind)
-    if package is not None and find_spec(package) is None:
-        return f"{call.name} needs the package {package}; install it with: pip install {package}"
-    return ""
-
-
-def _instead(model: Model, ours: str) -> str:
-    """What to write for another program's sampler: the nearest that the model takes."""
-    asked = values.scheduler(ours)
-    if asked is None or not _scheduler(model, asked):
-        return f"write {ours}"
-    kept = tuple((name, value) for name, value in asked.arguments if name not in overrides.SPACINGS)
-    flows = (f"flow-{asked.name}", "flow-euler") if model.prediction == "flow" else ()
-    for call in (replace(asked, arguments=kept), *(Call(name=name) for name in flows if name in SCHEDULERS)):
-        if not _scheduler(model, call):
-            return f"write {call} ({model.name} does not take {ours})"
-    return f"possible are {', '.join(possible_schedulers(model))}"
-
-
-def possible_schedulers(model: Model) -> list[str]:
-    """Names of schedulers that understand what the model predicts."""
-    return ["default", *(name for name, kind in SCHEDULERS.items() if _follows(model, kind))]
-
-
-def _follows(model: Model, kind: str) -> bool:
-    """Whether a scheduler class understands what the model predicts."""
-    settings = signatures.scheduler_settings(kind) or {}
-    flow_only = kind.startswith("FlowMatch")
-    if model.prediction == "flow":
-        if not flow_only and "use_flow_sigmas" not in settings:
-            return False
-        # Some families pass a shift and their own sigmas with every call; others a shift where it is dynamic.
-        if not FAMILIES[model.family].passes_shift and not model.dynamic_shift:
-            return True
-        if "mu" not in signatures.scheduler_timesteps(kind):
-            return False
-        return flow_only or (model.dynamic_shift and "use_dynamic_shifting" in settings)
-    if model.prediction == "trigflow":
-        return kind == "SCMScheduler"
-    if model.prediction == "edm":
-        return kind.startswith("EDM")
-    if model.prediction:
-        classical = bool({"beta_start", "trained_betas"} & set(settings)) and kind != "SCMScheduler"
-        told = "prediction_type" in settings or model.prediction == "epsilon"
-        return classical and told and not flow_only
-    return True

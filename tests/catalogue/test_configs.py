@@ -10,7 +10,7 @@ from batch.catalogue import configs, signatures
 from batch.hub import models as hub
 from batch.hub.folders import json_of
 from batch.manifest.values import Size
-from batch.plan import checks
+from batch.plan import checks, scheduler_checks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -120,4 +120,4 @@ def test_a_scheduler_of_edm_stands_alone():
     scheduler = {"_class_name": "EDMDPMSolverMultistepScheduler", "prediction_type": "epsilon"}
     files = {"model_index.json": {"_class_name": "StableDiffusionXLPipeline"}}
     made = configs.describe("m", (files | {"scheduler/scheduler_config.json": scheduler}).get)
-    assert (made.prediction, checks.possible_schedulers(made)) == ("edm", ["default"])
+    assert (made.prediction, scheduler_checks.possible(made)) == ("edm", ["default"])

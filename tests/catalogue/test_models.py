@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from batch.catalogue import architectures, families, precision, signatures
 from batch.catalogue.models import packaged
 from batch.manifest import loras
-from batch.plan import checks
+from batch.plan import checks, scheduler_checks
 from batch.render import assembly, schedulers
 from tests.conftest import ROOT
 from tests.helpers import grid, only_receipt, picture
@@ -84,7 +84,7 @@ def _scheduler_is_right(model):
     made = _own_scheduler(model)
     settings = signatures.scheduler_settings(model.scheduler)
     assert ("flow_shift" in settings or "shift" in settings) or model.flow_shift is None
-    assert checks._follows(model, model.scheduler)
+    assert scheduler_checks.follows(model, model.scheduler)
     made.set_timesteps(model.steps, **({"mu": 1.0} if model.dynamic_shift else {}))
     assert len(made.timesteps) >= model.steps
 

@@ -312,9 +312,9 @@ def test_everything_the_models_cannot_do_comes_at_once(manifest, cli):
 
 def test_every_scheduler_that_is_offered_renders(manifest, cli):
     from batch.hub.models import find_model
-    from batch.plan.checks import possible_schedulers
+    from batch.plan.scheduler_checks import possible
 
-    names = possible_schedulers(find_model("demo", Path(), {}, online=False))
+    names = possible(find_model("demo", Path(), {}, online=False))
     path = manifest(f"grid: {{model: demo, prompt: a, steps: 2, scheduler: [{', '.join(names)}]}}\n")
     outcome = cli("run", path, "--quiet")
     assert outcome.code == 0, cli("status", "outputs/job").out

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from batch.base.errors import ModelError
 from batch.catalogue import pag
 from batch.hub import models as hub
-from batch.plan import batching, checks
+from batch.plan import batching, checks, scheduler_checks
 from batch.plan.estimate import cost
 from batch.records.tasks import Task
 from batch.render import memory, pipelines, session
@@ -126,7 +126,7 @@ def test_what_is_known_of_sprint(work, tiny):
     model = hub.find_model(str(tiny("sana-sprint")), work, {}, online=False)
     assert (model.family, model.prediction, model.steps, model.guidance) == ("sana_sprint", "trigflow", 2, 4.5)
     assert (model.native, len(model.sizes())) == ((1024, 1024), 33)
-    assert checks.possible_schedulers(model) == ["default", "scm"]
+    assert scheduler_checks.possible(model) == ["default", "scm"]
     packaged = hub.find_model("random:sana-sprint-1.6b-1k", work, {}, online=False)
     assert model.steps_range == (1, 4)  # random weights have none
     assert replace(model, name="", revision="", folder="", variant="", steps_range=None) == replace(
