@@ -41,7 +41,7 @@ def sana(architecture="", **changes):
 # Against real runs
 
 
-EARLIER = ["demo", "sdxl", "pixart", "flux", "sd3", "qwen_image", "z_image"]
+EARLIER = ["demo", "sana_sprint", "sdxl", "pixart", "flux", "sd3", "qwen_image", "z_image"]
 """The others are asked in test_newer.py."""
 
 TABLES = {"qwen_image": 2 * 4096 * 8 * 8}
@@ -50,8 +50,12 @@ TABLES = {"qwen_image": 2 * 4096 * 8 * 8}
 
 @pytest.mark.parametrize("model", EARLIER)
 def test_activations_are_those_of_a_real_run(model, tiny, one_thread):
-    source = sana() if model == "demo" else ModelSource(name="x", family=model, location=str(tiny(model)))
-    predicted, real = activations(source, task(512 if model == "demo" else 256))
+    source = (
+        sana()
+        if model == "demo"
+        else ModelSource(name="x", family=model, location=str(tiny(model.replace("sana_", "sana-"))))
+    )
+    predicted, real = activations(source, task({"demo": 512, "sana_sprint": 1024}.get(model, 256)))
     predicted["denoise"] -= TABLES.get(model, 0)
     assert predicted == pytest.approx(real, rel=0.05)
 
