@@ -8,21 +8,23 @@ import pytest
 from batch.cli.run import finish
 from batch.records.receipts import Outcome
 from batch.report import table
-from tests.helpers import Seen, fake_run, images
+from tests.helpers import Seen, fake_run
 
 
 class Vandal(Seen):
-    """Does something to the first pictures when the last but one is saved."""
+    """Does something to the first two pictures when the third is saved; the fourth may be at work then."""
 
     def __init__(self, harm):
         super().__init__()
-        self.harm, self.seen = harm, 0
+        self.harm, self.saved = harm, []
 
     def on(self, event):
         super().on(event)
-        self.seen += isinstance(event, Outcome)
-        if isinstance(event, Outcome) and self.seen == 3:
-            for path in images("outputs/job")[:2]:
+        if not isinstance(event, Outcome) or event.receipt is None:
+            return
+        self.saved.append(Path("outputs/job", event.receipt.file.path))
+        if len(self.saved) == 3:
+            for path in self.saved[:2]:
                 self.harm(path)
 
 
