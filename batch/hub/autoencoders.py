@@ -18,7 +18,7 @@ from batch.hub.commits import MAIN, commit_of, pinned
 from batch.hub.downloads import RepoFiles
 from batch.hub.files import content, is_named, local, locate
 from batch.hub.single_files import header_of
-from batch.records.tasks import Vae, lora_origin
+from batch.records.tasks import Vae
 
 if TYPE_CHECKING:
     from batch.hub.files import Located, Looking
@@ -46,14 +46,6 @@ def find_vae(name: str, looking: Looking) -> Autoencoder:
             f"there is no file or folder {folder}, and {name} names no repository of the Hub (owner/name)"
         )
     return _of_hub(name, repo, wanted or MAIN, looking)
-
-
-def vae_here(vae: Vae) -> str:
-    """Where the autoencoder of a receipt is now: its name there, or its repository's at that commit."""
-    repo, commit, inner = lora_origin(vae.source)
-    if not (repo and commit):
-        return vae.path
-    return f"{repo}/{inner}@{commit}" if is_named(inner) else f"{repo}@{commit}"
 
 
 def _in_file(name: str, located: Located, looking: Looking) -> Autoencoder:

@@ -21,7 +21,7 @@ from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
 from batch.records.reading import any_json
-from batch.records.tasks import content_of, lora_origin
+from batch.records.tasks import content_of, hub_name
 
 MAX_TEXT = 2**18
 """Letters of a text that is understood: a hundred pages of prompt."""
@@ -179,13 +179,7 @@ def _loras(items: Sequence[TaskData]) -> str:
 
 def _beside(item: TaskData) -> str:
     """A LoRA or autoencoder from the Hub by its name there: the cache may lie elsewhere tomorrow."""
-    source = str(item.get("source", ""))
-    repo, commit, file = lora_origin(source)
-    if repo and commit and file not in ("", "vae"):
-        return f"{repo}/{file}@{commit}"
-    if repo and commit and "@" in source and "/" in source:
-        return f"{repo}@{commit}"
-    return str(item.get("name") or item["path"])
+    return hub_name(str(item.get("source", ""))) or str(item.get("name") or item["path"])
 
 
 def places(picture: Recovered) -> list[str]:

@@ -76,10 +76,8 @@ class Vae(Weights):
 
     @property
     def written(self) -> str:
-        """For a manifest: ``owner/name/file@commit`` of one from the Hub, else its name there."""
-        if self.source:
-            return self.place + (f"@{self.commit}" if self.commit else "")
-        return self.name or self.path
+        """For a manifest: of one from the Hub by its name there, else as it is named."""
+        return hub_name(self.source) or (self.place if self.source else self.name or self.path)
 
     def __str__(self) -> str:
         """Its name, for people."""
@@ -91,6 +89,17 @@ def lora_origin(source: str) -> tuple[str, str, str]:
     repo, _, rest = source.partition("@")
     commit, _, file = rest.partition("/")
     return repo, commit, file
+
+
+def hub_name(source: str) -> str:
+    """What a manifest writes for weights of the Hub; "" of others, and where the commit is not known.
+
+    ``owner/name/file@commit``, or ``owner/name@commit`` of an autoencoder in a folder.
+    """
+    repo, commit, file = lora_origin(source)
+    if not (repo and commit):
+        return ""
+    return f"{repo}@{commit}" if file in ("", "vae") else f"{repo}/{file}@{commit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

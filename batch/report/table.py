@@ -12,6 +12,7 @@ import pandas as pd
 
 from batch.base import atomic
 from batch.records.receipts import Failure, Receipt
+from batch.records.tasks import hub_name
 from batch.records.values import Scalar
 from batch.report.timing import mib
 
@@ -111,7 +112,7 @@ def row(image: ReportedImage) -> Row:
         "scheduler": setting.scheduler,
         "vae": task.vae.written if task.vae else "",
         "lora": " + ".join(  # as a manifest writes it
-            f"{lora.place}{f'@{lora.commit}' if lora.commit else ''}(scale={lora.scale:g})" for lora in task.loras
+            f"{hub_name(lora.source) or lora.place}(scale={lora.scale:g})" for lora in task.loras
         ),
         "extra": setting.extra,
         "memory": setting.memory_used,

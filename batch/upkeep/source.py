@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from batch.base.errors import ModelError, UserError
 from batch.catalogue.model import Model
 from batch.catalogue.models import own_file
-from batch.hub.autoencoders import find_vae, vae_here
+from batch.hub.autoencoders import find_vae
 from batch.hub.files import Looking
 from batch.hub.models import find_model
 from batch.hub.permissions import Permissions
 from batch.plan.plan import Plan
-from batch.records.tasks import Task, Vae, short_revision
+from batch.records.tasks import Task, Vae, hub_name, short_revision
 from batch.upkeep import askable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _vae(root: Path, vae: Vae, origin: Origin) -> Vae:
     """An autoencoder of a task where it is now. Raises :class:`UserError` where its content is another one."""
     if not vae.known:
         raise UserError(f"what the autoencoder {vae.path} of {root} was is not known, so it is not loaded")
-    found = find_vae(vae_here(vae), Looking(base=base_folder(origin), revisions={})).vae
+    found = find_vae(hub_name(vae.source) or vae.path, Looking(base=base_folder(origin), revisions={})).vae
     if not found.known:
         raise UserError(f"the autoencoder {vae.source} is not on this machine any more; fetch it again")
     if found.sha256 != vae.sha256:

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from batch.base.errors import ModelError
 from batch.hub.autoencoders import find_vae
 from batch.hub.files import Looking
+from batch.records.tasks import Vae
 from batch.store.images.reading import read_metadata
 from tests.checkpoints import SD1, SDXL, write
 from tests.conftest import DEMO
@@ -163,6 +164,22 @@ def test_an_autoencoder_of_the_hub(near, hub, manifest, work, other):
     assert f"vae: someone/pale@{COMMIT}" in near("manifest", "from", "run").out
     own = near("run", manifest(grid(model="demo", prompt="a fox", steps=1, vae="vaes/pale")), "--out", "run")
     assert "0 images rendered" in own.out
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        (f"someone/pale@{COMMIT}/", f"someone/pale@{COMMIT}"),
+        (f"someone/whole@{COMMIT}/vae", f"someone/whole@{COMMIT}"),
+        (f"someone/files@{COMMIT}/pale.safetensors", f"someone/files/pale.safetensors@{COMMIT}"),
+        ("someone/whole@/", "someone/whole"),
+        ("", "someone/whole"),
+    ],
+)
+def test_one_of_the_hub_is_written_as_a_manifest_takes_it(near, work, source, written):
+    vae = Vae(name="someone/whole", path="/elsewhere", sha256="1", source=source)
+    assert vae.written == written
+    assert not found(written, work).vae.known  # it is taken for one of the Hub, which is not on this machine
 
 
 @pytest.mark.parametrize(
