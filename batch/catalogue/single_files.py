@@ -89,7 +89,7 @@ def recognise(header: Header, told: Mapping[str, str] | None = None) -> Recognis
         kind=kind,
         holds=frozenset(_holds(kind, inside)),
         precision=precision,
-        scaled=inside.any(r"(^|\.)scaled_fp8$|\.(scale_weight|weight_scale|comfy_quant)$"),
+        scaled=inside.any(rf"(^|\.)scaled_fp8$|\.({'|'.join(SCALES)}|comfy_quant)$"),
         v_prediction=v,
         zero_snr="ztsnr" in header,
         notes=tuple(notes),
@@ -135,7 +135,9 @@ _PRECISIONS = {
     "F8_E4M3": "fp8", "F8_E5M2": "fp8", "I8": "int8", "U8": "4 bits",
 }  # fmt: skip
 
-_SCALES = (".scale_weight", ".weight_scale")
+SCALES = ("scale_weight", "weight_scale")
+"""What a weight in 8 bits was divided by stands beside it: as older and as newer files call that."""
+
 _SOUND = {"float16", "bfloat16", "float32", "fp8"}
 
 
@@ -155,7 +157,7 @@ def _unreadable(inside: Tensors, precision: str) -> str:
         return f"in nf4 or fp4 of bitsandbytes, which is not read; {full}"
     if inside.any(r"\.(qweight|wscales|smooth_factor|smooth_factor_orig)$"):
         return f"quantised for Nunchaku (SVDQuant), which is not read; {full}"
-    if any(_in_blocks(name, inside) for name in inside.denoiser if name.endswith(_SCALES)):
+    if any(_in_blocks(name, inside) for name in inside.denoiser if name.rpartition(".")[2] in SCALES):
         return f"with a scale for every block of a weight, which is not read; {full}"
     if precision not in _SOUND:
         return f"in {precision}, which is not read; {full}"

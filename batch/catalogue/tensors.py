@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from batch.catalogue import bad_downloads
@@ -33,13 +35,10 @@ BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {
 
 def notes(data: bytes) -> Mapping[str, str]:
     """The notes that whoever wrote a file left in its header; none where it holds none."""
-    length = int.from_bytes(data[:_LENGTH], "little")
     try:
-        found = any_json(data[_LENGTH : _LENGTH + length]) if length <= MAX_HEADER else None
+        return header(io.BytesIO(data)).notes
     except ValueError:
         return {}
-    kept = found.get("__metadata__") if isinstance(found, dict) else None
-    return {name: text for name, text in kept.items() if isinstance(text, str)} if isinstance(kept, dict) else {}
 
 
 def size(header: Mapping[str, Mapping[str, object]]) -> int:
@@ -68,11 +67,20 @@ def _is_tensor(entry: Mapping[str, object]) -> bool:
     return isinstance(dtype, str) and dtype in BITS and counted
 
 
-def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
-    """What a file says of each tensor by its name, and how many bytes lie before the first one.
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a file says of itself before its tensors."""
 
-    Raises OSError, and ValueError where it is no such header or one that is too large.
-    """
+    tensors: Mapping[str, Mapping[str, object]]
+    """Each tensor's entry by its name."""
+    notes: Mapping[str, str]
+    """What whoever wrote it has left."""
+    start: int
+    """Bytes before the first tensor."""
+
+
+def header(file: BinaryIO) -> Head:
+    """The head of a file. Raises OSError, and ValueError where it is none or one that is too large."""
     first = file.read(_LENGTH)
     length = int.from_bytes(first, "little")
     text = file.read(length if length <= MAX_HEADER else BEGINNING - _LENGTH)
@@ -86,18 +94,19 @@ def header(file: BinaryIO) -> tuple[Mapping[str, Mapping[str, object]], int]:
     if not isinstance(data, dict):
         raise ValueError("its header is none")
     kept = data.pop("__metadata__", None)
-    if kept is not None and not (isinstance(kept, dict) and all(isinstance(note, str) for note in kept.values())):
+    kept = {} if kept is None else kept
+    if not (isinstance(kept, dict) and all(isinstance(note, str) for note in kept.values())):
         raise ValueError("the notes in its header are no texts")
     if not all(isinstance(entry, dict) for entry in data.values()):
         raise ValueError("its header is none")
-    return data, _LENGTH + length
+    return Head(data, kept, _LENGTH + length)
 
 
 def is_whole(file: BinaryIO) -> bool:
     """Whether its header is readable, and it ends where the header says. The tensors are not read."""
     there = os.fstat(file.fileno()).st_size
     try:
-        entries, start = header(file)
-        return bool(entries) and there == start + size(entries)
+        head = header(file)
+        return bool(head.tensors) and there == head.start + size(head.tensors)
     except ValueError:
         return False

@@ -122,7 +122,7 @@ def _of(file: Path, source: str = "") -> Lora:
     try:
         sha256 = folders.sampled(file)
         with regular.opened(file) as stream:
-            in_text = any(LORA_OF_TEXTS.match(name) for name in tensors.header(stream)[0])
+            in_text = any(LORA_OF_TEXTS.match(name) for name in tensors.header(stream).tensors)
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is no safetensors file: {error}") from None
     return Lora(path=str(path), sha256=sha256, in_text=in_text, source=source)

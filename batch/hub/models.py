@@ -161,15 +161,16 @@ def source(model: Model) -> ModelSource:
         location = str(layouts.packaged(file.kind))
     else:
         location = model.folder or str(snapshot(model.repo, model.revision))
-    if not model.package and folders.holds_model(Path(location)):
-        elsewhere.check(model.name, Path(location))
     variant, pickles, code = model.variant, model.allow_pickle, model.trust_remote_code
-    if not (model.random or model.package) and folders.holds_model(Path(location)):
-        dtype = model.dtype if model.repo else ""
-        found = folders.needs_of(Path(location), variant=variant or None, dtype=dtype, held=model.held)
-        folders.check_files(model.name, Path(location), found.files)
-        variant = found.variant
-        pickles, code = pickles and bool(found.pickled), code and bool(found.code)
+    place = Path(location)
+    if not model.package and folders.holds_model(place):
+        elsewhere.check(model.name, place)
+        if not model.random:
+            dtype = model.dtype if model.repo else ""
+            found = folders.needs_of(place, variant=variant or None, dtype=dtype, held=model.held)
+            folders.check_files(model.name, place, found.files)
+            variant = found.variant
+            pickles, code = pickles and bool(found.pickled), code and bool(found.code)
     return ModelSource(
         name=model.name,
         family=model.family,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -60,15 +59,12 @@ def _header(path: Path) -> tuple[Header, Mapping[str, str]]:
     """The header of a file that is whole, and its writer's notes."""
     with regular.opened(path) as file:
         size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        file.seek(0)
-        head = file.read(8 + length if length <= tensors.MAX_HEADER else tensors.BEGINNING)
-    header, start = tensors.header(io.BytesIO(head))
-    whole = start + tensors.size(header)
+        head = tensors.header(file)
+    whole = head.start + tensors.size(head.tensors)
     if size != whole:
         how = "is cut off" if size < whole else "is longer than its header says"
         raise ModelError(f"{path.name} {how}: it has {size:,} of {whole:,} bytes. Copy or download it once more")
-    return header, tensors.notes(head)
+    return head.tensors, head.notes
 
 
 def find(name: str, known: Model | None, looking: Looking, remote_model: Remote) -> Model:

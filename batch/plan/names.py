@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from batch.catalogue import pag
+from batch.catalogue.single_files import SUFFIXES
 from batch.manifest.naming import FIELD
 from batch.plan.alike import call_key
 from batch.records.tasks import Task
@@ -58,7 +59,7 @@ def _loras(task: Task) -> str:
 def _model(name: str) -> str:
     """A model for a file name: of a checkpoint in one file that of its file."""
     path, _, suffix = name.rpartition(".")
-    return path.replace("\\", "/").rpartition("/")[2] if suffix.lower() in ("safetensors", "sft") else name
+    return path.replace("\\", "/").rpartition("/")[2] if f".{suffix.lower()}" in SUFFIXES else name
 
 
 _FIELDS: dict[str, Callable[[Task], str]] = {

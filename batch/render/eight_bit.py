@@ -12,11 +12,9 @@ import torch
 from safetensors import safe_open
 
 from batch.base.errors import UserError
+from batch.catalogue.single_files import SCALES
 
-_SCALES = ("scale_weight", "weight_scale")
-"""What a weight was divided by: as older and as newer files call it."""
-
-_NOTES = tuple(f".{name}" for name in (*_SCALES, "scale_input", "input_scale", "comfy_quant"))
+_NOTES = tuple(f".{name}" for name in (*SCALES, "scale_input", "input_scale", "comfy_quant"))
 
 
 def is_note(name: str) -> bool:
@@ -41,7 +39,7 @@ def read(
             tensor = file.get_tensor(name)
             if name.endswith(".weight"):
                 stem = name.removesuffix("weight")
-                scales = [file.get_tensor(stem + item) for item in _SCALES if stem + item in wanted]
+                scales = [file.get_tensor(stem + item) for item in SCALES if stem + item in wanted]
                 tensor = _checked(path, name, tensor, next(iter(scales), None), dtype)
             is_cast = tensor.is_floating_point() and (all_in_it or tensor.itemsize == 1)
             # On the CPU it would be a view of the whole file, wherever the file has it.

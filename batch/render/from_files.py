@@ -193,5 +193,5 @@ def _stored(path: Path, itemsize: int) -> int:
     if path.suffix != ".safetensors":
         return path.stat().st_size
     with regular.opened(path) as stream:
-        found, _ = tensors.header(stream)
+        found = tensors.header(stream).tensors
     return sum(math.prod(cast(Any, entry["shape"])) for entry in found.values()) * itemsize

@@ -58,7 +58,7 @@ def find(source: ModelSource, part: str, kind: type[nn.Module]) -> InFile | None
     if path.is_dir():  # that of no name is one too
         return None
     with regular.opened(path) as stream:
-        header, _ = tensors.header(stream)
+        header = tensors.header(stream).tensors
     found = held.autoencoder(header) if other else held.part(part, kind.__name__, header)
     if found is None:
         return None

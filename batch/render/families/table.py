@@ -1,7 +1,7 @@
 """The families that are rendered in stages, and how each of them is.
 
 Most are rows for :mod:`batch.render.families.staged`. A file of their own have those whose call does more around a
-stage: SANA-Sprint (timesteps), SDXL (texts in pieces, an autoencoder that overflows),
+stage: SANA-Sprint (timesteps), SDXL (texts in pieces, an autoencoder that overflows), HiDream (its default size),
 Stable Diffusion 3 (its third encoder may be missing), Ideogram 4 (takes no embeddings).
 """
 
