@@ -12,6 +12,13 @@ from batch.records.receipts import Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """What goes on before anything can be loaded: "reading the manifest", "starting the worker"."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Downloading:
     """A line about a download: what is fetched, that it is there, what went wrong on the way."""
 
@@ -80,6 +87,20 @@ class Happening:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """When the run is expected to end, judged anew: after each image, and when it loads or encodes."""
+
+    seconds: float | None
+    """What the rest takes, loading and encoding with it; None as long as nothing is known."""
+    source: str = ""
+    """What that rests on, for people: "as this run's images took"."""
+    image_s: float | None = None
+    """What the image at work takes in all."""
+    per_hour: float | None = None
+    """Images an hour, of late."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """So many of the images that were to be rendered will not be."""
@@ -92,7 +113,20 @@ class Closed:
     """No more will come: free the terminal."""
 
 
-Event = Downloading | Received | Began | Loading | Encoded | Beat | Happening | Outcome | LeftOut | Closed
+Event = (
+    Preparing
+    | Downloading
+    | Received
+    | Began
+    | Loading
+    | Encoded
+    | Beat
+    | Happening
+    | Expected
+    | Outcome
+    | LeftOut
+    | Closed
+)
 """An :class:`Outcome` says that one image is done or has failed."""
 
 

@@ -75,6 +75,9 @@ class HappeningKind(StrEnum):
     FOREIGN_PROCESS = "foreign-process"
     SLOWER = "slower"
     MEMORY_GROWTH = "memory-growth"
+    STOPPING = "stopping"
+    PAUSED = "paused"
+    RESUMED = "resumed"
 
 
 class TextsKept(StrEnum):
