@@ -25,6 +25,7 @@ from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
     from batch.engines.base import Admit
+    from batch.engines.keep import Keep
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
     from batch.render.backend import Backend
@@ -39,6 +40,8 @@ class EngineChoice:
     """Empty takes the default."""
     devices: str | None = None
     backend: Backend = field(default_factory=Diffusers)
+    keep: Keep | None = None
+    """A worker that runs share, one after the other."""
 
 
 def render(
@@ -61,7 +64,7 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.state, engine.backend)
+    made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
     try:
         device = made.start(engine.devices, stop)
         if spec.vram_limit is not None and not device.startswith("cuda"):
