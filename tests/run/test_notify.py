@@ -16,6 +16,7 @@ import pytest
 from batch.base.errors import UserError
 from batch.manifest.read import read_manifest
 from batch.run import awake, notify
+from batch.run.targets import check
 from batch.store import lock
 
 COUNTS = {"done": 5, "failed": 1, "missing": 0}
@@ -44,7 +45,7 @@ def command(work, monkeypatch):
 
 
 def tell(targets, work, *events, seconds=20.0):
-    notifier = notify.check(targets, seconds)
+    notifier = check(targets, seconds)
     for event in events or ("done",):
         notifier.send(event, f"night {event}", "5 of 6 pictures — ✓", COUNTS, work / "outputs")
     return notifier.close()
@@ -78,7 +79,7 @@ def hook(status=200, pause=0.0):
 
 def refused(*targets):
     with pytest.raises(UserError) as caught:
-        notify.check(targets)
+        check(targets)
     return str(caught.value)
 
 
@@ -93,6 +94,7 @@ def test_a_command_gets_the_event_on_stdin_and_environment(command, work, monkey
         "message": "5 of 6 pictures — ✓",
         "folder": str(work / "outputs"),
         "counts": COUNTS,
+        "picture": None,
     }
     assert first["environ"] == {
         "RUN_BATCH_EVENT": "stalled",
@@ -188,7 +190,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(command, work):
 def test_a_service_that_hangs_holds_up_nothing(command, work):
     with hook(pause=30) as (url, _):
         began = time.monotonic()
-        notifier = notify.check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)
+        notifier = check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)
         notifier.send("done", "night", "all done", COUNTS, work)
         assert time.monotonic() - began < 1
         assert notifier.close() == ["json://… was not told 'done': no answer within 1.5 s"]
@@ -321,7 +323,7 @@ def test_doctor_lists_both_extras():
 def test_a_command_that_prints_without_end_costs_no_memory(command, tmp_path):
     loud = "import sys\nfor _ in range(150): sys.stderr.write('x' * 10**6 + chr(10))\nsys.exit('the last words')\n"
     before = psutil.Process().memory_info().rss
-    notifier = notify.check([command(loud)])
+    notifier = check([command(loud)])
     notifier.send("done", "t", "m", COUNTS, tmp_path)
     (warning,) = notifier.close()
     assert "the last words" in warning
