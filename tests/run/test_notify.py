@@ -2,13 +2,10 @@
 
 import json
 import logging
-import shlex
 import sys
 import threading
 import time
 import warnings
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -18,30 +15,9 @@ from batch.manifest.read import read_manifest
 from batch.run import awake, notify
 from batch.run.targets import check
 from batch.store import lock
+from tests.run.hooks import WRITES, hook
 
 COUNTS = {"done": 5, "failed": 1, "missing": 0}
-
-WRITES = """\
-import json, os, sys
-names = [name for name in os.environ if name.startswith("RUN_BATCH_") and name != "RUN_BATCH_CACHE"]
-told = {"stdin": json.load(sys.stdin), "argv": sys.argv[2:], "environ": {name: os.environ[name] for name in names}}
-with open(sys.argv[1], "a", encoding="utf-8") as file:
-    file.write(json.dumps(told) + "\\n")
-"""
-
-
-@pytest.fixture
-def command(work, monkeypatch):
-    """A Python program as a target; the secrets are arguments."""
-    for name in ("RUN_BATCH_ENGINE", "RUN_BATCH_MODELS", "RUN_BATCH_PREDICT", "RUN_BATCH_SHIPPED"):
-        monkeypatch.delenv(name, raising=False)
-
-    def write(text, *arguments):
-        path = work / f"tell {len(list(work.glob('tell *')))}.py"
-        path.write_text(text, encoding="utf-8")
-        return shlex.join([sys.executable, str(path)]) + "".join(f" {item}" for item in arguments)
-
-    return write
 
 
 def tell(targets, work, *events, seconds=20.0):
@@ -49,32 +25,6 @@ def tell(targets, work, *events, seconds=20.0):
     for event in events or ("done",):
         notifier.send(event, f"night {event}", "5 of 6 pictures — ✓", COUNTS, work / "outputs")
     return notifier.close()
-
-
-@contextmanager
-def hook(status=200, pause=0.0):
-    """A web hook at localhost that keeps what it gets."""
-    got = []
-    go_on = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            go_on.wait(pause)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"json://127.0.0.1:{server.server_port}", got
-    finally:
-        go_on.set()
-        server.shutdown()
-        server.server_close()
 
 
 def refused(*targets):
