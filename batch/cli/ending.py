@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from batch.base import errors
-from batch.base.text import duration, one_line, plural
+from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
 from batch.cli.terminal import into_nothing, program, quoted, say, show
 from batch.run import summary
@@ -118,8 +118,7 @@ def _tell(result: Result, retry: str, redo: str) -> None:
             say("run the same command again to go on")
     before = f" ({result.done_before} were done before)" if result.done_before else ""
     show(
-        f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}, "
-        f"{result.done} of {result.total} done{before}"
+        f"{summary.rendered(result)}, {result.done} of {result.total} done{before}"
         + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
         + (f", {result.skipped} skipped" if result.skipped else "")
         + (f", {result.to_redo} still to {redo}" if result.to_redo else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from batch.base import errors
 from batch.base.errors import DiskLow, Interrupted, LimitReached, StopRun, UserError
 from batch.engines.keep import Keep
 from batch.hub.downloads import FetchOptions
-from batch.records.events import Preparing
+from batch.records.events import Closed, Preparing
 from batch.run import limits, runner
 from batch.run.targets import check as check_targets
 
@@ -132,10 +133,12 @@ class Queue:
         """Read and plan all; yields those that cannot begin."""
         taken: dict[str, Path] = {}
         for manifest in self.manifests:
-            listener = self.listeners(manifest)
-            listener.on(Preparing(f"checking {manifest}"))
             try:
-                job = runner.check(manifest, self.options, FetchOptions(listener=listener, stop=self.stop))
+                with self._shown(manifest) as listener:
+                    if self.stop.is_set():
+                        raise Interrupted("interrupted")
+                    _tell(listener, Preparing(f"checking {manifest}"))
+                    job = runner.check(manifest, self.options, FetchOptions(listener=listener, stop=self.stop))
                 check_targets(job.manifest.notify)
                 folder = job.folder.root
                 place = os.path.normcase(folder.resolve())
@@ -145,7 +148,7 @@ class Queue:
                         "(name: …), or make one manifest of both"
                     )
             except (errors.BatchError, OSError) as error:
-                yield Entry(manifest=manifest, error=error)
+                yield Entry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
             else:
                 taken[place] = manifest
                 waiting.append(_Waiting(manifest, folder, len(job.plan.tasks)))
@@ -172,11 +175,21 @@ class Queue:
         shared = replace(self.options.limits, since=self._began, started=self._started)
         options = replace(self.options, limits=shared, keep=keep)
         try:
-            result = runner.run(item.manifest, options, self.listeners(item.manifest), self.stop)
+            with self._shown(item.manifest) as listener:
+                result = runner.run(item.manifest, options, listener, self.stop)
         except Exception as error:  # noqa: BLE001 - whatever it is, the night goes on with the others
             return Entry(manifest=item.manifest, images=item.images, error=error)
         self._started += result.started
         return Entry(manifest=item.manifest, images=result.total, result=result)
+
+    @contextmanager
+    def _shown(self, manifest: Path) -> Iterator[Listener]:
+        """Who is shown a manifest; the terminal is free again when that is over, however it ends."""
+        listener = self.listeners(manifest)
+        try:
+            yield listener
+        finally:
+            _tell(listener, Closed())
 
     def _spent(self) -> StopRun | None:
         """What ends the whole before the next one begins."""
@@ -190,6 +203,11 @@ class Queue:
         if asked.max_hours is not None and self.seconds >= asked.max_hours * 3600:
             return LimitReached(f"--max-hours {asked.max_hours:g} is reached")
         return None
+
+
+def _tell(listener: Listener, event: Preparing | Closed) -> None:
+    with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the night goes on
+        listener.on(event)
 
 
 def _disk(folder: Path) -> int:

@@ -98,10 +98,10 @@ def title(name: str, result: Result) -> str:
 def lines(result: Result) -> list[str]:
     """A run in about ten lines of plain text."""
     lost = [result.lost_in_words] if result.lost else []
-    return [*_why_stopped(result), _rendered(result), *lost, *details(result)]
+    return [*_why_stopped(result), rendered(result), *lost, *details(result)]
 
 
-def _rendered(result: Result) -> str:
+def rendered(result: Result) -> str:
     """How many images in which time."""
     said = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
     return f"{said}, {_per_hour(result.rendered, result.seconds)}" if result.rendered >= MANY else said

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.options import Options
 from batch.run.queue import Queue
 from batch.store import workers
+from tests.engines.nights import FAKE_RUN, process_engine, until_an_image, worker_processes
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen, hashes, receipts_of
 
@@ -200,3 +203,25 @@ def test_one_that_died_while_it_waited_is_not_taken(work):
     while process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     assert keep.take(work / "b" / ".run", None, FakeBackend()) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for a single process")
+def test_ctrl_c_ends_a_queue_and_leaves_no_process(manifest, own_cache, work):
+    manifest(job("a", "0"), "a.yaml")
+    manifest(job("b", "0..99"), "b.yaml")
+    manifest(job("c"), "c.yaml")
+    command = [*FAKE_RUN[:3], "run", "a.yaml", "b.yaml", "c.yaml"]
+    run = subprocess.Popen(
+        command, env=process_engine(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    until_an_image(run, work / "outputs" / "b")
+    (worker,) = worker_processes(run)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    assert "c.yaml is not begun: interrupted" in err
+    assert "c.yaml: not begun: interrupted" in out
+    assert not Path("outputs/c").exists()
+    assert not psutil.pid_exists(worker.pid)
+    assert len(receipts_of("outputs/a")) == 2
+    assert subprocess.run([*command[:-2], "--quiet"], env=process_engine(), check=False).returncode == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from batch.base.errors import DiskLow
+from batch.records.events import Closed
 from batch.records.receipts import Outcome
 from batch.run import queue as queues
 from batch.run import runner
@@ -256,3 +257,32 @@ def test_nothing_is_left_of_a_queue_that_is_read_no_further(named):
     entries.close()
     assert done("a") == [4]
     assert not Path("outputs/b").exists()
+
+
+def test_an_interruption_while_all_are_checked(named):
+    stop = threading.Event()
+    stop.set()
+    made = queue(named("ab"), stop=stop)
+    assert [(entry.exit_code, entry.not_begun) for entry in made.run()] == [(130, True)] * 2
+    assert not Path("outputs").exists()
+
+
+class Closes:
+    """Whether what is shown is closed at the end."""
+
+    def __init__(self):
+        self.last = None
+
+    def on(self, event):
+        self.last = type(event)
+
+
+def test_the_terminal_is_free_after_each(named):
+    shown = []
+
+    def listener(_):
+        shown.append(Closes())
+        return shown[-1]
+
+    list(queue(named("abc", b=BROKEN), listeners=listener).run())
+    assert [item.last for item in shown] == [Closed] * 5
