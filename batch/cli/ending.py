@@ -32,8 +32,7 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
     ``retry`` is the command for what has failed, ``redo`` the word for what is done and to be made anew.
     """
     with _read_or_not():
-        for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
-            say(one_line(f"warning: {warning}"))
+        _warn((*(result.report.warnings if result.report else ()), *result.warnings))
         if as_json:
             account = result.account
             progress.JsonEvents(run).emit(
@@ -50,13 +49,15 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
     return result.exit_code
 
 
-def of_entry(entry: Entry, options: Options, *, as_json: bool) -> None:
-    """Say what became of a manifest of a queue, as soon as that is known."""
-    if entry.result is not None:
+def of_entry(entry: Entry, options: Options, *, quiet: bool, as_json: bool) -> None:
+    """Say what became of a manifest of a queue, as soon as that is known; ``quiet``: no more than warnings."""
+    if entry.result is not None and (as_json or not quiet):
         of_run(entry.result, options, as_json=as_json, run=str(entry.manifest))
         return
     with _read_or_not():
-        if as_json:
+        if entry.result is not None:
+            _warn(entry.result.warnings)
+        elif as_json:
             progress.JsonEvents(str(entry.manifest)).emit(
                 "end", exit_code=entry.exit_code, total=entry.images, reason=entry.why
             )
@@ -81,8 +82,7 @@ def _why(entry: Entry) -> str:
 def of_queue(queue: Queue, warnings: Sequence[str], *, as_json: bool) -> int:
     """Say what a queue came to; its exit code."""
     with _read_or_not():
-        for warning in warnings:
-            say(one_line(f"warning: {warning}"))
+        _warn(warnings)
         if as_json:
             progress.JsonEvents().emit(
                 "queue", exit_code=queue.exit_code, seconds=round(queue.seconds, 3),
@@ -99,6 +99,11 @@ def of_queue(queue: Queue, warnings: Sequence[str], *, as_json: bool) -> int:
             for line in (*map(summary.of, queue.entries), *summary.together(queue.entries)):
                 show(line)
     return queue.exit_code
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        say(one_line(f"warning: {warning}"))
 
 
 @contextmanager

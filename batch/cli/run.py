@@ -129,7 +129,7 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
     with stoppable() as stop:
         queue = Queue(manifests=manifests, options=options, listeners=listener, stop=stop)
         for entry in queue.run():
-            ending.of_entry(entry, options, as_json=as_json)
+            ending.of_entry(entry, options, quiet=quiet, as_json=as_json)
         notifier = targets.check(queue.targets)
         notify.tell_of_all(notifier, queue.entries, queue.exit_code)
         return ending.of_queue(queue, notifier.close(), as_json=as_json)

@@ -146,7 +146,7 @@ def of(entry: Entry) -> str:
     parts.append(duration(result.seconds))
     parts += [_short(f"stopped: {result.stopped}")] if result.stopped is not None else []
     where = result.report.html if result.report is not None else result.folder
-    return f"{entry.manifest}: {', '.join(parts)}; {where}"
+    return one_line(f"{entry.manifest}: {', '.join(parts)}; {where}")
 
 
 def _why_stopped(result: Result) -> Iterator[str]:
