@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from batch.base.errors import (
     DiskLow,
     FolderError,
     FolderLost,
+    Interrupted,
     StopRun,
     UserError,
 )
@@ -52,10 +52,11 @@ if TYPE_CHECKING:
     from batch.report.write import Report
     from batch.run.options import Options
     from batch.run.remaining import Remaining
+    from batch.run.steering import Steering
     from batch.store.job import Origin
 
 
-def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) -> Result:
+def run(manifest_path: Path, options: Options, listener: Listener, stop: Steering) -> Result:
     """Render what is missing and write the report.
 
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
@@ -73,7 +74,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
         raise UserError(job.impossible[0])
     notifier = check_targets((*job.manifest.notify, *options.notify))
     folder.check(plan.name, plan.kind)
-    with disk.stops_when_full(folder.root), folder.hold(), awake():
+    with disk.stops_when_full(folder.root), folder.hold(), stop.obeying(folder), awake():
         if folder.exists() and folder.pins() != job.before:
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)
@@ -87,7 +88,7 @@ def carry_out(
     origin: Origin,
     options: Options,
     listener: Listener,
-    stop: Event,
+    stop: Steering,
     *,
     earlier: Knowledge,
     notifier: Notifier | None = None,
@@ -118,7 +119,7 @@ def carry_out(
             history=earlier,
             redo=left.redo,
         ),
-        listener=listener,
+        listener=stop.follow(listener, origin.run, options),
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
@@ -133,7 +134,7 @@ def carry_out(
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
         history.record(tally.gate.receipts)
-    return _ended(tally, stopped, start, before)
+    return _ended(tally, stopped, start, before, stop)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
@@ -196,7 +197,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     )
 
 
-def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> StopRun | None:
+def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> StopRun | None:
     """Render what is missing; what stopped it."""
     tasks: Sequence[Task] = tally.left.to_render
     engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend)
@@ -226,7 +227,9 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> Sto
     return None
 
 
-def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collection[Path]) -> Result:
+def _ended(
+    tally: Tally, stopped: StopRun | None, start: float, before: Collection[Path], stop: Steering
+) -> Result:
     """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
     rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
@@ -235,7 +238,12 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collecti
         text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
         kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
         tally.log.write(Happening(kind=kind, text=text))
-        made, unwritten = _reported(folder)
+        try:
+            with stop.reporting():
+                made, unwritten = _reported(folder)
+        except KeyboardInterrupt:
+            stopped = stopped or Interrupted("interrupted while the report was written")
+            unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
     if made is not None:
         tally.lost = max(0, tally.done - made.done)
     result = Result(
