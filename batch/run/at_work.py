@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from batch.base.text import duration
-from batch.records.events import Beat, Closed, Encoded, Event, Expected, Happening, Loading
+from batch.records.events import Beat, Closed, Encoded, Event, Expected, Happening, Listener, Loading
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
 
@@ -21,8 +21,8 @@ NOTHING = {
 }
 """After these a worker has to load first."""
 
-LEAST_RESERVE_S, RESERVED = 1.0, 0.25
-"""Of the time that a stop may take, so much is kept for saving and for the report: seconds, or a share."""
+RESERVED, LEAST_RESERVE_S, MOST_RESERVE_S = 0.25, 1.0, 15.0
+"""Of the time that a stop may take, such a share is kept for saving and for the report; in seconds from, and to."""
 
 
 @dataclass(slots=True)
@@ -90,10 +90,25 @@ class AtWork:
 
     @property
     def left(self) -> str:
-        """The same for people: ``, in about 40.0s``; empty where nothing tells."""
+        """The same for people: ``, in about 40 s``; empty where nothing tells."""
         seconds = self.left_s
-        return "" if seconds is None else f", in about {duration(max(1.0, seconds))}"
+        if seconds is None:
+            return ""
+        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))} s'}"
 
     def reserve_s(self, within: float) -> float:
-        """What has to be kept of the time that a stop may take."""
-        return min(within / 2, max(LEAST_RESERVE_S, RESERVED * within, 2 * self._save_s))
+        """What has to be kept of the time that a stop may take; half of it at most."""
+        share = min(MOST_RESERVE_S, RESERVED * within)
+        return min(within / 2, max(LEAST_RESERVE_S, share, 2 * self._save_s))
+
+
+class Following:
+    """Tells a run's listener, and before it what keeps in mind what is at work."""
+
+    def __init__(self, listener: Listener, at_work: AtWork) -> None:
+        self._listener, self._at_work = listener, at_work
+
+    def on(self, event: Event) -> None:
+        """See :class:`~batch.records.events.Listener`."""
+        self._at_work.on(event)
+        self._listener.on(event)

@@ -7,6 +7,7 @@ is at work there is nothing to finish, and the first one drops. No lock is taken
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING
 from batch.base.errors import Interrupted, StoppedEarly
 from batch.base.text import duration
 from batch.engines.base import Helm
-from batch.records.events import Event, Happening, Listener
+from batch.records.events import Happening, Listener
 from batch.records.kinds import HappeningKind
-from batch.run.at_work import AtWork
+from batch.run.at_work import AtWork, Following
 from batch.run.limits import Limits, shown
 from batch.store import orders
 from batch.store.orders import AnswerState, OrderKind
@@ -70,8 +71,8 @@ class Steering(Helm):
     # As the event that engines and downloads know
 
     def is_set(self) -> bool:
-        """Whether what is at work is to be dropped: it was asked for, or the time to finish it is up."""
-        if self._level == Level.FINISH and not self._reporting and self._overdue():
+        """Whether what is at work is to be dropped: it was asked for, the time is up, or it is no image any more."""
+        if self._level == Level.FINISH and not self._reporting and (self._overdue() or not self._at_work.name):
             self._level = Level.DROP
         return self._level >= Level.DROP
 
@@ -191,8 +192,8 @@ class Steering(Helm):
             if self._reporting:
                 return f"stopping{who}: the report is written first (again: without it)"
             within = f", within {duration(self._within)} at most" if self._within else ""
-            when = f"{self._at_work.left}{within}"
-            return f"stopping{who}: {self._at_work.name} is finished first{when} (again: it is dropped)"
+            name, when = self._at_work.name or "the image at work", f"{self._at_work.left}{within}"
+            return f"stopping{who}: {name} is finished first{when} (again: it is dropped)"
         if self._reporting:
             return f"stopping{who}: the report is left out (again: at once)"
         return f"stopping{who}: what is complete is kept, what is at work is dropped (again: at once)"
@@ -231,7 +232,7 @@ class Steering(Helm):
         """Learn of a run what is at work and how it may be stopped; the listener to tell in place of this one."""
         self._drops, self._within = run.stop == "drop", options.stop_within
         self._limits, self._begun = options.limits, self._clock()
-        return _Following(listener, self._at_work)
+        return Following(listener, self._at_work)
 
     @contextmanager
     def obeying(self, folder: RunFolder) -> Iterator[None]:
@@ -250,18 +251,18 @@ class Steering(Helm):
             self._at_work = AtWork(self._clock)
 
     def _look(self, inbox: orders.Inbox, ended: threading.Event) -> None:
-        asked, said = False, None
+        asked, said = False, (AnswerState.RUNNING, Level.KILL)
         while True:
             for order in inbox.take():
                 self.obey(order)
                 asked = True
             state = self._state()
-            if asked and state != said:
-                said = state
+            if asked and said != (state, self._level):
+                said = (state, self._level)
                 inbox.answer(state, self._answer(state))
             if self._reporting and (self._leaving or self._overdue()) and not self._nudged:
                 self._nudged = True
-                _thread.interrupt_main()
+                _wake_main()
             if ended.wait(LOOK_S):
                 return
 
@@ -292,12 +293,10 @@ class Steering(Helm):
             self._reporting = False
 
 
-class _Following:
-    """Tells a run's listener, and whoever keeps in mind what is at work."""
-
-    def __init__(self, listener: Listener, at_work: AtWork) -> None:
-        self._listener, self._at_work = listener, at_work
-
-    def on(self, event: Event) -> None:
-        self._at_work.on(event)
-        self._listener.on(event)
+def _wake_main() -> None:
+    """Have the main thread run its signal handler, also where it waits for something."""
+    ident = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and ident is not None:
+        signal.pthread_kill(ident, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()
