@@ -90,9 +90,7 @@ def stoppable() -> Iterator[Steering]:
         if stop.level == Level.KILL:
             os._exit(errors.EXIT_INTERRUPTED)
         if words:
-            with suppress(
-                OSError, RuntimeError, ValueError
-            ):  # the terminal may be gone, or somebody in the middle of a line
+            with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line
                 say(f"\n{words}")
         stop.leave_report()
 

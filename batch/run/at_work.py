@@ -22,7 +22,7 @@ NOTHING = {
 """After these a worker has to load first."""
 
 RESERVED, LEAST_RESERVE_S, MOST_RESERVE_S = 0.25, 1.0, 15.0
-"""Of the time that a stop may take, such a share is kept for saving and for the report; in seconds from, and to."""
+"""Of the time that a stop may take, such a share is kept for saving and the report, within these seconds."""
 
 
 @dataclass(slots=True)

@@ -71,7 +71,7 @@ class Steering(Helm):
     # As the event that engines and downloads know
 
     def is_set(self) -> bool:
-        """Whether what is at work is to be dropped: it was asked for, the time is up, or it is no image any more."""
+        """Whether what is at work is to be dropped: as asked, the time is up, or it is no image any more."""
         if self._level == Level.FINISH and not self._reporting and (self._overdue() or not self._at_work.name):
             self._level = Level.DROP
         return self._level >= Level.DROP
@@ -160,11 +160,10 @@ class Steering(Helm):
     def _worth_finishing(self) -> bool:
         if self._reporting:
             return True
-        left = self._at_work.left_s
-        in_time = (
-            self._within is None or left is None or left <= self._within - self._at_work.reserve_s(self._within)
-        )
-        return bool(self._at_work.name) and not self._drops and in_time
+        if self._drops or not self._at_work.name:
+            return False
+        left, within = self._at_work.left_s, self._within
+        return left is None or within is None or left <= within - self._at_work.reserve_s(within)
 
     def _overdue(self, kept: float = 1.0) -> bool:
         """Whether the time that a stop may take is up, but for a share of what saving and the report need."""
@@ -277,10 +276,8 @@ class Steering(Helm):
         if state == AnswerState.STOPPING:
             return self._words()
         if state == AnswerState.PAUSING:
-            name = self._at_work.name
-            return (
-                f"pausing when {name} is finished{self._at_work.left}" if name else "pausing before the next one"
-            )
+            name = self._at_work.name or "what is at work"
+            return f"pausing when {name} is finished{self._at_work.left}"
         return "paused: its memory is free" if state == AnswerState.PAUSED else "it goes on"
 
     @contextmanager

@@ -9,9 +9,18 @@ import psutil
 import pytest
 
 from batch.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
-from batch.store import events
+from batch.records.events import Happening
+from batch.records.receipts import Outcome
+from batch.report import table
+from batch.run.steering import Steering
+from batch.store import events, orders
 from batch.store.folder import RunFolder
+from batch.store.orders import Order, OrderKind
+from tests import measurements
+from tests.engines.nights import worker_processes
 from tests.engines.steered import JOB, LONG, children, done, goes_on, started, until, until_slow
+from tests.fake_session import FakeSession
+from tests.helpers import Seen, fake_run
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
 
@@ -26,6 +35,10 @@ CASES = {
     "save": ("save:1.2:3", (4, 4, 3)),
     "report": ("report:1.2", (4, 4, 4)),
 }
+
+
+def workers_of(run):
+    return [worker for worker in worker_processes(run) if worker.is_running()]
 
 
 def happened(kind):
@@ -132,11 +145,11 @@ def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
     path = manifest(JOB)
     with started(slow="denoise:1:1") as run:
         until_slow(run)
-        workers = children(run)
+        assert len(workers_of(run)) == 1
         told = cli("pause", "run")
         assert told.code == EXIT_OK
         assert "resume run goes on" in told.out and "pausing when a-1" in told.err
-        assert not any(worker.is_running() and "spawn_main" in str(worker.cmdline()) for worker in workers)
+        assert workers_of(run) == []
         assert done() == 2
         again = cli("pause", "run")
         assert (again.code, "paused already" in again.out) == (EXIT_OK, True)
@@ -175,7 +188,7 @@ def test_a_run_that_is_paused_can_be_stopped(cli, manifest, work, how):
     assert run.returncode == EXIT_INTERRUPTED
     assert done() == before
     assert Path("run/results.csv").exists()
-    goes_on(path, 200)
+    goes_on(path, 60)
 
 
 @POSIX
@@ -187,7 +200,7 @@ def test_killed_while_paused_the_next_run_goes_on(cli, manifest, work):
         run.kill()
         run.wait()
     assert cli("resume", "run").code == EXIT_USER
-    goes_on(path, 200)
+    goes_on(path, 60)
 
 
 def test_orders_at_once_are_obeyed_in_turn(cli, manifest, work):
@@ -200,16 +213,14 @@ def test_orders_at_once_are_obeyed_in_turn(cli, manifest, work):
         for command in ("resume", "stop"):
             assert cli(command, "run", "--no-wait").code == EXIT_OK
         assert run.wait(timeout=30) == EXIT_INTERRUPTED
-    goes_on(path, 200)
+    goes_on(path, 60)
 
 
 def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
-    from batch.store import orders
-
     path = manifest(JOB)
     assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
     state = Path("run/.run")
-    orders.give(state, orders.OrderKind.STOP, "of another holder")
+    orders.give(state, OrderKind.STOP, "of another holder")
     (state / "orders" / "0-nonsense.json").write_text("{")
     assert goes_on(path) == 3
 
@@ -227,3 +238,49 @@ def test_a_pause_outlasts_no_deadline(cli, manifest, work):
 
 def done_some():
     return any(Path("run/.run").glob("receipts/*/*.json"))
+
+
+def test_a_measurement_pauses_between_its_settings(cli, manifest, work):
+    text = measurements.JOB.replace("[512x512, 672x384]", "512x512").replace("repeats: 3", "repeats: 2")
+    manifest(text)
+    with started() as run:
+        until(done_some, run)
+        assert cli("pause", "run").code == EXIT_OK
+        assert done() % 2 == 0  # the warm-up and the repeat that a process makes
+        assert workers_of(run) == []
+        assert cli("resume", "run").code == EXIT_OK
+        assert run.wait(timeout=60) == EXIT_OK
+    assert set(table.read(Path("run/results.csv")).status) == {"done"}
+    assert [len(happened(kind)) for kind in ("paused", "resumed", "worker-died")] == [1, 1, 0]
+
+
+class Pausing(Seen):
+    """Pauses a run of this process at its first image, and gives another order when it rests."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.steering, self.then, self.paused = Steering(), then, False
+
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, Outcome) and not self.paused:
+            self.paused = True
+            self.steering.obey(Order(OrderKind.PAUSE, "a test"))
+        elif isinstance(event, Happening) and event.kind == "paused":
+            self.steering.obey(Order(self.then, "a test"))
+
+
+@pytest.mark.parametrize("then", [OrderKind.RESUME, OrderKind.STOP])
+def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then):
+    path, seen, closed = manifest(JOB), Pausing(then), []
+    monkeypatch.setattr(FakeSession, "close", lambda session: closed.append(session))
+    result = fake_run(path, seen=seen, stop=seen.steering, out=Path("run"), engine="local")
+    if then == OrderKind.RESUME:
+        assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
+    else:
+        assert (str(result.stopped), seen.kinds(), len(closed)) == (
+            "by order of a test",
+            ["paused", "stopping"],
+            1,
+        )
+        goes_on(path)

@@ -14,9 +14,11 @@ from batch.run.steering import Level, Steering
 from batch.store.orders import Order, OrderKind
 from tests.helpers import Seen
 
-BEATS = [
-    Beat("a fox", stage, 1, 2) for stage in (Stage.LOAD, Stage.ENCODE, Stage.DENOISE, Stage.DECODE, Stage.SAVE)
-]
+BEATS = [Beat("a fox", stage, 1, 2) for stage in Stage]
+HAPPENS = st.one_of(
+    st.sampled_from([*BEATS, Loading(1), Closed(), *OrderKind, "signal"]),
+    st.floats(0, 1e4),
+)
 
 
 class Run:
@@ -126,8 +128,7 @@ def test_a_run_that_was_dropped_has_its_report():
     assert run.steering.reason == "by order of somebody"
 
 
-@given(st.lists(st.one_of(st.sampled_from(BEATS), st.sampled_from([Loading(1), Closed()]), st.sampled_from(OrderKind),
-                          st.just("signal"), st.floats(0, 1e4))))  # fmt: skip
+@given(st.lists(HAPPENS))
 def test_whatever_comes_in_whatever_order(happens):
     run, level = Run(within=30.0), Level.GO_ON
     for item in happens:
