@@ -32,7 +32,6 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -53,6 +52,7 @@ from batch.records.tasks import Task
 from batch.render.pixels import to_uint8
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from batch.store.folder import RunFolder
 from batch.store.images import encoders, reading
 from benchmarks.textures import HEIGHT, TEXTURES, WIDTH, Pixels
@@ -242,7 +242,7 @@ def our_run(case: Case, pixels: Pixels, place: Path) -> float:
     )
     with prepared(pixels) as ends, tempfile.TemporaryDirectory(dir=place) as out:
         options = Options(out=Path(out), engine="local", backend=FakeBackend((Fault("slow", seconds=case.step),)))
-        result = runner.run(manifest, options, Silent(), Event())
+        result = runner.run(manifest, options, Silent(), Steering())
         if result.stopped or result.failed or len(ends) != case.images:
             raise SystemExit(f"{case.name}: the run did not end well: {result}")
         for file in RunFolder(Path(out)).image_files():

@@ -29,7 +29,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Any, NamedTuple
 
 import psutil
@@ -218,13 +217,14 @@ def run(images: int) -> dict[str, Any]:
     """One run of at most so many images, as the command line starts it."""
     from batch.run import limits, runner
     from batch.run.options import Options
+    from batch.run.steering import Steering
     from tests.fake_session import FakeBackend
 
     watch = Watch(images)
     options = Options(
         out=Path("out"), engine="process", backend=FakeBackend(), limits=limits.Limits(max_images=images)
     )
-    result = runner.run(Path("scale.yaml"), options, watch, Event())
+    result = runner.run(Path("scale.yaml"), options, watch, Steering())
     start, end = watch.usage
     return {
         "images": result.rendered,

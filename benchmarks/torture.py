@@ -24,7 +24,6 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 import psutil
 
@@ -213,10 +212,11 @@ def render(folder: str) -> int:
     from batch.cli.progress import Silent
     from batch.run import runner
     from batch.run.options import Options
+    from batch.run.steering import Steering
     from tests.fake_session import FakeBackend, Fault
 
     options = Options(out=Path(folder), engine="process", backend=FakeBackend((Fault("slow", seconds=0.02),)))
-    result = runner.run(Path("torture.yaml"), options, Silent(), Event())
+    result = runner.run(Path("torture.yaml"), options, Silent(), Steering())
     return 0 if result.stopped is None and not result.failed else 1
 
 

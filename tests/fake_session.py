@@ -82,7 +82,7 @@ class Fault:
             raise ValueError(f"there is no fault {self.kind!r}; possible are {', '.join(get_args(Kind))}")
         if self.stage not in STAGES:
             raise ValueError(f"there is no stage {self.stage!r}; possible are {', '.join(STAGES)}")
-        if (self.kind in {"enospc", "eio"}) != (self.stage == "save"):
+        if self.kind != "slow" and (self.kind in {"enospc", "eio"}) != (self.stage == "save"):
             raise ValueError(f"{self.kind} does not happen in {self.stage}; enospc and eio happen in save")
         if self.times and not self.memo:
             raise ValueError("a fault that is counted needs a folder to remember its strikes: memo")
@@ -122,6 +122,17 @@ class _Unsavable(np.ndarray):
     @property
     def __array_interface__(self) -> Any:
         raise OSError(self.code, os.strerror(self.code))
+
+
+class _Slow(np.ndarray):
+    """Pixels that the saver waits for."""
+
+    seconds: float = 0.0
+
+    @property
+    def __array_interface__(self) -> Any:
+        time.sleep(self.seconds)
+        return np.asarray(self).__array_interface__
 
 
 def _raise(error: BaseException) -> None:
@@ -352,6 +363,11 @@ class FakeSession:
                 broken = pixels.view(_Unsavable)
                 broken.code = code
                 return broken
+        for fault in self._faults:
+            if fault.kind == "slow" and fault.strikes("save", task, steps):
+                late = pixels.view(_Slow)
+                late.seconds = fault.seconds
+                return late
         return pixels
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from batch.records.receipts import Receipt
 from batch.run import runner
 from batch.run.lookup import lookup
 from batch.run.options import Options, Result
+from batch.run.steering import Steering
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 from tests.fake_session import FakeBackend
@@ -68,7 +68,7 @@ def times(folder):
 def fake_run(path, *faults, seen, stop=None, **options) -> Result:
     """A run through the stand-in session, with faults."""
     chosen = Options(backend=FakeBackend(faults), **options)
-    return runner.run(path, chosen, seen, stop or threading.Event())
+    return runner.run(path, chosen, seen, stop or Steering())
 
 
 def happen(text, kind="note", **more):

@@ -27,6 +27,7 @@ from batch.cli import (
     report,
     run,
     status,
+    steer,
     verify,
 )
 from batch.cli.terminal import into_nothing, open_streams, program, say
@@ -73,7 +74,8 @@ def cli() -> None:
 
 # Each imports what it needs when it is called, so that the help and the completion of a shell are quick.
 for _command in (
-    run.run, plan.plan, status.status, report.report, redecode.redecode, verify.verify, compare.compare,
+    run.run, plan.plan, status.status, steer.stop, steer.pause, steer.resume,
+    report.report, redecode.redecode, verify.verify, compare.compare,
     prune.prune, fetch.fetch, models.models, doctor.doctor, manifest.manifest, completion.completion,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -73,6 +73,12 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
     return taken
 
 
+stop_within_option = click.option(
+    "--stop-within", metavar="TIME", callback=seconds,
+    help="A stop takes no longer, report included: drop an image that would not be done. 20s, 5m.",
+)  # fmt: skip
+
+
 def size_in_bytes(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
     """``8GiB``, ``500 MB`` in bytes."""
     from batch.manifest.schema import byte_size

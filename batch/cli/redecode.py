@@ -15,6 +15,7 @@ from batch.cli.options import (
     events_option,
     quiet_option,
     run_argument,
+    stop_within_option,
 )
 from batch.cli.terminal import say, stoppable
 
@@ -27,6 +28,7 @@ from batch.cli.terminal import say, stoppable
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @allow_code_option
 @devices_option
+@stop_within_option
 @cache_dir_option
 @quiet_option
 @events_option
@@ -37,6 +39,7 @@ def redecode(
     out: Path | None,
     allow_code: bool,
     devices: str | None,
+    stop_within: float | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -46,7 +49,9 @@ def redecode(
 
     listener = progress.listener(quiet=quiet, as_json=as_json)
     with stoppable() as stop:
-        done = decoding.redecode(run_folder, memory, out, devices, listener, stop, allow_code=allow_code)
+        done = decoding.redecode(
+            run_folder, memory, out, devices, listener, stop, allow_code=allow_code, stop_within=stop_within
+        )
     if done.without_latents:
         say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
     return ending.finish(done.result, as_json=as_json, retry="run the same command again")

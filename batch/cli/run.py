@@ -18,6 +18,7 @@ from batch.cli.options import (
     seconds,
     set_option,
     size_in_bytes,
+    stop_within_option,
 )
 from batch.cli.terminal import stoppable
 from batch.engines import ENGINES
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
 @click.option("--notify", metavar="TARGET", multiple=True,
               help="Tell this URL or command how it ends, besides those the manifest names.")  # fmt: skip
+@stop_within_option
 @cache_dir_option
 @quiet_option
 @events_option
@@ -75,6 +77,7 @@ def run(
     max_hours: float | None,
     max_images: int | None,
     notify: tuple[str, ...],
+    stop_within: float | None,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -103,6 +106,7 @@ def run(
         keep_latents=keep_latents,
         limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
         notify=notify,
+        stop_within=stop_within,
     )
     if len(manifests) > 1:
         return _several(manifests, options, quiet=quiet, as_json=as_json)

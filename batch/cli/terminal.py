@@ -9,14 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from batch.base import errors
 from batch.base.text import visible
+
+if TYPE_CHECKING:
+    from batch.run.steering import Steering
 
 
 def program() -> str:
@@ -77,16 +79,20 @@ def into_nothing(stream: TextIO) -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[Event]:
-    """The first Ctrl-C, SIGTERM or end of the terminal sets the flag; a second one ends the process at once."""
-    stop = Event()
+def stoppable() -> Iterator[Steering]:
+    """Ctrl-C, SIGTERM or the end of the terminal steer a run; the third time they end the process at once."""
+    from batch.run.steering import Level, Steering
+
+    stop = Steering()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        words = stop.interrupt()
+        if stop.level == Level.KILL:
             os._exit(errors.EXIT_INTERRUPTED)
-        stop.set()
-        with suppress(OSError):  # the terminal may be gone
-            say("\nstopping: what is complete is kept, what is at work is dropped (again: at once)")
+        if words:
+            with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line
+                say(f"\n{words}")
+        stop.leave_report()
 
     there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
     if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
+from batch.base.errors import Interrupted
 from batch.records.events import Listener
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
@@ -19,16 +20,66 @@ def admit_all(_task: Task) -> None:
     """Any image may be started."""
 
 
+class Helm(Event):
+    """What is asked of a run while it goes on; set, as an event, when what is at work is to be dropped.
+
+    This one asks for nothing else. An engine looks at it every moment, between images and while it renders one.
+    """
+
+    @property
+    def reason(self) -> str:
+        """Why it stops."""
+        return "interrupted"
+
+    @property
+    def finishing(self) -> bool:
+        """Nothing more is to be started; the image at work is finished."""
+        return False
+
+    @property
+    def pausing(self) -> bool:
+        """After the image at work everything is to be saved and the device given back."""
+        return False
+
+    @property
+    def out_of_time(self) -> bool:
+        """A worker that was told to drop what it is at, and says nothing, cannot be waited for any longer."""
+        return False
+
+    def tell(self, listener: Listener) -> None:
+        """Tell what was asked since the last time."""
+
+    def rest(self, listener: Listener) -> None:
+        """Wait, with nothing at work, until a pause is over.
+
+        Raises the :class:`~batch.base.errors.StopRun` that ends the run meanwhile.
+        """
+
+    def between(self, listener: Listener) -> None:
+        """Obey where nothing is at work: rest as long as a pause lasts.
+
+        Raises :class:`~batch.base.errors.Interrupted` where the run is to stop.
+        """
+        if self.finishing or self.is_set():
+            self.tell(listener)
+            raise Interrupted(self.reason)
+        if self.pausing:
+            self.rest(listener)
+
+
 class Engine(Protocol):
     """Renders tasks. Exactly one outcome per task that was started, in any order.
 
     A task's failure is an outcome, never an exception; a :class:`~batch.base.errors.StopRun` ends the run.
     When ``stop`` is set, what is being saved is committed, what is being rendered is dropped, and
-    :class:`~batch.base.errors.Interrupted` is raised; so too with what ``admit`` raises, save that nothing
-    is dropped then. The listener is told every ``Beat`` and ``Happening``; outcomes are yielded and not told.
+    :class:`~batch.base.errors.Interrupted` is raised; so too where it is ``finishing``, and with what ``admit``
+    raises, save that nothing is dropped then. While it is ``pausing`` the device is given back between two images,
+    save for a measurement, which pauses between its processes.
+
+    The listener is told every ``Beat`` and ``Happening``; outcomes are yielded and not told.
     """
 
-    def start(self, devices: str | None, stop: Event) -> str:
+    def start(self, devices: str | None, stop: Helm) -> str:
         """Choose the device; returns its name. Raises :class:`~batch.base.errors.UserError` if there is none."""
         ...
 
@@ -38,7 +89,7 @@ class Engine(Protocol):
         spec: RunSpec,
         listener: Listener,
         *,
-        stop: Event,
+        stop: Helm,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """Run the tasks in order, texts before the images that need them. Called once."""

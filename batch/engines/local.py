@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from threading import Event
 from typing import TYPE_CHECKING
 
 from batch.base.errors import Interrupted, StopRun
 from batch.engines.base import admit_all
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
-from batch.records.events import Listener
+from batch.records.events import Event, Listener
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Helm
     from batch.render.backend import Backend
 
 
@@ -28,7 +27,7 @@ class LocalEngine:
         self._backend = backend
         self._worker: Worker | None = None
 
-    def start(self, devices: str | None, stop: Event) -> str:  # noqa: ARG002 - it takes no time
+    def start(self, devices: str | None, stop: Helm) -> str:  # noqa: ARG002 - it takes no time
         """See :class:`~batch.engines.base.Engine`."""
         return self._backend.choose(devices)
 
@@ -38,16 +37,23 @@ class LocalEngine:
         spec: RunSpec,
         listener: Listener,
         *,
-        stop: Event,
+        stop: Helm,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
-        self._worker = Worker(spec, self._backend, listener, stop)
+        told = _Telling(listener, stop)
+        self._worker = Worker(spec, self._backend, told, stop)
         try:
             left = deque(tasks)
             while left:
-                if stop.is_set():
-                    raise Interrupted("interrupted")
+                stop.tell(listener)
+                if stop.is_set() or stop.finishing:
+                    raise Interrupted(stop.reason)
+                if stop.pausing:
+                    yield from self._worker.drain()
+                    self._worker.close()
+                    stop.rest(listener)
+                    self._worker = Worker(spec, self._backend, told, stop)
                 task = left.popleft()
                 if isinstance(task, Task):
                     admit(task)
@@ -79,3 +85,14 @@ class LocalEngine:
         """See :class:`~batch.engines.base.Engine`."""
         if self._worker is not None:
             self._worker.close()
+
+
+class _Telling:
+    """Passes on what a worker in this process tells, and what is asked of it meanwhile."""
+
+    def __init__(self, listener: Listener, stop: Helm) -> None:
+        self._listener, self._stop = listener, stop
+
+    def on(self, event: Event) -> None:
+        self._listener.on(event)
+        self._stop.tell(self._listener)

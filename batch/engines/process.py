@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
-from batch.engines.base import admit_all
+from batch.engines.base import Helm, admit_all
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
@@ -39,10 +38,10 @@ class ProcessEngine:
         self._device = ""
         self._at_rest = False
         """All that the worker was given is saved, and it may serve another run."""
-        self._stop = Event()
+        self._stop = Helm()
         self._handle: Handle | None = None
 
-    def start(self, devices: str | None, stop: Event) -> str:
+    def start(self, devices: str | None, stop: Helm) -> str:
         """See :class:`~batch.engines.base.Engine`."""
         self._stop, self._devices = stop, devices
         kept = self._keep.take(self._state, devices, self._backend) if self._keep else None
@@ -58,7 +57,7 @@ class ProcessEngine:
         spec: RunSpec,
         listener: Listener,
         *,
-        stop: Event,
+        stop: Helm,
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
@@ -122,4 +121,4 @@ class ProcessEngine:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Interrupted("interrupted")
+            raise Interrupted(self._stop.reason)

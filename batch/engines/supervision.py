@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +26,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Helm
     from batch.engines.handle import Handle
     from batch.engines.messages import Assignment, FromWorker
 
@@ -47,6 +46,10 @@ class Workers(Protocol):
         """Put a fresh one in its place."""
         ...
 
+    def close(self) -> None:
+        """End it, when what it saves is saved."""
+        ...
+
 
 class Supervision:
     """Yields the outcomes of tasks, whatever becomes of the workers that do them."""
@@ -57,7 +60,7 @@ class Supervision:
         tasks: Sequence[Task | EncodeTask],
         spec: RunSpec,
         listener: Listener,
-        stop: Event,
+        stop: Helm,
         admit: Admit,
     ) -> None:
         self._workers = workers
@@ -70,6 +73,7 @@ class Supervision:
         self._silence = Silence(self._in_hand, spec.task_timeout)
         self._idle = False
         self._ending: StopRun | None = None
+        self._dropping = False
         self._images = 0
         """Given to this worker."""
         self._loads = 0
@@ -79,8 +83,9 @@ class Supervision:
         """Until everything is done; raises what ends the run before, when what was begun is saved."""
         self._begin()
         while True:
-            if self._stop.is_set() and not self._interrupted:
-                self._ending = Interrupted("interrupted")
+            self._stop.tell(self._listener)
+            if self._stop.is_set() and not self._dropping:
+                self._ending, self._dropping = Interrupted(self._stop.reason), True
                 self._workers.worker.send(Stop())
                 self._silence.seconds = 0.0
             if self._idle and not self._give():
@@ -94,14 +99,23 @@ class Supervision:
             self._silence.listened(monotonic() - start)
             if message is not None:
                 yield from self._take(message)
-            elif self._silence.too_long(stopping=self._interrupted):
+            elif self._silence.too_long(stopping=self._dropping):
                 yield from self._hung()
+            elif self._dropping and self._stop.out_of_time:
+                self._workers.worker.kill()
+                yield from self._died(Death("it did not stop in time", ""))
         if self._ending is not None:
             raise self._ending
 
-    @property
-    def _interrupted(self) -> bool:
-        return isinstance(self._ending, Interrupted)
+    def _abandoned(self) -> bool:
+        """Whether no other worker takes the place of one that is gone: then what it had in hand is left."""
+        if self._stop.finishing and self._ending is None:
+            self._ending = Interrupted(self._stop.reason)
+        if not isinstance(self._ending, Interrupted):
+            return False
+        self._in_hand.drop()
+        self._idle = True
+        return True
 
     # To the worker
 
@@ -113,19 +127,42 @@ class Supervision:
     def _give(self) -> bool:
         """Give the idle worker something to do; False when all is done."""
         recycle = 0 < self._spec.recycle_after <= self._images
-        head = self._in_hand.head if self._ending is None else None
-        if head is not None and not recycle and self._admitted(head):
+        head = self._head()
+        rests = head is not None and self._stop.pausing and not self._spec.measure
+        if head is not None and not (recycle or rests) and self._admitted(head):
             assignment, images = self._in_hand.take(self._admitted)
             self._images += images
             self._send(assignment)
         elif self._in_hand.busy:
             self._send(Drain())
+        elif rests:
+            return self._rested()
         elif recycle and head is not None:
             self._tell(HappeningKind.RECYCLED, f"a fresh worker after {self._images} images")
             self._workers.renew()
             self._begin()
         else:
             return False
+        return True
+
+    def _head(self) -> Task | EncodeTask | None:
+        """What comes next, if anything may."""
+        head = self._in_hand.head if self._ending is None else None
+        if head is not None and self._stop.finishing:
+            self._ending = Interrupted(self._stop.reason)
+            return None
+        return head
+
+    def _rested(self) -> bool:
+        """Give the device back until the pause is over; whether the run goes on."""
+        self._workers.close()
+        try:
+            self._stop.rest(self._listener)
+        except StopRun as error:
+            self._ending = error
+            return False
+        self._workers.renew()
+        self._begin()
         return True
 
     def _send(self, message: Assignment | Drain) -> None:
@@ -166,10 +203,9 @@ class Supervision:
         """The worker ended on purpose, or by an exception that is nobody's."""
         error = last.error
         log = self._workers.worker.death().log
-        if isinstance(error, Interrupted):
-            self._in_hand.drop()
-            self._idle = True
-        elif isinstance(error, LoadFailed):
+        if isinstance(error, Interrupted | LoadFailed) and self._abandoned():
+            return
+        if isinstance(error, LoadFailed):
             self._loads += 1
             if self._loads >= LOADS or isinstance(error, NeverLoads):
                 yield from self._without_model(error, log)
@@ -210,9 +246,7 @@ class Supervision:
             receipt = self._folder.receipt(name) if name not in self._spec.redo else None
             if receipt is not None:
                 yield self._in_hand.done(Outcome(key=name, status=Status.DONE, receipt=receipt))
-        if self._interrupted:
-            self._in_hand.drop()
-            self._idle = True
+        if self._abandoned():
             return
         stage = self._silence.stage
         loading = stage == Stage.LOAD

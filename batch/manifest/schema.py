@@ -97,6 +97,9 @@ class RunOptions(_Section):
     batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         1, description="Most images of one size and setting in one call of the model; auto where that is faster."
     )
+    stop: Literal["finish", "drop"] = Field(
+        "finish", description="A first Ctrl-C, or `stop`: finish the image at work, or drop it."
+    )
 
     @field_validator("batch", mode="before")
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from batch import engines
@@ -24,7 +23,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Helm
     from batch.engines.keep import Keep
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
@@ -52,7 +51,7 @@ def render(
     engine: EngineChoice,
     listener: Listener,
     *,
-    stop: Event,
+    stop: Helm,
     admit: Admit = admit_all,
 ) -> Iterator[Outcome]:
     """Render tasks of a plan into a folder through the engine; yields the outcome of every image.

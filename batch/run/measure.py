@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from threading import Event
 from typing import TYPE_CHECKING
 
 from batch.base.errors import StopRun
@@ -26,6 +25,7 @@ from batch.run.execute import render
 from batch.store import measured
 
 if TYPE_CHECKING:
+    from batch.engines.base import Helm
     from batch.plan.measuring import Visit
     from batch.run.execute import EngineChoice
     from batch.run.tally import Tally
@@ -46,7 +46,7 @@ class Measuring:
     spec: RunSpec
     engine: EngineChoice
     tally: Tally
-    stop: Event
+    stop: Helm
     _pending: set[str] = field(init=False)
     """Ids that are to be rendered."""
     _walls: Walls = field(default_factory=lambda: Walls(()))
@@ -74,6 +74,7 @@ class Measuring:
             tasks = measuring.with_warmups(visit, self._pending)
             if not tasks:
                 return
+            self.stop.between(self.tally)
             before, self._patient = len(self._pending), in_vain >= self.tally.run.retries
             try:
                 self._measure(tasks)

@@ -164,7 +164,7 @@ class _Line:
                 self._warnings.append(f"{self._target.label} was not told '{message.event}': {why}")
 
 
-def ended_as(result: Result) -> NotifyEvent:
+def _ended_as(result: Result) -> NotifyEvent:
     """What people are told of a run that is over."""
     if isinstance(result.stopped, CannotGoOn):
         return NotifyEvent.FAILED
@@ -176,10 +176,14 @@ def ended_as(result: Result) -> NotifyEvent:
 
 
 def tell(
-    notifier: Notifier, event: NotifyEvent, name: str, result: Result, counts: Mapping[str, int], folder: RunFolder
+    notifier: Notifier, name: str, result: Result, counts: Mapping[str, int], folder: RunFolder, *, whole: bool
 ) -> None:
-    """Tell whoever wants to be told what a run comes to, with a picture of it."""
-    if notifier.anybody:
+    """Tell whoever wants to be told what a run comes to, with a picture of it.
+
+    Of a run that is not the ``whole`` they hear only that it failed: the rest is told when the queue has ended.
+    """
+    event = _ended_as(result)
+    if notifier.anybody and (whole or event == NotifyEvent.FAILED):
         text, picture = "\n".join(summary.lines(result)), enclosure.make(folder, result)
         notifier.send(event, summary.title(name, result), text, counts, result.folder, picture)
 

@@ -40,6 +40,8 @@ class Options:
     """Bytes of the card that the process may take."""
     task_timeout: float | None = None
     """Seconds without a sign of life after which the worker counts as hung."""
+    stop_within: float | None = None
+    """Seconds that a stop may take, saving and the report included."""
     backend: Backend = field(default_factory=Diffusers)
     """What renders."""
     limits: Limits = field(default_factory=Limits)

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from batch.run.targets import check as check_targets
 if TYPE_CHECKING:
     from batch.records.events import Listener
     from batch.run.options import Options, Result
+    from batch.run.steering import Steering
 
 WORST = (
     errors.EXIT_OK,
@@ -77,7 +77,7 @@ class Queue:
     manifests: Sequence[Path]
     options: Options
     listeners: Callable[[Path], Listener]
-    stop: Event
+    stop: Steering
     targets: list[str] = field(default_factory=list)
     """Whom those that may begin want to have told."""
     _found: dict[Path, Entry] = field(default_factory=dict)
@@ -135,8 +135,8 @@ class Queue:
         for manifest in self.manifests:
             try:
                 with self._shown(manifest) as listener:
-                    if self.stop.is_set():
-                        raise Interrupted("interrupted")
+                    if self.stop.finishing:
+                        raise Interrupted(self.stop.reason)
                     _tell(listener, Preparing(f"checking {manifest}"))
                     job = runner.check(manifest, self.options, FetchOptions(listener=listener, stop=self.stop))
                 check_targets(job.manifest.notify)
@@ -193,8 +193,8 @@ class Queue:
 
     def _spent(self) -> StopRun | None:
         """What ends the whole before the next one begins."""
-        if self.stop.is_set():
-            return Interrupted("interrupted")
+        if self.stop.finishing:
+            return Interrupted(self.stop.reason)
         asked = self.options.limits
         if asked.max_images is not None and self._started >= asked.max_images:
             return LimitReached(f"--max-images {asked.max_images} is reached")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from batch.base.errors import (
     DiskLow,
     FolderError,
     FolderLost,
+    Interrupted,
     StopRun,
     UserError,
 )
@@ -32,7 +32,7 @@ from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
 from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
-from batch.run.notify import Notifier, NotifyEvent, ended_as, tell
+from batch.run.notify import Notifier, tell
 from batch.run.options import Result
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
@@ -52,10 +52,11 @@ if TYPE_CHECKING:
     from batch.run.options import Options
     from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
+    from batch.run.steering import Steering
     from batch.store.job import Origin
 
 
-def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) -> Result:
+def run(manifest_path: Path, options: Options, listener: Listener, stop: Steering) -> Result:
     """Render what is missing and write the report.
 
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
@@ -65,7 +66,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Event) 
     job = check(manifest_path, options, online)
     folder = job.folder
     notifier = check_targets((*job.manifest.notify, *options.notify))
-    with disk.stops_when_full(folder.root), folder.hold(), awake():
+    with disk.stops_when_full(folder.root), folder.hold(), stop.obeying(folder), awake():
         if folder.exists() and folder.pins() != job.before:
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)
@@ -94,7 +95,7 @@ def carry_out(
     origin: Origin,
     options: Options,
     listener: Listener,
-    stop: Event,
+    stop: Steering,
     *,
     earlier: Knowledge,
     notifier: Notifier | None = None,
@@ -125,7 +126,7 @@ def carry_out(
             history=earlier,
             redo=left.redo,
         ),
-        listener=listener,
+        listener=stop.follow(listener, origin.run, options),
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
@@ -140,7 +141,7 @@ def carry_out(
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
         history.record(tally.gate.receipts)
-    return _ended(tally, stopped, options, start, before)
+    return _ended(tally, stopped, options, start, before, stop)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
@@ -203,7 +204,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     )
 
 
-def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> StopRun | None:
+def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> StopRun | None:
     """Render what is missing; what stopped it."""
     tasks: Sequence[Task] = tally.left.to_render
     engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend, keep=options.keep)
@@ -237,7 +238,7 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> Sto
 
 
 def _ended(
-    tally: Tally, stopped: StopRun | None, options: Options, start: float, before: Collection[Path]
+    tally: Tally, stopped: StopRun | None, options: Options, start: float, before: Collection[Path], stop: Steering
 ) -> Result:
     """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
@@ -247,7 +248,12 @@ def _ended(
         text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
         kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
         tally.log.write(Happening(kind=kind, text=text))
-        made, unwritten = _reported(folder)
+        try:
+            with stop.reporting():
+                made, unwritten = _reported(folder)
+        except KeyboardInterrupt:
+            stopped = stopped or Interrupted("interrupted while the report was written")
+            unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
     if made is not None:
         tally.lost = max(0, tally.done - made.done)
     result = Result(
@@ -270,9 +276,7 @@ def _ended(
         stopped=stopped,
         warnings=(unwritten,) if unwritten else (),
     )
-    told = ended_as(result)
-    if options.keep is None or told == NotifyEvent.FAILED:  # of a queue all is told at its end
-        tell(tally.notifier, told, tally.plan.name, result, tally.figures(), folder)
+    tell(tally.notifier, tally.plan.name, result, tally.figures(), folder, whole=options.keep is None)
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 

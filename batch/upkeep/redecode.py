@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from batch.base import disk
@@ -26,6 +25,7 @@ from batch.upkeep.source import plan_of
 
 if TYPE_CHECKING:
     from batch.run.options import Result
+    from batch.run.steering import Steering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,10 @@ def redecode(
     out: Path | None,
     devices: str | None,
     listener: Listener,
-    stop: Event,
+    stop: Steering,
     *,
     allow_code: bool = False,
+    stop_within: float | None = None,
 ) -> Redecoded:
     """Decode what ``root`` keeps latents of with the memory setting, into ``out``, and write the report.
 
@@ -74,8 +75,8 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()), allow_code=allow_code)
     target.check(plan.name, plan.kind)
-    with disk.stops_when_full(target.root), target.hold():
-        options = Options(devices=devices, retry_failed=True)
+    with disk.stops_when_full(target.root), target.hold(), stop.obeying(target):
+        options = Options(devices=devices, retry_failed=True, stop_within=stop_within)
         # The manifest as `run --set memory=SETTING` would keep it.
         earlier = history.read().learned()
         lines = origin.text.splitlines(keepends=True)

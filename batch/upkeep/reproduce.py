@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
@@ -21,6 +20,7 @@ from batch.records.tasks import Task, content_of
 from batch.report.compare.pixels import difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
+from batch.run.steering import Steering
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.reading import read_pixels
 from batch.upkeep.source import base_folder, plan_of
@@ -125,7 +125,7 @@ def _render(plan: Plan, again: RunFolder, engine: EngineChoice, listener: Listen
         Began(name=plan.name, folder=again.root, total=count, done=0, to_render=count, warnings=plan.warnings)
     )
     spec = RunSpec(root=str(again.root), runner=again.runner, cache=str(default_folder()), fallback=False)
-    for outcome in render(plan, plan.tasks, again, spec, engine, listener, stop=Event()):
+    for outcome in render(plan, plan.tasks, again, spec, engine, listener, stop=Steering()):
         listener.on(outcome)
         yield outcome
 

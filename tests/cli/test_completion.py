@@ -33,7 +33,7 @@ def completed(words):
 
 def test_completion_gives_commands_options_files_and_folders():
     assert {"plain,run", "plain,plan", "plain,verify", "plain,doctor"} <= completed("run-batch ")
-    assert completed("run-batch re") == {"plain,report", "plain,redecode"}
+    assert completed("run-batch re") == {"plain,report", "plain,redecode", "plain,resume"}
     assert any(item.startswith("file,") for item in completed("run-batch jobs/qu"))
     assert any(item.startswith("file,") for item in completed("run-batch plan jo"))
     assert any(item.startswith("dir,") for item in completed("run-batch verify out"))

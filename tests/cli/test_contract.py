@@ -46,7 +46,7 @@ trust_remote_code: []
 output: {format: png, metadata: full, keep_latents: true, name: "{prompt}-{seed}-{size}"}
 run:
   {on_oom: fallback, retries: 2, min_free_disk: 1MB, max_consecutive_failures: 5, recycle_after: 0,
-   compile: auto, batch: 1}
+   compile: auto, batch: 1, stop: finish}
 notify: []
 """
 
@@ -101,8 +101,12 @@ COMMANDS = {
 }
 
 
+STEERED = {"stop", "pause", "resume"}
+"""Of a run that goes on: tests/engines/test_steering.py."""
+
+
 def test_every_command_does_its_work(cli, night):
-    assert set(COMMANDS) == set(command_line.commands)
+    assert set(COMMANDS) | STEERED == set(command_line.commands)
     assert cli("run", night, "--quiet").code == 0
     for name, (arguments, says) in COMMANDS.items():
         outcome = cli(*arguments)

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from batch.records.events import Beat, Began, Closed
 from batch.render.diffusers_backend import Diffusers
 from batch.run.options import Options
 from batch.run.queue import Queue
+from batch.run.steering import Steering
 from batch.store import workers
 from tests.engines.nights import FAKE_RUN, process_engine, until_an_image, worker_processes
 from tests.fake_session import FakeBackend, Fault
@@ -42,7 +42,7 @@ def queue(manifest, own_cache, tmp_path):
             manifests=paths,
             options=options,
             listeners=lambda _: Seen() if seen is None else seen,
-            stop=threading.Event(),
+            stop=Steering(),
         )
         entries = list(made.run())
         assert [entry.error for entry in entries] == [None] * len(paths)

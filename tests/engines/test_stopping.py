@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from batch.run.steering import Steering
 from tests.engines.nights import REAL, RUN, process_engine, until_an_image, worker_processes
 from tests.fake_session import Fault
 
 
 def test_stopping_saves_what_is_rendered_and_drops_the_rest(night, once):
-    stop = threading.Event()
+    stop = Steering()
 
     def after_the_first() -> None:
         while not any(Path("run/.run/receipts").rglob("*.json")):
@@ -35,7 +36,7 @@ def test_a_worker_that_does_not_stop_is_ended(night, monkeypatch):
     from batch.engines import patience
 
     monkeypatch.setattr(patience, "STOP_S", 1.0)
-    stop = threading.Event()
+    stop = Steering()
     threading.Timer(2.5, stop.set).start()
     ended = night(Fault("hang", "decode", seed=1), engine="process", stop=stop)
     assert ended.result.stopped.exit_code == 130

@@ -73,14 +73,13 @@ class Looks:
 
 
 def test_the_process_that_renders_asks_nobody(tmp_path, monkeypatch):
-    from threading import Event
-
+    from batch.engines.base import Helm
     from batch.engines.process import ProcessEngine
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     (tmp_path / ".run").mkdir()
     engine = ProcessEngine(tmp_path / ".run", Looks())
     try:
-        assert engine.start(None, Event()) == "1 1"
+        assert engine.start(None, Helm()) == "1 1"
     finally:
         engine.close()

@@ -19,6 +19,7 @@ from batch.hub.models import find_model, source
 from batch.hub.permissions import Permissions
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from tests.checkpoints import REFINER, SD1
 from tests.conftest import ROOT
 from tests.fake_session import FakeBackend
@@ -124,7 +125,7 @@ def test_one_that_is_swapped_in_the_cache_ends_the_run(manifest, old, own_cache,
         return session
 
     monkeypatch.setattr(type(backend), "open", lambda _self, *given, **named: swap(*given, **named))
-    result = runner.run(manifest(text), Options(backend=backend), Seen(), threading.Event())
+    result = runner.run(manifest(text), Options(backend=backend), Seen(), Steering())
     assert isinstance(result.stopped, CannotGoOn)
     assert "has changed since this run began" in str(result.stopped)
 

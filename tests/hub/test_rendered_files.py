@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from batch.base.errors import CannotGoOn
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from tests import single_files as tiny_files
 from tests.fake_session import FakeBackend
 from tests.helpers import Seen, grid, only_receipt, receipts_of
@@ -82,7 +82,7 @@ def test_a_file_that_is_swapped_while_a_run_is_on_ends_it(manifest, work, xl, mo
         return session
 
     monkeypatch.setattr(type(backend), "open", lambda _self, *given, **named: swap(*given, **named))
-    result = runner.run(path, Options(backend=backend), seen, threading.Event())
+    result = runner.run(path, Options(backend=backend), seen, Steering())
     assert isinstance(result.stopped, CannotGoOn)
     assert "has changed since this run began" in str(result.stopped)
     assert result.done <= 1

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import replace
-from threading import Event
 
 import safetensors.torch
 import torch
 
 from batch.cli.progress import Silent
+from batch.engines.base import Helm
 from batch.engines.local import LocalEngine
 from batch.hub import models
 from batch.hub.models import find_model
@@ -57,7 +57,7 @@ def redecoded(work, folder, task, monkeypatch):
     keeping = spec(work, folder, keep_latents=True)
     (work / "run").mkdir()
     texts = encode_tasks(task, keeping.models[str(folder)].family, "cpu")
-    outcomes = LocalEngine(Diffusers()).execute([*texts, task], keeping, Silent(), stop=Event())
+    outcomes = LocalEngine(Diffusers()).execute([*texts, task], keeping, Silent(), stop=Helm())
     assert {outcome.status for outcome in outcomes} == {"done"}
     kept = work / "run" / "latents" / f"{task.id}.safetensors"
     assert set(safetensors.torch.load_file(kept)) == {"latents"}
@@ -66,5 +66,5 @@ def redecoded(work, folder, task, monkeypatch):
         monkeypatch.setattr(pipelines, part, None)
     again, gone = replace(task, id="1" * 16), replace(task, id="2" * 16)
     decoding = spec(work, folder, latents={again.id: str(kept), gone.id: "nowhere"})
-    made = LocalEngine(Diffusers()).execute([again, gone], decoding, Silent(), stop=Event())
+    made = LocalEngine(Diffusers()).execute([again, gone], decoding, Silent(), stop=Helm())
     return sorted(made, key=lambda outcome: outcome.status)

@@ -1,7 +1,6 @@
 """Kept latents, and what a pipeline that is called whole has instead."""
 
 from dataclasses import replace
-from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 
 from batch.base.errors import UserError
 from batch.cli.progress import Silent
+from batch.engines.base import Helm
 from batch.engines.local import LocalEngine
 from batch.records.events import Beat
 from batch.render.diffusers_backend import Diffusers
@@ -36,7 +36,7 @@ def test_a_whole_pipeline_fills_the_total_columns_only(cli, manifest, work, tiny
     receipt = only_receipt(work / "run")
     assert receipt.measurement.whole.seconds > 0
     tasks = [replace(receipt.task, id="0" * 16)]
-    list(LocalEngine(Diffusers()).execute(tasks, spec(work, tiny("sd1")), Steps(), stop=Event()))
+    list(LocalEngine(Diffusers()).execute(tasks, spec(work, tiny("sd1")), Steps(), stop=Helm()))
     parts = [beat.part for beat in steps if beat.stage == "render" and beat.part]
     assert parts == [1, 2, 2]  # PNDM goes through three timesteps
 
@@ -56,7 +56,5 @@ def test_kept_latents_decode_to_the_same_picture(cli, manifest, work, tiny, name
 def test_keep_latents_of_a_whole_pipeline_is_refused(work, tiny):
     with pytest.raises(UserError, match="called whole"):
         list(
-            LocalEngine(Diffusers()).execute(
-                [], spec(work, tiny("sd1"), keep_latents=True), Silent(), stop=Event()
-            )
+            LocalEngine(Diffusers()).execute([], spec(work, tiny("sd1"), keep_latents=True), Silent(), stop=Helm())
         )

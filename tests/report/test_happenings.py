@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from batch.report import html, table
 from batch.report.images import reported
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from batch.store import events
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
@@ -40,7 +40,7 @@ def night(tmp_path_factory):
         Fault("oom-torch", "decode", seed=2, unless="vae_tiling"),
     )
     options = Options(out=root / "run", engine="local", backend=FakeBackend(faults))
-    runner.run(job, options, Silent(), threading.Event())
+    runner.run(job, options, Silent(), Steering())
     folder = RunFolder(root / "run", "me-1")
     (folder.state / events.FILE).unlink(missing_ok=True)
     task = next(task for task in folder.tasks() if task.prompt == "a fox" and task.seed == 2)

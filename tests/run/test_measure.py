@@ -186,16 +186,17 @@ def test_a_model_that_cannot_be_loaded_ends_it(measured):
 def slowly(folder, *more):
     """The same as a program of its own, which can be killed."""
     code = (
-        "import sys, threading\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from batch.cli import progress\n"
         "from batch.run import runner\n"
         "from batch.run.options import Options\n"
+        "from batch.run.steering import Steering\n"
         "from tests.fake_session import FakeBackend, Fault\n"
         "if __name__ == '__main__':\n"
         "    slow = Fault('slow', 'denoise', seconds=0.15)\n"
         "    options = Options(out=Path(sys.argv[2]), backend=FakeBackend((slow,)))\n"
-        "    runner.run(Path(sys.argv[1]), options, progress.Silent(), threading.Event())\n"
+        "    runner.run(Path(sys.argv[1]), options, progress.Silent(), Steering())\n"
     )
     command = [sys.executable, "-c", code, *map(str, more)]
     return subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})

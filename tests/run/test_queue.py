@@ -1,6 +1,5 @@
 """Several manifests in one command: one budget, one summary, one exit code."""
 
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from batch.run import runner
 from batch.run.limits import Limits
 from batch.run.options import Options
 from batch.run.queue import Queue
+from batch.run.steering import Steering
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
 from tests.fake_session import FakeBackend, Fault
@@ -37,7 +37,7 @@ def queue(paths, *faults, stop=None, listeners=None, **options):
         manifests=paths,
         options=Options(backend=FakeBackend(faults), **options),
         listeners=listeners or (lambda _: Seen()),
-        stop=stop or threading.Event(),
+        stop=stop or Steering(),
     )
 
 
@@ -212,7 +212,7 @@ class StopsAt:
 
 
 def test_an_interruption_ends_the_queue(named):
-    stop = threading.Event()
+    stop = Steering()
     made = queue(named("abc"), stop=stop, listeners=lambda _: StopsAt(stop))
     first, *others = made.run()
     assert first.result.stopped.exit_code == 130
@@ -260,7 +260,7 @@ def test_nothing_is_left_of_a_queue_that_is_read_no_further(named):
 
 
 def test_an_interruption_while_all_are_checked(named):
-    stop = threading.Event()
+    stop = Steering()
     stop.set()
     made = queue(named("ab"), stop=stop)
     assert [(entry.exit_code, entry.not_begun) for entry in made.run()] == [(130, True)] * 2

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -19,6 +18,7 @@ from batch.report import sheet
 from batch.report.sheet import blocks, titles
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
 from batch.store.receipts import Scan
@@ -100,7 +100,7 @@ def test_an_image_costs_four_syncs(work, monkeypatch):
         Path("job.yaml"),
         Options(out=Path("run"), engine="local", backend=FakeBackend()),
         Silent(),
-        Event(),
+        Steering(),
     )
     assert result.rendered == 20
     assert synced.count("images") == 20

@@ -1,0 +1,114 @@
+"""Which image a run is at, and how long that still takes: what a stop has to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from batch.base.text import duration
+from batch.records.events import Beat, Closed, Encoded, Event, Expected, Happening, Listener, Loading
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import Outcome
+
+NOTHING = {
+    HappeningKind.RECYCLED,
+    HappeningKind.WORKER_DIED,
+    HappeningKind.STALLED,
+    HappeningKind.LOAD_FAILED,
+    HappeningKind.PAUSED,
+    HappeningKind.RESUMED,
+}
+"""After these a worker has to load first."""
+
+RESERVED, LEAST_RESERVE_S, MOST_RESERVE_S = 0.25, 1.0, 15.0
+"""Of the time that a stop may take, such a share is kept for saving and the report, within these seconds."""
+
+
+@dataclass(slots=True)
+class AtWork:
+    """Learns from what a run tells. Times in seconds."""
+
+    clock: Callable[[], float] = monotonic
+    name: str = ""
+    """Of the image at work; empty while there is none: while a model is loaded or a text encoded."""
+    _since: float = 0.0
+    _denoising: float = 0.0
+    """When the first step was done."""
+    _part: int = 0
+    _parts: int = 0
+    _image_s: float | None = None
+    _decode_s: float = 0.0
+    """What decoding took of late."""
+    _save_s: float = 0.0
+    """The longest that saving took."""
+
+    def on(self, event: Event) -> None:
+        """See :class:`~batch.records.events.Listener`."""
+        match event:
+            case Beat():
+                self._beat(event)
+            case Expected():
+                self._image_s = event.image_s
+            case Outcome(receipt=receipt) if receipt is not None:
+                cost = receipt.measurement
+                self._decode_s = cost.decode.seconds if cost.decode is not None else 0.0
+                self._save_s = max(self._save_s, cost.save_s or 0.0)
+            case Loading() | Encoded() | Closed():
+                self.name = ""
+            case Happening(kind=kind) if kind in NOTHING:
+                self.name = ""
+
+    def _beat(self, beat: Beat) -> None:
+        if beat.stage == Stage.SAVE:  # goes on beside the next image
+            return
+        if beat.stage in (Stage.LOAD, Stage.ENCODE):
+            self.name = ""
+            return
+        if self.name != beat.name:
+            self.name, self._since = beat.name, self.clock()
+            self._part = self._parts = 0
+        if beat.stage == Stage.DENOISE and beat.part:
+            if beat.part == 1 or not self._denoising:
+                self._denoising = self.clock()
+            self._part, self._parts = beat.part, beat.parts
+        if beat.stage == Stage.DECODE:
+            self._part = self._parts
+
+    @property
+    def left_s(self) -> float | None:
+        """What the image at work still takes; None where nothing tells."""
+        now = self.clock()
+        by_steps = None
+        if 1 < self._part <= self._parts:
+            step = (now - self._denoising) / (self._part - 1) if self._part < self._parts else 0.0
+            by_steps = step * (self._parts - self._part) + self._decode_s
+        if self._image_s is None:
+            return by_steps
+        left = self._image_s - (now - self._since)
+        return left if left > 0 else by_steps or 0.0
+
+    @property
+    def left(self) -> str:
+        """The same for people: ``, in about 40 s``; empty where nothing tells."""
+        seconds = self.left_s
+        if seconds is None:
+            return ""
+        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))} s'}"
+
+    def reserve_s(self, within: float) -> float:
+        """What has to be kept of the time that a stop may take; half of it at most."""
+        share = min(MOST_RESERVE_S, RESERVED * within)
+        return min(within / 2, max(LEAST_RESERVE_S, share, 2 * self._save_s))
+
+
+class Following:
+    """Tells a run's listener, and before it what keeps in mind what is at work."""
+
+    def __init__(self, listener: Listener, at_work: AtWork) -> None:
+        self._listener, self._at_work = listener, at_work
+
+    def on(self, event: Event) -> None:
+        """See :class:`~batch.records.events.Listener`."""
+        self._at_work.on(event)
+        self._listener.on(event)

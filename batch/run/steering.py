@@ -1,0 +1,300 @@
+"""What is asked of a run while it goes on: by signals, and by orders of other processes.
+
+The first signal has the image at work finished, the second drops it, the third ends the process. Where no image
+is at work there is nothing to finish, and the first one drops. No lock is taken where a signal handler goes.
+"""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from batch.base.errors import Interrupted, LimitReached
+from batch.base.text import duration
+from batch.engines.base import Helm
+from batch.records.events import Happening, Listener
+from batch.records.kinds import HappeningKind
+from batch.run.at_work import AtWork, Following
+from batch.run.limits import Limits, shown
+from batch.store import orders
+from batch.store.orders import AnswerState, OrderKind
+
+if TYPE_CHECKING:
+    from batch.manifest.schema import RunOptions
+    from batch.run.options import Options
+    from batch.store.folder import RunFolder
+    from batch.store.orders import Order
+
+LOOK_S = 0.5
+"""Seconds between two looks for orders."""
+
+TICK_S = 0.1
+UNHEARD_S = 1.0
+"""Whoever renders has told nobody for so long: it waits for something else, and tells too late."""
+
+
+class Level(IntEnum):
+    """How a run is to end."""
+
+    GO_ON = 0
+    FINISH = 1
+    """When the image at work is done."""
+    DROP = 2
+    """Now: the image at work is dropped, what is rendered is saved."""
+    KILL = 3
+
+
+class Steering(Helm):
+    """Of one program, whose runs may come one after the other. Used by its main thread and one for orders."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._at_work = AtWork(clock)
+        self._level = self._told = Level.GO_ON
+        self._by = ""
+        self._asked_at = 0.0
+        self._within: float | None = None
+        self._drops = False
+        self._limits, self._begun = Limits(), 0.0
+        self._pausing = self._paused = False
+        self._reporting = self._leaving = self._nudged = False
+        self._told_at = -UNHEARD_S
+
+    # As the event that engines and downloads know
+
+    def is_set(self) -> bool:
+        """Whether what is at work is to be dropped: as asked, the time is up, or it is no image any more."""
+        if self._level == Level.FINISH and not self._reporting and (self._overdue() or not self._at_work.name):
+            self._level = Level.DROP
+        return self._level >= Level.DROP
+
+    def set(self) -> None:
+        """Drop what is at work, and stop."""
+        self._level = max(self._level, Level.DROP)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As of any event; it looks now and then, since a signal handler must not wake anybody."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = TICK_S if end is None else min(TICK_S, end - time.monotonic())
+            if left <= 0:
+                return False
+            time.sleep(left)
+        return True
+
+    # What is asked
+
+    @property
+    def level(self) -> Level:
+        """How the run is to end."""
+        return self._level
+
+    @property
+    def reason(self) -> str:
+        """Why it stops."""
+        return f"by order of {self._by}" if self._by else "interrupted"
+
+    @property
+    def finishing(self) -> bool:
+        """Nothing more is to be started."""
+        return self._level >= Level.FINISH
+
+    @property
+    def pausing(self) -> bool:
+        """After the image at work the device is to be given back."""
+        return self._pausing
+
+    @property
+    def out_of_time(self) -> bool:
+        """Half of what is kept for saving and the report is gone."""
+        return self._within is not None and self._overdue(0.5)
+
+    def interrupt(self) -> str:
+        """A signal: one level further. What to tell at once; empty where the run will tell it itself.
+
+        For signal handlers: it takes no lock.
+        """
+        if self._nudged:  # the thread that looks for orders has sent it, so that this one hears of it
+            self._nudged = False
+            return ""
+        self._to(Level(min(self._level + 1, Level.KILL)))
+        if self._clock() - self._told_at < UNHEARD_S:
+            return ""
+        self._told = self._level
+        return self._words()
+
+    def leave_report(self) -> None:
+        """Raise KeyboardInterrupt where a report is being written that is to be left. For signal handlers."""
+        if self._reporting and (self._leaving or self._overdue()):
+            raise KeyboardInterrupt
+
+    def obey(self, order: Order) -> None:
+        """What another process asks."""
+        match order.kind:
+            case OrderKind.STOP | OrderKind.DROP:
+                wanted = Level.FINISH if order.kind == OrderKind.STOP else Level.DROP
+                if wanted > self._level:
+                    self._by = order.by
+                    self._to(wanted)
+            case OrderKind.PAUSE:
+                self._pausing = True
+            case OrderKind.RESUME:
+                self._pausing = False
+
+    def _to(self, level: Level) -> None:
+        if self._level == Level.GO_ON:
+            self._asked_at = self._clock()
+        if level == Level.FINISH and not self._worth_finishing():
+            level = Level.DROP
+        self._level = max(self._level, level)
+        self._leaving = self._reporting and self._level >= Level.DROP
+
+    def _worth_finishing(self) -> bool:
+        if self._reporting:
+            return True
+        if self._drops or not self._at_work.name:
+            return False
+        left, within = self._at_work.left_s, self._within
+        return left is None or within is None or left <= within - self._at_work.reserve_s(within)
+
+    def _overdue(self, kept: float = 1.0) -> bool:
+        """Whether the time that a stop may take is up, but for a share of what saving and the report need."""
+        if self._within is None or self._level == Level.GO_ON:
+            return False
+        reserve = 0.0 if self._reporting else kept * self._at_work.reserve_s(self._within)
+        return self._clock() - self._asked_at >= self._within - reserve
+
+    # What is told
+
+    def tell(self, listener: Listener) -> None:
+        """Tell how the run is to end, where that is new."""
+        self._told_at = self._clock()
+        self.is_set()
+        if self._told < self._level:
+            self._told = self._level
+            data: dict[str, object] = {"level": self._level.name.lower()}
+            if self._level == Level.FINISH:
+                data["seconds"] = self._at_work.left_s
+            listener.on(Happening(kind=HappeningKind.STOPPING, text=self._words(), data=data))
+
+    def _words(self) -> str:
+        who = f" by order of {self._by}" if self._by else ""
+        if self._level == Level.FINISH:
+            if self._reporting:
+                return f"stopping{who}: the report is written first (again: without it)"
+            within = f", within {duration(self._within)} at most" if self._within else ""
+            name, when = self._at_work.name or "the image at work", f"{self._at_work.left}{within}"
+            return f"stopping{who}: {name} is finished first{when} (again: it is dropped)"
+        if self._reporting:
+            return f"stopping{who}: the report is left out (again: at once)"
+        return f"stopping{who}: what is complete is kept, what is at work is dropped (again: at once)"
+
+    def rest(self, listener: Listener) -> None:
+        """See :class:`~batch.engines.base.Helm`. Raises :class:`LimitReached` where a limit is reached."""
+        start, self._paused = self._clock(), True
+        try:
+            text = "paused: everything is saved, and the memory is free; `resume` goes on"
+            listener.on(Happening(kind=HappeningKind.PAUSED, text=text))
+            while self._pausing and not self.finishing:
+                self.tell(listener)
+                if over := self._over():
+                    raise LimitReached(f"{over} is reached, and the run was paused")
+                time.sleep(TICK_S)
+        finally:
+            self._paused = False
+        self.tell(listener)
+        if self.finishing:
+            raise Interrupted(self.reason)
+        text = f"resumed after {duration(self._clock() - start)}"
+        listener.on(Happening(kind=HappeningKind.RESUMED, text=text))
+
+    def _over(self) -> str:
+        """The limit that is reached, however long the next image may take."""
+        until, hours = self._limits.until, self._limits.max_hours
+        if until is not None and datetime.now(UTC) >= until:
+            return f"--until {shown(until)}"
+        if hours is not None and self._clock() - self._begun >= hours * 3600:
+            return f"--max-hours {hours:g}"
+        return ""
+
+    # A run
+
+    def follow(self, listener: Listener, run: RunOptions, options: Options) -> Listener:
+        """Learn of a run what is at work and how it may be stopped; the listener to tell in place of this one."""
+        self._drops, self._within = run.stop == "drop", options.stop_within
+        self._limits, since = options.limits, options.limits.since
+        self._begun = self._clock() if since is None else since
+        return Following(listener, self._at_work)
+
+    @contextmanager
+    def obeying(self, folder: RunFolder) -> Iterator[None]:
+        """Look for orders in a folder for as long as its lock is held; what is left of an earlier run is swept."""
+        assert folder.held is not None
+        inbox, ended = orders.Inbox(folder.state, folder.held.token), threading.Event()
+        thread = threading.Thread(target=self._look, args=(inbox, ended), name="orders", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            orders.clear(folder.state)
+            self._pausing = False
+            self._at_work = AtWork(self._clock)
+
+    def _look(self, inbox: orders.Inbox, ended: threading.Event) -> None:
+        asked, said = False, (AnswerState.RUNNING, Level.KILL)
+        while True:
+            for order in inbox.take():
+                self.obey(order)
+                asked = True
+            state = self._state()
+            if asked and said != (state, self._level):
+                said = (state, self._level)
+                inbox.answer(state, self._answer(state))
+            if self._reporting and (self._leaving or self._overdue()) and not self._nudged:
+                self._nudged = True
+                _wake_main()
+            if ended.wait(LOOK_S):
+                return
+
+    def _state(self) -> AnswerState:
+        if self.finishing:
+            return AnswerState.STOPPING
+        if self._paused:
+            return AnswerState.PAUSED
+        return AnswerState.PAUSING if self._pausing else AnswerState.RUNNING
+
+    def _answer(self, state: AnswerState) -> str:
+        if state == AnswerState.STOPPING:
+            return self._words()
+        if state == AnswerState.PAUSING:
+            name = self._at_work.name or "what is at work"
+            return f"pausing when {name} is finished{self._at_work.left}"
+        return "paused: its memory is free" if state == AnswerState.PAUSED else "it goes on"
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """While a report is written, which a signal or an order may have left out: KeyboardInterrupt is raised."""
+        self._reporting, self._leaving = True, False
+        try:
+            yield
+        finally:
+            self._reporting = False
+
+
+def _wake_main() -> None:
+    """Have the main thread run its signal handler, also where it waits for something."""
+    ident = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and ident is not None:
+        signal.pthread_kill(ident, signal.SIGINT)
+    else:  # Windows
+        _thread.interrupt_main()

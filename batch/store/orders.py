@@ -1,0 +1,143 @@
+"""What other processes ask of a run that goes on: files in ``.run/orders``, and what the run answers there.
+
+An order is a file, written whole, that the run takes away when it has read it; its name says when it was given.
+It is for one holder of the folder's lock, whose token it carries: one that is older than the run, or was meant for
+another, is swept and obeyed by nobody. The folder is there only when something was ordered. Looked for by listing:
+nothing else works on every system and on network drives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from batch.base import atomic
+from batch.store import files
+
+FOLDER, ANSWER = "orders", "answer.json"
+
+MOST = 100
+"""Orders taken at one look; more are looked at the next time."""
+
+
+class OrderKind(StrEnum):
+    """What can be asked of a run."""
+
+    STOP = "stop"
+    """Finish the image at work, and start none."""
+    DROP = "drop"
+    """Stop, and drop the image at work."""
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+class AnswerState(StrEnum):
+    """What a run that was asked is at."""
+
+    RUNNING = "running"
+    PAUSING = "pausing"
+    """As soon as the image at work is finished."""
+    PAUSED = "paused"
+    STOPPING = "stopping"
+
+
+class _Written(TypedDict):
+    order: OrderKind
+    token: str
+    """Of the lock's holder that it is for."""
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order, and who gave it, for people."""
+
+    kind: OrderKind
+    by: str
+
+
+class Answer(TypedDict):
+    """What the run says, anew whenever that changes."""
+
+    token: str
+    state: AnswerState
+    text: str
+    """For people."""
+
+
+def give(state: Path, kind: OrderKind, token: str) -> Path:
+    """Ask the run that holds a folder's lock with that token; the file that is there until it has heard.
+
+    Raises OSError.
+    """
+    path = state / FOLDER / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
+    order = _Written(order=kind, token=token, by=f"process {os.getpid()} on {platform.node()}")
+    for _ in range(3):  # a run that ends removes the folder, perhaps at this very moment
+        with suppress(FileNotFoundError):
+            atomic.write(path, json.dumps(order).encode(), durable=False)
+            return path
+    raise FileNotFoundError(str(path.parent))
+
+
+class Inbox:
+    """The orders for one holder of the lock."""
+
+    def __init__(self, state: Path, token: str) -> None:
+        self._state, self._token = state, token
+        self._seen: set[Path] = set()
+        """A file may stay although it was read: where somebody holds it open, on Windows."""
+
+    def take(self) -> list[Order]:
+        """Take away what lies there; what is for this holder and was not taken before, the oldest first."""
+        taken = []
+        for path in _files(self._state):
+            with suppress(*files.UNREADABLE):
+                found = files.read(_Written, path)
+                if found["token"] == self._token and path not in self._seen:
+                    taken.append(Order(found["order"], found["by"]))
+            self._seen.add(path)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        return taken
+
+    def answer(self, doing: AnswerState, text: str) -> None:
+        """Say what the run is at. Never raises OSError: it goes on without being understood."""
+        said = Answer(token=self._token, state=doing, text=text)
+        with suppress(OSError):
+            atomic.write(self._state / FOLDER / ANSWER, json.dumps(said).encode(), durable=False)
+
+
+def answered(state: Path, token: str) -> Answer | None:
+    """What the run with that token said last; None where it was asked for nothing yet."""
+    with suppress(*files.UNREADABLE):
+        said = files.read(Answer, state / FOLDER / ANSWER)
+        return said if said["token"] == token else None
+    return None
+
+
+def clear(state: Path) -> None:
+    """Remove all of it when a run ends. Call it under the folder's lock."""
+    with suppress(OSError):
+        for path in [*_files(state), state / FOLDER / ANSWER]:
+            path.unlink(missing_ok=True)
+        (state / FOLDER).rmdir()
+
+
+def _files(state: Path) -> Iterator[Path]:
+    """The orders there are, the oldest first."""
+    try:
+        names = sorted(os.listdir(state / FOLDER))  # noqa: PTH208 - names alone
+    except OSError:
+        return
+    orders = [name for name in names if name.endswith(".json") and name != ANSWER]
+    yield from (state / FOLDER / name for name in orders[:MOST])

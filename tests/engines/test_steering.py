@@ -1,0 +1,286 @@
+"""Ctrl-C once, twice, three times wherever a run may be; stop, pause and resume from another terminal."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batch.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
+from batch.records.events import Happening
+from batch.records.receipts import Outcome
+from batch.report import table
+from batch.run.steering import Steering
+from batch.store import events, orders
+from batch.store.folder import RunFolder
+from batch.store.orders import Order, OrderKind
+from tests import measurements
+from tests.engines.nights import worker_processes
+from tests.engines.steered import JOB, LONG, children, done, goes_on, started, until, until_slow
+from tests.fake_session import FakeSession
+from tests.helpers import Seen, fake_run
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
+
+CASES = {
+    # Nothing is at work that could be finished: the first drops, the second kills.
+    "load": ("load:1.2", (0, 0, 0)),
+    "encode": ("encode:1.2", (0, 0, 0)),
+    # The first finishes the second image, the second drops it.
+    "denoise": ("denoise:1.2:1", (2, 1, 1)),
+    # The stand-in's decoder does not look up before it is done, and what is rendered is saved.
+    "decode": ("decode:1.2:1", (2, 2, 1)),
+    "save": ("save:1.2:3", (4, 4, 3)),
+    "report": ("report:1.2", (4, 4, 4)),
+}
+
+
+def workers_of(run):
+    return [worker for worker in worker_processes(run) if worker.is_running()]
+
+
+def happened(kind):
+    return [item for item in events.read(RunFolder(Path("run"))) if item.kind == kind]
+
+
+@POSIX
+@pytest.mark.parametrize("stage", CASES)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_ctrl_c_at_every_stage(manifest, work, stage, times):
+    path, (slow, images) = manifest(JOB), CASES[stage]
+    with started(slow=slow) as run:
+        until_slow(run)
+        workers = children(run)
+        for _ in range(times):
+            if run.poll() is None:
+                run.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        start = time.monotonic()
+        code, taken = run.wait(30), time.monotonic() - start
+        err = run.communicate()[1]
+    finished = times == 1 and stage in ("save", "report")
+    # The third may meet an interpreter that is ending.
+    assert code in ({EXIT_OK} if finished else {EXIT_INTERRUPTED, -signal.SIGINT}), err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert alive == []
+    assert done() == images[times - 1]
+    killed = times == 3 or (times == 2 and stage in ("load", "encode"))
+    if killed:
+        assert taken < 0.3
+    assert Path("run/results.csv").exists() != (killed or (times == 2 and stage == "report"))
+    if times == 2 and stage == "report":
+        assert "the report was left out" in err
+    assert goes_on(path) == 4 - images[times - 1]
+
+
+@POSIX
+def test_the_first_ctrl_c_says_what_it_waits_for(manifest, work):
+    manifest(JOB)
+    with started(slow="denoise:1.0:1") as run:
+        until_slow(run)
+        run.send_signal(signal.SIGTERM)
+        _, err = run.communicate(timeout=30)
+    assert "stopping: a-1-512x512" in err
+    assert "is finished first" in err and "again: it is dropped" in err
+    (told,) = happened("stopping")
+    assert told.data["level"] == "finish"
+
+
+@POSIX
+@pytest.mark.parametrize(("within", "images"), [("30s", 2), ("1.6s", 1)])
+def test_a_stop_takes_no_longer_than_it_has(manifest, work, within, images):
+    path = manifest(JOB)
+    with started("--stop-within", within, slow="denoise:4:1") as run:
+        until_slow(run)
+        start = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        _, err = run.communicate(timeout=30)
+        taken = time.monotonic() - start
+    assert run.returncode == EXIT_INTERRUPTED, err
+    assert done() == images
+    assert (taken < 2.5) == (images == 1)
+    assert Path("run/results.csv").exists()
+    assert goes_on(path) == 4 - images
+
+
+@POSIX
+def test_a_run_that_is_to_drop_drops_at_once(manifest, work):
+    path = manifest(JOB.replace("run: {", "run: {stop: drop, "))
+    with started(slow="denoise:1:1") as run:
+        until_slow(run)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=30)
+    assert run.returncode == EXIT_INTERRUPTED
+    assert "what is at work is dropped" in err
+    assert goes_on(path) == 3
+
+
+def test_stop_from_another_terminal(cli, manifest, work):
+    path = manifest(JOB)
+    with started(slow="denoise:1.5:1") as run:
+        until_slow(run)
+        told = cli("stop", "run")
+        assert told.code == EXIT_OK
+        assert "is finished first" in told.err and "it has stopped" in told.out
+        _, err = run.communicate(timeout=10)
+    assert run.returncode == EXIT_INTERRUPTED
+    assert "stopped: by order of process" in err
+    assert goes_on(path) == 2
+
+
+def test_stop_with_drop_from_another_terminal(cli, manifest, work):
+    path = manifest(JOB)
+    with started(slow="denoise:1.5:1") as run:
+        until_slow(run)
+        assert cli("stop", "run", "--no-wait").code == EXIT_OK
+        assert cli("stop", "run", "--drop").code == EXIT_OK
+        run.communicate(timeout=10)
+    assert goes_on(path) == 3
+
+
+def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
+    path = manifest(JOB)
+    with started(slow="denoise:1:1") as run:
+        until_slow(run)
+        assert len(workers_of(run)) == 1
+        told = cli("pause", "run")
+        assert told.code == EXIT_OK
+        assert "resume run goes on" in told.out and "pausing when a-1" in told.err
+        assert workers_of(run) == []
+        assert done() == 2
+        again = cli("pause", "run")
+        assert (again.code, "paused already" in again.out) == (EXIT_OK, True)
+        time.sleep(0.5)
+        assert done() == 2
+        resumed = cli("resume", "run")
+        assert (resumed.code, "it goes on" in resumed.out) == (EXIT_OK, True)
+        assert run.wait(timeout=30) == EXIT_OK
+    assert [len(happened(kind)) for kind in ("paused", "resumed", "stalled", "worker-died")] == [1, 1, 0, 0]
+    assert goes_on(path) == 0
+
+
+def test_nobody_is_there_to_obey(cli, manifest, work):
+    manifest(JOB)
+    assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
+    for command in ("stop", "pause", "resume"):
+        told = cli(command, "run")
+        assert (told.code, told.err) == (EXIT_USER, "error: nothing is running in run\n")
+        assert cli(command, "nowhere").code == EXIT_USER
+    assert not Path("run/.run/orders").exists()
+
+
+@POSIX
+@pytest.mark.parametrize("how", ["signal", "stop"])
+def test_a_run_that_is_paused_can_be_stopped(cli, manifest, work, how):
+    path = manifest(LONG)
+    with started() as run:
+        until(done_some, run)
+        assert cli("pause", "run").code == EXIT_OK
+        before = done()
+        if how == "signal":
+            run.send_signal(signal.SIGINT)
+        else:
+            assert cli("stop", "run").code == EXIT_OK
+        run.communicate(timeout=10)
+    assert run.returncode == EXIT_INTERRUPTED
+    assert done() == before
+    assert Path("run/results.csv").exists()
+    goes_on(path, 60)
+
+
+@POSIX
+def test_killed_while_paused_the_next_run_goes_on(cli, manifest, work):
+    path = manifest(LONG)
+    with started() as run:
+        until(done_some, run)
+        assert cli("pause", "run").code == EXIT_OK
+        run.kill()
+        run.wait()
+    assert cli("resume", "run").code == EXIT_USER
+    goes_on(path, 60)
+
+
+def test_orders_at_once_are_obeyed_in_turn(cli, manifest, work):
+    path = manifest(LONG)
+    with started() as run:
+        until(done_some, run)
+        for command in ("pause", "resume", "pause"):
+            assert cli(command, "run", "--no-wait").code == EXIT_OK
+        assert cli("pause", "run").code == EXIT_OK
+        for command in ("resume", "stop"):
+            assert cli(command, "run", "--no-wait").code == EXIT_OK
+        assert run.wait(timeout=30) == EXIT_INTERRUPTED
+    goes_on(path, 60)
+
+
+def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
+    path = manifest(JOB)
+    assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
+    state = Path("run/.run")
+    orders.give(state, OrderKind.STOP, "of another holder")
+    (state / "orders" / "0-nonsense.json").write_text("{")
+    assert goes_on(path) == 3
+
+
+def test_a_pause_outlasts_no_deadline(cli, manifest, work):
+    manifest(LONG)
+    with started("--max-hours", "0.0015") as run:
+        until(done_some, run)
+        told = cli("pause", "run")
+        _, err = run.communicate(timeout=30)
+    assert told.code in (EXIT_OK, EXIT_FAILED)
+    assert run.returncode == EXIT_RESUMABLE, err
+    assert "--max-hours 0.0015 is reached" in err
+
+
+def done_some():
+    return any(Path("run/.run").glob("receipts/*/*.json"))
+
+
+def test_a_measurement_pauses_between_its_settings(cli, manifest, work):
+    text = measurements.JOB.replace("[512x512, 672x384]", "512x512").replace("repeats: 3", "repeats: 2")
+    manifest(text)
+    with started() as run:
+        until(done_some, run)
+        assert cli("pause", "run").code == EXIT_OK
+        assert done() % 2 == 0  # the warm-up and the repeat that a process makes
+        assert workers_of(run) == []
+        assert cli("resume", "run").code == EXIT_OK
+        assert run.wait(timeout=60) == EXIT_OK
+    assert set(table.read(Path("run/results.csv")).status) == {"done"}
+    assert [len(happened(kind)) for kind in ("paused", "resumed", "worker-died")] == [1, 1, 0]
+
+
+class Pausing(Seen):
+    """Pauses a run of this process at its first image, and gives another order when it rests."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.steering, self.then, self.paused = Steering(), then, False
+
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, Outcome) and not self.paused:
+            self.paused = True
+            self.steering.obey(Order(OrderKind.PAUSE, "a test"))
+        elif isinstance(event, Happening) and event.kind == "paused":
+            self.steering.obey(Order(self.then, "a test"))
+
+
+@pytest.mark.parametrize("then", [OrderKind.RESUME, OrderKind.STOP])
+def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then):
+    path, seen, closed = manifest(JOB), Pausing(then), []
+    monkeypatch.setattr(FakeSession, "close", lambda session: closed.append(session))
+    result = fake_run(path, seen=seen, stop=seen.steering, out=Path("run"), engine="local")
+    if then == OrderKind.RESUME:
+        assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
+    else:
+        assert (str(result.stopped), seen.kinds(), len(closed)) == (
+            "by order of a test",
+            ["paused", "stopping"],
+            1,
+        )
+        goes_on(path)

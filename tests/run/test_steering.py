@@ -1,0 +1,155 @@
+"""What a signal or an order comes to, by what is at work; with a clock of its own."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.manifest.schema import RunOptions
+from batch.records.events import Beat, Closed, Encoded, Expected, Loading
+from batch.records.kinds import Stage
+from batch.run.options import Options
+from batch.run.steering import Level, Steering
+from batch.store.orders import Order, OrderKind
+from tests.helpers import Seen
+
+BEATS = [Beat("a fox", stage, 1, 2) for stage in Stage]
+HAPPENS = st.one_of(
+    st.sampled_from([*BEATS, Loading(1), Closed(), *OrderKind, "signal"]),
+    st.floats(0, 1e4),
+)
+
+
+class Run:
+    """A run that is told what comes up, and what it said."""
+
+    def __init__(self, *, stop="finish", within=None):
+        self.now = 100.0
+        self.steering = Steering(lambda: self.now)
+        self.seen = Seen()
+        options = Options(stop_within=within)
+        self.listener = self.steering.follow(self.seen, RunOptions(stop=stop), options)
+
+    def on(self, *events):
+        for event in events:
+            self.listener.on(event)
+        return self
+
+    def interrupted(self):
+        self.steering.tell(self.listener)  # so that the run will say it
+        assert self.steering.interrupt() == ""
+        self.steering.tell(self.listener)
+        return self.seen.happenings[-1].text
+
+
+def denoising(step=1, steps=20):
+    return Beat("a fox", Stage.DENOISE, step, steps)
+
+
+def test_an_image_at_work_is_finished_and_then_dropped():
+    run = Run().on(Loading(1), Beat("", Stage.LOAD), denoising(), Expected(seconds=600.0, image_s=40.0))
+    run.now += 10
+    said = run.interrupted()
+    assert said == "stopping: a fox is finished first, in about 30 s (again: it is dropped)"
+    assert (run.steering.finishing, run.steering.is_set()) == (True, False)
+    assert "what is at work is dropped" in run.interrupted()
+    assert run.steering.is_set()
+    run.steering.interrupt()
+    assert run.steering.level == Level.KILL
+
+
+@pytest.mark.parametrize("event", [Loading(3), Encoded(1, 3), Beat("a fox", Stage.LOAD), Beat("x", Stage.ENCODE)])
+def test_where_no_image_is_at_work_it_drops(event):
+    run = Run().on(denoising(), event)
+    assert "what is at work is dropped" in run.interrupted()
+    assert run.steering.level == Level.DROP
+
+
+def test_nothing_is_begun_in_place_of_what_was_finished():
+    run = Run().on(denoising())
+    run.interrupted()
+    run.on(Beat("an owl", Stage.LOAD))  # was given just before
+    assert run.steering.is_set()
+
+
+@pytest.mark.parametrize(
+    ("within", "image_s", "level"),
+    [(20, 14.0, Level.FINISH), (20, 16.0, Level.DROP), (20, None, Level.FINISH), (100, 84.0, Level.FINISH)],
+)
+def test_a_stop_with_a_time_takes_what_fits(within, image_s, level):
+    run = Run(within=float(within)).on(denoising(), Expected(seconds=None, image_s=image_s))
+    run.interrupted()
+    assert run.steering.level == level
+
+
+def test_the_time_of_a_stop_runs_out():
+    run = Run(within=20.0).on(denoising())
+    assert "within 20.0s at most" in run.interrupted()
+    run.now += 14.9
+    assert not run.steering.is_set()
+    run.now += 0.2
+    assert run.steering.is_set()
+    assert not run.steering.out_of_time
+    run.now += 2.5
+    assert run.steering.out_of_time
+
+
+def test_steps_tell_how_long_an_image_still_takes():
+    run = Run()
+    for step in range(1, 6):
+        run.on(denoising(step))
+        run.now += 2
+    assert "in about 38 s" in run.interrupted()  # 15 steps, of which the one at work is 2 s old
+
+
+def test_a_manifest_may_have_it_dropped():
+    run = Run(stop="drop").on(denoising())
+    assert "what is at work is dropped" in run.interrupted()
+
+
+def test_while_a_report_is_written_the_second_leaves_it_out():
+    run = Run().on(denoising(), Closed())
+    run.now += 5  # nobody listens: it is told at once
+    with run.steering.reporting():
+        assert run.steering.interrupt() == "stopping: the report is written first (again: without it)"
+        run.steering.leave_report()
+        assert "the report is left out" in run.steering.interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            run.steering.leave_report()
+    run.steering.leave_report()
+
+
+def test_a_run_that_was_dropped_has_its_report():
+    run = Run().on(denoising())
+    run.steering.obey(Order(OrderKind.DROP, "somebody"))
+    with run.steering.reporting():
+        run.steering.leave_report()
+    assert run.steering.reason == "by order of somebody"
+
+
+@given(st.lists(HAPPENS))
+def test_whatever_comes_in_whatever_order(happens):
+    run, level = Run(within=30.0), Level.GO_ON
+    for item in happens:
+        if isinstance(item, OrderKind):
+            run.steering.obey(Order(item, "somebody"))
+        elif item == "signal":
+            run.steering.interrupt()
+        elif isinstance(item, float):
+            run.now += item
+        else:
+            run.on(item)
+        run.steering.tell(run.listener)
+        assert run.steering.level >= level
+        level = run.steering.level
+        assert run.steering.is_set() == (level >= Level.DROP)
+    asked = [item for item in happens if item == "signal" or item in (OrderKind.STOP, OrderKind.DROP)]
+    assert (level > Level.GO_ON) == bool(asked)
+
+
+def test_options_with_a_time_that_is_none(cli, manifest, work):
+    manifest()
+    refused = cli("run", "job.yaml", "--stop-within", "soon")
+    assert (refused.code, "write 90s, 10m or 1h" in refused.err) == (2, True)
+    assert not Path("outputs").exists()
