@@ -299,6 +299,10 @@ class FakeSession:
             raise failures.failed(error, Stage.DECODE) from None
         return latents
 
+    def anew(self) -> None:
+        """Loading counts for the run before."""
+        self._load_s = None
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -16,6 +16,7 @@
         │   └── LoadFailed                 the model cannot be loaded
         │       └── NeverLoads             nor by another process
         ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
+        │   ├── LimitReached               the time, the hours or the images that the user has set
         │   └── DeviceLost                 the card does not answer this process any more
         ├── FolderLost           exit 3    the folder's lock was removed, or another runner has it by now
         └── Interrupted          exit 130  Ctrl-C or SIGTERM
@@ -133,6 +134,10 @@ class StoppedEarly(StopRun):
     """Stopped on purpose; the same command goes on later."""
 
     exit_code = EXIT_RESUMABLE
+
+
+class LimitReached(StoppedEarly):
+    """No image more within ``--until``, ``--max-hours`` or ``--max-images``."""
 
 
 class DiskLow(StoppedEarly):

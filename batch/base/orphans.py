@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import psutil
 
 VARIABLE = "RUN_BATCH_PARENT"
-"""Carried by every process that is started to work for another: ``<id of the parent>:<folder>``."""
+"""Carried by every process that is started to work for another: ``<id of the parent>:<folder>``.
+
+A worker that goes on from run to run carries the folders of them all, a line each."""
 
 GONE_S = 10.0
 """A process that was killed is waited for so long: the driver takes its memory back before it is gone."""
@@ -42,6 +44,8 @@ class Orphan:
     pid: int
     folder: str
     """The run folder it works for; "" where it works for none, or does not let itself be asked."""
+    later: tuple[str, ...] = ()
+    """Those it goes on to: nothing says which of them all it is at."""
     status: str
     """In the words of psutil: ``stopped``, ``sleeping`` …"""
     held: int
@@ -57,15 +61,16 @@ class Orphan:
         return ", ".join([*words, f"holds {gib(self.held)} of {'the card' if self.on_card else 'memory'}"])
 
 
-def mark(folder: Path | None = None) -> str:
+def mark(*folders: Path) -> str:
     """What a child of this process carries."""
-    return f"{os.getpid()}:{folder.resolve() if folder else ''}"
+    lines = "\n".join(str(folder.resolve()) for folder in folders)
+    return f"{os.getpid()}:{lines}"
 
 
 @contextmanager
-def marked(folder: Path) -> Iterator[None]:
-    """A process that is started meanwhile works for the folder."""
-    os.environ[VARIABLE] = mark(folder)
+def marked(*folders: Path) -> Iterator[None]:
+    """A process that is started meanwhile works for the first of the folders, and later for the others."""
+    os.environ[VARIABLE] = mark(*folders)
     try:
         yield
     finally:
@@ -77,10 +82,10 @@ def of(process: psutil.Process) -> Orphan | None:
     with process.oneshot():
         if not _is_ours(process.cmdline()) or ended(process):
             return None
-        parent, _, folder = process.environ().get(VARIABLE, "").partition(":")
+        parent, _, folders = process.environ().get(VARIABLE, "").partition(":")
         if not parent or not _alone(process, parent) or _elsewhere(process.pid):
             return None
-        return _described(process, folder)
+        return _described(process, *folders.split("\n"))
 
 
 def of_another(process: psutil.Process, parent: int) -> Orphan | None:
@@ -88,7 +93,7 @@ def of_another(process: psutil.Process, parent: int) -> Orphan | None:
     with process.oneshot():
         if not _is_ours(process.cmdline()) or ended(process) or not _alone(process, str(parent)):
             return None
-        return _described(process, "", process.username())
+        return _described(process, "", user=process.username())
 
 
 def every() -> Iterator[Orphan]:
@@ -150,11 +155,12 @@ def _elsewhere(pid: int) -> bool:
     return False
 
 
-def _described(process: psutil.Process, folder: str, user: str = "") -> Orphan:
+def _described(process: psutil.Process, folder: str, *later: str, user: str = "") -> Orphan:
     on_cards = nvml.held_by(process.pid)
     return Orphan(
         pid=process.pid,
         folder=folder,
+        later=later,
         status=process.status(),
         held=on_cards or process.memory_info().rss,
         on_card=bool(on_cards),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from batch.cli import (
     doctor,
     fetch,
     manifest,
+    mistakes,
     models,
     plan,
     prune,
@@ -80,21 +81,6 @@ for _command in (
     cli.add_command(_command)
 
 
-def _as_error(error: errors.BatchError) -> str:
-    """In a line; what goes on in further lines is indented, so that no name in it passes for a line of its own."""
-    text = f"error: {error}"
-    return one_line(text) if isinstance(error, errors.FolderError) else text.replace("\n", "\n    ")
-
-
-def _problems(error: errors.ManifestError) -> Iterator[str]:
-    """A manifest's problems, and before them what may explain them."""
-    for warning in error.warnings[: errors.WARNINGS]:
-        yield one_line(f"warning: {warning}")
-    if len(error.warnings) > errors.WARNINGS:
-        yield f"warning: and {len(error.warnings) - errors.WARNINGS:,} more warnings"
-    yield str(error)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is a message, never a traceback."""
     open_streams()
@@ -117,8 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"stopped: {error}\nrun the same command again to go on")
         return error.exit_code
     except errors.BatchError as error:
-        # A manifest's problems stay as editors read them: file:line: message.
-        say("\n".join(_problems(error)) if isinstance(error, errors.ManifestError) else _as_error(error))
+        say(mistakes.told(error))
         return error.exit_code
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED

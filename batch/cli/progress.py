@@ -35,10 +35,10 @@ from batch.records.kinds import Stage, Status
 from batch.records.receipts import Outcome
 
 
-def listener(*, quiet: bool, as_json: bool) -> Listener:
-    """The right one for the options and the terminal."""
+def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
+    """The right one for the options and the terminal; ``run`` names one of several manifests."""
     if as_json:
-        return JsonEvents()
+        return JsonEvents(run)
     if quiet:
         return Silent()
     return Bars() if sys.stderr.isatty() else Lines()
@@ -250,7 +250,10 @@ class DownloadBar:
 
 
 class JsonEvents:
-    """One JSON object a line on stdout (``--json``)."""
+    """One JSON object a line on stdout (``--json``); of several manifests each says of which ``run``."""
+
+    def __init__(self, run: str = "") -> None:
+        self._run = {"run": run} if run else {}
 
     def on(self, event: Event) -> None:
         """Events ``fetch``, ``start``, ``loading`` and ``image``, and one by the kind of what happened."""
@@ -278,8 +281,7 @@ class JsonEvents:
                     stage=error.stage if error else None,
                 )
 
-    @staticmethod
-    def emit(event: str, **data: object) -> None:
+    def emit(self, event: str, **data: object) -> None:
         """Write one event."""
-        sys.stdout.write(json_text({"event": event, **data}) + "\n")
+        sys.stdout.write(json_text({"event": event, **self._run, **data}) + "\n")
         sys.stdout.flush()

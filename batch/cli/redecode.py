@@ -17,7 +17,6 @@ from batch.cli.options import (
     run_argument,
     stop_within_option,
 )
-from batch.cli.run import finish
 from batch.cli.terminal import say, stoppable
 
 
@@ -45,7 +44,7 @@ def redecode(
     as_json: bool,
 ) -> int:
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
-    from batch.cli import progress
+    from batch.cli import ending, progress
     from batch.upkeep import redecode as decoding
 
     listener = progress.listener(quiet=quiet, as_json=as_json)
@@ -55,4 +54,4 @@ def redecode(
         )
     if done.without_latents:
         say(f"{plural(done.without_latents, 'done image')} left out: no latents were kept of them")
-    return finish(done.result, as_json=as_json, retry="run the same command again")
+    return ending.finish(done.result, as_json=as_json, retry="run the same command again")

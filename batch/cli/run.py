@@ -1,8 +1,7 @@
-"""``run``: render what is missing, then report; and how a run ends, for ``redecode`` too."""
+"""``run``: render what is missing, then report: one manifest, or a queue of them."""
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, one_line, plural
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
     events_option,
-    manifest_argument,
     out_option,
     quiet_option,
     seconds,
@@ -23,15 +20,16 @@ from batch.cli.options import (
     size_in_bytes,
     stop_within_option,
 )
-from batch.cli.terminal import into_nothing, program, quoted, say, show, stoppable
+from batch.cli.terminal import stoppable
 from batch.engines import ENGINES
 
 if TYPE_CHECKING:
-    from batch.run.options import Result
+    from batch.records.events import Listener
+    from batch.run.options import Options
 
 
 @click.command(short_help="Render what is missing, then report.")
-@manifest_argument
+@click.argument("manifests", metavar="MANIFEST...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @out_option
 @set_option
 @click.option("--engine", type=click.Choice(ENGINES),
@@ -62,7 +60,7 @@ if TYPE_CHECKING:
 @events_option
 def run(
     *,
-    manifest: Path,
+    manifests: tuple[Path, ...],
     out: Path | None,
     overrides: tuple[str, ...],
     engine: str | None,
@@ -83,9 +81,11 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Render what is missing, then write results.csv, the contact sheet and report.html."""
-    from batch.cli import progress
-    from batch.run import limits, runner
+    """Render what is missing, then write results.csv, the contact sheet and report.html.
+
+    Several manifests are run one after the other, with one budget and one exit code: the worst.
+    """
+    from batch.run import limits
     from batch.run.options import Options
 
     if devices and "," in devices:
@@ -108,68 +108,32 @@ def run(
         notify=notify,
         stop_within=stop_within,
     )
+    if len(manifests) > 1:
+        return _several(manifests, options, quiet=quiet, as_json=as_json)
+    return _one(manifests[0], options, quiet=quiet, as_json=as_json)
+
+
+def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int:
+    from batch.cli import ending, progress
+    from batch.run import runner
+
     with stoppable() as stop:
         result = runner.run(manifest, options, progress.listener(quiet=quiet, as_json=as_json), stop)
-    again = "the same command with --retry-failed" if result.given_up else "the same command"
-    return finish(result, as_json=as_json, retry=again, redo="restore" if restore else "render again")
+    return ending.of_run(result, options, as_json=as_json)
 
 
-def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render again") -> int:
-    """Say how it ended; the exit code is right even where nobody reads any more.
+def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_json: bool) -> int:
+    from batch.cli import ending, progress
+    from batch.run import notify, targets
+    from batch.run.queue import Queue
 
-    ``retry`` is the command for what has failed, ``redo`` the word for what is done and to be made anew.
-    """
-    from batch.cli import progress
+    def listener(manifest: Path) -> Listener:
+        return progress.listener(quiet=quiet, as_json=as_json, run=str(manifest))
 
-    code = errors.EXIT_FAILED if result.failed else errors.EXIT_RESUMABLE if result.lost else errors.EXIT_OK
-    if result.stopped is not None:
-        code = result.stopped.exit_code
-    try:
-        for warning in (*(result.report.warnings if result.report else ()), *result.warnings):
-            say(one_line(f"warning: {warning}"))
-        if as_json:
-            progress.JsonEvents.emit(
-                "end", exit_code=code, total=result.total, done=result.done, rendered=result.rendered,
-                lost=result.lost, to_redo=result.to_redo, trash=[str(path) for path in result.trash],
-                failed=result.failed, out_of_memory=result.out_of_memory, skipped=result.skipped,
-                folder=str(result.folder), seconds=round(result.seconds, 3),
-                reason=str(result.stopped) if result.stopped else None,
-            )  # fmt: skip
-        else:
-            _tell(result, retry, redo)
-    except OSError:
-        into_nothing(sys.stdout)
-        into_nothing(sys.stderr)
-    return code
-
-
-def _tell(result: Result, retry: str, redo: str) -> None:
-    if result.stopped is not None:
-        say(one_line(f"stopped: {result.stopped}"))
-        if result.stopped.exit_code != errors.EXIT_FAILED:
-            say("run the same command again to go on")
-    before = f" ({result.done_before} were done before)" if result.done_before else ""
-    show(
-        f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}, "
-        f"{result.done} of {result.total} done{before}"
-        + (f", {result.out_of_memory} out of memory" if result.out_of_memory else "")
-        + (f", {result.skipped} skipped" if result.skipped else "")
-        + (f", {result.to_redo} still to {redo}" if result.to_redo else "")
-        + (f", {result.failed} FAILED" if result.failed else "")
-    )
-    if result.lost:
-        say(f"{result.lost_in_words}: run the same command again")
-    folder = quoted(result.folder)
-    for trash in result.trash:
-        back = f"{program()} prune {folder} --restore {trash.name}"
-        show(f"what lay in their places is in {trash}; with the new ones moved away, {back} puts it back")
-    if result.skipped or result.out_of_memory:
-        show("what did not fit is a result and is not tried again; --retry-oom does")
-    if result.failed:
-        show(f"why: {program()} status {folder}   try again: {retry}")
-    if (made := result.report) is not None:
-        more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
-        for line in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
-            show(f"  {line}")
-    if result.rendered and result.done == result.total and result.stopped is None:
-        show(f"check every file: {program()} verify {folder}")
+    with stoppable() as stop:
+        queue = Queue(manifests=manifests, options=options, listeners=listener, stop=stop)
+        for entry in queue.run():
+            ending.of_entry(entry, options, as_json=as_json)
+        notifier = targets.check(queue.targets)
+        notify.tell_of_all(notifier, queue.entries, queue.exit_code)
+        return ending.of_queue(queue, notifier.close(), as_json=as_json)

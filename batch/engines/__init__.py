@@ -10,6 +10,7 @@ from batch.base.errors import UserError
 
 if TYPE_CHECKING:
     from batch.engines.base import Engine
+    from batch.engines.keep import Keep
     from batch.render.backend import Backend
 
 ENGINES = ("process", "local")
@@ -28,12 +29,12 @@ def default() -> str:
     return name
 
 
-def make(name: str, state: Path, backend: Backend) -> Engine:
-    """An engine by name. ``state`` is the run's folder of records."""
+def make(name: str, state: Path, backend: Backend, keep: Keep | None = None) -> Engine:
+    """An engine by name. ``state`` is the run's folder of records; ``keep`` is a worker that runs share."""
     if name == "local":
         from batch.engines.local import LocalEngine
 
         return LocalEngine(backend)
     from batch.engines.process import ProcessEngine
 
-    return ProcessEngine(state, backend)
+    return ProcessEngine(state, backend, keep)

@@ -27,6 +27,7 @@ from batch.engines.messages import (
     DumpStacks,
     Ended,
     Idle,
+    Move,
     Ready,
     Stop,
 )
@@ -63,15 +64,12 @@ def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaks, with a warning
-    with atomic.open_own(stacks, empty=True) as dump:
-        if DUMP_SIGNAL is not None:
-            faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
-        try:
-            _Child(pipe, dump, backend).serve(devices)
-        except BatchError as error:
-            _end(pipe, Ended(error))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
-            _end(pipe, Ended(RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()))
+    try:
+        _Child(pipe, stacks, backend).serve(devices)
+    except BatchError as error:
+        _end(pipe, Ended(error))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
+        _end(pipe, Ended(RuntimeError(f"{type(error).__name__}: {error}"), traceback.format_exc()))
 
 
 _PR_SET_PDEATHSIG = 1
@@ -79,12 +77,16 @@ _PR_SET_PDEATHSIG = 1
 
 def _redirect(log: Path) -> None:
     """Prints and warnings of libraries, and the last words of a crash, go to a file, not across the bars."""
-    with atomic.open_own(log) as target:
-        os.dup2(target.fileno(), 1)
-        os.dup2(target.fileno(), 2)
+    _print_into(log)
     sys.stdout = open(1, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
+
+
+def _print_into(log: Path) -> None:
+    with atomic.open_own(log) as target:
+        os.dup2(target.fileno(), 1)
+        os.dup2(target.fileno(), 2)
 
 
 def _end(pipe: Connection, last: Ended) -> None:
@@ -94,10 +96,18 @@ def _end(pipe: Connection, last: Ended) -> None:
         os._exit(ORPHANED)
 
 
+def _dump_into(stacks: Path) -> BinaryIO:
+    """Where the stacks go when they are asked for."""
+    dump = atomic.open_own(stacks, empty=True)
+    if DUMP_SIGNAL is not None:
+        faulthandler.register(DUMP_SIGNAL, file=dump, all_threads=True)
+    return dump
+
+
 class _Child:
-    def __init__(self, pipe: Connection, dump: BinaryIO, backend: Backend) -> None:
+    def __init__(self, pipe: Connection, stacks: Path, backend: Backend) -> None:
         self._pipe = pipe
-        self._dump = dump
+        self._dump = _dump_into(stacks)
         self._backend = backend
         self._inbox: SimpleQueue[ToWorker] = SimpleQueue()
         self._stop = threading.Event()
@@ -114,13 +124,23 @@ class _Child:
                 if worker is not None:
                     worker.close()
                 return
+            if isinstance(message, Move):
+                self._move(message)
+                continue
             if isinstance(message, Begin):
-                if worker is not None:
-                    worker.close()
-                worker = Worker(message.spec, self._backend, self, self._stop)
+                warm = worker.leave() if worker is not None else None
+                worker = Worker(message.spec, self._backend, self, self._stop, warm)
             elif worker is not None:
                 self._do(worker, message)
             self._say(Idle())
+
+    def _move(self, place: Move) -> None:
+        """Print into the folder of another run from now on."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _print_into(place.log)
+        old, self._dump = self._dump, _dump_into(place.stacks)
+        old.close()
 
     def _do(self, worker: Worker, message: ToWorker) -> None:
         try:

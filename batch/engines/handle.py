@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -20,7 +20,7 @@ from batch.base import atomic, orphans
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child, job_object
-from batch.engines.messages import Bye, DumpStacks, Stop
+from batch.engines.messages import Bye, DumpStacks, Move, Stop
 from batch.store import workers
 
 if TYPE_CHECKING:
@@ -50,11 +50,10 @@ class Death:
 class Handle:
     """One worker process."""
 
-    def __init__(self, state: Path, devices: str | None, backend: Backend) -> None:
-        self._state = state
-        self._log, self._stacks = state / "worker.log", state / "stacks.txt"
-        atomic.open_own(self._log, empty=True).close()
-        self._kills = _kernel_kills()
+    def __init__(self, state: Path, devices: str | None, backend: Backend, later: Sequence[Path] = ()) -> None:
+        """``later`` are the run folders that it may go on to."""
+        self._later = frozenset(later)
+        self._settle(state)
         context = multiprocessing.get_context("spawn")
         self._pipe: Connection
         self._pipe, theirs = context.Pipe()
@@ -65,13 +64,33 @@ class Handle:
             daemon=True,
         )
         workers.note(state, None, os.getpid())
-        with _signals_blocked(), orphans.marked(state.parent):
+        with _signals_blocked(), orphans.marked(state.parent, *later):
             self._process.start()
         pid = self._process.pid
         assert pid is not None
         workers.note(state, pid, os.getpid())
         job_object.tie(pid)
         theirs.close()  # so that the pipe ends with the process
+
+    def _settle(self, state: Path) -> None:
+        """Have an empty log in a run's folder of records."""
+        self._state = state
+        self._log, self._stacks = state / "worker.log", state / "stacks.txt"
+        atomic.open_own(self._log, empty=True).close()
+        self._kills = _kernel_kills()
+
+    def leave(self) -> None:
+        """Belong to no run until it goes on with another. Call it under the lock of the one it has served."""
+        self._forget()
+
+    def go_on(self, state: Path) -> bool:
+        """Serve another run, if it is one that it was started for and lives. Call it under that run's lock."""
+        if state.parent not in self._later or not self._process.is_alive():
+            return False
+        self._settle(state)
+        workers.note(state, self.pid, os.getpid())
+        self.send(Move(self._log, self._stacks))
+        return True
 
     @property
     def pid(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from batch.records.events import Beat, Happening
 from batch.records.kinds import Stage
@@ -16,6 +17,14 @@ class Begin:
     """To the worker: the run."""
 
     spec: RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """To the worker, before another run: where it prints and writes its stacks from now on. It does not answer."""
+
+    log: Path
+    stacks: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +83,4 @@ class Ended:
 
 
 FromWorker = Ready | Idle | Ended | Beat | Happening | Outcome
-ToWorker = Begin | Assignment | Drain | Stop | Bye | DumpStacks
+ToWorker = Begin | Move | Assignment | Drain | Stop | Bye | DumpStacks

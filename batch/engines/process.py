@@ -20,23 +20,35 @@ from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
     from batch.engines.base import Admit
+    from batch.engines.keep import Keep
     from batch.render.backend import Backend
 
 
 class ProcessEngine:
-    """One supervised worker process. ``state`` is where its log lies."""
+    """One supervised worker process. ``state`` is where its log lies.
 
-    def __init__(self, state: Path, backend: Backend) -> None:
+    ``keep`` is where a worker that a run before has left is taken from, and where this one goes.
+    """
+
+    def __init__(self, state: Path, backend: Backend, keep: Keep | None = None) -> None:
         self._state = state
         self._backend = backend
+        self._keep = keep
+        self._devices: str | None = None
         self._device = ""
+        self._at_rest = False
+        """All that the worker was given is saved, and it may serve another run."""
         self._stop = Helm()
         self._handle: Handle | None = None
 
     def start(self, devices: str | None, stop: Helm) -> str:
         """See :class:`~batch.engines.base.Engine`."""
-        self._stop = stop
-        self._device = self._ready(devices)
+        self._stop, self._devices = stop, devices
+        kept = self._keep.take(self._state, devices, self._backend) if self._keep else None
+        if kept is not None:
+            self._handle, self._device = kept
+        else:
+            self._device = self._ready(devices)
         return self._device
 
     def execute(
@@ -49,13 +61,19 @@ class ProcessEngine:
         admit: Admit = admit_all,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
+        self._at_rest = False
         yield from Supervision(self, tasks, spec, listener, stop, admit).run()
+        self._at_rest = not spec.recycle_after
 
     def close(self) -> None:
         """See :class:`~batch.engines.base.Engine`."""
-        if self._handle is not None:
+        if self._handle is None:
+            return
+        if self._keep is not None and self._at_rest:
+            self._keep.put(self._handle, self._devices, self._backend, self._device)
+        else:
             self._handle.close()
-            self._handle = None
+        self._handle = None
 
     @property
     def worker(self) -> Handle:
@@ -82,7 +100,8 @@ class ProcessEngine:
         raise AssertionError("unreachable")
 
     def _spawn(self, devices: str | None) -> str | Death:
-        self._handle = handle = Handle(self._state, devices, self._backend)
+        later = self._keep.after(self._state.parent) if self._keep else ()
+        self._handle = handle = Handle(self._state, devices, self._backend, later)
         start = monotonic()
         while monotonic() - start < FIRST_S:
             try:

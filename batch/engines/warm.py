@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from batch.base import checksums
 from batch.base.errors import Interrupted, NeverLoads
-from batch.plan.alike import load_key, session_key
+from batch.plan.alike import load_key
 from batch.records.events import Beat, Listener
 from batch.records.kinds import Stage
 from batch.records.receipts import CardState
@@ -17,7 +17,6 @@ from batch.records.spec import ModelSource, RunSpec
 from batch.records.tasks import EncodeTask, Task, content_of
 
 if TYPE_CHECKING:
-    from batch.plan.alike import LoadKey
     from batch.render.backend import Backend, Heartbeat, Session
 
 
@@ -35,28 +34,59 @@ def _check_content(source: ModelSource) -> None:
         )
 
 
-class Warm:
-    """The session of the model at work; that of another model takes its place."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a session was opened for: what is all the same is served by one."""
 
-    def __init__(self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event) -> None:
+    source: ModelSource
+    dtype: str
+    vae: str
+    """The hash of an autoencoder that is not the model's own."""
+    device: str
+    measure: bool
+
+    def encodes_as(self, other: _Opened) -> bool:
+        """Whether texts are the same: for them any autoencoder will do."""
+        return replace(self, source=replace(self.source, vae=""), vae="") == other
+
+
+class Warm:
+    """The session of the model at work; that of another model takes its place.
+
+    ``before`` is that of a run before, in the same process: its session goes on where this run needs the same.
+    """
+
+    def __init__(
+        self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event, before: Warm | None = None
+    ) -> None:
         self._spec, self._backend = spec, backend
         self._listener, self._stop = listener, stop
         self._session: Session[Any] | None = None
-        self._key: LoadKey | None = None
+        self._opened: _Opened | None = None
+        if before is not None and before._session is not None:
+            self._session, self._opened = before._session, before._opened
+            self._session.anew()
 
     def session(self, task: Task | EncodeTask) -> Session[Any]:
         """The one that a task needs."""
-        key = load_key(task)
-        if isinstance(task, EncodeTask) and self._key is not None and self._key[:2] == session_key(task):
-            key = self._key  # for texts any autoencoder will do
         source = self._spec.models[task.model]
         _check_content(source)
-        if self._session is None or self._key != key:
+        wanted = self._wanted(source, task)
+        if self._session is None or self._opened != wanted:
             self.close()
-            source = replace(source, vae=key[2])
-            self._session = self._backend.open(source, task.dtype, self._spec.device, measure=self._spec.measure)
-            self._key = key
+            self._session = self._backend.open(
+                wanted.source, task.dtype, self._spec.device, measure=self._spec.measure
+            )
+            self._opened = wanted
         return self._session
+
+    def _wanted(self, source: ModelSource, task: Task | EncodeTask) -> _Opened:
+        vae = (task.vae.sha256 or "") if isinstance(task, Task) and task.vae else ""
+        source = replace(source, vae=load_key(task)[2])
+        wanted = _Opened(source, task.dtype, vae, self._spec.device, self._spec.measure)
+        if isinstance(task, EncodeTask) and self._opened is not None and self._opened.encodes_as(wanted):
+            return self._opened
+        return wanted
 
     def heartbeat(self, name: str) -> Heartbeat:
         """Passes signs of life on, of what is called that; raises :class:`Interrupted` when the run is stopped."""

@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 class Worker:
     """Keeps the session a task needs warm, and saves behind the next image.
 
-    Raises :class:`UserError` where latents are asked of a pipeline that is called whole.
+    ``warm`` is the session that an earlier run has left in this process. Raises :class:`UserError` where latents
+    are asked of a pipeline that is called whole.
     """
 
-    def __init__(self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event) -> None:
+    def __init__(
+        self, spec: RunSpec, backend: Backend, listener: Listener, stop: Event, warm: Warm | None = None
+    ) -> None:
         whole = [name for name, source in spec.models.items() if not FAMILIES[source.family].staged]
         if whole and (spec.keep_latents or spec.latents):
             raise UserError(
@@ -58,7 +61,7 @@ class Worker:
         if spec.measure:
             measured.claim(self._folder.state, machine, spec.runner, empty=self._is_empty)
         self._rungs = RungFile(self._folder.state, card, spec.runner)
-        self._warm = Warm(spec, backend, listener, stop)
+        self._warm = Warm(spec, backend, listener, stop, warm)
         self._prompts = PromptEncoder(spec, EmbedCache(Path(spec.cache)), self._rungs, self._warm, listener)
         self._saver = Saver(self._folder, spec, machine, listener)
         self._since, self._encoding_s = perf_counter(), 0.0
@@ -69,8 +72,12 @@ class Worker:
 
     def close(self) -> None:
         """Finish what is being saved and give the device back."""
+        self.leave().close()
+
+    def leave(self) -> Warm:
+        """Finish what is being saved; the session goes on with another run."""
         self._saver.close()
-        self._warm.close()
+        return self._warm
 
     def work(
         self, task: Task | EncodeTask, more: Sequence[Task] = (), *, step_down: Stage | None = None

@@ -184,6 +184,7 @@ def source(model: Model) -> ModelSource:
         architecture=model.architecture,
         file=(file.converted or file.path) if file is not None else "",
         converted=content(Path(file.converted), untold) if file is not None and file.converted else "",
+        content=model.revision,
     )
 
 

@@ -34,6 +34,8 @@ class ModelSource:
     """Where that was made of a pickle: the SHA-256 of the file itself; the revision has that of the pickle."""
     vae: str = ""
     """Another autoencoder, a file or a folder of this machine; "" for the model's own."""
+    content: str = ""
+    """The commit, or a hash of what a folder or a file holds: the next run may find another model in the place."""
 
     @property
     def allowed(self) -> tuple[str, ...]:

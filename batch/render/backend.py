@@ -160,6 +160,10 @@ class Session(Protocol[L]):
         """Compiling has failed: the model is rendered as it is from now on."""
         ...
 
+    def anew(self) -> None:
+        """Another run begins: what is told once is told again, and loading before it counts for no image."""
+        ...
+
     def close(self) -> None:
         """Give the memory back."""
         ...

@@ -24,16 +24,17 @@ class Compiler:
         self.on = False
         self.excuse = ""
         """Why nothing is compiled though it was asked for; to be told once."""
-        self._failed = False
+        self.failed = False
+        """It is given up for this pipeline."""
 
     def switch(self, pipe: DiffusionPipeline, *, on: bool) -> None:
         """Render compiled from now on, or not. Nothing is compiled before a block is called."""
-        on = on and not self._failed
+        on = on and not self.failed
         if on == self.on:
             return
         blocks = list(_blocks(pipe))
         if not blocks:
-            self._failed, self.excuse = True, f"{type(pipe).__name__} has no blocks of a kind that can be compiled"
+            self.failed, self.excuse = True, f"{type(pipe).__name__} has no blocks of a kind that can be compiled"
         family = PIPELINE_FAMILY.get(type(pipe).__name__, "generic")
         for block in blocks:
             if on:
@@ -47,7 +48,7 @@ class Compiler:
     def give_up(self, pipe: DiffusionPipeline) -> None:
         """It has failed: never again in this session."""
         self.switch(pipe, on=False)
-        self._failed = True
+        self.failed = True
 
     def compiled(self) -> int:
         """How often this process has compiled something: whatever made it new, a stage that raises it warms up."""

@@ -53,6 +53,12 @@ class Loaded:
             exact.settle(pipe)
         self._own_scheduler = getattr(pipe, "scheduler", None)
 
+    def tells_again(self) -> bool:
+        """Whether what was found odd while it was loaded will be found again."""
+        if self._loras:
+            self._loras = None  # they are put anew
+        return not self.compiler.failed
+
     def serves(self, part: Loads, settled: tuple[object, ...]) -> bool:
         """Whether these components are there; what renders images can also decode."""
         if (part, self._part) == (Loads.DECODER, Loads.IMAGES):

@@ -26,6 +26,10 @@ class Oddities:
         if self.first(once):
             self._untold.append(Oddity(kind, text))
 
+    def forget(self) -> None:
+        """As if nothing had been found."""
+        self._found, self._untold = set(), []
+
     def take(self) -> list[Oddity]:
         """Those since the last call."""
         taken, self._untold = self._untold, []

@@ -215,6 +215,13 @@ class DiffusersSession:
         except (safetensors.SafetensorError, KeyError) as error:
             raise failures.failed(error, Stage.DECODE) from None
 
+    def anew(self) -> None:
+        """See :class:`batch.render.backend.Session`."""
+        self._load_s = None
+        self._oddities.forget()
+        if self._model is not None and not self._model.tells_again():
+            self.close()
+
     def close(self) -> None:
         """See :class:`batch.render.backend.Session`."""
         if self._model is not None:

@@ -24,6 +24,7 @@ from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
     from batch.engines.base import Admit, Helm
+    from batch.engines.keep import Keep
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
     from batch.render.backend import Backend
@@ -38,6 +39,8 @@ class EngineChoice:
     """Empty takes the default."""
     devices: str | None = None
     backend: Backend = field(default_factory=Diffusers)
+    keep: Keep | None = None
+    """A worker that runs share, one after the other."""
 
 
 def render(
@@ -60,7 +63,7 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.state, engine.backend)
+    made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
     try:
         device = made.start(engine.devices, stop)
         if spec.vram_limit is not None and not device.startswith("cuda"):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import disk
-from batch.base.errors import DiskLow, StoppedEarly, UserError
+from batch.base.errors import DiskLow, LimitReached, UserError
 from batch.base.text import duration, gib, plural
 from batch.plan.alike import rate_key
 from batch.plan.estimate import (
@@ -49,6 +49,10 @@ class Limits:
     """An instant: with a time zone."""
     max_hours: float | None = None
     max_images: int | None = None
+    since: float | None = None
+    """Of a queue: when it began, by ``time.monotonic()``; else the hours count from the run's own start."""
+    started: int = 0
+    """Of a queue: images that its runs before have started."""
 
     def __post_init__(self) -> None:
         if self.max_hours is not None and not (self.max_hours > 0 and math.isfinite(self.max_hours)):
@@ -119,7 +123,7 @@ class Gate:
 
     Used by one thread. ``learned`` is what the run's receipts tell (:func:`batch.plan.estimate.learn`),
     ``history`` the same of earlier runs; ``redo`` are ids of images that are done already. The hours of
-    ``limits`` count from here on.
+    ``limits`` count from here on, those of a queue from its own start.
     """
 
     def __init__(
@@ -147,7 +151,12 @@ class Gate:
         self._started: set[str] = set()
         self._unsaved: dict[str, Task] = {}
         self._clock, self._now, self._free = clock, now, free
-        self._begun = clock()
+        self._begun = clock() if limits.since is None else limits.since
+
+    @property
+    def started(self) -> int:
+        """Images that this run has begun."""
+        return len(self._started)
 
     @property
     def receipts(self) -> list[Receipt]:
@@ -155,7 +164,7 @@ class Gate:
         return [item for items in self._done.values() for item in items]
 
     def admit(self, task: Task) -> None:
-        """Count an image as started. Raises :class:`StoppedEarly`, or :class:`DiskLow`, when it may not be.
+        """Count an image as started. Raises :class:`LimitReached`, or :class:`DiskLow`, when it may not be.
 
         Asked again for the same image (its worker has died), it counts once.
         """
@@ -166,8 +175,8 @@ class Gate:
     def check(self, task: Task) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
         most = self._limits.max_images
-        if task.id not in self._started and most is not None and len(self._started) >= most:
-            raise StoppedEarly(f"--max-images {most} is reached{self._rest()}")
+        if task.id not in self._started and most is not None and self.started + self._limits.started >= most:
+            raise LimitReached(f"--max-images {most} is reached{self._rest()}")
         self._check_time(task)
         room = self._free(self._folder.root)
         if room is None or room >= self._floor + self._waiting(task):
@@ -213,10 +222,10 @@ class Gate:
             deadlines.append((f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)))
         for name, left in deadlines:
             if left <= 0:
-                raise StoppedEarly(f"{name} is reached{self._rest()}")
+                raise LimitReached(f"{name} is reached{self._rest()}")
             if takes is not None and left < takes:
                 judged = " as earlier runs took here" if self._known[source] is self._earlier[1] else ""
-                raise StoppedEarly(
+                raise LimitReached(
                     f"{name} leaves {duration(left)}, and the next image takes about {duration(takes)}{judged}"
                     + self._rest()
                 )

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base.errors import StopRun
+from batch.base.errors import EXIT_FAILED, EXIT_OK, EXIT_RESUMABLE, StopRun
 from batch.base.text import plural
 from batch.render.diffusers_backend import Diffusers
 from batch.run.limits import Limits
+from batch.run.summary import Account
 
 if TYPE_CHECKING:
+    from batch.engines.keep import Keep
     from batch.render.backend import Backend
     from batch.report.write import Report
 
@@ -45,6 +47,8 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     """Whom to tell, besides those that the manifest names."""
+    keep: Keep | None = None
+    """Of a queue: the worker that its runs share. Who is told hears of one of these runs only where it failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,9 @@ class Result:
     """Of a measurement: images whose result is that they do not fit; they count as no failure."""
     skipped: int = 0
     """Of a measurement: images that were not tried since smaller ones did not fit."""
+    started: int = 0
+    """Images that it began to render."""
+    account: Account = field(default_factory=Account)
     seconds: float
     report: Report | None
     """None where it could not be written."""
@@ -82,3 +89,16 @@ class Result:
         """What became of those."""
         were = "was" if self.lost == 1 else "were"
         return f"{plural(self.lost, 'finished picture')} {were} deleted or damaged meanwhile"
+
+    @property
+    def left(self) -> int:
+        """Images of the plan that a later run renders."""
+        known = self.done + self.failed + self.out_of_memory + self.skipped
+        return max(0, self.total - known)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        if self.stopped is not None:
+            return self.stopped.exit_code
+        return EXIT_FAILED if self.failed else EXIT_RESUMABLE if self.lost else EXIT_OK

@@ -12,7 +12,6 @@ from batch.base import disk
 from batch.base.cache import default_folder
 from batch.base.errors import (
     BatchError,
-    CannotGoOn,
     DiskFull,
     DiskLow,
     FolderError,
@@ -33,12 +32,12 @@ from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
 from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
-from batch.run.notify import Notifier, NotifyEvent
-from batch.run.notify import check as check_targets
+from batch.run.notify import Notifier, NotifyEvent, ended_as, tell
 from batch.run.options import Result
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
+from batch.run.targets import check as check_targets
 from batch.store import history, rungs, workers
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.report.write import Report
     from batch.run.options import Options
+    from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
     from batch.run.steering import Steering
     from batch.store.job import Origin
@@ -63,8 +63,21 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     on the way stands in the result, and the report is written all the same.
     """
     online = FetchOptions(listener=listener, stop=stop)
+    job = check(manifest_path, options, online)
+    folder = job.folder
+    notifier = check_targets((*job.manifest.notify, *options.notify))
+    with disk.stops_when_full(folder.root), folder.hold(), stop.obeying(folder), awake():
+        if folder.exists() and folder.pins() != job.before:
+            # Another run has drawn seeds since they were read; its draw counts.
+            job = prepare(manifest_path, options, online=online)
+        plan, origin = job.plan, origin_of(job.manifest)
+        return carry_out(plan, folder, origin, options, listener, stop, earlier=job.earlier, notifier=notifier)
+
+
+def check(manifest_path: Path, options: Options, online: FetchOptions) -> Prepared:
+    """A job that may begin; raises what :func:`run` does before it touches anything."""
     job = prepare(manifest_path, options, online=online)
-    plan, folder = job.plan, job.folder
+    plan = job.plan
     if not plan.tasks:
         raise UserError(f"{manifest_path}: the grid is empty: exclude leaves nothing to render")
     for name in sorted({task.format for task in plan.tasks}):
@@ -72,14 +85,8 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     refuse_what_has_no_effect(plan, options, job.manifest.run)
     if job.impossible:
         raise UserError(job.impossible[0])
-    notifier = check_targets((*job.manifest.notify, *options.notify))
-    folder.check(plan.name, plan.kind)
-    with disk.stops_when_full(folder.root), folder.hold(), stop.obeying(folder), awake():
-        if folder.exists() and folder.pins() != job.before:
-            # Another run has drawn seeds since they were read; its draw counts.
-            job = prepare(manifest_path, options, online=online)
-        plan, origin = job.plan, origin_of(job.manifest)
-        return carry_out(plan, folder, origin, options, listener, stop, earlier=job.earlier, notifier=notifier)
+    job.folder.check(plan.name, plan.kind)
+    return job
 
 
 def carry_out(
@@ -134,7 +141,7 @@ def carry_out(
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
         history.record(tally.gate.receipts)
-    return _ended(tally, stopped, start, before, stop)
+    return _ended(tally, stopped, options, stop, start=start, before=before)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
@@ -200,13 +207,16 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
 def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> StopRun | None:
     """Render what is missing; what stopped it."""
     tasks: Sequence[Task] = tally.left.to_render
-    engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend)
+    engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend, keep=options.keep)
     try:
         if tasks:
             tally.gate.check(tasks[0])  # before a model is loaded for nothing
         if spec.measure:
-            # Every setting is measured in a fresh process.
-            Measuring(spec=spec, engine=replace(engine, name="process"), tally=tally, stop=stop).run()
+            # Every setting is measured in a fresh process, and alone on the card.
+            if engine.keep is not None:
+                engine.keep.close()
+            engine = replace(engine, name="process", keep=None)
+            Measuring(spec=spec, engine=engine, tally=tally, stop=stop).run()
             return None
         while tasks:
             for outcome in render(
@@ -228,7 +238,13 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> 
 
 
 def _ended(
-    tally: Tally, stopped: StopRun | None, start: float, before: Collection[Path], stop: Steering
+    tally: Tally,
+    stopped: StopRun | None,
+    options: Options,
+    stop: Steering,
+    *,
+    start: float,
+    before: Collection[Path],
 ) -> Result:
     """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
@@ -259,12 +275,16 @@ def _ended(
         given_up=len(left.given_up) + tally.given_up,
         out_of_memory=left.out_of_memory + tally.out_of_memory,
         skipped=len(tally.skipped),
+        started=tally.gate.started,
+        account=tally.account,
         report=made,
         seconds=perf_counter() - start,
         stopped=stopped,
         warnings=(unwritten,) if unwritten else (),
     )
-    _tell(result, tally)
+    told = ended_as(result)
+    if options.keep is None or told == NotifyEvent.FAILED:  # of a queue all is told at its end
+        tell(tally.notifier, told, tally.plan.name, result, tally.figures(), folder)
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 
@@ -278,21 +298,6 @@ def _reported(folder: RunFolder) -> tuple[Report | None, str]:
     except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
-
-
-def _tell(result: Result, tally: Tally) -> None:
-    title = f"{tally.plan.name}: {result.done} of {result.total} done"
-    title += f", {result.failed} failed" if result.failed else ""
-    text = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
-    event = NotifyEvent.FAILED if result.failed else NotifyEvent.DONE
-    if result.lost and not result.failed:
-        text = f"{text}; {result.lost_in_words}"
-        event = NotifyEvent.STOPPED
-    if result.stopped is not None:
-        text = f"stopped: {result.stopped}; {text}"
-        event = NotifyEvent.LOW_DISK if isinstance(result.stopped, DiskLow) else NotifyEvent.STOPPED
-        event = NotifyEvent.FAILED if isinstance(result.stopped, CannotGoOn) else event
-    tally.notifier.send(event, title, text, tally.figures(), result.folder)
 
 
 def report(root: Path) -> Report:

@@ -16,6 +16,7 @@ from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
 from batch.run.drift import Drift
 from batch.run.notify import NotifyEvent
+from batch.run.summary import Account
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
@@ -58,6 +59,8 @@ class Tally:
     deaths: int = 0
     """Workers whose place another took."""
     drift: Drift = field(default_factory=Drift)
+    account: Account = field(default_factory=Account)
+    """What is told of the run when it is over."""
     _failed: int = 0
     _in_a_row: int = 0
     _unloaded: set[str] = field(default_factory=set)
@@ -72,6 +75,7 @@ class Tally:
 
     def on(self, event: Event) -> None:
         """Raises :class:`CannotGoOn` when one image after the other has failed."""
+        self.account.on(event)
         if isinstance(event, Outcome):
             self._ended(event)
             return

@@ -106,7 +106,7 @@ def _look(state: Path, worker: NotedWorker) -> Iterator[tuple[psutil.Process, Or
                 orphan = orphans.of(process)
             except psutil.AccessDenied:
                 orphan = None if worker["pid"] is None else orphans.of_another(process, worker["parent"])
-            if orphan is not None and (orphan.user or orphan.folder == folder):
+            if orphan is not None and (orphan.user or folder in (orphan.folder, *orphan.later)):
                 yield process, orphan
 
 

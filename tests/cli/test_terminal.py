@@ -37,7 +37,7 @@ def test_every_way_out_goes_through_the_door(capsys):
 
 def test_json_is_the_same_data(capsys):
     terminal.print_json({EVIL: [EVIL]})
-    JsonEvents.emit("note", text=EVIL)
+    JsonEvents().emit("note", text=EVIL)
     printed = capsys.readouterr().out
     assert is_plain(printed)
     whole, line = printed.rsplit("\n", 2)[:2]

@@ -93,6 +93,27 @@ def test_the_next_run_ends_a_stopped_worker_of_a_killed_one(orphan, cli, work, s
 
 
 @linux
+def test_a_worker_that_goes_on_is_ended_by_the_run_it_was_at(manifest, work):
+    manifest(REAL.replace("job", "a").replace("[a, b, c]", "a").replace("0..2", "0"), "a.yaml")
+    manifest(REAL.replace("job", "b"), "b.yaml")
+    program = [*FAKE_RUN[:3], "run"]
+    environment = {**process_engine(), "FAKE_UNDYING": "1"}
+    run = subprocess.Popen([*program, "a.yaml", "b.yaml"], env=environment, stderr=subprocess.DEVNULL)
+    until_an_image(run, work / "outputs" / "b")
+    (worker,) = worker_processes(run)
+    worker.suspend()
+    until(lambda: worker.status() == "stopped")
+    run.kill()
+    run.wait()
+    assert [item.pid for item in workers.left_over(work / "outputs" / "b" / ".run")] == [worker.pid]
+    assert workers.left_over(work / "outputs" / "a" / ".run") == ()
+    again = subprocess.run([*program, "b.yaml"], env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"was still there: process {worker.pid}, stopped, " in again.stderr
+    assert orphans.ended(worker)
+
+
+@linux
 def test_doctor_names_workers_without_a_parent(orphan, work):
     worker = orphan()
     found = [item for item in orphans.every() if item.pid == worker.pid]

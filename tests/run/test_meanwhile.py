@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.cli.run import finish
+from batch.cli.ending import finish
 from batch.records.receipts import Outcome
 from batch.report import table
 from tests.helpers import Seen, fake_run

@@ -2,13 +2,10 @@
 
 import json
 import logging
-import shlex
 import sys
 import threading
 import time
 import warnings
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -16,69 +13,23 @@ import pytest
 from batch.base.errors import UserError
 from batch.manifest.read import read_manifest
 from batch.run import awake, notify
+from batch.run.targets import check
 from batch.store import lock
+from tests.run.hooks import WRITES, hook
 
 COUNTS = {"done": 5, "failed": 1, "missing": 0}
 
-WRITES = """\
-import json, os, sys
-names = [name for name in os.environ if name.startswith("RUN_BATCH_") and name != "RUN_BATCH_CACHE"]
-told = {"stdin": json.load(sys.stdin), "argv": sys.argv[2:], "environ": {name: os.environ[name] for name in names}}
-with open(sys.argv[1], "a", encoding="utf-8") as file:
-    file.write(json.dumps(told) + "\\n")
-"""
-
-
-@pytest.fixture
-def command(work, monkeypatch):
-    """A Python program as a target; the secrets are arguments."""
-    for name in ("RUN_BATCH_ENGINE", "RUN_BATCH_MODELS", "RUN_BATCH_PREDICT", "RUN_BATCH_SHIPPED"):
-        monkeypatch.delenv(name, raising=False)
-
-    def write(text, *arguments):
-        path = work / f"tell {len(list(work.glob('tell *')))}.py"
-        path.write_text(text, encoding="utf-8")
-        return shlex.join([sys.executable, str(path)]) + "".join(f" {item}" for item in arguments)
-
-    return write
-
 
 def tell(targets, work, *events, seconds=20.0):
-    notifier = notify.check(targets, seconds)
+    notifier = check(targets, seconds)
     for event in events or ("done",):
         notifier.send(event, f"night {event}", "5 of 6 pictures — ✓", COUNTS, work / "outputs")
     return notifier.close()
 
 
-@contextmanager
-def hook(status=200, pause=0.0):
-    """A web hook at localhost that keeps what it gets."""
-    got = []
-    go_on = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            go_on.wait(pause)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"json://127.0.0.1:{server.server_port}", got
-    finally:
-        go_on.set()
-        server.shutdown()
-        server.server_close()
-
-
 def refused(*targets):
     with pytest.raises(UserError) as caught:
-        notify.check(targets)
+        check(targets)
     return str(caught.value)
 
 
@@ -93,6 +44,7 @@ def test_a_command_gets_the_event_on_stdin_and_environment(command, work, monkey
         "message": "5 of 6 pictures — ✓",
         "folder": str(work / "outputs"),
         "counts": COUNTS,
+        "picture": None,
     }
     assert first["environ"] == {
         "RUN_BATCH_EVENT": "stalled",
@@ -188,7 +140,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(command, work):
 def test_a_service_that_hangs_holds_up_nothing(command, work):
     with hook(pause=30) as (url, _):
         began = time.monotonic()
-        notifier = notify.check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)
+        notifier = check([f"{url}/?rto=60", command(WRITES, "told.jsonl")], 1.5)
         notifier.send("done", "night", "all done", COUNTS, work)
         assert time.monotonic() - began < 1
         assert notifier.close() == ["json://… was not told 'done': no answer within 1.5 s"]
@@ -321,7 +273,7 @@ def test_doctor_lists_both_extras():
 def test_a_command_that_prints_without_end_costs_no_memory(command, tmp_path):
     loud = "import sys\nfor _ in range(150): sys.stderr.write('x' * 10**6 + chr(10))\nsys.exit('the last words')\n"
     before = psutil.Process().memory_info().rss
-    notifier = notify.check([command(loud)])
+    notifier = check([command(loud)])
     notifier.send("done", "t", "m", COUNTS, tmp_path)
     (warning,) = notifier.close()
     assert "the last words" in warning

@@ -1,0 +1,215 @@
+"""Several manifests, one after the other, with one budget, one worker and one summary: a queue for the night."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from batch.base import errors
+from batch.base.errors import DiskLow, Interrupted, LimitReached, StopRun, UserError
+from batch.engines.keep import Keep
+from batch.hub.downloads import FetchOptions
+from batch.records.events import Closed, Preparing
+from batch.run import limits, runner
+from batch.run.targets import check as check_targets
+
+if TYPE_CHECKING:
+    from batch.records.events import Listener
+    from batch.run.options import Options, Result
+    from batch.run.steering import Steering
+
+WORST = (
+    errors.EXIT_OK,
+    errors.EXIT_RESUMABLE,
+    errors.EXIT_FAILED,
+    errors.EXIT_FOLDER,
+    errors.EXIT_USER,
+    errors.EXIT_INTERRUPTED,
+)
+"""Exit codes, each worse than those before: a queue ends with the worst of its manifests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A manifest of a queue and what became of it: a result, or why there is none."""
+
+    manifest: Path
+    images: int = 0
+    """Of its plan; 0 where it could not be planned."""
+    result: Result | None = None
+    error: Exception | None = None
+    """What kept it from running."""
+    not_begun: bool = False
+    """Nothing is wrong with it: the error ended the queue before its turn."""
+
+    @property
+    def why(self) -> str:
+        """Why there is no result."""
+        return errors.in_words(self.error) if self.error is not None else ""
+
+    @property
+    def exit_code(self) -> int:
+        """What it would have ended with by itself."""
+        if self.result is not None:
+            return self.result.exit_code
+        return self.error.exit_code if isinstance(self.error, errors.BatchError) else errors.EXIT_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A manifest that may begin."""
+
+    manifest: Path
+    folder: Path
+    images: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Queue:
+    """Manifests that are run in the order given. ``listeners`` makes who is shown the run of each."""
+
+    manifests: Sequence[Path]
+    options: Options
+    listeners: Callable[[Path], Listener]
+    stop: Steering
+    targets: list[str] = field(default_factory=list)
+    """Whom those that may begin want to have told."""
+    _found: dict[Path, Entry] = field(default_factory=dict)
+    _began: float = field(default_factory=monotonic)
+    _started: int = 0
+    """Images of all runs."""
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UserError` for what is wrong with all of them: an option, somebody who cannot be told."""
+        if self.options.out is not None:
+            raise UserError(
+                f"--out {self.options.out}: that is one folder, and there are {len(self.manifests)} manifests. "
+                "Leave it out, and each has outputs/<name>; or run them one by one"
+            )
+        for index, manifest in enumerate(self.manifests):
+            if manifest in self.manifests[:index]:
+                raise UserError(f"{manifest} is given twice; name it once")
+        self.targets += self.options.notify
+        check_targets(self.targets)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What became of the manifests so far, in the order given."""
+        return [self._found[manifest] for manifest in self.manifests if manifest in self._found]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all."""
+        return max((entry.exit_code for entry in self.entries), key=WORST.index, default=errors.EXIT_OK)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return monotonic() - self._began
+
+    def run(self) -> Iterator[Entry]:
+        """Check all, then render one after the other; yields each when its end is known."""
+        waiting: list[_Waiting] = []
+        for entry in self._check(waiting):
+            yield self._noted(entry)
+        keep = Keep([item.folder for item in waiting])
+        try:
+            for entry in self._render(waiting, keep):
+                yield self._noted(entry)
+        finally:
+            keep.close()
+
+    def _noted(self, entry: Entry) -> Entry:
+        self._found[entry.manifest] = entry
+        return entry
+
+    def _check(self, waiting: list[_Waiting]) -> Iterator[Entry]:
+        """Read and plan all; yields those that cannot begin."""
+        taken: dict[str, Path] = {}
+        for manifest in self.manifests:
+            try:
+                with self._shown(manifest) as listener:
+                    if self.stop.is_set():
+                        raise Interrupted("interrupted")
+                    _tell(listener, Preparing(f"checking {manifest}"))
+                    job = runner.check(manifest, self.options, FetchOptions(listener=listener, stop=self.stop))
+                check_targets(job.manifest.notify)
+                folder = job.folder.root
+                place = os.path.normcase(folder.resolve())
+                if place in taken:
+                    raise UserError(
+                        f"its run folder {folder} is that of {taken[place]} too. Give it a name of its own "
+                        "(name: …), or make one manifest of both"
+                    )
+            except (errors.BatchError, OSError) as error:
+                yield Entry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
+            else:
+                taken[place] = manifest
+                waiting.append(_Waiting(manifest, folder, len(job.plan.tasks)))
+                self.targets += job.manifest.notify
+
+    def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[Entry]:
+        """Run those that may begin; once something has ended the whole, yields the others as not begun."""
+        ended: StopRun | None = None
+        full: dict[int, StopRun] = {}
+        for item in waiting:
+            ended = ended or self._spent()
+            if why := ended or full.get(_disk(item.folder)):
+                yield Entry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
+                continue
+            entry = self._one(item, keep)
+            stopped = entry.error if entry.result is None else entry.result.stopped
+            if isinstance(stopped, Interrupted | LimitReached):
+                ended = type(stopped)(str(stopped).partition("; ")[0])  # what is left there is that run's
+            elif isinstance(stopped, DiskLow):
+                full[_disk(item.folder)] = stopped
+            yield entry
+
+    def _one(self, item: _Waiting, keep: Keep) -> Entry:
+        shared = replace(self.options.limits, since=self._began, started=self._started)
+        options = replace(self.options, limits=shared, keep=keep)
+        try:
+            with self._shown(item.manifest) as listener:
+                result = runner.run(item.manifest, options, listener, self.stop)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the night goes on with the others
+            return Entry(manifest=item.manifest, images=item.images, error=error)
+        self._started += result.started
+        return Entry(manifest=item.manifest, images=result.total, result=result)
+
+    @contextmanager
+    def _shown(self, manifest: Path) -> Iterator[Listener]:
+        """Who is shown a manifest; the terminal is free again when that is over, however it ends."""
+        listener = self.listeners(manifest)
+        try:
+            yield listener
+        finally:
+            _tell(listener, Closed())
+
+    def _spent(self) -> StopRun | None:
+        """What ends the whole before the next one begins."""
+        if self.stop.is_set():
+            return Interrupted("interrupted")
+        asked = self.options.limits
+        if asked.max_images is not None and self._started >= asked.max_images:
+            return LimitReached(f"--max-images {asked.max_images} is reached")
+        if asked.until is not None and datetime.now(UTC) >= asked.until:
+            return LimitReached(f"--until {limits.shown(asked.until)} is reached")
+        if asked.max_hours is not None and self.seconds >= asked.max_hours * 3600:
+            return LimitReached(f"--max-hours {asked.max_hours:g} is reached")
+        return None
+
+
+def _tell(listener: Listener, event: Preparing | Closed) -> None:
+    with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the night goes on
+        listener.on(event)
+
+
+def _disk(folder: Path) -> int:
+    """The file system that a folder is on, or will be."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists()).stat().st_dev
