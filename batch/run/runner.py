@@ -36,6 +36,7 @@ from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, NotifyEvent
 from batch.run.notify import check as check_targets
 from batch.run.options import Result
+from batch.run.pace import Pace
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
@@ -47,8 +48,8 @@ from batch.store.job import origin_of
 
 if TYPE_CHECKING:
     from batch.base.orphans import Orphan
-    from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
+    from batch.plan.rates import Rates
     from batch.report.write import Report
     from batch.run.options import Options
     from batch.run.remaining import Remaining
@@ -89,7 +90,7 @@ def carry_out(
     listener: Listener,
     stop: Event,
     *,
-    earlier: Knowledge,
+    earlier: Rates,
     notifier: Notifier | None = None,
     latents: Mapping[str, str] | None = None,
 ) -> Result:
@@ -104,19 +105,16 @@ def carry_out(
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     left = _left(plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
+    known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
+    gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
     tally = Tally(
         plan=plan,
         folder=folder,
         run=origin.run,
         left=left,
-        gate=Gate(
-            options.limits,
-            folder,
-            left.to_render,
-            min_free_disk=floor,
-            learned=left.learned,
-            history=earlier,
-            redo=left.redo,
+        gate=gate,
+        pace=Pace(
+            left.to_render, gate, left.texts, origin.run.recycle_after, measures=plan.kind == RunKind.MEASURE
         ),
         listener=listener,
         notifier=notifier or Notifier(()),
@@ -132,11 +130,11 @@ def carry_out(
     stopped = _rendered(spec, options, tally, stop)
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-        history.record(tally.gate.receipts)
+        history.record(known.mine)
     return _ended(tally, stopped, start, before)
 
 
-def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
+def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
     """What is to be done, once what the options say is forgotten."""
     if options.retry_failed or options.retry_oom:
         # Of a measurement, to run out of memory is no failure.
@@ -150,6 +148,7 @@ def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earli
         earlier,
         redo_degraded=options.redo_degraded,
         restore=options.restore,
+        devices=options.devices,
     )
 
 

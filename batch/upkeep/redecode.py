@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from batch.base import disk
+from batch.base import disk, hardware
 from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
@@ -77,7 +77,7 @@ def redecode(
     with disk.stops_when_full(target.root), target.hold():
         options = Options(devices=devices, retry_failed=True)
         # The manifest as `run --set memory=SETTING` would keep it.
-        earlier = history.read().learned()
+        earlier = history.read().learned(device=hardware.look(devices).device)
         lines = origin.text.splitlines(keepends=True)
         text = "".join(line for line in lines if not line.startswith("# --set memory="))
         origin = replace(origin, text=f"# --set memory={setting}\n{text}")
