@@ -17,6 +17,7 @@ from batch.records.tasks import Task
 
 if TYPE_CHECKING:
     from batch.plan.alike import SessionKey
+    from batch.plan.rates import Family, Kind
     from batch.records.receipts import Receipt
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
@@ -78,6 +79,11 @@ class Estimate:
     peak_bytes: int | None
     """The largest memory any image of this run took so far, on the device or, without one, in the host."""
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether its seconds may be wrong by half."""
+        return self.seconds_from == EstimateSource.GUESS
+
 
 @dataclass(slots=True, kw_only=True)
 class Known:
@@ -104,8 +110,10 @@ class Known:
     def image(self, task: Task) -> Seconds | None:
         """What an image takes from the one before to itself, once its model is warm; None: nothing is known."""
         whole = None if self.decodes else self._warm(Part.WHOLE, task)
-        stages = [] if self.decodes else [whole or self._denoised(task)]
-        stages += [] if whole else [self._warm(Part.DECODE, task)]
+        stages = (
+            [] if self.decodes else [whole or self._warm(Part.DENOISE, task) or self._guessed(Part.DENOISE, task)]
+        )
+        stages += [] if whole else [self._warm(Part.DECODE, task) or self._guessed(Part.DECODE, task)]
         found = [stage for stage in stages if stage is not None]
         if not found or stages[0] is None:
             return None
@@ -113,27 +121,25 @@ class Known:
         besides = between.value if between else self._of_any(Part.BETWEEN)
         return Seconds(sum(item.value for item in found) + besides, weakest(found))
 
-    def _denoised(self, task: Task) -> Seconds | None:
-        if found := self._warm(Part.DENOISE, task):
-            return found
-        step = self.guess.step_s(task, self.sources)
-        return None if step is None else Seconds(step * task.steps, EstimateSource.GUESS)
+    def _guessed(self, part: Part, task: Task) -> Seconds | None:
+        found = self.guess.part(*self._place(part, task), self.sources)
+        return None if found is None else Seconds(found * _units(part, task), EstimateSource.GUESS)
 
     def _warm(self, part: Part, task: Task) -> Seconds | None:
         """What a stage takes; a first image after a load is slow, so that any other tells more."""
         found = self.find(part, task) or self.find(part, task, first=True)
-        return found and replace(found, value=found.value * (1 if part is Part.DECODE else task.steps))
+        return found and replace(found, value=found.value * _units(part, task))
 
     def load(self, task: Task) -> float:
         """What loading a task's model takes, with what its first image takes longer; 0 where nothing is known."""
         found = self.find(Part.LOAD, task)
-        seconds = found.value if found else self.guess.load_s(task)
+        seconds = found.value if found else self.guess.load_s(task.model)
         if seconds is None:
             seconds = self._of_any(Part.LOAD)
-        for part, units in ((Part.DENOISE, task.steps), (Part.WHOLE, task.steps), (Part.DECODE, 1)):
+        for part in (Part.DENOISE, Part.WHOLE, Part.DECODE):
             first, later = self.find(part, task, first=True), self.find(part, task)
             if first and later:
-                seconds += max(0.0, first.value - later.value) * units
+                seconds += max(0.0, first.value - later.value) * _units(part, task)
         return seconds
 
     def text(self, task: Task) -> float:
@@ -157,14 +163,17 @@ class Known:
 
     def find(self, part: Part, task: Task, *, first: bool = False) -> Seconds | None:
         """What a part of a task takes; a size that was made tells more than the same of another one."""
-        numerics = self.numerics.get(size_name(task), Numerics())
-        family, kind = place(part, task, self.setting(task), numerics, first=first)
+        family, kind = self._place(part, task, first=first)
         found = [(rates.find(family, kind), source) for rates, source in zip(self.sources, _SOURCES, strict=True)]
         known = [(item, source) for item, source in found if item is not None]
         if not known:
             return None
         item, source = next((pair for pair in known if pair[0].close), known[0])
         return Seconds(item.value, source)
+
+    def _place(self, part: Part, task: Task, *, first: bool = False) -> tuple[Family, Kind]:
+        numerics = self.numerics.get(size_name(task), Numerics())
+        return place(part, task, self.setting(task), numerics, first=first)
 
     def setting(self, task: Task) -> str:
         """The memory setting that a task will be rendered with: memory that ran out runs out again."""
@@ -176,6 +185,10 @@ class Known:
 
 
 _SOURCES = (EstimateSource.THIS_RUN, EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS)
+
+
+def _units(part: Part, task: Task) -> int:
+    return task.steps if part in (Part.DENOISE, Part.WHOLE) else 1
 
 
 def weakest(parts: Iterable[Seconds]) -> EstimateSource:
@@ -226,6 +239,19 @@ def estimate(
         disk_from=max(bears, key=_WEAKER.index, default=EstimateSource.AS_PHOTOGRAPHS),
         peak_bytes=max(peaks, default=None),
     )
+
+
+def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> Seconds | None:
+    """What a folder's missing images take, by what is there: of the machine that rendered last.
+
+    None where of some of them nothing is known. Texts are not counted: which of them are kept is not known here.
+    """
+    if not missing or not receipts:
+        return None
+    machine = max(receipts, key=lambda item: item.started_at).machine
+    known = Known(folder=learn(item for item in receipts if item.machine == machine), limit=machine.vram_limit)
+    taken = seconds_of(groups(missing), known)
+    return taken and replace(taken, value=taken.value + before(missing, known, {}) + known.saving(missing[-1]))
 
 
 def seconds_of(grouped: Collection[Group], known: Known) -> Seconds | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from batch.catalogue import pag
-from batch.memory.steps import OFFLOADS
 from batch.plan.rates import Part
 
 if TYPE_CHECKING:
     from batch.plan.rates import Family, Kind, Rates
-    from batch.records.tasks import Task
 
 REACHED = 0.4
 """Of a card's rate by its data sheet: about what whole models come to (benchmarks/roofline.py has the floor)."""
@@ -49,41 +46,35 @@ class Guess:
     card: str = ""
     """The driver's name of the card; "" without one."""
 
-    def step_s(self, task: Task, sources: tuple[Rates, ...]) -> float | None:
-        """Seconds of a step: as fast as other models are here, else as the data sheet says; None: no idea."""
-        work = self._work(task.model, task.rendered_width * task.rendered_height, pag.passes(task))
-        if work is None:
-            return None
-        speeds = [speed for rates in sources for speed in self._speeds(rates)]
-        speed = median(speeds) if speeds else MATRIX.get(self.card, 0.0) * REACHED
-        return work / speed if speed else None
+    def part(self, family: Family, kind: Kind, sources: Sequence[Rates]) -> float | None:
+        """What a part takes: as other models take it here, else as the data sheet says; None: no idea.
 
-    def load_s(self, task: Task) -> float | None:
-        """Seconds of loading the model."""
-        weights = self.weights.get(task.model)
+        A setting that offloads is judged by models that it offloads too, else by those that stay on the device.
+        """
+        for memory in dict.fromkeys((family.memory, "")):
+            if found := [value for rates in sources for value in self._others(rates, family, kind, memory)]:
+                return median(found)
+        weights, rate = self.weights.get(family.model), MATRIX.get(self.card)
+        if family.part is not Part.DENOISE or not weights or not rate:
+            return None
+        tokens = kind.pixels / PIXELS_A_TOKEN * kind.passes
+        return 2 * weights * GIB / HALF_PRECISION * tokens / (rate * REACHED)
+
+    def load_s(self, model: str) -> float | None:
+        """Seconds of loading a model."""
+        weights = self.weights.get(model)
         return None if weights is None else weights * GIB / READS
 
-    def _work(self, model: str, pixels: int, passes: int) -> float | None:
-        """FLOPs of a call of the model: every weight multiplies every token."""
-        weights = self.weights.get(model)
-        if not weights or not pixels:
-            return None
-        return 2 * weights * GIB / HALF_PRECISION * pixels / PIXELS_A_TOKEN * passes
+    def _others(self, rates: Rates, family: Family, kind: Kind, memory: str) -> Iterator[float]:
+        """What the same takes in other models; a step as much longer as there are more weights to multiply."""
+        for other in rates.values:
+            alike = (other.part, other.first, other.memory) == (family.part, False, memory)
+            ratio = self._ratio(family, other)
+            if alike and ratio and other.model != family.model and (found := rates.find(other, kind)):
+                yield found.value * ratio
 
-    def _speeds(self, rates: Rates) -> Iterator[float]:
-        """FLOPs a second that models reach here which stay on the device."""
-        for family, kinds in rates.values.items():
-            if family.part is not Part.DENOISE or family.first or _is_moved(family):
-                continue
-            for kind, values in kinds.items():
-                work = self._speed_of(family, kind)
-                if work and (seconds := median(values)) > 0:
-                    yield work / seconds
-
-    def _speed_of(self, family: Family, kind: Kind) -> float | None:
-        return self._work(family.model, kind.pixels, kind.passes)
-
-
-def _is_moved(family: Family) -> bool:
-    """Whether weights go to and fro; of ``auto`` it is not known."""
-    return "auto" in family.memory or any(name in family.memory for name in OFFLOADS)
+    def _ratio(self, family: Family, other: Family) -> float | None:
+        if family.part is not Part.DENOISE:
+            return 1.0
+        mine, others = self.weights.get(family.model), self.weights.get(other.model)
+        return mine / others if mine and others else None

@@ -76,7 +76,7 @@ class Pace:
         self._began = self._told = self._since = self._waited = clock()
         self._cost = 0.0
         self._loaded: LoadKey | None = None
-        self._encoded = (0, self._began)
+        self._encoded, self._encoding = (0, self._began), False
         self._at: tuple[str, ...] = ()
         """Ids of the images at work."""
         self._rendered: set[str] = set()
@@ -91,7 +91,7 @@ class Pace:
             case Began():
                 self._began = self._waited = now
             case Loading():
-                self._waited, self._encoded = now, (0, now)
+                self._waited, self._encoded, self._encoding = now, (0, now), False
             case Encoded(text, _):
                 self._text_done(text, now)
             case Beat(name, stage) if stage in _AT_WORK:
@@ -117,24 +117,24 @@ class Pace:
     # What happens
 
     def _text_done(self, text: int, now: float) -> None:
-        before, then = self._encoded
-        self._encoded = (text, now)
+        (before, then), going_on = self._encoded, self._encoding
+        self._encoded, self._encoding = (text, now), True
         task = next(iter(self._waiting()), None)
         if task is None or text <= before:
             return
         key = session_key(task)
         self._texts[key] = max(0, self._texts.get(key, 0) - (text - before))
-        if before:  # the first of them waits for its encoder
+        if going_on:  # the first of them waits for its encoder
             family, kind = place(Part.ENCODE, task, self._known.setting(task), Numerics())
             self._known.mine.put(family, kind, (now - then) / (text - before))
-        self._waited += now - then if before else 0.0  # encoding is no loading
+            self._waited += now - then  # encoding is no loading
 
     def _is_at(self, name: str, now: float) -> None:
         ids = self._called(name)
         if not ids or ids == self._at:
             return
         self._rendered.update(key for key in self._at if key in self._left)
-        self._at, self._since = ids, now
+        self._at, self._since, self._encoding = ids, now, False
         self._loaded = load_key(self._left[ids[0]])
 
     def _called(self, name: str) -> tuple[str, ...]:
@@ -165,6 +165,8 @@ class Pace:
     def _done(self, outcome: Outcome, now: float) -> None:
         self._take(outcome.key)
         self._count += 1
+        if self._is_between:
+            self._waited = now
         if outcome.receipt is not None:
             self._ends.append(now)
 
@@ -201,11 +203,17 @@ class Pace:
         """Loading and encoding that are still to come."""
         left = {key: group.sample for key, group in self._loads.items() if group.count}
         loading = [self._known.load(task) for key, task in left.items() if key != self._loaded]
-        if loading and next(iter(left)) != self._loaded and not self._at:  # one is being loaded, or about to be
+        # The first of them is being loaded while no image is at work.
+        if loading and next(iter(left)) != self._loaded and self._is_between:
             loading[0] = max(0.0, loading[0] - (now - self._waited))
         samples = {session_key(task): task for task in left.values()}
         encoding = sum(self._known.text(task) * self._texts.get(key, 0) for key, task in samples.items())
         return sum(loading) + encoding + self._recycling(left)
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether no image is at work."""
+        return not any(key in self._left for key in self._at)
 
     def _recycling(self, left: Mapping[LoadKey, Task]) -> float:
         if not self._recycle_after:

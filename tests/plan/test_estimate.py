@@ -1,5 +1,7 @@
 """Where an estimate comes from: this run, earlier ones, a guess, or how photographs are."""
 
+from dataclasses import replace
+
 import pytest
 
 from batch.plan.estimate import Known, estimate
@@ -118,12 +120,15 @@ def test_a_guess_is_by_what_there_is_to_compute():
     weights = 4 * 2**30
     step = 2 * (weights / 2) * (1e6 / 256) * 2 / (9.89e14 * 0.4)  # two FLOPs a weight and token, two passes
     assert guessed.seconds == pytest.approx(12 * 10 * step + weights / 1e9)
-    # How fast another model is here tells more than a data sheet; what is moved to and fro tells nothing.
+    # How fast another model is here tells more than a data sheet.
     full, moved = a_task(0, memory="full"), a_task(0, **OFFLOADED)
     other = a_task(1, model="other", memory="full")
     assert seconds(other, a_receipt(full, 100.0), guess=card) == pytest.approx(200.0)
-    assert seconds(other, a_receipt(moved, 900.0), guess=card) < 10
     assert seconds(other, a_receipt(full, 100.0), guess=Guess()) is None
+    # What is moved to and fro tells of what is moved as well.
+    assert seconds(other, a_receipt(moved, 900.0), guess=card) < 10
+    known = (a_receipt(full, 100.0), a_receipt(moved, 900.0))
+    assert seconds(replace(other, **OFFLOADED), *known, guess=card) == pytest.approx(1800.0)
 
 
 def test_what_bears_little_does_not_decide_the_source():
