@@ -107,7 +107,7 @@ class Pace:
             case _:
                 return None
         often = OFTEN_S if isinstance(event, Loading | Encoded) else 0.0
-        if now - self._told < max(often, self._cost / SHARE):
+        if self._left and now - self._told < max(often, self._cost / SHARE):
             return None
         expected = self._expected(now)
         self._told = self._clock()
