@@ -12,7 +12,7 @@ from batch.plan.alike import load_key
 from batch.records.events import Beat, Began, Encoded, Event, Loading
 from batch.records.kinds import Stage
 from batch.records.receipts import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak
-from batch.records.tasks import Task
+from batch.records.tasks import EncodeTask, Task
 
 MEGAPIXEL = 1024 * 1024
 
@@ -47,6 +47,16 @@ class Times:
         """Seconds of decoding."""
         size = task.rendered_width * task.rendered_height / MEGAPIXEL
         return self.decode * size * self.of(task) * self._chance(task, "decode")
+
+    def beside(self, stage: Stage, task: Task | EncodeTask) -> float:
+        """Seconds of a stage that is not denoising."""
+        if isinstance(task, EncodeTask):
+            return self.text
+        return self.decoded(task) if stage is Stage.DECODE else 0.0
+
+    def loading(self, model: str) -> float:
+        """Seconds of loading one half of a model: its text encoders, or what renders."""
+        return self.load * self.models.get(model, 1.0) / 2
 
     def of(self, task: Task) -> float:
         """Times that a task takes longer."""

@@ -109,17 +109,22 @@ class Known:
 
     def image(self, task: Task) -> Seconds | None:
         """What an image takes from the one before to itself, once its model is warm; None: nothing is known."""
-        whole = None if self.decodes else self._warm(Part.WHOLE, task)
-        stages = (
-            [] if self.decodes else [whole or self._warm(Part.DENOISE, task) or self._guessed(Part.DENOISE, task)]
-        )
-        stages += [] if whole else [self._warm(Part.DECODE, task) or self._guessed(Part.DECODE, task)]
-        found = [stage for stage in stages if stage is not None]
-        if not found or stages[0] is None:
+        stages = self._stages(task)
+        if stages[0] is None:
             return None
+        found = [stage for stage in stages if stage is not None]
         between = self.find(Part.BETWEEN, task)
         besides = between.value if between else self._of_any(Part.BETWEEN)
         return Seconds(sum(item.value for item in found) + besides, weakest(found))
+
+    def _stages(self, task: Task) -> list[Seconds | None]:
+        """Denoising and decoding; of a pipeline that is called whole, all in one."""
+        if not self.decodes and not (denoised := self._warm(Part.DENOISE, task)):
+            if whole := self._warm(Part.WHOLE, task):
+                return [whole]
+            denoised = self._guessed(Part.DENOISE, task)
+        decoded = self._warm(Part.DECODE, task) or self._guessed(Part.DECODE, task)
+        return [decoded] if self.decodes else [denoised, decoded]
 
     def _guessed(self, part: Part, task: Task) -> Seconds | None:
         found = self.guess.part(*self._place(part, task), self.sources)

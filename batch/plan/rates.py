@@ -6,8 +6,9 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
 from batch.catalogue import pag
 from batch.memory.profiles import shown_steps
@@ -15,6 +16,7 @@ from batch.memory.steps import CUTS
 from batch.records.receipts import Machine, Measurement, Receipt
 from batch.records.spec import Numerics
 from batch.records.tasks import Task
+from batch.records.values import Call
 
 RECENT = 50
 """Images of a kind that its median is of: a card that has become warm is judged as it is now."""
@@ -22,6 +24,10 @@ RECENT = 50
 STEEPEST, FLATTEST = 2.0, 0.5
 """How a stage's seconds may grow with the pixels, as a power: attention over all of them, and a card that small
 sizes do not fill."""
+
+
+_MOST = 1e12
+"""Beyond any time, size and number of bytes."""
 
 
 class Part(StrEnum):
@@ -98,9 +104,14 @@ def asked(task: Task, limit: int | None = None) -> str:
 
     What ``auto`` comes to on a card is not known beforehand, so it is no other setting.
     """
-    words = ["auto"] if task.memory == "auto" else []
+    return _asked(task.memory == "auto", task.memory_steps, limit)
+
+
+@cache
+def _asked(auto: bool, steps: tuple[Call, ...], limit: int | None) -> str:
+    words = ["auto"] if auto else []
     words += [f"held to {limit}"] if limit is not None else []
-    return " + ".join([*words, shown_steps(task.memory_steps)])
+    return " + ".join([*words, shown_steps(steps)])
 
 
 def used(receipt: Receipt) -> str:
@@ -108,6 +119,7 @@ def used(receipt: Receipt) -> str:
     return receipt.memory_used or asked(receipt.task, receipt.machine.vram_limit)
 
 
+@cache
 def acting(part: Part, memory: str) -> str:
     """What of a memory setting acts on a part."""
     if part in _BY_FORM:
@@ -135,23 +147,24 @@ def place(part: Part, task: Task, memory: str, numerics: Numerics, *, first: boo
     )  # fmt: skip
     if part in (Part.LOAD, Part.ENCODE):
         return family, Kind()
-    sized = Kind(pixels=task.rendered_width * task.rendered_height)
     if part in (Part.BYTES, Part.SAVE):
-        return family, replace(sized, pixels=task.width * task.height)
+        return family, Kind(pixels=task.width * task.height)
+    pixels = task.rendered_width * task.rendered_height
     if part is Part.BETWEEN:
-        return family, replace(sized, how=f"{numerics.batch}")
+        return family, Kind(pixels=pixels, how=f"{numerics.batch}")
     if part is Part.DECODE:
-        return family, replace(sized, how=" ".join(word for word in memory.split(" + ") if "vae_tiling" in word))
-    how = [task.scheduler.name if task.scheduler else "", str(numerics.batch), str(numerics.compile)]
-    how.append(str(len(task.loras)))
-    return family, replace(sized, passes=pag.passes(task), steps=task.steps, how=" ".join(how))
+        tiles = " ".join(word for word in memory.split(" + ") if "vae_tiling" in word)
+        return family, Kind(pixels=pixels, how=tiles)
+    scheduler = task.scheduler.name if task.scheduler else ""
+    how = f"{scheduler} {numerics.batch} {numerics.compile} {len(task.loras)}"
+    return family, Kind(pixels=pixels, passes=pag.passes(task), steps=task.steps, how=how)
 
 
 def parts(receipt: Receipt) -> Iterator[tuple[Part, float, bool]]:
     """Every part of which an image tells, its value, and whether it is that of a first image."""
     cost, task = receipt.measurement, receipt.task
     first = cost.warmup or cost.load_s is not None
-    yield Part.BYTES, receipt.file.bytes / (receipt.file.width * receipt.file.height), False
+    yield Part.BYTES, receipt.file.bytes / max(1, receipt.file.width * receipt.file.height), False
     # An image decoded from kept latents has no denoising.
     for part, stage in ((Part.DENOISE, cost.denoise), (Part.WHOLE, cost.whole)):
         if stage is not None and stage.seconds > 0:
@@ -191,7 +204,9 @@ class Rates:
             self.put(*place(part, task, memory, numerics, first=first), value)
 
     def put(self, family: Family, kind: Kind, value: float) -> None:
-        """Learn one value."""
+        """Learn one value, if it can be one: receipts are files, in which anything may stand."""
+        if not (0 <= value < _MOST and 0 <= kind.pixels < _MOST):
+            return
         self.values.setdefault(family, {}).setdefault(kind, deque(maxlen=RECENT)).append(value)
 
     def find(self, family: Family, kind: Kind) -> Found | None:

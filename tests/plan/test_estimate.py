@@ -71,6 +71,14 @@ def test_first_images_and_decoded_ones_poison_no_median():
     assert seconds(TASKS[2], decoded, decodes=True) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -5.0, 1e300])
+def test_nonsense_in_a_receipt_teaches_nothing(odd):
+    spoilt = a_receipt(TASKS[0], odd, size=-1, between_s=odd, save_s=odd, load_s=odd)
+    file = replace(spoilt.file, width=0)
+    told = estimate(TASKS, [], Known(folder=learn([replace(spoilt, file=file), a_receipt(TASKS[1], 100.0)])))
+    assert (told.seconds, told.disk_from) == (pytest.approx(1200.0), "this run")
+
+
 def test_steps_sizes_and_guidance_are_counted_apart():
     rendered = {"denoise": StagePeak(seconds=100.0), "decode": StagePeak(seconds=8.0), "between_s": 2.0}
     made = a_receipt(TASKS[0], **rendered)
