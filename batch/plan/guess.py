@@ -49,7 +49,8 @@ class Guess:
     def part(self, family: Family, kind: Kind, sources: Sequence[Rates]) -> float | None:
         """What a part takes: as other models take it here, else as the data sheet says; None: no idea.
 
-        A setting that offloads is judged by models that it offloads too, else by those that stay on the device.
+        A setting that offloads is judged by models that it offloads too, else by what stays on the device, never
+        the other way round.
         """
         for memory in dict.fromkeys((family.memory, "")):
             if found := [value for rates in sources for value in self._others(rates, family, kind, memory)]:
@@ -70,11 +71,11 @@ class Guess:
         for other in rates.values:
             alike = (other.part, other.first, other.memory) == (family.part, False, memory)
             ratio = self._ratio(family, other)
-            if alike and ratio and other.model != family.model and (found := rates.find(other, kind)):
+            if alike and ratio and (found := rates.find(other, kind)):
                 yield found.value * ratio
 
     def _ratio(self, family: Family, other: Family) -> float | None:
-        if family.part is not Part.DENOISE:
+        if family.part is not Part.DENOISE or family.model == other.model:
             return 1.0
         mine, others = self.weights.get(family.model), self.weights.get(other.model)
         return mine / others if mine and others else None

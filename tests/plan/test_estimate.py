@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from batch.plan.estimate import Known, estimate
+from batch.memory import profiles
+from batch.plan.estimate import Known, Seconds, estimate
 from batch.plan.guess import Guess
 from batch.plan.rates import learn
 from batch.records.receipts import StagePeak
@@ -95,10 +96,13 @@ def test_steps_sizes_and_guidance_are_counted_apart():
 def test_a_time_under_one_setting_is_taken_for_no_other():
     moved = a_receipt(a_task(0, **OFFLOADED), 900.0)
     assert seconds(TASKS[1], moved) is None
+    kept = Known(history=learn([moved])).image(a_task(1, memory="auto"))
+    assert kept is None
     assert seconds(a_task(1, **OFFLOADED), moved) == pytest.approx(900.0)
     auto = a_task(1, memory="auto", memory_steps=())
     full = a_receipt(a_task(1, memory="full"), 100.0)
-    assert seconds(auto, full) is None  # what it comes to on this card is not known
+    guessed = Known(folder=learn([full])).image(auto)  # what it comes to on this card is not known
+    assert (guessed.value, guessed.source) == (pytest.approx(100.0), "a guess")
     # Memory ran out at this size: it will run out again, and the time is that of what took its place.
     degraded = a_receipt(auto, 900.0, setting="model_cpu_offload")
     assert seconds(auto, a_receipt(auto, 100.0), degraded) == pytest.approx(900.0)
@@ -108,9 +112,10 @@ def test_a_time_under_one_setting_is_taken_for_no_other():
 
 
 def test_tiles_are_no_other_setting_and_a_limit_is_one():
-    tiles = {"memory": "tiled", "memory_steps": (Call(name="vae_slicing"),)}
-    assert seconds(a_task(1, **tiles), a_receipt(a_task(1, memory="full"), 100.0)) == pytest.approx(100.0)
-    assert seconds(TASKS[1], a_receipt(TASKS[0], 100.0), limit=2**30) is None
+    tiles = {"memory": "tiled", "memory_steps": (profiles.step("vae_tiling(256, 192)"),)}
+    full = Known(folder=learn([a_receipt(TASKS[0], 100.0, decode=StagePeak(seconds=7.0))]))
+    assert full.image(a_task(1, **tiles)) == Seconds(107.0, "this run")
+    assert replace(full, limit=2**30).image(TASKS[1]).source == "a guess"
 
 
 def test_loading_and_encoding_of_what_is_to_come_are_in_the_sum():
