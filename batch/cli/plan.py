@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, one_line, plural
+from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import plan_memory
 from batch.cli.layout import single_file
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
@@ -202,9 +202,7 @@ def _resume_lines(plan: Plan, left: Remaining | None, outlook: Outlook) -> list[
     if left.to_render:
         lines.extend(_expected(outlook))
         if plan.repeats:
-            lines.append(
-                "starting, loading and encoding come on top in every process, often for longer than the images"
-            )
+            lines.append("starting and encoding come on top in every process, often for longer than the images")
     return lines
 
 
@@ -213,7 +211,8 @@ def _expected(outlook: Outlook) -> list[str]:
     if expected.seconds is None:
         time = "not known before the first images are there"
     else:
-        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}"
+        end = done_about(expected.seconds, guessed=expected.is_guess)
+        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}; {end} if started now"
     free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
     lines = [
         f"time: {time}",

@@ -34,6 +34,7 @@ from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, NotifyEvent, ended_as, tell
 from batch.run.options import Result
+from batch.run.pace import Pace
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
@@ -46,8 +47,8 @@ from batch.store.job import origin_of
 
 if TYPE_CHECKING:
     from batch.base.orphans import Orphan
-    from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
+    from batch.plan.rates import Rates
     from batch.report.write import Report
     from batch.run.options import Options
     from batch.run.prepare import Prepared
@@ -97,7 +98,7 @@ def carry_out(
     listener: Listener,
     stop: Steering,
     *,
-    earlier: Knowledge,
+    earlier: Rates,
     notifier: Notifier | None = None,
     latents: Mapping[str, str] | None = None,
 ) -> Result:
@@ -112,19 +113,16 @@ def carry_out(
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     left = _left(plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
+    known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
+    gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
     tally = Tally(
         plan=plan,
         folder=folder,
         run=origin.run,
         left=left,
-        gate=Gate(
-            options.limits,
-            folder,
-            left.to_render,
-            min_free_disk=floor,
-            learned=left.learned,
-            history=earlier,
-            redo=left.redo,
+        gate=gate,
+        pace=Pace(
+            left.to_render, gate, left.texts, origin.run.recycle_after, measures=plan.kind == RunKind.MEASURE
         ),
         listener=stop.follow(listener, origin.run, options),
         notifier=notifier or Notifier(()),
@@ -140,11 +138,11 @@ def carry_out(
     stopped = _rendered(spec, options, tally, stop)
     # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
     if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-        history.record(tally.gate.receipts)
+        history.record(known.mine)
     return _ended(tally, stopped, options, stop, start=start, before=before)
 
 
-def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
+def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
     """What is to be done, once what the options say is forgotten."""
     if options.retry_failed or options.retry_oom:
         # Of a measurement, to run out of memory is no failure.
@@ -158,6 +156,7 @@ def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earli
         earlier,
         redo_degraded=options.redo_degraded,
         restore=options.restore,
+        devices=options.devices,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.base.orphans import Orphan
+from batch.plan.estimate import rest
 from batch.records.receipts import Failure
 from batch.store import events, lock, workers
 from batch.store.folder import RunFolder
@@ -47,6 +48,8 @@ class Summary:
     """Of a measurement: why images are not tried, and how many."""
     running: Mapping[str, object] | None
     seconds_per_image: float | None
+    rest_s: float | None = None
+    """Seconds that the missing images will take, loading with it; None where nothing tells."""
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
     unfit: tuple[str, ...] = field(default=())
@@ -63,10 +66,8 @@ class Summary:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds the missing images will take at the rate so far; not of a measurement."""
-        if self.seconds_per_image is None or self.measures:
-            return None
-        return self.seconds_per_image * self.missing
+        """Seconds the missing images will take; not of a measurement."""
+        return None if self.measures else self.rest_s
 
 
 def summarize(root: Path) -> Summary:
@@ -82,6 +83,8 @@ def summarize(root: Path) -> Summary:
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
+    to_render = [task for task in tasks if task.id not in scan.receipts.keys() | scan.failures.keys()]
+    left = rest(to_render, list(scan.receipts.values()))
     stages = [item.measurement.together for item in done]
     peaks = [value for item in stages if (value := item.device or item.rss) is not None]
     log, saving = events.read(folder), running is not None
@@ -105,6 +108,7 @@ def summarize(root: Path) -> Summary:
         skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
+        rest_s=left.value if left else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
