@@ -82,10 +82,10 @@ def _folded(text: str, width: int) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Rows in columns. A row that is a text stands across, as the heading of those below it."""
+    """Rows in columns. Of a row with fewer cells the last one is a text, that takes the room of those it lacks."""
 
     head: Sequence[str] = ()
-    rows: Sequence[Sequence[str] | str]
+    rows: Sequence[Sequence[str]]
     right: Container[int] = ()
     """Columns whose cells end together: numbers."""
     spare: Sequence[int] = ()
@@ -98,45 +98,48 @@ class Grid:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See rich."""
         room = min(options.max_width, self.widest) - self.indent
-        columns, widths = self._fitting(room)
+        widths = self._fitting(room)
         if self.head:
-            yield self._table([self.head], columns, widths, "bold")
-        for across, rows in groupby(self.rows, key=lambda row: isinstance(row, str)):
-            if across:
-                for row in rows:
-                    yield Paragraph(" " * self.indent + one_line(str(row)))
-            else:
-                yield self._table([row for row in rows if not isinstance(row, str)], columns, widths)
-        if gone := [self.head[index] for index in self.spare if self.head and index not in columns]:
+            yield self._table([self.head], widths, "bold")
+        for cells, rows in groupby(self.rows, key=len):
+            whole = cells == self._columns
+            yield self._table([*rows], widths if whole else _ending_in_text(widths, cells, room))
+        if gone := [self.head[index] for index in self.spare if self.head and index not in widths]:
             yield Paragraph(f"{' ' * self.indent}(a wider terminal also shows: {', '.join(gone)})", "dim")
 
-    def _table(
-        self, rows: Sequence[Sequence[str]], columns: Sequence[int], widths: Sequence[int], style: str = ""
-    ) -> Padding:
+    @property
+    def _columns(self) -> int:
+        return max(map(len, (self.head, *self.rows)))
+
+    def _table(self, rows: Sequence[Sequence[str]], widths: Mapping[int, int], style: str = "") -> Padding:
         table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
-        for index, width in zip(columns, widths, strict=True):
-            named = "bold" if self.bold and not index else style
+        for index, width in widths.items():
             table.add_column(
                 width=width,
-                justify="right" if index in self.right else "left",
+                justify="right" if index in self.right and len(rows[0]) == self._columns else "left",
                 overflow="fold",
-                style=named,
+                style="bold" if self.bold and not index else style,
             )
         for row in rows:
-            table.add_row(*(letters(row[index]) for index in columns))
+            table.add_row(*(letters(row[index]) for index in widths))
         return Padding(table, (0, 0, 0, self.indent), expand=False)
 
-    def _fitting(self, room: int) -> tuple[list[int], list[int]]:
+    def _fitting(self, room: int) -> dict[int, int]:
         """The columns that fit, and the cells of each."""
-        cells = [row for row in (self.head, *self.rows) if row and not isinstance(row, str)]
-        columns = list(range(len(cells[0]) if cells else 0))
-        needs = [_measured([row[index] for row in cells]) for index in columns]
-        for gone in (*self.spare, None):
-            easy = sum(min(needs[index].maximum, max(needs[index].minimum, _EASY)) for index in columns)
-            if gone is None or easy + _GAP * (len(columns) - 1) <= room:
+        whole = [row for row in (self.head, *self.rows) if len(row) == self._columns]
+        needs = {index: _measured([row[index] for row in whole]) for index in range(self._columns)}
+        for gone in self.spare:
+            easy = sum(min(need.maximum, max(need.minimum, _EASY)) for need in needs.values())
+            if easy + _GAP * (len(needs) - 1) <= room:
                 break
-            columns.remove(gone)
-        return columns, _shared([needs[index] for index in columns], room - _GAP * (len(columns) - 1))
+            del needs[gone]
+        return dict(zip(needs, _shared([*needs.values()], room - _GAP * (len(needs) - 1)), strict=True))
+
+
+def _ending_in_text(widths: Mapping[int, int], cells: int, room: int) -> dict[int, int]:
+    """The columns of a row whose last cell is a text."""
+    own = {index: width for index, width in widths.items() if index < cells - 1}
+    return own | {cells - 1: max(_EASY, room - sum(own.values()) - _GAP * len(own))}
 
 
 def _measured(cells: Sequence[str]) -> Measurement:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from batch.base import errors
-from batch.base.text import visible
+from batch.base.text import one_line, visible
 
 if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable
+    from rich.console import Console, ConsoleRenderable
 
 
 def program() -> str:
@@ -60,6 +60,13 @@ def _put(part: str | ConsoleRenderable, stream: TextIO) -> None:
             tables.console(stream).print(item, crop=False)
         else:
             click.echo(tables.plain(item), file=stream)
+
+
+def above(console: Console, text: str, style: str = "") -> None:
+    """A line that stays above the bars of a console."""
+    from batch.base.tables import Paragraph
+
+    console.print(Paragraph(one_line(text), style), crop=False)
 
 
 def waiting(text: str) -> None:

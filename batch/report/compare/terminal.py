@@ -47,13 +47,13 @@ def _grid(section: Section) -> Grid:
     )
 
 
-def _rows(section: Section) -> Iterator[tuple[str, ...] | str]:
-    """A line of the table, and below it in words what became of what is missing."""
+def _rows(section: Section) -> Iterator[tuple[str, ...]]:
+    """A line of the table; in words, in place of its figures or below them, what became of what is missing."""
     for title, block in section.blocks:
         if title:
-            yield title
+            yield (title,)
         for line in block:
-            figures = line.figures or ("",) * len(section.figures)
-            yield (f"{line.number}{line.mark}", *line.named, *figures)
-            if line.words:
-                yield f"    {line.words}"
+            named = (f"{line.number}{line.mark}", *line.named)
+            yield (*named, *line.figures) if line.figures else (*named, line.words)
+            if line.figures and line.words:
+                yield ("", line.words)
