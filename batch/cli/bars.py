@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _LEAST = 10
 """Cells of a bar that tells something."""
-_GAP = 2
+_BETWEEN = "  "
 _LOADING, _TEXTS = "loading the model", "texts"
 _STATES = {
     HappeningKind.STOPPING: RunState.STOPPING,
@@ -171,7 +171,7 @@ class Screen:
     def _at_work(self, width: int, dots: str) -> Table:
         doing = self._doing()
         right = [*doing, self._rate()]
-        room = width - sum(cell_len(part) + _GAP for part in right if part) - _GAP - _LEAST
+        room = width - sum(cell_len(part) + len(_BETWEEN) for part in right if part) - len(_BETWEEN) - _LEAST
         name = words.shortened(one_line(visible(self._name)), max(_LEAST, min(room, width // 2)), dots)
         return _line(width, name, self._part, self._parts, right)
 
@@ -190,13 +190,23 @@ class Screen:
 def _line(width: int, left: str, done: int, total: int, right: list[str]) -> Table:
     """A bar between two texts; where it would be too short, what stands last on the right is left out."""
     said = [part for part in right if part]
-    while said[1:] and width - cell_len(left) - cell_len("  ".join(said)) - 2 * _GAP < _LEAST:
+    while said[1:] and _room(width, left, said) < _LEAST:
         said.pop()
-    text = "  ".join(said)
-    line = Table.grid(padding=(0, _GAP, 0, 0))
-    cells = [Text(left, no_wrap=True, overflow="crop")]
-    room = width - cell_len(left) - cell_len(text) - 2 * _GAP
+    cells: list[tuple[int, Text | ProgressBar]] = [(cell_len(left), Text(left))]
+    room = _room(width, left, said)
     if total and room >= _LEAST:
-        cells.append(ProgressBar(total, done, width=room))  # type: ignore[arg-type]
-    line.add_row(*cells, Text(text, no_wrap=True, overflow="crop"))
+        cells.append((room, ProgressBar(total, done, width=room)))
+    if text := _BETWEEN.join(said):
+        # What is at work is told even where its name has no room.
+        cells.append((min(cell_len(text), width), Text(text)))
+    while sum(size + len(_BETWEEN) for size, _ in cells) - len(_BETWEEN) > width and cells[1:]:
+        cells.pop(0)
+    line = Table.grid(padding=(0, len(_BETWEEN), 0, 0))
+    for size, _ in cells:
+        line.add_column(width=min(size, width), no_wrap=True, overflow="crop")
+    line.add_row(*(cell for _, cell in cells))
     return line
+
+
+def _room(width: int, left: str, said: list[str]) -> int:
+    return width - cell_len(_BETWEEN.join([left, *said])) - len(_BETWEEN)
