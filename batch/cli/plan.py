@@ -14,8 +14,8 @@ import click
 from batch.base import errors
 from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import plan_memory
-from batch.cli.layout import single_file
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
+from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, say, show, waiting
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     if as_json:
         print_json(plan_json(made, where, folder.root, outlook, memory))
     else:
-        show(plan_text(made, where, folder.root, outlook, memory))
+        show(plan_text(made, where, folder.root, outlook), *plan_memory.parts(memory))
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     return errors.EXIT_OK
@@ -70,15 +70,14 @@ def _counting(count: int) -> None:
         say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
 
 
-def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
-    """What ``plan`` prints."""
+def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook) -> str:
+    """What ``plan`` prints, down to the memory."""
     parts = [
         [_arithmetic(plan)],
         _prompts(plan),
         _sizes(plan),
         _models(plan, outlook),
         _resume_lines(plan, left, outlook),
-        plan_memory.lines(forecast),
     ]
     lines = [f"{plan.name} → {folder}"]
     for part in parts:

@@ -22,7 +22,7 @@ from batch.base.errors import (
 )
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
-from batch.records.events import Began, Closed, Happening, Listener
+from batch.records.events import Began, Closed, Happening, Listener, Preparing
 from batch.records.kinds import HappeningKind, RunKind, TextsKept
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
@@ -63,6 +63,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
+    listener.on(Preparing("reading the manifest and looking for its models"))
     online = FetchOptions(listener=listener, stop=stop)
     job = check(manifest_path, options, online)
     folder = job.folder
@@ -107,6 +108,7 @@ def carry_out(
     ``earlier`` is what images took in earlier runs. ``latents`` are files of kept latents by task id, which are
     decoded in place of rendering.
     """
+    listener.on(Preparing("looking at what is done"))
     start, before = perf_counter(), folder.trash.with_pictures()
     ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
     folder.sweep()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
+from batch.records.live import LiveStatus, RunState
 from batch.records.receipts import Failure
 from batch.store import events, lock, workers
+from batch.store.causes import causes
 from batch.store.folder import RunFolder
 from batch.store.losses import PictureLoss
+
+if TYPE_CHECKING:
+    from batch.store.causes import Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +29,7 @@ class Summary:
     """The state of a run folder by itself."""
 
     name: str
+    root: str
     total: int
     done: int
     failed: int
@@ -54,6 +63,14 @@ class Summary:
     errors: tuple[str, ...] = field(default=())
     unfit: tuple[str, ...] = field(default=())
     """The same of what ran out of memory in a measurement."""
+    causes: tuple[Cause, ...] = ()
+    """Of what failed."""
+    unfit_causes: tuple[Cause, ...] = ()
+    """Of what ran out of memory in a measurement."""
+    source: str = ""
+    """The manifest of the last run, where it is known."""
+    now: LiveStatus | None = None
+    """What a run that goes on is at, as far as it says so."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.LogEntry, ...] = ()
@@ -65,8 +82,15 @@ class Summary:
     """When the last run began, if it ended without a word."""
 
     @property
+    def to_render(self) -> int:
+        """The missing ones, in the words of whoever still has the night before them."""
+        return self.missing
+
+    @property
     def eta_s(self) -> float | None:
-        """Seconds the missing images will take; not of a measurement."""
+        """Seconds that the rest takes: as the run itself says, else as its images took; not of a measurement."""
+        if self.now is not None and self.now.ends_at is not None:
+            return max(0.0, self.now.ends_at - time.time())
         return None if self.measures else self.rest_s
 
 
@@ -91,6 +115,7 @@ def summarize(root: Path) -> Summary:
     history = events.last_run(log)
     return Summary(
         name=folder.name(),
+        root=str(root),
         total=len(planned),
         done=len(done),
         failed=len(failures) - len(unfit),
@@ -112,12 +137,26 @@ def summarize(root: Path) -> Summary:
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
+        causes=causes(item for item in failures if not item.is_result),
+        unfit_causes=causes(unfit),
+        source=folder.origin().source,
+        now=_now(folder.state) if running else None,
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=any(task.repeat is not None for task in tasks),
         left_over=workers.left_over(folder.state),
         killed="" if running else events.unfinished(log),
     )
+
+
+def _now(state: Path) -> LiveStatus | None:
+    """What the run says of itself; None where it does not."""
+    try:
+        read = import_module("batch.store.live").read
+    except ImportError:
+        return None
+    found: LiveStatus | None = read(state)
+    return found if found is not None and found.state != RunState.ENDED else None
 
 
 def _said(failures: Iterable[Failure]) -> tuple[str, ...]:
