@@ -13,7 +13,7 @@ from batch.run.limits import Limits
 
 if TYPE_CHECKING:
     from batch.render.backend import Backend
-    from batch.report.write import Report
+    from batch.report.book import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,8 @@ class Remaining:
     estimate: Estimate | None = None
     learned: Knowledge = field(default_factory=dict)
     """What the images that are done tell about the others."""
+    scan: Scan = field(default_factory=Scan)
+    """What the folder held."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ def remaining(
         extra=sum(key not in planned for key in scan.receipts),
         estimate=estimate(to_render, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
+        scan=scan,
     )
 
 
@@ -145,6 +148,7 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         in_the_way=_in_the_way(left.tasks, scan),
         estimate=estimate(left.tasks, scan.receipts.values(), earlier),
         learned=learn(scan.receipts.values()),
+        scan=scan,
     )
 
 

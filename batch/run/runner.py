@@ -31,6 +31,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
+from batch.run.live import Live
 from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, NotifyEvent
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from batch.base.orphans import Orphan
     from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
-    from batch.report.write import Report
+    from batch.report.book import Report
     from batch.run.options import Options
     from batch.run.remaining import Remaining
     from batch.store.job import Origin
@@ -104,6 +105,7 @@ def carry_out(
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     left = _left(plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
+    live = Live(folder, listener, left)
     tally = Tally(
         plan=plan,
         folder=folder,
@@ -118,22 +120,23 @@ def carry_out(
             history=earlier,
             redo=left.redo,
         ),
-        listener=listener,
+        listener=live,
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
     expected = outlook(plan, left, folder, earlier, floor)
     note = (folder.held.note,) if folder.held and folder.held.note else ()
     warnings = (*note, *plan.warnings, *left.notes, *expected.warnings, *ignored(plan, options))
-    _announce(tally, ended, warnings)
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
-    stopped = _rendered(spec, options, tally, stop)
-    # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
-    if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-        history.record(tally.gate.receipts)
-    return _ended(tally, stopped, start, before)
+    with live:
+        _announce(tally, ended, warnings)
+        stopped = _rendered(spec, options, tally, stop)
+        # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
+        if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
+            history.record(tally.gate.receipts)
+        return _ended(tally, live, stopped, start, before)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
@@ -226,7 +229,7 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Event) -> Sto
     return None
 
 
-def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collection[Path]) -> Result:
+def _ended(tally: Tally, live: Live, stopped: StopRun | None, start: float, before: Collection[Path]) -> Result:
     """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
     rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
@@ -235,7 +238,8 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collecti
         text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
         kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
         tally.log.write(Happening(kind=kind, text=text))
-        made, unwritten = _reported(folder)
+        made, unwritten = _reported(folder, live)
+        live.say("" if stopped is None else f"stopped: {stopped}")
     if made is not None:
         tally.lost = max(0, tally.done - made.done)
     result = Result(
@@ -260,13 +264,11 @@ def _ended(tally: Tally, stopped: StopRun | None, start: float, before: Collecti
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 
-def _reported(folder: RunFolder) -> tuple[Report | None, str]:
+def _reported(folder: RunFolder, live: Live) -> tuple[Report | None, str]:
     """The report; or a warning, since a full disk ends no run whose pictures are there."""
-    from batch.report.write import write_report
-
     try:
-        return write_report(folder), ""
-    # A full disk ends no run whose pictures are there, nor does what somebody wrote into a record.
+        return live.report(), ""
+    # Nor does what somebody wrote into a record.
     except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
