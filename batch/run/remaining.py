@@ -61,6 +61,8 @@ class Remaining:
     """What the images that are done, and earlier runs, tell about the others."""
     texts: Mapping[SessionKey, int] = field(default_factory=dict)
     """How many texts of each session are to be encoded."""
+    scan: Scan = field(default_factory=Scan)
+    """What the folder held."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -124,6 +126,7 @@ def remaining(
         estimate=estimate(to_render, scan.receipts.values(), known, texts),
         known=known,
         texts=texts,
+        scan=scan,
     )
 
 
@@ -156,6 +159,7 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Rates
         in_the_way=_in_the_way(left.tasks, scan),
         estimate=estimate(left.tasks, scan.receipts.values(), known, loads=setting_key),
         known=known,
+        scan=scan,
     )
 
 

@@ -30,6 +30,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
+from batch.run.live import Live
 from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, NotifyEvent, ended_as, tell
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from batch.base.orphans import Orphan
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
-    from batch.report.write import Report
+    from batch.report.book import Report
     from batch.run.options import Options
     from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
@@ -117,6 +118,7 @@ def carry_out(
     floor = origin.run.min_free_disk
     known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
     gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
+    live = Live(folder, listener, left)
     tally = Tally(
         plan=plan,
         folder=folder,
@@ -126,22 +128,23 @@ def carry_out(
         pace=Pace(
             left.to_render, gate, left.texts, origin.run.recycle_after, measures=plan.kind == RunKind.MEASURE
         ),
-        listener=stop.follow(listener, origin.run, options),
+        listener=stop.follow(live, origin.run, options),
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
     expected = outlook(plan, left, folder, earlier, floor)
     note = (folder.held.note,) if folder.held and folder.held.note else ()
     warnings = (*note, *plan.warnings, *left.notes, *expected.warnings, *ignored(plan, options))
-    _announce(tally, ended, warnings)
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
-    stopped = _rendered(spec, options, tally, stop)
-    # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
-    if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-        history.record(known.mine)
-    return _ended(tally, stopped, options, stop, start=start, before=before)
+    with live:
+        _announce(tally, ended, warnings)
+        stopped = _rendered(spec, options, tally, stop)
+        # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
+        if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
+            history.record(known.mine)
+        return _ended(tally, live, stopped, options, stop, start=start, before=before)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
@@ -240,6 +243,7 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> 
 
 def _ended(
     tally: Tally,
+    live: Live,
     stopped: StopRun | None,
     options: Options,
     stop: Steering,
@@ -257,10 +261,11 @@ def _ended(
         tally.log.write(Happening(kind=kind, text=text))
         try:
             with stop.reporting():
-                made, unwritten = _reported(folder)
+                made, unwritten = _reported(folder, live)
         except KeyboardInterrupt:
             stopped = stopped or Interrupted("interrupted while the report was written")
             unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
+        live.say("" if stopped is None else f"stopped: {stopped}")
     if made is not None:
         tally.lost = max(0, tally.done - made.done)
     result = Result(
@@ -289,13 +294,11 @@ def _ended(
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 
-def _reported(folder: RunFolder) -> tuple[Report | None, str]:
+def _reported(folder: RunFolder, live: Live) -> tuple[Report | None, str]:
     """The report; or a warning, since a full disk ends no run whose pictures are there."""
-    from batch.report.write import write_report
-
     try:
-        return write_report(folder), ""
-    # A full disk ends no run whose pictures are there, nor does what somebody wrote into a record.
+        return live.report(), ""
+    # Nor does what somebody wrote into a record.
     except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
