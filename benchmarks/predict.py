@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from batch.base import tables
 from batch.cli import plan_memory
 from batch.hub.models import find_model
 from batch.manifest.values import Size
@@ -100,7 +101,7 @@ def main(target: Path, run: Path | None) -> None:
         start = time.perf_counter()
         rows = [row for item in SIZES.items() for row in forecast.forecast(planned(*item)).rows]
         seconds = time.perf_counter() - start
-    print("\n".join(plan_memory.table(forecast.Forecast(rows=tuple(rows)))))
+    print(tables.plain(plan_memory.table(forecast.Forecast(rows=tuple(rows)))))
     print(f"{len(rows)} settings in {seconds:.0f} s, one core")
     with target.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -35,6 +35,7 @@ from batch.render import failures
 from batch.render.backend import Heartbeat, Loads, Oddity, Timed
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
+from tests.known_times import Times
 
 T = TypeVar("T")
 
@@ -192,9 +193,11 @@ class FakeSession:
         self,
         source: ModelSource,
         faults: Sequence[Fault] = (),
+        times: Times | None = None,
     ) -> None:
         self._source = source
         self._faults = faults
+        self._times = times
         self._loaded: Loads | None = None
         self._load_s: float | None = None
         self._uncompiled = False
@@ -245,6 +248,7 @@ class FakeSession:
                 self._meet("denoise", task, shown)
             latents = np.concatenate([_latents(task) for task in tasks])
             for step in range(first.steps):
+                self._take(0.0 if self._times is None else self._times.denoise(first) / first.steps)
                 beat(Stage.DENOISE, step + 1, first.steps)
             for index, task in enumerate(tasks):
                 if self._struck("denoise", task, shown, {"nan"}):
@@ -316,7 +320,14 @@ class FakeSession:
         except Exception as error:
             raise LoadFailed(f"the model {self._source.name} cannot be loaded: {error}") from error
         self._loaded = part
-        self._load_s = 0.001
+        loading = 0.001 if self._times is None else self._times.loading(self._source.name)
+        self._take(loading if self._times else 0.0)
+        self._load_s = (self._load_s or 0.0) + loading
+
+    def _take(self, seconds: float) -> None:
+        """Stand still."""
+        if seconds:
+            time.sleep(seconds)
 
     def _run(
         self,
@@ -332,6 +343,8 @@ class FakeSession:
             self._meet(stage, task, steps)
             if isinstance(task, Task) and self._struck(stage, task, steps, {"foreign"}):
                 self.meter.foreign = True
+            if self._times is not None:
+                self._take(self._times.beside(stage, task))
             value = work()
         except Exception as error:
             if lost := failures.lost(error):
@@ -378,6 +391,9 @@ class FakeBackend:
     faults: tuple[Fault, ...] = ()
     undying: bool = False
     """Linux does not end the worker with its parent, as no other system does."""
+    times: Times | None = None
+    """What each stage takes; None: no time."""
+    machine: Machine = field(default_factory=lambda: Machine(device="fake", torch="none", diffusers="none"))
 
     def choose(self, asked: str | None) -> str:
         """Any device will do."""
@@ -391,11 +407,11 @@ class FakeBackend:
 
     def describe(self, _device: str) -> Machine:
         """No machine at all."""
-        return Machine(device="fake", torch="none", diffusers="none")
+        return self.machine
 
     def open(self, source: ModelSource, _dtype: str, _device: str, *, measure: bool = False) -> FakeSession:
         """A session that has nothing to load."""
-        return FakeSession(source, self.faults)
+        return FakeSession(source, self.faults, self.times)
 
 
 def _latents(task: Task) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ def a_task(number: int, **changes) -> Task:
         "rendered_height": 1000,
         "steps": 10,
         "guidance": 4.5,
+        "memory": "full",
         "id": f"{number:016x}",
     }
     return Task(**(fields | changes))
@@ -19,7 +20,10 @@ def a_task(number: int, **changes) -> Task:
 TASKS = [a_task(number) for number in range(12)]
 
 
-def a_receipt(task: Task, seconds: float = 100.0, size: int = 2_000_000, **measured) -> Receipt:
+def a_receipt(
+    task: Task, seconds: float = 100.0, size: int = 2_000_000, *, setting: str = "", **measured
+) -> Receipt:
+    """``setting``: the memory setting that took the place of the one asked for."""
     return Receipt(
         task=task,
         file=FileRef(path="x.png", bytes=size, sha256="", width=task.width, height=task.height),
@@ -27,4 +31,6 @@ def a_receipt(task: Task, seconds: float = 100.0, size: int = 2_000_000, **measu
         machine=Machine(host="here", device="card"),
         attempts=1,
         started_at="",
+        memory_used=setting,
+        degraded_from=task.memory if setting else "",
     )

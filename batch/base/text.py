@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 
 def duration(seconds: float) -> str:
@@ -14,6 +14,30 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}m {rest:02d}s"
     return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+_GRAINS = ((20 * 60, 1), (2 * 3600, 5), (8 * 3600, 10), (24 * 3600, 30))
+"""Up to so many seconds ahead an end is told to so many minutes; beyond that to the hour."""
+
+
+def done_about(seconds: float, now: datetime | None = None, *, guessed: bool = False) -> str:
+    """``done about 06:40``, ``done tomorrow about 06:40``, ``done on Sat about 07:00``: by the local clock.
+
+    No finer than an estimate of so many seconds can be, and of a guess a step coarser. ``now`` has a time zone.
+    """
+    now = now or datetime.now().astimezone()
+    grains = [minutes for most, minutes in _GRAINS if seconds < most] + [60, 60]
+    grain = grains[1 if guessed else 0]
+    zone = None if isinstance(now.tzinfo, timezone) else now.tzinfo
+    try:
+        end = (now.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(zone).replace(tzinfo=None)
+    except OverflowError:
+        return "done in a lifetime or more"
+    midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = midnight + timedelta(minutes=round((end - midnight) / timedelta(minutes=grain)) * grain)
+    days = (end.date() - now.date()).days
+    day = ["", "tomorrow "][days] if days in (0, 1) else f"on {end:%a} " if days < 7 else f"on {end:%Y-%m-%d} "
+    return f"done {day}about {end:%H:%M}"
 
 
 def timestamp() -> str:

@@ -21,14 +21,14 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
     from batch.report.compare.comparison import compare_runs
     from batch.report.compare.page import write
     from batch.report.compare.runs import read_runs
-    from batch.report.compare.terminal import as_text
+    from batch.report.compare.terminal import parts
 
     result = compare_runs(read_runs(run_folders))
     written = write(out, result) if out else []
     if as_json:
         print_json(comparison.as_json(result))
         return errors.EXIT_OK
-    show(as_text(result))
+    show(*parts(result))
     for path in written:
         show(f"  {path}")
     return errors.EXIT_OK

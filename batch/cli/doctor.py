@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,12 @@ import click
 
 from batch.base import errors, install
 from batch.base.text import gib, plural
-from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
 from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
-    from batch.upkeep.examination import Examination
+    from batch.base.tables import Grid
+    from batch.upkeep.examination import Examination, Storage
 
 
 @click.command(short_help="Say what this machine has and lacks.")
@@ -36,39 +36,50 @@ def doctor(*, as_json: bool) -> int:
         _, extras = requirements.required()
         lacking = [extra for extra, packages in found.extras.items() if None in packages.values()]
         remedies = {extra: requirements.remedy(extras[extra]) for extra in lacking}
-        show(doctor_text(found, remedies))
+        show(*doctor_parts(found, remedies))
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 
 
-def doctor_text(found: Examination, remedies: Mapping[str, str]) -> str:
+def doctor_parts(found: Examination, remedies: Mapping[str, str]) -> Iterator[str | Grid]:
     """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
-    folders = []
-    for place in found.places:
-        free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
-        used = f", {gib(place.used)} used" if place.used is not None else ""
-        decided = f"set by {place.decided_by}, " if place.decided_by else ""
-        folders.append((place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}"))
-    lines = [f"run_batch {found.program}", *layout.facts(_facts(found)), "", "  folders"]
-    lines += [f"    {line}" for line in layout.table(folders)]
+    from batch.base.tables import Grid, facts
+
+    yield f"run_batch {found.program}"
+    yield facts(_facts(found))
+    yield "\n  folders"
+    yield Grid(rows=[*map(_folder, found.places)], indent=4, bold=True)
     if found.extras:
-        extras = []
-        for extra, packages in found.extras.items():
-            here = ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install"
-            extras.append((extra, f"missing; {remedies[extra]}" if extra in remedies else here))
-        lines += ["", "  extras", *(f"    {line}" for line in layout.table(extras))]
-    lines += ["", "  for some models"]
+        yield "\n  extras"
+        yield Grid(rows=[*_extras(found, remedies)], indent=4, bold=True)
+    yield "\n  for some models"
     for package, found_for in found.for_models.items():
         here = found_for.version or f"missing; {install.packages([package])}"
-        lines += layout.wrapped(f"    {package} {here} ({', '.join(found_for.models)})", 6)
+        yield f"    {package} {here} ({', '.join(found_for.models)})"
     for note in sorted(found.notes, key=lambda note: not note.stops):
-        lines += ["", *layout.wrapped(f"{'PROBLEM' if note.stops else 'note'}: {note.text}", 2)]
-        lines += [f"    {note.remedy}"] if note.remedy else []
+        yield f"\n{'PROBLEM' if note.stops else 'note'}: {note.text}"
+        if note.remedy:
+            yield f"    {note.remedy}"
+    yield f"\n{_verdict(found)}"
+
+
+def _folder(place: Storage) -> tuple[str, ...]:
+    free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
+    used = f", {gib(place.used)} used" if place.used is not None else ""
+    decided = f"set by {place.decided_by}, " if place.decided_by else ""
+    return place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}"
+
+
+def _extras(found: Examination, remedies: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for extra, packages in found.extras.items():
+        here = ", ".join(f"{name} {version}" for name, version in packages.items()) or "nothing to install"
+        yield extra, f"missing; {remedies[extra]}" if extra in remedies else here
+
+
+def _verdict(found: Examination) -> str:
     if problems := sum(note.stops for note in found.notes):
-        verdict = f"NOT READY: {plural(problems, 'problem')} to put right first"
-    else:
-        how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}
-        verdict = f"ready to render {how[found.device]}"
-    return "\n".join([*lines, "", verdict])
+        return f"NOT READY: {plural(problems, 'problem')} to put right first"
+    how = {"cuda": "on the GPU", "mps": "on the GPU of this Mac", "cpu": "on the CPU, which is slow"}
+    return f"ready to render {how[found.device]}"
 
 
 def _facts(found: Examination) -> dict[str, str]:
@@ -86,7 +97,5 @@ def _facts(found: Examination) -> dict[str, str]:
         "gpu": f"{cards}, driver {found.driver}" if cards else f"no NVIDIA card{driver}",
         "torch": "CANNOT BE LOADED" if torch.version is None else sees,
         "compiling": f"not for a card: {found.no_compiler}" if found.no_compiler else "for a card (Triton)",
-        "packages": ", ".join(
-            layout.together(f"{name} {version or 'MISSING'}") for name, version in found.packages.items()
-        ),
+        "packages": ", ".join(f"{name} {version or 'MISSING'}" for name, version in found.packages.items()),
     }

@@ -30,7 +30,7 @@ def fetch(
     manifest: Path, out: Path | None, overrides: tuple[str, ...], stall_timeout: float | None, *, check: bool
 ) -> int:
     """Download the models and LoRAs of a manifest ahead of the night."""
-    from batch.cli import progress
+    from batch.cli.downloads import DownloadBar
     from batch.hub.downloads import STALL_S, FetchOptions
     from batch.hub.ensure import ensure
     from batch.hub.watch import INTERRUPTED
@@ -38,7 +38,7 @@ def fetch(
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
-    told = progress.DownloadBar(sys.stdout)
+    told = DownloadBar(sys.stdout)
     how = FetchOptions(listener=told, stall=stall_timeout or STALL_S, exact=True, newest=True, check=check)
     try:
         made = prepare(manifest, Options(out=out, overrides=overrides), online=how).plan

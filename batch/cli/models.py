@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ import click
 
 from batch.base import errors
 from batch.base.text import gib, plural
-from batch.cli import layout
 from batch.cli.options import cache_dir_option, json_option
+from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, show, waiting
 
 if TYPE_CHECKING:
+    from batch.base.tables import Grid
     from batch.catalogue.model import Model
     from batch.memory.profiles import Profile
     from batch.memory.steps import Step
@@ -38,7 +39,7 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
         if as_json:
             print_json(memory_json(profiles.PROFILES, steps.STEPS))
         else:
-            show(memory_text(profiles.PROFILES, steps.STEPS))
+            show(*memory_parts(profiles.PROFILES, steps.STEPS))
         return errors.EXIT_OK
     found = (
         [places.find_model(name, Path(), {}, online=False, tell=waiting)]
@@ -50,9 +51,9 @@ def models(*, name: str | None, memory_settings: bool, as_json: bool) -> int:
     if as_json:
         print_json(data[0] if name else data)
     elif name:
-        show(model_text(found[0], here[found[0].name], scheduler_checks.possible(found[0])))
+        show(*model_parts(found[0], here[found[0].name], scheduler_checks.possible(found[0])))
     else:
-        show(models_text(found, here, own_file()))
+        show(*models_parts(found, here, own_file()))
     return errors.EXIT_OK
 
 
@@ -61,7 +62,7 @@ def _where(model: Model) -> str:
         return f"built from the configuration {f'in {model.folder}' if model.folder else 'in the program'}"
     if model.checkpoint is not None:
         rest = f"; the rest of {model.repo}" if model.repo else ""
-        return f"{model.file}: {layout.single_file(model.checkpoint)}{rest}"
+        return f"{model.file}: {single_file(model.checkpoint)}{rest}"
     return model.repo or model.folder or model.file or "ships with the program"
 
 
@@ -75,8 +76,12 @@ def _here(model: Model, here: tuple[bool, int]) -> str:
     return f"here, {gib(size)}" if model.repo and size else "here"
 
 
-def models_text(models: Sequence[Model], here: Mapping[str, tuple[bool, int]], own_file: Path) -> str:
+def models_parts(
+    models: Sequence[Model], here: Mapping[str, tuple[bool, int]], own_file: Path
+) -> Iterator[str | Grid]:
     """What ``models`` prints: a table; ``here`` by name, see :func:`_here`."""
+    from batch.base.tables import Grid
+
     head = ("name", "native", "dtype", "steps", "guidance", "download", "on this machine")
     rows = [
         (
@@ -93,14 +98,15 @@ def models_text(models: Sequence[Model], here: Mapping[str, tuple[bool, int]], o
     count = sum(model.own for model in models)
     own = f"The last {plural(count, 'model')} from" if count > 1 else "The last one from"
     yours = f"{own} {own_file}." if count else f"Models of your own may stand in {own_file}."
-    return "\n".join([*layout.table([head, *rows]), "", *_MORE, yours])
+    yield Grid(head=head, rows=rows, right=(3, 4), spare=(2, 5), indent=0, bold=True)
+    yield "\n".join(["", *_MORE, yours])
 
 
 _MORE = (
     "models NAME shows one with its sizes, its licence and where it is from, models --memory the memory settings.",
-    "A manifest also takes a checkpoint in one file (models/x.safetensors), a Hub repository (id@revision) or a",
-    "folder with a diffusers model, and random:NAME,",
-    "which is NAME with random weights: the time and memory of the real one, without a download.",
+    "A manifest also takes a checkpoint in one file (models/x.safetensors), a Hub repository (id@revision) or a "
+    "folder with a diffusers model, and random:NAME, which is NAME with random weights: the time and memory of "
+    "the real one, without a download.",
 )
 
 
@@ -141,14 +147,15 @@ def model_json(model: Model, here: tuple[bool, int]) -> dict[str, object]:
     }
 
 
-def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> str:
+def model_parts(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> tuple[str, Grid]:
     """What ``models NAME`` prints."""
+    from batch.base import tables
     from batch.catalogue import precision
 
     sizes = [str(size) for size in model.sizes()]
     terms = f"; accept it at https://huggingface.co/{model.repo} and log in first" if model.gated else ""
     shift = f", flow shift {model.flow_shift:g}" if model.flow_shift else ""
-    facts = {
+    named = {
         "about": model.about,
         "from": _where(model),
         "revision": model.stamp or "fixed at the first run",
@@ -168,7 +175,7 @@ def model_text(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) 
         "schedulers": ", ".join(schedulers),
         "facts from": model.source,
     }
-    return "\n".join([model.name, *layout.facts(facts)])
+    return model.name, tables.facts(named)
 
 
 def _made_for(model: Model) -> str:
@@ -189,8 +196,9 @@ def _made_for(model: Model) -> str:
     return ", ".join(facts)
 
 
-def memory_text(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> str:
+def memory_parts(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> tuple[str | Grid, ...]:
     """What ``models --memory`` prints."""
+    from batch.base import tables
     from batch.memory.steps import excludes
 
     named, told = {}, {}
@@ -202,7 +210,7 @@ def memory_text(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> s
         apart = f"; not with {', '.join(others)}" if others else ""
         whose = f"; {_ONLY[step.only]}" if step.only else ""
         told[name] = f"{step.about} (changes {step.changes}{apart}{whose})"
-    return "\n".join(["profiles", *layout.facts(named), "", "steps, joined with +", *layout.facts(told)])
+    return "profiles", tables.facts(named), "\nsteps, joined with +", tables.facts(told)
 
 
 _ONLY = {

@@ -12,7 +12,7 @@ run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 events_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
-quiet_option = click.option("--quiet", is_flag=True, help="No progress; errors and the last line only.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress: only warnings, failures and how it ended.")
 devices_option = click.option(
     "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
 )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, one_line, plural
+from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import plan_memory
-from batch.cli.layout import single_file
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
+from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, say, show, waiting
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     if as_json:
         print_json(plan_json(made, where, folder.root, outlook, memory))
     else:
-        show(plan_text(made, where, folder.root, outlook, memory))
+        show(plan_text(made, where, folder.root, outlook), *plan_memory.parts(memory))
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     return errors.EXIT_OK
@@ -70,15 +70,14 @@ def _counting(count: int) -> None:
         say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
 
 
-def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast) -> str:
-    """What ``plan`` prints."""
+def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook) -> str:
+    """What ``plan`` prints, down to the memory."""
     parts = [
         [_arithmetic(plan)],
         _prompts(plan),
         _sizes(plan),
         _models(plan, outlook),
         _resume_lines(plan, left, outlook),
-        plan_memory.lines(forecast),
     ]
     lines = [f"{plan.name} → {folder}"]
     for part in parts:
@@ -202,9 +201,7 @@ def _resume_lines(plan: Plan, left: Remaining | None, outlook: Outlook) -> list[
     if left.to_render:
         lines.extend(_expected(outlook))
         if plan.repeats:
-            lines.append(
-                "starting, loading and encoding come on top in every process, often for longer than the images"
-            )
+            lines.append("starting and encoding come on top in every process, often for longer than the images")
     return lines
 
 
@@ -213,7 +210,8 @@ def _expected(outlook: Outlook) -> list[str]:
     if expected.seconds is None:
         time = "not known before the first images are there"
     else:
-        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}"
+        end = done_about(expected.seconds, guessed=expected.is_guess)
+        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}; {end} if started now"
     free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
     lines = [
         f"time: {time}",

@@ -6,32 +6,34 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from batch.base.text import plural
-from batch.cli import layout
 from batch.records.kinds import Stage
 
 if TYPE_CHECKING:
+    from batch.base.tables import Grid
     from batch.run.forecast import Forecast, Row
 
 
-def lines(forecast: Forecast) -> Iterator[str]:
-    """The table that ``plan`` prints."""
+def parts(forecast: Forecast) -> Iterator[str | Grid]:
+    """The table that ``plan`` prints, with what stands around it."""
+    yield ""
     if forecast.why or not forecast.rows:
-        yield f"memory: not predicted: {forecast.why or 'there is nothing to render'}"
+        yield f"  memory: not predicted: {forecast.why or 'there is nothing to render'}"
         return
-    yield "memory on the card, predicted: tensors at the peak of each stage in GiB, and the cards that it fits"
-    yield from table(forecast)
+    yield "  memory on the card, predicted: tensors at the peak of each stage in GiB, and the cards that it fits"
+    yield table(forecast)
     said = ["“fits” allows for CUDA, cuDNN and fragmentation (estimates: docs/measuring.md)"]
     if any(row.loras for row in forecast.rows):
         said.append("LoRAs are not counted")
     if forecast.left_out:
         said.append(f"{plural(forecast.left_out, 'further setting')} left out")
-    yield f"  {'; '.join(said)}"
+    yield f"    {'; '.join(said)}"
 
 
-def table(forecast: Forecast) -> list[str]:
-    """Its rows, one a setting, aligned."""
-    rows = [_HEAD, *map(_cells, forecast.rows)]
-    return [f"  {line}" for line in layout.table(rows, right=_NUMBERS)]
+def table(forecast: Forecast) -> Grid:
+    """Its rows, one a setting."""
+    from batch.base.tables import Grid
+
+    return Grid(head=_HEAD, rows=[*map(_cells, forecast.rows)], right=_NUMBERS, spare=(6, 3), indent=4)
 
 
 _HEAD = ("model", "size", "memory", "encode", "denoise", "decode", "host", "fits")

@@ -1,38 +1,41 @@
-"""What a run shows while it goes on: bars on a terminal, plain lines elsewhere, JSON events on request.
+"""What a run shows while it goes on: bars on a terminal, lines with the time elsewhere, JSON events on request.
 
 Each is a :class:`~batch.records.events.Listener`.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from time import monotonic
-from typing import Never, TextIO
-
-from tqdm import tqdm
 
 from batch.base.text import duration, one_line, plural, visible
+from batch.cli.countdown import Countdown
 from batch.cli.terminal import json_text
 from batch.records.events import (
-    Beat,
     Began,
-    Closed,
     Downloading,
     Encoded,
     Event,
+    Expected,
     Happening,
-    LeftOut,
     Listener,
     Loading,
-    Received,
+    Preparing,
 )
-from batch.records.kinds import Stage, Status
+from batch.records.kinds import HappeningKind, Status
 from batch.records.receipts import Outcome
+
+PATIENCE_S = 1.0
+"""What is over sooner needs no line."""
+ENCODING_S = 20.0
+"""Between two lines about texts that are encoded."""
+MOMENT_S = 5.0
+"""Between two JSON events about the same progress."""
 
 
 def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
@@ -40,20 +43,34 @@ def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
     if as_json:
         return JsonEvents(run)
     if quiet:
-        return Silent()
-    return Bars() if sys.stderr.isatty() else Lines()
+        return Quiet()
+    if not sys.stderr.isatty():
+        return Lines()
+    from batch.cli.bars import Bars
+
+    return Bars()
 
 
 @contextmanager
 def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal over work that says how many of how many are done; elsewhere nothing."""
-    with tqdm(unit=unit, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+    from tqdm import tqdm
+
+    shape = f"{{n_fmt}} of {{total_fmt}} {unit}s |{{bar}}| {{remaining}} left"
+    with tqdm(leave=False, dynamic_ncols=True, bar_format=shape, disable=not sys.stderr.isatty()) as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         yield advance
+
+
+def say(text: str) -> None:
+    """A line on stderr; in a log it begins with the time."""
+    at = "" if sys.stderr.isatty() else f"{datetime.now().astimezone():%H:%M:%S} "
+    sys.stderr.write(f"{at}{one_line(visible(text))}\n")
+    sys.stderr.flush()
 
 
 def memory(outcome: Outcome) -> str:
@@ -82,171 +99,85 @@ def described(outcome: Outcome) -> str:
 
 
 class Silent:
-    """Shows nothing (``--quiet``)."""
+    """Shows nothing, to programs that watch a run by other means."""
 
     def on(self, event: Event) -> None:
         """Nothing to show."""
 
 
-class Lines:
-    """One plain line per image on stderr, for logs."""
+class Quiet:
+    """Only what a person must know (``--quiet``): warnings, failures, and that it pauses or stops."""
+
+    def on(self, event: Event) -> None:
+        """How it ended is said by the command."""
+        match event:
+            case Began():
+                for warning in event.warnings:
+                    say(f"warning: {warning}")
+            case Happening(kind=HappeningKind.STOPPING | HappeningKind.PAUSED | HappeningKind.RESUMED):
+                say(event.text)
+            case Outcome(status=Status.FAILED):
+                say(described(event))
+
+
+class Late:
+    """Says what goes on before anything is loaded, once that has taken a second."""
 
     def __init__(self) -> None:
-        self._total = self._count = 0
-        self._began = self._last = monotonic()
-        self._seconds: deque[float] = deque(maxlen=20)
-        self._measures = False
+        self._timer: Timer | None = None
+
+    def on(self, event: Event) -> None:
+        """Whatever comes next ends what went on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if isinstance(event, Preparing):
+            self._timer = Timer(PATIENCE_S, _say_late, [f"{event.text} …"])
+            self._timer.daemon = True
+            self._timer.start()
+
+
+def _say_late(text: str) -> None:
+    with suppress(OSError, ValueError):  # the terminal may be gone
+        say(text)
+
+
+class Lines:
+    """A line per image and for what is worth one on stderr, for logs."""
+
+    def __init__(self) -> None:
+        self._countdown, self._late = Countdown(), Late()
+        self._said = monotonic()
+        """When something was said of the texts."""
 
     def on(self, event: Event) -> None:
         """Show what is worth a line."""
+        self._countdown.on(event)
+        self._late.on(event)
         match event:
             case Downloading(text):
-                self._say(text)
+                say(text)
             case Began():
-                self._total, self._measures = event.to_render, event.measures
-                self._began = monotonic()
-                for warning in event.warnings:
-                    self._say(f"warning: {warning}")
-                images = plural(self._total, "image")
-                self._say(f"{event.name}: {images} to render, {event.done} done before, in {event.folder}")
+                announce(event)
             case Loading(texts):  # it may take minutes: say so
-                self._say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
-                self._last = monotonic()
-            case Encoded(text, texts):  # many take minutes before the first image: say so now and then
-                if texts > 20 and (text % 100 == 0 or text == texts):
-                    self._say(f"encoded {text} of {texts} texts")
-                self._last = monotonic()
+                say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
+                self._said = monotonic()
+            case Encoded(text, texts):
+                if monotonic() - self._said >= ENCODING_S:
+                    say(f"encoded {text} of {plural(texts, 'text')}")
+                    self._said = monotonic()
             case Happening():
-                self._say(f"note: {event.text}")
+                say(f"note: {event.text}")
             case Outcome():
-                self._finished(event)
-            case LeftOut(count):
-                self._total -= count
-
-    def _finished(self, outcome: Outcome) -> None:
-        """Number, name, seconds, memory and time left."""
-        self._count += 1
-        now = monotonic()
-        taken = now - self._last
-        if self._count == 1 and outcome.receipt is not None:
-            # Loading and the encoding of all texts lie before the first image, not before each.
-            taken = min(taken, outcome.receipt.measurement.total_s)
-        self._seconds.append(taken)
-        self._last = now
-        each = statistics.median(self._seconds)
-        if self._measures:  # where every few images a process is started, and loads
-            each = (self._last - self._began) / self._count
-        left = duration((self._total - self._count) * each)
-        rest = f"{left} left" if self._count < self._total else "last one"
-        self._say(f"[{self._count}/{self._total}] {described(outcome)}, {rest}")
-
-    def _say(self, text: str) -> None:
-        sys.stderr.write(one_line(visible(text)) + "\n")
-        sys.stderr.flush()
+                count = f"[{self._countdown.count}/{self._countdown.total}]"
+                say(", ".join(filter(None, [f"{count} {described(event)}", self._countdown.rest])))
 
 
-class Bars:
-    """Two bars on a terminal: the images of the run, the steps of the current one."""
-
-    def __init__(self) -> None:
-        self._lines = Lines()  # until the bars begin
-        self._total = 0
-        self._images: tqdm[Never] | None = None
-        self._steps: tqdm[Never] | None = None
-        self._download = DownloadBar(sys.stderr)
-
-    def on(self, event: Event) -> None:
-        """Move the bars; what stays on the screen stands above them."""
-        self._download.on(event)
-        match event:
-            case Downloading() | Received():
-                pass
-            case Began():
-                self._total = event.to_render
-                self._lines.on(event)
-            case LeftOut(count):
-                self._total -= count
-                if self._images is not None:
-                    self._images.total = self._total
-                    self._images.refresh()
-            case Closed():  # the upper bar stays, the lower one is cleared
-                for bar in (self._steps, self._images):
-                    if bar is not None:
-                        bar.close()
-            case _ if self._images is None or self._steps is None:
-                self._lines.on(event)
-                if isinstance(event, Loading):  # a measurement loads for every setting, and keeps the bars
-                    self._images = tqdm(
-                        total=self._total, unit="image", dynamic_ncols=True, desc="images", position=0
-                    )
-                    self._steps = tqdm(
-                        total=1, unit="step", dynamic_ncols=True, desc="starting", position=1, leave=False
-                    )
-            case _:
-                self._move(event, self._images, self._steps)
-
-    def _move(self, event: Event, images: tqdm[Never], steps: tqdm[Never]) -> None:
-        match event:
-            case Loading():
-                self._lines.on(event)
-            case Encoded(text, texts):  # the lower bar counts texts before the images begin
-                self._step(steps, "encoding texts", text, texts)
-            case Beat(name, Stage.DENOISE | Stage.RENDER, part, parts) if part:
-                self._step(steps, name, part, parts)
-            case Happening():
-                images.write(one_line(visible(f"note: {event.text}")), file=sys.stderr)
-            case Outcome():
-                images.set_postfix_str(memory(event), refresh=False)
-                images.update()
-                if event.status == Status.FAILED:
-                    images.write(one_line(visible(described(event))), file=sys.stderr)
-
-    @staticmethod
-    def _step(bar: tqdm[Never], name: str, step: int, steps: int) -> None:
-        if step == 1 or bar.total != steps:
-            bar.reset(total=steps)
-            bar.set_description_str(one_line(visible(name))[:40], refresh=False)
-        bar.n = step
-        bar.refresh()
-
-
-class DownloadBar:
-    """Downloads: lines, and on a terminal a bar over the bytes of a model, for a log would get a line per step."""
-
-    def __init__(self, lines: TextIO) -> None:
-        self._lines = lines
-        self._bar: tqdm[Never] | None = None
-
-    def on(self, event: Event) -> None:
-        """Shows what is about downloads."""
-        match event:
-            case Downloading(text):
-                tqdm.write(one_line(visible(text)), file=self._lines)
-                self._lines.flush()
-            case Received(name, done, total):
-                self._show(name, done, total)
-            case Closed():
-                self._close()
-
-    def _show(self, name: str, done: int, total: int) -> None:
-        if self._bar is None and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=total,
-                unit="B",
-                unit_scale=True,
-                dynamic_ncols=True,
-                desc=one_line(visible(name))[:40],
-                leave=False,
-            )
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-        if done >= total:
-            self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+def announce(began: Began) -> None:
+    """What is to be known before a run, and what is to be rendered."""
+    for warning in began.warnings:
+        say(f"warning: {warning}")
+    say(f"{began.name}: {plural(began.to_render, 'image')} to render, {began.done} done before, in {began.folder}")
 
 
 class JsonEvents:
@@ -254,10 +185,20 @@ class JsonEvents:
 
     def __init__(self, run: str = "") -> None:
         self._run = {"run": run} if run else {}
+        self._emitted: dict[type[Event], float] = {}
+        """When something of the kinds that come often was emitted."""
 
     def on(self, event: Event) -> None:
-        """Events ``fetch``, ``start``, ``loading`` and ``image``, and one by the kind of what happened."""
+        """See ``--json`` in docs/commands.md."""
         match event:
+            case Preparing(text):
+                self.emit("preparing", text=text)
+            case Encoded(text=text, texts=texts):
+                if text == texts or self._is_due(event):
+                    self.emit("encoding", text=text, texts=texts)
+            case Expected():
+                if self._is_due(event):
+                    self._emit_expected(event)
             case Downloading(text):
                 self.emit("fetch", text=text)
             case Began():
@@ -280,6 +221,22 @@ class JsonEvents:
                     error=str(error) if error else None,
                     stage=error.stage if error else None,
                 )
+
+    def _is_due(self, event: Event) -> bool:
+        now, before = monotonic(), self._emitted.get(type(event))
+        due = before is None or now - before >= MOMENT_S
+        if due:
+            self._emitted[type(event)] = now
+        return due
+
+    def _emit_expected(self, event: Expected) -> None:
+        end = None
+        if event.seconds is not None:
+            end = (datetime.now(UTC) + timedelta(seconds=event.seconds)).isoformat(timespec="seconds")
+        self.emit(
+            "expected", seconds=event.seconds, ends_at=end, source=event.source, image_s=event.image_s,
+            per_hour=event.per_hour,
+        )  # fmt: skip
 
     def emit(self, event: str, **data: object) -> None:
         """Write one event."""

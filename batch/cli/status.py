@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +12,15 @@ import click
 
 from batch.base import errors
 from batch.base.text import duration, gib, one_line, plural
+from batch.cli import words
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json, show
+from batch.cli.terminal import print_json, program, quoted, show
 from batch.cli.verify import ORPHANED
 
 if TYPE_CHECKING:
+    from batch.base.tables import Paragraph
+    from batch.records.live import LiveStatus
+    from batch.store.causes import Cause
     from batch.store.status import Summary
 
 ORPHANS = 3
@@ -25,44 +29,103 @@ ORPHANS = 3
 
 @click.command(short_help="Show how far a run is.")
 @run_argument
+@click.option("--watch", is_flag=True, help="Show it anew every two seconds until the run is over; q ends it.")
 @json_option
-def status(run_folder: Path, as_json: bool) -> int:
+def status(run_folder: Path, *, watch: bool, as_json: bool) -> int:
     """Show how far a run is; works while it is going on."""
     from batch.store.status import summarize
 
+    if watch and as_json:
+        raise errors.UserError("--watch shows a text; with --json leave it out, and ask as often as you like")
+    if watch:
+        from batch.cli.watch import watch as watching
+
+        watching(run_folder)
+        return errors.EXIT_OK
     summary = summarize(run_folder)
     if as_json:
-        print_json({**asdict(summary), "eta_s": summary.eta_s})
+        print_json({**asdict(summary), "eta_s": summary.eta_s, "to_render": summary.to_render})
     else:
-        show(summary_text(summary))
+        show(*summary_parts(summary))
     return errors.EXIT_OK
 
 
-def summary_text(summary: Summary) -> str:
+def summary_parts(summary: Summary) -> Iterator[Paragraph]:
     """What ``status`` prints."""
-    lines = [f"{summary.name}: {summary.done} of {summary.total} done", *_images(summary), *_processes(summary)]
-    if summary.seconds_per_image is not None:
-        lines.append(f"  {duration(summary.seconds_per_image)} an image (median)")
-    if summary.peak_bytes is not None:
-        lines.append(f"  peak memory {gib(summary.peak_bytes)}")
-    if summary.missing and summary.eta_s is not None:
-        lines.append(f"  about {duration(summary.eta_s)} for the rest")
+    from batch.base.tables import Paragraph
+
+    for line in map(one_line, _lines(summary)):
+        yield Paragraph(line, "red" if line.lstrip().startswith(("FAILED", "OUT OF MEMORY")) else "")
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    yield f"{summary.name}: {summary.done} of {summary.total} done"
+    if summary.now is not None:
+        yield f"  {moment(summary.now)}"
+    yield from _images(summary)
+    yield from _processes(summary)
+    yield from _pace(summary)
     if summary.happened:
         tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
-        lines.append(f"  happened in the last run: {tally}")
+        yield f"  happened in the last run: {tally}"
     for event in summary.last_happenings:
         at = datetime.fromisoformat(event.time).astimezone()
         first = next(iter(event.text.splitlines()), "")
-        lines.append(f"    {at:%Y-%m-%d %H:%M:%S}  {first}")
-    lines.extend(f"  OUT OF MEMORY {error}" for error in summary.unfit)
-    lines.extend(f"  FAILED {error}" for error in summary.errors)
-    return "\n".join(map(one_line, lines))
+        yield f"    {at:%Y-%m-%d %H:%M:%S}  {first}"
+    yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
+    yield from _failures("FAILED", summary.causes, again(summary, "--retry-failed"))
+
+
+def moment(now: LiveStatus) -> str:
+    """What a run is at: ``rendering lighthouse-s42-5376x3072, denoising 7 of 20, 26.0s left of it``."""
+    left = f"{duration(now.image_left_s)} left of it" if now.image_left_s else ""
+    at = words.at_work(now.stage, now.part, now.parts)
+    return ", ".join(
+        filter(None, [f"{now.state} {now.image}".rstrip(), at if at != now.state else "", left, now.said])
+    )
+
+
+def again(summary: Summary, option: str) -> str:
+    """The command that tries again what this option is for."""
+    if not summary.source:
+        return f"the same command with {option}"
+    out = "" if Path(summary.root) == Path("outputs") / summary.name else f" --out {quoted(Path(summary.root))}"
+    return f"{program()} run {quoted(Path(summary.source))}{out} {option}"
+
+
+def _failures(what: str, causes: Sequence[Cause], command: str) -> Iterator[str]:
+    """A line for each cause; then what tries them again."""
+    for cause in causes:
+        names = ", ".join(cause.images) + (", …" if cause.count > len(cause.images) else "")
+        yield f"  {what} {plural(cause.count, 'image')}: {cause.stage}: {cause.message} ({names})"
+    if causes:
+        yield f"    try again: {command}"
+
+
+def _pace(summary: Summary) -> Iterator[str]:
+    """How fast it goes, what it takes, and when it will be done."""
+    parts = []
+    if summary.seconds_per_image is not None:
+        parts.append(f"{words.rate(summary.seconds_per_image, 'image') or 'no time'} (median)")
+    if summary.now is not None and summary.now.per_hour:
+        parts.append(f"{summary.now.per_hour:.0f} images/h")
+    if summary.peak_bytes is not None:
+        parts.append(f"peak memory {gib(summary.peak_bytes)}")
+    if parts:
+        yield f"  {', '.join(parts)}"
+    if summary.to_render and summary.eta_s is not None:
+        if summary.running is None:
+            yield f"  about {duration(summary.eta_s)} for the rest"
+            return
+        end = words.clock(summary.eta_s, datetime.now().astimezone())
+        source = f", {summary.now.ends_from}" if summary.now is not None and summary.now.ends_from else ""
+        yield f"  done about {end}, in {duration(summary.eta_s)}{source}"
 
 
 def _images(summary: Summary) -> Iterator[str]:
     """What became of the images that are not simply done."""
     counts = {
-        "failed": summary.failed, "out of memory": summary.out_of_memory, "missing": summary.missing,
+        "failed": summary.failed, "out of memory": summary.out_of_memory, "to render": summary.to_render,
         "degraded": summary.degraded, "prompt cut": summary.cut, "extra": summary.extra,
     }  # fmt: skip
     for name, count in counts.items():
@@ -73,12 +136,12 @@ def _images(summary: Summary) -> Iterator[str]:
     if count := summary.unreadable_receipts:
         yield f"  {plural(count, 'receipt')} damaged: `verify` names them, the next run renders their images"
     if summary.torn:
-        yield f"  of the missing, {summary.torn} torn: the next run renders them, what is there goes to trash/"
+        yield f"  of those to render, {summary.torn} torn: the next run renders them, what is there goes to trash/"
     if summary.taken:
         places = plural(summary.taken, "place")
-        yield f"  of the missing, {places} taken by another picture (it steps aside as NAME-2 in the next run)"
+        yield f"  of those to render, {places} taken by another picture (it steps aside as NAME-2 in the next run)"
     if summary.linked:
-        yield f"  of the missing, {summary.linked} with a link in the place, which the next run moves to trash/"
+        yield f"  of those to render, {summary.linked} with a link in the place: the next run moves it to trash/"
     if found := summary.orphaned:
         names = ", ".join(map(one_line, found[:ORPHANS])) + (", …" if found[ORPHANS:] else "")
         yield f"  orphaned {len(found)} ({names}): no receipt names them; {ORPHANED}"

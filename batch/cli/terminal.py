@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import get_terminal_size
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from batch.base import errors
-from batch.base.text import visible
+from batch.base.text import one_line, visible
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleRenderable
+
     from batch.run.steering import Steering
 
 
@@ -32,14 +35,39 @@ def quoted(path: Path) -> str:
     return f'"{path}"' if " " in str(path) else str(path)
 
 
-def show(text: str) -> None:
+def show(*parts: str | ConsoleRenderable) -> None:
     """What was asked for, on stdout. Texts of others may be in it: what a terminal would obey is made visible."""
-    click.echo(visible(text))
+    for part in parts:
+        _put(part, sys.stdout)
 
 
 def say(text: str) -> None:
     """A line for people on stderr: stdout is for what was asked for."""
-    click.echo(visible(text), err=True)
+    _put(text, sys.stderr)
+
+
+def _put(part: str | ConsoleRenderable, stream: TextIO) -> None:
+    """Where a terminal would break a line within a word, it is folded between words."""
+    here = stream.isatty()
+    if isinstance(part, str):
+        longest = max(map(len, part.splitlines()), default=0)
+        if not here or 2 * longest <= get_terminal_size().columns:  # a character takes two cells at most
+            click.echo(visible(part), file=stream)
+            return
+    from batch.base import tables
+
+    for item in tables.lines(part) if isinstance(part, str) else (part,):
+        if here:
+            tables.console(stream).print(item, crop=False)
+        else:
+            click.echo(tables.plain(item), file=stream)
+
+
+def above(console: Console, text: str, style: str = "") -> None:
+    """A line that stays above the bars of a console."""
+    from batch.base.tables import Paragraph
+
+    console.print(Paragraph(one_line(text), style), crop=False)
 
 
 def waiting(text: str) -> None:

@@ -29,12 +29,13 @@ LoadKey = tuple[str, str, str]
 SizeKey = tuple[str, str, int, int]
 """Model, dtype, width and height rendered."""
 
-RateKey = tuple[str, str, str]
-"""Model, dtype and file format."""
-
 _CALL = attrgetter(*(name for name in Task.__slots__ if name not in PICTURE_FIELDS))
 _SETTING = attrgetter(*(name for name in Task.__slots__ if name not in PICTURE_FIELDS | {"repeat", "warmup"}))
 _SUBJECT = attrgetter(*SUBJECT_FIELDS)
+_PACE = attrgetter(
+    "model", "revision", "dtype", "width", "height", "rendered_width", "rendered_height", "steps", "guidance",
+    "scheduler", "loras", "vae", "extra", "memory", "memory_steps", "format", "format_options",
+)  # fmt: skip
 
 
 def session_key(task: Task | EncodeTask) -> SessionKey:
@@ -91,9 +92,10 @@ def forecast_key(task: Task) -> Hashable:
     )  # fmt: skip
 
 
-def rate_key(task: Task) -> RateKey:
-    """Seconds per pixel and bytes per pixel of one are learned from the others."""
-    return (task.model, task.dtype, task.format)
+def pace_key(task: Task) -> Hashable:
+    """They take as long, and as much of the disk, as far as that can be told before."""
+    key: Hashable = _PACE(task)
+    return key
 
 
 def cost_key(receipt: Receipt) -> Hashable:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from batch.catalogue import pag
-from batch.plan.alike import RateKey, rate_key, session_key
-from batch.records.receipts import Receipt
+from batch.plan.alike import load_key, pace_key, session_key, size_name
+from batch.plan.guess import Guess
+from batch.plan.rates import Part, Rates, learn, place, setting_key
+from batch.records.spec import Numerics
 from batch.records.tasks import Task
-from batch.records.values import Arguments
+
+if TYPE_CHECKING:
+    from batch.plan.alike import SessionKey
+    from batch.plan.rates import Family, Kind
+    from batch.records.receipts import Receipt
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
 """Of lossy formats at their default quality, on pictures with grain: used until images tell."""
@@ -22,12 +29,16 @@ LOSSLESS_BYTES_PER_PIXEL = 1.9
 BESIDES = 48 * 1024
 """Bytes of a picture's thumbnail, receipt and part of the report, in blocks of 4 KiB."""
 
+SLIGHT = 0.05
+"""Of a sum: what is no more of it does not decide what the sum rests on."""
+
 
 class EstimateSource(StrEnum):
-    """What a figure rests on; of several, the weakest."""
+    """What a figure rests on; of several, the weakest that bears on it."""
 
     THIS_RUN = "this run"
     EARLIER_RUNS = "earlier runs"
+    GUESS = "a guess"
     NOT_KNOWN = "not known"
     """Of seconds: there is no figure."""
     AS_PHOTOGRAPHS = "as photographs take it"
@@ -36,21 +47,24 @@ class EstimateSource(StrEnum):
     @property
     def phrase(self) -> str:
         """What stands behind a figure for people."""
-        if self is EstimateSource.THIS_RUN:
-            return "as this run's images took"
-        return "as earlier runs took here" if self is EstimateSource.EARLIER_RUNS else self.value
+        return _PHRASES.get(self, self.value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """Medians over the images of one kind."""
+_PHRASES = {
+    EstimateSource.THIS_RUN: "as this run's images took",
+    EstimateSource.EARLIER_RUNS: "as earlier runs took here",
+    EstimateSource.GUESS: "a guess from how much there is to compute",
+}
 
-    seconds: float | None
-    """Per unit of :func:`cost`; None where nothing was denoised."""
-    bytes_per_pixel: float
+_WEAKER = list(EstimateSource)
 
 
-Knowledge = Mapping[RateKey, Learned]
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What something takes, and what that rests on."""
+
+    value: float
+    source: EstimateSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +72,138 @@ class Estimate:
     """Expectations for the images that are to be rendered."""
 
     seconds: float | None
-    """None: of at least one of the models nothing is known."""
+    """Loading and encoding with it. None: of at least one of the models nothing is known."""
     seconds_from: EstimateSource
     disk_bytes: int
     disk_from: EstimateSource
     peak_bytes: int | None
     """The largest memory any image of this run took so far, on the device or, without one, in the host."""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether its seconds may be wrong by half."""
+        return self.seconds_from == EstimateSource.GUESS
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """All that is known of what images take, the best first."""
+
+    mine: Rates = field(default_factory=Rates)
+    """Of the images of this process; it grows."""
+    folder: Rates = field(default_factory=Rates)
+    """Of those that the run folder held before."""
+    history: Rates = field(default_factory=Rates)
+    guess: Guess = field(default_factory=Guess)
+    numerics: Mapping[str, Numerics] = field(default_factory=dict)
+    """Batches and compiling, by :func:`batch.plan.alike.size_name`."""
+    limit: int | None = None
+    """Bytes of the card that the process is held to."""
+    decodes: bool = False
+    """Images are decoded from kept latents, and not denoised."""
+
+    @property
+    def sources(self) -> tuple[Rates, ...]:
+        """The best first."""
+        return self.mine, self.folder, self.history
+
+    def image(self, task: Task) -> Seconds | None:
+        """What an image takes from the one before to itself, once its model is warm; None: nothing is known."""
+        stages = self._stages(task)
+        if stages[0] is None:
+            return None
+        found = [stage for stage in stages if stage is not None]
+        between = self.find(Part.BETWEEN, task)
+        besides = between.value if between else self._of_any(Part.BETWEEN)
+        return Seconds(sum(item.value for item in found) + besides, weakest(found))
+
+    def _stages(self, task: Task) -> list[Seconds | None]:
+        """Denoising and decoding; of a pipeline that is called whole, all in one."""
+        if not self.decodes and not (denoised := self._warm(Part.DENOISE, task)):
+            if whole := self._warm(Part.WHOLE, task):
+                return [whole]
+            denoised = self._guessed(Part.DENOISE, task)
+        decoded = self._warm(Part.DECODE, task) or self._guessed(Part.DECODE, task)
+        return [decoded] if self.decodes else [denoised, decoded]
+
+    def _guessed(self, part: Part, task: Task) -> Seconds | None:
+        found = self.guess.part(*self._place(part, task), self.sources)
+        return None if found is None else Seconds(found * _units(part, task), EstimateSource.GUESS)
+
+    def _warm(self, part: Part, task: Task) -> Seconds | None:
+        """What a stage takes; a first image after a load is slow, so that any other tells more."""
+        found = self.find(part, task) or self.find(part, task, first=True)
+        return found and replace(found, value=found.value * _units(part, task))
+
+    def load(self, task: Task) -> float:
+        """What loading a task's model takes, with what its first image takes longer; 0 where nothing is known."""
+        found = self.find(Part.LOAD, task)
+        seconds = found.value if found else self.guess.load_s(task.model)
+        if seconds is None:
+            seconds = self._of_any(Part.LOAD)
+        for part in (Part.DENOISE, Part.WHOLE, Part.DECODE):
+            first, later = self.find(part, task, first=True), self.find(part, task)
+            if first and later:
+                seconds += max(0.0, first.value - later.value) * _units(part, task)
+        return seconds
+
+    def text(self, task: Task) -> float:
+        """What encoding one of a task's texts takes; 0 where nothing is known."""
+        found = self.find(Part.ENCODE, task)
+        return found.value if found else self._of_any(Part.ENCODE)
+
+    def saving(self, task: Task) -> float:
+        """What is waited for behind the last image."""
+        found = self.find(Part.SAVE, task)
+        return found.value if found else 0.0
+
+    def per_pixel(self, task: Task) -> tuple[float, EstimateSource]:
+        """Bytes per pixel of the file. Pictures of other models, of random weights above all, pack otherwise."""
+        if ("compression", "none") in task.format_options:
+            return 3.0, EstimateSource.THIS_RUN
+        found = self.find(Part.BYTES, task)
+        if found is not None:
+            return found.value, found.source
+        return BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL), EstimateSource.AS_PHOTOGRAPHS
+
+    def find(self, part: Part, task: Task, *, first: bool = False) -> Seconds | None:
+        """What a part of a task takes; a size that was made tells more than the same of another one."""
+        family, kind = self._place(part, task, first=first)
+        found = [(rates.find(family, kind), source) for rates, source in zip(self.sources, _SOURCES, strict=True)]
+        known = [(item, source) for item, source in found if item is not None]
+        if not known:
+            return None
+        item, source = next((pair for pair in known if pair[0].close), known[0])
+        return Seconds(item.value, source)
+
+    def _place(self, part: Part, task: Task, *, first: bool = False) -> tuple[Family, Kind]:
+        numerics = self.numerics.get(size_name(task), Numerics())
+        return place(part, task, self.setting(task), numerics, first=first)
+
+    def setting(self, task: Task) -> str:
+        """The memory setting that a task will be rendered with: memory that ran out runs out again."""
+        key = setting_key(task, self.limit)
+        return next((rates.settings[key] for rates in self.sources if key in rates.settings), key[-1])
+
+    def _of_any(self, part: Part) -> float:
+        return next((found for rates in self.sources if (found := rates.of_any(part)) is not None), 0.0)
+
+
+_SOURCES = (EstimateSource.THIS_RUN, EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS)
+
+
+def _units(part: Part, task: Task) -> int:
+    return task.steps if part in (Part.DENOISE, Part.WHOLE) else 1
+
+
+def weakest(parts: Iterable[Seconds]) -> EstimateSource:
+    """What a sum rests on: the weakest source that more than a little of it is from."""
+    listed = [part for part in parts if part.value > 0]
+    shares: dict[EstimateSource, float] = {}
+    for part in listed:
+        shares[part.source] = shares.get(part.source, 0.0) + part.value
+    bears = [source for source, share in shares.items() if share > SLIGHT * sum(shares.values())]
+    return max(bears, key=_WEAKER.index, default=EstimateSource.THIS_RUN)
 
 
 def cost(task: Task) -> int:
@@ -71,106 +211,92 @@ def cost(task: Task) -> int:
     return task.rendered_width * task.rendered_height * task.steps * pag.passes(task)
 
 
-def medians(seconds: Sequence[float], bytes_per_pixel: Sequence[float]) -> Learned:
-    """What was learned from single images, or from whole runs."""
-    return Learned(
-        seconds=statistics.median(seconds) if seconds else None,
-        bytes_per_pixel=statistics.median(bytes_per_pixel),
-    )
-
-
-def learn(receipts: Iterable[Receipt]) -> dict[RateKey, Learned]:
-    """What the images of these receipts tell about others of their kinds."""
-    kinds: dict[RateKey, list[Receipt]] = {}
-    for item in receipts:
-        kinds.setdefault(rate_key(item.task), []).append(item)
-    learned: dict[RateKey, Learned] = {}
-    for key, items in kinds.items():
-        # An image decoded from kept latents took a fraction of what rendering it takes.
-        rendered = [item for item in items if item.measurement.denoise or item.measurement.whole]
-        timed = [item for item in rendered if not item.measurement.warmup] or rendered
-        learned[key] = medians(
-            seconds=[item.measurement.total_s / cost(item.task) for item in timed],
-            bytes_per_pixel=[item.file.bytes / (item.file.width * item.file.height) for item in items],
-        )
-    return learned
-
-
-def per_cost(task: Task, known: Sequence[Knowledge]) -> tuple[float | None, int]:
-    """Seconds per unit of :func:`cost`, and which source knew; ``(None, len(known))`` when none does.
-
-    The format decides how a picture is saved, hardly how long it takes: any of the model's will do.
-    """
-    for number, source in enumerate(known):
-        exact = source.get(rate_key(task))
-        others = [item for key, item in source.items() if key[:2] == session_key(task)]
-        for item in (exact, *others):
-            if item is not None and item.seconds is not None:
-                return item.seconds, number
-    return None, len(known)
-
-
-def per_pixel(task: Task, known: Sequence[Knowledge]) -> tuple[float, int]:
-    """Bytes per pixel of the file, and which source knew; ``len(known)``: as photographs take it."""
-    if ("compression", "none") in task.format_options:
-        return 3.0, 0
-    for number, source in enumerate(known):
-        exact = source.get(rate_key(task))
-        # Pictures of another model, of the demo or of random weights above all, pack otherwise.
-        alike = [
-            item.bytes_per_pixel for key, item in source.items() if (key[0], key[2]) == (task.model, task.format)
-        ]
-        if exact is not None or alike:
-            return exact.bytes_per_pixel if exact else statistics.median(alike), number
-    return BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL), len(known)
-
-
-def disk_of(tasks: Iterable[Task], known: Sequence[Knowledge]) -> int:
+def disk_of(tasks: Iterable[Task], known: Known) -> int:
     """Bytes that these tasks take on the disk."""
-    return sum(group.disk(known) for group in _groups(tasks))
+    return sum(_disk(group, known) for group in groups(tasks))
 
 
 def estimate(
-    to_render: Sequence[Task], receipts: Collection[Receipt], history: Knowledge | None = None
+    to_render: Sequence[Task],
+    receipts: Collection[Receipt],
+    known: Known | None = None,
+    texts: Mapping[SessionKey, int] | None = None,
+    *,
+    loads: Callable[[Task], Hashable] = load_key,
 ) -> Estimate:
-    """Judge ``to_render`` by the receipts of the same run, then by earlier runs on the same machine."""
-    known = (learn(receipts), history or {})
-    groups = _groups(to_render)
-    rates = [per_cost(group.sample, known) for group in groups]
-    seconds = [rate * group.cost for group, (rate, _) in zip(groups, rates, strict=True) if rate is not None]
+    """Judge ``to_render``, in its order, by the receipts of the same run, then by earlier runs on this machine.
+
+    ``texts`` are to be encoded for them; a change of what ``loads`` says of two tasks is a model to load.
+    """
+    known = known or Known(folder=learn(receipts))
+    grouped = groups(to_render)
+    taken = seconds_of(grouped, known)
     stages = [item.measurement.together for item in receipts]
     peaks = [item.device or item.rss or 0 for item in stages]
+    bears = (known.per_pixel(group.sample)[1] for group in grouped)
+    seconds = None
+    if taken is not None:
+        seconds = taken.value + before(to_render, known, texts or {}, loads) + known.saving(to_render[-1])
     return Estimate(
-        seconds=sum(seconds) if groups and len(seconds) == len(groups) else None,
-        seconds_from=_TIME[max((number for _, number in rates), default=2)],
-        disk_bytes=sum(group.disk(known) for group in groups),
-        disk_from=_DISK[max((per_pixel(group.sample, known)[1] for group in groups), default=2)],
+        seconds=seconds,
+        seconds_from=EstimateSource.NOT_KNOWN if taken is None else taken.source,
+        disk_bytes=disk_of(to_render, known),
+        disk_from=max(bears, key=_WEAKER.index, default=EstimateSource.AS_PHOTOGRAPHS),
         peak_bytes=max(peaks, default=None),
     )
 
 
-_TIME = (EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS, EstimateSource.NOT_KNOWN)
-_DISK = (EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS, EstimateSource.AS_PHOTOGRAPHS)
+def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> Seconds | None:
+    """What a folder's missing images take, by what is there: of the machine that rendered last.
+
+    None where of some of them nothing is known. Texts are not counted: which of them are kept is not known here.
+    """
+    if not missing or not receipts:
+        return None
+    machine = max(receipts, key=lambda item: item.started_at).machine
+    known = Known(folder=learn(item for item in receipts if item.machine == machine), limit=machine.vram_limit)
+    taken = seconds_of(groups(missing), known)
+    return taken and replace(taken, value=taken.value + before(missing, known, {}) + known.saving(missing[-1]))
+
+
+def seconds_of(grouped: Collection[Group], known: Known) -> Seconds | None:
+    """What the images of these groups take; None where of some nothing is known, or where there are none."""
+    taken = [(group.count, known.image(group.sample)) for group in grouped]
+    found = [Seconds(each.value * count, each.source) for count, each in taken if each is not None]
+    if not found or len(found) < len(taken):
+        return None
+    return Seconds(sum(item.value for item in found), weakest(found))
+
+
+def before(
+    tasks: Iterable[Task],
+    known: Known,
+    texts: Mapping[SessionKey, int],
+    loads: Callable[[Task], Hashable] = load_key,
+) -> float:
+    """What loading and encoding takes for tasks in this order."""
+    heads = [next(items) for _, items in groupby(tasks, key=loads)]
+    of_sessions = {session_key(task): task for task in heads}
+    encoding = sum(known.text(task) * texts.get(key, 0) for key, task in of_sessions.items())
+    return sum(map(known.load, heads)) + encoding
 
 
 @dataclass(slots=True)
-class _Group:
-    """Tasks that one rate holds for: looked up once, however many there are."""
+class Group:
+    """Tasks that take as long: looked up once, however many there are."""
 
     sample: Task
     count: int = 0
-    pixels: int = 0
-    cost: int = 0
-
-    def disk(self, known: Sequence[Knowledge]) -> int:
-        return round(self.pixels * per_pixel(self.sample, known)[0]) + self.count * BESIDES
 
 
-def _groups(tasks: Iterable[Task]) -> list[_Group]:
-    groups: dict[tuple[RateKey, Arguments], _Group] = {}
+def groups(tasks: Iterable[Task]) -> list[Group]:
+    """Tasks by what they take."""
+    found: dict[Hashable, Group] = {}
     for task in tasks:
-        group = groups.setdefault((rate_key(task), task.format_options), _Group(task))
-        group.count += 1
-        group.pixels += task.width * task.height
-        group.cost += cost(task)
-    return list(groups.values())
+        found.setdefault(pace_key(task), Group(task)).count += 1
+    return list(found.values())
+
+
+def _disk(group: Group, known: Known) -> int:
+    pixels = group.sample.width * group.sample.height
+    return round((pixels * known.per_pixel(group.sample)[0] + BESIDES) * group.count)

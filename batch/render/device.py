@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import torch
 
-from batch.base import install, nvml
+from batch.base import hardware, install, nvml
 from batch.base.errors import UserError
 from batch.records.receipts import Machine
 
@@ -62,7 +62,7 @@ def give_back(device: str) -> None:
 
 def describe(device: str) -> Machine:
     """The machine as every receipt records it."""
-    name, memory, driver = platform.processor() or platform.machine(), None, ""
+    name, memory, driver = hardware.processor(), None, ""
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory

@@ -3,6 +3,10 @@
 The page is ``report.html.template`` with the run's data put in as JSON; its script builds everything from
 text nodes, so no prompt can become markup. The pictures stay where they are: thumbnails are loaded from
 ``thumbs/`` as they come into view, and a click opens the file in ``images/``.
+
+The page of a run that goes on knows which run and which writing of the report it is of. It asks ``.run/status.js``
+how the run is, and loads what has changed since from ``.run/page/`` (:mod:`batch.store.live`); scripts from
+files are allowed to it alone. That of a run that is over refers to nothing but pictures.
 """
 
 from __future__ import annotations
@@ -13,28 +17,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch import __version__
-from batch.base import atomic
 from batch.records.kinds import HappeningKind
 from batch.records.receipts import Receipt
 from batch.records.values import Scalar
 from batch.report.images import costs_of_done
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
-from batch.store import events
+from batch.store.live import in_script
 from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
     from batch.report.images import ReportedImage
     from batch.report.table import Row
     from batch.store.events import LogEntry
-    from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
-PLACEHOLDER = "{{DATA}}"
+PLACEHOLDER, SCRIPTS = "{{DATA}}", "{{SCRIPTS}}"
 
 COSTS = (
     "attempts", "file", "warmup", "load_s", "encode_s", "denoise_s", "decode_s", "save_s", "total_s",
@@ -50,30 +51,37 @@ MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
 """Of the history the page shows the end, and of a log the last lines."""
 
 
-def write(folder: RunFolder, images: Sequence[ReportedImage], rows: Sequence[Row], scan: Scan) -> Path:
-    """Write report.html of some images of a run, with what results.csv says of each."""
-    text = page(page_data(folder.name(), images, rows, scan, events.read(folder)))
-    path = folder.root / "report.html"
-    atomic.write(path, text.encode(), folder.runner)
-    return path
+def page(data: Mapping[str, object], images: Sequence[str] = (), live: Mapping[str, object] | None = None) -> str:
+    """The page with its data inside, of which nothing can end the script element that holds it.
 
-
-def page(data: Mapping[str, object]) -> str:
-    """The page with its data inside. Nothing in the data can end the script element that holds it."""
+    ``images`` are texts of :func:`image_text`. ``live`` is, while the run goes on, which ``run`` and which
+    ``generation`` of its report this is.
+    """
     template = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return template.replace(PLACEHOLDER, text)
+    known = dict(data) if live is None else {**data, "live": live}
+    scripts = "'unsafe-inline'" if live is None else "'unsafe-inline' 'self' file:"
+    return template.replace(SCRIPTS, scripts).replace(PLACEHOLDER, with_images(known, images))
+
+
+def with_images(data: Mapping[str, object], images: Sequence[str]) -> str:
+    """Data of a page as JSON that may stand in a script, its ``images`` among it."""
+    return in_script(data)[:-1] + f'{"," if data else ""}"images":[{",".join(images)}]}}'
+
+
+def image_text(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> str:
+    """What the page shows of an image, as JSON; ``settings`` are those that vary in the run."""
+    return in_script(_image(image, row, settings))
 
 
 def page_data(
-    name: str, images: Sequence[ReportedImage], rows: Sequence[Row], scan: Scan, history: Sequence[LogEntry]
+    name: str,
+    images: Sequence[ReportedImage],
+    settings: Sequence[Mapping[str, str]],
+    scan: Scan,
+    history: Sequence[LogEntry],
 ) -> dict[str, object]:
-    """Everything the page shows, as plain JSON data: seconds and MiB."""
-    settings = [_told_apart(image) for image in images]
-    first = settings[0] if settings else {}
-    varying = [key for key in first if len({item.get(key, "") for item in settings}) > 1]
+    """Everything the page shows beside its images, as plain JSON data: seconds and MiB."""
+    first, varying = settings[0] if settings else {}, varying_of(settings)
     return {
         "name": name,
         "summary": _summary(images, scan),
@@ -82,14 +90,16 @@ def page_data(
         "timing": _timing(images),
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened({image.task.id: image.task.name for image in images}, history)),
-        "images": [
-            _image(image, row, {key: setting.get(key, "") for key in varying})
-            for image, row, setting in zip(images, rows, settings, strict=True)
-        ],
     }
 
 
-def _told_apart(image: ReportedImage) -> dict[str, str]:
+def varying_of(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """What tells images apart: the settings that have several values."""
+    first = settings[0] if settings else {}
+    return [key for key in first if len({item.get(key, "") for item in settings}) > 1]
+
+
+def told_apart(image: ReportedImage) -> dict[str, str]:
     """What may tell two pictures of a run apart, prompt and seed left out."""
     task, setting, receipt = image.task, image.setting, image.receipt
     found = {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import math
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from batch.base import atomic
 from batch.records.receipts import Failure, Receipt
@@ -17,6 +16,8 @@ from batch.records.values import Scalar
 from batch.report.timing import mib
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from batch.report.images import ReportedImage
     from batch.store.folder import RunFolder
 
@@ -49,17 +50,19 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\n")
 
 def read(path: Path) -> pd.DataFrame:
     """Read a results.csv with the right types (ids stay text, empty is missing)."""
+    import pandas as pd
+
     return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={
         name: [""] for name, kind in COLUMNS.items() if kind != TEXT
     })  # fmt: skip
 
 
-def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
-    """Write results.csv, a line per row in the order given; returns its path and a warning, if there is one.
+def write(folder: RunFolder, lines: Iterable[bytes]) -> tuple[Path, str]:
+    """Write results.csv of what :func:`line` makes; returns its path and a warning, if there is one.
 
     On Windows a results.csv that is open in Excel cannot be replaced: results-1.csv is written instead.
     """
-    data = as_csv(_frame(rows))
+    data = as_file(lines)
     path = folder.root / "results.csv"
     try:
         atomic.write(path, data, folder.runner)
@@ -70,21 +73,31 @@ def write(folder: RunFolder, rows: Sequence[Row]) -> tuple[Path, str]:
     return path, ""
 
 
+def as_file(lines: Iterable[bytes]) -> bytes:
+    """What results.csv holds: the names of its columns, and lines of :func:`line`."""
+    return _marked(b"".join([",".join(COLUMNS).encode() + b"\n", *lines]))
+
+
+def line(row: Row) -> bytes:
+    """A row as a line of results.csv, with its line end."""
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(
+        _cell(_typed(row.get(name), kind)) for name, kind in COLUMNS.items()
+    )
+    return buffer.getvalue().encode("utf-8", "backslashreplace")
+
+
 _BOUNDS = {WHOLE: (-(2**63), 2**63 - 1), "UInt64": (0, 2**64 - 1)}
 
 
-def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    columns = list(COLUMNS)
-    try:
-        return pd.DataFrame(rows, columns=columns).astype(COLUMNS)
-    except (TypeError, ValueError, OverflowError):  # numbers that no run has: those of somebody else's files
-        kept = [{name: value for name, value in row.items() if _fits(value, COLUMNS[name])} for row in rows]
-        return pd.DataFrame(kept, columns=columns, dtype="object").astype(COLUMNS)
-
-
-def _fits(value: Scalar, kind: str) -> bool:
-    low, high = _BOUNDS.get(kind, (-math.inf, math.inf))
-    return not isinstance(value, int) or low <= value <= high
+def _typed(value: Scalar, kind: str) -> Scalar:
+    """A value as its column has it; None for a number that no run has: one of somebody else's files."""
+    if kind == NUMBER and isinstance(value, int):
+        return float(value)
+    if kind in _BOUNDS and isinstance(value, int):
+        low, high = _BOUNDS[kind]
+        return value if low <= value <= high else None
+    return value
 
 
 def row(image: ReportedImage) -> Row:
@@ -167,7 +180,10 @@ def as_csv(frame: pd.DataFrame) -> bytes:
     frame = frame.copy(deep=False)
     for name in frame.select_dtypes(["object", "string"]).columns:
         frame[name] = frame[name].map(_cell)
-    data = frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+    return _marked(frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace"))
+
+
+def _marked(data: bytes) -> bytes:
     return data if data.isascii() else codecs.BOM_UTF8 + data
 
 

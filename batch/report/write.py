@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.report import html, sheet, table
-from batch.report.images import reported
+from batch.report.book import Book
 
 if TYPE_CHECKING:
+    from batch.report.book import Report
     from batch.store.folder import RunFolder
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was written, and what to tell the user about it."""
+def write_report(folder: RunFolder, book: Book | None = None, began: float | None = None) -> Report:
+    """Write results.csv, the contact sheet and report.html of a run folder.
 
-    csv: Path
-    sheets: tuple[Path, ...]
-    html: Path
-    warnings: tuple[str, ...]
-    done: int
-    """Images of the plan that are there."""
-
-
-def write_report(folder: RunFolder) -> Report:
-    """Write results.csv, the contact sheet and report.html of a run folder."""
-    tasks, scan = folder.tasks(), folder.scan()
-    images = reported(tasks, scan)
-    rows = [table.row(image) for image in images]
-    csv, warning = table.write(folder, rows)
-    sheets = sheet.write(folder, tasks, scan)
-    page = html.write(folder, images, rows, scan)
-    done = sum(task.id in scan.receipts for task in tasks)
-    return Report(csv, tuple(sheets), page, (warning,) if warning else (), done)
+    A ``book`` that a run that ``began`` then has kept spares drawing what is drawn; what it says is the folder's.
+    """
+    scan = folder.scan()
+    if book is None:
+        return Book(folder, folder.tasks(), scan).write()
+    book.settle(scan)
+    return book.write(began)

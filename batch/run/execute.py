@@ -15,7 +15,7 @@ from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import session_key
 from batch.plan.texts import encode_tasks
-from batch.records.events import Encoded, Listener, Loading
+from batch.records.events import Encoded, Listener, Loading, Preparing
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -65,6 +65,7 @@ def render(
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
     made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
     try:
+        listener.on(Preparing("starting torch, which renders"))
         device = made.start(engine.devices, stop)
         if spec.vram_limit is not None and not device.startswith("cuda"):
             raise UserError(

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,27 +17,15 @@ from typing import TYPE_CHECKING
 from batch.base import disk
 from batch.base.errors import DiskLow, LimitReached, UserError
 from batch.base.text import duration, gib, plural
-from batch.plan.alike import rate_key
-from batch.plan.estimate import (
-    cost,
-    disk_of,
-    learn,
-    per_cost,
-)
-from batch.records.receipts import Outcome, Receipt
+from batch.plan.alike import load_key
+from batch.plan.estimate import EstimateSource, Known, disk_of
+from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 
 if TYPE_CHECKING:
-    from batch.plan.alike import RateKey
-    from batch.plan.estimate import (
-        Estimate,
-        Knowledge,
-        Learned,
-    )
+    from batch.plan.alike import LoadKey
+    from batch.plan.estimate import Estimate
     from batch.store.folder import RunFolder
-
-RECENT = 50
-"""Images of a kind that this run's rate is the median of: a card that has become warm is judged as it is now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +108,9 @@ def shown(when: datetime) -> str:
 class Gate:
     """Decides before each image whether it may be started; learns from those that are done.
 
-    Used by one thread. ``learned`` is what the run's receipts tell (:func:`batch.plan.estimate.learn`),
-    ``history`` the same of earlier runs; ``redo`` are ids of images that are done already. The hours of
-    ``limits`` count from here on, those of a queue from its own start.
+    Used by one thread. ``known`` is what images take; the gate adds to it what this run's images tell. ``redo``
+    are ids of images that are done already. The hours of ``limits`` count from here on, those of a queue from its
+    own start.
     """
 
     def __init__(
@@ -133,8 +120,7 @@ class Gate:
         to_render: Sequence[Task],
         *,
         min_free_disk: int,
-        learned: Knowledge | None = None,
-        history: Knowledge | None = None,
+        known: Known | None = None,
         redo: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -145,10 +131,9 @@ class Gate:
         self._floor = min_free_disk
         self._left = {task.id: task for task in to_render}
         self._redo = frozenset(redo)
-        self._earlier = (learned or {}, history or {})
-        self._done: dict[RateKey, deque[Receipt]] = {}
-        self._mine: dict[RateKey, Learned] = {}
+        self.known = known or Known()
         self._started: set[str] = set()
+        self._loaded: LoadKey | None = None
         self._unsaved: dict[str, Task] = {}
         self._clock, self._now, self._free = clock, now, free
         self._begun = clock() if limits.since is None else limits.since
@@ -158,11 +143,6 @@ class Gate:
         """Images that this run has begun."""
         return len(self._started)
 
-    @property
-    def receipts(self) -> list[Receipt]:
-        """Images that this run has made, the latest of each kind."""
-        return [item for items in self._done.values() for item in items]
-
     def admit(self, task: Task) -> None:
         """Count an image as started. Raises :class:`LimitReached`, or :class:`DiskLow`, when it may not be.
 
@@ -170,6 +150,7 @@ class Gate:
         """
         self.check(task)
         self._started.add(task.id)
+        self._loaded = load_key(task)
         self._unsaved[task.id] = task
 
     def check(self, task: Task) -> None:
@@ -193,16 +174,11 @@ class Gate:
         if outcome.receipt is None:
             return
         self._left.pop(outcome.key, None)
-        task = outcome.receipt.task
-        done = self._done.setdefault(rate_key(task), deque(maxlen=RECENT))
-        done.append(outcome.receipt)
-        # The first image after a load is slow: what was known before judges the second one better.
-        if not outcome.receipt.measurement.warmup or per_cost(task, self._known)[0] is None:
-            self._mine.update(learn(done))
+        self.known.mine.add(outcome.receipt)
 
     def remedy(self) -> str:
         """What to do about a disk that is too small, with about how much the images that are left need."""
-        needs = disk_of(self._left.values(), self._known)
+        needs = disk_of(self._left.values(), self.known)
         short = needs + self._floor - (self._free(self._folder.root) or 0)
         # Where a quota is what ran out, the disk itself may have room enough.
         more = gib(short if short > 0 else needs)
@@ -212,27 +188,45 @@ class Gate:
         )
 
     def _check_time(self, task: Task) -> None:
-        rate, source = per_cost(task, self._known)
-        takes = None if rate is None else rate * cost(task)
-        until, hours = self._limits.until, self._limits.max_hours
-        deadlines: list[tuple[str, float]] = []
-        if until is not None:
-            deadlines.append((f"--until {shown(until)}", (until - self._now()).total_seconds()))
-        if hours is not None:
-            deadlines.append((f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)))
+        if not (deadlines := self._deadlines()):
+            return
+        takes = self.known.image(task)
+        if takes is not None and load_key(task) != self._loaded:
+            takes = replace(takes, value=takes.value + self.known.load(task))
         for name, left in deadlines:
             if left <= 0:
                 raise LimitReached(f"{name} is reached{self._rest()}")
-            if takes is not None and left < takes:
-                judged = " as earlier runs took here" if self._known[source] is self._earlier[1] else ""
+            # A guess keeps no image from being started: it may be wrong by half.
+            if takes is not None and takes.source != EstimateSource.GUESS and left < takes.value:
+                judged = f" {takes.source.phrase}" if takes.source == EstimateSource.EARLIER_RUNS else ""
                 raise LimitReached(
-                    f"{name} leaves {duration(left)}, and the next image takes about {duration(takes)}{judged}"
-                    + self._rest()
+                    f"{name} leaves {duration(left)}, and the next image takes about "
+                    f"{duration(takes.value)}{judged}{self._rest()}"
                 )
+
+    def _deadlines(self) -> list[tuple[str, float]]:
+        """What ends the run by the clock, and in how many seconds."""
+        until, hours = self._limits.until, self._limits.max_hours
+        found: list[tuple[str, float]] = []
+        if until is not None:
+            found.append((f"--until {shown(until)}", (until - self._now()).total_seconds()))
+        if hours is not None:
+            found.append((f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)))
+        return found
+
+    def deadline(self) -> tuple[str, float] | None:
+        """The option that ends the run first, and in how many seconds; None without one."""
+        return min(self._deadlines(), key=lambda item: item[1], default=None)
+
+    @property
+    def images_left(self) -> int | None:
+        """How many more images may be started; None: any number."""
+        most = self._limits.max_images
+        return None if most is None else max(0, most - self.started - self._limits.started)
 
     def _waiting(self, task: Task) -> int:
         """Bytes that an image to be started, and those started and not saved yet, will take."""
-        return disk_of({**self._unsaved, task.id: task}.values(), self._known)
+        return disk_of({**self._unsaved, task.id: task}.values(), self.known)
 
     def _rest(self) -> str:
         left = self._left.keys() - self._unsaved.keys()
@@ -240,11 +234,6 @@ class Gate:
         parts = [] if again == len(left) > 0 else [_are_left(len(left) - again, "image")]
         parts += [f"{_are_left(again, 'finished picture')} to render again"] if again else []
         return "; " + ", ".join(parts)
-
-    @property
-    def _known(self) -> tuple[Knowledge, ...]:
-        """The best first."""
-        return (self._mine, *self._earlier)
 
 
 def _are_left(count: int, what: str) -> str:

@@ -15,7 +15,7 @@ from batch.run.summary import Account
 if TYPE_CHECKING:
     from batch.engines.keep import Keep
     from batch.render.backend import Backend
-    from batch.report.write import Report
+    from batch.report.book import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

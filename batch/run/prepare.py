@@ -14,7 +14,7 @@ from batch.manifest.schema import Manifest
 from batch.memory import quantised
 from batch.plan import batching
 from batch.plan.build import build_plan
-from batch.plan.estimate import per_cost
+from batch.plan.estimate import Known, cost
 from batch.plan.pins import Pins
 from batch.run.lookup import lookup
 from batch.store import history
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from batch.base.checksums import Tell
     from batch.base.hardware import Hardware
     from batch.hub.downloads import FetchOptions
-    from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
+    from batch.plan.rates import Rates
+    from batch.records.tasks import Task
     from batch.run.options import Options
 
 
@@ -38,8 +39,8 @@ class Prepared:
     folder: RunFolder
     before: Pins
     """What the folder had pinned when it was planned."""
-    earlier: Knowledge
-    """What images took in earlier runs on this machine."""
+    earlier: Rates
+    """What images took in earlier runs on this machine, on the device that will render."""
     impossible: tuple[str, ...]
     """Why some of it cannot be rendered on this machine."""
 
@@ -61,8 +62,8 @@ def prepare(
         permissions=Permissions(pickles=manifest.allow_pickle, code=manifest.trust_remote_code),
         tell=tell,
     )
-    earlier = history.read().learned()
     here = hardware.look(options.devices)
+    earlier = history.read().learned(device=here.device)
     plan = _with_batches(build_plan(manifest, found, pins), manifest, options, here, earlier)
     impossible = tuple(quantised.impossible(plan.tasks, card=here.card))
     plan = replace(plan, warnings=(*plan.warnings, *(f"not here: {why}" for why in impossible)))
@@ -77,7 +78,7 @@ def prepare(
     )
 
 
-def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Knowledge) -> Plan:
+def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Rates) -> Plan:
     """The plan with its batches and what is compiled; what was left to ``auto`` is pinned."""
     run = manifest.run
     around = batching.Surroundings(
@@ -86,7 +87,7 @@ def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardwa
         no_compiler=here.no_compiler,
         batch=run.batch,
         compile=run.compile,
-        rate=lambda task: per_cost(task, (earlier,))[0],
+        rate=lambda task: _rate(task, earlier),
     )
     choices = batching.choose(plan.tasks, plan.models, around, plan.pins.numerics)
     before = plan.pins.numerics
@@ -100,3 +101,9 @@ def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardwa
         plain = {item.model: item.why_compile for item in choices.values() if not item.numerics.compile}
         warnings += [f"run.compile has no effect on {name}: {why}" for name, why in plain.items()]
     return replace(plan, pins=pins, choices=choices, warnings=(*plan.warnings, *warnings))
+
+
+def _rate(task: Task, earlier: Rates) -> float | None:
+    """Seconds per unit of :func:`~batch.plan.estimate.cost`."""
+    found = Known(history=earlier).image(task)
+    return None if found is None else found.value / cost(task)

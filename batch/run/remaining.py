@@ -7,21 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import disk
+from batch.base import disk, hardware
 from batch.base.text import plural
 from batch.hub.cache import hub_cache
 from batch.plan import measuring
-from batch.plan.estimate import estimate, learn
+from batch.plan.alike import setting_key
+from batch.plan.estimate import Known, estimate
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
+from batch.run.knowing import knowing, texts_left
 from batch.run.limits import disk_warning
 from batch.store.losses import PictureLoss
 from batch.store.pictures import image_path
 from batch.store.receipts import Scan
 
 if TYPE_CHECKING:
-    from batch.plan.estimate import Estimate, Knowledge
+    from batch.plan.alike import SessionKey
+    from batch.plan.estimate import Estimate
     from batch.plan.plan import Plan
+    from batch.plan.rates import Rates
     from batch.store.folder import RunFolder
 
 
@@ -53,8 +57,12 @@ class Remaining:
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Of a measurement: ids that are not tried, and why."""
     estimate: Estimate | None = None
-    learned: Knowledge = field(default_factory=dict)
-    """What the images that are done tell about the others."""
+    known: Known = field(default_factory=Known)
+    """What the images that are done, and earlier runs, tell about the others."""
+    texts: Mapping[SessionKey, int] = field(default_factory=dict)
+    """How many texts of each session are to be encoded."""
+    scan: Scan = field(default_factory=Scan)
+    """What the folder held."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -79,10 +87,11 @@ def remaining(
     plan: Plan,
     folder: RunFolder,
     retries: int,
-    earlier: Knowledge,
+    earlier: Rates,
     *,
     redo_degraded: bool = False,
     restore: bool = False,
+    devices: str | None = None,
 ) -> Remaining:
     """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes.
 
@@ -100,6 +109,8 @@ def remaining(
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
     if plan.kind == RunKind.MEASURE:
         return _to_measure(plan, scan, given_up, earlier)
+    known = knowing(plan, scan.receipts.values(), earlier)
+    texts = texts_left(to_render, plan, hardware.kind(devices))
     return Remaining(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
@@ -112,12 +123,14 @@ def remaining(
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=sum(key not in planned for key in scan.receipts),
-        estimate=estimate(to_render, scan.receipts.values(), earlier),
-        learned=learn(scan.receipts.values()),
+        estimate=estimate(to_render, scan.receipts.values(), known, texts),
+        known=known,
+        texts=texts,
+        scan=scan,
     )
 
 
-def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowledge) -> Remaining:
+def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Rates) -> Remaining:
     """What ran out of memory is settled; ``given_up`` has failed too often, for whatever reason."""
     failed = [task for task in given_up if not scan.failures[task.id].is_result]
     left = measuring.left(
@@ -128,6 +141,7 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         plan.images_per_call,
     )
     rendered, planned = {task.id for task in left.tasks}, {task.id for task in plan.tasks}
+    known = knowing(plan, scan.receipts.values(), earlier)
     return Remaining(
         done=sum(task.id in scan.receipts and task.id not in rendered for task in plan.tasks),
         to_render=left.tasks,
@@ -143,8 +157,9 @@ def _to_measure(plan: Plan, scan: Scan, given_up: Sequence[Task], earlier: Knowl
         taken=scan.count(PictureLoss.TAKEN, planned),
         linked=scan.count(PictureLoss.LINKED, planned),
         in_the_way=_in_the_way(left.tasks, scan),
-        estimate=estimate(left.tasks, scan.receipts.values(), earlier),
-        learned=learn(scan.receipts.values()),
+        estimate=estimate(left.tasks, scan.receipts.values(), known, loads=setting_key),
+        known=known,
+        scan=scan,
     )
 
 
@@ -166,12 +181,10 @@ class Outlook:
     warnings: tuple[str, ...] = ()
 
 
-def outlook(
-    plan: Plan, where: Remaining | None, folder: RunFolder, earlier: Knowledge, min_free_disk: int
-) -> Outlook:
+def outlook(plan: Plan, where: Remaining | None, folder: RunFolder, earlier: Rates, min_free_disk: int) -> Outlook:
     """Judge a plan before it is run; of one whose ids are not known yet, every task."""
     expected = where.estimate if where else None
-    expected = expected or estimate(plan.tasks, (), earlier)
+    expected = expected or estimate(plan.tasks, (), knowing(plan, (), earlier))
     free = disk.free(folder.root)
     if free is None:
         return Outlook(estimate=expected, free_bytes=None, models_in=hub_cache())

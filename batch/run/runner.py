@@ -22,7 +22,7 @@ from batch.base.errors import (
 )
 from batch.base.text import duration, plural
 from batch.hub.downloads import FetchOptions
-from batch.records.events import Began, Closed, Happening, Listener
+from batch.records.events import Began, Closed, Happening, Listener, Preparing
 from batch.records.kinds import HappeningKind, RunKind, TextsKept
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
@@ -30,10 +30,12 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.execute import EngineChoice, render
 from batch.run.limits import Gate
+from batch.run.live import Live
 from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier, tell
 from batch.run.options import Result
+from batch.run.pace import Pace
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
@@ -46,9 +48,9 @@ from batch.store.job import origin_of
 
 if TYPE_CHECKING:
     from batch.base.orphans import Orphan
-    from batch.plan.estimate import Knowledge
     from batch.plan.plan import Plan
-    from batch.report.write import Report
+    from batch.plan.rates import Rates
+    from batch.report.book import Report
     from batch.run.options import Options
     from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
@@ -62,6 +64,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     Raises the errors of ``batch.base.errors`` for everything that keeps the run from starting; what ends it
     on the way stands in the result, and the report is written all the same.
     """
+    listener.on(Preparing("reading the manifest and looking for its models"))
     online = FetchOptions(listener=listener, stop=stop)
     job = check(manifest_path, options, online)
     folder = job.folder
@@ -97,7 +100,7 @@ def carry_out(
     listener: Listener,
     stop: Steering,
     *,
-    earlier: Knowledge,
+    earlier: Rates,
     notifier: Notifier | None = None,
     latents: Mapping[str, str] | None = None,
 ) -> Result:
@@ -106,45 +109,45 @@ def carry_out(
     ``earlier`` is what images took in earlier runs. ``latents`` are files of kept latents by task id, which are
     decoded in place of rendering.
     """
+    listener.on(Preparing("looking at what is done"))
     start, before = perf_counter(), folder.trash.with_pictures()
     ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     left = _left(plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
+    known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
+    gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
+    live = Live(folder, listener, left)
     tally = Tally(
         plan=plan,
         folder=folder,
         run=origin.run,
         left=left,
-        gate=Gate(
-            options.limits,
-            folder,
-            left.to_render,
-            min_free_disk=floor,
-            learned=left.learned,
-            history=earlier,
-            redo=left.redo,
+        gate=gate,
+        pace=Pace(
+            left.to_render, gate, left.texts, origin.run.recycle_after, measures=plan.kind == RunKind.MEASURE
         ),
-        listener=stop.follow(listener, origin.run, options),
+        listener=stop.follow(live, origin.run, options),
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
     expected = outlook(plan, left, folder, earlier, floor)
     note = (folder.held.note,) if folder.held and folder.held.note else ()
     warnings = (*note, *plan.warnings, *left.notes, *expected.warnings, *ignored(plan, options))
-    _announce(tally, ended, warnings)
     spec = _spec(plan, folder, origin, options, left)
     if latents is not None:
         spec = replace(spec, latents=latents, keep_latents=False)
-    stopped = _rendered(spec, options, tally, stop)
-    # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
-    if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-        history.record(tally.gate.receipts)
-    return _ended(tally, stopped, options, start, before, stop)
+    with live:
+        _announce(tally, ended, warnings)
+        stopped = _rendered(spec, options, tally, stop)
+        # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
+        if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
+            history.record(known.mine)
+        return _ended(tally, live, stopped, options, stop, start=start, before=before)
 
 
-def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Knowledge) -> Remaining:
+def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
     """What is to be done, once what the options say is forgotten."""
     if options.retry_failed or options.retry_oom:
         # Of a measurement, to run out of memory is no failure.
@@ -158,6 +161,7 @@ def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earli
         earlier,
         redo_degraded=options.redo_degraded,
         restore=options.restore,
+        devices=options.devices,
     )
 
 
@@ -238,7 +242,14 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> 
 
 
 def _ended(
-    tally: Tally, stopped: StopRun | None, options: Options, start: float, before: Collection[Path], stop: Steering
+    tally: Tally,
+    live: Live,
+    stopped: StopRun | None,
+    options: Options,
+    stop: Steering,
+    *,
+    start: float,
+    before: Collection[Path],
 ) -> Result:
     """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
     folder, left = tally.folder, tally.left
@@ -250,10 +261,11 @@ def _ended(
         tally.log.write(Happening(kind=kind, text=text))
         try:
             with stop.reporting():
-                made, unwritten = _reported(folder)
+                made, unwritten = _reported(folder, live)
         except KeyboardInterrupt:
             stopped = stopped or Interrupted("interrupted while the report was written")
             unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
+        live.say("" if stopped is None else f"stopped: {stopped}")
     if made is not None:
         tally.lost = max(0, tally.done - made.done)
     result = Result(
@@ -280,13 +292,11 @@ def _ended(
     return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
 
 
-def _reported(folder: RunFolder) -> tuple[Report | None, str]:
+def _reported(folder: RunFolder, live: Live) -> tuple[Report | None, str]:
     """The report; or a warning, since a full disk ends no run whose pictures are there."""
-    from batch.report.write import write_report
-
     try:
-        return write_report(folder), ""
-    # A full disk ends no run whose pictures are there, nor does what somebody wrote into a record.
+        return live.report(), ""
+    # Nor does what somebody wrote into a record.
     except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.run.limits import Gate
     from batch.run.notify import Notifier
+    from batch.run.pace import Pace
     from batch.run.remaining import Remaining
     from batch.store.events import EventLog
     from batch.store.folder import RunFolder
@@ -44,6 +45,7 @@ class Tally:
     """Who is shown the run."""
     notifier: Notifier
     log: EventLog
+    pace: Pace
     skipped: dict[str, str] = field(init=False)
     """Of a measurement: ids that are not tried, and why."""
     rendered: int = 0
@@ -90,6 +92,8 @@ class Tally:
     def _show(self, event: Event) -> None:
         with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the run goes on
             self.listener.on(event)
+            if expected := self.pace.after(event):
+                self.listener.on(expected)
 
     def take_again(self) -> list[Task]:
         """What is worth a second try in this run; from now on nothing is."""

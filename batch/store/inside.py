@@ -15,7 +15,7 @@ from pathlib import Path
 from batch.base.errors import FolderError, FolderLost, ForeignFolder
 
 _FOLDERS = {".run", "images", "thumbs", "latents", "trash"}
-_STATE_FOLDERS = {"receipts", "failures", "embeds", "orders"}
+_STATE_FOLDERS = {"receipts", "failures", "embeds", "orders", "page"}
 _WRITTEN = re.compile(r"results(-1)?\.csv|report\.html|contact_sheet(-\d+)?\.jpg|manifest\.(yaml|csv|tsv|jsonl)")
 """Files beside them; what else a user keeps there is not looked at."""
 

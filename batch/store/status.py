@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch.base.orphans import Orphan
+from batch.plan.estimate import rest
+from batch.records.live import LiveStatus, RunState
 from batch.records.receipts import Failure
 from batch.store import events, lock, workers
+from batch.store.causes import causes
 from batch.store.folder import RunFolder
 from batch.store.losses import PictureLoss
+
+if TYPE_CHECKING:
+    from batch.store.causes import Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +29,7 @@ class Summary:
     """The state of a run folder by itself."""
 
     name: str
+    root: str
     total: int
     done: int
     failed: int
@@ -47,10 +57,20 @@ class Summary:
     """Of a measurement: why images are not tried, and how many."""
     running: Mapping[str, object] | None
     seconds_per_image: float | None
+    rest_s: float | None = None
+    """Seconds that the missing images will take, loading with it; None where nothing tells."""
     peak_bytes: int | None
     errors: tuple[str, ...] = field(default=())
     unfit: tuple[str, ...] = field(default=())
     """The same of what ran out of memory in a measurement."""
+    causes: tuple[Cause, ...] = ()
+    """Of what failed."""
+    unfit_causes: tuple[Cause, ...] = ()
+    """Of what ran out of memory in a measurement."""
+    source: str = ""
+    """The manifest of the last run, where it is known."""
+    now: LiveStatus | None = None
+    """What a run that goes on is at, as far as it says so."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.LogEntry, ...] = ()
@@ -62,11 +82,16 @@ class Summary:
     """When the last run began, if it ended without a word."""
 
     @property
+    def to_render(self) -> int:
+        """The missing ones, in the words of whoever still has the night before them."""
+        return self.missing
+
+    @property
     def eta_s(self) -> float | None:
-        """Seconds the missing images will take at the rate so far; not of a measurement."""
-        if self.seconds_per_image is None or self.measures:
-            return None
-        return self.seconds_per_image * self.missing
+        """Seconds that the rest takes: as the run itself says, else as its images took; not of a measurement."""
+        if self.now is not None and self.now.ends_at is not None:
+            return max(0.0, self.now.ends_at - time.time())
+        return None if self.measures else self.rest_s
 
 
 def summarize(root: Path) -> Summary:
@@ -82,12 +107,15 @@ def summarize(root: Path) -> Summary:
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
+    to_render = [task for task in tasks if task.id not in scan.receipts.keys() | scan.failures.keys()]
+    left = rest(to_render, list(scan.receipts.values()))
     stages = [item.measurement.together for item in done]
     peaks = [value for item in stages if (value := item.device or item.rss) is not None]
     log, saving = events.read(folder), running is not None
     history = events.last_run(log)
     return Summary(
         name=folder.name(),
+        root=str(root),
         total=len(planned),
         done=len(done),
         failed=len(failures) - len(unfit),
@@ -105,15 +133,30 @@ def summarize(root: Path) -> Summary:
         skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
+        rest_s=left.value if left else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
+        causes=causes(item for item in failures if not item.is_result),
+        unfit_causes=causes(unfit),
+        source=folder.origin().source,
+        now=_now(folder.state) if running else None,
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=any(task.repeat is not None for task in tasks),
         left_over=workers.left_over(folder.state),
         killed="" if running else events.unfinished(log),
     )
+
+
+def _now(state: Path) -> LiveStatus | None:
+    """What the run says of itself; None where it does not."""
+    try:
+        read = import_module("batch.store.live").read
+    except ImportError:
+        return None
+    found: LiveStatus | None = read(state)
+    return found if found is not None and found.state != RunState.ENDED else None
 
 
 def _said(failures: Iterable[Failure]) -> tuple[str, ...]:

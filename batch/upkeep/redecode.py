@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import disk
+from batch.base import disk, hardware
 from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
@@ -78,7 +78,7 @@ def redecode(
     with disk.stops_when_full(target.root), target.hold(), stop.obeying(target):
         options = Options(devices=devices, retry_failed=True, stop_within=stop_within)
         # The manifest as `run --set memory=SETTING` would keep it.
-        earlier = history.read().learned()
+        earlier = history.read().learned(device=hardware.look(devices).device)
         lines = origin.text.splitlines(keepends=True)
         text = "".join(line for line in lines if not line.startswith("# --set memory="))
         origin = replace(origin, text=f"# --set memory={setting}\n{text}")

@@ -1,6 +1,7 @@
 """The door to the terminal: what others wrote comes out as letters, and obeys nobody."""
 
 import json
+import re
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_every_way_out_goes_through_the_door(capsys):
     Lines().on(happen(EVIL))
     out, err = capsys.readouterr()
     assert out == f"{SHOWN}\n"
-    assert err == f"{SHOWN}\nnote: {SHOWN}\n"
+    assert re.fullmatch(rf"{re.escape(SHOWN)}\n\d\d:\d\d:\d\d note: {re.escape(SHOWN)}\n", err)
 
 
 def test_json_is_the_same_data(capsys):

@@ -33,8 +33,13 @@ def test_images_of_one_call_differ_in_texts_and_seed_only(name):
         (alike.session_key, {"model", "dtype"}),
         (alike.size_key, {"model", "dtype", "rendered_width", "rendered_height"}),
         (alike.size_name, {"model", "dtype", "rendered_width", "rendered_height"}),
-        (alike.rate_key, {"model", "dtype", "format"}),
         (alike.subject_key, {"model", "prompt", "negative_prompt", "seed", "width", "height"}),
+        (
+            alike.pace_key,
+            {"model", "revision", "dtype", "width", "height", "rendered_width", "rendered_height", "steps"}
+            | {"guidance", "scheduler", "loras", "vae", "extra", "memory", "memory_steps", "format"}
+            | {"format_options"},
+        ),
         (
             alike.wall_key,
             {"model", "revision", "dtype", "memory", "memory_steps", "guidance", "loras", "extra"},

@@ -17,7 +17,7 @@ TEXTS = [name for name, kind in table.COLUMNS.items() if kind == table.TEXT]
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_of_a_table_is_run(begin, tmp_path):
     path = tmp_path / "x.csv"
-    path.write_bytes(table.as_csv(table._frame([dict.fromkeys(TEXTS, f"{begin}cmd|' /C calc'!A0") | {"seed": 1}])))
+    path.write_bytes(table.as_file([table.line(dict.fromkeys(TEXTS, f"{begin}cmd|' /C calc'!A0") | {"seed": 1})]))
     found = table.read(path).iloc[0]
     assert {name for name in TEXTS if not found[name].startswith("'")} == set()
     assert found.seed == 1
@@ -31,14 +31,14 @@ def test_what_is_no_text_stays_as_it_is():
 def test_a_table_in_any_script_opens_in_excel(tmp_path):
     path, mark = tmp_path / "x.csv", b"\xef\xbb\xbf"
     row = {"task_id": "a", "prompt": "ein Fuß, 画", "style": "Öl", "seed": 2**64 - 1}
-    path.write_bytes(table.as_csv(table._frame([row])))
+    path.write_bytes(table.as_file([table.line(row)]))
     assert path.read_bytes().startswith(mark + b"task_id,")
     for data in (path.read_bytes(), path.read_bytes().removeprefix(mark)):  # as it is, and as it was
         path.write_bytes(data)
         found = table.read(path)
         assert list(found.columns) == list(table.COLUMNS)
         assert found.iloc[0][list(row)].to_dict() == row
-    plain = table.as_csv(table._frame([row | {"prompt": "a", "style": "oil"}]))
+    plain = table.as_file([table.line(row | {"prompt": "a", "style": "oil"})])
     assert plain.startswith(b"task_id,")
 
 
@@ -46,9 +46,11 @@ def test_half_characters_are_written():
     assert table.as_csv(pd.DataFrame([{"a": "half \ud800"}])) == b"a\nhalf \\ud800\n"
 
 
-def test_numbers_that_no_column_holds_are_left_out():
+def test_numbers_that_no_column_holds_are_left_out(tmp_path):
     sound = {"task_id": "a", "seed": 2**64 - 1, "steps": 3, "width": 8}
-    frame = table._frame([sound, sound | {"seed": -1, "steps": 2**63}])
+    path = tmp_path / "x.csv"
+    path.write_bytes(table.as_file(map(table.line, [sound, sound | {"seed": -1, "steps": 2**63}])))
+    frame = table.read(path)
     assert list(frame.seed) == [2**64 - 1, pd.NA]
     assert list(frame.steps) == [3, pd.NA]
     assert list(frame.width) == [8, 8]

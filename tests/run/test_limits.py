@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from batch.base import disk
 from batch.base.errors import DiskLow, StoppedEarly, UserError
-from batch.plan.estimate import Estimate, Learned, cost, learn
+from batch.plan.estimate import Estimate, Known
+from batch.plan.rates import learn
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.run import limits
@@ -192,7 +193,7 @@ def test_an_unknown_rate_admits_until_the_deadline_itself(world, work):
 
 
 def test_a_heavier_image_is_judged_by_its_size(world, work):
-    gate = world.gate(work, Limits(max_hours=0.1), learned=learn([a_receipt(TASKS[0], 100.0)]))
+    gate = world.gate(work, Limits(max_hours=0.1), known=Known(folder=learn([a_receipt(TASKS[0], 100.0)])))
     gate.check(TASKS[1])
     with pytest.raises(StoppedEarly, match="about 6m 40s"):
         gate.check(a_task(1, rendered_width=2000, rendered_height=2000))
@@ -200,8 +201,8 @@ def test_a_heavier_image_is_judged_by_its_size(world, work):
 
 
 def test_this_run_knows_better_than_earlier_ones(world, work):
-    rate = Learned(seconds=1000 / cost(TASKS[0]), bytes_per_pixel=2.0)
-    gate = world.gate(work, Limits(max_hours=0.25), history={("m", "float32", "png"): rate})
+    known = Known(history=learn([a_receipt(TASKS[0], 1000.0)]))
+    gate = world.gate(work, Limits(max_hours=0.25), known=known)
     with pytest.raises(StoppedEarly, match="about 16m 40s as earlier runs took here"):
         gate.check(TASKS[0])
     gate.finished(done(TASKS[0], 100.0, warmup=True))
@@ -212,7 +213,9 @@ def test_this_run_knows_better_than_earlier_ones(world, work):
 
 
 def test_the_disk_floor_holds_with_what_is_not_saved_yet(world, work):
-    gate = world.gate(work, Limits(), floor=5 * GIB, learned=learn([a_receipt(TASKS[0], size=3_000_000)]))
+    gate = world.gate(
+        work, Limits(), floor=5 * GIB, known=Known(folder=learn([a_receipt(TASKS[0], size=3_000_000)]))
+    )
     world.free = 5 * GIB + 7_000_000  # room for two images of 3 MB
     gate.admit(TASKS[0])
     gate.admit(TASKS[1])
@@ -323,6 +326,6 @@ def test_another_folders_plan_knows_what_images_take(cli, manifest, own_cache):
     assert "as earlier runs took here" in other.out
     told = cli("plan", manifest(), "--out", "b", "--json").json()["expected"]
     assert (told["seconds_from"], told["disk_from"]) == ("earlier runs", "earlier runs")
-    assert told["seconds"] == pytest.approx(4 * mine["seconds"])
+    assert mine["seconds"] < told["seconds"] < 4 * mine["seconds"]  # of four images; the model is loaded once
     (own_cache / "history.json").write_bytes(b"damaged")
     assert "time: not known" in cli("plan", manifest(), "--out", "b").out

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder
-from batch.cli import progress
+from batch.cli import countdown, progress
 from batch.records.events import Began, Loading
 from batch.records.receipts import Outcome
 from batch.report import table
@@ -89,13 +89,13 @@ def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monke
 
 def test_the_time_left_counts_that_every_process_loads(manifest, monkeypatch, capsys):
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(countdown, "monotonic", lambda: next(clock))
     lines, last = progress.Lines(), Outcome(key="x", status="done")
     lines.on(Began(name="job", folder=Path("run"), total=6, done=0, to_render=6, measures=True))
     for _ in range(3):  # one image a process: 10 s to start it, 10 s until its image is there
         lines.on(Loading(2))
         lines.on(last)
-    assert capsys.readouterr().err.splitlines()[-1] == "[3/6] x, 1m 00s left"
+    assert "[3/6] x, 1m 00s left, done about " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_out_of_memory_is_a_result_and_larger_sizes_are_skipped(measured, cli, work):

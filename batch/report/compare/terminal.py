@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from batch.base.tables import Grid
 from batch.base.text import one_line
 from batch.report.compare.tables import heading, legend, sections
 
@@ -12,60 +13,47 @@ if TYPE_CHECKING:
     from batch.report.compare.comparison import Comparison
     from batch.report.compare.tables import Section
 
-WRAP = 36
-"""Characters of a cell that names something; a longer one goes on in the next line."""
+SPARE = (
+    "timed", "MP/s", "save", "encode", "from", "to", "allocated", "in encode", "in denoise", "in decode", "decode",
+    "denoise", "compared", "with", "min SSIM", "min PSNR", "max diff", "host", "reserved", "Wh",
+)  # fmt: skip
+"""Figures that a narrow terminal can do without, the first one first."""
 
 
-def as_text(comparison: Comparison) -> str:
+def parts(comparison: Comparison) -> Iterator[str | Grid]:
     """The tables, what the marks mean, the notes, and the sentences."""
     if not comparison.rows:
-        return "\n".join(map(one_line, ["nothing has been rendered in these runs", *comparison.notes]))
-    lines = [heading(comparison)]
+        yield "\n".join(map(one_line, ["nothing has been rendered in these runs", *comparison.notes]))
+        return
+    if common := heading(comparison):
+        yield one_line(common)
     for section in sections(comparison):
-        lines += ["", f"{section.title}: {section.about}", *_aligned(section)]
-    lines += ["", *legend(comparison)]
-    if comparison.notes:
-        lines += ["", *(f"- {note}" for note in comparison.notes)]
-    if comparison.sentences:
-        lines += ["", *comparison.sentences]
-    return "\n".join(map(one_line, lines)).strip()
+        yield f"\n{one_line(f'{section.title}: {section.about}')}"
+        yield _grid(section)
+    notes = [f"- {note}" for note in comparison.notes]
+    for lines in (legend(comparison), notes, comparison.sentences):
+        if lines:
+            yield "\n".join(["", *map(one_line, lines)])
 
 
-def _aligned(section: Section) -> Iterator[str]:
-    head = ("#", *section.named)
-    lines = [line for _, block in section.blocks for line in block]
-    named = {line.number: _wrapped((f"{line.number}{line.mark}", *line.named)) for line in lines}
-    left = _widths([head, *(cells for rows in named.values() for cells in rows)])
-    right = _widths([section.figures, *(line.figures for line in lines if line.figures)])
-    yield _row(head, section.figures, left, right)
+def _grid(section: Section) -> Grid:
+    head = ("#", *section.named, *section.figures)
+    first = 1 + len(section.named)
+    return Grid(
+        head=head,
+        rows=[*_rows(section)],
+        right=range(first, len(head)),
+        spare=[head.index(name, first) for name in SPARE if name in section.figures],
+    )
+
+
+def _rows(section: Section) -> Iterator[tuple[str, ...]]:
+    """A line of the table; in words, in place of its figures or below them, what became of what is missing."""
     for title, block in section.blocks:
         if title:
-            yield f"  {title}"
+            yield (title,)
         for line in block:
-            first, *rest = named[line.number]
-            yield _row(first, line.figures or (line.words,), left, right if line.figures else [0])
-            yield from (_row(cells, (), left, []) for cells in rest)
+            named = (f"{line.number}{line.mark}", *line.named)
+            yield (*named, *line.figures) if line.figures else (*named, line.words)
             if line.figures and line.words:
-                yield f"  {' ' * left[0]}  {line.words}"
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-
-def _row(named: Iterable[str], figures: Iterable[str], left: Sequence[int], right: Sequence[int]) -> str:
-    cells = [cell.ljust(width) for cell, width in zip(named, left, strict=True)]
-    cells += [cell.rjust(width) for cell, width in zip(figures, right, strict=False)]
-    return f"  {'  '.join(cells)}".rstrip()
-
-
-def _wrapped(named: Sequence[str]) -> list[tuple[str, ...]]:
-    """The cells in as many lines as the last one, the memory setting, needs: a step is never divided."""
-    lines = [""]
-    # ``a + b (degraded from c)`` as ``a +``, `` b``, `` (degraded from c)``
-    for part in named[-1].replace(" + ", " +\n ").replace(" (degraded", "\n (degraded").split("\n"):
-        if lines[-1] and len(lines[-1]) + len(part) > WRAP:
-            lines.append("")
-        lines[-1] += part
-    blank = ("",) * (len(named) - 1)
-    return [(*(named[:-1] if not index else blank), line.strip()) for index, line in enumerate(lines)]
+                yield ("", line.words)

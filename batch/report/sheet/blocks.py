@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from batch.base.text import plural
 from batch.records.tasks import Task
 from batch.report.images import loras_of
 from batch.report.sheet import titles
@@ -14,6 +15,9 @@ MAX_SIDE = 16_000
 """Viewers and formats stop at 16,383 (WebP) or 65,500 (JPEG) pixels a side."""
 MAX_HEIGHT = 5_000
 """A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
+
+MOST_EMPTY = 12
+"""Blocks without any picture that have a line of their own; of more a line says how many."""
 
 MAX_SEED_GROUPS = 6
 """A grid with more different sets of seeds than this has holes, or a set for every prompt: it stays one table."""
@@ -43,10 +47,16 @@ class Block:
     cells: dict[tuple[str, int], Task] = field(default_factory=dict)
     counted: bool = False
     """Every prompt has seeds of its own: the columns are its first, its second, and so on."""
+    left: int = 0
+    """Prompts of the block that have no row yet."""
 
-    def part(self, prompts: list[str], seeds: list[int], suffix: str = "") -> Block:
+    def part(self, prompts: list[str], seeds: list[int], suffix: str = "", left: int = 0) -> Block:
         """Some of its rows and columns; the suffix goes on in its title."""
-        return Block(self.title + suffix, prompts, seeds, self.cells, self.counted)
+        return Block(self.title + suffix, prompts, seeds, self.cells, self.counted, left)
+
+    def left_line(self) -> str:
+        """What stands below the rows, where there are more to come."""
+        return f"{plural(self.left, 'prompt')} not rendered yet" if self.left else ""
 
     def label(self, prompt: str) -> str:
         """What stands beside a row: the prompt, and its seeds where no column names them."""
@@ -91,7 +101,11 @@ class Block:
 
     def height(self) -> int:
         """Of all of it, the space below included."""
-        return self.title_height() + TEXT_SIZE + GAP + self.rows() * self.row_height() + 2 * GAP
+        return self.rows_height() + (TEXT_SIZE + GAP if self.left else 0) + 2 * GAP
+
+    def rows_height(self) -> int:
+        """From the line above the block to the end of its last row."""
+        return self.title_height() + TEXT_SIZE + GAP + self.rows() * self.row_height()
 
 
 def blocks_of(tasks: Sequence[Task]) -> list[Block]:
@@ -142,6 +156,22 @@ def _counted(block: Block, own: Mapping[str, Sequence[int]]) -> Block:
     return Block(block.title, block.prompts, columns, cells, counted=True)
 
 
+def begun_of(blocks: Sequence[Block], begun: Callable[[Task], bool]) -> list[Block]:
+    """The blocks with those rows alone in which an image was begun; the others are counted in ``left``."""
+    found: list[Block] = []
+    empty: list[Block] = []
+    for block in blocks:
+        prompts = {prompt for (prompt, _), task in block.cells.items() if begun(task)}
+        rows = [prompt for prompt in block.prompts if prompt in prompts]
+        seeds = block.seeds if rows else block.seeds[:1]
+        (found if rows else empty).append(block.part(rows, seeds, left=len(block.prompts) - len(rows)))
+    if len(empty) > MOST_EMPTY:
+        others = Block(f"{len(empty)} more settings", seeds=empty[0].seeds, cells=empty[0].cells)
+        others.left = sum(block.left for block in empty)
+        empty = [others]
+    return [*found, *empty]
+
+
 def pages_of(blocks: Sequence[Block]) -> Iterator[list[Block]]:
     """Blocks cut to fit, gathered into pages."""
     page: list[Block] = []
@@ -163,7 +193,8 @@ def _cut(block: Block) -> Iterator[Block]:
         seeds = block.seeds[left : left + across]
         part = block.part(block.prompts, seeds, f" · seeds {seeds[0]} …" if len(block.seeds) > across else "")
         down = max(1, (MAX_HEIGHT - 200) // block.row_height()) * part.columns()
-        for top in range(0, len(block.prompts), down):
+        for top in range(0, max(1, len(block.prompts)), down):
             prompts = block.prompts[top : top + down]
             more = f" · prompts {top + 1} to {top + len(prompts)}" if len(block.prompts) > down else ""
-            yield part.part(prompts, seeds, more)
+            is_last = left + across >= len(block.seeds) and top + down >= len(block.prompts)
+            yield part.part(prompts, seeds, more, block.left if is_last else 0)

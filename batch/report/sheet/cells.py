@@ -52,7 +52,7 @@ def draw_cell(
     elif status is ImageStatus.SKIPPED:
         page.paste(_box(size, f"{status}\n{scan.skipped[task.id]}", MUTED), at)
     else:
-        page.paste(_box(size, status, MUTED), at)
+        page.paste(_box(size, "not rendered yet", MUTED), at)
 
 
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:

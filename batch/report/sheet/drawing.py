@@ -47,8 +47,10 @@ def _draw_block(page: Image.Image, block: Block, top: int, folder: RunFolder, sc
     draw = ImageDraw.Draw(page)
     draw.line([(MARGIN, top), (page.width - MARGIN, top)], fill=_RULE, width=2)
     draw_lines(draw, (MARGIN, top + GAP), block.title_lines(), BLOCK_TITLE_SIZE, _INK, TITLE_SIZE)
+    below = top + block.rows_height()
     top += block.title_height()
     rows, size = block.rows(), block.cell_size()
+    draw_lines(draw, (MARGIN, below), [block.left_line()], TEXT_SIZE, MUTED, 0)
     for number, prompt in enumerate(block.prompts):
         column, row = divmod(number, rows)
         left = MARGIN + column * block.table_width()

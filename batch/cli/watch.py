@@ -1,0 +1,124 @@
+"""``status --watch``: how far a run is, anew every two seconds, until it is over or q is pressed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch.base.text import one_line
+from batch.cli.status import moment, summary_parts
+from batch.cli.terminal import show
+from batch.store.status import summarize
+
+if TYPE_CHECKING:
+    from batch.store.status import Summary
+
+EVERY_S = 2.0
+SHARE = 10
+"""A large folder takes longer to read: of the time no more than one part in so many."""
+
+Pressed = Callable[[float], str]
+"""Waits so many seconds for a key, and says which; nothing where none was pressed."""
+
+
+def watch(root: Path) -> None:
+    """Ends by itself when no run is going on in the folder, and at Ctrl-C."""
+    try:
+        if sys.stdout.isatty():
+            _on_terminal(root)
+        else:
+            _as_lines(root)
+    except KeyboardInterrupt:
+        return
+
+
+def _on_terminal(root: Path) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    from batch.base import tables
+
+    screen = tables.console(sys.stdout)
+    with _keys() as pressed, Live(console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        for summary, rest in _moments(root):
+            goes_on = [tables.Paragraph("  q ends this, and not the run", "dim")] if summary.running else []
+            live.update(Group(*summary_parts(summary), *goes_on), refresh=True)
+            if summary.running and pressed(rest).lower() == "q":
+                return
+
+
+def _as_lines(root: Path) -> None:
+    """A line at each change."""
+    before = ""
+    for summary, rest in _moments(root):
+        if (line := _line(summary)) != before:
+            show(f"{datetime.now().astimezone():%H:%M:%S} {line}")
+            before = line
+        if summary.running:
+            time.sleep(rest)
+
+
+def _moments(root: Path) -> Iterator[tuple[Summary, float]]:
+    """What is there, with how long to wait before the next look; the last one when no run is going on."""
+    while True:
+        start = time.monotonic()
+        summary = summarize(root)
+        yield summary, max(EVERY_S, SHARE * (time.monotonic() - start))
+        if summary.running is None:
+            return
+
+
+def _line(summary: Summary) -> str:
+    failed = f"{summary.failed} failed" if summary.failed else ""
+    left = f"{summary.to_render} to render" if summary.to_render else ""
+    at = moment(summary.now).partition(",")[0] if summary.now else "running" if summary.running else "not running"
+    parts = [f"{summary.name}: {summary.done} of {summary.total} done", failed, left, at]
+    return one_line(", ".join(filter(None, parts)))
+
+
+@contextmanager
+def _keys() -> Iterator[Pressed]:
+    """Keys as they are pressed, without a line end behind them."""
+    if not sys.stdin.isatty():
+        yield _sleep
+    elif sys.platform == "win32":
+        yield _windows_key
+    else:
+        import termios
+        import tty
+
+        before = termios.tcgetattr(sys.stdin)
+        tty.setcbreak(sys.stdin)
+        try:
+            yield _key
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
+def _key(seconds: float) -> str:
+    import os
+    import select
+
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
+
+
+def _windows_key(seconds: float) -> str:
+    import msvcrt
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if msvcrt.kbhit():  # type: ignore[attr-defined, unused-ignore]
+            return str(msvcrt.getwch())  # type: ignore[attr-defined, unused-ignore]
+        time.sleep(0.05)
+    return ""

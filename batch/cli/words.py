@@ -1,0 +1,58 @@
+"""Rates, clocks and stages in words that fit a bar or a line. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from batch.records.kinds import Stage
+
+AT = {
+    Stage.LOAD: "loading",
+    Stage.ENCODE: "encoding",
+    Stage.DENOISE: "denoising",
+    Stage.DECODE: "decoding",
+    Stage.RENDER: "rendering",
+    Stage.SAVE: "saving",
+}
+PARTS = {Stage.DENOISE: "step", Stage.RENDER: "step", Stage.DECODE: "tile"}
+"""What the parts of a stage are called."""
+
+_MEANINGLESS = 100.0
+"""So many in a second tell nobody anything."""
+
+
+def rate(seconds: float, unit: str) -> str:
+    """``1.3 s/step``, ``12 steps/s``, of what takes minutes ``17 images/h``; nothing for what takes no time."""
+    if seconds >= 60:
+        return f"{3600 / seconds:.{1 if seconds > 600 else 0}f} {unit}s/h"
+    if seconds >= 1:
+        return f"{seconds:.1f} s/{unit}"
+    return f"{1 / seconds:.0f} {unit}s/s" if seconds * _MEANINGLESS > 1 else ""
+
+
+def clock(seconds: float, now: datetime) -> str:
+    """The time so long after ``now``: ``06:40``, with the day where that is not plain."""
+    end = now + timedelta(seconds=seconds)
+    if end - now < timedelta(hours=18):
+        return f"{end:%H:%M}"
+    return f"{end:%a %H:%M}" if end - now < timedelta(days=6) else f"{end:%Y-%m-%d}"
+
+
+def shortened(name: str, cells: int, dots: str = "…") -> str:
+    """A name cut in the middle, since both ends tell: ``lighthouse-at-du…-s42-5376x3072``."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(name) <= cells:
+        return name
+    room = max(0, cells - len(dots))
+    tail = name[-(room // 2) or len(name) :]
+    while cell_len(tail) > room // 2:
+        tail = tail[1:]
+    return f"{set_cell_size(name, room - cell_len(tail)).rstrip()}{dots}{tail}"
+
+
+def at_work(stage: Stage | None, part: int, parts: int) -> str:
+    """``denoising 7 of 20``."""
+    if stage is None:
+        return ""
+    return f"{AT[stage]} {part} of {parts}" if parts > 1 else AT[stage]

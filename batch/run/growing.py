@@ -1,0 +1,114 @@
+"""Reports that grow: results.csv, sheet and page are written anew while the run goes on, in a thread of their own.
+
+The first time is soon after the start, so that there is a page to watch; the next one soon after the first image;
+from then on at most every minute. However long a report takes, it takes no more than a fiftieth of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from batch.base.errors import BatchError
+from batch.store import live
+from batch.store.receipts import Scan
+
+if TYPE_CHECKING:
+    from batch.records.receipts import Outcome
+    from batch.report.book import Book, Report
+    from batch.store.folder import RunFolder
+
+SOON_S, EVERY_S = 2.0, 60.0
+"""Seconds before the first two reports of a run, and between the others."""
+SHARE = 50
+"""One part in so many of the time may go into reports."""
+
+UNWRITTEN = (OSError, BatchError, ValueError, ArithmeticError, LookupError)
+"""What keeps a report from being written: a full disk, or what somebody wrote into a record."""
+
+
+class Growing:
+    """The reports of one run. Only :meth:`finish` raises, since a report that is not written ends no run."""
+
+    def __init__(self, folder: RunFolder, scan: Scan, began: float, written: Callable[[], None]) -> None:
+        """``scan`` is what the folder held when the run began; ``written`` is called after each report."""
+        self._folder, self._scan, self._began, self._written = folder, scan, began, written
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._news, self._over = Event(), Event()
+        self._book: Book | None = None
+        self._thread = Thread(target=self._go_on, name="reports", daemon=True)
+
+    @property
+    def generation(self) -> int:
+        """How many pieces there are for a page that follows the run."""
+        return self._book.pieces if self._book else 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def take(self, outcome: Outcome) -> None:
+        """Learn what became of an image."""
+        self._outcomes.put(outcome)
+        self._news.set()
+
+    def stop(self) -> None:
+        """Write no more; waits for what is being written."""
+        self._over.set()
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def finish(self) -> Report:
+        """Write the last report, of what the folder holds. Raises :data:`UNWRITTEN`."""
+        from batch.report.write import write_report
+
+        self.stop()
+        return write_report(self._folder, self._book, self._began if self._book else None)
+
+    def _go_on(self) -> None:
+        last = self._write_after(SOON_S, 0.0)
+        while not self._over.is_set():
+            self._news.wait()
+            first = not self._pictures
+            last = self._write_after(SOON_S if first else EVERY_S, last)
+
+    _pictures = False
+    """Whether an image of this run is in the last report."""
+
+    def _write_after(self, pause: float, cost: float) -> float:
+        """Wait and write, unless the run is over before that; the seconds that it took."""
+        if self._over.wait(max(pause, SHARE * cost)):
+            return cost
+        start = perf_counter()
+        try:
+            self._folder.still_held()  # else another runner writes there
+            self._write()
+        except UNWRITTEN:  # the last report says it
+            pass
+        return perf_counter() - start
+
+    def _write(self) -> None:
+        self._news.clear()
+        outcomes = []
+        while True:
+            try:
+                outcomes.append(self._outcomes.get_nowait())
+            except Empty:
+                break
+        book = self._opened()
+        book.take(outcomes)
+        book.write(self._began, last=False)
+        self._pictures = self._pictures or bool(outcomes)
+        self._written()
+
+    def _opened(self) -> Book:
+        from batch.report.book import Book
+
+        if self._book is None:
+            live.forget_pieces(self._folder.state)
+            self._book, self._scan = Book(self._folder, self._folder.tasks(), self._scan), Scan()
+        return self._book

@@ -1,0 +1,67 @@
+"""What is known of a plan before it is run: what its images took earlier, and which texts are to be encoded."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from batch.base.cache import default_folder
+from batch.plan.alike import session_key
+from batch.plan.estimate import Known
+from batch.plan.guess import Guess
+from batch.plan.rates import learn
+from batch.plan.texts import encode_tasks
+from batch.store.embeds import EmbedCache
+
+if TYPE_CHECKING:
+    from batch.plan.alike import SessionKey
+    from batch.plan.plan import Plan
+    from batch.plan.rates import Rates
+    from batch.records.receipts import Machine, Receipt
+    from batch.records.tasks import Task
+
+
+def knowing(
+    plan: Plan,
+    receipts: Iterable[Receipt],
+    earlier: Rates,
+    *,
+    limit: int | None = None,
+    decodes: bool = False,
+) -> Known:
+    """What tells how long a plan takes on the machine of ``earlier``; the others as :class:`Known` has them."""
+    weights = {name: model.weights_gib for name, model in plan.models.items() if model.weights_gib}
+    return Known(
+        folder=learn(item for item in receipts if _is_of(earlier.machine, item.machine)),
+        history=earlier,
+        guess=Guess(weights=weights, card=earlier.machine.device),
+        numerics={name: choice.numerics for name, choice in plan.choices.items()},
+        limit=limit,
+        decodes=decodes,
+    )
+
+
+def _is_of(machine: Machine, other: Machine) -> bool:
+    """Whether what an image took tells of this machine: a folder may have been begun on another."""
+    return other.host in ("", machine.host or platform.node()) and (
+        not other.host or machine.device in ("", other.device)
+    )
+
+
+def texts_left(tasks: Iterable[Task], plan: Plan, kind: str) -> dict[SessionKey, int]:
+    """How many texts of each session are to be encoded: those that the cache lacks. ``kind`` is the device's."""
+    cache, seen = EmbedCache(default_folder()), set[str]()
+    left: Counter[SessionKey] = Counter()
+    asked = {
+        (task.model, task.revision, task.dtype, task.prompt, task.negative_prompt, task.guidance > 1, task.extra,
+         task.loras, task.long_prompts, task.prompt_syntax): task
+        for task in tasks
+    }  # fmt: skip
+    for task in asked.values():
+        for text in encode_tasks(task, plan.models[task.model].family, kind):
+            if text.key not in seen:
+                seen.add(text.key)
+                left[session_key(task)] += not cache.has(text.key)
+    return dict(left)

@@ -1,0 +1,192 @@
+"""How a run is, told to whoever watches its folder: a listener around the one that is shown.
+
+It keeps the run's :class:`~batch.records.live.LiveStatus` and writes it into the folder, and hands outcomes on to
+the reports that grow. What cannot be written ends no run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event as Signal
+from threading import Lock, Thread
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from batch.base.errors import FolderLost
+from batch.records.events import (
+    Beat,
+    Began,
+    Encoded,
+    Event,
+    Expected,
+    Happening,
+    LeftOut,
+    Listener,
+    Loading,
+    Preparing,
+)
+from batch.records.kinds import HappeningKind, Stage, Status
+from batch.records.live import LiveStatus, RunState
+from batch.records.receipts import Outcome
+from batch.run.growing import Growing
+from batch.store import live
+
+if TYPE_CHECKING:
+    from batch.report.book import Report
+    from batch.run.remaining import Remaining
+    from batch.store.folder import RunFolder
+
+MOST_OFTEN_S, SIGN_OF_LIFE_S = 1.0, 5.0
+"""Seconds between two writings of the status: at least, and at most although nothing has changed."""
+
+
+class Live:
+    """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
+
+    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining) -> None:
+        """``left`` is what there is to do."""
+        now = time.time()
+        self._folder, self._listener = folder, listener
+        self._status = LiveStatus(
+            state=RunState.STARTING, name=folder.name(), pid=os.getpid(), host=platform.node(), began=now,
+            updated=now, failed=len(left.given_up),
+        )  # fmt: skip
+        self._image_s: float | None = None
+        self._image_began = monotonic()
+        self._changed, self._over, self._lock = Signal(), Signal(), Lock()
+        self._growing = Growing(folder, left.scan, now, self._changed.set)
+        self._thread = Thread(target=self._go_on, name="status", daemon=True)
+
+    def __enter__(self) -> Self:
+        with suppress(OSError):
+            self._write()
+        self._thread.start()
+        self._growing.start()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        self._growing.stop()
+        self._over.set()
+        self._changed.set()
+        self._thread.join()
+        self._status = replace(
+            self._status, state=RunState.ENDED, image="", stage=None, part=0, parts=0, ends_at=None, ends_from="",
+            said=f"it ended: {error}" if error is not None else self._status.said,
+        )  # fmt: skip
+        with suppress(OSError, FolderLost):
+            self._write()
+
+    def on(self, event: Event) -> None:
+        """Learn and tell one event."""
+        if isinstance(event, Outcome):
+            self._growing.take(event)
+        with self._lock:
+            before, self._status = self._status, after(self._status, event)
+            if isinstance(event, Expected):
+                self._image_s = event.image_s
+            if self._status.image != before.image:
+                self._image_began = monotonic()
+        if self._status.state != before.state:
+            self._changed.set()
+        self._listener.on(event)
+
+    def report(self) -> Report:
+        """Write the last report. Raises :data:`~batch.run.growing.UNWRITTEN`."""
+        self.say("writing the report")
+        return self._growing.finish()
+
+    def say(self, text: str) -> None:
+        """What is to be known now: what it is at, or at the end why it is over."""
+        with self._lock:
+            self._status = replace(self._status, said=text)
+
+    def _go_on(self) -> None:
+        written = None
+        while not self._over.is_set():
+            self._changed.wait(MOST_OFTEN_S)
+            self._changed.clear()
+            if self._status == written and time.time() - written.updated < SIGN_OF_LIFE_S:
+                continue
+            try:
+                written = self._write()
+            except OSError:  # a drive that does not answer just now
+                pass
+            except FolderLost:  # another runner writes there
+                return
+            self._over.wait(MOST_OFTEN_S / 2)
+
+    def _write(self) -> LiveStatus:
+        self._folder.still_held()
+        with self._lock:
+            left = None
+            if self._image_s is not None and self._status.image and self._status.state in _AT_WORK:
+                left = max(0.0, self._image_s - (monotonic() - self._image_began))
+            generation = self._growing.generation
+            self._status = replace(self._status, updated=time.time(), image_left_s=left, generation=generation)
+            status = self._status
+        live.write(self._folder.state, status, self._folder.runner)
+        return status
+
+
+_AT_WORK = {RunState.RENDERING, RunState.STOPPING}
+_LASTING = {RunState.PAUSED, RunState.STOPPING}
+"""What somebody has asked for: no image at work ends it."""
+_ASKED_FOR = {HappeningKind.PAUSED: RunState.PAUSED, HappeningKind.STOPPING: RunState.STOPPING}
+_STAGES = {Stage.LOAD: RunState.LOADING, Stage.ENCODE: RunState.ENCODING}
+
+
+def after(status: LiveStatus, event: Event) -> LiveStatus:
+    """How a run is once an event has come; ``updated`` and what hangs on the clock are left as they were."""
+    match event:
+        case Preparing(text):
+            return replace(status, said=text)
+        case Began(total=total, done=done, to_render=to_render):
+            return replace(status, total=total, done=done, to_render=to_render)
+        case Loading():
+            return replace(_at(status, RunState.LOADING), said="", image="", stage=None, part=0, parts=0)
+        case Encoded(text, texts):
+            now = _at(status, RunState.ENCODING)
+            return replace(now, image="", stage=Stage.ENCODE, part=text, parts=texts)
+        case Beat(name, stage, part, parts) if stage != Stage.SAVE:  # that goes on behind the next image
+            now = _at(status, _STAGES.get(stage, RunState.RENDERING))
+            if stage == Stage.ENCODE and not parts:  # of texts it is told which of how many
+                part, parts = status.part, status.parts
+            return replace(now, image=name, stage=stage, part=part, parts=parts, said=_said(now))
+        case Expected(seconds=seconds, source=source, per_hour=per_hour):
+            ends_at = None if seconds is None else time.time() + seconds
+            return replace(status, ends_at=ends_at, ends_from=source, per_hour=per_hour)
+        case Happening(kind=HappeningKind.RESUMED):
+            return replace(status, state=RunState.LOADING, said="")
+        case Happening(kind=kind, text=text) if kind in _ASKED_FOR:
+            return replace(status, state=_ASKED_FOR[kind], said=text)
+        case Outcome():
+            return _counted(status, event)
+        case LeftOut(count):
+            return replace(status, to_render=max(0, status.to_render - count))
+        case _:
+            return status
+
+
+def _at(status: LiveStatus, state: RunState) -> LiveStatus:
+    return status if status.state in _LASTING else replace(status, state=state)
+
+
+def _said(status: LiveStatus) -> str:
+    return status.said if status.state in _LASTING else ""
+
+
+def _counted(status: LiveStatus, outcome: Outcome) -> LiveStatus:
+    """Of a measurement, what ran out of memory is a result and no failure."""
+    failed = outcome.failure is None or not outcome.failure.is_result
+    done = outcome.status == Status.DONE
+    return replace(
+        status,
+        done=status.done + done,
+        failed=status.failed + (failed and not done),
+        to_render=max(0, status.to_render - 1),
+    )

@@ -1,0 +1,147 @@
+"""What a run shows while it goes on: on a terminal, in a log, for programs, and with --quiet."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from batch.base import tables
+from batch.cli import bars, progress
+from batch.records.events import (
+    Beat,
+    Began,
+    Closed,
+    Encoded,
+    Expected,
+    Loading,
+    Preparing,
+)
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import Outcome
+from tests.helpers import happen
+
+BEGAN = Began(name="job", folder=Path("run"), total=40, done=0, to_render=40, warnings=("the disk is small",))
+NAME = "lighthouse-at-dusk-in-the-fog-and-the-rain-s42-5376x3072"
+DONE = Outcome(key="x", status="done")
+
+
+def drawn(screen, width=80, encoding="utf-8"):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Console(file=out, width=width, color_system=None).print(screen)
+    out.flush()
+    return out.buffer.getvalue().decode(encoding).rstrip().splitlines()
+
+
+def at(*events):
+    screen = bars.Screen()
+    for event in (BEGAN, Loading(0), *events):
+        screen.on(event)
+    return screen
+
+
+STATES = {
+    "loading": [],
+    "texts": [Encoded(3, 1633)],
+    "denoising": [Beat(NAME, Stage.DENOISE, 1, 20), Beat(NAME, Stage.DENOISE, 7, 20)],
+    "decoding": [Beat(NAME, Stage.DECODE, 3, 12)],
+    "done": [DONE, Expected(seconds=3600.0, per_hour=212.0)],
+    "paused": [DONE, happen("paused by me", HappeningKind.PAUSED)],
+    "wide": [Beat("狐" * 60, Stage.DENOISE, 1, 8)],
+}
+
+
+@pytest.mark.parametrize("width", [30, 80, 200])
+@pytest.mark.parametrize("state", STATES)
+def test_no_line_is_wider_than_the_terminal(state, width):
+    lines = drawn(at(*STATES[state]), width)
+    assert 1 <= len(lines) <= 2
+    assert max(map(cell_len, lines)) < width
+
+
+def test_the_bars_say_what_is_at_work():
+    upper, lower = drawn(at(*STATES["denoising"]))
+    assert upper.startswith("0 of 40 images")
+    assert lower.startswith("lighthouse-") and "…" in lower and "s42-5376x3072" in lower
+    assert "denoising 7 of 20" in lower
+    assert "encoding 3 of 1633" in drawn(at(*STATES["texts"]))[1]
+    assert drawn(at(*STATES["paused"]))[0].startswith("paused, 1 of 40 images")
+
+
+def test_the_end_is_that_of_the_one_estimator():
+    (upper, *_) = drawn(at(*STATES["done"]))
+    assert re.search(r"done about \d\d:\d\d  17\.0 s/image", upper)
+
+
+def test_a_save_does_not_hide_the_image_at_work():
+    assert "denoising 7 of 20" in drawn(at(*STATES["denoising"], Beat("", Stage.SAVE)))[1]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_console_without_box_characters_gets_ascii(encoding):
+    drawn(at(*STATES["denoising"]), encoding=encoding)  # raises where it cannot be written
+    tables.plain(tables.facts({"a": "b"}))
+
+
+def test_a_log_begins_its_lines_with_the_time(capsys):
+    lines = progress.Lines()
+    for event in (
+        BEGAN,
+        Loading(2),
+        Encoded(1, 2),
+        happen("a note"),
+        DONE,
+        Expected(seconds=60.0),
+        DONE,
+        Closed(),
+    ):
+        lines.on(event)
+    said = capsys.readouterr().err.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in said)
+    words = [line[9:] for line in said]
+    assert words[0] == "warning: the disk is small"
+    assert words[2:4] == ["loading the model, encoding 2 texts", "note: a note"]
+    assert re.fullmatch(r"\[2/40\] x, 60\.0s left, done about \d\d:\d\d", words[5])
+
+
+def test_what_is_over_in_a_second_is_not_told(capsys, monkeypatch):
+    late = progress.Late()
+    late.on(Preparing("soon over"))
+    late.on(Loading(0))
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    late.on(Preparing("takes long"))
+    late._timer.join()
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["takes long …"]
+
+
+def test_quiet_says_what_one_must_know(capsys):
+    quiet = progress.Quiet()
+    for event in (
+        Preparing("x"),
+        BEGAN,
+        Loading(2),
+        happen("a note"),
+        DONE,
+        happen("paused", HappeningKind.PAUSED),
+    ):
+        quiet.on(event)
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["warning: the disk is small", "paused"]
+
+
+def test_json_has_an_event_for_what_goes_on(capsys):
+    import json
+
+    events = progress.JsonEvents()
+    for event in (
+        Preparing("reading"), Encoded(1, 3), Encoded(2, 3), Encoded(3, 3), Expected(seconds=9.0, per_hour=400.0),
+        Expected(seconds=8.0),
+    ):  # fmt: skip
+        events.on(event)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(event["event"], event.get("text")) for event in told] == [
+        ("preparing", "reading"), ("encoding", 1), ("encoding", 3), ("expected", None),
+    ]  # fmt: skip
+    assert (told[-1]["seconds"], told[-1]["per_hour"]) == (9.0, 400.0)
+    assert told[-1]["ends_at"].endswith("+00:00")

@@ -1,0 +1,103 @@
+"""status: what a run is at, why images failed, and how it is watched."""
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batch.cli import watch
+from batch.cli.status import moment
+from batch.records.kinds import Stage
+from batch.records.live import LiveStatus, RunState
+from batch.run.limits import Limits
+from batch.store import status
+from batch.store.folder import RunFolder
+from tests.conftest import SMALL
+from tests.fake_session import Fault
+from tests.helpers import Seen, fake_run
+
+NOW = LiveStatus(
+    state=RunState.RENDERING, name="job", pid=1, host="here", began=0.0, updated=0.0, image="fox-s42-5376x3072",
+    stage=Stage.DENOISE, part=7, parts=20, image_left_s=26.0, to_render=3, per_hour=212.0, ends_at=4e9,
+    ends_from="as this run's images took",
+)  # fmt: skip
+
+
+@pytest.fixture
+def failed(manifest):
+    """Two images failed of one cause, two are done."""
+    fake_run(manifest(SMALL), Fault("error", prompt="a fox"), seen=Seen(), out=Path("run"), engine="local")
+    return Path("run")
+
+
+def test_failures_are_told_by_cause_with_their_command(cli, failed):
+    said = cli("status", failed).out
+    (line,) = [line for line in said.splitlines() if "FAILED" in line]
+    assert "FAILED 2 images: denoise: " in line and "a-fox-0" in line and "a-fox-1" in line
+    assert "job.yaml' --out run --retry-failed" in said.replace('"', "'")
+    (cause,) = cli("status", failed, "--json").json()["causes"]
+    assert (cause["count"], cause["stage"], len(cause["images"])) == (2, "denoise", 2)
+
+
+def test_what_is_to_come_is_called_to_render(cli, manifest):
+    fake_run(manifest(SMALL), seen=Seen(), out=Path("run"), engine="local", limits=Limits(max_images=1))
+    assert "to render 3" in cli("status", "run").out
+    data = cli("status", "run", "--json").json()
+    assert (data["to_render"], data["missing"]) == (3, 3)
+
+
+def test_the_image_at_work_is_named_with_its_stage():
+    assert moment(NOW) == "rendering fox-s42-5376x3072, denoising 7 of 20, 26.0s left of it"
+    paused = replace(NOW, state=RunState.PAUSED, image="", stage=None, image_left_s=None, said="by me")
+    assert moment(paused) == "paused, by me"
+
+
+def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
+    monkeypatch.setattr(status, "_now", lambda state: NOW)
+    with RunFolder(failed, "me-1").hold():
+        said = cli("status", failed).out
+        data = cli("status", failed, "--json").json()
+    assert "rendering fox-s42-5376x3072, denoising 7 of 20" in said
+    assert "212 images/h" in said
+    assert data["now"]["state"] == "rendering"
+    assert data["eta_s"] > 1e9
+
+
+def test_watch_ends_when_no_run_is_going_on(cli, failed):
+    lines = cli("status", failed, "--watch").out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("job: 2 of 4 done, 2 failed, not running")
+
+
+def test_watch_says_each_change_once(cli, failed, monkeypatch):
+    monkeypatch.setattr(watch, "EVERY_S", 0.02)
+    over = threading.Event()
+
+    def hold():
+        with RunFolder(failed, "me-1").hold():
+            begun.set()
+            over.wait(10)
+
+    begun = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    begun.wait(10)
+    threading.Timer(0.5, over.set).start()
+    lines = cli("status", failed, "--watch").out.splitlines()
+    holder.join()
+    assert [line.rpartition(", ")[2] for line in lines] == ["running", "not running"]
+
+
+def test_watch_is_not_for_programs(cli, failed):
+    outcome = cli("status", failed, "--watch", "--json")
+    assert (outcome.code, "--watch" in outcome.err) == (2, True)
+
+
+def test_causes_leave_figures_out(cli, failed):
+    for number, path in enumerate(sorted((failed / ".run" / "failures").rglob("*.json"))):
+        data = json.loads(path.read_text())
+        data["error"]["message"] = f"CUDA out of memory: tried to allocate {number}.5 GiB"
+        path.write_text(json.dumps(data))
+    assert [cause["count"] for cause in cli("status", failed, "--json").json()["causes"]] == [2]

@@ -1,0 +1,216 @@
+"""When a run is expected to end, against runs whose times are known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batch.plan.alike import session_key
+from batch.plan.estimate import Known, cost
+from batch.plan.guess import Guess
+from batch.plan.rates import learn
+from batch.records.events import Beat, Began, Expected, Happening, LeftOut, Loading
+from batch.records.kinds import HappeningKind, Stage
+from batch.records.receipts import Outcome
+from batch.records.tasks import Task
+from batch.records.values import Call
+from batch.run.limits import Gate, Limits
+from batch.run.pace import Pace
+from batch.store.folder import RunFolder
+from tests.helpers import fake_run
+from tests.known_times import Times, told
+from tests.small_receipts import a_task
+
+TIMES = Times(models={"large": 2.5})
+BEGAN = Began(name="known", folder=Path("run"), total=4, done=0, to_render=4)
+OFFLOAD = {"memory": "offload", "memory_steps": (Call(name="model_cpu_offload"),)}
+
+
+def mixed(seeds: int = 4) -> list[Task]:
+    """Two models, three sizes, two step counts, guidance on and off, a memory setting; as plans order them."""
+    tasks = [
+        a_task(
+            0, model=model, prompt=prompt, seed=seed, steps=steps, guidance=guidance,
+            rendered_width=size, rendered_height=size, **(OFFLOAD if size == 1536 else {}),
+        )
+        for model in ("small", "large")
+        for size in (1536, 1024, 768)
+        for steps in (20, 12)
+        for guidance in (4.5, 1.0)
+        for seed in range(seeds)
+        for prompt in ("a fox", "a whale")
+    ]  # fmt: skip
+    tasks.sort(key=lambda task: (task.model == "large", -cost(task)))
+    return [replace(task, id=f"{number:016x}", name=f"image-{number}") for number, task in enumerate(tasks)]
+
+
+def alike(count: int) -> list[Task]:
+    """So many images that take as long."""
+    return [replace(mixed(1)[0], id=f"{number:016x}", name=f"image-{number}") for number in range(count)]
+
+
+def earlier(times: Times = TIMES) -> list:
+    """Receipts of an earlier run: one size, one number of steps, both memory settings."""
+    tasks = [
+        a_task(900 + number, model=model, steps=8, rendered_width=side, rendered_height=side, **setting)
+        for model in ("small", "large")
+        for setting in ({}, OFFLOAD)
+        for number, side in enumerate((640, 896, 640, 896))
+    ]
+    tasks = [replace(task, id=f"{900 + number:016x}") for number, task in enumerate(tasks)]
+    return [item.event.receipt for item in told(tasks, times, None) if isinstance(item.event, Outcome)]
+
+
+class Watched:
+    """A run of known times, and what was expected in it: at which image, when, and what."""
+
+    def __init__(self, tasks, work, times=TIMES, limits=None, known=None, **more) -> None:
+        self.now = 0.0
+        self.expected: list[tuple[int, float, Expected]] = []
+        gate = Gate(
+            limits or Limits(), RunFolder(work), tasks, min_free_disk=0, known=known, clock=lambda: self.now
+        )  # fmt: skip
+        texts = {key: 2 for key in map(session_key, tasks)}
+        pace = Pace(tasks, gate, texts, clock=lambda: self.now, **more)
+        done = 0
+        for item in told(tasks, times, work):
+            self.now = item.at
+            if isinstance(item.event, Outcome):
+                gate.finished(item.event)
+                done += 1
+            if found := pace.after(item.event):
+                self.expected.append((done, self.now, found))
+
+    def error(self, done: int) -> float:
+        """By how much what was expected of the rest was wrong, as a share of what it took."""
+        at, expected = next((at, expected) for count, at, expected in self.expected if count == done)
+        return expected.seconds / (self.now - at) - 1
+
+
+@pytest.fixture
+def history():
+    return Known(history=learn(earlier()))
+
+
+def test_after_ten_images_the_end_is_known_within_a_tenth(work, history):
+    run = Watched(mixed(), work, known=history)
+    errors = [run.error(count) for count in range(10, 90)]
+    assert max(map(abs, errors)) < 0.1
+    assert run.expected[0][2].source == "as earlier runs took here"
+    assert abs(run.error(0)) < 0.25  # before the first one is there
+
+
+def test_without_earlier_runs_it_is_known_once_all_kinds_are(work):
+    """What was never rendered here is a guess, and said to be one."""
+    guess = Guess(weights={"small": 4.0, "large": 10.0})
+    run = Watched(mixed(), work, known=Known(guess=guess))
+    first = next(item for count, _, item in run.expected if count == 1)
+    assert first.seconds is None or first.source.startswith("a guess")
+    tenth = next(item for count, _, item in run.expected if count == 10)
+    assert tenth.seconds is None or tenth.source.startswith("a guess")
+    assert max(abs(run.error(count)) for count in range(60, 90)) < 0.1
+
+
+def test_limits_are_part_of_what_is_expected(work, history):
+    few = Watched(mixed(), work, limits=Limits(max_images=3), known=history)
+    first = few.expected[0][2]
+    assert first.seconds == pytest.approx(15 + 6 + 3 * 89, rel=0.15)
+    assert few.expected[-1][2].seconds == 0.0  # of those beyond nothing is expected
+    short = Watched(mixed(), work, limits=Limits(max_hours=0.5), known=history)
+    _, at, expected = next(item for item in short.expected if item[0] == 8)
+    assert (expected.seconds, expected.source) == (pytest.approx(1800 - at), "--max-hours 0.5 ends it")
+
+
+def test_what_was_loaded_and_saved_is_not_expected_again(work, history):
+    tasks = alike(4)
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
+    clock = [0.0]
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+
+    def expected(event) -> float:
+        return pace.after(event).seconds
+
+    each, load = history.image(tasks[0]).value, history.load(tasks[0])
+    saving = history.saving(tasks[0])
+    assert expected(BEGAN) == pytest.approx(4 * each + load + saving, rel=0.01)
+    clock[0] = load / 2
+    assert expected(Loading(0)) == pytest.approx(4 * each + load + saving, rel=0.01)
+    clock[0] += load
+    pace.after(Beat(tasks[0].name, Stage.DENOISE, 1, 20))
+    clock[0] += each
+    pace.after(Beat(tasks[1].name, Stage.DENOISE, 1, 20))  # the first one is being saved
+    clock[0] += each / 2
+    pace.after(Beat(tasks[1].name, Stage.DENOISE, 10, 20))
+    assert expected(LeftOut(0)) == pytest.approx(2.5 * each + saving, rel=0.01)
+    pace.after(Happening(kind=HappeningKind.WORKER_DIED, text="it died"))
+    assert expected(LeftOut(0)) == pytest.approx(3 * each + load + saving, rel=0.01)
+
+
+def test_images_of_one_call_are_at_work_together(work, history):
+    tasks = alike(4)
+    clock = [0.0]
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+    pace.after(Beat(f"{tasks[0].name} and 2 more", Stage.DENOISE, 1, 20))
+    clock[0] = 10.0
+    told = pace.after(LeftOut(0))
+    each = history.image(tasks[0]).value
+    assert told.image_s == pytest.approx(3 * each, rel=0.01)
+    pace.after(Beat(tasks[3].name, Stage.DENOISE, 1, 20))
+    clock[0] = 20.0
+    assert pace.after(LeftOut(0)).seconds == pytest.approx(each - 10 + history.saving(tasks[3]), rel=0.01)
+
+
+def test_a_model_that_is_loaded_again_and_again_is_counted(work, history):
+    tasks = alike(10)
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
+    once = Pace(tasks, gate, {}, 0, clock=lambda: 0.0).after(BEGAN).seconds
+    thrice = Pace(tasks, gate, {}, 4, clock=lambda: 0.0).after(BEGAN).seconds
+    assert thrice - once == pytest.approx(2 * history.load(tasks[0]))
+
+
+def test_a_measurement_goes_by_what_its_images_took_with_all_else(work):
+    tasks, clock = alike(4), [0.0]
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0)
+    pace = Pace(tasks, gate, {}, 0, measures=True, clock=lambda: clock[0])
+    assert pace.after(BEGAN).seconds is None
+    clock[0] = 60.0
+    told = pace.after(Outcome(key=tasks[0].id, status="failed"))
+    assert (told.seconds, told.source) == (180.0, "as this run went so far")
+    assert pace.after(LeftOut(2)).seconds == 60.0
+
+
+def test_judging_costs_little_of_the_time(work, history):
+    tasks, clock = mixed(), [0.0]
+
+    def slow() -> float:
+        clock[0] += 0.05
+        return clock[0]
+
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history, clock=lambda: 0.0)
+    pace = Pace(tasks, gate, {}, clock=slow)
+    told = [pace.after(Outcome(key=task.id, status="failed")) for task in tasks]
+    assert 0 < sum(item is not None for item in told) < 0.05 * len(tasks) + 2
+
+
+def test_a_run_tells_when_it_will_end(manifest, work):
+    seen = Expectations()
+    fake_run(manifest(), seen=seen, out=work / "run", engine="local")
+    assert seen.kinds[:2] == ["Began", "Expected"]
+    assert seen.kinds.count("Outcome") == 4
+    last = seen.expected[-1]
+    assert (last.seconds, last.source) == (0.0, "")
+    assert any(item.source == "as this run's images took" for item in seen.expected)
+
+
+class Expectations:
+    """Hears what a run tells."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.expected: list[Expected] = []
+
+    def on(self, event) -> None:
+        self.kinds.append(type(event).__name__)
+        if isinstance(event, Expected):
+            self.expected.append(event)
