@@ -108,17 +108,18 @@ class ProcessEngine:
                 message = handle.receive()
             except EOFError:
                 death = handle.death()
-                self._check_stop()
+                self._check_stop(handle)
                 return death
             if isinstance(message, Ready):
                 return message.device
             if isinstance(message, Ended):
                 handle.death()
                 raise message.error
-            self._check_stop()
+            self._check_stop(handle)
         handle.kill()
         raise CannotGoOn("the worker process was not ready in time")
 
-    def _check_stop(self) -> None:
+    def _check_stop(self, handle: Handle) -> None:
         if self._stop.is_set():
+            handle.kill()  # it has nothing to save, and may be busy importing for a while
             raise Interrupted(self._stop.reason)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import secrets
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,9 +22,11 @@ from pathlib import Path
 from typing_extensions import TypedDict
 
 from batch.base import atomic
-from batch.store import files
+from batch.base.errors import FolderLost
+from batch.store import files, inside
 
 FOLDER, ANSWER = "orders", "answer.json"
+_NAME = re.compile(r"\d{20}-[0-9a-f]{8}\.json")
 
 MOST = 100
 """Orders taken at one look; more are looked at the next time."""
@@ -113,7 +115,8 @@ class Inbox:
     def answer(self, doing: AnswerState, text: str) -> None:
         """Say what the run is at. Never raises OSError: it goes on without being understood."""
         said = Answer(token=self._token, state=doing, text=text)
-        with suppress(OSError):
+        with suppress(OSError, FolderLost):
+            inside.require_here(self._state.parent, self._state / FOLDER / ANSWER)
             atomic.write(self._state / FOLDER / ANSWER, json.dumps(said).encode(), durable=False)
 
 
@@ -127,17 +130,18 @@ def answered(state: Path, token: str) -> Answer | None:
 
 def clear(state: Path) -> None:
     """Remove all of it when a run ends. Call it under the folder's lock."""
-    with suppress(OSError):
+    with suppress(OSError, FolderLost):
         for path in [*_files(state), state / FOLDER / ANSWER]:
+            inside.require_here(state.parent, path)
             path.unlink(missing_ok=True)
         (state / FOLDER).rmdir()
 
 
-def _files(state: Path) -> Iterator[Path]:
-    """The orders there are, the oldest first."""
+def _files(state: Path) -> list[Path]:
+    """The orders there are, the oldest first; none where the folder has become a link."""
     try:
-        names = sorted(os.listdir(state / FOLDER))  # noqa: PTH208 - names alone
-    except OSError:
-        return
-    orders = [name for name in names if name.endswith(".json") and name != ANSWER]
-    yield from (state / FOLDER / name for name in orders[:MOST])
+        names = sorted(filter(_NAME.fullmatch, os.listdir(state / FOLDER)))  # noqa: PTH208 - names alone
+        inside.require_here(state.parent, state / FOLDER / ANSWER)
+    except (OSError, FolderLost):
+        return []
+    return [state / FOLDER / name for name in names[:MOST]]

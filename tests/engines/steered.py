@@ -15,7 +15,7 @@ from tests.engines.nights import FAKE_RUN, process_engine
 from tests.helpers import Seen, fake_run, receipts_of
 
 JOB = "name: job\ngrid: {model: demo, prompt: a, seed: 0..3, steps: 3, size: 512x512}\nrun: {min_free_disk: 1MB}\n"
-LONG = JOB.replace("0..3", "0..59")
+LONG = JOB.replace("0..3", "0..29")
 
 
 @contextmanager

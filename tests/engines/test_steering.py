@@ -188,7 +188,7 @@ def test_a_run_that_is_paused_can_be_stopped(cli, manifest, work, how):
     assert run.returncode == EXIT_INTERRUPTED
     assert done() == before
     assert Path("run/results.csv").exists()
-    goes_on(path, 60)
+    goes_on(path, 30)
 
 
 @POSIX
@@ -200,7 +200,7 @@ def test_killed_while_paused_the_next_run_goes_on(cli, manifest, work):
         run.kill()
         run.wait()
     assert cli("resume", "run").code == EXIT_USER
-    goes_on(path, 60)
+    goes_on(path, 30)
 
 
 def test_orders_at_once_are_obeyed_in_turn(cli, manifest, work):
@@ -213,7 +213,7 @@ def test_orders_at_once_are_obeyed_in_turn(cli, manifest, work):
         for command in ("resume", "stop"):
             assert cli(command, "run", "--no-wait").code == EXIT_OK
         assert run.wait(timeout=30) == EXIT_INTERRUPTED
-    goes_on(path, 60)
+    goes_on(path, 30)
 
 
 def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
@@ -221,7 +221,7 @@ def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
     assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
     state = Path("run/.run")
     orders.give(state, OrderKind.STOP, "of another holder")
-    (state / "orders" / "0-nonsense.json").write_text("{")
+    (state / "orders" / f"{0:020d}-0badc0de.json").write_text("{")
     assert goes_on(path) == 3
 
 
@@ -273,7 +273,7 @@ class Pausing(Seen):
 @pytest.mark.parametrize("then", [OrderKind.RESUME, OrderKind.STOP])
 def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then):
     path, seen, closed = manifest(JOB), Pausing(then), []
-    monkeypatch.setattr(FakeSession, "close", lambda session: closed.append(session))
+    monkeypatch.setattr(FakeSession, "close", lambda _session: closed.append(True))
     result = fake_run(path, seen=seen, stop=seen.steering, out=Path("run"), engine="local")
     if then == OrderKind.RESUME:
         assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
