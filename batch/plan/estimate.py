@@ -240,7 +240,7 @@ def estimate(
     return Estimate(
         seconds=seconds,
         seconds_from=EstimateSource.NOT_KNOWN if taken is None else taken.source,
-        disk_bytes=disk_of(to_render, known),
+        disk_bytes=sum(_disk(group, known) for group in grouped),
         disk_from=max(bears, key=_WEAKER.index, default=EstimateSource.AS_PHOTOGRAPHS),
         peak_bytes=max(peaks, default=None),
     )
