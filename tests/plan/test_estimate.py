@@ -76,7 +76,9 @@ def test_first_images_and_decoded_ones_poison_no_median():
 def test_nonsense_in_a_receipt_teaches_nothing(odd):
     spoilt = a_receipt(TASKS[0], odd, size=-1, between_s=odd, save_s=odd, load_s=odd)
     file = replace(spoilt.file, width=0)
-    told = estimate(TASKS, [], Known(folder=learn([replace(spoilt, file=file), a_receipt(TASKS[1], 100.0)])))
+    sizeless = a_receipt(a_task(3, rendered_width=0), 100.0)
+    receipts = [replace(spoilt, file=file), sizeless, a_receipt(TASKS[1], 100.0)]
+    told = estimate(TASKS, [], Known(folder=learn(receipts)))
     assert (told.seconds, told.disk_from) == (pytest.approx(1200.0), "this run")
 
 
