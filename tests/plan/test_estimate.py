@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from batch.memory import profiles
-from batch.plan.estimate import Known, Seconds, estimate
+from batch.plan.estimate import estimate
 from batch.plan.guess import Guess
+from batch.plan.known import Known, Seconds
 from batch.plan.rates import learn
 from batch.records.receipts import StagePeak
 from batch.records.values import Call
