@@ -205,7 +205,8 @@ class Rates:
 
     def put(self, family: Family, kind: Kind, value: float) -> None:
         """Learn one value, if it can be one: receipts are files, in which anything may stand."""
-        if not (0 <= value < _MOST and 0 <= kind.pixels < _MOST):
+        least = 1 if family.part in GROWING else 0
+        if not (0 <= value < _MOST and least <= kind.pixels < _MOST):
             return
         self.values.setdefault(family, {}).setdefault(kind, deque(maxlen=RECENT)).append(value)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
 from batch.plan.alike import session_key
-from batch.plan.estimate import Known
 from batch.plan.guess import Guess
+from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.plan.texts import encode_tasks
 from batch.store.embeds import EmbedCache

@@ -18,7 +18,8 @@ from batch.base import disk
 from batch.base.errors import DiskLow, LimitReached, UserError
 from batch.base.text import duration, gib, plural
 from batch.plan.alike import load_key
-from batch.plan.estimate import EstimateSource, Known, disk_of
+from batch.plan.estimate import disk_of
+from batch.plan.known import EstimateSource, Known
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 

@@ -19,7 +19,7 @@ from batch.records.spec import Numerics
 
 if TYPE_CHECKING:
     from batch.plan.alike import LoadKey, SessionKey
-    from batch.plan.estimate import Seconds
+    from batch.plan.known import Seconds
     from batch.records.tasks import Task
     from batch.run.limits import Gate
 

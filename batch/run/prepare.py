@@ -14,7 +14,8 @@ from batch.manifest.schema import Manifest
 from batch.memory import quantised
 from batch.plan import batching
 from batch.plan.build import build_plan
-from batch.plan.estimate import Known, cost
+from batch.plan.estimate import cost
+from batch.plan.known import Known
 from batch.plan.pins import Pins
 from batch.run.lookup import lookup
 from batch.store import history

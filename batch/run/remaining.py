@@ -12,7 +12,8 @@ from batch.base.text import plural
 from batch.hub.cache import hub_cache
 from batch.plan import measuring
 from batch.plan.alike import setting_key
-from batch.plan.estimate import Known, estimate
+from batch.plan.estimate import estimate
+from batch.plan.known import Known
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.run.knowing import knowing, texts_left

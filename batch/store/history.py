@@ -116,7 +116,7 @@ def read() -> History:
 
 def record(rates: Rates) -> None:
     """Add what one run has learned. Never fails: what cannot be kept is not known next time."""
-    if not rates.values:
+    if not rates.machine.host:  # no image was made
         return
     entries = {entry.key: entry for entry in read().entries}
     for new in _entries(rates, timestamp()):

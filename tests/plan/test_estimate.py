@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from batch.memory import profiles
-from batch.plan.estimate import Known, Seconds, estimate
+from batch.plan.estimate import estimate
 from batch.plan.guess import Guess
+from batch.plan.known import Known, Seconds
 from batch.plan.rates import learn
 from batch.records.receipts import StagePeak
 from batch.records.values import Call
@@ -76,7 +77,9 @@ def test_first_images_and_decoded_ones_poison_no_median():
 def test_nonsense_in_a_receipt_teaches_nothing(odd):
     spoilt = a_receipt(TASKS[0], odd, size=-1, between_s=odd, save_s=odd, load_s=odd)
     file = replace(spoilt.file, width=0)
-    told = estimate(TASKS, [], Known(folder=learn([replace(spoilt, file=file), a_receipt(TASKS[1], 100.0)])))
+    sizeless = a_receipt(a_task(3, rendered_width=0), 100.0)
+    receipts = [replace(spoilt, file=file), sizeless, a_receipt(TASKS[1], 100.0)]
+    told = estimate(TASKS, [], Known(folder=learn(receipts)))
     assert (told.seconds, told.disk_from) == (pytest.approx(1200.0), "this run")
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from batch.base import disk
 from batch.base.errors import DiskLow, StoppedEarly, UserError
-from batch.plan.estimate import Estimate, Known
+from batch.plan.estimate import Estimate
+from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from batch.plan.alike import session_key
-from batch.plan.estimate import Known, cost
+from batch.plan.estimate import cost
 from batch.plan.guess import Guess
+from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.events import Beat, Began, Expected, Happening, LeftOut, Loading
 from batch.records.kinds import HappeningKind, Stage

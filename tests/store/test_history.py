@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from batch.plan.estimate import Known
+from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.values import Call
 from batch.store import history
