@@ -3,10 +3,10 @@
     python benchmarks/report.py [IMAGES…]
 
 Renders nothing: one real demo picture is committed under as many task ids as asked, 10, 100, 1,000 and 10,000 by
-default. `report` scans the receipts, writes results.csv and report.html and draws the sheets. Of a run with so many
-images done, a growing report takes 10 new ones, as a minute brings them; what that costs is given an image, with what
-the first report costs, which opens the book. Processor seconds, which other programs do not change; medians of three,
-of `report` one time.
+default. `report` scans the receipts, writes results.csv and report.html and draws the sheets. Of a run with so
+many images done, a growing report takes 10 new ones, as a minute brings them: what that costs, and what the first
+report of a run costs, which opens the book. Processor seconds, which other programs do not change; medians of
+three, of `report` one time.
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ def main(images: int) -> None:
         book = Book(folder, folder.tasks(), Scan(receipts={item.task.id: item for item in receipts[:images]}))
         book.write(0.0, last=False)
         grown = [seconds(lambda new=new: grow(book, new)) for new in parts(receipts[images:])]
-    print(
-        f"{images:6} images: report {whole:6.2f} s; growing: first {statistics.median(first):5.2f} s, "
-        f"then {statistics.median(grown):5.2f} s for {NEW} new images, {1000 * statistics.median(grown) / NEW:4.0f} ms an image"
-    )
+    each = statistics.median(grown)
+    print(f"{images:6} images: report {whole:6.2f} s; growing: first {statistics.median(first):5.2f} s,", end=" ")
+    print(f"then {each:5.2f} s for {NEW} new images, {1000 * each / NEW:4.0f} ms an image")
 
 
 def filled(folder: RunFolder, images: int) -> list[Receipt]:

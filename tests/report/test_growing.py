@@ -1,4 +1,4 @@
-"""Reports that are written while a run goes on: the same as one of the whole, and no more work than there is news."""
+"""Reports that grow: in the end they are the same as one of the whole, and no more work than there is news."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,8 @@ def test_a_page_follows_from_any_generation(night):
         book.write(1.5, last=False)
         pages.append(embedded((folder.root / "report.html").read_text(encoding="utf-8"))[1])
     assert [data.pop("live") for data in pages] == [{"began": 1.5, "generation": n} for n in (1, 2, 3)]
-    for start, data in enumerate(pages, start=1):
+    for start, page in enumerate(pages, start=1):
+        data = dict(page)
         for number in range(start + 1, book.pieces + 1):
             news = piece(folder, number)
             for index, image in news.pop("images"):
@@ -106,7 +107,7 @@ def test_only_pages_that_changed_are_drawn_again(night, monkeypatch):
 
 
 def test_rows_without_pictures_are_a_line(tmp_path, night):
-    folder, outcomes = night
+    outcomes = night[1]
     receipt = next(item.receipt for item in outcomes if item.receipt)
     some = [task_of(prompt, seed, size) for size in (512, 768) for prompt in range(1632) for seed in range(4)]
     many = RunFolder(tmp_path / "many")
