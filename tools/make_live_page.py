@@ -67,9 +67,9 @@ def main(out: Path) -> None:
 
 
 def keep(page: Page, path: Path) -> None:
-    """A screenshot of few colours, which is a third as large."""
+    """A screenshot of 256 colours, which is half as large."""
     with Image.open(BytesIO(page.screenshot())) as image:
-        image.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def until(page: Page, expression: str) -> None:
