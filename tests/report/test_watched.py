@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from batch.cli.progress import Silent
-from batch.records.kinds import Stage
+from batch.records.kinds import Stage, Status
 from batch.records.live import LiveStatus, RunState
+from batch.records.receipts import Outcome
 from batch.report.book import Book
 from batch.run import growing
 from batch.store import live
@@ -140,6 +141,44 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     until(page, "$('state').textContent.startsWith('No sign of life since ')")
     live.write(folder.state, replace(now, updated=now.updated + 90), "me")
     until(page, "$('state').textContent === 'Rendering'", seconds=30)
+    assert page.said == []
+
+
+def test_an_open_picture_and_the_order_stay(manifest, work, page):
+    """News come while one looks at a picture, has two picked and the gallery sorted."""
+    fake_run(manifest(FORTY.replace("1..8", "1..2")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    scan, tasks = folder.scan(), folder.tasks()
+    book = Book(folder, tasks, Scan())
+    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
+    book.take(done[:4])
+    book.write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri())
+    page.select_option("#sort", "total_s")
+    page.click("#down")
+    page.check(".card.done input >> nth=0")
+    page.click(".card.done a.picture >> nth=1")
+    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    title = page.inner_text("#title")
+    book.take(done[4:])
+    book.write(5.0, last=False)
+    live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + 1), "me")
+    until(page, "document.querySelectorAll('.card.done').length === 10")
+    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    assert page.inner_text("#title") == title
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "picture"
+    assert page.evaluate("document.querySelectorAll('.card input:checked').length") == 1
+    times = page.evaluate(
+        "[...document.querySelectorAll('.card')].map(card => card.querySelector('a').dataset.id)"
+    )
+    assert times == page.evaluate("visible.map(image => image.id)")
+    costs = page.evaluate("visible.map(image => image.total_s)")
+    assert costs == sorted(costs, reverse=True)
     assert page.said == []
 
 

@@ -27,6 +27,7 @@ from batch.run import growing
 from batch.run.live import after
 from batch.store import live
 from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 from tests.conftest import SMALL
 from tests.fake_session import Fault
 from tests.helpers import fake_run, happen
@@ -184,3 +185,33 @@ def test_a_folder_that_is_lost_is_not_written_to(manifest, work, often):
     assert "was taken" in str(result.stopped)
     assert (work / "run" / ".run" / "status.js").read_text() == "theirs"
     assert (work / "run" / "report.html").read_text() == "theirs"
+
+
+def test_reports_come_soon_and_then_seldom(manifest, work, monkeypatch):
+    """The first for the page, the second with the first image; then none before a minute has gone."""
+    fake_run(manifest(SMALL), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    done = [Outcome(key=key, status=Status.DONE, receipt=item) for key, item in folder.scan().receipts.items()]
+    monkeypatch.setattr(growing, "SOON_S", 0.05)
+    counts = []
+    reports = growing.Growing(folder, Scan(), 1.0, lambda: counts.append(rows_done(folder)))
+    reports.start()
+    until(lambda: counts == [0])
+    reports.take(done[0])
+    until(lambda: counts == [0, 1])
+    reports.take(done[1])
+    time.sleep(0.4)
+    assert counts == [0, 1]
+    assert reports.finish().done == len(done)
+    assert (rows_done(folder), reports.generation) == (len(done), 3)
+
+
+def rows_done(folder):
+    return (folder.root / "results.csv").read_text(encoding="utf-8").count(",done,")
+
+
+def until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
