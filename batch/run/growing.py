@@ -1,7 +1,7 @@
 """Reports that grow: results.csv, sheet and page are written anew while the run goes on, in a thread of their own.
 
 The first time is soon after the start, so that there is a page to watch; the next one soon after the first image;
-from then on at most every minute. However long a report takes, it takes no more than a fiftieth of the time.
+from then on at most every minute. However long such a report takes, it takes no more than a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from time import perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch.base.errors import BatchError
@@ -39,6 +39,8 @@ class Growing:
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._news, self._over = Event(), Event()
         self._book: Book | None = None
+        self._begun = False
+        """Whether anything of this run is in its reports."""
         self._thread = Thread(target=self._go_on, name="reports", daemon=True)
 
     @property
@@ -70,39 +72,29 @@ class Growing:
         return write_report(self._folder, self._book, self._began if self._book else None)
 
     def _go_on(self) -> None:
-        last = self._write_after(SOON_S, 0.0)
-        while not self._over.is_set():
+        due = monotonic() + SOON_S
+        while not self._over.wait(max(0.0, due - monotonic())):
+            start = monotonic()
+            self._news.clear()
+            try:
+                self._folder.still_held()  # else another runner writes there
+                self._write()
+            except UNWRITTEN:  # the last report says it
+                pass
+            end = monotonic()
+            due = end + (max(EVERY_S, SHARE * (end - start)) if self._begun else SOON_S)
             self._news.wait()
-            first = not self._pictures
-            last = self._write_after(SOON_S if first else EVERY_S, last)
-
-    _pictures = False
-    """Whether an image of this run is in the last report."""
-
-    def _write_after(self, pause: float, cost: float) -> float:
-        """Wait and write, unless the run is over before that; the seconds that it took."""
-        if self._over.wait(max(pause, SHARE * cost)):
-            return cost
-        start = perf_counter()
-        try:
-            self._folder.still_held()  # else another runner writes there
-            self._write()
-        except UNWRITTEN:  # the last report says it
-            pass
-        return perf_counter() - start
 
     def _write(self) -> None:
-        self._news.clear()
-        outcomes = []
+        book, outcomes = self._opened(), []
         while True:
             try:
                 outcomes.append(self._outcomes.get_nowait())
             except Empty:
                 break
-        book = self._opened()
         book.take(outcomes)
         book.write(self._began, last=False)
-        self._pictures = self._pictures or bool(outcomes)
+        self._begun = self._begun or bool(outcomes)
         self._written()
 
     def _opened(self) -> Book:

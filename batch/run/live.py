@@ -76,7 +76,7 @@ class Live:
         self._thread.join()
         self._status = replace(
             self._status, state=RunState.ENDED, image="", stage=None, part=0, parts=0, ends_at=None, ends_from="",
-            said=f"it ended: {error}" if error is not None else self._status.said,
+            said=f"it ended: {str(error) or type(error).__name__}" if error else self._status.said,
         )  # fmt: skip
         with suppress(OSError, FolderLost):
             self._write()

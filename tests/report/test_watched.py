@@ -1,13 +1,22 @@
 """The page of a run that goes on, watched in a real browser: pictures come, and nothing that one does is lost."""
 
+import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batch.cli.progress import Silent
+from batch.records.kinds import Stage, Status
+from batch.records.live import LiveStatus, RunState
+from batch.records.receipts import Outcome
+from batch.report.book import Book
 from batch.run import growing
+from batch.store import live
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
 from tests.fake_session import Fault
 from tests.helpers import fake_run
 from tests.report.pages import BROWSER, embedded
@@ -105,3 +114,112 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     count = len(page.asked)
     page.wait_for_timeout(2_500)
     assert len(page.asked) == count  # it stands still
+
+
+def test_a_page_says_what_it_hears(manifest, work, page):
+    """Paused, stopping, silent, and where nothing is heard: the words of the strip."""
+    fake_run(manifest(FORTY.replace("1..8", "1")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    Book(folder, folder.tasks(), folder.scan()).write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), image="<b>an owl",
+        stage=Stage.DENOISE, part=3, parts=20, total=5, done=2, failed=1, per_hour=212.4, generation=1,
+        ends_at=time.time() + 60, ends_from="as this run's images took", image_left_s=42.0,
+    )  # fmt: skip
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri())
+    until(page, "!$('live').hidden")
+    assert page.inner_text("#doing") == "denoise 3 of 20 · <b>an owl · 42 s left"
+    assert page.inner_text("#rate") == "212 images/h"
+    assert page.inner_text("#ends").startswith("done about ")
+    assert page.inner_text("#failed") == "1 failed"
+    paused = replace(now, state=RunState.PAUSED, said="paused from another terminal", updated=now.updated + 1)
+    live.write(folder.state, paused, "me")
+    until(page, "$('state').textContent === 'Paused'")
+    assert page.inner_text("#doing") == "paused from another terminal"
+    page.evaluate("heard -= 60_000")
+    until(page, "$('state').textContent.startsWith('No sign of life since ')")
+    live.write(folder.state, replace(now, updated=now.updated + 90), "me")
+    until(page, "$('state').textContent === 'Rendering'", seconds=30)
+    assert page.said == []
+
+
+def test_an_open_picture_and_the_order_stay(manifest, work, page):
+    """News come while one looks at a picture, has two picked and the gallery sorted."""
+    fake_run(manifest(FORTY.replace("1..8", "1..2")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    scan, tasks = folder.scan(), folder.tasks()
+    book = Book(folder, tasks, Scan())
+    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
+    book.take(done[:4])
+    book.write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri())
+    page.select_option("#sort", "total_s")
+    page.click("#down")
+    page.check(".card.done input >> nth=0")
+    page.click(".card.done a.picture >> nth=1")
+    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    title = page.inner_text("#title")
+    book.take(done[4:])
+    book.write(5.0, last=False)
+    live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + 1), "me")
+    until(page, "document.querySelectorAll('.card.done').length === 10")
+    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    assert page.inner_text("#title") == title
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "picture"
+    assert page.evaluate("document.querySelectorAll('.card input:checked').length") == 1
+    times = page.evaluate(
+        "[...document.querySelectorAll('.card')].map(card => card.querySelector('a').dataset.id)"
+    )
+    assert times == page.evaluate("visible.map(image => image.id)")
+    costs = page.evaluate("visible.map(image => image.total_s)")
+    assert costs == sorted(costs, reverse=True)
+    assert page.said == []
+
+
+def test_a_page_without_its_run_folder_is_whole(manifest, work, page):
+    fake_run(manifest(FORTY.replace("1..8", "1")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    page.goto((work / "run" / "report.html").as_uri())
+    assert page.evaluate("[document.querySelectorAll('.card.done').length, $('live').hidden]") == [5, True]
+    assert not [url for url in page.asked if ".run" in url]
+    assert "script-src 'unsafe-inline'\"" in (work / "run" / "report.html").read_text(encoding="utf-8")
+    Book(folder, folder.tasks(), folder.scan()).write(5.0, last=False)
+    shutil.rmtree(folder.state)  # copied without it, while the run went on
+    page.goto((work / "run" / "report.html").as_uri())
+    until(page, "!$('live').hidden", seconds=30)
+    assert "nothing is heard of it here" in page.inner_text("#live")
+    assert page.evaluate("document.querySelectorAll('.card.done').length") == 5
+    count = len(page.asked)
+    page.wait_for_timeout(2_500)
+    assert len(page.asked) == count
+
+
+def test_a_page_goes_on_with_the_next_run(manifest, work, page):
+    """Of a run that was killed; what the next one writes first is whole."""
+    fake_run(manifest(FORTY.replace("1..8", "1")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    tasks, scan = folder.tasks(), folder.scan()
+    Book(folder, tasks, Scan()).write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri())
+    until(page, "!$('live').hidden")
+    assert page.evaluate("document.querySelectorAll('.card.missing').length") == 5
+    live.forget_pieces(folder.state)
+    live.write(folder.state, replace(now, began=9.0, generation=0, updated=now.updated + 1), "me")
+    book = Book(folder, tasks, scan)
+    book.write(9.0)
+    live.write(
+        folder.state, replace(now, began=9.0, state=RunState.ENDED, generation=1, updated=now.updated + 2), "me"
+    )
+    until(page, "$('state').textContent === 'The run is over'")
+    assert page.evaluate("document.querySelectorAll('.card.done').length") == 5
+    assert page.said == []

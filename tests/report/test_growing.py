@@ -1,0 +1,142 @@
+"""Reports that grow: in the end they are the same as one of the whole, and no more work than there is news."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from batch.cli.progress import Silent
+from batch.plan.pins import Pins
+from batch.records.kinds import Status
+from batch.records.receipts import Outcome
+from batch.records.tasks import Task
+from batch.report import sheet
+from batch.report.book import Book
+from batch.report.sheet import blocks
+from batch.report.write import write_report
+from batch.store import live
+from batch.store.folder import RunFolder
+from batch.store.job import Origin
+from batch.store.receipts import Scan
+from tests.fake_session import Fault
+from tests.helpers import fake_run
+from tests.report.pages import embedded
+
+MANIFEST = """\
+grid: {model: demo, prompt: [a fox, "=2+2", an <owl>, a Fuß], seed: 1..6, steps: 1, size: [512x512, 672x384]}
+run: {min_free_disk: 1MB, retries: 1}
+"""
+
+
+@pytest.fixture
+def night(manifest, work):
+    """A run with failures, and the outcomes that made it."""
+    fake_run(manifest(MANIFEST), Fault("error", seed=3), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    scan = folder.scan()
+    done = [Outcome(key=key, status=Status.DONE, receipt=item) for key, item in scan.receipts.items()]
+    failed = [Outcome(key=key, status=Status.FAILED, failure=item) for key, item in scan.failures.items()]
+    return folder, [*done, *failed]
+
+
+def written(folder):
+    paths = [*folder.root.glob("contact_sheet*.jpg"), folder.root / "results.csv", folder.root / "report.html"]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_grown_by_outcomes_or_read_from_receipts_it_is_the_same(night):
+    folder, outcomes = night
+    write_report(folder)
+    whole = written(folder)
+    book = Book(folder, folder.tasks(), Scan())
+    for start in range(0, len(outcomes), 7):
+        book.take(outcomes[start : start + 7])
+        book.write(1.5, last=False)
+    assert written(folder).keys() == whole.keys()
+    book.write()
+    assert written(folder) == whole
+
+
+def test_a_page_follows_from_any_generation(night):
+    """What the page of one writing and the pieces after it hold is what a later page holds."""
+    folder, outcomes = night
+    book, pages = Book(folder, folder.tasks(), Scan()), []
+    for start in range(0, len(outcomes), 16):
+        book.take(outcomes[start : start + 16])
+        book.write(1.5, last=False)
+        pages.append(embedded((folder.root / "report.html").read_text(encoding="utf-8"))[1])
+    assert [data.pop("live") for data in pages] == [{"began": 1.5, "generation": n} for n in (1, 2, 3)]
+    for start, page in enumerate(pages, start=1):
+        data = dict(page)
+        for number in range(start + 1, book.pieces + 1):
+            news = piece(folder, number)
+            for index, image in news.pop("images"):
+                data["images"][index] = image
+            assert news.pop("generation") == number
+            data |= news
+        assert data == pages[-1]
+    assert len(piece(folder, 1)["images"]) == len(folder.tasks())
+    assert len(piece(folder, 2)["images"]) < len(folder.tasks())
+
+
+def piece(folder, number):
+    text = (folder.state / "page" / f"{number:04d}.js").read_text()
+    assert not set("<>&") & set(text)
+    return json.loads(text.removeprefix("runBatchPiece(").removesuffix(");\n"))
+
+
+def test_only_pages_that_changed_are_drawn_again(night, monkeypatch):
+    folder, outcomes = night
+    monkeypatch.setattr(blocks, "MAX_HEIGHT", 700)
+    drawn = []
+    real = sheet.draw_page
+    monkeypatch.setattr(sheet, "draw_page", lambda *args: drawn.append(args[1]) or real(*args))
+    book = Book(folder, folder.tasks(), Scan())
+    book.take(outcomes[:-1])
+    book.write(1.5, last=False)
+    assert len(drawn) >= 4
+    drawn.clear()
+    book.take(outcomes[-1:])
+    book.write(1.5, last=False)
+    assert 1 <= len(drawn) <= 2  # the first, which counts, and that of the image
+    drawn.clear()
+    (folder.root / "contact_sheet-2.jpg").write_bytes(b"somebody was here")
+    book.settle(folder.scan())
+    book.write()
+    assert len(drawn) == 1
+
+
+def test_rows_without_pictures_are_a_line(tmp_path, night):
+    outcomes = night[1]
+    receipt = next(item.receipt for item in outcomes if item.receipt)
+    some = [task_of(prompt, seed, size) for size in (512, 768) for prompt in range(1632) for seed in range(4)]
+    many = RunFolder(tmp_path / "many")
+    many.begin("many", "render", Origin(), some, Pins())
+    done = {task.id: replace(receipt, task=task) for task in (some[0], some[1], some[4])}
+    written = sheet.write(many, some, Scan(receipts=done))
+    assert [path.name for path in written] == ["contact_sheet.jpg"]
+    small, large = blocks.begun_of(blocks.blocks_of(some), lambda task: task.id in done)
+    assert (small.prompts, small.left_line()) == (["p0", "p1"], "1630 prompts not rendered yet")
+    assert (large.prompts, large.left_line()) == ([], "1632 prompts not rendered yet")
+
+
+def test_many_blocks_without_pictures_are_one_line():
+    some = [task_of(0, 0, 64 * size) for size in range(1, 40)]
+    found = blocks.begun_of(blocks.blocks_of(some), lambda task: task.width == 64)
+    assert [(block.title, block.left) for block in found[1:]] == [("38 more settings", 38)]
+    assert len(list(blocks.pages_of(found))) == 1
+
+
+def task_of(prompt, seed, size) -> Task:
+    return Task(
+        id=f"{size:04x}{prompt:06x}{seed:06x}", model="demo", dtype="float32", prompt=f"p{prompt}", seed=seed,
+        width=size, height=size, rendered_width=size, rendered_height=size, steps=1, guidance=1.0,
+        source=f"x:{prompt}",
+    )  # fmt: skip
+
+
+def test_pieces_of_the_run_before_are_forgotten(tmp_path):
+    live.write_piece(tmp_path, 7, "{}", "me")
+    assert (tmp_path / "page" / "0007.js").read_text() == "runBatchPiece({});\n"
+    live.forget_pieces(tmp_path)
+    assert list((tmp_path / "page").iterdir()) == []

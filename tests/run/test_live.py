@@ -1,0 +1,217 @@
+"""What a run says of itself in its folder while it goes on, and that whatever is in the way ends no run."""
+
+import errno
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from batch.base import atomic
+from batch.cli.progress import Silent
+from batch.records.events import (
+    Beat,
+    Began,
+    Encoded,
+    Expected,
+    LeftOut,
+    Loading,
+    Preparing,
+)
+from batch.records.kinds import HappeningKind, Stage, Status
+from batch.records.live import LiveStatus, RunState
+from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
+from batch.report.write import write_report
+from batch.run import growing
+from batch.run.live import after
+from batch.store import live
+from batch.store.folder import RunFolder
+from batch.store.receipts import Scan
+from tests.conftest import SMALL
+from tests.fake_session import Fault
+from tests.helpers import fake_run, happen
+from tests.store.small_task import task
+
+FRESH = LiveStatus(state=RunState.STARTING, name="x", pid=1, host="h", began=1.0, updated=1.0)
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Reports as often as can be."""
+    monkeypatch.setattr(growing, "SOON_S", 0.05)
+    monkeypatch.setattr(growing, "EVERY_S", 0.1)
+    monkeypatch.setattr(growing, "SHARE", 1)
+
+
+def told(*events, status=FRESH):
+    for event in events:
+        status = after(status, event)
+    return status
+
+
+BEGAN = Began(name="x", folder=Path(), total=9, done=2, to_render=6)
+
+
+def test_the_states_of_a_run():
+    begun = told(Preparing("starting the worker"), BEGAN)
+    assert (begun.state, begun.said, begun.to_render) == (RunState.STARTING, "starting the worker", 6)
+    loading = told(Loading(3), status=begun)
+    assert (loading.state, loading.said) == (RunState.LOADING, "")
+    encoding = told(Encoded(2, 3), status=loading)
+    assert (encoding.state, encoding.part, encoding.parts) == (RunState.ENCODING, 2, 3)
+    working = told(Beat("a", Stage.DENOISE, 3, 20), Beat("", Stage.SAVE), status=encoding)
+    assert (working.state, working.image, working.stage) == (RunState.RENDERING, "a", Stage.DENOISE)
+    assert (working.part, working.parts) == (3, 20)
+
+
+def test_what_somebody_asked_for_lasts():
+    stopping = told(happen("in 20 s", HappeningKind.STOPPING), Beat("a", Stage.DENOISE, 4, 20))
+    assert (stopping.state, stopping.said, stopping.part) == (RunState.STOPPING, "in 20 s", 4)
+    paused = told(happen("paused by me", HappeningKind.PAUSED), Loading(0), Beat("a", Stage.DECODE))
+    assert paused.state == RunState.PAUSED
+    resumed = told(happen("", HappeningKind.RESUMED), Beat("a", Stage.DECODE), status=paused)
+    assert (resumed.state, resumed.said) == (RunState.RENDERING, "")
+
+
+def test_images_are_counted():
+    error = ErrorInfo(kind="OutOfMemoryError", message="", stage=Stage.DENOISE)
+    failure = Failure(
+        task=task(), error=error, measurement=Measurement(), machine=Machine(), attempts=1, started_at=""
+    )
+    done = Outcome(key="a", status=Status.DONE)
+    failed = Outcome(key="b", status=Status.FAILED, failure=failure)
+    now = told(BEGAN, done, failed, LeftOut(3))
+    assert (now.done, now.failed, now.to_render) == (3, 1, 1)
+    expected = told(Expected(seconds=60, source="as before", per_hour=30.0), status=now)
+    assert abs(expected.ends_at - time.time() - 60) < 5
+    assert (expected.ends_from, expected.per_hour) == ("as before", 30.0)
+
+
+def test_a_status_is_read_as_it_was_written(tmp_path):
+    assert live.read(tmp_path) is None
+    status = told(BEGAN, Beat("</script>&\u2028 Fu\u00df", Stage.DENOISE, 1, 2))
+    live.write(tmp_path, status, "me")
+    text = (tmp_path / "status.js").read_text(encoding="ascii")
+    assert text.startswith("runBatchStatus({") and text.endswith("});\n")
+    assert not set("<>&") & set(text)
+    assert live.read(tmp_path) == status
+    (tmp_path / "status.js").write_text("runBatchStatus({});")
+    assert live.read(tmp_path) is None
+
+
+def reports(folder):
+    paths = [*folder.glob("contact_sheet*.jpg"), folder / "results.csv", folder / "report.html"]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_last_report_is_that_of_the_command(manifest, work, often, interrupted):
+    seen, stop = Seen(), threading.Event()
+    if interrupted:
+        seen.then = stop.set
+    path = manifest(SMALL.replace("0..1", "0..9") + "run: {min_free_disk: 1MB, retries: 1}\n")
+    slow, bad = Fault("slow", seconds=0.05), Fault("error", seed=2)
+    fake_run(path, slow, bad, seen=seen, stop=stop, out=work / "run", engine="local")
+    assert seen.grown, "no report on the way"
+    at_the_end = reports(work / "run")
+    assert ("not rendered yet" in at_the_end["report.html"].decode()) and b'"live":' not in at_the_end[
+        "report.html"
+    ]
+    write_report(RunFolder(work / "run"))
+    assert reports(work / "run") == at_the_end
+    status = live.read(work / "run" / ".run")
+    assert status.state == RunState.ENDED
+    assert bool(status.said) == interrupted
+    assert status.generation == len(list((work / "run" / ".run" / "page").iterdir()))
+    rows = at_the_end["results.csv"].decode().splitlines()[1:]
+    assert status.done == sum(",done," in row for row in rows)
+    assert (status.done < 18) == interrupted
+
+
+class Seen(Silent):
+    """Looks for the page of a run that goes on; ``then`` is called when it is there with three images."""
+
+    grown = False
+
+    def __init__(self, then=lambda: None):
+        self.then, self.done = then, 0
+
+    def on(self, event):
+        if isinstance(event, Outcome) and event.receipt:
+            self.done += 1
+        (page,) = [*Path.cwd().rglob("report.html")] or [None]
+        if page and not self.grown and b'"live":' in page.read_bytes() and self.done > 3:
+            self.grown = True
+            self.then()
+
+
+def test_a_status_or_report_that_cannot_be_written_ends_no_run(manifest, work, often, monkeypatch):
+    refused = []
+
+    def full(path, data, runner="any", **how):
+        if path.suffix in (".js", ".html", ".jpg"):
+            refused.append(path.name)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data, runner, **how)
+
+    real = atomic.write
+    monkeypatch.setattr(atomic, "write", full)
+    path = manifest(SMALL.replace("0..1", "0..5") + "run: {min_free_disk: 1MB}\n")
+    result = fake_run(path, Fault("slow", seconds=0.1), seen=Silent(), out=work / "run", engine="local")
+    assert (result.rendered, result.stopped) == (12, None)
+    assert len(result.warnings) == 1 and "the report could not be written" in result.warnings[0]
+    assert {"status.js", "contact_sheet.jpg"} <= set(refused)
+
+
+def test_a_folder_that_is_lost_is_not_written_to(manifest, work, often):
+    """Another runner has it: neither its status nor its reports are ours."""
+
+    class Thief(Silent):
+        count = 0
+
+        def on(self, event):
+            self.count += isinstance(event, Outcome)
+            if self.count == 3:
+                state = work / "run" / ".run"
+                who = json.loads((state / "lock.json").read_text())
+                (state / "lock.json").write_text(json.dumps(who | {"token": "another"}))
+                time.sleep(1)  # what was being written is written
+                (state / "status.js").write_text("theirs")
+                (work / "run" / "report.html").write_text("theirs")
+
+    path = manifest(SMALL.replace("0..1", "0..9") + "run: {min_free_disk: 1MB}\n")
+    result = fake_run(path, Fault("slow", seconds=0.1), seen=Thief(), out=work / "run", engine="local")
+    assert "was taken" in str(result.stopped)
+    assert (work / "run" / ".run" / "status.js").read_text() == "theirs"
+    assert (work / "run" / "report.html").read_text() == "theirs"
+
+
+def test_reports_come_soon_and_then_seldom(manifest, work, monkeypatch):
+    """The first for the page, the second with the first image; then none before a minute has gone."""
+    fake_run(manifest(SMALL), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    done = [Outcome(key=key, status=Status.DONE, receipt=item) for key, item in folder.scan().receipts.items()]
+    monkeypatch.setattr(growing, "SOON_S", 0.05)
+    counts = []
+    reports = growing.Growing(folder, Scan(), 1.0, lambda: counts.append(rows_done(folder)))
+    reports.start()
+    until(lambda: counts == [0])
+    reports.take(done[0])
+    until(lambda: counts == [0, 1])
+    reports.take(done[1])
+    time.sleep(0.4)
+    assert counts == [0, 1]
+    assert reports.finish().done == len(done)
+    assert (rows_done(folder), reports.generation) == (len(done), 3)
+
+
+def rows_done(folder):
+    return (folder.root / "results.csv").read_text(encoding="utf-8").count(",done,")
+
+
+def until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
