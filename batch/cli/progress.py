@@ -34,6 +34,9 @@ from batch.records.events import (
 from batch.records.kinds import Stage, Status
 from batch.records.receipts import Outcome
 
+EVERY_S = 1.0
+"""Between two JSON events that tell how many texts are encoded."""
+
 
 def listener(*, quiet: bool, as_json: bool) -> Listener:
     """The right one for the options and the terminal."""
@@ -252,8 +255,12 @@ class DownloadBar:
 class JsonEvents:
     """One JSON object a line on stdout (``--json``)."""
 
+    def __init__(self) -> None:
+        self._encoded = 0.0
+        """When it was last told how many texts are encoded."""
+
     def on(self, event: Event) -> None:
-        """Events ``fetch``, ``start``, ``loading`` and ``image``, and one by the kind of what happened."""
+        """Events ``fetch``, ``start``, ``loading``, ``encoded`` and ``image``, and one by what happened."""
         match event:
             case Downloading(text):
                 self.emit("fetch", text=text)
@@ -264,6 +271,10 @@ class JsonEvents:
                 )  # fmt: skip
             case Loading(texts):
                 self.emit("loading", texts=texts)
+            case Encoded(text, texts):
+                if text == texts or monotonic() - self._encoded >= EVERY_S:
+                    self._encoded = monotonic()
+                    self.emit("encoded", text=text, texts=texts)
             case Happening():
                 self.emit(event.kind, text=event.text, task_id=event.task or None, **event.data)
             case Outcome():

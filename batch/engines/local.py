@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from batch.base.errors import Interrupted, StopRun
-from batch.engines.base import admit_all
+from batch.engines.base import admit_all, no_texts
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
 from batch.records.events import Listener
@@ -17,7 +17,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Texts
     from batch.render.backend import Backend
 
 
@@ -40,6 +40,7 @@ class LocalEngine:
         *,
         stop: Event,
         admit: Admit = admit_all,
+        texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
         self._worker = Worker(spec, self._backend, listener, stop)
@@ -48,6 +49,8 @@ class LocalEngine:
             while left:
                 if stop.is_set():
                     raise Interrupted("interrupted")
+                if isinstance(left[0], Task):
+                    left.extendleft(reversed(texts(item for item in left if isinstance(item, Task))))
                 task = left.popleft()
                 if isinstance(task, Task):
                     admit(task)

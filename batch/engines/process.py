@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
-from batch.engines.base import admit_all
+from batch.engines.base import admit_all, no_texts
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
@@ -20,7 +20,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Texts
     from batch.render.backend import Backend
 
 
@@ -48,9 +48,10 @@ class ProcessEngine:
         *,
         stop: Event,
         admit: Admit = admit_all,
+        texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
-        yield from Supervision(self, tasks, spec, listener, stop, admit).run()
+        yield from Supervision(self, tasks, spec, listener, stop, admit, texts).run()
 
     def close(self) -> None:
         """See :class:`~batch.engines.base.Engine`."""

@@ -27,7 +27,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Texts
     from batch.engines.handle import Handle
     from batch.engines.messages import Assignment, FromWorker
 
@@ -59,6 +59,7 @@ class Supervision:
         listener: Listener,
         stop: Event,
         admit: Admit,
+        texts: Texts,
     ) -> None:
         self._workers = workers
         self._spec = spec
@@ -66,7 +67,7 @@ class Supervision:
         self._stop, self._admit = stop, admit
         self._folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         attempts = {name: item.attempts for name, item in self._folder.failures().items()}
-        self._in_hand = InHand(tasks, spec, attempts)
+        self._in_hand = InHand(tasks, spec, attempts, texts)
         self._silence = Silence(self._in_hand, spec.task_timeout)
         self._idle = False
         self._ending: StopRun | None = None
@@ -113,7 +114,7 @@ class Supervision:
     def _give(self) -> bool:
         """Give the idle worker something to do; False when all is done."""
         recycle = 0 < self._spec.recycle_after <= self._images
-        head = self._in_hand.head if self._ending is None else None
+        head = self._in_hand.head() if self._ending is None else None
         if head is not None and not recycle and self._admitted(head):
             assignment, images = self._in_hand.take(self._admitted)
             self._images += images

@@ -34,6 +34,8 @@ class ModelSource:
     """Where that was made of a pickle: the SHA-256 of the file itself; the revision has that of the pickle."""
     vae: str = ""
     """Another autoencoder, a file or a folder of this machine; "" for the model's own."""
+    keeps_encoders: bool = False
+    """There is room for its text encoders beside what renders: in host memory, where a card renders."""
 
     @property
     def allowed(self) -> tuple[str, ...]:

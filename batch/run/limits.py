@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -162,6 +162,20 @@ class Gate:
         self.check(task)
         self._started.add(task.id)
         self._unsaved[task.id] = task
+
+    def ahead(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Of images that come next, those that limits would let start, as far as is known. Counts nothing."""
+        most, until, hours = self._limits.max_images, self._limits.until, self._limits.max_hours
+        seconds = math.inf if until is None else (until - self._now()).total_seconds()
+        seconds = min(seconds, math.inf if hours is None else hours * 3600 - (self._clock() - self._begun))
+        images = math.inf if most is None else most - len(self._started)
+        for task in tasks:
+            images -= task.id not in self._started
+            if seconds < math.inf:
+                seconds -= (per_cost(task, self._known)[0] or 0.0) * cost(task)
+            if images < 0 or seconds < 0:
+                return
+            yield task
 
     def check(self, task: Task) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
