@@ -7,18 +7,27 @@ once, for all images that the limits let start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import nvml
+from batch.base.cache import default_folder
+from batch.base.errors import BatchError
+from batch.catalogue.families import FAMILIES
 from batch.engines.batches import alike, most
+from batch.hub.models import source
 from batch.plan.alike import session_key
 from batch.plan.texts import encode_tasks
 from batch.records.events import Encoded, Loading
+from batch.run import encoders
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
+    from batch.plan.plan import Plan
     from batch.records.events import Listener
     from batch.records.receipts import Outcome
     from batch.records.spec import RunSpec
@@ -115,3 +124,36 @@ def count(tasks: Iterable[Task], families: Callable[[str], str], cache: Path, de
             if text.key not in lacking:
                 lacking[text.key] = not kept.has(text.key)
     return len(lacking), sum(lacking.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The texts of what is to be rendered."""
+
+    texts: int
+    to_encode: int
+    at_once: Mapping[str, str]
+    """Models whose texts are encoded all at once, each with the reason."""
+
+    @property
+    def said(self) -> Iterator[str]:
+        """For people."""
+        if not self.texts:
+            return
+        cached = f", {self.texts - self.to_encode} are cached" if self.to_encode < self.texts else ""
+        how = f", in portions for {FIRST} to {LARGEST} images" if self.to_encode and not self.at_once else ""
+        yield f"texts: {self.to_encode:,} to encode{cached}{how}"
+        for model, why in self.at_once.items() if self.to_encode else ():
+            yield f"texts of {model} all at once: {why}"
+
+
+def outlook(plan: Plan, tasks: Sequence[Task]) -> Outlook:
+    """What a run on this machine would encode, and how; of a model that is not here yet that is not told."""
+    device = "cuda:0" if nvml.cards() else "cpu"
+    texts, lacking = count(tasks, lambda name: plan.models[name].family, default_folder(), device)
+    at_once = {}
+    for name, own in encoders.by_model(tasks).items():
+        with suppress(BatchError):
+            if FAMILIES[plan.models[name].family].staged:
+                at_once[name] = encoders.apart(source(plan.models[name]), own, device)
+    return Outlook(texts=texts, to_encode=lacking, at_once={name: why for name, why in at_once.items() if why})
