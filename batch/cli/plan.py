@@ -53,11 +53,11 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     cut = prompt_lengths.warnings(made, _counting)
     made = replace(made, warnings=(*made.warnings, *cut, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
-    texts = portions.outlook(made, where.to_render) if where and made.kind == RunKind.RENDER else None
+    texts = None
+    if where and made.kind == RunKind.RENDER:
+        texts = portions.outlook(made, where.to_render, recycled=job.manifest.run.recycle_after > 0)
     if as_json:
-        print_json(
-            plan_json(made, where, folder.root, outlook, memory) | {"texts": asdict(texts) if texts else None}
-        )
+        print_json(plan_json(made, where, folder.root, outlook, memory, texts))
     else:
         show(plan_text(made, where, folder.root, outlook, memory, texts))
     for warning in made.warnings:
@@ -232,7 +232,12 @@ def _expected(outlook: Outlook) -> list[str]:
 
 
 def plan_json(
-    plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast
+    plan: Plan,
+    left: Remaining | None,
+    folder: Path,
+    outlook: Outlook,
+    forecast: Forecast,
+    texts: Texts | None,
 ) -> dict[str, object]:
     """What ``plan --json`` prints."""
     measured = {
@@ -268,6 +273,7 @@ def plan_json(
         "out_of_memory": left.out_of_memory if left else None,
         "skipped": len(left.skipped) if left else None,
         "expected": asdict(outlook.estimate),
+        "texts": asdict(texts) if texts else None,
         "free_bytes": outlook.free_bytes,
         "memory": plan_memory.as_json(forecast),
         "warnings": list(plan.warnings),

@@ -28,7 +28,8 @@ HOST_SHARE = 0.8
 """Of the host's free memory: the rest is for saving, and for whoever else is there."""
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_FOR_GOOD = {*OFFLOADS, "fp8_weights", "quantize"}
+_ALONE = {*OFFLOADS, *TEXTS, "encode_first", "fp8_weights", "quantize"}
+"""Memory steps that want the card for one half at a time, or do to it what moving would undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def apart(
         return "it is loaded in several ways, one after the other"
     settings = {task.memory_steps for task in tasks}
     steps = {step.name for setting in settings for step in setting}
-    if device != "cpu" and (found := sorted(steps & (_FOR_GOOD | TEXTS))):
+    if device != "cpu" and (found := sorted(steps & _ALONE)):
         return f"{found[0]} leaves no place for them"
     if len({tuple(step for step in setting if step.name in TEXTS) for setting in settings}) > 1:
         return "its memory settings encode texts in several ways"

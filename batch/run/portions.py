@@ -147,7 +147,7 @@ class Outlook:
             yield f"texts of {model} all at once: {why}"
 
 
-def outlook(plan: Plan, tasks: Sequence[Task]) -> Outlook:
+def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> Outlook:
     """What a run on this machine would encode, and how; of a model that is not here yet that is not told."""
     device = "cuda:0" if nvml.cards() else "cpu"
     texts, lacking = count(tasks, lambda name: plan.models[name].family, default_folder(), device)
@@ -155,5 +155,5 @@ def outlook(plan: Plan, tasks: Sequence[Task]) -> Outlook:
     for name, own in encoders.by_model(tasks).items():
         with suppress(BatchError):
             if FAMILIES[plan.models[name].family].staged:
-                at_once[name] = encoders.apart(source(plan.models[name]), own, device)
+                at_once[name] = encoders.apart(source(plan.models[name]), own, device, recycled=recycled)
     return Outlook(texts=texts, to_encode=lacking, at_once={name: why for name, why in at_once.items() if why})
