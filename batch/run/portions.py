@@ -77,11 +77,10 @@ class Portions:
 
     def encoded(self, outcome: Outcome) -> bool:
         """Whether an outcome is that of a text, which is told then."""
-        if outcome.key not in self._portion:
-            return False
-        self._encoded += 1
-        self._listener.on(Encoded(self._encoded, len(self._portion)))
-        return True
+        if outcome.key in self._portion:
+            self._encoded += 1
+            self._listener.on(Encoded(self._encoded, len(self._portion)))
+        return outcome.key in self._known
 
     def _window(self, group: Sequence[Task], waiting: Iterable[Task]) -> Iterator[Task]:
         """The images of the next portion."""

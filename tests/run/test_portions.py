@@ -161,5 +161,5 @@ def test_plan_says_how_texts_are_encoded(cli, manifest, own_cache):
     kept = cli("plan", path, "--set", "run.recycle_after=5").out
     assert "texts of demo-1k all at once: a fresh process after so many images" in kept
     assert cli("plan", path, "--json").json()["texts"] == {"texts": 2, "to_encode": 2, "at_once": {}}
-    assert cli("run", path, "--max-images", "1", "--quiet").code == 0
+    assert cli("run", path, "--max-images", "1", "--quiet").code == 75
     assert "texts: 1 to encode, 1 are cached, in portions" in cli("plan", path).out
