@@ -17,12 +17,14 @@ from batch.cli import plan_memory
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
 from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, say, show, waiting
+from batch.records.kinds import RunKind
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
     from batch.plan.batching import NumericsChoice
     from batch.plan.plan import Plan
     from batch.run.forecast import Forecast
+    from batch.run.portions import Outlook as Texts
     from batch.run.remaining import Outlook, Remaining
 
 PROMPTS = 4
@@ -39,7 +41,7 @@ WIDEST = 100
 @json_option
 def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch.run import forecast, prompt_lengths, remaining
+    from batch.run import forecast, portions, prompt_lengths, remaining
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
@@ -51,10 +53,13 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     cut = prompt_lengths.warnings(made, _counting)
     made = replace(made, warnings=(*made.warnings, *cut, *outlook.warnings))
     memory = forecast.forecast(made, _predicting)
+    texts = None
+    if where and made.kind == RunKind.RENDER:
+        texts = portions.outlook(made, where.to_render, recycled=job.manifest.run.recycle_after > 0)
     if as_json:
-        print_json(plan_json(made, where, folder.root, outlook, memory))
+        print_json(plan_json(made, where, folder.root, outlook, memory, texts))
     else:
-        show(plan_text(made, where, folder.root, outlook), *plan_memory.parts(memory))
+        show(plan_text(made, where, folder.root, outlook, texts), *plan_memory.parts(memory))
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     return errors.EXIT_OK
@@ -70,14 +75,14 @@ def _counting(count: int) -> None:
         say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
 
 
-def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook) -> str:
+def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, texts: Texts | None) -> str:
     """What ``plan`` prints, down to the memory."""
     parts = [
         [_arithmetic(plan)],
         _prompts(plan),
         _sizes(plan),
         _models(plan, outlook),
-        _resume_lines(plan, left, outlook),
+        [*_resume_lines(plan, left, outlook), *(texts.said if texts else ())],
     ]
     lines = [f"{plan.name} → {folder}"]
     for part in parts:
@@ -223,7 +228,12 @@ def _expected(outlook: Outlook) -> list[str]:
 
 
 def plan_json(
-    plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, forecast: Forecast
+    plan: Plan,
+    left: Remaining | None,
+    folder: Path,
+    outlook: Outlook,
+    forecast: Forecast,
+    texts: Texts | None,
 ) -> dict[str, object]:
     """What ``plan --json`` prints."""
     measured = {
@@ -259,6 +269,7 @@ def plan_json(
         "out_of_memory": left.out_of_memory if left else None,
         "skipped": len(left.skipped) if left else None,
         "expected": asdict(outlook.estimate),
+        "texts": asdict(texts) if texts else None,
         "free_bytes": outlook.free_bytes,
         "memory": plan_memory.as_json(forecast),
         "warnings": list(plan.warnings),

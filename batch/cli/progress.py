@@ -34,8 +34,8 @@ PATIENCE_S = 1.0
 """What is over sooner needs no line."""
 ENCODING_S = 20.0
 """Between two lines about texts that are encoded."""
-MOMENT_S = 5.0
-"""Between two JSON events about the same progress."""
+EVERY_S, MOMENT_S = 1.0, 5.0
+"""Between two JSON events that tell how many texts are encoded, and when the run is expected to end."""
 
 
 def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
@@ -194,10 +194,10 @@ class JsonEvents:
             case Preparing(text):
                 self.emit("preparing", text=text)
             case Encoded(text=text, texts=texts):
-                if text == texts or self._is_due(event):
-                    self.emit("encoding", text=text, texts=texts)
+                if text == texts or self._is_due(event, EVERY_S):
+                    self.emit("encoded", text=text, texts=texts)
             case Expected():
-                if self._is_due(event):
+                if self._is_due(event, MOMENT_S):
                     self._emit_expected(event)
             case Downloading(text):
                 self.emit("fetch", text=text)
@@ -222,9 +222,9 @@ class JsonEvents:
                     stage=error.stage if error else None,
                 )
 
-    def _is_due(self, event: Event) -> bool:
+    def _is_due(self, event: Event, seconds: float) -> bool:
         now, before = monotonic(), self._emitted.get(type(event))
-        due = before is None or now - before >= MOMENT_S
+        due = before is None or now - before >= seconds
         if due:
             self._emitted[type(event)] = now
         return due

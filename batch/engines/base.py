@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -67,6 +67,15 @@ class Helm(Event):
             self.rest(listener)
 
 
+Texts = Callable[[Iterable[Task]], Sequence[EncodeTask]]
+"""Given the images that wait, in order: the texts to be encoded before the first of them is started."""
+
+
+def no_texts(_images: Iterable[Task]) -> Sequence[EncodeTask]:
+    """None: whatever is to be encoded is among the tasks."""
+    return ()
+
+
 class Engine(Protocol):
     """Renders tasks. Exactly one outcome per task that was started, in any order.
 
@@ -91,8 +100,9 @@ class Engine(Protocol):
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
-        """Run the tasks in order, texts before the images that need them. Called once."""
+        """Run the tasks in order, and before an image what ``texts`` asks for. Called once."""
         ...
 
     def close(self) -> None:

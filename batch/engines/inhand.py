@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
+from batch.engines.base import no_texts
 from batch.engines.batches import alike
 from batch.engines.messages import Assignment
 from batch.plan.alike import load_key, session_key
@@ -15,14 +17,24 @@ from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
+if TYPE_CHECKING:
+    from batch.engines.base import Texts
+
 Admitted = Callable[[Task | EncodeTask], bool]
 
 
 class InHand:
     """Tasks that wait, and those that the worker was given and has not been heard of since, both in order."""
 
-    def __init__(self, tasks: Iterable[Task | EncodeTask], spec: RunSpec, attempts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[Task | EncodeTask],
+        spec: RunSpec,
+        attempts: dict[str, int],
+        texts: Texts = no_texts,
+    ) -> None:
         self._spec = spec
+        self._texts = texts
         self._waiting = deque(Assignment(task) for task in tasks)
         self._given: dict[str, Assignment] = {}
         self._rendering = ""
@@ -38,8 +50,15 @@ class InHand:
         return bool(self._given)
 
     @property
+    def waits(self) -> bool:
+        """Whether anything does."""
+        return bool(self._waiting)
+
     def head(self) -> Task | EncodeTask | None:
-        """What comes next; None when nothing waits."""
+        """What comes next, a text that the next image lacks before the image; None when nothing waits."""
+        if self._waiting and isinstance(self._waiting[0].task, Task):
+            lacking = self._texts(item.task for item in self._waiting if isinstance(item.task, Task))
+            self._waiting.extendleft(Assignment(text) for text in reversed(lacking))
         return self._waiting[0].task if self._waiting else None
 
     @property

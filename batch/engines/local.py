@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.base.errors import Interrupted, StopRun
-from batch.engines.base import admit_all
+from batch.engines.base import admit_all, no_texts
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
 from batch.records.events import Event, Listener
@@ -16,7 +16,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm
+    from batch.engines.base import Admit, Helm, Texts
     from batch.render.backend import Backend
 
 
@@ -39,6 +39,7 @@ class LocalEngine:
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
         told = _Telling(listener, stop)
@@ -54,6 +55,8 @@ class LocalEngine:
                     self._worker.close()
                     stop.rest(listener)
                     self._worker = Worker(spec, self._backend, told, stop)
+                if isinstance(left[0], Task):
+                    left.extendleft(reversed(texts(item for item in left if isinstance(item, Task))))
                 task = left.popleft()
                 if isinstance(task, Task):
                     admit(task)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
-from batch.engines.base import Helm, admit_all
+from batch.engines.base import Helm, admit_all, no_texts
 from batch.engines.handle import Death, Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
@@ -19,7 +19,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit
+    from batch.engines.base import Admit, Texts
     from batch.engines.keep import Keep
     from batch.render.backend import Backend
 
@@ -59,10 +59,11 @@ class ProcessEngine:
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
         self._at_rest = False
-        yield from Supervision(self, tasks, spec, listener, stop, admit).run()
+        yield from Supervision(self, tasks, spec, listener, stop, admit, texts).run()
         self._at_rest = not spec.recycle_after
 
     def close(self) -> None:

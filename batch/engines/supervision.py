@@ -26,7 +26,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm
+    from batch.engines.base import Admit, Helm, Texts
     from batch.engines.handle import Handle
     from batch.engines.messages import Assignment, FromWorker
 
@@ -62,6 +62,7 @@ class Supervision:
         listener: Listener,
         stop: Helm,
         admit: Admit,
+        texts: Texts,
     ) -> None:
         self._workers = workers
         self._spec = spec
@@ -69,7 +70,7 @@ class Supervision:
         self._stop, self._admit = stop, admit
         self._folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         attempts = {name: item.attempts for name, item in self._folder.failures().items()}
-        self._in_hand = InHand(tasks, spec, attempts)
+        self._in_hand = InHand(tasks, spec, attempts, texts)
         self._silence = Silence(self._in_hand, spec.task_timeout)
         self._idle = False
         self._ending: StopRun | None = None
@@ -147,11 +148,12 @@ class Supervision:
 
     def _head(self) -> Task | EncodeTask | None:
         """What comes next, if anything may."""
-        head = self._in_hand.head if self._ending is None else None
-        if head is not None and self._stop.finishing:
+        if self._ending is not None:
+            return None
+        if self._stop.finishing and self._in_hand.waits:
             self._ending = Interrupted(self._stop.reason)
             return None
-        return head
+        return self._in_hand.head()
 
     def _rested(self) -> bool:
         """Give the device back until the pause is over; whether the run goes on."""

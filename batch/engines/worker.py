@@ -101,6 +101,7 @@ class Worker:
             if outcome.status == Status.DONE:
                 self._encoding_s += outcome.seconds
             yield outcome
+            yield from self._saver.ready()  # of the images before a portion of many texts
             return
         missing = []
         for image in (task, *more):

@@ -36,6 +36,8 @@ class ModelSource:
     """Another autoencoder, a file or a folder of this machine; "" for the model's own."""
     content: str = ""
     """The commit, or a hash of what a folder or a file holds: the next run may find another model in the place."""
+    keeps_encoders: bool = False
+    """There is room for its text encoders beside what renders: in host memory, where a card renders."""
 
     @property
     def allowed(self) -> tuple[str, ...]:

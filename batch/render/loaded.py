@@ -41,7 +41,7 @@ class Loaded:
     ) -> None:
         self.pipe = pipe
         self.compiler = Compiler()
-        self._part, self._settled = part, settled
+        self.part, self.settled = part, settled
         self._device = device
         self._oddities = oddities
         self._burden = burden
@@ -61,9 +61,9 @@ class Loaded:
 
     def serves(self, part: Loads, settled: tuple[object, ...]) -> bool:
         """Whether these components are there; what renders images can also decode."""
-        if (part, self._part) == (Loads.DECODER, Loads.IMAGES):
+        if (part, self.part) == (Loads.DECODER, Loads.IMAGES):
             return True
-        return (part, settled) == (self._part, self._settled)
+        return (part, settled) == (self.part, self.settled)
 
     def prepare(self, task: Task, *, compiled: bool) -> tuple[Call, ...]:
         """Compile where that is possible; the task's memory setting, with what ``auto`` adds for the card."""

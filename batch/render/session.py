@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 
 from batch.base.errors import CannotGoOn, StopRun, UserError
 from batch.catalogue.families import FAMILIES as RULES
-from batch.records.kinds import HappeningKind, Stage
+from batch.records.kinds import ErrorKind, HappeningKind, Stage
 from batch.records.reading import to_json
 from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
@@ -34,6 +34,7 @@ from batch.render.loaded import Loaded
 from batch.render.meter import Meter, Reading
 from batch.render.oddities import Oddities
 from batch.render.pixels import assemble
+from batch.render.shelf import Shelf
 
 if TYPE_CHECKING:
     from batch.records.receipts import TextTokens
@@ -53,7 +54,7 @@ class DiffusersSession:
         self._device = device
         devices.use(device)
         self._meter = Meter(device, from_empty=measure)
-        self._model: Loaded | None = None
+        self._shelf = Shelf(device, keeps=source.keeps_encoders)
         self._oddities = Oddities()
         self._load_s: float | None = None
         self._beat: Heartbeat | None = None
@@ -65,8 +66,8 @@ class DiffusersSession:
 
     @property
     def _loaded(self) -> Loaded:
-        assert self._model is not None  # prepare() comes before
-        return self._model
+        assert self._shelf.at_work is not None  # prepare() comes before
+        return self._shelf.at_work
 
     @property
     def staged(self) -> bool:
@@ -81,7 +82,7 @@ class DiffusersSession:
     @property
     def compiled(self) -> bool:
         """See :class:`batch.render.backend.Session`."""
-        return self._model is not None and self._model.compiler.on
+        return self._shelf.at_work is not None and self._shelf.at_work.compiler.on
 
     @property
     def scheduler(self) -> Mapping[str, Any]:
@@ -136,7 +137,10 @@ class DiffusersSession:
             assert reading.peak is not None  # set when the stage has ended
             notes = {TOKENS: json.dumps(to_json(counted))} if counted else None
             return Timed(safetensors.torch.save(data, notes), reading.peak)
+        beside = self._shelf.is_full
         self.close()
+        if beside:  # what renders, for which there was room by arithmetic only
+            return self.encode(task, beat)
         raise failed
 
     def prepare(self, part: Loads, task: Task, *, compiled: bool = False) -> tuple[Call, ...]:
@@ -219,14 +223,11 @@ class DiffusersSession:
         """See :class:`batch.render.backend.Session`."""
         self._load_s = None
         self._oddities.forget()
-        if self._model is not None and not self._model.tells_again():
-            self.close()
+        self._shelf.anew()
 
     def close(self) -> None:
         """See :class:`batch.render.backend.Session`."""
-        if self._model is not None:
-            self._model = None
-            devices.give_back(self._device)
+        self._shelf.clear()
 
     def _object(self, flaw: Flaw, message: str) -> None:
         """A guard's finding: no picture. Random weights make none, and that is said once a kind, no failure."""
@@ -264,11 +265,13 @@ class DiffusersSession:
             assert reading.peak is not None
             return Timed(value, reading.peak, used, warmup=compiler.compiled() != compiled)
         # Out of the handler: the exception's frames hold the stage's tensors until it is gone.
+        if failed.info.kind == ErrorKind.OUT_OF_MEMORY:
+            self._shelf.lighten()
         model.give_up()
         raise failed
 
     def _load(self, part: Loads, task: Task | EncodeTask) -> Loaded:
-        """Have these components and no others: the text encoders are the largest part of most models.
+        """Have these components at work, and no others but where there is room: text encoders are large.
 
         They are loaded for a task: its memory setting says whether they go to the device or stay in host memory,
         and what is done to them for good.
@@ -278,9 +281,8 @@ class DiffusersSession:
             settled = loading.kept_steps(part, task)
         elif part == Loads.IMAGES:
             settled = memory.loaded_as(task.memory_steps, task.loras)
-        if self._model is not None and self._model.serves(part, settled):
-            return self._model
-        self.close()
+        if there := self._shelf.find(part, settled):
+            return there
         start = time.perf_counter()
         try:
             pipe, burden = self._read(part, task)
@@ -291,14 +293,14 @@ class DiffusersSession:
             devices.give_back(self._device)
             raise loading.explained(error, self._source) from error
         self._load_s = (self._load_s or 0.0) + time.perf_counter() - start
-        self._model = Loaded(pipe, part, settled, self._device, self._oddities, burden)
+        self._shelf.at_work = made = Loaded(pipe, part, settled, self._device, self._oddities, burden)
         # A tile that begins to be decoded is a sign of life: a whole picture may take minutes on a CPU.
         decoder, tiles = getattr(getattr(pipe, "vae", None), "decoder", None), count(1)
         if decoder is not None:
             decoder.register_forward_pre_hook(
                 lambda _module, _inputs: self._beat(Stage.DECODE, next(tiles), 0) if self._beat else None
             )
-        return self._model
+        return made
 
     def _read(self, part: Loads, task: Task | EncodeTask) -> tuple[DiffusionPipeline, memory.Burden | None]:
         where = (self._source, self._dtype, self._device)

@@ -1,8 +1,8 @@
-"""Drives an engine through the tasks of a plan: models first, then texts before the images that need them."""
+"""Drives an engine through the tasks of a plan: models first, and texts before the images that need them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +20,18 @@ from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.render.diffusers_backend import Diffusers
+from batch.run import encoders
+from batch.run.portions import Portions
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm
+    from batch.engines.base import Admit, Engine, Helm
     from batch.engines.keep import Keep
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
+    from batch.records.spec import ModelSource
     from batch.render.backend import Backend
+    from batch.run.portions import Ahead
     from batch.store.folder import RunFolder
 
 
@@ -43,6 +47,11 @@ class EngineChoice:
     """A worker that runs share, one after the other."""
 
 
+def all_ahead(tasks: Iterable[Task]) -> Iterable[Task]:
+    """There are no limits."""
+    return tasks
+
+
 def render(
     plan: Plan,
     tasks: Sequence[Task],
@@ -53,11 +62,13 @@ def render(
     *,
     stop: Helm,
     admit: Admit = admit_all,
+    ahead: Ahead = all_ahead,
 ) -> Iterator[Outcome]:
     """Render tasks of a plan into a folder through the engine; yields the outcome of every image.
 
-    Of ``spec`` the device and the models are filled in. ``admit`` is asked before each image is started. Models
-    that are not on this machine are downloaded first; a session reads local files only.
+    Of ``spec`` the device and the models are filled in. ``admit`` is asked before each image is started, ``ahead``
+    which of those that wait limits would let start: texts are encoded for no others. Models that are not on this
+    machine are downloaded first; a session reads local files only.
     """
     if not tasks:
         return
@@ -72,19 +83,52 @@ def render(
                 "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "
                 f"renders on {device}"
             )
-        spec = replace(spec, device=device, models={name: source(model) for name, model in models.items()})
-        work = list(tasks) if spec.latents else with_texts(tasks, plan, device, EmbedCache(Path(spec.cache)))
-        texts = {item.key for item in work if isinstance(item, EncodeTask)}
-        listener.on(Loading(len(texts)))
-        encoded = 0
-        for outcome in made.execute(work, spec, listener, stop=stop, admit=admit):
-            if outcome.key in texts:
-                encoded += 1
-                listener.on(Encoded(encoded, len(texts)))
-            else:
+        sources = {name: source(model) for name, model in models.items()}
+        spec = replace(spec, device=device, models=sources)
+        if spec.measure:
+            yield from _measured(made, plan, tasks, spec, listener, stop, admit)
+            return
+        if spec.latents:
+            listener.on(Loading(0))
+            yield from made.execute(tasks, spec, listener, stop=stop, admit=admit)
+            return
+        spec = replace(spec, models=_settled(sources, tasks, spec))
+        portions = Portions(spec, listener, ahead)
+        for outcome in made.execute(tasks, spec, listener, stop=stop, admit=admit, texts=portions):
+            if not portions.encoded(outcome):
                 yield outcome
     finally:
         made.close()
+
+
+def _settled(sources: dict[str, ModelSource], tasks: Sequence[Task], spec: RunSpec) -> dict[str, ModelSource]:
+    """Models, with whether their text encoders stay."""
+    found = encoders.by_model(tasks)
+    return {
+        name: replace(
+            item,
+            keeps_encoders=not encoders.apart(
+                item, found[name], spec.device, limit=spec.vram_limit, recycled=spec.recycle_after > 0
+            ),
+        )
+        for name, item in sources.items()
+    }
+
+
+def _measured(
+    made: Engine, plan: Plan, tasks: Sequence[Task], spec: RunSpec, listener: Listener, stop: Helm, admit: Admit
+) -> Iterator[Outcome]:
+    """All texts first, so that what encoding takes is measured by itself."""
+    work = with_texts(tasks, plan, spec.device, EmbedCache(Path(spec.cache)))
+    texts = {item.key for item in work if isinstance(item, EncodeTask)}
+    listener.on(Loading(len(texts)))
+    encoded = 0
+    for outcome in made.execute(work, spec, listener, stop=stop, admit=admit):
+        if outcome.key in texts:
+            encoded += 1
+            listener.on(Encoded(encoded, len(texts)))
+        else:
+            yield outcome
 
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -153,6 +153,19 @@ class Gate:
         self._started.add(task.id)
         self._loaded = load_key(task)
         self._unsaved[task.id] = task
+
+    def ahead(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Of images that come next, those that limits would let start, as far as is known. Counts nothing."""
+        images = math.inf if self.images_left is None else self.images_left
+        deadline = self.deadline()
+        seconds = math.inf if deadline is None else deadline[1]
+        for task in tasks:
+            images -= task.id not in self._started
+            if deadline is not None and (takes := self.known.image(task)) is not None:
+                seconds -= takes.value
+            if images < 0 or seconds < 0:
+                return
+            yield task
 
     def check(self, task: Task) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""

@@ -224,8 +224,9 @@ def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> 
             return None
         while tasks:
             for outcome in render(
-                tally.plan, tasks, tally.folder, spec, engine, tally, stop=stop, admit=tally.gate.admit
-            ):
+                tally.plan, tasks, tally.folder, spec, engine, tally, stop=stop, admit=tally.gate.admit,
+                ahead=tally.gate.ahead,
+            ):  # fmt: skip
                 tally.on(outcome)
             tasks = tally.take_again()
     except DiskFull as error:

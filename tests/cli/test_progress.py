@@ -141,7 +141,7 @@ def test_json_has_an_event_for_what_goes_on(capsys):
         events.on(event)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(event["event"], event.get("text")) for event in told] == [
-        ("preparing", "reading"), ("encoding", 1), ("encoding", 3), ("expected", None),
+        ("preparing", "reading"), ("encoded", 1), ("encoded", 3), ("expected", None),
     ]  # fmt: skip
     assert (told[-1]["seconds"], told[-1]["per_hour"]) == (9.0, 400.0)
     assert told[-1]["ends_at"].endswith("+00:00")

@@ -45,7 +45,7 @@ def test_a_death_over_two_images_renders_both_alone(hand):
     assert (again.task.id, again.step_down) == ("0", Stage.DECODE)
     assert hand.blame(again, None) == 2
     hand.done(Outcome(key="0", status=Status.DONE))
-    assert [given(hand), given(hand), hand.head] == ["1", "2", None]
+    assert [given(hand), given(hand), hand.head()] == ["1", "2", None]
 
 
 def test_a_silence_is_long_by_what_the_worker_is_at(hand):
@@ -76,4 +76,4 @@ def test_a_load_is_that_of_a_model_with_its_autoencoder():
     assert hand.leave(own) == [own]
     assert hand.leave(text) == [text, other]
     assert not hand.busy
-    assert (hand.head.model, hand.is_all(hand.head)) == ("y", True)
+    assert (hand.head().model, hand.is_all(hand.head())) == ("y", True)

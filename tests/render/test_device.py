@@ -70,7 +70,7 @@ def test_a_session_gives_it_back_when_it_moves_no_more_groups(monkeypatch):
         resolve(f"group_offload(block, 1{more})", Size(512, 512)) for more in ("", ", stream=false")
     )
     for steps, counted in ((groups, 0), (waiting, 1), ((), 1)):
-        session._model.set_up("denoise", task, steps)
+        session._loaded.set_up("denoise", task, steps)
         assert len(given) == counted
 
 
@@ -78,6 +78,6 @@ def test_a_session_gives_it_back_when_it_drops_a_model(monkeypatch):
     given = []
     monkeypatch.setattr(device, "give_back", given.append)
     session = DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", "cpu")
-    session._model = object()
+    session._shelf.at_work = object()
     session.close()
     assert given == ["cpu"]
