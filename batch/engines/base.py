@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Event
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batch.base.errors import Interrupted
 from batch.records.events import Listener
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
+
+if TYPE_CHECKING:
+    from batch.engines.handle import Handle
 
 Admit = Callable[[Task], None]
 """Asked before an image is started; raises a :class:`~batch.base.errors.StopRun` when no more may be."""
@@ -107,4 +110,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give everything back; called once, whatever happened."""
+        ...
+
+
+class Workers(Protocol):
+    """Where a worker comes from."""
+
+    @property
+    def worker(self) -> Handle:
+        """The process at work."""
+        ...
+
+    def renew(self) -> None:
+        """Put a fresh one in its place."""
+        ...
+
+    def close(self) -> None:
+        """End it, when what it saves is saved."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, NeverLoads, StopRun
 from batch.base.text import timestamp
@@ -26,29 +26,11 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm, Texts
-    from batch.engines.handle import Handle
+    from batch.engines.base import Admit, Helm, Texts, Workers
     from batch.engines.messages import Assignment, FromWorker
 
 LOADS = 2
 """A model that cannot be loaded so often in a row never will be."""
-
-
-class Workers(Protocol):
-    """Where a worker comes from."""
-
-    @property
-    def worker(self) -> Handle:
-        """The process at work."""
-        ...
-
-    def renew(self) -> None:
-        """Put a fresh one in its place."""
-        ...
-
-    def close(self) -> None:
-        """End it, when what it saves is saved."""
-        ...
 
 
 class Supervision:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batch.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
+from batch.base.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
 from batch.records.events import Happening
 from batch.records.receipts import Outcome
 from batch.report import table
@@ -26,14 +26,14 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="no signals to other processe
 
 CASES = {
     # Nothing is at work that could be finished: the first drops, the second kills.
-    "load": ("load:1.2", (0, 0, 0)),
-    "encode": ("encode:1.2", (0, 0, 0)),
+    "load": ("load:1.6", (0, 0, 0)),
+    "encode": ("encode:1.6", (0, 0, 0)),
     # The first finishes the second image, the second drops it.
-    "denoise": ("denoise:1.2:1", (2, 1, 1)),
+    "denoise": ("denoise:1.6:1", (2, 1, 1)),
     # The stand-in's decoder does not look up before it is done, and what is rendered is saved.
-    "decode": ("decode:1.2:1", (2, 2, 1)),
-    "save": ("save:1.2:3", (4, 4, 3)),
-    "report": ("report:1.2", (4, 4, 4)),
+    "decode": ("decode:1.6:1", (2, 2, 1)),
+    "save": ("save:1.6:3", (4, 4, 3)),
+    "report": ("report:1.6", (4, 4, 4)),
 }
 
 
@@ -101,7 +101,7 @@ def test_a_stop_takes_no_longer_than_it_has(manifest, work, within, images):
         taken = time.monotonic() - start
     assert run.returncode == EXIT_INTERRUPTED, err
     assert done() == images
-    assert (taken < 2.5) == (images == 1)
+    assert (taken < 3.5) == (images == 1)
     assert Path("run/results.csv").exists()
     assert goes_on(path) == 4 - images
 
@@ -120,7 +120,7 @@ def test_a_run_that_is_to_drop_drops_at_once(manifest, work):
 
 def test_stop_from_another_terminal(cli, manifest, work):
     path = manifest(JOB)
-    with started(slow="denoise:1.5:1") as run:
+    with started(slow="denoise:2:1") as run:
         until_slow(run)
         told = cli("stop", "run")
         assert told.code == EXIT_OK
@@ -133,7 +133,7 @@ def test_stop_from_another_terminal(cli, manifest, work):
 
 def test_stop_with_drop_from_another_terminal(cli, manifest, work):
     path = manifest(JOB)
-    with started(slow="denoise:1.5:1") as run:
+    with started(slow="denoise:2:1") as run:
         until_slow(run)
         assert cli("stop", "run", "--no-wait").code == EXIT_OK
         assert cli("stop", "run", "--drop").code == EXIT_OK
@@ -225,24 +225,13 @@ def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
     assert goes_on(path) == 3
 
 
-def test_a_pause_outlasts_no_deadline(cli, manifest, work):
-    manifest(LONG)
-    with started("--max-hours", "0.0015") as run:
-        until(done_some, run)
-        told = cli("pause", "run")
-        _, err = run.communicate(timeout=30)
-    assert told.code in (EXIT_OK, EXIT_FAILED)
-    assert run.returncode == EXIT_RESUMABLE, err
-    assert "--max-hours 0.0015 is reached" in err
-
-
 def done_some():
     return any(Path("run/.run").glob("receipts/*/*.json"))
 
 
 def test_a_measurement_pauses_between_its_settings(cli, manifest, work):
-    text = measurements.JOB.replace("[512x512, 672x384]", "512x512").replace("repeats: 3", "repeats: 2")
-    manifest(text)
+    text = measurements.JOB.replace("[512x512, 672x384]", "512x512").replace(", auto]", "]")
+    manifest(text.replace("repeats: 3", "repeats: 2"))
     with started() as run:
         until(done_some, run)
         assert cli("pause", "run").code == EXIT_OK

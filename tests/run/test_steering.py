@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.base.errors import StoppedEarly
 from batch.manifest.schema import RunOptions
 from batch.records.events import Beat, Closed, Encoded, Expected, Loading
 from batch.records.kinds import Stage
+from batch.run.limits import Limits
 from batch.run.options import Options
 from batch.run.steering import Level, Steering
 from batch.store.orders import Order, OrderKind
@@ -24,11 +26,11 @@ HAPPENS = st.one_of(
 class Run:
     """A run that is told what comes up, and what it said."""
 
-    def __init__(self, *, stop="finish", within=None):
+    def __init__(self, *, stop="finish", within=None, limits=None):
         self.now = 100.0
         self.steering = Steering(lambda: self.now)
         self.seen = Seen()
-        options = Options(stop_within=within)
+        options = Options(stop_within=within, limits=limits or Limits())
         self.listener = self.steering.follow(self.seen, RunOptions(stop=stop), options)
 
     def on(self, *events):
@@ -146,6 +148,20 @@ def test_whatever_comes_in_whatever_order(happens):
         assert run.steering.is_set() == (level >= Level.DROP)
     asked = [item for item in happens if item == "signal" or item in (OrderKind.STOP, OrderKind.DROP)]
     assert (level > Level.GO_ON) == bool(asked)
+
+
+def test_a_pause_outlasts_no_deadline(monkeypatch):
+    run = Run(limits=Limits(max_hours=8.0))
+
+    def sleep(_seconds):
+        run.now += 600
+
+    monkeypatch.setattr("batch.run.steering.time.sleep", sleep)
+    run.steering.obey(Order(OrderKind.PAUSE, "somebody"))
+    with pytest.raises(StoppedEarly, match="--max-hours 8 is reached, and the run was paused"):
+        run.steering.rest(run.listener)
+    assert run.now == 100.0 + 8 * 3600
+    assert run.seen.kinds() == ["paused"]
 
 
 def test_options_with_a_time_that_is_none(cli, manifest, work):
