@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -115,10 +116,16 @@ def cleaned(text: str, folder: Path) -> str:
         (Path(sys.prefix), "/home/me/.venv"),
         (Path.home(), "/home/me"),
     ):
-        text = text.replace(str(place), name)
+        text = re.sub(rf"{re.escape(str(place))}(\S*)( *)", partial(_named, name), text)
     lines = text.splitlines()
     cut = lines if len(lines) <= SHOWN + 4 else [*lines[:SHOWN], "…"]
     return "\n".join(cut).strip("\n")
+
+
+def _named(name: str, found: re.Match[str]) -> str:
+    """The same path below another folder, and as wide where a column goes on behind it."""
+    path = name + found[1]
+    return path.ljust(len(found[0])) if len(found[2]) > 1 else path + found[2]
 
 
 def main() -> None:
@@ -126,7 +133,7 @@ def main() -> None:
     os.environ.update(PYTHONPATH=str(ROOT), TERM="xterm-256color", COLORTERM="", PYTHONUTF8="1")
     with tempfile.TemporaryDirectory(prefix="screens-") as name:
         folder = Path(name)
-        os.environ["RUN_BATCH_CACHE"] = str(folder / "cache")
+        os.environ.update(HOME=name, RUN_BATCH_CACHE=str(folder / "cache"))
         parts = [HEAD]
         for command, when, text in screens(folder):
             parts.append(f"`{command}`{', ' + when if when else ''}:\n\n```text\n{cleaned(text, folder)}\n```\n")
