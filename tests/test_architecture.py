@@ -90,6 +90,7 @@ def test_planning_and_help_start_without_torch(arguments):
     code = (
         "import sys; from batch.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'diffusers', 'transformers', 'pandas'} & set(sys.modules);"
+        "heavy |= {'rich'} & set(sys.modules) if '--help' in sys.argv else set();"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )
     done = subprocess.run(

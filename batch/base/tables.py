@@ -40,6 +40,16 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
+def coloured(part: ConsoleRenderable, stream: TextIO) -> str:
+    """A table as it is written on a terminal; an old console of Windows, which knows no codes, gets none."""
+    page = console(stream)
+    if page.legacy_windows:
+        return plain(part, page.width) + "\n"
+    with page.capture() as taken:
+        page.print(part, crop=False)
+    return taken.get()
+
+
 def plain(part: ConsoleRenderable, width: int = UNBOUND) -> str:
     """A table as lines of plain text, without blanks at their ends."""
     out = io.StringIO()

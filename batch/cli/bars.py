@@ -155,7 +155,7 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See rich."""
-        width = options.max_width - 1  # a full line makes some terminals begin another
+        width = options.max_width - 3  # room for ^C, which would begin another line
         yield self._images(width)
         if self._name:
             yield self._at_work(width, "..." if options.ascii_only else "…")

@@ -42,15 +42,15 @@ def doctor(*, as_json: bool) -> int:
 
 def doctor_parts(found: Examination, remedies: Mapping[str, str]) -> Iterator[str | Grid]:
     """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
-    from batch.base.tables import Grid, facts
+    from batch.base.tables import facts
 
     yield f"run_batch {found.program}"
     yield facts(_facts(found))
     yield "\n  folders"
-    yield Grid(rows=[*map(_folder, found.places)], indent=4, bold=True)
+    yield facts({place.what: _folder(place) for place in found.places}, indent=4)
     if found.extras:
         yield "\n  extras"
-        yield Grid(rows=[*_extras(found, remedies)], indent=4, bold=True)
+        yield facts(dict(_extras(found, remedies)), indent=4)
     yield "\n  for some models"
     for package, found_for in found.for_models.items():
         here = found_for.version or f"missing; {install.packages([package])}"
@@ -62,11 +62,11 @@ def doctor_parts(found: Examination, remedies: Mapping[str, str]) -> Iterator[st
     yield f"\n{_verdict(found)}"
 
 
-def _folder(place: Storage) -> tuple[str, ...]:
+def _folder(place: Storage) -> str:
     free = "cannot be read" if place.free is None else f"{gib(place.free)} free"
     used = f", {gib(place.used)} used" if place.used is not None else ""
     decided = f"set by {place.decided_by}, " if place.decided_by else ""
-    return place.what, place.path, f"{free}{used}", f"{decided}moved by {place.moved_by}"
+    return f"{place.path}: {free}{used}; {decided}moved by {place.moved_by}"
 
 
 def _extras(found: Examination, remedies: Mapping[str, str]) -> Iterator[tuple[str, str]]:

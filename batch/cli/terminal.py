@@ -57,10 +57,8 @@ def _put(part: str | ConsoleRenderable, stream: TextIO) -> None:
     from batch.base import tables
 
     for item in tables.lines(part) if isinstance(part, str) else (part,):
-        if here:
-            tables.console(stream).print(item, crop=False)
-        else:
-            click.echo(tables.plain(item), file=stream)
+        text = tables.coloured(item, stream) if here else tables.plain(item) + "\n"
+        click.echo(text, file=stream, nl=False)  # through the stream, which may have bars below it
 
 
 def above(console: Console, text: str, style: str = "") -> None:

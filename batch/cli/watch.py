@@ -93,7 +93,7 @@ def _keys() -> Iterator[Pressed]:
         import tty
 
         before = termios.tcgetattr(sys.stdin)
-        tty.setcbreak(sys.stdin)
+        tty.setcbreak(sys.stdin, termios.TCSANOW)  # a key pressed before counts
         try:
             yield _key
         finally:

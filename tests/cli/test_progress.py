@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from batch.base import tables
-from batch.cli import bars, progress
+from batch.cli import bars, progress, terminal
 from batch.records.events import (
     Beat,
     Began,
@@ -145,3 +146,21 @@ def test_json_has_an_event_for_what_goes_on(capsys):
     ]  # fmt: skip
     assert (told[-1]["seconds"], told[-1]["per_hour"]) == (9.0, 400.0)
     assert told[-1]["ends_at"].endswith("+00:00")
+
+
+class Screenful(io.StringIO):
+    """A terminal's stream that something draws bars on, as rich puts in place of stderr."""
+
+    def __init__(self, below):
+        super().__init__()
+        self.rich_proxied_file = below
+
+    def isatty(self):
+        return True
+
+
+def test_what_is_said_meanwhile_goes_past_no_bars(monkeypatch):
+    below = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", Screenful(below))
+    terminal.say("stopping: what is complete is kept, what is at work is dropped " * 3)
+    assert (below.getvalue(), "stopping" in sys.stderr.getvalue()) == ("", True)

@@ -103,8 +103,9 @@ def test_embeddings_are_cached(cli, manifest):
 
 
 def test_events(cli, manifest):
-    events = cli("run", manifest(), "--json").events()
-    events = [event for event in events if event["event"] != "encoded"]
+    told = cli("run", manifest(), "--json").events()
+    assert told[0] == {"event": "preparing", "text": "reading the manifest and looking for its models"}
+    events = [event for event in told if event["event"] not in ("preparing", "encoded", "expected")]
     assert [event["event"] for event in events] == ["start", "loading", *["image"] * 4, "end"]
     assert events[-1]["exit_code"] == 0
     assert Path("outputs/job", events[2]["file"]).is_file()
