@@ -9,17 +9,20 @@ import pytest
 from batch.base import hardware
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
+from batch.plan.estimate import learn
 from batch.records.events import Encoded, Loading
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 from batch.records.spec import ModelSource, Numerics, RunSpec
 from batch.records.tasks import Task
 from batch.run import encoders
-from batch.run.limits import Limits
+from batch.run.limits import Gate, Limits
 from batch.run.portions import FIRST, Portions
+from batch.store.folder import RunFolder
 from tests.conftest import ROOT
 from tests.helpers import GIB, fake_run
 from tests.render.parts import source
+from tests.small_receipts import TASKS, a_receipt
 
 DEMO = ROOT / "tests" / "models" / "demo"
 
@@ -163,3 +166,23 @@ def test_plan_says_how_texts_are_encoded(cli, manifest, own_cache):
     assert cli("plan", path, "--json").json()["texts"] == {"texts": 2, "to_encode": 2, "at_once": {}}
     assert cli("run", path, "--max-images", "1", "--quiet").code == 75
     assert "texts: 1 to encode, 1 are cached, in portions" in cli("plan", path).out
+
+
+def test_the_gate_tells_what_limits_would_let_start(work):
+    gate = Gate(Limits(max_images=3), RunFolder(work / "run"), TASKS, min_free_disk=0)
+    assert list(gate.ahead(TASKS)) == TASKS[:3]
+    gate.admit(TASKS[0])
+    assert list(gate.ahead(TASKS[:1])) == TASKS[:1]  # its worker has died: it counts once
+    assert list(gate.ahead(TASKS[1:])) == TASKS[1:3]
+    known = learn([a_receipt(TASKS[0], 100.0)])
+    gate = Gate(
+        Limits(max_hours=350 / 3600),
+        RunFolder(work / "run"),
+        TASKS,
+        min_free_disk=0,
+        learned=known,
+        clock=lambda: 0.0,
+    )
+    assert list(gate.ahead(TASKS)) == TASKS[:3]
+    gate = Gate(Limits(max_hours=350 / 3600), RunFolder(work / "run"), TASKS, min_free_disk=0)
+    assert list(gate.ahead(TASKS)) == TASKS  # nothing is known of what they take
