@@ -118,7 +118,7 @@ class Screen:
                 self._begin(text)
             case Began():
                 self._state, self._failed, self._memory = RunState.STARTING, 0, ""
-            case Loading(texts):
+            case Loading(texts, loaded=False):
                 self._begin(_LOADING + (f", then {plural(texts, 'text')} to encode" if texts else ""))
             case Encoded(text, texts):
                 self._move(_TEXTS, Stage.ENCODE, text, texts)

@@ -1,15 +1,12 @@
-"""How long the rest of a run takes: as it is told, or else as its last images took."""
+"""How far a run is and how long its rest takes, as it is told: nothing is judged here."""
 
 from __future__ import annotations
 
-import statistics
-from collections import deque
-from datetime import datetime
 from time import monotonic
 
-from batch.base.text import duration
+from batch.base.text import done_about, duration
 from batch.cli import words
-from batch.records.events import Began, Encoded, Event, Expected, LeftOut, Loading
+from batch.records.events import Began, Event, Expected, LeftOut
 from batch.records.receipts import Outcome
 
 
@@ -18,68 +15,40 @@ class Countdown:
 
     def __init__(self) -> None:
         self.total = self.count = 0
-        self._began = self._last = monotonic()
-        self._seconds: deque[float] = deque(maxlen=20)
-        self._measures = False
-        self._expected: Expected | None = None
-        self._told = 0.0
+        self._expected = Expected(seconds=None)
+        self._told = monotonic()
 
     def on(self, event: Event) -> None:
-        """Count, and take the time."""
+        """Count, and note what is expected."""
         match event:
             case Began():
-                self.total, self.count, self._measures = event.to_render, 0, event.measures
-                self._began = self._last = monotonic()
-                self._seconds.clear()
-                self._expected = None
-            case Loading() | Encoded():
-                self._last = monotonic()
+                self.total = event.to_render if event.most is None else min(event.most, event.to_render)
+                self.count, self._expected = 0, Expected(seconds=None)
             case Expected():
                 self._expected, self._told = event, monotonic()
             case LeftOut(count):
                 self.total -= count
             case Outcome():
-                self._finished(event)
-
-    def _finished(self, outcome: Outcome) -> None:
-        self.count += 1
-        now = monotonic()
-        taken = now - self._last
-        if self.count == 1 and outcome.receipt is not None:
-            # Loading and the encoding of texts lie before the first image, not before each.
-            taken = min(taken, outcome.receipt.measurement.total_s)
-        self._seconds.append(taken)
-        self._last = now
-
-    @property
-    def each(self) -> float | None:
-        """Seconds of an image."""
-        if self._expected is not None and self._expected.per_hour:
-            return 3600 / self._expected.per_hour
-        if not self._seconds:
-            return None
-        if self._measures:  # where every few images a process is started, and loads
-            return (self._last - self._began) / self.count
-        return statistics.median(self._seconds)
+                self.count += 1
 
     @property
     def left(self) -> float | None:
         """Seconds of the rest."""
-        if self._expected is not None and self._expected.seconds is not None:
-            return max(0.0, self._expected.seconds - (monotonic() - self._told))
-        return None if self.each is None else (self.total - self.count) * self.each
+        if self._expected.seconds is None:
+            return None
+        return max(0.0, self._expected.seconds - (monotonic() - self._told))
 
     @property
     def rate(self) -> str:
         """``4.2 s/image``."""
-        return words.rate(self.each, "image") if self.each else ""
+        return words.rate(3600 / self._expected.per_hour, "image") if self._expected.per_hour else ""
 
     @property
     def end(self) -> str:
         """``done about 06:40``."""
         if self.left is None or self.count >= self.total:
             return ""
-        return f"done about {words.clock(self.left, datetime.now().astimezone())}"
+        return done_about(self.left, guessed=self._expected.guessed)
 
     @property
     def rest(self) -> str:

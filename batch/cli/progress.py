@@ -159,8 +159,9 @@ class Lines:
                 say(text)
             case Began():
                 announce(event)
-            case Loading(texts):  # it may take minutes: say so
-                say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
+            case Loading(texts, loaded):  # it may take minutes: say so
+                if not loaded:
+                    say("loading the model" + (f", encoding {plural(texts, 'text')}" if texts else ""))
                 self._said = monotonic()
             case Encoded(text, texts):
                 if monotonic() - self._said >= ENCODING_S:
@@ -206,8 +207,8 @@ class JsonEvents:
                     "start", name=event.name, folder=str(event.folder), total=event.total, done=event.done,
                     to_render=event.to_render, warnings=list(event.warnings),
                 )  # fmt: skip
-            case Loading(texts):
-                self.emit("loading", texts=texts)
+            case Loading(texts, loaded):
+                self.emit("loading", texts=texts, loaded=loaded)
             case Happening():
                 self.emit(event.kind, text=event.text, task_id=event.task or None, **event.data)
             case Outcome():

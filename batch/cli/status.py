@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, gib, one_line, plural
+from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import words
 from batch.cli.options import json_option, run_argument
 from batch.cli.terminal import print_json, program, quoted, show
@@ -117,9 +117,9 @@ def _pace(summary: Summary) -> Iterator[str]:
         if summary.running is None:
             yield f"  about {duration(summary.eta_s)} for the rest"
             return
-        end = words.clock(summary.eta_s, datetime.now().astimezone())
+        end = done_about(summary.eta_s, guessed=summary.now is not None and summary.now.ends_guessed)
         source = f", {summary.now.ends_from}" if summary.now is not None and summary.now.ends_from else ""
-        yield f"  done about {end}, in {duration(summary.eta_s)}{source}"
+        yield f"  {end}, in {duration(summary.eta_s)}{source}"
 
 
 def _images(summary: Summary) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from batch.records.kinds import Stage
 
 AT = {
@@ -28,14 +26,6 @@ def rate(seconds: float, unit: str) -> str:
     if seconds >= 1:
         return f"{seconds:.1f} s/{unit}"
     return f"{1 / seconds:.0f} {unit}s/s" if seconds * _MEANINGLESS > 1 else ""
-
-
-def clock(seconds: float, now: datetime) -> str:
-    """The time so long after ``now``: ``06:40``, with the day where that is not plain."""
-    end = now + timedelta(seconds=seconds)
-    if end - now < timedelta(hours=18):
-        return f"{end:%H:%M}"
-    return f"{end:%a %H:%M}" if end - now < timedelta(days=6) else f"{end:%Y-%m-%d}"
 
 
 def shortened(name: str, cells: int, dots: str = "…") -> str:

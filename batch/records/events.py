@@ -44,6 +44,8 @@ class Began:
     """Images of the plan."""
     done: int
     to_render: int
+    most: int | None = None
+    """Of these the limits let so many start; None: all."""
     measures: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -53,6 +55,8 @@ class Loading:
     """The model is about to be loaded and that many texts encoded."""
 
     texts: int
+    loaded: bool = False
+    """It is there already: this is another portion of the texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class Expected:
     """What the rest takes, loading and encoding with it; None as long as nothing is known."""
     source: str = ""
     """What that rests on, for people: "as this run's images took"."""
+    guessed: bool = False
+    """It may be wrong by half."""
     image_s: float | None = None
     """What the image at work takes in all."""
     per_hour: float | None = None

@@ -50,6 +50,7 @@ class LiveStatus:
     ends_at: float | None = None
     ends_from: str = ""
     """What the expected end rests on, for people."""
+    ends_guessed: bool = False
     said: str = ""
     """What is to be known now: who paused it, why it ended."""
     generation: int = 0

@@ -147,8 +147,9 @@ def after(status: LiveStatus, event: Event) -> LiveStatus:
             return replace(status, said=text)
         case Began(total=total, done=done, to_render=to_render):
             return replace(status, total=total, done=done, to_render=to_render)
-        case Loading():
-            return replace(_at(status, RunState.LOADING), said="", image="", stage=None, part=0, parts=0)
+        case Loading(loaded=loaded):
+            state = RunState.ENCODING if loaded else RunState.LOADING
+            return replace(_at(status, state), said="", image="", stage=None, part=0, parts=0)
         case Encoded(text, texts):
             now = _at(status, RunState.ENCODING)
             return replace(now, image="", stage=Stage.ENCODE, part=text, parts=texts)
@@ -159,7 +160,9 @@ def after(status: LiveStatus, event: Event) -> LiveStatus:
             return replace(now, image=name, stage=stage, part=part, parts=parts, said=_said(now))
         case Expected(seconds=seconds, source=source, per_hour=per_hour):
             ends_at = None if seconds is None else time.time() + seconds
-            return replace(status, ends_at=ends_at, ends_from=source, per_hour=per_hour)
+            return replace(
+                status, ends_at=ends_at, ends_from=source, ends_guessed=event.guessed, per_hour=per_hour
+            )
         case Happening(kind=HappeningKind.RESUMED):
             return replace(status, state=RunState.LOADING, said="")
         case Happening(kind=kind, text=text) if kind in _ASKED_FOR:

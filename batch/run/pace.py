@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key, session_key
 from batch.plan.estimate import Group, seconds_of
+from batch.plan.known import EstimateSource
 from batch.plan.rates import Part, place
 from batch.records.events import Beat, Began, Encoded, Event, Expected, Happening, LeftOut, Loading
 from batch.records.kinds import HappeningKind, Stage
@@ -182,14 +183,18 @@ class Pace:
     def _expected(self, now: float) -> Expected:
         taken = seconds_of([group for group in self._groups.values() if group.count], self._known)
         seconds, source = (None, "") if taken is None else (self._rest(taken, now), taken.source.phrase)
+        guessed = bool(self._left) and taken is not None and taken.source == EstimateSource.GUESS
         if not self._left:
             seconds, source = 0.0, ""
         if self._measures and self._count:
             seconds, source = (now - self._began) / self._count * len(self._left), "as this run went so far"
+            guessed = False
         deadline = self._gate.deadline()
         if deadline is not None and seconds is not None and seconds > deadline[1]:
-            seconds, source = max(0.0, deadline[1]), f"{deadline[0]} ends it"
-        return Expected(seconds=seconds, source=source, image_s=self._image_s(), per_hour=self._per_hour())
+            seconds, source, guessed = max(0.0, deadline[1]), f"{deadline[0]} ends it", False
+        return Expected(
+            seconds=seconds, source=source, guessed=guessed, image_s=self._image_s(), per_hour=self._per_hour()
+        )
 
     def _rest(self, taken: Seconds, now: float) -> float:
         """Of all that is left without what is over: the images that are being saved, a part of those at work."""

@@ -27,6 +27,7 @@ from batch.run import encoders
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
+    from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
     from batch.records.events import Listener
     from batch.records.receipts import Outcome
@@ -48,7 +49,8 @@ class Portions:
         self._spec, self._listener, self._ahead = spec, listener, ahead
         self._cache = EmbedCache(Path(spec.cache))
         self._size = FIRST
-        self._told = False
+        self._session: SessionKey | None = None
+        """Of the last portion."""
         self._provided: set[str] = set()
         """Ids of images whose texts are encoded or asked for."""
         self._seen: set[Hashable] = set()
@@ -70,9 +72,11 @@ class Portions:
         for task in self._window(group, chain([first, *more], rest)):
             self._provided.add(task.id)
             found |= {text.key: text for text in self._lacking(task)}
-        if found or not self._told:
-            self._portion, self._encoded, self._told = found, 0, True
-            self._listener.on(Loading(len(found)))
+        if found or self._session is None:
+            session = session_key(first)
+            loaded = session == self._session and self._spec.models[first.model].keeps_encoders
+            self._portion, self._encoded, self._session = found, 0, session
+            self._listener.on(Loading(len(found), loaded))
         return list(found.values())
 
     def encoded(self, outcome: Outcome) -> bool:

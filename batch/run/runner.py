@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -10,31 +10,18 @@ from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.cache import default_folder
-from batch.base.errors import (
-    BatchError,
-    DiskFull,
-    DiskLow,
-    FolderError,
-    FolderLost,
-    Interrupted,
-    StopRun,
-    UserError,
-)
-from batch.base.text import duration, plural
+from batch.base.errors import UserError
 from batch.hub.downloads import FetchOptions
-from batch.records.events import Began, Closed, Happening, Listener, Preparing
+from batch.records.events import Began, Happening, Listener, Preparing
 from batch.records.kinds import HappeningKind, RunKind, TextsKept
 from batch.records.spec import RunSpec
-from batch.records.tasks import Task
 from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
-from batch.run.execute import EngineChoice, render
+from batch.run.course import Course
 from batch.run.limits import Gate
 from batch.run.live import Live
-from batch.run.measure import Measuring
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
-from batch.run.notify import Notifier, tell
-from batch.run.options import Result
+from batch.run.notify import Notifier
 from batch.run.pace import Pace
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
@@ -51,7 +38,7 @@ if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
     from batch.report.book import Report
-    from batch.run.options import Options
+    from batch.run.options import Options, Result
     from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
     from batch.run.steering import Steering
@@ -110,7 +97,7 @@ def carry_out(
     decoded in place of rendering.
     """
     listener.on(Preparing("looking at what is done"))
-    start, before = perf_counter(), folder.trash.with_pictures()
+    start, trash = perf_counter(), frozenset(folder.trash.with_pictures())
     ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
     folder.sweep()
     folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
@@ -140,11 +127,12 @@ def carry_out(
         spec = replace(spec, latents=latents, keep_latents=False)
     with live:
         _announce(tally, ended, warnings)
-        stopped = _rendered(spec, options, tally, stop)
+        course = Course(options=options, stop=stop, tally=tally, live=live, start=start, trash=trash)
+        stopped = course.render(spec)
         # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
         if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
             history.record(known.mine)
-        return _ended(tally, live, stopped, options, stop, start=start, before=before)
+        return course.end(stopped)
 
 
 def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
@@ -171,7 +159,7 @@ def _announce(tally: Tally, ended: Sequence[Happening], warnings: Sequence[str])
     tally.on(
         Began(
             name=plan.name, folder=tally.folder.root, total=len(plan.tasks), done=left.done,
-            to_render=len(left.to_render), measures=plan.kind == RunKind.MEASURE,
+            to_render=len(left.to_render), most=tally.gate.images_left, measures=plan.kind == RunKind.MEASURE,
             warnings=(*(item.text for item in ended), *warnings),
         )
     )  # fmt: skip
@@ -206,101 +194,6 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
         measure=plan.kind == RunKind.MEASURE,
         vram_limit=options.vram_limit,
     )
-
-
-def _rendered(spec: RunSpec, options: Options, tally: Tally, stop: Steering) -> StopRun | None:
-    """Render what is missing; what stopped it."""
-    tasks: Sequence[Task] = tally.left.to_render
-    engine = EngineChoice(name=options.engine, devices=options.devices, backend=options.backend, keep=options.keep)
-    try:
-        if tasks:
-            tally.gate.check(tasks[0])  # before a model is loaded for nothing
-        if spec.measure:
-            # Every setting is measured in a fresh process, and alone on the card.
-            if engine.keep is not None:
-                engine.keep.close()
-            engine = replace(engine, name="process", keep=None)
-            Measuring(spec=spec, engine=engine, tally=tally, stop=stop).run()
-            return None
-        while tasks:
-            for outcome in render(
-                tally.plan, tasks, tally.folder, spec, engine, tally, stop=stop, admit=tally.gate.admit,
-                ahead=tally.gate.ahead,
-            ):  # fmt: skip
-                tally.on(outcome)
-            tasks = tally.take_again()
-    except DiskFull as error:
-        return DiskLow(f"{error}. {tally.gate.remedy()}")
-    except StopRun as error:
-        return error
-    except BatchError as error:
-        tally.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {error}"))
-        raise
-    finally:
-        tally.on(Closed())
-        tally.folder.sweep(own=True)  # a worker that was killed while it saved has left its temp file
-    return None
-
-
-def _ended(
-    tally: Tally,
-    live: Live,
-    stopped: StopRun | None,
-    options: Options,
-    stop: Steering,
-    *,
-    start: float,
-    before: Collection[Path],
-) -> Result:
-    """Log how it ended, write the report, tell those who want to be told; ``before`` was in the trash already."""
-    folder, left = tally.folder, tally.left
-    rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - start)}"
-    made, unwritten = None, ""
-    if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
-        text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
-        kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
-        tally.log.write(Happening(kind=kind, text=text))
-        try:
-            with stop.reporting():
-                made, unwritten = _reported(folder, live)
-        except KeyboardInterrupt:
-            stopped = stopped or Interrupted("interrupted while the report was written")
-            unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
-        live.say("" if stopped is None else f"stopped: {stopped}")
-    if made is not None:
-        tally.lost = max(0, tally.done - made.done)
-    result = Result(
-        folder=folder.root,
-        total=len(tally.plan.tasks),
-        done=made.done if made else tally.done,
-        done_before=left.done + len(left.redo),
-        rendered=tally.rendered,
-        lost=tally.lost,
-        to_redo=len(tally.to_redo),
-        trash=tuple(path for path in folder.trash.with_pictures() if path not in before),
-        failed=tally.failed + len(left.given_up),
-        given_up=len(left.given_up) + tally.given_up,
-        out_of_memory=left.out_of_memory + tally.out_of_memory,
-        skipped=len(tally.skipped),
-        started=tally.gate.started,
-        account=tally.account,
-        report=made,
-        seconds=perf_counter() - start,
-        stopped=stopped,
-        warnings=(unwritten,) if unwritten else (),
-    )
-    tell(tally.notifier, tally.plan.name, result, tally.figures(), folder, whole=options.keep is None)
-    return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
-
-
-def _reported(folder: RunFolder, live: Live) -> tuple[Report | None, str]:
-    """The report; or a warning, since a full disk ends no run whose pictures are there."""
-    try:
-        return live.report(), ""
-    # Nor does what somebody wrote into a record.
-    except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
-        why = getattr(error, "strerror", None) or error
-        return None, f"the report could not be written ({why}); 'report {folder.root}' makes up for it later"
 
 
 def report(root: Path) -> Report:

@@ -91,9 +91,11 @@ class Tally:
 
     def _show(self, event: Event) -> None:
         with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the run goes on
-            self.listener.on(event)
-            if expected := self.pace.after(event):
-                self.listener.on(expected)
+            expected = self.pace.after(event)
+            # With an image it is said when all will be done.
+            for told in (expected, event) if isinstance(event, Outcome) else (event, expected):
+                if told is not None:
+                    self.listener.on(told)
 
     def take_again(self) -> list[Task]:
         """What is worth a second try in this run; from now on nothing is."""

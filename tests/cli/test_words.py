@@ -1,6 +1,4 @@
-"""Rates, clocks, names and columns as they stand on a terminal."""
-
-from datetime import UTC, datetime
+"""Rates, names and columns as they stand on a terminal."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +6,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from batch.base.tables import Grid, Paragraph, facts, plain
-from batch.cli.words import clock, rate, shortened
+from batch.cli.words import rate, shortened
 
 NAME = "lighthouse-at-dusk-in-the-fog-s42-5376x3072"
 
@@ -27,13 +25,6 @@ NAME = "lighthouse-at-dusk-in-the-fog-s42-5376x3072"
 )
 def test_a_rate_is_one_that_means_something(seconds, unit, said):
     assert rate(seconds, unit) == said
-
-
-def test_the_end_is_told_by_the_clock():
-    now = datetime(2026, 11, 29, 22, 10, tzinfo=UTC)
-    assert clock(8.5 * 3600, now) == "06:40"
-    assert clock(30 * 3600, now) == "Tue 04:10"
-    assert clock(10 * 24 * 3600, now) == "2026-12-09"
 
 
 def test_a_name_is_cut_in_the_middle():

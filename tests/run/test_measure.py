@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch.base.errors import EXIT_FOLDER, EXIT_OK, EXIT_USER, ForeignFolder
-from batch.cli import countdown, progress
-from batch.records.events import Began, Loading
-from batch.records.receipts import Outcome
+from batch.records.events import Loading
 from batch.report import table
 from batch.run.limits import Limits
 from batch.store.folder import RunFolder
@@ -85,17 +83,6 @@ def test_a_real_measurement_of_this_machine(cli, manifest, measured, work, monke
     with pytest.raises(ForeignFolder, match=r"holds what was measured on .*, and this is fake") as error:
         measured(text=text.replace("a fox", "an owl"))
     assert error.value.exit_code == EXIT_FOLDER
-
-
-def test_the_time_left_counts_that_every_process_loads(manifest, monkeypatch, capsys):
-    clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(countdown, "monotonic", lambda: next(clock))
-    lines, last = progress.Lines(), Outcome(key="x", status="done")
-    lines.on(Began(name="job", folder=Path("run"), total=6, done=0, to_render=6, measures=True))
-    for _ in range(3):  # one image a process: 10 s to start it, 10 s until its image is there
-        lines.on(Loading(2))
-        lines.on(last)
-    assert "[3/6] x, 1m 00s left, done about " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_out_of_memory_is_a_result_and_larger_sizes_are_skipped(measured, cli, work):
