@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
 from batch.records.live import LiveStatus, RunState
 from batch.records.receipts import Failure
-from batch.store import events, lock, workers
+from batch.store import events, live, lock, workers
 from batch.store.causes import causes
 from batch.store.folder import RunFolder
 from batch.store.losses import PictureLoss
@@ -151,11 +150,7 @@ def summarize(root: Path) -> Summary:
 
 def _now(state: Path) -> LiveStatus | None:
     """What the run says of itself; None where it does not."""
-    try:
-        read = import_module("batch.store.live").read
-    except ImportError:
-        return None
-    found: LiveStatus | None = read(state)
+    found = live.read(state)
     return found if found is not None and found.state != RunState.ENDED else None
 
 
