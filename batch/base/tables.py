@@ -91,7 +91,7 @@ def _folded(text: str, width: int) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class TextTable:
     """Rows in columns. Of a row with fewer cells the last one is a text, that takes the room of those it lacks."""
 
     head: Sequence[str] = ()
@@ -173,9 +173,9 @@ def _shared(needs: Sequence[Measurement], room: int) -> list[int]:
     return widths
 
 
-def facts(named: Mapping[str, str], indent: int = 2) -> Grid:
+def facts(named: Mapping[str, str], indent: int = 2) -> TextTable:
     """Names on the left and texts on the right; empty texts are left out."""
-    return Grid(
+    return TextTable(
         rows=[(name, text) for name, text in named.items() if text], indent=indent, bold=True, widest=READABLE
     )
 

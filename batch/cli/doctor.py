@@ -14,7 +14,7 @@ from batch.cli.options import cache_dir_option, json_option
 from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
-    from batch.base.tables import Grid
+    from batch.base.tables import TextTable
     from batch.upkeep.examination import Examination, Storage
 
 
@@ -40,7 +40,7 @@ def doctor(*, as_json: bool) -> int:
     return errors.EXIT_OK if found.device else errors.EXIT_FAILED
 
 
-def doctor_parts(found: Examination, remedies: Mapping[str, str]) -> Iterator[str | Grid]:
+def doctor_parts(found: Examination, remedies: Mapping[str, str]) -> Iterator[str | TextTable]:
     """What ``doctor`` prints; ``remedies`` has the command that installs an extra, where one lacks something."""
     from batch.base.tables import facts
 

@@ -15,8 +15,8 @@ from batch.cli.terminal import into_nothing, program, quoted, say, show
 from batch.run import summary
 
 if TYPE_CHECKING:
-    from batch.run.options import Options, Result
-    from batch.run.queue import Entry, Queue
+    from batch.run.options import Options, QueueEntry, Result
+    from batch.run.queue import Queue
 
 
 def of_run(result: Result, options: Options, *, as_json: bool, run: str = "") -> int:
@@ -49,7 +49,7 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
     return result.exit_code
 
 
-def of_entry(entry: Entry, options: Options, *, quiet: bool, as_json: bool) -> None:
+def of_entry(entry: QueueEntry, options: Options, *, quiet: bool, as_json: bool) -> None:
     """Say what became of a manifest of a queue, as soon as that is known; ``quiet``: no more than warnings."""
     if entry.result is not None and (as_json or not quiet):
         of_run(entry.result, options, as_json=as_json, run=str(entry.manifest))
@@ -67,7 +67,7 @@ def of_entry(entry: Entry, options: Options, *, quiet: bool, as_json: bool) -> N
             say(_why(entry))
 
 
-def _why(entry: Entry) -> str:
+def _why(entry: QueueEntry) -> str:
     """Why a manifest of a queue did not run; its name stands before what does not say it."""
     name = one_line(str(entry.manifest))
     if isinstance(entry.error, errors.BatchError):

@@ -15,7 +15,7 @@ from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, show, waiting
 
 if TYPE_CHECKING:
-    from batch.base.tables import Grid
+    from batch.base.tables import TextTable
     from batch.catalogue.model import Model
     from batch.memory.profiles import Profile
     from batch.memory.steps import Step
@@ -78,9 +78,9 @@ def _here(model: Model, here: tuple[bool, int]) -> str:
 
 def models_parts(
     models: Sequence[Model], here: Mapping[str, tuple[bool, int]], own_file: Path
-) -> Iterator[str | Grid]:
+) -> Iterator[str | TextTable]:
     """What ``models`` prints: a table; ``here`` by name, see :func:`_here`."""
-    from batch.base.tables import Grid
+    from batch.base.tables import TextTable
 
     head = ("name", "native", "dtype", "steps", "guidance", "download", "on this machine")
     rows = [
@@ -98,7 +98,7 @@ def models_parts(
     count = sum(model.own for model in models)
     own = f"The last {plural(count, 'model')} from" if count > 1 else "The last one from"
     yours = f"{own} {own_file}." if count else f"Models of your own may stand in {own_file}."
-    yield Grid(head=head, rows=rows, right=(3, 4), spare=(2, 5), indent=0, bold=True)
+    yield TextTable(head=head, rows=rows, right=(3, 4), spare=(2, 5), indent=0, bold=True)
     yield "\n".join(["", *_MORE, yours])
 
 
@@ -147,7 +147,7 @@ def model_json(model: Model, here: tuple[bool, int]) -> dict[str, object]:
     }
 
 
-def model_parts(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> tuple[str, Grid]:
+def model_parts(model: Model, here: tuple[bool, int], schedulers: Sequence[str]) -> tuple[str, TextTable]:
     """What ``models NAME`` prints."""
     from batch.base import tables
     from batch.catalogue import precision
@@ -196,7 +196,7 @@ def _made_for(model: Model) -> str:
     return ", ".join(facts)
 
 
-def memory_parts(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> tuple[str | Grid, ...]:
+def memory_parts(profiles: Mapping[str, Profile], steps: Mapping[str, Step]) -> tuple[str | TextTable, ...]:
     """What ``models --memory`` prints."""
     from batch.base import tables
     from batch.memory.steps import excludes

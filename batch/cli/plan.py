@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batch.plan.batching import NumericsChoice
     from batch.plan.plan import Plan
     from batch.run.forecast import Forecast
-    from batch.run.portions import Outlook as Texts
+    from batch.run.portions import TextsOutlook
     from batch.run.remaining import Outlook, Remaining
 
 PROMPTS = 4
@@ -75,7 +75,9 @@ def _counting(count: int) -> None:
         say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
 
 
-def plan_text(plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, texts: Texts | None) -> str:
+def plan_text(
+    plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, texts: TextsOutlook | None
+) -> str:
     """What ``plan`` prints, down to the memory."""
     parts = [
         [_arithmetic(plan)],
@@ -233,7 +235,7 @@ def plan_json(
     folder: Path,
     outlook: Outlook,
     forecast: Forecast,
-    texts: Texts | None,
+    texts: TextsOutlook | None,
 ) -> dict[str, object]:
     """What ``plan --json`` prints."""
     measured = {

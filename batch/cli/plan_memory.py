@@ -9,11 +9,11 @@ from batch.base.text import plural
 from batch.records.kinds import Stage
 
 if TYPE_CHECKING:
-    from batch.base.tables import Grid
+    from batch.base.tables import TextTable
     from batch.run.forecast import Forecast, Row
 
 
-def parts(forecast: Forecast) -> Iterator[str | Grid]:
+def parts(forecast: Forecast) -> Iterator[str | TextTable]:
     """The table that ``plan`` prints, with what stands around it."""
     yield ""
     if forecast.why or not forecast.rows:
@@ -29,11 +29,11 @@ def parts(forecast: Forecast) -> Iterator[str | Grid]:
     yield f"    {'; '.join(said)}"
 
 
-def table(forecast: Forecast) -> Grid:
+def table(forecast: Forecast) -> TextTable:
     """Its rows, one a setting."""
-    from batch.base.tables import Grid
+    from batch.base.tables import TextTable
 
-    return Grid(head=_HEAD, rows=[*map(_cells, forecast.rows)], right=_NUMBERS, spare=(6, 3), indent=4)
+    return TextTable(head=_HEAD, rows=[*map(_cells, forecast.rows)], right=_NUMBERS, spare=(6, 3), indent=4)
 
 
 _HEAD = ("model", "size", "memory", "encode", "denoise", "decode", "host", "fits")

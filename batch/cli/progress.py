@@ -23,7 +23,6 @@ from batch.records.events import (
     Event,
     Expected,
     Happening,
-    Listener,
     Loading,
     Preparing,
 )
@@ -36,19 +35,6 @@ ENCODING_S = 20.0
 """Between two lines about texts that are encoded."""
 EVERY_S, MOMENT_S = 1.0, 5.0
 """Between two JSON events that tell how many texts are encoded, and when the run is expected to end."""
-
-
-def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
-    """The right one for the options and the terminal; ``run`` names one of several manifests."""
-    if as_json:
-        return JsonEvents(run)
-    if quiet:
-        return Quiet()
-    if not sys.stderr.isatty():
-        return Lines()
-    from batch.cli.bars import Bars
-
-    return Bars()
 
 
 @contextmanager

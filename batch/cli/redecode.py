@@ -44,10 +44,10 @@ def redecode(
     as_json: bool,
 ) -> int:
     """Decode kept latents again with another memory setting, without denoising, into a run of its own."""
-    from batch.cli import ending, progress
+    from batch.cli import ending, shown
     from batch.upkeep import redecode as decoding
 
-    listener = progress.listener(quiet=quiet, as_json=as_json)
+    listener = shown.listener(quiet=quiet, as_json=as_json)
     with stoppable() as stop:
         done = decoding.redecode(
             run_folder, memory, out, devices, listener, stop, allow_code=allow_code, stop_within=stop_within

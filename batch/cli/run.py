@@ -114,21 +114,21 @@ def run(
 
 
 def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int:
-    from batch.cli import ending, progress
+    from batch.cli import ending, shown
     from batch.run import runner
 
     with stoppable() as stop:
-        result = runner.run(manifest, options, progress.listener(quiet=quiet, as_json=as_json), stop)
+        result = runner.run(manifest, options, shown.listener(quiet=quiet, as_json=as_json), stop)
     return ending.of_run(result, options, as_json=as_json)
 
 
 def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_json: bool) -> int:
-    from batch.cli import ending, progress
+    from batch.cli import ending, shown
     from batch.run import notify, targets
     from batch.run.queue import Queue
 
     def listener(manifest: Path) -> Listener:
-        return progress.listener(quiet=quiet, as_json=as_json, run=str(manifest))
+        return shown.listener(quiet=quiet, as_json=as_json, run=str(manifest))
 
     with stoppable() as stop:
         queue = Queue(manifests=manifests, options=options, listeners=listener, stop=stop)

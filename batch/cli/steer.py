@@ -18,7 +18,7 @@ from batch.cli.terminal import program, quoted, say, show
 
 if TYPE_CHECKING:
     from batch.store.lock import Holder
-    from batch.store.orders import Answer, AnswerState, OrderKind
+    from batch.store.orders import AnswerState, OrderAnswer, OrderKind
 
 LOOK_S = 0.3
 DEAF_S = 15.0
@@ -122,7 +122,7 @@ class _Asked:
         start, told, deaf = time.monotonic(), "", False
         while self._goes_on(lock.holder(self._state)):
             heard = not self._order.exists()
-            answer: Answer | None = orders.answered(self._state, self._token) if heard else None
+            answer: OrderAnswer | None = orders.answered(self._state, self._token) if heard else None
             if answer is not None:
                 if fits(answer["state"]):
                     return True

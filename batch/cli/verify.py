@@ -70,7 +70,7 @@ def verify(
     Reads only and works while a run is going on. Ends with 0 when everything that the manifest names is
     there and whole, else with 1.
     """
-    from batch.cli import progress
+    from batch.cli import progress, shown
     from batch.upkeep import reproduce as again_rendered
     from batch.upkeep import verify as verifying
 
@@ -81,7 +81,7 @@ def verify(
         found = verifying.verify(run_folder, advance)
     again = None
     if reproduce is not None:
-        listener = progress.listener(quiet=as_json, as_json=False)
+        listener = shown.listener(quiet=as_json, as_json=False)
         again = again_rendered.reproduce(
             run_folder, found.own_pixels, reproduce, sample or 0, devices, listener, allow_code=allow_code
         )

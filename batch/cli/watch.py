@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.text import one_line
-from batch.cli.status import moment, summary_parts
+from batch.cli.standing import moment, summary_parts
 from batch.cli.terminal import show
 from batch.store.status import summarize
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batch.catalogue import pag
 from batch.plan.alike import load_key, pace_key, session_key
-from batch.plan.known import WEAKER, EstimateSource, Known, Seconds, weakest
+from batch.plan.known import WEAKER, EstimateSource, ExpectedSeconds, Known, weakest
 from batch.plan.rates import learn
 from batch.records.tasks import Task
 
@@ -79,7 +79,7 @@ def estimate(
     )
 
 
-def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> Seconds | None:
+def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> ExpectedSeconds | None:
     """What a folder's missing images take, by what is there: of the machine that rendered last.
 
     None where of some of them nothing is known. Texts are not counted: which of them are kept is not known here.
@@ -92,13 +92,13 @@ def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> Seconds | No
     return taken and replace(taken, value=taken.value + before(missing, known, {}) + known.saving(missing[-1]))
 
 
-def seconds_of(grouped: Collection[Group], known: Known) -> Seconds | None:
+def seconds_of(grouped: Collection[CostGroup], known: Known) -> ExpectedSeconds | None:
     """What the images of these groups take; None where of some nothing is known, or where there are none."""
     taken = [(group.count, known.image(group.sample)) for group in grouped]
-    found = [Seconds(each.value * count, each.source) for count, each in taken if each is not None]
+    found = [ExpectedSeconds(each.value * count, each.source) for count, each in taken if each is not None]
     if not found or len(found) < len(taken):
         return None
-    return Seconds(sum(item.value for item in found), weakest(found))
+    return ExpectedSeconds(sum(item.value for item in found), weakest(found))
 
 
 def before(
@@ -115,21 +115,21 @@ def before(
 
 
 @dataclass(slots=True)
-class Group:
+class CostGroup:
     """Tasks that take as long: looked up once, however many there are."""
 
     sample: Task
     count: int = 0
 
 
-def groups(tasks: Iterable[Task]) -> list[Group]:
+def groups(tasks: Iterable[Task]) -> list[CostGroup]:
     """Tasks by what they take."""
-    found: dict[Hashable, Group] = {}
+    found: dict[Hashable, CostGroup] = {}
     for task in tasks:
-        found.setdefault(pace_key(task), Group(task)).count += 1
+        found.setdefault(pace_key(task), CostGroup(task)).count += 1
     return list(found.values())
 
 
-def _disk(group: Group, known: Known) -> int:
+def _disk(group: CostGroup, known: Known) -> int:
     pixels = group.sample.width * group.sample.height
     return round((pixels * known.per_pixel(group.sample)[0] + BESIDES) * group.count)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from batch.plan.rates import Part
+from batch.plan.rates import CostPart
 
 if TYPE_CHECKING:
-    from batch.plan.rates import Family, Kind, Rates
+    from batch.plan.rates import CostFamily, CostKind, Rates
 
 REACHED = 0.4
 """Of a card's rate by its data sheet: about what whole models come to (benchmarks/roofline.py has the floor)."""
@@ -46,7 +46,7 @@ class Guess:
     card: str = ""
     """The driver's name of the card; "" without one."""
 
-    def part(self, family: Family, kind: Kind, sources: Sequence[Rates]) -> float | None:
+    def part(self, family: CostFamily, kind: CostKind, sources: Sequence[Rates]) -> float | None:
         """What a part takes: as other models take it here, else as the data sheet says; None: no idea.
 
         A setting that offloads is judged by models that it offloads too, else by what stays on the device, never
@@ -56,7 +56,7 @@ class Guess:
             if found := [value for rates in sources for value in self._others(rates, family, kind, memory)]:
                 return median(found)
         weights, rate = self.weights.get(family.model), MATRIX.get(self.card)
-        if family.part is not Part.DENOISE or not weights or not rate:
+        if family.part is not CostPart.DENOISE or not weights or not rate:
             return None
         tokens = kind.pixels / PIXELS_A_TOKEN * kind.passes
         return 2 * weights * GIB / HALF_PRECISION * tokens / (rate * REACHED)
@@ -66,7 +66,7 @@ class Guess:
         weights = self.weights.get(model)
         return None if weights is None else weights * GIB / READS
 
-    def _others(self, rates: Rates, family: Family, kind: Kind, memory: str) -> Iterator[float]:
+    def _others(self, rates: Rates, family: CostFamily, kind: CostKind, memory: str) -> Iterator[float]:
         """What the same takes in other models; a step as much longer as there are more weights to multiply."""
         for other in rates.values:
             alike = (other.part, other.first, other.memory) == (family.part, False, memory)
@@ -74,8 +74,8 @@ class Guess:
             if alike and ratio and (found := rates.find(other, kind)):
                 yield found.value * ratio
 
-    def _ratio(self, family: Family, other: Family) -> float | None:
-        if family.part is not Part.DENOISE or family.model == other.model:
+    def _ratio(self, family: CostFamily, other: CostFamily) -> float | None:
+        if family.part is not CostPart.DENOISE or family.model == other.model:
             return 1.0
         mine, others = self.weights.get(family.model), self.weights.get(other.model)
         return mine / others if mine and others else None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from batch.plan.alike import size_name
 from batch.plan.guess import Guess
-from batch.plan.rates import Part, Rates, place, setting_key
+from batch.plan.rates import CostPart, Rates, place, setting_key
 from batch.records.spec import Numerics
 from batch.records.tasks import Task
 
 if TYPE_CHECKING:
-    from batch.plan.rates import Family, Kind
+    from batch.plan.rates import CostFamily, CostKind
 
 BYTES_PER_PIXEL = {"jpeg": 0.7, "webp": 0.5, "avif": 0.4}
 """Of lossy formats at their default quality, on pictures with grain: used until images tell."""
@@ -54,7 +54,7 @@ WEAKER = list(EstimateSource)
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
+class ExpectedSeconds:
     """What something takes, and what that rests on."""
 
     value: float
@@ -83,41 +83,41 @@ class Known:
         """The best first."""
         return self.mine, self.folder, self.history
 
-    def image(self, task: Task) -> Seconds | None:
+    def image(self, task: Task) -> ExpectedSeconds | None:
         """What an image takes from the one before to itself, once its model is warm; None: nothing is known."""
         stages = self._stages(task)
         if stages[0] is None:
             return None
         found = [stage for stage in stages if stage is not None]
-        between = self.find(Part.BETWEEN, task)
-        besides = between.value if between else self._of_any(Part.BETWEEN)
-        return Seconds(sum(item.value for item in found) + besides, weakest(found))
+        between = self.find(CostPart.BETWEEN, task)
+        besides = between.value if between else self._of_any(CostPart.BETWEEN)
+        return ExpectedSeconds(sum(item.value for item in found) + besides, weakest(found))
 
-    def _stages(self, task: Task) -> list[Seconds | None]:
+    def _stages(self, task: Task) -> list[ExpectedSeconds | None]:
         """Denoising and decoding; of a pipeline that is called whole, all in one."""
-        if not self.decodes and not (denoised := self._warm(Part.DENOISE, task)):
-            if whole := self._warm(Part.WHOLE, task):
+        if not self.decodes and not (denoised := self._warm(CostPart.DENOISE, task)):
+            if whole := self._warm(CostPart.WHOLE, task):
                 return [whole]
-            denoised = self._guessed(Part.DENOISE, task)
-        decoded = self._warm(Part.DECODE, task) or self._guessed(Part.DECODE, task)
+            denoised = self._guessed(CostPart.DENOISE, task)
+        decoded = self._warm(CostPart.DECODE, task) or self._guessed(CostPart.DECODE, task)
         return [decoded] if self.decodes else [denoised, decoded]
 
-    def _guessed(self, part: Part, task: Task) -> Seconds | None:
+    def _guessed(self, part: CostPart, task: Task) -> ExpectedSeconds | None:
         found = self.guess.part(*self._place(part, task), self.sources)
-        return None if found is None else Seconds(found * _units(part, task), EstimateSource.GUESS)
+        return None if found is None else ExpectedSeconds(found * _units(part, task), EstimateSource.GUESS)
 
-    def _warm(self, part: Part, task: Task) -> Seconds | None:
+    def _warm(self, part: CostPart, task: Task) -> ExpectedSeconds | None:
         """What a stage takes; a first image after a load is slow, so that any other tells more."""
         found = self.find(part, task) or self.find(part, task, first=True)
         return found and replace(found, value=found.value * _units(part, task))
 
     def load(self, task: Task) -> float:
         """What loading a task's model takes, with what its first image takes longer; 0 where nothing is known."""
-        found = self.find(Part.LOAD, task)
+        found = self.find(CostPart.LOAD, task)
         seconds = found.value if found else self.guess.load_s(task.model)
         if seconds is None:
-            seconds = self._of_any(Part.LOAD)
-        for part in (Part.DENOISE, Part.WHOLE, Part.DECODE):
+            seconds = self._of_any(CostPart.LOAD)
+        for part in (CostPart.DENOISE, CostPart.WHOLE, CostPart.DECODE):
             first, later = self.find(part, task, first=True), self.find(part, task)
             if first and later:
                 seconds += max(0.0, first.value - later.value) * _units(part, task)
@@ -125,24 +125,24 @@ class Known:
 
     def text(self, task: Task) -> float:
         """What encoding one of a task's texts takes; 0 where nothing is known."""
-        found = self.find(Part.ENCODE, task)
-        return found.value if found else self._of_any(Part.ENCODE)
+        found = self.find(CostPart.ENCODE, task)
+        return found.value if found else self._of_any(CostPart.ENCODE)
 
     def saving(self, task: Task) -> float:
         """What is waited for behind the last image."""
-        found = self.find(Part.SAVE, task)
+        found = self.find(CostPart.SAVE, task)
         return found.value if found else 0.0
 
     def per_pixel(self, task: Task) -> tuple[float, EstimateSource]:
         """Bytes per pixel of the file. Pictures of other models, of random weights above all, pack otherwise."""
         if ("compression", "none") in task.format_options:
             return 3.0, EstimateSource.THIS_RUN
-        found = self.find(Part.BYTES, task)
+        found = self.find(CostPart.BYTES, task)
         if found is not None:
             return found.value, found.source
         return BYTES_PER_PIXEL.get(task.format, LOSSLESS_BYTES_PER_PIXEL), EstimateSource.AS_PHOTOGRAPHS
 
-    def find(self, part: Part, task: Task, *, first: bool = False) -> Seconds | None:
+    def find(self, part: CostPart, task: Task, *, first: bool = False) -> ExpectedSeconds | None:
         """What a part of a task takes; a size that was made tells more than the same of another one."""
         family, kind = self._place(part, task, first=first)
         found = [(rates.find(family, kind), source) for rates, source in zip(self.sources, _SOURCES, strict=True)]
@@ -150,9 +150,9 @@ class Known:
         if not known:
             return None
         item, source = next((pair for pair in known if pair[0].close), known[0])
-        return Seconds(item.value, source)
+        return ExpectedSeconds(item.value, source)
 
-    def _place(self, part: Part, task: Task, *, first: bool = False) -> tuple[Family, Kind]:
+    def _place(self, part: CostPart, task: Task, *, first: bool = False) -> tuple[CostFamily, CostKind]:
         numerics = self.numerics.get(size_name(task), Numerics())
         return place(part, task, self.setting(task), numerics, first=first)
 
@@ -161,18 +161,18 @@ class Known:
         key = setting_key(task, self.limit)
         return next((rates.settings[key] for rates in self.sources if key in rates.settings), key[-1])
 
-    def _of_any(self, part: Part) -> float:
+    def _of_any(self, part: CostPart) -> float:
         return next((found for rates in self.sources if (found := rates.of_any(part)) is not None), 0.0)
 
 
 _SOURCES = (EstimateSource.THIS_RUN, EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS)
 
 
-def _units(part: Part, task: Task) -> int:
-    return task.steps if part in (Part.DENOISE, Part.WHOLE) else 1
+def _units(part: CostPart, task: Task) -> int:
+    return task.steps if part in (CostPart.DENOISE, CostPart.WHOLE) else 1
 
 
-def weakest(parts: Iterable[Seconds]) -> EstimateSource:
+def weakest(parts: Iterable[ExpectedSeconds]) -> EstimateSource:
     """What a sum rests on: the weakest source that more than a little of it is from."""
     listed = [part for part in parts if part.value > 0]
     shares: dict[EstimateSource, float] = {}

@@ -30,7 +30,7 @@ _MOST = 1e12
 """Beyond any time, size and number of bytes."""
 
 
-class Part(StrEnum):
+class CostPart(StrEnum):
     """Of what an image, and what lies before it, is made up; and the bytes of its file."""
 
     DENOISE = "denoise"
@@ -49,18 +49,18 @@ class Part(StrEnum):
     """Bytes a pixel."""
 
 
-GROWING = {Part.DENOISE, Part.WHOLE, Part.DECODE, Part.SAVE}
+GROWING = {CostPart.DENOISE, CostPart.WHOLE, CostPart.DECODE, CostPart.SAVE}
 """What grows with the pixels."""
 
-_BY_FORM = {Part.SAVE, Part.BYTES, Part.BETWEEN}
+_BY_FORM = {CostPart.SAVE, CostPart.BYTES, CostPart.BETWEEN}
 """What depends on the file's format, and on no memory setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class CostFamily:
     """Nothing is taken for another of these: model, its files, dtype, and the memory setting as far as it acts."""
 
-    part: Part
+    part: CostPart
     model: str
     revision: str
     dtype: str
@@ -72,7 +72,7 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class CostKind:
     """Of a family those that should take as long; the others tell by their size."""
 
     pixels: int = 0
@@ -81,18 +81,18 @@ class Kind:
     how: str = ""
     """Scheduler, images in a call, compiled, LoRAs, tiles."""
 
-    def is_close(self, other: Kind) -> bool:
+    def is_close(self, other: CostKind) -> bool:
         """Whether one tells of the other without being scaled."""
         return (self.pixels, self.passes) == (other.pixels, other.passes)
 
-    def distance(self, other: Kind) -> tuple[float, bool, bool, int]:
+    def distance(self, other: CostKind) -> tuple[float, bool, bool, int]:
         """The smaller, the more it tells of the other."""
         ratio = abs(math.log(self.pixels / other.pixels)) if self.pixels and other.pixels else 0.0
         return ratio, self.passes != other.passes, self.how != other.how, abs(self.steps - other.steps)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LearnedCost:
     """A value that was learned, and whether it is of the very size."""
 
     value: float
@@ -120,76 +120,78 @@ def used(receipt: Receipt) -> str:
 
 
 @cache
-def acting(part: Part, memory: str) -> str:
+def acting(part: CostPart, memory: str) -> str:
     """What of a memory setting acts on a part."""
     if part in _BY_FORM:
         return ""
     return " + ".join(word for word in memory.split(" + ") if word != "full" and _acts(part, word.split("(")[0]))
 
 
-def _acts(part: Part, name: str) -> bool:
+def _acts(part: CostPart, name: str) -> bool:
     if name in CUTS:
-        return part in (Part.DENOISE, Part.WHOLE)
+        return part in (CostPart.DENOISE, CostPart.WHOLE)
     if name.startswith("vae_"):  # tiles take about as long as the whole; ``how`` tells them apart
-        return part in (Part.DECODE, Part.WHOLE) and name != "vae_tiling"
+        return part in (CostPart.DECODE, CostPart.WHOLE) and name != "vae_tiling"
     if name.startswith("text_encoder_") or name == "encode_first":
-        return part in (Part.ENCODE, Part.LOAD)
+        return part in (CostPart.ENCODE, CostPart.LOAD)
     return True
 
 
-def place(part: Part, task: Task, memory: str, numerics: Numerics, *, first: bool = False) -> tuple[Family, Kind]:
+def place(
+    part: CostPart, task: Task, memory: str, numerics: Numerics, *, first: bool = False
+) -> tuple[CostFamily, CostKind]:
     """Where what a part of a task takes is kept."""
     form = f"{task.format}{dict(task.format_options) or ''}" if part in _BY_FORM else ""
-    dtype = "" if part is Part.BYTES else task.dtype
-    family = Family(
+    dtype = "" if part is CostPart.BYTES else task.dtype
+    family = CostFamily(
         part=part, model=task.model, revision=task.revision, dtype=dtype, memory=acting(part, memory), form=form,
         first=first,
     )  # fmt: skip
-    if part in (Part.LOAD, Part.ENCODE):
-        return family, Kind()
-    if part in (Part.BYTES, Part.SAVE):
-        return family, Kind(pixels=task.width * task.height)
+    if part in (CostPart.LOAD, CostPart.ENCODE):
+        return family, CostKind()
+    if part in (CostPart.BYTES, CostPart.SAVE):
+        return family, CostKind(pixels=task.width * task.height)
     pixels = task.rendered_width * task.rendered_height
-    if part is Part.BETWEEN:
-        return family, Kind(pixels=pixels, how=f"{numerics.batch}")
-    if part is Part.DECODE:
+    if part is CostPart.BETWEEN:
+        return family, CostKind(pixels=pixels, how=f"{numerics.batch}")
+    if part is CostPart.DECODE:
         tiles = " ".join(word for word in memory.split(" + ") if "vae_tiling" in word)
-        return family, Kind(pixels=pixels, how=tiles)
+        return family, CostKind(pixels=pixels, how=tiles)
     scheduler = task.scheduler.name if task.scheduler else ""
     how = f"{scheduler} {numerics.batch} {numerics.compile} {len(task.loras)}"
-    return family, Kind(pixels=pixels, passes=pag.passes(task), steps=task.steps, how=how)
+    return family, CostKind(pixels=pixels, passes=pag.passes(task), steps=task.steps, how=how)
 
 
-def parts(receipt: Receipt) -> Iterator[tuple[Part, float, bool]]:
+def parts(receipt: Receipt) -> Iterator[tuple[CostPart, float, bool]]:
     """Every part of which an image tells, its value, and whether it is that of a first image."""
     cost, task = receipt.measurement, receipt.task
     first = cost.warmup or cost.load_s is not None
-    yield Part.BYTES, receipt.file.bytes / max(1, receipt.file.width * receipt.file.height), False
+    yield CostPart.BYTES, receipt.file.bytes / max(1, receipt.file.width * receipt.file.height), False
     # An image decoded from kept latents has no denoising.
-    for part, stage in ((Part.DENOISE, cost.denoise), (Part.WHOLE, cost.whole)):
+    for part, stage in ((CostPart.DENOISE, cost.denoise), (CostPart.WHOLE, cost.whole)):
         if stage is not None and stage.seconds > 0:
             yield part, stage.seconds / max(1, task.steps), first
     if cost.decode is not None:
-        yield Part.DECODE, cost.decode.seconds, first
+        yield CostPart.DECODE, cost.decode.seconds, first
     yield from _besides(cost, first)
 
 
-def _besides(cost: Measurement, first: bool) -> Iterator[tuple[Part, float, bool]]:
+def _besides(cost: Measurement, first: bool) -> Iterator[tuple[CostPart, float, bool]]:
     if cost.between_s is not None:
-        yield Part.BETWEEN, cost.between_s, first
+        yield CostPart.BETWEEN, cost.between_s, first
     if cost.save_s is not None:
-        yield Part.SAVE, cost.save_s, False
+        yield CostPart.SAVE, cost.save_s, False
     if cost.encode is not None and cost.encode.seconds > 0:
-        yield Part.ENCODE, cost.encode.seconds, False
+        yield CostPart.ENCODE, cost.encode.seconds, False
     if cost.load_s is not None:
-        yield Part.LOAD, cost.load_s, False
+        yield CostPart.LOAD, cost.load_s, False
 
 
 @dataclass(slots=True)
 class Rates:
     """What was learned from one source: this run, or earlier ones. Medians."""
 
-    values: dict[Family, dict[Kind, deque[float]]] = field(default_factory=dict)
+    values: dict[CostFamily, dict[CostKind, deque[float]]] = field(default_factory=dict)
     settings: dict[tuple[str, str, str, int, str], str] = field(default_factory=dict)
     """What a memory setting came to at a size, where memory ran out."""
     machine: Machine = field(default_factory=Machine)
@@ -203,14 +205,14 @@ class Rates:
         for part, value, first in parts(receipt):
             self.put(*place(part, task, memory, numerics, first=first), value)
 
-    def put(self, family: Family, kind: Kind, value: float) -> None:
+    def put(self, family: CostFamily, kind: CostKind, value: float) -> None:
         """Learn one value, if it can be one: receipts are files, in which anything may stand."""
         least = 1 if family.part in GROWING else 0
         if not (0 <= value < _MOST and least <= kind.pixels < _MOST):
             return
         self.values.setdefault(family, {}).setdefault(kind, deque(maxlen=RECENT)).append(value)
 
-    def find(self, family: Family, kind: Kind) -> Found | None:
+    def find(self, family: CostFamily, kind: CostKind) -> LearnedCost | None:
         """What a kind takes, from the one that is most like it; scaled where that is of another size."""
         known = self.values.get(family)
         if not known:
@@ -218,12 +220,12 @@ class Rates:
         best = min(known, key=kind.distance)
         value = statistics.median(known[best])
         if family.part not in GROWING or kind.is_close(best):
-            return Found(value, close=True)
+            return LearnedCost(value, close=True)
         medians = {item: statistics.median(values) for item, values in known.items()}
         scale = _by_pixels(medians, best, kind) * _by_passes(medians, best, kind)
-        return Found(value * scale, close=False)
+        return LearnedCost(value * scale, close=False)
 
-    def of_any(self, part: Part) -> float | None:
+    def of_any(self, part: CostPart) -> float | None:
         """What a part takes whatever the model; None where none is known."""
         found = [
             value
@@ -259,7 +261,7 @@ def learn(receipts: Iterable[Receipt]) -> Rates:
     return rates
 
 
-def _by_pixels(medians: dict[Kind, float], best: Kind, kind: Kind) -> float:
+def _by_pixels(medians: dict[CostKind, float], best: CostKind, kind: CostKind) -> float:
     """Times that a kind takes for its size: as two sizes tell, or as the pixels."""
     if best.pixels == kind.pixels:
         return 1.0
@@ -272,7 +274,7 @@ def _by_pixels(medians: dict[Kind, float], best: Kind, kind: Kind) -> float:
     return float((kind.pixels / best.pixels) ** power)
 
 
-def _by_passes(medians: dict[Kind, float], best: Kind, kind: Kind) -> float:
+def _by_passes(medians: dict[CostKind, float], best: CostKind, kind: CostKind) -> float:
     """Times that a kind takes for its guidance: as another size tells, or as the images in a call."""
     if best.passes == kind.passes or not best.passes:
         return 1.0

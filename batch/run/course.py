@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batch.records.spec import RunSpec
     from batch.records.tasks import Task
     from batch.report.book import Report
-    from batch.run.live import Live
+    from batch.run.live import LiveListener
     from batch.run.options import Options
     from batch.run.steering import Steering
     from batch.run.tally import Tally
@@ -43,7 +43,7 @@ class Course:
     options: Options
     stop: Steering
     tally: Tally
-    live: Live
+    live: LiveListener
     start: float
     """When it began, by :func:`time.perf_counter`."""
     trash: frozenset[Path]

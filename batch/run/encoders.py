@@ -33,7 +33,7 @@ _ALONE = {*OFFLOADS, *TEXTS, "encode_first", "fp8_weights", "quantize"}
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class HalfSizes:
     """Bytes of a model's text encoders and of what renders."""
 
     texts: int
@@ -71,7 +71,7 @@ def apart(
     return _too_large(size, footprint.activations(autoencoder, pixels), device, limit)
 
 
-def _too_large(size: Weights, work: int, device: str, limit: int | None) -> str:
+def _too_large(size: HalfSizes, work: int, device: str, limit: int | None) -> str:
     """Where there is no room, of the card or of the host."""
     on_card = device.startswith("cuda")
     in_host = size.texts if on_card else size.texts + size.images + work
@@ -92,7 +92,7 @@ def _index(source: ModelSource) -> Config:
     return folders.index_of(Path(source.location))
 
 
-def sizes(source: ModelSource, index: Config, dtype: str) -> Weights | None:
+def sizes(source: ModelSource, index: Config, dtype: str) -> HalfSizes | None:
     """From the headers of the files, or of random weights what the catalogue says; None where neither tells."""
     if source.architecture:
         return _catalogued(source.architecture, dtype)
@@ -101,18 +101,18 @@ def sizes(source: ModelSource, index: Config, dtype: str) -> Weights | None:
     texts = sum(size for name, size in parts.items() if name.startswith("text_"))
     images = sum(parts.values()) - texts
     if source.file:  # which holds all of it, or all but the encoders
-        return Weights(texts + held, images + held)
-    return Weights(texts, images) if texts and images else None
+        return HalfSizes(texts + held, images + held)
+    return HalfSizes(texts, images) if texts and images else None
 
 
-def _catalogued(architecture: str, dtype: str) -> Weights | None:
+def _catalogued(architecture: str, dtype: str) -> HalfSizes | None:
     """Of packaged architectures: downloads are of two bytes a number at least."""
     known = known_models().get(architecture)
     if known is None or not (known.download_gb and known.weights_gib):
         return None
     share = _BYTES[precision.of(known.family, dtype, "")] // 2
     images = round(known.weights_gib * footprint.GIB)
-    return Weights(round(known.download_gb * 1e9) * share, images * share)
+    return HalfSizes(round(known.download_gb * 1e9) * share, images * share)
 
 
 def _component(source: ModelSource, dtype: str, name: str) -> int:

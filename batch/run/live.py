@@ -45,7 +45,7 @@ MOST_OFTEN_S, SIGN_OF_LIFE_S = 1.0, 5.0
 """Seconds between two writings of the status: at least, and at most although nothing has changed."""
 
 
-class Live:
+class LiveListener:
     """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
 
     def __init__(self, folder: RunFolder, listener: Listener, left: Remaining) -> None:

@@ -21,8 +21,7 @@ from batch.run import enclosure, summary
 from batch.store.folder import RunFolder, runner_id
 
 if TYPE_CHECKING:
-    from batch.run.options import Result
-    from batch.run.queue import Entry
+    from batch.run.options import QueueEntry, Result
 
 
 class NotifyEvent(StrEnum):
@@ -188,7 +187,7 @@ def tell(
         notifier.send(event, summary.title(name, result), text, counts, result.folder, picture)
 
 
-def tell_of_all(notifier: Notifier, entries: Sequence[Entry], code: int) -> None:
+def tell_of_all(notifier: Notifier, entries: Sequence[QueueEntry], code: int) -> None:
     """Tell of a queue that is over, which ends with ``code``: one message, with the picture of its last run."""
     results = [entry.result for entry in entries if entry.result is not None]
     if not notifier.anybody:

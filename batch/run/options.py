@@ -1,4 +1,4 @@
-"""What a run is asked for beside its manifest, and how it ended."""
+"""What a run is asked for beside its manifest, and how it ended; of a queue, each of its manifests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base import errors
 from batch.base.errors import EXIT_FAILED, EXIT_OK, EXIT_RESUMABLE, StopRun
 from batch.base.text import plural
 from batch.render.diffusers_backend import Diffusers
+from batch.run.account import Account
 from batch.run.limits import Limits
-from batch.run.summary import Account
 
 if TYPE_CHECKING:
     from batch.engines.keep import Keep
@@ -102,3 +103,29 @@ class Result:
         if self.stopped is not None:
             return self.stopped.exit_code
         return EXIT_FAILED if self.failed else EXIT_RESUMABLE if self.lost else EXIT_OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """A manifest of a queue and what became of it: a result, or why there is none."""
+
+    manifest: Path
+    images: int = 0
+    """Of its plan; 0 where it could not be planned."""
+    result: Result | None = None
+    error: Exception | None = None
+    """What kept it from running."""
+    not_begun: bool = False
+    """Nothing is wrong with it: the error ended the queue before its turn."""
+
+    @property
+    def why(self) -> str:
+        """Why there is no result."""
+        return errors.in_words(self.error) if self.error is not None else ""
+
+    @property
+    def exit_code(self) -> int:
+        """What it would have ended with by itself."""
+        if self.result is not None:
+            return self.result.exit_code
+        return self.error.exit_code if isinstance(self.error, errors.BatchError) else errors.EXIT_FAILED

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key, session_key
-from batch.plan.estimate import Group, seconds_of
+from batch.plan.estimate import CostGroup, seconds_of
 from batch.plan.known import EstimateSource
-from batch.plan.rates import Part, place
+from batch.plan.rates import CostPart, place
 from batch.records.events import Beat, Began, Encoded, Event, Expected, Happening, LeftOut, Loading
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
@@ -20,7 +20,7 @@ from batch.records.spec import Numerics
 
 if TYPE_CHECKING:
     from batch.plan.alike import LoadKey, SessionKey
-    from batch.plan.known import Seconds
+    from batch.plan.known import ExpectedSeconds
     from batch.records.tasks import Task
     from batch.run.limits import Gate
 
@@ -65,11 +65,11 @@ class Pace:
         tasks = islice(to_render, gate.images_left)
         self._left = {task.id: task for task in tasks}
         self._names = {task.name: task.id for task in self._left.values()}
-        self._groups: dict[Hashable, Group] = {}
-        self._loads: dict[LoadKey, Group] = {}
+        self._groups: dict[Hashable, CostGroup] = {}
+        self._loads: dict[LoadKey, CostGroup] = {}
         for task in self._left.values():
-            self._groups.setdefault(pace_key(task), Group(task)).count += 1
-            self._loads.setdefault(load_key(task), Group(task)).count += 1
+            self._groups.setdefault(pace_key(task), CostGroup(task)).count += 1
+            self._loads.setdefault(load_key(task), CostGroup(task)).count += 1
         self._texts = dict(texts or {})
         self._gate, self._known = gate, gate.known
         self._recycle_after, self._measures = recycle_after, measures
@@ -126,7 +126,7 @@ class Pace:
         key = session_key(task)
         self._texts[key] = max(0, self._texts.get(key, 0) - (text - before))
         if going_on:  # the first of them waits for its encoder
-            family, kind = place(Part.ENCODE, task, self._known.setting(task), Numerics())
+            family, kind = place(CostPart.ENCODE, task, self._known.setting(task), Numerics())
             self._known.mine.put(family, kind, (now - then) / (text - before))
             self._waited += now - then  # encoding is no loading
 
@@ -196,7 +196,7 @@ class Pace:
             seconds=seconds, source=source, guessed=guessed, image_s=self._image_s(), per_hour=self._per_hour()
         )
 
-    def _rest(self, taken: Seconds, now: float) -> float:
+    def _rest(self, taken: ExpectedSeconds, now: float) -> float:
         """Of all that is left without what is over: the images that are being saved, a part of those at work."""
         over = sum(self._seconds(key) for key in self._rendered)
         at = [key for key in self._at if key in self._left]

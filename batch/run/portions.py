@@ -130,7 +130,7 @@ def count(tasks: Iterable[Task], families: Callable[[str], str], cache: Path, de
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class TextsOutlook:
     """The texts of what is to be rendered."""
 
     texts: int
@@ -150,7 +150,7 @@ class Outlook:
             yield f"texts of {model} all at once: {why}"
 
 
-def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> Outlook:
+def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> TextsOutlook:
     """What a run on this machine would encode, and how; of a model that is not here yet that is not told."""
     device = "cuda:0" if nvml.cards() else "cpu"
     texts, lacking = count(tasks, lambda name: plan.models[name].family, default_folder(), device)
@@ -159,4 +159,6 @@ def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> Outlook:
         with suppress(BatchError):
             if FAMILIES[plan.models[name].family].staged:
                 at_once[name] = encoders.apart(source(plan.models[name]), own, device, recycled=recycled)
-    return Outlook(texts=texts, to_encode=lacking, at_once={name: why for name, why in at_once.items() if why})
+    return TextsOutlook(
+        texts=texts, to_encode=lacking, at_once={name: why for name, why in at_once.items() if why}
+    )

@@ -17,11 +17,12 @@ from batch.engines.keep import Keep
 from batch.hub.downloads import FetchOptions
 from batch.records.events import Closed, Preparing
 from batch.run import limits, runner
+from batch.run.options import QueueEntry
 from batch.run.targets import check as check_targets
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
-    from batch.run.options import Options, Result
+    from batch.run.options import Options
     from batch.run.steering import Steering
 
 WORST = (
@@ -33,32 +34,6 @@ WORST = (
     errors.EXIT_INTERRUPTED,
 )
 """Exit codes, each worse than those before: a queue ends with the worst of its manifests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A manifest of a queue and what became of it: a result, or why there is none."""
-
-    manifest: Path
-    images: int = 0
-    """Of its plan; 0 where it could not be planned."""
-    result: Result | None = None
-    error: Exception | None = None
-    """What kept it from running."""
-    not_begun: bool = False
-    """Nothing is wrong with it: the error ended the queue before its turn."""
-
-    @property
-    def why(self) -> str:
-        """Why there is no result."""
-        return errors.in_words(self.error) if self.error is not None else ""
-
-    @property
-    def exit_code(self) -> int:
-        """What it would have ended with by itself."""
-        if self.result is not None:
-            return self.result.exit_code
-        return self.error.exit_code if isinstance(self.error, errors.BatchError) else errors.EXIT_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +55,7 @@ class Queue:
     stop: Steering
     targets: list[str] = field(default_factory=list)
     """Whom those that may begin want to have told."""
-    _found: dict[Path, Entry] = field(default_factory=dict)
+    _found: dict[Path, QueueEntry] = field(default_factory=dict)
     _began: float = field(default_factory=monotonic)
     _started: int = 0
     """Images of all runs."""
@@ -99,7 +74,7 @@ class Queue:
         check_targets(self.targets)
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[QueueEntry]:
         """What became of the manifests so far, in the order given."""
         return [self._found[manifest] for manifest in self.manifests if manifest in self._found]
 
@@ -113,7 +88,7 @@ class Queue:
         """Since it began."""
         return monotonic() - self._began
 
-    def run(self) -> Iterator[Entry]:
+    def run(self) -> Iterator[QueueEntry]:
         """Check all, then render one after the other; yields each when its end is known."""
         waiting: list[_Waiting] = []
         for entry in self._check(waiting):
@@ -125,11 +100,11 @@ class Queue:
         finally:
             keep.close()
 
-    def _noted(self, entry: Entry) -> Entry:
+    def _noted(self, entry: QueueEntry) -> QueueEntry:
         self._found[entry.manifest] = entry
         return entry
 
-    def _check(self, waiting: list[_Waiting]) -> Iterator[Entry]:
+    def _check(self, waiting: list[_Waiting]) -> Iterator[QueueEntry]:
         """Read and plan all; yields those that cannot begin."""
         taken: dict[str, Path] = {}
         for manifest in self.manifests:
@@ -148,20 +123,20 @@ class Queue:
                         "(name: …), or make one manifest of both"
                     )
             except (errors.BatchError, OSError) as error:
-                yield Entry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
+                yield QueueEntry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
             else:
                 taken[place] = manifest
                 waiting.append(_Waiting(manifest, folder, len(job.plan.tasks)))
                 self.targets += job.manifest.notify
 
-    def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[Entry]:
+    def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[QueueEntry]:
         """Run those that may begin; once something has ended the whole, yields the others as not begun."""
         ended: StopRun | None = None
         full: dict[int, StopRun] = {}
         for item in waiting:
             ended = ended or self._spent()
             if why := ended or full.get(_disk(item.folder)):
-                yield Entry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
+                yield QueueEntry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
                 continue
             entry = self._one(item, keep)
             stopped = entry.error if entry.result is None else entry.result.stopped
@@ -171,16 +146,16 @@ class Queue:
                 full[_disk(item.folder)] = stopped
             yield entry
 
-    def _one(self, item: _Waiting, keep: Keep) -> Entry:
+    def _one(self, item: _Waiting, keep: Keep) -> QueueEntry:
         shared = replace(self.options.limits, since=self._began, started=self._started)
         options = replace(self.options, limits=shared, keep=keep)
         try:
             with self._shown(item.manifest) as listener:
                 result = runner.run(item.manifest, options, listener, self.stop)
         except Exception as error:  # noqa: BLE001 - whatever it is, the night goes on with the others
-            return Entry(manifest=item.manifest, images=item.images, error=error)
+            return QueueEntry(manifest=item.manifest, images=item.images, error=error)
         self._started += result.started
-        return Entry(manifest=item.manifest, images=result.total, result=result)
+        return QueueEntry(manifest=item.manifest, images=result.total, result=result)
 
     @contextmanager
     def _shown(self, manifest: Path) -> Iterator[Listener]:

@@ -19,7 +19,7 @@ from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.course import Course
 from batch.run.limits import Gate
-from batch.run.live import Live
+from batch.run.live import LiveListener
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier
 from batch.run.pace import Pace
@@ -105,7 +105,7 @@ def carry_out(
     floor = origin.run.min_free_disk
     known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
     gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
-    live = Live(folder, listener, left)
+    live = LiveListener(folder, listener, left)
     tally = Tally(
         plan=plan,
         folder=folder,

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batch.base.text import duration, one_line, plural
-from batch.records.events import Expected
-from batch.records.receipts import Outcome
 
 if TYPE_CHECKING:
-    from batch.records.events import Event
-    from batch.records.receipts import ErrorInfo, Receipt
-    from batch.run.options import Result
-    from batch.run.queue import Entry
+    from batch.run.account import Account
+    from batch.run.options import QueueEntry, Result
 
 CAUSES = 4
 """Why images failed: so many causes are named."""
@@ -26,67 +19,6 @@ LETTERS = 160
 
 MANY = 5
 """Images from which on one of them is called the slowest."""
-
-
-@dataclass(slots=True)
-class Account:
-    """What the images of one run took, and why they failed."""
-
-    images: int = 0
-    degraded: int = 0
-    """Rendered with a smaller memory setting than the one asked for."""
-    energy_j: float = 0.0
-    measured: int = 0
-    """Images of which the energy is known."""
-    slowest: tuple[str, float] | None = None
-    """Name and seconds."""
-    last: Receipt | None = None
-    failed: dict[str, ErrorInfo] = field(default_factory=dict)
-    """By the image's id."""
-    rest_s: float | None = None
-    """What is left takes so long, as far as that is known."""
-
-    def on(self, event: Event) -> None:
-        """Learn from whatever comes up."""
-        if isinstance(event, Expected):
-            self.rest_s = event.seconds
-        elif isinstance(event, Outcome):
-            self._outcome(event)
-
-    def _outcome(self, outcome: Outcome) -> None:
-        self.failed.pop(outcome.key, None)  # it was tried again
-        if outcome.failure is not None and not outcome.failure.is_result:
-            self.failed[outcome.key] = outcome.failure.error
-        if outcome.receipt is not None:
-            self._done(outcome.receipt)
-
-    def _done(self, receipt: Receipt) -> None:
-        cost = receipt.measurement
-        self.images += 1
-        self.last = receipt
-        self.degraded += bool(receipt.degraded_from)
-        if cost.energy_j is not None:
-            self.energy_j += cost.energy_j
-            self.measured += 1
-        if self.slowest is None or cost.total_s > self.slowest[1]:
-            self.slowest = (receipt.task.name, cost.total_s)
-
-    @property
-    def wh(self) -> float:
-        """Energy in watt-hours."""
-        return self.energy_j / 3600
-
-    @property
-    def causes(self) -> list[tuple[str, int]]:
-        """Why images failed and how many, the most frequent first; figures in a message tell no causes apart."""
-        said: dict[str, str] = {}
-        counted: Counter[str] = Counter()
-        for error in self.failed.values():
-            text = f"{error.stage}: {error.message}" if error.stage else error.message
-            cause = f"{error.kind} {re.sub(r'[0-9]+', '', text)}"
-            said.setdefault(cause, text)
-            counted[cause] += 1
-        return [(said[cause], count) for cause, count in counted.most_common()]
 
 
 def title(name: str, result: Result) -> str:
@@ -119,7 +51,7 @@ def details(result: Result) -> Iterator[str]:
         yield f"slowest: {name}, {duration(seconds)}"
 
 
-def together(entries: Sequence[Entry]) -> list[str]:
+def together(entries: Sequence[QueueEntry]) -> list[str]:
     """All manifests of a queue in two or three lines."""
     results = [entry.result for entry in entries if entry.result is not None]
     images, seconds = sum(item.rendered for item in results), sum(item.seconds for item in results)
@@ -135,7 +67,7 @@ def together(entries: Sequence[Entry]) -> list[str]:
     return [total, *_energy(results)]
 
 
-def of(entry: Entry) -> str:
+def of(entry: QueueEntry) -> str:
     """A manifest of a queue in a line."""
     if entry.result is None:
         state, why = "not begun" if entry.not_begun else "NOT RUN", "; ".join(entry.why.splitlines())

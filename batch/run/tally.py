@@ -14,9 +14,9 @@ from batch.records.events import Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
+from batch.run.account import Account
 from batch.run.drift import Drift
 from batch.run.notify import NotifyEvent
-from batch.run.summary import Account
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan

@@ -19,7 +19,7 @@ from pathlib import Path
 from batch.base import atomic
 from batch.base.cache import default_folder
 from batch.base.text import timestamp
-from batch.plan.rates import Family, Kind, Part, Rates
+from batch.plan.rates import CostFamily, CostKind, CostPart, Rates
 from batch.records.reading import to_json
 from batch.records.receipts import Machine
 from batch.store import files
@@ -51,7 +51,7 @@ class Medians:
     steps: int = 0
     how: str = ""
     values: tuple[float, ...]
-    """Seconds, or bytes: see :class:`batch.plan.rates.Part`."""
+    """Seconds, or bytes: see :class:`batch.plan.rates.CostPart`."""
     date: str
     """UTC, of the last run."""
 
@@ -63,7 +63,7 @@ class Medians:
     @property
     def is_sound(self) -> bool:
         """Whether it can be believed."""
-        known, counts = self.part in set(Part), (self.pixels, self.passes, self.steps)
+        known, counts = self.part in set(CostPart), (self.pixels, self.passes, self.steps)
         sound = bool(self.values) and all(math.isfinite(x) and 0 <= x < 1e6 for x in self.values)
         return known and sound and all(0 <= count < 1e12 for count in counts)
 
@@ -72,13 +72,14 @@ class Medians:
         return replace(newer, values=(*self.values, *newer.values)[-KEPT_RUNS:])
 
     @property
-    def place(self) -> tuple[Family, Kind]:
+    def place(self) -> tuple[CostFamily, CostKind]:
         """Where :class:`batch.plan.rates.Rates` has it."""
-        family = Family(
-            part=Part(self.part), model=self.model, revision=self.revision, dtype=self.dtype, memory=self.memory,
+        family = CostFamily(
+            part=CostPart(self.part), model=self.model, revision=self.revision, dtype=self.dtype,
+            memory=self.memory,
             form=self.form, first=self.first,
         )  # fmt: skip
-        return family, Kind(pixels=self.pixels, passes=self.passes, steps=self.steps, how=self.how)
+        return family, CostKind(pixels=self.pixels, passes=self.passes, steps=self.steps, how=self.how)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ class Order:
     by: str
 
 
-class Answer(TypedDict):
+class OrderAnswer(TypedDict):
     """What the run says, anew whenever that changes."""
 
     token: str
@@ -114,16 +114,16 @@ class Inbox:
 
     def answer(self, doing: AnswerState, text: str) -> None:
         """Say what the run is at. Never raises OSError: it goes on without being understood."""
-        said = Answer(token=self._token, state=doing, text=text)
+        said = OrderAnswer(token=self._token, state=doing, text=text)
         with suppress(OSError, FolderLost):
             inside.require_here(self._state.parent, self._state / FOLDER / ANSWER)
             atomic.write(self._state / FOLDER / ANSWER, json.dumps(said).encode(), durable=False)
 
 
-def answered(state: Path, token: str) -> Answer | None:
+def answered(state: Path, token: str) -> OrderAnswer | None:
     """What the run with that token said last; None where it was asked for nothing yet."""
     with suppress(*files.UNREADABLE):
-        said = files.read(Answer, state / FOLDER / ANSWER)
+        said = files.read(OrderAnswer, state / FOLDER / ANSWER)
         return said if said["token"] == token else None
     return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch.cli import watch
-from batch.cli.status import moment
+from batch.cli.standing import moment
 from batch.records.kinds import Stage
 from batch.records.live import LiveStatus, RunState
 from batch.run.limits import Limits

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from batch.base.tables import Grid, Paragraph, facts, plain
+from batch.base.tables import Paragraph, TextTable, facts, plain
 from batch.cli.words import rate, shortened
 
 NAME = "lighthouse-at-dusk-in-the-fog-s42-5376x3072"
@@ -45,7 +45,7 @@ WIDE = "狐狸 🦊 in the snow"
 
 def hostile_grid(**more):
     rows = [("a", HOSTILE, "1"), ("b", WIDE, "2"), ("c", "plain", "3")]
-    return Grid(head=("name", "prompt", "seed"), rows=rows, right=(2,), **more)
+    return TextTable(head=("name", "prompt", "seed"), rows=rows, right=(2,), **more)
 
 
 def test_what_others_wrote_is_no_markup():
@@ -62,13 +62,13 @@ def test_wide_characters_keep_columns_straight():
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_columns_fold_between_words(width):
     sentence = "every word of this sentence stands whole in one of the lines of its column"
-    lines = plain(Grid(rows=[("name", sentence, "and a second text beside it")]), width).splitlines()
+    lines = plain(TextTable(rows=[("name", sentence, "and a second text beside it")]), width).splitlines()
     assert max(map(cell_len, lines)) <= width
     assert set(sentence.split()) <= {word for line in lines for word in line.split()}
 
 
 def test_columns_that_can_be_spared_are_left_out_and_named():
-    grid = Grid(head=("name", "kind", "size"), rows=[("n" * 20, "k" * 20, "s" * 20)], spare=(2, 1))
+    grid = TextTable(head=("name", "kind", "size"), rows=[("n" * 20, "k" * 20, "s" * 20)], spare=(2, 1))
     assert "s" * 20 in plain(grid, 80)
     narrow = plain(grid, 50)
     assert "s" * 20 not in narrow and "k" * 20 in narrow
@@ -76,7 +76,7 @@ def test_columns_that_can_be_spared_are_left_out_and_named():
 
 
 def test_a_row_stays_a_line_where_no_terminal_is():
-    assert len(plain(Grid(rows=[("name", "text " * 400)])).splitlines()) == 1
+    assert len(plain(TextTable(rows=[("name", "text " * 400)])).splitlines()) == 1
 
 
 def test_a_path_is_not_broken():

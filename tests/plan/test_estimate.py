@@ -7,7 +7,7 @@ import pytest
 from batch.memory import profiles
 from batch.plan.estimate import estimate
 from batch.plan.guess import Guess
-from batch.plan.known import Known, Seconds
+from batch.plan.known import ExpectedSeconds, Known
 from batch.plan.rates import learn
 from batch.records.receipts import StagePeak
 from batch.records.values import Call
@@ -117,7 +117,7 @@ def test_a_time_under_one_setting_is_taken_for_no_other():
 def test_tiles_are_no_other_setting_and_a_limit_is_one():
     tiles = {"memory": "tiled", "memory_steps": (profiles.step("vae_tiling(256, 192)"),)}
     full = Known(folder=learn([a_receipt(TASKS[0], 100.0, decode=StagePeak(seconds=7.0))]))
-    assert full.image(a_task(1, **tiles)) == Seconds(107.0, "this run")
+    assert full.image(a_task(1, **tiles)) == ExpectedSeconds(107.0, "this run")
     assert replace(full, limit=2**30).image(TASKS[1]).source == "a guess"
 
 

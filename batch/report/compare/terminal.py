@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from batch.base.tables import Grid
+from batch.base.tables import TextTable
 from batch.base.text import one_line
 from batch.report.compare.tables import heading, legend, sections
 
@@ -20,7 +20,7 @@ SPARE = (
 """Figures that a narrow terminal can do without, the first one first."""
 
 
-def parts(comparison: Comparison) -> Iterator[str | Grid]:
+def parts(comparison: Comparison) -> Iterator[str | TextTable]:
     """The tables, what the marks mean, the notes, and the sentences."""
     if not comparison.rows:
         yield "\n".join(map(one_line, ["nothing has been rendered in these runs", *comparison.notes]))
@@ -36,10 +36,10 @@ def parts(comparison: Comparison) -> Iterator[str | Grid]:
             yield "\n".join(["", *map(one_line, lines)])
 
 
-def _grid(section: Section) -> Grid:
+def _grid(section: Section) -> TextTable:
     head = ("#", *section.named, *section.figures)
     first = 1 + len(section.named)
-    return Grid(
+    return TextTable(
         head=head,
         rows=[*_rows(section)],
         right=range(first, len(head)),
