@@ -25,7 +25,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -38,6 +38,8 @@ LONGEST = 2_000
 """Letters of a problem's message that are shown."""
 SHOWN = 1_000
 """Problems of one file that are shown: the rest is more of the same."""
+ALONE = 3
+"""Lines with the same mistake that have a message each; of more there is one, so that it buries no other."""
 WARNINGS = 12
 """Warnings that are shown before problems."""
 
@@ -61,6 +63,8 @@ class Problem:
     source: str
     line: int
     message: str
+    also: str = ""
+    """Where else, in words: never cut off."""
 
     def __str__(self) -> str:
         """``file:line: message``, the form editors jump to; line 0 means the file as a whole."""
@@ -68,7 +72,7 @@ class Problem:
         said = self.message
         if len(said) > LONGEST:  # a value of the user's; the remedy stands at the end
             said = f"{said[: LONGEST // 2]} … {said[-LONGEST // 2 :]}"
-        return f"{where}: {said}"
+        return f"{where}: {said}{self.also}"
 
 
 class ManifestError(UserError):
@@ -78,10 +82,38 @@ class ManifestError(UserError):
         self.warnings = tuple(warnings)
         """What was to be told beside the plan: it may explain a problem."""
         self.problems = tuple(dict.fromkeys(problems))
-        lines = list(map(str, self.problems[:SHOWN]))
-        if len(self.problems) > SHOWN:
-            lines.append(f"and {len(self.problems) - SHOWN:,} more")
+        told = _gathered(self.problems)
+        lines = list(map(str, told[:SHOWN]))
+        if len(told) > SHOWN:
+            lines.append(f"and {len(told) - SHOWN:,} more")
         super().__init__("\n".join(lines))
+
+
+def _gathered(problems: Sequence[Problem]) -> list[Problem]:
+    """The same mistake in many lines of a file as one problem, at the first of them."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for problem in problems:
+        lines.setdefault((problem.source, problem.message), []).append(problem.line)
+    found: list[Problem] = []
+    for problem in problems:
+        where = lines[problem.source, problem.message]
+        if len(where) <= ALONE:
+            found.append(problem)
+        elif problem.line == where[0]:
+            found.append(replace(problem, also=also_in(where[1:])))
+    return found
+
+
+def also_in(lines: Sequence[int]) -> str:
+    """Where else a mistake stands, to be put behind it: `` (also in lines 3, 4, 5 and 9 more)``."""
+    named = [str(line) for line in lines[:ALONE]]
+    if len(lines) > ALONE:
+        named.append(f"{len(lines) - ALONE:,} more")
+    if not named:
+        return ""
+    *before, last = named
+    joined = f"{', '.join(before)} and {last}" if before else last
+    return f" (also in {'lines' if before else 'line'} {joined})"
 
 
 class ModelError(UserError):

@@ -117,8 +117,9 @@ EXTRA = re.compile(r"extra\.([A-Za-z_]\w*)")
 _EXTRA_AXIS = Axis(values.frozen, "an argument of the pipeline's call", {})
 
 _ELSEWHERE = {
-    "cfg": "guidance", "cfg_scale": "guidance", "guidance_scale": "guidance", "sampler": "scheduler",
-    "sampling_method": "scheduler", "num_inference_steps": "steps", "width": "size", "height": "size",
+    "cfg": "guidance", "cfg_scale": "guidance", "cfgscale": "guidance", "guidance_scale": "guidance",
+    "sampler": "scheduler", "sampler_name": "scheduler", "sampling_method": "scheduler", "positive": "prompt",
+    "positive_prompt": "prompt", "num_inference_steps": "steps", "width": "size", "height": "size",
     "resolution": "size", "checkpoint": "model", "negative": "negative_prompt", "loras": "lora",
     "clip_skip": "extra.clip_skip",
 }  # fmt: skip
@@ -147,6 +148,8 @@ def folded(word: str) -> str:
 def unknown_axis(word: str) -> str:
     """What to say of a word that is no axis."""
     meant = axis_meant(word)
+    if folded(word) in ("width", "height"):
+        return "width and height are one axis here: size, as 512x512"
     return f"did you mean '{meant}'?" if meant else f"possible are {', '.join([*AXES, 'extra.<argument>'])}"
 
 

@@ -43,6 +43,31 @@ def named_as_axes(table: Table) -> Table:
     return replace(table, columns=columns, rows=rows)
 
 
+def with_size(table: Table) -> Table:
+    """The table with one column ``size`` in place of ``width`` and ``height``, as other programs write it."""
+    named = {folded(name): name for name in table.columns}
+    if not {"width", "height"} <= named.keys() or "size" in named or len(named) < len(table.columns):
+        return table
+    pair = named["width"], named["height"]
+    columns = tuple("size" if name == pair[0] else name for name in table.columns if name != pair[1])
+    return replace(table, columns=columns, rows=tuple(_sized(row, *pair) for row in table.rows))
+
+
+def _sized(row: TableRow, width: str, height: str) -> TableRow:
+    cells = dict(row.cells)
+    pair = ["" if cell is None else str(cell).strip() for cell in (cells.pop(width, ""), cells.pop(height, ""))]
+    return TableRow(row.place, cells | {"size": "x".join(pair) if any(pair) else None})
+
+
+def nameless(table: Table) -> str:
+    """What to say of a table in which no column has the name of an axis: its first line may be a prompt."""
+    named = shown(table.columns[0]) if table.columns else "this line"
+    return (
+        f"{named} is taken for the name of a column, and no column here is an axis; "
+        "write a line with the names above it, for example 'prompt'"
+    )
+
+
 def text_column(table: Table, column: str | None, known: Sequence[str] = ()) -> str:
     """The column that holds the prompts: the one that is named, else ``prompt``, else the only one there is.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
-from batch.base.errors import ManifestError, Problem
+from batch.base.errors import ManifestError, Problem, also_in
 from batch.manifest.axes import axis, axis_meant, unknown_axis
-from batch.manifest.columns import FROM_RUN, UNREAD, is_results, named_as_axes
+from batch.manifest.columns import FROM_RUN, UNREAD, is_results, named_as_axes, nameless, with_size
 from batch.manifest.document import Location, Place, Yaml
 from batch.manifest.entries import Axes, EntryReader
 from batch.manifest.files import Problems, referenced
@@ -20,6 +20,7 @@ from batch.manifest.tables import TABLE_SUFFIXES, read_table
 from batch.manifest.values import RandomSeeds, shortened, suggest
 
 _NEEDED = ("model", "prompt")
+_FOR_ALL = {"model": "; --set model=NAME sets one for all", "prompt": ""}
 _NO_TABLE = Table((), (), Place("", 0), typed=False)
 """In place of one that cannot be read: the problem is noted, and there are no rows."""
 
@@ -39,7 +40,7 @@ class GridReader:
         written = self.sections.get("grid")
         shared = self.entries.axes(written if isinstance(written, dict) else {}, ("grid",))
         zipped = self._zips(shared)
-        table = self._table(zipped)
+        table = self._table(shared, zipped)
         if table is not None:
             grids = [self._row_grid(row, table, shared, zipped) for row in table.rows]
         else:
@@ -52,13 +53,21 @@ class GridReader:
         grids += self._included(shared, zipped)
         # What ``--set`` gives must win everywhere, or be refused: a value closer to a prompt would beat it.
         given = {name: entries[0].place for name, entries in shared.items() if entries and _is_set(entries[0])}
-        for grid in grids:
-            for name, place in given.items():
-                closer = next((entry.place for entry in grid.entries(name) if not _is_set(entry)), None)
-                if closer is not None:
-                    self._note(place, f"{closer} sets '{name}' itself; edit it there")
+        for name, place in given.items():
+            own = (next((item for item in grid.entries(name) if not _is_set(item)), None) for grid in grids)
+            self._note_closer(name, place, dict.fromkeys(item.place for item in own if item is not None))
         self._check_loras(grids)
         return tuple(grids)
+
+    def _note_closer(self, name: str, place: Place, closer: Iterable[Place]) -> None:
+        """Places that beat what ``--set`` gives: of each file the first, and where else."""
+        files: dict[str, list[int]] = {}
+        for source, line in closer:
+            files.setdefault(source, []).append(line)
+        for source, lines in files.items():
+            here = Place(source, min(lines))
+            others = also_in(sorted(lines)[1:])
+            self._note(place, f"{here} sets '{name}' itself; edit it there{others}")
 
     def _check_loras(self, grids: Iterable[Grid]) -> None:
         """A prompt's own LoRAs would take the place of the grid's without a word."""
@@ -119,7 +128,7 @@ class GridReader:
                 self.problems.add(location, f"include: '{needed}' is missing, here and in the grid")
             yield grid
 
-    def _table(self, zipped: list[Factor]) -> Table | None:
+    def _table(self, shared: Axes, zipped: list[Factor]) -> Table | None:
         written = self.sections.get("rows")
         if not isinstance(written, dict):
             return None
@@ -138,7 +147,10 @@ class GridReader:
         if is_results(table):
             self._note(table.header, f"this is the table of a run; {FROM_RUN} makes a manifest of it")
             return _NO_TABLE
-        table = named_as_axes(table)
+        table = named_as_axes(with_size(table))
+        if not table.typed and not any(map(_like_an_axis, table.columns)):
+            self._note(table.header, nameless(table))
+            return _NO_TABLE
         for name in table.columns:
             if axis(name) is None and not name.startswith(UNREAD):
                 left = f"Remove it, or call it {UNREAD}{shortened(name)}: such columns are left out"
@@ -146,6 +158,10 @@ class GridReader:
                 self._note(table.named(name), f"the column '{name}' is no axis; {hint}")
             if any(name in factor.names for factor in zipped):
                 self._note(table.named(name), f"the column '{name}' stands in zip too; keep one")
+        for needed in _missing(table, (*shared, *chain.from_iterable(factor.names for factor in zipped))):
+            self._note(
+                table.header, f"there is no column '{needed}', and the grid has none either{_FOR_ALL[needed]}"
+            )
         if not table.rows:
             self._note(table.header, "there is no row below the header")
         for said in table.remarks:
@@ -170,7 +186,8 @@ class GridReader:
                 own[name] = ()
         grid = _grid({**shared, **own}, zipped, row.place, "row")
         for needed in _lacking(grid):
-            self._note(row.place, f"this row has no {needed}, and the grid has none either")
+            if needed in table.columns:  # else that is said of the header
+                self._note(row.place, f"this row has no {needed}, and the grid has none either{_FOR_ALL[needed]}")
         return grid
 
     def _items(self, name: str, cell: Yaml, place: Place, table: Table) -> list[Yaml]:
@@ -226,6 +243,16 @@ def _grid(
 
 def _lacking(grid: Grid) -> list[str]:
     return [needed for needed in _NEEDED if needed not in grid.names()]
+
+
+def _like_an_axis(column: str) -> bool:
+    return column.startswith(UNREAD) or bool(axis_meant(column))
+
+
+def _missing(table: Table, given: Collection[str]) -> list[str]:
+    """What neither the grid nor a column gives; a column whose name is a slip is told by itself."""
+    named = {axis_meant(name) for name in table.columns}
+    return [needed for needed in _NEEDED if needed not in named and needed not in given]
 
 
 def _is_set(entry: Entry) -> bool:

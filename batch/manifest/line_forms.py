@@ -41,7 +41,7 @@ def no_prompts(lines: Sequence[Line], path: str) -> list[Problem]:
         "rule": "such a line parts nothing here; remove it",
     }
     return [
-        Problem(*place, f"{shortened(text)}: {said[kind]}{_more(count)}")
+        Problem(*place, f"{shortened(text)}: {said[kind]}{more(count)}")
         for kind, (text, place, count) in found.items()
     ]
 
@@ -83,7 +83,7 @@ def dressed(lines: Iterable[Line]) -> Iterator[Problem]:
     kinds = ((kind, line) for line in numbered if (kind := _dress(line[0])))
     for kind, (text, place, count) in _first_of_kinds(kinds).items():
         said = f"{_FORMS[kind].what}; {_FORMS[kind].instead}"
-        yield Problem(*place, f"{shortened(text)}: {said}{_more(count)}")
+        yield Problem(*place, f"{shortened(text)}: {said}{more(count)}")
 
 
 def _dress(text: str) -> str:
@@ -112,5 +112,6 @@ def _first_of_kinds(found: Iterable[tuple[str, Line]]) -> dict[str, tuple[str, P
     return kinds
 
 
-def _more(count: int) -> str:
+def more(count: int) -> str:
+    """How many there are beside the one that is told, to be put behind it."""
     return f" ({count - 1:,} more like this)" if count > 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,9 @@ from batch.records.kinds import RunKind
 
 REPEATS = 3
 """Of a measurement, when the manifest does not say."""
+
+_SECTION = re.compile(r"^[{ \t\"']*(?:grid|rows|include)\b[\"']?\s*:", re.MULTILINE)
+"""What every manifest has, whatever its file is called."""
 
 _PERMISSIONS = ("allow_pickle", "trust_remote_code")
 
@@ -89,6 +93,10 @@ def _document(path: Path) -> tuple[str, Document]:
         text = _as_csv(read_table(path)) if kind == ".xlsx" else read_lines(path)[0]
         return text, Document({"rows": {"file": path.name}, "grid": {}}, source, {(): Place(source, 0)})
     text = read_text(path, source)
+    if kind == ".txt" and not _SECTION.search(text):
+        line = f"grid: {{model: NAME, prompt: {{file: {path.name}}}}}"
+        said = f"a list of prompts is no manifest; write one beside it, such as job.yaml, with the line {line}"
+        raise ManifestError([Problem(source, 0, said)])
     document = parse(text, source)
     if not isinstance(document.data, dict):
         said = "a manifest is a mapping; it begins with 'grid:'"
@@ -158,7 +166,7 @@ def _check_style(name: str, styles: Styles, place: Place, prompts: Prompts, prob
 
 
 def _warnings(prompts: Prompts, document: Document) -> tuple[str, ...]:
-    found = [*map(str, document.warnings), *prompts.foreign.found.values()]
+    found = [*map(str, document.warnings), *prompts.foreign.told]
     for text, place in islice(prompts.ignored.items(), 1):
         found.append(
             f"{place}: prompts with alternatives, such as {shown(text)}, are rendered "

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Set
+from collections.abc import Container, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from batch.manifest.document import Place
+from batch.manifest.line_forms import more
 from batch.manifest.values import shortened
 
 
@@ -149,11 +150,18 @@ class Foreign:
 
     understood: Set[str] = frozenset()
     """Kinds that are no text here."""
-    found: dict[str, str] = field(default_factory=dict)
-    """By kind, what is told of it."""
+    _found: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By kind, what is told of the first, and how many there are."""
+
+    @property
+    def told(self) -> Iterator[str]:
+        """What is to be told: of each kind the first, and how many more."""
+        return (f"{said}{more(count)}" for said, count in self._found.values())
 
     def look(self, text: str, place: Place, where: str = "") -> None:
-        """Note what is new in a text; ``where`` says what it is, where that is no prompt."""
-        for kind, piece in foreign(text, {*self.understood, *self.found}).items():
-            said = _KINDS[kind]
-            self.found[kind] = f"{place}: {where}{shortened(piece)}: {said.what}; {said.instead}"
+        """Note what stands in a text; ``where`` says what it is, where that is no prompt."""
+        for kind, piece in foreign(text, self.understood).items():
+            what, instead = _KINDS[kind].what, _KINDS[kind].instead
+            first = f"{place}: {where}{shortened(piece)}: {what}; {instead}"
+            said, count = self._found.get(kind, (first, 0))
+            self._found[kind] = said, count + 1

@@ -412,7 +412,7 @@ def test_yaml_of_too_many_values_is_not_composed(monkeypatch):
 
 
 def test_of_thousands_of_problems_a_thousand_are_shown(bounded, work):
-    path = write(work, {"t.csv": "model,prompt,seed\n" + "demo,a,x\n" * 3000})
+    path = write(work, {"t.csv": "model,prompt,seed\n" + "".join(f"demo,a,x{n}\n" for n in range(3000))})
     lines = bounded("plan", path, "--out", work / "out").err.splitlines()
     assert (len(lines), lines[-1]) == (1001, "and 2,000 more")
 

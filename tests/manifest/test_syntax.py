@@ -52,7 +52,7 @@ def test_each_kind_is_told_once_with_an_example_and_a_remedy(manifest, cli, work
     assert [line.partition(": ")[2] for line in said] == [
         f"{path}:1: BREAK: BREAK is a word; write a comma, or prompt_syntax: a1111",
         f"{path}:5: (fox:1.3): weights are not understood; write the words alone, or prompt_syntax: a1111 "
-        "where a model's text encoders are CLIP",
+        "where a model's text encoders are CLIP (2 more like this)",
         f"{work / 'p.txt'}:1: [fox]: […] does not weaken a word; write the word alone, or a negative prompt; "
         "or prompt_syntax: a1111",
         f"{path}:8: embedding:x: embeddings (textual inversion) are not loaded; remove it",

@@ -192,3 +192,99 @@ def test_another_encoding_is_not_taken_for_excels(manifest, work, cli, data):
     outcome = cli("plan", manifest(OF_PROMPTS.format("g.txt")))
     assert outcome.code == 2
     assert "g.txt:2: not UTF-8 text here; save the file as UTF-8" in outcome.err
+
+
+def refused(cli, path, *more):
+    outcome = cli("plan", path, *more)
+    assert outcome.code == 2
+    return outcome.err.replace(str(path), path.name).splitlines()
+
+
+def test_a_column_that_is_missing_is_told_once(work, cli):
+    path = written(work, ".csv", [("prompt", "negativeprompt"), *[("a", "b")] * 1600])
+    assert refused(cli, path) == [
+        "g.csv:1: the column 'negativeprompt' is no axis; did you mean 'negative_prompt'?",
+        "g.csv:1: there is no column 'model', and the grid has none either; --set model=NAME sets one for all",
+    ]
+
+
+def test_one_mistake_in_many_rows_is_one_line(work, cli):
+    rows = [("", "a", "x"), ("demo", "a", "1.5"), ("demo", "b", "7"), *[("", "a", "x")] * 1599]
+    missing, wrong, first = sorted(refused(cli, written(work, ".csv", [("model", "prompt", "seed"), *rows])))[:3]
+    assert missing.startswith("g.csv:2: seed: 'x'")
+    assert missing.endswith(" (also in lines 5, 6, 7 and 1,596 more)")
+    assert wrong.startswith("g.csv:2: this row has no model, and the grid has none either; --set model=NAME sets ")
+    assert first.startswith("g.csv:3: seed: 1.5")
+
+
+def test_a_few_mistakes_of_a_kind_have_a_line_each(work, cli):
+    path = written(work, ".csv", [("model", "prompt"), *[("", "a")] * 3])
+    assert [line.split()[0] for line in refused(cli, path)] == ["g.csv:2:", "g.csv:3:", "g.csv:4:"]
+
+
+def test_set_against_a_column_is_told_once_in_order(work, cli):
+    path = written(work, ".csv", [("model", "prompt", "seed"), *[("demo", f"p{n}", str(n)) for n in range(40)]])
+    (said,) = refused(cli, path, "--set", "seed=21")
+    assert said == "--set seed: g.csv:2 sets 'seed' itself; edit it there (also in lines 3, 4, 5 and 36 more)"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".xlsx"])
+def test_width_and_height_are_read_as_size(work, suffix):
+    size = (640, 384) if suffix in (".jsonl", ".xlsx") else ("640", "384")
+    none = (None, None) if suffix in (".jsonl", ".xlsx") else ("", "")
+    path = written(
+        work, suffix, [("model", "prompt", "Width", "height"), ("demo", "a", *size), ("demo", "b", *none)]
+    )
+    sizes = {task.prompt: (task.width, task.height) for task in plan(path).tasks}
+    assert sizes == {"a": (640, 384), "b": (512, 512)}
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [(("width", "size"), ("5", "512x512")), (("height",), ("5",)), (("width", "height"), ("5", ""))],
+)
+def test_half_a_size_says_what_is_right(work, cli, header, row):
+    path = written(work, ".csv", [("model", "prompt", *header), ("demo", "a", *row)])
+    said = refused(cli, path)[0]
+    assert "size, as 512x512" in said or "size: '5x' is not a size; write WIDTHxHEIGHT" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("positive", "prompt"), ("cfgscale", "guidance"), ("cfg", "guidance"), ("CFG Scale", "guidance"),
+     ("sampler", "scheduler"), ("negativeprompt", "negative_prompt")],
+)  # fmt: skip
+def test_columns_of_other_programs_are_named(work, cli, column, meant):
+    said = refused(cli, written(work, ".csv", [("model", column), ("demo", "1")]))
+    assert f"g.csv:1: the column '{column}' is no axis; did you mean '{meant}'?" in said
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx"])
+def test_a_table_without_a_header_wants_one(work, cli, suffix):
+    (said,) = refused(cli, written(work, suffix, [("a fox in snow",), ("a whale",)]))
+    assert said == (
+        "g" + suffix + ":1: 'a fox in snow' is taken for the name of a column, and no column here is an axis; "
+        "write a line with the names above it, for example 'prompt'"
+    )
+
+
+@pytest.mark.parametrize("text", ["a fox\na whale\n", "a fox: at night\n", "[a|b] (c:1.2\n\tx: {\n"])
+def test_a_list_of_prompts_is_no_manifest(work, cli, text):
+    path = work / "list.txt"
+    path.write_text(text)
+    (said,) = refused(cli, path)
+    assert said.startswith("list.txt: a list of prompts is no manifest")
+    assert said.endswith("grid: {model: NAME, prompt: {file: list.txt}}")
+
+
+def test_a_manifest_may_be_called_txt(work):
+    path = work / "night.txt"
+    path.write_text("name: n\ngrid: {model: demo, prompt: a fox}\n")
+    assert len(plan(path).tasks) == 1
+
+
+def test_options_of_midjourney_are_told_with_their_number(manifest, work):
+    (work / "p.txt").write_text("a --ar 16:9 --v 6\n" * 10)
+    (said,) = warnings(manifest, OF_PROMPTS.format("p.txt"))
+    assert said.startswith(f"{work / 'p.txt'}:1: --ar: options in a prompt are text; ")
+    assert said.endswith(" (9 more like this)")
