@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from batch.base import errors
 from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
-from batch.cli.terminal import into_nothing, program, quoted, say, show
+from batch.cli.terminal import let_go, program, quoted, say, show
 from batch.run import summary
 
 if TYPE_CHECKING:
@@ -111,9 +110,8 @@ def _read_or_not() -> Iterator[None]:
     """Nobody may read any more: then what is said goes nowhere."""
     try:
         yield
-    except OSError:
-        into_nothing(sys.stdout)
-        into_nothing(sys.stderr)
+    except (OSError, ValueError):
+        let_go()
 
 
 def _tell(result: Result, retry: str, redo: str) -> None:
@@ -136,7 +134,7 @@ def _tell(result: Result, retry: str, redo: str) -> None:
     folder = quoted(result.folder)
     for trash in result.trash:
         back = f"{program()} prune {folder} --restore {trash.name}"
-        show(f"what lay in their places is in {trash}; with the new ones moved away, {back} puts it back")
+        show(f"what lay in their places is in {quoted(trash)}; with the new ones moved away, {back} puts it back")
     if result.skipped or result.out_of_memory:
         show("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
@@ -144,6 +142,6 @@ def _tell(result: Result, retry: str, redo: str) -> None:
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for path in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
-            show(f"  {path}")
+            show(one_line(f"  {path}"))
     if result.rendered and result.done == result.total and result.stopped is None:
         show(f"check every file: {program()} verify {folder}")

@@ -70,8 +70,9 @@ def together(entries: Sequence[QueueEntry]) -> list[str]:
 def of(entry: QueueEntry) -> str:
     """A manifest of a queue in a line."""
     if entry.result is None:
-        state, why = "not begun" if entry.not_begun else "NOT RUN", "; ".join(entry.why.splitlines())
-        return _short(f"{entry.manifest}: {state}: {why}")
+        state = "not begun" if entry.not_begun else "NOT RUN"
+        why = "; ".join(map(str.strip, entry.why.splitlines()))
+        return f"{one_line(str(entry.manifest))}: {state}: {_short(why)}"
     result = entry.result
     parts = [f"{result.done} of {result.total} done"]
     parts += [f"{result.failed} FAILED"] if result.failed else []

@@ -15,9 +15,9 @@ from batch.records.events import Expected
 from batch.records.kinds import Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.run import enclosure, summary
+from batch.run.account import Account
 from batch.run.notify import Message, NotifyEvent
 from batch.run.options import Result
-from batch.run.summary import Account
 from batch.run.targets import check
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
