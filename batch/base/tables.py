@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -33,6 +33,8 @@ _GAP = 2
 _EASY = 16
 """Cells that a column keeps as long as it can: texts of one word a line are hard to read."""
 _HANGING = 2
+_LEAST = 10
+"""Cells of a name that still tells something."""
 
 
 def console(stream: TextIO) -> Console:
@@ -62,6 +64,17 @@ def letters(text: str, style: str = "") -> Text:
     return Text(one_line(visible(text)), style)
 
 
+def shortened(name: str, cells: int, dots: str = "…") -> str:
+    """A name cut in the middle, since both ends tell: ``lighthouse-at-du…-s42-5376x3072``."""
+    if cell_len(name) <= cells:
+        return name
+    room = max(0, cells - len(dots))
+    tail = name[-(room // 2) or len(name) :]
+    while cell_len(tail) > room // 2:
+        tail = tail[1:]
+    return f"{set_cell_size(name, room - cell_len(tail)).rstrip()}{dots}{tail}"
+
+
 @dataclass(frozen=True, slots=True)
 class Paragraph:
     """A line that is folded between words where the terminal ends; what goes on is indented."""
@@ -73,15 +86,18 @@ class Paragraph:
         """See rich."""
         text = visible(self.line).expandtabs().rstrip()
         indent = len(text) - len(text.lstrip(" "))
-        for index, line in enumerate(_folded(text.lstrip(" "), options.max_width - indent - _HANGING)):
+        dots = "..." if options.ascii_only else "…"
+        for index, line in enumerate(_folded(text.lstrip(" "), options.max_width - indent - _HANGING, dots)):
             begun = " " * (indent + _HANGING * bool(index))
             yield Text(begun + line, self.style, no_wrap=True, overflow="ignore")
 
 
-def _folded(text: str, width: int) -> Iterator[str]:
-    """A text in lines of whole words; a path that is longer than a line stays whole, for it is copied."""
+def _folded(text: str, width: int, dots: str) -> Iterator[str]:
+    """A text in lines of whole words. Of what is longer than a line a path stays whole, for it is copied."""
     line = ""
     for word in text.split(" "):
+        if "-" in word and not {"/", "\\"} & {*word}:  # an image's name, whose end tells most
+            word = shortened(word, max(width, _LEAST), dots)  # noqa: PLW2901
         longer = f"{line} {word}" if line else word
         if line and cell_len(longer) > width:
             yield line

@@ -42,12 +42,16 @@ if TYPE_CHECKING:
 _LEAST = 10
 """Cells of a bar that tells something."""
 _BETWEEN = "  "
+_RATE = len("00.0 s/step")
+"""Cells kept for a rate, so that a name stays as long as it is when one comes to be known."""
 _LOADING, _TEXTS = "loading the model", "texts"
 _STATES = {
     HappeningKind.STOPPING: RunState.STOPPING,
     HappeningKind.PAUSED: RunState.PAUSED,
     HappeningKind.RESUMED: RunState.RENDERING,
 }
+_MEANWHILE = {HappeningKind.PAUSED: "paused", HappeningKind.RESUMED: _LOADING}
+"""What goes on from then on, until something is heard of an image."""
 _BEFORE = {RunState.STOPPING: "stopping, ", RunState.PAUSED: "paused, "}
 """What stands before the count, where that is to be known."""
 
@@ -131,8 +135,8 @@ class Screen:
                 self._move(name, Stage.ENCODE, part, parts)
             case Happening():
                 self._state = _STATES.get(event.kind, self._state)
-                if event.kind == HappeningKind.PAUSED:
-                    self._begin("paused")
+                if event.kind in _MEANWHILE:
+                    self._begin(_MEANWHILE[event.kind])
             case Outcome():
                 self._memory = memory(event) or self._memory
                 self._failed += event.status == Status.FAILED
@@ -170,15 +174,15 @@ class Screen:
 
     def _at_work(self, width: int, dots: str) -> Table:
         doing = self._doing()
-        right = [*doing, self._rate()]
-        room = width - sum(cell_len(part) + len(_BETWEEN) for part in right if part) - len(_BETWEEN) - _LEAST
-        name = words.shortened(one_line(visible(self._name)), max(_LEAST, min(room, width // 2)), dots)
-        return _line(width, name, self._part, self._parts, right)
+        beside = [cell_len(doing), *([_LEAST, _RATE] if self._parts else [])]
+        room = width - sum(cells + len(_BETWEEN) for cells in beside)
+        name = tables.shortened(one_line(visible(self._name)), max(_LEAST, room), dots)
+        return _line(width, name, self._part, self._parts, [doing, self._rate()])
 
-    def _doing(self) -> list[str]:
+    def _doing(self) -> str:
         if self._stage is None:
-            return [f"{monotonic() - self._since:.0f} s"]
-        return [words.at_work(self._stage, self._part, self._parts)]
+            return f"{monotonic() - self._since:.0f} s"
+        return words.at_work(self._stage, self._part, self._parts)
 
     def _rate(self) -> str:
         """Of parts that have been seen to pass."""

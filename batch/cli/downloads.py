@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from batch.base.text import one_line, visible
-from batch.cli import words
 from batch.records.events import Closed, Downloading, Event, Received
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ class DownloadBar:
 
     def _show(self, name: str, done: int, total: int) -> None:
         if self._bar is None and sys.stderr.isatty():
+            from batch.base.tables import shortened
+
             self._bar = _made()
-            self._task = self._bar.add_task(words.shortened(one_line(visible(name)), _NAME), total=total)
+            self._task = self._bar.add_task(shortened(one_line(visible(name)), _NAME), total=total)
             self._start(self._bar)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)

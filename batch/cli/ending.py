@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from batch.base import errors
 from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
-from batch.cli.terminal import into_nothing, program, quoted, say, show
+from batch.cli.terminal import let_go, program, quoted, say, show
 from batch.run import summary
 from batch.run.options import QueueEntry
 
@@ -138,9 +137,8 @@ def _read_or_not() -> Iterator[None]:
     """Nobody may read any more: then what is said goes nowhere."""
     try:
         yield
-    except OSError:
-        into_nothing(sys.stdout)
-        into_nothing(sys.stderr)
+    except (OSError, ValueError):
+        let_go()
 
 
 def _tell(result: Result, retry: str, redo: str) -> None:
@@ -161,7 +159,7 @@ def _tell(result: Result, retry: str, redo: str) -> None:
     folder = quoted(result.folder)
     for trash in result.trash:
         back = f"{program()} prune {folder} --restore {trash.name}"
-        show(f"what lay in their places is in {trash}; with the new ones moved away, {back} puts it back")
+        show(f"what lay in their places is in {quoted(trash)}; with the new ones moved away, {back} puts it back")
     if result.skipped or result.out_of_memory:
         show("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
@@ -169,6 +167,6 @@ def _tell(result: Result, retry: str, redo: str) -> None:
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for path in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
-            show(f"  {path}")
+            show(one_line(f"  {path}"))
     if result.rendered and result.done == result.total and result.stopped is None:
         show(f"check every file: {program()} verify {folder}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from batch.cli import (
     steer,
     verify,
 )
-from batch.cli.terminal import into_nothing, open_streams, program, say
+from batch.cli.terminal import let_go, open_streams, program, say
 
 
 class _Commands(click.Group):
@@ -85,6 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is a message, never a traceback."""
     open_streams()
     try:
+        return _called(arguments)
+    finally:
+        let_go()
+
+
+def _called(arguments: Sequence[str] | None) -> int:
+    try:
         code = cli.main(
             args=arguments,
             prog_name=program(),
@@ -108,7 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return errors.EXIT_INTERRUPTED
     except BrokenPipeError:
-        into_nothing(sys.stdout)
         return errors.EXIT_OK
     except OSError as error:
         say(one_line(f"error: {errors.in_words(error)}"))

@@ -14,7 +14,10 @@ def told(error: errors.BatchError) -> str:
 
 
 def _as_error(error: errors.BatchError) -> str:
-    """In a line; what goes on in further lines is indented, so that no name in it passes for a line of its own."""
+    """Further lines are indented, so that no name in one passes for a line of its own.
+
+    Of a folder's errors, which name its files, none has lines of its own, so line ends in them are those of names.
+    """
     text = f"error: {error}"
     return one_line(text) if isinstance(error, errors.FolderError) else text.replace("\n", "\n    ")
 

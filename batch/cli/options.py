@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path, file_okay=False))
+from batch.base.errors import UserError
+
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-events_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON event a line on stdout.")
-quiet_option = click.option("--quiet", is_flag=True, help="No progress: only warnings, failures and how it ended.")
+events_option = click.option("--json", "as_json", is_flag=True, help="Print JSON events on stdout, one per line.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress, only warnings, failures and how it ended.")
 devices_option = click.option(
     "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
 )
@@ -22,7 +23,7 @@ allow_code_option = click.option(
 )  # fmt: skip
 set_option = click.option(
     "--set", "overrides", metavar="KEY=VALUE", multiple=True,
-    help="Set an axis or a dotted key, for example seed=0..3 or run.retries=1; wins over the manifest.",
+    help="Set an axis or a dotted key, such as seed=0..3 or run.retries=1; overrides the manifest.",
 )  # fmt: skip
 
 
@@ -45,6 +46,35 @@ class FolderName(click.Path):
         return super().convert(value, param, ctx)
 
 
+class RunName(click.Path):
+    """A run folder, by its own name or by that of the manifest that is run there without ``--out``."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """See click. Raises :class:`~batch.base.errors.UserError` for a manifest that names no run folder."""
+        if Path(value).is_file():
+            return _folder_of(Path(value))
+        return super().convert(value, param, ctx)
+
+
+def _folder_of(manifest: Path) -> Path:
+    from batch.manifest.read import read_manifest
+    from batch.store.folder import RunFolder
+
+    folder = RunFolder(Path("outputs") / read_manifest(manifest).name)
+    if not folder.exists():
+        raise UserError(f"{manifest} has no run in {folder.root}: with --out it is elsewhere, so name that folder")
+    source = folder.origin().source
+    if source and Path(source) != manifest.resolve():
+        raise UserError(f"{folder.root} was last run from {source}, not from {manifest}: name the folder meant")
+    return folder.root
+
+
+run_argument = click.argument("run_folder", metavar="RUN", type=RunName())
 out_option = click.option("--out", type=FolderName(), help="The run folder itself. Default: outputs/<name>.")
 
 
@@ -58,7 +88,7 @@ def _use_cache(context: click.Context, _option: click.Parameter, folder: Path | 
 
 cache_dir_option = click.option(
     "--cache-dir", metavar="DIR", type=FolderName(file_okay=False), callback=_use_cache,
-    expose_value=False, help="The folder with the models of the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
+    expose_value=False, help="The folder of models from the Hub. Default: HF_HUB_CACHE, else HF_HOME/hub.",
 )  # fmt: skip
 
 
@@ -75,7 +105,7 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
 
 stop_within_option = click.option(
     "--stop-within", metavar="TIME", callback=seconds,
-    help="A stop takes no longer, report included: drop an image that would not be done. 20s, 5m.",
+    help="The longest a stop may take, report included; an image that needs longer is dropped. 20s, 5m.",
 )  # fmt: skip
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Timer
 from time import monotonic
 
-from batch.base.text import duration, one_line, plural, visible
+from batch.base.text import duration, one_line, plural
 from batch.cli.countdown import Countdown
-from batch.cli.terminal import json_text
+from batch.cli.terminal import json_text, put
 from batch.records.events import (
     Began,
     Downloading,
@@ -53,10 +53,9 @@ def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def say(text: str) -> None:
-    """A line on stderr; in a log it begins with the time."""
+    """A line on stderr, folded on a terminal; in a log it begins with the time. Raises OSError."""
     at = "" if sys.stderr.isatty() else f"{datetime.now().astimezone():%H:%M:%S} "
-    sys.stderr.write(f"{at}{one_line(visible(text))}\n")
-    sys.stderr.flush()
+    put(f"{at}{one_line(text)}", sys.stderr)
 
 
 def memory(outcome: Outcome) -> str:
@@ -111,13 +110,15 @@ class Late:
 
     def __init__(self) -> None:
         self._timer: Timer | None = None
+        self._begun: set[str] = set()
 
     def on(self, event: Event) -> None:
-        """Whatever comes next ends what went on."""
+        """Whatever comes next ends what went on. What begins again is not said again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if isinstance(event, Preparing):
+        if isinstance(event, Preparing) and event.text not in self._begun:
+            self._begun.add(event.text)
             self._timer = Timer(PATIENCE_S, _say_late, [f"{event.text} …"])
             self._timer.daemon = True
             self._timer.start()

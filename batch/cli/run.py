@@ -33,27 +33,31 @@ if TYPE_CHECKING:
 @out_option
 @set_option
 @click.option("--engine", type=click.Choice(ENGINES),
-              help="process (the default): a worker that is watched; local: this process.")  # fmt: skip
+              help="process (the default): a supervised worker; local: this process.")  # fmt: skip
 @devices_option
-@click.option("--retry-failed", is_flag=True, help="Try again what has failed as often as 'retries' allows.")
-@click.option("--no-fallback", is_flag=True, help="Out of memory: record the failure, try nothing smaller.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Try failed images again, even those that have used up their 'retries'."
+)
+@click.option(
+    "--no-fallback", is_flag=True, help="When out of memory, record the failure; try no smaller memory setting."
+)
 @click.option("--redo-degraded", is_flag=True,
-              help="Render again what was done with a smaller memory setting than asked for.")  # fmt: skip
+              help="Render again images done with a smaller memory setting than asked for.")  # fmt: skip
 @click.option("--restore", is_flag=True,
-              help="Render finished pictures again that somebody moved or changed.")  # fmt: skip
+              help="Render again finished pictures that have been moved or changed.")  # fmt: skip
 @click.option("--retry-oom", is_flag=True,
-              help="Of kind: measure: try again what did not fit, and what was skipped for it.")  # fmt: skip
+              help="With kind: measure, try again what did not fit and what was skipped for it.")  # fmt: skip
 @click.option("--vram-limit", metavar="SIZE", callback=size_in_bytes,
-              help="Take no more of the card than this, CUDA itself included: 8GiB.")  # fmt: skip
+              help="Use no more of the card than this, CUDA itself included: 8GiB.")  # fmt: skip
 @click.option("--task-timeout", metavar="TIME", callback=seconds,
-              help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
-@click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
+              help="Treat this long without a sign of life as a hang: 90s, 10m. Default: learned.")  # fmt: skip
+@click.option("--keep-latents", is_flag=True, help="Keep the latents of every rendered image, for redecode.")
 @click.option("--until", metavar="TIME",
               help="Start no image that would not be done by then: 07:00, 7am, '2026-11-25 07:00'.")  # fmt: skip
-@click.option("--max-hours", metavar="H", help="The same, so many hours from the start: 7.5, 8h, 90m.")
-@click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
+@click.option("--max-hours", metavar="H", help="The same, as hours from the start: 7.5, 8h, 90m.")
+@click.option("--max-images", type=int, metavar="N", help="Start at most this many images.")
 @click.option("--notify", metavar="TARGET", multiple=True,
-              help="Tell this URL or command how it ends, besides those the manifest names.")  # fmt: skip
+              help="Tell this URL or command how the run ends, besides those in the manifest.")  # fmt: skip
 @stop_within_option
 @cache_dir_option
 @quiet_option
@@ -83,7 +87,7 @@ def run(
 ) -> int:
     """Render what is missing, then write results.csv, the contact sheet and report.html.
 
-    Several manifests are run one after the other, with one budget and one exit code: the worst.
+    Several manifests run one after the other, with one budget; the exit code is the worst of theirs.
     """
     from batch.cli import ending
     from batch.run.limits import Limits
@@ -131,8 +135,10 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
     from batch.run import notify, targets
     from batch.run.queue import Queue
 
+    said: set[str] = set()
+
     def listener(manifest: Path) -> Listener:
-        found = shown.listener(quiet=quiet, as_json=as_json, run=str(manifest))
+        found = shown.listener(quiet=quiet, as_json=as_json, run=str(manifest), said=said)
         turn = f"manifest {manifests.index(manifest) + 1} of {len(manifests)}: {manifest}"
         return found if quiet or as_json else shown.InTurn(found, turn)
 

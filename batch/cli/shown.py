@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batch.cli.progress import JsonEvents, Lines, Quiet, say
+from batch.base.errors import in_words
+from batch.cli import progress
+from batch.cli.progress import JsonEvents, Lines, Quiet
+from batch.cli.terminal import say
 from batch.records.events import Began
 
 if TYPE_CHECKING:
     from batch.records.events import Event, Listener
 
 
-def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
-    """The right one for the options and the terminal; ``run`` names one of several manifests."""
+def listener(*, quiet: bool, as_json: bool, run: str = "", said: set[str] | None = None) -> Listener:
+    """The right one for the options and the terminal.
+
+    ``run`` names one of several manifests, which share what was ``said`` of streams that cannot be written.
+    """
+    return Unheard(_chosen(quiet=quiet, as_json=as_json, run=run), set() if said is None else said)
+
+
+@dataclass(slots=True)
+class Unheard:
+    """Tells another, and goes on where that cannot write: a full disk and a reader that left end no run."""
+
+    listener: Listener
+    said: set[str]
+    """Warnings: each is given once."""
+
+    def on(self, event: Event) -> None:
+        """See :class:`~batch.records.events.Listener`."""
+        try:
+            self.listener.on(event)
+        except (OSError, ValueError) as error:
+            warning = f"warning: what goes on cannot be written ({in_words(error)}); the run is not affected"
+            if warning not in self.said:
+                self.said.add(warning)
+                say(warning)
+
+
+def _chosen(*, quiet: bool, as_json: bool, run: str) -> Listener:
     if as_json:
         return JsonEvents(run)
     if quiet:
@@ -34,5 +64,5 @@ class InTurn:
     def on(self, event: Event) -> None:
         """As the listener that it stands before."""
         if isinstance(event, Began):
-            say(self._turn)
+            progress.say(self._turn)
         self._listener.on(event)

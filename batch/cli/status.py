@@ -15,10 +15,10 @@ from batch.cli.terminal import print_json, show
 
 @click.command(short_help="Show how far a run is.")
 @run_argument
-@click.option("--watch", is_flag=True, help="Show it anew every two seconds until the run is over; q ends it.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds until the run is over; q quits.")
 @json_option
 def status(run_folder: Path, *, watch: bool, as_json: bool) -> int:
-    """Show how far a run is; works while it is going on."""
+    """Show how far a run is, also while it is running. RUN is its folder or its manifest."""
     from batch.store.status import summarize
 
     if watch and as_json:

@@ -1,4 +1,4 @@
-"""``stop``, ``pause`` and ``resume``: ask a run that goes on, and wait until it has obeyed."""
+"""``stop``, ``pause`` and ``resume``: ask a run in another terminal, and wait until it has obeyed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ LOOK_S = 0.3
 DEAF_S = 15.0
 """After so long without an answer that is said."""
 
-no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Give the order, and do not wait until it is obeyed."
-)
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once.")
 
 
-@click.command(short_help="Stop a run that goes on elsewhere.")
+@click.command(short_help="Stop a run in another terminal.")
 @run_argument
-@click.option("--drop", is_flag=True, help="Drop the image at work, as a second Ctrl-C does.")
+@click.option("--drop", is_flag=True, help="Drop the current image, as a second Ctrl-C does.")
 @no_wait_option
 def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
-    """Stop the run in a folder, as Ctrl-C in its terminal does: the image at work is finished first."""
+    """Stop the run in a folder, as Ctrl-C in its terminal does: the current image is finished first.
+
+    RUN is its folder or its manifest.
+    """
     from batch.store.orders import OrderKind
 
     asked = _Asked(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
@@ -43,27 +44,30 @@ def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
     return errors.EXIT_OK
 
 
-@click.command(short_help="Pause a run after the image at work.")
+@click.command(short_help="Pause a run after the current image.")
 @run_argument
 @no_wait_option
 def pause(run_folder: Path, *, no_wait: bool) -> int:
-    """Pause the run in a folder after the image at work; the memory of the card is free until it is resumed."""
+    """Pause the run in a folder after the current image; the card's memory is free until it is resumed.
+
+    RUN is its folder or its manifest.
+    """
     from batch.store.orders import AnswerState, OrderKind
 
     asked = _Asked(run_folder, OrderKind.PAUSE)
     resume_it = f"{program()} resume {quoted(run_folder)}"
-    return _end(asked, AnswerState.PAUSED, f"it is paused; {resume_it} goes on", no_wait=no_wait)
+    return _end(asked, AnswerState.PAUSED, f"it is paused; {resume_it} continues it", no_wait=no_wait)
 
 
-@click.command(short_help="Go on with a run that is paused.")
+@click.command(short_help="Continue a paused run.")
 @run_argument
 @no_wait_option
 def resume(run_folder: Path, *, no_wait: bool) -> int:
-    """Go on with the run in a folder that was paused."""
+    """Continue the paused run in a folder. RUN is that folder or the manifest."""
     from batch.store.orders import AnswerState, OrderKind
 
     asked = _Asked(run_folder, OrderKind.RESUME)
-    return _end(asked, AnswerState.RUNNING, "it goes on", no_wait=no_wait)
+    return _end(asked, AnswerState.RUNNING, "it continues", no_wait=no_wait)
 
 
 def _end(asked: _Asked, wanted: AnswerState, done: str, *, no_wait: bool) -> int:
@@ -102,18 +106,31 @@ class _Asked:
         self._state = run.state
         who = lock.holder(run.state)
         if who is None:
-            raise errors.UserError(f"nothing is running in {self.folder}")
+            raise errors.UserError(f"nothing is running in {self.folder}{self._rest()}")
         self._token = who.get("token", "")
         before = orders.answered(self._state, self._token)
         state = AnswerState.RUNNING if before is None else before["state"]
         if (self.kind, state) == (OrderKind.PAUSE, AnswerState.PAUSED):
-            self.already = f"it was paused already; {program()} resume {quoted(self.folder)} goes on"
+            self.already = f"it was paused already; {program()} resume {quoted(self.folder)} continues it"
         elif (self.kind, state) == (OrderKind.RESUME, AnswerState.RUNNING):
             self.already = "it was not paused"
         self._order = orders.give(self._state, self.kind, self._token)
         self.said = f"process {who['pid']} on {who['host']} was asked to {self.kind}"
         if who["host"] != platform.node():
             say(one_line(f"it runs on {who['host']}: that machine sees the order when the network drive shows it"))
+
+    def _rest(self) -> str:
+        """What ``resume`` may be meant for, where nothing is paused."""
+        from batch.cli.standing import again
+        from batch.store.orders import OrderKind
+        from batch.store.status import summarize
+
+        if self.kind != OrderKind.RESUME:
+            return ""
+        summary = summarize(self.folder)
+        if not summary.to_render:
+            return ", and nothing is left to render"
+        return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
 
     def until(self, fits: Callable[[AnswerState], bool]) -> bool:
         """Wait until the run's state fits, telling what goes on; False when the run has ended before."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from batch.run.steering import Steering
 
 
+_ENDED = b"\nended at once; run the same command again to go on\n"
+
+
 def program() -> str:
     """How this program was called, for hints that can be pasted."""
     called = Path(sys.argv[0]).name
@@ -31,23 +34,25 @@ def program() -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path in such a hint."""
-    return f'"{path}"' if " " in str(path) else str(path)
+    """A path in such a hint, in one line."""
+    name = one_line(str(path))
+    return f'"{name}"' if " " in name else name
 
 
 def show(*parts: str | ConsoleRenderable) -> None:
     """What was asked for, on stdout. Texts of others may be in it: what a terminal would obey is made visible."""
     for part in parts:
-        _put(part, sys.stdout)
+        put(part, sys.stdout)
 
 
 def say(text: str) -> None:
-    """A line for people on stderr: stdout is for what was asked for."""
-    _put(text, sys.stderr)
+    """A line for people on stderr: stdout is for what was asked for. Where nobody can read it, it goes nowhere."""
+    with suppress(OSError, ValueError):
+        put(text, sys.stderr)
 
 
-def _put(part: str | ConsoleRenderable, stream: TextIO) -> None:
-    """Where a terminal would break a line within a word, it is folded between words."""
+def put(part: str | ConsoleRenderable, stream: TextIO) -> None:
+    """Where a terminal would break a line within a word, it is folded between words. Raises OSError."""
     here = stream.isatty()
     if isinstance(part, str):
         longest = max(map(len, part.splitlines()), default=0)
@@ -98,10 +103,14 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a prompt's characters
 
 
-def into_nothing(stream: TextIO) -> None:
-    """What is still in the stream's buffer would raise again when the program ends."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def let_go() -> None:
+    """Streams that cannot be written lead nowhere: what is in their buffers would raise when the program ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -114,6 +123,8 @@ def stoppable() -> Iterator[Steering]:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         words = stop.interrupt()
         if stop.level == Level.KILL:
+            with suppress(OSError):  # past Python's streams, which may be in the middle of a line
+                os.write(2, _ENDED)
             os._exit(errors.EXIT_INTERRUPTED)
         if words:
             with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line

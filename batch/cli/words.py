@@ -28,19 +28,6 @@ def rate(seconds: float, unit: str) -> str:
     return f"{1 / seconds:.0f} {unit}s/s" if seconds * _MEANINGLESS > 1 else ""
 
 
-def shortened(name: str, cells: int, dots: str = "…") -> str:
-    """A name cut in the middle, since both ends tell: ``lighthouse-at-du…-s42-5376x3072``."""
-    from rich.cells import cell_len, set_cell_size
-
-    if cell_len(name) <= cells:
-        return name
-    room = max(0, cells - len(dots))
-    tail = name[-(room // 2) or len(name) :]
-    while cell_len(tail) > room // 2:
-        tail = tail[1:]
-    return f"{set_cell_size(name, room - cell_len(tail)).rstrip()}{dots}{tail}"
-
-
 def at_work(stage: Stage | None, part: int, parts: int) -> str:
     """``denoising 7 of 20``."""
     if stage is None:

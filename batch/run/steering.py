@@ -65,7 +65,7 @@ class Steering(Helm):
         self._drops = False
         self._limits, self._begun = Limits(), 0.0
         self._pausing = self._paused = False
-        self._reporting = self._leaving = self._nudged = False
+        self._reporting = self._leaving = self._nudged = self._over_with = False
         self._told_at = -UNHEARD_S
 
     # As the event that engines and downloads know
@@ -73,6 +73,7 @@ class Steering(Helm):
     def is_set(self) -> bool:
         """Whether what is at work is to be dropped: as asked, the time is up, or it is no image any more."""
         if self._level == Level.FINISH and not self._reporting and (self._overdue() or not self._at_work.name):
+            self._over_with = self._told == Level.FINISH and not self._at_work.name
             self._level = Level.DROP
         return self._level >= Level.DROP
 
@@ -100,7 +101,7 @@ class Steering(Helm):
     @property
     def reason(self) -> str:
         """Why it stops."""
-        return f"by order of {self._by}" if self._by else "interrupted"
+        return f"by `stop` from another terminal ({self._by})" if self._by else "interrupted"
 
     @property
     def finishing(self) -> bool:
@@ -178,7 +179,7 @@ class Steering(Helm):
         """Tell how the run is to end, where that is new."""
         self._told_at = self._clock()
         self.is_set()
-        if self._told < self._level:
+        if self._told < self._level and not self._over_with:
             self._told = self._level
             data: dict[str, object] = {"level": self._level.name.lower()}
             if self._level == Level.FINISH:
@@ -186,22 +187,23 @@ class Steering(Helm):
             listener.on(Happening(kind=HappeningKind.STOPPING, text=self._words(), data=data))
 
     def _words(self) -> str:
-        who = f" by order of {self._by}" if self._by else ""
+        who = f", as `stop` asks from another terminal ({self._by})" if self._by else ""
         if self._level == Level.FINISH:
             if self._reporting:
                 return f"stopping{who}: the report is written first (again: without it)"
             within = f", within {duration(self._within)} at most" if self._within else ""
             name, when = self._at_work.name or "the image at work", f"{self._at_work.left}{within}"
             return f"stopping{who}: {name} is finished first{when} (again: it is dropped)"
-        if self._reporting:
-            return f"stopping{who}: the report is left out (again: at once)"
+        if self._leaving or self._over_with:
+            what = "the report is left out" if self._leaving else "the image is finished, and the report follows"
+            return f"stopping{who}: {what} (again: at once)"
         return f"stopping{who}: what is complete is kept, what is at work is dropped (again: at once)"
 
     def rest(self, listener: Listener) -> None:
         """See :class:`~batch.engines.base.Helm`. Raises :class:`LimitReached` where a limit is reached."""
         start, self._paused = self._clock(), True
         try:
-            text = "paused: everything is saved, and the memory is free; `resume` goes on"
+            text = "paused: everything is saved, and the memory is free; `resume` continues it"
             listener.on(Happening(kind=HappeningKind.PAUSED, text=text))
             while self._pausing and not self.finishing:
                 self.tell(listener)
@@ -213,8 +215,7 @@ class Steering(Helm):
         self.tell(listener)
         if self.finishing:
             raise Interrupted(self.reason)
-        text = f"resumed after {duration(self._clock() - start)}"
-        listener.on(Happening(kind=HappeningKind.RESUMED, text=text))
+        listener.on(Happening(kind=HappeningKind.RESUMED, text=f"resumed after {duration(self._clock() - start)}"))
 
     def _over(self) -> str:
         """The limit that is reached, however long the next image may take."""
@@ -277,9 +278,8 @@ class Steering(Helm):
         if state == AnswerState.STOPPING:
             return self._words()
         if state == AnswerState.PAUSING:
-            name = self._at_work.name or "what is at work"
-            return f"pausing when {name} is finished{self._at_work.left}"
-        return "paused: its memory is free" if state == AnswerState.PAUSED else "it goes on"
+            return f"pausing when {self._at_work.name or 'what is at work'} is finished{self._at_work.left}"
+        return "paused: its memory is free" if state == AnswerState.PAUSED else "it continues"
 
     @contextmanager
     def reporting(self) -> Iterator[None]:

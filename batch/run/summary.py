@@ -72,7 +72,7 @@ def of(entry: QueueEntry) -> str:
     """A manifest of a queue in a line."""
     if entry.result is None:
         state = "not begun" if entry.not_begun else "NOT RUN"
-        return _short(f"{entry.manifest}: {state}: {_why_not(entry)}")
+        return f"{one_line(str(entry.manifest))}: {state}: {_short(_why_not(entry))}"
     result = entry.result
     parts = [f"{result.done} of {result.total} done"]
     parts += [f"{result.failed} FAILED"] if result.failed else []
@@ -89,7 +89,7 @@ def of(entry: QueueEntry) -> str:
 def _why_not(entry: QueueEntry) -> str:
     """Of many problems the first, and how many more: all of them have been told."""
     if not isinstance(entry.error, ManifestError):
-        return "; ".join(entry.why.splitlines())
+        return "; ".join(map(str.strip, entry.why.splitlines()))
     first, *others = entry.error.problems
     at = f"line {first.line}: " if first.line and first.source == str(entry.manifest) else ""
     said = f"{at}{first.message}" if at else str(first)

@@ -77,7 +77,7 @@ def check(state: Path, held: Held) -> None:
     """Raise :class:`FolderLost` where a holder's lock was removed, replaced, or taken by another."""
     other = _read(state)
     if other is not None and other.get("token") != held.token:
-        raise FolderLost(f"the lock of {state.parent} was taken by {_named(other)}\n{_KEPT}")
+        raise FolderLost(f"the lock of {state.parent} was taken by {_named(other)}. {_KEPT}")
     try:
         now = _identity(state)
     except OSError as error:
@@ -114,7 +114,7 @@ def _acquire(state: Path) -> BaseFileLock:
             lock.acquire(timeout=0)
         except Timeout:
             other = holder(state)
-            by = "another runner that has just started" if other is None else f"{_named(other)}\n{_WAIT}"
+            by = "another runner that has just started" if other is None else _in_use(state, other)
             raise FolderLocked(f"{state.parent} is in use by {by}") from None
     return lock
 
@@ -131,10 +131,10 @@ def _predecessor(state: Path) -> str:
     age = (state / LOCK).stat().st_mtime - (state / HOLDER).stat().st_mtime
     if abs(age) < SILENT_S:
         raise FolderLocked(
-            f"{state.parent} is in use by {_named(other)}\n{_WAIT}. If that machine is gone, "
+            f"{state.parent} is in use by {_in_use(state, other)}. If that machine is gone, "
             f"the folder is free {SILENT_S:.0f} s after its last sign of life"
         )
-    return f"{state.parent} was left by {_named(other, command=False)}, which has given no sign of life since"
+    return f"{state.parent} was left by {_named(other)}, which has given no sign of life since"
 
 
 def _is_here(other: Holder) -> bool:
@@ -204,7 +204,6 @@ def _read(state: Path) -> Holder | None:
 # For people
 
 
-_WAIT = "wait for it, or stop it first"
 _KEPT = (
     "This runner has written nothing since, and drops what it had rendered; what was saved before is there. "
     "The same command goes on, once no other runner is at work there"
@@ -212,9 +211,13 @@ _KEPT = (
 _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 
 
-def _named(who: Holder, *, command: bool = True) -> str:
-    words = f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
-    return f"{words} as\n    {who['command']}" if command else words
+def _named(who: Holder) -> str:
+    return f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
+
+
+def _in_use(state: Path, who: Holder) -> str:
+    """What to do stands before the command, which may be long."""
+    return f"{_named(who)}; wait for it, or `stop {state.parent}`. It was started as: {who['command']}"
 
 
 def command() -> str:

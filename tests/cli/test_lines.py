@@ -59,6 +59,21 @@ def test_an_error_about_a_folder_is_one_line(cli, work):
     assert (outcome.code, len(outcome.err.splitlines())) == (3, 1), outcome.err
 
 
+def test_a_folder_in_use_is_told_in_one_line(cli, manifest, work):
+    path = manifest(SMALL)
+    with RunFolder(work / "run", "me-1").hold():
+        refused = cli("run", path, "--out", "run", "--quiet")
+    assert (refused.code, len(refused.err.splitlines()), "\\u" in refused.err) == (3, 1, False), refused.err
+
+
+def test_a_folder_whose_name_has_a_line_end_breaks_no_line(cli, manifest, work):
+    name = "run\n[4/4]"
+    ended = cli("run", manifest(SMALL), "--out", name)
+    asked = cli("stop", name)
+    assert (ended.code, asked.code) == (0, 2)
+    assert not [line for line in (ended.out + asked.err).splitlines() if line.startswith("[4/4]")]
+
+
 def test_an_error_that_goes_on_is_indented(cli, manifest):
     assert cli("run", manifest(SMALL), "--out", "run", "--quiet").code == 0
     state = RunFolder(manifest().parent / "run").state

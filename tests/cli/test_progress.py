@@ -50,11 +50,12 @@ STATES = {
     "decoding": [Beat(NAME, Stage.DECODE, 3, 12)],
     "done": [DONE, Expected(seconds=3600.0, per_hour=212.0)],
     "paused": [DONE, happen("paused by me", HappeningKind.PAUSED)],
+    "resumed": [DONE, happen("paused", HappeningKind.PAUSED), happen("resumed", HappeningKind.RESUMED)],
     "wide": [Beat("狐" * 60, Stage.DENOISE, 1, 8)],
 }
 
 
-@pytest.mark.parametrize("width", [30, 80, 200])
+@pytest.mark.parametrize("width", [20, 30, 80, 200])
 @pytest.mark.parametrize("state", STATES)
 def test_no_line_is_wider_than_the_terminal(state, width):
     lines = drawn(at(*STATES[state]), width)
@@ -69,6 +70,18 @@ def test_the_bars_say_what_is_at_work():
     assert "denoising 7 of 20" in lower
     assert "encoding 3 of 1633" in drawn(at(*STATES["texts"]))[1]
     assert drawn(at(*STATES["paused"]))[0].startswith("paused, 1 of 40 images")
+
+
+def test_a_run_that_is_resumed_begins_to_load():
+    assert drawn(at(*STATES["resumed"]))[1].startswith("loading the model")
+
+
+@pytest.mark.parametrize(
+    "events", [[Loading(5)], [Beat(NAME, Stage.DENOISE)], [Beat("x" * 39, Stage.DECODE, 3, 12)]]
+)
+def test_a_name_is_cut_only_where_there_is_no_room(events):
+    assert "…" not in drawn(at(*events), 85)[1]
+    assert "…" in drawn(at(*events), 40)[1]
 
 
 def test_the_end_is_that_of_the_one_estimator():
@@ -115,6 +128,15 @@ def test_what_is_over_in_a_second_is_not_told(capsys, monkeypatch):
     late.on(Preparing("takes long"))
     late._timer.join()
     assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["takes long …"]
+
+
+def test_what_begins_again_is_not_told_again(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    late = progress.Late()
+    for text in ("reading", "starting", "reading"):
+        late.on(Preparing(text))
+        late._timer.join() if late._timer else None
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["reading …", "starting …"]
 
 
 def test_quiet_says_what_one_must_know(capsys):

@@ -41,6 +41,23 @@ def test_failures_are_told_by_cause_with_their_command(cli, failed):
     assert (cause["count"], cause["stage"], len(cause["images"])) == (2, "denoise", 2)
 
 
+def test_a_manifest_stands_for_its_run_folder(cli, manifest, work):
+    path = manifest(SMALL)
+    refused = cli("status", path)
+    assert (refused.code, "job.yaml has no run in outputs" in refused.err) == (2, True)
+    fake_run(path, seen=Seen(), engine="local")
+    assert "job: 4 of 4 done" in cli("status", path).out
+    assert "nothing is running in outputs" in cli("stop", path).err
+    assert "and nothing is left to render" in cli("resume", path).err
+
+
+def test_a_manifest_does_not_stand_for_anothers_run(cli, manifest, work):
+    fake_run(manifest(SMALL), seen=Seen(), engine="local")
+    other = manifest(f"name: job\n{SMALL}", "other.yaml")
+    refused = cli("stop", other)
+    assert (refused.code, "was last run from" in refused.err, "job.yaml" in refused.err) == (2, True, True)
+
+
 def test_what_is_to_come_is_called_to_render(cli, manifest):
     fake_run(manifest(SMALL), seen=Seen(), out=Path("run"), engine="local", limits=Limits(max_images=1))
     assert "to render 3" in cli("status", "run").out

@@ -1,16 +1,21 @@
 """The door to the terminal: what others wrote comes out as letters, and obeys nobody."""
 
+import errno
+import io
 import json
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 from batch.base.text import is_plain, visible
 from batch.cli import terminal
+from batch.cli.main import main
 from batch.cli.progress import JsonEvents, Lines
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SMALL
 from tests.helpers import happen
 
 EVIL = "\x1b]0;owned\x07 \x1b[2J\r gone \x9b31m \u202e txt \x08 \x7f"
@@ -55,6 +60,31 @@ def test_no_command_prints_past_the_door():
         if path.name != "terminal.py" and any(way in line for way in ways)
     ]
     assert past == ["main.py: error.show(told)"]
+
+
+class Full(io.StringIO):
+    """A stream into a full disk."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("names", [["a.yaml"], ["a.yaml", "b.yaml"]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_who_cannot_be_told_ends_no_run(manifest, work, capsys, monkeypatch, stream, names):
+    for name in names:
+        manifest(SMALL, name)
+    monkeypatch.setattr(sys, stream, Full())
+    assert main(["run", *names, *(["--json"] if stream == "stdout" else [])]) == 0
+    assert [len(RunFolder(Path("outputs", name[0])).scan().receipts) for name in names] == [4] * len(names)
+    if stream == "stdout":
+        err = capsys.readouterr().err
+        assert err.count("cannot be written (No space left on device)") == 1
+
+
+def test_a_mistake_keeps_its_exit_code_where_nobody_reads(manifest, work, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert main(["run", str(manifest("grid: {model: demo, promt: a}\n"))]) == 2
 
 
 @pytest.mark.parametrize("arguments", [["status", "run\x1b[2J"], ["nonsense\x1b[2J"], ["run", "--\x1b[2J"]])

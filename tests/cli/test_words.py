@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from batch.base.tables import Paragraph, TextTable, facts, plain
-from batch.cli.words import rate, shortened
+from batch.base.tables import Paragraph, TextTable, facts, plain, shortened
+from batch.cli.words import rate
 
 NAME = "lighthouse-at-dusk-in-the-fog-s42-5376x3072"
 
@@ -82,6 +82,15 @@ def test_a_row_stays_a_line_where_no_terminal_is():
 def test_a_path_is_not_broken():
     path = "/a" * 30
     assert path in plain(Paragraph(f"  the report is {path} and here"), 70).splitlines()[1]
+
+
+@pytest.mark.parametrize("width", [20, 60])
+def test_a_name_wider_than_a_line_is_cut_in_its_middle(width):
+    name = f"{'a-yellow-star-on-a-hill-' * 4}1-512x512-aac530ec"
+    lines = plain(Paragraph(f"stopping: {name}, is finished first"), width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert any("…" in line and line.endswith("-aac530ec,"[-width // 3 :]) for line in lines)
+    assert name in plain(Paragraph(f"stopping: {name}, is finished first"))  # in a log whole
 
 
 def test_facts_leave_out_what_is_empty():

@@ -68,6 +68,7 @@ def test_ctrl_c_at_every_stage(manifest, work, stage, times):
     assert alive == []
     assert done() == images[times - 1]
     killed = times == 3 or (times == 2 and stage in ("load", "encode"))
+    assert ("ended at once; run the same command again" in err) == (killed and code == EXIT_INTERRUPTED)
     if killed:
         assert taken < 0.3
     assert Path("run/results.csv").exists() != (killed or (times == 2 and stage == "report"))
@@ -125,9 +126,10 @@ def test_stop_from_another_terminal(cli, manifest, work):
         told = cli("stop", "run")
         assert told.code == EXIT_OK
         assert "is finished first" in told.err and "it has stopped" in told.out
+        assert "dropped" not in told.err.replace("(again: it is dropped)", "")
         _, err = run.communicate(timeout=10)
     assert run.returncode == EXIT_INTERRUPTED
-    assert "stopped: by order of process" in err
+    assert "stopped: by `stop` from another terminal (process " in err
     assert goes_on(path) == 2
 
 
@@ -148,7 +150,7 @@ def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
         assert len(workers_of(run)) == 1
         told = cli("pause", "run")
         assert told.code == EXIT_OK
-        assert "resume run goes on" in told.out and "pausing when a-1" in told.err
+        assert "resume run continues it" in told.out and "pausing when a-1" in told.err
         assert workers_of(run) == []
         assert done() == 2
         again = cli("pause", "run")
@@ -156,18 +158,20 @@ def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
         time.sleep(0.5)
         assert done() == 2
         resumed = cli("resume", "run")
-        assert (resumed.code, "it goes on" in resumed.out) == (EXIT_OK, True)
+        assert (resumed.code, "it continues" in resumed.out) == (EXIT_OK, True)
         assert run.wait(timeout=30) == EXIT_OK
     assert [len(happened(kind)) for kind in ("paused", "resumed", "stalled", "worker-died")] == [1, 1, 0, 0]
     assert goes_on(path) == 0
 
 
 def test_nobody_is_there_to_obey(cli, manifest, work):
-    manifest(JOB)
+    path = manifest(JOB)
     assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
     for command in ("stop", "pause", "resume"):
         told = cli(command, "run")
-        assert (told.code, told.err) == (EXIT_USER, "error: nothing is running in run\n")
+        first, _, then = told.err.partition("; ")
+        assert (told.code, first.strip()) == (EXIT_USER, "error: nothing is running in run")
+        assert (f'run "{path}" --out run continues it' in then) == (command == "resume")
         assert cli(command, "nowhere").code == EXIT_USER
     assert not Path("run/.run/orders").exists()
 
@@ -268,7 +272,7 @@ def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then
         assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
     else:
         assert (str(result.stopped), seen.kinds(), len(closed)) == (
-            "by order of a test",
+            "by `stop` from another terminal (a test)",
             ["paused", "stopping"],
             1,
         )

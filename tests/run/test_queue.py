@@ -9,7 +9,7 @@ from batch.base.errors import DiskLow
 from batch.records.events import Closed
 from batch.records.receipts import Outcome
 from batch.run import queue as queues
-from batch.run import runner
+from batch.run import runner, summary
 from batch.run.limits import Limits
 from batch.run.options import Options
 from batch.run.queue import Queue
@@ -239,7 +239,8 @@ def test_a_folder_in_use_does_not_keep_the_next(named):
         made = queue(paths)
         first, second = made.run()
     assert (first.exit_code, first.result) == (3, None)
-    assert "is in use by another runner" in first.why
+    assert "is in use by another runner" in first.why and "\n" not in first.why
+    assert "wait for it, or `stop outputs/a`" in summary.of(first)
     assert second.result.done == 4
     assert made.exit_code == 3
 

@@ -75,6 +75,15 @@ def test_nothing_is_begun_in_place_of_what_was_finished():
     assert run.steering.is_set()
 
 
+def test_an_image_that_was_finished_is_not_called_dropped():
+    run = Run().on(denoising())
+    run.interrupted()
+    run.on(Closed())
+    run.steering.tell(run.listener)
+    assert (run.seen.kinds(), run.steering.level) == (["stopping"], Level.DROP)
+    assert "the image is finished" in run.steering._words()
+
+
 @pytest.mark.parametrize(
     ("within", "image_s", "level"),
     [(20, 14.0, Level.FINISH), (20, 16.0, Level.DROP), (20, None, Level.FINISH), (100, 84.0, Level.FINISH)],
@@ -127,7 +136,7 @@ def test_a_run_that_was_dropped_has_its_report():
     run.steering.obey(Order(OrderKind.DROP, "somebody"))
     with run.steering.reporting():
         run.steering.leave_report()
-    assert run.steering.reason == "by order of somebody"
+    assert run.steering.reason == "by `stop` from another terminal (somebody)"
 
 
 @given(st.lists(HAPPENS))
