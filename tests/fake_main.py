@@ -18,10 +18,10 @@ from batch.run import options
 from tests.fake_session import FakeBackend, Fault
 
 
-def slow_report(seconds, written, folder):
+def slow_report(seconds, written, *of):
     Path("memo/report").touch()
     time.sleep(seconds)
-    return written(folder)
+    return written(*of)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import one_line
+from batch.base.text import duration, one_line
 from batch.cli.options import run_argument
 from batch.cli.terminal import program, quoted, say, show
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from batch.store.orders import AnswerState, OrderAnswer, OrderKind
 
 LOOK_S = 0.3
-DEAF_S = 15.0
-"""After so long without an answer that is said."""
+DEAF_S, DEAF_ELSEWHERE_S = 30.0, 120.0
+"""After so long without an answer nobody is waited for: a network drive may take a minute to show an order."""
+AGAIN_S = 30.0
+"""Who waits is told so often that the run still says the same."""
 
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once.")
 
@@ -39,9 +42,7 @@ def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
     from batch.store.orders import OrderKind
 
     asked = _Asked(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
-    if no_wait or not asked.until(lambda _state: False):
-        show(f"{quoted(run_folder)}: {asked.said if no_wait else 'it has stopped'}")
-    return errors.EXIT_OK
+    return _end(asked, None, "it has stopped", no_wait=no_wait)
 
 
 @click.command(short_help="Pause a run after the current image.")
@@ -70,22 +71,24 @@ def resume(run_folder: Path, *, no_wait: bool) -> int:
     return _end(asked, AnswerState.RUNNING, "it continues", no_wait=no_wait)
 
 
-def _end(asked: _Asked, wanted: AnswerState, done: str, *, no_wait: bool) -> int:
-    """Wait for a state, and say whether it came to that."""
+def _end(asked: _Asked, wanted: AnswerState | None, done: str, *, no_wait: bool) -> int:
+    """Wait for a state, None for the end, and say whether it came to that."""
     folder = quoted(asked.folder)
     if no_wait:
         show(f"{folder}: {asked.said}")
         return errors.EXIT_OK
-    if asked.until(lambda state: state == wanted):
-        show(f"{folder}: {asked.already or done}")
-        return errors.EXIT_OK
-    show(f"{folder}: the run has ended")
-    return errors.EXIT_FAILED
+    why = asked.wait(wanted)
+    show(f"{folder}: {why or asked.already or done}")
+    return errors.EXIT_FAILED if why else errors.EXIT_OK
 
 
 @dataclass(slots=True)
 class _Asked:
-    """An order that was given. Raises :class:`~batch.base.errors.UserError` where nobody is there to obey."""
+    """An order that was given.
+
+    Raises :class:`~batch.base.errors.UserError` where nobody is there to obey, and
+    :class:`~batch.base.errors.FolderError` where it cannot be written.
+    """
 
     folder: Path
     kind: OrderKind
@@ -93,13 +96,15 @@ class _Asked:
     """What to say where all was as it was asked for."""
     said: str = field(default="", init=False)
     _state: Path = field(init=False)
-    _token: str = field(init=False)
+    _who: Holder = field(init=False)
     _order: Path = field(init=False)
+    _last: OrderAnswer | None = field(default=None, init=False)
+    _at: float = field(init=False)
+    """When that was heard; before anything was, when the order was given."""
 
     def __post_init__(self) -> None:
         from batch.store import lock, orders
         from batch.store.folder import RunFolder
-        from batch.store.orders import AnswerState, OrderKind
 
         run = RunFolder(self.folder)
         run.require()
@@ -107,16 +112,15 @@ class _Asked:
         who = lock.holder(run.state)
         if who is None:
             raise errors.UserError(f"nothing is running in {self.folder}{self._rest()}")
-        self._token = who.get("token", "")
-        before = orders.answered(self._state, self._token)
-        state = AnswerState.RUNNING if before is None else before["state"]
-        if (self.kind, state) == (OrderKind.PAUSE, AnswerState.PAUSED):
-            self.already = f"it was paused already; {program()} resume {quoted(self.folder)} continues it"
-        elif (self.kind, state) == (OrderKind.RESUME, AnswerState.RUNNING):
-            self.already = "it was not paused"
-        self._order = orders.give(self._state, self.kind, self._token)
+        self._who = who
+        self.already = self._as_it_was(orders.answered(self._state, self._token))
+        try:
+            self._order = orders.give(self._state, self.kind, self._token)
+        except OSError as error:
+            raise errors.FolderError(self._unwritten(error)) from None
+        self._at = time.monotonic()
         self.said = f"process {who['pid']} on {who['host']} was asked to {self.kind}"
-        if who["host"] != platform.node():
+        if self._elsewhere:
             say(one_line(f"it runs on {who['host']}: that machine sees the order when the network drive shows it"))
 
     def _rest(self) -> str:
@@ -132,25 +136,93 @@ class _Asked:
             return ", and nothing is left to render"
         return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
 
-    def until(self, fits: Callable[[AnswerState], bool]) -> bool:
-        """Wait until the run's state fits, telling what goes on; False when the run has ended before."""
-        from batch.store import lock, orders
+    @property
+    def _token(self) -> str:
+        return self._who.get("token", "")
 
-        start, told, deaf = time.monotonic(), "", False
-        while self._goes_on(lock.holder(self._state)):
-            heard = not self._order.exists()
-            answer: OrderAnswer | None = orders.answered(self._state, self._token) if heard else None
-            if answer is not None:
-                if fits(answer["state"]):
-                    return True
-                if told != answer["text"]:
-                    told = answer["text"]
-                    say(one_line(told))
-            elif not deaf and time.monotonic() - start > DEAF_S:
-                deaf = True
-                say("no answer yet (it may be stopped with Ctrl-Z, or of an older version); still waiting")
+    @property
+    def _elsewhere(self) -> bool:
+        return self._who["host"] != platform.node()
+
+    def _as_it_was(self, before: OrderAnswer | None) -> str:
+        from batch.store.orders import AnswerState, OrderKind
+
+        state = AnswerState.RUNNING if before is None else before["state"]
+        if (self.kind, state) == (OrderKind.PAUSE, AnswerState.PAUSED):
+            return f"it was paused already; {program()} resume {quoted(self.folder)} continues it"
+        return "it was not paused" if (self.kind, state) == (OrderKind.RESUME, AnswerState.RUNNING) else ""
+
+    def _unwritten(self, error: OSError) -> str:
+        from batch.base import disk
+
+        why = error.strerror or error
+        where = f"the disk of {self.folder} is full" if disk.is_full(error) else f"{self.folder} cannot be written"
+        return (
+            f"{where} ({why}), so the order cannot be given. Make room there, or without an order: {self._by_hand}"
+        )
+
+    @property
+    def _by_hand(self) -> str:
+        """What ends a run that obeys no order."""
+        pid, host = self._who["pid"], self._who["host"]
+        ending = f"taskkill /F /T /PID {pid}" if sys.platform == "win32" else f"kill {pid}"
+        return f"Ctrl-C where it was started stops the run, or `{ending}` on {host}"
+
+    def wait(self, wanted: AnswerState | None) -> str:
+        """Wait until it is as it was asked to be, None: over; telling what goes on. "" or why it never will be."""
+        from batch.store import lock
+
+        told, told_at = None, self._at
+        while (who := lock.holder(self._state)) is not None and who.get("token", "") == self._token:
+            said = self._hear()
+            if said is not None:
+                if said["state"] == wanted:
+                    return ""
+                if why := self._otherwise(said["state"]):
+                    return why
+                if told != said["state"]:
+                    told, told_at = said["state"], time.monotonic()
+                    say(one_line(said["text"]))
+            if (silent := time.monotonic() - self._at) > (DEAF_ELSEWHERE_S if self._elsewhere else DEAF_S):
+                return self._deaf(silent)
+            if said is not None and time.monotonic() - told_at >= AGAIN_S:
+                told_at = time.monotonic()
+                say(one_line(f"still {said['text']} (heard {duration(silent)} ago)"))
             time.sleep(LOOK_S)
-        return False
+        if self._order.exists():
+            with suppress(OSError):
+                self._order.unlink()
+            return "the run was killed before it heard the order; the same command goes on with it"
+        return "the run has ended" if wanted is not None else ""
 
-    def _goes_on(self, who: Holder | None) -> bool:
-        return who is not None and who.get("token", "") == self._token
+    def _hear(self) -> OrderAnswer | None:
+        """What the run says now that it has obeyed; None before."""
+        from batch.store import orders
+
+        if self._order.exists():
+            return None
+        said = orders.answered(self._state, self._token)
+        if said is not None and (self._last is None or said["at"] != self._last["at"]):
+            self._at = time.monotonic()
+        self._last = said or self._last
+        return self._last
+
+    def _otherwise(self, state: AnswerState) -> str:
+        """What somebody else has asked for since; "" where nobody has."""
+        from batch.store.orders import AnswerState, OrderKind
+
+        if self.kind in (OrderKind.STOP, OrderKind.DROP):
+            return ""
+        if state == AnswerState.STOPPING:
+            return "it is being stopped"
+        if self.kind == OrderKind.PAUSE:
+            return "it was resumed meanwhile" if state == AnswerState.RUNNING else ""
+        return "" if state == AnswerState.RUNNING else "it was paused again meanwhile"
+
+    def _deaf(self, silent: float) -> str:
+        """Nobody is waited for any longer; the order stands."""
+        said = f"the last it said was: {self._last['text']}" if self._last else "the order lies there"
+        return one_line(
+            f"no answer from process {self._who['pid']} on {self._who['host']} for {duration(silent)}; {said}. "
+            f"It may be suspended (Ctrl-Z), or its disk be full. {self._by_hand}"
+        )

@@ -32,6 +32,8 @@ class AtWork:
     clock: Callable[[], float] = monotonic
     name: str = ""
     """Of the image at work; empty while there is none: while a model is loaded or a text encoded."""
+    _encoding: bool = False
+    """A text is at work."""
     _since: float = 0.0
     _denoising: float = 0.0
     """When the first step was done."""
@@ -48,23 +50,29 @@ class AtWork:
         match event:
             case Beat():
                 self._beat(event)
+            case Encoded(text, texts):
+                self.name, self._encoding = "", text < texts
             case Expected():
                 self._image_s = event.image_s
             case Outcome(receipt=receipt) if receipt is not None:
                 cost = receipt.measurement
                 self._decode_s = cost.decode.seconds if cost.decode is not None else 0.0
                 self._save_s = max(self._save_s, cost.save_s or 0.0)
-            case Loading() | Encoded() | Closed():
-                self.name = ""
+            case Loading() | Closed():
+                self._nothing()
             case Happening(kind=kind) if kind in NOTHING:
-                self.name = ""
+                self._nothing()
+
+    def _nothing(self) -> None:
+        self.name, self._encoding = "", False
 
     def _beat(self, beat: Beat) -> None:
         if beat.stage == Stage.SAVE:  # goes on beside the next image
             return
         if beat.stage in (Stage.LOAD, Stage.ENCODE):
-            self.name = ""
+            self.name, self._encoding = "", beat.stage == Stage.ENCODE
             return
+        self._encoding = False
         if self.name != beat.name:
             self.name, self._since = beat.name, self.clock()
             self._part = self._parts = 0
@@ -95,6 +103,15 @@ class AtWork:
         if seconds is None:
             return ""
         return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))} s'}"
+
+    @property
+    def until_a_pause(self) -> str:
+        """What comes before a pause, for people: of the image at work, or of the one that is loaded for."""
+        if self.name:
+            return f"{self.name} is finished{self.left}"
+        if self._encoding:
+            return "the text at work is encoded"
+        return "the model is loaded, and one image or text is done"
 
     def reserve_s(self, within: float) -> float:
         """What has to be kept of the time that a stop may take; half of it at most."""

@@ -22,6 +22,7 @@ from batch.run.limits import Gate
 from batch.run.live import LiveListener
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
 from batch.run.notify import Notifier
+from batch.run.obeying import obeying
 from batch.run.pace import Pace
 from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
@@ -56,7 +57,7 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     job = check(manifest_path, options, online)
     folder = job.folder
     notifier = check_targets((*job.manifest.notify, *options.notify))
-    with disk.stops_when_full(folder.root), folder.hold(), stop.obeying(folder), awake():
+    with disk.stops_when_full(folder.root), folder.hold(), obeying(stop, folder), awake():
         if folder.exists() and folder.pins() != job.before:
             # Another run has drawn seeds since they were read; its draw counts.
             job = prepare(manifest_path, options, online=online)

@@ -6,9 +6,6 @@ is at work there is nothing to finish, and the first one drops. No lock is taken
 
 from __future__ import annotations
 
-import _thread
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,17 +20,12 @@ from batch.records.events import Happening, Listener
 from batch.records.kinds import HappeningKind
 from batch.run.at_work import AtWork, Following
 from batch.run.limits import Limits, shown
-from batch.store import orders
 from batch.store.orders import AnswerState, OrderKind
 
 if TYPE_CHECKING:
     from batch.manifest.schema import RunOptions
     from batch.run.options import Options
-    from batch.store.folder import RunFolder
     from batch.store.orders import Order
-
-LOOK_S = 0.5
-"""Seconds between two looks for orders."""
 
 TICK_S = 0.1
 UNHEARD_S = 1.0
@@ -235,51 +227,38 @@ class Steering(Helm):
         self._begun = self._clock() if since is None else since
         return Following(listener, self._at_work)
 
-    @contextmanager
-    def obeying(self, folder: RunFolder) -> Iterator[None]:
-        """Look for orders in a folder for as long as its lock is held; what is left of an earlier run is swept."""
-        assert folder.held is not None
-        inbox, ended = orders.Inbox(folder.state, folder.held.token), threading.Event()
-        thread = threading.Thread(target=self._look, args=(inbox, ended), name="orders", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            orders.clear(folder.state)
-            self._pausing = False
-            self._at_work = AtWork(self._clock)
+    def released(self) -> None:
+        """The folder is left: the next run begins anew, and is not paused."""
+        self._pausing = False
+        self._at_work = AtWork(self._clock)
 
-    def _look(self, inbox: orders.Inbox, ended: threading.Event) -> None:
-        asked, said = False, (AnswerState.RUNNING, Level.KILL)
-        while True:
-            for order in inbox.take():
-                self.obey(order)
-                asked = True
-            state = self._state()
-            if asked and said != (state, self._level):
-                said = (state, self._level)
-                inbox.answer(state, self._answer(state))
-            if self._reporting and (self._leaving or self._overdue()) and not self._nudged:
-                self._nudged = True
-                _wake_main()
-            if ended.wait(LOOK_S):
-                return
-
-    def _state(self) -> AnswerState:
+    @property
+    def answer_state(self) -> AnswerState:
+        """What whoever gave an order is told."""
         if self.finishing:
             return AnswerState.STOPPING
-        if self._paused:
-            return AnswerState.PAUSED
-        return AnswerState.PAUSING if self._pausing else AnswerState.RUNNING
+        if not self._pausing:  # a run that rests goes on at its next look
+            return AnswerState.RUNNING
+        return AnswerState.PAUSED if self._paused else AnswerState.PAUSING
 
-    def _answer(self, state: AnswerState) -> str:
-        if state == AnswerState.STOPPING:
-            return self._words()
-        if state == AnswerState.PAUSING:
-            return f"pausing when {self._at_work.name or 'what is at work'} is finished{self._at_work.left}"
-        return "paused: its memory is free" if state == AnswerState.PAUSED else "it continues"
+    def answer(self) -> str:
+        """The same in words."""
+        match self.answer_state:
+            case AnswerState.STOPPING:
+                return self._words()
+            case AnswerState.PAUSING:
+                return f"pausing when {self._at_work.until_a_pause}"
+            case AnswerState.PAUSED:
+                return "paused: its memory is free"
+            case AnswerState.RUNNING:
+                return "it continues"
+
+    def to_be_woken(self) -> bool:
+        """Whether the main thread is to be sent a signal, since it writes a report that is to be left; once."""
+        if not self._reporting or self._nudged or not (self._leaving or self._overdue()):
+            return False
+        self._nudged = True
+        return True
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -289,12 +268,3 @@ class Steering(Helm):
             yield
         finally:
             self._reporting = False
-
-
-def _wake_main() -> None:
-    """Have the main thread run its signal handler, also where it waits for something."""
-    ident = threading.main_thread().ident
-    if hasattr(signal, "pthread_kill") and ident is not None:
-        signal.pthread_kill(ident, signal.SIGINT)
-    else:  # Windows
-        _thread.interrupt_main()

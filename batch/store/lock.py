@@ -25,7 +25,7 @@ from typing import NotRequired
 from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
-from batch.base import atomic, disk
+from batch.base import atomic, disk, regular
 from batch.base.errors import FolderLocked, FolderLost
 from batch.base.text import timestamp
 from batch.records.spec import Held
@@ -37,6 +37,10 @@ BEAT_S = 20.0
 """Seconds between two signs of life of a holder."""
 SILENT_S = 120.0
 """A holder on another host that gave none for so long is gone. A network drive may show times a minute late."""
+ASKED_S = 0.2
+"""Who asks whether the lock is held has it for a moment; a runner that begins just then tries once more."""
+SLACK_S = 2.0
+"""Linux counts a process's start from the start of the machine, which it knows to the second."""
 
 
 class Holder(TypedDict):
@@ -52,6 +56,8 @@ class Holder(TypedDict):
     """Drawn by the holder: what tells two apart wherever they run."""
     boot: NotRequired[str]
     """Which start of which machine: containers have hosts of their own, and share the kernel's lock."""
+    started: NotRequired[float]
+    """When the process began, in seconds since 1970 as the system says it: numbers of processes come again."""
 
 
 @contextmanager
@@ -89,18 +95,68 @@ def check(state: Path, held: Held) -> None:
 
 
 def holder(state: Path) -> Holder | None:
-    """Who says it is running here; None when nobody does, or when it is gone as far as can be seen from here."""
-    import psutil
+    """Who is running here; None when nobody is, as far as can be seen from here.
 
+    On this machine the kernel knows whether the lock is held, whatever ``lock.json`` says: that stays behind when
+    a run is killed, and comes along when a folder is copied. Nothing is written.
+    """
     who = _read(state)
     if who is None:
         return None
-    with suppress(OSError, OverflowError):  # a number that is no process
-        if who["host"] == platform.node():
-            return who if psutil.pid_exists(who["pid"]) else None
+    if _is_here(who):
+        held = _is_held(state / LOCK)
+        return who if held or (held is None and _lives(who)) else None
+    with suppress(OSError):
         if abs(time.time() - (state / HOLDER).stat().st_mtime) < SILENT_S:
             return who
     return None
+
+
+def _lives(who: Holder) -> bool:
+    """Whether its process does: the one that wrote it down, and no later one of that number."""
+    import psutil
+
+    if who["host"] != platform.node() or who.get("boot", boot()) != boot():
+        return False
+    try:
+        process = psutil.Process(who["pid"])
+        began = process.create_time()
+        return process.status() != psutil.STATUS_ZOMBIE and abs(who.get("started", began) - began) <= SLACK_S
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, ValueError, OverflowError):  # gone, or a number that is no process
+        return False
+
+
+if sys.platform == "win32":
+
+    def _is_held(path: Path) -> bool | None:
+        """Whether a process of this machine holds a lock; None where that cannot be asked."""
+        if not path.is_file():
+            return None
+        try:
+            with FileLock(path).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return None
+
+else:
+
+    def _is_held(path: Path) -> bool | None:
+        """Whether a process of this machine holds a lock; None where that cannot be asked."""
+        import fcntl
+
+        try:
+            with regular.opened(path) as file:
+                # Shared, so that two who ask do not see one another.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        return False
 
 
 # Taking it
@@ -111,7 +167,7 @@ def _acquire(state: Path) -> BaseFileLock:
     with disk.must_be_writable(state.parent):
         state.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=ASKED_S, poll_interval=ASKED_S / 4)
         except Timeout:
             other = holder(state)
             by = "another runner that has just started" if other is None else _in_use(state, other)
@@ -151,6 +207,8 @@ def boot() -> str:
 
 
 def _myself(token: str) -> Holder:
+    import psutil
+
     return {
         "host": platform.node(),
         "pid": os.getpid(),
@@ -158,6 +216,7 @@ def _myself(token: str) -> Holder:
         "command": command(),
         "token": token,
         "boot": boot(),
+        "started": psutil.Process().create_time(),
     }
 
 

@@ -69,12 +69,14 @@ class Order:
 
 
 class OrderAnswer(TypedDict):
-    """What the run says, anew whenever that changes."""
+    """What the run says, anew whenever that changes and every few seconds."""
 
     token: str
     state: AnswerState
     text: str
     """For people."""
+    at: float
+    """When it was said, in seconds since 1970: it lives that long at least."""
 
 
 def give(state: Path, kind: OrderKind, token: str) -> Path:
@@ -96,25 +98,33 @@ class Inbox:
 
     def __init__(self, state: Path, token: str) -> None:
         self._state, self._token = state, token
-        self._seen: set[Path] = set()
-        """A file may stay although it was read: where somebody holds it open, on Windows."""
+        self._taken: list[Path] = []
+        self._left: set[Path] = set()
+        """What cannot be removed: a folder that is not empty, or a file that somebody holds open, on Windows."""
 
     def take(self) -> list[Order]:
-        """Take away what lies there; what is for this holder and was not taken before, the oldest first."""
-        taken = []
-        for path in _files(self._state):
-            with suppress(*files.UNREADABLE):
+        """What lies there for this holder and was not taken before, the oldest first.
+
+        It lies there until :meth:`done` is called, so that whoever gave an order finds the answer when it is gone.
+        """
+        self._taken = [path for path in _files(self._state) if path not in self._left][:MOST]
+        return [order for path in self._taken if (order := self._read(path)) is not None]
+
+    def _read(self, path: Path) -> Order | None:
+        with suppress(*files.UNREADABLE):
+            if inside.is_file(path):  # what a link leads to is no order
                 found = files.read(_Written, path)
-                if found["token"] == self._token and path not in self._seen:
-                    taken.append(Order(found["order"], found["by"]))
-            self._seen.add(path)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        return taken
+                return Order(found["order"], found["by"]) if found["token"] == self._token else None
+        return None
+
+    def done(self) -> None:
+        """Take away what was taken, whatever it is."""
+        self._left.update(path for path in self._taken if not _removed(path))
+        self._taken = []
 
     def answer(self, doing: AnswerState, text: str) -> None:
         """Say what the run is at. Never raises OSError: it goes on without being understood."""
-        said = OrderAnswer(token=self._token, state=doing, text=text)
+        said = OrderAnswer(token=self._token, state=doing, text=text, at=time.time())
         with suppress(OSError, FolderLost):
             inside.require_here(self._state.parent, self._state / FOLDER / ANSWER)
             atomic.write(self._state / FOLDER / ANSWER, json.dumps(said).encode(), durable=False)
@@ -122,19 +132,34 @@ class Inbox:
 
 def answered(state: Path, token: str) -> OrderAnswer | None:
     """What the run with that token said last; None where it was asked for nothing yet."""
+    path = state / FOLDER / ANSWER
     with suppress(*files.UNREADABLE):
-        said = files.read(OrderAnswer, state / FOLDER / ANSWER)
-        return said if said["token"] == token else None
+        if inside.is_file(path):
+            said = files.read(OrderAnswer, path)
+            return said if said["token"] == token else None
     return None
 
 
 def clear(state: Path) -> None:
-    """Remove all of it when a run ends. Call it under the folder's lock."""
+    """Remove all of it when a run ends, as far as it can be. Call it under the folder's lock."""
     with suppress(OSError, FolderLost):
+        inside.require_here(state.parent, state / FOLDER / ANSWER)
         for path in [*_files(state), state / FOLDER / ANSWER]:
-            inside.require_here(state.parent, path)
-            path.unlink(missing_ok=True)
+            _removed(path)
         (state / FOLDER).rmdir()
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file, a link or an empty folder; whether it is gone."""
+    for remove in (path.unlink, path.rmdir):
+        try:
+            remove()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _files(state: Path) -> list[Path]:
@@ -144,4 +169,4 @@ def _files(state: Path) -> list[Path]:
         inside.require_here(state.parent, state / FOLDER / ANSWER)
     except (OSError, FolderLost):
         return []
-    return [state / FOLDER / name for name in names[:MOST]]
+    return [state / FOLDER / name for name in names]

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 FILE = "workers.json"
 
-SLACK_S = 2.0
-"""Linux counts a process's start from the start of the machine, which it knows to the second."""
-
 
 class NotedWorker(TypedDict):
     """A process that was started for a folder."""
@@ -119,7 +116,7 @@ def _candidates(worker: NotedWorker) -> Iterator[psutil.Process]:
         return
     with suppress(psutil.Error, ValueError, OverflowError):  # gone, or a number that is no process
         process = psutil.Process(worker["pid"])
-        if abs(process.create_time() - worker["started"]) <= SLACK_S:
+        if abs(process.create_time() - worker["started"]) <= lock.SLACK_S:
             yield process
 
 

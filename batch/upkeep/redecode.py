@@ -17,6 +17,7 @@ from batch.records.events import Listener
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.run.obeying import obeying
 from batch.run.options import Options
 from batch.run.runner import carry_out
 from batch.store import history, inside
@@ -75,7 +76,7 @@ def redecode(
     latents = {task.id: str(source.latents_path(before.id)) for before, task in changed}
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()), allow_code=allow_code)
     target.check(plan.name, plan.kind)
-    with disk.stops_when_full(target.root), target.hold(), stop.obeying(target):
+    with disk.stops_when_full(target.root), target.hold(), obeying(stop, target):
         options = Options(devices=devices, retry_failed=True, stop_within=stop_within)
         # The manifest as `run --set memory=SETTING` would keep it.
         earlier = history.read().learned(device=hardware.look(devices).device)

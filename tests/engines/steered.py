@@ -7,15 +7,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from batch.base import atomic
+from batch.store import events
 from batch.store.folder import RunFolder
 from batch.upkeep.verify import verify
 from tests.engines.nights import FAKE_RUN, process_engine
-from tests.helpers import Seen, fake_run, receipts_of
+from tests.helpers import RUN_BATCH, Seen, fake_run, receipts_of
 
 JOB = "name: job\ngrid: {model: demo, prompt: a, seed: 0..3, steps: 3, size: 512x512}\nrun: {min_free_disk: 1MB}\n"
 LONG = JOB.replace("0..3", "0..29")
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
 
 
 @contextmanager
@@ -53,6 +57,22 @@ def until_slow(run):
     """Wait until the slow stage is at work."""
     until(lambda: any(Path("memo").iterdir()), run)
     time.sleep(0.25)  # the beat that was sent before it arrives
+
+
+def waiting(*command):
+    """A command that waits, as another terminal would have it."""
+    return subprocess.Popen(
+        [*RUN_BATCH, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=process_engine()
+    )
+
+
+def done_some():
+    return any(Path("run/.run").glob("receipts/*/*.json"))
+
+
+def happened(kind):
+    """What a run has logged of a kind."""
+    return [item for item in events.read(RunFolder(Path("run"))) if item.kind == kind]
 
 
 def children(run):

@@ -1,6 +1,5 @@
 """Ctrl-C once, twice, three times wherever a run may be; stop, pause and resume from another terminal."""
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,16 +12,25 @@ from batch.records.events import Happening
 from batch.records.receipts import Outcome
 from batch.report import table
 from batch.run.steering import Steering
-from batch.store import events, orders
-from batch.store.folder import RunFolder
+from batch.store import orders
 from batch.store.orders import Order, OrderKind
 from tests import measurements
 from tests.engines.nights import worker_processes
-from tests.engines.steered import JOB, LONG, children, done, goes_on, started, until, until_slow
+from tests.engines.steered import (
+    JOB,
+    LONG,
+    POSIX,
+    children,
+    done,
+    done_some,
+    goes_on,
+    happened,
+    started,
+    until,
+    until_slow,
+)
 from tests.fake_session import FakeSession
 from tests.helpers import Seen, fake_run
-
-POSIX = pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
 
 CASES = {
     # Nothing is at work that could be finished: the first drops, the second kills.
@@ -39,10 +47,6 @@ CASES = {
 
 def workers_of(run):
     return [worker for worker in worker_processes(run) if worker.is_running()]
-
-
-def happened(kind):
-    return [item for item in events.read(RunFolder(Path("run"))) if item.kind == kind]
 
 
 @POSIX
@@ -71,7 +75,8 @@ def test_ctrl_c_at_every_stage(manifest, work, stage, times):
     assert ("ended at once; run the same command again" in err) == (killed and code == EXIT_INTERRUPTED)
     if killed:
         assert taken < 0.3
-    assert Path("run/results.csv").exists() != (killed or (times == 2 and stage == "report"))
+    # Of one that was killed there may be what has grown with it.
+    assert Path("run/results.csv").exists() or killed or (times == 2 and stage == "report")
     if times == 2 and stage == "report":
         assert "the report was left out" in err
     assert goes_on(path) == 4 - images[times - 1]
@@ -227,10 +232,6 @@ def test_an_order_for_an_earlier_run_is_swept(cli, manifest, work):
     orders.give(state, OrderKind.STOP, "of another holder")
     (state / "orders" / f"{0:020d}-0badc0de.json").write_text("{")
     assert goes_on(path) == 3
-
-
-def done_some():
-    return any(Path("run/.run").glob("receipts/*/*.json"))
 
 
 def test_a_measurement_pauses_between_its_settings(cli, manifest, work):

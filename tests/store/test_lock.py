@@ -2,13 +2,21 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import threading
 import time
 
+import psutil
 import pytest
 
 from batch.base.errors import FolderLocked, FolderLost
 from batch.store import lock
 from batch.store.folder import RunFolder
+
+if os.name != "nt":
+    import fcntl
 
 
 @pytest.fixture
@@ -107,6 +115,74 @@ def test_a_container_of_this_machine_blocks_nobody(folder):
         pytest.skip("this system does not name its starts")
     with folder.hold():
         assert folder.held.note == ""
+
+
+def left_by_a_killed_run(folder, **more):
+    """What a run leaves when it is killed, whose number is this process's now."""
+    with folder.hold():
+        said = json.loads((folder.state / "lock.json").read_text())
+    (folder.state / "lock.json").write_text(json.dumps(said | more))
+
+
+def test_a_killed_run_whose_number_lives_again_is_gone(folder):
+    left_by_a_killed_run(folder)
+    assert lock.holder(folder.state) is None
+
+
+def test_a_copied_folder_is_not_running(folder, tmp_path):
+    with folder.hold():
+        shutil.copytree(folder.root, tmp_path / "copy")
+        assert lock.holder(tmp_path / "copy" / ".run") is None
+        assert lock.holder(folder.state)["pid"] == os.getpid()
+
+
+def test_a_container_of_this_machine_holds_by_the_kernel(folder):
+    """Its host and its process numbers are its own."""
+    if not lock.boot():
+        pytest.skip("this system does not name its starts")
+    with folder.hold():
+        path = folder.state / "lock.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "elsewhere", "pid": 2**22 + 1}))
+        os.utime(path, (0, 0))
+        assert lock.holder(folder.state)["host"] == "elsewhere"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"token": "of the run before"}))
+    assert lock.holder(folder.state) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "lives"),
+    [({}, True), ({"started": 1e9}, False), ({"boot": "another"}, False), ({"pid": 2**70}, False)],
+    ids=["same", "later process", "machine was restarted", "no number"],
+)
+def test_where_the_lock_says_nothing_the_process_counts(folder, more, lives):
+    """As on a drive without locks; here its file is gone."""
+    left_by_a_killed_run(folder, **more)
+    (folder.state / "lock").unlink()
+    assert (lock.holder(folder.state) is not None) == lives
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no zombies there")
+def test_a_zombie_holds_nothing(folder):
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        left_by_a_killed_run(folder, pid=child.pid, started=psutil.Process(child.pid).create_time())
+        (folder.state / "lock").unlink()
+        assert lock.holder(folder.state) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the lock is asked by taking it")
+def test_a_runner_waits_for_who_only_asks(folder):
+    """Asking takes a shared lock for a moment, and writes nothing: whoever asks may not be allowed to."""
+    left_by_a_killed_run(folder)
+    before = (folder.state / "lock").stat().st_mtime_ns
+    asks = (folder.state / "lock").open("rb")
+    fcntl.flock(asks, fcntl.LOCK_SH)
+    assert lock.holder(folder.state) is None
+    threading.Timer(0.1, asks.close).start()
+    with folder.hold():
+        assert lock.holder(folder.state)["pid"] == os.getpid()
+    assert (folder.state / "lock").stat().st_mtime_ns == before
 
 
 def test_a_holder_gives_signs_of_life(folder, monkeypatch):

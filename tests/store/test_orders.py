@@ -21,7 +21,9 @@ def test_orders_are_taken_in_turn_and_once(state):
     taken = inbox.take()
     assert [order.kind for order in taken] == ["pause", "resume", "stop"]
     assert taken[0].by.startswith("process ")
-    assert inbox.take() == []
+    assert len(list((state / "orders").iterdir())) == 3, "who gave one may look for the answer only then"
+    inbox.done()
+    assert (inbox.take(), list((state / "orders").iterdir())) == ([], [])
 
 
 def test_what_is_for_others_or_no_order_is_swept(state):
@@ -29,8 +31,45 @@ def test_what_is_for_others_or_no_order_is_swept(state):
     folder = state / "orders"
     for number, text in enumerate(["", "[]", "{", '{"order": "fly", "token": "mine", "by": "me"}', "\x00"]):
         (folder / f"{number:020d}-00000000.json").write_text(text)
-    assert Inbox(state, "mine").take() == []
+    (folder / f"{9:020d}-00000000.json").write_text("[" * 100_000)
+    inbox = Inbox(state, "mine")
+    assert inbox.take() == []
+    inbox.done()
     assert list(folder.iterdir()) == []
+
+
+def test_what_cannot_be_removed_blocks_no_order(state):
+    """However much of it there is; at the end what is empty goes, and the rest stays."""
+    folder = state / "orders"
+    for number in range(orders.MOST + 1):
+        (folder / f"{number:020d}-00000000.json" / "kept").mkdir(parents=True)
+    (folder / f"{number + 1:020d}-00000000.json").mkdir()
+    inbox = Inbox(state, "mine")
+    orders.give(state, OrderKind.STOP, "mine")
+    taken = []
+    for _ in range(3):
+        taken += inbox.take()
+        inbox.done()
+    assert [order.kind for order in taken] == ["stop"]
+    orders.give(state, OrderKind.STOP, "mine")
+    orders.clear(state)
+    assert len(list(folder.iterdir())) == orders.MOST + 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_an_order_that_is_a_link_is_none(state, tmp_path):
+    orders.give(tmp_path, OrderKind.DROP, "mine").rename(tmp_path / "order.json")
+    folder = state / "orders"
+    folder.mkdir(parents=True)
+    link = folder / f"{0:020d}-00000000.json"
+    link.symlink_to(tmp_path / "order.json")
+    (folder / "answer.json").symlink_to(tmp_path / "order.json")
+    inbox = Inbox(state, "mine")
+    assert inbox.take() == []
+    inbox.done()
+    assert orders.answered(state, "mine") is None
+    assert not link.is_symlink()
+    assert (tmp_path / "order.json").exists()
 
 
 def test_an_answer_is_for_those_who_ask_this_run(state):
