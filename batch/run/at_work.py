@@ -90,11 +90,11 @@ class AtWork:
 
     @property
     def left(self) -> str:
-        """The same for people: ``, in about 40 s``; empty where nothing tells."""
+        """The same for people: ``, in about 40s``; empty where nothing tells."""
         seconds = self.left_s
         if seconds is None:
             return ""
-        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))} s'}"
+        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))}s'}"
 
     def reserve_s(self, within: float) -> float:
         """What has to be kept of the time that a stop may take; half of it at most."""
