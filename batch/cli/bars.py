@@ -167,7 +167,7 @@ class Screen:
     def _images(self, width: int) -> Table:
         count, total = self._countdown.count, self._countdown.total
         left = f"{_BEFORE.get(self._state, '')}{count} of {plural(total, 'image')}"
-        right = [self._countdown.end, self._countdown.rate, self._memory]
+        right = [self._countdown.end, self._countdown.rate, self._memory, self._countdown.here]
         if self._failed:
             right.insert(0, f"{self._failed} failed")
         return _line(width, left, count, total, right)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from batch.base.text import done_about, duration
 from batch.cli import words
-from batch.records.events import Began, Event, Expected, LeftOut
+from batch.records.events import Began, Event, Expected, Happening, LeftOut
+from batch.records.kinds import HappeningKind, Status
 from batch.records.receipts import Outcome
+
+_DAY_S = 24 * 3600.0
+_WAITS = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
 
 
 class Countdown:
@@ -15,44 +20,84 @@ class Countdown:
 
     def __init__(self) -> None:
         self.total = self.count = 0
+        """Images of the plan, and those of them that are done."""
+        self._before = self._to_come = 0
         self._expected = Expected(seconds=None)
         self._told = monotonic()
+        self._paused = self._stops = False
 
     def on(self, event: Event) -> None:
         """Count, and note what is expected."""
         match event:
             case Began():
-                self.total = event.to_render if event.most is None else min(event.most, event.to_render)
-                self.count, self._expected = 0, Expected(seconds=None)
+                self._to_come = event.to_render if event.most is None else min(event.most, event.to_render)
+                self.total, self.count, self._before = event.total, event.done, event.done
+                self._expected, self._paused, self._stops = Expected(seconds=None), False, False
             case Expected():
                 self._expected, self._told = event, monotonic()
             case LeftOut(count):
-                self.total -= count
+                self._to_come -= count
             case Outcome():
-                self.count += 1
-
-    @property
-    def left(self) -> float | None:
-        """Seconds of the rest."""
-        if self._expected.seconds is None:
-            return None
-        return max(0.0, self._expected.seconds - (monotonic() - self._told))
+                self._to_come -= 1
+                self.count += event.status == Status.DONE
+            case Happening(kind=HappeningKind.STOPPING):
+                self._stops = True
+            case Happening(kind=kind):
+                self._paused = _WAITS.get(kind, self._paused)
 
     @property
     def rate(self) -> str:
         """``4.2 s/image``."""
-        return words.rate(3600 / self._expected.per_hour, "image") if self._expected.per_hour else ""
+        rate = None if self._paused or self._stops else self._expected.per_hour
+        return words.rate(3600 / rate, "image") if rate else ""
+
+    @property
+    def here(self) -> str:
+        """``12 in this run``, where there were some before."""
+        return f"{self.count - self._before} in this run" if self._before else ""
 
     @property
     def end(self) -> str:
-        """``done about 06:40``."""
-        if self.left is None or self.count >= self.total:
+        """``done about 06:40``; ``stops at 04:27 with about 89 of 1600 done``; ``about 3m 20s once resumed``."""
+        expected, cutoff = self._expected, self._expected.cutoff
+        if self._stops or self._to_come <= 0:
             return ""
-        return done_about(self.left, guessed=self._expected.guessed)
+        if self._paused:
+            return "" if expected.seconds is None else once_resumed(expected.seconds)
+        if cutoff is not None:
+            seconds = None if cutoff.seconds is None else self._left(cutoff.seconds)
+            return stops(seconds, cutoff.images, self.total, exact=cutoff.clock)
+        if expected.seconds is None:
+            return ""
+        return done_about(self._left(expected.seconds), guessed=expected.guessed)
 
     @property
     def rest(self) -> str:
         """``3m 20s left, done about 06:40``."""
-        if self.count >= self.total:
+        if self._to_come <= 0:
             return "last one"
-        return "" if self.left is None else f"{duration(self.left)} left, {self.end}"
+        seconds, is_whole = self._expected.seconds, self._expected.cutoff is None
+        left = f"{duration(self._left(seconds))} left" if seconds is not None and is_whole and self.end else ""
+        return ", ".join(filter(None, [left, self.end]))
+
+    def _left(self, seconds: float) -> float:
+        """Of so many when the end was judged."""
+        return max(0.0, seconds - (monotonic() - self._told))
+
+
+def once_resumed(seconds: float) -> str:
+    """How long a run that is paused takes from then on."""
+    return f"about {duration(seconds)} once resumed"
+
+
+def stops(seconds: float | None, images: int | None, total: int, *, exact: bool) -> str:
+    """``stops at 04:27 with about 89 of 1600 done``: a limit ends it then, ``exact`` by the clock."""
+    by_then = "" if images is None else f" with{' about' if exact else ''} {images} of {total} done"
+    if seconds is None:
+        return f"stops{by_then}"
+    about = done_about(seconds).removeprefix("done")
+    end = datetime.now(UTC) + timedelta(seconds=seconds) if seconds < _DAY_S else None
+    if not exact or end is None:
+        return f"stops{about}{by_then}"
+    day = "tomorrow " if end.astimezone().date() > datetime.now().astimezone().date() else ""
+    return f"stops {day}at {end.astimezone():%H:%M}{by_then}"

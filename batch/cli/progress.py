@@ -219,10 +219,12 @@ class JsonEvents:
 
     def _emit_expected(self, event: Expected) -> None:
         end = None
-        if event.seconds is not None:
-            end = (datetime.now(UTC) + timedelta(seconds=event.seconds)).isoformat(timespec="seconds")
+        if event.ends_s is not None:
+            end = (datetime.now(UTC) + timedelta(seconds=event.ends_s)).isoformat(timespec="seconds")
+        cutoff = event.cutoff
         self.emit(
-            "expected", seconds=event.seconds, ends_at=end, source=event.source, image_s=event.image_s,
+            "expected", seconds=event.seconds, ends_at=end, ends_by=cutoff.limit if cutoff else None,
+            ends_with=cutoff.images if cutoff else None, source=event.source, image_s=event.image_s,
             per_hour=event.per_hour,
         )  # fmt: skip
 

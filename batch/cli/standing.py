@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import words
+from batch.cli.countdown import once_resumed, stops
 from batch.cli.terminal import program, quoted
 from batch.cli.verify import ORPHANED
+from batch.records.live import RunState
 
 if TYPE_CHECKING:
     from batch.base.tables import Paragraph
@@ -39,30 +42,46 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield from _pace(summary)
     if summary.happened:
         tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
-        yield f"  happened in the last run: {tally}"
+        yield f"  happened in {'this' if summary.running else 'the last'} run: {tally}"
     for event in summary.last_happenings:
-        at = datetime.fromisoformat(event.time).astimezone()
         first = next(iter(event.text.splitlines()), "")
-        yield f"    {at:%Y-%m-%d %H:%M:%S}  {first}"
+        yield f"    {local(event.time)}  {first}"
     yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
     yield from _failures("FAILED", summary.causes, again(summary, "--retry-failed"))
 
 
 def moment(now: LiveStatus) -> str:
-    """What a run is at: ``rendering lighthouse-s42-5376x3072, denoising 7 of 20, 26.0s left of it``."""
-    left = f"{duration(now.image_left_s)} left of it" if now.image_left_s else ""
-    at = words.at_work(now.stage, now.part, now.parts)
-    return ", ".join(
-        filter(None, [f"{now.state} {now.image}".rstrip(), at if at != now.state else "", left, now.said])
-    )
+    """What a run is at: ``rendering lighthouse-s42-5376x3072, denoising 7 of 20, 26.0s to go``."""
+    left = f"{duration(now.image_left_s)} to go" if now.image_left_s and now.image_left_s >= 1 else ""
+    at, doing = words.at_work(now.stage, now.part, now.parts), f"{_STATES.get(now.state, now.state)} {now.image}"
+    if now.state == RunState.ENCODING:
+        at, doing = f"text {now.part} of {now.parts}" if now.parts else "", "encoding texts"
+    return ", ".join(filter(None, [doing.rstrip(), at if at != now.state else "", left, *_said(now)]))
 
 
-def again(summary: Summary, option: str) -> str:
-    """The command that tries again what this option is for."""
+_STATES = {RunState.LOADING: "loading the model"}
+
+
+def _said(now: LiveStatus) -> list[str]:
+    """What it says itself, without the word that its state is."""
+    said = now.said.removeprefix(f"{now.state}: ")
+    return [said] if said else []
+
+
+def local(time: str) -> str:
+    """A time of the records by the local clock: ``2026-11-29 04:14:17``."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # what somebody wrote there
+        return time
+
+
+def again(summary: Summary, option: str = "") -> str:
+    """The command that goes on, or tries again what this option is for."""
     if not summary.source:
-        return f"the same command with {option}"
+        return f"the same command with {option}" if option else "the same command again"
     out = "" if Path(summary.root) == Path("outputs") / summary.name else f" --out {quoted(Path(summary.root))}"
-    return f"{program()} run {quoted(Path(summary.source))}{out} {option}"
+    return f"{program()} run {quoted(Path(summary.source))}{out} {option}".rstrip()
 
 
 def _failures(what: str, causes: Sequence[Cause], command: str) -> Iterator[str]:
@@ -76,22 +95,33 @@ def _failures(what: str, causes: Sequence[Cause], command: str) -> Iterator[str]
 
 def _pace(summary: Summary) -> Iterator[str]:
     """How fast it goes, what it takes, and when it will be done."""
-    parts = []
-    if summary.seconds_per_image is not None:
-        parts.append(f"{words.rate(summary.seconds_per_image, 'image') or 'no time'} (median)")
-    if summary.now is not None and summary.now.per_hour:
-        parts.append(f"{summary.now.per_hour:.0f} images/h")
+    parts, now = [], summary.now
+    if now is not None and now.per_hour:
+        parts.append(words.rate(3600 / now.per_hour, "image"))
+    elif summary.running is None and summary.seconds_per_image:
+        parts.append(f"{duration(summary.seconds_per_image)} an image (median)")
     if summary.peak_bytes is not None:
         parts.append(f"peak memory {gib(summary.peak_bytes)}")
-    if parts:
-        yield f"  {', '.join(parts)}"
-    if summary.to_render and summary.eta_s is not None:
-        if summary.running is None:
-            yield f"  about {duration(summary.eta_s)} for the rest"
-            return
-        end = done_about(summary.eta_s, guessed=summary.now is not None and summary.now.ends_guessed)
-        source = f", {summary.now.ends_from}" if summary.now is not None and summary.now.ends_from else ""
-        yield f"  {end}, in {duration(summary.eta_s)}{source}"
+    if said := ", ".join(filter(None, parts)):
+        yield f"  {said}"
+    if summary.to_render and (end := _end(summary)):
+        yield f"  {end}"
+
+
+def _end(summary: Summary) -> str:
+    """When it will be done; of a run that is over or stops, how long the rest takes."""
+    rest, now = summary.eta_s, summary.now
+    if now is not None and now.ends_at is not None and now.ends_by:
+        seconds, exact = max(0.0, now.ends_at - time.time()), now.ends_by != "--max-images"
+        return f"{stops(seconds, now.ends_with, now.total, exact=exact)} ({now.ends_by})"
+    if rest is None:
+        return ""
+    if now is not None and now.state == RunState.PAUSED:
+        return once_resumed(rest)
+    if summary.running is None or (now is not None and now.ends_at is None):
+        return f"about {duration(rest)} for the rest"
+    source = f", {now.ends_from}" if now is not None and now.ends_from else ""
+    return f"{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {duration(rest)}{source}"
 
 
 def _images(summary: Summary) -> Iterator[str]:
@@ -127,9 +157,13 @@ def _processes(summary: Summary) -> Iterator[str]:
         yield "  not running"
     else:
         pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
-        yield f"  running: process {pid} on {host} since {since}"
+        yield f"  running: process {pid} on {host} since {local(str(since))}"
     if summary.killed:
-        yield f"  the run that began {summary.killed} was killed: run it again to go on"
+        yield f"  the run that began {local(summary.killed)} was killed"
+    if summary.running is None and summary.to_render:
+        yield f"  go on: {again(summary)}"
+    if summary.running is None and (report := Path(summary.root) / "report.html").exists():
+        yield f"  report: {report}"
     for orphan in summary.left_over:
         then = "only its user can end it" if orphan.user else "the next run ends it"
         yield f"  a worker of an earlier run is still there: {orphan}; {then}"

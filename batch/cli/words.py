@@ -23,7 +23,7 @@ def rate(seconds: float, unit: str) -> str:
     """``1.3 s/step``, ``12 steps/s``, of what takes minutes ``17 images/h``; nothing for what takes no time."""
     if seconds >= 60:
         return f"{3600 / seconds:.{1 if seconds > 600 else 0}f} {unit}s/h"
-    if seconds >= 1:
+    if seconds * 1.5 > 1:  # no "1 images/s"
         return f"{seconds:.1f} s/{unit}"
     return f"{1 / seconds:.0f} {unit}s/s" if seconds * _MEANINGLESS > 1 else ""
 

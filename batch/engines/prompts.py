@@ -39,6 +39,8 @@ class PromptEncoder:
         self._encoded: dict[str, StagePeak] = {}
         self._unencoded: dict[str, StageFailed] = {}
         self._warmed_up = False
+        self._ready: tuple[str, ...] = ()
+        """What an encoder was loaded for, as long as nothing has taken its place."""
 
     def encode(self, task: EncodeTask) -> Outcome:
         """Encode a text, down the ladder while memory runs out; ``seconds`` are those of encoding.
@@ -51,7 +53,10 @@ class PromptEncoder:
             return Outcome(key=task.key, status=Status.DONE)
         asked = replace(task, memory_steps=(Call(name=taken),)) if taken else task
         beat = self._warm.heartbeat(task.text)
-        beat(Stage.LOAD, 0, 0)
+        wanted = (task.model, task.dtype, taken)
+        if self._ready != wanted:  # else nothing is loaded
+            beat(Stage.LOAD, 0, 0)
+        self._ready = ()
         try:
             made = self._warm.session(task).encode(asked, beat)
         except StageFailed as error:
@@ -59,6 +64,7 @@ class PromptEncoder:
             if rung is None:
                 raise CannotGoOn(f"out of memory while encoding texts: {error.info.message}") from None
         else:
+            self._ready = wanted
             return self._done(task.key, kept, made)
         self._rungs.take_for_texts(task, rung)
         text = f"out of memory while encoding texts: {rung} from now on for those of {task.model}"
@@ -82,6 +88,7 @@ class PromptEncoder:
 
     def job(self, task: Task) -> Job:
         """An image with the embeddings of its texts. Raises :class:`RenderError` where there are none."""
+        self._ready = ()
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
         taken = self._rung(task)
         kept = [self._embeds.read(_kept_as(text.key, taken)) for text in texts]

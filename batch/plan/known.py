@@ -44,8 +44,8 @@ class EstimateSource(StrEnum):
 
 
 _PHRASES = {
-    EstimateSource.THIS_RUN: "as this run's images took",
-    EstimateSource.EARLIER_RUNS: "as earlier runs took here",
+    EstimateSource.THIS_RUN: "judged by this run's images",
+    EstimateSource.EARLIER_RUNS: "judged by earlier runs here",
     EstimateSource.GUESS: "a guess from how much there is to compute",
 }
 
@@ -132,6 +132,11 @@ class Known:
         """What is waited for behind the last image."""
         found = self.find(CostPart.SAVE, task)
         return found.value if found else 0.0
+
+    def decoding(self, task: Task) -> float:
+        """What decoding an image takes; 0 where nothing is known, or where it is no stage of its own."""
+        stages = self._stages(task)
+        return sum(stage.value for stage in (stages if self.decodes else stages[1:]) if stage is not None)
 
     def per_pixel(self, task: Task) -> tuple[float, EstimateSource]:
         """Bytes per pixel of the file. Pictures of other models, of random weights above all, pack otherwise."""

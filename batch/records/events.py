@@ -92,19 +92,40 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cutoff:
+    """A limit that ends the run before all is done."""
+
+    limit: str
+    """The option: ``--until 2026-11-29 04:27``."""
+    seconds: float | None
+    """The run ends in so many; None where that is not known."""
+    images: int | None = None
+    """About so many of the plan are done by then."""
+    clock: bool = True
+    """It ends at that time whatever images take; else when they are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """When the run is expected to end, judged anew: after each image, and when it loads or encodes."""
+    """How long the rest takes, judged anew: after each image, and when it loads or encodes."""
 
     seconds: float | None
-    """What the rest takes, loading and encoding with it; None as long as nothing is known."""
+    """What all that is left takes, loading and encoding with it, whatever limits say; None: nothing is known."""
     source: str = ""
-    """What that rests on, for people: "as this run's images took"."""
+    """What that rests on, for people: "judged by this run's images"."""
     guessed: bool = False
     """It may be wrong by half."""
     image_s: float | None = None
     """What the image at work takes in all."""
     per_hour: float | None = None
-    """Images an hour, of late."""
+    """Images an hour that the rest is expected to go at while images are at work."""
+    cutoff: Cutoff | None = None
+    """Where the run will end before."""
+
+    @property
+    def ends_s(self) -> float | None:
+        """The run is expected to end in so many seconds: all is done, or a limit is reached."""
+        return self.cutoff.seconds if self.cutoff else self.seconds
 
 
 @dataclass(frozen=True, slots=True)

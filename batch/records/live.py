@@ -18,6 +18,8 @@ class RunState(StrEnum):
     PAUSED = "paused"
     STOPPING = "stopping"
     """It finishes the image at work, and starts none."""
+    FINISHING = "finishing"
+    """Nothing more is rendered: it writes the report, and tells those who want to be told."""
     ENDED = "ended"
 
 
@@ -34,7 +36,7 @@ class LiveStatus:
     updated: float
     """When this was written; a run that is alive writes it anew every few seconds."""
     image: str = ""
-    """Name of the image, or the text, at work."""
+    """Name of the image at work."""
     stage: Stage | None = None
     part: int = 0
     parts: int = 0
@@ -47,9 +49,16 @@ class LiveStatus:
     to_render: int = 0
     """Images that are neither done nor given up."""
     per_hour: float | None = None
+    rest_s: float | None = None
+    """What all that is left takes from now on, whatever limits say."""
     ends_at: float | None = None
+    """When the run is expected to end; None while it is paused."""
+    ends_by: str = ""
+    """The limit that ends it then, before all is done."""
+    ends_with: int | None = None
+    """About so many images of the plan are done when a limit ends it."""
     ends_from: str = ""
-    """What the expected end rests on, for people."""
+    """What the expected rest is judged by, for people."""
     ends_guessed: bool = False
     said: str = ""
     """What is to be known now: who paused it, why it ended."""

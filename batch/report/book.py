@@ -6,6 +6,7 @@ is what ``report`` makes of the receipts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ class Book:
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"
-        text = html.page(data, self._texts, None if last else {"began": began, "generation": self.pieces})
+        moment = {"began": began, "generation": self.pieces, "written": time.time()}
+        text = html.page(data, self._texts, None if last else moment)
         atomic.write(path, text.encode(), self._folder.runner)
         done = sum(key in self._receipts for key in self._place)
         return Report(csv, tuple(sheets), path, (warning,) if warning else (), done)
@@ -156,7 +158,7 @@ class Book:
             self._untold, self._said = set(range(len(self._tasks))), {}
         news = {key: value for key, value in data.items() if self._said.get(key) != value}
         images = [f"[{index},{self._texts[index]}]" for index in sorted(self._untold)]
-        text = html.with_images({"generation": self.pieces + 1, **news}, images)
+        text = html.with_images({"generation": self.pieces + 1, "written": time.time(), **news}, images)
         live.write_piece(self._folder.state, self.pieces + 1, text, self._folder.runner)
         self.pieces += 1
         self._untold, self._said = set(), data

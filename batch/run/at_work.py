@@ -98,11 +98,11 @@ class AtWork:
 
     @property
     def left(self) -> str:
-        """The same for people: ``, in about 40 s``; empty where nothing tells."""
+        """The same for people: ``, in about 40s``; empty where nothing tells."""
         seconds = self.left_s
         if seconds is None:
             return ""
-        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))} s'}"
+        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))}s'}"
 
     @property
     def until_a_pause(self) -> str:

@@ -100,7 +100,6 @@ class Course:
             except KeyboardInterrupt:
                 stopped = stopped or Interrupted("interrupted while the report was written")
                 unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
-            self.live.say("" if stopped is None else f"stopped: {stopped}")
         if made is not None:
             tally.lost = max(0, tally.done - made.done)
         result = Result(
@@ -125,7 +124,11 @@ class Course:
         )
         whole = self.options.keep is None
         tell(tally.notifier, tally.plan.name, result, tally.figures(), folder, whole=whole)
-        return replace(result, warnings=(*result.warnings, *tally.notifier.close()))
+        if tally.notifier.anybody:
+            self.live.say("telling how it ended")
+        result = replace(result, warnings=(*result.warnings, *tally.notifier.close()))
+        self.live.say("" if stopped is None else f"stopped: {stopped}")
+        return result
 
     def _reported(self) -> tuple[Report | None, str]:
         """The report; or a warning, since a full disk ends no run whose pictures are there."""

@@ -1,19 +1,22 @@
-"""Whether a run becomes slower, or takes more memory, than it did at first. Pure.
+"""Whether a run becomes slower, or takes more memory, than it did before. Pure.
 
 Images are compared with those that should cost the same: same model, size, steps, memory setting and so on.
 The median of the last ten (the lower one of the two in the middle: what was measured, not a mean of before
-and after) stands against that of this run's first ten; the first image after a load and
-images that were decoded twice are left out. Loading, encoding and saving do not count.
+and after) stands against that of the run's images before them, their memory against that of its first ten. The
+first image after a load and images decoded twice are left out; loading, encoding and saving do not count.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
+from batch.base.text import duration
 from batch.plan.alike import cost_key
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
@@ -23,18 +26,27 @@ from batch.records.receipts import CardState, Measurement, Receipt
 WINDOW = 10
 """Images that are compared, at either end."""
 
-SLOWER, MIN_SECONDS = 1.5, 0.2
-"""So many times the time of the first images, and so many seconds more: less is the noise of a busy machine."""
+BEFORE = 1000
+"""Images that the last ones are compared with."""
+
+SLOWER, MIN_SECONDS = 1.5, 2.0
+"""So many times the time of those before, and so many seconds more: less is a browser opened meanwhile."""
 
 LARGER, MIN_BYTES = 1.2, 256 * 2**20
 """The same of memory."""
 
 AGAIN = 2.0
-"""Told again when it has grown by this factor since."""
+"""Memory is told again when it has grown by this factor since; that it is slower once until it has recovered."""
+
+
+LATELY = timedelta(minutes=15)
+"""While images of one kind are slower, nothing is told of those of another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Image:
+    at: datetime
+    """When it was done, by the local clock."""
     seconds: float
     memory: int | None
     memory_kind: str
@@ -47,6 +59,7 @@ class _Watch:
 
     factor: float
     least: float
+    again: float
     told: float | None = None
 
     def tells(self, now: float, first: float) -> bool:
@@ -54,7 +67,7 @@ class _Watch:
         allowed = max((self.factor - 1) * first, self.least)
         if now <= first + allowed / 2:
             self.told = None
-        if now <= first + allowed or (self.told is not None and now < self.told * AGAIN):
+        if now <= first + allowed or (self.told is not None and now < self.told * self.again):
             return False
         self.told = now
         return True
@@ -65,14 +78,25 @@ class _Series:
     """The images of one kind."""
 
     first: list[_Image] = field(default_factory=list)
+    before: deque[_Image] = field(default_factory=lambda: deque(maxlen=BEFORE))
+    """Without the last ones, and without those since it is slower."""
     last: deque[_Image] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    time: _Watch = field(default_factory=lambda: _Watch(SLOWER, MIN_SECONDS))
-    memory: _Watch = field(default_factory=lambda: _Watch(LARGER, MIN_BYTES))
+    time: _Watch = field(default_factory=lambda: _Watch(SLOWER, MIN_SECONDS, math.inf))
+    memory: _Watch = field(default_factory=lambda: _Watch(LARGER, MIN_BYTES, AGAIN))
 
     def add(self, image: _Image) -> None:
+        if len(self.last) == WINDOW and self.time.told is None:
+            self.before.append(self.last[0])
         self.last.append(image)
         if len(self.first) < WINDOW:
             self.first.append(image)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Medians of the last images and of those before them; of few, of the first ones."""
+        before = self.before if len(self.before) >= WINDOW else self.first
+        now, then = (statistics.median_low(item.seconds for item in images) for images in (self.last, before))
+        return now, then
 
     def memory_at_first(self, kind: str) -> int | None:
         """Median of the first images, of one kind of memory."""
@@ -83,23 +107,26 @@ class _Series:
 class Drift:
     """Is fed the receipts of a run in order; says when it has become slower or larger."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
         self._series: dict[Hashable, _Series] = {}
+        self._clock = clock
 
     def seen(self, receipt: Receipt) -> list[Happening]:
         """Take in one receipt. What comes back has the kinds ``slower`` and ``memory-growth``."""
-        image = _image(receipt.measurement)
+        image = _image(receipt.measurement, self._clock())
         if receipt.measurement.warmup or receipt.repaired or image is None:
             return []
         series = self._series.setdefault(cost_key(receipt), _Series())
         series.add(image)
         # The allocator keeps the blocks of a larger size: what another kind needed at first is no growth.
         at_first = [other.memory_at_first(image.memory_kind) or 0 for other in self._series.values()]
-        found = (_slower(series, receipt), _larger(series, max(at_first), receipt))
+        since = image.at - LATELY
+        others = (other.last[-1].at > since for other in self._series.values() if other.time.told)
+        found = (_slower(series, receipt, known=any(others)), _larger(series, max(at_first), receipt))
         return [item for item in found if item is not None]
 
 
-def _image(cost: Measurement) -> _Image | None:
+def _image(cost: Measurement, at: datetime) -> _Image | None:
     stages = [stage for stage in (cost.denoise, cost.decode, cost.whole) if stage is not None]
     if not stages:
         return None
@@ -110,17 +137,22 @@ def _image(cost: Measurement) -> _Image | None:
     peaks = {kind: max(found, default=None) for kind, found in known.items()}
     kind = next((kind for kind, value in peaks.items() if value is not None), "")
     seconds = sum(stage.seconds for stage in stages)
-    return _Image(seconds=seconds, memory=peaks.get(kind), memory_kind=kind, card=cost.card)
+    return _Image(at=at, seconds=seconds, memory=peaks.get(kind), memory_kind=kind, card=cost.card)
 
 
-def _slower(series: _Series, receipt: Receipt) -> Happening | None:
-    first, now = (statistics.median_low(item.seconds for item in images) for images in (series.first, series.last))
-    if not series.time.tells(now, first):
+def _slower(series: _Series, receipt: Receipt, *, known: bool) -> Happening | None:
+    """``known``: it was told of others, which have not recovered."""
+    now, then = series.seconds
+    if not series.time.tells(now, then) or known:
         return None
     cards = [_usual(images) for images in (series.last, series.first)]
     said, at_first = map(_said, cards)
     beside = "; at first ".join(filter(None, (said, at_first))) if said else ""
-    text = f"slower: {_seconds(now)} an image instead of {_seconds(first)} at {_size(receipt)}"
+    # The last one that was as fast as those before.
+    until = max((item.at for item in series.last if item.seconds < now), default=series.last[0].at)
+    text = (
+        f"slower than before: {duration(now)} an image, {duration(then)} until {until:%H:%M} at {_size(receipt)}"
+    )
     return Happening(
         kind=HappeningKind.SLOWER,
         text=f"{text} ({beside})" if beside else text,
@@ -128,7 +160,7 @@ def _slower(series: _Series, receipt: Receipt) -> Happening | None:
         data={
             **_about(receipt),
             "seconds": now,
-            "seconds_at_first": first,
+            "seconds_before": then,
             "card": to_json(cards[0]),
             "card_at_first": to_json(cards[1]),
         },
@@ -185,10 +217,6 @@ def _said(card: CardState) -> str:
         f"held back by {card.throttled}" if card.throttled else "",
     )
     return ", ".join(filter(None, parts))
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
 
 
 def _mib(value: float) -> str:

@@ -1,7 +1,8 @@
 """Reports that grow: results.csv, sheet and page are written anew while the run goes on, in a thread of their own.
 
 The first time is soon after the start, so that there is a page to watch; the next one soon after the first image;
-from then on at most every minute. However long such a report takes, it takes no more than a fiftieth of the time.
+then in growing steps, at last every minute, and when a pause begins. However long such a report takes, it takes no
+more than a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from batch.report.book import Book, Report
     from batch.store.folder import RunFolder
 
-SOON_S, EVERY_S = 2.0, 60.0
-"""Seconds before the first two reports of a run, and between the others."""
+SOON_S, STEPS_S, EVERY_S = 2.0, (5.0, 15.0, 30.0), 60.0
+"""Seconds before the first two reports of a run, between those that follow, and between the others."""
 SHARE = 50
 """One part in so many of the time may go into reports."""
 
@@ -37,7 +38,7 @@ class Growing:
         """``scan`` is what the folder held when the run began; ``written`` is called after each report."""
         self._folder, self._scan, self._began, self._written = folder, scan, began, written
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        self._news, self._over = Event(), Event()
+        self._news, self._hurry, self._over = Event(), Event(), Event()
         self._book: Book | None = None
         self._begun = False
         """Whether anything of this run is in its reports."""
@@ -57,10 +58,15 @@ class Growing:
         self._outcomes.put(outcome)
         self._news.set()
 
+    def hurry(self) -> None:
+        """Write now: nothing new will come for a while."""
+        self._hurry.set()
+        self._news.set()
+
     def stop(self) -> None:
         """Write no more; waits for what is being written."""
         self._over.set()
-        self._news.set()
+        self.hurry()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -72,8 +78,8 @@ class Growing:
         return write_report(self._folder, self._book, self._began if self._book else None)
 
     def _go_on(self) -> None:
-        due = monotonic() + SOON_S
-        while not self._over.wait(max(0.0, due - monotonic())):
+        due, steps = monotonic() + SOON_S, iter(STEPS_S)
+        while not self._is_over(due):
             start = monotonic()
             self._news.clear()
             try:
@@ -82,8 +88,15 @@ class Growing:
             except UNWRITTEN:  # the last report says it
                 pass
             end = monotonic()
-            due = end + (max(EVERY_S, SHARE * (end - start)) if self._begun else SOON_S)
+            step = min(EVERY_S, next(steps, EVERY_S)) if self._begun else SOON_S
+            due = end + (max(step, SHARE * (end - start)) if self._begun else step)
             self._news.wait()
+
+    def _is_over(self, due: float) -> bool:
+        """Whether the run is; waits until a report is due or wanted."""
+        self._hurry.wait(max(0.0, due - monotonic()))
+        self._hurry.clear()
+        return self._over.is_set()
 
     def _write(self) -> None:
         book, outcomes = self._opened(), []

@@ -21,6 +21,7 @@ from batch.base.errors import FolderLost
 from batch.records.events import (
     Beat,
     Began,
+    Closed,
     Encoded,
     Event,
     Expected,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 MOST_OFTEN_S, SIGN_OF_LIFE_S = 1.0, 5.0
 """Seconds between two writings of the status: at least, and at most although nothing has changed."""
 
+LOADS_S = 1.0
+"""A worker says before every image that it loads: only what takes so long is shown as loading."""
+
 
 class LiveListener:
     """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
@@ -57,7 +61,8 @@ class LiveListener:
             updated=now, failed=len(left.given_up),
         )  # fmt: skip
         self._image_s: float | None = None
-        self._image_began = monotonic()
+        self._image_began = self._judged = monotonic()
+        self._loads_since: float | None = None
         self._changed, self._over, self._lock = Signal(), Signal(), Lock()
         self._growing = Growing(folder, left.scan, now, self._changed.set)
         self._thread = Thread(target=self._go_on, name="status", daemon=True)
@@ -75,7 +80,7 @@ class LiveListener:
         self._changed.set()
         self._thread.join()
         self._status = replace(
-            self._status, state=RunState.ENDED, image="", stage=None, part=0, parts=0, ends_at=None, ends_from="",
+            without_end(idle(self._status)), state=RunState.ENDED,
             said=f"it ended: {str(error) or type(error).__name__}" if error else self._status.said,
         )  # fmt: skip
         with suppress(OSError, FolderLost):
@@ -88,11 +93,16 @@ class LiveListener:
         with self._lock:
             before, self._status = self._status, after(self._status, event)
             if isinstance(event, Expected):
-                self._image_s = event.image_s
+                self._image_s, self._judged = event.image_s, monotonic()
+            if isinstance(event, Beat) and event.stage != Stage.SAVE:
+                begun = self._loads_since or monotonic()
+                self._loads_since = begun if event.stage == Stage.LOAD else None
             if self._status.image != before.image:
                 self._image_began = monotonic()
         if self._status.state != before.state:
             self._changed.set()
+            if self._status.state == RunState.PAUSED:
+                self._growing.hurry()
         self._listener.on(event)
 
     def report(self) -> Report:
@@ -123,21 +133,27 @@ class LiveListener:
     def _write(self) -> LiveStatus:
         self._folder.still_held()
         with self._lock:
-            left = None
-            if self._image_s is not None and self._status.image and self._status.state in _AT_WORK:
-                left = max(0.0, self._image_s - (monotonic() - self._image_began))
-            generation = self._growing.generation
-            self._status = replace(self._status, updated=time.time(), image_left_s=left, generation=generation)
-            status = self._status
+            status = self._status = self._at_this_moment()
         live.write(self._folder.state, status, self._folder.runner)
         return status
+
+    def _at_this_moment(self) -> LiveStatus:
+        """The status with what hangs on the clock."""
+        now, status = monotonic(), self._status
+        if self._loads_since is not None and now - self._loads_since >= LOADS_S:
+            status = _at(idle(status), RunState.LOADING)
+        left, rest = None, status.rest_s
+        if self._image_s is not None and status.image and status.state in _AT_WORK:
+            left = max(0.0, self._image_s - (now - self._image_began))
+        if rest is not None and status.state not in (RunState.PAUSED, RunState.ENDED):
+            rest, self._judged = max(0.0, rest - (now - self._judged)), now
+        generation = self._growing.generation
+        return replace(status, updated=time.time(), image_left_s=left, rest_s=rest, generation=generation)
 
 
 _AT_WORK = {RunState.RENDERING, RunState.STOPPING}
 _LASTING = {RunState.PAUSED, RunState.STOPPING}
 """What somebody has asked for: no image at work ends it."""
-_ASKED_FOR = {HappeningKind.PAUSED: RunState.PAUSED, HappeningKind.STOPPING: RunState.STOPPING}
-_STAGES = {Stage.LOAD: RunState.LOADING, Stage.ENCODE: RunState.ENCODING}
 
 
 def after(status: LiveStatus, event: Event) -> LiveStatus:
@@ -149,30 +165,75 @@ def after(status: LiveStatus, event: Event) -> LiveStatus:
             return replace(status, total=total, done=done, to_render=to_render)
         case Loading(loaded=loaded):
             state = RunState.ENCODING if loaded else RunState.LOADING
-            return replace(_at(status, state), said="", image="", stage=None, part=0, parts=0)
+            return replace(idle(_at(status, state)), said=_said(status))
         case Encoded(text, texts):
-            now = _at(status, RunState.ENCODING)
-            return replace(now, image="", stage=Stage.ENCODE, part=text, parts=texts)
-        case Beat(name, stage, part, parts) if stage != Stage.SAVE:  # that goes on behind the next image
-            now = _at(status, _STAGES.get(stage, RunState.RENDERING))
-            if stage == Stage.ENCODE and not parts:  # of texts it is told which of how many
-                part, parts = status.part, status.parts
-            return replace(now, image=name, stage=stage, part=part, parts=parts, said=_said(now))
-        case Expected(seconds=seconds, source=source, per_hour=per_hour):
-            ends_at = None if seconds is None else time.time() + seconds
-            return replace(
-                status, ends_at=ends_at, ends_from=source, ends_guessed=event.guessed, per_hour=per_hour
-            )
-        case Happening(kind=HappeningKind.RESUMED):
-            return replace(status, state=RunState.LOADING, said="")
-        case Happening(kind=kind, text=text) if kind in _ASKED_FOR:
-            return replace(status, state=_ASKED_FOR[kind], said=text)
+            return replace(idle(_at(status, RunState.ENCODING)), stage=Stage.ENCODE, part=text, parts=texts)
+        case Beat():
+            return _beating(status, event)
+        case Expected():
+            return _expecting(status, event)
+        case Happening():
+            return _steered(status, event)
+        case Closed():
+            return without_end(idle(_at(status, RunState.FINISHING)))
         case Outcome():
             return _counted(status, event)
         case LeftOut(count):
             return replace(status, to_render=max(0, status.to_render - count))
         case _:
             return status
+
+
+def idle(status: LiveStatus) -> LiveStatus:
+    """Without an image at work."""
+    return replace(status, image="", stage=None, part=0, parts=0)
+
+
+def without_end(status: LiveStatus) -> LiveStatus:
+    """Without an expected end, and how fast it would go."""
+    return replace(status, ends_at=None, ends_by="", ends_with=None, ends_from="", per_hour=None)
+
+
+_NO_END = {RunState.PAUSED, RunState.STOPPING, RunState.FINISHING, RunState.ENDED}
+
+
+def _beating(status: LiveStatus, beat: Beat) -> LiveStatus:
+    match beat:
+        case Beat(stage=Stage.SAVE | Stage.ENCODE):  # saved behind the next image; of texts it is told how many
+            return status
+        case Beat(stage=Stage.LOAD):
+            return _at(status, RunState.LOADING) if status.state == RunState.STARTING else status
+        case Beat(name, stage, part, parts):
+            now = _at(status, RunState.RENDERING)
+            return replace(now, image=name, stage=stage, part=part, parts=parts, said=_said(now))
+
+
+def _steered(status: LiveStatus, happening: Happening) -> LiveStatus:
+    match happening.kind:
+        case HappeningKind.RESUMED:
+            return replace(status, state=RunState.LOADING, said="")
+        case HappeningKind.PAUSED:
+            return replace(without_end(idle(status)), state=RunState.PAUSED, said=happening.text)
+        case HappeningKind.STOPPING:
+            return replace(without_end(status), state=RunState.STOPPING, said=happening.text)
+        case _:
+            return status
+
+
+def _expecting(status: LiveStatus, expected: Expected) -> LiveStatus:
+    status = replace(status, rest_s=expected.seconds)
+    if status.state in _NO_END:
+        return status
+    cutoff, ends_s = expected.cutoff, expected.ends_s
+    return replace(
+        status,
+        ends_at=None if ends_s is None else time.time() + ends_s,
+        ends_by=cutoff.limit if cutoff else "",
+        ends_with=cutoff.images if cutoff else None,
+        ends_from=expected.source,
+        ends_guessed=expected.guessed,
+        per_hour=expected.per_hour,
+    )
 
 
 def _at(status: LiveStatus, state: RunState) -> LiveStatus:

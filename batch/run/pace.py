@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key, session_key
-from batch.plan.estimate import CostGroup, seconds_of
+from batch.plan.estimate import seconds_of
 from batch.plan.known import EstimateSource
 from batch.plan.rates import CostPart, place
-from batch.records.events import Beat, Began, Encoded, Event, Expected, Happening, LeftOut, Loading
-from batch.records.kinds import HappeningKind, Stage
+from batch.records.events import (
+    Beat,
+    Began,
+    Closed,
+    Cutoff,
+    Encoded,
+    Event,
+    Expected,
+    Happening,
+    LeftOut,
+    Loading,
+)
+from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.spec import Numerics
+from batch.run.begun import Begun
+from batch.run.stock import Stock
 
 if TYPE_CHECKING:
     from batch.plan.alike import LoadKey, SessionKey
-    from batch.plan.known import ExpectedSeconds
     from batch.records.tasks import Task
     from batch.run.limits import Gate
 
@@ -30,8 +42,8 @@ OFTEN_S = 1.0
 SHARE = 0.02
 """Of the time is the most that judging may take."""
 
-OF_LATE = 20
-"""Images that the rate is of."""
+FEW = 3
+"""Images of a run that tell nothing of the rate yet: the first one is slow."""
 
 _AFRESH = {
     HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_FAILED, HappeningKind.RECYCLED,
@@ -39,10 +51,9 @@ _AFRESH = {
 }  # fmt: skip
 """After these a model is loaded that was."""
 
-_AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
+_TOLD = {HappeningKind.PAUSED, HappeningKind.RESUMED}
 
-_BATCH = re.compile(r"(.+) and (\d+) more", re.DOTALL)
-"""What a worker calls a batch."""
+_AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
 
 
 class Pace:
@@ -62,65 +73,68 @@ class Pace:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        tasks = islice(to_render, gate.images_left)
-        self._left = {task.id: task for task in tasks}
-        self._names = {task.name: task.id for task in self._left.values()}
-        self._groups: dict[Hashable, CostGroup] = {}
-        self._loads: dict[LoadKey, CostGroup] = {}
-        for task in self._left.values():
-            self._groups.setdefault(pace_key(task), CostGroup(task)).count += 1
-            self._loads.setdefault(load_key(task), CostGroup(task)).count += 1
+        self._stock = Stock(to_render)
+        self._left = self._stock.tasks
+        self._begun = Begun(self._stock)
         self._texts = dict(texts or {})
         self._gate, self._known = gate, gate.known
+        self._most = gate.images_left
         self._recycle_after, self._measures = recycle_after, measures
         self._clock = clock
-        self._began = self._told = self._since = self._waited = clock()
+        self._began = self._told = self._waited = clock()
         self._cost = 0.0
         self._loaded: LoadKey | None = None
         self._encoded, self._encoding = (0, self._began), False
-        self._at: tuple[str, ...] = ()
-        """Ids of the images at work."""
-        self._rendered: set[str] = set()
-        """Ids of those that are being saved."""
         self._count = 0
-        self._ends: deque[float] = deque(maxlen=OF_LATE)
+        """Images that are done or have failed."""
+        self._finished = 0
+        """Images of the plan that are done."""
 
     def after(self, event: Event) -> Expected | None:
         """What is expected now; None where an event changes nothing, or little since the last time."""
         now = self._clock()
         match event:
-            case Began():
+            case Began(done=done):
                 self._began = self._waited = now
+                self._finished = done
             case Loading():
                 self._waited, self._encoded, self._encoding = now, (0, now), False
             case Encoded(text, _):
                 self._text_done(text, now)
             case Beat(name, stage) if stage in _AT_WORK:
-                self._is_at(name, now)
+                self._is_at(name, stage, now)
                 return None
             case Happening(kind=kind) if kind in _AFRESH:
                 self._afresh(now)
-                return None
+                if kind not in _TOLD:
+                    return None
+            case Closed():  # what the next run would need
+                self._afresh(now, saved=True)
             case LeftOut(count):
                 self._leave(count)
             case Outcome():
                 self._done(event, now)
             case _:
                 return None
-        often = OFTEN_S if isinstance(event, Loading | Encoded) else 0.0
-        if self._left and now - self._told < max(often, self._cost / SHARE):
+        if self._left and now - self._told < self._hush(event):
             return None
         expected = self._expected(now)
         self._told = self._clock()
         self._cost = self._told - now
         return expected
 
+    def _hush(self, event: Event) -> float:
+        """So long nothing new is told after something was."""
+        if isinstance(event, Closed | Happening):
+            return 0.0
+        return max(OFTEN_S if isinstance(event, Loading | Encoded) else 0.0, self._cost / SHARE)
+
     # What happens
 
     def _text_done(self, text: int, now: float) -> None:
         (before, then), going_on = self._encoded, self._encoding
         self._encoded, self._encoding = (text, now), True
-        task = next(iter(self._waiting()), None)
+        task = next(iter(self._begun.waiting()), None)
         if task is None or text <= before:
             return
         key = session_key(task)
@@ -130,113 +144,133 @@ class Pace:
             self._known.mine.put(family, kind, (now - then) / (text - before))
             self._waited += now - then  # encoding is no loading
 
-    def _is_at(self, name: str, now: float) -> None:
-        ids = self._called(name)
-        if not ids or ids == self._at:
-            return
-        self._rendered.update(key for key in self._at if key in self._left)
-        self._at, self._since, self._encoding = ids, now, False
-        self._loaded = load_key(self._left[ids[0]])
+    def _is_at(self, name: str, stage: Stage, now: float) -> None:
+        if self._begun.hear(name, stage, now):
+            self._loaded, self._encoding = load_key(self._begun.at_work[0]), False
 
-    def _called(self, name: str) -> tuple[str, ...]:
-        """Ids of the images that a worker calls that."""
-        more = _BATCH.fullmatch(name)
-        first = self._names.get(name) or self._names.get(more[1] if more else "")
-        if first is None or first not in self._left:
-            return ()
-        if first in self._at:
-            return self._at
-        others = (task.id for task in self._waiting() if task.id != first)
-        return (first, *islice(others, int(more[2]) if more and name not in self._names else 0))
-
-    def _waiting(self) -> Iterable[Task]:
-        """Images that were not begun, in their order."""
-        begun = self._rendered.union(self._at)
-        return (task for key, task in self._left.items() if key not in begun)
-
-    def _afresh(self, now: float) -> None:
-        self._loaded, self._at, self._waited = None, (), now
-        self._ends.clear()
+    def _afresh(self, now: float, *, saved: bool = False) -> None:
+        self._loaded, self._waited = None, now
+        self._begun.forget(saved=saved)
 
     def _leave(self, count: int) -> None:
         """Images of a measurement that will not be tried; which ones does not matter there."""
         for key in list(self._left)[:count] if self._measures else []:
-            self._take(key)
+            self._stock.take(key)
 
     def _done(self, outcome: Outcome, now: float) -> None:
-        self._take(outcome.key)
+        self._begun.done(outcome.key, now)
+        self._stock.take(outcome.key)
         self._count += 1
-        if self._is_between:
+        self._finished += outcome.status == Status.DONE
+        if not self._begun.at_work:
             self._waited = now
-        if outcome.receipt is not None:
-            self._ends.append(now)
-
-    def _take(self, key: str) -> None:
-        task = self._left.pop(key, None)
-        self._rendered.discard(key)
-        if task is not None:
-            self._groups[pace_key(task)].count -= 1
-            self._loads[load_key(task)].count -= 1
 
     # What is expected
 
     def _expected(self, now: float) -> Expected:
-        taken = seconds_of([group for group in self._groups.values() if group.count], self._known)
-        seconds, source = (None, "") if taken is None else (self._rest(taken, now), taken.source.phrase)
-        guessed = bool(self._left) and taken is not None and taken.source == EstimateSource.GUESS
+        found = self._judged(now)
+        cutoff = self._cutoff(found, now) if self._left else None
+        return replace(found, image_s=self._image_s(), cutoff=cutoff)
+
+    def _judged(self, now: float) -> Expected:
+        """What all that is left takes."""
         if not self._left:
-            seconds, source = 0.0, ""
+            return Expected(seconds=0.0)
         if self._measures and self._count:
-            seconds, source = (now - self._began) / self._count * len(self._left), "as this run went so far"
-            guessed = False
-        deadline = self._gate.deadline()
-        if deadline is not None and seconds is not None and seconds > deadline[1]:
-            seconds, source, guessed = max(0.0, deadline[1]), f"{deadline[0]} ends it", False
+            each = (now - self._began) / self._count
+            rate = 3600 / each if each else None
+            return Expected(seconds=each * len(self._left), source="as this run went so far", per_hour=rate)
+        taken = seconds_of(self._stock.groups, self._known)
+        if taken is None:
+            return Expected(seconds=None)
+        guessed = taken.source == EstimateSource.GUESS
+        rate = 3600 * len(self._left) / taken.value if self._count >= FEW and taken.value and not guessed else None
         return Expected(
-            seconds=seconds, source=source, guessed=guessed, image_s=self._image_s(), per_hour=self._per_hour()
+            seconds=self._rest(self._stock, now), source=taken.source.phrase, guessed=guessed, per_hour=rate
         )
 
-    def _rest(self, taken: ExpectedSeconds, now: float) -> float:
-        """Of all that is left without what is over: the images that are being saved, a part of those at work."""
-        over = sum(self._seconds(key) for key in self._rendered)
-        at = [key for key in self._at if key in self._left]
-        over += min(now - self._since, sum(map(self._seconds, at)))
-        last = next(reversed(self._left.values()))
-        return max(0.0, taken.value - over) + self._before(now) + self._known.saving(last)
+    def _rest(self, stock: Stock, now: float) -> float:
+        """Of these images without what is over of them; they are the first of those that are left."""
+        taken = sum(group.count * self._each(group.sample) for group in stock.groups)
+        last = next(reversed(stock.tasks.values()))
+        return max(0.0, taken - self._over(now)) + self._before(stock, now) + self._known.saving(last)
 
-    def _before(self, now: float) -> float:
+    def _over(self, now: float) -> float:
+        return self._begun.over(now, self._known, self._each)
+
+    def _before(self, stock: Stock, now: float) -> float:
         """Loading and encoding that are still to come."""
-        left = {key: group.sample for key, group in self._loads.items() if group.count}
-        loading = [self._known.load(task) for key, task in left.items() if key != self._loaded]
-        # The first of them is being loaded while no image is at work.
-        if loading and next(iter(left)) != self._loaded and self._is_between:
-            loading[0] = max(0.0, loading[0] - (now - self._waited))
-        samples = {session_key(task): task for task in left.values()}
+        left = stock.loads
+        loading = [self._load(key, group.sample, now) for key, group in left.items()]
+        samples = {session_key(group.sample): group.sample for group in left.values()}
         encoding = sum(self._known.text(task) * self._texts.get(key, 0) for key, task in samples.items())
-        return sum(loading) + encoding + self._recycling(left)
+        return sum(loading) + encoding + self._recycling(stock)
 
-    @property
-    def _is_between(self) -> bool:
-        """Whether no image is at work."""
-        return not any(key in self._left for key in self._at)
+    def _load(self, key: LoadKey, task: Task, now: float) -> float:
+        """The first model is being loaded while no image is at work."""
+        if key == self._loaded:
+            return 0.0
+        is_first = not self._begun.at_work and key == load_key(next(iter(self._left.values())))
+        return max(0.0, self._known.load(task) - (now - self._waited if is_first else 0.0))
 
-    def _recycling(self, left: Mapping[LoadKey, Task]) -> float:
+    def _recycling(self, stock: Stock) -> float:
         if not self._recycle_after:
             return 0.0
-        again = {key: max(0, self._loads[key].count - 1) // self._recycle_after for key in left}
-        return sum(self._known.load(left[key]) * count for key, count in again.items() if count)
+        again = [(group.sample, max(0, group.count - 1) // self._recycle_after) for group in stock.loads.values()]
+        return sum(self._known.load(task) * count for task, count in again if count)
 
-    def _seconds(self, key: str) -> float:
-        found = self._known.image(self._left[key])
+    def _each(self, task: Task) -> float:
+        found = self._known.image(task)
         return found.value if found else 0.0
 
     def _image_s(self) -> float | None:
-        at = [self._left[key] for key in self._at if key in self._left] or list(islice(self._waiting(), 1))
+        at = list(self._begun.at.values()) if self._begun.at_work else list(islice(self._begun.waiting(), 1))
         found = [self._known.image(task) for task in at]
         known = [item.value for item in found if item is not None]
         return sum(known) if known and len(known) == len(found) else None
 
-    def _per_hour(self) -> float | None:
-        if len(self._ends) < 2 or self._ends[-1] <= self._ends[0]:
+    # Where it is cut off
+
+    def _cutoff(self, found: Expected, now: float) -> Cutoff | None:
+        """The limit that comes first; None where all is done before."""
+        cutoffs = [self._by_number(found, now), self._by_clock(found, now)]
+        return min(
+            (item for item in cutoffs if item is not None),
+            key=lambda item: math.inf if item.seconds is None else item.seconds,
+            default=None,
+        )
+
+    def _by_number(self, found: Expected, now: float) -> Cutoff | None:
+        if self._most is None or (few := max(0, self._most - self._count)) >= len(self._left):
             return None
-        return 3600 * (len(self._ends) - 1) / (self._ends[-1] - self._ends[0])
+        if found.seconds is None:
+            seconds = None
+        elif self._measures:
+            seconds = found.seconds * few / len(self._left)
+        else:
+            seconds = self._rest(Stock(islice(self._left.values(), few)), now) if few else 0.0
+        return Cutoff(limit="--max-images", seconds=seconds, images=self._finished + few, clock=False)
+
+    def _by_clock(self, found: Expected, now: float) -> Cutoff | None:
+        deadline = self._gate.deadline()
+        if deadline is None or (found.seconds is not None and found.seconds <= deadline[1]):
+            return None
+        limit, seconds = deadline[0], max(0.0, deadline[1])
+        if found.seconds is None:
+            return Cutoff(limit=limit, seconds=seconds)
+        more = len(self._left) * seconds / found.seconds if self._measures else self._done_within(seconds, now)
+        return Cutoff(limit=limit, seconds=seconds, images=self._finished + int(more))
+
+    def _done_within(self, seconds: float, now: float) -> int:
+        """Images, in their order, with the models that are loaded and the texts that are encoded for them."""
+        left, texts = seconds + self._over(now), dict(self._texts)
+        loaded: set[LoadKey] = set()
+        each = {pace_key(group.sample): self._each(group.sample) for group in self._stock.groups}
+        for count, task in enumerate(self._left.values()):
+            if (key := load_key(task)) not in loaded:
+                loaded.add(key)
+                left -= self._load(key, task, now) + self._known.text(task) * texts.pop(session_key(task), 0)
+            left -= each[pace_key(task)]
+            if left < 0:
+                return count
+        return len(self._left)

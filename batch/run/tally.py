@@ -10,7 +10,7 @@ from batch.base.errors import CannotGoOn
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
 from batch.manifest.values import shown
-from batch.records.events import Event, Happening, Listener
+from batch.records.events import Closed, Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
@@ -92,8 +92,10 @@ class Tally:
     def _show(self, event: Event) -> None:
         with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the run goes on
             expected = self.pace.after(event)
-            # With an image it is said when all will be done.
-            for told in (expected, event) if isinstance(event, Outcome) else (event, expected):
+            if expected is not None:
+                self.account.on(expected)
+            # With an image, and at the end, it is said when all will be done.
+            for told in (expected, event) if isinstance(event, Outcome | Closed) else (event, expected):
                 if told is not None:
                     self.listener.on(told)
 

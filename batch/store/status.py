@@ -87,10 +87,11 @@ class Summary:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds that the rest takes: as the run itself says, else as its images took; not of a measurement."""
-        if self.now is not None and self.now.ends_at is not None:
-            return max(0.0, self.now.ends_at - time.time())
-        return None if self.measures else self.rest_s
+        """Seconds that the rest takes, as the run itself says; else as far as its folder tells."""
+        if self.now is not None and self.now.rest_s is not None:
+            gone = 0.0 if self.now.state == RunState.PAUSED else max(0.0, time.time() - self.now.updated)
+            return max(0.0, self.now.rest_s - gone)
+        return self.rest_s
 
 
 def summarize(root: Path) -> Summary:
@@ -107,7 +108,9 @@ def summarize(root: Path) -> Summary:
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     to_render = [task for task in tasks if task.id not in scan.receipts.keys() | scan.failures.keys()]
-    left = rest(to_render, list(scan.receipts.values()))
+    measures = any(task.repeat is not None for task in tasks)
+    left = None if measures else rest(to_render, list(scan.receipts.values()))
+    said = None if running else _last_said(folder.state, len(to_render))
     stages = [item.measurement.together for item in done]
     peaks = [value for item in stages if (value := item.device or item.rss) is not None]
     log, saving = events.read(folder), running is not None
@@ -132,7 +135,7 @@ def summarize(root: Path) -> Summary:
         skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
-        rest_s=left.value if left else None,
+        rest_s=said if said is not None else left.value if left else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
@@ -142,7 +145,7 @@ def summarize(root: Path) -> Summary:
         now=_now(folder.state) if running else None,
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
-        measures=any(task.repeat is not None for task in tasks),
+        measures=measures,
         left_over=workers.left_over(folder.state),
         killed="" if running else events.unfinished(log),
     )
@@ -152,6 +155,12 @@ def _now(state: Path) -> LiveStatus | None:
     """What the run says of itself; None where it does not."""
     found = live.read(state)
     return found if found is not None and found.state != RunState.ENDED else None
+
+
+def _last_said(state: Path, to_render: int) -> float | None:
+    """What the last run said at its end that the rest takes, its texts with it; None where it is another rest."""
+    found = live.read(state)
+    return found.rest_s if found and found.state == RunState.ENDED and found.to_render == to_render else None
 
 
 def _said(failures: Iterable[Failure]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from batch.records.events import (
     Beat,
     Began,
     Closed,
+    Cutoff,
     Encoded,
     Expected,
     Loading,
@@ -87,6 +89,45 @@ def test_a_name_is_cut_only_where_there_is_no_room(events):
 def test_the_end_is_that_of_the_one_estimator():
     (upper, *_) = drawn(at(*STATES["done"]))
     assert re.search(r"done about \d\d:\d\d  17\.0 s/image", upper)
+
+
+def test_a_limit_is_no_end():
+    by_clock = Cutoff(limit="--until 2026-11-29 04:27", seconds=60.0, images=30)
+    upper = drawn(at(Expected(seconds=3600.0, cutoff=by_clock)), 120)[0]
+    assert re.search(r"stops at \d\d:\d\d with about 30 of 40 done", upper) and "done about" not in upper
+    tomorrow = replace(by_clock, seconds=23.9 * 3600)
+    assert "stops tomorrow at" in drawn(at(Expected(seconds=9e5, cutoff=tomorrow)), 120)[0]
+    by_number = Cutoff(limit="--max-images", seconds=60.0, images=6, clock=False)
+    assert re.search(
+        r"stops about \d\d:\d\d with 6 of 40 done", drawn(at(Expected(seconds=9e3, cutoff=by_number)), 120)[0]
+    )
+
+
+def test_the_first_lines_say_what_is_to_come(capsys):
+    """Of images that a limit lets start, some are to come: nothing is 0.0s."""
+    lines = progress.Lines()
+    cutoff = Cutoff(limit="--max-images", seconds=8.0, images=6, clock=False)
+    for event in (replace(BEGAN, most=2), Expected(seconds=50.0, cutoff=cutoff), DONE, DONE):
+        lines.on(event)
+    first, last = [line[9:] for line in capsys.readouterr().err.splitlines()][-2:]
+    assert re.fullmatch(r"\[1/40\] x, stops about \d\d:\d\d with 6 of 40 done", first)
+    assert last == "[2/40] x, last one"
+
+
+def test_a_pause_tells_no_end_and_no_rate():
+    paused = at(DONE, Expected(seconds=1800.0, per_hour=212.0), happen("paused", HappeningKind.PAUSED))
+    upper = drawn(paused, 120)[0]
+    assert "about 30m 00s once resumed" in upper and "done about" not in upper and "s/image" not in upper
+    stopping = at(Expected(seconds=1800.0, per_hour=212.0), happen("stopping", HappeningKind.STOPPING))
+    assert "about" not in drawn(stopping, 120)[0]
+
+
+def test_the_bar_counts_the_plan_as_status_does():
+    screen = bars.Screen()
+    failed = replace(DONE, status="failed")
+    for event in (replace(BEGAN, total=1600, done=47, to_render=1553), Loading(0), *[DONE] * 12, failed):
+        screen.on(event)
+    assert re.match(r"59 of 1600 images .* 12 in this run", drawn(screen, 120)[0])
 
 
 def test_a_save_does_not_hide_the_image_at_work():

@@ -1,16 +1,21 @@
 """status: what a run is at, why images failed, and how it is watched."""
 
 import json
+import re
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from batch.base.text import duration
 from batch.cli import watch
 from batch.cli.standing import moment
+from batch.records.events import Expected
 from batch.records.kinds import Stage
 from batch.records.live import LiveStatus, RunState
+from batch.run import summary
 from batch.run.limits import Limits
 from batch.store import status
 from batch.store.folder import RunFolder
@@ -21,7 +26,7 @@ from tests.helpers import Seen, fake_run
 NOW = LiveStatus(
     state=RunState.RENDERING, name="job", pid=1, host="here", began=0.0, updated=0.0, image="fox-s42-5376x3072",
     stage=Stage.DENOISE, part=7, parts=20, image_left_s=26.0, to_render=3, per_hour=212.0, ends_at=4e9,
-    ends_from="as this run's images took",
+    ends_from="judged by this run's images", rest_s=4e9,
 )  # fmt: skip
 
 
@@ -66,9 +71,13 @@ def test_what_is_to_come_is_called_to_render(cli, manifest):
 
 
 def test_the_image_at_work_is_named_with_its_stage():
-    assert moment(NOW) == "rendering fox-s42-5376x3072, denoising 7 of 20, 26.0s left of it"
+    assert moment(NOW) == "rendering fox-s42-5376x3072, denoising 7 of 20, 26.0s to go"
     paused = replace(NOW, state=RunState.PAUSED, image="", stage=None, image_left_s=None, said="by me")
     assert moment(paused) == "paused, by me"
+    said = replace(paused, said="paused: everything is saved")
+    assert moment(said) == "paused, everything is saved"  # the word comes once
+    texts = replace(NOW, state=RunState.ENCODING, image="", stage=Stage.ENCODE, part=3, image_left_s=None)
+    assert moment(texts) == "encoding texts, text 3 of 20"
 
 
 def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
@@ -77,9 +86,60 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
         said = cli("status", failed).out
         data = cli("status", failed, "--json").json()
     assert "rendering fox-s42-5376x3072, denoising 7 of 20" in said
-    assert "212 images/h" in said
+    assert "17.0 s/image" in said and "median" not in said
+    assert re.search(r"process \d+ on \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", said, re.MULTILINE)
     assert data["now"]["state"] == "rendering"
     assert data["eta_s"] > 1e9
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"ends_by": "--until 2096-10-02 07:06", "ends_with": 30}, "stops on 2096-10-02 about"),
+        ({"state": RunState.PAUSED, "ends_at": None, "per_hour": None}, "about 30m 00s once resumed"),
+        ({"state": RunState.STOPPING, "ends_at": None}, "about 30m 00s for the rest"),
+    ],
+)
+def test_no_end_is_told_that_will_not_be(cli, failed, monkeypatch, more, says):
+    (failed / ".run" / "failures").rename("elsewhere")  # two are to be rendered
+    now = replace(NOW, rest_s=1800.0, updated=time.time() + 0.9, total=4, **more)
+    monkeypatch.setattr(status, "_now", lambda state: now)
+    with RunFolder(failed, "me-1").hold():
+        said = cli("status", failed).out
+    assert says in said and "done about" not in said and "done on" not in said
+    assert ("with about 30 of 4 done" in said) == bool(more.get("ends_by"))
+
+
+def test_a_stopped_run_says_how_to_go_on(cli, manifest):
+    fake_run(manifest(SMALL), seen=Seen(), out=Path("run"), engine="local", limits=Limits(max_images=1))
+    lines = cli("status", "run").out.replace('"', "'").splitlines()
+    assert any(line.startswith("  go on: ") and line.endswith("job.yaml' --out run") for line in lines)
+    assert f"  report: {Path('run', 'report.html')}" in lines
+
+
+def test_how_long_the_rest_is_has_one_answer(cli, manifest):
+    """The run's own last word, its message, status and plan: with the texts that are still to be encoded."""
+    path, seen = manifest(SMALL.replace("0..1", "0..9")), Heard()
+    result = fake_run(
+        path, Fault("slow", seconds=0.3), seen=seen, out=Path("run"), engine="local", limits=Limits(max_images=5)
+    )
+    told = seen.last
+    assert (told.cutoff.images, result.left) == (5, 15)
+    message = next(line for line in summary.lines(result) if line.startswith("15 left"))
+    assert message == f"15 left, about {duration(told.seconds)} more"
+    data = cli("status", "run", "--json").json()
+    assert data["eta_s"] == pytest.approx(told.seconds)
+    planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
+    assert planned == pytest.approx(told.seconds, rel=0.02)
+
+
+class Heard(Seen):
+    """Keeps what was expected last."""
+
+    def on(self, event):
+        if isinstance(event, Expected):
+            self.last = event
+        super().on(event)
 
 
 def test_watch_ends_when_no_run_is_going_on(cli, failed):

@@ -18,6 +18,7 @@ NAME = "lighthouse-at-dusk-in-the-fog-s42-5376x3072"
         (75, "image", "48 images/h"),
         (1500, "image", "2.4 images/h"),
         (1.31, "step", "1.3 s/step"),
+        (0.8, "image", "0.8 s/image"),
         (0.08, "step", "12 steps/s"),
         (0.0003, "step", ""),
         (0.0, "image", ""),

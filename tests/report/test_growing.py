@@ -1,6 +1,7 @@
 """Reports that grow: in the end they are the same as one of the whole, and no more work than there is news."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,8 @@ def test_a_page_follows_from_any_generation(night):
         book.take(outcomes[start : start + 16])
         book.write(1.5, last=False)
         pages.append(embedded((folder.root / "report.html").read_text(encoding="utf-8"))[1])
+    written = [data["live"].pop("written") for data in pages]
+    assert written == sorted(written) and abs(written[-1] - time.time()) < 60
     assert [data.pop("live") for data in pages] == [{"began": 1.5, "generation": n} for n in (1, 2, 3)]
     for start, page in enumerate(pages, start=1):
         data = dict(page)
@@ -73,6 +76,7 @@ def test_a_page_follows_from_any_generation(night):
             for index, image in news.pop("images"):
                 data["images"][index] = image
             assert news.pop("generation") == number
+            assert news.pop("written") == pytest.approx(written[number - 1], abs=30)
             data |= news
         assert data == pages[-1]
     assert len(piece(folder, 1)["images"]) == len(folder.tasks())

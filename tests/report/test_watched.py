@@ -124,19 +124,30 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     now = LiveStatus(
         state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), image="<b>an owl",
         stage=Stage.DENOISE, part=3, parts=20, total=5, done=2, failed=1, per_hour=212.4, generation=1,
-        ends_at=time.time() + 60, ends_from="as this run's images took", image_left_s=42.0,
+        ends_at=time.time() + 60, ends_from="judged by this run's images", image_left_s=42.0,
     )  # fmt: skip
     live.write(folder.state, now, "me")
     page.goto((folder.root / "report.html").as_uri())
     until(page, "!$('live').hidden")
-    assert page.inner_text("#doing") == "denoise 3 of 20 · <b>an owl · 42 s left"
-    assert page.inner_text("#rate") == "212 images/h"
+    assert page.inner_text("#doing") == "denoise 3 of 20 · <b>an owl · 42s to go"
+    assert page.inner_text("#rate") == "16.9 s/image"
+    assert page.inner_text("#until") == ""
     assert page.inner_text("#ends").startswith("done about ")
     assert page.inner_text("#failed") == "1 failed"
-    paused = replace(now, state=RunState.PAUSED, said="paused from another terminal", updated=now.updated + 1)
+    limit = replace(now, ends_by="--until 04:27", ends_with=4, updated=now.updated + 0.5, done=6)
+    live.write(folder.state, limit, "me")
+    until(page, "$('ends').textContent.startsWith('stops at ')")
+    assert page.inner_text("#ends").endswith(" with about 4 of 5 done")
+    assert page.inner_text("#until").startswith("pictures up to ")  # it counts more than the page shows
+    paused = replace(
+        now, state=RunState.PAUSED, said="paused: from another terminal", updated=now.updated + 1, image="",
+        stage=None, rest_s=1800.0, ends_at=None, per_hour=None,
+    )  # fmt: skip
     live.write(folder.state, paused, "me")
     until(page, "$('state').textContent === 'Paused'")
-    assert page.inner_text("#doing") == "paused from another terminal"
+    assert page.inner_text("#doing") == "from another terminal"
+    assert page.inner_text("#ends") == "about 30m 00s once resumed"
+    assert page.inner_text("#rate") == ""
     page.evaluate("heard -= 60_000")
     until(page, "$('state').textContent.startsWith('No sign of life since ')")
     live.write(folder.state, replace(now, updated=now.updated + 90), "me")

@@ -269,7 +269,7 @@ def test_a_heavier_image_is_judged_by_its_size(world, work):
 def test_this_run_knows_better_than_earlier_ones(world, work):
     known = Known(history=learn([a_receipt(TASKS[0], 1000.0)]))
     gate = world.gate(work, Limits(max_hours=0.25), known=known)
-    with pytest.raises(StoppedEarly, match="about 16m 40s as earlier runs took here"):
+    with pytest.raises(StoppedEarly, match="about 16m 40s judged by earlier runs here"):
         gate.check(TASKS[0])
     gate.finished(done(TASKS[0], 100.0, warmup=True))
     with pytest.raises(StoppedEarly, match="16m 40s"):  # the first image after a load tells little
@@ -390,7 +390,7 @@ def test_another_folders_plan_knows_what_images_take(cli, manifest, own_cache):
     mine = cli("plan", manifest(), "--out", "a", "--json").json()["expected"]
     assert (mine["seconds_from"], mine["disk_from"]) == ("this run", "this run")
     other = cli("plan", manifest(), "--out", "b")
-    assert "as earlier runs took here" in other.out
+    assert "judged by earlier runs here" in other.out
     told = cli("plan", manifest(), "--out", "b", "--json").json()["expected"]
     assert (told["seconds_from"], told["disk_from"]) == ("earlier runs", "earlier runs")
     assert mine["seconds"] < told["seconds"] < 4 * mine["seconds"]  # of four images; the model is loaded once

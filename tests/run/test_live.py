@@ -2,7 +2,6 @@
 
 import errno
 import json
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from batch.cli.progress import Silent
 from batch.records.events import (
     Beat,
     Began,
+    Closed,
+    Cutoff,
     Encoded,
     Expected,
     LeftOut,
@@ -24,7 +25,10 @@ from batch.records.live import LiveStatus, RunState
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.report.write import write_report
 from batch.run import growing
-from batch.run.live import after
+from batch.run import live as run_live
+from batch.run.live import LiveListener, after
+from batch.run.remaining import Remaining
+from batch.run.steering import Steering
 from batch.store import live
 from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
@@ -74,6 +78,52 @@ def test_what_somebody_asked_for_lasts():
     assert (resumed.state, resumed.said) == (RunState.RENDERING, "")
 
 
+def test_a_pause_has_no_image_no_end_and_no_rate():
+    at_work = told(BEGAN, Beat("a", Stage.DENOISE, 3, 20), Expected(seconds=60, per_hour=30.0))
+    paused = told(
+        happen("paused: by me", HappeningKind.PAUSED), Expected(seconds=70, per_hour=30.0), status=at_work
+    )
+    assert (paused.image, paused.stage, paused.parts) == ("", None, 0)
+    assert (paused.ends_at, paused.per_hour, paused.rest_s) == (None, None, 70)
+    resumed = told(happen("", HappeningKind.RESUMED), Expected(seconds=70), status=paused)
+    assert resumed.state == RunState.LOADING and resumed.ends_at is not None
+    stopping = told(happen("", HappeningKind.STOPPING), Expected(seconds=50), status=at_work)
+    assert (stopping.ends_at, stopping.rest_s, stopping.image) == (None, 50, "a")
+    over = told(Closed(), status=at_work)
+    assert (over.state, over.image, over.ends_at) == (RunState.FINISHING, "", None)
+
+
+def test_a_limit_is_told_apart():
+    cutoff = Cutoff(limit="--until 04:27", seconds=30, images=5)
+    now = told(BEGAN, Expected(seconds=600, cutoff=cutoff))
+    assert (now.ends_by, now.ends_with, now.rest_s) == ("--until 04:27", 5, 600)
+    assert abs(now.ends_at - time.time() - 30) < 5
+
+
+def test_a_text_is_no_image_and_does_not_hide_how_many():
+    now = told(
+        BEGAN, Loading(12), Encoded(3, 12), Beat("a red square", Stage.LOAD), Beat("a red square", Stage.ENCODE)
+    )
+    assert (now.state, now.image, now.part, now.parts) == (RunState.ENCODING, "", 3, 12)
+    assert told(Beat("b", Stage.DENOISE, 1, 2), Beat("c", Stage.LOAD), status=now).state == RunState.RENDERING
+
+
+def test_loading_is_shown_where_it_lasts(manifest, work, monkeypatch):
+    fake_run(manifest(SMALL), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    listener = LiveListener(folder, Silent(), remaining_of(folder))
+    for event in (BEGAN, Beat("a", Stage.DENOISE, 1, 2), Beat("b", Stage.LOAD)):
+        listener.on(event)
+    assert listener._at_this_moment().state == RunState.RENDERING
+    monkeypatch.setattr(run_live, "LOADS_S", 0.0)
+    loading = listener._at_this_moment()
+    assert (loading.state, loading.image) == (RunState.LOADING, "")
+
+
+def remaining_of(folder):
+    return Remaining(done=0, to_render=(), given_up=(), failed_before=0, extra=0, scan=folder.scan())
+
+
 def test_images_are_counted():
     error = ErrorInfo(kind="OutOfMemoryError", message="", stage=Stage.DENOISE)
     failure = Failure(
@@ -107,7 +157,7 @@ def reports(folder):
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_the_last_report_is_that_of_the_command(manifest, work, often, interrupted):
-    seen, stop = Seen(), threading.Event()
+    seen, stop = Seen(), Steering()
     if interrupted:
         seen.then = stop.set
     path = manifest(SMALL.replace("0..1", "0..9") + "run: {min_free_disk: 1MB, retries: 1}\n")
@@ -202,8 +252,10 @@ def test_reports_come_soon_and_then_seldom(manifest, work, monkeypatch):
     reports.take(done[1])
     time.sleep(0.4)
     assert counts == [0, 1]
+    reports.hurry()  # a pause begins
+    until(lambda: counts == [0, 1, 2])
     assert reports.finish().done == len(done)
-    assert (rows_done(folder), reports.generation) == (len(done), 3)
+    assert (rows_done(folder), reports.generation) == (len(done), 4)
 
 
 def rows_done(folder):

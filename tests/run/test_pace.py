@@ -10,15 +10,15 @@ from batch.plan.estimate import cost
 from batch.plan.guess import Guess
 from batch.plan.known import Known
 from batch.plan.rates import learn
-from batch.records.events import Beat, Began, Expected, Happening, LeftOut, Loading
+from batch.records.events import Beat, Began, Closed, Expected, Happening, LeftOut, Loading
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run.limits import Gate, Limits
-from batch.run.pace import Pace
+from batch.run.pace import FEW, Pace
 from batch.store.folder import RunFolder
-from tests.helpers import fake_run
+from tests.helpers import fake_run, happen
 from tests.known_times import Times, told
 from tests.small_receipts import a_task
 
@@ -97,7 +97,7 @@ def test_after_ten_images_the_end_is_known_within_a_tenth(work, history):
     run = Watched(mixed(), work, known=history)
     errors = [run.error(count) for count in range(10, 90)]
     assert max(map(abs, errors)) < 0.1
-    assert run.expected[0][2].source == "as earlier runs took here"
+    assert run.expected[0][2].source == "judged by earlier runs here"
     assert abs(run.error(0)) < 0.25  # before the first one is there
 
 
@@ -115,11 +115,21 @@ def test_without_earlier_runs_it_is_known_once_all_kinds_are(work):
 def test_limits_are_part_of_what_is_expected(work, history):
     few = Watched(mixed(), work, limits=Limits(max_images=3), known=history)
     first = few.expected[0][2]
-    assert first.seconds == pytest.approx(15 + 6 + 3 * 89, rel=0.15)
-    assert few.expected[-1][2].seconds == 0.0  # of those beyond nothing is expected
+    whole = Watched(mixed(), work, known=Known(history=learn(earlier()))).expected[0][2]
+    assert (first.cutoff.limit, first.cutoff.images, first.cutoff.clock) == ("--max-images", 3, False)
+    assert first.ends_s == pytest.approx(15 + 6 + 3 * 89, rel=0.15)
+    assert (first.seconds, whole.cutoff) == (whole.seconds, None)  # how long the rest is has one answer
     short = Watched(mixed(), work, limits=Limits(max_hours=0.5), known=history)
     _, at, expected = next(item for item in short.expected if item[0] == 8)
-    assert (expected.seconds, expected.source) == (pytest.approx(1800 - at), "--max-hours 0.5 ends it")
+    assert (expected.cutoff.limit, expected.ends_s) == ("--max-hours 0.5", pytest.approx(1800 - at))
+    assert expected.seconds > 2 * expected.ends_s
+    by_then = sum(isinstance(item.event, Outcome) and item.at <= 1800 for item in told(mixed(), TIMES, work))
+    assert expected.cutoff.images == pytest.approx(by_then, abs=1)
+
+
+def test_a_limit_beyond_the_end_cuts_nothing_off(work, history):
+    run = Watched(alike(4), work, limits=Limits(max_hours=5, max_images=4), known=history)
+    assert {item.cutoff for *_, item in run.expected} == {None}
 
 
 def test_what_was_loaded_and_saved_is_not_expected_again(work, history):
@@ -162,6 +172,44 @@ def test_images_of_one_call_are_at_work_together(work, history):
     assert pace.after(LeftOut(0)).seconds == pytest.approx(each - 10 + history.saving(tasks[3]), rel=0.01)
 
 
+def test_a_slow_first_image_is_no_part_of_the_others_in_its_call(work, history):
+    """Four in a call, the first of them three times as slow: three are to be decoded all the same."""
+    tasks, clock = alike(5), [0.0]
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+    name, each = f"{tasks[0].name} and 3 more", history.image(tasks[0]).value
+    pace.after(Beat(name, Stage.DENOISE, 1, 20))
+    clock[0] = 12 * each
+    pace.after(Beat(name, Stage.DECODE, 1, 1))
+    decoding = history.decoding(tasks[0])
+    clock[0] += decoding
+    left = pace.after(Outcome(key=tasks[0].id, status="failed"))
+    assert left.seconds == pytest.approx(each + 3 * decoding + history.saving(tasks[0]), rel=0.01)
+    assert left.image_s == pytest.approx(4 * each, rel=0.01)  # of the whole call, as long as it lasts
+
+
+def test_the_rate_is_that_of_the_expected_end(work, history):
+    """Without gaps: of images alone, and none before a few of this run are there."""
+    run = Watched(mixed(), work, known=history)
+    rates = [(done, item) for done, _, item in run.expected if item.seconds]
+    assert {item.per_hour for done, item in rates if done < FEW} == {None}
+    assert all(item.per_hour for done, item in rates if done >= FEW)
+    _, last = rates[-2]
+    assert last.per_hour == pytest.approx(2 * 3600 / last.seconds, rel=0.35)
+
+
+def test_a_pause_is_told_at_once_and_ends_with_loading(work, history):
+    tasks, clock = alike(4), [0.0]
+    gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+    going = pace.after(BEGAN).seconds
+    pace.after(Beat(tasks[0].name, Stage.DENOISE, 1, 20))
+    assert pace.after(happen("paused", HappeningKind.PAUSED)).seconds == pytest.approx(going)
+    clock[0] = 1e5
+    assert pace.after(happen("resumed", HappeningKind.RESUMED)).seconds == pytest.approx(going)
+    assert pace.after(Closed()).seconds == pytest.approx(going)  # what the next run would need
+
+
 def test_a_model_that_is_loaded_again_and_again_is_counted(work, history):
     tasks = alike(10)
     gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
@@ -202,7 +250,7 @@ def test_a_run_tells_when_it_will_end(manifest, work):
     assert seen.kinds.count("Outcome") == 4
     last = seen.expected[-1]
     assert (last.seconds, last.source) == (0.0, "")
-    assert any(item.source == "as this run's images took" for item in seen.expected)
+    assert any(item.source == "judged by this run's images" for item in seen.expected)
 
 
 class Expectations:

@@ -1,0 +1,91 @@
+"""Which of a run's images were begun: those at work, and those that are being saved."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from batch.records.kinds import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from batch.plan.known import Known
+    from batch.records.tasks import Task
+    from batch.run.stock import Stock
+
+_BATCH = re.compile(r"(.+) and (\d+) more", re.DOTALL)
+"""What a worker calls a batch."""
+
+
+class Begun:
+    """Learns from the names that a worker tells; times in seconds, by the clock of whoever tells."""
+
+    def __init__(self, stock: Stock) -> None:
+        """``stock`` is what is left; whatever is taken out of it is done."""
+        self._left = stock.tasks
+        self._names = {task.name: task.id for task in stock.tasks.values()}
+        self.at: dict[str, Task] = {}
+        """One image, or those of a call, also when some of them are done."""
+        self._saved: set[str] = set()
+        """Ids of those that are being saved."""
+        self._since = 0.0
+        """When they began to be denoised, or the one that is now to be decoded."""
+        self._decodes = False
+
+    def hear(self, name: str, stage: Stage, now: float) -> bool:
+        """What is at work; whether that is new."""
+        ids = self._called(name)
+        is_new = bool(ids) and ids != tuple(self.at)
+        if is_new:
+            self._saved.update(task.id for task in self.at_work)
+            self.at = {key: self._left[key] for key in ids}
+        decodes = stage == Stage.DECODE
+        if is_new or (decodes and not self._decodes):
+            self._since = now
+        self._decodes = decodes
+        return is_new
+
+    def _called(self, name: str) -> tuple[str, ...]:
+        """Ids of the images that a worker calls that."""
+        more = _BATCH.fullmatch(name)
+        first = self._names.get(name) or self._names.get(more[1] if more else "")
+        if first in self.at:
+            return tuple(self.at)
+        if first is None or first not in self._left:
+            return ()
+        others = (task.id for task in self.waiting() if task.id != first)
+        return (first, *islice(others, int(more[2]) if more and name not in self._names else 0))
+
+    def done(self, key: str, now: float) -> None:
+        """An image is done or has failed; of those of a call the next one is decoded."""
+        if key in self.at and self._decodes:
+            self._since = now
+        self._saved.discard(key)
+
+    def forget(self, *, saved: bool = False) -> None:
+        """Nothing is at work any more; nor is anything being ``saved``."""
+        self.at, self._decodes = {}, False
+        if saved:
+            self._saved.clear()
+
+    @property
+    def at_work(self) -> list[Task]:
+        """What is at work and not done."""
+        return [task for key, task in self.at.items() if key in self._left]
+
+    def waiting(self) -> Iterable[Task]:
+        """Images that were not begun, in their order."""
+        begun = self._saved.union(self.at)
+        return (task for key, task in self._left.items() if key not in begun)
+
+    def over(self, now: float, known: Known, each: Callable[[Task], float]) -> float:
+        """Of all that is left so much is over: images that are being saved, and what tells of those at work.
+
+        Nothing of what a first image took longer counts for the others of its call.
+        """
+        saved = sum(each(self._left[key]) for key in self._saved if key in self._left)
+        decoding = sum(map(known.decoding, self.at_work))
+        others, passed = sum(map(each, self.at_work)) - decoding, now - self._since
+        return saved + (others + min(passed, decoding) if self._decodes else min(passed, others))
