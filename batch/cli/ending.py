@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import errors
@@ -13,10 +14,15 @@ from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
 from batch.cli.terminal import into_nothing, program, quoted, say, show
 from batch.run import summary
+from batch.run.options import QueueEntry
 
 if TYPE_CHECKING:
-    from batch.run.options import Options, QueueEntry, Result
+    from batch.run.options import Options, Result
     from batch.run.queue import Queue
+
+
+AGAIN = "run the same command again to go on"
+_GOES_ON = (errors.EXIT_RESUMABLE, errors.EXIT_INTERRUPTED)
 
 
 def of_run(result: Result, options: Options, *, as_json: bool, run: str = "") -> int:
@@ -46,11 +52,16 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
             )  # fmt: skip
         else:
             _tell(result, retry, redo)
+            if result.stopped is not None and result.stopped.exit_code != errors.EXIT_FAILED and not run:
+                say(AGAIN)  # of a queue once, at its end
     return result.exit_code
 
 
-def of_entry(entry: QueueEntry, options: Options, *, quiet: bool, as_json: bool) -> None:
-    """Say what became of a manifest of a queue, as soon as that is known; ``quiet``: no more than warnings."""
+def of_entry(entry: QueueEntry, options: Options, *, quiet: bool, as_json: bool, more: bool) -> None:
+    """Say what became of a manifest of a queue, as soon as that is known; ``quiet``: no more than warnings.
+
+    ``more``: others have not ended yet. One that is not begun stands in the last lines alone.
+    """
     if entry.result is not None and (as_json or not quiet):
         of_run(entry.result, options, as_json=as_json, run=str(entry.manifest))
         return
@@ -61,10 +72,24 @@ def of_entry(entry: QueueEntry, options: Options, *, quiet: bool, as_json: bool)
             progress.JsonEvents(str(entry.manifest)).emit(
                 "end", exit_code=entry.exit_code, total=entry.images, reason=entry.why
             )
-        elif entry.not_begun:
-            say(one_line(f"{entry.manifest} is not begun: {entry.why}"))
-        else:
+        elif not entry.not_begun:
             say(_why(entry))
+            if more:
+                say(one_line(f"{entry.manifest} is left out; the queue goes on without it"))
+
+
+@contextmanager
+def of_what_cannot_begin(event: str, *, as_json: bool) -> Iterator[None]:
+    """With ``--json``, end with ``event`` also where an error keeps everything from beginning; it is raised on."""
+    try:
+        yield
+    except Exception as error:
+        if as_json:
+            entry = QueueEntry(manifest=Path(), error=error)
+            with _read_or_not():
+                runs: dict[str, list[str]] = {"runs": []} if event == "queue" else {}
+                progress.JsonEvents().emit(event, exit_code=entry.exit_code, reason=entry.why, **runs)
+        raise
 
 
 def _why(entry: QueueEntry) -> str:
@@ -98,6 +123,8 @@ def of_queue(queue: Queue, warnings: Sequence[str], *, as_json: bool) -> int:
         else:
             for line in (*map(summary.of, queue.entries), *summary.together(queue.entries)):
                 show(line)
+            if any(entry.exit_code in _GOES_ON for entry in queue.entries):
+                say(AGAIN)
     return queue.exit_code
 
 
@@ -119,8 +146,6 @@ def _read_or_not() -> Iterator[None]:
 def _tell(result: Result, retry: str, redo: str) -> None:
     if result.stopped is not None:
         say(one_line(f"stopped: {result.stopped}"))
-        if result.stopped.exit_code != errors.EXIT_FAILED:
-            say("run the same command again to go on")
     before = f" ({result.done_before} were done before)" if result.done_before else ""
     show(
         f"{summary.rendered(result)}, {result.done} of {result.total} done{before}"

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
               help="So long without a sign of life is a hang: 90s, 10m. Default: learned.")  # fmt: skip
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of every image rendered, for redecode.")
 @click.option("--until", metavar="TIME",
-              help="Start no image that would not be done by then: 07:00, or '2026-11-25 07:00'.")  # fmt: skip
-@click.option("--max-hours", type=float, metavar="H", help="The same, so many hours from the start.")
+              help="Start no image that would not be done by then: 07:00, 7am, '2026-11-25 07:00'.")  # fmt: skip
+@click.option("--max-hours", metavar="H", help="The same, so many hours from the start: 7.5, 8h, 90m.")
 @click.option("--max-images", type=int, metavar="N", help="Start at most so many images.")
 @click.option("--notify", metavar="TARGET", multiple=True,
               help="Tell this URL or command how it ends, besides those the manifest names.")  # fmt: skip
@@ -74,7 +74,7 @@ def run(
     task_timeout: float | None,
     keep_latents: bool,
     until: str | None,
-    max_hours: float | None,
+    max_hours: str | None,
     max_images: int | None,
     notify: tuple[str, ...],
     stop_within: float | None,
@@ -85,32 +85,36 @@ def run(
 
     Several manifests are run one after the other, with one budget and one exit code: the worst.
     """
-    from batch.run import limits
+    from batch.cli import ending
+    from batch.run.limits import Limits
     from batch.run.options import Options
+    from batch.run.times import parse_hours, parse_until
 
-    if devices and "," in devices:
-        raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
-    end = limits.parse_until(until, datetime.now(UTC)) if until is not None else None
-    options = Options(
-        out=out,
-        overrides=overrides,
-        devices=devices,
-        engine=engine or "",
-        retry_failed=retry_failed,
-        fallback=not no_fallback,
-        redo_degraded=redo_degraded,
-        restore=restore,
-        retry_oom=retry_oom,
-        vram_limit=vram_limit,
-        task_timeout=task_timeout,
-        keep_latents=keep_latents,
-        limits=limits.Limits(until=end, max_hours=max_hours, max_images=max_images),
-        notify=notify,
-        stop_within=stop_within,
-    )
-    if len(manifests) > 1:
-        return _several(manifests, options, quiet=quiet, as_json=as_json)
-    return _one(manifests[0], options, quiet=quiet, as_json=as_json)
+    with ending.of_what_cannot_begin("queue" if len(manifests) > 1 else "end", as_json=as_json):
+        if devices and "," in devices:
+            raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
+        end = parse_until(until, datetime.now(UTC)) if until is not None else None
+        hours = parse_hours(max_hours) if max_hours is not None else None
+        options = Options(
+            out=out,
+            overrides=overrides,
+            devices=devices,
+            engine=engine or "",
+            retry_failed=retry_failed,
+            fallback=not no_fallback,
+            redo_degraded=redo_degraded,
+            restore=restore,
+            retry_oom=retry_oom,
+            vram_limit=vram_limit,
+            task_timeout=task_timeout,
+            keep_latents=keep_latents,
+            limits=Limits(until=end, max_hours=hours, max_images=max_images),
+            notify=notify,
+            stop_within=stop_within,
+        )
+        if len(manifests) > 1:
+            return _several(manifests, options, quiet=quiet, as_json=as_json)
+        return _one(manifests[0], options, quiet=quiet, as_json=as_json)
 
 
 def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int:
@@ -128,12 +132,15 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
     from batch.run.queue import Queue
 
     def listener(manifest: Path) -> Listener:
-        return shown.listener(quiet=quiet, as_json=as_json, run=str(manifest))
+        found = shown.listener(quiet=quiet, as_json=as_json, run=str(manifest))
+        turn = f"manifest {manifests.index(manifest) + 1} of {len(manifests)}: {manifest}"
+        return found if quiet or as_json else shown.InTurn(found, turn)
 
     with stoppable() as stop:
         queue = Queue(manifests=manifests, options=options, listeners=listener, stop=stop)
         for entry in queue.run():
-            ending.of_entry(entry, options, quiet=quiet, as_json=as_json)
+            more = len(queue.entries) < len(manifests)
+            ending.of_entry(entry, options, quiet=quiet, as_json=as_json, more=more)
         notifier = targets.check(queue.targets)
         notify.tell_of_all(notifier, queue.entries, queue.exit_code)
         return ending.of_queue(queue, notifier.close(), as_json=as_json)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from batch.cli.progress import JsonEvents, Lines, Quiet
+from batch.cli.progress import JsonEvents, Lines, Quiet, say
+from batch.records.events import Began
 
 if TYPE_CHECKING:
-    from batch.records.events import Listener
+    from batch.records.events import Event, Listener
 
 
 def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
@@ -22,3 +23,16 @@ def listener(*, quiet: bool, as_json: bool, run: str = "") -> Listener:
     from batch.cli.bars import Bars  # rich takes its time
 
     return Bars()
+
+
+class InTurn:
+    """Says first which of several manifests begins."""
+
+    def __init__(self, listener: Listener, turn: str) -> None:
+        self._listener, self._turn = listener, turn
+
+    def on(self, event: Event) -> None:
+        """As the listener that it stands before."""
+        if isinstance(event, Began):
+            say(self._turn)
+        self._listener.on(event)

@@ -6,11 +6,10 @@ What is being rendered is always finished and saved: the limits decide what is s
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
     from batch.plan.alike import LoadKey
     from batch.plan.estimate import Estimate
     from batch.store.folder import RunFolder
+
+_MOMENT_S = 5.0
+"""Seconds that are nothing to who reads it: a limit that leaves no more, and no image, is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,58 +49,6 @@ class Limits:
             raise UserError(f"--max-hours {self.max_hours:g}: hours above 0 are meant, for example 7.5")
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"--max-images {self.max_images}: at least 1 is meant")
-
-
-def parse_until(text: str, now: datetime) -> datetime:
-    """The instant that ``--until`` names.
-
-    A time alone is its next occurrence after ``now``; a time without a zone is in the zone of ``now`` if
-    that knows daylight saving (a ZoneInfo), else in this machine's. Raises :class:`UserError`.
-    """
-    padded = re.sub(r"(?<![0-9])([0-9]:)", r"0\1", text.strip(), count=1)
-    try:
-        if re.fullmatch(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", padded):
-            return _next(padded, now)
-        when = datetime.fromisoformat(padded)
-        if ":" not in padded:
-            raise ValueError("a day without a time")
-        instant = when if when.tzinfo else _placed(when, now)
-        passed = instant.astimezone(UTC) <= now.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise UserError(
-            f"--until {text}: not a time. Write for example 07:00 (the next one), "
-            '"2026-11-25 07:00" or 2026-11-25T07:00+01:00'
-        ) from None
-    if passed:
-        raise UserError(
-            f"--until {text}: that is past, it is {shown(_local(now))} now. Name a later time; "
-            f"{when:%H:%M} alone is the next {when:%H:%M}"
-        )
-    return instant
-
-
-def _next(clock: str, now: datetime) -> datetime:
-    today = _local(now).date()
-    # An hour that the clocks repeat in autumn comes twice (fold); one that they skip in spring counts as
-    # the hour after.
-    candidates = (
-        _placed(datetime.fromisoformat(f"{day}T{clock}").replace(fold=fold), now)
-        for day in (today, today + timedelta(days=1))
-        for fold in (0, 1)
-    )
-    return next(item for item in candidates if item.astimezone(UTC) > now.astimezone(UTC))
-
-
-def _placed(naive: datetime, now: datetime) -> datetime:
-    """A wall clock's time as an instant. A fixed offset would be wrong on the other side of a change of clocks."""
-    zone = now.tzinfo
-    if zone is None or isinstance(zone, timezone):
-        return naive.astimezone()
-    return naive.replace(tzinfo=zone).astimezone(UTC).astimezone(zone)
-
-
-def _local(now: datetime) -> datetime:
-    return now.astimezone() if isinstance(now.tzinfo, timezone) else now
 
 
 def shown(when: datetime) -> str:
@@ -208,10 +158,11 @@ class Gate:
         if takes is not None and load_key(task) != self._loaded:
             takes = replace(takes, value=takes.value + self.known.load(task))
         for name, left in deadlines:
-            if left <= 0:
-                raise LimitReached(f"{name} is reached{self._rest()}")
             # A guess keeps no image from being started: it may be wrong by half.
-            if takes is not None and takes.source != EstimateSource.GUESS and left < takes.value:
+            late = takes is not None and takes.source != EstimateSource.GUESS and left < takes.value
+            if left <= 0 or (late and left < _MOMENT_S):
+                raise LimitReached(f"{name} is reached{self._rest()}")
+            if takes is not None and late:
                 judged = f" {takes.source.phrase}" if takes.source == EstimateSource.EARLIER_RUNS else ""
                 raise LimitReached(
                     f"{name} leaves {duration(left)}, and the next image takes about "

@@ -49,7 +49,8 @@ class Message:
     title: str
     text: str
     counts: Mapping[str, int]
-    folder: Path
+    folders: Sequence[Path]
+    """Absolute: of a queue all, first the one that the picture is of."""
     picture: Path | None = None
     """A small JPEG of what was rendered."""
 
@@ -64,15 +65,17 @@ class Message:
                 "RUN_BATCH_EVENT": self.event,
                 "RUN_BATCH_TITLE": self.title,
                 "RUN_BATCH_MESSAGE": self.text,
-                "RUN_BATCH_FOLDER": str(self.folder),
+                "RUN_BATCH_FOLDER": str(self.folders[0]),
             }
         )
 
     def json(self) -> bytes:
         """As a command reads it on stdin: one object, in ASCII."""
-        data = {"event": self.event, "title": self.title, "message": self.text, "folder": str(self.folder)}
+        folders = list(map(str, self.folders))
+        data = {"event": self.event, "title": self.title, "message": self.text, "folder": folders[0]}
         picture = None if self.picture is None else str(self.picture)
-        return json.dumps({**data, "counts": dict(self.counts), "picture": picture}).encode()
+        more = {"folders": folders, "counts": dict(self.counts), "picture": picture}
+        return json.dumps({**data, **more}).encode()
 
 
 class Target(Protocol):
@@ -103,11 +106,14 @@ class Notifier:
         title: str,
         message: str,
         counts: Mapping[str, int],
-        folder: Path,
+        *folders: Path,
         picture: Path | None = None,
     ) -> None:
         """Tell all; returns at once and never raises. After :meth:`close` nobody is told."""
-        told = Message(event=event, title=title, text=message, counts=dict(counts), folder=folder, picture=picture)
+        places = [folder.absolute() for folder in folders]
+        told = Message(
+            event=event, title=title, text=message, counts=dict(counts), folders=places, picture=picture
+        )
         for line in self._lines:
             line.put(told)
 
@@ -184,7 +190,7 @@ def tell(
     event = _ended_as(result)
     if notifier.anybody and (whole or event == NotifyEvent.FAILED):
         text, picture = "\n".join(summary.lines(result)), enclosure.make(folder, result)
-        notifier.send(event, summary.title(name, result), text, counts, result.folder, picture)
+        notifier.send(event, summary.title(name, result), text, counts, result.folder, picture=picture)
 
 
 def tell_of_all(notifier: Notifier, entries: Sequence[QueueEntry], code: int) -> None:
@@ -203,13 +209,11 @@ def tell_of_all(notifier: Notifier, entries: Sequence[QueueEntry], code: int) ->
     elif code in (EXIT_RESUMABLE, EXIT_INTERRUPTED):
         low = any(isinstance(item.stopped, DiskLow) for item in results)
         event = NotifyEvent.LOW_DISK if low else NotifyEvent.STOPPED
-    counts = {"done": done, "failed": failed, "missing": max(0, total - done - failed)}
-    pictures = (enclosure.make(RunFolder(item.folder, runner_id()), item) for item in reversed(results))
-    notifier.send(
-        event,
-        title,
-        "\n".join([*summary.together(entries), *map(summary.of, entries)]),
-        counts,
-        results[-1].folder if results else Path.cwd(),
-        next(filter(None, pictures), None),
-    )
+    not_run = sum(entry.result is None and not entry.not_begun for entry in entries)
+    counts = {"done": done, "failed": failed, "missing": max(0, total - done - failed), "not-run": not_run}
+    text = "\n".join([*summary.together(entries), *map(summary.of, entries)])
+    pictures = ((enclosure.make(RunFolder(item.folder, runner_id()), item), item) for item in reversed(results))
+    picture, shown = next((found for found in pictures if found[0]), (None, results[-1] if results else None))
+    folders = [item.folder for item in results if item is not shown]
+    first = shown.folder if shown is not None else Path.cwd()
+    notifier.send(event, title, text, counts, first, *folders, picture=picture)

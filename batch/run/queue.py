@@ -38,8 +38,9 @@ WORST = (
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A manifest that may begin."""
+    """A manifest that may begin; ``place`` is its place in the command."""
 
+    place: int
     manifest: Path
     folder: Path
     images: int
@@ -55,7 +56,7 @@ class Queue:
     stop: Steering
     targets: list[str] = field(default_factory=list)
     """Whom those that may begin want to have told."""
-    _found: dict[Path, QueueEntry] = field(default_factory=dict)
+    _found: dict[int, QueueEntry] = field(default_factory=dict)
     _began: float = field(default_factory=monotonic)
     _started: int = 0
     """Images of all runs."""
@@ -67,16 +68,13 @@ class Queue:
                 f"--out {self.options.out}: that is one folder, and there are {len(self.manifests)} manifests. "
                 "Leave it out, and each has outputs/<name>; or run them one by one"
             )
-        for index, manifest in enumerate(self.manifests):
-            if manifest in self.manifests[:index]:
-                raise UserError(f"{manifest} is given twice; name it once")
         self.targets += self.options.notify
         check_targets(self.targets)
 
     @property
     def entries(self) -> list[QueueEntry]:
         """What became of the manifests so far, in the order given."""
-        return [self._found[manifest] for manifest in self.manifests if manifest in self._found]
+        return [self._found[place] for place in sorted(self._found)]
 
     @property
     def exit_code(self) -> int:
@@ -91,24 +89,23 @@ class Queue:
     def run(self) -> Iterator[QueueEntry]:
         """Check all, then render one after the other; yields each when its end is known."""
         waiting: list[_Waiting] = []
-        for entry in self._check(waiting):
-            yield self._noted(entry)
+        yield from self._check(waiting)
         keep = Keep([item.folder for item in waiting])
         try:
-            for entry in self._render(waiting, keep):
-                yield self._noted(entry)
+            yield from self._render(waiting, keep)
         finally:
             keep.close()
 
-    def _noted(self, entry: QueueEntry) -> QueueEntry:
-        self._found[entry.manifest] = entry
+    def _noted(self, place: int, entry: QueueEntry) -> QueueEntry:
+        self._found[place] = entry
         return entry
 
     def _check(self, waiting: list[_Waiting]) -> Iterator[QueueEntry]:
         """Read and plan all; yields those that cannot begin."""
         taken: dict[str, Path] = {}
-        for manifest in self.manifests:
+        for index, manifest in enumerate(self.manifests):
             try:
+                self._check_named_once(index)
                 with self._shown(manifest) as listener:
                     if self.stop.finishing:
                         raise Interrupted(self.stop.reason)
@@ -116,18 +113,24 @@ class Queue:
                     job = runner.check(manifest, self.options, FetchOptions(listener=listener, stop=self.stop))
                 check_targets(job.manifest.notify)
                 folder = job.folder.root
-                place = os.path.normcase(folder.resolve())
+                place = _place(folder)
                 if place in taken:
                     raise UserError(
                         f"its run folder {folder} is that of {taken[place]} too. Give it a name of its own "
                         "(name: …), or make one manifest of both"
                     )
             except (errors.BatchError, OSError) as error:
-                yield QueueEntry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
+                entry = QueueEntry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
+                yield self._noted(index, entry)
             else:
                 taken[place] = manifest
-                waiting.append(_Waiting(manifest, folder, len(job.plan.tasks)))
+                waiting.append(_Waiting(index, manifest, folder, len(job.plan.tasks)))
                 self.targets += job.manifest.notify
+
+    def _check_named_once(self, index: int) -> None:
+        named = self.manifests[index]
+        if any(_place(named) == _place(other) for other in self.manifests[:index]):
+            raise UserError(f"{named} is named twice, and runs once")
 
     def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[QueueEntry]:
         """Run those that may begin; once something has ended the whole, yields the others as not begun."""
@@ -136,7 +139,8 @@ class Queue:
         for item in waiting:
             ended = ended or self._spent()
             if why := ended or full.get(_disk(item.folder)):
-                yield QueueEntry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
+                entry = QueueEntry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
+                yield self._noted(item.place, entry)
                 continue
             entry = self._one(item, keep)
             stopped = entry.error if entry.result is None else entry.result.stopped
@@ -144,7 +148,7 @@ class Queue:
                 ended = type(stopped)(str(stopped).partition("; ")[0])  # what is left there is that run's
             elif isinstance(stopped, DiskLow):
                 full[_disk(item.folder)] = stopped
-            yield entry
+            yield self._noted(item.place, entry)
 
     def _one(self, item: _Waiting, keep: Keep) -> QueueEntry:
         shared = replace(self.options.limits, since=self._began, started=self._started)
@@ -178,6 +182,11 @@ class Queue:
         if asked.max_hours is not None and self.seconds >= asked.max_hours * 3600:
             return LimitReached(f"--max-hours {asked.max_hours:g} is reached")
         return None
+
+
+def _place(path: Path) -> str:
+    """The same for two ways of naming one file or folder."""
+    return os.path.normcase(os.path.realpath(path))  # links in a circle are no error here
 
 
 def _tell(listener: Listener, event: Preparing | Closed) -> None:

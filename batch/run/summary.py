@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from batch.base.errors import LimitReached, ManifestError
 from batch.base.text import duration, one_line, plural
 
 if TYPE_CHECKING:
@@ -70,26 +71,44 @@ def together(entries: Sequence[QueueEntry]) -> list[str]:
 def of(entry: QueueEntry) -> str:
     """A manifest of a queue in a line."""
     if entry.result is None:
-        state, why = "not begun" if entry.not_begun else "NOT RUN", "; ".join(entry.why.splitlines())
-        return _short(f"{entry.manifest}: {state}: {why}")
+        state = "not begun" if entry.not_begun else "NOT RUN"
+        return _short(f"{entry.manifest}: {state}: {_why_not(entry)}")
     result = entry.result
     parts = [f"{result.done} of {result.total} done"]
     parts += [f"{result.failed} FAILED"] if result.failed else []
     parts.append(duration(result.seconds))
-    parts += [_short(f"stopped: {result.stopped}")] if result.stopped is not None else []
+    if result.stopped is not None:
+        why = str(result.stopped)
+        parts.append(
+            _short(f"stopped: {why.partition('; ')[0] if isinstance(result.stopped, LimitReached) else why}")
+        )
     where = result.report.html if result.report is not None else result.folder
     return one_line(f"{entry.manifest}: {', '.join(parts)}; {where}")
+
+
+def _why_not(entry: QueueEntry) -> str:
+    """Of many problems the first, and how many more: all of them have been told."""
+    if not isinstance(entry.error, ManifestError):
+        return "; ".join(entry.why.splitlines())
+    first, *others = entry.error.problems
+    at = f"line {first.line}: " if first.line and first.source == str(entry.manifest) else ""
+    said = f"{at}{first.message}" if at else str(first)
+    return said + (f"; and {plural(len(others), 'more problem')}" if others else "")
 
 
 def _why_stopped(result: Result) -> Iterator[str]:
     if result.stopped is None:
         return
     yield one_line(f"stopped: {result.stopped}")  # whole: it says what to do
+    told = " left" in str(result.stopped)
     if result.left:
         rest = result.account.rest_s
         if rest is None and result.rendered:
             rest = result.seconds / result.rendered * result.left
-        yield f"{result.left} left" + (f", about {duration(rest)} more" if rest is not None else "")
+        parts = [] if told else [f"{result.left} left"]
+        parts += [f"about {duration(rest)} more"] if rest is not None else []
+        if parts:
+            yield ", ".join(parts)
 
 
 def _causes(account: Account, before: int) -> Iterator[str]:

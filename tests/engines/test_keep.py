@@ -219,7 +219,7 @@ def test_ctrl_c_ends_a_queue_and_leaves_no_process(manifest, own_cache, work):
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 130, err
-    assert "c.yaml is not begun: interrupted" in err
+    assert "c.yaml" not in err
     assert "c.yaml: not begun: interrupted" in out
     assert not Path("outputs/c").exists()
     assert not psutil.pid_exists(worker.pid)

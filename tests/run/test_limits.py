@@ -20,8 +20,9 @@ from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
-from batch.run import limits
-from batch.run.limits import Gate, Limits, disk_warning, parse_until
+from batch.run import times
+from batch.run.limits import Gate, Limits, disk_warning
+from batch.run.times import parse_hours, parse_until
 from batch.store.folder import RunFolder
 from tests.helpers import GIB, images, receipts_of
 from tests.small_receipts import TASKS, a_receipt, a_task
@@ -78,6 +79,14 @@ def render(gate: Gate, world: World, seconds: float = 100.0, **more) -> int:
     [
         ("07:00", "2026-11-25T07:00+01:00"),
         ("7:00", "2026-11-25T07:00+01:00"),
+        ("7", "2026-11-25T07:00+01:00"),
+        ("07", "2026-11-25T07:00+01:00"),
+        ("7am", "2026-11-25T07:00+01:00"),
+        ("7:15 A.M.", "2026-11-25T07:15+01:00"),
+        ("4 pm", "2026-11-25T16:00+01:00"),
+        ("11:30PM", "2026-11-24T23:30+01:00"),
+        ("12am", "2026-11-25T00:00+01:00"),
+        ("12 pm", "2026-11-25T12:00+01:00"),
         (" 23:15 ", "2026-11-24T23:15+01:00"),
         ("22:30", "2026-11-25T22:30+01:00"),
         ("22:30:01", "2026-11-24T22:30:01+01:00"),
@@ -114,22 +123,71 @@ def test_until_across_a_change_of_clocks(now, text, expected):
 @pytest.mark.skipif(sys.platform == "win32", reason="the zone of a process cannot be set there")
 def test_until_is_in_this_machines_zone():
     code = (
-        "from datetime import UTC, datetime; from batch.run.limits import parse_until;"
+        "from datetime import UTC, datetime; from batch.run.times import parse_until;"
         "print(parse_until('07:00', datetime(2026, 3, 28, 22, tzinfo=UTC)).astimezone(UTC).isoformat())"
     )
-    env = {"TZ": "Europe/Berlin", "PYTHONPATH": str(Path(limits.__file__).parents[2])}
+    env = {"TZ": "Europe/Berlin", "PYTHONPATH": str(Path(times.__file__).parents[2])}
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "2026-03-29T05:00:00+00:00"  # summer time has begun by then
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "25:00", "7", "07:60", "2026-11-25", "2026-13-01 07:00", "9999-12-31T23:59"]
+    "text",
+    [
+        "",
+        "soon",
+        "25:00",
+        "77",
+        "13pm",
+        "0am",
+        "7:60am",
+        "19h",
+        "7h30",
+        "07:60",
+        "2026-11-25",
+        "2026-13-01 07:00",
+        "9999-12-31T23:59",
+    ],
 )
 def test_until_nonsense(text):
     now = EVENING if text != "9999-12-31T23:59" else datetime(2026, 1, 1, tzinfo=ZoneInfo("America/New_York"))
     with pytest.raises(UserError, match="--until") as error:
         parse_until(text, now)
     assert "07:00" in str(error.value)
+
+
+def test_an_hour_that_may_be_a_while_is_asked_about():
+    with pytest.raises(UserError, match=r"for that time of day 19:00, for so many hours --max-hours 19$"):
+        parse_until("19h", EVENING)
+    with pytest.raises(UserError, match=r"for that time of day 07:30, for so many hours --max-hours 7.5$"):
+        parse_until("7h30", EVENING)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [("7.5", 7.5), ("8h", 8.0), ("90m", 1.5), ("90 min", 1.5), ("7h30m", 7.5), ("1.5 H", 1.5), ("1e-7", 1e-7),
+     ("-1", -1.0), ("0", 0.0)],
+)  # fmt: skip
+def test_hours(text, hours):
+    assert parse_hours(text) == hours
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("7:30", "write 7h30m for so long; a time of day is --until 7:30"), ("7,5", "write 7.5"),
+     ("", "7.5, 8h or 90m"), ("soon", "7.5, 8h or 90m"), ("8 h later", "7.5, 8h or 90m")],
+)  # fmt: skip
+def test_hours_that_are_none(text, right):
+    with pytest.raises(UserError, match=f"^--max-hours {text}: not a number of hours; .*{right}$"):
+        parse_hours(text)
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[0-9.,:]{0,6} ?[hm]?[0-9]{0,2}[hm]?", fullmatch=True))
+def test_hours_are_a_number_or_a_users_mistake(text):
+    try:
+        assert isinstance(parse_hours(text), float)
+    except UserError as error:
+        assert "--max-hours" in str(error)
 
 
 @pytest.mark.parametrize("text", ["2026-11-24 22:00", "2026-11-24T22:29:59+01:00", "2020-01-01T00:00"])
@@ -182,6 +240,13 @@ def test_no_image_is_started_that_would_not_be_done_in_time(world, work, limit):
     world.seconds += 50
     with pytest.raises(StoppedEarly, match=r"is reached; 8 images are left"):
         gate.check(TASKS[4])
+
+
+def test_a_moment_that_is_left_is_none(world, work):
+    gate = world.gate(work, Limits(until=EVENING + timedelta(seconds=104)))
+    assert render(gate, world) == 1
+    with pytest.raises(StoppedEarly, match=r"^--until 2026-11-24 22:31 is reached; 11 images are left$"):
+        gate.check(TASKS[1])
 
 
 def test_an_unknown_rate_admits_until_the_deadline_itself(world, work):
@@ -278,7 +343,8 @@ def test_hours_that_are_over_at_once(cli, manifest):
     end = outcome.events()[-1]
     assert (end["rendered"], end["exit_code"]) == (0, 75)
     assert "--max-hours 1e-07" in end["reason"]
-    assert [event["event"] for event in outcome.events()] == ["start", "end"]  # no model was loaded for it
+    told = {event["event"] for event in outcome.events()}
+    assert told - {"preparing", "expected"} == {"start", "end"}  # no model was loaded for it
 
 
 @pytest.mark.parametrize(

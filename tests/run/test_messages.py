@@ -15,9 +15,9 @@ from batch.records.events import Expected
 from batch.records.kinds import Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.run import enclosure, summary
+from batch.run.account import Account
 from batch.run.notify import Message, NotifyEvent
 from batch.run.options import Result
-from batch.run.summary import Account
 from batch.run.targets import check
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
@@ -37,7 +37,7 @@ def picture(work):
 
 def message(picture=None, text="all is well", title="night"):
     return Message(
-        event=NotifyEvent.DONE, title=title, text=text, counts={"done": 1}, folder=Path(), picture=picture
+        event=NotifyEvent.DONE, title=title, text=text, counts={"done": 1}, folders=[Path()], picture=picture
     )
 
 
@@ -170,6 +170,13 @@ def account(*events):
     return made
 
 
+def test_what_is_left_is_told_once():
+    stopped = LimitReached("--max-images 2 is reached; 4 images are left")
+    first, second, _ = summary.lines(a_result(account(Expected(seconds=3660.0)), stopped=stopped))
+    assert first == "stopped: --max-images 2 is reached; 4 images are left"
+    assert second == "about 1h 01m more"
+
+
 def test_the_summary_of_a_night():
     rendered = [done(number, 100.0 + number, cost={"energy_j": 36_000.0}) for number in range(11)]
     made = account(
@@ -235,7 +242,10 @@ def test_a_queue_is_told_of_once(cli, command, manifest):
     (message,) = told()
     assert message["event"] == "failed"
     assert message["title"] == "2 of 3 manifests done: 8 of 8 images"
-    assert message["counts"] == {"done": 8, "failed": 0, "missing": 0}
+    assert message["counts"] == {"done": 8, "failed": 0, "missing": 0, "not-run": 1}
+    assert message["folders"] == [str(Path("outputs", name).absolute()) for name in "ba"]
+    assert message["folder"] == message["folders"][0]
+    assert Path(message["picture"]).parent.parent == Path(message["folder"])
     first, *each = message["message"].splitlines()
     assert first.startswith("in all: 8 images rendered in ")
     assert [line.partition(": ")[2].split(",")[0] for line in each[:2]] == ["4 of 4 done"] * 2

@@ -43,6 +43,7 @@ def test_a_command_gets_the_event_on_stdin_and_environment(command, work, monkey
         "title": "night stalled",
         "message": "5 of 6 pictures — ✓",
         "folder": str(work / "outputs"),
+        "folders": [str(work / "outputs")],
         "counts": COUNTS,
         "picture": None,
     }

@@ -94,11 +94,69 @@ def test_out_names_one_folder(cli, named):
     assert not Path("here").exists()
 
 
-def test_a_manifest_given_twice(cli, named):
-    (path,) = named("a")
-    ended = cli("run", path, path)
-    assert ended.code == 2
-    assert "is given twice; name it once" in ended.err
+def test_a_manifest_given_twice_runs_once(cli, named):
+    path, other = named("ab")
+    ended = cli("run", path.name, other, path)
+    assert (ended.code, done("a", "b")) == (2, [4, 4])
+    assert f"error: {path} is named twice, and runs once" in ended.err
+    assert [line.partition(":")[0] for line in ended.out.splitlines()[-4:-1]] == ["a.yaml", str(other), str(path)]
+
+
+def test_one_that_is_left_out_is_said_so(cli, named):
+    paths = named("abc", b=BROKEN)
+    ended = cli("run", *paths)
+    assert f"{paths[1]} is left out; the queue goes on without it" in ended.err
+    last = cli("run", "a.yaml", "missing.yaml")
+    assert "is left out" in last.err
+    assert "is left out" not in cli("run", "missing.yaml", "nor-this.yaml").err.splitlines()[-1]
+
+
+def test_each_says_which_of_how_many_it_is(cli, named):
+    paths = named("abc", b=BROKEN)
+    lines = [line.partition(" ")[2] for line in cli("run", *paths).err.splitlines()]
+    assert [line for line in lines if line.startswith("manifest ")] == [
+        f"manifest 1 of 3: {paths[0]}",
+        f"manifest 3 of 3: {paths[2]}",
+    ]
+    assert lines[lines.index(f"manifest 3 of 3: {paths[2]}") + 1].startswith("c: 4 images to render")
+    assert "manifest 1 of" not in cli("run", *paths, "--quiet").err
+
+
+def test_how_to_go_on_is_said_once_at_the_end(cli, named):
+    paths = named("abc", b=BROKEN)
+    ended = cli("run", *paths, "--max-images", "2")
+    again = "run the same command again to go on"
+    assert ended.err.count(again) == 1
+    assert ended.err.rstrip().endswith(again)
+    assert f"{paths[2]}: not begun: --max-images 2 is reached" in ended.out
+    assert "c.yaml" not in ended.err
+    (stopped,) = [line for line in ended.out.splitlines() if "stopped: " in line]
+    assert stopped.startswith(f"{paths[0]}: 2 of 4 done, ")
+    assert "stopped: --max-images 2 is reached; " in stopped and "are left" not in stopped
+    assert again not in cli("run", *paths).err
+
+
+def test_the_last_lines_name_the_first_problem_alone(cli, named):
+    named("ab", b=BROKEN)
+    (line,) = [line for line in cli("run", "a.yaml", "b.yaml").out.splitlines() if "NOT RUN" in line]
+    assert line == "b.yaml: NOT RUN: line 1: the grid needs 'prompt'; and 1 more problem"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "event", "reason"),
+    [(("missing.yaml",), "end", "missing.yaml"), (("a.yaml", "--until", "never"), "end", "--until never"),
+     (("a.yaml", "b.yaml", "--out", "x"), "queue", "--out x"),
+     (("a.yaml", "b.yaml", "--max-hours", "7:30"), "queue", "--max-hours 7:30"),
+     (("a.yaml", "b.yaml", "--notify", "no-such-program"), "queue", "no-such-program")],
+)  # fmt: skip
+def test_what_cannot_begin_has_a_last_event_too(cli, named, arguments, event, reason):
+    named("ab")
+    ended = cli("run", *arguments, "--json")
+    last = ended.events()[-1]
+    assert (ended.code, last["event"], last["exit_code"]) == (2, event, 2)
+    assert reason in last["reason"]
+    assert reason in ended.err
+    assert last.get("runs", []) == []
 
 
 def test_somebody_who_cannot_be_told_ends_it_before_it_begins(cli, named):
