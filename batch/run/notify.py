@@ -209,7 +209,7 @@ def tell_of_all(notifier: Notifier, entries: Sequence[QueueEntry], code: int) ->
     elif code in (EXIT_RESUMABLE, EXIT_INTERRUPTED):
         low = any(isinstance(item.stopped, DiskLow) for item in results)
         event = NotifyEvent.LOW_DISK if low else NotifyEvent.STOPPED
-    not_run = sum(entry.result is None and not entry.not_begun for entry in entries)
+    not_run = sum(entry.left_out for entry in entries)
     counts = {"done": done, "failed": failed, "missing": max(0, total - done - failed), "not-run": not_run}
     text = "\n".join([*summary.together(entries), *map(summary.of, entries)])
     pictures = ((enclosure.make(RunFolder(item.folder, runner_id()), item), item) for item in reversed(results))

@@ -119,6 +119,11 @@ class QueueEntry:
     """Nothing is wrong with it: the error ended the queue before its turn."""
 
     @property
+    def left_out(self) -> bool:
+        """Whether something is to be put right before it can run."""
+        return self.result is None and not self.not_begun
+
+    @property
     def why(self) -> str:
         """Why there is no result."""
         return errors.in_words(self.error) if self.error is not None else ""

@@ -130,7 +130,7 @@ class Queue:
     def _check_named_once(self, index: int) -> None:
         named = self.manifests[index]
         if any(_place(named) == _place(other) for other in self.manifests[:index]):
-            raise UserError(f"{named} is named twice, and runs once")
+            raise UserError("named twice; it counts once")
 
     def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[QueueEntry]:
         """Run those that may begin; once something has ended the whole, yields the others as not begun."""
@@ -186,7 +186,7 @@ class Queue:
 
 def _place(path: Path) -> str:
     """The same for two ways of naming one file or folder."""
-    return os.path.normcase(path.resolve())
+    return os.path.normcase(os.path.realpath(path))  # links in a circle are no error here
 
 
 def _tell(listener: Listener, event: Preparing | Closed) -> None:

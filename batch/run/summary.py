@@ -56,7 +56,7 @@ def together(entries: Sequence[QueueEntry]) -> list[str]:
     """All manifests of a queue in two or three lines."""
     results = [entry.result for entry in entries if entry.result is not None]
     images, seconds = sum(item.rendered for item in results), sum(item.seconds for item in results)
-    total = f"in all: {plural(images, 'image')} rendered in {duration(seconds)}"
+    total = f"in all: {plural(images, 'image')} rendered in {duration(seconds)}" if results else "nothing was run"
     if images >= MANY:
         total += f", {_per_hour(images, seconds)}"
     counts = {
@@ -65,6 +65,8 @@ def together(entries: Sequence[QueueEntry]) -> list[str]:
         "left": sum(entry.result.left if entry.result else entry.images for entry in entries),
     }
     total += "".join(f", {count} {word}" for word, count in counts.items() if count)
+    not_run = sum(entry.left_out for entry in entries)
+    total += f", {plural(not_run, 'manifest')} NOT RUN" if not_run and results else ""
     return [total, *_energy(results)]
 
 

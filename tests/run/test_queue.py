@@ -98,7 +98,7 @@ def test_a_manifest_given_twice_runs_once(cli, named):
     path, other = named("ab")
     ended = cli("run", path.name, other, path)
     assert (ended.code, done("a", "b")) == (2, [4, 4])
-    assert f"error: {path} is named twice, and runs once" in ended.err
+    assert f"{path}: error: named twice; it counts once" in ended.err
     assert [line.partition(":")[0] for line in ended.out.splitlines()[-4:-1]] == ["a.yaml", str(other), str(path)]
 
 
@@ -136,9 +136,16 @@ def test_how_to_go_on_is_said_once_at_the_end(cli, named):
     assert again not in cli("run", *paths).err
 
 
+def test_where_nothing_runs_the_last_line_says_so(cli, named):
+    ended = cli("run", *named("b", b=BROKEN), "missing.yaml")
+    assert (ended.code, ended.out.splitlines()[-1]) == (2, "nothing was run")
+    mixed = cli("run", "missing.yaml", *named("a"))
+    assert mixed.out.splitlines()[-1].endswith(", 1 manifest NOT RUN")
+
+
 def test_the_last_lines_name_the_first_problem_alone(cli, named):
     named("ab", b=BROKEN)
-    (line,) = [line for line in cli("run", "a.yaml", "b.yaml").out.splitlines() if "NOT RUN" in line]
+    (line,) = [line for line in cli("run", "a.yaml", "b.yaml").out.splitlines() if "NOT RUN:" in line]
     assert line == "b.yaml: NOT RUN: line 1: the grid needs 'prompt'; and 1 more problem"
 
 
