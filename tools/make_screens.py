@@ -131,7 +131,7 @@ def _named(name: str, found: re.Match[str]) -> str:
 def main() -> None:
     os.environ["PATH"] = f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"
     os.environ.update(PYTHONPATH=str(ROOT), TERM="xterm-256color", COLORTERM="", PYTHONUTF8="1")
-    with tempfile.TemporaryDirectory(prefix="screens-") as name:
+    with tempfile.TemporaryDirectory(prefix="screens-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ.update(HOME=name, RUN_BATCH_CACHE=str(folder / "cache"))
         parts = [HEAD]

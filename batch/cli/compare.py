@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batch.base import errors
+from batch.base.text import one_line
 from batch.cli.options import FolderName, json_option
 from batch.cli.terminal import print_json, show
 
@@ -30,5 +31,5 @@ def compare(run_folders: tuple[Path, ...], out: Path | None, as_json: bool) -> i
         return errors.EXIT_OK
     show(*parts(result))
     for path in written:
-        show(f"  {path}")
+        show(one_line(f"  {path}"))
     return errors.EXIT_OK

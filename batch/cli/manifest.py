@@ -42,7 +42,7 @@ def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only 
         show(text.removesuffix("\n"))
         return errors.EXIT_OK
     _write(output, text)
-    show(f"  {output}")
+    show(one_line(f"  {output}"))
     return errors.EXIT_OK
 
 

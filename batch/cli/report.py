@@ -22,5 +22,5 @@ def report(run_folder: Path) -> int:
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     for path in (made.csv, *made.sheets, made.html):
-        show(f"  {path}")
+        show(one_line(f"  {path}"))
     return errors.EXIT_OK

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from batch.run.steering import Steering
 
 
+_WORD_S = 0.05
+"""A last word has so long."""
 _ENDED = b"\nended at once; run the same command again to go on\n"
 
 
@@ -113,6 +117,14 @@ def let_go() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _end() -> None:
+    """End the process from a signal handler, with a word that takes no lock and that no full pipe can hold up."""
+    with suppress(RuntimeError):
+        _thread.start_new_thread(os.write, (2, _ENDED))
+        time.sleep(_WORD_S)
+    os._exit(errors.EXIT_INTERRUPTED)
+
+
 @contextmanager
 def stoppable() -> Iterator[Steering]:
     """Ctrl-C, SIGTERM or the end of the terminal steer a run; the third time they end the process at once."""
@@ -123,9 +135,7 @@ def stoppable() -> Iterator[Steering]:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         words = stop.interrupt()
         if stop.level == Level.KILL:
-            with suppress(OSError):  # past Python's streams, which may be in the middle of a line
-                os.write(2, _ENDED)
-            os._exit(errors.EXIT_INTERRUPTED)
+            _end()
         if words:
             with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line
                 say(f"\n{words}")

@@ -93,7 +93,7 @@ class Steering(Helm):
     @property
     def reason(self) -> str:
         """Why it stops."""
-        return f"by `stop` from another terminal ({self._by})" if self._by else "interrupted"
+        return f"by `stop` in another terminal ({self._by})" if self._by else "interrupted"
 
     @property
     def finishing(self) -> bool:
@@ -179,7 +179,7 @@ class Steering(Helm):
             listener.on(Happening(kind=HappeningKind.STOPPING, text=self._words(), data=data))
 
     def _words(self) -> str:
-        who = f", as `stop` asks from another terminal ({self._by})" if self._by else ""
+        who = f" as asked by `stop` in another terminal ({self._by})" if self._by else ""
         if self._level == Level.FINISH:
             if self._reporting:
                 return f"stopping{who}: the report is written first (again: without it)"

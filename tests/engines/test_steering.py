@@ -134,7 +134,7 @@ def test_stop_from_another_terminal(cli, manifest, work):
         assert "dropped" not in told.err.replace("(again: it is dropped)", "")
         _, err = run.communicate(timeout=10)
     assert run.returncode == EXIT_INTERRUPTED
-    assert "stopped: by `stop` from another terminal (process " in err
+    assert "stopped: by `stop` in another terminal (process " in err
     assert goes_on(path) == 2
 
 
@@ -273,7 +273,7 @@ def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then
         assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
     else:
         assert (str(result.stopped), seen.kinds(), len(closed)) == (
-            "by `stop` from another terminal (a test)",
+            "by `stop` in another terminal (a test)",
             ["paused", "stopping"],
             1,
         )

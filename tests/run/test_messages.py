@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch.base.errors import Interrupted, LimitReached
+from batch.base.errors import Interrupted, LimitReached, UserError
 from batch.records.events import Expected
 from batch.records.kinds import Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.run import enclosure, summary
 from batch.run.account import Account
 from batch.run.notify import Message, NotifyEvent
-from batch.run.options import Result
+from batch.run.options import QueueEntry, Result
 from batch.run.targets import check
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
@@ -263,3 +263,10 @@ def test_of_a_run_of_a_queue_that_failed_one_hears_at_once(command, manifest):
     (message,) = told()
     assert (message["event"], message["title"]) == ("failed", "a: 2 of 4 done, 2 failed")
     assert "2 failed in denoise" in message["message"]
+
+
+def test_an_error_of_several_lines_is_one_in_the_summary():
+    entry = QueueEntry(
+        manifest=Path("a.yaml"), error=UserError("torch is wrong; right is\n    pip install torch\nnow")
+    )
+    assert summary.of(entry) == "a.yaml: NOT RUN: torch is wrong; right is; pip install torch; now"

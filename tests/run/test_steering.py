@@ -136,7 +136,7 @@ def test_a_run_that_was_dropped_has_its_report():
     run.steering.obey(Order(OrderKind.DROP, "somebody"))
     with run.steering.reporting():
         run.steering.leave_report()
-    assert run.steering.reason == "by `stop` from another terminal (somebody)"
+    assert run.steering.reason == "by `stop` in another terminal (somebody)"
 
 
 @given(st.lists(HAPPENS))
