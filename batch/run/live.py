@@ -21,6 +21,7 @@ from batch.base.errors import FolderLost
 from batch.records.events import (
     Beat,
     Began,
+    Closed,
     Encoded,
     Event,
     Expected,
@@ -136,7 +137,11 @@ class LiveListener:
 _AT_WORK = {RunState.RENDERING, RunState.STOPPING}
 _LASTING = {RunState.PAUSED, RunState.STOPPING}
 """What somebody has asked for: no image at work ends it."""
-_ASKED_FOR = {HappeningKind.PAUSED: RunState.PAUSED, HappeningKind.STOPPING: RunState.STOPPING}
+_ASKED_FOR = {
+    HappeningKind.PAUSED: RunState.PAUSED,
+    HappeningKind.RESUMED: RunState.LOADING,
+    HappeningKind.STOPPING: RunState.STOPPING,
+}
 _STAGES = {Stage.LOAD: RunState.LOADING, Stage.ENCODE: RunState.ENCODING}
 
 
@@ -149,7 +154,7 @@ def after(status: LiveStatus, event: Event) -> LiveStatus:
             return replace(status, total=total, done=done, to_render=to_render)
         case Loading(loaded=loaded):
             state = RunState.ENCODING if loaded else RunState.LOADING
-            return replace(_at(status, state), said="", image="", stage=None, part=0, parts=0)
+            return replace(_idle(_at(status, state)), said="")
         case Encoded(text, texts):
             now = _at(status, RunState.ENCODING)
             return replace(now, image="", stage=Stage.ENCODE, part=text, parts=texts)
@@ -163,16 +168,22 @@ def after(status: LiveStatus, event: Event) -> LiveStatus:
             return replace(
                 status, ends_at=ends_at, ends_from=source, ends_guessed=event.guessed, per_hour=per_hour
             )
-        case Happening(kind=HappeningKind.RESUMED):
-            return replace(status, state=RunState.LOADING, said="")
         case Happening(kind=kind, text=text) if kind in _ASKED_FOR:
-            return replace(status, state=_ASKED_FOR[kind], said=text)
+            now = status if kind == HappeningKind.STOPPING else _idle(status)
+            return replace(now, state=_ASKED_FOR[kind], said="" if kind == HappeningKind.RESUMED else text)
+        case Closed():
+            return _idle(status)
         case Outcome():
             return _counted(status, event)
         case LeftOut(count):
             return replace(status, to_render=max(0, status.to_render - count))
         case _:
             return status
+
+
+def _idle(status: LiveStatus) -> LiveStatus:
+    """Nothing is at work."""
+    return replace(status, image="", stage=None, part=0, parts=0)
 
 
 def _at(status: LiveStatus, state: RunState) -> LiveStatus:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import threading
 import time
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Out
 from batch.report.write import write_report
 from batch.run import growing
 from batch.run.live import after
+from batch.run.steering import Steering
 from batch.store import live
 from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
@@ -107,7 +107,7 @@ def reports(folder):
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_the_last_report_is_that_of_the_command(manifest, work, often, interrupted):
-    seen, stop = Seen(), threading.Event()
+    seen, stop = Seen(), Steering()
     if interrupted:
         seen.then = stop.set
     path = manifest(SMALL.replace("0..1", "0..9") + "run: {min_free_disk: 1MB, retries: 1}\n")
