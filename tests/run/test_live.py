@@ -12,6 +12,7 @@ from batch.cli.progress import Silent
 from batch.records.events import (
     Beat,
     Began,
+    Closed,
     Encoded,
     Expected,
     LeftOut,
@@ -72,6 +73,13 @@ def test_what_somebody_asked_for_lasts():
     assert paused.state == RunState.PAUSED
     resumed = told(happen("", HappeningKind.RESUMED), Beat("a", Stage.DECODE), status=paused)
     assert (resumed.state, resumed.said) == (RunState.RENDERING, "")
+
+
+@pytest.mark.parametrize("event", [Closed(), happen("it rests", HappeningKind.PAUSED), Loading(0)])
+def test_where_nothing_is_at_work_no_image_is(event):
+    working = told(BEGAN, Beat("a", Stage.DENOISE, 3, 20))
+    idle = told(event, status=working)
+    assert (idle.image, idle.stage, idle.part, idle.parts) == ("", None, 0, 0)
 
 
 def test_images_are_counted():
