@@ -20,6 +20,9 @@ QUIET_S = 1.0
 LEAST_S = 0.5
 """Whoever is to be told is tried for so long, also where a stop has used up its time."""
 
+LAST_S = 0.5
+"""Of the time of a stop this is kept for ending whoever is left, and the program."""
+
 LOOK_S = 0.05
 
 
@@ -42,7 +45,7 @@ def wait(notifiers: Sequence[Notifier], stop: Steering) -> None:
     with signalled(on_signal):
         while _waited_for(notifiers):
             waited, left = time.monotonic() - start, stop.left_s
-            if asked > 1 or (left is not None and left <= 0 and waited >= LEAST_S):
+            if asked > 1 or (left is not None and left <= LAST_S and waited >= LEAST_S):
                 for notifier in notifiers:
                     notifier.leave()
                 break
@@ -62,7 +65,7 @@ def _waited_for(notifiers: Sequence[Notifier]) -> list[str]:
 def _waiting(notifiers: Sequence[Notifier], stop: Steering) -> str:
     longest = max(notifier.left_s for notifier in notifiers)
     if stop.left_s is not None:
-        longest = min(longest, max(LEAST_S, stop.left_s))
+        longest = min(longest, max(LEAST_S, stop.left_s - LAST_S))
     names = ", ".join(dict.fromkeys(_waited_for(notifiers))) or "the last one"
     return f"telling {names}, up to {duration(longest)}"
 
