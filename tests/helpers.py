@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,9 @@ def times(folder):
 def fake_run(path, *faults, seen, stop=None, **options) -> Result:
     """A run through the stand-in session, with faults."""
     chosen = Options(backend=FakeBackend(faults), **options)
-    return runner.run(path, chosen, seen, stop or Steering())
+    result = runner.run(path, chosen, seen, stop or Steering())
+    assert result.telling is not None
+    return replace(result, warnings=(*result.warnings, *result.telling.close()))
 
 
 def happen(text, kind="note", **more):

@@ -103,10 +103,9 @@ def _why(entry: QueueEntry) -> str:
     return said if name in said else f"{name}: {said}"
 
 
-def of_queue(queue: Queue, warnings: Sequence[str], *, as_json: bool) -> int:
+def of_queue(queue: Queue, *, as_json: bool) -> int:
     """Say what a queue came to; its exit code."""
     with _read_or_not():
-        _warn(warnings)
         if as_json:
             progress.JsonEvents().emit(
                 "queue", exit_code=queue.exit_code, seconds=round(queue.seconds, 3),

@@ -122,16 +122,18 @@ def run(
 
 
 def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int:
-    from batch.cli import ending, shown
+    from batch.cli import ending, shown, telling
     from batch.run import runner
 
     with stoppable() as stop:
         result = runner.run(manifest, options, shown.listener(quiet=quiet, as_json=as_json), stop)
-    return ending.of_run(result, options, as_json=as_json)
+        code = ending.of_run(result, options, as_json=as_json)
+        telling.wait([result.telling] if result.telling else [], stop)
+    return code
 
 
 def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_json: bool) -> int:
-    from batch.cli import ending, shown
+    from batch.cli import ending, shown, telling
     from batch.run import notify, targets
     from batch.run.queue import Queue
 
@@ -149,4 +151,6 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
             ending.of_entry(entry, options, quiet=quiet, as_json=as_json, more=more)
         notifier = targets.check(queue.targets)
         notify.tell_of_all(notifier, queue.entries, queue.exit_code)
-        return ending.of_queue(queue, notifier.close(), as_json=as_json)
+        code = ending.of_queue(queue, as_json=as_json)
+        telling.wait([notifier, *queue.telling], stop)
+    return code

@@ -8,11 +8,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import get_terminal_size
-from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -132,7 +131,7 @@ def stoppable() -> Iterator[Steering]:
 
     stop = Steering()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def on_signal() -> None:
         words = stop.interrupt()
         if stop.level == Level.KILL:
             _end()
@@ -141,13 +140,20 @@ def stoppable() -> Iterator[Steering]:
                 say(f"\n{words}")
         stop.leave_report()
 
+    with signalled(on_signal):
+        yield stop
+
+
+@contextmanager
+def signalled(on_signal: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and the end of the terminal call a function."""
     there = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
     if "SIGHUP" in there and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         there.remove("SIGHUP")  # nohup says that the end of the terminal shall change nothing
     numbers = [getattr(signal, name) for name in there]
-    before = {number: signal.signal(number, on_signal) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: on_signal()) for number in numbers}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from batch.base.text import duration
-from batch.records.events import Beat, Closed, Encoded, Event, Expected, Happening, Listener, Loading
+from batch.records.events import Beat, Began, Closed, Encoded, Event, Expected, Happening, Listener, Loading
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
 
@@ -32,6 +32,7 @@ class AtWork:
     clock: Callable[[], float] = monotonic
     name: str = ""
     """Of the image at work; empty while there is none: while a model is loaded or a text encoded."""
+    _measures: bool = False
     _encoding: bool = False
     """A text is at work."""
     _since: float = 0.0
@@ -50,6 +51,8 @@ class AtWork:
         match event:
             case Beat():
                 self._beat(event)
+            case Began():
+                self._measures = event.measures
             case Encoded(text, texts):
                 self.name, self._encoding = "", text < texts
             case Expected():
@@ -107,6 +110,8 @@ class AtWork:
     @property
     def until_a_pause(self) -> str:
         """What comes before a pause, for people: of the image at work, or of the one that is loaded for."""
+        if self._measures:
+            return "the setting at work is measured"
         if self.name:
             return f"{self.name} is finished{self.left}"
         if self._encoding:

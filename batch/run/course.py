@@ -76,6 +76,7 @@ class Course:
         except DiskFull as error:
             return DiskLow(f"{error}. {tally.gate.remedy()}")
         except StopRun as error:
+            self.stop.tell(tally)  # it may have come up where nobody looked, as while a worker started
             return error
         except BatchError as error:
             tally.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {error}"))
@@ -86,7 +87,7 @@ class Course:
         return None
 
     def end(self, stopped: StopRun | None) -> Result:
-        """Log how it ended, write the report, tell those who want to be told."""
+        """Log how it ended, write the report, begin to tell those who want to be told."""
         tally, folder, left = self.tally, self.tally.folder, self.tally.left
         made, unwritten = None, ""
         if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
@@ -100,6 +101,7 @@ class Course:
             except KeyboardInterrupt:
                 stopped = stopped or Interrupted("interrupted while the report was written")
                 unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
+            self.live.say("" if stopped is None else f"stopped: {stopped}")
         if made is not None:
             tally.lost = max(0, tally.done - made.done)
         result = Result(
@@ -124,11 +126,7 @@ class Course:
         )
         whole = self.options.keep is None
         tell(tally.notifier, tally.plan.name, result, tally.figures(), folder, whole=whole)
-        if tally.notifier.anybody:
-            self.live.say("telling how it ended")
-        result = replace(result, warnings=(*result.warnings, *tally.notifier.close()))
-        self.live.say("" if stopped is None else f"stopped: {stopped}")
-        return result
+        return replace(result, telling=tally.notifier)
 
     def _reported(self) -> tuple[Report | None, str]:
         """The report; or a warning, since a full disk ends no run whose pictures are there."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batch.engines.keep import Keep
     from batch.render.backend import Backend
     from batch.report.book import Report
+    from batch.run.notifier import Notifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,9 @@ class Result:
     """None where it could not be written."""
     stopped: StopRun | None = None
     warnings: tuple[str, ...] = ()
-    """What went wrong beside the images: no report, somebody who could not be told."""
+    """What went wrong beside the images: no report."""
+    telling: Notifier | None = field(default=None, compare=False, repr=False)
+    """Who is being told of it; whoever ends the program waits for them, or leaves them."""
 
     @property
     def lost_in_words(self) -> str:

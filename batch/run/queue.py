@@ -22,6 +22,7 @@ from batch.run.targets import check as check_targets
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
+    from batch.run.notifier import Notifier
     from batch.run.options import Options
     from batch.run.steering import Steering
 
@@ -80,6 +81,12 @@ class Queue:
     def exit_code(self) -> int:
         """The worst of all."""
         return max((entry.exit_code for entry in self.entries), key=WORST.index, default=errors.EXIT_OK)
+
+    @property
+    def telling(self) -> list[Notifier]:
+        """Who is still told of its runs."""
+        results = (entry.result for entry in self.entries)
+        return [result.telling for result in results if result is not None and result.telling is not None]
 
     @property
     def seconds(self) -> float:

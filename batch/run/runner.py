@@ -21,7 +21,7 @@ from batch.run.course import Course
 from batch.run.limits import Gate
 from batch.run.live import LiveListener
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
-from batch.run.notify import Notifier
+from batch.run.notifier import Notifier
 from batch.run.obeying import obeying
 from batch.run.pace import Pace
 from batch.run.prepare import prepare

@@ -110,6 +110,13 @@ class Steering(Helm):
         """Half of what is kept for saving and the report is gone."""
         return self._within is not None and self._overdue(0.5)
 
+    @property
+    def left_s(self) -> float | None:
+        """What is left of the time that a stop may take; None where there is none, or nobody has asked to stop."""
+        if self._within is None or self._level == Level.GO_ON:
+            return None
+        return self._within - (self._clock() - self._asked_at)
+
     def interrupt(self) -> str:
         """A signal: one level further. What to tell at once; empty where the run will tell it itself.
 

@@ -16,12 +16,12 @@ from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
 from batch.run.account import Account
 from batch.run.drift import Drift
-from batch.run.notify import NotifyEvent
+from batch.run.notifier import NotifyEvent
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.run.limits import Gate
-    from batch.run.notify import Notifier
+    from batch.run.notifier import Notifier
     from batch.run.pace import Pace
     from batch.run.remaining import Remaining
     from batch.store.events import EventLog

@@ -18,17 +18,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from string import Template
 from threading import Thread, get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from batch.base import install
 from batch.base.errors import UserError
 from batch.base.processes import Tail, signal_name
-from batch.run.notify import SECONDS, Notifier, NotifyEvent
+from batch.run.notifier import LEFT, SECONDS, Notifier, NotifyEvent
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from apprise import AppriseAttachment, NotifyBase
 
-    from batch.run.notify import Message, Target
+    from batch.run.notifier import Message, Target
+
+LOOK_S = 0.1
+"""Seconds between two looks whether somebody who is told is to be left."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _KINDS: Mapping[NotifyEvent, Literal["info", "success", "warning", "failure"]] = {
@@ -49,7 +55,7 @@ class Service:
     hidden: tuple[str, ...]
     server: NotifyBase
 
-    def tell(self, message: Message, seconds: float) -> str:
+    def tell(self, message: Message, seconds: float, leave: Event) -> str:
         """Send through apprise, in a thread that is left behind when it hangs: no service can be interrupted."""
         outcome: list[str] = []
 
@@ -63,9 +69,11 @@ class Service:
 
         thread = Thread(target=deliver, daemon=True)
         thread.start()
-        thread.join(seconds)
+        end = monotonic() + seconds
+        while thread.is_alive() and not leave.is_set() and monotonic() < end:
+            thread.join(LOOK_S)
         if thread.is_alive():
-            return f"no answer within {seconds:.3g} s"
+            return LEFT if leave.is_set() else f"no answer within {seconds:.3g} s"
         return outcome[0] if outcome else "apprise failed"
 
     def _sent(self, message: Message, enclosed: AppriseAttachment | None = None) -> bool:
@@ -107,7 +115,7 @@ class Command:
     """By what stands for it in the manifest: the values taken from the environment."""
     words: tuple[str, ...]
 
-    def tell(self, message: Message, seconds: float) -> str:
+    def tell(self, message: Message, seconds: float, leave: Event) -> str:
         """Run it. One that ends with 0 counts as told, also when something it started goes on."""
         process = subprocess.Popen(
             self.words,
@@ -121,11 +129,15 @@ class Command:
             assert process.stdin is not None
             process.stdin.write(message.json())
             process.stdin.close()
-        try:
-            process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            return f"not done within {seconds:.3g} s, and ended"
+        end = monotonic() + seconds
+        while process.poll() is None:
+            if leave.is_set() or monotonic() >= end:
+                _end(process)
+                return (
+                    f"{LEFT}, and it is ended" if leave.is_set() else f"not done within {seconds:.3g} s, and ended"
+                )
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=LOOK_S)
         if process.returncode == 0:
             return ""
         name, last = signal_name(process.returncode), said.last_line()

@@ -124,6 +124,13 @@ def remaining_of(folder):
     return Remaining(done=0, to_render=(), given_up=(), failed_before=0, extra=0, scan=folder.scan())
 
 
+@pytest.mark.parametrize("event", [Closed(), happen("it rests", HappeningKind.PAUSED), Loading(0)])
+def test_where_nothing_is_at_work_no_image_is(event):
+    working = told(BEGAN, Beat("a", Stage.DENOISE, 3, 20))
+    idle = told(event, status=working)
+    assert (idle.image, idle.stage, idle.part, idle.parts) == ("", None, 0, 0)
+
+
 def test_images_are_counted():
     error = ErrorInfo(kind="OutOfMemoryError", message="", stage=Stage.DENOISE)
     failure = Failure(

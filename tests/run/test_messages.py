@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from batch.records.kinds import Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
 from batch.run import enclosure, summary
 from batch.run.account import Account
-from batch.run.notify import Message, NotifyEvent
+from batch.run.notifier import Message, NotifyEvent
 from batch.run.options import QueueEntry, Result
 from batch.run.targets import check
 from batch.store.folder import RunFolder
@@ -43,7 +44,7 @@ def message(picture=None, text="all is well", title="night"):
 
 def sent(url, told):
     (target,) = (line._target for line in check([url])._lines)
-    return target.tell(told, 20.0)
+    return target.tell(told, 20.0, threading.Event())
 
 
 def test_a_service_gets_the_picture(picture):

@@ -1,18 +1,16 @@
 """Who is told, by a real command and a real web hook, and what stays secret; staying awake."""
 
 import json
-import logging
 import sys
 import threading
 import time
-import warnings
 
 import psutil
 import pytest
 
 from batch.base.errors import UserError
 from batch.manifest.read import read_manifest
-from batch.run import awake, notify
+from batch.run.notifier import LEFT, Notifier
 from batch.run.targets import check
 from batch.store import lock
 from tests.run.hooks import WRITES, hook
@@ -129,13 +127,47 @@ def test_a_command_that_hangs_is_ended_with_its_children(command, work):
     assert time.monotonic() - began < 9
     assert [warning.rpartition("told ")[2].split()[0] for warning in warnings] == ["'stalled':", "'done':"]
     assert "ended" in warnings[0]
-    child = int((work / "child").read_text())
-    for _ in range(100):
-        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
-            break
+    assert_ended(int((work / "child").read_text()))
+
+
+def wait_for(path):
+    end = time.monotonic() + 10
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
-    else:
-        pytest.fail("the child of a command that was ended goes on")
+
+
+def assert_ended(pid):
+    """It may be a zombie, whose parent is gone too."""
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.02)
+    pytest.fail("the child of a command that was ended goes on")
+
+
+def test_who_is_left_is_ended_and_nobody_else_is_told(command, work):
+    """A command with its children, a service that does not answer; at once."""
+    with hook(pause=30) as (url, _):
+        notifier = check([command(HANGS), f"{url}/?rto=60"])
+        for event in ("stalled", "done"):
+            notifier.send(event, "night", "all done", COUNTS, work)
+        wait_for(work / "child")
+        notifier.end()
+        assert notifier.waiting_for == (sys.executable, "json://…")
+        assert 30 < notifier.left_s <= 60
+        began = time.monotonic()
+        notifier.leave()
+        warnings = notifier.close()
+    assert time.monotonic() - began < 2
+    assert notifier.waiting_for == ()
+    assert [warning.partition(" was not told ")[2] for warning in warnings] == [
+        f"'stalled': {LEFT}, and it is ended",
+        f"'done': {LEFT}",
+        f"'stalled': {LEFT}",
+        f"'done': {LEFT}",
+    ]
+    assert_ended(int((work / "child").read_text()))
 
 
 def test_a_service_that_hangs_holds_up_nothing(command, work):
@@ -154,10 +186,10 @@ def test_one_that_raises_is_a_warning(work):
     class Broken:
         label = "broken"
 
-        def tell(self, message, seconds):
+        def tell(self, message, seconds, leave):
             raise RuntimeError("at ntfys://geheim")
 
-    notifier = notify.Notifier([Broken()])
+    notifier = Notifier([Broken()])
     notifier.send("stopped", "night", "", COUNTS, work)
     assert notifier.close() == ["broken was not told 'stopped': RuntimeError"]
     assert notifier.close() == notifier.close()
@@ -223,45 +255,6 @@ def test_the_lock_does_not_show_who_is_told(work, monkeypatch):
     assert shown == (
         "run_batch.py run a.yaml --notify … --notify=… --quiet --set notify=… --set=notify=… --set steps=2"
     )
-
-
-def night():
-    """What a run does under it, as far as it matters here."""
-    with awake.awake():
-        return "rendered"
-
-
-@pytest.mark.parametrize("outcome", ["", "WAKEPY_FAKE_SUCCESS", "WAKEPY_FORCE_FAILURE"])
-def test_awake_says_nothing_whether_or_not_it_can(outcome, monkeypatch, capfd, caplog):
-    if outcome:
-        monkeypatch.setenv(outcome, "1")
-    with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.WARNING):
-        warnings.simplefilter("always")
-        assert night() == "rendered"
-    assert caught == []
-    assert caplog.records == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_awake_holds_the_system_within_the_block_only(monkeypatch):
-    import wakepy
-
-    monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
-    before = wakepy.modecount()
-    with pytest.raises(KeyError), awake.awake():
-        (mode,) = wakepy.global_modes()[before:]
-        assert (mode.active, mode.name) == (True, "keep.running")
-        raise KeyError
-    assert not mode.active
-    assert wakepy.modecount() == before
-
-
-def test_awake_without_wakepy(monkeypatch, capfd):
-    monkeypatch.setitem(sys.modules, "wakepy", None)
-    assert night() == "rendered"
-    with pytest.raises(KeyError), awake.awake():
-        raise KeyError
-    assert capfd.readouterr() == ("", "")
 
 
 def test_doctor_lists_both_extras():

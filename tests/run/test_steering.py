@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from batch.base.errors import StoppedEarly
 from batch.manifest.schema import RunOptions
-from batch.records.events import Beat, Closed, Encoded, Expected, Loading
+from batch.records.events import Beat, Began, Closed, Encoded, Expected, Loading
 from batch.records.kinds import Stage
 from batch.run.limits import Limits
 from batch.run.options import Options
 from batch.run.steering import Level, Steering
-from batch.store.orders import Order, OrderKind
+from batch.store.orders import AnswerState, Order, OrderKind
 from tests.helpers import Seen
 
 BEATS = [Beat("a fox", stage, 1, 2) for stage in Stage]
@@ -171,6 +171,35 @@ def test_a_pause_outlasts_no_deadline(monkeypatch):
         run.steering.rest(run.listener)
     assert run.now == 100.0 + 8 * 3600
     assert run.seen.kinds() == ["paused"]
+
+
+@pytest.mark.parametrize(
+    ("events", "until"),
+    [
+        ([denoising(), Expected(seconds=60.0, image_s=9.0)], "a fox is finished, in about 9 s"),
+        ([denoising(), Loading(1)], "the model is loaded, and one image or text is done"),
+        ([denoising(), Beat("", Stage.LOAD)], "the model is loaded, and one image or text is done"),
+        ([Beat("", Stage.ENCODE)], "the text at work is encoded"),
+        ([Beat("", Stage.ENCODE), Encoded(1, 2)], "the text at work is encoded"),
+        (
+            [Began(name="n", folder=Path("n"), total=4, done=0, to_render=4, measures=True), denoising()],
+            "the setting at work is measured",
+        ),
+    ],
+)
+def test_a_pause_says_what_comes_before_it(events, until):
+    run = Run().on(*events)
+    run.steering.obey(Order(OrderKind.PAUSE, "somebody"))
+    assert run.steering.answer_state == AnswerState.PAUSING
+    assert run.steering.answer() == f"pausing when {until}"
+
+
+def test_a_stop_has_its_time_until_somebody_is_told():
+    run = Run(within=20.0).on(denoising())
+    assert run.steering.left_s is None
+    run.interrupted()
+    run.now += 19
+    assert run.steering.left_s == 1
 
 
 def test_options_with_a_time_that_is_none(cli, manifest, work):
