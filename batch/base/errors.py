@@ -171,6 +171,11 @@ class StoppedEarly(StopRun):
 class LimitReached(StoppedEarly):
     """No image more within ``--until``, ``--max-hours`` or ``--max-images``."""
 
+    def __init__(self, limit: str, left: str = "") -> None:
+        super().__init__(f"{limit}; {left}" if left else limit)
+        self.limit, self.left = limit, left
+        """Which, and how; and what is left, where that is said."""
+
 
 class DiskLow(StoppedEarly):
     """The disk is below its floor, or full."""

@@ -121,7 +121,7 @@ class Gate:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
         most = self._limits.max_images
         if task.id not in self._started and most is not None and self.started + self._limits.started >= most:
-            raise LimitReached(f"--max-images {most} is reached{self._rest()}")
+            raise LimitReached(f"--max-images {most} is reached", self._rest())
         self._check_time(task)
         room = self._free(self._folder.root)
         if room is None or room >= self._floor + self._waiting(task):
@@ -161,12 +161,13 @@ class Gate:
             # A guess keeps no image from being started: it may be wrong by half.
             late = takes is not None and takes.source != EstimateSource.GUESS and left < takes.value
             if left <= 0 or (late and left < _MOMENT_S):
-                raise LimitReached(f"{name} is reached{self._rest()}")
+                raise LimitReached(f"{name} is reached", self._rest())
             if takes is not None and late:
                 judged = f" {takes.source.phrase}" if takes.source == EstimateSource.EARLIER_RUNS else ""
                 raise LimitReached(
                     f"{name} leaves {duration(left)}, and the next image takes about "
-                    f"{duration(takes.value)}{judged}{self._rest()}"
+                    f"{duration(takes.value)}{judged}",
+                    self._rest(),
                 )
 
     def _deadlines(self) -> list[tuple[str, float]]:
@@ -198,7 +199,7 @@ class Gate:
         again = len(left & self._redo)
         parts = [] if again == len(left) > 0 else [_are_left(len(left) - again, "image")]
         parts += [f"{_are_left(again, 'finished picture')} to render again"] if again else []
-        return "; " + ", ".join(parts)
+        return ", ".join(parts)
 
 
 def _are_left(count: int, what: str) -> str:

@@ -151,8 +151,10 @@ class Queue:
                 continue
             entry = self._one(item, keep)
             stopped = entry.error if entry.result is None else entry.result.stopped
-            if isinstance(stopped, Interrupted | LimitReached):
-                ended = type(stopped)(str(stopped).partition("; ")[0])  # what is left there is that run's
+            if isinstance(stopped, LimitReached):
+                ended = LimitReached(stopped.limit)  # what is left there is that run's
+            elif isinstance(stopped, Interrupted):
+                ended = stopped
             elif isinstance(stopped, DiskLow):
                 full[_disk(item.folder)] = stopped
             yield self._noted(item.place, entry)

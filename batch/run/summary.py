@@ -80,10 +80,8 @@ def of(entry: QueueEntry) -> str:
     parts += [f"{result.failed} FAILED"] if result.failed else []
     parts.append(duration(result.seconds))
     if result.stopped is not None:
-        why = str(result.stopped)
-        parts.append(
-            _short(f"stopped: {why.partition('; ')[0] if isinstance(result.stopped, LimitReached) else why}")
-        )
+        why = result.stopped.limit if isinstance(result.stopped, LimitReached) else result.stopped
+        parts.append(_short(f"stopped: {why}"))
     where = result.report.html if result.report is not None else result.folder
     return one_line(f"{entry.manifest}: {', '.join(parts)}; {where}")
 
@@ -102,11 +100,9 @@ def _why_stopped(result: Result) -> Iterator[str]:
     if result.stopped is None:
         return
     yield one_line(f"stopped: {result.stopped}")  # whole: it says what to do
-    told = " left" in str(result.stopped)
+    told = isinstance(result.stopped, LimitReached) and result.stopped.left
     if result.left:
         rest = result.account.rest_s
-        if rest is None and result.rendered:
-            rest = result.seconds / result.rendered * result.left
         parts = [] if told else [f"{result.left} left"]
         parts += [f"about {duration(rest)} more"] if rest is not None else []
         if parts:
