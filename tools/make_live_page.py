@@ -16,8 +16,11 @@ import time
 from io import BytesIO
 from pathlib import Path
 
+from extras import extra
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+
+with extra("test"):
+    from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))

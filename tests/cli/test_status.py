@@ -125,8 +125,7 @@ def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     )
     told = seen.last
     assert (told.cutoff.images, result.left) == (5, 15)
-    message = next(line for line in summary.lines(result) if line.startswith("15 left"))
-    assert message == f"15 left, about {duration(told.seconds)} more"
+    assert f"about {duration(told.seconds)} more" in summary.lines(result)
     data = cli("status", "run", "--json").json()
     assert data["eta_s"] == pytest.approx(told.seconds)
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]

@@ -80,7 +80,9 @@ def test_the_next_run_ends_a_stopped_worker_of_a_killed_one(orphan, cli, work, s
     again = subprocess.run(FAKE_RUN, env=process_engine(), capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     (line,) = [line for line in again.stderr.splitlines() if "earlier run" in line]
-    assert line.startswith(f"warning: a worker of an earlier run was still there: process {worker.pid}, stopped, ")
+    assert line[9:].startswith(
+        f"warning: a worker of an earlier run was still there: process {worker.pid}, stopped, "
+    )
     assert line.endswith("; it is ended")
     assert orphans.ended(worker)
     folder = RunFolder(work / "run")

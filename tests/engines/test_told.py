@@ -47,7 +47,7 @@ def test_why_the_run_stopped_stands_in_status_and_report(night, cli):
 def test_an_encoder_that_is_there_is_not_said_to_load(manifest, work):
     """Each text would take the bar of texts away."""
     beats = Beats()
-    text = JOB.replace("[a, b]", "[a, b, c, d]").replace("0..2", "0")
+    text = JOB.replace("[a, b]", "[told a, told b, told c, told d]").replace("0..2", "0")
     fake_run(manifest(text), seen=beats, out=work / "run", engine="local")
     assert beats.of_texts == [Stage.LOAD, *[Stage.ENCODE] * 4]
 
@@ -59,7 +59,7 @@ class Beats:
         self.of_texts = []
 
     def on(self, event):
-        if isinstance(event, Beat) and event.name in tuple("abcd"):
+        if isinstance(event, Beat) and event.name in {f"told {letter}" for letter in "abcd"}:
             self.of_texts.append(event.stage)
 
 

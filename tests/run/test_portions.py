@@ -9,7 +9,8 @@ import pytest
 from batch.base import hardware
 from batch.manifest.values import Size
 from batch.memory.profiles import resolve
-from batch.plan.estimate import learn
+from batch.plan.known import Known
+from batch.plan.rates import learn
 from batch.records.events import Encoded, Loading
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
@@ -180,7 +181,7 @@ def test_the_gate_tells_what_limits_would_let_start(work):
         RunFolder(work / "run"),
         TASKS,
         min_free_disk=0,
-        learned=known,
+        known=Known(mine=known),
         clock=lambda: 0.0,
     )
     assert list(gate.ahead(TASKS)) == TASKS[:3]

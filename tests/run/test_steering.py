@@ -53,7 +53,7 @@ def test_an_image_at_work_is_finished_and_then_dropped():
     run = Run().on(Loading(1), Beat("", Stage.LOAD), denoising(), Expected(seconds=600.0, image_s=40.0))
     run.now += 10
     said = run.interrupted()
-    assert said == "stopping: a fox is finished first, in about 30 s (again: it is dropped)"
+    assert said == "stopping: a fox is finished first, in about 30s (again: it is dropped)"
     assert (run.steering.finishing, run.steering.is_set()) == (True, False)
     assert "what is at work is dropped" in run.interrupted()
     assert run.steering.is_set()
@@ -111,7 +111,7 @@ def test_steps_tell_how_long_an_image_still_takes():
     for step in range(1, 6):
         run.on(denoising(step))
         run.now += 2
-    assert "in about 38 s" in run.interrupted()  # 15 steps, of which the one at work is 2 s old
+    assert "in about 38s" in run.interrupted()  # 15 steps, of which the one at work is 2 s old
 
 
 def test_a_manifest_may_have_it_dropped():
@@ -176,7 +176,7 @@ def test_a_pause_outlasts_no_deadline(monkeypatch):
 @pytest.mark.parametrize(
     ("events", "until"),
     [
-        ([denoising(), Expected(seconds=60.0, image_s=9.0)], "a fox is finished, in about 9 s"),
+        ([denoising(), Expected(seconds=60.0, image_s=9.0)], "a fox is finished, in about 9s"),
         ([denoising(), Loading(1)], "the model is loaded, and one image or text is done"),
         ([denoising(), Beat("", Stage.LOAD)], "the model is loaded, and one image or text is done"),
         ([Beat("", Stage.ENCODE)], "the text at work is encoded"),
