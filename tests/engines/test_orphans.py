@@ -159,7 +159,11 @@ def test_doctor_names_helpers_without_a_parent():
         assert orphans.of(helper) is None
     command = [sys.executable, "-m", "batch.render.predictor"]
     left = subprocess.Popen(command, env={**process_engine(), orphans.VARIABLE: "1:"}, stdin=subprocess.PIPE)
-    (note,) = doctor.orphan_notes(tuple(item for item in orphans.every() if item.pid == left.pid))
+    mine: tuple = ()
+    until = time.monotonic() + 10
+    while not mine and time.monotonic() < until:  # it has an environment once it has begun
+        mine = tuple(item for item in orphans.every() if item.pid == left.pid)
+    (note,) = doctor.orphan_notes(mine)
     assert note.text.startswith(
         f"a process of a run or download is still there without its parent: process {left.pid}"
     )

@@ -15,6 +15,7 @@ from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.run import pace as run_pace
 from batch.run.limits import Gate, Limits
 from batch.run.pace import FEW, Pace
 from batch.store.folder import RunFolder
@@ -242,7 +243,8 @@ def test_judging_costs_little_of_the_time(work, history):
     assert 0 < sum(item is not None for item in told) < 0.05 * len(tasks) + 2
 
 
-def test_a_run_tells_when_it_will_end(manifest, work):
+def test_a_run_tells_when_it_will_end(manifest, work, monkeypatch):
+    monkeypatch.setattr(run_pace, "SHARE", 1e9)  # images of no time are judged all the same
     seen = Expectations()
     fake_run(manifest(), seen=seen, out=work / "run", engine="local")
     told = [kind for kind in seen.kinds if kind != "Preparing"]
