@@ -58,6 +58,14 @@ def size_name(task: Task) -> str:
     return f"{task.model} | {task.dtype} | {task.rendered_width}x{task.rendered_height}"
 
 
+def texts_key(task: Task) -> Hashable:
+    """They have the same texts: to be asked of a million, each of which has a prompt with many others."""
+    return (
+        session_key(task), task.revision, task.prompt, task.negative_prompt, task.guidance, task.extra, task.loras,
+        task.long_prompts, task.prompt_syntax, task.memory_steps,
+    )  # fmt: skip
+
+
 def call_key(task: Task) -> Hashable:
     """They may go into one call of the model: all is the same but texts and seed."""
     key: Hashable = _CALL(task)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache
 from importlib import metadata
 
 from batch.catalogue.families import FAMILIES, digest
 from batch.catalogue.family import Family
 from batch.memory.steps import TEXTS
+from batch.plan.alike import texts_key
 from batch.records.tasks import BY_CONTENT, EncodeTask, Task
 
 _KEY = "embeds-3"
@@ -30,6 +32,20 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
     if negative_counts(task, rule):
         texts.append(_encode_task(task, rule, device, negative=True))
     return tuple(texts)
+
+
+def each_text(tasks: Iterable[Task], families: Callable[[str], str], device: str) -> Iterator[EncodeTask]:
+    """Every text that some tasks need, once, in their order; ``families`` by a model's name."""
+    asked: set[Hashable] = set()
+    seen: set[str] = set()
+    for task in tasks:
+        if (same := texts_key(task)) in asked:
+            continue
+        asked.add(same)
+        for text in encode_tasks(task, families(task.model), device):
+            if text.key not in seen:
+                seen.add(text.key)
+                yield text
 
 
 def negative_counts(task: Task, rule: Family) -> bool:

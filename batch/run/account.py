@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batch.records.events import Expected
 from batch.records.receipts import Outcome
+from batch.store.causes import causes
 
 if TYPE_CHECKING:
     from batch.records.events import Event
-    from batch.records.receipts import ErrorInfo, Receipt
+    from batch.records.receipts import Failure, Receipt
 
 
 @dataclass(slots=True)
@@ -28,7 +27,7 @@ class Account:
     slowest: tuple[str, float] | None = None
     """Name and seconds."""
     last: Receipt | None = None
-    failed: dict[str, ErrorInfo] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     """By the image's id."""
     rest_s: float | None = None
     """What is left takes so long, as far as that is known."""
@@ -43,7 +42,7 @@ class Account:
     def _outcome(self, outcome: Outcome) -> None:
         self.failed.pop(outcome.key, None)  # it was tried again
         if outcome.failure is not None and not outcome.failure.is_result:
-            self.failed[outcome.key] = outcome.failure.error
+            self.failed[outcome.key] = outcome.failure
         if outcome.receipt is not None:
             self._done(outcome.receipt)
 
@@ -65,12 +64,6 @@ class Account:
 
     @property
     def causes(self) -> list[tuple[str, int]]:
-        """Why images failed and how many, the most frequent first; figures in a message tell no causes apart."""
-        said: dict[str, str] = {}
-        counted: Counter[str] = Counter()
-        for error in self.failed.values():
-            text = f"{error.stage}: {error.message}" if error.stage else error.message
-            cause = f"{error.kind} {re.sub(r'[0-9]+', '', text)}"
-            said.setdefault(cause, text)
-            counted[cause] += 1
-        return [(said[cause], count) for cause, count in counted.most_common()]
+        """Why images failed and how many, the most frequent first."""
+        found = causes(self.failed.values())
+        return [(f"{item.stage}: {item.message}" if item.stage else item.message, item.count) for item in found]

@@ -14,7 +14,7 @@ from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import session_key
-from batch.plan.texts import encode_tasks
+from batch.plan.texts import each_text
 from batch.records.events import Encoded, Listener, Loading, Preparing
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
@@ -133,16 +133,12 @@ def _measured(
 
 def with_texts(tasks: Sequence[Task], plan: Plan, device: str, cache: EmbedCache) -> list[Task | EncodeTask]:
     """The tasks, with the texts that are not in the cache before the first task of their session."""
-    texts: dict[SessionKey, dict[str, EncodeTask]] = {}
-    known: dict[str, bool] = {}
-    for task in tasks:
-        for text in encode_tasks(task, plan.models[task.model].family, device):
-            if text.key not in known:
-                known[text.key] = cache.has(text.key)
-            if not known[text.key]:
-                texts.setdefault(session_key(task), {})[text.key] = text
+    texts: dict[SessionKey, list[EncodeTask]] = {}
+    for text in each_text(tasks, lambda name: plan.models[name].family, device):
+        if not cache.has(text.key):
+            texts.setdefault(session_key(text), []).append(text)
     work: list[Task | EncodeTask] = []
     for task in tasks:
-        work.extend(texts.pop(session_key(task), {}).values())
+        work.extend(texts.pop(session_key(task), ()))
         work.append(task)
     return work

@@ -12,7 +12,7 @@ from batch.plan.alike import session_key
 from batch.plan.guess import Guess
 from batch.plan.known import Known
 from batch.plan.rates import learn
-from batch.plan.texts import encode_tasks
+from batch.plan.texts import each_text
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
@@ -52,16 +52,8 @@ def _is_of(machine: Machine, other: Machine) -> bool:
 
 def texts_left(tasks: Iterable[Task], plan: Plan, kind: str) -> dict[SessionKey, int]:
     """How many texts of each session are to be encoded: those that the cache lacks. ``kind`` is the device's."""
-    cache, seen = EmbedCache(default_folder()), set[str]()
+    cache = EmbedCache(default_folder())
     left: Counter[SessionKey] = Counter()
-    asked = {
-        (task.model, task.revision, task.dtype, task.prompt, task.negative_prompt, task.guidance > 1, task.extra,
-         task.loras, task.long_prompts, task.prompt_syntax): task
-        for task in tasks
-    }  # fmt: skip
-    for task in asked.values():
-        for text in encode_tasks(task, plan.models[task.model].family, kind):
-            if text.key not in seen:
-                seen.add(text.key)
-                left[session_key(task)] += not cache.has(text.key)
+    for text in each_text(tasks, lambda name: plan.models[name].family, kind):
+        left[session_key(text)] += not cache.has(text.key)
     return dict(left)

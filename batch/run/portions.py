@@ -20,8 +20,8 @@ from batch.base.errors import BatchError
 from batch.catalogue.families import FAMILIES
 from batch.engines.batches import alike, most
 from batch.hub.models import source
-from batch.plan.alike import session_key
-from batch.plan.texts import encode_tasks
+from batch.plan.alike import session_key, texts_key
+from batch.plan.texts import each_text, encode_tasks
 from batch.records.events import Encoded, Loading
 from batch.run import encoders
 from batch.store.embeds import EmbedCache
@@ -108,25 +108,11 @@ class Portions:
                     yield text
 
 
-def texts_key(task: Task) -> Hashable:
-    """Tasks have the same texts: to be asked of a million, each of which has a prompt with many others."""
-    return (
-        session_key(task), task.revision, task.prompt, task.negative_prompt, task.guidance, task.extra, task.loras,
-        task.long_prompts, task.prompt_syntax, task.memory_steps,
-    )  # fmt: skip
-
-
 def count(tasks: Iterable[Task], families: Callable[[str], str], cache: Path, device: str) -> tuple[int, int]:
     """How many texts tasks need in all, and how many of them are to be encoded; ``families`` by a model's name."""
-    kept, seen, lacking = EmbedCache(cache), set[Hashable](), dict[str, bool]()
-    for task in tasks:
-        if (same := texts_key(task)) in seen:
-            continue
-        seen.add(same)
-        for text in encode_tasks(task, families(task.model), device):
-            if text.key not in lacking:
-                lacking[text.key] = not kept.has(text.key)
-    return len(lacking), sum(lacking.values())
+    kept = EmbedCache(cache)
+    lacking = [not kept.has(text.key) for text in each_text(tasks, families, device)]
+    return len(lacking), sum(lacking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
