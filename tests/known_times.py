@@ -97,9 +97,9 @@ def told(tasks: Sequence[Task], times: Times, folder, start: float = 0.0) -> Ite
             late = []
             for step in range(task.steps):
                 at = begun + denoised * (step + 1) / task.steps
-                yield Told(at, Beat(task.name, Stage.DENOISE, step + 1, task.steps))
+                yield Told(at, Beat(task.name, Stage.DENOISE, step + 1, task.steps, (task.id,)))
             now = begun + denoised + times.decoded(task)
-            yield Told(now - times.decoded(task), Beat(task.name, Stage.DECODE))
+            yield Told(now - times.decoded(task), Beat(task.name, Stage.DECODE, ids=(task.id,)))
             receipt = a_receipt(task, times, denoised, load, encoded=times.text if number < 3 else 0.0)
             late = [Told(now + times.save, Outcome(key=task.id, status="done", receipt=receipt))]
     yield from late

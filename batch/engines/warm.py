@@ -88,11 +88,14 @@ class Warm:
             return self._opened
         return wanted
 
-    def heartbeat(self, name: str) -> Heartbeat:
-        """Passes signs of life on, of what is called that; raises :class:`Interrupted` when the run is stopped."""
+    def heartbeat(self, name: str, ids: tuple[str, ...] = ()) -> Heartbeat:
+        """Passes signs of life on, of images with these ids, or of a text.
+
+        It raises :class:`Interrupted` when the run is stopped.
+        """
 
         def beat(stage: Stage, part: int, parts: int) -> None:
-            self._listener.on(Beat(name, stage, part, parts))
+            self._listener.on(Beat(name, stage, part, parts, ids))
             if self._stop.is_set():
                 raise Interrupted("interrupted")
 

@@ -172,7 +172,8 @@ class Worker:
                 yield task, error
         if jobs:
             name = jobs[0].task.name + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else "")
-            made = renderer.together(jobs, self._warm.heartbeat(name), step_down=step_down)
+            beat = self._warm.heartbeat(name, tuple(job.task.id for job in jobs))
+            made = renderer.together(jobs, beat, step_down=step_down)
             yield from ((job.task, image) for job, image in made)
 
     def _redecoded(self, renderer: Renderer, task: Task) -> Rendered:
@@ -185,4 +186,4 @@ class Worker:
                 kind=ErrorKind.MISSING_LATENTS, message=f"no latents can be read: {error}", stage=Stage.DECODE
             )
             raise RenderError(info, Measurement()) from None
-        return renderer.redecode(task, latents, self._warm.heartbeat(task.name))
+        return renderer.redecode(task, latents, self._warm.heartbeat(task.name, (task.id,)))

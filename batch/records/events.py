@@ -72,9 +72,12 @@ class Beat:
     """A sign of life: what is being worked on, the stage, and how many of how many of its parts are done."""
 
     name: str
+    """For people; of a batch "NAME and 3 more"."""
     stage: Stage
     part: int = 0
     parts: int = 0
+    ids: tuple[str, ...] = ()
+    """The images at work: one, or those of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

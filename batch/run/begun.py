@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.records.kinds import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from batch.plan.known import Known
     from batch.records.tasks import Task
     from batch.run.stock import Stock
 
-_BATCH = re.compile(r"(.+) and (\d+) more", re.DOTALL)
-"""What a worker calls a batch."""
-
 
 class Begun:
-    """Learns from the names that a worker tells; times in seconds, by the clock of whoever tells."""
+    """Learns from what a worker tells; times in seconds, by the clock of whoever tells."""
 
     def __init__(self, stock: Stock) -> None:
         """``stock`` is what is left; whatever is taken out of it is done."""
         self._left = stock.tasks
-        self._names = {task.name: task.id for task in stock.tasks.values()}
         self.at: dict[str, Task] = {}
         """One image, or those of a call, also when some of them are done."""
         self._saved: set[str] = set()
@@ -34,29 +28,18 @@ class Begun:
         """When they began to be denoised, or the one that is now to be decoded."""
         self._decodes = False
 
-    def hear(self, name: str, stage: Stage, now: float) -> bool:
-        """What is at work; whether that is new."""
-        ids = self._called(name)
-        is_new = bool(ids) and ids != tuple(self.at)
+    def hear(self, ids: Sequence[str], stage: Stage, now: float) -> bool:
+        """What is at work, of one call; whether that is new."""
+        at = {key: self._left[key] for key in ids if key in self._left}
+        is_new = not at.keys() <= self.at.keys()
         if is_new:
             self._saved.update(task.id for task in self.at_work)
-            self.at = {key: self._left[key] for key in ids}
+            self.at = at
         decodes = stage == Stage.DECODE
         if is_new or (decodes and not self._decodes):
             self._since = now
         self._decodes = decodes
         return is_new
-
-    def _called(self, name: str) -> tuple[str, ...]:
-        """Ids of the images that a worker calls that."""
-        more = _BATCH.fullmatch(name)
-        first = self._names.get(name) or self._names.get(more[1] if more else "")
-        if first in self.at:
-            return tuple(self.at)
-        if first is None or first not in self._left:
-            return ()
-        others = (task.id for task in self.waiting() if task.id != first)
-        return (first, *islice(others, int(more[2]) if more and name not in self._names else 0))
 
     def done(self, key: str, now: float) -> None:
         """An image is done or has failed; of those of a call the next one is decoded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -101,8 +101,8 @@ class Pace:
                 self._waited, self._encoded, self._encoding = now, (0, now), False
             case Encoded(text, _):
                 self._text_done(text, now)
-            case Beat(name, stage) if stage in _AT_WORK:
-                self._is_at(name, stage, now)
+            case Beat(stage=stage, ids=ids) if stage in _AT_WORK:
+                self._is_at(ids, stage, now)
                 return None
             case Happening(kind=kind) if kind in _AFRESH:
                 self._afresh(now)
@@ -144,8 +144,8 @@ class Pace:
             self._known.mine.put(family, kind, (now - then) / (text - before))
             self._waited += now - then  # encoding is no loading
 
-    def _is_at(self, name: str, stage: Stage, now: float) -> None:
-        if self._begun.hear(name, stage, now):
+    def _is_at(self, ids: Sequence[str], stage: Stage, now: float) -> None:
+        if self._begun.hear(ids, stage, now):
             self._loaded, self._encoding = load_key(self._begun.at_work[0]), False
 
     def _afresh(self, now: float, *, saved: bool = False) -> None:

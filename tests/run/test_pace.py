@@ -51,6 +51,11 @@ def alike(count: int) -> list[Task]:
     return [replace(mixed(1)[0], id=f"{number:016x}", name=f"image-{number}") for number in range(count)]
 
 
+def denoising(step: int, *tasks: Task) -> Beat:
+    """Of one image, or of those of a call."""
+    return Beat("a fox", Stage.DENOISE, step, 20, tuple(task.id for task in tasks))
+
+
 def earlier(times: Times = TIMES) -> list:
     """Receipts of an earlier run: one size, one number of steps, both memory settings."""
     tasks = [
@@ -148,11 +153,11 @@ def test_what_was_loaded_and_saved_is_not_expected_again(work, history):
     clock[0] = load / 2
     assert expected(Loading(0)) == pytest.approx(4 * each + load + saving, rel=0.01)
     clock[0] += load
-    pace.after(Beat(tasks[0].name, Stage.DENOISE, 1, 20))
+    pace.after(denoising(1, tasks[0]))
     clock[0] += each
-    pace.after(Beat(tasks[1].name, Stage.DENOISE, 1, 20))  # the first one is being saved
+    pace.after(denoising(1, tasks[1]))  # the first one is being saved
     clock[0] += each / 2
-    pace.after(Beat(tasks[1].name, Stage.DENOISE, 10, 20))
+    pace.after(denoising(10, tasks[1]))
     assert expected(LeftOut(0)) == pytest.approx(2.5 * each + saving, rel=0.01)
     pace.after(Happening(kind=HappeningKind.WORKER_DIED, text="it died"))
     assert expected(LeftOut(0)) == pytest.approx(3 * each + load + saving, rel=0.01)
@@ -163,12 +168,12 @@ def test_images_of_one_call_are_at_work_together(work, history):
     clock = [0.0]
     gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
     pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
-    pace.after(Beat(f"{tasks[0].name} and 2 more", Stage.DENOISE, 1, 20))
+    pace.after(denoising(1, *tasks[:3]))
     clock[0] = 10.0
     told = pace.after(LeftOut(0))
     each = history.image(tasks[0]).value
     assert told.image_s == pytest.approx(3 * each, rel=0.01)
-    pace.after(Beat(tasks[3].name, Stage.DENOISE, 1, 20))
+    pace.after(denoising(1, tasks[3]))
     clock[0] = 20.0
     assert pace.after(LeftOut(0)).seconds == pytest.approx(each - 10 + history.saving(tasks[3]), rel=0.01)
 
@@ -178,10 +183,10 @@ def test_a_slow_first_image_is_no_part_of_the_others_in_its_call(work, history):
     tasks, clock = alike(5), [0.0]
     gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
     pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
-    name, each = f"{tasks[0].name} and 3 more", history.image(tasks[0]).value
-    pace.after(Beat(name, Stage.DENOISE, 1, 20))
+    each = history.image(tasks[0]).value
+    pace.after(denoising(1, *tasks[:4]))
     clock[0] = 12 * each
-    pace.after(Beat(name, Stage.DECODE, 1, 1))
+    pace.after(Beat("", Stage.DECODE, 1, 1, tuple(task.id for task in tasks[:4])))
     decoding = history.decoding(tasks[0])
     clock[0] += decoding
     left = pace.after(Outcome(key=tasks[0].id, status="failed"))
@@ -204,7 +209,7 @@ def test_a_pause_is_told_at_once_and_ends_with_loading(work, history):
     gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
     pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
     going = pace.after(BEGAN).seconds
-    pace.after(Beat(tasks[0].name, Stage.DENOISE, 1, 20))
+    pace.after(denoising(1, tasks[0]))
     assert pace.after(happen("paused", HappeningKind.PAUSED)).seconds == pytest.approx(going)
     clock[0] = 1e5
     assert pace.after(happen("resumed", HappeningKind.RESUMED)).seconds == pytest.approx(going)
