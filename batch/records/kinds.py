@@ -79,6 +79,16 @@ class HappeningKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
 
+    @property
+    def is_a_death(self) -> bool:
+        """A worker ended that was not to end."""
+        return self in {self.WORKER_DIED, self.STALLED, self.LOAD_FAILED}
+
+    @property
+    def unloads(self) -> bool:
+        """What was loaded is gone: a worker has to load before its next image."""
+        return self.is_a_death or self in {self.RECYCLED, self.PAUSED, self.RESUMED}
+
 
 class TextsKept(StrEnum):
     """What the texts in an image file hold."""

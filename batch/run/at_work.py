@@ -8,18 +8,8 @@ from time import monotonic
 
 from batch.base.text import duration
 from batch.records.events import Beat, Began, Closed, Encoded, Event, Expected, Happening, Listener, Loading
-from batch.records.kinds import HappeningKind, Stage
+from batch.records.kinds import Stage
 from batch.records.receipts import Outcome
-
-NOTHING = {
-    HappeningKind.RECYCLED,
-    HappeningKind.WORKER_DIED,
-    HappeningKind.STALLED,
-    HappeningKind.LOAD_FAILED,
-    HappeningKind.PAUSED,
-    HappeningKind.RESUMED,
-}
-"""After these a worker has to load first."""
 
 RESERVED, LEAST_RESERVE_S, MOST_RESERVE_S = 0.25, 1.0, 15.0
 """Of the time that a stop may take, such a share is kept for saving and the report, within these seconds."""
@@ -63,7 +53,7 @@ class AtWork:
                 self._save_s = max(self._save_s, cost.save_s or 0.0)
             case Loading() | Closed():
                 self._nothing()
-            case Happening(kind=kind) if kind in NOTHING:
+            case Happening(kind=kind) if kind.unloads:
                 self._nothing()
 
     def _nothing(self) -> None:

@@ -45,12 +45,6 @@ SHARE = 0.02
 FEW = 3
 """Images of a run that tell nothing of the rate yet: the first one is slow."""
 
-_AFRESH = {
-    HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_FAILED, HappeningKind.RECYCLED,
-    HappeningKind.PAUSED, HappeningKind.RESUMED,
-}  # fmt: skip
-"""After these a model is loaded that was."""
-
 _TOLD = {HappeningKind.PAUSED, HappeningKind.RESUMED}
 
 _AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
@@ -104,7 +98,7 @@ class Pace:
             case Beat(stage=stage, ids=ids) if stage in _AT_WORK:
                 self._is_at(ids, stage, now)
                 return None
-            case Happening(kind=kind) if kind in _AFRESH:
+            case Happening(kind=kind) if kind.unloads:
                 self._afresh(now)
                 if kind not in _TOLD:
                     return None

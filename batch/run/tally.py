@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from batch.store.events import EventLog
     from batch.store.folder import RunFolder
 
-DEATHS = {HappeningKind.WORKER_DIED, HappeningKind.STALLED, HappeningKind.LOAD_FAILED}
-"""After these another worker has taken the place of one."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
@@ -83,7 +80,7 @@ class Tally:
             return
         if isinstance(event, Happening):
             self.log.write(event)
-            self.deaths += event.kind in DEATHS
+            self.deaths += event.kind.is_a_death
             if event.kind == HappeningKind.STALLED:
                 title = f"{self.plan.name} stalled"
                 self.notifier.send(NotifyEvent.STALLED, title, event.text, self.figures(), self.folder.root)
