@@ -3,7 +3,7 @@
     python benchmarks/first_picture.py [--prompts 1632] [--whole 60]
 
 The job is a list of prompts x 4 seeds x 2 sizes of a small model with random weights, whose text encoder costs
-about a tenth of a second a text on two cores. Each way is the program as the command line starts it, on the CPU,
+about a quarter of a second a text on two cores. Each way is the program as the command line starts it, on the CPU,
 with an empty cache of texts. The time is from the start of its process to its first image; then it is killed. A
 run with --max-images 3 is timed to its end. Then a smaller job, whole, by both ways in turn: their medians.
 """
