@@ -21,7 +21,6 @@ import tempfile
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event as Signal
 from time import monotonic
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -32,6 +31,7 @@ from batch.records.events import Began, Encoded, Event, Expected, Loading
 from batch.records.receipts import Machine, Outcome
 from batch.run import runner
 from batch.run.options import Options
+from batch.run.steering import Steering
 from batch.store import history
 from batch.store.folder import RunFolder
 from tests.fake_session import FakeBackend
@@ -94,7 +94,7 @@ def rendered(manifest: Path, out: Path) -> tuple[Watch, float]:
     watch = Watch()
     machine = Machine(device=hardware.look("cpu").device, host=platform.node())
     options = Options(out=out, backend=FakeBackend(times=TIMES, machine=machine), devices="cpu")
-    runner.run(manifest, options, watch, Signal())
+    runner.run(manifest, options, watch, Steering())
     return watch, watch.rows[-1][1]
 
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 from batch.cli.progress import Silent  # noqa: E402
 from batch.run import growing, runner  # noqa: E402
 from batch.run.options import Options  # noqa: E402
+from batch.run.steering import Steering  # noqa: E402
 from tests.fake_session import FakeBackend, Fault  # noqa: E402
 
 JOB = """\
@@ -51,9 +52,10 @@ def main(out: Path) -> None:
         manifest, folder = Path(name, "job.yaml"), Path(name, "run")
         manifest.write_text(JOB, encoding="utf-8")
         options = Options(out=folder, engine="local", backend=FakeBackend(FAULTS), fallback=False)
-        run = threading.Thread(target=runner.run, args=(manifest, options, Silent(), threading.Event()))
+        run = threading.Thread(target=runner.run, args=(manifest, options, Silent(), Steering()), daemon=True)
         run.start()
         while not (folder / "report.html").exists():
+            assert run.is_alive(), "the run has ended without a page"
             time.sleep(0.1)
         with sync_playwright() as driver:
             chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
