@@ -251,7 +251,7 @@ def run_ours(job: Job, side: Side, threads: str) -> None:
         for name in ("encode", "denoise", "decode", "save"):
             side.stages.setdefault(name, []).extend(rows[f"{name}_s"].dropna()[1:])
         if not side.pictures:
-            files = {(row.prompt, row.seed): row.file for row in rows.itertuples()}
+            files = {(row.prompt, row.seed): str(row.file) for row in rows.itertuples()}
             side.pictures = [pixels(out / files[pair]) for pair in job.pairs()]
 
 

@@ -218,4 +218,6 @@ CPU = Bench(
 def sheet(device: str) -> Rates | None:
     """What the data sheet of a card says, by the driver's name for it; None of one that is not known."""
     card = cards.of_device(device)
-    return card and Rates(bandwidth=card.bandwidth, matrix=card.matrix, float32=card.float32)
+    if card is None:
+        return None
+    return Rates(bandwidth=card.bandwidth, matrix=card.matrix, float32=card.float32)

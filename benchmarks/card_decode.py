@@ -11,6 +11,7 @@ import torch
 
 from batch.base.errors import BatchError
 from batch.render import exact, pipelines, tiles
+from batch.render.backend import Loads
 from batch.render.device import give_back
 from batch.render.failures import StageFailed
 from batch.render.loading import quiet
@@ -81,7 +82,7 @@ def _noise(bench: Bench, vae: Any) -> torch.Tensor:
 def whole(bench: Bench, say: Say) -> None:
     """Decoding in one piece at the largest size: whether it works, and what is made of it where it does not."""
     camera, task = Camera(bench, bench.large, say), bench.large.task("full")
-    camera.session.prepare("images", task)  # the denoiser too, as in the prediction
+    camera.session.prepare(Loads.IMAGES, task)  # the denoiser too, as in the prediction
     latents = _noise(bench, camera.session.pipe.vae)
     tiled, _ = camera.decoded(task, latents, bench.large.task().memory_steps)
     give_back(bench.device)

@@ -11,6 +11,7 @@ from typing import Any
 from batch.base.errors import DeviceLost
 from batch.memory.steps import BACKENDS, STEPS
 from batch.records.receipts import StagePeak
+from batch.render.backend import Loads
 from batch.render.device import give_back
 from benchmarks.card_bench import STEP_SETTINGS, Bench
 from benchmarks.card_predictions import FUSED_STEP, STEP
@@ -106,7 +107,7 @@ def _told(
 
 def _picture(camera: Camera, setting: str, embeds: list[bytes]) -> _Taken:
     task = camera.scene.task(setting)
-    settled = camera.session.prepare("images", task)
+    settled = camera.session.prepare(Loads.IMAGES, task)
     give_back(camera.bench.device)
     latents, denoising = camera.denoised([task], embeds, settled)
     give_back(camera.bench.device)
@@ -121,7 +122,7 @@ def compiled(bench: Bench, say: Say) -> None:
     """Compiled blocks against plain ones: seconds, differences, and whether a second picture compiles again."""
     camera, task = Camera(bench, bench.large, say), bench.large.task()
     embeds, _ = camera.encoded(task)
-    settled = camera.session.prepare("images", task)
+    settled = camera.session.prepare(Loads.IMAGES, task)
     camera.denoised([replace(task, steps=1)], embeds, settled)
     plain, plain_peak = camera.denoised([task], embeds, settled)
     say("eager: a step", plain_peak.seconds / task.steps, "s", of=STEP)
@@ -132,7 +133,7 @@ def compiled(bench: Bench, say: Say) -> None:
     note = f"latents differ by {largest_difference(made, plain):.3g}"
     say("eager, tokens in rows: a step", peak.seconds / task.steps, "s", of=STEP, note=note)
 
-    settled = camera.session.prepare("images", task, compiled=True)
+    settled = camera.session.prepare(Loads.IMAGES, task, compiled=True)
     if excuse := camera.session.take_excuse():
         say("compiled", "not", note=excuse, headline=True)
         return

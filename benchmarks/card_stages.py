@@ -14,6 +14,7 @@ from batch.plan.texts import encode_tasks
 from batch.records.receipts import StagePeak
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.render.backend import Loads
 from batch.render.device import give_back
 from batch.render.session import DiffusersSession
 from benchmarks import rates
@@ -116,7 +117,7 @@ def _texts(camera: Camera, task: Task, say: Say) -> list[bytes]:
 
 def _loaded(camera: Camera, task: Task, say: Say) -> tuple[Call, ...]:
     start = time.perf_counter()
-    steps = camera.session.prepare("images", task)
+    steps = camera.session.prepare(Loads.IMAGES, task)
     say("load", camera.session.take_load_s() or 0.0, "s")
     say("load, with letting the text encoder go", time.perf_counter() - start, "s")
     return steps
@@ -178,7 +179,7 @@ def _profile(bench: Bench, say: Say, name: str, work: Callable[[], Any]) -> None
 
 def _kernels(seen: Any, *, on_card: bool) -> list[tuple[float, int, str]]:
     """Seconds, calls and name of every kernel, or operation of a CPU; the longest first."""
-    from torch.autograd import DeviceType
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
     kind = DeviceType.CUDA if on_card else DeviceType.CPU
     counted = "self_device_time_total" if on_card else "self_cpu_time_total"

@@ -40,7 +40,7 @@ with extra("jxl"):
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "formats.csv"
 
-VARIANTS = [
+VARIANTS: list[tuple[str, dict[str, object]]] = [
     ("png", {}), ("png", {"level": 6}),
     ("tiff", {}), ("tiff", {"compression": "none"}),
     ("webp-lossless", {}), ("webp-lossless", {"effort": 1}),

@@ -234,7 +234,9 @@ class Recorder(TorchDispatchMode):
             self._values[key] = self._next()
         sides = zip(tensor.shape, tensor.stride(), strict=True)
         elements = math.prod(side for side, stride in sides if stride)  # what is broadcast is read once
-        return _Piece(self._values[key], (tensor.storage_offset(), elements), elements * tensor.element_size())
+        return _Piece(
+            self._values[key], (int(tensor.storage_offset()), elements), elements * tensor.element_size()
+        )
 
     def _new(self, tensor: torch.Tensor) -> _Piece:
         self._values[self._key(tensor)] = self._next()

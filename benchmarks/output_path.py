@@ -88,8 +88,13 @@ class Row:
 
     def cells(self) -> dict[str, str]:
         """As they are printed and written; seconds and MB to three digits or so."""
-        rounded = {float: lambda value: f"{value:.3f}" if value < 1 else f"{value:.2f}", str: str}
-        return {key: "" if value is None else rounded[type(value)](value) for key, value in asdict(self).items()}
+        return {key: _cell(value) for key, value in asdict(self).items()}
+
+
+def _cell(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+    return value or ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +221,7 @@ def prepared(pixels: Pixels) -> Iterator[list[float]]:
     ends: list[float] = []
     drawn = fake._picture
 
-    def picture(*_: object) -> Pixels:
+    def picture(latents: np.ndarray, width: int, height: int) -> Pixels:  # noqa: ARG001
         ends.append(time.perf_counter())
         return pixels.copy()  # the copy from the device
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -90,8 +91,8 @@ def measured(run: Path) -> dict[Key, Mapping[str, float]]:
     rows = rows[(rows["status"] == "done") & ~rows["warmup"]]
     rows["model"] = rows["model"].str.removeprefix("random:")
     rows["size"] = rows["width"].astype(str) + "x" + rows["height"].astype(str)
-    found = rows.groupby(["model", "size", "memory"]).agg(MEASURED)
-    return {key: figures.dropna().to_dict() for key, figures in found.iterrows()}
+    found: Any = rows.groupby(["model", "size", "memory"]).agg(MEASURED)
+    return {key: dict(figures.dropna().items()) for key, figures in found.iterrows()}
 
 
 def main(target: Path, run: Path | None) -> None:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def main(images: int) -> None:
         ]
         book = Book(folder, folder.tasks(), Scan(receipts={item.task.id: item for item in receipts[:images]}))
         book.write(0.0, last=False)
-        grown = [seconds(lambda new=new: grow(book, new)) for new in parts(receipts[images:])]
+        grown = [seconds(partial(grow, book, new)) for new in parts(receipts[images:])]
     each = statistics.median(grown)
     print(f"{images:6} images: report {whole:6.2f} s; growing: first {statistics.median(first):5.2f} s,", end=" ")
     print(f"then {each:5.2f} s for {NEW} new images, {1000 * each / NEW:4.0f} ms an image")

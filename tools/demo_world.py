@@ -125,10 +125,10 @@ def draw_scene(random: np.random.Generator, kind: str = "") -> Scene:
     night = random.random() < 0.15
     if night:
         things = [replace(thing, colour="yellow") if thing.colour == "black" else thing for thing in things]
-        ground, background = "night", ()
+        ground, background = "night", []
     else:
-        ground, background = "plain", (colours[count],)
-    scene = Scene(ground, background, tuple(things), places=count == 2 and random.random() < 0.5)
+        ground, background = "plain", [colours[count]]
+    scene = Scene(ground, tuple(background), tuple(things), places=count == 2 and random.random() < 0.5)
     return placed(scene, random)
 
 
@@ -231,7 +231,8 @@ class _View:
         left, top, right, bottom = self.window
         across = (np.arange(left, right, dtype=np.float32) + 0.5) / self.width
         down = (np.arange(top, bottom, dtype=np.float32) + 0.5) / self.height
-        return np.broadcast_arrays(across[None, :], down[:, None])
+        columns, rows = np.broadcast_arrays(across[None, :], down[:, None])
+        return columns, rows
 
     def lay(self, picture: np.ndarray, corners: Corners, place: tuple[float, float, float], colour: Grid) -> None:
         """Lay a colour over an outline's inside, at a place: x, y and radius."""

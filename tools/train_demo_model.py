@@ -319,7 +319,7 @@ class Stock(dict[str, list[Bank]]):
 
 
 @torch.no_grad()
-def _encoded(vae: nn.Module, rows: int, columns: int, count: int) -> Bank:
+def _encoded(vae: Any, rows: int, columns: int, count: int) -> Bank:
     chosen: list[Scene] = list(islice(scenes(1000 * rows + columns), count))
     latents = []
     for start in range(0, count, 16):
@@ -409,7 +409,8 @@ def train_transformer(run: Path, steps: int, start: Path | None, rate: float | N
     transformer, hints = demo_parts.transformer(), Hints()
     nn.init.zeros_(transformer.proj_out.weight)
     if start:
-        for module, folder in ((texts.encoder, "text_encoder"), (transformer, "transformer")):
+        parts: list[tuple[Any, str]] = [(texts.encoder, "text_encoder"), (transformer, "transformer")]
+        for module, folder in parts:
             kept = type(module).from_pretrained(start / folder)
             module.load_state_dict(kept.float().state_dict())
     middle: list[torch.Tensor] = []
