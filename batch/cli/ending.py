@@ -47,6 +47,7 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
                 degraded=account.degraded, wh=round(account.wh, 3) if account.measured else None,
                 causes=[{"cause": cause, "images": count} for cause, count in account.causes],
                 folder=str(result.folder), seconds=round(result.seconds, 3),
+                paused_s=round(account.paused_s, 3),
                 reason=str(result.stopped) if result.stopped else None,
             )  # fmt: skip
         else:
@@ -109,10 +110,11 @@ def of_queue(queue: Queue, *, as_json: bool) -> int:
         if as_json:
             progress.JsonEvents().emit(
                 "queue", exit_code=queue.exit_code, seconds=round(queue.seconds, 3),
+                paused_s=round(sum(entry.result.account.paused_s for entry in queue.entries if entry.result), 3),
                 runs=[
                     {
                         "run": str(entry.manifest), "exit_code": entry.exit_code, "total": entry.images,
-                        "begun": entry.result is not None, "done": entry.result.done if entry.result else None,
+                        "begun": entry.result is not None, "done": entry.done if entry.images else None,
                         "failed": entry.result.failed if entry.result else None,
                     }
                     for entry in queue.entries

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from batch.records.events import Expected
+from batch.records.events import Closed, Expected, Happening
+from batch.records.kinds import HappeningKind
 from batch.records.receipts import Outcome
 from batch.store.causes import causes
 
@@ -31,6 +34,10 @@ class Account:
     """By the image's id."""
     rest_s: float | None = None
     """What is left takes so long, as far as that is known."""
+    paused_s: float = 0.0
+    """It rested so long as asked: no time in which images are rendered."""
+    clock: Callable[[], float] = perf_counter
+    _paused_at: float | None = None
 
     def on(self, event: Event) -> None:
         """Learn from whatever comes up."""
@@ -38,6 +45,10 @@ class Account:
             self.rest_s = event.seconds
         elif isinstance(event, Outcome):
             self._outcome(event)
+        elif isinstance(event, Happening) and event.kind == HappeningKind.PAUSED:
+            self._paused_at = self.clock()
+        elif isinstance(event, Closed) or (isinstance(event, Happening) and event.kind == HappeningKind.RESUMED):
+            self._goes_on()  # or ends in its pause
 
     def _outcome(self, outcome: Outcome) -> None:
         self.failed.pop(outcome.key, None)  # it was tried again
@@ -45,6 +56,11 @@ class Account:
             self.failed[outcome.key] = outcome.failure
         if outcome.receipt is not None:
             self._done(outcome.receipt)
+
+    def _goes_on(self) -> None:
+        if self._paused_at is not None:
+            self.paused_s += self.clock() - self._paused_at
+            self._paused_at = None
 
     def _done(self, receipt: Receipt) -> None:
         cost = receipt.measurement

@@ -18,13 +18,14 @@ from batch.base.errors import (
     StopRun,
     UserError,
 )
-from batch.base.text import duration, plural
+from batch.base.text import plural
 from batch.records.events import Closed, Happening
 from batch.records.kinds import HappeningKind
 from batch.run.execute import EngineChoice, render
 from batch.run.measure import Measuring
 from batch.run.notify import tell
 from batch.run.options import Result
+from batch.run.summary import time_taken
 
 if TYPE_CHECKING:
     from batch.records.spec import RunSpec
@@ -91,7 +92,8 @@ class Course:
         tally, folder, left = self.tally, self.tally.folder, self.tally.left
         made, unwritten = None, ""
         if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
-            rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - self.start)}"
+            time = time_taken(perf_counter() - self.start, tally.account.paused_s)
+            rendered = f"{plural(tally.rendered, 'image')} rendered in {time}"
             text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
             kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
             tally.log.write(Happening(kind=kind, text=text))

@@ -46,9 +46,9 @@ def tell_of_all(notifier: Notifier, entries: Sequence[QueueEntry], code: int) ->
     results = [entry.result for entry in entries if entry.result is not None]
     if not notifier.anybody:
         return
-    done, total = sum(item.done for item in results), sum(entry.images for entry in entries)
+    done, total = sum(entry.done for entry in entries), sum(entry.images for entry in entries)
     failed = sum(item.failed for item in results)
-    whole = sum(entry.exit_code == EXIT_OK for entry in entries)
+    whole = sum(entry.exit_code == EXIT_OK or entry.complete for entry in entries)
     title = f"{whole} of {plural(len(entries), 'manifest')} done: {done} of {plural(total, 'image')}"
     title += f", {failed} failed" if failed else ""
     event = NotifyEvent.FAILED

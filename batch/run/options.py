@@ -115,6 +115,10 @@ class QueueEntry:
     manifest: Path
     images: int = 0
     """Of its plan; 0 where it could not be planned."""
+    done: int = 0
+    """Of these, images that are there: after its run, or as they were found before its turn."""
+    left: int = 0
+    """Of these, images that a later run renders."""
     result: Result | None = None
     error: Exception | None = None
     """What kept it from running."""
@@ -127,6 +131,11 @@ class QueueEntry:
         return self.result is None and not self.not_begun
 
     @property
+    def complete(self) -> bool:
+        """Whether it is not begun, and there was nothing to do."""
+        return self.not_begun and self.images == self.done > 0 and not self.left
+
+    @property
     def why(self) -> str:
         """Why there is no result."""
         return errors.in_words(self.error) if self.error is not None else ""
@@ -136,4 +145,6 @@ class QueueEntry:
         """What it would have ended with by itself."""
         if self.result is not None:
             return self.result.exit_code
+        if self.complete and not isinstance(self.error, errors.Interrupted):
+            return EXIT_OK
         return self.error.exit_code if isinstance(self.error, errors.BatchError) else errors.EXIT_FAILED

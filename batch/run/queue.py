@@ -18,12 +18,14 @@ from batch.hub.downloads import FetchOptions
 from batch.records.events import Closed, Preparing
 from batch.run import limits, runner
 from batch.run.options import QueueEntry
+from batch.run.remaining import remaining
 from batch.run.targets import check as check_targets
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
     from batch.run.notifier import Notifier
     from batch.run.options import Options
+    from batch.run.prepare import Prepared
     from batch.run.steering import Steering
 
 WORST = (
@@ -42,9 +44,9 @@ class _Waiting:
     """A manifest that may begin; ``place`` is its place in the command."""
 
     place: int
-    manifest: Path
     folder: Path
-    images: int
+    found: QueueEntry
+    """What is known of it before its turn."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,18 +128,28 @@ class Queue:
                         f"its run folder {folder} is that of {taken[place]} too. Give it a name of its own "
                         "(name: …), or make one manifest of both"
                     )
+                found = self._found_before(manifest, job)
             except (errors.BatchError, OSError) as error:
                 entry = QueueEntry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
                 yield self._noted(index, entry)
             else:
                 taken[place] = manifest
-                waiting.append(_Waiting(index, manifest, folder, len(job.plan.tasks)))
+                waiting.append(_Waiting(index, folder, found))
                 self.targets += job.manifest.notify
 
     def _check_named_once(self, index: int) -> None:
         named = self.manifests[index]
         if any(_place(named) == _place(other) for other in self.manifests[:index]):
             raise UserError("named twice; it counts once")
+
+    def _found_before(self, manifest: Path, job: Prepared) -> QueueEntry:
+        options, retries = self.options, job.manifest.run.retries
+        where = remaining(
+            job.plan, job.folder, retries, job.earlier,
+            redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices,
+        )  # fmt: skip
+        done = where.done + len(where.redo)
+        return QueueEntry(manifest=manifest, images=len(job.plan.tasks), done=done, left=len(where.to_render))
 
     def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[QueueEntry]:
         """Run those that may begin; once something has ended the whole, yields the others as not begun."""
@@ -146,8 +158,7 @@ class Queue:
         for item in waiting:
             ended = ended or self._spent()
             if why := ended or full.get(_disk(item.folder)):
-                entry = QueueEntry(manifest=item.manifest, images=item.images, error=why, not_begun=True)
-                yield self._noted(item.place, entry)
+                yield self._noted(item.place, replace(item.found, error=why, not_begun=True))
                 continue
             entry = self._one(item, keep)
             stopped = entry.error if entry.result is None else entry.result.stopped
@@ -163,12 +174,12 @@ class Queue:
         shared = replace(self.options.limits, since=self._began, started=self._started)
         options = replace(self.options, limits=shared, keep=keep)
         try:
-            with self._shown(item.manifest) as listener:
-                result = runner.run(item.manifest, options, listener, self.stop)
+            with self._shown(item.found.manifest) as listener:
+                result = runner.run(item.found.manifest, options, listener, self.stop)
         except Exception as error:  # noqa: BLE001 - whatever it is, the night goes on with the others
-            return QueueEntry(manifest=item.manifest, images=item.images, error=error)
+            return replace(item.found, error=error)
         self._started += result.started
-        return QueueEntry(manifest=item.manifest, images=result.total, result=result)
+        return replace(item.found, images=result.total, done=result.done, left=result.left, result=result)
 
     @contextmanager
     def _shown(self, manifest: Path) -> Iterator[Listener]:

@@ -36,8 +36,12 @@ def lines(result: Result) -> list[str]:
 
 def rendered(result: Result) -> str:
     """How many images in which time."""
-    said = f"{plural(result.rendered, 'image')} rendered in {duration(result.seconds)}"
-    return f"{said}, {_per_hour(result.rendered, result.seconds)}" if result.rendered >= MANY else said
+    return _rate(result.rendered, result.seconds, result.account.paused_s)
+
+
+def time_taken(seconds: float, paused_s: float) -> str:
+    """So many seconds less those of its pauses, which are said beside it: ``13.0s (paused 1m 47s)``."""
+    return duration(max(0.0, seconds - paused_s)) + (f" (paused {duration(paused_s)})" if paused_s else "")
 
 
 def details(result: Result) -> Iterator[str]:
@@ -56,13 +60,12 @@ def together(entries: Sequence[QueueEntry]) -> list[str]:
     """All manifests of a queue in two or three lines."""
     results = [entry.result for entry in entries if entry.result is not None]
     images, seconds = sum(item.rendered for item in results), sum(item.seconds for item in results)
-    total = f"in all: {plural(images, 'image')} rendered in {duration(seconds)}" if results else "nothing was run"
-    if images >= MANY:
-        total += f", {_per_hour(images, seconds)}"
+    paused = sum(item.account.paused_s for item in results)
+    total = f"in all: {_rate(images, seconds, paused)}" if results else "nothing was run"
     counts = {
         "failed": sum(item.failed for item in results),
         "degraded": sum(item.account.degraded for item in results),
-        "left": sum(entry.result.left if entry.result else entry.images for entry in entries),
+        "left": sum(entry.left for entry in entries),
     }
     total += "".join(f", {count} {word}" for word, count in counts.items() if count)
     not_run = sum(entry.left_out for entry in entries)
@@ -74,11 +77,12 @@ def of(entry: QueueEntry) -> str:
     """A manifest of a queue in a line."""
     if entry.result is None:
         state = "not begun" if entry.not_begun else "NOT RUN"
+        state += f", {entry.done} of {entry.images} done" if entry.done else ""
         return f"{one_line(str(entry.manifest))}: {state}: {_short(_why_not(entry))}"
     result = entry.result
     parts = [f"{result.done} of {result.total} done"]
     parts += [f"{result.failed} FAILED"] if result.failed else []
-    parts.append(duration(result.seconds))
+    parts.append(time_taken(result.seconds, result.account.paused_s))
     if result.stopped is not None:
         why = result.stopped.limit if isinstance(result.stopped, LimitReached) else result.stopped
         parts.append(_short(f"stopped: {why}"))
@@ -126,8 +130,11 @@ def _energy(results: Sequence[Result]) -> Iterator[str]:
         yield f"{wh:,.{0 if wh >= 100 else 1}f} Wh, {wh / measured:.2g} an image"
 
 
-def _per_hour(images: int, seconds: float) -> str:
-    return f"{images / seconds * 3600:,.0f} an hour" if seconds else "at once"
+def _rate(images: int, seconds: float, paused_s: float) -> str:
+    said, worked = f"{plural(images, 'image')} rendered in {time_taken(seconds, paused_s)}", seconds - paused_s
+    if images < MANY:
+        return said
+    return said + (f", {images / worked * 3600:,.0f} an hour" if worked > 0 else ", at once")
 
 
 def _short(text: str) -> str:

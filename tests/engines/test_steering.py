@@ -272,6 +272,7 @@ def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then
     path, seen, closed = manifest(JOB), Pausing(then), []
     monkeypatch.setattr(FakeSession, "close", lambda _session: closed.append(True))
     result = fake_run(path, seen=seen, stop=seen.steering, out=Path("run"), engine="local")
+    assert 0 < result.account.paused_s < result.seconds
     if then == OrderKind.RESUME:
         assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
     else:

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from batch.base.errors import Interrupted, LimitReached, UserError
-from batch.records.events import Expected
+from batch.records.events import Closed, Expected, Happening
 from batch.records.kinds import Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
-from batch.run import enclosure, summary
+from batch.run import enclosure, notify, summary
 from batch.run.account import Account
 from batch.run.notifier import Message, NotifyEvent
 from batch.run.options import QueueEntry, Result
@@ -204,6 +204,29 @@ def test_the_summary_of_a_night():
     assert summary.title("night", a_result(made, failed=4)) == "night: 12 of 20 done, 4 failed"
 
 
+def happened(kind):
+    return Happening(kind=kind, text="")
+
+
+def test_a_pause_is_no_time_of_rendering():
+    times = iter([100.0, 190.0, 200.0, 217.0])
+    made = Account(clock=lambda: next(times))
+    pause = [happened("paused"), happened("slower"), happened("resumed"), Expected(seconds=60.0)]
+    for event in (*pause, happened("paused"), Closed(), Closed()):  # it ends in its second pause
+        made.on(event)
+    result = a_result(made, rendered=19, seconds=120.0, total=12)
+    assert summary.rendered(result) == "19 images rendered in 13.0s (paused 1m 47s), 5,262 an hour"
+    entry = QueueEntry(manifest=Path("a.yaml"), images=12, done=12, result=result)
+    other = QueueEntry(manifest=Path("b.yaml"), images=12, done=12, result=a_result(Account(), seconds=10.0))
+    assert summary.of(entry) == "a.yaml: 12 of 12 done, 13.0s (paused 1m 47s); run"
+    assert summary.together([entry, other])[0].startswith(
+        "in all: 31 images rendered in 23.0s (paused 1m 47s), 4,852 an hour"
+    )
+    assert (
+        summary.lines(a_result(made, rendered=2, seconds=107.0))[0] == "2 images rendered in 0.0s (paused 1m 47s)"
+    )
+
+
 def test_one_that_failed_and_was_done_then_has_not_failed():
     assert account(failed(1, "no text"), done(1)).causes == []
 
@@ -264,6 +287,17 @@ def test_of_a_run_of_a_queue_that_failed_one_hears_at_once(command, manifest):
     (message,) = told()
     assert (message["event"], message["title"]) == ("failed", "a: 2 of 4 done, 2 failed")
     assert "2 failed in denoise" in message["message"]
+
+
+def test_the_title_counts_manifests_that_were_done_before(work, command):
+    finished = QueueEntry(manifest=Path("a.yaml"), images=18, done=18, error=Interrupted("x"), not_begun=True)
+    some = QueueEntry(manifest=Path("b.yaml"), images=40, done=7, left=33, error=Interrupted("x"), not_begun=True)
+    notifier = check([command(WRITES, "told.jsonl")])
+    notify.tell_of_all(notifier, [finished, some], 130)
+    assert notifier.close() == []
+    (message,) = told()
+    assert message["title"] == "1 of 2 manifests done: 25 of 58 images"
+    assert message["counts"] == {"done": 25, "failed": 0, "missing": 33, "not-run": 0}
 
 
 def test_an_error_of_several_lines_is_one_in_the_summary():

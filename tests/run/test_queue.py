@@ -187,7 +187,7 @@ def test_events_say_of_which_manifest(cli, named):
     assert ends[str(paths[0])]["exit_code"] == 0
     assert ends[str(paths[1])]["exit_code"] == 2
     assert "unknown axis" in ends[str(paths[1])]["reason"]
-    assert (last["event"], last["exit_code"]) == ("queue", 2)
+    assert (last["event"], last["exit_code"], last["paused_s"]) == ("queue", 2, 0.0)
     assert [(run["done"], run["begun"]) for run in last["runs"]] == [(4, True), (None, False)]
 
 
@@ -210,6 +210,27 @@ def test_a_budget_that_is_just_used_up_begins_no_other(named):
     first, second = made.run()
     assert (first.exit_code, second.not_begun) == (0, True)
     assert made.exit_code == 75
+
+
+def test_what_was_done_before_counts_where_nothing_is_begun(cli, named):
+    paths = named("abc")
+    cli("run", paths[1])
+    cli("run", paths[2], "--max-images", "3")
+    made = queue(paths, limits=Limits(max_images=2))
+    assert [(entry.done, entry.left) for entry in made.run()] == [(2, 2), (4, 0), (3, 1)]
+    assert [entry.exit_code for entry in made.entries] == [75, 0, 75]
+    assert summary.of(made.entries[2]).endswith("c.yaml: not begun, 3 of 4 done: --max-images 2 is reached")
+    assert ", 3 left" in summary.together(made.entries)[0]
+    last = cli("run", *paths, "--max-hours", "0.0000001", "--json").events()[-1]
+    assert [(run["done"], run["begun"]) for run in last["runs"][1:]] == [(4, False), (3, False)]
+
+
+def test_a_budget_used_up_with_the_last_image_leaves_nothing(named):
+    paths = named("ab")
+    list(queue(paths[1:]).run())
+    made = queue(paths, limits=Limits(max_images=4))
+    assert [entry.complete for entry in made.run()] == [False, True]
+    assert made.exit_code == 0
 
 
 def test_failed_images_count_as_started(named):
