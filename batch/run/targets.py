@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from batch.base import install
 from batch.base.errors import UserError
 from batch.base.processes import Tail, signal_name
+from batch.run import guard
 from batch.run.notifier import LEFT, SECONDS, Notifier, NotifyEvent
 
 if TYPE_CHECKING:
@@ -125,19 +126,21 @@ class Command:
             env=os.environ | message.variables(),
         )
         said = Tail(process.stderr)
-        with suppress(OSError):  # it may not read its stdin
-            assert process.stdin is not None
-            process.stdin.write(message.json())
-            process.stdin.close()
         end = monotonic() + seconds
-        while process.poll() is None:
-            if leave.is_set() or monotonic() >= end:
-                _end(process)
-                return (
-                    f"{LEFT}, and it is ended" if leave.is_set() else f"not done within {seconds:.3g} s, and ended"
-                )
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=LOOK_S)
+        with ExitStack() as stack:
+            with suppress(OSError, RuntimeError):  # no room for a process more: it is told all the same
+                stack.enter_context(guard.guarded(process.pid, seconds))
+            with suppress(OSError):  # it may not read its stdin
+                assert process.stdin is not None
+                process.stdin.write(message.json())
+                process.stdin.close()
+            while process.poll() is None:
+                if leave.is_set() or monotonic() >= end:
+                    _end(process)
+                    late = f"not done within {seconds:.3g} s, and ended"
+                    return f"{LEFT}, and it is ended" if leave.is_set() else late
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=LOOK_S)
         if process.returncode == 0:
             return ""
         name, last = signal_name(process.returncode), said.last_line()
@@ -264,13 +267,10 @@ def _masked(text: str, hidden: Sequence[str] | Mapping[str, str]) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command with all that it has started, which would go on by itself."""
+    """End a command with all that it has started."""
     import psutil
 
     with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-    process.kill()
+        guard.end(psutil.Process(process.pid))
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=1)

@@ -139,7 +139,7 @@ def wait_for(path):
 
 def assert_ended(pid):
     """It may be a zombie, whose parent is gone too."""
-    for _ in range(100):
+    for _ in range(500):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return
         time.sleep(0.02)
@@ -168,6 +168,31 @@ def test_who_is_left_is_ended_and_nobody_else_is_told(command, work):
         f"'done': {LEFT}",
     ]
     assert_ended(int((work / "child").read_text()))
+
+
+TELLS = """\
+import sys
+from pathlib import Path
+from batch.run.targets import check
+notifier = check([sys.argv[1]], float(sys.argv[2]))
+notifier.send("done", "night", "", {}, Path())
+notifier.close()
+"""
+
+
+@pytest.mark.parametrize(("how", "seconds"), [("kill", 600), ("suspend", 1)])
+def test_a_command_does_not_outlive_who_waits_for_it(command, work, how, seconds):
+    """Nor its time, where that is stopped."""
+    told = 'import os\nopen("parent", "w").write(str(os.getpid()))\n' + HANGS
+    telling = psutil.Popen([sys.executable, "-c", TELLS, command(told), str(seconds)])
+    try:
+        wait_for(work / "child")
+        getattr(telling, how)()
+        for name in ("parent", "child"):
+            assert_ended(int((work / name).read_text()))
+    finally:
+        telling.kill()
+        telling.wait()
 
 
 def test_a_service_that_hangs_holds_up_nothing(command, work):
