@@ -142,6 +142,7 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
     def listener(manifest: Path) -> Listener:
         found = shown.listener(quiet=quiet, as_json=as_json, run=str(manifest), said=said)
         turn = f"manifest {manifests.index(manifest) + 1} of {len(manifests)}: {manifest}"
+        turn += f"; {queue.expected}" if queue.expected else ""
         return found if quiet or as_json else shown.InTurn(found, turn)
 
     with stoppable() as stop:

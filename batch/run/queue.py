@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from batch.base import errors
 from batch.base.errors import DiskLow, Interrupted, LimitReached, StopRun, UserError
+from batch.base.text import done_about, duration
 from batch.engines.keep import Keep
 from batch.hub.downloads import FetchOptions
 from batch.records.events import Closed, Preparing
@@ -47,6 +48,9 @@ class _Waiting:
     folder: Path
     found: QueueEntry
     """What is known of it before its turn."""
+    seconds: float | None
+    """What it takes, as far as that is known."""
+    guessed: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +67,8 @@ class Queue:
     _began: float = field(default_factory=monotonic)
     _started: int = 0
     """Images of all runs."""
+    _ahead: Sequence[_Waiting] = ()
+    """Whose turn it is, and those behind it."""
 
     def __post_init__(self) -> None:
         """Raise :class:`UserError` for what is wrong with all of them: an option, somebody who cannot be told."""
@@ -94,6 +100,21 @@ class Queue:
     def seconds(self) -> float:
         """Since it began."""
         return monotonic() - self._began
+
+    @property
+    def expected(self) -> str:
+        """When all that is ahead will be done, or how long it takes where a limit comes before; "" where unknown.
+
+        Of one alone its own run says that, and better.
+        """
+        known = [item.seconds for item in self._ahead if item.seconds is not None]
+        images, seconds = sum(item.found.left for item in self._ahead), sum(known)
+        guessed = any(item.guessed for item in self._ahead)
+        if not images or len(known) < max(2, len(self._ahead)) or (guessed and self._started):
+            return ""  # what was guessed before the first image is worse than what is known since
+        if self._cut_off(images, seconds):
+            return f"about {duration(seconds)} for all that is left"
+        return f"all {done_about(seconds, guessed=guessed)}"
 
     def run(self) -> Iterator[QueueEntry]:
         """Check all, then render one after the other; yields each when its end is known."""
@@ -128,13 +149,13 @@ class Queue:
                         f"its run folder {folder} is that of {taken[place]} too. Give it a name of its own "
                         "(name: …), or make one manifest of both"
                     )
-                found = self._found_before(manifest, job)
+                found = self._waiting(index, job)
             except (errors.BatchError, OSError) as error:
                 entry = QueueEntry(manifest=manifest, error=error, not_begun=isinstance(error, Interrupted))
                 yield self._noted(index, entry)
             else:
                 taken[place] = manifest
-                waiting.append(_Waiting(index, folder, found))
+                waiting.append(found)
                 self.targets += job.manifest.notify
 
     def _check_named_once(self, index: int) -> None:
@@ -142,20 +163,24 @@ class Queue:
         if any(_place(named) == _place(other) for other in self.manifests[:index]):
             raise UserError("named twice; it counts once")
 
-    def _found_before(self, manifest: Path, job: Prepared) -> QueueEntry:
-        options, retries = self.options, job.manifest.run.retries
+    def _waiting(self, place: int, job: Prepared) -> _Waiting:
+        options, plan = self.options, job.plan
         where = remaining(
-            job.plan, job.folder, retries, job.earlier,
+            plan, job.folder, job.manifest.run.retries, job.earlier,
             redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices,
         )  # fmt: skip
-        done = where.done + len(where.redo)
-        return QueueEntry(manifest=manifest, images=len(job.plan.tasks), done=done, left=len(where.to_render))
+        done, left, takes = where.done + len(where.redo), len(where.to_render), where.estimate
+        found = QueueEntry(manifest=self.manifests[place], images=len(plan.tasks), done=done, left=left)
+        seconds = takes.seconds if takes is not None and left else 0.0
+        guessed = takes is not None and takes.is_guess and left > 0
+        return _Waiting(place, job.folder.root, found, seconds, guessed)
 
     def _render(self, waiting: Sequence[_Waiting], keep: Keep) -> Iterator[QueueEntry]:
         """Run those that may begin; once something has ended the whole, yields the others as not begun."""
         ended: StopRun | None = None
         full: dict[int, StopRun] = {}
-        for item in waiting:
+        for index, item in enumerate(waiting):
+            self._ahead = waiting[index:]
             ended = ended or self._spent()
             if why := ended or full.get(_disk(item.folder)):
                 yield self._noted(item.place, replace(item.found, error=why, not_begun=True))
@@ -189,6 +214,15 @@ class Queue:
             yield listener
         finally:
             _tell(listener, Closed())
+
+    def _cut_off(self, images: int, seconds: float) -> bool:
+        """Whether a limit ends the whole before so many images, which take so long, are done."""
+        asked = self.options.limits
+        return (
+            (asked.max_images is not None and self._started + images > asked.max_images)
+            or (asked.until is not None and (asked.until - datetime.now(UTC)).total_seconds() < seconds)
+            or (asked.max_hours is not None and self.seconds + seconds > asked.max_hours * 3600)
+        )
 
     def _spent(self) -> StopRun | None:
         """What ends the whole before the next one begins."""

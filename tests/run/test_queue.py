@@ -1,5 +1,6 @@
 """Several manifests in one command: one budget, one summary, one exit code."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -113,13 +114,30 @@ def test_one_that_is_left_out_is_said_so(cli, named):
 
 def test_each_says_which_of_how_many_it_is(cli, named):
     paths = named("abc", b=BROKEN)
-    lines = [line.partition(" ")[2] for line in cli("run", *paths).err.splitlines()]
+    lines = [line.partition(" ")[2].partition("; all done")[0] for line in cli("run", *paths).err.splitlines()]
     assert [line for line in lines if line.startswith("manifest ")] == [
         f"manifest 1 of 3: {paths[0]}",
         f"manifest 3 of 3: {paths[2]}",
     ]
     assert lines[lines.index(f"manifest 3 of 3: {paths[2]}") + 1].startswith("c: 4 images to render")
     assert "manifest 1 of" not in cli("run", *paths, "--quiet").err
+
+
+def test_each_says_when_all_will_be_done(cli, named):
+    paths = named("abc")
+    for path in paths:
+        cli("run", path, "--max-images", "1", "--quiet")
+
+    def turns(*options):
+        lines = [line.partition(" ")[2] for line in cli("run", *paths, *options).err.splitlines()]
+        return [line.partition(".yaml; ")[2] for line in lines if line.startswith("manifest ")]
+
+    (cut,) = turns("--max-images", "1")
+    assert re.fullmatch(r"about .*s for all that is left", cut)
+    *both, alone = turns()
+    assert all(re.fullmatch(r"all done (tomorrow )?about \d\d:\d\d", said) for said in both)
+    assert (len(both), alone) == (2, "")
+    assert turns() == ["", "", ""]  # nothing is left
 
 
 def test_how_to_go_on_is_said_once_at_the_end(cli, named):
