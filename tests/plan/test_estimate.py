@@ -124,7 +124,7 @@ def test_tiles_are_no_other_setting_and_a_limit_is_one():
 def test_loading_and_encoding_of_what_is_to_come_are_in_the_sum():
     first = a_receipt(TASKS[0], 150.0, load_s=30.0, warmup=True, encode=StagePeak(seconds=2.0), save_s=5.0)
     known = Known(folder=learn([first, a_receipt(TASKS[1], 100.0)]))
-    told = estimate(TASKS[:3], [], known, {("m", "float32"): 4})
+    told = estimate(TASKS[:3], [], known, {TASKS[0].id: 3, TASKS[2].id: 1})
     # A first image takes 50 s longer than the others; the saving of the last one is waited for.
     assert told.seconds == pytest.approx(3 * 100 + 30 + 50 + 4 * 2 + 5)
 
