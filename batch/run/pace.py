@@ -44,7 +44,7 @@ SHARE = 0.02
 FEW = 3
 """Images of a run that tell nothing of the rate yet: the first one is slow."""
 
-_TOLD = {HappeningKind.PAUSED, HappeningKind.RESUMED}
+_PAUSES = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
 
 _AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
 
@@ -71,6 +71,7 @@ class Pace:
         self._stock = Stock(to_render, texts or {})
         self._left = self._stock.tasks
         self._begun = Begun(self._stock)
+        self._paused = False
         self._asked = 0
         """Texts of the portion that is being encoded, without those that are."""
         self._gate, self._known = gate, gate.known
@@ -104,10 +105,12 @@ class Pace:
                 return None
             case Happening(kind=kind) if kind.unloads:
                 self._afresh(now)
-                if kind not in _TOLD:
+                if kind not in _PAUSES:
                     return None
+                self._paused = _PAUSES[kind]
             case Closed():  # what the next run would need
                 self._afresh(now, saved=True)
+                self._paused = False
             case LeftOut(count):
                 self._leave(count)
             case Outcome():
@@ -240,7 +243,7 @@ class Pace:
     # Where it is cut off
 
     def _cutoff(self, found: Expected, now: float) -> Cutoff | None:
-        """The limit that comes first; None where all is done before."""
+        """The limit that comes first; None where all is done before. In a pause the clock goes on."""
         cutoffs = [self._by_number(found, now), self._by_clock(found, now)]
         return min(
             (item for item in cutoffs if item is not None),
@@ -261,11 +264,13 @@ class Pace:
 
     def _by_clock(self, found: Expected, now: float) -> Cutoff | None:
         deadline = self._gate.deadline()
-        if deadline is None or (found.seconds is not None and found.seconds <= deadline[1]):
+        if deadline is None:
             return None
         limit, seconds = deadline[0], max(0.0, deadline[1])
-        if found.seconds is None:
+        if found.seconds is None or self._paused:
             return Cutoff(limit=limit, seconds=seconds)
+        if found.seconds <= seconds:
+            return None
         more = len(self._left) * seconds / found.seconds if self._measures else self._done_within(seconds, now)
         return Cutoff(limit=limit, seconds=seconds, images=self._finished + int(more))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
-from batch.records.live import LiveStatus, RunState
+from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Failure
 from batch.store import events, live, lock, workers
 from batch.store.causes import causes
@@ -89,7 +89,7 @@ class Summary:
     def eta_s(self) -> float | None:
         """Seconds that the rest takes, as the run itself says; else as far as its folder tells."""
         if self.now is not None and self.now.rest_s is not None:
-            gone = 0.0 if self.now.state == RunState.PAUSED else max(0.0, time.time() - self.now.updated)
+            gone = 0.0 if self.now.state in RESTING else max(0.0, time.time() - self.now.updated)
             return max(0.0, self.now.rest_s - gone)
         return self.rest_s
 

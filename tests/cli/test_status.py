@@ -97,6 +97,20 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
     [
         ({"ends_by": "--until 2096-10-02 07:06", "ends_with": 30}, "stops on 2096-10-02 about"),
         ({"state": RunState.PAUSED, "ends_at": None, "per_hour": None}, "about 30m 00s once resumed"),
+        (
+            {
+                "state": RunState.PAUSED,
+                "ends_at": None,
+                "ends_by": "--max-images",
+                "ends_with": 30,
+                "resumed_s": 35.0,
+            },
+            "about 35.0s once resumed, stops with 30 of 4 done (--max-images)",
+        ),
+        (
+            {"state": RunState.PAUSED, "ends_by": "--until 2096-10-02 07:06", "resumed_s": 5e9},
+            ", paused or not (--until 2096-10-02 07:06)",
+        ),
         ({"state": RunState.STOPPING, "ends_at": None}, "about 30m 00s for the rest"),
     ],
 )
@@ -107,7 +121,7 @@ def test_no_end_is_told_that_will_not_be(cli, failed, monkeypatch, more, says):
     with RunFolder(failed, "me-1").hold():
         said = cli("status", failed).out
     assert says in said and "done about" not in said and "done on" not in said
-    assert ("with about 30 of 4 done" in said) == bool(more.get("ends_by"))
+    assert ("with about 30 of 4 done" in said) == bool(more.get("ends_with") and "state" not in more)
 
 
 def test_a_stopped_run_says_how_to_go_on(cli, manifest):

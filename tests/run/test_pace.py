@@ -257,6 +257,20 @@ def test_a_pause_is_told_at_once_and_ends_with_loading(work, history):
     assert pace.after(Closed()).seconds == pytest.approx(going)  # what the next run would need
 
 
+def test_the_clock_goes_on_in_a_pause(work, history):
+    tasks, clock = alike(4), [0.0]
+    limits = Limits(max_hours=5, max_images=3)
+    gate = Gate(limits, RunFolder(work), tasks, min_free_disk=0, known=history, clock=lambda: clock[0])
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+    assert pace.after(BEGAN).cutoff.limit == "--max-images"
+    assert pace.after(happen("paused", HappeningKind.PAUSED)).cutoff.limit == "--max-images"
+    pace = Pace(tasks[:3], gate, {}, clock=lambda: clock[0])
+    assert pace.after(BEGAN).cutoff is None
+    told = pace.after(happen("paused", HappeningKind.PAUSED))  # it may last beyond the limit
+    assert (told.cutoff.limit, told.cutoff.seconds, told.cutoff.images) == ("--max-hours 5", 18000, None)
+    assert pace.after(happen("resumed", HappeningKind.RESUMED)).cutoff is None
+
+
 def test_a_model_that_is_loaded_again_and_again_is_counted(work, history):
     tasks = alike(10)
     gate = Gate(Limits(), RunFolder(work), tasks, min_free_disk=0, known=history)
