@@ -42,6 +42,12 @@ def test_where_an_estimate_comes_from():
     assert estimate([raw], []).disk_bytes > 3_000_000
 
 
+def test_a_run_that_became_slower_is_believed_after_eight_images():
+    before = [a_receipt(task, 100.0) for task in TASKS * 8]
+    assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 7) == pytest.approx(100.0)
+    assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 8) == pytest.approx(300.0)
+
+
 def test_another_format_takes_as_long():
     known = Known(history=learn([a_receipt(TASKS[0], 100.0, size=2_000_000)]))
     told = estimate([a_task(1, format="jpeg")], [], known)
