@@ -99,7 +99,8 @@ def _pace(summary: Summary) -> Iterator[str]:
     if now is not None and now.per_hour:
         parts.append(words.rate(3600 / now.per_hour, "image"))
     elif summary.running is None and summary.seconds_per_image:
-        parts.append(f"{duration(summary.seconds_per_image)} an image (median)")
+        of = f" (median of all {summary.timed})" if summary.timed > 1 else ""
+        parts.append(f"{duration(summary.seconds_per_image)} an image{of}")
     if summary.peak_bytes is not None:
         parts.append(f"peak memory {gib(summary.peak_bytes)}")
     if said := ", ".join(filter(None, parts)):

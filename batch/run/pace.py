@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from batch.plan.alike import load_key, pace_key, session_key
 from batch.plan.estimate import encoding, seconds_of
 from batch.plan.known import EstimateSource
-from batch.plan.rates import CostPart, place
+from batch.plan.rates import CostPart, Rates, place
 from batch.records.events import (
     Beat,
     Began,
@@ -108,9 +108,9 @@ class Pace:
                 if kind not in _PAUSES:
                     return None
                 self._paused = _PAUSES[kind]
-            case Closed():  # what the next run would need
+            case Closed():  # what the next run would need, judged as `plan` will
                 self._afresh(now, saved=True)
-                self._paused = False
+                self._paused, self._known = False, replace(self._known, mine=Rates())
             case LeftOut(count):
                 self._leave(count)
             case Outcome():

@@ -56,6 +56,8 @@ class Summary:
     """Of a measurement: why images are not tried, and how many."""
     running: Mapping[str, object] | None
     seconds_per_image: float | None
+    """The median of those that are ``timed``."""
+    timed: int = 0
     rest_s: float | None = None
     """Seconds that the missing images will take, loading with it; None where nothing tells."""
     peak_bytes: int | None
@@ -135,6 +137,7 @@ def summarize(root: Path) -> Summary:
         skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
+        timed=len(timed),
         rest_s=said if said is not None else left.value if left else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),

@@ -146,6 +146,20 @@ def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     assert planned == pytest.approx(told.seconds, rel=0.02)
 
 
+def test_a_slower_run_leaves_one_answer_too(cli, manifest):
+    """Nine fast images and three slow ones: what the last run knew best is not what the folder tells."""
+    path, slow = manifest(SMALL.replace("0..1", "0..9")), Fault("slow", seconds=0.5)
+    fake_run(path, seen=Heard(), out=Path("run"), engine="local", limits=Limits(max_images=9))
+    seen = Heard()
+    result = fake_run(path, slow, seen=seen, out=Path("run"), engine="local", limits=Limits(max_images=3))
+    status_s = cli("status", "run", "--json").json()["eta_s"]
+    assert status_s == pytest.approx(seen.last.seconds, abs=0.001)
+    planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
+    assert planned == pytest.approx(status_s, rel=0.001)
+    assert f"about {duration(status_s)} more" in summary.lines(result)
+    assert "an image (median of all 1" in cli("status", "run").out
+
+
 class Heard(Seen):
     """Keeps what was expected last."""
 
