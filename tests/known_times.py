@@ -81,14 +81,13 @@ def told(tasks: Sequence[Task], times: Times, folder, start: float = 0.0) -> Ite
     now, late = start + 3.0, []
     texts = {key: len({task.prompt for task in group}) for key, group in groupby(tasks, load_key)}
     yield Told(start, Began(name="known", folder=folder, total=len(tasks), done=0, to_render=len(tasks)))
-    yield Told(now, Loading(sum(texts.values())))
-    encoded = 0
     for key, group in groupby(tasks, load_key):
         encoder = times.load * times.models.get(key[0], 1.0) / 3
+        yield Told(now, Loading(texts[key]))
         now += encoder
-        for _ in range(texts[key]):
-            now, encoded = now + times.text, encoded + 1
-            yield Told(now, Encoded(encoded, sum(texts.values())))
+        for encoded in range(texts[key]):
+            now += times.text
+            yield Told(now, Encoded(encoded + 1, texts[key]))
         for number, task in enumerate(group):
             load = times.load * times.models.get(key[0], 1.0) if number == 0 else None
             begun = now + (load or 0.0) * 2 / 3 + times.between

@@ -62,11 +62,14 @@ class Countdown:
         expected, cutoff = self._expected, self._expected.cutoff
         if self._stops or self._to_come <= 0:
             return ""
+        seconds = None if cutoff is None or cutoff.seconds is None else self._left(cutoff.seconds)
+        images = None if cutoff is None or cutoff.images is None else max(self.count, cutoff.images)
         if self._paused:
-            return "" if expected.seconds is None else once_resumed(expected.seconds)
+            if cutoff is not None and cutoff.clock:
+                return while_paused(expected.seconds, seconds)
+            return while_paused(expected.ends_s, None, images, self.total)
         if cutoff is not None:
-            seconds = None if cutoff.seconds is None else self._left(cutoff.seconds)
-            return stops(seconds, cutoff.images, self.total, exact=cutoff.clock)
+            return stops(seconds, images, self.total, exact=cutoff.clock)
         if expected.seconds is None:
             return ""
         return done_about(self._left(expected.seconds), guessed=expected.guessed)
@@ -85,9 +88,17 @@ class Countdown:
         return max(0.0, seconds - (monotonic() - self._told))
 
 
-def once_resumed(seconds: float) -> str:
-    """How long a run that is paused takes from then on."""
-    return f"about {duration(seconds)} once resumed"
+def while_paused(rest: float | None, over: float | None, images: int | None = None, total: int = 0) -> str:
+    """How long a run takes once it goes on, with so many ``images`` done where a limit ends it with them.
+
+    The clock ends it in ``over`` seconds, paused or not.
+    """
+    parts = [f"about {duration(rest)} once resumed"] if rest is not None and (over is None or rest <= over) else []
+    if over is not None:
+        parts.append(f"{stops(over, None, 0, exact=True)}, paused or not")
+    elif images is not None:
+        parts.append(stops(None, images, total, exact=False))
+    return ", ".join(parts)
 
 
 def stops(seconds: float | None, images: int | None, total: int, *, exact: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.text import done_about, duration, gib, one_line, plural
 from batch.cli import words
-from batch.cli.countdown import once_resumed, stops
+from batch.cli.countdown import stops, while_paused
 from batch.cli.terminal import program, quoted
 from batch.cli.verify import ORPHANED
 from batch.records.live import RunState
@@ -99,7 +99,8 @@ def _pace(summary: Summary) -> Iterator[str]:
     if now is not None and now.per_hour:
         parts.append(words.rate(3600 / now.per_hour, "image"))
     elif summary.running is None and summary.seconds_per_image:
-        parts.append(f"{duration(summary.seconds_per_image)} an image (median)")
+        of = f" (median of all {summary.timed})" if summary.timed > 1 else ""
+        parts.append(f"{duration(summary.seconds_per_image)} an image{of}")
     if summary.peak_bytes is not None:
         parts.append(f"peak memory {gib(summary.peak_bytes)}")
     if said := ", ".join(filter(None, parts)):
@@ -111,13 +112,16 @@ def _pace(summary: Summary) -> Iterator[str]:
 def _end(summary: Summary) -> str:
     """When it will be done; of a run that is over or stops, how long the rest takes."""
     rest, now = summary.eta_s, summary.now
-    if now is not None and now.ends_at is not None and now.ends_by:
-        seconds, exact = max(0.0, now.ends_at - time.time()), now.ends_by != "--max-images"
-        return f"{stops(seconds, now.ends_with, now.total, exact=exact)} ({now.ends_by})"
+    over = None if now is None or now.ends_at is None else max(0.0, now.ends_at - time.time())
+    if now is not None and (now.ends_by or now.state == RunState.PAUSED):
+        images = None if now.ends_with is None else max(summary.done, now.ends_with)
+        if now.state == RunState.PAUSED:
+            said = while_paused(rest if now.resumed_s is None else now.resumed_s, over, images, now.total)
+        else:
+            said = stops(over, images, now.total, exact=now.ends_by != "--max-images")
+        return f"{said} ({now.ends_by})" if now.ends_by else said
     if rest is None:
         return ""
-    if now is not None and now.state == RunState.PAUSED:
-        return once_resumed(rest)
     if summary.running is None or (now is not None and now.ends_at is None):
         return f"about {duration(rest)} for the rest"
     source = f", {now.ends_from}" if now is not None and now.ends_from else ""

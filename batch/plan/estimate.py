@@ -53,13 +53,14 @@ def estimate(
     to_render: Sequence[Task],
     receipts: Collection[Receipt],
     known: Known | None = None,
-    texts: Mapping[SessionKey, int] | None = None,
+    texts: Mapping[str, int] | None = None,
     *,
     loads: Callable[[Task], Hashable] = load_key,
 ) -> Estimate:
     """Judge ``to_render``, in its order, by the receipts of the same run, then by earlier runs on this machine.
 
-    ``texts`` are to be encoded for them; a change of what ``loads`` says of two tasks is a model to load.
+    ``texts`` are to be encoded for them, by their ids; a change of what ``loads`` says of two tasks is a model to
+    load.
     """
     known = known or Known(folder=learn(receipts))
     grouped = groups(to_render)
@@ -102,16 +103,23 @@ def seconds_of(grouped: Collection[CostGroup], known: Known) -> ExpectedSeconds 
 
 
 def before(
-    tasks: Iterable[Task],
+    tasks: Sequence[Task],
     known: Known,
-    texts: Mapping[SessionKey, int],
+    texts: Mapping[str, int],
     loads: Callable[[Task], Hashable] = load_key,
 ) -> float:
     """What loading and encoding takes for tasks in this order."""
     heads = [next(items) for _, items in groupby(tasks, key=loads)]
-    of_sessions = {session_key(task): task for task in heads}
-    encoding = sum(known.text(task) * texts.get(key, 0) for key, task in of_sessions.items())
-    return sum(map(known.load, heads)) + encoding
+    return sum(map(known.load, heads)) + encoding(tasks, known, texts)
+
+
+def encoding(tasks: Iterable[Task], known: Known, texts: Mapping[str, int]) -> float:
+    """What the texts of these tasks take."""
+    counts: dict[SessionKey, CostGroup] = {}
+    for task in tasks if texts else ():
+        if more := texts.get(task.id):
+            counts.setdefault(session_key(task), CostGroup(task)).count += more
+    return sum(known.text(group.sample) * group.count for group in counts.values())
 
 
 @dataclass(slots=True)

@@ -68,7 +68,7 @@ class Known:
     mine: Rates = field(default_factory=Rates)
     """Of the images of this process; it grows."""
     folder: Rates = field(default_factory=Rates)
-    """Of those that the run folder held before."""
+    """Of those that the run folder holds; it grows with them."""
     history: Rates = field(default_factory=Rates)
     guess: Guess = field(default_factory=Guess)
     numerics: Mapping[str, Numerics] = field(default_factory=dict)

@@ -18,8 +18,8 @@ from batch.records.spec import Numerics
 from batch.records.tasks import Task
 from batch.records.values import Call
 
-RECENT = 50
-"""Images of a kind that its median is of: a card that has become warm is judged as it is now."""
+RECENT = 15
+"""Images of a kind that its median is of: a card that has become slower is believed after eight of them."""
 
 STEEPEST, FLATTEST = 2.0, 0.5
 """How a stage's seconds may grow with the pixels, as a power: attention over all of them, and a card that small

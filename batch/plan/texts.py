@@ -36,6 +36,13 @@ def encode_tasks(task: Task, family: str, device: str) -> tuple[EncodeTask, ...]
 
 def each_text(tasks: Iterable[Task], families: Callable[[str], str], device: str) -> Iterator[EncodeTask]:
     """Every text that some tasks need, once, in their order; ``families`` by a model's name."""
+    return (text for _, text in first_needs(tasks, families, device))
+
+
+def first_needs(
+    tasks: Iterable[Task], families: Callable[[str], str], device: str
+) -> Iterator[tuple[Task, EncodeTask]]:
+    """As :func:`each_text`, each behind the first task that needs it."""
     asked: set[Hashable] = set()
     seen: set[str] = set()
     for task in tasks:
@@ -45,7 +52,7 @@ def each_text(tasks: Iterable[Task], families: Callable[[str], str], device: str
         for text in encode_tasks(task, families(task.model), device):
             if text.key not in seen:
                 seen.add(text.key)
-                yield text
+                yield task, text
 
 
 def negative_counts(task: Task, rule: Family) -> bool:

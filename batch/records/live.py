@@ -23,6 +23,10 @@ class RunState(StrEnum):
     ENDED = "ended"
 
 
+RESTING = {RunState.PAUSED, RunState.FINISHING, RunState.ENDED}
+"""What is left takes as long as before, however much time passes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveStatus:
     """One moment of a run. Times are seconds since 1970 (UTC)."""
@@ -52,7 +56,9 @@ class LiveStatus:
     rest_s: float | None = None
     """What all that is left takes from now on, whatever limits say."""
     ends_at: float | None = None
-    """When the run is expected to end; None while it is paused."""
+    """When the run is expected to end; while it is paused, when a limit by the clock ends it all the same."""
+    resumed_s: float | None = None
+    """While it is paused: how long it goes on once resumed, until all is done or so many images are."""
     ends_by: str = ""
     """The limit that ends it then, before all is done."""
     ends_with: int | None = None

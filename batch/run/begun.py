@@ -58,6 +58,11 @@ class Begun:
         """What is at work and not done."""
         return [task for key, task in self.at.items() if key in self._left]
 
+    @property
+    def count(self) -> int:
+        """How many are at work or being saved."""
+        return len(self._left.keys() & self._saved.union(self.at))
+
     def waiting(self) -> Iterable[Task]:
         """Images that were not begun, in their order."""
         begun = self._saved.union(self.at)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
-from batch.plan.alike import session_key
 from batch.plan.guess import Guess
 from batch.plan.known import Known
 from batch.plan.rates import learn
-from batch.plan.texts import each_text
+from batch.plan.texts import first_needs
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
-    from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
     from batch.records.receipts import Machine, Receipt
@@ -50,10 +47,14 @@ def _is_of(machine: Machine, other: Machine) -> bool:
     )
 
 
-def texts_left(tasks: Iterable[Task], plan: Plan, kind: str) -> dict[SessionKey, int]:
-    """How many texts of each session are to be encoded: those that the cache lacks. ``kind`` is the device's."""
+def texts_left(tasks: Iterable[Task], plan: Plan, kind: str) -> dict[str, int]:
+    """How many texts are to be encoded for images, by their ids: a text counts for the first image that needs it.
+
+    Those that the cache lacks; images without any are left out. ``kind`` is the device's.
+    """
     cache = EmbedCache(default_folder())
-    left: Counter[SessionKey] = Counter()
-    for text in each_text(tasks, lambda name: plan.models[name].family, kind):
-        left[session_key(text)] += not cache.has(text.key)
-    return dict(left)
+    left: dict[str, int] = {}
+    for task, text in first_needs(tasks, lambda name: plan.models[name].family, kind):
+        if not cache.has(text.key):
+            left[task.id] = left.get(task.id, 0) + 1
+    return left

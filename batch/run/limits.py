@@ -139,6 +139,7 @@ class Gate:
             return
         self._left.pop(outcome.key, None)
         self.known.mine.add(outcome.receipt)
+        self.known.folder.add(outcome.receipt)
 
     def remedy(self) -> str:
         """What to do about a disk that is too small, with about how much the images that are left need."""

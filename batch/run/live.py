@@ -32,7 +32,7 @@ from batch.records.events import (
     Preparing,
 )
 from batch.records.kinds import HappeningKind, Stage, Status
-from batch.records.live import LiveStatus, RunState
+from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Outcome
 from batch.run.growing import Growing
 from batch.store import live
@@ -145,7 +145,7 @@ class LiveListener:
         left, rest = None, status.rest_s
         if self._image_s is not None and status.image and status.state in _AT_WORK:
             left = max(0.0, self._image_s - (now - self._image_began))
-        if rest is not None and status.state not in (RunState.PAUSED, RunState.ENDED):
+        if rest is not None and status.state not in RESTING:
             rest, self._judged = max(0.0, rest - (now - self._judged)), now
         generation = self._growing.generation
         return replace(status, updated=time.time(), image_left_s=left, rest_s=rest, generation=generation)
@@ -191,10 +191,12 @@ def idle(status: LiveStatus) -> LiveStatus:
 
 def without_end(status: LiveStatus) -> LiveStatus:
     """Without an expected end, and how fast it would go."""
-    return replace(status, ends_at=None, ends_by="", ends_with=None, ends_from="", per_hour=None)
+    return replace(
+        status, ends_at=None, resumed_s=None, ends_by="", ends_with=None, ends_from="", per_hour=None
+    )  # fmt: skip
 
 
-_NO_END = {RunState.PAUSED, RunState.STOPPING, RunState.FINISHING, RunState.ENDED}
+_NO_END = {RunState.STOPPING, RunState.FINISHING, RunState.ENDED}
 
 
 def _beating(status: LiveStatus, beat: Beat) -> LiveStatus:
@@ -211,7 +213,7 @@ def _beating(status: LiveStatus, beat: Beat) -> LiveStatus:
 def _steered(status: LiveStatus, happening: Happening) -> LiveStatus:
     match happening.kind:
         case HappeningKind.RESUMED:
-            return replace(status, state=RunState.LOADING, said="")
+            return replace(without_end(status), state=RunState.LOADING, said="")
         case HappeningKind.PAUSED:
             return replace(without_end(idle(status)), state=RunState.PAUSED, said=happening.text)
         case HappeningKind.STOPPING:
@@ -225,11 +227,19 @@ def _expecting(status: LiveStatus, expected: Expected) -> LiveStatus:
     if status.state in _NO_END:
         return status
     cutoff, ends_s = expected.cutoff, expected.ends_s
-    return replace(
+    by_clock = cutoff is not None and cutoff.clock
+    status = replace(
         status,
         ends_at=None if ends_s is None else time.time() + ends_s,
+        resumed_s=None,
         ends_by=cutoff.limit if cutoff else "",
         ends_with=cutoff.images if cutoff else None,
+    )
+    if status.state == RunState.PAUSED:
+        resumed_s = expected.seconds if by_clock else ends_s
+        return replace(status, ends_at=status.ends_at if by_clock else None, resumed_s=resumed_s)
+    return replace(
+        status,
         ends_from=expected.source,
         ends_guessed=expected.guessed,
         per_hour=expected.per_hour,
@@ -247,10 +257,12 @@ def _said(status: LiveStatus) -> str:
 def _counted(status: LiveStatus, outcome: Outcome) -> LiveStatus:
     """Of a measurement, what ran out of memory is a result and no failure."""
     failed = outcome.failure is None or not outcome.failure.is_result
-    done = outcome.status == Status.DONE
+    is_done = outcome.status == Status.DONE
+    done = status.done + is_done
     return replace(
         status,
-        done=status.done + done,
-        failed=status.failed + (failed and not done),
+        done=done,
+        ends_with=None if status.ends_with is None else max(done, status.ends_with),
+        failed=status.failed + (failed and not is_done),
         to_render=max(0, status.to_render - 1),
     )

@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key, session_key
-from batch.plan.estimate import seconds_of
+from batch.plan.estimate import encoding, seconds_of
 from batch.plan.known import EstimateSource
-from batch.plan.rates import CostPart, place
+from batch.plan.rates import CostPart, Rates, place
 from batch.records.events import (
     Beat,
     Began,
@@ -32,7 +31,7 @@ from batch.run.begun import Begun
 from batch.run.stock import Stock
 
 if TYPE_CHECKING:
-    from batch.plan.alike import LoadKey, SessionKey
+    from batch.plan.alike import LoadKey
     from batch.records.tasks import Task
     from batch.run.limits import Gate
 
@@ -45,7 +44,7 @@ SHARE = 0.02
 FEW = 3
 """Images of a run that tell nothing of the rate yet: the first one is slow."""
 
-_TOLD = {HappeningKind.PAUSED, HappeningKind.RESUMED}
+_PAUSES = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
 
 _AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
 
@@ -53,24 +52,28 @@ _AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
 class Pace:
     """Told every event of a run in its order, it answers with an :class:`Expected` where there is news.
 
-    ``texts`` are to be encoded for each session. A run that ``measures`` starts a process every few images, so
-    that what its images took alone says little: there the time so far counts.
+    ``texts`` are to be encoded for images, by their ids. Which of them come next, a portion or all of a model's,
+    is told before they are encoded; the others lie before the images that they are for. A run that ``measures``
+    starts a process every few images, so that what its images took alone says little: there the time so far
+    counts.
     """
 
     def __init__(
         self,
         to_render: Iterable[Task],
         gate: Gate,
-        texts: Mapping[SessionKey, int] | None = None,
+        texts: Mapping[str, int] | None = None,
         recycle_after: int | None = None,
         measures: bool = False,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stock = Stock(to_render)
+        self._stock = Stock(to_render, texts or {})
         self._left = self._stock.tasks
         self._begun = Begun(self._stock)
-        self._texts = dict(texts or {})
+        self._paused = False
+        self._asked = 0
+        """Texts of the portion that is being encoded, without those that are."""
         self._gate, self._known = gate, gate.known
         self._most = gate.images_left
         self._recycle_after, self._measures = recycle_after, measures
@@ -91,19 +94,23 @@ class Pace:
             case Began(done=done):
                 self._began = self._waited = now
                 self._finished = done
-            case Loading():
+            case Loading(texts):
                 self._waited, self._encoded, self._encoding = now, (0, now), False
-            case Encoded(text, _):
+                self._ask(texts)
+            case Encoded(text, texts):
+                self._asked = texts - text
                 self._text_done(text, now)
             case Beat(stage=stage, ids=ids) if stage in _AT_WORK:
                 self._is_at(ids, stage, now)
                 return None
             case Happening(kind=kind) if kind.unloads:
                 self._afresh(now)
-                if kind not in _TOLD:
+                if kind not in _PAUSES:
                     return None
-            case Closed():  # what the next run would need
+                self._paused = _PAUSES[kind]
+            case Closed():  # what the next run would need, judged as `plan` will
                 self._afresh(now, saved=True)
+                self._paused, self._known = False, replace(self._known, mine=Rates())
             case LeftOut(count):
                 self._leave(count)
             case Outcome():
@@ -125,15 +132,16 @@ class Pace:
 
     # What happens
 
+    def _ask(self, texts: int) -> None:
+        self._asked, task = texts, self._next
+        if task is not None:
+            self._stock.asked(session_key(task), texts)
+
     def _text_done(self, text: int, now: float) -> None:
         (before, then), going_on = self._encoded, self._encoding
         self._encoded, self._encoding = (text, now), True
-        task = next(iter(self._begun.waiting()), None)
-        if task is None or text <= before:
-            return
-        key = session_key(task)
-        self._texts[key] = max(0, self._texts.get(key, 0) - (text - before))
-        if going_on:  # the first of them waits for its encoder
+        task = self._next
+        if going_on and task is not None and text > before:  # the first of them waits for its encoder
             family, kind = place(CostPart.ENCODE, task, self._known.setting(task), Numerics())
             self._known.mine.put(family, kind, (now - then) / (text - before))
             self._waited += now - then  # encoding is no loading
@@ -160,6 +168,11 @@ class Pace:
             self._waited = now
 
     # What is expected
+
+    @property
+    def _next(self) -> Task | None:
+        """The first image that was not begun."""
+        return next(iter(self._begun.waiting()), None)
 
     def _expected(self, now: float) -> Expected:
         found = self._judged(now)
@@ -194,11 +207,14 @@ class Pace:
 
     def _before(self, stock: Stock, now: float) -> float:
         """Loading and encoding that are still to come."""
-        left = stock.loads
-        loading = [self._load(key, group.sample, now) for key, group in left.items()]
-        samples = {session_key(group.sample): group.sample for group in left.values()}
-        encoding = sum(self._known.text(task) * self._texts.get(key, 0) for key, task in samples.items())
-        return sum(loading) + encoding + self._recycling(stock)
+        loading = sum(self._load(key, group.sample, now) for key, group in stock.loads.items())
+        needing = [stock.tasks[key] for key in stock.texts]
+        texts = self._being_encoded() + encoding(needing, self._known, stock.texts)
+        return loading + texts + self._recycling(stock)
+
+    def _being_encoded(self) -> float:
+        task = self._next if self._asked else None
+        return 0.0 if task is None else self._asked * self._known.text(task)
 
     def _load(self, key: LoadKey, task: Task, now: float) -> float:
         """The first model is being loaded while no image is at work."""
@@ -218,7 +234,8 @@ class Pace:
         return found.value if found else 0.0
 
     def _image_s(self) -> float | None:
-        at = list(self._begun.at.values()) if self._begun.at_work else list(islice(self._begun.waiting(), 1))
+        waiting = [self._next] if self._next else []
+        at = list(self._begun.at.values()) if self._begun.at_work else waiting
         found = [self._known.image(task) for task in at]
         known = [item.value for item in found if item is not None]
         return sum(known) if known and len(known) == len(found) else None
@@ -226,7 +243,7 @@ class Pace:
     # Where it is cut off
 
     def _cutoff(self, found: Expected, now: float) -> Cutoff | None:
-        """The limit that comes first; None where all is done before."""
+        """The limit that comes first; None where all is done before. In a pause the clock goes on."""
         cutoffs = [self._by_number(found, now), self._by_clock(found, now)]
         return min(
             (item for item in cutoffs if item is not None),
@@ -242,29 +259,35 @@ class Pace:
         elif self._measures:
             seconds = found.seconds * few / len(self._left)
         else:
-            seconds = self._rest(Stock(islice(self._left.values(), few)), now) if few else 0.0
+            seconds = self._rest(self._stock.first(few), now) if few else 0.0
         return Cutoff(limit="--max-images", seconds=seconds, images=self._finished + few, clock=False)
 
     def _by_clock(self, found: Expected, now: float) -> Cutoff | None:
         deadline = self._gate.deadline()
-        if deadline is None or (found.seconds is not None and found.seconds <= deadline[1]):
+        if deadline is None:
             return None
         limit, seconds = deadline[0], max(0.0, deadline[1])
-        if found.seconds is None:
+        if found.seconds is None or self._paused:
             return Cutoff(limit=limit, seconds=seconds)
+        if found.seconds <= seconds:
+            return None
         more = len(self._left) * seconds / found.seconds if self._measures else self._done_within(seconds, now)
         return Cutoff(limit=limit, seconds=seconds, images=self._finished + int(more))
 
     def _done_within(self, seconds: float, now: float) -> int:
-        """Images, in their order, with the models that are loaded and the texts that are encoded for them."""
-        left, texts = seconds + self._over(now), dict(self._texts)
+        """Images, in their order, with the models that are loaded and the texts that are encoded for them.
+
+        What was begun is finished.
+        """
+        left, texts = seconds + self._over(now) - self._being_encoded(), self._stock.texts
         loaded: set[LoadKey] = set()
+        of_text = {session_key(group.sample): self._known.text(group.sample) for group in self._stock.groups}
         each = {pace_key(group.sample): self._each(group.sample) for group in self._stock.groups}
         for count, task in enumerate(self._left.values()):
             if (key := load_key(task)) not in loaded:
                 loaded.add(key)
-                left -= self._load(key, task, now) + self._known.text(task) * texts.pop(session_key(task), 0)
-            left -= each[pace_key(task)]
+                left -= self._load(key, task, now)
+            left -= each[pace_key(task)] + texts.get(task.id, 0) * of_text[session_key(task)]
             if left < 0:
-                return count
+                return max(count, self._begun.count)
         return len(self._left)

@@ -23,7 +23,6 @@ from batch.store.pictures import image_path
 from batch.store.receipts import Scan
 
 if TYPE_CHECKING:
-    from batch.plan.alike import SessionKey
     from batch.plan.estimate import Estimate
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
@@ -60,8 +59,8 @@ class Remaining:
     estimate: Estimate | None = None
     known: Known = field(default_factory=Known)
     """What the images that are done, and earlier runs, tell about the others."""
-    texts: Mapping[SessionKey, int] = field(default_factory=dict)
-    """How many texts of each session are to be encoded."""
+    texts: Mapping[str, int] = field(default_factory=dict)
+    """How many texts are to be encoded for images, by their ids: see :func:`batch.run.knowing.texts_left`."""
     scan: Scan = field(default_factory=Scan)
     """What the folder held."""
 

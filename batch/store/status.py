@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
-from batch.records.live import LiveStatus, RunState
+from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Failure
 from batch.store import events, live, lock, workers
 from batch.store.causes import causes
@@ -56,6 +56,8 @@ class Summary:
     """Of a measurement: why images are not tried, and how many."""
     running: Mapping[str, object] | None
     seconds_per_image: float | None
+    """The median of those that are ``timed``."""
+    timed: int = 0
     rest_s: float | None = None
     """Seconds that the missing images will take, loading with it; None where nothing tells."""
     peak_bytes: int | None
@@ -89,7 +91,7 @@ class Summary:
     def eta_s(self) -> float | None:
         """Seconds that the rest takes, as the run itself says; else as far as its folder tells."""
         if self.now is not None and self.now.rest_s is not None:
-            gone = 0.0 if self.now.state == RunState.PAUSED else max(0.0, time.time() - self.now.updated)
+            gone = 0.0 if self.now.state in RESTING else max(0.0, time.time() - self.now.updated)
             return max(0.0, self.now.rest_s - gone)
         return self.rest_s
 
@@ -135,6 +137,7 @@ def summarize(root: Path) -> Summary:
         skipped=dict(skipped),
         running=running,
         seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
+        timed=len(timed),
         rest_s=said if said is not None else left.value if left else None,
         peak_bytes=max(peaks, default=None),
         errors=_said(item for item in failures if not item.is_result),

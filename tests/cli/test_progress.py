@@ -97,6 +97,8 @@ def test_a_limit_is_no_end():
     assert re.search(r"stops at \d\d:\d\d with about 30 of 40 done", upper) and "done about" not in upper
     tomorrow = replace(by_clock, seconds=23.9 * 3600)
     assert "stops tomorrow at" in drawn(at(Expected(seconds=9e5, cutoff=tomorrow)), 120)[0]
+    fewer = at(*[DONE] * 8, Expected(seconds=9e3, cutoff=replace(by_clock, images=7)), DONE)
+    assert "with about 9 of 40 done" in drawn(fewer, 120)[0]  # never fewer than are done
     by_number = Cutoff(limit="--max-images", seconds=60.0, images=6, clock=False)
     assert re.search(
         r"stops about \d\d:\d\d with 6 of 40 done", drawn(at(Expected(seconds=9e3, cutoff=by_number)), 120)[0]
@@ -118,6 +120,16 @@ def test_a_pause_tells_no_end_and_no_rate():
     paused = at(DONE, Expected(seconds=1800.0, per_hour=212.0), happen("paused", HappeningKind.PAUSED))
     upper = drawn(paused, 120)[0]
     assert "about 30m 00s once resumed" in upper and "done about" not in upper and "s/image" not in upper
+    images = Cutoff(limit="--max-images", seconds=35.0, images=6, clock=False)
+    few = at(DONE, happen("paused", HappeningKind.PAUSED), Expected(seconds=1800.0, cutoff=images))
+    assert "about 35.0s once resumed, stops with 6 of 40 done" in drawn(few, 140)[0]
+    clock = Cutoff(limit="--until 2026-11-29 04:27", seconds=2000.0)
+    enough = at(DONE, happen("paused", HappeningKind.PAUSED), Expected(seconds=1800.0, cutoff=clock))
+    assert re.search(
+        r"about 30m 00s once resumed, stops (tomorrow )?at \d\d:\d\d, paused or not", drawn(enough, 140)[0]
+    )
+    short = at(DONE, happen("paused", HappeningKind.PAUSED), Expected(seconds=2800.0, cutoff=clock))
+    assert "paused or not" in drawn(short, 140)[0] and "once resumed" not in drawn(short, 140)[0]
     stopping = at(Expected(seconds=1800.0, per_hour=212.0), happen("stopping", HappeningKind.STOPPING))
     assert "about" not in drawn(stopping, 120)[0]
 

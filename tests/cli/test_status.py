@@ -97,6 +97,20 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
     [
         ({"ends_by": "--until 2096-10-02 07:06", "ends_with": 30}, "stops on 2096-10-02 about"),
         ({"state": RunState.PAUSED, "ends_at": None, "per_hour": None}, "about 30m 00s once resumed"),
+        (
+            {
+                "state": RunState.PAUSED,
+                "ends_at": None,
+                "ends_by": "--max-images",
+                "ends_with": 30,
+                "resumed_s": 35.0,
+            },
+            "about 35.0s once resumed, stops with 30 of 4 done (--max-images)",
+        ),
+        (
+            {"state": RunState.PAUSED, "ends_by": "--until 2096-10-02 07:06", "resumed_s": 5e9},
+            ", paused or not (--until 2096-10-02 07:06)",
+        ),
         ({"state": RunState.STOPPING, "ends_at": None}, "about 30m 00s for the rest"),
     ],
 )
@@ -107,7 +121,7 @@ def test_no_end_is_told_that_will_not_be(cli, failed, monkeypatch, more, says):
     with RunFolder(failed, "me-1").hold():
         said = cli("status", failed).out
     assert says in said and "done about" not in said and "done on" not in said
-    assert ("with about 30 of 4 done" in said) == bool(more.get("ends_by"))
+    assert ("with about 30 of 4 done" in said) == bool(more.get("ends_with") and "state" not in more)
 
 
 def test_a_stopped_run_says_how_to_go_on(cli, manifest):
@@ -130,6 +144,20 @@ def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     assert data["eta_s"] == pytest.approx(told.seconds, rel=0.02)
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
     assert planned == pytest.approx(told.seconds, rel=0.02)
+
+
+def test_a_slower_run_leaves_one_answer_too(cli, manifest):
+    """Nine fast images and three slow ones: what the last run knew best is not what the folder tells."""
+    path, slow = manifest(SMALL.replace("0..1", "0..9")), Fault("slow", seconds=0.5)
+    fake_run(path, seen=Heard(), out=Path("run"), engine="local", limits=Limits(max_images=9))
+    seen = Heard()
+    result = fake_run(path, slow, seen=seen, out=Path("run"), engine="local", limits=Limits(max_images=3))
+    status_s = cli("status", "run", "--json").json()["eta_s"]
+    assert status_s == pytest.approx(seen.last.seconds, abs=0.1)
+    planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
+    assert planned == pytest.approx(seen.last.seconds, rel=0.001)
+    assert f"about {duration(seen.last.seconds)} more" in summary.lines(result)
+    assert "an image (median of all 1" in cli("status", "run").out
 
 
 class Heard(Seen):

@@ -42,6 +42,12 @@ def test_where_an_estimate_comes_from():
     assert estimate([raw], []).disk_bytes > 3_000_000
 
 
+def test_a_run_that_became_slower_is_believed_after_eight_images():
+    before = [a_receipt(task, 100.0) for task in TASKS * 8]
+    assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 7) == pytest.approx(100.0)
+    assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 8) == pytest.approx(300.0)
+
+
 def test_another_format_takes_as_long():
     known = Known(history=learn([a_receipt(TASKS[0], 100.0, size=2_000_000)]))
     told = estimate([a_task(1, format="jpeg")], [], known)
@@ -124,7 +130,7 @@ def test_tiles_are_no_other_setting_and_a_limit_is_one():
 def test_loading_and_encoding_of_what_is_to_come_are_in_the_sum():
     first = a_receipt(TASKS[0], 150.0, load_s=30.0, warmup=True, encode=StagePeak(seconds=2.0), save_s=5.0)
     known = Known(folder=learn([first, a_receipt(TASKS[1], 100.0)]))
-    told = estimate(TASKS[:3], [], known, {("m", "float32"): 4})
+    told = estimate(TASKS[:3], [], known, {TASKS[0].id: 3, TASKS[2].id: 1})
     # A first image takes 50 s longer than the others; the saving of the last one is waited for.
     assert told.seconds == pytest.approx(3 * 100 + 30 + 50 + 4 * 2 + 5)
 

@@ -148,6 +148,13 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     assert page.inner_text("#doing") == "from another terminal"
     assert page.inner_text("#ends") == "about 30m 00s once resumed"
     assert page.inner_text("#rate") == ""
+    few = replace(paused, ends_by="--max-images", ends_with=4, resumed_s=35.0, updated=now.updated + 1.5)
+    live.write(folder.state, few, "me")
+    until(page, "$('ends').textContent.endsWith(' once resumed, stops with 4 of 5 done')")
+    clock = replace(paused, ends_by="--until 04:27", ends_at=now.ends_at, updated=now.updated + 2)
+    live.write(folder.state, clock, "me")
+    until(page, "$('ends').textContent.endsWith(', paused or not')")
+    assert page.inner_text("#ends").startswith("stops at ")
     page.evaluate("heard -= 60_000")
     until(page, "$('state').textContent.startsWith('No sign of life since ')")
     live.write(folder.state, replace(now, updated=now.updated + 90), "me")

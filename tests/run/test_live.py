@@ -98,6 +98,21 @@ def test_a_limit_is_told_apart():
     now = told(BEGAN, Expected(seconds=600, cutoff=cutoff))
     assert (now.ends_by, now.ends_with, now.rest_s) == ("--until 04:27", 5, 600)
     assert abs(now.ends_at - time.time() - 30) < 5
+    more = told(*[Outcome(key="", status="done")] * 6, status=now)
+    assert more.ends_with == more.done > 5  # never fewer than are done
+
+
+def test_a_pause_keeps_the_limit_that_ends_it():
+    resting = happen("paused: by me", HappeningKind.PAUSED)
+    images = Cutoff(limit="--max-images", seconds=35, images=46, clock=False)
+    now = told(BEGAN, resting, Expected(seconds=600, cutoff=images))
+    assert (now.ends_at, now.resumed_s, now.ends_by, now.ends_with) == (None, 35, "--max-images", 46)
+    clock = Cutoff(limit="--until 04:27", seconds=30)
+    now = told(BEGAN, resting, Expected(seconds=600, cutoff=clock))
+    assert (now.resumed_s, now.ends_by, now.ends_with) == (600, "--until 04:27", None)
+    assert abs(now.ends_at - time.time() - 30) < 5  # paused or not
+    going = told(happen("", HappeningKind.RESUMED), Expected(seconds=60), status=now)
+    assert (going.resumed_s, going.ends_by) == (None, "")
 
 
 def test_a_text_is_no_image_and_does_not_hide_how_many():

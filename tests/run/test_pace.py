@@ -1,6 +1,7 @@
 """When a run is expected to end, against runs whose times are known."""
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ class Watched:
         gate = Gate(
             limits or Limits(), RunFolder(work), tasks, min_free_disk=0, known=known, clock=lambda: self.now
         )  # fmt: skip
-        texts = {key: 2 for key in map(session_key, tasks)}
+        texts = dict.fromkeys([next(items).id for _, items in groupby(tasks, session_key)], 2)
         pace = Pace(tasks, gate, texts, clock=lambda: self.now, **more)
         done = 0
         for item in told(tasks, times, work):
@@ -131,6 +132,46 @@ def test_limits_are_part_of_what_is_expected(work, history):
     assert expected.seconds > 2 * expected.ends_s
     by_then = sum(isinstance(item.event, Outcome) and item.at <= 1800 for item in told(mixed(), TIMES, work))
     assert expected.cutoff.images == pytest.approx(by_then, abs=1)
+
+
+def of_texts(work, limits, seconds=30.0):
+    """Forty images, each with a text of its own that takes so long: their pace, what one takes, what loading."""
+    known = Known(history=learn(earlier(replace(TIMES, text=seconds))))
+    tasks = alike(40)
+    gate = Gate(limits, RunFolder(work), tasks, min_free_disk=0, known=known, clock=lambda: 0.0)
+    pace = Pace(tasks, gate, {task.id: 1 for task in tasks}, clock=lambda: 0.0)
+    return pace, known.image(tasks[0]).value, known.load(tasks[0])
+
+
+def test_texts_count_for_the_images_that_need_them(work):
+    """In portions: a limit is not said to let fewer images be done because of the texts of all."""
+    pace, each, load = of_texts(work, Limits(max_hours=0.5, max_images=20))
+    told = pace.after(BEGAN)
+    by_then = (1800 - load) / (each + 30)
+    assert (told.cutoff.limit, told.cutoff.images) == ("--max-hours 0.5", pytest.approx(by_then, abs=1))
+    assert told.cutoff.images < 20
+    pace.after(Loading(4))
+    assert pace.after(LeftOut(0)).cutoff == told.cutoff  # a portion lies before images that are done by then
+    few, _, _ = of_texts(work, Limits(max_hours=0.5, max_images=5))
+    told = few.after(BEGAN)
+    assert (told.cutoff.limit, told.cutoff.images) == ("--max-images", 5)
+    assert told.ends_s == pytest.approx(load + 5 * (each + 30), rel=0.01)
+    assert told.seconds == pytest.approx(load + 40 * (each + 30), rel=0.01)
+
+
+def test_texts_that_come_at_once_lie_before_the_first_image(work):
+    pace, each, load = of_texts(work, Limits(max_hours=0.5))
+    pace.after(Loading(40))
+    told = pace.after(LeftOut(0))
+    assert told.cutoff.images == int((1800 - load - 40 * 30) / each)
+    assert told.seconds == pytest.approx(load + 40 * (each + 30), rel=0.01)
+
+
+def test_an_image_at_work_is_among_those_done_at_a_limit(work):
+    pace, each, _ = of_texts(work, Limits(max_hours=0.01))
+    pace.after(denoising(1, alike(1)[0]))
+    told = pace.after(LeftOut(0))
+    assert told.cutoff.seconds < each and told.cutoff.images == 1
 
 
 def test_a_limit_beyond_the_end_cuts_nothing_off(work, history):
@@ -214,6 +255,20 @@ def test_a_pause_is_told_at_once_and_ends_with_loading(work, history):
     clock[0] = 1e5
     assert pace.after(happen("resumed", HappeningKind.RESUMED)).seconds == pytest.approx(going)
     assert pace.after(Closed()).seconds == pytest.approx(going)  # what the next run would need
+
+
+def test_the_clock_goes_on_in_a_pause(work, history):
+    tasks, clock = alike(4), [0.0]
+    limits = Limits(max_hours=5, max_images=3)
+    gate = Gate(limits, RunFolder(work), tasks, min_free_disk=0, known=history, clock=lambda: clock[0])
+    pace = Pace(tasks, gate, {}, clock=lambda: clock[0])
+    assert pace.after(BEGAN).cutoff.limit == "--max-images"
+    assert pace.after(happen("paused", HappeningKind.PAUSED)).cutoff.limit == "--max-images"
+    pace = Pace(tasks[:3], gate, {}, clock=lambda: clock[0])
+    assert pace.after(BEGAN).cutoff is None
+    told = pace.after(happen("paused", HappeningKind.PAUSED))  # it may last beyond the limit
+    assert (told.cutoff.limit, told.cutoff.seconds, told.cutoff.images) == ("--max-hours 5", 18000, None)
+    assert pace.after(happen("resumed", HappeningKind.RESUMED)).cutoff is None
 
 
 def test_a_model_that_is_loaded_again_and_again_is_counted(work, history):
