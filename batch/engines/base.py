@@ -88,7 +88,8 @@ class Engine(Protocol):
     raises, save that nothing is dropped then. While it is ``pausing`` the device is given back between two images,
     save for a measurement, which pauses between its processes.
 
-    The listener is told every ``Beat`` and ``Happening``; outcomes are yielded and not told.
+    The listener is told every ``Beat`` and ``Happening``. Outcomes are yielded and not told, save those of images
+    that are saved while another is rendered in this process: these are told and not yielded.
     """
 
     def start(self, devices: str | None, stop: Helm) -> str:

@@ -167,6 +167,10 @@ class Supervision:
         if isinstance(message, Ended):
             yield from self._ended(message)
             return
+        if isinstance(message, Outcome):
+            # One that was saved beside the next image says nothing of that, and is no end of its silence.
+            yield self._in_hand.done(message)
+            return
         self._silence.heard()
         if isinstance(message, Idle):
             self._idle = True
@@ -180,8 +184,6 @@ class Supervision:
             if message.kind == HappeningKind.OUT_OF_MEMORY:
                 self._silence.slower()
             self._listener.on(message)
-        elif isinstance(message, Outcome):
-            yield self._in_hand.done(message)
 
     def _ended(self, last: Ended) -> Iterator[Outcome]:
         """The worker ended on purpose, or by an exception that is nobody's."""
