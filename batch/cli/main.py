@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +85,8 @@ for _command in (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. A user's mistake is a message, never a traceback."""
     open_streams()
+    # Of a large plan the garbage collector's last look alone took most of a second.
+    atexit.register(gc.freeze)
     try:
         return _called(arguments)
     finally:

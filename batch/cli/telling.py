@@ -20,8 +20,8 @@ QUIET_S = 1.0
 LEAST_S = 0.5
 """Whoever is to be told is tried for so long, also where a stop has used up its time."""
 
-LAST_S = 0.5
-"""Of the time of a stop this is kept for ending whoever is left, and the program."""
+LAST_S = 0.3
+"""Of the time of a stop this is kept for ending whoever is left; for the program there is more."""
 
 LOOK_S = 0.05
 

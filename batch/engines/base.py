@@ -19,6 +19,10 @@ Admit = Callable[[Task], None]
 """Asked before an image is started; raises a :class:`~batch.base.errors.StopRun` when no more may be."""
 
 
+Check = Callable[[Task], None]
+"""The same question, where the image is not started yet, as before a pause: it counts nothing."""
+
+
 def admit_all(_task: Task) -> None:
     """Any image may be started."""
 
@@ -86,9 +90,10 @@ class Engine(Protocol):
     When ``stop`` is set, what is being saved is committed, what is being rendered is dropped, and
     :class:`~batch.base.errors.Interrupted` is raised; so too where it is ``finishing``, and with what ``admit``
     raises, save that nothing is dropped then. While it is ``pausing`` the device is given back between two images,
-    save for a measurement, which pauses between its processes.
+    save for a measurement, which pauses between its processes; where ``check`` lets nothing start, the run ends.
 
-    The listener is told every ``Beat`` and ``Happening``; outcomes are yielded and not told.
+    The listener is told every ``Beat`` and ``Happening``. Outcomes are yielded and not told, save those of images
+    that are saved while another is rendered in this process: these are told and not yielded.
     """
 
     def start(self, devices: str | None, stop: Helm) -> str:
@@ -103,6 +108,7 @@ class Engine(Protocol):
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        check: Check = admit_all,
         texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """Run the tasks in order, and before an image what ``texts`` asks for. Called once."""

@@ -32,6 +32,7 @@ from batch.engines.messages import (
     Stop,
 )
 from batch.records.events import Beat, Event, Happening
+from batch.records.receipts import Outcome
 
 if TYPE_CHECKING:
     from batch.engines.messages import (
@@ -162,7 +163,7 @@ class _Child:
 
     def on(self, event: Event) -> None:
         """What the worker tells goes to the parent."""
-        assert isinstance(event, Beat | Happening)
+        assert isinstance(event, Beat | Happening | Outcome)
         self._say(event)
 
     def _say(self, message: FromWorker) -> None:

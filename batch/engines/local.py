@@ -16,7 +16,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm, Texts
+    from batch.engines.base import Admit, Check, Helm, Texts
     from batch.render.backend import Backend
 
 
@@ -39,6 +39,7 @@ class LocalEngine:
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        check: Check = admit_all,
         texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
@@ -51,6 +52,8 @@ class LocalEngine:
                 if stop.is_set() or stop.finishing:
                     raise Interrupted(stop.reason)
                 if stop.pausing:
+                    if isinstance(left[0], Task):
+                        check(left[0])  # a pause before nothing would only keep the run from ending
                     yield from self._worker.drain()
                     self._worker.close()
                     stop.rest(listener)

@@ -19,7 +19,7 @@ from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Texts
+    from batch.engines.base import Admit, Check, Texts
     from batch.engines.keep import Keep
     from batch.render.backend import Backend
 
@@ -59,11 +59,12 @@ class ProcessEngine:
         *,
         stop: Helm,
         admit: Admit = admit_all,
+        check: Check = admit_all,
         texts: Texts = no_texts,
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
         self._at_rest = False
-        yield from Supervision(self, tasks, spec, listener, stop, admit, texts).run()
+        yield from Supervision(self, tasks, spec, listener, stop=stop, admit=admit, check=check, texts=texts).run()
         self._at_rest = not spec.recycle_after
 
     def close(self) -> None:

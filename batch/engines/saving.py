@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batch.base import disk
 from batch.base.errors import DiskFull, StopRun, in_words
-from batch.records.events import Beat, Happening, Listener
+from batch.records.events import Beat, Event, Happening, Listener
 from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
 from batch.records.spec import RunSpec
@@ -63,6 +63,11 @@ class Saver:
         while self._saving and (len(self._saving) >= QUEUE or self._saving[0].done()):
             yield self._next()
 
+    def saved(self) -> Iterator[Outcome]:
+        """What is saved, while another image is at work. What kept one from being saved is raised later."""
+        while self._saving and self._saving[0].done() and self._saving[0].exception() is None:
+            yield self._taken()
+
     def drain(self) -> Iterator[Outcome]:
         """Wait for everything that is being saved. Raises, after that, what kept an image from being saved."""
         stopped = None
@@ -78,6 +83,9 @@ class Saver:
 
     def _next(self) -> Outcome:
         self._listener.on(Beat("", Stage.SAVE))
+        return self._taken()
+
+    def _taken(self) -> Outcome:
         try:
             return self._saving.popleft().result()
         finally:
@@ -144,6 +152,24 @@ class Saver:
         self._attempts[attempt.task.id] = attempt.number
         self._folder.fail(failure)
         return Outcome(key=attempt.task.id, status=Status.FAILED, failure=failure, error=error)
+
+
+class Beside:
+    """Passes on what the render thread tells, and before each sign of life the images saved since the last one.
+
+    So an image is told while the next one is rendered, a step or a part of a picture late at most; a model that is
+    loaded shows none on the way.
+    """
+
+    def __init__(self, listener: Listener, saver: Saver) -> None:
+        self._listener, self._saver = listener, saver
+
+    def on(self, event: Event) -> None:
+        """See :class:`~batch.records.events.Listener`."""
+        if isinstance(event, Beat):
+            for outcome in self._saver.saved():
+                self._listener.on(outcome)
+        self._listener.on(event)
 
 
 def _stepped_aside(task: Task, name: str, aside: str) -> Happening:

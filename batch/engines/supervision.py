@@ -26,7 +26,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Helm, Texts, Workers
+    from batch.engines.base import Admit, Check, Helm, Texts, Workers
     from batch.engines.messages import Assignment, FromWorker
 
 LOADS = 2
@@ -42,14 +42,16 @@ class Supervision:
         tasks: Sequence[Task | EncodeTask],
         spec: RunSpec,
         listener: Listener,
+        *,
         stop: Helm,
         admit: Admit,
+        check: Check,
         texts: Texts,
     ) -> None:
         self._workers = workers
         self._spec = spec
         self._listener = listener
-        self._stop, self._admit = stop, admit
+        self._stop, self._admit, self._check = stop, admit, check
         self._folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         attempts = {name: item.attempts for name, item in self._folder.failures().items()}
         self._in_hand = InHand(tasks, spec, attempts, texts)
@@ -111,9 +113,10 @@ class Supervision:
         """Give the idle worker something to do; False when all is done."""
         recycle = 0 < self._spec.recycle_after <= self._images
         head = self._head()
-        rests = head is not None and self._stop.pausing and not self._spec.measure
-        if head is not None and not (recycle or rests) and self._admitted(head):
-            assignment, images = self._in_hand.take(self._admitted)
+        pausing = self._stop.pausing and not self._spec.measure
+        rests = pausing and head is not None and self._allowed(head, self._check)  # else the run ends
+        if head is not None and not (recycle or rests) and self._allowed(head, self._admit):
+            assignment, images = self._in_hand.take(lambda task: self._allowed(task, self._admit))
             self._images += images
             self._send(assignment)
         elif self._in_hand.busy:
@@ -153,10 +156,10 @@ class Supervision:
         self._idle, self._silence.seconds = False, 0.0
         self._workers.worker.send(message)
 
-    def _admitted(self, task: Task | EncodeTask) -> bool:
+    def _allowed(self, task: Task | EncodeTask, ask: Check) -> bool:
         try:
             if isinstance(task, Task):
-                self._admit(task)
+                ask(task)
         except StopRun as error:
             self._ending = error
         return self._ending is None
@@ -167,7 +170,8 @@ class Supervision:
         if isinstance(message, Ended):
             yield from self._ended(message)
             return
-        self._silence.heard()
+        if not isinstance(message, Outcome):  # which may be saved beside the next image, and says nothing of that
+            self._silence.heard()
         if isinstance(message, Idle):
             self._idle = True
             self._in_hand.rendered()
@@ -278,13 +282,9 @@ class Supervision:
         if isinstance(task, EncodeTask):
             return Outcome(key=task.key, status=Status.FAILED, error=error)
         failure = Failure(
-            task=task,
-            error=error,
-            measurement=Measurement(),
-            machine=Machine(),
-            attempts=attempts,
-            started_at=timestamp(),
-        )
+            task=task, error=error, measurement=Measurement(), machine=Machine(),
+            attempts=attempts, started_at=timestamp(),
+        )  # fmt: skip
         self._folder.fail(failure)
         return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error)
 

@@ -14,7 +14,7 @@ from batch.base.errors import NeverLoads, UserError
 from batch.base.text import timestamp
 from batch.catalogue.families import FAMILIES
 from batch.engines.prompts import PromptEncoder
-from batch.engines.saving import Saver
+from batch.engines.saving import Beside, Saver
 from batch.engines.warm import Warm
 from batch.plan.alike import size_name
 from batch.records.events import Happening, Listener
@@ -61,9 +61,10 @@ class Worker:
         if spec.measure:
             measured.claim(self._folder.state, machine, spec.runner, empty=self._is_empty)
         self._rungs = RungFile(self._folder.state, card, spec.runner)
-        self._warm = Warm(spec, backend, listener, stop, warm)
-        self._prompts = PromptEncoder(spec, EmbedCache(Path(spec.cache)), self._rungs, self._warm, listener)
         self._saver = Saver(self._folder, spec, machine, listener)
+        beside = Beside(listener, self._saver)
+        self._warm = Warm(spec, backend, beside, stop, warm)
+        self._prompts = PromptEncoder(spec, EmbedCache(Path(spec.cache)), self._rungs, self._warm, listener)
         self._since, self._encoding_s = perf_counter(), 0.0
 
     def _is_empty(self) -> bool:
@@ -84,6 +85,7 @@ class Worker:
     ) -> Iterator[Outcome]:
         """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
 
+        The listener is told in their place those of images that were saved while others are at work.
         ``more`` holds images for the same call of the model. ``step_down`` names a stage that took the last
         process with it for want of memory. Raises :class:`LoadFailed` where its model cannot be loaded: what a
         user can put right there is of that model, and others may be rendered.

@@ -14,6 +14,9 @@ from batch.records.receipts import Outcome
 RESERVED, LEAST_RESERVE_S, MOST_RESERVE_S = 0.25, 1.0, 15.0
 """Of the time that a stop may take, such a share is kept for saving and the report, within these seconds."""
 
+ENDING_S, ENDING_IMAGE_S = 0.2, 1e-5
+"""When all is written the program takes so long to end, and so much more for every image of its plan."""
+
 
 @dataclass(slots=True)
 class AtWork:
@@ -22,6 +25,8 @@ class AtWork:
     clock: Callable[[], float] = monotonic
     name: str = ""
     """Of the image at work; empty while there is none: while a model is loaded or a text encoded."""
+    images: int = 0
+    """Of the largest plan so far: what a program that ends has to let go."""
     _measures: bool = False
     _encoding: bool = False
     """A text is at work."""
@@ -42,7 +47,7 @@ class AtWork:
             case Beat():
                 self._beat(event)
             case Began():
-                self._measures = event.measures
+                self._measures, self.images = event.measures, max(self.images, event.total)
             case Encoded(text, texts):
                 self.name, self._encoding = "", text < texts
             case Expected():
@@ -112,6 +117,10 @@ class AtWork:
         """What has to be kept of the time that a stop may take; half of it at most."""
         share = min(MOST_RESERVE_S, RESERVED * within)
         return min(within / 2, max(LEAST_RESERVE_S, share, 2 * self._save_s))
+
+    def ending_s(self, within: float) -> float:
+        """What has to be kept beside that for the end of the program; a quarter at most."""
+        return min(within / 4, ENDING_S + self.images * ENDING_IMAGE_S)
 
 
 class Following:

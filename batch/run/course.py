@@ -70,7 +70,7 @@ class Course:
             while tasks:
                 for outcome in render(
                     tally.plan, tasks, tally.folder, spec, engine, tally, stop=self.stop, admit=tally.gate.admit,
-                    ahead=tally.gate.ahead,
+                    check=tally.gate.check, ahead=tally.gate.ahead,
                 ):  # fmt: skip
                     tally.on(outcome)
                 tasks = tally.take_again()

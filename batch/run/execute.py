@@ -25,7 +25,7 @@ from batch.run.portions import Portions
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Engine, Helm
+    from batch.engines.base import Admit, Check, Engine, Helm
     from batch.engines.keep import Keep
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
@@ -62,13 +62,15 @@ def render(
     *,
     stop: Helm,
     admit: Admit = admit_all,
+    check: Check = admit_all,
     ahead: Ahead = all_ahead,
 ) -> Iterator[Outcome]:
     """Render tasks of a plan into a folder through the engine; yields the outcome of every image.
 
-    Of ``spec`` the device and the models are filled in. ``admit`` is asked before each image is started, ``ahead``
-    which of those that wait limits would let start: texts are encoded for no others. Models that are not on this
-    machine are downloaded first; a session reads local files only.
+    Of ``spec`` the device and the models are filled in. ``admit`` is asked before each image is started, ``check``
+    before a pause whether the next one may be, ``ahead`` which of those that wait limits would let start: texts
+    are encoded for no others. Models that are not on this machine are downloaded first; a session reads local
+    files only.
     """
     if not tasks:
         return
@@ -90,11 +92,12 @@ def render(
             return
         if spec.latents:
             listener.on(Loading(0))
-            yield from made.execute(tasks, spec, listener, stop=stop, admit=admit)
+            yield from made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check)
             return
         spec = replace(spec, models=_settled(sources, tasks, spec))
         portions = Portions(spec, listener, ahead)
-        for outcome in made.execute(tasks, spec, listener, stop=stop, admit=admit, texts=portions):
+        work = made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check, texts=portions)
+        for outcome in work:
             if not portions.encoded(outcome):
                 yield outcome
     finally:

@@ -52,7 +52,7 @@ def _look(stop: Steering, inbox: orders.Inbox, ended: threading.Event) -> None:
         inbox.done()
         if stop.to_be_woken():
             _wake_main()
-        if ended.wait(LOOK_S):
+        if ended.wait(stop.look_s(LOOK_S)):
             return
 
 

@@ -112,10 +112,18 @@ class Steering(Helm):
 
     @property
     def left_s(self) -> float | None:
-        """What is left of the time that a stop may take; None where there is none, or nobody has asked to stop."""
+        """What is left of the time that a stop may take, without what the end of the program takes itself.
+
+        None where there is none, or nobody has asked to stop.
+        """
         if self._within is None or self._level == Level.GO_ON:
             return None
-        return self._within - (self._clock() - self._asked_at)
+        return self._within - self._at_work.ending_s(self._within) - (self._clock() - self._asked_at)
+
+    def look_s(self, most: float) -> float:
+        """Seconds until somebody has to look whether a report is to be left, at most so many."""
+        left = self.left_s
+        return most if left is None or left <= 0 else min(most, left)
 
     def interrupt(self) -> str:
         """A signal: one level further. What to tell at once; empty where the run will tell it itself.
@@ -163,14 +171,15 @@ class Steering(Helm):
         if self._drops or not self._at_work.name:
             return False
         left, within = self._at_work.left_s, self._within
-        return left is None or within is None or left <= within - self._at_work.reserve_s(within)
+        if left is None or within is None:
+            return True
+        return left <= within - self._at_work.ending_s(within) - self._at_work.reserve_s(within)
 
     def _overdue(self, kept: float = 1.0) -> bool:
         """Whether the time that a stop may take is up, but for a share of what saving and the report need."""
-        if self._within is None or self._level == Level.GO_ON:
+        if self._within is None or (left := self.left_s) is None:
             return False
-        reserve = 0.0 if self._reporting else kept * self._at_work.reserve_s(self._within)
-        return self._clock() - self._asked_at >= self._within - reserve
+        return left <= (0.0 if self._reporting else kept * self._at_work.reserve_s(self._within))
 
     # What is told
 
@@ -237,7 +246,7 @@ class Steering(Helm):
     def released(self) -> None:
         """The folder is left: the next run begins anew, and is not paused."""
         self._pausing = False
-        self._at_work = AtWork(self._clock)
+        self._at_work = AtWork(self._clock, images=self._at_work.images)
 
     @property
     def answer_state(self) -> AnswerState:
@@ -272,6 +281,7 @@ class Steering(Helm):
         """While a report is written, which a signal or an order may have left out: KeyboardInterrupt is raised."""
         self._reporting, self._leaving = True, False
         try:
+            self.leave_report()  # where its time is up before it begins
             yield
         finally:
             self._reporting = False

@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from batch.base.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
-from batch.records.events import Happening
+from batch.records.events import Beat, Happening
 from batch.records.receipts import Outcome
 from batch.report import table
+from batch.run.limits import Limits
 from batch.run.steering import Steering
 from batch.store import orders
 from batch.store.orders import Order, OrderKind
@@ -254,13 +255,13 @@ def test_a_measurement_pauses_between_its_settings(cli, manifest, work):
 class Pausing(Seen):
     """Pauses a run of this process at its first image, and gives another order when it rests."""
 
-    def __init__(self, then):
+    def __init__(self, then, at=Outcome):
         super().__init__()
-        self.steering, self.then, self.paused = Steering(), then, False
+        self.steering, self.then, self.at, self.paused = Steering(), then, at, False
 
     def on(self, event):
         super().on(event)
-        if isinstance(event, Outcome) and not self.paused:
+        if isinstance(event, self.at) and getattr(event, "ids", True) and not self.paused:
             self.paused = True
             self.steering.obey(Order(OrderKind.PAUSE, "a test"))
         elif isinstance(event, Happening) and event.kind == "paused":
@@ -282,3 +283,14 @@ def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then
             1,
         )
         goes_on(path)
+
+
+@pytest.mark.parametrize("engine", ["process", "local"])
+def test_where_a_limit_lets_nothing_start_there_is_no_pause(manifest, work, engine):
+    """It would wait for a resume that could only end it."""
+    path, seen = manifest(JOB), Pausing(OrderKind.RESUME, at=Beat)
+    limits = Limits(max_images=1)
+    result = fake_run(path, seen=seen, stop=seen.steering, out=Path("run"), engine=engine, limits=limits)
+    assert seen.paused
+    assert (result.done, seen.kinds()) == (1, [])
+    assert str(result.stopped).startswith("--max-images 1 is reached")

@@ -12,6 +12,8 @@ import pytest
 
 from batch.run.steering import Steering
 from tests.engines.nights import REAL, RUN, process_engine, until_an_image, worker_processes
+from tests.engines.steered import JOB as STEERED
+from tests.engines.steered import started, until_slow
 from tests.fake_session import Fault
 
 
@@ -94,3 +96,13 @@ def test_a_worker_whose_parent_is_killed_ends(manifest, work):
     run.wait()
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert alive == []
+
+
+def test_a_pause_that_a_limit_forestalls_says_so(cli, manifest, work):
+    manifest(STEERED)
+    with started("--max-images", "2", slow="denoise:1.6:1") as run:
+        until_slow(run)
+        told = cli("pause", "run")
+        assert (told.code, "the run has ended" in told.out) == (1, True)
+        run.communicate(timeout=30)
+    assert run.returncode == 75

@@ -97,7 +97,7 @@ def test_a_stop_with_a_time_takes_what_fits(within, image_s, level):
 def test_the_time_of_a_stop_runs_out():
     run = Run(within=20.0).on(denoising())
     assert "within 20.0s at most" in run.interrupted()
-    run.now += 14.9
+    run.now += 14.7
     assert not run.steering.is_set()
     run.now += 0.2
     assert run.steering.is_set()
@@ -199,7 +199,25 @@ def test_a_stop_has_its_time_until_somebody_is_told():
     assert run.steering.left_s is None
     run.interrupted()
     run.now += 19
-    assert run.steering.left_s == 1
+    assert run.steering.left_s == pytest.approx(0.8)  # and a moment for the end of the program
+
+
+@pytest.mark.parametrize(("images", "kept"), [(100, 0.2), (27_000, 0.47)])
+def test_a_report_is_left_in_time_for_the_end_of_the_program(images, kept):
+    began = Began(name="n", folder=Path("n"), total=images, done=0, to_render=images)
+    run = Run(within=5.0).on(began, denoising())
+    run.interrupted()
+    with run.steering.reporting():
+        run.now += 4.9 - kept
+        run.steering.leave_report()
+        assert run.steering.look_s(0.5) == pytest.approx(0.1, abs=0.01)
+        run.now += 0.11
+        assert run.steering.to_be_woken()
+        with pytest.raises(KeyboardInterrupt):
+            run.steering.leave_report()
+    run.steering.released()  # the plan is still there
+    with pytest.raises(KeyboardInterrupt), run.steering.reporting():
+        pytest.fail("it is not begun any more")
 
 
 def test_options_with_a_time_that_is_none(cli, manifest, work):
