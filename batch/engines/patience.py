@@ -61,6 +61,8 @@ class Silence:
         self._patience = Patience(by_hand)
         self._beat = Beat("", Stage.LOAD)
         self._rungs = 0
+        self._since = self._doing()
+        """What it was at when it last said so: what a silence after that was spent on."""
         self.stage = Stage.LOAD
         """Of the image being rendered; saving goes on beside it."""
         self.seconds = 0.0
@@ -70,6 +72,7 @@ class Silence:
         """A fresh worker."""
         self.seconds = 0.0
         self._beat, self.stage = Beat("", Stage.LOAD), Stage.LOAD
+        self._since = self._doing()
 
     def listened(self, seconds: float) -> None:
         """It was listened for so long, and nothing may have come."""
@@ -78,12 +81,14 @@ class Silence:
 
     def heard(self) -> None:
         """It said something."""
-        self._patience.heard(self._doing(), self.seconds)
+        # Not of what it is given by now: of its decoding, say, this tells nothing.
+        self._patience.heard(self._since, self.seconds)
         self.seconds = 0.0
 
     def at(self, beat: Beat) -> None:
         """It said what it is at."""
         self._beat = beat
+        self._since = self._doing()
         if beat.stage != Stage.SAVE:
             self.stage = beat.stage
 

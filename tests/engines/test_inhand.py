@@ -66,6 +66,23 @@ def test_a_silence_is_long_by_what_the_worker_is_at(hand):
     assert silence.too_long(stopping=True)
 
 
+def test_of_another_size_the_image_before_tells_nothing():
+    large = replace(TASKS[1], width=4096, height=4096)
+    hand = InHand([TASKS[0], large], RunSpec(root="", runner="", cache=""), {})
+    silence = Silence(hand, None)
+    given(hand)
+    silence.at(Beat("", Stage.DECODE))
+    silence.heard()
+    hand.rendered()
+    given(hand)
+    silence.heard()  # its first sign of life, after the decoding of the one before
+    silence.at(Beat("", Stage.DENOISE))
+    silence.heard()
+    silence.at(Beat("", Stage.DECODE))
+    silence.seconds = LEAST_S + 1
+    assert not silence.too_long(stopping=False)
+
+
 def test_a_load_is_that_of_a_model_with_its_autoencoder():
     pale = Vae(path="pale.safetensors", sha256="0" * 64)
     text = EncodeTask(key="text", model="x", dtype="float32", text="", negative=False)
