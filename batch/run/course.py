@@ -19,7 +19,7 @@ from batch.base.errors import (
     UserError,
 )
 from batch.base.text import duration, plural
-from batch.records.events import Closed, Happening
+from batch.records.events import Closed, Happening, Preparing
 from batch.records.kinds import HappeningKind
 from batch.run.execute import EngineChoice, render
 from batch.run.measure import Measuring
@@ -89,9 +89,10 @@ class Course:
     def end(self, stopped: StopRun | None) -> Result:
         """Log how it ended, write the report, begin to tell those who want to be told."""
         tally, folder, left = self.tally, self.tally.folder, self.tally.left
+        seconds = perf_counter() - self.start  # without the report, in the log as in the summary
         made, unwritten = None, ""
         if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
-            rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(perf_counter() - self.start)}"
+            rendered = f"{plural(tally.rendered, 'image')} rendered in {duration(seconds)}"
             text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
             kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
             tally.log.write(Happening(kind=kind, text=text))
@@ -120,7 +121,7 @@ class Course:
             started=tally.gate.started,
             account=tally.account,
             report=made,
-            seconds=perf_counter() - self.start,
+            seconds=seconds,
             stopped=stopped,
             warnings=(unwritten,) if unwritten else (),
         )
@@ -131,8 +132,11 @@ class Course:
     def _reported(self) -> tuple[Report | None, str]:
         """The report; or a warning, since a full disk ends no run whose pictures are there."""
         try:
+            self.tally.on(Preparing("writing the report"))
             return self.live.report(), ""
         # Nor does what somebody wrote into a record.
         except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
             why, root = getattr(error, "strerror", None) or error, self.tally.folder.root
             return None, f"the report could not be written ({why}); 'report {root}' makes up for it later"
+        finally:
+            self.live.on(Closed())  # past the tally, which would tell once more what is left
