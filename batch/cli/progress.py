@@ -106,17 +106,19 @@ class Quiet:
 
 
 class Late:
-    """Says what goes on before anything is loaded, once that has taken a second."""
+    """Says what goes on before anything is loaded, and after the last image, once that has taken a second."""
 
     def __init__(self) -> None:
         self._timer: Timer | None = None
         self._begun: set[str] = set()
 
     def on(self, event: Event) -> None:
-        """Whatever comes next ends what went on. What begins again is not said again."""
+        """Whatever comes next ends what went on. What begins again in one run is not said again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if isinstance(event, Began):
+            self._begun.clear()
         if isinstance(event, Preparing) and event.text not in self._begun:
             self._begun.add(event.text)
             self._timer = Timer(PATIENCE_S, _say_late, [f"{event.text} …"])

@@ -122,6 +122,8 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
         return at + 1, "a tab indents here; YAML takes spaces alone"
     if "unknown escape" in str(error.problem):
         return at + 1, f"a backslash in double quotes begins a sign; use single ones: {_single(lines[at])}"
+    if open_still := _never_closed(error.context_mark, lines[: at + 1]):
+        return begun + 1, open_still
     for number in dict.fromkeys((at, begun, at - 1)):
         if not 0 <= number < len(lines) or (number != at and _reads(lines[number])):
             continue
@@ -133,6 +135,24 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
             return number + 1, f"the '-' of a list wants a blank behind it: - {dash[1]}"
     hint = "; check the indentation and the quotes" if "did not find expected" in detail else ""
     return at + 1, detail + hint
+
+
+_CLOSES = {"[": "]", "{": "}"}
+
+
+def _never_closed(begins: yaml.Mark | None, lines: Sequence[str]) -> str:
+    """What to do about a bracket that none of the lines closes from where it stands; nothing where one does."""
+    if begins is None or begins.line >= len(lines):
+        return ""
+    line = lines[begins.line]
+    bracket, behind = line[begins.column : begins.column + 1], line[begins.column + 1 :].strip()
+    rest = "\n".join([bracket + behind, *lines[begins.line + 1 :]])
+    if bracket not in _CLOSES or rest.count(bracket) <= rest.count(_CLOSES[bracket]):
+        return ""
+    said = f"{_BEGINS[bracket]}; close it with {_CLOSES[bracket]}"
+    # One that plainly goes on below is no prompt.
+    is_list = not behind or behind.endswith(",")
+    return said if is_list or not why_not_text(line) else f"{said}, or put the prompt in quotes: {in_quotes(line)}"
 
 
 def _reads(line: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batch.plan.exclude import Exclusions
     from batch.plan.expand import PromptSeeds
     from batch.plan.findings import Findings
-    from batch.plan.settings import Setting, Settings
+    from batch.plan.settings import Entries, Setting, Settings
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class TaskMaker:
     included: int = 0
     duplicates: int = 0
     syntax: Syntax = field(init=False)
-    _checked: set[tuple[int, bool, bool]] = field(init=False, default_factory=set)
-    """Settings, with and without negative prompt, and one that is written rather than a style's."""
+    _checked: dict[tuple[int, bool, bool], tuple[tuple[str, str], ...]] = field(init=False, default_factory=dict)
+    """What is wrong with a setting, with and without negative prompt, and one that is written, not a style's."""
     _expansion: Expansion = field(init=False, default_factory=Expansion)
     """Of styles."""
     _first: dict[str, Task] = field(init=False, default_factory=dict)
@@ -66,9 +66,10 @@ class TaskMaker:
                     self.included += len(prompt.seeds)
                 else:
                     self.cells += len(prompt.seeds)
-                self._add(setting, prompt)
+                self._add(setting, {**group.setting, **prompt.entries}, prompt)
 
-    def _add(self, setting: Setting, given: PromptSeeds) -> None:
+    def _add(self, setting: Setting, entries: Entries, given: PromptSeeds) -> None:
+        """``entries`` are all values of these cells but for their seeds, each where it was written for them."""
         entry = given.entries["prompt"]
         negative_entry, style_entry = given.entries.get("negative_prompt"), given.entries.get("style")
         styles = style_entry.value if style_entry else ()
@@ -91,10 +92,10 @@ class TaskMaker:
             seed = drawn.of(entry.value) if isinstance(drawn, PromptSeed) else drawn or 0
             if rules and self.exclusions.match(rules, seed):
                 continue
-            self._check(setting, given, negative)
+            self._check(setting, entries, negative)
             if self.syntax.acts:
                 self.syntax.check(setting.model, prompt, entry.place)
-                self.syntax.check(setting.model, negative, _place(setting, given, "negative_prompt"))
+                self.syntax.check(setting.model, negative, _place(entries, "negative_prompt"))
             task_id, picture_id = setting.ids.of(negative, prompt, seed)
             name = setting.namer.of(task_id, prompt=prompt, negative_prompt=negative, style=style, seed=seed)
             task = Task(**fields, id=task_id, picture_id=picture_id, seed=seed, name=name)
@@ -124,28 +125,33 @@ class TaskMaker:
             return None
         return texts
 
-    def _check(self, setting: Setting, given: PromptSeeds, negative: str) -> None:
-        """Whether the model takes what is asked of it; once for a setting with and without negative prompt."""
-        written = given.entries.get("negative_prompt")
+    def _check(self, setting: Setting, entries: Entries, negative: str) -> None:
+        """Whether the model takes what is asked of it; looked at once a setting, noted wherever it stands."""
+        written = entries.get("negative_prompt")
         key = (setting.number, bool(negative), written is not None and bool(written.value))
-        if key in self._checked:
-            return
-        self._checked.add(key)
-        asked = {name: entry.value for name, entry in setting.entries.items() if name not in PICTURE_AXES}
-        asked |= {"negative_prompt": negative, "style": key[1] and not key[2]}
+        if key not in self._checked:
+            self._checked[key] = self._objections(setting, entries, negative, styled=key[1] and not key[2])
+        for name, message in self._checked[key]:
+            self.findings.wrong(_place(entries, name), f"{name}: {message}")
+
+    def _objections(
+        self, setting: Setting, entries: Entries, negative: str, *, styled: bool
+    ) -> tuple[tuple[str, str], ...]:
+        """As axis and message; what only has no effect is told right away."""
+        asked = {name: entry.value for name, entry in entries.items() if name not in PICTURE_AXES}
+        asked |= {"negative_prompt": negative, "style": styled}
         asked["vae"] = self.settings.found.vaes.get(str(asked.get("vae", "")))
         for name, message in checks.idle(setting.model, asked, setting.guidance):
-            self.findings.remark(_place(setting, given, name), message)
-        for name, message in checks.objections(setting.model, asked):
-            self.findings.wrong(_place(setting, given, name), f"{name}: {message}")
+            self.findings.remark(_place(entries, name), message)
         for name, message in advice.warnings(setting.model, asked):
-            self.findings.remark(_place(setting, given, name), f"{name}: {message}")
+            self.findings.remark(_place(entries, name), f"{name}: {message}")
+        return tuple(checks.objections(setting.model, asked))
 
 
-def _place(setting: Setting, given: PromptSeeds, name: str) -> Place:
+def _place(entries: Entries, name: str) -> Place:
     """Where a value was written; a negative prompt may come from a style."""
-    entry = setting.entries.get(name) or given.entries.get(name)
+    entry = entries.get(name)
     if entry is None and name == "negative_prompt":
-        entry = given.entries.get("style")
-    entry = entry or setting.entries["model"]  # whatever is said of a value that is not there
+        entry = entries.get("style")
+    entry = entry or entries["model"]  # whatever is said of a value that is not there
     return entry.place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,6 +61,8 @@ class Setting:
     rules: tuple[Exclusion, ...]
     memory_place: Place
     """Where its memory setting was written."""
+    objections: tuple[tuple[str, str], ...]
+    """What is wrong with it, as axis and message: in every cell that has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +79,25 @@ class Settings:
     refused: set[str] = field(default_factory=set)
     """Memory settings that cannot be taken: they have no steps to compare."""
     _made: dict[tuple[object, ...], Setting] = field(init=False, default_factory=dict)
-    _memory: dict[tuple[str, Size, str, bool], tuple[Call, ...]] = field(init=False, default_factory=dict)
+    _memory: dict[tuple[str, Size, str, bool], tuple[tuple[Call, ...], str]] = field(
+        init=False, default_factory=dict
+    )
+    """Steps, and why there are none."""
     _ranks: dict[tuple[str, object], int] = field(init=False, default_factory=dict)
 
     def of(self, entries: Entries, *, with_rules: bool) -> Setting:
-        """The setting of a cell; ``with_rules``: ``exclude`` counts for it."""
+        """The setting of a cell; ``with_rules``: ``exclude`` counts for it. What is wrong with it is noted."""
         named = ((name, repr(entry.value)) for name, entry in entries.items() if name not in PICTURE_AXES)
         key = (with_rules, *named)
-        if key in self._made:
-            return self._made[key]
-        task = self._prototype(entries)
+        if key not in self._made:
+            self._made[key] = self._make(entries, with_rules=with_rules)
+        setting = self._made[key]
+        for name, message in setting.objections:
+            self.findings.wrong(_place(entries, name), f"{name}: {message}")
+        return setting
+
+    def _make(self, entries: Entries, *, with_rules: bool) -> Setting:
+        task, objections = self._prototype(entries)
         # What is loaded together stays together, each axis in the order in which its values appear.
         loaded = [
             self._ranks.setdefault((name, entries[name].value), len(self._ranks)) if name in entries else -1
@@ -94,7 +105,7 @@ class Settings:
         ]
         # A measurement goes from small to large: what does not fit tells what need not be tried.
         load = cost(task) if self.manifest.kind == RunKind.MEASURE else -cost(task)
-        self._made[key] = Setting(
+        return Setting(
             number=len(self._made),
             model=self.found.models[entries["model"].value],
             entries=entries,
@@ -105,11 +116,11 @@ class Settings:
             order=(*loaded, load),
             rules=self.exclusions.of_setting(entries, task) if with_rules else (),
             memory_place=_place(entries, "memory"),
+            objections=objections,
         )
-        return self._made[key]
 
-    def _prototype(self, entries: Entries) -> Task:
-        """A task of the setting, without what its pictures differ in."""
+    def _prototype(self, entries: Entries) -> tuple[Task, tuple[tuple[str, str], ...]]:
+        """A task of the setting, without what its pictures differ in; and what is wrong with it."""
         model = self.found.models[entries["model"].value]
         extra = {
             name.removeprefix("extra."): item.value for name, item in entries.items() if EXTRA.fullmatch(name)
@@ -117,9 +128,13 @@ class Settings:
         if pag.SCALE in FAMILIES[model.family].extra:
             extra = pag.settled(model, extra)
         size = _value(entries, "size", model.native)
-        rendered = self._rendered(model, size, _place(entries, "size"))
-        steps = self._memory_steps(entries, rendered, model, with_pag=bool(extra.get(pag.SCALE)))
-        return Task(
+        rendered = self.sizes.setdefault(
+            (model.name, size), SizeUse(model.name, size, model.rendered(size))
+        ).rendered
+        steps, no_steps = self._memory_steps(entries, rendered, model, with_pag=bool(extra.get(pag.SCALE)))
+        objections = [("size", message) for message in self._objections_to_size(model, size, rendered)]
+        objections += [("memory", no_steps)] if no_steps else []
+        task = Task(
             model=model.name,
             revision=model.stamp,
             dtype=precision.plainest(_value(entries, "dtype", model.dtype)),
@@ -145,42 +160,36 @@ class Settings:
             format_options=self.manifest.output.options,
             repeat=1 if self.manifest.kind == RunKind.MEASURE else None,
         )
+        return task, tuple(objections)
 
-    def _rendered(self, model: Model, size: Size, place: Place) -> Size:
-        """The size that the model renders; whether it may is looked at when the size is first met."""
-        key = (model.name, size)
-        if key not in self.sizes:
-            rendered = model.rendered(size)
-            self.sizes[key] = SizeUse(model.name, size, rendered)
-            too_large = formats.fits(self.manifest.output.format, size.width, size.height)
-            if too_large:
-                self.findings.wrong(place, f"size: {too_large}")
-            if rendered != size and not self.manifest.resize:
-                self.findings.wrong(
-                    place,
-                    f"size: {model.name} cannot render {size}: it would render {rendered} and resample it; "
-                    f"write {rendered}, or allow it with resize: true",
-                )
-            elif any(side % model.size_step for side in rendered):
-                self.findings.wrong(
-                    place,
-                    f"size: the sides of {size} must be multiples of {model.size_step} for {model.name}; write "
-                    f"{_on_step(size, model.size_step)}",
-                )
-        return self.sizes[key].rendered
+    def _objections_to_size(self, model: Model, size: Size, rendered: Size) -> Iterator[str]:
+        """Why a model may not be given a size; ``rendered`` is what it would render."""
+        if too_large := formats.fits(self.manifest.output.format, size.width, size.height):
+            yield too_large
+        if rendered != size and not self.manifest.resize:
+            yield (
+                f"{model.name} cannot render {size}: it would render {rendered} and resample it; "
+                f"write {rendered}, or allow it with resize: true"
+            )
+        elif any(side % model.size_step for side in rendered):
+            yield (
+                f"the sides of {size} must be multiples of {model.size_step} for {model.name}; write "
+                f"{_on_step(size, model.size_step)}"
+            )
 
-    def _memory_steps(self, entries: Entries, size: Size, model: Model, *, with_pag: bool) -> tuple[Call, ...]:
+    def _memory_steps(
+        self, entries: Entries, size: Size, model: Model, *, with_pag: bool
+    ) -> tuple[tuple[Call, ...], str]:
         setting, place = _value(entries, "memory", "auto"), _place(entries, "memory")
         key = (setting, size, model.family, with_pag)
         if key not in self._memory:
-            self._memory[key] = ()
             without = profiles.lacking(FAMILIES[model.family], pag=with_pag)
             try:
-                self._memory[key] = profiles.resolve(setting, size, without)
+                self._memory[key] = profiles.resolve(setting, size, without), ""
             except ValueError as error:
                 self.refused.add(setting)
-                self.findings.wrong(place, f"memory: {error}")
-            for note in profiles.notes(self._memory[key]):
+                self._memory[key] = (), str(error)
+            for note in profiles.notes(self._memory[key][0]):
                 self.findings.remark(place, f"memory: {note}")
         return self._memory[key]
 

@@ -28,8 +28,6 @@ class Syntax:
     findings: Findings
     _seen: dict[tuple[str, bool], None] = field(default_factory=dict)
     _slips: int = 0
-    _refused: set[str] = field(default_factory=set)
-    """Models of which it is said that they cannot."""
 
     @property
     def acts(self) -> bool:
@@ -60,12 +58,7 @@ class Syntax:
         if len(pieces) > 1 and clip and not self.manifest.long_prompts:
             self.findings.wrong(place, f"BREAK begins a new piece; write long_prompts: chunk, too: {shown(text)}")
         if not clip and not emphasis.is_plain(text):
-            self._cannot(
-                model, f"{shown(text)} has weights (or \\( for a bracket), which cannot be given to", place
-            )
+            self._cannot(model, "this text has weights (or \\( for a bracket), which cannot be given to", place)
 
     def _cannot(self, model: Model, what: str, place: Place) -> None:
-        if model.name not in self._refused:
-            self._refused.add(model.name)
-            why = "not all its text encoders are CLIP"
-            self.findings.wrong(place, f"{what} {model.name}: {why}")
+        self.findings.wrong(place, f"{what} {model.name}: not all its text encoders are CLIP")

@@ -140,7 +140,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """No more will come: free the terminal."""
+    """No image more will come, or the report is written: free the terminal."""
 
 
 Event = (

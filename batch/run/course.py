@@ -19,7 +19,7 @@ from batch.base.errors import (
     UserError,
 )
 from batch.base.text import plural
-from batch.records.events import Closed, Happening
+from batch.records.events import Closed, Happening, Preparing
 from batch.records.kinds import HappeningKind
 from batch.run.execute import EngineChoice, render
 from batch.run.measure import Measuring
@@ -90,9 +90,10 @@ class Course:
     def end(self, stopped: StopRun | None) -> Result:
         """Log how it ended, write the report, begin to tell those who want to be told."""
         tally, folder, left = self.tally, self.tally.folder, self.tally.left
+        seconds = perf_counter() - self.start  # without the report, in the log as in the summary
         made, unwritten = None, ""
         if not isinstance(stopped, FolderLost):  # else the log and the report are another runner's
-            time = time_taken(perf_counter() - self.start, tally.account.paused_s)
+            time = time_taken(seconds, tally.account.paused_s)
             rendered = f"{plural(tally.rendered, 'image')} rendered in {time}"
             text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
             kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
@@ -122,7 +123,7 @@ class Course:
             started=tally.gate.started,
             account=tally.account,
             report=made,
-            seconds=perf_counter() - self.start,
+            seconds=seconds,
             stopped=stopped,
             warnings=(unwritten,) if unwritten else (),
         )
@@ -133,8 +134,11 @@ class Course:
     def _reported(self) -> tuple[Report | None, str]:
         """The report; or a warning, since a full disk ends no run whose pictures are there."""
         try:
+            self.tally.on(Preparing("writing the report"))
             return self.live.report(), ""
         # Nor does what somebody wrote into a record.
         except (OSError, FolderError, UserError, ValueError, ArithmeticError, LookupError) as error:
             why, root = getattr(error, "strerror", None) or error, self.tally.folder.root
             return None, f"the report could not be written ({why}); 'report {root}' makes up for it later"
+        finally:
+            self.live.on(Closed())  # past the tally, which would tell once more what is left

@@ -107,7 +107,6 @@ class LiveListener:
 
     def report(self) -> Report:
         """Write the last report. Raises :data:`~batch.run.growing.UNWRITTEN`."""
-        self.say("writing the report")
         return self._growing.finish()
 
     def say(self, text: str) -> None:

@@ -198,9 +198,10 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
 
 
 def report(root: Path) -> Report:
-    """Rebuild CSV and contact sheet from the receipts."""
+    """Rebuild the table, the sheet and the page from the receipts. Raises :class:`DiskFull` for want of room."""
     from batch.report.write import write_report
 
     folder = RunFolder(root, runner_id())
     folder.require()
-    return write_report(folder)
+    with disk.stops_when_full(root):
+        return write_report(folder)

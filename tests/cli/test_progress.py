@@ -190,6 +190,10 @@ def test_what_begins_again_is_not_told_again(capsys, monkeypatch):
         late.on(Preparing(text))
         late._timer.join() if late._timer else None
     assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["reading …", "starting …"]
+    late.on(BEGAN)  # the next run of a queue tells its own
+    late.on(Preparing("reading"))
+    late._timer.join()
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()] == ["reading …"]
 
 
 def test_quiet_says_what_one_must_know(capsys):

@@ -67,7 +67,7 @@ def test_a_silence_is_long_by_what_the_worker_is_at(hand):
 
 
 def test_of_another_size_the_image_before_tells_nothing():
-    large = replace(TASKS[1], width=4096, height=4096)
+    large = replace(TASKS[1], rendered_width=4096, rendered_height=4096)
     hand = InHand([TASKS[0], large], RunSpec(root="", runner="", cache=""), {})
     silence = Silence(hand, None)
     given(hand)

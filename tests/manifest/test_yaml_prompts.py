@@ -93,6 +93,31 @@ def test_a_prompt_behind_its_key_is_shown_with_it(manifest, cli, written, says):
     assert says in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (
+            "prompt: [a fox, a whale",
+            "[ begins a list; close it with ], or put the prompt in quotes: prompt: '[a fox, ",
+        ),
+        (
+            "prompt: {red|blue",
+            "{ begins a mapping; close it with }, or put the prompt in quotes: prompt: '{red|blue'",
+        ),
+        ("prompt: [a fox, [b, c]", "[ begins a list; close it with ], or put the prompt in quotes: "),
+        ("prompt: [a fox,\n    a whale", "[ begins a list; close it with ]"),
+        ("prompt: [\n    a fox,\n    a whale", "[ begins a list; close it with ]"),
+        ("prompt: {text: a fox", "{ begins a mapping; close it with }"),
+        ("steps: [1, 2", "[ begins a list; close it with ]"),
+    ],
+)
+@pytest.mark.parametrize("below", ["", "  guidance: 1\n"])
+def test_a_bracket_that_is_never_closed_is_named(manifest, cli, written, says, below):
+    said = cli("plan", manifest(f"grid:\n  model: demo\n  {written}\n{below}")).err
+    assert f"job.yaml:3: not valid YAML: {says}" in said
+    assert ("quotes" in said) == ("quotes" in says)
+
+
 def test_styles_and_wildcards_lose_nothing_in_silence(manifest, cli):
     text = (
         "styles:\n  oil: oil #5\nwildcards:\n  a:\n    - red # dark\ngrid: {model: demo, prompt: a, style: oil}\n"

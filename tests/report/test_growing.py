@@ -120,14 +120,43 @@ def test_rows_without_pictures_are_a_line(tmp_path, night):
     written = sheet.write(many, some, Scan(receipts=done))
     assert [path.name for path in written] == ["contact_sheet.jpg"]
     small, large = blocks.begun_of(blocks.blocks_of(some), lambda task: task.id in done)
-    assert (small.prompts, small.left_line()) == (["p0", "p1"], "1630 prompts not rendered yet")
-    assert (large.prompts, large.left_line()) == ([], "1632 prompts not rendered yet")
+    assert (small.prompts, small.seeds) == (["p0", "p1"], [0, 1])
+    assert small.left == "1630 prompts and 2 seeds of this table not rendered yet"
+    assert (large.prompts, large.left) == ([], "1632 prompts of this table not rendered yet")
+
+
+def test_seeds_without_pictures_are_a_line():
+    some = [task_of(prompt, seed, 512) for prompt in range(3) for seed in range(9_001)]
+    made = blocks.blocks_of(some)
+    (found,) = blocks.begun_of(made, lambda task: task.prompt == "p1" and task.seed in range(4, 11))
+    assert (found.prompts, found.seeds) == (["p1"], list(range(4, 11)))
+    assert found.left == "2 prompts and 8994 seeds not rendered yet"
+    (page,) = blocks.pages_of([found])
+    assert [part.left for part in page] == [found.left]
+    (whole,) = blocks.begun_of(made, lambda task: True)
+    assert (whole.prompts, len(whole.seeds), whole.left) == (["p0", "p1", "p2"], 9_001, "")
+
+
+def test_pictures_far_apart_make_no_table_of_holes():
+    some = [task_of(prompt, seed, 512) for prompt in range(100) for seed in range(100)]
+    (found,) = blocks.begun_of(blocks.blocks_of(some), lambda task: task.source == f"x:{task.seed}")
+    assert (len(found.prompts), found.seeds, found.counted) == (100, [1], True)
+    assert found.label("p7") == "seed 7 · p7"
+    assert found.left == "9900 images not rendered yet"
+
+
+def test_seeds_of_each_prompt_are_counted_as_images():
+    some = [task_of(prompt, 10 * prompt + seed, 512) for prompt in range(9) for seed in range(4)]
+    (found,) = blocks.begun_of(blocks.blocks_of(some), lambda task: task.seed in (10, 12, 20))
+    assert (found.prompts, found.seeds, found.left) == (["p1", "p2"], [1, 2], "33 images not rendered yet")
+    assert [found.label(prompt) for prompt in found.prompts] == ["seed 10, 12 · p1", "seed 20 · p2"]
 
 
 def test_many_blocks_without_pictures_are_one_line():
-    some = [task_of(0, 0, 64 * size) for size in range(1, 40)]
+    some = [task_of(0, seed, 64 * size) for size in range(1, 40) for seed in range(3)]
     found = blocks.begun_of(blocks.blocks_of(some), lambda task: task.width == 64)
-    assert [(block.title, block.left) for block in found[1:]] == [("38 more settings", 38)]
+    said = [(block.title, block.left) for block in found[1:]]
+    assert said == [("38 more settings", "114 images not rendered yet")]
     assert len(list(blocks.pages_of(found))) == 1
 
 

@@ -2,6 +2,7 @@
 
 import errno
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,24 @@ def test_an_image_whose_receipt_finds_no_room_leaves_nothing(cli, manifest, monk
     monkeypatch.undo()
     states = Counter(item["state"] for item in cli("verify", work / "run", "--json").json()["findings"])
     assert states == {"missing": 3}
+
+
+def test_a_report_without_room_says_which_disk(cli, manifest, small_disk):
+    place, _ = small_disk
+    run = place / "run"
+    assert cli("run", manifest(f"{SMALL}run: {{min_free_disk: 0}}\n"), "--out", run, "--quiet").code == 0
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    (run / "results.csv").unlink()  # what is to be written anew needs a little room
+    with suppress(OSError), (place / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4096))
+    outcome = cli("report", run)
+    assert (outcome.code, outcome.out) == (75, "")
+    assert f"the disk of {run} is full (No space left on device). Make room and run the same" in outcome.err
+    (place / "fill").unlink()
+    assert cli("report", run).code == 0
+    assert {path.name for path in run.iterdir() if path.is_file()} == set(before)
+    assert (run / "results.csv").read_bytes() == before["results.csv"]
 
 
 def test_a_report_without_room_ends_no_run(cli, manifest, monkeypatch, work):

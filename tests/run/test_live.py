@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from batch.base import atomic
+from batch.base.text import duration
+from batch.cli import progress
 from batch.cli.progress import Silent
 from batch.records.events import (
     Beat,
@@ -29,7 +31,7 @@ from batch.run import live as run_live
 from batch.run.live import LiveListener, after
 from batch.run.remaining import Remaining
 from batch.run.steering import Steering
-from batch.store import live
+from batch.store import events, live
 from batch.store.folder import RunFolder
 from batch.store.receipts import Scan
 from tests.conftest import SMALL
@@ -170,6 +172,20 @@ def test_a_status_is_read_as_it_was_written(tmp_path):
     assert live.read(tmp_path) == status
     (tmp_path / "status.js").write_text("runBatchStatus({});")
     assert live.read(tmp_path) is None
+
+
+def test_a_report_that_takes_long_is_told_of(manifest, work, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+
+    def slowly(*args):
+        time.sleep(0.3)
+        return write_report(*args)
+
+    monkeypatch.setattr("batch.report.write.write_report", slowly)
+    result = fake_run(manifest(SMALL), seen=progress.Lines(), out=work / "run", engine="local")
+    assert capsys.readouterr().err.splitlines()[-1].endswith(" writing the report …")
+    ended = events.read(RunFolder(work / "run"))[-1]
+    assert ended.text == f"{result.rendered} images rendered in {duration(result.seconds)}"
 
 
 def reports(folder):

@@ -2,9 +2,9 @@
 
 Made of the thumbnails written beside every image, not of the images: 300 pictures of 16 megapixels
 would be 15 GB of pixels. A thumbnail that is gone or torn is made anew, one at a time. Large runs are
-paged. A sheet holds what there is: a row of which nothing was begun is counted in a line below the others. A
-cell that failed or is still to come says so, and a picture that was rendered with a smaller memory setting, or
-repaired, has a word in its corner.
+paged. A sheet holds what there is: rows and columns in which nothing was begun are counted in a line below the
+others. A cell that failed or is still to come says so, and a picture that was rendered with a smaller memory
+setting, or repaired, has a word in its corner.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from batch.base.text import plural
 from batch.records.tasks import Task
@@ -18,6 +19,9 @@ MAX_HEIGHT = 5_000
 
 MOST_EMPTY = 12
 """Blocks without any picture that have a line of their own; of more a line says how many."""
+
+MOST_HOLES = 200
+"""Cells of a table that wait for their pictures: of more, where they outnumber the pictures, none is drawn."""
 
 MAX_SEED_GROUPS = 6
 """A grid with more different sets of seeds than this has holes, or a set for every prompt: it stays one table."""
@@ -47,16 +51,20 @@ class Block:
     cells: dict[tuple[str, int], Task] = field(default_factory=dict)
     counted: bool = False
     """Every prompt has seeds of its own: the columns are its first, its second, and so on."""
-    left: int = 0
-    """Prompts of the block that have no row yet."""
+    left: str = ""
+    """What stands below the rows: what has no place among them yet."""
 
-    def part(self, prompts: list[str], seeds: list[int], suffix: str = "", left: int = 0) -> Block:
+    def part(self, prompts: list[str], seeds: list[int], suffix: str = "", left: str = "") -> Block:
         """Some of its rows and columns; the suffix goes on in its title."""
         return Block(self.title + suffix, prompts, seeds, self.cells, self.counted, left)
 
-    def left_line(self) -> str:
-        """What stands below the rows, where there are more to come."""
-        return f"{plural(self.left, 'prompt')} not rendered yet" if self.left else ""
+    def seeds_of(self, wanted: Callable[[Task], bool] | None = None) -> dict[str, list[int]]:
+        """The columns of each prompt that has any, of those cells alone whose task is wanted."""
+        found: dict[str, list[int]] = {prompt: [] for prompt in self.prompts}
+        for (prompt, seed), task in self.cells.items():
+            if prompt in found and (wanted is None or wanted(task)):
+                found[prompt].append(seed)
+        return {prompt: seeds for prompt, seeds in found.items() if seeds}
 
     def label(self, prompt: str) -> str:
         """What stands beside a row: the prompt, and its seeds where no column names them."""
@@ -133,9 +141,7 @@ def _written_order(task: Task) -> tuple[str, int, int, int, float]:
 def _by_seeds(block: Block) -> list[Block]:
     """A block for each set of seeds, where prompts have seeds of their own: else columns stand empty."""
     columns = {seed: number for number, seed in enumerate(block.seeds)}
-    own: dict[str, list[int]] = {}
-    for prompt, seed in block.cells:
-        own.setdefault(prompt, []).append(seed)
+    own = block.seeds_of()
     groups: dict[tuple[int, ...], list[str]] = {}
     for prompt, seeds in own.items():
         groups.setdefault(tuple(sorted(seeds, key=columns.__getitem__)), []).append(prompt)
@@ -153,23 +159,52 @@ def _counted(block: Block, own: Mapping[str, Sequence[int]]) -> Block:
         (prompt, number): block.cells[prompt, seed] for prompt, seeds in numbered.items() for number, seed in seeds
     }
     columns = list(range(1, max(map(len, own.values())) + 1))
-    return Block(block.title, block.prompts, columns, cells, counted=True)
+    return Block(block.title, list(own), columns, cells, counted=True)
 
 
 def begun_of(blocks: Sequence[Block], begun: Callable[[Task], bool]) -> list[Block]:
-    """The blocks with those rows alone in which an image was begun; the others are counted in ``left``."""
+    """The blocks with those rows and columns alone in which an image was begun; ``left`` counts the others.
+
+    However many images are still to come, there are about as many cells as images that were begun.
+    """
+    where = " of this table" if len(blocks) > 1 else ""
     found: list[Block] = []
     empty: list[Block] = []
     for block in blocks:
-        prompts = {prompt for (prompt, _), task in block.cells.items() if begun(task)}
-        rows = [prompt for prompt in block.prompts if prompt in prompts]
-        seeds = block.seeds if rows else block.seeds[:1]
-        (found if rows else empty).append(block.part(rows, seeds, left=len(block.prompts) - len(rows)))
+        if own := block.seeds_of(begun):
+            found.append(_begun(block, own, where))
+        else:
+            empty.append(block)
     if len(empty) > MOST_EMPTY:
-        others = Block(f"{len(empty)} more settings", seeds=empty[0].seeds, cells=empty[0].cells)
-        others.left = sum(block.left for block in empty)
-        empty = [others]
-    return [*found, *empty]
+        images = sum(_images(block.seeds_of()) for block in empty)
+        title = f"{len(empty)} more settings"
+        return [*found, Block(title, [], empty[0].seeds[:1], empty[0].cells, left=_left("", image=images))]
+    return [
+        *found,
+        *(block.part([], block.seeds[:1], left=_left(where, prompt=len(block.prompts))) for block in empty),
+    ]
+
+
+def _begun(block: Block, own: Mapping[str, Sequence[int]], where: str) -> Block:
+    """What was begun of a block, of which a prompt has some seeds of its own by now."""
+    some = set(chain.from_iterable(own.values()))
+    seeds = [seed for seed in block.seeds if seed in some]
+    shown = _images(own)
+    if block.counted or len(own) * len(seeds) - shown > max(shown, MOST_HOLES):
+        images = _images(block.seeds_of())
+        return replace(_counted(block, own), left=_left(where, image=images - shown))
+    left = _left(where, prompt=len(block.prompts) - len(own), seed=len(block.seeds) - len(seeds))
+    return block.part(list(own), seeds, left=left)
+
+
+def _images(own: Mapping[str, Sequence[int]]) -> int:
+    return sum(map(len, own.values()))
+
+
+def _left(where: str, **counts: int) -> str:
+    """The line that counts what has no cell."""
+    said = " and ".join(plural(count, what) for what, count in counts.items() if count)
+    return f"{said}{where} not rendered yet" if said else ""
 
 
 def pages_of(blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -197,4 +232,4 @@ def _cut(block: Block) -> Iterator[Block]:
             prompts = block.prompts[top : top + down]
             more = f" · prompts {top + 1} to {top + len(prompts)}" if len(block.prompts) > down else ""
             is_last = left + across >= len(block.seeds) and top + down >= len(block.prompts)
-            yield part.part(prompts, seeds, more, block.left if is_last else 0)
+            yield part.part(prompts, seeds, more, block.left if is_last else "")

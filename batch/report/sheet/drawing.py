@@ -50,7 +50,7 @@ def _draw_block(page: Image.Image, block: Block, top: int, folder: RunFolder, sc
     below = top + block.rows_height()
     top += block.title_height()
     rows, size = block.rows(), block.cell_size()
-    draw_lines(draw, (MARGIN, below), [block.left_line()], TEXT_SIZE, MUTED, 0)
+    draw_lines(draw, (MARGIN, below), [block.left], TEXT_SIZE, MUTED, 0)
     for number, prompt in enumerate(block.prompts):
         column, row = divmod(number, rows)
         left = MARGIN + column * block.table_width()
