@@ -64,9 +64,9 @@ def timestamp() -> str:
 
 
 def plural(count: int, word: str, many: str = "") -> str:
-    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one.
+    """``1 image``, ``27003 images``; a word that is plural already (steps) loses its s for one.
 
-    ``many`` is for a word that takes more than an s.
+    No thousands separators: so it stands in JSON and in file names. ``many`` is for a word that takes more.
     """
     if many:
         return f"{count} {word if count == 1 else many}"

@@ -123,11 +123,11 @@ def _energy(results: Sequence[Result]) -> Iterator[str]:
     measured = sum(item.account.measured for item in results)
     if measured:
         wh = sum(item.account.wh for item in results)
-        yield f"{wh:,.{0 if wh >= 100 else 1}f} Wh, {wh / measured:.2g} an image"
+        yield f"{wh:.{0 if wh >= 100 else 1}f} Wh, {wh / measured:.2g} an image"
 
 
 def _per_hour(images: int, seconds: float) -> str:
-    return f"{images / seconds * 3600:,.0f} an hour" if seconds else "at once"
+    return f"{images / seconds * 3600:.0f} an hour" if seconds else "at once"
 
 
 def _short(text: str) -> str:

@@ -120,8 +120,8 @@ def test_rows_without_pictures_are_a_line(tmp_path, night):
     written = sheet.write(many, some, Scan(receipts=done))
     assert [path.name for path in written] == ["contact_sheet.jpg"]
     small, large = blocks.begun_of(blocks.blocks_of(some), lambda task: task.id in done)
-    assert (small.prompts, small.left_line()) == (["p0", "p1"], "1630 prompts not rendered yet")
-    assert (large.prompts, large.left_line()) == ([], "1632 prompts not rendered yet")
+    assert (small.prompts, small.left_line()) == (["p0", "p1"], "1630 prompts of this table not rendered yet")
+    assert (large.prompts, large.left_line()) == ([], "1632 prompts of this table not rendered yet")
 
 
 def test_many_blocks_without_pictures_are_one_line():

@@ -56,7 +56,7 @@ class Block:
 
     def left_line(self) -> str:
         """What stands below the rows, where there are more to come."""
-        return f"{plural(self.left, 'prompt')} not rendered yet" if self.left else ""
+        return f"{plural(self.left, 'prompt')} of this table not rendered yet" if self.left else ""
 
     def label(self, prompt: str) -> str:
         """What stands beside a row: the prompt, and its seeds where no column names them."""
