@@ -60,7 +60,10 @@ def must_be_writable(root: Path) -> Iterator[None]:
     except OSError as error:
         if is_full(error):
             raise
-        raise UserError(f"{root} cannot be written: {error.strerror or error}") from None
+        # The folder that the refused file would be in may be one inside: another file system, another's.
+        inside = isinstance(error.filename, str) and Path(error.filename).parent
+        where = inside if inside and inside.is_relative_to(root) else root
+        raise UserError(f"{where} cannot be written: {error.strerror or error}") from None
 
 
 @contextmanager

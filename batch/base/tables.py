@@ -92,10 +92,26 @@ class Paragraph:
             yield Text(begun + line, self.style, no_wrap=True, overflow="ignore")
 
 
+def _together(words: Sequence[str]) -> Iterator[str]:
+    """Words, and as one of them a word with the count behind it that ends a part: ``stopping 1,``."""
+    for index, word in enumerate(words):
+        if index and _counts(words, index):
+            continue
+        yield f"{word} {words[index + 1]}" if _counts(words, index + 1) else word
+
+
+def _counts(words: Sequence[str], index: int) -> bool:
+    """Whether it is the count of the word before it."""
+    if index >= len(words) or not words[index - 1].replace("-", "").isalpha():
+        return False
+    is_last = index == len(words) - 1
+    return words[index].rstrip(",;").isdigit() and (is_last or not words[index].isdigit())
+
+
 def _folded(text: str, width: int, dots: str) -> Iterator[str]:
     """A text in lines of whole words. Of what is longer than a line a path stays whole, for it is copied."""
     line = ""
-    for word in text.split(" "):
+    for word in _together(text.split(" ")):
         if "-" in word and not {"/", "\\"} & {*word}:  # an image's name, whose end tells most
             word = shortened(word, max(width, _LEAST), dots)  # noqa: PLW2901
         longer = f"{line} {word}" if line else word

@@ -16,6 +16,24 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
+def exactly(seconds: float) -> str:
+    """A time that somebody has set: ``20s``, ``1.5s``, ``3m 20s``."""
+    return f"{seconds:g}s" if seconds < 60 else duration(seconds)
+
+
+def roughly(seconds: float) -> str:
+    """A time to the second, and no less than one: ``20s``, ``3m 20s``."""
+    return f"{max(1, round(seconds))}s" if round(seconds) < 60 else duration(max(60.0, seconds))
+
+
+def at_clock(when: datetime) -> str:
+    """``at 06:49``, ``tomorrow at 06:49``, ``on 2026-12-01 at 06:49``: an instant by the local clock."""
+    there, today = when.astimezone(), datetime.now().astimezone().date()
+    days = (there.date() - today).days
+    day = {0: "", 1: "tomorrow "}.get(days, f"on {there:%Y-%m-%d} ")
+    return f"{day}at {there:%H:%M}"
+
+
 _GRAINS = ((20 * 60, 1), (2 * 3600, 5), (8 * 3600, 10), (24 * 3600, 30))
 """Up to so many seconds ahead an end is told to so many minutes; beyond that to the hour."""
 
@@ -46,9 +64,9 @@ def timestamp() -> str:
 
 
 def plural(count: int, word: str, many: str = "") -> str:
-    """``1 image``, ``2 images``; a word that is plural already (steps) loses its s for one.
+    """``1 image``, ``27003 images``; a word that is plural already (steps) loses its s for one.
 
-    ``many`` is for a word that takes more than an s.
+    No thousands separators: so it stands in JSON and in file names. ``many`` is for a word that takes more.
     """
     if many:
         return f"{count} {word if count == 1 else many}"

@@ -76,7 +76,7 @@ class Bars:
             case Loading() if self._live is None:  # a measurement loads for every setting, and keeps the bars
                 self._begin()
             case Happening():
-                self._say(f"note: {event.text}")
+                self._say(f"note: {event.text}{event.hint}")
             case Outcome(status=Status.FAILED):
                 self._say(described(event), "red")
             case Closed():

@@ -67,7 +67,7 @@ def _folder_of(manifest: Path) -> Path:
 
     folder = RunFolder(Path("outputs") / read_manifest(manifest).name)
     if not folder.exists():
-        raise UserError(f"{manifest} has no run in {folder.root}: with --out it is elsewhere, so name that folder")
+        raise UserError(f"{manifest} has no run in {folder.root}; if it was run with --out, name that folder")
     source = folder.origin().source
     if source and Path(source) != manifest.resolve():
         raise UserError(f"{folder.root} was last run from {source}, not from {manifest}: name the folder meant")

@@ -100,7 +100,7 @@ class Quiet:
                 for warning in event.warnings:
                     say(f"warning: {warning}")
             case Happening(kind=HappeningKind.STOPPING | HappeningKind.PAUSED | HappeningKind.RESUMED):
-                say(event.text)
+                say(event.text + event.hint)
             case Outcome(status=Status.FAILED):
                 say(described(event))
 
@@ -157,7 +157,7 @@ class Lines:
                     say(f"encoded {text} of {plural(texts, 'text')}")
                     self._said = monotonic()
             case Happening():
-                say(f"note: {event.text}")
+                say(f"note: {event.text}{event.hint}")
             case Outcome():
                 count = f"[{self._countdown.count}/{self._countdown.total}]"
                 say(", ".join(filter(None, [f"{count} {described(event)}", self._countdown.rest])))

@@ -48,7 +48,7 @@ def redecode(
     from batch.upkeep import redecode as decoding
 
     listener = shown.listener(quiet=quiet, as_json=as_json)
-    with stoppable() as stop:
+    with stoppable(shown.events(as_json=as_json)) as stop:
         done = decoding.redecode(
             run_folder, memory, out, devices, listener, stop, allow_code=allow_code, stop_within=stop_within
         )

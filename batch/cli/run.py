@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 @click.option("--max-hours", metavar="H", help="The same, as hours from the start: 7.5, 8h, 90m.")
 @click.option("--max-images", type=int, metavar="N", help="Start at most this many images.")
 @click.option("--notify", metavar="TARGET", multiple=True,
-              help="Tell this URL or command how the run ends, besides those in the manifest.")  # fmt: skip
+              help="Tell this URL or command how the run ends, of stalls, and of a full disk, "
+                   "besides those in the manifest.")  # fmt: skip
 @stop_within_option
 @cache_dir_option
 @quiet_option
@@ -125,7 +126,7 @@ def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int
     from batch.cli import ending, shown, telling
     from batch.run import runner
 
-    with stoppable() as stop:
+    with stoppable(shown.events(as_json=as_json)) as stop:
         result = runner.run(manifest, options, shown.listener(quiet=quiet, as_json=as_json), stop)
         code = ending.of_run(result, options, as_json=as_json)
         telling.wait([result.telling] if result.telling else [], stop)
@@ -145,7 +146,7 @@ def _several(manifests: tuple[Path, ...], options: Options, *, quiet: bool, as_j
         turn += f"; {queue.expected}" if queue.expected else ""
         return found if quiet or as_json else shown.InTurn(found, turn)
 
-    with stoppable() as stop:
+    with stoppable(shown.events(as_json=as_json)) as stop:
         queue = Queue(manifests=manifests, options=options, listeners=listener, stop=stop)
         for entry in queue.run():
             more = len(queue.entries) < len(manifests)

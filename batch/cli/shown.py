@@ -55,6 +55,11 @@ def _chosen(*, quiet: bool, as_json: bool, run: str) -> Listener:
     return Bars()
 
 
+def events(*, as_json: bool) -> Listener | None:
+    """Who is told what comes up where no run tells it: with ``--json`` a program."""
+    return Unheard(JsonEvents(), set()) if as_json else None
+
+
 class InTurn:
     """Says first which of several manifests begins."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base.text import done_about, duration, gib, one_line, plural
+from batch.base.text import done_about, duration, gib, one_line, plural, roughly
 from batch.cli import words
 from batch.cli.countdown import stops, while_paused
 from batch.cli.terminal import program, quoted
@@ -44,6 +44,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         tally = ", ".join(f"{kind} {count}" for kind, count in summary.happened.items())
         yield f"  happened in {'this' if summary.running else 'the last'} run: {tally}"
     for event in summary.last_happenings:
+        if summary.now is not None and event.text == summary.now.said:  # stands above
+            continue
         first = next(iter(event.text.splitlines()), "")
         yield f"    {local(event.time)}  {first}"
     yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
@@ -51,21 +53,18 @@ def _lines(summary: Summary) -> Iterator[str]:
 
 
 def moment(now: LiveStatus) -> str:
-    """What a run is at: ``rendering lighthouse-s42-5376x3072, denoising 7 of 20, 26.0s to go``."""
-    left = f"{duration(now.image_left_s)} to go" if now.image_left_s and now.image_left_s >= 1 else ""
+    """What a run is at: ``rendering lighthouse-s42-5376x3072, denoising 7 of 20, 26s to go``."""
+    left = f"{roughly(now.image_left_s)} to go" if now.image_left_s and now.image_left_s >= 1 else ""
     at, doing = words.at_work(now.stage, now.part, now.parts), f"{_STATES.get(now.state, now.state)} {now.image}"
     if now.state == RunState.ENCODING:
         at, doing = f"text {now.part} of {now.parts}" if now.parts else "", "encoding texts"
-    return ", ".join(filter(None, [doing.rstrip(), at if at != now.state else "", left, *_said(now)]))
+    said = now.said
+    if said.startswith(f"{now.state}: "):  # it says the state, and names what is at work
+        doing, said = said, ""
+    return ", ".join(filter(None, [doing.rstrip(), at if at != now.state else "", left, said]))
 
 
 _STATES = {RunState.LOADING: "loading the model"}
-
-
-def _said(now: LiveStatus) -> list[str]:
-    """What it says itself, without the word that its state is."""
-    said = now.said.removeprefix(f"{now.state}: ")
-    return [said] if said else []
 
 
 def local(time: str) -> str:

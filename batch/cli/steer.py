@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import duration, one_line
+from batch.base.text import one_line, roughly
 from batch.cli.options import run_argument
 from batch.cli.terminal import program, quoted, say, show
 
@@ -27,7 +27,7 @@ DEAF_S, DEAF_ELSEWHERE_S = 30.0, 120.0
 AGAIN_S = 30.0
 """Who waits is told so often that the run still says the same."""
 
-no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once.")
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once, without waiting for that.")
 
 
 @click.command(short_help="Stop a run in another terminal.")
@@ -37,12 +37,13 @@ no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once.")
 def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
     """Stop the run in a folder, as Ctrl-C in its terminal does: the current image is finished first.
 
-    RUN is its folder or its manifest.
+    It ends all that was started with it, also the manifests that come next in a queue, and returns when it has
+    ended. RUN is its folder or its manifest.
     """
     from batch.store.orders import OrderKind
 
     asked = _Asked(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
-    return _end(asked, None, "it has stopped", no_wait=no_wait)
+    return _end(asked, None, no_wait=no_wait)
 
 
 @click.command(short_help="Pause a run after the current image.")
@@ -51,34 +52,36 @@ def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
 def pause(run_folder: Path, *, no_wait: bool) -> int:
     """Pause the run in a folder after the current image; the card's memory is free until it is resumed.
 
-    RUN is its folder or its manifest.
+    Returns when it is paused. RUN is its folder or its manifest.
     """
     from batch.store.orders import AnswerState, OrderKind
 
     asked = _Asked(run_folder, OrderKind.PAUSE)
-    resume_it = f"{program()} resume {quoted(run_folder)}"
-    return _end(asked, AnswerState.PAUSED, f"it is paused; {resume_it} continues it", no_wait=no_wait)
+    return _end(asked, AnswerState.PAUSED, no_wait=no_wait)
 
 
 @click.command(short_help="Continue a paused run.")
 @run_argument
 @no_wait_option
 def resume(run_folder: Path, *, no_wait: bool) -> int:
-    """Continue the paused run in a folder. RUN is that folder or the manifest."""
+    """Continue the paused run in a folder.
+
+    Returns when it goes on. RUN is its folder or its manifest.
+    """
     from batch.store.orders import AnswerState, OrderKind
 
     asked = _Asked(run_folder, OrderKind.RESUME)
-    return _end(asked, AnswerState.RUNNING, "it continues", no_wait=no_wait)
+    return _end(asked, AnswerState.RUNNING, no_wait=no_wait)
 
 
-def _end(asked: _Asked, wanted: AnswerState | None, done: str, *, no_wait: bool) -> int:
+def _end(asked: _Asked, wanted: AnswerState | None, *, no_wait: bool) -> int:
     """Wait for a state, None for the end, and say whether it came to that."""
     folder = quoted(asked.folder)
     if no_wait:
         show(f"{folder}: {asked.said}")
         return errors.EXIT_OK
     why = asked.wait(wanted)
-    show(f"{folder}: {why or asked.already or done}")
+    show(one_line(f"{folder} {why or asked.done}"))
     return errors.EXIT_FAILED if why else errors.EXIT_OK
 
 
@@ -92,8 +95,8 @@ class _Asked:
 
     folder: Path
     kind: OrderKind
-    already: str = field(default="", init=False)
-    """What to say where all was as it was asked for."""
+    _already: bool = field(default=False, init=False)
+    """All was as it was asked for."""
     said: str = field(default="", init=False)
     _state: Path = field(init=False)
     _who: Holder = field(init=False)
@@ -113,7 +116,7 @@ class _Asked:
         if who is None:
             raise errors.UserError(f"nothing is running in {self.folder}{self._rest()}")
         self._who = who
-        self.already = self._as_it_was(orders.answered(self._state, self._token))
+        self._already = self._is_so(orders.answered(self._state, self._token))
         try:
             self._order = orders.give(self._state, self.kind, self._token)
         except OSError as error:
@@ -144,22 +147,36 @@ class _Asked:
     def _elsewhere(self) -> bool:
         return self._who["host"] != platform.node()
 
-    def _as_it_was(self, before: OrderAnswer | None) -> str:
+    def _is_so(self, before: OrderAnswer | None) -> bool:
         from batch.store.orders import AnswerState, OrderKind
 
         state = AnswerState.RUNNING if before is None else before["state"]
-        if (self.kind, state) == (OrderKind.PAUSE, AnswerState.PAUSED):
-            return f"it was paused already; {program()} resume {quoted(self.folder)} continues it"
-        return "it was not paused" if (self.kind, state) == (OrderKind.RESUME, AnswerState.RUNNING) else ""
+        return (self.kind, state) in (
+            (OrderKind.PAUSE, AnswerState.PAUSED),
+            (OrderKind.RESUME, AnswerState.RUNNING),
+        )
+
+    @property
+    def done(self) -> str:
+        """What the run is now; the folder stands before it."""
+        from batch.store.orders import OrderKind
+
+        if self.kind == OrderKind.RESUME:
+            return "was not paused" if self._already else "continues"
+        if self.kind != OrderKind.PAUSE:
+            return "has stopped"
+        said = "is paused" if self._last is None else f"is {self._last['text']}"
+        again = "was paused already, and " if self._already else ""
+        return f"{again}{said}; {program()} resume {quoted(self.folder)} continues it"
 
     def _unwritten(self, error: OSError) -> str:
         from batch.base import disk
 
         why = error.strerror or error
-        where = f"the disk of {self.folder} is full" if disk.is_full(error) else f"{self.folder} cannot be written"
-        return (
-            f"{where} ({why}), so the order cannot be given. Make room there, or without an order: {self._by_hand}"
-        )
+        is_full = disk.is_full(error)
+        where = f"the disk of {self.folder} is full" if is_full else f"{self._state} cannot be written"
+        remedy = f"Make room there, or without an order: {self._by_hand}" if is_full else self._by_hand
+        return f"{where} ({why}), so the order cannot be given. {remedy}"
 
     @property
     def _by_hand(self) -> str:
@@ -187,13 +204,13 @@ class _Asked:
                 return self._deaf(silent)
             if said is not None and time.monotonic() - told_at >= AGAIN_S:
                 told_at = time.monotonic()
-                say(one_line(f"still {said['text']} (heard {duration(silent)} ago)"))
+                say(one_line(f"still {said['text']} (heard {roughly(silent)} ago)"))
             time.sleep(LOOK_S)
         if self._order.exists():
             with suppress(OSError):
                 self._order.unlink()
-            return "the run was killed before it heard the order; the same command goes on with it"
-        return "the run has ended" if wanted is not None else ""
+            return "was killed before it heard the order; the same command goes on with it"
+        return "has ended" if wanted is not None else ""
 
     def _hear(self) -> OrderAnswer | None:
         """What the run says now that it has obeyed; None before."""
@@ -214,15 +231,15 @@ class _Asked:
         if self.kind in (OrderKind.STOP, OrderKind.DROP):
             return ""
         if state == AnswerState.STOPPING:
-            return "it is being stopped"
+            return "is being stopped"
         if self.kind == OrderKind.PAUSE:
-            return "it was resumed meanwhile" if state == AnswerState.RUNNING else ""
-        return "" if state == AnswerState.RUNNING else "it was paused again meanwhile"
+            return "was resumed meanwhile" if state == AnswerState.RUNNING else ""
+        return "" if state == AnswerState.RUNNING else "was paused again meanwhile"
 
     def _deaf(self, silent: float) -> str:
         """Nobody is waited for any longer; the order stands."""
         said = f"the last it said was: {self._last['text']}" if self._last else "the order lies there"
         return one_line(
-            f"no answer from process {self._who['pid']} on {self._who['host']} for {duration(silent)}; {said}. "
-            f"It may be suspended (Ctrl-Z), or its disk be full. {self._by_hand}"
+            f"does not answer: nothing from process {self._who['pid']} on {self._who['host']} for "
+            f"{roughly(silent)}; {said}. It may be suspended (Ctrl-Z), or its disk be full. {self._by_hand}"
         )

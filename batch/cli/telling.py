@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batch.base.text import duration, one_line
+from batch.base.text import one_line, roughly
 from batch.cli.terminal import say, signalled
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _waiting(notifiers: Sequence[Notifier], stop: Steering) -> str:
     if stop.left_s is not None:
         longest = min(longest, max(LEAST_S, stop.left_s - LAST_S))
     names = ", ".join(dict.fromkeys(_waited_for(notifiers))) or "the last one"
-    return f"telling {names}, up to {duration(longest)}"
+    return f"telling {names}, up to {roughly(longest)}"
 
 
 def _are(notifiers: Sequence[Notifier]) -> str:

@@ -22,6 +22,7 @@ from batch.base.text import one_line, visible
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleRenderable
 
+    from batch.records.events import Listener
     from batch.run.steering import Steering
 
 
@@ -125,19 +126,29 @@ def _end() -> None:
 
 
 @contextmanager
-def stoppable() -> Iterator[Steering]:
-    """Ctrl-C, SIGTERM or the end of the terminal steer a run; the third time they end the process at once."""
-    from batch.run.steering import Level, Steering
+def stoppable(events: Listener | None = None) -> Iterator[Steering]:
+    """Ctrl-C, SIGTERM or the end of the terminal steer a run; the third time they end the process at once.
 
-    stop = Steering()
+    ``events`` are told, in place of people, what a run does not tell that listens to nobody just then.
+    """
+    from batch.run.steering import Steering
+    from batch.run.stopping import Level
+
+    stop, ended = Steering(), False
 
     def on_signal() -> None:
-        words = stop.interrupt()
+        nonlocal ended
+        if ended:  # a signal during the last word
+            return
+        told = stop.interrupt()
         if stop.level == Level.KILL:
+            ended = True
             _end()
-        if words:
-            with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line
-                say(f"\n{words}")
+        with suppress(OSError, RuntimeError, ValueError):  # the terminal is gone, or in the middle of a line
+            if told is not None and events is not None:
+                events.on(told)
+            elif told is not None:
+                say(f"\n{told.text}{told.hint}")
         stop.leave_report()
 
     with signalled(on_signal):

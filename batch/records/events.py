@@ -92,6 +92,8 @@ class Happening:
     task: str = ""
     """Id of the task it happened to."""
     data: Mapping[str, object] = field(default_factory=dict)
+    hint: str = ""
+    """What a terminal shows behind the text, and means nothing later: what another Ctrl-C would do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from batch.base.text import duration
+from batch.base.text import roughly
 from batch.records.events import Beat, Began, Closed, Encoded, Event, Expected, Happening, Listener, Loading
 from batch.records.kinds import Stage
 from batch.records.receipts import Outcome
@@ -98,9 +98,7 @@ class AtWork:
     def left(self) -> str:
         """The same for people: ``, in about 40s``; empty where nothing tells."""
         seconds = self.left_s
-        if seconds is None:
-            return ""
-        return f", in about {duration(seconds) if seconds >= 60 else f'{max(1, round(seconds))}s'}"
+        return "" if seconds is None else f", in about {roughly(seconds)}"
 
     @property
     def until_a_pause(self) -> str:

@@ -50,6 +50,15 @@ class Limits:
         if self.max_images is not None and self.max_images < 1:
             raise UserError(f"--max-images {self.max_images}: at least 1 is meant")
 
+    def deadlines(self, passed: float, now: datetime) -> list[tuple[str, float]]:
+        """What ends the run by the clock, and in how many seconds, when so many have passed since it began."""
+        found: list[tuple[str, float]] = []
+        if self.until is not None:
+            found.append((f"--until {shown(self.until)}", (self.until - now).total_seconds()))
+        if self.max_hours is not None:
+            found.append((f"--max-hours {self.max_hours:g}", self.max_hours * 3600 - passed))
+        return found
+
 
 def shown(when: datetime) -> str:
     """A deadline for people, in its own zone."""
@@ -173,13 +182,7 @@ class Gate:
 
     def _deadlines(self) -> list[tuple[str, float]]:
         """What ends the run by the clock, and in how many seconds."""
-        until, hours = self._limits.until, self._limits.max_hours
-        found: list[tuple[str, float]] = []
-        if until is not None:
-            found.append((f"--until {shown(until)}", (until - self._now()).total_seconds()))
-        if hours is not None:
-            found.append((f"--max-hours {hours:g}", hours * 3600 - (self._clock() - self._begun)))
-        return found
+        return self._limits.deadlines(self._clock() - self._begun, self._now())
 
     def deadline(self) -> tuple[str, float] | None:
         """The option that ends the run first, and in how many seconds; None without one."""

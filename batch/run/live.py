@@ -216,7 +216,10 @@ def _steered(status: LiveStatus, happening: Happening) -> LiveStatus:
         case HappeningKind.PAUSED:
             return replace(without_end(idle(status)), state=RunState.PAUSED, said=happening.text)
         case HappeningKind.STOPPING:
-            return replace(without_end(status), state=RunState.STOPPING, said=happening.text)
+            now = (
+                idle(status) if happening.data.get("level") == "drop" else status
+            )  # dropped, it takes no time more
+            return replace(without_end(now), state=RunState.STOPPING, said=happening.text)
         case _:
             return status
 

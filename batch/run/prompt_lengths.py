@@ -131,4 +131,4 @@ def _said(group: _Group, cut: Mapping[str, TextTokens]) -> Iterator[str]:
     if len(cut) > SHOWN:
         yield f"{model}: {plural(len(cut) - SHOWN, f'more {what}')} are cut as these"
     if len(group.texts) > MOST and cut:
-        yield f"{model}: the {MOST:,} longest {what}s were counted, of {len(group.texts):,}"
+        yield f"{model}: the {MOST} longest {what}s were counted, of {len(group.texts)}"

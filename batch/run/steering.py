@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from enum import IntEnum
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from batch.base.errors import Interrupted, LimitReached
-from batch.base.text import duration
+from batch.base.text import at_clock, duration, exactly
 from batch.engines.base import Helm
 from batch.records.events import Happening, Listener
 from batch.records.kinds import HappeningKind
 from batch.run.at_work import AtWork, Following
-from batch.run.limits import Limits, shown
+from batch.run.limits import Limits
+from batch.run.stopping import Level, Stopping
 from batch.store.orders import AnswerState, OrderKind
 
 if TYPE_CHECKING:
@@ -30,17 +30,8 @@ if TYPE_CHECKING:
 TICK_S = 0.1
 UNHEARD_S = 1.0
 """Whoever renders has told nobody for so long: it waits for something else, and tells too late."""
-
-
-class Level(IntEnum):
-    """How a run is to end."""
-
-    GO_ON = 0
-    FINISH = 1
-    """When the image at work is done."""
-    DROP = 2
-    """Now: the image at work is dropped, what is rendered is saved."""
-    KILL = 3
+LATEST_S = 366 * 24 * 3600.0
+"""An end that is further away is no news."""
 
 
 class Steering(Helm):
@@ -51,7 +42,10 @@ class Steering(Helm):
         self._clock = clock
         self._at_work = AtWork(clock)
         self._level = self._told = Level.GO_ON
-        self._by = ""
+        self._first = self._by = ""
+        """Whose order was the first that had it stop, and the last; empty where that was a signal, or the time."""
+        self._late = ""
+        """What became of the time that a stop may take, where an image is dropped for it."""
         self._asked_at = 0.0
         self._within: float | None = None
         self._drops = False
@@ -66,6 +60,7 @@ class Steering(Helm):
         """Whether what is at work is to be dropped: as asked, the time is up, or it is no image any more."""
         if self._level == Level.FINISH and not self._reporting and (self._overdue() or not self._at_work.name):
             self._over_with = self._told == Level.FINISH and not self._at_work.name
+            self._by, self._late = "", f"{self._time} is up" if self._at_work.name else ""
             self._level = Level.DROP
         return self._level >= Level.DROP
 
@@ -93,7 +88,7 @@ class Steering(Helm):
     @property
     def reason(self) -> str:
         """Why it stops."""
-        return f"by `stop` in another terminal ({self._by})" if self._by else "interrupted"
+        return f"{self._first} asked for it" if self._first else "interrupted"
 
     @property
     def finishing(self) -> bool:
@@ -125,19 +120,19 @@ class Steering(Helm):
         left = self.left_s
         return most if left is None or left <= 0 else min(most, left)
 
-    def interrupt(self) -> str:
-        """A signal: one level further. What to tell at once; empty where the run will tell it itself.
+    def interrupt(self) -> Happening | None:
+        """A signal: one level further. What to tell at once; None where the run will tell it itself.
 
         For signal handlers: it takes no lock.
         """
         if self._nudged:  # the thread that looks for orders has sent it, so that this one hears of it
             self._nudged = False
-            return ""
+            return None
         self._to(Level(min(self._level + 1, Level.KILL)))
         if self._clock() - self._told_at < UNHEARD_S:
-            return ""
+            return None
         self._told = self._level
-        return self._words()
+        return self._happening()
 
     def leave_report(self) -> None:
         """Raise KeyboardInterrupt where a report is being written that is to be left. For signal handlers."""
@@ -150,20 +145,26 @@ class Steering(Helm):
             case OrderKind.STOP | OrderKind.DROP:
                 wanted = Level.FINISH if order.kind == OrderKind.STOP else Level.DROP
                 if wanted > self._level:
-                    self._by = order.by
-                    self._to(wanted)
+                    self._to(wanted, order.by)
             case OrderKind.PAUSE:
                 self._pausing = True
             case OrderKind.RESUME:
                 self._pausing = False
 
-    def _to(self, level: Level) -> None:
+    def _to(self, level: Level, by: str = "") -> None:
         if self._level == Level.GO_ON:
-            self._asked_at = self._clock()
+            self._asked_at, self._first = self._clock(), by
+        self._by = by
         if level == Level.FINISH and not self._worth_finishing():
             level = Level.DROP
+            if self._at_work.name and not self._drops:
+                self._late = f"{self._time} is too short for {self._at_work.name}"
         self._level = max(self._level, level)
         self._leaving = self._reporting and self._level >= Level.DROP
+
+    @property
+    def _time(self) -> str:
+        return f"--stop-within {exactly(self._within or 0.0)}"
 
     def _worth_finishing(self) -> bool:
         if self._reporting:
@@ -189,29 +190,28 @@ class Steering(Helm):
         self.is_set()
         if self._told < self._level and not self._over_with:
             self._told = self._level
-            data: dict[str, object] = {"level": self._level.name.lower()}
-            if self._level == Level.FINISH:
-                data["seconds"] = self._at_work.left_s
-            listener.on(Happening(kind=HappeningKind.STOPPING, text=self._words(), data=data))
+            listener.on(self._happening())
 
-    def _words(self) -> str:
-        who = f" as asked by `stop` in another terminal ({self._by})" if self._by else ""
+    def _happening(self) -> Happening:
+        stopping, data = self._stopping(), dict[str, object](level=self._level.name.lower())
+        if self._by:
+            data["by"] = self._by
         if self._level == Level.FINISH:
-            if self._reporting:
-                return f"stopping{who}: the report is written first (again: without it)"
-            within = f", within {duration(self._within)} at most" if self._within else ""
-            name, when = self._at_work.name or "the image at work", f"{self._at_work.left}{within}"
-            return f"stopping{who}: {name} is finished first{when} (again: it is dropped)"
-        if self._leaving or self._over_with:
-            what = "the report is left out" if self._leaving else "the image is finished, and the report follows"
-            return f"stopping{who}: {what} (again: at once)"
-        return f"stopping{who}: what is complete is kept, what is at work is dropped (again: at once)"
+            data["seconds"] = self._at_work.left_s
+        return Happening(kind=HappeningKind.STOPPING, text=stopping.text, data=data, hint=stopping.hint)
+
+    def _stopping(self) -> Stopping:
+        return Stopping(
+            level=self._level, name=self._at_work.name, left=self._at_work.left, within=self._within, by=self._by,
+            by_order=bool(self._first), late=self._late, reporting=self._reporting, leaving=self._leaving,
+            over_with=self._over_with,
+        )  # fmt: skip
 
     def rest(self, listener: Listener) -> None:
         """See :class:`~batch.engines.base.Helm`. Raises :class:`LimitReached` where a limit is reached."""
         start, self._paused = self._clock(), True
         try:
-            text = "paused: everything is saved, and the memory is free; `resume` continues it"
+            text = "paused: everything is saved, and the memory is free; `resume` continues it" + self._at_latest()
             listener.on(Happening(kind=HappeningKind.PAUSED, text=text))
             while self._pausing and not self.finishing:
                 self.tell(listener)
@@ -227,12 +227,17 @@ class Steering(Helm):
 
     def _over(self) -> str:
         """The limit that is reached, however long the next image may take."""
-        until, hours = self._limits.until, self._limits.max_hours
-        if until is not None and datetime.now(UTC) >= until:
-            return f"--until {shown(until)}"
-        if hours is not None and self._clock() - self._begun >= hours * 3600:
-            return f"--max-hours {hours:g}"
-        return ""
+        return next((name for name, left in self._deadlines() if left <= 0), "")
+
+    def _at_latest(self) -> str:
+        """When a limit ends the run, though it is paused; empty where none does."""
+        left = min((left for _, left in self._deadlines()), default=None)
+        if left is None or left > LATEST_S:
+            return ""
+        return f"; it ends {at_clock(datetime.now(UTC) + timedelta(seconds=left))}, paused or not"
+
+    def _deadlines(self) -> list[tuple[str, float]]:
+        return self._limits.deadlines(self._clock() - self._begun, datetime.now(UTC))
 
     # A run
 
@@ -244,8 +249,8 @@ class Steering(Helm):
         return Following(listener, self._at_work)
 
     def released(self) -> None:
-        """The folder is left: the next run begins anew, and is not paused."""
-        self._pausing = False
+        """The folder is left: the next run begins anew, and is not paused. Until then nobody tells anything."""
+        self._pausing, self._told_at = False, -UNHEARD_S
         self._at_work = AtWork(self._clock, images=self._at_work.images)
 
     @property
@@ -261,13 +266,13 @@ class Steering(Helm):
         """The same in words."""
         match self.answer_state:
             case AnswerState.STOPPING:
-                return self._words()
+                return self._stopping().answer
             case AnswerState.PAUSING:
                 return f"pausing when {self._at_work.until_a_pause}"
             case AnswerState.PAUSED:
-                return "paused: its memory is free"
+                return f"paused: its memory is free{self._at_latest()}"
             case AnswerState.RUNNING:
-                return "it continues"
+                return "going on"
 
     def to_be_woken(self) -> bool:
         """Whether the main thread is to be sent a signal, since it writes a report that is to be left; once."""

@@ -127,14 +127,14 @@ def _energy(results: Sequence[Result]) -> Iterator[str]:
     measured = sum(item.account.measured for item in results)
     if measured:
         wh = sum(item.account.wh for item in results)
-        yield f"{wh:,.{0 if wh >= 100 else 1}f} Wh, {wh / measured:.2g} an image"
+        yield f"{wh:.{0 if wh >= 100 else 1}f} Wh, {wh / measured:.2g} an image"
 
 
 def _rate(images: int, seconds: float, paused_s: float) -> str:
     said, worked = f"{plural(images, 'image')} rendered in {time_taken(seconds, paused_s)}", seconds - paused_s
     if images < MANY:
         return said
-    return said + (f", {images / worked * 3600:,.0f} an hour" if worked > 0 else ", at once")
+    return said + (f", {images / worked * 3600:.0f} an hour" if worked > 0 else ", at once")
 
 
 def _short(text: str) -> str:

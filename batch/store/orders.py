@@ -23,10 +23,14 @@ from typing_extensions import TypedDict
 
 from batch.base import atomic
 from batch.base.errors import FolderLost
+from batch.base.text import one_line
 from batch.store import files, inside
 
 FOLDER, ANSWER = "orders", "answer.json"
 _NAME = re.compile(r"\d{20}-[0-9a-f]{8}\.json")
+
+LETTERS = 80
+"""Of whoever gave an order, who may be anybody, as many are kept."""
 
 MOST = 100
 """Orders taken at one look; more are looked at the next time."""
@@ -85,7 +89,7 @@ def give(state: Path, kind: OrderKind, token: str) -> Path:
     Raises OSError.
     """
     path = state / FOLDER / f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
-    order = _Written(order=kind, token=token, by=f"process {os.getpid()} on {platform.node()}")
+    order = _Written(order=kind, token=token, by=f"`stop` on {platform.node()}")
     for _ in range(3):  # a run that ends removes the folder, perhaps at this very moment
         with suppress(FileNotFoundError):
             atomic.write(path, json.dumps(order).encode(), durable=False)
@@ -114,7 +118,7 @@ class Inbox:
         with suppress(*files.UNREADABLE):
             if inside.is_file(path):  # what a link leads to is no order
                 found = files.read(_Written, path)
-                return Order(found["order"], found["by"]) if found["token"] == self._token else None
+                return Order(found["order"], _short(found["by"])) if found["token"] == self._token else None
         return None
 
     def done(self) -> None:
@@ -128,6 +132,11 @@ class Inbox:
         with suppress(OSError, FolderLost):
             inside.require_here(self._state.parent, self._state / FOLDER / ANSWER)
             atomic.write(self._state / FOLDER / ANSWER, json.dumps(said).encode(), durable=False)
+
+
+def _short(by: str) -> str:
+    by = one_line(by.strip())
+    return by if len(by) <= LETTERS else f"{by[: LETTERS - 1]}…"
 
 
 def answered(state: Path, token: str) -> OrderAnswer | None:

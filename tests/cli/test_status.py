@@ -71,11 +71,13 @@ def test_what_is_to_come_is_called_to_render(cli, manifest):
 
 
 def test_the_image_at_work_is_named_with_its_stage():
-    assert moment(NOW) == "rendering fox-s42-5376x3072, denoising 7 of 20, 26.0s to go"
+    assert moment(NOW) == "rendering fox-s42-5376x3072, denoising 7 of 20, 26s to go"
     paused = replace(NOW, state=RunState.PAUSED, image="", stage=None, image_left_s=None, said="by me")
     assert moment(paused) == "paused, by me"
     said = replace(paused, said="paused: everything is saved")
-    assert moment(said) == "paused, everything is saved"  # the word comes once
+    assert moment(said) == "paused: everything is saved"  # the word comes once
+    stopping = replace(NOW, state=RunState.STOPPING, said=f"stopping: {NOW.image} is finished first")
+    assert moment(stopping) == f"stopping: {NOW.image} is finished first, denoising 7 of 20, 26s to go"
     texts = replace(NOW, state=RunState.ENCODING, image="", stage=Stage.ENCODE, part=3, image_left_s=None)
     assert moment(texts) == "encoding texts, text 3 of 20"
 

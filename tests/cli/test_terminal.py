@@ -3,12 +3,15 @@
 import errno
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from batch.base.errors import EXIT_INTERRUPTED
 from batch.base.text import is_plain, visible
 from batch.cli import terminal
 from batch.cli.main import main
@@ -106,3 +109,43 @@ def test_a_run_folder_of_others_is_shown_as_letters(cli, work):
         outcome = cli(*arguments)
         assert is_plain(outcome.out + outcome.err), arguments
     assert "host \\u001b]0" in cli("status", "run").out
+
+
+SIGNALLED = """
+import os, signal, threading, time
+from batch.cli import shown
+from batch.cli.terminal import stoppable
+
+def send():
+    for _ in range({times}):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.005)
+
+with stoppable(shown.events(as_json={as_json})):
+    threading.Thread(target=send, daemon=True).start()
+    time.sleep({seconds})
+"""
+
+
+def signalled(**how):
+    code = SIGNALLED.format(**how)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
+def test_many_signals_at_once_have_one_last_word():
+    ended = signalled(times=50, as_json=False, seconds=30)
+    assert ended.returncode == EXIT_INTERRUPTED
+    assert ended.stderr.count("ended at once") == 1, ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals to other processes")
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_signal_where_no_run_listens_is_told_too(as_json):
+    ended = signalled(times=1, as_json=as_json, seconds=1)
+    if as_json:
+        event = json.loads(ended.stdout)
+        assert (event["event"], event["level"], ended.stderr) == ("stopping", "drop", "")
+    else:
+        said = "stopping: what is complete is kept, what is at work is dropped (again: at once)"
+        assert (ended.stdout, ended.stderr.strip()) == ("", said)

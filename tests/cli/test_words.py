@@ -96,3 +96,9 @@ def test_a_name_wider_than_a_line_is_cut_in_its_middle(width):
 
 def test_facts_leave_out_what_is_empty():
     assert plain(facts({"about": "a model", "licence": ""})) == "  about  a model"
+
+
+def test_a_count_stays_with_its_word():
+    line = Paragraph("  happened in this run: worker-died 1, stopping 2, stopped 10")
+    begun = [part.split()[0] for width in range(20, 60) for part in plain(line, width).splitlines()]
+    assert not [word for word in begun if word.rstrip(",").isdigit()]

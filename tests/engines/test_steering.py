@@ -1,5 +1,6 @@
 """Ctrl-C once, twice, three times wherever a run may be; stop, pause and resume from another terminal."""
 
+import platform
 import signal
 import time
 from pathlib import Path
@@ -134,11 +135,14 @@ def test_stop_from_another_terminal(cli, manifest, work):
         until_slow(run)
         told = cli("stop", "run")
         assert told.code == EXIT_OK
-        assert "is finished first" in told.err and "it has stopped" in told.out
-        assert "dropped" not in told.err.replace("(again: it is dropped)", "")
+        assert "is finished first" in told.err and told.out == "run has stopped\n"
+        assert "; `stop --drop` drops it" in told.err and "again" not in told.err
         _, err = run.communicate(timeout=10)
     assert run.returncode == EXIT_INTERRUPTED
-    assert "stopped: by `stop` in another terminal (process " in err
+    assert f"stopped: `stop` on {platform.node()} asked for it" in err
+    assert f"`stop` on {platform.node()} asked for it; Ctrl-C: it is dropped)" in err
+    (kept,) = happened("stopping")
+    assert kept.text.startswith("stopping: a-1-512x512") and kept.text.endswith(" is finished first")
     assert goes_on(path) == 2
 
 
@@ -159,7 +163,11 @@ def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
         assert len(workers_of(run)) == 1
         told = cli("pause", "run")
         assert told.code == EXIT_OK
-        assert "resume run continues it" in told.out and "pausing when a-1" in told.err
+        assert (
+            told.out.startswith("run is paused: ")
+            and "resume run continues it" in told.out
+            and "pausing when a-1" in told.err
+        )
         assert workers_of(run) == []
         assert done() == 2
         again = cli("pause", "run")
@@ -167,7 +175,7 @@ def test_pause_frees_the_memory_and_resume_goes_on(cli, manifest, work):
         time.sleep(0.5)
         assert done() == 2
         resumed = cli("resume", "run")
-        assert (resumed.code, "it continues" in resumed.out) == (EXIT_OK, True)
+        assert (resumed.code, resumed.out == "run continues\n") == (EXIT_OK, True)
         assert run.wait(timeout=30) == EXIT_OK
     assert [len(happened(kind)) for kind in ("paused", "resumed", "stalled", "worker-died")] == [1, 1, 0, 0]
     assert goes_on(path) == 0
@@ -278,7 +286,7 @@ def test_the_engine_in_this_process_pauses_too(manifest, work, monkeypatch, then
         assert (result.done, result.stopped, seen.kinds(), len(closed)) == (4, None, ["paused", "resumed"], 2)
     else:
         assert (str(result.stopped), seen.kinds(), len(closed)) == (
-            "by `stop` in another terminal (a test)",
+            "a test asked for it",
             ["paused", "stopping"],
             1,
         )

@@ -3,10 +3,14 @@
 import errno
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
-from batch.base.errors import EXIT_FAILED, EXIT_FOLDER, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
+import pytest
+
+from batch.base import disk
+from batch.base.errors import EXIT_FAILED, EXIT_FOLDER, EXIT_OK, EXIT_RESUMABLE, EXIT_USER, UserError
 from batch.cli import steer
 from batch.store import lock, orders
 from batch.store.folder import RunFolder
@@ -33,7 +37,7 @@ def test_a_pause_that_somebody_ends_is_no_pause(cli, manifest, work):
         until(lambda: answer_of() == "pausing" and given(0), run)
         assert cli("resume", "run").code == EXIT_OK
         out, err = pause.communicate(timeout=10)
-        assert (pause.returncode, out) == (EXIT_FAILED, "run: it was resumed meanwhile\n")
+        assert (pause.returncode, out) == (EXIT_FAILED, "run was resumed meanwhile\n")
         assert "pausing when a-1" in err
         assert run.wait(timeout=30) == EXIT_OK
     assert happened("paused") == []
@@ -52,12 +56,12 @@ def test_a_resume_that_somebody_undoes_is_said(manifest, work):
         orders.give(Path("run/.run"), OrderKind.PAUSE, lock.holder(Path("run/.run"))["token"])
         run.send_signal(signal.SIGCONT)
         out, _ = resume.communicate(timeout=10)
-        assert (resume.returncode, out) == (EXIT_FAILED, "run: it was paused again meanwhile\n")
+        assert (resume.returncode, out) == (EXIT_FAILED, "run was paused again meanwhile\n")
         pause = waiting("pause", "run")
         until(lambda: answer_of() == "pausing" and given(0), run)
         orders.give(Path("run/.run"), OrderKind.STOP, lock.holder(Path("run/.run"))["token"])
         out, _ = pause.communicate(timeout=10)
-        assert (pause.returncode, out) == (EXIT_FAILED, "run: it is being stopped\n")
+        assert (pause.returncode, out) == (EXIT_FAILED, "run is being stopped\n")
         run.communicate(timeout=20)
     goes_on(path)
 
@@ -84,7 +88,7 @@ def test_a_run_that_is_killed_before_it_hears_has_not_stopped(manifest, work):
         run.wait()
         out, _ = stop.communicate(timeout=10)
     assert stop.returncode == EXIT_FAILED
-    assert "the run was killed before it heard the order" in out
+    assert out.startswith("run was killed before it heard the order")
     assert given(0)
     goes_on(path)
 
@@ -99,7 +103,10 @@ def test_who_waits_for_a_run_that_says_nothing_is_told(cli, manifest, work, monk
         run.send_signal(signal.SIGSTOP)
         told = cli("stop", "run")
         assert told.code == EXIT_FAILED
-        assert f"no answer from process {run.pid} on " in told.out and f"`kill {run.pid}`" in told.out
+        assert (
+            f"run does not answer: nothing from process {run.pid} on " in told.out
+            and f"`kill {run.pid}`" in told.out
+        )
         assert "the order lies there" in told.out
         (order,) = Path("run/.run/orders").glob("0*.json")
         order.unlink()
@@ -145,3 +152,26 @@ def test_an_order_that_cannot_be_written_says_what_else_helps(cli, manifest, wor
             assert told.code == EXIT_FOLDER
             assert "the disk of run is full (No space left on device), so the order cannot be given" in told.err
             assert "Ctrl-C where it was started stops the run, or `" in told.err and str(os.getpid()) in told.err
+
+
+def test_an_order_into_what_is_read_only_asks_for_no_room(cli, manifest, work, monkeypatch):
+    manifest(JOB)
+    assert cli("run", "job.yaml", "--out", "run", "--max-images", "1").code == EXIT_RESUMABLE
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with RunFolder(Path("run")).hold():
+        monkeypatch.setattr("batch.store.orders.atomic.write", read_only)
+        told = cli("stop", "run")
+    assert told.code == EXIT_FOLDER
+    said = f"{Path('run/.run')} cannot be written (Read-only file system), so the order cannot be given. Ctrl-C"
+    assert said in told.err and "room" not in told.err
+
+
+def test_a_part_of_a_folder_that_is_read_only_is_named():
+    folder = Path("run")
+    for refused, named in ((folder / ".run" / "lock", folder / ".run"), (folder, folder), (None, folder)):
+        with pytest.raises(UserError, match=f"^{re.escape(str(named))} cannot be written: Read-only"):  # noqa: SIM117
+            with disk.must_be_writable(folder):
+                raise OSError(errno.EROFS, "Read-only file system", refused and str(refused))

@@ -129,7 +129,7 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     live.write(folder.state, now, "me")
     page.goto((folder.root / "report.html").as_uri())
     until(page, "!$('live').hidden")
-    assert page.inner_text("#doing") == "denoise 3 of 20 · <b>an owl · 42s to go"
+    assert page.inner_text("#doing") == "denoise 3 of 20 · 42s to go · <b>an owl"
     assert page.inner_text("#rate") == "16.9 s/image"
     assert page.inner_text("#until") == ""
     assert page.inner_text("#ends").startswith("done about ")
@@ -155,6 +155,15 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     live.write(folder.state, clock, "me")
     until(page, "$('ends').textContent.endsWith(', paused or not')")
     assert page.inner_text("#ends").startswith("stops at ")
+    stopping = replace(
+        paused, state=RunState.STOPPING, said="stopping: <b>an owl is finished first", updated=now.updated + 2.5,
+        image=now.image, stage=now.stage, rest_s=None,
+    )  # fmt: skip
+    live.write(folder.state, stopping, "me")
+    until(page, "$('state').textContent === 'Stopping'")
+    assert page.inner_text("#doing") == "<b>an owl is finished first · denoise 3 of 20 · 42s to go"
+    page.set_viewport_size({"width": 240, "height": 800})
+    assert page.evaluate("$('doing').offsetHeight > 30 && $('doing').scrollWidth <= $('doing').clientWidth")
     page.evaluate("heard -= 60_000")
     until(page, "$('state').textContent.startsWith('No sign of life since ')")
     live.write(folder.state, replace(now, updated=now.updated + 90), "me")

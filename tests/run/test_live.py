@@ -18,6 +18,7 @@ from batch.records.events import (
     Cutoff,
     Encoded,
     Expected,
+    Happening,
     LeftOut,
     Loading,
     Preparing,
@@ -74,6 +75,8 @@ def test_the_states_of_a_run():
 def test_what_somebody_asked_for_lasts():
     stopping = told(happen("in 20 s", HappeningKind.STOPPING), Beat("a", Stage.DENOISE, 4, 20))
     assert (stopping.state, stopping.said, stopping.part) == (RunState.STOPPING, "in 20 s", 4)
+    dropping = Happening(kind=HappeningKind.STOPPING, text="at once", data={"level": "drop"})
+    assert told(dropping, status=stopping).image == ""
     paused = told(happen("paused by me", HappeningKind.PAUSED), Loading(0), Beat("a", Stage.DECODE))
     assert paused.state == RunState.PAUSED
     resumed = told(happen("", HappeningKind.RESUMED), Beat("a", Stage.DECODE), status=paused)

@@ -1,18 +1,20 @@
 """What a signal or an order comes to, by what is at work; with a clock of its own."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.base.errors import StoppedEarly
+from batch.base.errors import Interrupted, StoppedEarly
 from batch.manifest.schema import RunOptions
 from batch.records.events import Beat, Began, Closed, Encoded, Expected, Loading
 from batch.records.kinds import Stage
 from batch.run.limits import Limits
 from batch.run.options import Options
-from batch.run.steering import Level, Steering
+from batch.run.steering import Steering
+from batch.run.stopping import Level
 from batch.store.orders import AnswerState, Order, OrderKind
 from tests.helpers import Seen
 
@@ -40,9 +42,14 @@ class Run:
 
     def interrupted(self):
         self.steering.tell(self.listener)  # so that the run will say it
-        assert self.steering.interrupt() == ""
+        assert self.steering.interrupt() is None
         self.steering.tell(self.listener)
-        return self.seen.happenings[-1].text
+        return told(self.seen.happenings[-1])
+
+
+def told(happening):
+    """As a terminal shows it."""
+    return happening.text + happening.hint
 
 
 def denoising(step=1, steps=20):
@@ -81,7 +88,7 @@ def test_an_image_that_was_finished_is_not_called_dropped():
     run.on(Closed())
     run.steering.tell(run.listener)
     assert (run.seen.kinds(), run.steering.level) == (["stopping"], Level.DROP)
-    assert "the image is finished" in run.steering._words()
+    assert run.steering.answer() == "stopping: the image is finished, and the report follows"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_a_stop_with_a_time_takes_what_fits(within, image_s, level):
 
 def test_the_time_of_a_stop_runs_out():
     run = Run(within=20.0).on(denoising())
-    assert "within 20.0s at most" in run.interrupted()
+    assert "within 20s at most" in run.interrupted()
     run.now += 14.7
     assert not run.steering.is_set()
     run.now += 0.2
@@ -123,9 +130,10 @@ def test_while_a_report_is_written_the_second_leaves_it_out():
     run = Run().on(denoising(), Closed())
     run.now += 5  # nobody listens: it is told at once
     with run.steering.reporting():
-        assert run.steering.interrupt() == "stopping: the report is written first (again: without it)"
+        said = told(run.steering.interrupt())
+        assert said == "stopping: the report is written first (again: without it)"
         run.steering.leave_report()
-        assert "the report is left out" in run.steering.interrupt()
+        assert "the report is left out" in told(run.steering.interrupt())
         with pytest.raises(KeyboardInterrupt):
             run.steering.leave_report()
     run.steering.leave_report()
@@ -136,7 +144,58 @@ def test_a_run_that_was_dropped_has_its_report():
     run.steering.obey(Order(OrderKind.DROP, "somebody"))
     with run.steering.reporting():
         run.steering.leave_report()
-    assert run.steering.reason == "by `stop` in another terminal (somebody)"
+    assert run.steering.reason == "somebody asked for it"
+
+
+STOP = Order(OrderKind.STOP, "somebody")
+
+
+def last_told(run):
+    run.steering.tell(run.listener)
+    return run.seen.happenings[-1]
+
+
+def test_what_drops_an_image_is_what_is_told():
+    """The time that was up, the time that would be, and a Ctrl-C: not the `stop` before."""
+    run = Run(within=20.0).on(denoising())
+    run.steering.obey(STOP)
+    said = last_told(run)
+    assert (said.text, said.data["by"]) == ("stopping: a fox is finished first", "somebody")
+    assert said.hint == ", within 20s at most (somebody asked for it; Ctrl-C: it is dropped)"
+    run.now += 16
+    late = last_told(run)
+    assert late.text.startswith("stopping: --stop-within 20s is up: what is at work is dropped")
+    assert (late.hint, "by" in late.data) == (" (Ctrl-C: at once)", False)
+
+    run = Run(within=20.0).on(denoising(), Expected(seconds=None, image_s=60.0))
+    run.steering.obey(STOP)
+    assert last_told(run).text.startswith("stopping: --stop-within 20s is too short for a fox: ")
+
+    run = Run().on(denoising())
+    run.steering.obey(STOP)
+    run.steering.tell(run.listener)
+    run.steering.interrupt()
+    dropped = last_told(run)
+    assert "what is at work is dropped" in dropped.text and "somebody" not in told(dropped)
+    assert run.steering.reason == "somebody asked for it"
+
+
+def test_between_two_runs_a_signal_is_told_at_once():
+    run = Run().on(denoising(), Closed())
+    run.steering.tell(run.listener)
+    run.steering.released()
+    assert "what is complete is kept" in run.steering.interrupt().text
+
+
+def test_what_else_helps_is_told_where_it_does():
+    """A terminal of the run has Ctrl-C, another one `stop --drop`, and history nothing."""
+    run = Run().on(denoising(), Expected(seconds=None, image_s=30.0))
+    run.steering.obey(STOP)
+    at_first = last_told(run)
+    assert "drop" not in at_first.text and "Ctrl-C: it is dropped" in at_first.hint
+    assert run.steering.answer() == "stopping: a fox is finished first, in about 30s; `stop --drop` drops it"
+    run.steering.obey(Order(OrderKind.DROP, "somebody"))
+    assert run.steering.answer() == "stopping: what is complete is kept, what is at work is dropped"
 
 
 @given(st.lists(HAPPENS))
@@ -171,6 +230,29 @@ def test_a_pause_outlasts_no_deadline(monkeypatch):
         run.steering.rest(run.listener)
     assert run.now == 100.0 + 8 * 3600
     assert run.seen.kinds() == ["paused"]
+
+
+def test_a_pause_says_when_the_run_ends_nevertheless():
+    until = datetime.now(UTC).replace(second=30) + timedelta(days=2)
+    run = Run(limits=Limits(until=until, max_hours=90.0))
+    run.steering.obey(Order(OrderKind.PAUSE, "somebody"))
+    run.steering.obey(STOP)
+    with pytest.raises(Interrupted):
+        run.steering.rest(run.listener)
+    ends = f"; it ends on {until.astimezone():%Y-%m-%d at %H:%M}, paused or not"
+    assert run.seen.happenings[0].text.endswith(f"`resume` continues it{ends}")
+    run = Run(limits=Limits(until=until))
+    run.steering.obey(Order(OrderKind.PAUSE, "somebody"))
+    run.steering._paused = True
+    assert run.steering.answer() == f"paused: its memory is free{ends}"
+
+
+def test_a_pause_without_a_deadline_ends_by_itself_never():
+    for limits in (Limits(), Limits(max_images=3), Limits(max_hours=1e300)):
+        run = Run(limits=limits)
+        run.steering.obey(Order(OrderKind.PAUSE, "somebody"))
+        run.steering._paused = True
+        assert run.steering.answer() == "paused: its memory is free"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Orders for a run: whole files for one holder of the lock, taken in turn."""
 
 import json
+import platform
 import sys
 
 import pytest
@@ -20,10 +21,18 @@ def test_orders_are_taken_in_turn_and_once(state):
     inbox = Inbox(state, "mine")
     taken = inbox.take()
     assert [order.kind for order in taken] == ["pause", "resume", "stop"]
-    assert taken[0].by.startswith("process ")
+    assert taken[0].by == f"`stop` on {platform.node()}"
     assert len(list((state / "orders").iterdir())) == 3, "who gave one may look for the answer only then"
     inbox.done()
     assert (inbox.take(), list((state / "orders").iterdir())) == ([], [])
+
+
+def test_whoever_gave_an_order_has_a_short_name(state):
+    path = orders.give(state, OrderKind.STOP, "mine")
+    path.write_text(json.dumps({"order": "stop", "token": "mine", "by": "the\nnight " * 400}))
+    (order,) = Inbox(state, "mine").take()
+    assert order.by.startswith("the\\u000anight the") and order.by.endswith("…")
+    assert len(order.by) == orders.LETTERS
 
 
 def test_what_is_for_others_or_no_order_is_swept(state):
