@@ -31,10 +31,14 @@ def end(process: psutil.Process) -> None:
     """Kill a command with all that it has started, which would go on by itself."""
     import psutil
 
-    with suppress(psutil.Error):
-        for one in (process, *process.children(recursive=True)):  # itself first, so that it starts no more
-            with suppress(psutil.Error):
-                one.kill()
+    found = [process]
+    for one in found:  # it grows
+        with suppress(psutil.Error):
+            one.suspend()  # or it could start another after the look
+            found += one.children()
+    for one in found:
+        with suppress(psutil.Error):
+            one.kill()
 
 
 def main() -> None:

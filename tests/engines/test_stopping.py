@@ -103,6 +103,6 @@ def test_a_pause_that_a_limit_forestalls_says_so(cli, manifest, work):
     with started("--max-images", "2", slow="denoise:1.6:1") as run:
         until_slow(run)
         told = cli("pause", "run")
-        assert (told.code, "the run has ended" in told.out) == (1, True)
+        assert (told.code, "run has ended" in told.out) == (1, True)
         run.communicate(timeout=30)
     assert run.returncode == 75
