@@ -2,7 +2,7 @@
 
     python tools/make_screens.py
 
-It renders eight pictures of the demo model, which takes some minutes on two cores.
+It renders eight pictures of the demo model, which takes half a minute on two idle cores.
 """
 
 from __future__ import annotations
