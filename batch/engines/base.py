@@ -92,8 +92,8 @@ class Engine(Protocol):
     raises, save that nothing is dropped then. While it is ``pausing`` the device is given back between two images,
     save for a measurement, which pauses between its processes; where ``check`` lets nothing start, the run ends.
 
-    The listener is told every ``Beat`` and ``Happening``. Outcomes are yielded and not told, save those of images
-    that are saved while another is rendered in this process: these are told and not yielded.
+    The listener is told every ``Beat`` and ``Happening``. Outcomes are yielded and not told: while the next image
+    is rendered, save by an engine in this process, which can yield only when that is done.
     """
 
     def start(self, devices: str | None, stop: Helm) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from batch.base.errors import Interrupted, StopRun
+from batch.base.errors import BatchError, Interrupted, StopRun
 from batch.engines.base import admit_all, no_texts
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
@@ -54,7 +54,7 @@ class LocalEngine:
                 if stop.pausing:
                     if isinstance(left[0], Task):
                         check(left[0])  # a pause before nothing would only keep the run from ending
-                    yield from self._worker.drain()
+                    yield from told.with_told(self._worker.drain())
                     self._worker.close()
                     stop.rest(listener)
                     self._worker = Worker(spec, self._backend, told, stop)
@@ -64,13 +64,13 @@ class LocalEngine:
                 if isinstance(task, Task):
                     admit(task)
                 more, full = self._more(task, left, spec, admit)
-                yield from self._worker.work(task, more)
+                yield from told.with_told(self._worker.work(task, more))
                 if full is not None:
                     raise full
         except StopRun:
-            yield from self._worker.drain()  # what is rendered is committed
+            yield from told.with_told(self._worker.drain())  # what is rendered is committed
             raise
-        yield from self._worker.drain()
+        yield from told.with_told(self._worker.drain())
 
     @staticmethod
     def _more(
@@ -98,7 +98,27 @@ class _Telling:
 
     def __init__(self, listener: Listener, stop: Helm) -> None:
         self._listener, self._stop = listener, stop
+        self._outcomes: deque[Outcome] = deque()
+        """Told while the worker was in the middle of another image: they are yielded when it comes back."""
 
     def on(self, event: Event) -> None:
-        self._listener.on(event)
+        if isinstance(event, Outcome):
+            self._outcomes.append(event)
+        else:
+            self._listener.on(event)
         self._stop.tell(self._listener)
+
+    def with_told(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        """What a worker yields, and before it what it has told; that, too, where it raises."""
+        try:
+            for outcome in outcomes:
+                yield from self._taken()
+                yield outcome
+        except BatchError:
+            yield from self._taken()
+            raise
+        yield from self._taken()
+
+    def _taken(self) -> Iterator[Outcome]:
+        while self._outcomes:
+            yield self._outcomes.popleft()

@@ -133,6 +133,7 @@ def test_a_stopped_run_says_how_to_go_on(cli, manifest):
     assert f"  report: {Path('run', 'report.html')}" in lines
 
 
+@pytest.mark.usefixtures("own_cache")  # what others took there is no part of it
 def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     """The run's own last word, its message, status and plan: with the texts that are still to be encoded."""
     path, seen = manifest(SMALL.replace("0..1", "0..9")), Heard()
@@ -148,6 +149,7 @@ def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     assert planned == pytest.approx(told.seconds, rel=0.02)
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_slower_run_leaves_one_answer_too(cli, manifest):
     """Nine fast images and three slow ones: what the last run knew best is not what the folder tells."""
     path, slow = manifest(SMALL.replace("0..1", "0..9")), Fault("slow", seconds=0.5)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from batch.base.errors import Interrupted
+from batch.engines.local import _Telling
 from batch.records.events import Beat
-from batch.records.kinds import Stage
+from batch.records.kinds import Stage, Status
 from batch.records.receipts import Outcome
 from batch.run import runner
 from batch.run.options import Options
 from batch.run.steering import Steering
 from tests.engines.steered import done
 from tests.fake_session import FakeBackend, FakeSession
+from tests.helpers import Seen
 
 JOB = """\
 name: job
@@ -59,4 +62,27 @@ def test_an_image_is_told_while_the_next_is_rendered(manifest, work, engine, bat
     result = runner.run(path, options, told, Steering())
     assert (result.done, result.stopped) == (4, None)
     assert told.seeds == [0, 1, 2, 3]
-    assert list(told.before.values()) == ([0, 1, 2, 3] if batch == 1 else [0, 2])
+    if engine == "process":  # in this process nothing can be yielded before a call is over
+        assert list(told.before.values()) == ([0, 1, 2, 3] if batch == 1 else [0, 2])
+
+
+def test_an_engine_in_this_process_yields_whatever_it_told():
+    """For whoever counts what is yielded, as a comparison with pictures rendered again does."""
+    worker, told = Slow(), _Telling(Seen(), Steering())
+    worker.listener = told
+    assert [outcome.key for outcome in told.with_told(worker.work())] == ["0", "1", "2"]
+    seen = []
+    with pytest.raises(Interrupted):
+        seen.extend(outcome.key for outcome in told.with_told(worker.work(then=Interrupted("interrupted"))))
+    assert seen == ["0", "1", "2"]
+
+
+class Slow:
+    """Tells one image in the middle of another, and yields those that are ready."""
+
+    def work(self, then=None):
+        self.listener.on(Outcome(key="0", status=Status.DONE))
+        yield Outcome(key="1", status=Status.DONE)
+        self.listener.on(Outcome(key="2", status=Status.DONE))
+        if then is not None:
+            raise then
