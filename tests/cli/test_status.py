@@ -159,7 +159,7 @@ def test_a_slower_run_leaves_one_answer_too(cli, manifest):
     status_s = cli("status", "run", "--json").json()["eta_s"]
     assert status_s == pytest.approx(seen.last.seconds, abs=0.1)
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
-    assert planned == pytest.approx(seen.last.seconds, rel=0.001)
+    assert planned == pytest.approx(seen.last.seconds, rel=0.02)
     assert f"about {duration(seen.last.seconds)} more" in summary.lines(result)
     assert "an image (median of all 1" in cli("status", "run").out
 

@@ -171,6 +171,8 @@ def test_a_kept_worker_serves_only_what_it_was_started_for(work):
     handle = Handle(folders[0] / ".run", None, backend, keep.after(folders[0]))
     try:
         process = psutil.Process(handle.pid)
+        while orphans.VARIABLE not in process.environ():  # it may not have begun
+            time.sleep(0.01)
         assert process.environ()[orphans.VARIABLE] == f"{os.getpid()}:{folders[0]}\n{folders[1]}"
         keep.put(handle, None, backend, "cpu")
         assert not (folders[0] / ".run" / workers.FILE).exists()
