@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from batch.base.text import done_about, duration
+from batch.base.text import at_clock, done_about, duration
 from batch.cli import words
 from batch.records.events import Began, Event, Expected, Happening, LeftOut
-from batch.records.kinds import HappeningKind, Status
+from batch.records.kinds import RESTS, HappeningKind, Status
 from batch.records.receipts import Outcome
 
 _DAY_S = 24 * 3600.0
-_WAITS = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
 
 
 class Countdown:
@@ -43,7 +42,7 @@ class Countdown:
             case Happening(kind=HappeningKind.STOPPING):
                 self._stops = True
             case Happening(kind=kind):
-                self._paused = _WAITS.get(kind, self._paused)
+                self._paused = RESTS.get(kind, self._paused)
 
     @property
     def rate(self) -> str:
@@ -106,9 +105,6 @@ def stops(seconds: float | None, images: int | None, total: int, *, exact: bool)
     by_then = "" if images is None else f" with{' about' if exact else ''} {images} of {total} done"
     if seconds is None:
         return f"stops{by_then}"
-    about = done_about(seconds).removeprefix("done")
-    end = datetime.now(UTC) + timedelta(seconds=seconds) if seconds < _DAY_S else None
-    if not exact or end is None:
-        return f"stops{about}{by_then}"
-    day = "tomorrow " if end.astimezone().date() > datetime.now().astimezone().date() else ""
-    return f"stops {day}at {end.astimezone():%H:%M}{by_then}"
+    if exact and seconds < _DAY_S:
+        return f"stops {at_clock(datetime.now(UTC) + timedelta(seconds=seconds))}{by_then}"
+    return f"stops{done_about(seconds).removeprefix('done')}{by_then}"

@@ -90,6 +90,10 @@ class HappeningKind(StrEnum):
         return self.is_a_death or self in {self.RECYCLED, self.PAUSED, self.RESUMED}
 
 
+RESTS = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
+"""Whether a run rests from then on."""
+
+
 class TextsKept(StrEnum):
     """What the texts in an image file hold."""
 

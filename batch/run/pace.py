@@ -24,7 +24,7 @@ from batch.records.events import (
     LeftOut,
     Loading,
 )
-from batch.records.kinds import HappeningKind, Stage, Status
+from batch.records.kinds import RESTS, Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.spec import Numerics
 from batch.run.begun import Begun
@@ -43,8 +43,6 @@ SHARE = 0.02
 
 FEW = 3
 """Images of a run that tell nothing of the rate yet: the first one is slow."""
-
-_PAUSES = {HappeningKind.PAUSED: True, HappeningKind.RESUMED: False}
 
 _AT_WORK = {Stage.DENOISE, Stage.DECODE, Stage.RENDER}
 
@@ -105,9 +103,9 @@ class Pace:
                 return None
             case Happening(kind=kind) if kind.unloads:
                 self._afresh(now)
-                if kind not in _PAUSES:
+                if kind not in RESTS:
                     return None
-                self._paused = _PAUSES[kind]
+                self._paused = RESTS[kind]
             case Closed():  # what the next run would need, judged as `plan` will
                 self._afresh(now, saved=True)
                 self._paused, self._known = False, replace(self._known, mine=Rates())

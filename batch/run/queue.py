@@ -17,7 +17,7 @@ from batch.base.text import done_about, duration
 from batch.engines.keep import Keep
 from batch.hub.downloads import FetchOptions
 from batch.records.events import Closed, Preparing
-from batch.run import limits, runner
+from batch.run import runner
 from batch.run.options import QueueEntry
 from batch.run.remaining import remaining
 from batch.run.targets import check as check_targets
@@ -218,11 +218,9 @@ class Queue:
     def _cut_off(self, images: int, seconds: float) -> bool:
         """Whether a limit ends the whole before so many images, which take so long, are done."""
         asked = self.options.limits
-        return (
-            (asked.max_images is not None and self._started + images > asked.max_images)
-            or (asked.until is not None and (asked.until - datetime.now(UTC)).total_seconds() < seconds)
-            or (asked.max_hours is not None and self.seconds + seconds > asked.max_hours * 3600)
-        )
+        if asked.max_images is not None and self._started + images > asked.max_images:
+            return True
+        return any(left < seconds for _, left in asked.deadlines(self.seconds, datetime.now(UTC)))
 
     def _spent(self) -> StopRun | None:
         """What ends the whole before the next one begins."""
@@ -231,11 +229,9 @@ class Queue:
         asked = self.options.limits
         if asked.max_images is not None and self._started >= asked.max_images:
             return LimitReached(f"--max-images {asked.max_images} is reached")
-        if asked.until is not None and datetime.now(UTC) >= asked.until:
-            return LimitReached(f"--until {limits.shown(asked.until)} is reached")
-        if asked.max_hours is not None and self.seconds >= asked.max_hours * 3600:
-            return LimitReached(f"--max-hours {asked.max_hours:g} is reached")
-        return None
+        deadlines = asked.deadlines(self.seconds, datetime.now(UTC))
+        over = next((name for name, left in deadlines if left <= 0), None)
+        return LimitReached(f"{over} is reached") if over else None
 
 
 def _place(path: Path) -> str:

@@ -49,10 +49,7 @@ def test_a_resume_that_somebody_undoes_is_said(manifest, work):
     """Both orders are taken at one look: what holds is the last."""
     path = manifest(JOB)
     with started(slow="denoise:4:1") as run:
-        until_slow(run)
-        run.send_signal(signal.SIGSTOP)
-        resume = waiting("resume", "run")
-        until(lambda: given(1), run)
+        resume = ordered_unheard(run, "resume")
         orders.give(Path("run/.run"), OrderKind.PAUSE, lock.holder(Path("run/.run"))["token"])
         run.send_signal(signal.SIGCONT)
         out, _ = resume.communicate(timeout=10)
@@ -64,6 +61,15 @@ def test_a_resume_that_somebody_undoes_is_said(manifest, work):
         assert (pause.returncode, out) == (EXIT_FAILED, "run is being stopped\n")
         run.communicate(timeout=20)
     goes_on(path)
+
+
+def ordered_unheard(run, command):
+    """A command that waits for a run which is suspended before it hears."""
+    until_slow(run)
+    run.send_signal(signal.SIGSTOP)
+    waits = waiting(command, "run")
+    until(lambda: given(1), run)
+    return waits
 
 
 def answer_of():
@@ -80,10 +86,7 @@ def given(number):
 def test_a_run_that_is_killed_before_it_hears_has_not_stopped(manifest, work):
     path = manifest(JOB)
     with started(slow="denoise:4:1") as run:
-        until_slow(run)
-        run.send_signal(signal.SIGSTOP)
-        stop = waiting("stop", "run")
-        until(lambda: given(1), run)
+        stop = ordered_unheard(run, "stop")
         run.kill()
         run.wait()
         out, _ = stop.communicate(timeout=10)
