@@ -133,6 +133,10 @@ class RunFolder:
         """A :class:`~batch.records.kinds.RunKind`."""
         return job.read_owner(self.state).kind or ""
 
+    def id(self) -> str:
+        """What tells this folder from all others, wherever it is moved; of an old one its name."""
+        return job.read_owner(self.state).id or self.name()
+
     def origin(self) -> Origin:
         """Where the manifest came from: see :func:`batch.store.job.read_origin`."""
         return job.read_origin(self.root, self.state)

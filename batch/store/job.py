@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Owner:
     schema: int
     name: str | None = None
     kind: str | None = None
+    id: str = ""
+    """Drawn when the folder is made, and kept wherever it is moved. "" in those that older versions made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,8 @@ def read_owner(state: Path) -> Owner:
 
 def write_owner(state: Path, name: str, kind: str, runner: str) -> None:
     """Make the folder the job's."""
-    files.write(state / "format.json", to_json(Owner(schema=LAYOUT, name=name, kind=kind)), runner)
+    owner = Owner(schema=LAYOUT, name=name, kind=kind, id=uuid.uuid4().hex[:12])
+    files.write(state / "format.json", to_json(owner), runner)
 
 
 # plan.json
