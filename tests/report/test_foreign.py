@@ -1,6 +1,9 @@
 """Texts and numbers of somebody else's run folder in what people open: tables and pages."""
 
 import re
+from collections import Counter
+from graphlib import TopologicalSorter
+from importlib import resources
 
 import pandas as pd
 import pytest
@@ -64,6 +67,25 @@ def test_every_address_of_the_page_stays_in_its_folder():
     text = bundle("main")
     given = re.findall(r"\b(?:src|href)(?:: | = )(\S+)", text)
     assert given and all(item.startswith("path(") for item in given), given
+
+
+def test_scripts_import_in_no_circle_and_share_no_name():
+    folder = resources.files("batch.report.page").joinpath("scripts")
+    texts = {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir()}
+    imported = {name: set(re.findall(r'from "\./([\w.]+)"', text)) for name, text in texts.items()}
+    order = list(TopologicalSorter(imported).static_order())  # raises where there is a circle
+    assert set(order) == texts.keys()
+    given = {
+        name: re.findall(r"^export .*?(?:function|class|const|let) ([\w$]+)", text, re.M)
+        for name, text in texts.items()
+    }
+    for name, text in texts.items():
+        for names, other in re.findall(r'^import \{ ([^}]*) \} from "\./([\w.]+)";$', text, re.M):
+            assert set(names.split(", ")) <= set(given[other]), (name, other)
+    declared = re.findall(
+        r"^(?:export )?(?:async )?(?:function|class|const|let) ([\w$]+)", "\n".join(texts.values()), re.M
+    )
+    assert [name for name, count in Counter(declared).items() if count > 1] == []
 
 
 @pytest.mark.parametrize(
