@@ -20,7 +20,7 @@ function draw(count = CHUNK) {
   for (const image of more) cards.set(image, card(image));
   $("gallery").append(...more.map(image => cards.get(image)));
   drawn = Math.min(visible.length, drawn + count);
-  watch();
+  lookAhead();
 }
 
 // What has changed is drawn anew, and nothing else is touched: the rest keeps its focus and its place.
@@ -43,10 +43,10 @@ export function redraw(changed, least) {
   }
   drawn = wanted.length;
   if (focused && document.activeElement === document.body) document.querySelector(`.card [data-id="${focused}"]`)?.focus({preventScroll: true});
-  watch();
+  lookAhead();
 }
 
-function watch() {
+function lookAhead() {
   // Observed anew, or it stays silent where a chunk is too short to push the sentinel out of reach.
   observer.unobserve($("sentinel"));
   if (drawn < visible.length) observer.observe($("sentinel"));
