@@ -2,14 +2,14 @@
 
 import { make } from "./dom.js";
 import { data, failed, SHOWN } from "./data.js";
-import { duration, known, mib, named } from "./words.js";
+import { duration, known, mib, named, short } from "./words.js";
 
 const STAGES = ["encode_s", "denoise_s", "decode_s", "save_s"];
 
-/** Seed, size, settings that vary, seconds by stage, memory: in one line. */
-export function factsOf(image) {
+/** Seed, size, settings that vary, seconds (`brief`: not by stage), memory: in one line. */
+export function factsOf(image, brief) {
   const parts = ["seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))];
-  for (const stage of STAGES) if (known(image[stage])) parts.push(stage.slice(0, -2) + " " + duration(image[stage]));
+  for (const stage of brief ? ["total_s"] : STAGES) if (known(image[stage])) parts.push((brief ? "" : stage.slice(0, -2) + " ") + duration(image[stage]));
   if (known(image.memory_mib)) parts.push(mib(image.memory_mib));
   if (image.degraded_from) parts.push("degraded from " + image.degraded_from);
   return parts.join(" · ");
@@ -17,7 +17,7 @@ export function factsOf(image) {
 
 /** In what two images differ, as the label of the first. */
 export function differing(image, other) {
-  const parts = image.prompt === other.prompt ? [] : [image.prompt];
+  const parts = image.prompt === other.prompt ? [] : [short(image.prompt, 60)];
   if (image.seed !== other.seed) parts.push("seed " + image.seed);
   if (image.pixels !== other.pixels) parts.push(image.pixels);
   for (const key of SHOWN) if (image[key] !== other[key]) parts.push(named(key, image[key]));

@@ -44,8 +44,8 @@ export class Gestures {
     const before = spreadOf([...this.#fingers.values()]);
     this.#fingers.set(event.pointerId, placeOf(event));
     const now = spreadOf([...this.#fingers.values()]);
+    if (before.length) this.on.zoom(now.length / before.length, before);
     this.on.drag(now.x - before.x, now.y - before.y);
-    if (before.length) this.on.zoom(now.length / before.length, now);
   }
 
   #up(event) {

@@ -64,7 +64,7 @@ function compareWith() {
 function followAddress() {
   const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
   const [first, second] = images;
-  if (!first) return $("viewer").close();
+  if (!first) return shut();
   shown = second && second !== first ? [first, second] : [first];
   if (!$("viewer").open) openViewer();
   drawViewer();
@@ -77,7 +77,8 @@ function openViewer() {
 }
 
 function drawViewer() {
-  caption();
+  describeShown();
+  hadPictures = withPictures();
   viewer.how = get("how");
   viewer.show(shown.map(itemOf), [beside(1, 0), beside(-1, 0)].filter(image => image && image.file).map(image => path(image.file)));
 }
@@ -88,36 +89,53 @@ function itemOf(image) {
   return image.file ? {...found, src: path(image.file), thumb: path("thumbs/" + image.id + ".webp")} : {...found, reason: lacking(image)};
 }
 
+function shut() {
+  $("viewer").close();
+  leave();
+}
+
+// The dialog is closed: by the reader here, or by the browser's way back.
 function leave() {
   const last = shown.at(-1);
+  if (!last) return;
   shown = [];
   viewer.clear();
   document.documentElement.classList.remove("looking");
-  if (last) document.querySelector(`[data-id="${CSS.escape(last.id)}"]:is(a, [tabindex])`)?.focus();
+  document.querySelector(`[data-id="${CSS.escape(last.id)}"]:is(a, [tabindex])`)?.focus();
   if (!get("image")) return;  // by the way back
   if (pushed) history.back();
   else set({image: "", with: "", how: "slider"});
   pushed = false;
 }
 
+const withPictures = () => shown.map(image => Boolean(image.file)).join();
+let hadPictures = "";
+
+/** News of what is shown: say it; a picture that was not there is shown. One that is there is not touched. */
+export function caption() {
+  if (withPictures() === hadPictures) describeShown();
+  else drawViewer();
+}
+
 // What is said of it
 
-/** Say anew what is shown; a picture that was not there is shown once it is. */
-export function caption() {
+function describeShown() {
   const [first, second] = shown;
   const same = !second || second.prompt === first.prompt;
   parts.title.textContent = same ? first.prompt || "(no prompt)" : `A: ${first.prompt}\nB: ${second.prompt}`;
-  parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image))));
+  parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image, Boolean(second)))));
   const at = visible.indexOf(second || first);
-  parts.place.textContent = at < 0 ? "" : `${at + 1} of ${visible.length}`;
+  parts.place.textContent = (second ? "B: " : "") + (at < 0 ? "not in the list" : `${at + 1} of ${visible.length}`);
   tellMarks();
   tellButtons();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
-  for (const box of [parts.said, parts.details]) box.tabIndex = box.scrollHeight > box.clientHeight ? 0 : -1;
+  parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
 }
 
 function tellMarks() {
+  const at = [...parts.marks.querySelectorAll("button")].indexOf(document.activeElement);
   parts.marks.replaceChildren(...shown.map((image, index) => make("span", {class: "group"}, shown.length > 1 ? "AB"[index] : "", markButtons(image))));
+  parts.marks.querySelectorAll("button")[at]?.focus();
 }
 
 function tellButtons() {
@@ -135,7 +153,7 @@ function tellButtons() {
 
 function toggleDetails() {
   parts.details.hidden = !parts.details.hidden;
-  caption();
+  describeShown();
 }
 
 function fillScreen() {
@@ -167,7 +185,7 @@ function buildViewer() {
     place: make("span", {class: "place muted"}),
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
-    details: make("aside", {class: "inside", "aria-label": "Details", hidden: ""}),
+    details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
     marks: make("span", {class: "group marks"}),
     previous: button("←", "Previous (left arrow)", () => goOn(-1, 0)),
     next: button("→", "Next (right arrow)", () => goOn(1, 0)),
@@ -177,11 +195,12 @@ function buildViewer() {
     file: make("a", {target: "_blank", rel: "noopener", class: "button"}),
   });
   parts.said = make("div", {class: "said", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
-  const close = button("✕", "Close (Esc)", () => $("viewer").close());
-  parts.root.append(make("div", {class: "looking-head"}, parts.place, parts.said, close));
+  const close = button("✕", "Close (Esc)", shut);
+  const turning = make("div", {class: "turning"}, parts.previous, parts.place, parts.next);
+  parts.root.append(make("div", {class: "looking-head"}, turning, parts.said, close));
   viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
-  viewer.tools.prepend(make("span", {class: "group"}, parts.previous, parts.next));
-  viewer.tools.append(make("span", {class: "group"}, parts.compare, parts.swap), parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
+  viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
+  viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
   parts.root.append(parts.details);
   $("viewer").append(parts.root);
 }
@@ -195,6 +214,7 @@ export function startLooking() {
   watch(["image", "with"], followAddress);
   watch(["how"], () => { viewer.how = get("how"); });
   onMarks(() => shown.length && tellMarks());
+  $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("close", leave);
   $("compare").addEventListener("click", () => look(picked));
   document.addEventListener("keydown", keyOfPage);

@@ -19,7 +19,7 @@ export class ViewerTools {
     this.modes = make("span", {class: "group modes", role: "group", "aria-label": "Compare by"}, ...Object.entries(MODES).map(([mode, name]) =>
       make("button", {type: "button", "data-how": mode, onclick: () => on.choose(mode)}, name)));
     this.gain = make("input", {type: "range", min: 0, max: GAINS, step: 1, value: GAIN, "aria-label": "Amplify the difference", oninput: () => this.#amplify(on)});
-    this.gained = make("span", {class: "percent"});
+    this.gained = make("span", {class: "gained"});
     this.amplifier = make("label", {class: "group"}, this.gain, this.gained);
     this.element = make("div", {class: "viewer-tools"}, make("span", {class: "group nearness"}, this.fit, this.exact,
       button("−", "Farther (-)", () => on.zoom(1 / CLOSER)), this.percent, button("+", "Closer (+)", () => on.zoom(CLOSER))), this.modes, this.amplifier);
@@ -28,7 +28,7 @@ export class ViewerTools {
 
   #amplify(on) {
     const times = 2 ** this.gain.value;
-    this.gained.textContent = times + "×";
+    this.gained.textContent = "amplified " + times + "×";
     this.gain.setAttribute("aria-valuetext", times + " times");
     on.amplify(times);
   }

@@ -55,15 +55,17 @@ export class Photo {
   async #load({element, ready}, changed) {
     const before = this.#thumbnail(changed), there = await ready;
     if (!element.hasAttribute("src")) return;  // let go of meanwhile
-    if (there) this.#swap(before, element);
+    const view = element.isConnected ? element.cloneNode() : element;  // the same file may be A and B
+    await view.decode().catch(() => {});  // one that was read ahead may have to be decoded anew
+    if (there) this.#swap(before, view);
     else this.#fail(before);
     changed();
   }
 
-  #swap(before, element) {
-    element.alt = this.item.alt;
-    this.#show(element);
-    [this.width, this.height, this.whole] = [element.naturalWidth, element.naturalHeight, true];
+  #swap(before, view) {
+    view.alt = this.item.alt;
+    this.#show(view);
+    [this.width, this.height, this.whole] = [view.naturalWidth, view.naturalHeight, true];
     before?.remove();
   }
 

@@ -18,7 +18,7 @@ const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
  */
 export class Viewer {
   #on; #photos = []; #near = []; #how = "slider"; #flipped = false; #sight = new Sight(); #shelf = new Shelf(); #before = null;
-  #note; #panes; #labels; #border; #tools; #said = "";
+  #note; #panes; #labels; #border; #tools; #said = ""; #ratio = 1;
 
   constructor(container, on = {}) {
     this.#on = on;
@@ -40,7 +40,7 @@ export class Viewer {
   show(items, near = []) {
     const addresses = items.map(item => item.src).filter(Boolean);
     this.#shelf.keep([...addresses, ...near]);
-    const old = this.#photos;
+    const old = [...this.#photos];
     this.#photos = items.map(item => this.#photo(item, old));
     this.#near = near;
     this.#flipped = false;
@@ -109,8 +109,9 @@ export class Viewer {
   // What is shown
 
   #photo(item, old) {
-    const same = old.find(photo => photo.item.src && photo.item.src === item.src && photo.item.thumb === item.thumb);
-    if (!same) return new Photo(item, this.#shelf, () => { this.#arrange(); this.#lookAhead(); });
+    const at = old.findIndex(photo => photo.item.src && photo.item.src === item.src);
+    if (at < 0) return new Photo(item, this.#shelf, () => { this.#arrange(); this.#lookAhead(); });
+    const [same] = old.splice(at, 1);
     same.item = item;
     return same;
   }
@@ -141,7 +142,6 @@ export class Viewer {
     this.#border.element.hidden = how !== "slider";
     this.#tools.tell(how, pair && this.#apart() !== "");
     this.#share();
-    this.#tell(how);
     this.#place();
   }
 
@@ -167,8 +167,8 @@ export class Viewer {
     return fitting(first, {width, height: height / 2}) > fitting(first, {width: width / 2, height});
   }
 
-  #tell(how) {
-    const pair = this.#photos.length > 1;
+  #tell() {
+    const how = this.#shownHow(), pair = this.#photos.length > 1;
     const parts = this.#photos.flatMap((photo, index) => !photo.said ? [] : [(pair ? "AB"[index] + ": " : "") + photo.said + " ", linkTo(photo.item)]);
     if (pair && this.#apart()) parts.push(this.#apart() + " ");
     if (how === "difference") parts.push(this.#ofDifference());
@@ -184,26 +184,30 @@ export class Viewer {
     const [a, b] = this.#photos;
     if (!a.whole || !b.whole) return a.said || b.said ? "A difference of what is shown, not of the files." : "Loading …";
     if (a.width !== b.width) return "Of other sizes: one is enlarged, and what that does to it is seen, too.";
-    return "Black is equal. Below 1:1 single pixels may not be seen: press 1.";
+    return this.#ratio < 0.999 ? "Black is equal. Below 1:1 single pixels may not be seen: press 1." : "Black is equal.";
   }
 
   // Where one looks
-
-  #frame(pane) {
-    return {width: pane.clientWidth, height: pane.clientHeight};
-  }
 
   #place() {
     const apart = this.#shownHow() === "side", dots = devicePixelRatio;
     const [first] = this.#photos;
     if (!first || !this.stage.clientWidth) return;
-    this.#keepScale(first, this.#frame(this.#panes[0]));
-    for (const [index, photo] of this.#photos.entries()) {
-      const pane = this.#panes[apart ? index : 0], place = this.#sight.place(photo, this.#frame(pane), dots);
-      photo.put(onScreenDots(place, pane.getBoundingClientRect(), dots));
-      photo.element.classList.toggle("blocks", !this.#sight.fitted && place.scale * dots > BLOCKS);
-      if (index === 0) this.#tools.measure(place.scale * dots, this.#sight.fitted);
+    const boxes = this.#panes.map(pane => pane.getBoundingClientRect());
+    this.#keepScale(first, boxes[0]);
+    // Browsers paint boxes on whole pixels of the screen, and what is moved by a transform between them.
+    for (const [index, pane] of this.#panes.entries()) {
+      for (const side of ["left", "top"]) pane.firstElementChild.style[side] = Math.ceil(boxes[index][side] * dots) / dots - boxes[index][side] + "px";
     }
+    for (const [index, photo] of this.#photos.entries()) {
+      const box = boxes[apart ? index : 0], place = this.#sight.place(photo, box, dots);
+      photo.put(onScreenDots(place, dots));
+      photo.element.classList.toggle("blocks", !this.#sight.fitted && place.scale * dots > BLOCKS);
+      if (index === 0) this.#ratio = place.scale * dots;
+    }
+    this.#tools.measure(this.#ratio, this.#sight.fitted);
+    this.stage.classList.toggle("fitted", this.#sight.fitted);
+    this.#tell();
   }
 
   // A window or a pane of another size shows more or less of the picture, as near as before.
@@ -219,7 +223,7 @@ export class Viewer {
     const apart = this.#shownHow() === "side";
     const boxes = this.#panes.map(pane => pane.getBoundingClientRect());
     const index = apart && point.x >= boxes[1].left && point.y >= boxes[1].top ? 1 : 0, box = boxes[index];
-    work({x: point.x - box.left, y: point.y - box.top}, this.#photos[index], this.#frame(this.#panes[index]), devicePixelRatio);
+    work({x: point.x - box.left, y: point.y - box.top}, this.#photos[index], box, devicePixelRatio);
     this.#place();
   }
 
@@ -250,7 +254,7 @@ export class Viewer {
     const arrow = ARROWS[event.key], pair = this.#photos.length > 1;
     const keys = {f: () => this.fit(), 0: () => this.fit(), 1: () => this.exact(), "+": () => this.#zoom(CLOSER), "=": () => this.#zoom(CLOSER), "-": () => this.#zoom(1 / CLOSER)};
     if (pair) Object.assign(keys, {" ": () => this.#shownHow() === "flip" ? this.flip() : this.#choose("flip"), s: () => this.#choose("slider"), b: () => this.#choose("side"), d: () => this.#choose("difference")});
-    const frame = this.#frame(this.#panes[0]);
+    const frame = this.#panes[0].getBoundingClientRect();
     if (arrow && (event.shiftKey || !this.#on.go)) keys[event.key] = () => this.#drag(-arrow[0] * PAN * frame.width, -arrow[1] * PAN * frame.height);
     else if (arrow) keys[event.key] = () => this.#on.go(...arrow);
     if (!Object.hasOwn(keys, event.key)) return false;
@@ -272,10 +276,9 @@ function linkTo(item) {
 }
 
 // Whole pixels of the screen, so that one pixel of the picture is one (or exactly two, three …) of them.
-function onScreenDots({scale, x, y}, box, dots) {
+function onScreenDots({scale, x, y}, dots) {
   if (Math.abs(scale * dots - Math.round(scale * dots)) > 1e-6) return {scale, x, y};
-  const whole = (at, from) => Math.round((at + from) * dots) / dots - from;
-  return {scale, x: whole(x, box.left), y: whole(y, box.top)};
+  return {scale: Math.round(scale * dots) / dots, x: Math.round(x * dots) / dots, y: Math.round(y * dots) / dots};
 }
 
 // Other children only where they are others: what stays keeps its focus and is not drawn anew.
