@@ -18,7 +18,7 @@ from tests.report.pages import BROWSER, embedded, until
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 NAMES = ["plain", "twin", "nearly", "half", "wide", "tiff", "gone", "failed"]
-"""A picture; the same pixels; one pixel that differs by 1; half the size; other proportions; three without a picture."""
+"""A picture; the same pixels; one that differs by 1; half the size; other proportions; three without a picture."""
 
 MANIFEST = f"""\
 name: looked at
