@@ -2,11 +2,11 @@
 
     python benchmarks/viewer.py
 
-Two pictures in each of four formats, in a headless Chromium of 1280x800, which draws on the CPU. *thumbnail*: until
-the frame with it; *whole*: until that with the file, for one that nothing has read before; *ahead*: for a neighbour
-that was read ahead. Frames: the median and the longest of the time between two of them, while the wheel goes from the
-whole picture to 4:1, while a hand drags it at 1:1, and while it drags the border between two, or their difference.
-16.7 ms are 60 frames a second.
+Two pictures in each of four formats, in a headless Chromium of 1280x800, which draws on the CPU. *thumbnail*:
+until the frame with it; *whole*: until that with the file, for one that nothing has read before; *ahead*: for a
+neighbour that was read ahead. Frames: the median and the longest of the time between two of them, while the wheel
+goes from the whole picture to 4:1, while a hand drags it at 1:1, and while it drags the border between two, or
+their difference. 16.7 ms are 60 frames a second.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ import { differing, factsOf, lacking } from "./about.js";
 import { data } from "./data.js";
 import { details } from "./details.js";
 import { addKeys } from "./keys.js";
-import { mark, markButtons, markOf, onMarks } from "./picks.js";
-import { visible } from "./selection.js";
+import { mark, markButtons, toggleMark } from "./picks.js";
+import { neighbour, reveal, visible } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
 import { path, short } from "./words.js";
@@ -33,12 +33,6 @@ export function look([first, second]) {
   const open = $("viewer").open;
   if (!open) pushed = true;
   set({image: first.id, with: second ? second.id : "", how: second ? preferred : "slider"}, {step: !open});
-}
-
-let neighbour = (image, x, y) => y ? undefined : visible[visible.indexOf(image) + x];
-/** Say which image lies beside another one, so many to the right and down; undefined where there is none. */
-export function onWalk(work) {
-  neighbour = work;
 }
 
 function beside(x, y) {
@@ -101,7 +95,7 @@ function leave() {
   shown = [];
   viewer.clear();
   document.documentElement.classList.remove("looking");
-  document.querySelector(`[data-id="${CSS.escape(last.id)}"]:is(a, [tabindex])`)?.focus();
+  reveal(last);
   if (!get("image")) return;  // by the way back
   if (pushed) history.back();
   else set({image: "", with: "", how: "slider"});
@@ -133,9 +127,7 @@ function describeShown() {
 }
 
 function tellMarks() {
-  const at = [...parts.marks.querySelectorAll("button")].indexOf(document.activeElement);
   parts.marks.replaceChildren(...shown.map((image, index) => make("span", {class: "group"}, shown.length > 1 ? "AB"[index] : "", markButtons(image))));
-  parts.marks.querySelectorAll("button")[at]?.focus();
 }
 
 function tellButtons() {
@@ -166,8 +158,7 @@ const swapThem = () => shown.length > 1 && look([shown[1], shown[0]]);
 // Keys of the report; those of the viewer are its own. Marks are set on B, which is what the arrow keys change.
 function keyOfViewer(event) {
   const image = shown.at(-1);
-  const put = value => mark(image, markOf(image.id) === value ? "" : value);
-  const keys = {i: toggleDetails, c: compareWith, w: swapThem, F: fillScreen, p: () => put("picked"), x: () => put("rejected"), u: () => mark(image, "")};
+  const keys = {i: toggleDetails, c: compareWith, w: swapThem, F: fillScreen, p: () => toggleMark(image, "picked"), x: () => toggleMark(image, "rejected"), u: () => mark(image, "")};
   if (!Object.hasOwn(keys, event.key)) return false;
   keys[event.key]();
   return true;
@@ -213,7 +204,6 @@ export function startLooking() {
   define("how", "slider");
   watch(["image", "with"], followAddress);
   watch(["how"], () => { viewer.how = get("how"); });
-  onMarks(() => shown.length && tellMarks());
   $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("close", leave);
   $("compare").addEventListener("click", () => look(picked));
