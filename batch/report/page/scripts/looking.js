@@ -55,7 +55,8 @@ function compareWith() {
 
 // The address says what is shown
 
-function followAddress() {
+/** Show what the address names; call it when the pictures are listed. */
+export function lookAtAddress() {
   const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
   const [first, second] = images;
   if (!first) return shut();
@@ -196,13 +197,13 @@ function buildViewer() {
   $("viewer").append(parts.root);
 }
 
-/** Make the viewer, and follow the address. */
+/** Make the viewer, which follows the address from now on. */
 export function startLooking() {
   buildViewer();
   define("image");
   define("with");
   define("how", "slider");
-  watch(["image", "with"], followAddress);
+  watch(["image", "with"], lookAtAddress);
   watch(["how"], () => { viewer.how = get("how"); });
   $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("close", leave);
