@@ -121,17 +121,17 @@ function describeShown() {
   parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image, Boolean(second)))));
   const at = visible.indexOf(second || first);
   parts.place.textContent = (second ? "B: " : "") + (at < 0 ? "not in the list" : `${at + 1} of ${visible.length}`);
-  tellMarks();
-  tellButtons();
+  tellMarksOfShown();
+  tellButtonsOfViewer();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
   parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
 }
 
-function tellMarks() {
+function tellMarksOfShown() {
   parts.marks.replaceChildren(...shown.map((image, index) => make("span", {class: "group"}, shown.length > 1 ? "AB"[index] : "", markButtons(image))));
 }
 
-function tellButtons() {
+function tellButtonsOfViewer() {
   const [first, second] = shown;
   parts.previous.disabled = !beside(-1, 0);
   parts.next.disabled = !beside(1, 0);
@@ -178,7 +178,7 @@ function buildViewer() {
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
-    marks: make("span", {class: "group marks"}),
+    marks: make("span", {class: "group looking-marks"}),
     previous: button("←", "Previous (left arrow)", () => goOn(-1, 0)),
     next: button("→", "Next (right arrow)", () => goOn(1, 0)),
     compare: make("button", {type: "button", title: "Compare two pictures (c)", onclick: compareWith}),
