@@ -177,8 +177,8 @@ def test_all_of_it_by_keyboard(see, page):
     assert page.is_visible(".inside")
     page.keyboard.press("Escape")
     assert not page.evaluate("$('viewer').open")
-    assert page.evaluate("location.hash") == ""
     assert page.evaluate("document.activeElement.dataset.id === data.images[2].id")
+    until(page, "location.hash === ''")
     assert page.said == []
 
 
@@ -189,7 +189,7 @@ def test_the_way_back_closes_it(looked_at, page):
     assert page.inner_text(".place") == "3 of 8"
     page.go_back()
     until(page, "!$('viewer').open")
-    assert page.evaluate("location.hash") == ""
+    until(page, "location.hash === ''")
     assert page.evaluate("document.activeElement.dataset.id === data.images[2].id")
     page.click(".picture >> nth=0")
     page.click("[aria-label^=Close]")

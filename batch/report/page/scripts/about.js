@@ -28,7 +28,7 @@ export function differing(image, other) {
 export function lacking(image) {
   if (failed(image)) {
     return make("div", {class: "lacking bad"}, make("b", {}, `${image.status}: ${image.stage || "before the first stage"}`), make("pre", {}, image.error || ""),
-      make("p", {}, "The same command tries it again, as often as ", make("code", {}, "run.retries"), " says; ", make("code", {}, "--retry-failed"), " begins that count anew."));
+      make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? make("pre", {}, data.again.failed) : "");
   }
   if (image.status === "skipped") return make("div", {class: "lacking"}, make("b", {}, "skipped"), make("p", {}, image.error || ""));
   return make("div", {class: "lacking"}, make("b", {}, "not rendered yet"), make("p", {}, data.live ? "It comes while the run goes on." : "The same command renders it."));
