@@ -41,6 +41,8 @@ class Fitting:
     """Where the manifest will lie: model folders are relative to it."""
     trusted: str | None
     """The model that the user has named. Of others no folder is looked at: pictures are anybody's."""
+    kept: frozenset[str] = frozenset()
+    """Axes that the user has set: what speaks against them is said, and they stay."""
     _models: dict[str, Model | str] = field(default_factory=dict)
     """The model, or why there is none."""
     _fits: dict[object, _Fit] = field(default_factory=dict)
@@ -98,19 +100,21 @@ class Fitting:
         while found := next(_objections(model, axes), None):
             name, message = found
             plain, settings, _ = str(axes[name]).partition("(")
-            if name == "scheduler" and settings and name not in instead:  # it may do without them
+            if name == "scheduler" and settings and name not in {*instead, *self.kept}:  # it may do without them
                 axes[name] = instead[name] = plain
                 notes.append(f"left out: settings of the scheduler {plain}: {message}")
                 continue
             instead.pop(name, None)
             shown = "" if name == "negative_prompt" else f" {values.shortened(str(axes[name]))}"
-            notes.append(f"left out: {name}{shown}: {message}")
-            left_out.add(name)
+            notes.append(f"{'' if name in self.kept else 'left out: '}{name}{shown}: {message}")
             del axes[name]
+            if name not in self.kept:
+                left_out.add(name)
         size, note = _size(model, axes, resize=resize)
         if note:
-            instead["size"] = size
             notes.append(note)
+            if "size" not in self.kept:
+                instead["size"] = size
         return _Fit(frozenset(left_out), instead, tuple(notes), model.pipeline in CLIP_PIPELINES)
 
     def _model(self, name: str) -> Model | str:
