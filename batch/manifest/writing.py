@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from types import MappingProxyType
 
 import yaml
@@ -18,11 +19,14 @@ _Block = Mapping[str, tuple[int, ...]]
 """Axes that multiply: each with the numbers of its values."""
 
 
-def to_data(pictures: Sequence[Recovered], head: Mapping[str, object] = _NONE) -> dict[str, object]:
+def to_data(
+    pictures: Sequence[Recovered], head: Mapping[str, object] = _NONE, several: Collection[str] = ()
+) -> dict[str, object]:
     """A manifest that renders the pictures, as data.
 
     ``head`` comes before the grid. What makes a product is written as one, in the grid where it is all of them,
-    else in an entry of ``include``.
+    else in an entry of ``include``, which takes from the grid what has one value: axes that have ``several`` in
+    every picture stand in each entry.
     """
     values = _Values()
     blocks = _merged([values.numbered(picture.axes) for picture in pictures])
@@ -32,7 +36,9 @@ def to_data(pictures: Sequence[Recovered], head: Mapping[str, object] = _NONE) -
         shared = {
             name
             for name in first
-            if name != "prompt" and len(first[name]) == one and all(b.get(name) == first[name] for b in blocks)
+            if name not in {"prompt", *several}
+            and len(first[name]) == one
+            and all(b.get(name) == first[name] for b in blocks)
         }
     data: dict[str, object] = {**head, **pictures[0].texts, "grid": values.written(blocks[0], shared)}
     if len(blocks) > 1:
@@ -88,7 +94,7 @@ class _Values:
     def _written(self, name: str, numbers: tuple[int, ...]) -> object:
         values = [self._values[name][number] for number in numbers]
         if len(values) == 1:
-            return values[0]
+            return deepcopy(values[0])  # YAML would write one object twice as an alias
         if name == "seed":
             seeds = sorted(seed for seed in values if isinstance(seed, int))
             row = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,16 +44,15 @@ class Album:
         return self.folder.root
 
     @cached_property
+    def tops(self) -> frozenset[str]:
+        """How paths in it begin, as they are written and with links followed."""
+        return frozenset(os.path.join(top, "") for top in (self.root.absolute(), self.root.resolve()))  # noqa: PTH118
+
+    @cached_property
     def by_id(self) -> Mapping[str, Task]:
         """Every task of the plan, and those that are still there from earlier plans."""
         before = {key: receipt.task for key, receipt in self.scan.receipts.items()}
-        return {task.id: task for task in self.tasks} | {
-            key: task for key, task in before.items() if key not in self._planned
-        }
-
-    @cached_property
-    def _planned(self) -> frozenset[str]:
-        return frozenset(task.id for task in self.tasks)
+        return before | {task.id: task for task in self.tasks}
 
     def state(self, task_id: str) -> str:
         """``done``, ``failed`` or ``missing``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from batch.manifest.document import Document, Location, Place
 from batch.manifest.override import override, read_override
 from batch.manifest.read import manifest_of
 from batch.manifest.recovered import Recovered
+
+_NOT_ASKED = {"prompt", "seed"}
+"""Axes of which no model refuses a value."""
 
 _FIRST = ("name", "kind", "repeats")
 _PICTURES = ("include", "rows")
@@ -28,12 +31,14 @@ class Changes:
     """``KEY=VALUE`` of all that is no axis."""
     places: Mapping[Location, Place]
     """Where each was written."""
+    resize: bool = False
+    """Whether ``resize`` is among the keys, and true."""
 
     @classmethod
     def read(cls, overrides: Iterable[str], model: str | None = None) -> Changes:
         """``KEY=VALUE`` each, and ``model`` for all. Raises :class:`UserError` for what none of them can be."""
         axes: dict[str, object] = {"model": model} if model is not None else {}
-        keys, places = list[str](), dict[Location, Place]()
+        keys, places, resize = list[str](), dict[Location, Place](), False
         for written in overrides:
             location, value = read_override(written)
             if location[0] in _PICTURES or location == ("grid",):
@@ -45,7 +50,13 @@ class Changes:
             else:
                 keys.append(written)
             places[location] = value.place(())
-        return cls(axes=axes, keys=keys, places=places)
+            resize = value.data is True if location == ("resize",) else resize
+        return cls(axes=axes, keys=keys, places=places, resize=resize)
+
+    @property
+    def several(self) -> frozenset[str]:
+        """The axes that have not one value, but several, or none that is possible."""
+        return frozenset(name for name, value in self.axes.items() if not _is_one(name, value))
 
     @property
     def model(self) -> str | None:
@@ -60,8 +71,17 @@ class Changes:
     def before(self, picture: Recovered) -> Recovered:
         """A picture with those axes that have one value, so that it can be fitted to its model."""
         axes = self.without(picture).axes
-        one = {name: value for name, value in self.axes.items() if _is_one(name, value)}
+        one = {name: value for name, value in self.axes.items() if name not in self.several}
         return self._with(picture, {**axes, **one})
+
+    def each(self, picture: Recovered) -> Iterator[Recovered]:
+        """A picture with every listed value of the axes that have several, to ask its model about."""
+        before = self.before(picture)
+        for name in self.several - _NOT_ASKED:
+            listed = self.axes[name]
+            for value in listed if isinstance(listed, list) else ():
+                if _is_one(name, value):
+                    yield replace(before, axes={**before.axes, name: value})
 
     def of(self, picture: Recovered) -> Recovered:
         """The picture as the manifest is to have it."""
@@ -70,7 +90,8 @@ class Changes:
     def _with(self, picture: Recovered, axes: Mapping[str, object]) -> Recovered:
         first = {"model": axes["model"]} if "model" in axes else {}
         # What was resampled was so from another size.
-        return replace(picture, axes={**first, **axes}, resize=picture.resize and "size" not in self.axes)
+        resize = self.resize or (picture.resize and "size" not in self.axes)
+        return replace(picture, axes={**first, **axes}, resize=resize)
 
     def apply(self, data: dict[str, object], path: Path) -> dict[str, object]:
         """A manifest with the keys. Raises :class:`UserError` for a key or value that none takes."""
@@ -78,7 +99,11 @@ class Changes:
         self._forget_options(document)
         for written in self.keys:
             override(document, written)
+        included = document.sections.get("include")
+        entries = range(len(included) if isinstance(included, list) else 0)
+        axes = {key[1:]: place for key, place in self.places.items() if key[0] == "grid"}
         document.places.update(self.places)
+        document.places.update({("include", at, *key): axes[key] for at in entries for key in axes})
         self._check(document, path)
         return {key: data[key] for key in _FIRST if key in data} | data
 
@@ -90,7 +115,7 @@ class Changes:
             if location != ("output", "format") or not isinstance(output, dict):
                 continue
             if not isinstance(value.data, str) or formats.canonical(value.data) != output.get("format"):
-                del document.sections["output"]
+                document.sections.pop("output", None)
 
     def _check(self, document: Document, path: Path) -> None:
         try:

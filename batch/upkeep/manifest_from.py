@@ -59,6 +59,8 @@ def manifest_from(sources: Sequence[Path], wanted: Wanted, path: Path = Path()) 
     if not found:
         raise UserError(f"no {wanted.only or 'planned'} image in {', '.join(map(str, sources))}")
     fitting = Fitting(path.parent, changes.model, frozenset(changes.axes))
+    for asked in (each for _, picture in found for each in changes.each(picture)):
+        fitting.fitted(asked)  # raises where a value is none for the model
     fitted = [(name, fitting.fitted(changes.before(picture))) for name, picture in found]
     pictures = [(name, changes.of(picture)) for name, picture in fitted]
     _check_texts(pictures)
@@ -69,8 +71,12 @@ def manifest_from(sources: Sequence[Path], wanted: Wanted, path: Path = Path()) 
         place for _, picture in fitted for place in recover.places(changes.without(picture))
     ):
         notes.append(f"look at the places that the pictures name before you run it: {named(places)}")
+    size = changes.axes.get("size")
+    if size is not None and any(picture.axes.get("size", size) != size for _, picture in found):
+        notes.append("at another size the same seed is another picture")
     notes += _by_note(pictures)
-    data = changes.apply(to_data([picture for _, picture in pictures], head), path)
+    data = to_data([picture for _, picture in pictures], head, changes.several)
+    data = changes.apply(data, path)
     return to_yaml(data, [name for name, _ in pictures], notes), notes
 
 
@@ -98,7 +104,7 @@ def _chosen(albums: Sequence[Album], wanted: Wanted) -> list[Picked]:
         chosen = read_picks(wanted.picks, albums)
     found = [(album, key) for album, key in chosen if wanted.only in (None, album.state(key))]
     if chosen and not found and wanted.picks is not None:
-        raise UserError(f"no image that {wanted.picks} names is {wanted.only}")
+        raise UserError(f"no image that the list of picks names is {wanted.only}")
     return found
 
 

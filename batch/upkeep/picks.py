@@ -34,8 +34,8 @@ MAX_LETTERS = 4_096
 MOST_SHOWN = 200
 """Letters of a path in a message: file systems take as many of a name, and ids are at its end."""
 
-MOST_WRONG, MOST_GUESSED, MOST_NAMES = 100, 5, 20_000
-"""Lines that are told; those for which the nearest name is looked for, and among how many names."""
+MOST_WRONG, MOST_COMPARED = 100, 40_000
+"""Lines that are told, and names with which they are compared to guess what was meant: some seconds of work."""
 
 
 def read_picks(path: Path, albums: Sequence[Album]) -> list[Picked]:
@@ -46,10 +46,12 @@ def read_picks(path: Path, albums: Sequence[Album]) -> list[Picked]:
     source = "stdin" if str(path) == "-" else str(path)
     found: dict[Picked, None] = {}
     wrong: list[Problem] = []
+    guesses = MOST_COMPARED // sum((len(album.by_id) for album in albums), start=1) or 1
     for number, line in _lines(_text(path, source)):
         try:
-            found[_image(line, albums, guess=len(wrong) < MOST_GUESSED)] = None
+            found[_image(line, albums, guess=guesses > 0)] = None
         except ValueError as error:
+            guesses -= 1
             wrong.append(Problem(source, number, str(error)))
             if len(wrong) >= MOST_WRONG:
                 wrong.append(Problem(source, 0, f"only the first {MOST_WRONG} wrong lines are told"))
@@ -124,7 +126,8 @@ def _spellings(text: str) -> Iterator[str]:
 
 def _found(text: str, albums: Sequence[Album]) -> list[Picked]:
     """The images of a path in one of the runs, or of a name in any."""
-    pinned = [(album, inner) for album in albums if (inner := _inside(text, album.root))]
+    place = os.path.abspath(text)  # noqa: PTH100 - resolve() would follow links
+    pinned = [(album, inner) for album in albums if (inner := _inside(place, album))]
     asked = pinned or [(album, text) for album in albums]
     for found in zip(*(album.called(inner) for album, inner in asked), strict=True):
         images = [(album, key) for (album, _), keys in zip(asked, found, strict=True) for key in sorted(keys)]
@@ -133,12 +136,11 @@ def _found(text: str, albums: Sequence[Album]) -> list[Picked]:
     return []
 
 
-def _inside(text: str, root: Path) -> str:
+def _inside(place: str, album: Album) -> str:
     """A path in a run folder, relative to it; "" for one that leads elsewhere. No file is looked at."""
-    place = os.path.abspath(text)  # noqa: PTH100 - resolve() would follow links
-    for top in {os.path.abspath(root), str(root.resolve())}:  # noqa: PTH100
-        if os.path.normcase(place).startswith(os.path.normcase(os.path.join(top, ""))):  # noqa: PTH118
-            return place[len(os.path.join(top, "")) :].replace(os.sep, "/")  # noqa: PTH118
+    for top in album.tops:
+        if os.path.normcase(place).startswith(os.path.normcase(top)):
+            return place[len(top) :].replace(os.sep, "/")
     return ""
 
 
@@ -151,7 +153,7 @@ def _several(text: str, found: Sequence[Picked]) -> str:
 def _unknown(text: str, albums: Sequence[Album]) -> str:
     name = stem(text.rpartition("/")[2])
     known = (album.path(key) for album in albums for key in album.by_id)
-    by_name = {stem(path.rpartition("/")[2]): path for path in islice(known, MOST_NAMES)}
+    by_name = {stem(path.rpartition("/")[2]): path for path in islice(known, MOST_COMPARED)}
     near = get_close_matches(name[:200], by_name, n=1)
     hint = f"; did you mean {_shown(by_name[near[0]])}?" if near else ""
     return f"{_shown(text)} names no image here{hint or ': a line is the file of an image, its name or its id'}"
