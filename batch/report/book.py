@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from batch.base import atomic
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
-from batch.report import html, table
+from batch.report import table
 from batch.report.images import loras_of, reported
+from batch.report.page import data as pages
 from batch.report.sheet import Sheets
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
@@ -48,16 +49,18 @@ class Book:
     """
 
     def __init__(self, folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> None:
-        self._folder, self._tasks, self._name = folder, tasks, folder.name()
+        self._folder, self._tasks = folder, tasks
+        self._name, self._id = folder.name(), folder.id()
         self._measures = any(task.repeat is not None for task in tasks)
         self._loras = loras_of(tasks)
         self._place = {task.id: index for index, task in enumerate(tasks)}
         self._sheets = Sheets(folder, tasks)
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
-        self._told = [html.told_apart(image) for image in self._images]
+        self._told = [pages.told_apart(image) for image in self._images]
         self._lines = [b""] * len(tasks)
         self._texts = [""] * len(tasks)
+        self._records = [""] * len(tasks)
         self._varying: list[str] = []
         self._stale = set(range(len(tasks)))
         """Images that became others since they were last put in words."""
@@ -106,12 +109,12 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        data = html.page_data(self._name, self._images, self._told, self._scan, self._happened())
+        data = pages.page_data(self._name, self._id, self._images, self._told, self._scan, self._happened())
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"
-        moment = {"began": began, "generation": self.pieces, "written": time.time()}
-        text = html.page(data, self._texts, None if last else moment)
+        moment = None if last or began is None else pages.Live(began, self.pieces, time.time())
+        text = pages.page(data, self._texts, self._recorded(range(len(self._tasks))), moment)
         atomic.write(path, text.encode(), self._folder.runner)
         done = sum(key in self._receipts for key in self._place)
         return Report(csv, tuple(sheets), path, (warning,) if warning else (), done)
@@ -122,17 +125,18 @@ class Book:
         stale, self._stale = self._stale, set()
         for index in stale:
             (self._images[index],) = reported([self._tasks[index]], self._scan, self._loras)
-            self._told[index] = html.told_apart(self._images[index])
-        varying = html.varying_of(self._told)
+            self._told[index] = pages.told_apart(self._images[index])
+        varying = pages.varying_of(self._told)
         if varying != self._varying:
             stale, self._varying = set(range(len(self._tasks))), varying
         for index in stale:
             image, told = self._images[index], self._told[index]
             row = table.row(image)
             self._lines[index] = table.line(row)
-            text = html.image_text(image, row, {key: told.get(key, "") for key in varying})
-            if text != self._texts[index]:
-                self._texts[index] = text
+            text = pages.image_text(image, row, {key: told.get(key, "") for key in varying})
+            record = pages.record_text(image)
+            if (text, record) != (self._texts[index], self._records[index]):
+                self._texts[index], self._records[index] = text, record
                 self._untold.add(index)
 
     def _look_for_skipped(self) -> None:
@@ -157,8 +161,13 @@ class Book:
         if not self.pieces:
             self._untold, self._said = set(range(len(self._tasks))), {}
         news = {key: value for key, value in data.items() if self._said.get(key) != value}
-        images = [f"[{index},{self._texts[index]}]" for index in sorted(self._untold)]
-        text = html.with_images({"generation": self.pieces + 1, "written": time.time(), **news}, images)
+        changed = sorted(self._untold)
+        images = [f"[{index},{self._texts[index]}]" for index in changed]
+        told = {"generation": self.pieces + 1, "written": time.time(), **news}
+        text = pages.with_images(told, images, self._recorded(changed))
         live.write_piece(self._folder.state, self.pieces + 1, text, self._folder.runner)
         self.pieces += 1
         self._untold, self._said = set(), data
+
+    def _recorded(self, some: Iterable[int]) -> dict[str, str]:
+        return {self._tasks[index].id: self._records[index] for index in some if self._records[index]}

@@ -6,6 +6,7 @@ import pytest
 
 from batch.cli.main import main
 from batch.store.folder import RunFolder
+from tests.report.pages import BROWSER
 from tests.report.two_cards import A100, A100_COSTS, MANIFEST, RTX, RTX_COSTS, on_card, repainted
 
 
@@ -25,3 +26,28 @@ def cards(rendered, work):
     on_card(shutil.copytree(rendered, work / "rtx"), RTX, RTX_COSTS)
     on_card(shutil.copytree(rendered, work / "a100"), A100, A100_COSTS)
     return work
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium; a test without one is skipped."""
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of it, with what its console said and what it asked for."""
+    made = browser.new_page(viewport={"width": 1200, "height": 800})
+    made.said, made.asked = [], []
+    made.on("console", lambda message: made.said.append(message.text))
+    made.on("pageerror", lambda error: made.said.append(str(error)))
+    made.on("request", lambda request: made.asked.append(request.url))
+    yield made
+    made.close()

@@ -3,8 +3,7 @@
 import json
 import re
 import shutil
-import subprocess
-from pathlib import Path
+import time
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -15,11 +14,9 @@ def embedded(page: str) -> tuple[str, dict]:
     return found[1], json.loads(found[1])
 
 
-def shown(page: Path) -> str:
-    """The document after its scripts have run."""
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
-         page.resolve().as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    return done.stdout
+def until(page, expression, seconds=20):
+    """Playwright's own way would need a page that lets it run texts as scripts."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, (expression, page.inner_text("body")[:1000], page.said)
+        page.wait_for_timeout(50)

@@ -1,15 +1,18 @@
 """Texts and numbers of somebody else's run folder in what people open: tables and pages."""
 
 import re
+from collections import Counter
+from graphlib import TopologicalSorter
 from importlib import resources
 
 import pandas as pd
 import pytest
 
-from batch.report import html, table
+from batch.report import table
 from batch.report.compare.chart import _ticks
+from batch.report.page import data as pages
+from batch.report.page.document import bundle
 from tests.hostile import pipe
-from tests.report.pages import BROWSER, shown
 
 TEXTS = [name for name, kind in table.COLUMNS.items() if kind == table.TEXT]
 
@@ -61,12 +64,30 @@ def test_seconds_without_end_have_a_scale():
 
 
 def test_every_address_of_the_page_stays_in_its_folder():
-    text = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
+    text = bundle("main")
     given = re.findall(r"\b(?:src|href)(?:: | = )(\S+)", text)
     assert given and all(item.startswith("path(") for item in given), given
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no browser here")
+def test_scripts_import_in_no_circle_and_share_no_name():
+    folder = resources.files("batch.report.page").joinpath("scripts")
+    texts = {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir()}
+    imported = {name: set(re.findall(r'from "\./([\w.]+)"', text)) for name, text in texts.items()}
+    order = list(TopologicalSorter(imported).static_order())  # raises where there is a circle
+    assert set(order) == texts.keys()
+    given = {
+        name: re.findall(r"^export .*?(?:function|class|const|let) ([\w$]+)", text, re.M)
+        for name, text in texts.items()
+    }
+    for name, text in texts.items():
+        for names, other in re.findall(r'^import \{ ([^}]*) \} from "\./([\w.]+)";$', text, re.M):
+            assert set(names.split(", ")) <= set(given[other]), (name, other)
+    declared = re.findall(
+        r"^(?:export )?(?:async )?(?:function|class|const|let) ([\w$]+)", "\n".join(texts.values()), re.M
+    )
+    assert [name for name, count in Counter(declared).items() if count > 1] == []
+
+
 @pytest.mark.parametrize(
     ("name", "address"),
     [
@@ -78,12 +99,9 @@ def test_every_address_of_the_page_stays_in_its_folder():
         ("\\\\host\\x", "%5C%5Chost%5Cx"),
     ],
 )
-def test_an_address_is_below_the_page(name, address, tmp_path):
-    text = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
-    (function,) = re.findall(r"^const path = .*;$", text, re.MULTILINE)
-    page = tmp_path / "x.html"
-    page.write_text(f"<p id=x></p><script>{function} x.textContent = path({name!r});</script>", encoding="utf-8")
-    assert f">{address}</p>" in shown(page)
+def test_an_address_is_below_the_page(name, address, page):
+    (function,) = re.findall(r"^const path = (.*);$", bundle("main"), re.MULTILINE)
+    assert page.evaluate(f"({function})({name!r})") == address
 
 
 def test_a_thumbnail_that_is_a_pipe_is_none(tmp_path):
@@ -93,6 +111,6 @@ def test_a_thumbnail_that_is_a_pipe_is_none(tmp_path):
 
 
 def test_nothing_ends_the_script_that_holds_the_data():
-    page = html.page({"a": "</script><!-- <script> & \u2028 \ud800"})
-    assert page.count("</script>") == html.page({"a": ""}).count("</script>")
+    page = pages.page({"a": "</script><!-- <script> & \u2028 \ud800"}, [], {})
+    assert page.count("</script>") == pages.page({"a": ""}, [], {}).count("</script>")
     assert page.encode()

@@ -75,6 +75,7 @@ def test_a_page_follows_from_any_generation(night):
             news = piece(folder, number)
             for index, image in news.pop("images"):
                 data["images"][index] = image
+            assert news.pop("records").keys() <= {image["id"] for image in data["images"]}
             assert news.pop("generation") == number
             assert news.pop("written") == pytest.approx(written[number - 1], abs=30)
             data |= news

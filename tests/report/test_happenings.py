@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from batch.cli.progress import Silent
-from batch.report import html, table
+from batch.report import table
 from batch.report.images import reported
+from batch.report.page import data as pages
 from batch.run import runner
 from batch.run.options import Options
 from batch.run.steering import Steering
@@ -19,7 +20,7 @@ from batch.store.events import EventLog
 from batch.store.folder import RunFolder
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import happen
-from tests.report.pages import BROWSER, embedded, shown
+from tests.report.pages import embedded
 
 HOSTILE = "</script><script>alert(1)</script><b>bold</b>"
 
@@ -72,7 +73,7 @@ def test_the_table_has_the_setting_used_and_what_was_invalid(night):
 
 def test_times_are_told_apart_by_the_setting_used(night):
     images = reported(night.tasks(), night.scan())
-    data = html.page_data("night", images, list(map(html.told_apart, images)), night.scan(), [])
+    data = pages.page_data("night", "me", images, list(map(pages.told_apart, images)), night.scan(), [])
     rows = [dict(zip(data["timing"]["columns"], row, strict=True)) for row in data["timing"]["rows"]]
     found = {row["memory"]: {"images": row["images"], "failed": row["failed"]} for row in rows}
     (degraded,) = [name for name in found if "degraded" in name]
@@ -105,23 +106,24 @@ def test_the_report_says_what_happened(night):
     assert "vae_tiling" in images["a fox", "2"]["memory"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_what_happened_in_a_browser(night, tmp_path):
-    dom = shown(night.root / "report.html")
-    section = re.search(r'<section id="happened".*?</section>', dom, re.DOTALL)[0]
-    assert section.count("<tr") == 7
-    assert "out of memory, number 3" in section
-    assert re.search(r"<details>.*first\n&lt;/script&gt;.*last</pre></details>", section, re.DOTALL)
-    assert "<b>bold" not in dom
-    assert "repaired: decoded in float32" in dom
-    assert "degraded from auto" in dom
-    assert dom.count('class="card invalid"') == dom.count('class="card failed"') == 1
+def test_what_happened_in_a_browser(night, page, tmp_path):
+    page.goto((night.root / "report.html").as_uri() + "#part=happened")
+    assert page.locator("#happened tr").count() == 7
+    said = page.text_content("#happened")
+    assert "out of memory, number 3" in said
+    assert page.text_content("#happened details pre") == f"first\n{HOSTILE}\nlast"
+    assert page.locator("b", has_text="bold").count() == 0
+    cards = page.text_content("#gallery")
+    assert "repaired: decoded in float32" in cards
+    assert "degraded from auto" in cards
+    assert page.locator(".card.invalid").count() == page.locator(".card.failed").count() == 1
     shutil.copytree(night.root, tmp_path / "quiet")
     quiet = RunFolder(tmp_path / "quiet")
     (quiet.state / events.FILE).unlink()
     EventLog(quiet).begin(6)
     runner.report(quiet.root)
-    assert '<section id="happened" class="happened" hidden="">' in shown(quiet.root / "report.html")
+    page.goto((quiet.root / "report.html").as_uri())
+    assert page.is_hidden("#tab-happened")
 
 
 def test_status_says_what_happened_in_the_last_run(night, cli):

@@ -1,7 +1,7 @@
-"""report.html: one file that opens from disk, without a network.
+"""What report.html knows of a run: one file that opens from disk, without a network.
 
-The page is ``report.html.template`` with the run's data put in as JSON; its script builds everything from
-text nodes, so no prompt can become markup. The pictures stay where they are: thumbnails are loaded from
+The run's data are put into the page as JSON; its script builds everything from text nodes, so no prompt can become
+markup. The pictures stay where they are: thumbnails are loaded from
 ``thumbs/`` as they come into view, and a click opens the file in ``images/``.
 
 The page of a run that goes on knows which run and which writing of the report it is of. It asks ``.run/status.js``
@@ -15,15 +15,19 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from batch import __version__
 from batch.records.kinds import HappeningKind
+from batch.records.reading import to_json
 from batch.records.receipts import Receipt
 from batch.records.values import Scalar
 from batch.report.images import costs_of_done
+from batch.report.page.document import document
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds
 from batch.store.live import in_script
@@ -35,8 +39,6 @@ if TYPE_CHECKING:
     from batch.store.events import LogEntry
     from batch.store.receipts import Scan
 
-PLACEHOLDER, SCRIPTS = "{{DATA}}", "{{SCRIPTS}}"
-
 COSTS = (
     "attempts", "file", "warmup", "load_s", "encode_s", "denoise_s", "decode_s", "save_s", "total_s",
     "peak_allocated_mib", "peak_reserved_mib", "peak_device_mib", "peak_rss_mib", "degraded_from",
@@ -47,25 +49,59 @@ COSTS = (
 MEMORY = ("peak_device_mib", "peak_reserved_mib", "peak_rss_mib")
 """What stands for a picture's memory: the first of these that is known."""
 
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Of a run that goes on: which run it is (seconds since 1970), and which writing of its report the page is."""
+
+    began: float
+    generation: int
+    written: float
+    """Seconds since 1970."""
+
+
 MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
 """Of the history the page shows the end, and of a log the last lines."""
 
 
-def page(data: Mapping[str, object], images: Sequence[str] = (), live: Mapping[str, object] | None = None) -> str:
-    """The page with its data inside, of which nothing can end the script element that holds it.
+def page(
+    data: Mapping[str, object], images: Sequence[str], records: Mapping[str, str], live: Live | None = None
+) -> str:
+    """The page with its data inside.
 
-    ``images`` are texts of :func:`image_text`. ``live`` is, while the run goes on, which ``run`` and which
-    ``generation`` of its report this is.
+    ``images`` are texts of :func:`image_text`, ``records`` those of :func:`record_text` by id. ``live`` is given
+    while the run goes on.
     """
-    template = resources.files("batch.report").joinpath("report.html.template").read_text(encoding="utf-8")
-    known = dict(data) if live is None else {**data, "live": live}
-    scripts = "'unsafe-inline'" if live is None else "'unsafe-inline' 'self' file:"
-    return template.replace(SCRIPTS, scripts).replace(PLACEHOLDER, with_images(known, images))
+    known = dict(data) if live is None else {**data, "live": asdict(live)}
+    return document(
+        "report.html.jinja",
+        script="main",
+        styles=("base", "overview", "gallery", "viewer", "live", "print"),
+        files=live is not None,
+        data=Markup(with_images(known, images)),
+        records=Markup(joined(records)),
+    )
 
 
-def with_images(data: Mapping[str, object], images: Sequence[str]) -> str:
-    """Data of a page as JSON that may stand in a script, its ``images`` among it."""
-    return in_script(data)[:-1] + f'{"," if data else ""}"images":[{",".join(images)}]}}'
+def with_images(
+    data: Mapping[str, object], images: Sequence[str], records: Mapping[str, str] | None = None
+) -> str:
+    """Data of a page as JSON that may stand in a script, its ``images`` and ``records`` among it."""
+    parts = [in_script(data)[1:-1]] if data else []
+    parts.append(f'"images":[{",".join(images)}]')
+    if records is not None:
+        parts.append(f'"records":{joined(records)}')
+    return f"{{{','.join(parts)}}}"
+
+
+def joined(records: Mapping[str, str]) -> str:
+    """An object of texts that are JSON."""
+    return "{" + ",".join(f'"{key}":{text}' for key, text in records.items()) + "}"
+
+
+def record_text(image: ReportedImage) -> str:
+    """All that is known of an image, as JSON: its receipt, or its failure; "" where there is neither."""
+    return in_script(to_json(image.record)) if image.record else ""
 
 
 def image_text(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> str:
@@ -75,15 +111,17 @@ def image_text(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> s
 
 def page_data(
     name: str,
+    id: str,
     images: Sequence[ReportedImage],
     settings: Sequence[Mapping[str, str]],
     scan: Scan,
     history: Sequence[LogEntry],
 ) -> dict[str, object]:
-    """Everything the page shows beside its images, as plain JSON data: seconds and MiB."""
+    """Everything the page shows beside its images, as plain JSON data: seconds and MiB. ``id`` is the folder's."""
     first, varying = settings[0] if settings else {}, varying_of(settings)
     return {
         "name": name,
+        "id": id,
         "summary": _summary(images, scan),
         "common": {key: value for key, value in first.items() if key not in varying},
         "varying": varying,

@@ -1,0 +1,38 @@
+/* The run, as its report knows it. */
+
+import { $ } from "./dom.js";
+import { known, named } from "./words.js";
+export const data = JSON.parse(document.getElementById("data").textContent);
+
+/** What lies in the folder of each image (receipt or failure), by id: read when first asked for, since it is long. */
+export function record(image) {
+  records ??= {...JSON.parse($("records").textContent), ...newer};
+  return records[image.id];
+}
+let records = null;
+const newer = {};  // of a run that goes on: what came since the page was opened
+export function learnRecords(some) {
+  Object.assign(newer, some);
+  if (records) Object.assign(records, some);
+}
+
+export const failed = image => image.status === "failed" || image.status === "invalid";
+
+/** Settings in which images differ, as a card says them. */
+export let SHOWN = [];
+
+export function describe() {
+  SHOWN = data.varying.filter(key => key !== "size" && key !== "device");
+  data.images.forEach(wording);
+}
+function wording(image, index) {
+  image.index = index;
+  image.pixels = image.width + "×" + image.height;
+  image.words = [image.prompt, image.negative_prompt, image.name, image.id, image.status, image.stage, image.error,
+    "seed " + image.seed, image.pixels, image.width + "x" + image.height, ...SHOWN.map(key => named(key, image[key])),
+    image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.allowed || ""].join("\n").toLowerCase();
+}
+
+// Frames have one shape, so that rows are even: the pictures' own where they share it, else a square.
+const shapes = new Set(data.images.map(image => (image.width / image.height).toFixed(3)));
+export const FRAME = shapes.size === 1 ? Math.min(3, Math.max(0.5, Number([...shapes][0]))) : 1;

@@ -1,0 +1,21 @@
+/* report.html: the last of the scripts, which starts the page. */
+
+import { data, describe } from "./data.js";
+import { show } from "./gallery.js";
+import { follow } from "./live.js";
+import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
+import { filters, onChoice } from "./selection.js";
+import { start } from "./state.js";
+
+describe();
+heading();
+failures();
+happened();
+timing();
+schedulers();
+startTabs();
+filters();
+onChoice(show);
+start();
+show();
+if (data.live) follow();

@@ -1,0 +1,45 @@
+/* What the reader has chosen. It stands in the page's address, so that a reload, a link and the way back show the same. */
+
+const DEFAULTS = new Map(), WATCHERS = [];
+let state = {};
+
+/** A name, and the value that the address leaves out. */
+export function define(name, value = "") {
+  DEFAULTS.set(name, value);
+}
+
+export const get = name => state[name] ?? DEFAULTS.get(name);
+
+/** Call `work` when one of these names has another value. */
+export function watch(names, work) {
+  WATCHERS.push({names, work});
+}
+
+/** Choose; `step` is a place that the browser's way back leads to, as from a picture to the gallery. */
+export function set(values, {step = false} = {}) {
+  const before = {...state};
+  Object.assign(state, values);
+  const address = new URLSearchParams();
+  for (const [name, value] of Object.entries(state)) if (value !== DEFAULTS.get(name)) address.set(name, value);
+  const hash = "#" + address;
+  if (hash !== (location.hash || "#")) history[step ? "pushState" : "replaceState"](null, "", hash);
+  tell(before);
+}
+
+/** Read the address; call it once everything is defined and watched. */
+export function start() {
+  addEventListener("popstate", read);
+  addEventListener("hashchange", read);
+  read();
+}
+
+function read() {
+  const before = state, written = new URLSearchParams(location.hash.slice(1));
+  state = Object.fromEntries([...DEFAULTS].map(([name, value]) => [name, written.get(name) ?? value]));
+  tell(before);
+}
+
+function tell(before) {
+  const changed = name => (before[name] ?? DEFAULTS.get(name)) !== get(name);
+  for (const {names, work} of WATCHERS) if (names.some(changed)) work();
+}

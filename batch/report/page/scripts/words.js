@@ -1,0 +1,22 @@
+/* Figures and names as they are read. */
+
+export function duration(seconds) {
+  if (seconds < 60) return seconds.toFixed(seconds < 1 ? 2 : 1) + "s";
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  if (minutes < 60) return minutes + "m " + String(whole % 60).padStart(2, "0") + "s";
+  return Math.floor(minutes / 60) + "h " + String(minutes % 60).padStart(2, "0") + "m";
+}
+export const mib = value => value >= 1024 ? (value / 1024).toFixed(1) + " GiB" : Math.round(value) + " MiB";
+// Below the page's own folder, whatever a receipt says: no other host, no script, no folder above.
+export const path = name => name.split("/").filter(part => part && part !== "..").map(encodeURIComponent).join("/");
+export const known = value => value !== undefined && value !== null;
+export const named = (key, value) => ["model", "size", "format"].includes(key) ? value : key.replace("_", " ") + " " + value;
+export const short = (text, length) => text.length > length ? text.slice(0, length).trimEnd() + " …" : text;
+// What is said, without the word that stands before it.
+export const after = (word, text) => text.startsWith(word + ": ") ? text.slice(word.length + 2) : text;
+export const clock = seconds => {
+  const time = new Date(seconds * 1000), [day, hour] = time.toLocaleString("sv").split(" ");
+  return (day === new Date().toLocaleString("sv").split(" ")[0] ? "" : day + " ") + hour.slice(0, 5);
+};
+// 2026-01-31 23:59:59, in the reader's time zone
+export const when = time => new Date(time).toLocaleString("sv");
