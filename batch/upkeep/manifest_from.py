@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from batch.manifest.foreign.draft import named
 from batch.manifest.recovered import Recovered
 from batch.manifest.writing import to_data, to_yaml
 from batch.records.kinds import RunKind
-from batch.records.reading import to_json
 from batch.store.folder import RunFolder
 from batch.upkeep.albums import Album
 from batch.upkeep.changes import Changes
@@ -165,7 +163,7 @@ def _from_runs(chosen: Iterable[Picked], *, measured: bool) -> Iterator[tuple[st
     for album, key in once.values():
         task = album.by_id[key]
         try:
-            picture = recover.from_task(json.loads(json.dumps(to_json(task))))
+            picture = recover.of_task(task)
         except ValueError as error:
             raise UserError(f"{task.name} of {album.root} cannot be said in a manifest: {error}") from None
         receipt, model = album.scan.receipts.get(key), picture.axes["model"]

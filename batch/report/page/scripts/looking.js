@@ -2,6 +2,8 @@
 
 import { $, make } from "./dom.js";
 import { SHOWN } from "./data.js";
+import { details } from "./details.js";
+import { markButtons, mark, toggleMark } from "./picks.js";
 import { visible } from "./selection.js";
 import { duration, known, mib, named, path } from "./words.js";
 export let picked = [];
@@ -46,6 +48,9 @@ export function caption() {
   $("title").textContent = second ? half("A, left: ", first) : first.prompt;
   $("details").textContent = second ? half("B, right: ", second) : line(first);
   for (const id of ["title", "details"]) $(id).title = $(id).textContent;
+  $("looked-marks").replaceChildren(...shown.map(markButtons));
+  $("more").setAttribute("aria-expanded", String(!$("inside").hidden));
+  if (!$("inside").hidden) $("inside").replaceChildren(...shown.map(details));
   $("pick").textContent = picked.includes(first) ? "chosen" : "A/B";
 }
 
@@ -79,6 +84,7 @@ $("previous").addEventListener("click", () => move(-1));
 $("next").addEventListener("click", () => move(1));
 $("fit").addEventListener("click", () => { whole = !whole; scale(); centre(); });
 $("pick").addEventListener("click", () => { pick(shown[0]); caption(); });
+$("more").addEventListener("click", () => { $("inside").hidden = !$("inside").hidden; caption(); });
 $("close").addEventListener("click", () => $("viewer").close());
 $("viewer").addEventListener("close", () => {
   document.querySelector(`.picture[data-id="${shown[0].id}"]`)?.focus();
@@ -91,7 +97,7 @@ document.addEventListener("keydown", event => {
     if (event.key === "/") { event.preventDefault(); $("text").focus(); }
     return;
   }
-  const keys = {f: () => $("fit").click(), c: () => shown.length < 2 && $("pick").click()};
+  const last = shown.at(-1), keys = {i: () => $("more").click(), p: () => toggleMark(last, "picked"), x: () => toggleMark(last, "rejected"), u: () => mark(last, ""), f: () => $("fit").click(), c: () => shown.length < 2 && $("pick").click()};
   if (event.target.type !== "range" && !event.shiftKey) Object.assign(keys, {ArrowLeft: () => move(-1), ArrowRight: () => move(1)});
   if (shown.length > 1) keys[" "] = () => { flipped = !flipped; cut(flipped ? 0 : 100); };
   if (keys[event.key] && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }

@@ -2,10 +2,13 @@
 
 import { $, make } from "./dom.js";
 import { data } from "./data.js";
+import { matches } from "./query.js";
+import { define, get, watch } from "./state.js";
 import { known, short } from "./words.js";
 const MOST_CHOICES = 80;
 export const selects = {};  // by setting
 export let visible = [];
+define("find");
 
 export function filters() {
   const keys = [...data.varying];
@@ -41,7 +44,8 @@ function choices(key, values, chosen) {
 export function choose() {
   const words = $("text").value.toLowerCase().trim();
   const chosen = Object.entries(selects).filter(([, select]) => select.value);
-  visible = data.images.filter(image => (!words || image.words.includes(words)) && chosen.every(([key, select]) => image[key] === select.value));
+  const hold = matches(get("find"));
+  visible = data.images.filter(image => hold(image) && (!words || image.words.includes(words)) && chosen.every(([key, select]) => image[key] === select.value));
   const key = $("sort").value, turn = $("down").getAttribute("aria-pressed") === "true" ? -1 : 1;
   if (!key && turn < 0) visible.reverse();
   if (key) visible.sort((a, b) => {
@@ -52,10 +56,13 @@ export function choose() {
   $("count").textContent = visible.length === data.images.length ? visible.length + " images" : visible.length + " of " + data.images.length;
 }
 
-let changed = () => {};
+let choiceMade = () => {};
+/** Something that decides which images are shown is not as it was. */
+export const changed = () => choiceMade();
 /** What is called when the reader has chosen otherwise. */
 export function onChoice(work) {
-  changed = work;
+  choiceMade = work;
+  watch(["find"], work);
   $("text").addEventListener("input", work);
   $("sort").addEventListener("change", work);
   $("down").addEventListener("click", () => {
