@@ -22,8 +22,8 @@ def entries(tasks: Sequence[Task]) -> dict[str, object]:
     """The entries of all images, as plain JSON data.
 
     ``axes`` has for each axis its values; ``images`` has by id a row of numbers: of what the whole manifest must
-    say (``heads``), then of the image's value on each axis, -1 where it has none. An image that no manifest can say
-    is not there. ``repeats`` is that of a measurement, else 0.
+    say (``heads``), then of the image's value on each axis, -1 where it has none. What no manifest can say is not
+    there. ``repeats`` is that of a measurement, else 0.
     """
     axes, heads = dict[str, _Values](), _Values()
     rows: dict[str, tuple[int, dict[str, int]]] = {}

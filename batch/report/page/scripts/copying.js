@@ -40,7 +40,7 @@ function showToCopy(text, title) {
 
 /** A file for the reader to keep. */
 export function download(name, text) {
-  const address = URL.createObjectURL(new Blob([text], {type: "text/plain;charset=utf-8"}));
-  make("a", {href: address, download: name}).click();
-  setTimeout(() => URL.revokeObjectURL(address), 60000);
+  const blob = URL.createObjectURL(new Blob([text], {type: "text/plain;charset=utf-8"}));
+  make("a", {href: blob, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(blob), 60000);
 }
