@@ -17,8 +17,7 @@ export function details(image) {
   const found = record(image) || {};
   const parts = [
     whyNot(image, found.error), textOf("Prompt", image.prompt), textOf("Negative prompt", image.negative_prompt), copiesOf(image),
-    found.measurement && costsOf(found.measurement), ...Object.keys(TITLES).map(key => partOf(TITLES[key], inTable(key, found[key], image))),
-    partOf("Besides", without(found, SAID)),
+    found.measurement && costsOf(found.measurement), madeHow(without(found, SAID)), ...Object.keys(TITLES).map(key => partOf(TITLES[key], inTable(key, found[key], image))),
   ];
   return make("div", {class: "details"}, ...parts.filter(Boolean));
 }
@@ -69,18 +68,24 @@ function costsOf(measured) {
   return make("section", {}, make("h3", {}, "Time and peak memory"), stages.length ? scroll : "", listOf(without(measured, STAGES)));
 }
 
+const madeHow = values => isEmpty(values) ? "" : make("section", {}, make("h3", {}, "How it was made"), listOf(values));
+
 function inTable(key, value, image) {
   if (key !== "task" || !value) return value;
   // A seed of 64 bits is more than a number holds; the texts stand above.
   return {...without(value, ["prompt", "negative_prompt"]), seed: image.seed};
 }
 
+const unfolded = new Set();  // titles of parts that stay open from image to image
 function partOf(title, value) {
   if (isEmpty(value)) return "";
-  return make("details", {}, make("summary", {}, title), valueOf("", value));
+  const box = make("details", {ontoggle: () => box.open ? unfolded.add(title) : unfolded.delete(title)}, make("summary", {}, title), valueOf("", value));
+  box.open = unfolded.has(title);
+  return box;
 }
 
 function valueOf(key, value) {
+  if (Array.isArray(value) && value.every(item => Array.isArray(item) && item.length === 2 && typeof item[0] === "string")) return listOf(Object.fromEntries(value));
   if (Array.isArray(value) && value.some(item => typeof item === "object")) return make("ol", {}, ...value.map(item => make("li", {}, valueOf(key, item))));
   if (Array.isArray(value)) return value.join(", ");
   if (value !== null && typeof value === "object") return listOf(value);

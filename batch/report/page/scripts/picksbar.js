@@ -6,7 +6,7 @@ import { data } from "./data.js";
 import { manifestText } from "./entries.js";
 import { addKeys } from "./keys.js";
 import { areMarksKept, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
-import { changed } from "./selection.js";
+import { changed, reveal, visible } from "./selection.js";
 import { get, set } from "./state.js";
 
 const WORD = /(^|\s)is:(picked|rejected|unmarked)(?=\s|$)/g;
@@ -22,9 +22,9 @@ export function startPicks() {
     hint: make("span", {class: "muted"}, "✓ (p) picks, ✕ (x) rejects, u takes it back"),
     said: make("span", {role: "status", class: "muted"}),
   });
-  const load = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
+  bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
   bar.load.tabIndex = -1;
-  $("marks").append(make("span", {class: "group"}, ...bar.shows), bar.hint, bar.acts, load, bar.said);
+  $("marks").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
   onMarks(marksChanged);
   document.addEventListener("keydown", markByKey);
   addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
@@ -43,7 +43,7 @@ function tellMarks() {
     button.hidden = counts.unmarked === data.images.length && !isShown(word);
   }
   bar.acts.hidden = !counts.picked && !counts.rejected;
-  bar.hint.hidden = !bar.acts.hidden;
+  bar.hint.hidden = bar.loads.hidden = !bar.acts.hidden;
   for (const button of [...bar.acts.children].slice(0, 2)) button.disabled = !counts.picked;
   if (!areMarksKept()) sayOnce();
 }
@@ -72,13 +72,11 @@ function showMarked(word) {
 // Where marks decide what is shown, the image that is marked may leave; the focus goes on to the one in its place.
 function marksChanged() {
   tellMarks();
-  if (!get("find").includes("is:")) return;
-  const cards = () => [...$("gallery").querySelectorAll("[data-mark-of]")];
-  const at = cards().findIndex(group => group.parentElement.closest("article, td, li")?.contains(document.activeElement));
+  if (!isShown("picked") && !isShown("rejected") && !isShown("unmarked")) return;
+  const at = document.querySelector("dialog[open]") ? -1 : visible.indexOf(focusedImage());
   changed();
-  if (at < 0) return;
-  const next = cards()[at] || cards().at(-1);
-  next?.querySelector("button")?.focus();
+  const next = at < 0 ? null : visible[at] || visible.at(-1);
+  if (next) reveal(next);
 }
 
 // Marking

@@ -59,6 +59,8 @@ export function choose() {
 let choiceMade = () => {};
 /** Something that decides which images are shown is not as it was. */
 export const changed = () => choiceMade();
+/** Bring an image into view and give it the focus. */
+export const reveal = image => document.querySelector(`.picture[data-id="${CSS.escape(image.id)}"]`)?.focus();
 /** What is called when the reader has chosen otherwise. */
 export function onChoice(work) {
   choiceMade = work;
