@@ -6,7 +6,7 @@ import { data, failed, record } from "./data.js";
 import { manifestText } from "./entries.js";
 import { duration, known, mib } from "./words.js";
 
-const STAGES = ["encode", "denoise", "decode", "whole"];
+const TIMED = ["encode", "denoise", "decode", "whole"];
 const PEAKS = {seconds: "time", allocated: "allocated", reserved: "reserved", device: "device", rss: "host"};
 const TITLES = {file: "File", machine: "Machine", scheduler: "Scheduler at work", texts: "Texts", task: "Task"};
 const SAID = ["measurement", "error", "schema", ...Object.keys(TITLES)];
@@ -59,13 +59,13 @@ function againOf(error) {
 // What its receipt says
 
 function costsOf(measured) {
-  const stages = STAGES.filter(name => measured[name]), columns = Object.keys(PEAKS).filter(key => stages.some(name => known(measured[name][key])));
+  const stages = TIMED.filter(name => measured[name]), columns = Object.keys(PEAKS).filter(key => stages.some(name => known(measured[name][key])));
   const cell = (key, value) => make("td", {class: "number"}, known(value) ? figureOf(key, value) : "–");
   const table = make("table", {},
     make("thead", {}, make("tr", {}, make("th", {}, "stage"), ...columns.map(key => make("th", {class: "number"}, PEAKS[key])))),
     make("tbody", {}, ...stages.map(name => make("tr", {}, make("th", {scope: "row"}, name), ...columns.map(key => cell(key, measured[name][key]))))));
   const scroll = make("div", {class: "scroll", tabindex: "0", role: "group", "aria-label": "Time and peak memory"}, table);
-  return make("section", {}, make("h3", {}, "Time and peak memory"), stages.length ? scroll : "", listOf(without(measured, STAGES)));
+  return make("section", {}, make("h3", {}, "Time and peak memory"), stages.length ? scroll : "", listOf(without(measured, TIMED)));
 }
 
 const madeHow = values => isEmpty(values) ? "" : make("section", {}, make("h3", {}, "How it was made"), listOf(values));
@@ -76,11 +76,11 @@ function inTable(key, value, image) {
   return {...without(value, ["prompt", "negative_prompt"]), seed: image.seed};
 }
 
-const unfolded = new Set();  // titles of parts that stay open from image to image
+const keptOpen = new Set();  // titles of parts that stay open from image to image
 function partOf(title, value) {
   if (isEmpty(value)) return "";
-  const box = make("details", {ontoggle: () => box.open ? unfolded.add(title) : unfolded.delete(title)}, make("summary", {}, title), valueOf("", value));
-  box.open = unfolded.has(title);
+  const box = make("details", {ontoggle: () => box.open ? keptOpen.add(title) : keptOpen.delete(title)}, make("summary", {}, title), valueOf("", value));
+  box.open = keptOpen.has(title);
   return box;
 }
 

@@ -28,12 +28,12 @@ export function startPicks() {
   onMarks(marksChanged);
   document.addEventListener("keydown", markByKey);
   addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
-  tellMarks();
+  tellCounts();
 }
 
 const withMark = value => data.images.filter(image => markOf(image.id) === value);
 
-function tellMarks() {
+function tellCounts() {
   const counts = {picked: withMark("picked").length, rejected: withMark("rejected").length};
   counts.unmarked = data.images.length - counts.picked - counts.rejected;
   for (const button of bar.shows) {
@@ -48,7 +48,7 @@ function tellMarks() {
   if (!areMarksKept()) sayOnce();
 }
 /** Say anew how many there are, of a run that goes on. */
-export const recount = () => tellMarks();
+export const recount = () => tellCounts();
 
 let told = false;
 function sayOnce() {
@@ -66,12 +66,12 @@ const isShown = word => [...get("find").matchAll(WORD)].some(([, , shown]) => sh
 function showMarked(word) {
   const rest = get("find").replace(WORD, "").trim();
   set({find: isShown(word) ? rest : `${rest} is:${word}`.trim()});
-  tellMarks();
+  tellCounts();
 }
 
 // Where marks decide what is shown, the image that is marked may leave; the focus goes on to the one in its place.
 function marksChanged() {
-  tellMarks();
+  tellCounts();
   if (!isShown("picked") && !isShown("rejected") && !isShown("unmarked")) return;
   const at = document.querySelector("dialog[open]") ? -1 : visible.indexOf(focusedImage());
   changed();
@@ -117,11 +117,11 @@ async function copyManifest() {
 }
 
 // A line is the file; what a list cannot say so (a line end, a comment's sign in the name) is the id.
-const lineOf = image => !image.file || image.file.trim() !== image.file || /[\n\r\t"\\]|\s#/.test(image.file) ? image.id : image.file;
+const listedAs = image => !image.file || image.file.trim() !== image.file || /[\n\r\t"\\]|\s#/.test(image.file) ? image.id : image.file;
 
 function downloadPicks() {
   const picked = withMark("picked");
-  download("picks.txt", picked.map(image => lineOf(image) + "\n").join(""));
+  download("picks.txt", picked.map(image => listedAs(image) + "\n").join(""));
   say(`run_batch.py manifest from RUN --picks picks.txt -o final.yaml makes a job of ${picked.length === 1 ? "it" : `these ${picked.length}`}.`);
 }
 
