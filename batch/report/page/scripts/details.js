@@ -4,7 +4,7 @@ import { make } from "./dom.js";
 import { copyText } from "./copying.js";
 import { data, failed, record } from "./data.js";
 import { manifestText } from "./entries.js";
-import { duration, known, mib } from "./words.js";
+import { duration, known, mib, when } from "./words.js";
 
 const TIMED = ["encode", "denoise", "decode", "whole"];
 const PEAKS = {seconds: "time", allocated: "allocated", reserved: "reserved", device: "device", rss: "host"};
@@ -99,6 +99,7 @@ function listOf(values) {
 
 function figureOf(key, value) {
   if (typeof value === "boolean") return value ? "yes" : "no";
+  if (key.endsWith("_at") && Date.parse(value)) return when(value);
   if (typeof value !== "number") return String(value);
   if (key === "seconds" || key.endsWith("_s")) return duration(value);
   if (BYTES.includes(key)) return key === "bytes" ? `${value.toLocaleString("en")} bytes` : mib(value / 2 ** 20);
