@@ -44,14 +44,14 @@ function copiesOf(image) {
 function whyNot(image, error) {
   if (image.file) return "";
   if (!failed(image)) return make("section", {class: "why"}, make("h3", {}, image.status === "skipped" ? "Skipped" : "Not rendered yet"), image.error ? make("p", {class: "text"}, image.error) : "");
-  const where = [image.stage && "while it was at: " + image.stage, known(image.attempts) && "attempts: " + image.attempts].filter(Boolean).join(" · ");
+  const where = [image.stage && "at: " + image.stage, known(image.attempts) && "attempts: " + image.attempts].filter(Boolean).join(" · ");
   const wanted = error && known(error.requested) ? make("p", {}, "It asked for " + mib(error.requested / 2 ** 20) + " at once.") : "";
   return make("section", {class: "why bad"}, make("h3", {}, image.status === "invalid" ? "No picture" : "Failed"), make("p", {}, where), make("pre", {}, image.error || ""), wanted, againOf(error));
 }
 
 function againOf(error) {
   const again = data.again || {}, command = error && error.kind === "out_of_memory" ? again.unfit || again.failed : again.failed;
-  if (!command) return make("p", {}, "To try it again, run the same command with --retry-failed.");
+  if (!command) return make("p", {}, "The same command tries it again, as often as run.retries says; --retry-failed begins that count anew.");
   const copy = make("button", {type: "button", onclick: async () => { if (await copyText(command, "Command")) copy.textContent = "Copied"; }}, "Copy command");
   return make("div", {}, make("p", {}, "To try it again:"), make("pre", {}, command), copy);
 }
