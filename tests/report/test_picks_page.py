@@ -212,7 +212,7 @@ def test_where_the_browser_keeps_and_copies_nothing(tabs, night):
     page.click("#marks >> text=Copy manifest")
     assert "grid:" in page.input_value(".by-hand textarea")
     page.keyboard.press("Escape")
-    assert page.locator(".by-hand").count() == 0
+    until(page, "!document.querySelector('.by-hand')")
     page.close()
 
 
