@@ -15,7 +15,7 @@ ROOMS = {
     "upkeep": "run report store plan memory hub catalogue manifest records base",
     "run": "engines report render store plan memory hub catalogue manifest records base",
     "engines": "render store plan memory catalogue records base",
-    "report": "store plan memory records base",
+    "report": "store plan memory manifest records base",
     "render": "plan memory catalogue manifest records base",
     "store": "plan memory catalogue manifest records base",
     "plan": "memory catalogue manifest records base",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from batch.upkeep.manifest_from import Only
 
 
+class _Options(TypedDict):
+    """Which pictures, and what of them is to be another: the fields of ``Wanted``."""
+
+    only: Only | None
+    picks: Path | None
+    model: str | None
+    overrides: tuple[str, ...]
+
+
 @click.group(short_help="A manifest to begin with, or from pictures; its schema.")
 def manifest() -> None:
     """Make a manifest to begin with, or from pictures; print the schema that editors check manifests with."""
@@ -26,16 +35,20 @@ def manifest() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of printing.")
 @click.option("--only", type=click.Choice(["done", "failed", "missing"]),
               help="Of a run folder, the images in this state.")  # fmt: skip
+@click.option("--picks", metavar="FILE", type=click.Path(path_type=Path),
+              help="Of a run folder, the images that this file names, one a line; - reads stdin.")  # fmt: skip
 @click.option("--model", help="Use this model instead of the one the pictures name.")
-def from_pictures(*, sources: tuple[Path, ...], output: Path | None, only: Only | None, model: str | None) -> int:
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True,
+              help="Set an axis of all pictures or a dotted key: size=5376x3072, output.format=jpeg.")  # fmt: skip
+def from_pictures(*, sources: tuple[Path, ...], output: Path | None, **wanted: Unpack[_Options]) -> int:
     """Write the manifest that renders pictures again: ours, or those of other programs.
 
     Understood are A1111 and those that write as it does, ComfyUI, Fooocus and its log.html, InvokeAI, SwarmUI,
     NovelAI and Draw Things. A folder stands for the pictures in it; patterns such as "*.png" are expanded.
     """
-    from batch.upkeep.manifest_from import manifest_from
+    from batch.upkeep.manifest_from import Wanted, manifest_from
 
-    text, notes = manifest_from(sources, only=only, model=model, folder=output.parent if output else Path())
+    text, notes = manifest_from(sources, Wanted(**wanted), output or Path("manifest.yaml"))
     for note in notes:
         say(f"note: {note}")
     if output is None:

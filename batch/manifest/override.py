@@ -13,6 +13,11 @@ from batch.manifest.values import shortened
 
 def override(document: Document, written: str) -> None:
     """Set one key, or one axis of the grid. Raises :class:`UserError` for what is no ``KEY=VALUE``."""
+    document.put(*read_override(written))
+
+
+def read_override(written: str) -> tuple[tuple[str, ...], Document]:
+    """Where in a manifest a value belongs, and the value. Raises :class:`UserError` as :func:`override` does."""
     key, equals, value = written.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -35,4 +40,4 @@ def override(document: Document, written: str) -> None:
     location = ("grid", key) if axis(key) and key != "name" else tuple(key.split("."))
     if location[0] == "grid" and len(location) == 3 and location[1] == "extra":
         location = ("grid", f"extra.{location[2]}")
-    document.put(location, Document(parsed.data, source, {known: Place(source, 0) for known in parsed.places}))
+    return location, Document(parsed.data, source, {known: Place(source, 0) for known in parsed.places})

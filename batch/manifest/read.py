@@ -46,6 +46,14 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
     text, document = _document(path)
     for written in overrides:
         override(document, written)
+    return manifest_of(document, path, text="".join(f"# --set {written}\n" for written in overrides) + text)
+
+
+def manifest_of(document: Document, path: Path, text: str = "") -> Manifest:
+    """What a document says that lies, or will lie, at ``path``; ``text`` is what is kept of it, as it was run.
+
+    Raises :class:`ManifestError` with every problem found.
+    """
     problems = Problems(document)
     top = read_sections(document, problems)
     prompts, drawn = _prompts(document, path.parent, problems)
@@ -63,7 +71,7 @@ def read_manifest(path: Path, overrides: Sequence[str] = ()) -> Manifest:
         kind=kind,
         source=str(path),
         folder=str(path.parent),
-        text="".join(f"# --set {written}\n" for written in overrides) + text,  # as it was run
+        text=text,
         suffix=_kept_as(path.suffix.lower()),
         grids=grids,
         exclude=exclude,

@@ -20,8 +20,8 @@ from batch.manifest.foreign.comfy import comfy
 from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
-from batch.records.reading import any_json
-from batch.records.tasks import content_of, hub_name
+from batch.records.reading import any_json, to_json
+from batch.records.tasks import Task, content_of, hub_name
 
 MAX_TEXT = 2**18
 """Letters of a text that is understood: a hundred pages of prompt."""
@@ -85,6 +85,11 @@ def _readers(texts: Mapping[str, str]) -> dict[str, Callable[[str], Recovered]]:
         if left > 0 and has_settings(texts[key]):
             found[key] = a1111
     return found
+
+
+def of_task(task: Task) -> Recovered:
+    """A task as axes. Raises ``ValueError`` where no manifest can say it."""
+    return from_task(json.loads(json.dumps(to_json(task))))
 
 
 def from_task(task: TaskData) -> Recovered:

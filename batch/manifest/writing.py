@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from types import MappingProxyType
 
 import yaml
@@ -18,38 +19,49 @@ _Block = Mapping[str, tuple[int, ...]]
 """Axes that multiply: each with the numbers of its values."""
 
 
-def to_yaml(
-    pictures: Sequence[tuple[str, Recovered]], notes: Iterable[str] = (), head: Mapping[str, object] = _NONE
-) -> str:
-    """A manifest that renders the pictures. Where they came from, and what is said of them, stands in comments.
+def to_data(
+    pictures: Sequence[Recovered], head: Mapping[str, object] = _NONE, several: Collection[str] = ()
+) -> dict[str, object]:
+    """A manifest that renders the pictures, as data.
 
     ``head`` comes before the grid. What makes a product is written as one, in the grid where it is all of them,
-    else in an entry of ``include``.
+    else in an entry of ``include``, which takes from the grid what has one value: axes that have ``several`` in
+    every picture stand in each entry.
     """
     values = _Values()
-    blocks = _merged([values.numbered(picture.axes) for _, picture in pictures])
+    blocks = _merged([values.numbered(picture.axes) for picture in pictures])
     shared = set(blocks[0])
     if len(blocks) > 1:
         first, one = blocks[0], 1
         shared = {
             name
             for name in first
-            if name != "prompt" and len(first[name]) == one and all(b.get(name) == first[name] for b in blocks)
+            if name not in {"prompt", *several}
+            and len(first[name]) == one
+            and all(b.get(name) == first[name] for b in blocks)
         }
-    data: dict[str, object] = {**head, **pictures[0][1].texts, "grid": values.written(blocks[0], shared)}
+    data: dict[str, object] = {**head, **pictures[0].texts, "grid": values.written(blocks[0], shared)}
     if len(blocks) > 1:
         data["include"] = [values.written(block, block.keys() - shared) for block in blocks]
-    if any(picture.resize for _, picture in pictures):
+    if any(picture.resize for picture in pictures):
         data["resize"] = True
-    outputs = [picture.output for _, picture in pictures]
+    outputs = [picture.output for picture in pictures]
     if outputs[0] != {"format": "png"} and all(output == outputs[0] for output in outputs):
         data["output"] = dict(outputs[0])
-    names = _comment([name for name, _ in pictures], MOST_NAMES)
-    said = _comment(list(notes), MOST_NOTES)
+    return data
+
+
+def to_yaml(data: Mapping[str, object], names: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """A manifest's text. Where its pictures came from, and what is said of them, stands in comments."""
     body = yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=100)
     # A letter that turns others round is printable for YAML; it is written as a number then.
     body = body if is_plain(body) else yaml.safe_dump(data, allow_unicode=False, sort_keys=False, width=100)
-    return f"# Made from\n{names}" + (f"# Not carried over, or to look at:\n{said}" if said else "") + body
+    said = _comment(notes, MOST_NOTES)
+    return (
+        f"# Made from\n{_comment(names, MOST_NAMES)}"
+        + (f"# Not carried over, or to look at:\n{said}" if said else "")
+        + body
+    )
 
 
 def _comment(lines: Sequence[str], most: int) -> str:
@@ -82,7 +94,7 @@ class _Values:
     def _written(self, name: str, numbers: tuple[int, ...]) -> object:
         values = [self._values[name][number] for number in numbers]
         if len(values) == 1:
-            return values[0]
+            return deepcopy(values[0])  # YAML would write one object twice as an alias
         if name == "seed":
             seeds = sorted(seed for seed in values if isinstance(seed, int))
             row = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from batch.records.tasks import Task
 from batch.report import table
 from batch.report.images import loras_of, reported
 from batch.report.page import data as pages
+from batch.report.page.entries import entries
 from batch.report.sheet import Sheets
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
@@ -72,6 +74,10 @@ class Book:
         self.pieces = 0
         """Written so far."""
 
+    @cached_property
+    def _entries(self) -> dict[str, object]:
+        return entries(self._tasks)
+
     def _know(self, scan: Scan) -> None:
         self._receipts: dict[str, Receipt] = dict(scan.receipts)
         self._failures: dict[str, Failure] = dict(scan.failures)
@@ -110,6 +116,7 @@ class Book:
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
         data = pages.page_data(self._name, self._id, self._images, self._told, self._scan, self._happened())
+        data["entries"] = self._entries
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batch.base.errors import ModelError
+from batch.base.errors import ModelError, UserError
 from batch.catalogue import pag
 from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
@@ -41,6 +41,8 @@ class Fitting:
     """Where the manifest will lie: model folders are relative to it."""
     trusted: str | None
     """The model that the user has named. Of others no folder is looked at: pictures are anybody's."""
+    kept: frozenset[str] = frozenset()
+    """Axes that the user has set for all: what speaks against them is an error."""
     _models: dict[str, Model | str] = field(default_factory=dict)
     """The model, or why there is none."""
     _fits: dict[object, _Fit] = field(default_factory=dict)
@@ -48,8 +50,13 @@ class Fitting:
     _vaes: dict[str, str] = field(default_factory=dict)
 
     def fitted(self, picture: Recovered) -> Recovered:
-        """The picture without what its model cannot do, with a note of each; as it is where that is not known."""
+        """The picture without what its model cannot do, with a note of each; as it is where that is not known.
+
+        Raises :class:`UserError` where the model cannot do what is to be kept.
+        """
         picture = self._with_vae(self._with_file(picture))
+        if "model" in self.kept and "model" not in picture.axes:
+            return picture  # there are several
         setting = {name: value for name, value in picture.axes.items() if name not in ("prompt", "seed")}
         setting["negative_prompt"] = "x" if setting.get("negative_prompt") else ""
         if setting.get("model") != self.trusted and recover.places(picture):
@@ -97,6 +104,7 @@ class Fitting:
         notes, left_out, instead = list[str](), set[str](), dict[str, str]()
         while found := next(_objections(model, axes), None):
             name, message = found
+            self._may_not_be_kept(name, message)
             plain, settings, _ = str(axes[name]).partition("(")
             if name == "scheduler" and settings and name not in instead:  # it may do without them
                 axes[name] = instead[name] = plain
@@ -109,9 +117,14 @@ class Fitting:
             del axes[name]
         size, note = _size(model, axes, resize=resize)
         if note:
+            self._may_not_be_kept("size", note.removeprefix("size: "))
             instead["size"] = size
             notes.append(note)
         return _Fit(frozenset(left_out), instead, tuple(notes), model.pipeline in CLIP_PIPELINES)
+
+    def _may_not_be_kept(self, name: str, message: str) -> None:
+        if name in self.kept:
+            raise UserError(f"--set {name}: {message}")
 
     def _model(self, name: str) -> Model | str:
         if not name:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from batch.base.errors import UserError
 from batch.manifest import recover
 from batch.manifest.foreign.draft import named
 from batch.manifest.recovered import Recovered
-from batch.manifest.writing import to_yaml
-from batch.records.kinds import RunKind, Status
-from batch.records.reading import to_json
+from batch.manifest.writing import to_data, to_yaml
+from batch.records.kinds import RunKind
 from batch.store.folder import RunFolder
+from batch.upkeep.albums import Album
+from batch.upkeep.changes import Changes
 from batch.upkeep.fitting import Fitting
+from batch.upkeep.picks import read_picks
 from batch.upkeep.pictures import expanded, read_pictures
+
+if TYPE_CHECKING:
+    from batch.upkeep.picks import Picked
 
 Only = Literal["done", "failed", "missing"]
 
@@ -28,45 +32,87 @@ MOST_REASONS = 5
 """Of pictures that say nothing, where there are others."""
 
 
-def manifest_from(
-    sources: Sequence[Path], *, only: Only | None, model: str | None, folder: Path = Path()
-) -> tuple[str, list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which pictures, and what of them is to be another."""
+
+    only: Only | None = None
+    """Of run folders the tasks in one state."""
+    picks: Path | None = None
+    """A list of images of run folders: see :mod:`batch.upkeep.picks`."""
+    model: str | None = None
+    """In place of the models of all."""
+    overrides: Sequence[str] = ()
+    """``KEY=VALUE`` of ``--set``."""
+
+
+def manifest_from(sources: Sequence[Path], wanted: Wanted, path: Path = Path()) -> tuple[str, list[str]]:
     """The YAML of a manifest, and what could not be carried over, which stands in its comments, too.
 
-    A source is an image, a pattern of images, a folder with images, a log of Fooocus, or a run folder, of which
-    ``only`` takes the tasks in one state. ``model`` replaces the models of all. ``folder`` is where the manifest
-    will lie. Raises :class:`UserError` where nothing is said of any picture.
+    A source is an image, a pattern of images, a folder with images, a log of Fooocus, or a run folder. ``path`` is
+    where the manifest will lie. Raises :class:`UserError` where nothing is said of any picture.
     """
+    changes = Changes.read(wanted.overrides, wanted.model)
+    found, notes, head = _found(sources, wanted)
+    if not found:
+        raise UserError(f"no {wanted.only or 'planned'} image in {', '.join(map(str, sources))}")
+    fitting = Fitting(path.parent, changes.model, frozenset(changes.axes))
+    for asked in (each for _, picture in found for each in changes.each(picture)):
+        fitting.fitted(asked)  # raises where a value is none for the model
+    fitted = [(name, fitting.fitted(changes.before(picture))) for name, picture in found]
+    pictures = [(name, changes.of(picture)) for name, picture in fitted]
+    _check_texts(pictures)
+    outputs = [dict(picture.output) for _, picture in pictures]
+    if any(output != outputs[0] for output in outputs):
+        notes.append("the pictures are of several formats; the manifest writes png")
+    if places := dict.fromkeys(
+        place for _, picture in fitted for place in recover.places(changes.without(picture))
+    ):
+        notes.append(f"look at the places that the pictures name before you run it: {named(places)}")
+    size = changes.axes.get("size")
+    if size is not None and any(picture.axes.get("size", size) != size for _, picture in found):
+        notes.append("at another size the same seed is another picture")
+    notes += _by_note(pictures)
+    data = to_data([picture for _, picture in pictures], head, changes.several)
+    data = changes.apply(data, path)
+    return to_yaml(data, [name for name, _ in pictures], notes), notes
+
+
+def _found(sources: Sequence[Path], wanted: Wanted) -> tuple[Found, list[str], Mapping[str, object]]:
+    """The pictures of the sources, what is to be said of them, and what makes a measurement of the manifest."""
     paths = expanded(sources)
     runs = [path for path in paths if RunFolder(path).exists()]
-    if only is not None and len(runs) < len(paths):
+    if len(runs) < len(paths):
         other = next(path for path in paths if path not in runs)
-        raise UserError(f"{other} is not a run folder; --only is for run folders")
+        for option, value in (("--only", wanted.only), ("--picks", wanted.picks)):
+            if value is not None:
+                raise UserError(f"{other} is not a run folder; {option} is for run folders")
     pictures, notes = _from_images([path for path in paths if path not in runs])
-    head = _measured(runs) if runs and len(runs) == len(paths) else {}
-    for run in runs:
-        pictures += _from_run(run, only, measured=bool(head))
-    if not pictures:
-        raise UserError(f"no {only or 'planned'} image in {', '.join(map(str, sources))}")
-    if model is not None:
-        pictures = [
-            (name, replace(item, axes={"model": model} | {**item.axes, "model": model})) for name, item in pictures
-        ]
-    fitting = Fitting(folder, model)
-    pictures = [(name, fitting.fitted(picture)) for name, picture in pictures]
+    albums = [Album.opened(run) for run in runs]
+    head = _measured(albums) if runs and len(runs) == len(paths) else {}
+    chosen = _chosen(albums, wanted)
+    return [*pictures, *_from_runs(chosen, measured=bool(head))], notes, head
+
+
+def _chosen(albums: Sequence[Album], wanted: Wanted) -> list[Picked]:
+    if wanted.picks is None:
+        chosen = [(album, task.id) for album in albums for task in album.tasks]
+        chosen = [(album, key) for album, key in chosen if not album.by_id[key].warmup]
+    else:
+        chosen = read_picks(wanted.picks, albums)
+    found = [(album, key) for album, key in chosen if wanted.only in (None, album.state(key))]
+    if chosen and not found and wanted.picks is not None:
+        raise UserError(f"no image that the list of picks names is {wanted.only}")
+    return found
+
+
+def _check_texts(pictures: Found) -> None:
     one, texts = pictures[0][0], pictures[0][1].texts
     if another := next((name for name, picture in pictures if picture.texts != texts), None):
         raise UserError(
             f"{one} and {another} differ in long_prompts or prompt_syntax, which hold for a whole manifest; "
             "make one of each kind"
         )
-    outputs = [dict(picture.output) for _, picture in pictures]
-    if any(output != outputs[0] for output in outputs):
-        notes.append("the pictures are of several formats; the manifest writes png")
-    if places := dict.fromkeys(place for _, picture in pictures for place in recover.places(picture)):
-        notes.append(f"look at the places that the pictures name before you run it: {named(places)}")
-    notes += _by_note(pictures)
-    return to_yaml(pictures, notes, head), notes
 
 
 def _from_images(paths: Sequence[Path]) -> tuple[Found, list[str]]:
@@ -100,32 +146,28 @@ def _by_note(pictures: Found) -> Iterator[str]:
         yield f"{those[0]}{more}: {note}"
 
 
-def _measured(runs: Iterable[Path]) -> Mapping[str, object]:
+def _measured(albums: Iterable[Album]) -> Mapping[str, object]:
     """What makes a measurement of a manifest, where all of the runs are measurements."""
-    folders = [RunFolder(run) for run in runs]
-    if any(folder.kind() != RunKind.MEASURE for folder in folders):
+    if any(album.folder.kind() != RunKind.MEASURE for album in albums):
         return {}
-    return {"kind": "measure", "repeats": max(task.repeat or 1 for folder in folders for task in folder.tasks())}
+    return {"kind": "measure", "repeats": max(task.repeat or 1 for album in albums for task in album.tasks)}
 
 
-def _from_run(root: Path, only: Only | None, *, measured: bool) -> Iterator[tuple[str, Recovered]]:
-    """The tasks of a run. A measurement that becomes no measurement has every picture once: a setting is none."""
-    folder = RunFolder(root)
-    folder.require()
-    scan = folder.scan()
-    tasks = folder.tasks()
-    if folder.kind() == RunKind.MEASURE:
-        key = (lambda task: (task.picture_id, task.memory)) if measured else (lambda task: task.picture_id)
-        tasks = list({key(task): task for task in reversed(tasks) if not task.warmup}.values())[::-1]
-    states = dict.fromkeys(scan.failures, Status.FAILED) | dict.fromkeys(scan.receipts, Status.DONE)
-    for task in tasks:
-        if only in (None, states.get(task.id, "missing")):
-            try:
-                picture = recover.from_task(json.loads(json.dumps(to_json(task))))
-            except ValueError as error:
-                raise UserError(f"{task.name} of {root} cannot be said in a manifest: {error}") from None
-            receipt, model = scan.receipts.get(task.id), picture.axes["model"]
-            # Said, and not written: what runs code is allowed by whoever runs it.
-            allowed = receipt.allowed if receipt else ()
-            notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in allowed]
-            yield task.name, replace(picture, notes=(*picture.notes, *notes))
+def _from_runs(chosen: Iterable[Picked], *, measured: bool) -> Iterator[tuple[str, Recovered]]:
+    """Tasks of runs. A measurement that becomes no measurement has every picture once: a setting is none."""
+    once: dict[object, Picked] = {}
+    for album, key in chosen:
+        task = album.by_id[key]
+        same = ((task.memory if measured else ""), task.picture_id) if task.repeat else key
+        once.setdefault((album, same), (album, key))
+    for album, key in once.values():
+        task = album.by_id[key]
+        try:
+            picture = recover.of_task(task)
+        except ValueError as error:
+            raise UserError(f"{task.name} of {album.root} cannot be said in a manifest: {error}") from None
+        receipt, model = album.scan.receipts.get(key), picture.axes["model"]
+        # Said, and not written: what runs code is allowed by whoever runs it.
+        allowed = receipt.allowed if receipt else ()
+        notes = [f"{model} needs `{name}: [{model}]` in the manifest" for name in allowed]
+        yield task.name, replace(picture, notes=(*picture.notes, *notes))

@@ -13,7 +13,7 @@ from batch.manifest.foreign.a1111 import a1111
 from batch.manifest.foreign.draft import FOREIGN
 from batch.manifest.loras import lora
 from batch.manifest.recovered import Recovered
-from batch.manifest.writing import to_yaml
+from batch.manifest.writing import to_data, to_yaml
 from tests.hostile import NASTY_JSON, NASTY_LINES, OLD_SETTING, quick
 
 INVOKE = {"positive_prompt": "a fox", "seed": 1, "width": 8, "height": 8, "steps": 1, "scheduler": "euler"}
@@ -69,7 +69,7 @@ def taken_for_one(read):
         return
     several = {name: value for name, value in found.axes.items() if isinstance(value, list | dict)}
     assert all(name.startswith("extra.") and len(value) == 1 for name, value in several.items())
-    assert yaml.safe_load(to_yaml([("x", found)]))["grid"] == dict(found.axes)
+    assert yaml.safe_load(to_yaml(to_data([found]), ["x"]))["grid"] == dict(found.axes)
 
 
 def test_the_first_text_that_is_whole_counts():
@@ -117,6 +117,6 @@ def test_places_are_told_from_names(model, is_place):
 @given(st.text(min_size=1, max_size=60))
 def test_any_text_comes_out_of_the_yaml_as_it_was(text):
     found = Recovered(axes={"model": "demo", "prompt": text}, output={"format": "png"})
-    written = to_yaml([(text, found)])
+    written = to_yaml(to_data([found]), [text])
     assert yaml.safe_load(written.encode())["grid"]["prompt"] == text
     assert "\x1b" not in written and "\u202e" not in written

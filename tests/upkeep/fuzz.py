@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from batch.base.errors import UserError
 from batch.manifest import recover
-from batch.manifest.writing import to_yaml
+from batch.manifest.writing import to_data, to_yaml
 from batch.records.receipts import Failure, Receipt
 from batch.store import events, files, lock
 from batch.store.folder import RunFolder
@@ -116,7 +116,7 @@ def understood(texts):
         found = recover.from_metadata(texts)
     except ValueError:
         return
-    made = yaml.safe_load(to_yaml([("x", found)]))
+    made = yaml.safe_load(to_yaml(to_data([found]), ["x"]))
     assert made["grid"] == dict(found.axes)
     recover.places(found)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from batch.manifest import recover
 from batch.manifest.foreign.a1111 import a1111
 from batch.manifest.foreign.comfy import comfy
-from batch.upkeep.manifest_from import manifest_from
+from batch.upkeep.manifest_from import Wanted, manifest_from
 from tests.conftest import DEMO
 from tests.helpers import plan
 from tests.hostile import quick
@@ -67,7 +67,7 @@ def test_whatever_a_picture_says_is_planned(tmp_path, prompt, negative, given, m
     line = ", ".join(f"{key}: {value}" for key, value in ({"Steps": 3, "Model": "x"} | given).items())
     file = tmp_path / "x.txt"
     file.write_text(f"{prompt}\nNegative prompt: {negative}\n{line}", encoding="utf-8")
-    text, _ = manifest_from([file], only=None, model=model)
+    text, _ = manifest_from([file], Wanted(model=model))
     made = tmp_path / "made.yaml"
     made.write_text(text, encoding="utf-8")
     (task,) = plan(made).tasks
@@ -84,7 +84,7 @@ def test_whatever_numbers_a_program_writes_are_planned(tmp_path, data, numbers):
     changed = data | dict(zip(given, numbers, strict=False))
     file = tmp_path / "x.txt"  # read as the text of a picture is
     file.write_text(json.dumps(changed))
-    text, _ = manifest_from([file], only=None, model="demo")
+    text, _ = manifest_from([file], Wanted(model="demo"))
     made = tmp_path / "made.yaml"
     made.write_text(text, encoding="utf-8")
     assert len(plan(made).tasks) == 1
@@ -108,7 +108,7 @@ def test_comments_in_every_order_of_bytes(cli, work, form, head):
 def test_what_a_camera_wrote_is_no_text(work):
     path = with_exif(work / "x.jpg", bytes(range(1, 80)))
     with pytest.raises(Exception, match="no metadata"):
-        manifest_from([path], only=None, model=None)
+        manifest_from([path], Wanted())
 
 
 def test_comments_that_editors_leave(cli, work):

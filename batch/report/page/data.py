@@ -76,7 +76,7 @@ def page(
     return document(
         "report.html.jinja",
         script="main",
-        styles=("base", "overview", "gallery", "viewer", "looking", "live", "print"),
+        styles=("base", "overview", "gallery", "picks", "viewer", "looking", "details", "live", "print"),
         files=live is not None,
         data=Markup(with_images(known, images)),
         records=Markup(joined(records)),

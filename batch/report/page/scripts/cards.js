@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 import { failed, FRAME, SHOWN } from "./data.js";
 import { look, pick, picked } from "./looking.js";
+import { markButtons } from "./picks.js";
 import { duration, known, mib, named, path, short } from "./words.js";
 export function card(image) {
   const parts = ["seed " + image.seed, image.pixels];
@@ -13,12 +14,13 @@ export function card(image) {
   if (settings) words.append(make("p", {class: "meta"}, settings));
   if (image.negative_prompt) words.append(make("p", {class: "meta", title: image.negative_prompt}, "not: " + short(image.negative_prompt, 80)));
   const box = make("article", {class: "card " + image.status}, picture(image), words);
+  if (!image.file) words.append(make("div", {class: "foot"}, make("span"), markButtons(image)));
   if (image.file) {
     const tick = make("input", {type: "checkbox", onchange: () => pick(image)});
     tick.checked = picked.includes(image);
     tick.dataset.id = image.id;
     const tags = [image.degraded_from && "degraded from " + image.degraded_from, image.repaired && "repaired: " + image.repaired.split(": ")[0], image.cut && "prompt cut", image.touched, image.allowed && "allowed: " + image.allowed, image.warmup && "first after loading"].filter(Boolean).join(" · ");
-    words.append(make("div", {class: "foot"}, make("span", {class: "tag", title: image.cut || image.repaired || ""}, tags), make("label", {title: "Choose two to lay one over the other"}, tick, "A/B")));
+    words.append(make("div", {class: "foot"}, make("span", {class: "tag", title: image.cut || image.repaired || ""}, tags), markButtons(image), make("label", {title: "Choose two to lay one over the other"}, tick, "A/B")));
   }
   return box;
 }

@@ -5,6 +5,7 @@ import { data, describe, learnRecords } from "./data.js";
 import { cards, redraw } from "./gallery.js";
 import { caption, shown } from "./looking.js";
 import { failures, happened, heading, schedulers, tabs, timing } from "./overview.js";
+import { recount } from "./picksbar.js";
 import { filters } from "./selection.js";
 import { after, clock, duration, known, path } from "./words.js";
 const ASK_MS = 2000, ASK_SILENT_MS = 5000, SILENT_S = 30, UNHEARD = 3;
@@ -67,6 +68,7 @@ function learn({images, generation: number, written, records, ...news}) {
     if (news.schedulers) schedulers();
     tabs();
     filters();
+    recount();
     redraw(changed, least);
   });
   if ($("viewer").open && shown.some(image => changed.has(image))) caption();

@@ -5,6 +5,7 @@ import { show } from "./gallery.js";
 import { follow } from "./live.js";
 import { lookAtAddress, startLooking } from "./looking.js";
 import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
+import { startPicks } from "./picksbar.js";
 import { filters, onChoice } from "./selection.js";
 import { start } from "./state.js";
 
@@ -18,6 +19,7 @@ startTabs();
 startLooking();
 filters();
 onChoice(show);
+startPicks();
 start();
 show();
 lookAtAddress();

@@ -1,0 +1,139 @@
+/* What has been picked: how many, which of them are shown, and what becomes of them. */
+
+import { $, make } from "./dom.js";
+import { copyText, download } from "./copying.js";
+import { data } from "./data.js";
+import { manifestText } from "./entries.js";
+import { addKeys } from "./keys.js";
+import { areMarksKept, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
+import { changed, reveal, visible } from "./selection.js";
+import { get, set } from "./state.js";
+
+const WORD = /(^|\s)is:(picked|rejected|unmarked)(?=\s|$)/g;
+const bar = {};
+
+/** Make the bar, and listen for keys. */
+export function startPicks() {
+  const button = (text, onclick) => make("button", {type: "button", onclick}, text);
+  Object.assign(bar, {
+    shows: [...MARKS, "unmarked"].map(word => make("button", {type: "button", "data-shows": word, onclick: () => showMarked(word)})),
+    acts: make("span", {class: "group"}, button("Copy manifest", copyManifest), button("Download picks.txt", downloadPicks), button("Clear", clearMarks)),
+    load: make("input", {type: "file", accept: ".txt,text/plain", "aria-label": "Load picks.txt", class: "beyond", onchange: loadPicks}),
+    hint: make("span", {class: "muted"}, "✓ (p) picks, ✕ (x) rejects, u takes it back"),
+    said: make("span", {role: "status", class: "muted"}),
+  });
+  bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
+  bar.load.tabIndex = -1;
+  $("marks").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
+  onMarks(marksChanged);
+  document.addEventListener("keydown", markByKey);
+  addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
+  tellCounts();
+}
+
+const withMark = value => data.images.filter(image => markOf(image.id) === value);
+
+function tellCounts() {
+  const counts = {picked: withMark("picked").length, rejected: withMark("rejected").length};
+  counts.unmarked = data.images.length - counts.picked - counts.rejected;
+  for (const button of bar.shows) {
+    const word = button.dataset.shows, text = `${counts[word]} ${word}`;
+    if (button.textContent !== text) button.textContent = text;
+    button.setAttribute("aria-pressed", String(isShown(word)));
+    button.hidden = counts.unmarked === data.images.length && !isShown(word);
+  }
+  bar.acts.hidden = !counts.picked && !counts.rejected;
+  bar.hint.hidden = bar.loads.hidden = !bar.acts.hidden;
+  for (const button of [...bar.acts.children].slice(0, 2)) button.disabled = !counts.picked;
+  if (!areMarksKept()) sayOnce();
+}
+/** Say anew how many there are, of a run that goes on. */
+export const recount = () => tellCounts();
+
+let told = false;
+function sayOnce() {
+  if (!told) say("This browser keeps no marks of a page from disk: download picks.txt before you close it.");
+  told = true;
+}
+function say(text) {
+  bar.said.textContent = text;
+}
+
+// Showing
+
+const isShown = word => [...get("find").matchAll(WORD)].some(([, , shown]) => shown === word);
+
+function showMarked(word) {
+  const rest = get("find").replace(WORD, "").trim();
+  set({find: isShown(word) ? rest : `${rest} is:${word}`.trim()});
+  tellCounts();
+}
+
+// Where marks decide what is shown, the image that is marked may leave; the focus goes on to the one in its place.
+function marksChanged() {
+  tellCounts();
+  if (!isShown("picked") && !isShown("rejected") && !isShown("unmarked")) return;
+  const at = document.querySelector("dialog[open]") ? -1 : visible.indexOf(focusedImage());
+  changed();
+  const next = at < 0 ? null : visible[at] || visible.at(-1);
+  if (next) reveal(next);
+}
+
+// Marking
+
+function markByKey(event) {
+  const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName) && !["checkbox", "range"].includes(event.target.type);
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
+  const value = {p: "picked", x: "rejected", u: ""}[event.key], image = value !== undefined && focusedImage();
+  if (!image) return;
+  event.preventDefault();
+  if (value) toggleMark(image, value);
+  else mark(image, "");
+}
+
+function focusedImage() {
+  const element = document.activeElement.closest("[data-id], [data-mark-of]");
+  const id = element && (element.dataset.id || element.dataset.markOf);
+  return data.images.find(image => image.id === id);
+}
+
+function clearMarks() {
+  const marked = data.images.filter(image => markOf(image.id));
+  if (!confirm(`Take away ${marked.length === 1 ? "the mark" : `all ${marked.length} marks`}?`)) return;
+  mark(marked, "");
+  say("No marks any more.");
+}
+
+// Taking along
+
+async function copyManifest() {
+  const picked = withMark("picked");
+  try {
+    const copied = await copyText(manifestText(picked), "Manifest");
+    say(copied ? `The manifest of ${picked.length === 1 ? "1 image" : `${picked.length} images`} is copied: save it as final.yaml.` : "");
+  } catch (error) {
+    say("No manifest: " + error.message);
+  }
+}
+
+// A line is the file; what a list cannot say so (a line end, a comment's sign in the name) is the id.
+const listedAs = image => !image.file || image.file.trim() !== image.file || /[\n\r\t"\\]|\s#/.test(image.file) ? image.id : image.file;
+
+function downloadPicks() {
+  const picked = withMark("picked");
+  download("picks.txt", picked.map(image => listedAs(image) + "\n").join(""));
+  say(`run_batch.py manifest from RUN --picks picks.txt -o final.yaml makes a job of ${picked.length === 1 ? "it" : `these ${picked.length}`}.`);
+}
+
+async function loadPicks() {
+  const [file] = bar.load.files;
+  if (!file) return;
+  const lines = (await file.text()).split(/\r\n|\n|\r/).map(line => line.replace(/^\ufeff/, "").split("\t")[0].trim()).filter(line => line && !line.startsWith("#"));
+  bar.load.value = "";
+  const byName = new Map(data.images.flatMap(image => [image.id, image.name, image.file, nameIn(image.file || image.name)].map(name => [name, image])));
+  const found = lines.map(line => byName.get(line) || byName.get(line.replace(/\s+#.*/, "")) || byName.get(nameIn(line.replace(/\s+#.*/, ""))));
+  mark(found.filter(Boolean), "picked");
+  const unknown = lines.filter((line, at) => !found[at]);
+  say(`${found.length - unknown.length} picked` + (unknown.length ? `; ${unknown.length} lines name no image here, such as ${unknown[0].slice(0, 80)}` : ""));
+}
+const nameIn = path => path.replaceAll("\\", "/").split("/").at(-1);

@@ -1,0 +1,243 @@
+"""Marks on the page, what becomes of them, and the details of an image, in a real browser."""
+
+import json
+
+import pytest
+
+from batch.cli.main import main
+from batch.plan.pins import Pins
+from batch.run.limits import Limits
+from batch.store.folder import RunFolder
+from batch.store.job import Origin
+from tests.fake_session import Fault
+from tests.helpers import Seen, fake_run, grid, plan, receipts_of
+from tests.report.pages import until
+
+HOSTILE = "</script><script>alert(1)</script> \"1984\" & 'b' — #1: {a}, \u202eleft\u202c\x7f \U0001f98a\ttab\nline"
+
+WRITTEN = json.dumps(HOSTILE.replace("\U0001f98a", "FOX")).replace("FOX", "\U0001f98a")  # YAML knows no pairs
+
+MANIFEST = f"""\
+name: night
+styles: {{ink: "{{prompt}}, in ink", plain: "{{prompt}}"}}
+grid:
+  model: demo
+  prompt: [{WRITTEN}, "1984", "no: yes"]
+  negative_prompt: [fog, "- x"]
+  style: [ink, plain]
+  seed: [18446744073709551615, 7]
+  size: [512x512, 300x200]
+  steps: 1
+  scheduler: dpm++(flow_shift=6, use_karras_sigmas=false)
+  extra.complex_human_instruction: [["Be brief:", "Prompt: "]]
+  extra.sigmas: [null, [1.0, 0.5]]
+resize: true
+output: {{format: webp, quality: 70}}
+"""
+"""Of its images the first few are rendered or fail, the others are missing."""
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("night")
+    (folder / "job.yaml").write_text(MANIFEST, encoding="utf-8")
+    faults = (Fault("oom-torch", stage="decode", prompt="1984, in ink"), Fault("error", prompt="1984"))
+    limits = Limits(max_images=9)
+    fake_run(folder / "job.yaml", *faults, seen=Seen(), out=folder / "run", engine="local", limits=limits)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def tabs(browser):
+    """Opens pages that share one browser's storage and clipboard."""
+    context = browser.new_context(
+        viewport={"width": 1200, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    said = []
+
+    def opened(night, script=""):
+        page = context.new_page()
+        page.said = said
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        if script:
+            page.add_init_script(script)
+        page.goto((night / "report.html").as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert said == []
+
+
+@pytest.fixture
+def page(tabs, night):
+    """The page of the run, with no mark."""
+    page = tabs(night)
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    yield page
+    page.close()
+
+
+def counts(page):
+    return [page.text_content(f"[data-shows={word}]").split()[0] for word in ("picked", "rejected", "unmarked")]
+
+
+def ids(page, mark):
+    return {image["id"] for image in page.evaluate(f"data.images.filter(image => markOf(image.id) === '{mark}')")}
+
+
+def test_marks_by_key_and_button_in_every_tab_and_after_a_reload(tabs, night, page):
+    cards = page.locator(".card")
+    cards.nth(0).locator("a.picture").focus()
+    page.keyboard.press("p")
+    cards.nth(1).locator("[data-puts=rejected]").click()
+    assert cards.nth(0).locator("[data-puts=picked]").get_attribute("aria-pressed") == "true"
+    assert counts(page) == ["1", "1", "94"]
+    page.keyboard.press("p")  # the focus is on a button of the second
+    other = tabs(night)
+    assert counts(other) == ["2", "0", "94"]
+    other.locator(".card").nth(0).locator("a.picture").focus()
+    other.keyboard.press("p")
+    other.locator(".card").nth(1).locator("a.picture").click()
+    other.keyboard.press("x")
+    other.keyboard.press("u")
+    other.keyboard.press("x")
+    other.keyboard.press("Escape")
+    other.focus("#text")
+    other.keyboard.type("pxu")  # words, not marks
+    until(page, "markOf(data.images[0].id) === '' && markOf(data.images[1].id) === 'rejected'")
+    assert counts(page) == counts(other) == ["0", "1", "95"]
+    assert cards.nth(1).locator("[data-puts=rejected]").get_attribute("aria-pressed") == "true"
+    other.close()
+    page.reload()
+    assert counts(page) == ["0", "1", "95"]
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.click("text=Clear")
+    assert counts(page) == ["0", "0", "96"]
+
+
+def test_what_is_marked_is_shown_alone_and_the_focus_goes_on(page):
+    for place, key in ((0, "p"), (2, "p"), (3, "x")):
+        page.locator(".card").nth(place).locator("a.picture").focus()
+        page.keyboard.press(key)
+    names = page.evaluate("[0, 1, 2, 3].map(at => data.images[at].name)")
+    shown = "visible.map(image => image.name)"
+    page.click("[data-shows=picked]")
+    assert page.evaluate(shown) == [names[0], names[2]]
+    page.click("[data-shows=unmarked]")
+    assert page.evaluate(f"{shown}.length") == 93
+    assert page.evaluate(f"{shown}[0]") == names[1]
+    page.click("[data-shows=rejected]")
+    assert page.evaluate(shown) == [names[3]]
+    assert page.get_attribute("[data-shows=rejected]", "aria-pressed") == "true"
+    page.click("[data-shows=picked]")
+    page.locator(".card").nth(0).locator("[data-puts=picked]").click()
+    assert page.evaluate(shown) == [names[2]]
+    assert page.evaluate("document.activeElement.dataset.id === visible[0].id")
+    page.click("[data-shows=picked]")
+    assert page.evaluate(f"{shown}.length") == 96
+
+
+PICKS = {
+    "some of each kind": [0, 1, 3, 7, 40, 77, 95],
+    "a product": "data.images.flatMap((image, at) => image.style === 'ink' && image.width === 512 ? [at] : [])",
+    "all": "data.images.map((image, at) => at)",
+    "one": [90],
+}
+
+
+def pick(page, which):
+    page.evaluate("places => mark(data.images.filter((image, at) => places.includes(at)), 'picked')", which)
+    return ids(page, "picked")
+
+
+@pytest.mark.parametrize("which", PICKS)
+def test_the_copied_manifest_renders_the_same_pictures(page, night, cli, work, which):
+    """Texts with quotes and letters that YAML does not print, seeds of 64 bits, resampled sizes, lists."""
+    places = PICKS[which] if isinstance(PICKS[which], list) else page.evaluate(PICKS[which])
+    picked = pick(page, places)
+    page.click("#marks >> text=Copy manifest")
+    until(page, "document.querySelector('#marks [role=status]').textContent.includes('copied')")
+    text = page.evaluate("navigator.clipboard.readText()")
+    (work / "final.yaml").write_text(text, encoding="utf-8")
+    assert {task.id for task in plan(work / "final.yaml").tasks} == picked
+    assert ("include:" in text) == (which == "some of each kind")
+    if which != "all":
+        with page.expect_download() as file:
+            page.click("#marks >> text=Download picks.txt")
+        file.value.save_as(work / "picks.txt")
+        outcome = cli("manifest", "from", night, "--picks", "picks.txt", "-o", "same.yaml")
+        assert outcome.code == 0, outcome.err
+        assert {task.id for task in plan(work / "same.yaml").tasks} == picked
+        page.evaluate("mark(data.images, '')")
+        page.set_input_files("#marks input[type=file]", work / "picks.txt")
+        until(page, "document.querySelector('#marks [role=status]').textContent.includes('picked')")
+        assert ids(page, "picked") == picked
+
+
+def test_the_manifest_of_a_measurement_is_one(tabs, work):
+    """Of a run in which nothing was rendered: the page knows its plan."""
+    (work / "job.yaml").write_text(
+        "kind: measure\nrepeats: 2\n" + grid(model="demo", prompt=["a", "b"], steps=1, memory=["full", "tiled"])
+    )
+    tasks = plan(work / "job.yaml").tasks
+    folder = RunFolder(work / "run")
+    with folder.hold():
+        folder.begin("job", "measure", Origin(), tasks, Pins())
+    assert main(["report", "run"]) == 0
+    page = tabs(work / "run")
+    page.evaluate("mark(data.images.filter(image => image.prompt === 'a'), 'picked')")
+    (work / "again.yaml").write_text(page.evaluate("manifestText(data.images.filter(image => markOf(image.id)))"))
+    page.close()
+    assert {task.id for task in plan(work / "again.yaml").tasks} == {
+        task.id for task in tasks if task.prompt == "a"
+    }
+
+
+def test_where_the_browser_keeps_and_copies_nothing(tabs, night):
+    """As Safari does with a page from disk."""
+    denied = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied'); }});"
+    page = tabs(night, denied + "Object.defineProperty(navigator, 'clipboard', {value: undefined});")
+    page.locator(".card").nth(0).locator("[data-puts=picked]").click()
+    assert counts(page)[0] == "1"
+    assert "keeps no marks" in page.inner_text("#marks [role=status]")
+    page.click("#marks >> text=Copy manifest")
+    until(page, "document.querySelector('#marks [role=status]').textContent.includes('copied')")
+    reader = tabs(night)
+    assert reader.evaluate("navigator.clipboard.readText()").startswith("# ")
+    reader.close()
+    page.evaluate("document.execCommand = () => false")
+    page.click("#marks >> text=Copy manifest")
+    assert "grid:" in page.input_value(".by-hand textarea")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('.by-hand')")
+    page.close()
+
+
+def test_details_hold_all_of_a_receipt_as_text(page, night):
+    (first, *_) = page.evaluate("data.images")
+    page.locator(".card a.picture").first.click()
+    page.keyboard.press("i")
+    text = page.text_content(".details")
+    receipt = next(item for item in receipts_of(night) if item.task.id == first["id"])
+    for value in (receipt.task.prompt, receipt.task.negative_prompt, receipt.file.sha256,
+                  str(receipt.task.seed), receipt.started_at[:4], receipt.machine.device, "denoise"):  # fmt: skip
+        assert value in text, value
+    assert page.locator(".details script, .details img").count() == 0
+    page.click(".details >> text=Copy prompt")
+    until(page, "document.querySelector('.details [role=status]').textContent === 'Prompt: copied'")
+    assert page.evaluate("navigator.clipboard.readText()") == receipt.task.prompt
+    page.keyboard.press("i")
+    assert not page.is_visible(".details")
+
+
+def test_details_of_what_failed_say_why_and_how_to_try_again(page, night):
+    for failure in RunFolder(night).scan().failures.values():
+        page.evaluate(
+            "id => document.body.append(details(data.images.find(image => image.id === id)))", failure.task.id
+        )
+        text = page.text_content("body > .details:last-child")
+        for said in (failure.error.message, f"at: {failure.error.stage}", "attempts: ", "--retry-"):
+            assert said in text
