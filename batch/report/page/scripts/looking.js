@@ -2,7 +2,7 @@
 
 import { $, make } from "./dom.js";
 import { SHOWN } from "./data.js";
-import { visible } from "./selection.js";
+import { neighbour, reveal } from "./selection.js";
 import { duration, known, mib, named, path } from "./words.js";
 export let picked = [];
 
@@ -66,11 +66,10 @@ function cut(percent) {
   $("cut").value = percent;
   $("canvas").style.setProperty("--cut", percent + "%");
 }
-function move(by) {
+function move(by, down = 0) {
   if (shown.length > 1) return;
-  const pictures = visible.filter(image => image.file);
-  const next = pictures[pictures.indexOf(shown[0]) + by];
-  if (next) look([next]);
+  const next = neighbour(shown[0], by, down);
+  if (next && next.file) look([next]);
 }
 
 $("compare").addEventListener("click", () => look(picked));
@@ -81,18 +80,15 @@ $("fit").addEventListener("click", () => { whole = !whole; scale(); centre(); })
 $("pick").addEventListener("click", () => { pick(shown[0]); caption(); });
 $("close").addEventListener("click", () => $("viewer").close());
 $("viewer").addEventListener("close", () => {
-  document.querySelector(`.picture[data-id="${shown[0].id}"]`)?.focus();
+  reveal(shown[0]);
   $("canvas").replaceChildren();
 });
 document.addEventListener("keydown", event => {
   const typing = ["INPUT", "SELECT"].includes(event.target.tagName) && event.target.type !== "range";
   if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
-  if (!$("viewer").open) {
-    if (event.key === "/") { event.preventDefault(); $("text").focus(); }
-    return;
-  }
+  if (!$("viewer").open) return;
   const keys = {f: () => $("fit").click(), c: () => shown.length < 2 && $("pick").click()};
-  if (event.target.type !== "range" && !event.shiftKey) Object.assign(keys, {ArrowLeft: () => move(-1), ArrowRight: () => move(1)});
+  if (event.target.type !== "range" && !event.shiftKey) Object.assign(keys, {ArrowLeft: () => move(-1), ArrowRight: () => move(1), ArrowUp: () => move(0, -1), ArrowDown: () => move(0, 1)});
   if (shown.length > 1) keys[" "] = () => { flipped = !flipped; cut(flipped ? 0 : 100); };
   if (keys[event.key] && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
 });

@@ -1,10 +1,11 @@
 /* report.html: the last of the scripts, which starts the page. */
 
 import { data, describe } from "./data.js";
-import { show } from "./gallery.js";
+import { filters } from "./filter.js";
+import { startHelp } from "./help.js";
 import { follow } from "./live.js";
 import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
-import { filters, onChoice } from "./selection.js";
+import { show, startPictures } from "./pictures.js";
 import { start } from "./state.js";
 
 describe();
@@ -15,7 +16,8 @@ timing();
 schedulers();
 startTabs();
 filters();
-onChoice(show);
+startPictures();
+startHelp();
 start();
 show();
 if (data.live) follow();

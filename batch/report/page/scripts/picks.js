@@ -1,0 +1,4 @@
+/* Marks of pictures: which are picked, which rejected. */
+
+/** Buttons that mark an image, for its card. */
+export const markButtons = () => [];
