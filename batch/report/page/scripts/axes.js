@@ -115,17 +115,17 @@ function next(taken) {
 }
 
 /**
- * Of what is left over, the axes that pictures of one cell differ in, each with the value chosen: for all values
- * chosen there is a picture. `wanted` are keys by name; those named first are heeded first.
+ * Of what is left over, the axes that pictures of one cell differ in, each with the value chosen and those that
+ * `images` have: one of these has all values chosen. `wanted` are keys by name; those named first are heeded first.
  */
-export function tabsOf(chosen, wanted) {
+export function tabsOf(chosen, wanted, images) {
   const taken = Object.values(chosen).filter(Boolean), tabs = [];
   for (const one of axes()) {
     const before = [...taken, ...tabs.map(tab => tab.axis)];
-    if (!taken.includes(one) && !decide(before, one)) tabs.push({axis: one});
+    if (!taken.includes(one) && !decide(before, one)) tabs.push({axis: one, there: new Set(images.map(one.of))});
   }
   const order = [...Object.keys(wanted), ...tabs.map(tab => tab.axis.name)];
-  let left = data.images;
+  let left = images;
   for (const tab of [...tabs].sort((a, b) => order.indexOf(a.axis.name) - order.indexOf(b.axis.name))) {
     const keys = new Set(left.map(tab.axis.of)), asked = wanted[tab.axis.name];
     tab.key = known(asked) && keys.has(asked) ? asked : [...tab.axis.labels.keys()].find(key => keys.has(key));

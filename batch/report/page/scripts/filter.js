@@ -48,9 +48,10 @@ export function sayChoice(there) {
   $("down").setAttribute("aria-pressed", String(Boolean(get("down"))));
   $("down").textContent = get("down") ? "↓" : "↑";
   const all = data.images.length, count = visible.length === all ? all + " images" : visible.length + " of " + all;
-  const here = known(there) && there !== visible.length ? `, ${there} here` : "";
+  const here = known(there) && there !== visible.length ? ` · ${there} here` : "";
   put("count", count + here);
   put("complaint", problems.join(" "));
+  $("nothing").hidden = visible.length > 0;
 }
 function put(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;

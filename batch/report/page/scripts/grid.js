@@ -3,7 +3,7 @@
 import { $, make } from "./dom.js";
 import { chosenAxes, said, tabsOf } from "./axes.js";
 import { picture } from "./cards.js";
-import { failed } from "./data.js";
+import { data, failed } from "./data.js";
 import { labelled } from "./labels.js";
 import { matrix } from "./matrix.js";
 import { moveInTable, roam } from "./roaming.js";
@@ -24,7 +24,7 @@ export const tabsText = wanted => String(new URLSearchParams(wanted));
 
 function readGrid() {
   chosen = chosenAxes(get);
-  others = tabsOf(chosen, wantedTabs());
+  others = tabsOf(chosen, wantedTabs(), visible.length ? visible : data.images);
   matching = new Set(visible);
   table = matrix(chosen, others, matching);
 }
@@ -39,8 +39,7 @@ function drawGrid(kept) {
   filler.disconnect();
   linesAt.clear();
   drawnCells.clear();
-  $("grid").replaceChildren(head(), ...bands(kept));
-  $("grid").setAttribute("aria-rowcount", String(table.lines.length + $("grid").firstElementChild.children.length));
+  $("grid").replaceChildren(...(table.lines.length ? [head(), ...bands(kept)] : []));
   [drawnColumns, drawnLines] = outline();
 }
 /** What decides the columns, and what the lines. */

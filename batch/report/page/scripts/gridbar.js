@@ -3,6 +3,7 @@
 import { $, make } from "./dom.js";
 import { axes, axisNamed, NONE, tabsOf } from "./axes.js";
 import { gridNow, tabsText, wantedTabs } from "./grid.js";
+import { visible } from "./selection.js";
 import { set } from "./state.js";
 import { short } from "./words.js";
 const MOST_BUTTONS = 8, PARTS_OF_GRID = ["rows", "rows2", "columns", "columns2"];
@@ -39,7 +40,7 @@ export function sayAxes() {
 let tabsDrawn = "";
 function sayTabs() {
   const {chosen, tabs} = gridNow();
-  const text = JSON.stringify([Object.values(chosen).map(one => one?.name), tabs.map(({axis, key}) => [axis.name, key, [...axis.labels]])]);
+  const text = JSON.stringify([Object.values(chosen).map(one => one?.name), tabs.map(({axis, key, there}) => [axis.name, key, [...axis.labels], [...there]])]);
   if (text === tabsDrawn) return;
   tabsDrawn = text;
   const focused = document.activeElement.closest?.("#grid-tabs") && document.activeElement.dataset.value;
@@ -48,20 +49,20 @@ function sayTabs() {
   if (focused) [...$("grid-tabs").querySelectorAll("[data-value]")].find(one => one.dataset.value === focused)?.focus();
 }
 
-function tabOf({axis, key}) {
-  const values = [...axis.labels], texts = values.map(([, label]) => short(label || "none", 60));
+function tabOf({axis, key, there}) {
+  const off = value => there.has(value) ? {} : {disabled: ""}, values = [...axis.labels], texts = values.map(([, label]) => short(label || "none", 60));
   if (values.length > MOST_BUTTONS || texts.join("").length > 90) {
-    const select = make("select", {"data-value": axis.name, onchange: event => turn(axis, event.target.value)}, ...values.map(([value], number) => make("option", {value}, texts[number])));
+    const select = make("select", {"data-value": axis.name, onchange: event => turn(axis, event.target.value)}, ...values.map(([value], number) => make("option", {value, ...off(value)}, texts[number])));
     select.value = key;
     return make("label", {class: "axis"}, axis.title + " ", select);
   }
-  const button = ([value], number) => make("button", {"aria-pressed": String(value === key), "data-value": axis.name + " " + value, onclick: () => turn(axis, value)}, texts[number]);
+  const button = ([value], number) => make("button", {...off(value), "aria-pressed": String(value === key), "data-value": axis.name + " " + value, onclick: () => turn(axis, value)}, texts[number]);
   return make("div", {class: "axis", role: "group", "aria-label": axis.title}, make("span", {class: "muted"}, axis.title), ...values.map(button));
 }
 
 /** Another value of an axis: the others keep theirs where there is a picture with all of them. */
 function turn(axis, key) {
   const {chosen} = gridNow();
-  const tabs = tabsOf(chosen, {[axis.name]: key, ...Object.fromEntries(Object.entries(wantedTabs()).filter(([name]) => name !== axis.name && axisNamed(name)))});
+  const tabs = tabsOf(chosen, {[axis.name]: key, ...Object.fromEntries(Object.entries(wantedTabs()).filter(([name]) => name !== axis.name && axisNamed(name)))}, visible);
   set({tabs: tabsText(Object.fromEntries(tabs.map(tab => [tab.axis.name, tab.key])))});
 }

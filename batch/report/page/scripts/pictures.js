@@ -93,15 +93,20 @@ function widen() {
 function measure() {
   const root = document.documentElement, page = root.clientWidth;
   root.style.setProperty("--page", page + "px");
-  const chosen = get("size"), fit = chosen === "fit" && now === grid ? fitting(page) : Number(chosen);
-  const size = fit ? Math.min(LARGEST, Math.max(SMALLEST, Math.round(fit))) : page < 700 ? (now === grid ? 110 : 150) : now === grid ? 180 : 250;
+  const size = sizeIn(page);
   root.style.setProperty("--thumb", size + "px");
   root.style.setProperty("--bar", $("bar").offsetHeight + "px");
   root.style.setProperty("--head", ($("grid").firstElementChild?.offsetHeight || 0) + "px");
   $("gallery").classList.toggle("bare", size < BARE_BELOW);
   $("size").value = size;
   $("size").setAttribute("aria-valuetext", size + " pixels");
-  $("fit-width").setAttribute("aria-pressed", String(chosen === "fit"));
+  $("fit-width").setAttribute("aria-pressed", String(get("size") === "fit"));
+}
+function sizeIn(page) {
+  const chosen = get("size"), phone = page <= 700, within = (least, most, size) => Math.min(most, Math.max(least, Math.floor(size)));
+  if (Number(chosen)) return within(SMALLEST, LARGEST, Number(chosen));
+  if (now === gallery) return phone ? 150 : 250;
+  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 90 : 120, 280, fitting(page));
 }
 function fitting(page) {
   const {table} = gridNow(), style = getComputedStyle($("grid"));

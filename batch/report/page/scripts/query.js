@@ -95,10 +95,11 @@ function oneOf(key, sign, value) {
   if (key === "size") return sized(sign, value);
   if (TEXTS.includes(key)) return text(key, sign, value);
   if (settings().includes(key)) return setting(key, sign, value);
-  throw new Problem(`There is no "${key}" to ask for. Known are ${keys().join(", ")}; for words with a colon write "${key}${sign}${value}" in quotes.`);
+  throw new Problem(`There is no "${key}" to ask for. Known are ${mainKeys().join(", ")} and others, see Terms. For words with a colon write "${key}${sign}${value}" in quotes.`);
 }
 
 const settings = () => [...data.varying, ...Object.keys(data.common)];
+const mainKeys = () => [...new Set(["prompt", "seed", "size", ...data.varying.filter(key => key !== "device"), "time", "peak", "status", "is"])];
 /** All that may stand before a colon. */
 export const keys = () => [...new Set([...TEXTS, ...NUMBERS, "size", ...Object.keys(SECONDS), ...Object.keys(GIB), "file_bytes", ...settings(), "is", "has"])].sort();
 
