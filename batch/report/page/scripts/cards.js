@@ -25,7 +25,7 @@ function words(image) {
   if (settings) box.append(make("p", {class: "meta", dir: "auto"}, settings));
   const tags = tagsOf(image);
   if (tags) box.append(make("p", {class: "tag"}, tags));
-  if (failed(image) && data.again) box.append(tryAgain());
+  if (failed(image) && data.again?.failed) box.append(tryAgain());
   box.append(foot(image));
   return box;
 }
@@ -41,10 +41,10 @@ const tagsOf = image => [
   image.touched, image.allowed && "allowed: " + image.allowed, image.warmup && "first after loading",
 ].filter(Boolean).join(" · ");
 
-const tryAgain = () => make("p", {class: "meta"}, "try again: ", make("code", {}, data.again));
+const tryAgain = () => make("p", {class: "meta"}, "try again: ", make("code", {}, data.again.failed));
 
 function foot(image) {
-  const box = make("div", {class: "foot"}, ...markButtons(image));
+  const box = make("div", {class: "foot"}, markButtons(image));
   if (!image.file) return box;
   const tick = make("input", {type: "checkbox", onchange: () => pick(image)});
   tick.checked = picked.includes(image);
@@ -65,4 +65,8 @@ export function picture(image) {
     look([image]);
   }}, thumb);
 }
-const reason = (image, ...parts) => make("div", {class: "picture reason", "data-id": image.id}, make("span", {dir: "auto"}, ...parts));
+function reason(image, ...parts) {
+  const words = make("span", {dir: "auto"}, ...parts);
+  if (!failed(image)) return make("div", {class: "picture reason", "data-id": image.id}, words);
+  return make("button", {type: "button", class: "picture reason", "data-id": image.id, onclick: () => look([image])}, words);
+}

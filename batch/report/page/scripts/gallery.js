@@ -14,10 +14,10 @@ function showGallery() {
   $("gallery").replaceChildren();
   drawnCards.clear();
   drawn = 0;
-  draw();
+  drawMore();
 }
 
-function draw(count = CHUNK) {
+function drawMore(count = CHUNK) {
   const more = visible.slice(drawn, drawn + count);
   for (const image of more) drawnCards.set(image, card(image));
   $("gallery").append(...more.map(image => drawnCards.get(image)));
@@ -52,7 +52,7 @@ function lookAhead() {
   ahead.unobserve($("sentinel"));
   if (drawn < visible.length) ahead.observe($("sentinel"));
 }
-const ahead = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) draw(); }, {rootMargin: "1500px"});
+const ahead = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) drawMore(); }, {rootMargin: "1500px"});
 
 const across = () => getComputedStyle($("gallery")).gridTemplateColumns.split(" ").length;
 
@@ -65,7 +65,7 @@ function besides(image, dx, dy) {
 function revealCard(image) {
   const at = visible.indexOf(image);
   if (at < 0) return false;
-  if (at >= drawn) draw(at + CHUNK - drawn);
+  if (at >= drawn) drawMore(at + CHUNK - drawn);
   const link = drawnCards.get(image).querySelector(".picture");
   link.scrollIntoView({block: "nearest"});
   link.focus({preventScroll: true});
@@ -77,10 +77,10 @@ export function startGallery() {
   const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
   $("gallery").addEventListener("keydown", event => {
     const image = visible.find(one => one.id === event.target.dataset?.id), move = moves[event.key];
-    if (!image || !move || event.shiftKey || event.target.tagName !== "A") return;
+    if (!image || !move || event.shiftKey || !event.target.classList.contains("picture")) return;
     event.preventDefault();
     const next = besides(image, ...move);
     if (next) revealCard(next);
   });
-  addEventListener("beforeprint", () => { if (!$("gallery").hidden) draw(visible.length); });
+  addEventListener("beforeprint", () => { if (!$("gallery").hidden) drawMore(visible.length); });
 }

@@ -6,6 +6,7 @@ import { picture } from "./cards.js";
 import { data, failed } from "./data.js";
 import { labelled } from "./labels.js";
 import { matrix } from "./matrix.js";
+import { showsMark } from "./picks.js";
 import { moveInTable, roam } from "./roaming.js";
 import { standsThere, visible } from "./selection.js";
 import { get, set } from "./state.js";
@@ -15,7 +16,7 @@ const linesAt = new Map();     // by key of the line: its element
 let table = null, chosen = null, others = [], matching = new Set(), drawnColumns = "", drawnLines = "";
 
 /** The pictures as a grid, for pictures.js. */
-export const grid = {cards: drawnCells, show: showGrid, redraw: redrawGrid, neighbour: beside, reveal: revealCell, count: () => table.images.length};
+export const grid = {cards: drawnCells, show: showGrid, redraw: redrawGrid, neighbour: besideCell, reveal: revealCell, count: () => table.images.length};
 
 export const gridNow = () => ({chosen, tabs: others, table});
 /** The values chosen of what is neither row nor column, by name. */
@@ -145,9 +146,10 @@ function cell(images) {
   if (!first) return box;
   box.dataset.id = first.id;
   drawnCells.set(first, box);
+  showsMark(box, first);
   box.classList.add(first.status);
   const link = picture(first);
-  if (link.tagName !== "DIV") link.tabIndex = -1;
+  if (link.matches("a, button")) link.tabIndex = -1;
   box.append(link);
   if (images.length > 1) box.append(make("span", {class: "more"}, "+" + (images.length - 1)));
   if (get("say")) box.append(make("div", {class: "says"}, saying(first)));
@@ -162,7 +164,7 @@ function saying(image) {
 
 // From picture to picture
 
-function beside(image, dx, dy) {
+function besideCell(image, dx, dy) {
   const place = table.placeOf(image);
   if (!place) return undefined;
   const there = (line, column) => table.at(table.lines[line], table.columns[column]).filter(one => matching.has(one) && standsThere(one));

@@ -17,6 +17,7 @@ export function pick(image) {
 export let shown = [], whole = false, flipped = false;
 
 export function look(images) {
+  if (!images[0].file) return;
   shown = images;
   flipped = false;
   if (!$("viewer").open) $("viewer").showModal();

@@ -4,12 +4,12 @@ import { addKeys } from "./keys.js";
 
 addKeys("Pictures", [["← → ↑ ↓", "to the picture beside, above or below"], ["Home End", "to the first or last of the line"], ["Enter", "look at it"]]);
 
-let roamed = null, here = null, prepare = () => {}, kept = 0;
+let roamed = null, here = null, prepareRow = () => {}, columnKept = 0;
 
 /** Make a table one stop of the Tab key. `fill(row)` is called before a row is entered. */
 export function startRoaming(element, fill) {
   roamed = element;
-  prepare = fill;
+  prepareRow = fill;
   roamed.addEventListener("focusin", event => settle(event.target));
   roamed.addEventListener("keydown", event => {
     const move = MOVES[event.key];
@@ -38,7 +38,7 @@ function rowBeside(row, step) {
 /** Where an element of the table is: its row, and its column; headers of rows are at -1. A row of one title is wherever one came from. */
 export function spotOf(element) {
   const row = element.closest("[role=row]");
-  if (row.children.length === 1) return {row, column: kept};
+  if (row.children.length === 1) return {row, column: columnKept};
   let column = -1;
   for (const cell of row.children) {
     if (cell.contains(element)) return {row, column};
@@ -51,7 +51,7 @@ const lengthOf = row => [...row.children].reduce((sum, cell) => sum + spanOf(cel
 
 function cellAt({row, column}) {
   if (!row || column < -1) return null;
-  prepare(row);
+  prepareRow(row);
   if (row.children.length === 1) return row.firstElementChild;
   let at = -1;
   for (const cell of row.children) {
@@ -68,7 +68,7 @@ export function moveInTable(spot) {
   const cell = cellAt(spot);
   if (!cell || cell.classList.contains("corner")) return;
   const target = targetOf(cell);
-  kept = spot.column;
+  columnKept = spot.column;
   settle(target);
   target.focus({preventScroll: true});
   cell.scrollIntoView({block: "nearest", inline: "nearest"});
