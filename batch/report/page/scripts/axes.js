@@ -1,17 +1,19 @@
 /* What the images differ in: axes with their values, and which of them go down and across. */
 
 import { data } from "./data.js";
+import { extraNames, extrasOf } from "./extras.js";
 import { styledPrompts } from "./prompts.js";
 import { wholeOrNot } from "./quantities.js";
 import { known } from "./words.js";
 
-const ORDER = ["model", "prompt", "negative_prompt", "style", "seed", "size", "steps", "guidance", "scheduler", "memory", "dtype", "vae", "lora", "extra", "format", "repeat"];
+const ORDER = ["model", "prompt", "negative_prompt", "style", "seed", "size", "steps", "guidance", "scheduler", "memory", "dtype", "vae", "lora", "format", "repeat"];
 const OUTCOMES = ["batch", "compiled", "device"];  // what came of an image, and was not asked for
 const BARE = ["model", "prompt", "size", "format"];  // their values say what they are of
 
 /** Seeds by their number within the prompt, where prompts have seeds of their own. */
 export const OWN = "nth";
 
+const EXTRA = "extra.";
 const ASKED = {
   memory: image => image.degraded_from || image.memory,  // a picture has its place in spite of what memory did to it
   [OWN]: image => places.get(image),
@@ -27,8 +29,8 @@ export function forgetAxes() {
 /** Axes with several values, in the order of the manifest's: name, title, `of(image)` a key, and `labels` by key. */
 export function axes() {
   if (found) return found;
-  const settings = data.varying.filter(key => !ORDER.includes(key) && !OUTCOMES.includes(key));
-  const names = [...ORDER.slice(0, ORDER.indexOf("extra")), ...settings, ...ORDER.slice(ORDER.indexOf("extra"))];
+  const others = data.varying.filter(key => !ORDER.includes(key) && !OUTCOMES.includes(key) && key !== "extra");
+  const names = [...ORDER, ...extraNames().map(name => EXTRA + name), ...others];
   found = names.map(axis).filter(one => one.labels.size > 1);
   numberSeeds();
   return found;
@@ -44,7 +46,8 @@ function axis(name) {
 // Long texts go by their number: a key may stand in the address.
 function valuesOf(name) {
   if (name === "prompt") return styledPrompts(data.images);
-  const of = image => String((ASKED[name] || (() => image[name]))(image) ?? "");
+  const read = name.startsWith(EXTRA) ? image => extrasOf(image).get(name.slice(EXTRA.length)) : ASKED[name] || (image => image[name]);
+  const of = image => String(read(image) ?? "");
   if (name !== "negative_prompt") return {of, label: key => key};
   const texts = [...new Set(data.images.map(of))], numbers = new Map(texts.map((text, number) => [text, String(number)]));
   return {of: image => numbers.get(of(image)), label: key => texts[key]};

@@ -1,6 +1,7 @@
 /* The language of the filter: terms that all must hold, such as `fox -night seed:1..4 steps>20 is:picked`. */
 
 import { data } from "./data.js";
+import { extraNames, extrasOf } from "./extras.js";
 import { bytesIn, rangeOf, secondsIn, wholeOrNot } from "./quantities.js";
 import { folded, known } from "./words.js";
 
@@ -71,7 +72,7 @@ function testOf(term) {
     const words = folded(term.value);
     return image => image.words.includes(words);
   }
-  const written = term.key.toLowerCase(), key = ALIASES[written] || written;
+  const written = term.key.toLowerCase(), key = ALIASES[written] || settings().find(name => name.toLowerCase() === written) || written;
   if (key === "is" || key === "has") return wordOf(key, term);
   if (!term.value) throw new Problem(`${written}${term.sign} lacks a value.`);
   const alternatives = term.quoted || !":=!=".includes(term.sign) ? [term.value] : term.value.split("|").filter(Boolean);
@@ -98,12 +99,12 @@ function oneOf(key, sign, value) {
   throw new Problem(`There is no "${key}" to ask for. Known are ${mainKeys().join(", ")} and others, see Terms. For words with a colon write "${key}${sign}${value}" in quotes.`);
 }
 
-const settings = () => [...data.varying, ...Object.keys(data.common)];
+const settings = () => [...data.varying, ...Object.keys(data.common), ...extraNames().map(name => "extra." + name)];
 const mainKeys = () => [...new Set(["prompt", "seed", "size", ...data.varying.filter(key => key !== "device"), "time", "peak", "status", "is"])];
 /** All that may stand before a colon. */
 export const keys = () => [...new Set([...TEXTS, ...NUMBERS, "size", ...Object.keys(SECONDS), ...Object.keys(GIB), "file_bytes", ...settings(), "is", "has"])].sort();
 
-const askedOf = (image, key) => image[key] ?? data.common[key];
+const askedOf = (image, key) => key.startsWith("extra.") ? extrasOf(image).get(key.slice(6)) : image[key] ?? data.common[key];
 
 // A figure that was measured is never just 4: it is what rounds to it.
 function measured(key, sign, value, read, what) {
