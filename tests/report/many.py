@@ -39,7 +39,7 @@ def seeds_of_prompts(prompts: int, seeds: int) -> list[Task]:
 def written(root: Path, tasks: Sequence[Task], failed: int = 0, missing: Sequence[int] = ()) -> Path:
     """The page of a run of these tasks in an empty folder: one of every ``failed`` failed, some are to be rendered.
 
-    Images lie there for the first eight tasks; thumbnails for all are one file, eight pixels across.
+    Thumbnails are one file, eight pixels across, and so are pictures of one size.
     """
     folder = RunFolder(root, "bench")
     folder.begin("bench", "render", Origin(), tasks, Pins())
@@ -62,7 +62,9 @@ def _receipt(one: Task, number: int) -> Receipt:
         decode=StagePeak(seconds=0.3),
         save_s=1.3,
     )
-    file = FileRef(path=f"images/{one.name}.png", bytes=1000 + number, sha256="", width=one.width, height=one.height)
+    file = FileRef(
+        path=f"images/{one.name}.png", bytes=1000 + number, sha256="", width=one.width, height=one.height
+    )
     return Receipt(task=one, file=file, measurement=cost, machine=Machine(), attempts=1, started_at=f"{number:08}")
 
 
@@ -78,6 +80,11 @@ def _pictures(root: Path, tasks: Sequence[Task]) -> None:
     Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(thumb)
     for one in tasks[1:]:
         (root / "thumbs" / f"{one.id}.webp").hardlink_to(thumb)
-    for number, one in enumerate(tasks[:8]):
-        pixels = np.full((one.height, one.width, 3), 20 + 25 * number, np.uint8)
-        Image.fromarray(pixels).save(root / "images" / f"{one.name}.png")
+    first: dict[str, Path] = {}
+    for one in tasks:
+        path = root / "images" / f"{one.name}.png"
+        if one.size in first:
+            path.hardlink_to(first[one.size])
+            continue
+        first[one.size] = path
+        Image.fromarray(np.full((one.height, one.width, 3), 90, np.uint8)).save(path)

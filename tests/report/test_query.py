@@ -54,7 +54,9 @@ def asked(browser, tmp_path_factory):
 
 def found(page, *texts):
     """What each text finds: numbers of images in the plan."""
-    return page.evaluate("texts => texts.map(text => data.images.filter(matches(text)).map(one => one.index))", texts)
+    return page.evaluate(
+        "texts => texts.map(text => data.images.filter(matches(text)).map(one => one.index))", texts
+    )
 
 
 def said(page, text):
@@ -79,7 +81,20 @@ def quoted(text):
     return f'"{escaped}"'
 
 
-WORDS = ["fox", "RED", "strasse", "izmir", "STRASSE", "night", "οδοσ", "euler", "16:9", "absent", 'said "fox"', "a Red"]
+WORDS = [
+    "fox",
+    "RED",
+    "strasse",
+    "izmir",
+    "STRASSE",
+    "night",
+    "οδοσ",
+    "euler",
+    "16:9",
+    "absent",
+    'said "fox"',
+    "a Red",
+]
 ORDERS = {">": lambda a, b: a > b, ">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "<=": lambda a, b: a <= b}
 
 
@@ -104,7 +119,9 @@ def terms():
         lambda some: Term("seed:" + "|".join(map(str, some)), lambda image: int(image["seed"]) in some)
     )
     span = st.tuples(st.sampled_from(["", 0, 2, LARGE]), st.sampled_from([2, 3, LARGE, LARGE + 1])).map(
-        lambda ends: Term(f"seed:{ends[0]}..{ends[1]}", lambda image: (ends[0] or 0) <= int(image["seed"]) <= ends[1])
+        lambda ends: Term(
+            f"seed:{ends[0]}..{ends[1]}", lambda image: (ends[0] or 0) <= int(image["seed"]) <= ends[1]
+        )
     )
     orders = st.sampled_from(list(ORDERS))
     steps = st.tuples(orders, st.integers(7, 31)).map(

@@ -42,7 +42,9 @@ function drawGrid(kept) {
   drawnCells.clear();
   $("grid").replaceChildren(...(table.lines.length ? [head(), ...bands(kept)] : []));
   [drawnColumns, drawnLines] = outline();
+  for (let line = 0; line * table.columns.length < AT_ONCE && table.lines[line]; line += 1) fillLine(linesAt.get(table.lines[line].key));
 }
+const AT_ONCE = 60;  // so many cells need not wait until they are seen
 /** What decides the columns, and what the lines. */
 const outline = () => [
   JSON.stringify([Object.values(chosen).map(one => one?.name), others.map(tab => tab.key), table.columns.map(column => column.key), get("say")]),
