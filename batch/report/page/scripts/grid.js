@@ -98,12 +98,12 @@ function bands(kept) {
   return groups.map(lines => {
     const band = make("div", {class: "band", role: "rowgroup"});
     if (chosen.rows && chosen.rows2) band.append(make("div", {class: "title", role: "row"}, labelled("rowheader", chosen.rows.title, said(chosen.rows, lines[0].outer))));
-    band.append(...lines.map(line => lineOf(line, kept.get(line.key))));
+    band.append(...lines.map(line => drawnLine(line, kept.get(line.key))));
     return band;
   });
 }
 
-function lineOf(line, kept) {
+function drawnLine(line, kept) {
   const element = kept || make("div", {class: "line", role: "row"});
   // Pictures of one shape fill their cells; portraits beside landscapes get a square.
   element.style.setProperty("--ratio", String(Math.min(line.tallest, line.tallest - line.flattest > 0.02 ? 1 : 2)));
