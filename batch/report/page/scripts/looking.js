@@ -52,6 +52,7 @@ export function caption() {
 
 function scale() {
   const view = $("canvas").firstElementChild, stage = $("stage");
+  if (!view) return;
   $("fit").textContent = whole ? "1:1" : "fit";
   // One pixel of the image on one of the screen, whatever the system's zoom is.
   const width = (view.naturalWidth || shown[0].width) / devicePixelRatio, height = (view.naturalHeight || shown[0].height) / devicePixelRatio;
