@@ -2,10 +2,10 @@
 
     python benchmarks/page.py [IMAGES…]
 
-Renders nothing: the page of 300, 1,000 and 5,000 images (or as many as asked) is written, forty seeds a prompt, every
-twentieth of them failed. Seconds from the call for the page until the first cards are painted, and until the first
-cells of the grid are; and until the page has painted its answer to a word in the filter, to an order, to other
-rows and columns. Medians of three. Needs Playwright and a Chromium.
+Renders nothing: the page of 300, 1,000 and 5,000 images (or as many as asked) is written, forty seeds a prompt,
+every twentieth of them failed. Seconds from the call for the page until the first cards are painted, and until
+the first cells of the grid are; and until the page has painted its answer to a word in the filter, to an order, to
+other rows and columns. Medians of three. Needs Playwright and a Chromium.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAINTED = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
 
 OPENED = {
     "gallery": ("", "document.querySelectorAll('.card').length >= 8"),
-    "grid": ("#show=grid", "document.querySelectorAll('.cell').length >= 8"),
+    "grid": ("#show=grid", "document.querySelectorAll('.grid-cell').length >= 8"),
 }
 """What is opened: what its address ends with, and what is there then."""
 

@@ -37,7 +37,7 @@ def seeds_of_prompts(prompts: int, seeds: int) -> list[Task]:
 
 
 def written(root: Path, tasks: Sequence[Task], failed: int = 0, missing: Sequence[int] = ()) -> Path:
-    """The page of a run of these tasks in an empty folder: one of every ``failed`` failed, some are to be rendered.
+    """The page of a run of these tasks, in an empty folder: one of every ``failed`` failed, some are missing.
 
     Thumbnails are one file, eight pixels across, and so are pictures of one size.
     """

@@ -42,8 +42,8 @@ def axes(page):
 def cells(page):
     """Of every line of the grid in view: what its pictures are, by number in the plan."""
     return page.evaluate(
-        "[...document.querySelectorAll('.band .line')].map(line => [...line.querySelectorAll('.cell')].map("
-        "cell => parseInt(cell.dataset.id ?? '-1', 16)))"
+        "[...document.querySelectorAll('.grid-band .grid-line')].map("
+        "line => [...line.querySelectorAll('.grid-cell')].map(cell => parseInt(cell.dataset.id ?? '-1', 16)))"
     )
 
 
@@ -55,22 +55,26 @@ def test_the_grid_shows_what_varies_most_and_the_rest_as_tabs(report, page):
     page.goto(report)
     page.click("#as-grid")
     assert axes(page) == ["prompt", None, "steps", None]
-    assert texts(page, ".head .label") == ["steps 4", "steps 8", "steps 20", "steps 100"]  # numbers ascend
-    assert texts(page, ".band .label")[:2] == PROMPTS[:2]
-    assert [label.split("\n")[0] for label in texts(page, "#grid-tabs .axis > span")] == ["seed", "size"]
+    assert texts(page, ".grid-head .grid-value") == [
+        "steps 4",
+        "steps 8",
+        "steps 20",
+        "steps 100",
+    ]  # numbers ascend
+    assert texts(page, ".grid-band .grid-value")[:2] == PROMPTS[:2]
+    assert [label.split("\n")[0] for label in texts(page, "#grid-tabs .grid-tab > span")] == ["seed", "size"]
     assert texts(page, "#grid-tabs [aria-pressed=true]") == ["7", "512x512"]
     assert cells(page)[0] == [6, 0, 3, 9]
     page.click("#grid-tabs button:has-text('9')")
     assert cells(page)[0] == [8, 2, 5, 11]
-    assert page.inner_text("#count") == "72 images · 12 here"
-    failed = page.locator(".cell.failed").first
+    assert page.inner_text("#count") == "12 here of 72"
+    failed = page.locator(".grid-cell.failed").first
     assert "failed in decode: OutOfMemoryError: CUDA out of memory" in failed.inner_text()
     page.click("#grid-tabs button:has-text('10')")
-    assert page.inner_text(".cell.missing") == "not rendered yet"
+    assert page.inner_text(".grid-cell.missing") == "not rendered yet"
     page.click("#swap")
     assert axes(page) == ["steps", None, "prompt", None]
     assert [row[0] for row in cells(page)] == [7, 1, 4, 10]
-    page.wait_for_timeout(500)  # the address is written now and then
     page.reload()
     assert axes(page) == ["steps", None, "prompt", None]
     assert texts(page, "#grid-tabs [aria-pressed=true]") == ["10", "512x512"]
@@ -79,12 +83,17 @@ def test_the_grid_shows_what_varies_most_and_the_rest_as_tabs(report, page):
 
 def test_axes_within_axes(report, page):
     page.goto(report + "#show=grid&rows=prompt&rows2=seed&columns=size&columns2=steps&say=steps")
-    assert texts(page, ".head .outer .label") == ["512x512", "672x384"]
-    assert texts(page, ".head .line:last-child .label")[2:6] == ["steps 20", "steps 100", "steps 4", "steps 8"]
-    assert texts(page, ".title")[:2] == PROMPTS[:2]
-    assert texts(page, ".head + .band .line .label") == ["seed 7", "seed 9", "seed 10"]
+    assert texts(page, ".grid-head .grid-outer .grid-value") == ["512x512", "672x384"]
+    assert texts(page, ".grid-head .grid-line:last-child .grid-value")[2:6] == [
+        "steps 20",
+        "steps 100",
+        "steps 4",
+        "steps 8",
+    ]
+    assert texts(page, ".grid-title")[:2] == PROMPTS[:2]
+    assert texts(page, ".grid-head + .grid-band .grid-line .grid-value") == ["seed 7", "seed 9", "seed 10"]
     assert cells(page)[1] == [8, 2, 5, 11, 20, 14, 17, 23]
-    assert texts(page, ".line:has(.cell) .says")[:4] == ["4", "8", "20", "100"]
+    assert texts(page, ".grid-line:has(.grid-cell) .grid-says")[:4] == ["4", "8", "20", "100"]
     assert not page.is_visible("#grid-tabs")
     page.select_option("#grid-rows", "steps")  # it was elsewhere: they change places
     assert axes(page) == ["steps", "seed", "size", "prompt"]
@@ -93,7 +102,7 @@ def test_axes_within_axes(report, page):
     assert texts(page, "#grid-tabs button")[:2] == PROMPTS[:2]
     # Columns of landscapes beside squares: a frame for both, and no picture is squashed.
     shapes = page.evaluate(
-        "[...document.querySelectorAll('.band .line')].slice(0, 1).map(line => line.querySelector('.picture')).map("
+        "[document.querySelector('.grid-band .grid-line .picture')].map("
         "frame => [frame.offsetWidth / frame.offsetHeight, getComputedStyle(frame.firstElementChild).objectFit])"
     )
     assert shapes == [[1, "contain"]]
@@ -105,11 +114,11 @@ def test_the_filter_reaches_the_grid(report, page):
     page.fill("#text", "seed:9 steps:8..20 -whale")
     assert texts(page, "#grid-tabs [aria-pressed=true]") == ["9", "512x512"]  # where the pictures are
     assert texts(page, "#grid-tabs [disabled]") == ["7", "10"]
-    assert texts(page, ".head .label") == ["steps 8", "steps 20"]
+    assert texts(page, ".grid-head .grid-value") == ["steps 8", "steps 20"]
     assert cells(page) == [[26, 29], [50, 53]]
     page.fill("#text", "name=image-2|image-29")
     assert cells(page) == [[2, 5], [26, 29]]
-    assert page.evaluate("[...document.querySelectorAll('.cell.dim')].map(cell => cell.dataset.id)") == [
+    assert page.evaluate("[...document.querySelectorAll('.grid-cell.dim')].map(cell => cell.dataset.id)") == [
         f"{number:016x}" for number in (5, 26)
     ]
     page.fill("#text", "nothing has these words")
@@ -151,7 +160,7 @@ def test_orders_of_the_gallery(report, page):
             assert drawn == page.evaluate("visible.map(image => image.id)")[: len(drawn)]
     until(page, "location.hash === '#sort=pixels&down=1'")
     shapes = page.evaluate(
-        "[...document.querySelectorAll('.frame')].map(one => one.offsetWidth / one.offsetHeight)"
+        "[...document.querySelectorAll('.card-frame')].map(one => one.offsetWidth / one.offsetHeight)"
     )
     assert {round(shape * 4) / 4 for shape in shapes} == {1.0, 1.75}
 
@@ -215,7 +224,7 @@ def test_seeds_of_their_own_are_counted(page, tmp_path):
     tasks = [task(n, prompt=f"prompt {n // 4}", seed=1000 * n + 1, steps=20) for n in range(48)]
     page.goto(written(tmp_path, tasks).as_uri() + "#show=grid")
     assert axes(page) == ["prompt", None, "nth", None]
-    assert texts(page, ".head .label") == ["1. seed", "2. seed", "3. seed", "4. seed"]
+    assert texts(page, ".grid-head .grid-value") == ["1. seed", "2. seed", "3. seed", "4. seed"]
     assert cells(page)[:2] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
@@ -227,8 +236,8 @@ def test_styles_are_columns_of_their_prompts(page, tmp_path):
     tasks = [task(n, prompt=styled(p, s), style="" if s == "none" else s) for n, (p, s) in enumerate(pairs)]
     page.goto(written(tmp_path, tasks).as_uri() + "#show=grid")
     assert axes(page) == ["prompt", None, "style", None]
-    assert texts(page, ".head .label") == ["style none", "style oil", "style ink"]
-    assert texts(page, ".band .label")[1] == "animal 1"
+    assert texts(page, ".grid-head .grid-value") == ["style none", "style oil", "style ink"]
+    assert texts(page, ".grid-band .grid-value")[1] == "animal 1"
     assert cells(page)[4] == [12, 13, 14]
 
 
@@ -243,8 +252,8 @@ def test_extra_arguments_are_axes_of_their_own(page, tmp_path):
 def test_images_that_no_axis_tells_apart_share_a_cell(page, tmp_path):
     tasks = [task(n, prompt=f"p {n % 3}", seed=n // 3 % 2) for n in range(18)]
     page.goto(written(tmp_path, tasks).as_uri() + "#show=grid")
-    assert texts(page, ".more") == ["+2"] * 6
-    page.focus(".cell a")
+    assert texts(page, ".grid-more") == ["+2"] * 6
+    page.focus(".grid-cell a")
     page.keyboard.press("Enter")
     until(page, "$('viewer').open")
     seen = []
@@ -260,13 +269,14 @@ def test_on_a_phone(report, browser):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     small = page.evaluate(
         "[...document.querySelectorAll('#pictures :is(button, select, a, label, [type=search])')]"
-        ".filter(one => one.offsetParent && Math.min(one.offsetWidth, one.offsetHeight) < 24).map(one => one.outerHTML)"
+        ".filter(one => one.offsetParent && Math.min(one.offsetWidth, one.offsetHeight) < 24)"
+        ".map(one => one.outerHTML)"
     )
     assert small == []
     page.goto(report + "#show=grid&columns=seed&columns2=steps")
     page.reload()
     page.evaluate("scrollTo(300, 600)")
-    kept = "#bar, h1, .head .corner, .band .label"  # in view, whatever is scrolled
+    kept = "#bar, h1, .grid-head .grid-corner, .grid-band .grid-value"  # in view, whatever is scrolled
     assert page.evaluate("scrollX") == 300
     lefts = page.evaluate(
         "kept => [...document.querySelectorAll(kept)].map(one => one.getBoundingClientRect().left)", kept
@@ -279,7 +289,7 @@ def test_on_a_phone(report, browser):
 def test_many_images_are_there_soon(prompts, most_s, page, tmp_path):
     """1,000 and 5,000; benchmarks/page.py measures what it is on a machine with nothing else to do."""
     path = written(tmp_path, seeds_of_prompts(prompts, 40), failed=20).as_uri()
-    for end, there in (("", ".card"), ("#show=grid", ".cell")):
+    for end, there in (("", ".card"), ("#show=grid", ".grid-cell")):
         start = time.monotonic()
         page.goto("about:blank")
         page.goto(path + end)
@@ -288,6 +298,6 @@ def test_many_images_are_there_soon(prompts, most_s, page, tmp_path):
         assert time.monotonic() - start < most_s
     start = time.monotonic()
     page.fill("#text", "seed:3 -is:failed")
-    assert page.locator(".cell").count() > 0
+    assert page.locator(".grid-cell").count() > 0
     assert time.monotonic() - start < most_s
     assert page.said == []

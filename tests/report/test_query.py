@@ -1,4 +1,4 @@
-"""The filter of report.html, in a real browser: what its terms find, beside a plain predicate, and what it says."""
+"""The filter of report.html in a real browser: what its terms find, beside a plain predicate; what it says."""
 
 import unicodedata
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ const LONG = 110;  // letters that a card has room for
 
 export function card(image) {
   const box = make("article", {class: "card " + image.status, "aria-label": short(image.prompt, 80) + ", seed " + image.seed});
-  const frame = make("div", {class: "frame"}, picture(image));
+  const frame = make("div", {class: "card-frame"}, picture(image));
   frame.style.aspectRatio = String(Math.min(3, Math.max(0.5, image.width / image.height)));
   box.append(frame, words(image));
   return box;

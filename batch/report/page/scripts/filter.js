@@ -47,11 +47,13 @@ export function sayChoice(there) {
   $("sort").value = get("sort");
   $("down").setAttribute("aria-pressed", String(Boolean(get("down"))));
   $("down").textContent = get("down") ? "↓" : "↑";
-  const all = data.images.length, count = visible.length === all ? all + " images" : visible.length + " of " + all;
-  const here = known(there) && there !== visible.length ? ` · ${there} here` : "";
-  put("count", count + here);
+  put("count", countOf(data.images.length, visible.length, there ?? visible.length));
   put("complaint", problems.join(" "));
   $("nothing").hidden = visible.length > 0;
+}
+function countOf(all, count, there) {
+  if (count === all) return there === all ? all + " images" : `${there} here of ${all}`;
+  return `${count} of ${all}` + (there === count ? "" : ` · ${there} here`);
 }
 function put(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;

@@ -66,9 +66,9 @@ function redrawGrid(changed) {
 // Above
 
 function head() {
-  const inner = make("div", {class: "line", role: "row"}, corner(), ...table.columns.map(column => headed("columnheader", innerOf(chosen.columns, chosen.columns2), column.inner)));
-  const outer = chosen.columns && chosen.columns2 ? [make("div", {class: "line outer", role: "row"}, corner(), ...spans())] : [];
-  return make("div", {class: "head", role: "rowgroup"}, ...outer, inner);
+  const inner = make("div", {class: "grid-line", role: "row"}, corner(), ...table.columns.map(column => headed("columnheader", innerOf(chosen.columns, chosen.columns2), column.inner)));
+  const outer = chosen.columns && chosen.columns2 ? [make("div", {class: "grid-line grid-outer", role: "row"}, corner(), ...spans())] : [];
+  return make("div", {class: "grid-head", role: "rowgroup"}, ...outer, inner);
 }
 function spans() {
   const found = [];
@@ -83,9 +83,9 @@ function spans() {
     return header;
   });
 }
-const corner = () => make("div", {class: "corner", role: "gridcell"});
+const corner = () => make("div", {class: "grid-corner", role: "gridcell"});
 const innerOf = (axis, second) => axis && second ? second : axis || second;
-const headed = (role, axis, key) => axis ? labelled(role, axis.title, said(axis, key)) : make("div", {class: "label", role});
+const headed = (role, axis, key) => axis ? labelled(role, axis.title, said(axis, key)) : make("div", {class: "grid-value", role});
 
 // Below
 
@@ -96,15 +96,15 @@ function bands(kept) {
     else groups.push([line]);
   }
   return groups.map(lines => {
-    const band = make("div", {class: "band", role: "rowgroup"});
-    if (chosen.rows && chosen.rows2) band.append(make("div", {class: "title", role: "row"}, labelled("rowheader", chosen.rows.title, said(chosen.rows, lines[0].outer))));
+    const band = make("div", {class: "grid-band", role: "rowgroup"});
+    if (chosen.rows && chosen.rows2) band.append(make("div", {class: "grid-title", role: "row"}, labelled("rowheader", chosen.rows.title, said(chosen.rows, lines[0].outer))));
     band.append(...lines.map(line => drawnLine(line, kept.get(line.key))));
     return band;
   });
 }
 
 function drawnLine(line, kept) {
-  const element = kept || make("div", {class: "line", role: "row"});
+  const element = kept || make("div", {class: "grid-line", role: "row"});
   // Pictures of one shape fill their cells; portraits beside landscapes get a square.
   element.style.setProperty("--ratio", String(Math.min(line.tallest, line.tallest - line.flattest > 0.02 ? 1 : 2)));
   linesAt.set(line.key, element);
@@ -144,7 +144,7 @@ const dim = images => images.length > 0 && !matching.has(images[0]);
 
 function cell(images) {
   const [first] = images;
-  const box = make("div", {class: "cell" + (dim(images) ? " dim" : ""), role: "gridcell", tabindex: "-1"});
+  const box = make("div", {class: "grid-cell" + (dim(images) ? " dim" : ""), role: "gridcell", tabindex: "-1"});
   if (!first) return box;
   box.dataset.id = first.id;
   drawnCells.set(first, box);
@@ -153,8 +153,8 @@ function cell(images) {
   const link = picture(first);
   if (link.matches("a, button")) link.tabIndex = -1;
   box.append(link);
-  if (images.length > 1) box.append(make("span", {class: "more"}, "+" + (images.length - 1)));
-  if (get("say")) box.append(make("div", {class: "says"}, saying(first)));
+  if (images.length > 1) box.append(make("span", {class: "grid-more"}, "+" + (images.length - 1)));
+  if (get("say")) box.append(make("div", {class: "grid-says"}, saying(first)));
   return box;
 }
 function saying(image) {

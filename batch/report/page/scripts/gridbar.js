@@ -54,10 +54,10 @@ function tabOf({axis, key, there}) {
   if (values.length > MOST_BUTTONS || texts.join("").length > 90) {
     const select = make("select", {"data-value": axis.name, onchange: event => turn(axis, event.target.value)}, ...values.map(([value], number) => make("option", {value, ...off(value)}, texts[number])));
     select.value = key;
-    return make("label", {class: "axis"}, axis.title + " ", select);
+    return make("label", {class: "grid-tab"}, axis.title + " ", select);
   }
   const button = ([value], number) => make("button", {...off(value), "aria-pressed": String(value === key), "data-value": axis.name + " " + value, onclick: () => turn(axis, value)}, texts[number]);
-  return make("div", {class: "axis", role: "group", "aria-label": axis.title}, make("span", {class: "muted"}, axis.title), ...values.map(button));
+  return make("div", {class: "grid-tab", role: "group", "aria-label": axis.title}, make("span", {class: "muted"}, axis.title), ...values.map(button));
 }
 
 /** Another value of an axis: the others keep theirs where there is a picture with all of them. */

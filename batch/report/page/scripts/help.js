@@ -13,10 +13,12 @@ export function startHelp() {
 }
 
 function listKeys() {
-  const rows = keys => keys.map(([key, what]) => make("div", {}, make("dt", {}, ...key.split(" ").map(name => make("kbd", {}, name))), make("dd", {}, what)));
-  const parts = KEYS.map(({title, keys}) => make("section", {}, make("h3", {}, title), make("dl", {}, ...rows(keys))));
-  openSheet("Keys", make("div", {class: "keys"}, ...parts));
+  const parts = new Map();
+  for (const {title, keys} of KEYS) parts.set(title, [...parts.get(title) || [], ...keys]);
+  const sections = [...parts].map(([title, keys]) => make("section", {}, make("h3", {}, title), make("dl", {}, ...keys.map(keyRow))));
+  openSheet("Keys", make("div", {class: "keys"}, ...sections));
 }
+const keyRow = ([key, what]) => make("div", {}, make("dt", {}, ...key.split(/,? /).map(name => name === "or" ? "or" : make("kbd", {}, name))), make("dd", {}, what));
 
 /** Show a text that is cut where it stands. */
 export const readWhole = (title, text) => openSheet(title, make("p", {class: "whole", dir: "auto"}, text));

@@ -66,7 +66,7 @@ const targetOf = cell => cell.querySelector("a, button") || cell;
 /** Go to a row and a column, if there is one. */
 export function moveInTable(spot) {
   const cell = cellAt(spot);
-  if (!cell || cell.classList.contains("corner")) return;
+  if (!cell || cell.classList.contains("grid-corner")) return;
   const target = targetOf(cell);
   columnKept = spot.column;
   settle(target);
@@ -83,6 +83,6 @@ function settle(target) {
 /** The cell that the Tab key comes to first, as long as none has been chosen. */
 export function roam(element) {
   here = null;
-  const cell = cellAt({row: element.querySelector(".band .line"), column: 0});
+  const cell = cellAt({row: element.querySelector(".grid-band .grid-line"), column: 0});
   if (cell) settle(targetOf(cell));
 }

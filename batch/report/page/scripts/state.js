@@ -1,7 +1,9 @@
 /* What the reader has chosen. It stands in the page's address, so that a reload, a link and the way back show the same. */
 
 const DEFAULTS = new Map(), WATCHERS = [];
-const WRITE_MS = 400;  // Safari lets a page write its address a hundred times in half a minute, and no more
+// Safari lets a page write its address a hundred times in half a minute, and no more: typing could be more.
+const MOST_WRITES = 30, IN_MS = 10000, LATER_MS = 500;
+const writes = [];  // when
 let state = {}, writing = null;
 
 /** A name, and the value that the address leaves out. */
@@ -22,7 +24,8 @@ export function set(values, {step = false} = {}) {
   if (step) write();  // so that the way back leads to what there is now
   Object.assign(state, values);
   if (step) write("pushState");
-  else writing ??= setTimeout(write, WRITE_MS);
+  else if (writes.filter(when => when > Date.now() - IN_MS).length < MOST_WRITES) write();
+  else writing ??= setTimeout(write, LATER_MS);
   tell(before);
 }
 
@@ -41,6 +44,8 @@ function write(how = "replaceState") {
   for (const [name, value] of Object.entries(state)) if (value !== DEFAULTS.get(name)) address.set(name, value);
   const hash = "#" + address;
   if (hash === (location.hash || "#")) return;
+  writes.push(Date.now());
+  if (writes.length > MOST_WRITES) writes.shift();
   try {
     history[how](null, "", hash);
   } catch {
