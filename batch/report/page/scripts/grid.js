@@ -104,7 +104,7 @@ function bands(kept) {
 }
 
 function drawnLine(line, kept) {
-  const element = kept || make("div", {class: "grid-line", role: "row"});
+  const element = kept || make("div", {class: "grid-line", role: "row", "aria-busy": "true"});
   // Pictures of one shape fill their cells; portraits beside landscapes get a square.
   element.style.setProperty("--ratio", String(Math.min(line.tallest, line.tallest - line.flattest > 0.02 ? 1 : 2)));
   linesAt.set(line.key, element);
@@ -123,6 +123,7 @@ export function fillLine(element) {
   const line = lines.get(element);
   if (!line || element.dataset.filled) return;
   element.dataset.filled = "1";
+  element.removeAttribute("aria-busy");
   filler.unobserve(element);
   element.append(headed("rowheader", innerOf(chosen.rows, chosen.rows2), line.inner), ...table.columns.map(column => cell(table.at(line, column))));
 }
