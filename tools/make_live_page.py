@@ -64,7 +64,7 @@ def main(out: Path) -> None:
             until(page, "data.summary.done >= 20 && run.state === 'rendering'")
             keep(page, out / "live-page.png")
             until(page, "run.state === 'ended'")
-            page.evaluate("document.querySelector('.bar').scrollIntoView()")
+            page.evaluate("document.querySelector('#bar').scrollIntoView()")
             page.wait_for_timeout(1_000)
             keep(page, out / "live-page-over.png")
             chromium.close()

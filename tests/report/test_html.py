@@ -127,12 +127,12 @@ def test_the_page_in_a_browser(runs, page):
     assert page.locator("img[src=x]").count() == 0
     page.fill("#text", "WHALE")
     page.select_option("#filters select[aria-label='Filter by status']", "done")
+    assert page.input_value("#text") == "WHALE status=done"
     assert page.inner_text("#count") == "1 of 4"
     page.click(".card a")
     assert page.evaluate("$('viewer').open && shown[0].prompt") == "a whale"
     page.keyboard.press("Escape")
     page.fill("#text", "")
-    page.select_option("#filters select[aria-label='Filter by status']", "")
     page.select_option("#sort", "total_s")
     times = [image["total_s"] for image in embedded(path.read_text(encoding="utf-8"))[1]["images"]]
     assert page.evaluate("visible.map(image => image.total_s)") == sorted(times)

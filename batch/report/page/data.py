@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 COSTS = (
     "attempts", "file", "warmup", "load_s", "encode_s", "denoise_s", "decode_s", "save_s", "total_s",
     "peak_allocated_mib", "peak_reserved_mib", "peak_device_mib", "peak_rss_mib", "degraded_from",
-    "touched",
+    "touched", "file_bytes",
 )  # fmt: skip
 """Columns of results.csv that a picture's card or the viewer shows."""
 
@@ -76,7 +76,7 @@ def page(
     return document(
         "report.html.jinja",
         script="main",
-        styles=("base", "overview", "gallery", "picks", "viewer", "looking", "details", "live", "print"),
+        styles=("base", "overview", "gallery", "grid", "picks", "viewer", "looking", "details", "live", "print"),
         files=live is not None,
         data=Markup(with_images(known, images)),
         records=Markup(joined(records)),

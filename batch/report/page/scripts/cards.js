@@ -1,39 +1,72 @@
 /* An image as a card: its picture, or why there is none, and what it was made with. */
 
 import { make } from "./dom.js";
-import { failed, FRAME, SHOWN } from "./data.js";
+import { data, failed, SHOWN } from "./data.js";
+import { readWhole } from "./help.js";
 import { look, pick, picked } from "./looking.js";
 import { markButtons } from "./picks.js";
 import { duration, known, mib, named, path, short } from "./words.js";
+const LONG = 110;  // letters that a card has room for
+
 export function card(image) {
-  const parts = ["seed " + image.seed, image.pixels];
-  if (known(image.total_s)) parts.push(duration(image.total_s));
-  if (known(image.memory_mib)) parts.push(mib(image.memory_mib));
-  const settings = SHOWN.map(key => named(key, image[key])).join(" · ");
-  const words = make("div", {class: "words"}, make("p", {class: "prompt", title: image.prompt}, image.prompt), make("p", {class: "meta"}, parts.join(" · ")));
-  if (settings) words.append(make("p", {class: "meta"}, settings));
-  if (image.negative_prompt) words.append(make("p", {class: "meta", title: image.negative_prompt}, "not: " + short(image.negative_prompt, 80)));
-  const box = make("article", {class: "card " + image.status}, picture(image), words);
-  if (!image.file) words.append(make("div", {class: "foot"}, make("span"), markButtons(image)));
-  if (image.file) {
-    const tick = make("input", {type: "checkbox", onchange: () => pick(image)});
-    tick.checked = picked.includes(image);
-    tick.dataset.id = image.id;
-    const tags = [image.degraded_from && "degraded from " + image.degraded_from, image.repaired && "repaired: " + image.repaired.split(": ")[0], image.cut && "prompt cut", image.touched, image.allowed && "allowed: " + image.allowed, image.warmup && "first after loading"].filter(Boolean).join(" · ");
-    words.append(make("div", {class: "foot"}, make("span", {class: "tag", title: image.cut || image.repaired || ""}, tags), markButtons(image), make("label", {title: "Choose two to lay one over the other"}, tick, "A/B")));
-  }
+  const box = make("article", {class: "card " + image.status, "aria-label": short(image.prompt, 80) + ", seed " + image.seed});
+  const frame = make("div", {class: "card-frame"}, picture(image));
+  frame.style.aspectRatio = String(Math.min(3, Math.max(0.5, image.width / image.height)));
+  box.append(frame, words(image));
   return box;
 }
 
+function words(image) {
+  const cost = [known(image.total_s) && duration(image.total_s), known(image.memory_mib) && mib(image.memory_mib)].filter(Boolean);
+  const settings = SHOWN.map(key => named(key, image[key])).join(" · ");
+  const box = make("div", {class: "words"}, clamped("prompt", "Prompt", image.prompt));
+  if (image.negative_prompt) box.append(clamped("meta", "Negative prompt", image.negative_prompt, "not: "));
+  box.append(make("p", {class: "meta"}, ["seed " + image.seed, image.pixels, ...cost].join(" · ")));
+  if (settings) box.append(make("p", {class: "meta", dir: "auto"}, settings));
+  const tags = tagsOf(image);
+  if (tags) box.append(make("p", {class: "tag"}, tags));
+  if (failed(image) && data.again?.failed) box.append(tryAgain());
+  box.append(foot(image));
+  return box;
+}
+
+/** A text that is cut after some lines: a long one opens whole. */
+function clamped(kind, title, text, before = "") {
+  if (text.length <= LONG) return make("p", {class: kind, dir: "auto"}, before + text);
+  return make("button", {class: "clamped " + kind, dir: "auto", "aria-haspopup": "dialog", onclick: () => readWhole(title, text)}, before + short(text, 400));
+}
+
+const tagsOf = image => [
+  image.degraded_from && "degraded from " + image.degraded_from, image.repaired && "repaired: " + image.repaired, image.cut && "prompt cut: " + image.cut,
+  image.touched, image.allowed && "allowed: " + image.allowed, image.warmup && "first after loading",
+].filter(Boolean).join(" · ");
+
+const tryAgain = () => make("p", {class: "meta"}, "try again: ", make("code", {}, data.again.failed));
+
+function foot(image) {
+  const box = make("div", {class: "foot"}, markButtons(image));
+  if (!image.file) return box;
+  const tick = make("input", {type: "checkbox", onchange: () => pick(image)});
+  tick.checked = picked.includes(image);
+  tick.dataset.id = image.id;
+  box.append(make("label", {}, tick, "A/B"));
+  return box;
+}
+
+/** The picture, small, as a link to it; or why there is none. */
 export function picture(image) {
-  const style = "aspect-ratio: " + FRAME;
-  if (failed(image)) return make("div", {class: "picture", style}, make("div", {class: "reason"}, make("b", {}, image.status + ": " + (image.stage || "")), make("br"), image.error));
-  if (!image.file) return make("div", {class: "picture", style}, image.status === "skipped" ? make("div", {class: "reason muted"}, "skipped: " + image.error) : "not rendered yet");
-  const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: image.prompt, loading: "lazy", decoding: "async"});
-  thumb.addEventListener("error", () => thumb.replaceWith("no thumbnail"));
-  return make("a", {class: "picture", style, href: path(image.file), "data-id": image.id, onclick: event => {
+  if (failed(image)) return reason(image, make("b", {}, image.status + (image.stage ? " in " + image.stage : "") + ": "), image.error || "");
+  if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : "not rendered yet");
+  const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: image.prompt || "empty prompt", loading: "lazy", decoding: "async", width: image.width, height: image.height});
+  thumb.addEventListener("error", () => thumb.replaceWith("no thumbnail: open it"));
+  return make("a", {class: "picture", href: path(image.file), "data-id": image.id, onclick: event => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     look([image]);
   }}, thumb);
+}
+function reason(image, ...parts) {
+  const words = make("span", {dir: "auto"}, ...parts);
+  if (!failed(image)) return make("div", {class: "picture reason", "data-id": image.id}, words);
+  return make("button", {type: "button", class: "picture reason", "data-id": image.id, onclick: () => look([image])}, words);
 }

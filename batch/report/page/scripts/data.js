@@ -1,7 +1,7 @@
 /* The run, as its report knows it. */
 
 import { $ } from "./dom.js";
-import { known, named } from "./words.js";
+import { folded, named } from "./words.js";
 export const data = JSON.parse(document.getElementById("data").textContent);
 
 /** What lies in the folder of each image (receipt or failure), by id: read when first asked for, since it is long. */
@@ -28,9 +28,9 @@ export function describe() {
 function wording(image, index) {
   image.index = index;
   image.pixels = image.width + "×" + image.height;
-  image.words = [image.prompt, image.negative_prompt, image.name, image.id, image.status, image.stage, image.error,
+  image.words = folded([image.prompt, image.negative_prompt, image.name, image.id, image.status, image.stage, image.error,
     "seed " + image.seed, image.pixels, image.width + "x" + image.height, ...SHOWN.map(key => named(key, image[key])),
-    image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.allowed || ""].join("\n").toLowerCase();
+    image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.allowed || ""].join("\n"));
 }
 
 // Frames have one shape, so that rows are even: the pictures' own where they share it, else a square.

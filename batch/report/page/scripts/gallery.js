@@ -2,42 +2,43 @@
 
 import { $ } from "./dom.js";
 import { card } from "./cards.js";
-import { choose, visible } from "./selection.js";
+import { standsThere, visible } from "./selection.js";
 const CHUNK = 60;
-export const cards = new Map();  // the elements of what is drawn, by image
+const drawnCards = new Map();  // the elements of what is drawn, by image
 let drawn = 0;
 
-export function show() {
-  choose();
+/** The pictures as a gallery, for pictures.js. */
+export const gallery = {cards: drawnCards, show: showGallery, redraw: redrawCards, neighbour: besides, reveal: revealCard, count: () => visible.length};
+
+function showGallery() {
   $("gallery").replaceChildren();
-  cards.clear();
+  drawnCards.clear();
   drawn = 0;
-  draw();
+  drawMore();
 }
 
-function draw(count = CHUNK) {
+function drawMore(count = CHUNK) {
   const more = visible.slice(drawn, drawn + count);
-  for (const image of more) cards.set(image, card(image));
-  $("gallery").append(...more.map(image => cards.get(image)));
+  for (const image of more) drawnCards.set(image, card(image));
+  $("gallery").append(...more.map(image => drawnCards.get(image)));
   drawn = Math.min(visible.length, drawn + count);
   lookAhead();
 }
 
 // What has changed is drawn anew, and nothing else is touched: the rest keeps its focus and its place.
-export function redraw(changed, least) {
-  choose();
+function redrawCards(changed, least) {
   const focused = document.activeElement.dataset.id;
   const wanted = visible.slice(0, Math.max(Math.min(drawn, visible.length), CHUNK, least(visible)));
-  const kept = new Set(wanted.filter(image => cards.has(image) && (!changed.has(image) || card(image).isEqualNode(cards.get(image)))));
-  for (const [image, element] of cards) {
+  const kept = new Set(wanted.filter(image => drawnCards.has(image) && (!changed.has(image) || card(image).isEqualNode(drawnCards.get(image)))));
+  for (const [image, element] of drawnCards) {
     if (kept.has(image)) continue;
     element.remove();
-    cards.delete(image);
+    drawnCards.delete(image);
   }
   let next = $("gallery").firstElementChild;
   for (const image of wanted) {
-    if (!cards.has(image)) cards.set(image, card(image));
-    const element = cards.get(image);
+    if (!drawnCards.has(image)) drawnCards.set(image, card(image));
+    const element = drawnCards.get(image);
     if (element === next) next = next.nextElementSibling;
     else $("gallery").insertBefore(element, next);
   }
@@ -48,9 +49,38 @@ export function redraw(changed, least) {
 
 function lookAhead() {
   // Observed anew, or it stays silent where a chunk is too short to push the sentinel out of reach.
-  observer.unobserve($("sentinel"));
-  if (drawn < visible.length) observer.observe($("sentinel"));
+  ahead.unobserve($("sentinel"));
+  if (drawn < visible.length) ahead.observe($("sentinel"));
 }
-const observer = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) draw(); }, {rootMargin: "1500px"});
+const ahead = new IntersectionObserver(entries => { if (entries.some(entry => entry.isIntersecting)) drawMore(); }, {rootMargin: "1500px"});
 
-addEventListener("beforeprint", () => draw(visible.length));
+const across = () => getComputedStyle($("gallery")).gridTemplateColumns.split(" ").length;
+
+function besides(image, dx, dy) {
+  const step = dx + dy * across();
+  for (let at = visible.indexOf(image) + step; visible[at]; at += step) if (standsThere(visible[at])) return visible[at];
+  return undefined;
+}
+
+function revealCard(image) {
+  const at = visible.indexOf(image);
+  if (at < 0) return false;
+  if (at >= drawn) drawMore(at + CHUNK - drawn);
+  const link = drawnCards.get(image).querySelector(".picture");
+  link.scrollIntoView({block: "nearest"});
+  link.focus({preventScroll: true});
+  return true;
+}
+
+/** Arrow keys go from picture to picture, as they are laid out. */
+export function startGallery() {
+  const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+  $("gallery").addEventListener("keydown", event => {
+    const image = visible.find(one => one.id === event.target.dataset?.id), move = moves[event.key];
+    if (!image || !move || event.shiftKey || !event.target.classList.contains("picture")) return;
+    event.preventDefault();
+    const next = besides(image, ...move);
+    if (next) revealCard(next);
+  });
+  addEventListener("beforeprint", () => { if (!$("gallery").hidden) drawMore(visible.length); });
+}

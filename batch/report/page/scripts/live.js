@@ -2,11 +2,10 @@
 
 import { $, make } from "./dom.js";
 import { data, describe, learnRecords } from "./data.js";
-import { cards, redraw } from "./gallery.js";
 import { caption, shown } from "./looking.js";
 import { failures, happened, heading, schedulers, tabs, timing } from "./overview.js";
 import { recount } from "./picksbar.js";
-import { filters } from "./selection.js";
+import { cards, redraw } from "./pictures.js";
 import { after, clock, duration, known, path } from "./words.js";
 const ASK_MS = 2000, ASK_SILENT_MS = 5000, SILENT_S = 30, UNHEARD = 3;
 let {began, generation} = data.live || {};  // which run, and how much of it is known here
@@ -67,7 +66,6 @@ function learn({images, generation: number, written, records, ...news}) {
     if (news.timing) timing();
     if (news.schedulers) schedulers();
     tabs();
-    filters();
     recount();
     redraw(changed, least);
   });

@@ -1,12 +1,13 @@
 /* report.html: the last of the scripts, which starts the page. */
 
 import { data, describe } from "./data.js";
-import { show } from "./gallery.js";
+import { filters } from "./filter.js";
+import { startHelp } from "./help.js";
 import { follow } from "./live.js";
 import { lookAtAddress, startLooking } from "./looking.js";
 import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
 import { startPicks } from "./picksbar.js";
-import { filters, onChoice } from "./selection.js";
+import { show, startPictures } from "./pictures.js";
 import { start } from "./state.js";
 
 describe();
@@ -18,8 +19,9 @@ schedulers();
 startTabs();
 startLooking();
 filters();
-onChoice(show);
+startPictures();
 startPicks();
+startHelp();
 start();
 show();
 lookAtAddress();

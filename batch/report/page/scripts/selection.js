@@ -1,76 +1,83 @@
-/* Which images are shown, and in what order. */
+/* Which images are shown, in what order, and who lays them out. */
 
-import { $, make } from "./dom.js";
 import { data } from "./data.js";
-import { known, short } from "./words.js";
-const MOST_CHOICES = 80;
-export const selects = {};  // by setting
+import { understood } from "./query.js";
+import { define, get } from "./state.js";
+import { known } from "./words.js";
 export let visible = [];
+export let problems = [];  // what the filter's text asks for and nobody knows
 
-export function filters() {
-  const keys = [...data.varying];
-  if (new Set(data.images.map(image => image.status)).size > 1) keys.unshift("status");
-  for (const key of new Set([...Object.keys(selects), ...keys])) {
-    const chosen = selects[key] ? selects[key].value : "";
-    const values = new Set(keys.includes(key) ? data.images.map(image => image[key]).filter(value => known(value) && value !== "") : []);
-    const few = values.size >= 2 && values.size <= MOST_CHOICES;
-    if (!few && !chosen) {
-      if (selects[key]) selects[key].remove();
-      delete selects[key];
-      continue;
-    }
-    if (chosen) values.add(chosen);
-    choices(key, [...values].sort((a, b) => String(a).localeCompare(String(b), undefined, {numeric: true})), chosen);
-  }
-  for (const option of $("sort").options) {
-    option.hidden = option.disabled = option.value !== "" && !data.images.some(image => known(image[option.value]));
-  }
-}
-function choices(key, values, chosen) {
-  const title = key.replace("_", " ");
-  if (!selects[key]) {
-    selects[key] = make("select", {"aria-label": "Filter by " + title, onchange: () => changed()});
-    $("filters").append(selects[key]);
-  }
-  const options = [...selects[key].options].slice(1).map(option => option.value);
-  if (options.length === values.length && values.every((value, index) => String(value) === options[index])) return;
-  selects[key].replaceChildren(make("option", {value: ""}, "any " + title), ...values.map(value => make("option", {value}, short(String(value), 60))));
-  selects[key].value = chosen;
-}
+define("find");
+define("sort");
+define("down");
 
+/** Read the choice anew: afterwards `visible` holds the images in the order chosen. */
 export function choose() {
-  const words = $("text").value.toLowerCase().trim();
-  const chosen = Object.entries(selects).filter(([, select]) => select.value);
-  visible = data.images.filter(image => (!words || image.words.includes(words)) && chosen.every(([key, select]) => image[key] === select.value));
-  const key = $("sort").value, turn = $("down").getAttribute("aria-pressed") === "true" ? -1 : 1;
-  if (!key && turn < 0) visible.reverse();
-  if (key) visible.sort((a, b) => {
-    if (!known(a[key]) || !known(b[key])) return known(b[key]) - known(a[key]) || a.index - b.index;
-    const order = typeof a[key] === "number" ? a[key] - b[key] : a[key].localeCompare(b[key], undefined, {numeric: true});
-    return turn * order || a.index - b.index;
-  });
-  $("count").textContent = visible.length === data.images.length ? visible.length + " images" : visible.length + " of " + data.images.length;
+  const asked = understood(get("find"));
+  problems = asked.problems;
+  visible = sorted(data.images.filter(asked.test));
 }
 
+/** By a figure or a text of theirs, and then by the plan; images without it come last. */
+function sorted(images) {
+  const turn = get("down") ? -1 : 1, by = SORTS.get(get("sort"));
+  if (!by) return turn < 0 ? images.reverse() : images;
+  const values = new Map(images.map(image => [image, by.of(image)]));
+  return images.sort((a, b) => {
+    const first = values.get(a), second = values.get(b);
+    if (!known(first) || !known(second)) return known(second) - known(first) || a.index - b.index;
+    return turn * compared(first, second) || a.index - b.index;
+  });
+}
+function compared(first, second) {
+  if (typeof first === "string") return COLLATOR.compare(first, second);
+  return first < second ? -1 : first > second ? 1 : 0;
+}
+const COLLATOR = new Intl.Collator(undefined, {numeric: true});
+
+const figure = key => image => typeof image[key] === "string" ? Number.parseFloat(image[key]) : image[key];
+
+/** What images are sorted by, as the address has it: a title, and the value of an image. */
+export const SORTS = new Map(Object.entries({
+  started_at: {title: "rendered first", of: image => image.started_at},
+  total_s: {title: "time", of: figure("total_s")},
+  load_s: {title: "time to load", of: figure("load_s")},
+  encode_s: {title: "time to encode", of: figure("encode_s")},
+  denoise_s: {title: "time to denoise", of: figure("denoise_s")},
+  decode_s: {title: "time to decode", of: figure("decode_s")},
+  save_s: {title: "time to save", of: figure("save_s")},
+  memory_mib: {title: "peak memory", of: figure("memory_mib")},
+  peak_allocated_mib: {title: "peak allocated", of: figure("peak_allocated_mib")},
+  peak_reserved_mib: {title: "peak reserved", of: figure("peak_reserved_mib")},
+  peak_rss_mib: {title: "peak of host memory", of: figure("peak_rss_mib")},
+  pixels: {title: "size in pixels", of: image => image.width * image.height},
+  steps: {title: "steps", of: figure("steps")},
+  guidance: {title: "guidance", of: figure("guidance")},
+  attempts: {title: "attempts", of: figure("attempts")},
+  file_bytes: {title: "file size", of: figure("file_bytes")},
+  seed: {title: "seed", of: image => BigInt(image.seed)},
+  prompt: {title: "prompt", of: image => image.prompt},
+  name: {title: "name", of: image => image.name},
+}));
+
+const listeners = [];
+/** Call `work` when other images are chosen, or come in another order. */
+export function onChange(work) {
+  listeners.push(work);
+}
+/** Something that decides which images are shown is not as it was: a mark that the filter asks for, say. */
+export function changed() {
+  for (const work of listeners) work();
+}
+
+let layout = null;
+/** Who lays the pictures out now: it has `neighbour(image, dx, dy)` and `reveal(image)`. */
+export function laidOutBy(other) {
+  layout = other;
+}
 /** The image beside another as they are laid out, one to the left is (-1, 0); undefined at the edge. */
-export const neighbour = (image, dx, dy) => dy ? undefined : visible[visible.indexOf(image) + dx];
+export const neighbour = (image, dx, dy) => layout?.neighbour(image, dx, dy);
 /** Bring an image into view and give it the focus; whether it is among those shown. */
-export function reveal(image) {
-  const element = document.querySelector(`.picture[data-id="${CSS.escape(image.id)}"]`);
-  element?.focus();
-  return Boolean(element);
-}
-
-let changed = () => {};
-/** What is called when the reader has chosen otherwise. */
-export function onChoice(work) {
-  changed = work;
-  $("text").addEventListener("input", work);
-  $("sort").addEventListener("change", work);
-  $("down").addEventListener("click", () => {
-    const down = $("down").getAttribute("aria-pressed") !== "true";
-    $("down").setAttribute("aria-pressed", String(down));
-    $("down").textContent = down ? "↓" : "↑";
-    work();
-  });
-}
+export const reveal = image => Boolean(layout?.reveal(image));
+/** Whether there is something to look at: a picture, or why there is none. */
+export const standsThere = image => Boolean(image.file || image.error);
