@@ -3,12 +3,38 @@
 export const $ = id => document.getElementById(id);
 
 export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same for what is drawn. */
+export function shape(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (key === "class") element.className = value;
     else element.setAttribute(key, value);
   }
   element.append(...children);
   return element;
+}
+
+/** Put these in the place of an element's children; one that says the same as before stays, with focus and all. */
+export function renew(element, ...fresh) {
+  const before = new Map([...element.children].map(child => [child.dataset.key, child]));
+  const wanted = fresh.map(child => kept(before.get(child.dataset.key), child));
+  for (const child of [...element.children]) if (!wanted.includes(child)) child.remove();
+  let next = element.firstElementChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextElementSibling;
+    else element.insertBefore(child, next);
+  }
+}
+
+function kept(before, child) {
+  if (!before || !child.dataset.key) return child;
+  const open = [...before.querySelectorAll("details")].map(part => part.open);
+  child.querySelectorAll("details").forEach((part, index) => { part.open = open[index] ?? part.open; });
+  return child.isEqualNode(before) ? before : child;
 }

@@ -1,9 +1,12 @@
 /* report.html: the last of the scripts, which starts the page. */
 
+import { startCosts } from "./costs.js";
 import { data, describe } from "./data.js";
+import { failures } from "./failures.js";
 import { show } from "./gallery.js";
+import { happened } from "./happened.js";
 import { follow } from "./live.js";
-import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
+import { heading, startTabs } from "./overview.js";
 import { filters, onChoice } from "./selection.js";
 import { start } from "./state.js";
 
@@ -11,9 +14,8 @@ describe();
 heading();
 failures();
 happened();
-timing();
-schedulers();
 startTabs();
+startCosts();
 filters();
 onChoice(show);
 start();
