@@ -1,10 +1,10 @@
 /* Images of a run as bars of a chart: in the order in which they were begun, several in one bar where there are many. */
 
-import { STAGES } from "./charts.js";
+import { BAR_STAGES } from "./charts.js";
 import { data, failed } from "./data.js";
 
 /** Images that were tried, in the order of their beginning; what was begun in the same second in that of the plan. */
-export const begun = () => data.images.filter(image => image.at && STAGES.some(([stage]) => image[stage] > 0)).sort((a, b) => a.at - b.at || a.index - b.index);
+export const begun = () => data.images.filter(image => image.at && BAR_STAGES.some(([stage]) => image[stage] > 0)).sort((a, b) => a.at - b.at || a.index - b.index);
 
 const GAP = 14;  // pixels between two runs that stand side by side
 
@@ -59,7 +59,7 @@ function hours(sessions, starts, scale) {
 
 /** Means by stage, since those add up to the height of the bar; the first image after a load counts apart. */
 function bin(images, x, width) {
-  const parts = STAGES.map(([stage, , kind]) => [kind, images.reduce((sum, image) => sum + (image[stage] || 0), 0) / images.length]);
+  const parts = BAR_STAGES.map(([stage, , kind]) => [kind, images.reduce((sum, image) => sum + (image[stage] || 0), 0) / images.length]);
   return {images, x, width, parts, height: parts.reduce((sum, [, value]) => sum + value, 0),
     warm: images.some(image => image.warmup || image.load_s), bad: images.some(failed), degraded: images.some(image => image.degraded_from)};
 }

@@ -7,10 +7,10 @@ const unfolded = new Set();  // by key: what the reader has unfolded stays so
 export function folding(list, items, drawn, key, most = 10) {
   const whole = unfolded.has(key) || items.length <= most + 2;  // a button for two lines more is no gain
   renew(list, ...(whole ? items : items.slice(0, most)).map(item => drawn(item)));
-  return whole ? [] : [unfold(list, items, drawn, key, most)];
+  return whole ? [] : [unfolding(list, items, drawn, key, most)];
 }
 
-function unfold(list, items, drawn, key, most) {
+function unfolding(list, items, drawn, key, most) {
   const button = make("button", {class: "more", type: "button", onclick: () => {
     unfolded.add(key);
     const rest = items.slice(most).map(item => drawn(item));
@@ -27,7 +27,7 @@ function unfold(list, items, drawn, key, most) {
  *
  * A column is `{title, number, text}`, a cell of a row an element or text.
  */
-export function table(label, columns, rows, key, most = 12) {
+export function tableOf(label, columns, rows, key, most = 12) {
   const kind = column => [column.number && "number", column.text && "text"].filter(Boolean).join(" ");
   const head = make("tr", {}, ...columns.map(column => make("th", {scope: "col", class: kind(column)}, column.title)));
   const body = make("tbody");

@@ -3,7 +3,7 @@
 import { $, make, renew } from "./dom.js";
 import { data } from "./data.js";
 import { folding } from "./folding.js";
-import { imageLink } from "./links.js";
+import { withLink } from "./links.js";
 import { after, day, hour } from "./words.js";
 
 const KIND_WORDS = {started: "run began", end: "run ended", stopped: "run stopped", "no-embeds": "text not encoded", lora: "LoRA", "vram-limit": "memory limit",
@@ -28,6 +28,6 @@ function eventLine(event, images) {
   return make("li", {"data-key": event.index + event.time}, ...(event.begins ? [make("h3", {}, event.begins)] : []),
     make("div", {class: "event " + weightOf(event)},
       make("time", {datetime: event.time}, hour(event.time)), make("b", {}, kindOf(event)),
-      make("div", {class: "text"}, make("span", {dir: "auto"}, saidOf(event)), ...(image ? [" ", imageLink(image)] : []),
+      make("div", {class: "text"}, make("span", {dir: "auto"}, ...(image ? withLink(saidOf(event), image) : [saidOf(event)])),
         ...(event.log ? [make("details", {}, make("summary", {class: "muted"}, "the end of its log"), make("pre", {tabindex: "0", role: "region", "aria-label": "The end of the log"}, event.log))] : []))));
 }

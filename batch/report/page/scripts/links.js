@@ -19,3 +19,9 @@ export function imageLink(image, text = image.name) {
 
 /** What tells an image from the others of its run. */
 export const imageWords = image => [short(image.prompt, 160), "seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))].join(" · ");
+
+/** What was said of an image, with its name leading to it; where it is not named, the link comes behind. */
+export function withLink(text, image) {
+  const [before, ...rest] = text.split(image.name), behind = rest.join(image.name);
+  return rest.length ? [before, imageLink(image), behind] : [text + " ", imageLink(image)];
+}

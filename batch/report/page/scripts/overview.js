@@ -46,7 +46,7 @@ function verdict(sum) {
   return parts;
 }
 
-const PEAKS = {peak_device_mib: "peak on the card", peak_reserved_mib: "peak reserved by torch", peak_rss_mib: "peak host memory"};
+const PEAK_TITLES = {peak_device_mib: "peak on the card", peak_reserved_mib: "peak reserved by torch", peak_rss_mib: "peak host memory"};
 
 function facts(sum) {
   const fact = (title, value) => make("div", {"data-key": title}, make("dt", {}, title), make("dd", {}, value));
@@ -54,7 +54,7 @@ function facts(sum) {
   return [
     known(sum.median_s) && fact("an image (median)", duration(sum.median_s)),
     took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", duration(took)),
-    known(sum.peak_mib) && fact(PEAKS[sum.peak_kind], mib(sum.peak_mib)),
+    known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
     last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
   ];
 }

@@ -3,7 +3,7 @@
 import { $, make, renew, shape } from "./dom.js";
 import { asTable, drawing, legend } from "./charts.js";
 import { data, failed } from "./data.js";
-import { folding, table } from "./folding.js";
+import { folding, tableOf } from "./folding.js";
 import { known, mib, named } from "./words.js";
 
 const PEAK_WORDS = {
@@ -32,10 +32,10 @@ function peakRows(kind) {
     const name = keys.map(key => named(key, image[key])).join(" · ") || "all images";
     groups.set(name, [...groups.get(name) || [], image]);
   }
-  return [...groups].map(([name, images]) => measured(name, images, kind)).sort((a, b) => b.largest - a.largest || b.unfit - a.unfit);
+  return [...groups].map(([name, images]) => peaksOf(name, images, kind)).sort((a, b) => b.largest - a.largest || b.unfit - a.unfit);
 }
 
-function measured(name, images, kind) {
+function peaksOf(name, images, kind) {
   const peaks = images.map(image => image[kind]).filter(known).sort((a, b) => a - b);
   return {name, images: peaks.length, largest: peaks.at(-1) || 0, median: peaks[Math.floor((peaks.length - 1) / 2)] || 0, unfit: images.filter(image => image.unfit && failed(image)).length};
 }
@@ -62,5 +62,5 @@ function peakBar(row, most, lines) {
 
 function peakTable(rows) {
   const columns = [{title: "setting", text: true}, ...["images", "median MiB", "largest MiB", "out of memory"].map(title => ({title, number: true}))];
-  return table("Peak memory by setting", columns, rows.map(row => [row.name, String(row.images), String(Math.round(row.median)), String(Math.round(row.largest)), String(row.unfit)]), "peak-table");
+  return tableOf("Peak memory by setting", columns, rows.map(row => [row.name, String(row.images), String(Math.round(row.median)), String(Math.round(row.largest)), String(row.unfit)]), "peak-table");
 }

@@ -3,7 +3,7 @@
 import { $, make, renew, shape } from "./dom.js";
 import { asTable, drawing, legend, percent, span } from "./charts.js";
 import { data, goesOn } from "./data.js";
-import { table } from "./folding.js";
+import { tableOf } from "./folding.js";
 import { clock, duration } from "./words.js";
 
 const rested = one => one.pauses.reduce((sum, [from, to]) => sum + to - from, 0);
@@ -66,7 +66,7 @@ function busy(one) {
 
 function sessionTable(some) {
   const columns = [["begun"], ["ended"], ["how"], ...["time", "paused", "images", "failed", "at work", "texts", "denoising", "decoding", "loading"].map(title => [title, true])];
-  return table("Runs", columns.map(([title, number]) => ({title, number})), some.map(one => [
+  return tableOf("Runs", columns.map(([title, number]) => ({title, number})), some.map(one => [
     clock(one.began), clock(one.ended), ending(one) || "to its end", span(one.began, one.ended), duration(rested(one)), String(one.images), String(one.failed),
     percent(share(worked(one), awake(one))), ...[one.encode_s, one.denoise_s, one.decode_s, one.load_s].map(duration)]), "session-table");
 }

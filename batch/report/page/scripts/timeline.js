@@ -2,11 +2,11 @@
 
 import { byClock, begun, byNumber, highest } from "./bins.js";
 import { $, make, renew, shape } from "./dom.js";
-import { asTable, legend, STAGES, timeTicks } from "./charts.js";
+import { asTable, legend, BAR_STAGES, timeTicks } from "./charts.js";
 import { data, failed } from "./data.js";
-import { folding, table } from "./folding.js";
+import { folding, tableOf } from "./folding.js";
 import { kindOf, saidOf, weightOf } from "./happened.js";
-import { imageLink } from "./links.js";
+import { imageLink, withLink } from "./links.js";
 import { look } from "./looking.js";
 import { define, get, set, watch } from "./state.js";
 import { clock, duration, known, mib } from "./words.js";
@@ -48,7 +48,7 @@ export function drawTimeline() {
   const marks = happenings(chart.place);
   $("plot").querySelector("svg").replaceWith(plotted(chart, marks, width, clocked));
   for (const way of ["number", "clock"]) $("by-" + way).setAttribute("aria-pressed", String((way === "clock") === clocked));
-  const used = STAGES.filter(([stage]) => images.some(image => image[stage] > 0));
+  const used = BAR_STAGES.filter(([stage]) => images.some(image => image[stage] > 0));
   renew($("stages"), legend(used.map(([, words, kind]) => [kind, words])));
   $("binned").textContent = binned(chart.each, images.length, clocked);
   renew($("marks"), ...marked(marks));
@@ -111,7 +111,7 @@ function happenings(place) {
 
 function marked(marks) {
   const images = new Map(data.images.map(image => [image.id, image])), list = make("ol", {class: "marks"});
-  const item = mark => make("li", {class: mark.weight}, make("b", {}, clock(mark.at) + " " + mark.kind), " ", make("span", {dir: "auto"}, mark.said), ...(images.has(mark.image) ? [" ", imageLink(images.get(mark.image))] : []));
+  const item = mark => make("li", {class: mark.weight}, make("b", {}, clock(mark.at) + " " + mark.kind), " ", make("span", {dir: "auto"}, ...(images.has(mark.image) ? withLink(mark.said, images.get(mark.image)) : [mark.said])));
   const more = folding(list, marks, item, "marks", 6), signs = [];
   if (data.images.some(failed)) signs.push(["bad", "failed"]);
   if (data.summary.degraded) signs.push(["degraded", "rendered with a smaller memory setting than asked for"]);
@@ -137,7 +137,7 @@ function point(index) {
 }
 
 const slowest = bar => bar.images.reduce((slow, image) => lasted(image) > lasted(slow) ? image : slow);
-const lasted = image => STAGES.reduce((sum, [stage]) => sum + (image[stage] || 0), 0);
+const lasted = image => BAR_STAGES.reduce((sum, [stage]) => sum + (image[stage] || 0), 0);
 
 function openBar() {
   const image = bars[cursorAt] && slowest(bars[cursorAt]);
@@ -145,7 +145,7 @@ function openBar() {
 }
 
 function figures(bar) {
-  const parts = STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value > 0);
+  const parts = BAR_STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value > 0);
   const memory = Math.max(...bar.images.map(image => image.memory_mib || 0));
   return [...parts.map(([words, value]) => words + " " + duration(value)), "together " + duration(bar.height), memory ? mib(memory) : ""].filter(Boolean).join(" · ");
 }
@@ -160,7 +160,7 @@ function readOut(bar) {
 }
 
 function timesTable(images) {
-  const used = STAGES.filter(([stage]) => images.some(image => known(image[stage])));
+  const used = BAR_STAGES.filter(([stage]) => images.some(image => known(image[stage])));
   const columns = [{title: "image", text: true}, {title: "begun"}, ...used.map(([, words]) => ({title: words + " s", number: true})), {title: "MiB", number: true}];
-  return table("Time of each image", columns, images.map(image => [imageLink(image), clock(image.at), ...used.map(([stage]) => known(image[stage]) ? image[stage].toFixed(2) : "–"), known(image.memory_mib) ? String(Math.round(image.memory_mib)) : "–"]), "times-table", 25);
+  return tableOf("Time of each image", columns, images.map(image => [imageLink(image), clock(image.at), ...used.map(([stage]) => known(image[stage]) ? image[stage].toFixed(2) : "–"), known(image.memory_mib) ? String(Math.round(image.memory_mib)) : "–"]), "times-table", 25);
 }
