@@ -72,7 +72,7 @@ def _at(item: tuple[float, Receipt | Failure]) -> float:
 def _session(log: Sequence[LogEntry], begun: Sequence[tuple[float, Receipt | Failure]]) -> Session:
     costs = [record.measurement for _, record in begun]
     signs = [moment(event.time) or 0.0 for event in log]
-    signs += [at + _seconds(record.measurement) for at, record in begun]
+    signs += [sign for at, record in begun for sign in (at, at + _seconds(record.measurement))]
     last = next((event for event in log if event.kind in events.ENDS), None)
     ended = moment(last.time) if last else None
     began = moment(log[0].time) if log else None

@@ -51,7 +51,9 @@ def night(tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=[("screen", "light"), ("phone", "dark"), ("screen", "dark"), ("phone", "light")], ids="-".join)
+@pytest.fixture(
+    params=[("screen", "light"), ("phone", "dark"), ("screen", "dark"), ("phone", "light")], ids="-".join
+)
 def opened(browser, request):
     """Opens a page as it is shown to one reader; says what it has said that is wrong."""
     size, scheme = request.param

@@ -29,11 +29,7 @@ export function byClock(images, width, sessions, least = 3) {
     const last = sessions.findLastIndex(one => one.began <= at), index = Math.max(0, last);
     return starts[index] + Math.min(lengths[index], Math.max(0, at - sessions[index].began)) * scale;
   };
-  const columns = new Map();
-  for (const image of images) {
-    const column = Math.floor(place(image.at) / least);
-    columns.set(column, [...columns.get(column) || [], image]);
-  }
+  const columns = Map.groupBy(images, image => Math.floor(place(image.at) / least));
   const bars = [...columns].sort(([a], [b]) => a - b).map(([column, some]) => bin(some, column * least, Math.max(least, spent(some) * scale)));
   bars.forEach((bar, index) => { bar.width = Math.min(bar.width, (bars[index + 1]?.x ?? width) - bar.x); });
   return {bars, each: Math.max(...bars.map(bar => bar.images.length)), place, axis: hours(sessions, starts, scale)};

@@ -6,9 +6,9 @@ export function make(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for what is drawn. */
+/** The same for what is drawn. The name of that language is an address, of which none is to stand here: the page has an svg. */
 export function shape(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+  return filled(document.createElementNS(document.querySelector("svg").namespaceURI, tag), attributes, children);
 }
 
 function filled(element, attributes, children) {

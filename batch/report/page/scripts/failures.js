@@ -9,17 +9,11 @@ export function failures() {
   const sum = data.summary, count = (number, word) => number ? number + " " + word : "";
   const left = goesOn() ? [] : data.images.filter(image => image.status === "missing");
   $("failures").querySelector("h2").textContent = [count(sum.failed, "failed"), count(sum.out_of_memory, "out of memory"), count(sum.skipped, "skipped"), count(left.length, "to render")].filter(Boolean).join(", ");
-  const groups = [...byKey(data.images.filter(failed), image => image.stage + "\n" + gist(image)).entries()].sort(([, a], [, b]) => b.length - a.length);
-  const skipped = [...byKey(data.images.filter(image => image.status === "skipped"), image => image.error).entries()];
+  const groups = [...Map.groupBy(data.images.filter(failed), image => image.stage + "\n" + gist(image)).entries()].sort(([, a], [, b]) => b.length - a.length);
+  const skipped = [...Map.groupBy(data.images.filter(image => image.status === "skipped"), image => image.error).entries()];
   renew($("failures").lastElementChild, ...advice(left.length), ...groups.map(([key, images]) => failure(key, images)),
     ...skipped.map(([why, images]) => failureGroup("skipped " + why, "Skipped", "", why, images, "quiet")),
     ...(left.length ? [failureGroup("left", "Not rendered yet", "", "", left, "quiet")] : []));
-}
-
-function byKey(images, key) {
-  const groups = new Map();
-  for (const image of images) groups.set(key(image), [...groups.get(key(image)) || [], image]);
-  return groups;
 }
 
 // What was asked for, and which process died, differs from image to image.

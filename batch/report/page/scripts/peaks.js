@@ -26,12 +26,8 @@ export function drawPeaks() {
 
 /** By setting, the largest first. */
 function peakRows(kind) {
-  const keys = SETTINGS.filter(key => data.varying.includes(key)), groups = new Map();
-  for (const image of data.images) {
-    if (!image.file && !failed(image)) continue;
-    const name = keys.map(key => named(key, image[key])).join(" · ") || "all images";
-    groups.set(name, [...groups.get(name) || [], image]);
-  }
+  const keys = SETTINGS.filter(key => data.varying.includes(key)), tried = data.images.filter(image => image.file || failed(image));
+  const groups = Map.groupBy(tried, image => keys.map(key => named(key, image[key])).join(" · ") || "all images");
   return [...groups].map(([name, images]) => peaksOf(name, images, kind)).sort((a, b) => b.largest - a.largest || b.unfit - a.unfit);
 }
 

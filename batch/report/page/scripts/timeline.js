@@ -12,6 +12,7 @@ import { define, get, set, watch } from "./state.js";
 import { clock, duration, known, mib } from "./words.js";
 const HEIGHT = 200, TOP = 18, BOTTOM = 34, LEFT = 46, LEAST = 3;  // pixels
 const MARKED = new Set(["worker-died", "stalled", "load-failed", "recycled", "out-of-memory", "slower", "memory-growth", "foreign-process", "paused", "resumed", "not-compiled", "batch-failed"]);
+const MOST_FLAGS = 30;  // of more, those that a smaller setting followed have no line: the row below the bars shows them
 let bars = [], cursorAt = -1, axisTop = 1;
 
 export function startTimeline() {
@@ -93,9 +94,10 @@ function stacked(bar) {
 
 function markFlags(marks) {
   let last = -Infinity;
-  return marks.flatMap(({x, weight}, index) => {
+  const shown = [...marks.entries()].filter(([, mark]) => marks.length <= MOST_FLAGS || !mark.usual);
+  return shown.flatMap(([index, {x, weight}]) => {
     const line = shape("line", {class: "mark " + weight, x1: LEFT + x, x2: LEFT + x, y1: TOP - 4, y2: TOP + HEIGHT});
-    if (x - last < 16) return [line];
+    if (x - last < 26) return [line];
     last = x;
     return [line, shape("text", {class: "mark " + weight, x: LEFT + x, y: 10, "text-anchor": "middle"}, String(index + 1))];
   });
@@ -105,7 +107,7 @@ function markFlags(marks) {
 
 function happenings(place) {
   const starts = data.sessions.slice(1).map(one => ({at: one.began, weight: "quiet", kind: "run began again", said: ""}));
-  const events = data.happened.filter(event => MARKED.has(event.kind)).map(event => ({at: Date.parse(event.time) / 1000, weight: weightOf(event), kind: kindOf(event), said: saidOf(event), image: event.image}));
+  const events = data.happened.filter(event => MARKED.has(event.kind)).map(event => ({at: Date.parse(event.time) / 1000, weight: weightOf(event), kind: kindOf(event), said: saidOf(event), image: event.image, usual: event.kind === "out-of-memory"}));
   return [...starts, ...events].sort((a, b) => a.at - b.at).map(mark => ({...mark, x: place(mark.at)}));
 }
 
