@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import errors
+from batch.base.shell import program, quoted
 from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
-from batch.cli.terminal import let_go, program, quoted, say, show
+from batch.cli.terminal import let_go, say, show
 from batch.run import summary
 from batch.run.options import QueueEntry
 

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 
 from batch import __version__
 from batch.base import errors
+from batch.base.shell import program
 from batch.base.text import one_line
 from batch.cli import (
     compare,
@@ -31,7 +32,7 @@ from batch.cli import (
     steer,
     verify,
 )
-from batch.cli.terminal import let_go, open_streams, program, say
+from batch.cli.terminal import let_go, open_streams, say
 
 
 class _Commands(click.Group):

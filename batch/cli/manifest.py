@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from batch.base import errors
+from batch.base.shell import program
 from batch.base.text import one_line, visible
-from batch.cli.terminal import print_json, program, say, show
+from batch.cli.terminal import print_json, say, show
 from batch.manifest.starters import STARTERS, starter
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
+from batch.base.shell import program, quoted
 from batch.base.text import one_line, plural
 from batch.cli.options import json_option, run_argument
-from batch.cli.terminal import print_json, program, quoted, show
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.upkeep.prune import Pruned

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch.base.shell import program, quoted
 from batch.base.text import done_about, duration, gib, one_line, plural, roughly
 from batch.cli import words
 from batch.cli.countdown import stops, while_paused
-from batch.cli.terminal import program, quoted
 from batch.cli.verify import ORPHANED
 from batch.records.live import RunState
 

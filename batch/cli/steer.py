@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
+from batch.base.shell import program, quoted
 from batch.base.text import one_line, roughly
 from batch.cli.options import run_argument
-from batch.cli.terminal import program, quoted, say, show
+from batch.cli.terminal import say, show
 
 if TYPE_CHECKING:
     from batch.store.lock import Holder

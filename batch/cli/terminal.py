@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,18 +28,6 @@ if TYPE_CHECKING:
 _WORD_S = 0.05
 """A last word has so long."""
 _ENDED = b"\nended at once; run the same command again to go on\n"
-
-
-def program() -> str:
-    """How this program was called, for hints that can be pasted."""
-    called = Path(sys.argv[0]).name
-    return "python run_batch.py" if called == "run_batch.py" else "run-batch"
-
-
-def quoted(path: Path) -> str:
-    """A path in such a hint, in one line."""
-    name = one_line(str(path))
-    return f'"{name}"' if " " in name else name
 
 
 def show(*parts: str | ConsoleRenderable) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
+from batch.base.shell import program
 from batch.base.text import gib, one_line, plural
 from batch.cli.options import (
     allow_code_option,
@@ -18,7 +19,7 @@ from batch.cli.options import (
     json_option,
     run_argument,
 )
-from batch.cli.terminal import print_json, program, show
+from batch.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from batch.upkeep.reproduce import Reproduction

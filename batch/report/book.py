@@ -20,6 +20,7 @@ from batch.report import table
 from batch.report.images import loras_of, reported
 from batch.report.page import data as pages
 from batch.report.page.entries import entries
+from batch.report.page.overview import commands, overview
 from batch.report.sheet import Sheets
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
@@ -115,7 +116,8 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        data = pages.page_data(self._name, self._id, self._images, self._told, self._scan, self._happened())
+        beside = overview(self._images, self._scan, self._happened(), commands(self._folder))
+        data = pages.page_data(self._name, self._id, self._told, beside)
         data["entries"] = self._entries
         if began is not None:
             self._write_piece(data)

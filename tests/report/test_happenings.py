@@ -11,7 +11,7 @@ from PIL import Image
 from batch.cli.progress import Silent
 from batch.report import table
 from batch.report.images import reported
-from batch.report.page import data as pages
+from batch.report.page.overview import overview
 from batch.run import runner
 from batch.run.options import Options
 from batch.run.steering import Steering
@@ -73,7 +73,7 @@ def test_the_table_has_the_setting_used_and_what_was_invalid(night):
 
 def test_times_are_told_apart_by_the_setting_used(night):
     images = reported(night.tasks(), night.scan())
-    data = pages.page_data("night", "me", images, list(map(pages.told_apart, images)), night.scan(), [])
+    data = overview(images, night.scan(), [], {})
     rows = [dict(zip(data["timing"]["columns"], row, strict=True)) for row in data["timing"]["rows"]]
     found = {row["memory"]: {"images": row["images"], "failed": row["failed"]} for row in rows}
     (degraded,) = [name for name in found if "degraded" in name]
@@ -99,7 +99,8 @@ def test_the_report_says_what_happened(night):
     data = page_data(night)
     assert (data["summary"]["failed"], data["summary"]["done"], data["summary"]["degraded"]) == (2, 4, 2)
     assert [item["kind"] for item in data["happened"]] == ["started", *["out-of-memory"] * 4, "worker-died"]
-    assert data["happened"][1]["name"].startswith("a-fox-2-")
+    fox = next(image for image in data["images"] if image["id"] == data["happened"][1]["image"])
+    assert fox["name"].startswith("a-fox-2-")
     images = {(image["prompt"], image["seed"]): image for image in data["images"]}
     assert "float32" in images["a fox", "0"]["repaired"]
     assert images["a fox", "1"]["status"] == "invalid"
@@ -108,7 +109,7 @@ def test_the_report_says_what_happened(night):
 
 def test_what_happened_in_a_browser(night, page, tmp_path):
     page.goto((night.root / "report.html").as_uri() + "#part=happened")
-    assert page.locator("#happened tr").count() == 7
+    assert page.locator("#events > li").count() == 6
     said = page.text_content("#happened")
     assert "out of memory, number 3" in said
     assert page.text_content("#happened details pre") == f"first\n{HOSTILE}\nlast"

@@ -16,6 +16,9 @@ export function learnRecords(some) {
   if (records) Object.assign(records, some);
 }
 
+/** Whether more is to come; a page learns the end of its run in `live.js`. */
+export const goesOn = () => Boolean(data.live) && !data.over;
+
 export const failed = image => image.status === "failed" || image.status === "invalid";
 
 /** Settings in which images differ, as a card says them. */

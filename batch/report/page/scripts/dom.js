@@ -3,10 +3,17 @@
 export const $ = id => document.getElementById(id);
 
 export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same for what is drawn. The name of that language is an address, of which none is to stand here: the page has an svg. */
+export function shape(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(document.querySelector("svg").namespaceURI, tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (key === "class") element.className = value;
     else element.setAttribute(key, value);
   }
   element.append(...children);
@@ -16,3 +23,21 @@ export function make(tag, attributes = {}, ...children) {
 /** Whether a key belongs to a field, or to the browser. */
 export const typing = event => event.ctrlKey || event.metaKey || event.altKey
   || Boolean(event.target.closest?.("select, textarea, [contenteditable], input:not([type=range], [type=checkbox])"));
+/** Put these in the place of an element's children; one that says the same as before stays, with focus and all. */
+export function renew(element, ...fresh) {
+  const before = new Map([...element.children].map(child => [child.dataset.key, child]));
+  const wanted = fresh.map(child => kept(before.get(child.dataset.key), child));
+  for (const child of [...element.children]) if (!wanted.includes(child)) child.remove();
+  let next = element.firstElementChild;
+  for (const child of wanted) {
+    if (child === next) next = next.nextElementSibling;
+    else element.insertBefore(child, next);
+  }
+}
+
+function kept(before, child) {
+  if (!before || !child.dataset.key) return child;
+  const open = [...before.querySelectorAll("details")].map(part => part.open);
+  child.querySelectorAll("details").forEach((part, index) => { part.open = open[index] ?? part.open; });
+  return child.isEqualNode(before) ? before : child;
+}

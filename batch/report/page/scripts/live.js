@@ -1,9 +1,12 @@
 /* The run, while it goes on: how it is, and what is new, come as scripts of one call each. */
 
 import { $, make } from "./dom.js";
+import { costs } from "./costs.js";
 import { data, describe, learnRecords } from "./data.js";
+import { failures } from "./failures.js";
+import { happened } from "./happened.js";
 import { caption, shown } from "./looking.js";
-import { failures, happened, heading, schedulers, tabs, timing } from "./overview.js";
+import { heading, tabs } from "./overview.js";
 import { recount } from "./picksbar.js";
 import { cards, redraw } from "./pictures.js";
 import { after, clock, duration, known, path } from "./words.js";
@@ -42,10 +45,19 @@ export async function follow() {
     }
     const behind = run && run.state === "ended" && (generation < run.generation || !generation);
     if (run) strip(behind);
-    if (run && run.state === "ended") return;
+    if (run && run.state === "ended") return over();
     await pause(run && Date.now() - heard > SILENT_S * 1000 ? ASK_SILENT_MS : ASK_MS);
   }
   strip(false);
+}
+
+// What is still to render will not come.
+function over() {
+  data.over = true;
+  heading();
+  failures();
+  tabs();
+  costs();
 }
 
 function learn({images, generation: number, written, records, ...news}) {
@@ -63,10 +75,9 @@ function learn({images, generation: number, written, records, ...news}) {
     heading();
     failures();
     if (news.happened) happened();
-    if (news.timing) timing();
-    if (news.schedulers) schedulers();
     tabs();
     recount();
+    costs();
     redraw(changed, least);
   });
   if ($("viewer").open && shown.some(image => changed.has(image))) caption();

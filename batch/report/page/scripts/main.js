@@ -1,11 +1,14 @@
 /* report.html: the last of the scripts, which starts the page. */
 
+import { startCosts } from "./costs.js";
 import { data, describe } from "./data.js";
+import { failures } from "./failures.js";
 import { filters } from "./filter.js";
+import { happened } from "./happened.js";
 import { startHelp } from "./help.js";
 import { follow } from "./live.js";
 import { lookAtAddress, startLooking } from "./looking.js";
-import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
+import { heading, startTabs } from "./overview.js";
 import { startPicks } from "./picksbar.js";
 import { show, startPictures } from "./pictures.js";
 import { start } from "./state.js";
@@ -14,10 +17,9 @@ describe();
 heading();
 failures();
 happened();
-timing();
-schedulers();
 startTabs();
 startLooking();
+startCosts();
 filters();
 startPictures();
 startPicks();

@@ -1,87 +1,62 @@
-/* What there is to know of the run beside its pictures. */
+/* The head of the page, and its parts. */
 
-import { $, make } from "./dom.js";
-import { data, failed } from "./data.js";
+import { $, make, renew } from "./dom.js";
+import { data, goesOn } from "./data.js";
 import { define, get, set, watch } from "./state.js";
-import { after, duration, known, mib, named, short, when } from "./words.js";
+import { clock, duration, known, mib, named } from "./words.js";
+
 export function heading() {
-  const sum = data.summary, facts = $("facts");
-  facts.replaceChildren();
   document.title = data.name + " · run_batch report";
   $("name").textContent = data.name;
+  renew($("verdict"), ...verdict(data.summary));
+  renew($("facts"), ...facts(data.summary).filter(Boolean));
   const hidden = new Set(["none", "default", ""]);
-  $("common").textContent = Object.entries(data.common)
-    .filter(([key, value]) => key !== "device" && !hidden.has(value)).map(([key, value]) => named(key, value)).join(" · ");
-  const fact = (title, value, kind = "") => facts.append(make("div", {class: kind}, make("b", {}, value), title));
-  fact("done of " + sum.total, String(sum.done));
-  if (sum.failed) fact("failed", String(sum.failed), "bad");
-  if (sum.out_of_memory) fact("out of memory", String(sum.out_of_memory), "warn");
-  if (sum.skipped) fact("skipped", String(sum.skipped), "warn");
-  if (sum.missing) fact("to render", String(sum.missing), "warn");
-  if (sum.degraded) fact("degraded", String(sum.degraded), "warn");
-  if (sum.cut) fact("prompt cut", String(sum.cut), "warn");
-  for (const [what, count] of Object.entries(sum.touched)) fact(what, String(count), "warn");
-  if (sum.torn) fact("torn", String(sum.torn), "bad");
-  if (sum.extra) fact("no longer in the manifest", String(sum.extra));
-  fact("sum of all stages and loading", duration(sum.total_s));
-  if (known(sum.median_s)) fact("an image (median)", duration(sum.median_s));
-  const kinds = {peak_device_mib: "peak on the device", peak_reserved_mib: "peak reserved by torch", peak_rss_mib: "peak host memory"};
-  if (known(sum.peak_mib)) fact(kinds[sum.peak_kind], mib(sum.peak_mib));
-  const versions = Object.entries(sum.versions).filter(([, value]) => value).map(([key, value]) => key + " " + value);
-  $("machine").textContent = [sum.devices.join(", "), ...versions].filter(Boolean).join(" · ");
+  const shared = Object.entries(data.common).filter(([key, value]) => key !== "device" && !hidden.has(value)).map(([key, value]) => named(key, value));
+  $("common").textContent = [...shared, ...cardNames()].join(" · ");
+  $("machine").textContent = Object.entries(data.summary.versions).filter(([, value]) => value).map(([key, value]) => key + " " + value).join(" · ");
 }
 
-const opened = new Set();  // groups of failures that are listed to their end
-export function failures() {
-  const groups = new Map();
-  for (const image of data.images.filter(failed)) {
-    const key = image.stage + "\n" + image.error;
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(image);
-  }
-  const section = $("failures");
-  section.lastElementChild.replaceChildren();
-  section.querySelector("h2").textContent = [[data.summary.failed, "failed"], [data.summary.out_of_memory, "out of memory"]]
-    .filter(([count]) => count).map(([count, word]) => count + " " + word).join(", ");
-  for (const [key, images] of groups) {
-    const names = images.map(image => make("li", {}, short(image.prompt, 160) + " · seed " + image.seed + " · " + image.pixels + data.varying.filter(key => key !== "size" && key !== "device").map(key => " · " + named(key, image[key])).join("")));
-    const list = make("ul", {}, ...names.slice(0, opened.has(key) ? names.length : 5));
-    const box = make("div", {class: "failure"},
-      make("p", {}, make("b", {}, (images[0].stage || "before the first stage") + " · "
-        + images.length + (images.length > 1 ? " images" : " image")), " · attempts " + Math.max(...images.map(image => image.attempts || 0))),
-      make("pre", {}, images[0].error), list);
-    if (names.length > 5 && !opened.has(key)) box.append(make("button", {onclick: event => { opened.add(key); list.append(...names.slice(5)); event.target.remove(); }}, "show all " + names.length));
-    section.lastElementChild.append(box);
-  }
+function cardNames() {
+  const size = card => mib(card.memory_mib) + (known(card.limit_mib) ? ", held to " + mib(card.limit_mib) : "");
+  return data.summary.devices.flatMap(device => {
+    const sizes = data.cards.filter(card => card.device === device).map(size);
+    return sizes.length ? sizes.map(text => device + " (" + text + ")") : [device];
+  });
 }
 
-export function happened() {
-  const row = event => make("tr", {class: event.kind === "started" ? "muted" : ""},
-    make("td", {title: event.time}, when(event.time)), make("td", {}, event.kind),
-    make("td", {class: "text"}, after(event.kind, event.text), ...(event.log ? [make("details", {}, make("summary", {class: "muted"}, "the end of its log"), make("pre", {}, event.log))] : [])),
-    make("td", {class: "name"}, event.name));
-  $("happened").lastElementChild.replaceChildren(make("table", {},
-    make("thead", {}, make("tr", {}, ...["time", "kind", "what", "image"].map(title => make("th", {}, title)))),
-    make("tbody", {}, ...data.happened.map(row).reverse())));
+/** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
+function verdict(sum) {
+  const whole = sum.done === sum.total;
+  const parts = [make("b", {class: "said" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done"))];
+  const say = (count, words, kind, where) => {
+    if (!count) return;
+    const attributes = {class: "said " + kind, "data-key": words};
+    parts.push(where ? make("a", {...attributes, href: "#" + new URLSearchParams(where)}, count + " " + words) : make("span", attributes, count + " " + words));
+  };
+  const away = {part: "failures"}, found = find => ({part: "pictures", find});
+  say(sum.failed, "failed", "bad", away);
+  say(sum.out_of_memory, "out of memory", "warn", away);
+  say(sum.skipped, "skipped", "warn", away);
+  say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
+  say(sum.torn, "torn", "bad");
+  say(sum.degraded, "degraded", "warn", found("degraded"));
+  say(sum.cut, "prompt cut", "warn", found("prompt cut"));
+  for (const [what, count] of Object.entries(sum.touched)) say(count, what, "warn", found(what));
+  say(sum.extra, "no longer in the manifest", "");
+  return parts;
 }
 
-export function timing() {
-  const {columns, rows} = data.timing;
-  const titles = {total_s: "total s", denoise_s: "denoise s", decode_s: "decode s", save_s: "save s", peak_allocated_mib: "allocated MiB",
-    peak_reserved_mib: "reserved MiB", peak_device_mib: "device MiB", peak_rss_mib: "host MiB"};
-  const shown = (name, value) => !known(value) ? "–" : name.endsWith("_s") ? value.toFixed(2) : name.endsWith("_mib") ? Math.round(value) : value;
-  const kind = index => typeof rows.find(row => known(row[index]))?.[index] === "number" || columns[index].endsWith("_s") ? "number" : "";
-  $("timing").querySelector(".scroll").replaceChildren(make("table", {},
-    make("thead", {}, make("tr", {}, ...columns.map((name, index) => make("th", {class: kind(index)}, titles[name] || name)))),
-    make("tbody", {}, ...rows.map(row => make("tr", {}, ...row.map((value, index) => make("td", {class: kind(index)}, String(shown(columns[index], value)))))))));
-}
+const PEAK_TITLES = {peak_device_mib: "peak on the card", peak_reserved_mib: "peak reserved by torch", peak_rss_mib: "peak host memory"};
 
-export function schedulers() {
-  $("schedulers").hidden = !data.schedulers.length;
-  const columns = ["model", "scheduler", "class", "settings", "images"];
-  $("schedulers").querySelector(".scroll").replaceChildren(make("table", {},
-    make("thead", {}, make("tr", {}, ...columns.map(name => make("th", {}, name)))),
-    make("tbody", {}, ...data.schedulers.map(row => make("tr", {}, ...columns.map(name => make("td", {class: name === "settings" ? "text" : ""}, row[name])))))));
+function facts(sum) {
+  const fact = (title, value) => make("div", {"data-key": title}, make("dt", {}, title), make("dd", {}, value));
+  const last = data.sessions.at(-1), took = data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
+  return [
+    known(sum.median_s) && fact("an image (median)", duration(sum.median_s)),
+    took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", duration(took)),
+    known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
+    last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
+  ];
 }
 
 // The parts of the page
@@ -104,10 +79,18 @@ export function startTabs() {
   }
   tabs();
 }
+
+/** Images that are not there, by the word that stands on the tab; those to render are no news while they are rendered. */
+function absent() {
+  const {failed: bad, out_of_memory: unfit, skipped, missing} = data.summary;
+  const words = [[bad, "Failed"], [unfit, "Out of memory"], [skipped, "Skipped"], [goesOn() ? 0 : missing, "To render"]];
+  return words.find(([count]) => count) || [0, "Failed"];
+}
+
 /** Parts that hold nothing have no tab; one that the address names and that holds nothing yet shows the pictures. */
 export function tabs() {
-  const count = data.images.filter(failed).length;
-  const titles = {pictures: "Pictures", failures: "Failed " + count, costs: "Time and memory", happened: "What happened"};
+  const [count, word] = absent();
+  const titles = {pictures: "Pictures", failures: word + " " + count, costs: "Time and memory", happened: "What happened"};
   const there = {pictures: true, failures: count, costs: data.timing.rows.length, happened: data.happened.length};
   const part = there[get("part")] ? get("part") : PARTS[0];
   for (const name of PARTS) {

@@ -1,0 +1,72 @@
+/* When the run was at work, and what share of that time the card was. */
+
+import { $, make, renew, shape } from "./dom.js";
+import { asTable, drawing, legend, percent, span } from "./charts.js";
+import { data, goesOn } from "./data.js";
+import { tableOf } from "./folding.js";
+import { clock, duration } from "./words.js";
+
+const rested = one => one.pauses.reduce((sum, [from, to]) => sum + to - from, 0);
+const awake = one => Math.max(0, one.ended - one.began - rested(one));
+const worked = one => one.encode_s + one.denoise_s + one.decode_s;
+const share = (part, whole) => whole > 0 ? Math.min(1, part / whole) : 0;
+const summed = (some, what) => some.reduce((sum, one) => sum + what(one), 0);
+const worker = () => data.cards.length ? "the card" : "the processor";
+
+export function drawSessions() {
+  const some = data.sessions.filter(one => one.ended > one.began);
+  $("sessions").hidden = !some.length;
+  if (!some.length) return;
+  renew($("sessions"), make("h2", {"data-key": "title"}, "When it was at work"), make("p", {"data-key": "said"}, sessionsSaid(some)), strips(some),
+    legend([["work", "denoising and decoding"], ["rest", "paused"], ["idle", "anything else: loading, texts, waiting"]]),
+    make("p", {class: "muted", "data-key": "meaning"}, meaning()), asTable("sessions", () => sessionTable(some)));
+}
+
+function sessionsSaid(some) {
+  const first = some[0], last = some.at(-1), at = summed(some, awake), pauses = summed(some, rested);
+  const runs = some.length > 1 ? "in " + some.length + " runs, together " + duration(at) : duration(at);
+  return clock(first.began) + " to " + (goesOn() ? "now" : clock(last.ended)) + ", " + runs + (pauses ? " without pauses of " + duration(pauses) : "")
+    + ". Of that " + worker() + " worked " + percent(share(summed(some, worked), at)) + ".";
+}
+
+const meaning = () => "At work is the time of encoding texts, denoising and decoding, as each image's receipt has it, over the time from start to end without pauses. "
+  + "Saving goes on beside the next image and does not count; nor do loading, waiting, and attempts that were tried again.";
+
+/** One strip for each run, all of one scale. */
+function strips(some) {
+  const longest = Math.max(...some.map(one => one.ended - one.began));
+  const list = make("ol", {class: "strips"});
+  list.append(...some.slice(-20).map(one => make("li", {}, sessionStrip(one, longest), make("span", {}, sessionSaid(one)))));
+  if (some.length > 20) list.prepend(make("li", {class: "muted"}, (some.length - 20) + " earlier runs stand in the table."));
+  return list;
+}
+
+const ending = one => one.end === "end" ? "" : one.end === "stopped" ? "stopped" : goesOn() && one === data.sessions.at(-1) ? "goes on" : "ended without a word";
+const sessionSaid = one => [clock(one.began) + "–" + clock(one.ended).slice(-5), span(one.began, one.ended), one.images + (one.images === 1 ? " image" : " images"),
+  one.failed ? one.failed + " failed" : "", percent(share(worked(one), awake(one))) + " at work", ending(one)].filter(Boolean).join(" · ");
+
+function sessionStrip(one, longest) {
+  const of = at => 100 * Math.min(1, Math.max(0, (at - one.began) / longest)) + "%", wide = (from, to) => 100 * Math.max(0, to - from) / longest + "%";
+  const rect = (kind, from, to) => shape("rect", {class: "c-" + kind, x: of(from), y: 0, width: wide(from, Math.min(to, one.ended)), height: 16});
+  return drawing("Work and gaps of the run of " + clock(one.began), "100%", 16, rect("idle", one.began, one.ended),
+    ...busy(one).map(([from, to]) => rect("work", from, to)), ...one.pauses.map(([from, to]) => rect("rest", from, to)));
+}
+
+/** When images were denoised and decoded, joined where what lies between would not be seen. */
+function busy(one) {
+  const times = data.images.filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at), found = [];
+  const unseen = Math.max(1, (one.ended - one.began) / 300);
+  for (const image of times) {
+    const from = Math.max(image.at + (image.load_s || 0), found.at(-1)?.[1] || 0), to = from + (image.denoise_s || 0) + (image.whole_s || 0) + (image.decode_s || 0);
+    if (found.length && from - found.at(-1)[1] <= unseen) found.at(-1)[1] = to;
+    else found.push([from, to]);
+  }
+  return found;
+}
+
+function sessionTable(some) {
+  const columns = [["begun"], ["ended"], ["how"], ...["time", "paused", "images", "failed", "at work", "texts", "denoising", "decoding", "loading"].map(title => [title, true])];
+  return tableOf("Runs", columns.map(([title, number]) => ({title, number})), some.map(one => [
+    clock(one.began), clock(one.ended), ending(one) || "to its end", span(one.began, one.ended), duration(rested(one)), String(one.images), String(one.failed),
+    percent(share(worked(one), awake(one))), ...[one.encode_s, one.denoise_s, one.decode_s, one.load_s].map(duration)]), "session-table");
+}

@@ -1,0 +1,97 @@
+"""When a run was at work, as its history and its receipts tell."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from batch.records.receipts import ErrorInfo, Failure, FileRef, Machine, Measurement, Receipt, StagePeak
+from batch.records.tasks import Task
+from batch.report.page.overview import commands
+from batch.report.sessions import moment, sessions
+from batch.store.events import LogEntry
+from tests.helpers import fake_run
+
+TASK = Task(
+    model="demo", dtype="float32", prompt="a fox", seed=0, width=512, height=512, rendered_width=512,
+    rendered_height=512, steps=1, guidance=1.0,
+)  # fmt: skip
+
+
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def event(kind: str, at: float) -> LogEntry:
+    return LogEntry(time=iso(at), runner="me", kind=kind, text=kind)
+
+
+def receipt(at: float, seconds: float = 10.0, load_s: float | None = None) -> Receipt:
+    cost = Measurement(
+        load_s=load_s, encode=StagePeak(seconds=0.0), denoise=StagePeak(seconds=seconds),
+        decode=StagePeak(seconds=1.0), save_s=2.0,
+    )  # fmt: skip
+    file = FileRef(path="images/a.png", bytes=1, sha256="", width=512, height=512)
+    return Receipt(task=TASK, file=file, measurement=cost, machine=Machine(), attempts=1, started_at=iso(at))
+
+
+def failure(at: float) -> Failure:
+    error = ErrorInfo(kind="ValueError", message="no")
+    return Failure(
+        task=TASK, error=error, measurement=Measurement(whole=StagePeak(seconds=3.0)), machine=Machine(),
+        attempts=1, started_at=iso(at),
+    )  # fmt: skip
+
+
+def test_each_start_is_a_session_with_its_images():
+    history = [
+        event("started", 1000), event("paused", 1100), event("paused", 1150), event("resumed", 1200),
+        event("end", 1300), event("started", 9000), event("worker-died", 9050),
+    ]  # fmt: skip
+    records = [receipt(9010, load_s=5.0), receipt(1005), failure(1250), receipt(1210)]
+    first, second = sessions(history, records)
+    assert (first.began, first.ended, first.end, first.pauses) == (1000, 1300, "end", ((1100, 1200),))
+    assert (first.images, first.failed, first.denoise_s, first.decode_s, first.save_s) == (2, 1, 23.0, 2.0, 4.0)
+    assert (second.began, second.ended, second.end) == (9000, 9050, "")  # killed: its last sign of life
+    assert (second.images, second.load_s) == (1, 5.0)
+
+
+def test_a_run_that_was_killed_ends_before_the_next_begins():
+    first, second = sessions([event("started", 100), event("started", 105)], [receipt(101), receipt(106)])
+    assert (first.ended, second.ended) == (105, 119)
+
+
+def test_one_that_rests_to_its_end():
+    (only,) = sessions([event("started", 100), event("paused", 150), event("stopped", 400)], [])
+    assert only.pauses == ((150, 400),)
+
+
+def test_images_from_before_the_history_are_a_session():
+    before, after = sessions(
+        [event("started", 500), event("end", 600)], [receipt(100), receipt(200), receipt(510)]
+    )
+    assert (before.began, before.ended, before.end, before.images) == (100, 213, "", 2)
+    assert after.images == 1
+    assert sessions([], []) == []
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9" * 300])
+def test_what_is_no_time_is_none(text):
+    assert moment(text) is None or isinstance(moment(text), float)
+
+
+def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
+    from batch.cli.progress import Silent
+    from batch.store.folder import RunFolder
+
+    path = manifest("grid: {model: demo, prompt: a fox, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n")
+    odd = path.rename(path.with_name("it's $(a) job;.yaml"))
+    fake_run(odd, seen=Silent(), out=work / "out it", engine="local")
+    folder = RunFolder(work / "out it")
+    said = commands(folder)
+    import shlex
+
+    words = shlex.split(said["failed"])
+    assert words[-5:] == ["run", str(odd), "--out", str(work / "out it"), "--retry-failed"]
+    assert shlex.split(said["plan"])[-1] == str(odd)
+    (folder.state / "origin.json").unlink()
+    assert commands(folder) == {}
