@@ -100,7 +100,7 @@ def _chart(rows: Sequence[ComparedSetting], title: str, looks: Mapping[str, Look
         memory=" / ".join(words for kind, words in _KINDS.items() if kind in kinds),
         layouts=drawn,
         looks={device: look for device, look in looks.items() if any(mark.device == device for mark in marks)},
-        legend=tuple(_legend(marks, drawn[-1])),
+        legend=tuple(_legend(marks, drawn)),
     )
 
 
@@ -126,14 +126,16 @@ def _named(row: ComparedSetting) -> str:
     return " · ".join(filter(None, (row.costs.run, row.costs.setting.memory, str(row.costs.device))))
 
 
-def _legend(marks: Sequence[Mark], layout: Layout) -> Iterator[tuple[str, str]]:
+def _legend(marks: Sequence[Mark], drawn: Sequence[Layout]) -> Iterator[tuple[str, str]]:
     if any(mark.best for mark in marks):
         yield "filled", "no other setting of its card is faster and smaller"
     if any(not mark.best and not mark.lost for mark in marks):
         yield "hollow", "another one is both, or images of it failed"
     if any(mark.lost for mark in marks):
         yield "crossed", "ran out of memory"
-    if any(len(frontier.points) > 1 for frontier in layout.frontiers):
+    if any(len(frontier.points) > 1 for frontier in drawn[0].frontiers):
         yield "steps", "what can be had on that card: nothing lies below and left of it"
-    if layout.cards:
+    if drawn[0].cards:
         yield "card", f"what a card of that size holds, less the {KEPT_BY_DRIVER:.0%} that no process gets"
+    if any(spot.number is None for layout in drawn for spot in layout.spots):
+        yield "", "a mark without a number had no room for one: choose it"

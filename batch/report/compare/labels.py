@@ -18,18 +18,19 @@ Box = tuple[float, float, float, float]
 HEIGHT, DIGIT, AROUND = 13.0, 7.6, 1.0
 """Of a number: the height of its digits with a little air, the width of one, and air at both sides."""
 
-MOST = 150
-"""Marks that are numbered in one chart: beyond, numbers would fill it."""
+MOST = 80
+"""Marks that are numbered in one chart: beyond, numbers and their lines would fill it."""
 
 _ANGLES = 24
-_RINGS = (0.0, 5.0, 11.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0)
-"""From the place beside the mark outwards."""
+_RINGS = ((0.0, 5.0, 11.0), (18.0, 26.0, 36.0, 48.0), (62.0, 78.0, 96.0, 118.0))
+"""From the place beside the mark outwards; those further out are looked at where the nearer ones are taken."""
 
 _LED = 6.0
 """A number further out than this has a line to its mark."""
 
+_MARK_COST = 60.0
 _GRID_COST = 7.0
-"""Pixels that a number moves away rather than stand on a line of the grid."""
+"""Pixels that a number moves away rather than have its leader cross a mark, or stand on a line of the grid."""
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -57,8 +58,8 @@ def place(
 ) -> list[Placed | None]:  # fmt: skip
     """Put a text beside each mark, the first ones first; None where there is no room.
 
-    No text lies on a mark, a line or another text, none leaves the bounds, and no leader crosses a text or another
-    mark. Lines of the grid are avoided where that costs little.
+    No text lies on a mark, a line or another text, none leaves the bounds, and no leader crosses a text. Leaders
+    keep off other marks where they can, and texts off the grid where that costs little.
     """
     found: list[Placed | None] = []
     room = _Room(marks, radius, lines, grid, bounds)
@@ -80,23 +81,28 @@ class _Room:
         self._texts = np.zeros((0, 4))
 
     def take(self, text: str, mark: Point) -> Placed | None:
-        """The nearest free place around a mark."""
-        centres, costs = _around(mark, size(text), self._radius)
-        half = np.array(size(text)) / 2
+        """The best free place around a mark, as near as may be."""
+        for rings in _RINGS:
+            centres, costs = _around(mark, size(text), self._radius + rings[0], np.array(rings) - rings[0])
+            if found := self._best(centres, costs + rings[0], np.array(size(text)) / 2, mark):
+                return found
+        return None
+
+    def _best(self, centres: Numbers, costs: Numbers, half: Numbers, mark: Point) -> Placed | None:
         boxes = np.hstack([centres - half, centres + half])
         leaders = np.hstack([np.broadcast_to(mark, centres.shape), centres])
-        costs = costs + _GRID_COST * _crossed(boxes, self._grid).any(axis=1)
         led = np.hypot(*(centres - mark).T) - self._radius - half.min() > _LED
-        free = self._free(boxes) & (~led | self._open(leaders, mark))
+        free = self._free(boxes) & ~(led & self._blocked(leaders, self._texts))
         if not free.any():
             return None
+        costs = costs + _GRID_COST * np.any(_crossed(boxes, self._grid), axis=1)
+        costs = costs + _MARK_COST * (led & self._blocked(leaders, self._others(mark)))
         best = int(np.where(free, costs, math.inf).argmin())
         self._texts = np.vstack([self._texts, boxes[best]])
-        (x, y), leader = centres[best], None
-        if led[best]:
-            leader = _between(mark, self._radius, boxes[best])
+        leader = _between(mark, self._radius, boxes[best]) if led[best] else None
+        if leader:
             self._lines = np.vstack([self._lines, leader])
-        return Placed(x=float(x), y=float(y), leader=leader)
+        return Placed(x=float(centres[best, 0]), y=float(centres[best, 1]), leader=leader)
 
     def _free(self, boxes: Numbers) -> Flags:
         """Which boxes lie within the bounds and on nothing."""
@@ -107,23 +113,26 @@ class _Room:
         free: Flags = inside & ~covered
         return free
 
-    def _open(self, leaders: Numbers, mark: Point) -> Flags:
-        """Which leaders cross no text and no mark, save those that their own one lies on."""
-        x, y = mark
-        own = (self._marks[:, :2] <= mark).all(axis=1) & (self._marks[:, 2:] >= (x, y)).all(axis=1)
-        others = np.vstack([self._marks[~own], self._texts])
-        opened: Flags = ~np.any(_crossed(others, leaders), axis=0)
-        return opened
+    def _others(self, mark: Point) -> Numbers:
+        """The marks that one does not lie on."""
+        own = np.all((self._marks[:, :2] <= mark) & (self._marks[:, 2:] >= mark), axis=1)
+        return self._marks[~own]
+
+    @staticmethod
+    def _blocked(leaders: Numbers, boxes: Numbers) -> Flags:
+        """Which leaders cross one of some boxes."""
+        found: Flags = np.any(_crossed(boxes, leaders), axis=0)
+        return found
 
 
-def _around(mark: Point, text: Point, radius: float) -> tuple[Numbers, Numbers]:
+def _around(mark: Point, text: Point, radius: float, rings: Numbers) -> tuple[Numbers, Numbers]:
     """Middles of a text around a mark, and what each costs: the way, and that right and above read best."""
     turns = np.arange(_ANGLES) * 2 * math.pi / _ANGLES
     across, down = np.cos(turns), -np.sin(turns)
     # A box that touches the mark: further to the side than above, since it is wider than high.
     half = [length / 2 / np.maximum(abs(way), 1e-9) for length, way in zip(text, (across, down), strict=True)]
     away = radius + 1.5 + np.minimum(*half)
-    rings = np.array(_RINGS)[:, None]
+    rings = rings[:, None]
     x, y = mark[0] + across * (away + rings), mark[1] + down * (away + rings)
     aside = 1.0 - np.cos(turns - math.pi / 8)
     return np.stack([x.ravel(), y.ravel()], axis=1), (rings + aside).ravel()

@@ -102,6 +102,9 @@ class Layout:
     """Axes that are logarithmic."""
 
 
+_MORE = 4.0
+"""Pixels that a plot is higher for a mark more."""
+
 WIDTHS = {"narrow": (340.0, 270.0), "wide": (780.0, 360.0)}
 """Of layouts: the whole width, and the height of the plot."""
 
@@ -113,6 +116,7 @@ def layouts(marks: Sequence[Mark], *, cards: bool) -> tuple[Layout, ...]:
 
 def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, cards: bool) -> Layout:
     shown, lost = [mark for mark in marks if not mark.lost], [mark for mark in marks if mark.lost]
+    height += min(_MORE * max(0, len(shown) - 20), 0.6 * height)  # their numbers need room
     per_row = max(1, int((width - 2 * RADIUS) // _STEP_X))
     top = _TOP + (-(-len(lost) // per_row) * _STEP_Y + 24 if lost else 0)
     bottom = top + height

@@ -13,6 +13,9 @@ axis is logarithmic."""
 _DECADES = 6
 """That a logarithmic axis has at most; what is smaller lies at its end."""
 
+_ROOM = 1.03
+"""Between the outermost values and the frame, where a number may have to stand."""
+
 _SMALLEST, _LARGEST = 1e-6, 1e300  # seconds of somebody else's files may add up to infinity
 
 
@@ -44,7 +47,7 @@ def scale(values: Iterable[float], start: float, end: float, most: int = 9) -> S
     largest = max(*known, _SMALLEST, _SMALLEST)
     smallest = max(min(known, default=largest), largest / 10**_DECADES)
     log = largest / smallest > WIDE
-    found = _powers(smallest, largest, most) if log else ticks(largest)
+    found = _powers(smallest / _ROOM, largest * _ROOM, most) if log else ticks(largest * _ROOM)
     return Scale(ticks=tuple(found), log=log, low=found[0], high=found[-1], start=start, end=end)
 
 
