@@ -166,13 +166,13 @@ def test_an_open_picture_and_the_order_stay(manifest, work, page):
     page.click("#down")
     page.check(".card.done input >> nth=0")
     page.click(".card.done a.picture >> nth=1")
-    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    assert page.evaluate("$('viewer').open && document.activeElement === viewer.stage")
     title = page.inner_text("#title")
     book.take(done[4:])
     book.write(5.0, last=False)
     live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + 1), "me")
     until(page, "document.querySelectorAll('.card.done').length === 10")
-    assert page.evaluate("$('viewer').open && document.activeElement.id") == "stage"
+    assert page.evaluate("$('viewer').open && document.activeElement === viewer.stage")
     assert page.inner_text("#title") == title
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.className") == "picture"

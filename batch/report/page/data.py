@@ -76,7 +76,7 @@ def page(
     return document(
         "report.html.jinja",
         script="main",
-        styles=("base", "overview", "gallery", "viewer", "live", "print"),
+        styles=("base", "overview", "gallery", "viewer", "looking", "live", "print"),
         files=live is not None,
         data=Markup(with_images(known, images)),
         records=Markup(joined(records)),

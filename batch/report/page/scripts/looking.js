@@ -1,9 +1,17 @@
-/* Pictures at their full size: one, or B laid over A. */
+/* A picture of the run at any nearness, with what is known of it; or two, to see what a setting does. */
 
 import { $, make } from "./dom.js";
-import { SHOWN } from "./data.js";
+import { differing, factsOf, lacking } from "./about.js";
+import { data } from "./data.js";
+import { details } from "./details.js";
+import { addKeys } from "./keys.js";
+import { mark, markButtons, markOf, onMarks } from "./picks.js";
 import { visible } from "./selection.js";
-import { duration, known, mib, named, path } from "./words.js";
+import { define, get, set, watch } from "./state.js";
+import { Viewer, VIEWER_KEYS } from "./viewer.js";
+import { path, short } from "./words.js";
+
+/** Chosen to be compared, two at most. */
 export let picked = [];
 
 export function pick(image) {
@@ -14,95 +22,212 @@ export function pick(image) {
   $("compare").textContent = picked.length < 2 ? "A/B: choose one more" : "Compare A and B";
 }
 
-export let shown = [], whole = false, flipped = false;
+/** The images that are looked at: none, one, or A and B. */
+export let shown = [];
 
-export function look(images) {
-  shown = images;
-  flipped = false;
-  if (!$("viewer").open) $("viewer").showModal();
-  const canvas = $("canvas"), pair = images.length > 1;
-  const views = images.map((image, index) => make("img", {src: path(image.file), alt: image.prompt, class: index ? "over" : "", draggable: "false"}));
-  views[0].addEventListener("load", () => { scale(); centre(); });
-  canvas.className = pair ? "canvas pair" : "canvas";
-  canvas.replaceChildren(...views);
-  for (const id of ["previous", "next", "pick", "file"]) $(id).hidden = pair;
-  $("cut").hidden = !pair;
-  $("file").href = path(images[0].file);
-  cut(50);
-  caption();
-  scale();
-  $("stage").focus();
+let pushed = false;  // whether the browser's way back leads out of the viewer
+let preferred = "slider";  // how the reader compares
+
+/** Look at an image, or at two. */
+export function look([first, second]) {
+  const open = $("viewer").open;
+  if (!open) pushed = true;
+  set({image: first.id, with: second ? second.id : "", how: second ? preferred : "slider"}, {step: !open});
 }
 
-export function caption() {
-  const line = image => {
-    const parts = ["seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))];
-    for (const stage of ["encode_s", "denoise_s", "decode_s", "save_s"]) if (known(image[stage])) parts.push(stage.slice(0, -2) + " " + duration(image[stage]));
-    if (known(image.memory_mib)) parts.push(mib(image.memory_mib));
-    return parts.join(" · ");
-  };
+let neighbour = (image, x, y) => y ? undefined : visible[visible.indexOf(image) + x];
+/** Say which image lies beside another one, so many to the right and down; undefined where there is none. */
+export function onWalk(work) {
+  neighbour = work;
+}
+
+function beside(x, y) {
+  const [first, second] = shown, next = neighbour(second || first, x, y);
+  return second && next === first ? neighbour(next, x, y) : next;  // A is not compared with itself
+}
+
+function goOn(x, y) {
+  const next = beside(x, y);
+  if (next) look(shown.length > 1 ? [shown[0], next] : [next]);
+}
+
+/** Compare what is looked at: with the other one that was chosen, else with a neighbour; or end comparing. */
+function compareWith() {
   const [first, second] = shown;
-  const half = (title, image) => title + line(image) + (first.prompt === second.prompt ? "" : " · " + image.prompt);
-  $("title").textContent = second ? half("A, left: ", first) : first.prompt;
-  $("details").textContent = second ? half("B, right: ", second) : line(first);
-  for (const id of ["title", "details"]) $(id).title = $(id).textContent;
-  $("pick").textContent = picked.includes(first) ? "chosen" : "A/B";
+  if (second) return look([first]);
+  const other = picked.find(image => image !== first) || beside(1, 0) || beside(-1, 0);
+  if (other) look([first, other]);
 }
 
-function scale() {
-  const view = $("canvas").firstElementChild, stage = $("stage");
-  $("fit").textContent = whole ? "1:1" : "fit";
-  // One pixel of the image on one of the screen, whatever the system's zoom is.
-  const width = (view.naturalWidth || shown[0].width) / devicePixelRatio, height = (view.naturalHeight || shown[0].height) / devicePixelRatio;
-  const factor = whole ? Math.min(stage.clientWidth / width, stage.clientHeight / height) : 1;
-  view.style.width = Math.floor(width * factor) + "px";
-  view.style.height = Math.floor(height * factor) + "px";
-}
-function centre() {
-  const stage = $("stage");
-  stage.scrollTo((stage.scrollWidth - stage.clientWidth) / 2, (stage.scrollHeight - stage.clientHeight) / 2);
-}
-function cut(percent) {
-  $("cut").value = percent;
-  $("canvas").style.setProperty("--cut", percent + "%");
-}
-function move(by) {
-  if (shown.length > 1) return;
-  const pictures = visible.filter(image => image.file);
-  const next = pictures[pictures.indexOf(shown[0]) + by];
-  if (next) look([next]);
+// The address says what is shown
+
+function followAddress() {
+  const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
+  const [first, second] = images;
+  if (!first) return shut();
+  shown = second && second !== first ? [first, second] : [first];
+  if (!$("viewer").open) openViewer();
+  drawViewer();
 }
 
-$("compare").addEventListener("click", () => look(picked));
-$("cut").addEventListener("input", event => cut(event.target.value));
-$("previous").addEventListener("click", () => move(-1));
-$("next").addEventListener("click", () => move(1));
-$("fit").addEventListener("click", () => { whole = !whole; scale(); centre(); });
-$("pick").addEventListener("click", () => { pick(shown[0]); caption(); });
-$("close").addEventListener("click", () => $("viewer").close());
-$("viewer").addEventListener("close", () => {
-  document.querySelector(`.picture[data-id="${shown[0].id}"]`)?.focus();
-  $("canvas").replaceChildren();
-});
-document.addEventListener("keydown", event => {
-  const typing = ["INPUT", "SELECT"].includes(event.target.tagName) && event.target.type !== "range";
-  if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
-  if (!$("viewer").open) {
-    if (event.key === "/") { event.preventDefault(); $("text").focus(); }
-    return;
-  }
-  const keys = {f: () => $("fit").click(), c: () => shown.length < 2 && $("pick").click()};
-  if (event.target.type !== "range" && !event.shiftKey) Object.assign(keys, {ArrowLeft: () => move(-1), ArrowRight: () => move(1)});
-  if (shown.length > 1) keys[" "] = () => { flipped = !flipped; cut(flipped ? 0 : 100); };
-  if (keys[event.key] && !(event.key === " " && event.target.tagName === "BUTTON")) { event.preventDefault(); keys[event.key](); }
-});
-let drag = null;
-$("stage").addEventListener("pointerdown", event => {
-  if (event.pointerType === "touch" || event.button) return;
-  drag = {x: event.clientX + $("stage").scrollLeft, y: event.clientY + $("stage").scrollTop};
-  $("stage").setPointerCapture(event.pointerId);
-  $("stage").classList.add("dragging");
-});
-$("stage").addEventListener("pointermove", event => { if (drag) $("stage").scrollTo(drag.x - event.clientX, drag.y - event.clientY); });
-for (const name of ["pointerup", "pointercancel"]) $("stage").addEventListener(name, () => { drag = null; $("stage").classList.remove("dragging"); });
-addEventListener("resize", () => { if ($("viewer").open) scale(); });
+function openViewer() {
+  $("viewer").showModal();
+  document.documentElement.classList.add("looking");
+  viewer.stage.focus();
+}
+
+function drawViewer() {
+  describeShown();
+  hadPictures = withPictures();
+  viewer.how = get("how");
+  viewer.show(shown.map(itemOf), [beside(1, 0), beside(-1, 0)].filter(image => image && image.file).map(image => path(image.file)));
+}
+
+function itemOf(image) {
+  const other = shown.find(one => one !== image);
+  const found = {width: image.width, height: image.height, alt: image.prompt, title: other ? short(differing(image, other), 200) : ""};
+  return image.file ? {...found, src: path(image.file), thumb: path("thumbs/" + image.id + ".webp")} : {...found, reason: lacking(image)};
+}
+
+function shut() {
+  $("viewer").close();
+  leave();
+}
+
+// The dialog is closed: by the reader here, or by the browser's way back.
+function leave() {
+  const last = shown.at(-1);
+  if (!last) return;
+  shown = [];
+  viewer.clear();
+  document.documentElement.classList.remove("looking");
+  document.querySelector(`[data-id="${CSS.escape(last.id)}"]:is(a, [tabindex])`)?.focus();
+  if (!get("image")) return;  // by the way back
+  if (pushed) history.back();
+  else set({image: "", with: "", how: "slider"});
+  pushed = false;
+}
+
+const withPictures = () => shown.map(image => Boolean(image.file)).join();
+let hadPictures = "";
+
+/** News of what is shown: say it; a picture that was not there is shown. One that is there is not touched. */
+export function caption() {
+  if (withPictures() === hadPictures) describeShown();
+  else drawViewer();
+}
+
+// What is said of it
+
+function describeShown() {
+  const [first, second] = shown;
+  const same = !second || second.prompt === first.prompt;
+  parts.title.textContent = same ? first.prompt || "(no prompt)" : `A: ${first.prompt}\nB: ${second.prompt}`;
+  parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image, Boolean(second)))));
+  const at = visible.indexOf(second || first);
+  parts.place.textContent = (second ? "B: " : "") + (at < 0 ? "not in the list" : `${at + 1} of ${visible.length}`);
+  tellMarks();
+  tellButtons();
+  if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
+  parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
+}
+
+function tellMarks() {
+  const at = [...parts.marks.querySelectorAll("button")].indexOf(document.activeElement);
+  parts.marks.replaceChildren(...shown.map((image, index) => make("span", {class: "group"}, shown.length > 1 ? "AB"[index] : "", markButtons(image))));
+  parts.marks.querySelectorAll("button")[at]?.focus();
+}
+
+function tellButtons() {
+  const [first, second] = shown;
+  parts.previous.disabled = !beside(-1, 0);
+  parts.next.disabled = !beside(1, 0);
+  parts.compare.textContent = second ? "End A/B" : "Compare with…";
+  parts.swap.hidden = !second;
+  const file = (second || first).file;
+  parts.file.hidden = !file;
+  parts.file.textContent = second ? "Open B" : "Open file";
+  if (file) parts.file.href = path(file);
+  parts.inside.setAttribute("aria-expanded", String(!parts.details.hidden));
+}
+
+function toggleDetails() {
+  parts.details.hidden = !parts.details.hidden;
+  describeShown();
+}
+
+function fillScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else parts.root.requestFullscreen?.();
+}
+
+const swapThem = () => shown.length > 1 && look([shown[1], shown[0]]);
+
+// Keys of the report; those of the viewer are its own. Marks are set on B, which is what the arrow keys change.
+function keyOfViewer(event) {
+  const image = shown.at(-1);
+  const put = value => mark(image, markOf(image.id) === value ? "" : value);
+  const keys = {i: toggleDetails, c: compareWith, w: swapThem, F: fillScreen, p: () => put("picked"), x: () => put("rejected"), u: () => mark(image, "")};
+  if (!Object.hasOwn(keys, event.key)) return false;
+  keys[event.key]();
+  return true;
+}
+
+// Building
+
+const parts = {};
+let viewer = null;
+
+function buildViewer() {
+  const button = (text, label, onclick) => make("button", {type: "button", "aria-label": label, title: label, onclick}, text);
+  Object.assign(parts, {
+    root: make("div", {class: "looking-root"}),
+    place: make("span", {class: "place muted"}),
+    title: make("h2", {id: "title", dir: "auto"}),
+    facts: make("div", {class: "muted"}),
+    details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
+    marks: make("span", {class: "group marks"}),
+    previous: button("←", "Previous (left arrow)", () => goOn(-1, 0)),
+    next: button("→", "Next (right arrow)", () => goOn(1, 0)),
+    compare: make("button", {type: "button", title: "Compare two pictures (c)", onclick: compareWith}),
+    swap: button("A ⇄ B", "Swap A and B (w)", swapThem),
+    inside: make("button", {type: "button", title: "All that is known of it (i)", onclick: toggleDetails}, "Details"),
+    file: make("a", {target: "_blank", rel: "noopener", class: "button"}),
+  });
+  parts.said = make("div", {class: "said", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
+  const close = button("✕", "Close (Esc)", shut);
+  const turning = make("div", {class: "turning"}, parts.previous, parts.place, parts.next);
+  parts.root.append(make("div", {class: "looking-head"}, turning, parts.said, close));
+  viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
+  viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
+  viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
+  parts.root.append(parts.details);
+  $("viewer").append(parts.root);
+}
+
+/** Make the viewer, and follow the address. */
+export function startLooking() {
+  buildViewer();
+  define("image");
+  define("with");
+  define("how", "slider");
+  watch(["image", "with"], followAddress);
+  watch(["how"], () => { viewer.how = get("how"); });
+  onMarks(() => shown.length && tellMarks());
+  $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
+  $("viewer").addEventListener("close", leave);
+  $("compare").addEventListener("click", () => look(picked));
+  document.addEventListener("keydown", keyOfPage);
+  addKeys("Looking at a picture", [["← →", "previous, next; comparing, another B"], ["c", "compare with another one, or end it"], ["w", "swap A and B"],
+    ["i", "details"], ["F", "full screen"], ["Esc", "close"], ...VIEWER_KEYS]);
+}
+
+function keyOfPage(event) {
+  const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || $("viewer").open) return;
+  const image = data.images.find(image => image.id === document.activeElement.dataset.id);
+  if (event.key === "c" && image && image.file) pick(image);
+  if (event.key !== "/") return;
+  event.preventDefault();
+  $("text").focus();
+}

@@ -3,6 +3,7 @@
 import { data, describe } from "./data.js";
 import { show } from "./gallery.js";
 import { follow } from "./live.js";
+import { startLooking } from "./looking.js";
 import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
 import { filters, onChoice } from "./selection.js";
 import { start } from "./state.js";
@@ -14,8 +15,9 @@ happened();
 timing();
 schedulers();
 startTabs();
+startLooking();
 filters();
 onChoice(show);
-start();
 show();
+start();
 if (data.live) follow();

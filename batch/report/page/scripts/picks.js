@@ -1,0 +1,6 @@
+/* Marks: none yet. */
+
+export const markOf = () => "";
+export function mark() {}
+export function onMarks() {}
+export const markButtons = () => "";
