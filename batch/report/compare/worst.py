@@ -32,7 +32,6 @@ WHOLE_SIDE = 384
 """Pixels of the longer side of the pictures that show the whole."""
 
 _QUALITY = 75
-_SHOWN_BY_BROWSERS = {".png", ".jpg", ".jpeg", ".webp", ".avif"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +86,11 @@ class WorstPicture:
         return f"difference, {of}times {self.shown.gain}"
 
     def addresses(self, folder: Path) -> tuple[str, str] | None:
-        """Of the two files, as a page in a folder refers to them; None where a browser shows no such file."""
-        paths = self.pair.base.path, self.pair.picture.path
-        if any(path.suffix.lower() not in _SHOWN_BY_BROWSERS for path in paths):
-            return None
+        """Of the two files, as a page in a folder refers to them; None where it cannot."""
         try:
-            before, after = (_address(path, folder) for path in paths)
+            return _address(self.pair.base.path, folder), _address(self.pair.picture.path, folder)
         except ValueError:  # Windows: on another drive
             return None
-        return before, after
 
 
 def _address(path: Path, folder: Path) -> str:
