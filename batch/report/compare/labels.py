@@ -116,7 +116,8 @@ class _Room:
     def _others(self, mark: Point) -> Numbers:
         """The marks that one does not lie on."""
         own = np.all((self._marks[:, :2] <= mark) & (self._marks[:, 2:] >= mark), axis=1)
-        return self._marks[~own]
+        others: Numbers = self._marks[~own]
+        return others
 
     @staticmethod
     def _blocked(leaders: Numbers, boxes: Numbers) -> Flags:
