@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 FOLDER = "differences"
 
-CROP_BYTES = 72 * 1024
+CROP_BYTES = 70 * 1024
 """Of the three crops of a setting, at most. They have every bit, since a lossy one would show differences that are
 the format's; of a grainy picture that is some 190 pixels a side, of a smooth one more."""
 
 CROP_SIDE, SMALLEST_CROP = 512, 64
-WHOLE_SIDE = 384
-"""Pixels of the longer side of the pictures that show the whole."""
+_QUICK = 1.1
+"""What is encoded without effort takes so many times the bytes, at least."""
 
-_QUALITY = 75
+WHOLE_SIDE = 320
+"""Pixels of the longer side of the pictures that show the whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,11 @@ def _worst(row: ComparedSetting, pair: Pair) -> WorstPicture:
     small = _small(before)
     height, width = small.shape[:2]
     whole = Three(
-        before=_lossy(small), after=_lossy(_small(after)), apart=_lossy(shown.pixels), width=width, height=height
+        before=_lossy(small),
+        after=_lossy(_small(after)),
+        apart=_lossy(shown.pixels, 50),
+        width=width,
+        height=height,
     )
     return WorstPicture(
         row=row, pair=pair, width=before.shape[1], height=before.shape[0], shown=shown, whole=whole,
@@ -118,24 +123,25 @@ def _worst(row: ComparedSetting, pair: Pair) -> WorstPicture:
 
 def crop(before: Pixels, after: Pixels, at: tuple[int, int]) -> Crop:
     """The largest square around a pixel (row, column) whose three pictures take :data:`CROP_BYTES` at most."""
-    side = CROP_SIDE
-    while True:
-        found = _crop(before, after, at, side)
-        if found.three.bytes <= CROP_BYTES or side <= SMALLEST_CROP:
-            return found
-        part = (CROP_BYTES / found.three.bytes) ** 0.5
-        side = max(SMALLEST_CROP, int(min(side * part, side - 16)) // 16 * 16)
+    quick = _crop(before, after, at, CROP_SIDE, effort=0).three.bytes / _QUICK
+    side = min(CROP_SIDE, int(CROP_SIDE * (CROP_BYTES / quick) ** 0.5) // 16 * 16)
+    while (found := _crop(before, after, at, side, effort=1)).three.bytes > CROP_BYTES and side > SMALLEST_CROP:
+        side -= 16
+    return found
 
 
-def _crop(before: Pixels, after: Pixels, at: tuple[int, int], side: int) -> Crop:
+def _crop(before: Pixels, after: Pixels, at: tuple[int, int], side: int, *, effort: int) -> Crop:
     rows, columns = (_window(middle, side, length) for middle, length in zip(at, before.shape[:2], strict=True))
     one, other = before[rows, columns], after[rows, columns]
     # A pixel of this one is one of the crop, which is no larger than a picture of differences.
     apart = where(one, other)
     three = Three(
-        before=_lossless(one), after=_lossless(other), apart=_lossless(apart.pixels), width=one.shape[1],
+        before=_lossless(one, effort),
+        after=_lossless(other, effort),
+        apart=_lossless(apart.pixels, effort),
+        width=one.shape[1],
         height=one.shape[0],
-    )  # fmt: skip
+    )
     return Crop(left=columns.start, top=rows.start, gain=apart.gain, three=three)
 
 
@@ -156,12 +162,12 @@ def _image(pixels: Pixels) -> Image.Image:
     return image if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
 
 
-def _lossless(pixels: Pixels) -> bytes:
-    return _encoded(_image(pixels), lossless=True, exact=True, method=3, quality=60)
+def _lossless(pixels: Pixels, effort: int) -> bytes:
+    return _encoded(_image(pixels), lossless=True, exact=True, method=effort, quality=60 * effort)
 
 
-def _lossy(pixels: Pixels) -> bytes:
-    return _encoded(_image(pixels), quality=_QUALITY, method=4)
+def _lossy(pixels: Pixels, quality: int = 70) -> bytes:
+    return _encoded(_image(pixels), quality=quality, method=4)
 
 
 def _encoded(image: Image.Image, **options: object) -> bytes:
