@@ -91,7 +91,7 @@ def _answer(choice: FastestSetting, *, run: bool) -> Answer:
 
 
 def _limit(choice: FastestSetting) -> str:
-    cards = [f"{listed(sorted(choice.under_gb, reverse=True))} GB"] if choice.under_gb else []
+    cards = [f"{listed(sorted(choice.under_gb, reverse=True))}\N{NO-BREAK SPACE}GB"] if choice.under_gb else []
     if not choice.unlimited:
         return cards[0]
     row = choice.row
