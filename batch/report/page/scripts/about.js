@@ -4,12 +4,12 @@ import { make } from "./dom.js";
 import { data, failed, SHOWN } from "./data.js";
 import { duration, known, mib, named, short } from "./words.js";
 
-const STAGES = ["encode_s", "denoise_s", "decode_s", "save_s"];
+const STAGE_TIMES = ["encode_s", "denoise_s", "decode_s", "save_s"];
 
 /** Seed, size, settings that vary, seconds (`brief`: not by stage), memory: in one line. */
 export function factsOf(image, brief) {
   const parts = ["seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))];
-  for (const stage of brief ? ["total_s"] : STAGES) if (known(image[stage])) parts.push((brief ? "" : stage.slice(0, -2) + " ") + duration(image[stage]));
+  for (const stage of brief ? ["total_s"] : STAGE_TIMES) if (known(image[stage])) parts.push((brief ? "" : stage.slice(0, -2) + " ") + duration(image[stage]));
   if (known(image.memory_mib)) parts.push(mib(image.memory_mib));
   if (image.degraded_from) parts.push("degraded from " + image.degraded_from);
   return parts.join(" · ");
@@ -28,7 +28,7 @@ export function differing(image, other) {
 export function lacking(image) {
   if (failed(image)) {
     return make("div", {class: "lacking bad"}, make("b", {}, `${image.status}: ${image.stage || "before the first stage"}`), make("pre", {}, image.error || ""),
-      make("p", {}, "The same command tries it again, as often as ", make("code", {}, "run.retries"), " says; ", make("code", {}, "--retry-failed"), " begins that count anew."));
+      make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? make("pre", {}, data.again.failed) : "");
   }
   if (image.status === "skipped") return make("div", {class: "lacking"}, make("b", {}, "skipped"), make("p", {}, image.error || ""));
   return make("div", {class: "lacking"}, make("b", {}, "not rendered yet"), make("p", {}, data.live ? "It comes while the run goes on." : "The same command renders it."));

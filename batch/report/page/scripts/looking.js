@@ -5,8 +5,8 @@ import { differing, factsOf, lacking } from "./about.js";
 import { data } from "./data.js";
 import { details } from "./details.js";
 import { addKeys } from "./keys.js";
-import { mark, markButtons, markOf, onMarks } from "./picks.js";
-import { visible } from "./selection.js";
+import { mark, markButtons, toggleMark } from "./picks.js";
+import { neighbour, reveal, visible } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
 import { path, short } from "./words.js";
@@ -35,12 +35,6 @@ export function look([first, second]) {
   set({image: first.id, with: second ? second.id : "", how: second ? preferred : "slider"}, {step: !open});
 }
 
-let neighbour = (image, x, y) => y ? undefined : visible[visible.indexOf(image) + x];
-/** Say which image lies beside another one, so many to the right and down; undefined where there is none. */
-export function onWalk(work) {
-  neighbour = work;
-}
-
 function beside(x, y) {
   const [first, second] = shown, next = neighbour(second || first, x, y);
   return second && next === first ? neighbour(next, x, y) : next;  // A is not compared with itself
@@ -61,7 +55,8 @@ function compareWith() {
 
 // The address says what is shown
 
-function followAddress() {
+/** Show what the address names; call it when the pictures are listed. */
+export function lookAtAddress() {
   const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
   const [first, second] = images;
   if (!first) return shut();
@@ -101,7 +96,7 @@ function leave() {
   shown = [];
   viewer.clear();
   document.documentElement.classList.remove("looking");
-  document.querySelector(`[data-id="${CSS.escape(last.id)}"]:is(a, [tabindex])`)?.focus();
+  reveal(last);
   if (!get("image")) return;  // by the way back
   if (pushed) history.back();
   else set({image: "", with: "", how: "slider"});
@@ -126,19 +121,17 @@ function describeShown() {
   parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image, Boolean(second)))));
   const at = visible.indexOf(second || first);
   parts.place.textContent = (second ? "B: " : "") + (at < 0 ? "not in the list" : `${at + 1} of ${visible.length}`);
-  tellMarks();
-  tellButtons();
+  tellMarksOfShown();
+  tellButtonsOfViewer();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
   parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
 }
 
-function tellMarks() {
-  const at = [...parts.marks.querySelectorAll("button")].indexOf(document.activeElement);
+function tellMarksOfShown() {
   parts.marks.replaceChildren(...shown.map((image, index) => make("span", {class: "group"}, shown.length > 1 ? "AB"[index] : "", markButtons(image))));
-  parts.marks.querySelectorAll("button")[at]?.focus();
 }
 
-function tellButtons() {
+function tellButtonsOfViewer() {
   const [first, second] = shown;
   parts.previous.disabled = !beside(-1, 0);
   parts.next.disabled = !beside(1, 0);
@@ -166,8 +159,7 @@ const swapThem = () => shown.length > 1 && look([shown[1], shown[0]]);
 // Keys of the report; those of the viewer are its own. Marks are set on B, which is what the arrow keys change.
 function keyOfViewer(event) {
   const image = shown.at(-1);
-  const put = value => mark(image, markOf(image.id) === value ? "" : value);
-  const keys = {i: toggleDetails, c: compareWith, w: swapThem, F: fillScreen, p: () => put("picked"), x: () => put("rejected"), u: () => mark(image, "")};
+  const keys = {i: toggleDetails, c: compareWith, w: swapThem, F: fillScreen, p: () => toggleMark(image, "picked"), x: () => toggleMark(image, "rejected"), u: () => mark(image, "")};
   if (!Object.hasOwn(keys, event.key)) return false;
   keys[event.key]();
   return true;
@@ -186,7 +178,7 @@ function buildViewer() {
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
-    marks: make("span", {class: "group marks"}),
+    marks: make("span", {class: "group looking-marks"}),
     previous: button("←", "Previous (left arrow)", () => goOn(-1, 0)),
     next: button("→", "Next (right arrow)", () => goOn(1, 0)),
     compare: make("button", {type: "button", title: "Compare two pictures (c)", onclick: compareWith}),
@@ -205,15 +197,14 @@ function buildViewer() {
   $("viewer").append(parts.root);
 }
 
-/** Make the viewer, and follow the address. */
+/** Make the viewer, which follows the address from now on. */
 export function startLooking() {
   buildViewer();
   define("image");
   define("with");
   define("how", "slider");
-  watch(["image", "with"], followAddress);
+  watch(["image", "with"], lookAtAddress);
   watch(["how"], () => { viewer.how = get("how"); });
-  onMarks(() => shown.length && tellMarks());
   $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("close", leave);
   $("compare").addEventListener("click", () => look(picked));

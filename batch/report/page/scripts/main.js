@@ -3,7 +3,7 @@
 import { data, describe } from "./data.js";
 import { show } from "./gallery.js";
 import { follow } from "./live.js";
-import { startLooking } from "./looking.js";
+import { lookAtAddress, startLooking } from "./looking.js";
 import { failures, happened, heading, schedulers, startTabs, timing } from "./overview.js";
 import { filters, onChoice } from "./selection.js";
 import { start } from "./state.js";
@@ -18,6 +18,7 @@ startTabs();
 startLooking();
 filters();
 onChoice(show);
-show();
 start();
+show();
+lookAtAddress();
 if (data.live) follow();

@@ -2,5 +2,6 @@
 
 export const markOf = () => "";
 export function mark() {}
+export function toggleMark() {}
 export function onMarks() {}
 export const markButtons = () => "";

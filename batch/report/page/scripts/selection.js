@@ -52,6 +52,15 @@ export function choose() {
   $("count").textContent = visible.length === data.images.length ? visible.length + " images" : visible.length + " of " + data.images.length;
 }
 
+/** The image beside another as they are laid out, one to the left is (-1, 0); undefined at the edge. */
+export const neighbour = (image, dx, dy) => dy ? undefined : visible[visible.indexOf(image) + dx];
+/** Bring an image into view and give it the focus; whether it is among those shown. */
+export function reveal(image) {
+  const element = document.querySelector(`.picture[data-id="${CSS.escape(image.id)}"]`);
+  element?.focus();
+  return Boolean(element);
+}
+
 let changed = () => {};
 /** What is called when the reader has chosen otherwise. */
 export function onChoice(work) {

@@ -3,7 +3,7 @@
 const MOST_DOTS = 16;  // pixels of the screen, along one pixel of a picture
 
 /** How many points of the page (CSS pixels) one pixel of a picture takes where the whole of it fills its frame. */
-export const fitting = (picture, frame) => Math.min(frame.width / picture.width, frame.height / picture.height);
+export const fitScale = (picture, frame) => Math.min(frame.width / picture.width, frame.height / picture.height);
 
 /** Whether two pictures can be laid over each other: sides in the same proportion, up to a pixel of the smaller one. */
 export function alike(a, b) {
@@ -33,14 +33,14 @@ export class Sight {
 
   /** Where the picture's left upper corner lies in the frame, and how large a pixel of it is (all in points). */
   place(picture, frame, dots) {
-    const scale = this.#within(this.power, picture, frame, dots) * fitting(picture, frame);
+    const scale = this.#within(this.power, picture, frame, dots) * fitScale(picture, frame);
     const x = startOf(frame.width, picture.width * scale, this.u), y = startOf(frame.height, picture.height * scale, this.v);
     return {scale, x, y};
   }
 
   /** Nearer or farther, while what lies under a point of the frame stays there. */
   zoom(times, point, picture, frame, dots) {
-    const before = this.place(picture, frame, dots), fit = fitting(picture, frame);
+    const before = this.place(picture, frame, dots), fit = fitScale(picture, frame);
     const power = this.#within(times * before.scale / fit, picture, frame, dots);
     const part = (at, from, length) => (at - from) / (length * before.scale);
     this.power = Math.abs(power - 1) < 1e-3 ? 1 : power;
@@ -62,7 +62,7 @@ export class Sight {
 
   // A picture is never smaller than what fits; a small one, never smaller than its pixels.
   #within(power, picture, frame, dots) {
-    const whole = 1 / dots / fitting(picture, frame);
+    const whole = 1 / dots / fitScale(picture, frame);
     return Math.min(Math.max(power, Math.min(1, whole)), Math.max(1, MOST_DOTS * whole));
   }
 }

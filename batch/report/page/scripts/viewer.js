@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 import { Gestures } from "./gestures.js";
 import { CLOSER, MODES, ViewerTools } from "./nearness.js";
 import { Photo, Shelf } from "./photo.js";
-import { alike, fitting, Sight } from "./sight.js";
+import { alike, fitScale, Sight } from "./sight.js";
 
 const PAN = 0.15, BLOCKS = 2;  // above so many pixels of the screen for one, pixels are seen as blocks
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -164,7 +164,7 @@ export class Viewer {
   // Below each other, where that leaves more room.
   #stacked() {
     const {clientWidth: width, clientHeight: height} = this.stage, [first] = this.#photos;
-    return fitting(first, {width, height: height / 2}) > fitting(first, {width: width / 2, height});
+    return fitScale(first, {width, height: height / 2}) > fitScale(first, {width: width / 2, height});
   }
 
   #tell() {
@@ -212,7 +212,7 @@ export class Viewer {
 
   // A window or a pane of another size shows more or less of the picture, as near as before.
   #keepScale(first, frame) {
-    const now = {width: first.width, height: first.height, fit: fitting(first, frame)}, before = this.#before;
+    const now = {width: first.width, height: first.height, fit: fitScale(first, frame)}, before = this.#before;
     if (before && !this.#sight.fitted && before.width === now.width && before.height === now.height) this.#sight.power *= before.fit / now.fit;
     this.#before = now;
   }
