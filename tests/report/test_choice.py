@@ -85,3 +85,20 @@ def test_a_setting_that_wins_by_chance_is_told(slowest, said):
     (sentence,) = sentences(rows, choice.choices(rows, ["device"]))
     assert "tiled, 0.95 s" in sentence
     assert ("full is as fast within the spread of its images" in sentence) == said
+
+
+def test_what_has_the_same_pixels_is_told_for_each_card_by_itself():
+    """One setting is the fastest everywhere; the fastest one with the reference's pixels needs a larger card."""
+    apart = pixels.closeness([pixels.Difference(max_difference=3, changed_share=0.5, psnr_db=40.0)])
+    same = pixels.closeness([pixels.SAME])
+    rows = [
+        ComparedSetting(index=0, costs=costs("full", 2.0, 10_000.0), pareto=False, is_reference=True),
+        ComparedSetting(index=1, costs=costs("tiled", 1.0, 3_000.0), pareto=True, closeness=apart),
+        ComparedSetting(index=2, costs=costs("vae_cpu", 9.0, 3_000.0), pareto=False, closeness=same),
+    ]
+    found = choice.choices(rows, ["device"])
+    assert [(item.under_gb, item.unlimited, item.row.costs.setting.memory) for item in found] == [
+        ((4, 6, 8), False, "tiled"),
+        ((12, 16, 24), True, "tiled"),
+    ]
+    assert [item.exact.costs.setting.memory for item in found] == ["vae_cpu", "full"]

@@ -95,7 +95,7 @@ def test_out_of_memory_is_a_row(cli, cards):
     assert row.outcome == "out of memory while decoding, 27,136 MiB asked for"
     assert pd.isna(row.total_s)
     page = Path("both/compare.html").read_text(encoding="utf-8")
-    assert page.count("out of memory</text>") == 1
+    assert page.count("ran out of memory</text>") == 2  # in each layout of the chart
     assert "full · NVIDIA GeForce RTX 4070: out of memory while decoding" in page
     # The other card has the reference that this one has not.
     rows = by_setting(cli("compare", "rtx", "a100", "--json").json(), "rtx")
@@ -236,12 +236,16 @@ def test_numbers_are_the_same_everywhere(cli, cards):
     rows = pd.read_csv("both/compare.csv")
     assert rows.number.tolist() == list(range(1, 9))
     page = Path("both/compare.html").read_text(encoding="utf-8")
-    for number, row in enumerate(result["rows"], start=1):
-        assert re.search(
-            rf"<title>{row['run']} · {re.escape(row['memory'])} · [^<]+</title><circle[^>]+/>"
-            rf'<text class="middle"[^>]+>{number}</text>',
-            page,
-        )
-    filled = re.findall(r'fill="(#\w+|transparent)" stroke="', page)
-    assert [colour != "transparent" for colour in filled] == [row["pareto"] for row in result["rows"]]
-    assert len({colour for colour in re.findall(r'stroke="(#\w+)" stroke-width="2"', page)}) == 2
+    found = re.findall(
+        r'<a href="#setting-(\d+)" aria-label="(\d+): (\S+) · ([^"]+?) · NVIDIA[^"]+">\s*<g .+?"touch".+?'
+        r'<path class="mark (filled|hollow) gpu-(\d)" d="([^"]+)"/></g>\s*<text [^>]+>(\d+)</text>',
+        page,
+    )
+    assert len(found) == 2 * 8
+    shown = sorted(found[:8], key=lambda mark: int(mark[0]))
+    for (link, said, run, memory, kind, *_, text), row in zip(shown, result["rows"], strict=True):
+        assert link == said == text
+        assert (run, memory, kind == "filled") == (row["run"], row["memory"], row["pareto"])
+        assert page.count(f'id="setting-{link}"') == 1
+    assert [int(mark[0]) for mark in shown] == rows.number.tolist()
+    assert len({(tone, shape) for *_, tone, shape, _ in found}) == len({tone for *_, tone, _, _ in found}) == 2

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from batch.report.compare import pixels
+from batch.report.compare import pixels, worst
 from batch.report.compare.pixels import difference
 from batch.store.folder import RunFolder
 from tests.report.two_cards import CPU, FULL, LARGE, SMALL, by_setting, repainted
@@ -113,8 +113,36 @@ def test_the_worst_picture_of_a_setting_is_shown(cli, cards):
     assert shown[50:100, 90:140].min() > 2 * np.median(shown)
     assert np.median(shown[50:100, 90:140]) >= 120
     page = Path("found/compare.html").read_text(encoding="utf-8")
-    assert re.search(r"<figcaption>difference, times \d+</figcaption>", page)
-    embedded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    with Image.open(io.BytesIO(base64.b64decode(embedded[1]))) as image:
-        assert np.array_equal(np.asarray(image), shown)
-    assert not re.search(r'(?:src|href)="(?!data:)|https?:|<script', page)
+    assert re.search(r"<bdi>difference, times \d+</bdi></figcaption>", page)
+    article = page.partition('id="worst-3"')[2].partition("</article>")[0]
+    crops = article.partition("three crops")[2]
+    embedded = dict(re.findall(r'data-kind="(\w+)"[^>]+ src="data:image/webp;base64,([^"]+)"', crops))
+    left, top = map(int, re.search(r"pixels at (\d+), (\d+)<", article).groups())
+    folder = RunFolder(Path("rtx"))
+    alike = [task for task in folder.tasks() if task.picture_id == worse.picture_id]
+    files = {task.memory: folder.root / folder.receipt(task.id).file.path for task in alike}
+    for kind, setting in (("before", FULL), ("after", SMALL)):
+        crop = np.asarray(Image.open(io.BytesIO(base64.b64decode(embedded[kind]))))
+        side = len(crop)
+        with Image.open(files[setting]) as whole:
+            assert np.array_equal(crop, np.asarray(whole)[top : top + side, left : left + side])  # every bit
+    assert left <= 115 < left + side and top <= 75 < top + side
+
+
+@pytest.mark.parametrize("grain", [0, 60])
+def test_a_crop_is_as_large_as_its_bytes_allow(grain):
+    random = np.random.default_rng(1)
+    one = np.clip(120 + random.integers(-grain, grain + 1, (900, 1600, 3)), 0, 255).astype(np.uint8)
+    other = one.copy()
+    other[880, 5] += 30
+    found = worst.crop(one, other, pixels.where(one, other).at)
+    assert found.three.bytes <= worst.CROP_BYTES
+    assert found.three.width == found.three.height
+    assert found.three.width == worst.CROP_SIDE if not grain else 100 < found.three.width < 300
+    assert found.left == 0 and found.top == 900 - found.three.height
+
+
+def test_a_crop_of_a_small_picture_is_all_of_it():
+    one = np.zeros((40, 90, 3), np.uint8)
+    found = worst.crop(one, one + 1, (20, 45))
+    assert (found.left, found.top, found.three.width, found.three.height) == (0, 0, 90, 40)

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batch.memory.footprint import CARDS, KEPT_BY_DRIVER
 from batch.records.receipts import largest
@@ -84,39 +84,50 @@ def _of_group(group: Sequence[ComparedSetting], name: str) -> list[FastestSettin
     """Cards with the same answer share one choice. ``group`` is sorted, the fastest first."""
     own = largest(row.costs.device_memory_mib for row in group)
     on_card = [row for row in group if row.costs.memory_kind is not MemoryKind.HOST]
-    rows: dict[int | None, ComparedSetting | None] = {None: None, **{row.index: row for row in group}}
-    cards_of: dict[int | None, list[int]] = {}
+    cards_of: dict[_Answer, list[int]] = {}
     for card in CARDS if on_card else ():
         if own is None or card < round(own / 1024):  # its own size is the case without a limit
-            fitting = _fitting(on_card, [card])
-            cards_of.setdefault(fitting[0].index if fitting else None, []).append(card)
-    cards_of.setdefault(group[0].index, [])
-    return [_choice(rows[index], cards, group, name) for index, cards in cards_of.items()]
+            cards_of.setdefault(_answer(_fitting(on_card, card)), []).append(card)
+    unlimited = _answer(group)
+    cards_of.setdefault(unlimited, [])
+    rows: dict[int | None, ComparedSetting | None] = {None: None, **{row.index: row for row in group}}
+    return [
+        FastestSetting(
+            group=name,
+            device=group[0].costs.device,
+            under_gb=tuple(cards),
+            unlimited=answer == unlimited,
+            row=rows[answer.row],
+            exact=rows[answer.exact],
+            level=rows[answer.level],
+        )
+        for answer, cards in cards_of.items()
+    ]
 
 
-def _choice(
-    row: ComparedSetting | None, cards: Sequence[int], group: Sequence[ComparedSetting], name: str
-) -> FastestSetting:
-    """A row that is the fastest of its group for some cards, and what may be taken in its place."""
-    fitting = _fitting(group, cards)
+class _Answer(NamedTuple):
+    """What is told of a card, by the rows' indices."""
+
+    row: int | None = None
+    exact: int | None = None
+    level: int | None = None
+
+
+def _answer(fitting: Sequence[ComparedSetting]) -> _Answer:
+    """The fastest of what fits, and what may be taken in its place."""
+    if not fitting:
+        return _Answer()
+    row = fitting[0]
     exact = next((other for other in fitting if other.is_exact), None)
-    level = next((other for other in fitting if other.is_reference), None)
-    if row is None or row.closeness is None or row.is_exact:
+    if row.closeness is None or row.is_exact:
         exact = None
-    if row is None or level is None or level is row or not level.costs.reaches(row.costs):
+    level = next((other for other in fitting if other.is_reference), None)
+    if level is row or level is None or not level.costs.reaches(row.costs):
         level = None
-    return FastestSetting(
-        group=name,
-        device=group[0].costs.device,
-        under_gb=tuple(cards),
-        unlimited=row is group[0],
-        row=row,
-        exact=exact,
-        level=level,
-    )
+    return _Answer(row=row.index, exact=exact.index if exact else None, level=level.index if level else None)
 
 
-def _fitting(rows: Sequence[ComparedSetting], cards: Sequence[int]) -> list[ComparedSetting]:
-    """Rows that fit the smallest of some cards, less what no process gets; all of them where there is no card."""
-    limit = min(cards) * 1024 * (1 - KEPT_BY_DRIVER) if cards else math.inf
+def _fitting(rows: Sequence[ComparedSetting], card: int) -> list[ComparedSetting]:
+    """Rows that fit a card, less what no process gets."""
+    limit = card * 1024 * (1 - KEPT_BY_DRIVER)
     return [row for row in rows if row.costs.memory_mib is not None and row.costs.memory_mib <= limit]

@@ -4,60 +4,30 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from importlib import resources
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 from batch.base import atomic
 from batch.base.errors import UserError
-from batch.report.compare import chart
-from batch.report.compare.pixels import NOT_INSTALLED, SHOWN_SIDE, has_ssim, where
+from batch.report.compare.answers import answers, headlines
+from batch.report.compare.chart import charts
+from batch.report.compare.pixels import NOT_INSTALLED, has_ssim
 from batch.report.compare.rows import frame
 from batch.report.compare.tables import heading, legend, sections
+from batch.report.compare.worst import FOLDER, worst_pictures
+from batch.report.page.document import document
 from batch.report.table import as_csv
-from batch.store.images.reading import read_pixels
 
 if TYPE_CHECKING:
     from batch.report.compare.comparison import Comparison
-    from batch.report.compare.pairs import Pair
-    from batch.report.compare.pixels import DifferenceImage
     from batch.report.compare.rows import ComparedSetting
-    from batch.report.compare.tables import Section
-
-FOLDER = "differences"
-_QUALITY = 80
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorstPicture:
-    """Where the worst picture of a setting differs, and the two pictures, small."""
-
-    row: ComparedSetting
-    pair: Pair
-    shown: DifferenceImage
-    before: NDArray[np.uint8]
-    after: NDArray[np.uint8]
-
-    @property
-    def path(self) -> str:
-        """Of the picture of differences, below the folder written to."""
-        return f"{FOLDER}/{self.row.number}-{self.pair.picture.receipt.task.picture_id[:8]}.png"
-
-    @property
-    def caption(self) -> str:
-        """How much the differences are exaggerated."""
-        block = self.shown.block
-        of = "" if block == 1 else f"the largest of each {block}x{block} pixels, "
-        return f"difference, {of}times {self.shown.gain}"
+    from batch.report.compare.tables import Line, Section
+    from batch.report.compare.worst import Three, WorstPicture
 
 
 def write(folder: Path, comparison: Comparison) -> list[Path]:
@@ -68,29 +38,18 @@ def write(folder: Path, comparison: Comparison) -> list[Path]:
         raise UserError(f"--out {folder} is a file; a folder is needed") from None
     except OSError as error:
         raise UserError(f"--out {folder} cannot be made: {error.strerror or error}") from None
-    worst = []
-    for row in comparison.rows:
-        if pair := row.worst:
-            before, after = read_pixels(pair.base.path), read_pixels(pair.picture.path)
-            small = {"before": _small(before), "after": _small(after)}
-            worst.append(WorstPicture(row=row, pair=pair, shown=where(before, after), **small))
+    worst = worst_pictures(comparison.rows)
     csv, page = folder / "compare.csv", folder / "compare.html"
     for item in worst:
-        atomic.write(folder / item.path, _encoded(item.shown.pixels, "PNG"))
+        atomic.write(folder / item.path, _png(item))
     atomic.write(csv, as_csv(table(comparison, worst)))
-    atomic.write(page, html(comparison, worst).encode("utf-8", "backslashreplace"))
+    atomic.write(page, html(comparison, worst, folder).encode("utf-8", "backslashreplace"))
     return [csv, page, *([folder / FOLDER] if worst else [])]
 
 
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image = Image.fromarray(pixels)
-    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    return np.asarray(image)
-
-
-def _encoded(pixels: NDArray[np.uint8], kind: str) -> bytes:
+def _png(item: WorstPicture) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, quality=_QUALITY)
+    Image.fromarray(item.shown.pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -107,78 +66,102 @@ def table(comparison: Comparison, worst: Sequence[WorstPicture]) -> pd.DataFrame
     return rows
 
 
-# The page
-
-
-def html(comparison: Comparison, worst: Sequence[WorstPicture]) -> str:
-    """The page: one file, no script, no network."""
-    template = (
-        resources.files("batch.report.compare").joinpath("compare.html.template").read_text(encoding="utf-8")
-    )
+def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) -> str:
+    """The page: one file, no network. From ``folder``, where it will lie, it refers to pictures of the runs."""
+    ordered = replace(comparison, rows=tuple(_in_order(comparison.rows)))
     runs = " / ".join(dict.fromkeys(row.costs.run for row in comparison.rows))
-    parts = {
-        "TITLE": escape(runs or comparison.baseline),
-        "COMMON": escape(heading(comparison)),
-        "SENTENCES": "".join(f"<li>{escape(sentence)}</li>" for sentence in comparison.sentences),
-        "CHART": chart.charts(comparison),
-        "TABLES": "".join(map(_table, sections(comparison))),
-        "LEGEND": "<br>".join(map(escape, legend(comparison))),
-        "DIFFERENCES": _differences(worst),
-        "NOTES": "".join(f"<li>{escape(note)}</li>" for note in comparison.notes),
-    }
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
-
-
-def _table(section: Section) -> str:
-    head = ["#", *section.named]
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
-    titles += "".join(f'<th class="number">{escape(name)}</th>' for name in section.figures)
-    width = len(head) + len(section.figures)
-    body = ""
-    for block, lines in section.blocks:
-        body += f'<tr><th class="block" colspan="{width}">{escape(block)}</th></tr>' if block else ""
-        for line in lines:
-            body += "<tr>"
-            body += "".join(f"<td>{escape(cell)}</td>" for cell in (f"{line.number}{line.mark}", *line.named))
-            body += "".join(f'<td class="number">{escape(cell)}</td>' for cell in line.figures)
-            if line.figures and line.words:
-                body += f'</tr><tr><td colspan="{len(head)}"></td>'
-            if line.words:
-                body += f'<td class="words" colspan="{max(len(section.figures), 1)}">{escape(line.words)}</td>'
-            body += "</tr>"
-    return (
-        f"<h2>{escape(section.title)}</h2><p class='muted'>{escape(section.about)}</p>"
-        f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
+    return document(
+        "compare.html.jinja",
+        script="compare",
+        styles=("base", "viewer", "looking", "compare"),
+        title=runs or comparison.baseline,
+        common=heading(comparison),
+        headlines=headlines(comparison),
+        answers=answers(comparison),
+        charts=charts(comparison),
+        sections=[_leading(item) for item in sections(ordered)],
+        legend=legend(comparison),
+        notes=comparison.notes,
+        worst=[_Shown.of(item, folder) for item in worst],
     )
 
 
-def _differences(worst: Sequence[WorstPicture]) -> str:
-    if not worst:
-        return ""
-    parts = [
-        "<h2>Where pixels differ</h2><p class='muted'>the picture of each setting that is furthest from its "
-        "reference</p>"
-    ]
-    for item in worst:
-        costs, gap, task = item.row.costs, item.pair.difference, item.pair.picture.receipt.task
+def _in_order(rows: Sequence[ComparedSetting]) -> list[ComparedSetting]:
+    """As people read them: rivals of one run and device together, the fastest first, those without a time last."""
+    runs = list(dict.fromkeys((row.costs.run, row.costs.device) for row in rows))
+    rivals = list(dict.fromkeys(row.costs.rivals for row in rows))
+
+    def place(row: ComparedSetting) -> tuple[int, int, bool, float]:
+        total = row.costs.seconds.total
+        run = runs.index((row.costs.run, row.costs.device))
+        return run, rivals.index(row.costs.rivals), total is None, total or 0.0
+
+    return sorted(rows, key=place)
+
+
+_FIRST = ("total", "images/h", "device", "identical", "min PSNR", "min SSIM")
+"""Figures that a table begins with: on a phone they are seen before it is moved."""
+
+
+def _leading(section: Section) -> Section:
+    """A table with its main figures first."""
+    order = sorted(range(len(section.figures)), key=lambda at: section.figures[at] not in _FIRST)
+
+    def turned(line: Line) -> Line:
+        figures = tuple(line.figures[at] for at in order) if line.figures else ()
+        return replace(line, figures=figures, best=frozenset(order.index(at) for at in line.best))
+
+    return replace(
+        section,
+        figures=tuple(section.figures[at] for at in order),
+        blocks=tuple((head, tuple(map(turned, lines))) for head, lines in section.blocks),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """A picture in the page."""
+
+    kind: str
+    address: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """The worst picture of a setting, as the page shows it."""
+
+    item: WorstPicture
+    base: str
+    setting: str
+    figures: str
+    """How far it is from its reference."""
+    crops: tuple[_Figure, ...]
+    wholes: tuple[_Figure, ...]
+    files: tuple[str, str] | None
+
+    @classmethod
+    def of(cls, item: WorstPicture, folder: Path) -> _Shown:
+        gap, base, setting = item.pair.difference, item.pair.named_base, item.row.costs.setting.memory
         ssim = "" if gap.ssim is None else f", SSIM {gap.ssim:.4f}"
-        told = (
-            f"{item.row.number} · {costs.setting.memory} · {costs.run} · {task.size} · seed {task.seed} · "
-            f"{task.prompt[:80]}: PSNR {gap.psnr_db:.1f} dB{ssim}, largest difference {gap.max_difference}, "
-            f"{gap.changed_share:.1%} of the pixels"
+        return cls(
+            item=item,
+            base=base,
+            setting=setting,
+            figures=f"PSNR {gap.psnr_db:.1f} dB{ssim}, largest difference {gap.max_difference} of 255, "
+            f"{gap.changed_share:.1%} of the pixels differ",
+            crops=_figures(item.crop.three, base, setting, f"difference, times {item.crop.gain}"),
+            wholes=_figures(item.whole, base, setting, item.caption),
+            files=item.addresses(folder),
         )
-        figures = (
-            _figure(item.before, "WEBP", f"reference ({item.pair.named_base})"),
-            _figure(item.after, "WEBP", costs.setting.memory),
-            _figure(item.shown.pixels, "PNG", item.caption),
-        )
-        parts.append(f'<section><h3>{escape(told)}</h3><div class="three">{"".join(figures)}</div></section>')
-    return "".join(parts)
 
 
-def _figure(pixels: NDArray[np.uint8], kind: str, caption: str) -> str:
-    data = base64.b64encode(_encoded(pixels, kind)).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/{kind.lower()};base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+def _figures(three: Three, base: str, setting: str, apart: str) -> tuple[_Figure, ...]:
+    named = (("before", f"reference ({base})"), ("after", setting), ("apart", apart))
+    return tuple(
+        _Figure(kind=kind, caption=caption, address=_embedded(getattr(three, kind))) for kind, caption in named
     )
+
+
+def _embedded(data: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"

@@ -145,6 +145,8 @@ class DifferenceImage:
     """A difference of one level is so many levels here."""
     block: int
     """A pixel is the largest difference in a square of so many pixels a side."""
+    at: tuple[int, int]
+    """Row and column of the pixel, in the pictures, around which the largest difference lies."""
 
 
 def where(one: Pixels, other: Pixels) -> DifferenceImage:
@@ -163,7 +165,11 @@ def where(one: Pixels, other: Pixels) -> DifferenceImage:
     differing = apart[apart > 0]
     level = float(np.quantile(differing, 1 - _CLIPPED)) if differing.size else 255.0
     gain = int(min(_MOST_GAIN, 2 ** int(math.log2(255 / max(level, 1.0)))))
-    return DifferenceImage(pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block)
+    row, column = divmod(int(apart.argmax()), apart.shape[1])
+    middle = (row * block + block // 2, column * block + block // 2)
+    return DifferenceImage(
+        pixels=np.minimum(apart * gain, 255).astype(np.uint8), gain=gain, block=block, at=middle
+    )
 
 
 # Many pairs

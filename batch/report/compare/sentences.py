@@ -15,15 +15,11 @@ if TYPE_CHECKING:
 
 def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) -> Iterator[str]:
     """A sentence for each choice among the rows."""
-    runs: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        runs[str(row.costs.device)].add(row.costs.run)
-    shared = any(len(labels) > 1 for labels in runs.values())
+    shared = share_a_device(rows)
     for item in found:
-        where = str(item.device).removeprefix("NVIDIA ").removeprefix("GeForce ")
-        where += f" ({item.group})" if item.group else ""
+        where = short_device(item)
         if item.row is None:
-            yield f"Under {_listed(item.under_gb)} GB on {where}: nothing that was measured fits"
+            yield f"Under {listed(item.under_gb)} GB on {where}: nothing that was measured fits"
             continue
         said = _said(item.row, run=shared)
         if item.exact is not None:
@@ -31,15 +27,30 @@ def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) 
         if item.level is not None:
             said += f"; {item.level.costs.setting.memory} is as fast within the spread of its images"
         if item.row.costs.memory_kind is MemoryKind.HOST:
-            yield f"Fastest on {where or 'this machine'}: {said} (no GPU: memory on a card was not measured)"
+            yield f"Fastest on {where}: {said} (no GPU: memory on a card was not measured)"
         else:
-            within = [f"under {_listed(item.under_gb)} GB"] if item.under_gb else []
+            within = [f"under {listed(item.under_gb)} GB"] if item.under_gb else []
             if item.unlimited:
                 within.append("with all of its memory" if item.device.limit_mib is None else "within that limit")
             yield f"Fastest {' and '.join(within)} on {where}: {said}"
 
 
-def _listed(cards: Sequence[int]) -> str:
+def share_a_device(rows: Sequence[ComparedSetting]) -> bool:
+    """Whether several runs are of one device, so that a setting must say which it is of."""
+    runs: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        runs[str(row.costs.device)].add(row.costs.run)
+    return any(len(labels) > 1 for labels in runs.values())
+
+
+def short_device(item: FastestSetting) -> str:
+    """What a choice is for: the card without its maker, and the group where there are several."""
+    where = str(item.device).removeprefix("NVIDIA ").removeprefix("GeForce ")
+    return f"{where or 'this machine'}{f' ({item.group})' if item.group else ''}"
+
+
+def listed(cards: Sequence[int]) -> str:
+    """4, 6 and 8."""
     texts = [str(card) for card in cards]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
@@ -47,21 +58,27 @@ def _listed(cards: Sequence[int]) -> str:
 def _said(row: ComparedSetting, *, run: bool, pixels: bool = True) -> str:
     """A setting with its time, its memory, and how far its pixels are from the reference's."""
     costs = row.costs
-    seconds, gib = costs.seconds.total or 0.0, (costs.memory_mib or 0.0) / 1024
+    gib = (costs.memory_mib or 0.0) / 1024
     parts = [f"{costs.setting.memory} ({costs.run})" if run else costs.setting.memory]
-    parts.append(f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s")
+    parts.append(seconds(costs.seconds.total or 0.0))
     if costs.memory_kind is MemoryKind.RESERVED:
         parts.append(f"{gib:.1f} GiB (of which {ALLOWANCE_MIB / 1024:.1f} allowed for CUDA itself)")
     elif costs.memory_kind is MemoryKind.DEVICE:
         parts.append(f"{gib:.1f} GiB")
     if pixels:
-        parts.append(_pixels(row))
+        parts.append(said_pixels(row))
     if costs.foreign:
         parts.append("other processes were on the card")
     return ", ".join(parts)
 
 
-def _pixels(row: ComparedSetting) -> str:
+def seconds(value: float) -> str:
+    """Three digits are enough."""
+    return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def said_pixels(row: ComparedSetting) -> str:
+    """How far the pixels of a setting are from the reference's."""
     if row.is_reference:
         return "the reference for pixels"
     if row.closeness is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +13,9 @@ from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
 
 if TYPE_CHECKING:
     from batch.report.compare.comparison import Comparison
+    from batch.report.compare.costs import Device
     from batch.report.compare.rows import ComparedSetting
+    from batch.report.images import ShownSetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,8 @@ class Line:
     figures: tuple[str, ...]
     """Empty where there are none."""
     words: str = ""
+    best: frozenset[int] = frozenset()
+    """Which of its figures no rival on that device betters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,16 @@ class _Figures:
 
 
 UNKNOWN = "-"
+
+_SMALLER = {
+    "encode", "denoise", "decode", "save", "total", "Wh", "allocated", "reserved", "device", "host", "in encode",
+    "in denoise", "in decode", "max diff",
+}  # fmt: skip
+_LARGER = {"images/h", "identical", "PSNR", "min PSNR", "SSIM", "min SSIM"}
+"""Columns in which a figure is the better the smaller, or the larger, it is."""
+
+_NOISE = {"PSNR", "min PSNR", "SSIM", "min SSIM"}
+"""Of these, what pictures with the reference's pixels do not have."""
 
 _STAGE_KINDS = {"device": "on the device", "reserved": "reserved", "rss": "in host memory"}
 """Kinds of memory by stage, of which the first that is known is shown: the best measured one."""
@@ -150,6 +166,7 @@ def _section(comparison: Comparison, title: str, about: str, found: Sequence[_Fi
     keys = [key for key in comparison.by if key not in same and key != "device"]
     titles = found[0].cells if found else ()
     kept = [name for name in titles if any(item.cells[name] != UNKNOWN for item in found)]
+    best = {name: _best(name, found) for name in kept}
     blocks: dict[str, list[Line]] = {}
     for item in found:
         costs = item.row.costs
@@ -161,6 +178,7 @@ def _section(comparison: Comparison, title: str, about: str, found: Sequence[_Fi
                 named=(*(str(costs.key(key)) for key in keys), costs.setting.memory),
                 figures=tuple(item.cells[name] for name in kept) if item.measured else (),
                 words=item.words,
+                best=frozenset(at for at, name in enumerate(kept) if item.row.index in best[name]),
             )
             blocks.setdefault(head, []).append(line)
     return Section(
@@ -170,6 +188,27 @@ def _section(comparison: Comparison, title: str, about: str, found: Sequence[_Fi
         figures=tuple(kept),
         blocks=tuple((head, tuple(lines)) for head, lines in blocks.items()),
     )
+
+
+def _best(name: str, found: Sequence[_Figures]) -> set[int]:
+    """Rows that have the best figure of a column among rivals on their device, as it is shown.
+
+    None where all have the same, and none in a column of noise where some have no noise.
+    """
+    better = min if name in _SMALLER else max if name in _LARGER else None
+    groups: dict[tuple[Device, ShownSetting], dict[int, float]] = defaultdict(dict)
+    for item in found if better else ():
+        text = item.cells[name]
+        if text != UNKNOWN and not item.row.costs.failed and not item.row.costs.setting.degraded_from:
+            groups[item.row.costs.device, item.row.costs.rivals][item.row.index] = float(text.rstrip("%"))
+        elif name in _NOISE and item.measured:
+            groups[item.row.costs.device, item.row.costs.rivals][item.row.index] = math.inf
+    chosen = set()
+    for of_group in groups.values():
+        values = set(of_group.values())
+        if better and len(values) > 1 and math.isfinite(best := better(values)):
+            chosen |= {index for index, value in of_group.items() if value == best}
+    return chosen
 
 
 def legend(comparison: Comparison) -> list[str]:

@@ -27,7 +27,7 @@ FILES = "'self' file:"
 """Of a policy: what lies beside the page."""
 
 
-def document(template: str, *, script: str, styles: Sequence[str], files: bool = False, **parts: str) -> str:
+def document(template: str, *, script: str, styles: Sequence[str], files: bool = False, **parts: object) -> str:
     """A page of a template in this package.
 
     ``script`` and ``styles`` are names of files in ``scripts/`` and ``styles/``. No other script runs in the page,
