@@ -17,7 +17,7 @@ from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.report import html, table
 from batch.report.images import loras_of, reported
-from batch.report.sheet import Sheets
+from batch.report.sheet.growing import Sheets
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
 
