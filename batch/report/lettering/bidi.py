@@ -1,7 +1,7 @@
 """The order of letters on a line where writing runs both ways: Unicode's bidirectional algorithm (UAX 9).
 
-Levels come from the letters alone. What would turn them round by a command (embeddings, overrides, isolates) is not
-in the texts that are drawn: :func:`batch.report.lettering.lines.clean` has taken it out.
+Levels come from the letters alone. What would turn them round by a command (embeddings, overrides, isolates) is
+not in the texts that are drawn: :func:`batch.report.lettering.lines.clean` has taken it out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def in_order(levels: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 def _turned(pieces: list[tuple[int, int, int]], level: int) -> Iterator[tuple[int, int, int]]:
     for deep, group in groupby(pieces, key=lambda piece: piece[2] >= level):
-        yield from reversed(list(group)) if deep else group
+        found = list(group)
+        yield from reversed(found) if deep else found
 
 
 @cache

@@ -1,7 +1,7 @@
 """Fonts: one comes with the program (Latin, Cyrillic, Greek, Hebrew, Arabic, signs), others are the system's.
 
-The system is asked for a font when letters are met that no known font has: fontconfig where it is there, else by the
-names that Windows, macOS and Linux give to theirs. A font is chosen for each cluster of letters.
+The system is asked for a font when letters are met that no known font has: fontconfig where it is there, else by
+the names that Windows, macOS and Linux give to theirs. A font is chosen for each cluster of letters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ JOINS = features.check("raqm")
 """Whether Pillow can shape: join Arabic letters, place the vowels of Indic scripts, make one emoji of several."""
 
 _COLOURED = (
-    "seguiemj.ttf", "Apple Color Emoji.ttc", "NotoColorEmoji.ttf", "NotoColorEmoji-Regular.ttf", "TwemojiMozilla.ttf",
+    "seguiemj.ttf", "Apple Color Emoji.ttc", "NotoColorEmoji.ttf", "NotoColorEmoji-Regular.ttf",
+    "TwemojiMozilla.ttf",
 )  # fmt: skip
 _NAMED = (
     "NotoSans-Regular.ttf", "segoeui.ttf", "arial.ttf", "Arial Unicode.ttf", "NotoSansCJK-Regular.ttc", "msyh.ttc",
@@ -90,9 +91,7 @@ class Face:
 
 
 @cache
-def _opened(
-    path: str, index: int, size: int, layout: ImageFont.Layout | None = None
-) -> ImageFont.FreeTypeFont:
+def _opened(path: str, index: int, size: int, layout: ImageFont.Layout | None = None) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size, index, layout_engine=layout)
 
 
@@ -162,7 +161,8 @@ def _asked(program: str, letter: int, *, coloured: bool) -> Face | None:
     with suppress(OSError, subprocess.SubprocessError, ValueError, StopIteration):
         done = subprocess.run(
             [program, "-f", "%{file}\n%{index}", pattern],
-            capture_output=True, text=True, encoding="utf-8", timeout=_SYSTEM_S, check=True, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, encoding="utf-8", timeout=_SYSTEM_S, check=True,
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
         path, _, index = done.stdout.partition("\n")
         return _face(path, int(index) & 0xFFFF)  # the rest of it numbers instances of a variable font
@@ -189,7 +189,7 @@ def _named(name: str) -> Face | None:
 def width_of(text: str, face: Face, size: int, level: int) -> float:
     """Pixels that a piece takes."""
     font = face.at(size)
-    length = font.getlength(_shown(text, level), **_way(level))
+    length = font.getlength(_shown(text, level), direction=_way(level))
     return length * size / face.strike if face.strike else length
 
 
@@ -200,18 +200,24 @@ def draw_piece(
     shown, font = _shown(text, level), face.at(size)
     if not face.strike:
         draw = ImageDraw.Draw(page)
-        draw.text(at, shown, fill=colour, font=font, anchor="ls", embedded_color=True, **_way(level))
+        draw.text(at, shown, fill=colour, font=font, anchor="ls", embedded_color=True, direction=_way(level))
         return
     scale = size / face.strike
     ascent, descent = font.getmetrics()
     tile = Image.new("RGBA", (max(1, round(font.getlength(shown))), ascent + descent))
-    ImageDraw.Draw(tile).text((0, ascent), shown, font=font, anchor="ls", embedded_color=True, **_way(level))
-    small = tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))), Image.Resampling.BOX)
+    ImageDraw.Draw(tile).text(
+        (0, ascent), shown, font=font, anchor="ls", embedded_color=True, direction=_way(level)
+    )
+    small = tile.resize(
+        (max(1, round(tile.width * scale)), max(1, round(tile.height * scale))), Image.Resampling.BOX
+    )
     page.paste(small, (round(at[0]), round(at[1] - ascent * scale)), small)
 
 
-def _way(level: int) -> dict[str, str]:
-    return {"direction": "rtl" if level % 2 else "ltr"} if JOINS else {}
+def _way(level: int) -> str | None:
+    if not JOINS:
+        return None
+    return "rtl" if level % 2 else "ltr"
 
 
 _MIRRORED = str.maketrans("()[]{}<>«»‹›", ")(][}{><»«›‹")

@@ -36,7 +36,7 @@ HELD = "\u00a0"
 def clean(text: str) -> str:
     """A text as it is drawn: on one line, without commands, a sign in place of what is no letter."""
     text = " ".join(_COMMANDS.sub("", text).split())
-    return _MARKS.sub(r"\1", _NO_LETTERS.sub("\ufffd", text))
+    return str(_MARKS.sub(r"\1", _NO_LETTERS.sub("\ufffd", text)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Contact sheets: the two axes that vary most as a table, a table for each setting of the others, on pages that fit."""
+"""Contact sheets: the two axes that vary most as a table, one for each setting of the others, on pages."""

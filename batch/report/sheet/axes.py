@@ -134,7 +134,9 @@ def _key(value: object) -> Hashable:
 def _extra(name: str, tasks: Sequence[Task]) -> Axis:
     given = [dict(task.extra) for task in tasks]
     keys = [repr(extra[name]) if name in extra else "" for extra in given]
-    values = {key: str(extra.get(name, "not given")) for key, extra in zip(keys, given, strict=True)}
+    values: dict[Hashable, str] = {
+        key: str(extra.get(name, "not given")) for key, extra in zip(keys, given, strict=True)
+    }
     return Axis(name=f"extra.{name}", keys=keys, values=values)
 
 
@@ -169,11 +171,10 @@ def per_prompt(axes: Mapping[str, Axis]) -> int:
 def choose(axes: Sequence[Axis], rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Matrix:
     """Rows and columns: those that are named, else the two axes with the most values.
 
-    The rule in one sentence: of the axes that differ the one with the most values goes down and the one with the
-    next most across, of two with as many the one that stands first in model, prompt, negative_prompt, style, seed,
-    size, steps, guidance, scheduler, memory, dtype, vae, lora, extra.* goes before; an axis whose value another one
-    decides is passed over, seeds count as many as a prompt has of its own, and prompts go down where they are one
-    of the two.
+    The rule in one sentence: the axis with the most values goes down and that with the next most across, of equals
+    the one first that stands first in model, prompt, negative_prompt, style, seed, size, steps, guidance, scheduler,
+    memory, dtype, vae, lora, extra.*; one that the first decides is passed over, seeds that belong to prompts count
+    as many as a prompt has, and prompts go down where they are one of the two.
 
     Raises :class:`UserError` for a name that is none of the axes.
     """
@@ -196,9 +197,9 @@ def choose(axes: Sequence[Axis], rows: Sequence[str] = (), columns: Sequence[str
 
 def _completed(axes: Sequence[Axis], down: list[Axis], across: list[Axis], own_seeds: Axis | None) -> Matrix:
     """With what becomes of the axes that are neither rows nor columns."""
-    if own_seeds and own_seeds not in across and any(axis.name == "prompt" for axis in down):
-        if own_seeds not in down and not decides(down, own_seeds):
-            down = [*down, own_seeds]  # else each would be a table
+    by_prompt = own_seeds is not None and any(axis.name == "prompt" for axis in down)
+    if own_seeds and by_prompt and own_seeds not in [*down, *across] and not decides(down, own_seeds):
+        down = [*down, own_seeds]  # else each would be a table
     rest = [axis for axis in axes if axis not in down and axis not in across]
     with_rows = [axis for axis in rest if down and decides(down, axis)]
     with_columns = [axis for axis in rest if axis not in with_rows and across and decides(across, axis)]
@@ -238,4 +239,3 @@ def shared(tasks: Sequence[Task]) -> str:
     differing = set(_varying_extras(tasks))
     parts += [f"{name} {value}" for name, value in tasks[0].extra if name not in differing]
     return " · ".join(parts)
-

@@ -1,4 +1,4 @@
-"""The tables of a contact sheet: which pictures belong into one, in which row and column, and what is begun of it."""
+"""The tables of a contact sheet: which pictures belong into one, in which row and column, and what is begun."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ class Block:
 
     def as_counted(self, own: Mapping[Key, Sequence[Key]]) -> Block:
         """The same pictures without holes, of these columns of its rows."""
-        places = {(row, (n,)): (row, column) for row, some in own.items() for n, column in enumerate(some, start=1)}
+        places = {
+            (row, (n,)): (row, column) for row, some in own.items() for n, column in enumerate(some, start=1)
+        }
         return replace(
             self,
             rows=list(own),
@@ -153,7 +155,7 @@ def _noun(some: Sequence[Axis], other: str) -> str:
 
 
 def _without_holes(block: Block) -> list[Block]:
-    """A table for each set of columns that many rows share; where they share none, one whose columns are counted."""
+    """A table for each set of columns that many rows share, or one whose columns are counted, or with holes."""
     cells, places = len(block.cells), len(block.rows) * len(block.columns)
     if cells == places:
         return [block]
@@ -165,9 +167,7 @@ def _without_holes(block: Block) -> list[Block]:
     if 1 < len(groups) <= min(MOST_GROUPS, len(block.rows) // 2):
         return [block.part(rows, list(columns)) for columns, rows in groups.items()]
     # More than half empty: a column for every value would be a page for every few pictures.
-    if 2 * cells < places:
-        return [block.as_counted(own)]
-    return [block]
+    return [block.as_counted(own) if 2 * cells < places else block]
 
 
 def begun_of(blocks: Sequence[Block], begun: Callable[[Task], bool]) -> list[Block]:

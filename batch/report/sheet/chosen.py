@@ -1,11 +1,11 @@
-"""A contact sheet as somebody wants it, beside the one that every run writes: other axes, cells, formats, pages."""
+"""A contact sheet as somebody wants it, beside the one of every run: other axes, cells, formats, pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from batch.base import atomic
 from batch.base.errors import UserError
@@ -31,6 +31,10 @@ ONE_PIXELS = 400_000_000
 """Of a page that holds everything: 1.2 GB while it is drawn."""
 
 
+Pages = tuple[int, int] | Literal["one"]
+"""The first and the last page, or all of them on one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What somebody wants of a sheet."""
@@ -41,10 +45,13 @@ class Choice:
     """Pixels of the longer side of a picture."""
     format: str = "jpeg"
     """One of :data:`batch.report.sheet.files.FORMATS`."""
-    pages: tuple[int, int] | None = None
-    """The first and the last page that are written; None: all."""
-    one_page: bool = False
-    """All on one page."""
+    pages: Pages | None = None
+    """Which pages are written; None: all."""
+
+    @property
+    def one_page(self) -> bool:
+        """All on one page."""
+        return self.pages == "one"
 
 
 def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
@@ -68,7 +75,9 @@ def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
     names = {page.number: files.page_name(stem, page.number, len(pages), suffix) for page in pages}
     about = files.About(name=folder.name(), run=folder.id())
     for page in wanted:
-        data = files.FORMATS[choice.format].encode(draw_page(page.tables, page.heading, paper, folder, scan), about)
+        data = files.FORMATS[choice.format].encode(
+            draw_page(page.shelves, page.heading, paper, folder, scan), about
+        )
         atomic.write(folder.root / names[page.number], data, folder.runner)
     files.remove_others(folder.root, stem, suffix, [folder.root / name for name in names.values()])
     return [folder.root / names[page.number] for page in wanted]
@@ -102,7 +111,7 @@ def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
     side = files.FORMATS[choice.format].side
     most = (paper.width, paper.height) if paper.fixed else (side, side)
     for page in pages:
-        width, height = page_size(page.tables, page.heading, replace(paper, fixed=False))
+        width, height = page_size(page.shelves, page.heading, replace(paper, fixed=False))
         if width > most[0] or height > most[1]:
             where = "an A4 page has at 200 dpi" if paper.fixed else f"{choice.format} has"
             raise UserError(
@@ -117,7 +126,7 @@ def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
 
 
 def _wanted(pages: Sequence[Page], choice: Choice) -> list[Page]:
-    if choice.pages is None:
+    if choice.pages is None or choice.pages == "one":
         return list(pages)
     first, last = choice.pages
     if first > len(pages):
@@ -130,7 +139,7 @@ def _write_pdf(path: Path, pages: Sequence[Page], paper: Paper, folder: RunFolde
 
     def drawn() -> Iterator[tuple[tuple[int, int], bytes]]:
         for page in pages:
-            picture = draw_page(page.tables, page.heading, paper, folder, scan)
+            picture = draw_page(page.shelves, page.heading, paper, folder, scan)
             yield picture.size, files.FORMATS["pdf"].encode(picture, about)
 
     atomic.write_parts(path, files.pdf(drawn(), len(pages), about, DPI), folder.runner)

@@ -25,9 +25,9 @@ from batch.report.sheet.layout import (
 )
 
 if TYPE_CHECKING:
-    from batch.report.lettering.lines import Line
+    from batch.report.sheet.axes import Key
     from batch.report.sheet.heading import Heading
-    from batch.report.sheet.layout import Paper, Table
+    from batch.report.sheet.layout import Paper, Place, Shelf, Table
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -35,25 +35,27 @@ _INK, _RULE = (30, 30, 34), (222, 222, 218)
 
 
 def draw_page(
-    tables: Sequence[Table], heading: Heading, paper: Paper, folder: RunFolder, scan: Scan
+    shelves: Sequence[Shelf], heading: Heading, paper: Paper, folder: RunFolder, scan: Scan
 ) -> Image.Image:
-    """Draw tables under a heading, with the pictures and the failures of a run."""
-    page = Image.new("RGB", page_size(tables, heading, paper), PAPER)
+    """Draw shelves of tables under a heading, with the pictures and the failures of a run."""
+    page = Image.new("RGB", page_size(shelves, heading, paper), PAPER)
     head = _Head(heading, page.width)
     head.draw(page)
     top = head.height
-    for table in tables:
-        _draw_table(page, table, top, paper.cell, folder, scan)
-        top += table.height
+    for shelf in shelves:
+        ImageDraw.Draw(page).line([(MARGIN, top), (page.width - MARGIN - 1, top)], fill=_RULE)
+        for table, left in zip(shelf.tables, shelf.lefts(), strict=True):
+            _draw_table(page, table, (MARGIN + left, top), paper.cell, folder, scan)
+        top += shelf.height
     return page
 
 
-def page_size(tables: Sequence[Table], heading: Heading, paper: Paper) -> tuple[int, int]:
+def page_size(shelves: Sequence[Shelf], heading: Heading, paper: Paper) -> tuple[int, int]:
     """Width and height of a page."""
     if paper.fixed:
         return paper.width, paper.height
-    width = max([table.width for table in tables] + [NARROWEST]) + 2 * MARGIN
-    return width, _Head(heading, width).height + sum(table.height for table in tables) + MARGIN
+    width = max([shelf.width for shelf in shelves] + [NARROWEST]) + 2 * MARGIN
+    return width, _Head(heading, width).height + sum(shelf.height for shelf in shelves) + MARGIN
 
 
 class _Head:
@@ -80,39 +82,35 @@ class _Head:
         draw_lines(page, (MARGIN, top), self._shared, TEXT_SIZE, MUTED, step=TEXT_STEP + 2)
 
 
-def _draw_table(page: Image.Image, table: Table, top: int, cell: int, folder: RunFolder, scan: Scan) -> None:
-    block = table.block
-    ImageDraw.Draw(page).line([(MARGIN, top), (page.width - MARGIN - 1, top)], fill=_RULE)
-    draw_lines(page, (MARGIN, top + GAP), table.title, TITLE_SIZE, _INK, step=TITLE_STEP)
-    columns = lefts(table.widths)
+def _draw_table(
+    page: Image.Image, table: Table, at: tuple[int, int], cell: int, folder: RunFolder, scan: Scan
+) -> None:
+    block, (left, top) = table.block, at
+    draw_lines(page, (left, top + GAP), table.title, TITLE_SIZE, _INK, step=TITLE_STEP)
+    columns, beside = lefts(table.widths), table.label + 2 * GAP if table.label else 0
     for side in range(table.side):
-        _draw_headings(page, table, MARGIN + side * table.one + _beside(table), top + table.title_height)
-    for number, row in enumerate(block.rows):
-        left, down, height = table.place(number)
-        x, y = MARGIN + left, top + down
-        first = number == 0 or table.place(number - 1)[1] > down
-        lines = table.label_lines(row, None if first else block.rows[number - 1], height - GAP)
-        _draw_label(page, table, lines, (x, y))
-        for column, at in zip(block.columns, columns, strict=True):
+        _draw_headings(page, table, left + side * table.one + beside, top + table.title_height)
+    _draw_labels(page, table, at)
+    for row, place in zip(block.rows, table.places(), strict=True):
+        x, y = left + place.left + beside, top + place.top + place.caption
+        for column, across in zip(block.columns, columns, strict=True):
             if task := block.cells.get((row, column)):
-                size = picture_size(task.width, task.height, cell)
-                draw_cell(page, (x + _beside(table) + at, y + table.caption), size, task, folder, scan)
+                draw_cell(page, (x + across, y), picture_size(task.width, task.height, cell), task, folder, scan)
     if block.left:
         below = top + table.height - 2 * GAP - TEXT_STEP
-        draw_lines(page, (MARGIN, below), [paragraph(clean(block.left))], TEXT_SIZE, MUTED, step=0)
+        draw_lines(page, (left, below), [paragraph(clean(block.left))], TEXT_SIZE, MUTED, step=0)
 
 
-def _beside(table: Table) -> int:
-    """Where the pictures begin, from where the label does."""
-    return table.label + 2 * GAP if table.label else 0
-
-
-def _draw_label(page: Image.Image, table: Table, lines: Sequence[Line], at: tuple[int, int]) -> None:
-    """Beside a row from its top down; above a picture so that it ends there."""
-    x, y = at
-    if not table.label:
-        y += table.caption - GAP // 2 - len(lines) * TEXT_STEP
-    draw_lines(page, (x, y), lines, TEXT_SIZE, _INK, step=TEXT_STEP, width=table.label or table.widths[0])
+def _draw_labels(page: Image.Image, table: Table, at: tuple[int, int]) -> None:
+    """Beside a row from its top down; above a picture so that they end there."""
+    before: tuple[Key, Place] | None = None
+    for row, place in zip(table.block.rows, table.places(), strict=True):
+        above = before[0] if before and before[1].top < place.top else None
+        lines = table.label_lines(row, above, place.height - GAP)
+        down = 0 if table.label else place.caption - GAP // 2 - len(lines) * TEXT_STEP
+        where = at[0] + place.left, at[1] + place.top + down
+        draw_lines(page, where, lines, TEXT_SIZE, _INK, step=TEXT_STEP, width=table.label or table.widths[0])
+        before = row, place
 
 
 def _draw_headings(page: Image.Image, table: Table, left: int, top: int) -> None:

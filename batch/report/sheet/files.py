@@ -1,4 +1,4 @@
-"""The files of a contact sheet: formats, names that sort, what they say of the run, and which of them are out of date."""
+"""The files of a contact sheet: formats, names that sort, what they say of the run, which are out of date."""
 
 from __future__ import annotations
 
@@ -129,4 +129,3 @@ def _stream(entries: bytes, data: bytes) -> bytes:
 
 def _pdf_text(text: str) -> bytes:
     return b"<%b>" % (b"\xfe\xff" + text.encode("utf-16-be", "replace")).hex().upper().encode()
-

@@ -24,7 +24,7 @@ PAPER = Paper()
 
 
 class Sheets:
-    """The contact sheet of a run: contact_sheet.jpg, or contact_sheet-1.jpg and so on where one page is not enough."""
+    """The contact sheet of a run: contact_sheet.jpg, or contact_sheet-1.jpg … where one page is not enough."""
 
     def __init__(self, folder: RunFolder, tasks: Sequence[Task]) -> None:
         self._folder = folder
@@ -54,14 +54,9 @@ class Sheets:
             if old != path:  # there are more pages than before, and their numbers are wider
                 atomic.move(old, path)
         else:
-            drawn = draw_page(page.tables, page.heading, PAPER, self._folder, scan)
+            drawn = draw_page(page.shelves, page.heading, PAPER, self._folder, scan)
             atomic.write(path, files.FORMATS["jpeg"].encode(drawn, self._about), self._folder.runner)
         self._drawn[page.number] = now, path, _stamp(path)
-
-
-def write(folder: RunFolder, tasks: Sequence[Task], scan: Scan) -> list[Path]:
-    """Write the contact sheet once: see :meth:`Sheets.write`."""
-    return Sheets(folder, tasks).write(scan)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -41,7 +41,10 @@ def totals(tasks: Sequence[Task], scan: Scan) -> str:
         counts[status_of(task, scan)] += 1
     failed = counts[ImageStatus.FAILED] + counts[ImageStatus.INVALID]
     done = [receipt for task in tasks if (receipt := scan.receipts.get(task.id))]
-    tried = [*done, *(failure for task in tasks if (failure := scan.failures.get(task.id)))]
+    tried: list[Receipt | Failure] = [
+        *done,
+        *(failure for task in tasks if (failure := scan.failures.get(task.id))),
+    ]
     parts = (
         f"{len(done)} of {len(tasks)} images",
         f"{failed} failed" if failed else "",

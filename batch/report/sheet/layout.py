@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -62,6 +62,17 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a row of pictures stands, from the upper left corner of its table."""
+
+    left: int
+    top: int
+    height: int
+    caption: int
+    """Of the height, what stands above the pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A block, or as much of it as a page takes: what is in it, and how large that is."""
 
@@ -71,9 +82,9 @@ class Table:
     """Above the columns, by level and column; empty where nothing stands there."""
     widths: tuple[int, ...]
     heights: tuple[int, ...]
-    """Of the rows of pictures, what stands above these included; several rows of the block side by side are one."""
-    caption: int
-    """Of that, what stands above pictures."""
+    """Of the rows of pictures, with what stands above these; rows of the block side by side are one."""
+    captions: tuple[int, ...]
+    """Of these, what stands above the pictures."""
     label: int
     """Across of what stands beside a row; 0 where it stands above."""
     side: int = 1
@@ -112,11 +123,16 @@ class Table:
         left = TEXT_STEP + GAP if self.block.left else 0
         return self.top + sum(self.heights) + left + 2 * GAP
 
-    def place(self, number: int) -> tuple[int, int, int]:
-        """Where the pictures of a row stand from the table's corner: left of the label, top, height of the row."""
+    def places(self) -> list[Place]:
+        """Of each row of the block."""
+        tops = list(accumulate(self.heights, initial=self.top))
         rows = len(self.heights)
-        down, across = divmod(number, self.side) if not self.label else divmod(number, rows)[::-1]
-        return across * self.one, self.top + sum(self.heights[:down]), self.heights[down]
+        found = []
+        for number in range(len(self.block.rows)):
+            down, across = divmod(number, rows)[::-1] if self.label else divmod(number, self.side)
+            caption = self.captions[down] if self.captions else 0
+            found.append(Place(left=across * self.one, top=tops[down], height=self.heights[down], caption=caption))
+        return found
 
     def label_lines(self, row: Key, above: Key | None, height: int) -> tuple[Line, ...]:
         """What stands beside a row of some height, or above its picture."""
@@ -126,6 +142,27 @@ class Table:
         return lines_within(text, self.label, max(1, height // TEXT_STEP), TEXT_SIZE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Tables side by side."""
+
+    tables: tuple[Table, ...]
+
+    @property
+    def width(self) -> int:
+        """Of all of them."""
+        return sum(table.width for table in self.tables) + COLUMN_GAP * (len(self.tables) - 1)
+
+    @property
+    def height(self) -> int:
+        """Of the highest, the space below included."""
+        return max(table.height for table in self.tables)
+
+    def lefts(self) -> list[int]:
+        """Where each begins."""
+        return list(accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0))[:-1]
+
+
 @lru_cache(maxsize=4096)
 def picture_size(width: int, height: int, cell: int) -> tuple[int, int]:
     """Width and height of a picture whose longer side is ``cell``; very narrow ones are a bit wider."""
@@ -133,18 +170,27 @@ def picture_size(width: int, height: int, cell: int) -> tuple[int, int]:
     return max(least, round(width * scale)), max(least, round(height * scale))
 
 
-def pages_of(blocks: Sequence[Block], paper: Paper) -> Iterator[list[Table]]:
-    """Blocks cut to fit, gathered into pages."""
-    page: list[Table] = []
+def pages_of(blocks: Sequence[Block], paper: Paper) -> Iterator[list[Shelf]]:
+    """Blocks cut to fit, gathered into pages: below one another, and narrow ones side by side."""
+    page: list[Shelf] = []
     used = 0
-    for table in (table for block in blocks for table in _cut(block, paper)):
-        if page and used + table.height > paper.room:
+    for shelf in _shelves([table for block in blocks for table in _cut(block, paper)], paper):
+        if page and used + shelf.height > paper.room:
             yield page
             page, used = [], 0
-        page.append(table)
-        used += table.height
+        page.append(shelf)
+        used += shelf.height
     if page:
         yield page
+
+
+def _shelves(tables: Sequence[Table], paper: Paper) -> Iterator[Shelf]:
+    """Tables that would be a long column stand side by side, as many as fit."""
+    widest = max((table.width for table in tables), default=0)
+    is_long = sum(table.height for table in tables) > LONGEST * widest
+    room = min(paper.target, paper.width - 2 * MARGIN) + COLUMN_GAP
+    for start, end in _runs([table.width + COLUMN_GAP for table in tables], room if is_long else 0):
+        yield Shelf(tables=tuple(tables[start:end]))
 
 
 def _cut(block: Block, paper: Paper) -> Iterator[Table]:
@@ -231,35 +277,28 @@ def _measured(block: Block, sizes: _Sizes, paper: Paper, whole: Table | None = N
     """A block as it is drawn; a part of one stands side by side as the ``whole`` does."""
     widths = tuple(sizes.widths[key] for key in block.columns)
     heights = [sizes.heights[key] + GAP for key in block.rows]
-    caption = 0
-    if not sizes.label and widths:
-        widths = (max(widths[0], min(paper.cell, 2 * widths[0])),)
-        caption = whole.caption if whole else _captions(block, widths[0])
-    single = Table(
-        block=block, title=(), headings=(), widths=widths, heights=(), caption=caption, label=sizes.label
-    )
+    single = Table(block=block, title=(), headings=(), widths=widths, heights=(), captions=(), label=sizes.label)
     side = whole.side if whole else _side(block, single, max(heights, default=0), paper)
     if side > 1:
         heights = [max(heights, default=0)] * -(-len(block.rows) // side)
-    headings = _headings(block, widths) if block.headed() else ()
+    captions = () if sizes.label or not widths else _captions(block, widths[0], side)
     room = max(side * single.one, min(NARROWEST, paper.width - 2 * MARGIN))
-    return Table(
-        block=block,
+    return replace(
+        single,
         title=lines_within(block.title, room, MOST_LINES, TITLE_SIZE) if block.title else (),
-        headings=headings,
-        widths=widths,
-        heights=tuple(height + caption for height in heights),
-        caption=caption,
-        label=sizes.label,
+        headings=_headings(block, widths) if block.headed() else (),
+        heights=tuple(map(sum, zip(heights, captions, strict=True))) if captions else tuple(heights),
+        captions=captions,
         side=side,
     )
 
 
-def _captions(block: Block, width: int) -> int:
-    """Pixels above every picture for the highest label."""
-    texts = (block.label(row) for row in block.rows)
-    most = max((len(lines_within(text, width, MOST_LINES, TEXT_SIZE)) for text in texts if text), default=0)
-    return most * TEXT_STEP + (GAP // 2 if most else 0)
+def _captions(block: Block, width: int, side: int) -> tuple[int, ...]:
+    """Pixels above the pictures of a row for the highest of their labels."""
+    texts = [block.label(row) for row in block.rows]
+    lines = [len(lines_within(text, width, MOST_LINES, TEXT_SIZE)) if text else 0 for text in texts]
+    most = [max(lines[start : start + side]) for start in range(0, len(lines), side)]
+    return tuple(count * TEXT_STEP + (GAP if count else 0) for count in most)
 
 
 def _side(block: Block, table: Table, high: int, paper: Paper) -> int:
@@ -285,7 +324,9 @@ def _headings(block: Block, widths: Sequence[int]) -> tuple[tuple[tuple[Line, ..
             again = level < len(name) - 1 and name[: level + 1] == before[: level + 1]
             said.append("" if again else name[level])
         lines = zip(said, widths, strict=True)
-        levels.append(tuple(lines_within(text, width, MOST_LINES, TEXT_SIZE) if text else () for text, width in lines))
+        levels.append(
+            tuple(lines_within(text, width, MOST_LINES, TEXT_SIZE) if text else () for text, width in lines)
+        )
     return tuple(levels)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from batch.records.tasks import Task
 
@@ -25,7 +25,7 @@ def of(tasks: Sequence[Task]) -> Texts:
     for task in tasks:
         numbers = by_style.setdefault(task.style, {})
         numbers.setdefault(task.prompt, len(numbers))
-    plain = {task.prompt: task.prompt for task in tasks}
+    plain: dict[Hashable, str] = {task.prompt: task.prompt for task in tasks}
     counts = set(map(len, by_style.values()))
     if len(by_style) < 2 or len(counts) > 1 or len(plain) < len(by_style) * max(counts):
         return Texts(keys=[task.prompt for task in tasks], values=plain, styled=False)
@@ -41,6 +41,12 @@ def of(tasks: Sequence[Task]) -> Texts:
 
 def _common(texts: Sequence[str]) -> str:
     """What some texts have in common, at their beginning or at their end."""
-    start = os.path.commonprefix(texts).rstrip(" ,.;:-")
-    end = os.path.commonprefix([text[::-1] for text in texts])[::-1].lstrip(" ,.;:-")
+    start = _beginning(texts).rstrip(" ,.;:-")
+    end = _beginning([text[::-1] for text in texts])[::-1].lstrip(" ,.;:-")
     return max(start, end, key=len) or texts[0]
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    return "".join(
+        letters[0] for letters in takewhile(lambda some: len(set(some)) == 1, zip(*texts, strict=False))
+    )

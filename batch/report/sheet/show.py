@@ -19,7 +19,7 @@ from batch.report.status import ImageStatus, status_of
 if TYPE_CHECKING:
     from batch.report.sheet.blocks import Block
     from batch.report.sheet.heading import Heading
-    from batch.report.sheet.layout import Paper, Table
+    from batch.report.sheet.layout import Paper, Shelf
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -30,7 +30,7 @@ class Page:
 
     number: int
     heading: Heading
-    tables: Sequence[Table]
+    shelves: Sequence[Shelf]
 
 
 class Shown:
@@ -61,8 +61,8 @@ class Shown:
         blocks = begun_of(self.blocks, lambda task: task.id in begun) if begun else []
         pages = list(pages_of(blocks, paper))
         return [
-            Page(number=number, heading=self._heading(scan, number, len(pages)), tables=tables)
-            for number, tables in enumerate(pages, start=1)
+            Page(number=number, heading=self._heading(scan, number, len(pages)), shelves=shelves)
+            for number, shelves in enumerate(pages, start=1)
         ]
 
     def _heading(self, scan: Scan, number: int, pages: int) -> Heading:
@@ -87,11 +87,11 @@ def in_order(tasks: Sequence[Task], order: Mapping[str, Sequence[str]]) -> list[
 
 def showing(page: Page, scan: Scan) -> Hashable:
     """All that decides how a page is drawn."""
-    return page.heading, tuple(_showing(page.tables, scan))
+    return page.heading, tuple(_showing(page.shelves, scan))
 
 
-def _showing(tables: Sequence[Table], scan: Scan) -> Iterator[Hashable]:
-    for table in tables:
+def _showing(shelves: Sequence[Shelf], scan: Scan) -> Iterator[Hashable]:
+    for table in (table for shelf in shelves for table in shelf.tables):
         block = table.block
         yield block.title, tuple(block.rows), tuple(block.columns), block.left, table.side
         for row in block.rows:
