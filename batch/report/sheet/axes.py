@@ -172,9 +172,9 @@ def choose(axes: Sequence[Axis], rows: Sequence[str] = (), columns: Sequence[str
     """Rows and columns: those that are named, else the two axes with the most values.
 
     The rule in one sentence: the axis with the most values goes down and that with the next most across, of equals
-    the one first that stands first in model, prompt, negative_prompt, style, seed, size, steps, guidance, scheduler,
-    memory, dtype, vae, lora, extra.*; one that the first decides is passed over, seeds that belong to prompts count
-    as many as a prompt has, and prompts go down where they are one of the two.
+    the one that stands first in model, prompt, negative_prompt, style, seed, size, steps, guidance, scheduler,
+    memory, dtype, vae, lora, extra.* before the other; one that the first decides is passed over, seeds that
+    belong to prompts count as many as a prompt has, and prompts go down where they are one of the two.
 
     Raises :class:`UserError` for a name that is none of the axes.
     """

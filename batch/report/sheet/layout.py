@@ -206,7 +206,7 @@ def _cut(block: Block, paper: Paper) -> Iterator[Table]:
             more = f"{block.names.row}s {top + 1} to {bottom} of {len(block.rows)}" if len(down) > 1 else ""
             last = (right, bottom) == (len(block.columns), len(block.rows))
             piece = part.part(block.rows[top:bottom], columns, more, block.left if last else "")
-            yield whole if len(down) == 1 and last else _measured(piece, sizes, paper, whole)
+            yield _measured(piece, sizes, paper, whole)
 
 
 def _bands(block: Block, sizes: _Sizes, paper: Paper) -> list[tuple[int, int]]:
