@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from batch.report.lettering.lines import clean, lines_within, paragraph
+from batch.store.images.encoders import THUMB_SIDE
 
 if TYPE_CHECKING:
     from batch.report.lettering.lines import Line
@@ -165,8 +166,12 @@ class Shelf:
 
 @lru_cache(maxsize=4096)
 def picture_size(width: int, height: int, cell: int) -> tuple[int, int]:
-    """Width and height of a picture whose longer side is ``cell``; very narrow ones are a bit wider."""
-    scale, least = cell / max(width, height), min(48, cell)
+    """Width and height of a picture whose longer side is ``cell``; very narrow ones are a bit wider.
+
+    None is enlarged, beyond the size of a thumbnail.
+    """
+    longer, least = max(width, height), min(48, cell)
+    scale = min(cell, max(longer, THUMB_SIDE)) / longer
     return max(least, round(width * scale)), max(least, round(height * scale))
 
 
