@@ -208,7 +208,7 @@ def _cut(block: Block, paper: Paper) -> Iterator[Table]:
         whole = _measured(part, sizes, paper)
         down = list(_rows(whole, paper))
         for top, bottom in down:
-            more = f"{block.names.row}s {top + 1} to {bottom} of {len(block.rows)}" if len(down) > 1 else ""
+            more = f"{block.names.row}s {top + 1} to {bottom}" if len(down) > 1 else ""
             last = (right, bottom) == (len(block.columns), len(block.rows))
             piece = part.part(block.rows[top:bottom], columns, more, block.left if last else "")
             yield _measured(piece, sizes, paper, whole)
@@ -260,9 +260,15 @@ def _sizes(block: Block, paper: Paper) -> _Sizes:
 
 
 def _label_width(block: Block) -> int:
-    """As wide as the longest label, within reason."""
-    longest = sorted((block.label(row) for row in block.rows), key=len)[-5:]
-    wide = max((paragraph(clean(text[:200])).width(TEXT_SIZE) for text in longest), default=0.0)
+    """As wide as the longest label of the run, begun or not, within reason."""
+    if block.counted:
+        return LABEL_WIDTH
+    return _widest(tuple(sorted(map(" · ".join, block.names.rows.values()), key=len)[-5:]))
+
+
+@lru_cache
+def _widest(texts: tuple[str, ...]) -> int:
+    wide = max((paragraph(clean(text[:200])).width(TEXT_SIZE) for text in texts), default=0.0)
     return min(LABEL_WIDTH, round(wide) + 1) if wide else 0
 
 

@@ -93,7 +93,15 @@ def showing(page: Page, scan: Scan) -> Hashable:
 def _showing(shelves: Sequence[Shelf], scan: Scan) -> Iterator[Hashable]:
     for table in (table for shelf in shelves for table in shelf.tables):
         block = table.block
-        yield block.title, tuple(block.rows), tuple(block.columns), block.left, table.side
+        yield (
+            block.title,
+            tuple(block.rows),
+            tuple(block.columns),
+            block.left,
+            table.side,
+            table.heights,
+            table.widths,
+        )
         for row in block.rows:
             for column in block.columns:
                 if task := block.cells.get((row, column)):
