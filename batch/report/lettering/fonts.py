@@ -22,7 +22,9 @@ Colour = tuple[int, int, int]
 SHIPPED = Path(__file__).parent.parent / "fonts" / "DejaVuSansCondensed.ttf"
 
 JOINS = features.check("raqm")
-"""Whether Pillow can shape: join Arabic letters, place the vowels of Indic scripts, make one emoji of several."""
+"""Whether Pillow can shape: join Arabic letters, place the vowels of Indic scripts, make one emoji of several.
+
+Without it letters stand side by side, in the right order."""
 
 _COLOURED = (
     "seguiemj.ttf", "Apple Color Emoji.ttc", "NotoColorEmoji.ttf", "NotoColorEmoji-Regular.ttf",
@@ -47,6 +49,7 @@ _MOST_ASKED = 60
 _SYSTEM_S = 5.0
 
 _EMOJI = regex.compile(r"\p{Emoji_Presentation}|\ufe0f|\p{RI}")
+_UNDRAWN = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Z}\p{Cc}\p{Cf}]")
 
 
@@ -71,7 +74,8 @@ class Face:
 
     def at(self, size: int) -> ImageFont.FreeTypeFont:
         """The font in pixels; of bitmaps at the size they have."""
-        return _opened(self.path, self.index, self.strike or size)
+        layout = ImageFont.Layout.RAQM if JOINS else ImageFont.Layout.BASIC
+        return _opened(self.path, self.index, self.strike or size, layout)
 
     def has(self, cluster: str) -> bool:
         """Whether it has all letters of a cluster; of those that nobody sees none is asked for."""
@@ -91,7 +95,7 @@ class Face:
 
 
 @cache
-def _opened(path: str, index: int, size: int, layout: ImageFont.Layout | None = None) -> ImageFont.FreeTypeFont:
+def _opened(path: str, index: int, size: int, layout: ImageFont.Layout) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size, index, layout_engine=layout)
 
 
@@ -111,8 +115,14 @@ def shipped() -> Face:
 @lru_cache(maxsize=20_000)
 def face_for(cluster: str) -> Face:
     """The font of a cluster of letters; where none has them the one that is shipped, which draws boxes."""
-    coloured = _EMOJI.search(cluster) is not None
-    known = _loaded(coloured=coloured)
+    for coloured in (True, False) if _EMOJI.search(cluster) else (False,):
+        if face := _face_among(_loaded(coloured=coloured), cluster, coloured=coloured):
+            return face
+    return shipped()
+
+
+def _face_among(known: list[Face], cluster: str, *, coloured: bool) -> Face | None:
+    """One that is in use, or a new one, which is in use from now on."""
     for face in known:
         if face.has(cluster):
             return face
@@ -120,14 +130,7 @@ def face_for(cluster: str) -> Face:
         if face not in known and face.has(cluster):
             known.append(face)
             return face
-    if coloured:
-        return face_for(regex.sub(r"\ufe0f", "", cluster)) if "\ufe0f" in cluster else _plain(cluster)
-    return shipped()
-
-
-def _plain(cluster: str) -> Face:
-    known = _loaded(coloured=False)
-    return next((face for face in known if face.has(cluster)), shipped())
+    return None
 
 
 @cache
@@ -225,6 +228,7 @@ _MIRRORED = str.maketrans("()[]{}<>«»‹›", ")(][}{><»«›‹")
 
 def _shown(text: str, level: int) -> str:
     """A piece as Pillow takes it: without shaping, what runs to the left is turned round here."""
-    if JOINS or level % 2 == 0:
+    if JOINS:
         return text
-    return "".join(reversed(regex.findall(r"\X", text))).translate(_MIRRORED)
+    seen = _UNDRAWN.sub("", text)
+    return "".join(reversed(regex.findall(r"\X", seen))).translate(_MIRRORED) if level % 2 else seen
