@@ -4,7 +4,8 @@ import pytest
 
 from batch.report.sheet.axes import axes_of, choose
 from batch.report.sheet.blocks import blocks_of
-from batch.report.sheet.layout import Paper, pages_of
+from batch.report.sheet.layout import Paper
+from batch.report.sheet.pages import pages_of
 from batch.store.folder import RunFolder
 from tests.helpers import plan
 

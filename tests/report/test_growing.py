@@ -14,6 +14,7 @@ from batch.records.tasks import Task
 from batch.report.book import Book
 from batch.report.sheet import axes, blocks, growing, layout
 from batch.report.sheet.growing import Sheets
+from batch.report.sheet.pages import pages_of
 from batch.report.write import write_report
 from batch.store import live
 from batch.store.folder import RunFolder
@@ -131,7 +132,7 @@ def test_seeds_without_pictures_are_a_line():
     (found,) = blocks.begun_of(made, lambda task: task.prompt == "p1" and task.seed in range(4, 11))
     assert (said(found), heads(found)) == (["p1"], [f"seed {seed}" for seed in range(4, 11)])
     assert found.left == "2 prompts and 8994 seeds not rendered yet"
-    (page,) = layout.pages_of([found], layout.Paper())
+    (page,) = pages_of([found], layout.Paper())
     assert [table.block.left for shelf in page for table in shelf.tables] == [found.left]
     (whole,) = blocks.begun_of(made, lambda task: True)
     assert (said(whole), len(whole.columns), whole.left) == (["p0", "p1", "p2"], 9_001, "")
@@ -159,7 +160,7 @@ def test_many_blocks_without_pictures_are_one_line():
     assert [(block.title, block.left) for block in found[1:]] == [
         ("14 more settings", "1890 images not rendered yet")
     ]
-    assert len(list(layout.pages_of(found, layout.Paper()))) == 1
+    assert len(list(pages_of(found, layout.Paper()))) == 1
 
 
 def tables(tasks):

@@ -1,4 +1,4 @@
-"""Where everything stands on the pages of a contact sheet, in pixels: tables cut to fit, gathered into pages."""
+"""How large everything on a contact sheet is, and where it stands in its table. All lengths are in pixels."""
 
 from __future__ import annotations
 
@@ -31,12 +31,6 @@ NARROWEST = 800
 """Pixels across of a page beside its margins."""
 TARGET_WIDTH = 2_400
 """Narrow tables are set side by side up to about this width."""
-NARROW = 64
-"""Pixels across of a column at least, for what stands above it."""
-LONGEST = 1.5
-"""Times as high as wide is a table at most before it is set side by side."""
-WIDEST = 3
-"""Times as wide as high is a table at most, where it can be."""
 MOST_LINES = 3
 """Of a label above a column or a picture."""
 
@@ -162,6 +156,22 @@ class Shelf:
     def lefts(self) -> list[int]:
         """Where each begins."""
         return list(accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0))[:-1]
+
+
+@lru_cache(maxsize=4096)
+def picture_size(width: int, height: int, cell: int) -> tuple[int, int]:
+    """Width and height of a picture whose longer side is ``cell``; very narrow ones are a bit wider.
+
+    None is enlarged, beyond the size of a thumbnail.
+    """
+    longer, least = max(width, height), min(48, cell)
+    scale = min(cell, max(longer, THUMB_SIDE)) / longer
+    return max(least, round(width * scale)), max(least, round(height * scale))
+
+
+def lefts(self) -> list[int]:
+    """Where each begins."""
+    return list(accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0))[:-1]
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from batch.records.tasks import Task
 from batch.report.sheet import axes
 from batch.report.sheet.blocks import begun_of, blocks_of
 from batch.report.sheet.heading import heading_of
-from batch.report.sheet.layout import pages_of
+from batch.report.sheet.pages import pages_of
 from batch.report.status import ImageStatus, status_of
 
 if TYPE_CHECKING:
