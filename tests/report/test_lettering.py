@@ -122,10 +122,7 @@ def test_a_text_that_is_cut_says_so_and_fits():
         lines = lines_within(text, 90, 2, SIZE)
         assert len(lines) <= 2
         assert all(line.width(SIZE) <= 90 for line in lines)
-        whole = "".join(line.text for line in wrapped(clean(text), 90, SIZE)) == "".join(
-            line.text for line in lines
-        )
-        assert whole or lines[-1].text.endswith("…")
+        assert lines[-1].text.endswith("…") or len(wrapped(clean(text), 90, SIZE)) == len(lines)
 
 
 def test_a_line_that_runs_to_the_left_ends_at_the_right():
