@@ -29,7 +29,7 @@ def _exif(about: About) -> Image.Exif:
     exif = Image.Exif()
     exif[_DESCRIPTION] = about.name.encode("utf-8", "replace")
     exif[_SOFTWARE] = b"run_batch"
-    exif.get_ifd(_EXIF)[_UNIQUE_ID] = about.run.encode("utf-8", "replace")
+    exif.get_ifd(_EXIF)[_UNIQUE_ID] = about.run
     return exif
 
 
