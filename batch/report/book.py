@@ -21,7 +21,7 @@ from batch.report.images import loras_of, reported
 from batch.report.page import data as pages
 from batch.report.page.entries import entries
 from batch.report.page.overview import commands, overview
-from batch.report.sheet import Sheets
+from batch.report.sheet.growing import Sheets
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
     from batch.report.book import Report
+    from batch.report.sheet.chosen import Choice
     from batch.run.options import Options, Result
     from batch.run.prepare import Prepared
     from batch.run.remaining import Remaining
@@ -197,11 +198,17 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     )
 
 
-def report(root: Path) -> Report:
-    """Rebuild the table, the sheet and the page from the receipts. Raises :class:`DiskFull` for want of room."""
+def report(root: Path, sheet: Choice | None = None) -> tuple[Report, list[Path]]:
+    """Rebuild the table, the sheet and the page from the receipts.
+
+    Also the pages of another sheet, where one is wanted. Raises :class:`DiskFull` for want of room, and
+    :class:`UserError` for a sheet that cannot be had.
+    """
+    from batch.report.sheet import chosen
     from batch.report.write import write_report
 
     folder = RunFolder(root, runner_id())
     folder.require()
     with disk.stops_when_full(root):
-        return write_report(folder)
+        pages = chosen.write(folder, folder.scan(), sheet) if sheet else []
+        return write_report(folder), pages

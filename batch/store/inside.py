@@ -16,7 +16,10 @@ from batch.base.errors import FolderError, FolderLost, ForeignFolder
 
 _FOLDERS = {".run", "images", "thumbs", "latents", "trash"}
 _STATE_FOLDERS = {"receipts", "failures", "embeds", "orders", "page"}
-_WRITTEN = re.compile(r"results(-1)?\.csv|report\.html|contact_sheet(-\d+)?\.jpg|manifest\.(yaml|csv|tsv|jsonl)")
+_WRITTEN = re.compile(
+    r"results(-1)?\.csv|report\.html|manifest\.(yaml|csv|tsv|jsonl)"
+    r"|contact_sheet(-\d+)?\.jpg|contact_sheet-([\w.-]+-)?by-[\w.-]+\.(jpg|png|webp|pdf)"
+)
 """Files beside them; what else a user keeps there is not looked at."""
 
 

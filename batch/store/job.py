@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ from batch.store.trash import Trash
 
 LAYOUT = 1
 """Of the folder: what a version that arranges it otherwise writes another number for."""
+
+_MOST_ORDERED = 10_000
+"""Values of an axis whose order is kept."""
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -52,6 +56,11 @@ class Origin:
     run: RunOptions = field(default_factory=RunOptions)
     allow_pickle: frozenset[str] = frozenset()
     trust_remote_code: frozenset[str] = frozenset()
+    order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of :data:`ORDERED` axes the values as the manifest has them: rendering goes from large to small."""
+
+
+ORDERED = ("size", "steps")
 
 
 def origin_of(manifest: Manifest) -> Origin:
@@ -64,7 +73,13 @@ def origin_of(manifest: Manifest) -> Origin:
         run=manifest.run,
         allow_pickle=manifest.allow_pickle,
         trust_remote_code=manifest.trust_remote_code,
+        order={name: _in_order(manifest, name) for name in ORDERED},
     )
+
+
+def _in_order(manifest: Manifest, axis: str) -> tuple[str, ...]:
+    entries = (str(entry.value) for grid in manifest.grids for entry in grid.entries(axis))
+    return tuple(islice(dict.fromkeys(entries), _MOST_ORDERED))
 
 
 def read_owner(state: Path) -> Owner:
@@ -153,6 +168,7 @@ def read_origin(root: Path, state: Path) -> Origin:
         run=_section(RunOptions, data.get("run")),
         allow_pickle=_words(data.get("allow_pickle")),
         trust_remote_code=_words(data.get("trust_remote_code")),
+        order=_orders(data.get("order")),
     )
 
 
@@ -170,6 +186,7 @@ def write_origin(root: Path, state: Path, origin: Origin, runner: str) -> None:
         "run": origin.run.model_dump(mode="json"),
         "allow_pickle": sorted(origin.allow_pickle),
         "trust_remote_code": sorted(origin.trust_remote_code),
+        "order": {name: list(values) for name, values in origin.order.items()},
     }
     files.write(state / "origin.json", data, runner)
 
@@ -183,6 +200,11 @@ def _section(kind: type[Section], data: object) -> Section:
         return kind.model_validate(data)
     except ValueError:  # written by a version with other keys
         return kind()
+
+
+def _orders(data: object) -> dict[str, tuple[str, ...]]:
+    found = data if isinstance(data, dict) else {}
+    return {str(name): tuple(map(str, values)) for name, values in found.items() if isinstance(values, list)}
 
 
 def _words(value: object) -> frozenset[str]:

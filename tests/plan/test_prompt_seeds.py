@@ -2,7 +2,10 @@
 
 import pytest
 
-from batch.report.sheet.blocks import blocks_of, pages_of
+from batch.report.sheet.axes import axes_of, choose
+from batch.report.sheet.blocks import blocks_of
+from batch.report.sheet.layout import Paper
+from batch.report.sheet.pages import pages_of
 from batch.store.folder import RunFolder
 from tests.helpers import plan
 
@@ -160,9 +163,10 @@ def test_what_is_no_seed_is_said(cli, manifest, seed, said):
 def test_a_sheet_has_a_row_for_every_prompt_and_no_holes(manifest, work):
     (work / "p.txt").write_text("".join(f"fox {number}\n" for number in range(300)))
     made = plan(manifest("grid: {model: demo, prompt: {file: p.txt}, seed: {random: 2, per: prompt}}\n"))
-    (block,) = blocks_of(made.tasks)
-    assert (len(block.prompts), block.seeds, len(block.cells)) == (300, [1, 2], 600)
+    (block,) = blocks_of(made.tasks, choose(axes_of(made.tasks)))
+    assert (len(block.rows), block.columns, len(block.cells)) == (300, [(1,), (2,)], 600)
     label = f"seed {', '.join(map(str, seeds(made)['fox 7']))} · fox 7"
-    assert block.label("fox 7") == label
-    assert sum(len(part.prompts) for page in pages_of([block]) for part in page) == 300
-    assert len(list(pages_of([block]))) < 10
+    assert block.label(("fox 7",)) == label
+    pages = list(pages_of([block], Paper()))
+    assert sum(len(table.block.rows) for page in pages for shelf in page for table in shelf.tables) == 300
+    assert len(pages) < 10

@@ -11,9 +11,10 @@ from batch.plan.pins import Pins
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
-from batch.report import sheet
 from batch.report.book import Book
-from batch.report.sheet import blocks
+from batch.report.sheet import axes, blocks, growing, layout
+from batch.report.sheet.growing import Sheets
+from batch.report.sheet.pages import pages_of
 from batch.report.write import write_report
 from batch.store import live
 from batch.store.folder import RunFolder
@@ -92,10 +93,10 @@ def piece(folder, number):
 
 def test_only_pages_that_changed_are_drawn_again(night, monkeypatch):
     folder, outcomes = night
-    monkeypatch.setattr(blocks, "MAX_HEIGHT", 700)
+    monkeypatch.setattr(growing, "PAPER", layout.Paper(height=800))
     drawn = []
-    real = sheet.draw_page
-    monkeypatch.setattr(sheet, "draw_page", lambda *args: drawn.append(args[1]) or real(*args))
+    real = growing.draw_page
+    monkeypatch.setattr(growing, "draw_page", lambda *args: drawn.append(args[1]) or real(*args))
     book = Book(folder, folder.tasks(), Scan())
     book.take(outcomes[:-1])
     book.write(1.5, last=False)
@@ -118,47 +119,63 @@ def test_rows_without_pictures_are_a_line(tmp_path, night):
     many = RunFolder(tmp_path / "many")
     many.begin("many", "render", Origin(), some, Pins())
     done = {task.id: replace(receipt, task=task) for task in (some[0], some[1], some[4])}
-    written = sheet.write(many, some, Scan(receipts=done))
+    written = Sheets(many, some).write(Scan(receipts=done))
     assert [path.name for path in written] == ["contact_sheet.jpg"]
-    small, large = blocks.begun_of(blocks.blocks_of(some), lambda task: task.id in done)
-    assert (small.prompts, small.seeds) == (["p0", "p1"], [0, 1])
+    small, large = blocks.begun_of(tables(some), lambda task: task.id in done)
+    assert (said(small), heads(small)) == (["p0", "p1"], ["seed 0", "seed 1"])
     assert small.left == "1630 prompts and 2 seeds of this table not rendered yet"
-    assert (large.prompts, large.left) == ([], "1632 prompts of this table not rendered yet")
+    assert (large.rows, large.left) == ([], "1632 prompts of this table not rendered yet")
 
 
 def test_seeds_without_pictures_are_a_line():
     some = [task_of(prompt, seed, 512) for prompt in range(3) for seed in range(9_001)]
-    made = blocks.blocks_of(some)
+    made = tables(some)
     (found,) = blocks.begun_of(made, lambda task: task.prompt == "p1" and task.seed in range(4, 11))
-    assert (found.prompts, found.seeds) == (["p1"], list(range(4, 11)))
+    assert (said(found), heads(found)) == (["p1"], [f"seed {seed}" for seed in range(4, 11)])
     assert found.left == "2 prompts and 8994 seeds not rendered yet"
-    (page,) = blocks.pages_of([found])
-    assert [part.left for part in page] == [found.left]
+    (page,) = pages_of([found], layout.Paper())
+    assert [table.block.left for shelf in page for table in shelf.tables] == [found.left]
     (whole,) = blocks.begun_of(made, lambda task: True)
-    assert (whole.prompts, len(whole.seeds), whole.left) == (["p0", "p1", "p2"], 9_001, "")
+    assert (said(whole), len(whole.columns), whole.left) == (["p0", "p1", "p2"], 9_001, "")
 
 
 def test_pictures_far_apart_make_no_table_of_holes():
     some = [task_of(prompt, seed, 512) for prompt in range(100) for seed in range(100)]
-    (found,) = blocks.begun_of(blocks.blocks_of(some), lambda task: task.source == f"x:{task.seed}")
-    assert (len(found.prompts), found.seeds, found.counted) == (100, [1], True)
-    assert found.label("p7") == "seed 7 · p7"
+    (found,) = blocks.begun_of(tables(some), lambda task: task.source == f"x:{task.seed}")
+    assert (len(found.rows), found.columns, found.counted) == (100, [(1,)], True)
+    assert said(found)[7] == "seed 7 · p7"
     assert found.left == "9900 images not rendered yet"
 
 
 def test_seeds_of_each_prompt_are_counted_as_images():
     some = [task_of(prompt, 10 * prompt + seed, 512) for prompt in range(9) for seed in range(4)]
-    (found,) = blocks.begun_of(blocks.blocks_of(some), lambda task: task.seed in (10, 12, 20))
-    assert (found.prompts, found.seeds, found.left) == (["p1", "p2"], [1, 2], "33 images not rendered yet")
-    assert [found.label(prompt) for prompt in found.prompts] == ["seed 10, 12 · p1", "seed 20 · p2"]
+    (found,) = blocks.begun_of(tables(some), lambda task: task.seed in (10, 12, 20))
+    assert (found.columns, found.left) == ([(1,), (2,)], "33 images not rendered yet")
+    assert said(found) == ["seed 10, 12 · p1", "seed 20 · p2"]
 
 
 def test_many_blocks_without_pictures_are_one_line():
-    some = [task_of(0, seed, 64 * size) for size in range(1, 40) for seed in range(3)]
-    found = blocks.begun_of(blocks.blocks_of(some), lambda task: task.width == 64)
-    said = [(block.title, block.left) for block in found[1:]]
-    assert said == [("38 more settings", "114 images not rendered yet")]
-    assert len(list(blocks.pages_of(found))) == 1
+    some = [task_of(prompt, seed, 64 * size) for size in range(1, 4) for prompt in range(9) for seed in range(15)]
+    some = [replace(task, steps=steps) for task in some for steps in range(1, 6)]
+    found = blocks.begun_of(tables(some), lambda task: (task.width, task.steps) == (64, 1))
+    assert [(block.title, block.left) for block in found[1:]] == [
+        ("14 more settings", "1890 images not rendered yet")
+    ]
+    assert len(list(pages_of(found, layout.Paper()))) == 1
+
+
+def tables(tasks):
+    return blocks.blocks_of(tasks, axes.choose(axes.axes_of(tasks)))
+
+
+def said(block) -> list[str]:
+    """What stands beside the rows."""
+    return [block.label(row) for row in block.rows]
+
+
+def heads(block) -> list[str]:
+    """What stands above the columns."""
+    return [" · ".join(block.names.columns[key]) for key in block.columns]
 
 
 def task_of(prompt, seed, size) -> Task:

@@ -12,8 +12,8 @@ from PIL import Image
 from sd_parsers import ParserManager
 
 from batch.base import atomic
-from batch.report import sheet, table
-from batch.report.sheet.blocks import MAX_SIDE
+from batch.report import table
+from batch.report.sheet.growing import PAPER, Sheets
 from batch.store import lock
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
@@ -203,13 +203,13 @@ def test_a_large_sheet_is_paged(cli, manifest, work):
         for number in range(12)
         for seed in range(80)
     ]
-    pages = sheet.write(folder, tasks, folder.scan())
+    pages = Sheets(folder, tasks).write(folder.scan())
     assert len(pages) > 1
     for page in pages:
         with Image.open(page) as image:
-            assert max(image.size) <= MAX_SIDE
+            assert max(image.size) <= PAPER.width
             assert image.width * image.height < 89_000_000
-    assert len(sheet.write(folder, folder.tasks(), folder.scan())) == 1
+    assert len(Sheets(folder, folder.tasks()).write(folder.scan())) == 1
     assert not list((work / "run").glob("contact_sheet-*"))
 
 

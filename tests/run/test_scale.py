@@ -14,8 +14,8 @@ from batch.base import atomic
 from batch.cli.progress import Silent
 from batch.plan.pins import Pins
 from batch.records.tasks import Task
-from batch.report import sheet
-from batch.report.sheet import blocks, titles
+from batch.report.sheet import axes, blocks, growing, layout
+from batch.report.sheet.growing import Sheets
 from batch.run import runner
 from batch.run.options import Options
 from batch.run.steering import Steering
@@ -160,7 +160,9 @@ def many(count):
 def test_laying_out_a_sheet_grows_with_its_pictures_alone():
     def seconds(tasks):
         start = time.process_time()
-        assert sum(len(block.cells) for block in blocks.blocks_of(tasks)) == len(tasks)
+        assert sum(len(block.cells) for block in blocks.blocks_of(tasks, axes.choose(axes.axes_of(tasks)))) == len(
+            tasks
+        )
         return time.process_time() - start
 
     few, lots = many(1_000), many(8_000)
@@ -170,14 +172,14 @@ def test_laying_out_a_sheet_grows_with_its_pictures_alone():
 
 def test_no_page_of_a_sheet_looks_at_every_task(tmp_path, monkeypatch):
     looks = []
-    whole = titles.varying
-    monkeypatch.setattr(titles, "varying", lambda tasks: looks.append(len(tasks)) or whole(tasks))
-    monkeypatch.setattr(blocks, "MAX_HEIGHT", 1_000)
+    whole = axes.axes_of
+    monkeypatch.setattr(axes, "axes_of", lambda tasks: looks.append(len(tasks)) or whole(tasks))
+    monkeypatch.setattr(growing, "PAPER", layout.Paper(height=1_000))
     tasks = [replace(task, seed=0) for task in many(60)]
     folder = RunFolder(tmp_path)
     folder.begin("many", "render", Origin(), tasks, Pins())
-    assert len(sheet.write(folder, tasks, Scan(skipped={task.id: "too large" for task in tasks}))) > 3
-    assert 0 < len(looks) <= 2
+    assert len(Sheets(folder, tasks).write(Scan(skipped={task.id: "too large" for task in tasks}))) > 3
+    assert len(looks) == 1
 
 
 def test_the_benchmark_and_that_nothing_grows_over_a_run(tmp_path):

@@ -1,21 +1,18 @@
-"""The tables of a contact sheet: which pictures belong into one, how large it is, and how pages are filled."""
+"""The tables of a contact sheet: which pictures belong into one, in which row and column, and what is begun."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from batch.base.text import plural
 from batch.records.tasks import Task
-from batch.report.images import loras_of
-from batch.report.sheet import titles
-from batch.report.sheet.lettering import wrapped
+from batch.report.sheet import axes
 
-MAX_SIDE = 16_000
-"""Viewers and formats stop at 16,383 (WebP) or 65,500 (JPEG) pixels a side."""
-MAX_HEIGHT = 5_000
-"""A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
+if TYPE_CHECKING:
+    from batch.report.sheet.axes import Axis, Key, Matrix
 
 MOST_EMPTY = 12
 """Blocks without any picture that have a line of their own; of more a line says how many."""
@@ -23,181 +20,189 @@ MOST_EMPTY = 12
 MOST_HOLES = 200
 """Cells of a table that wait for their pictures: of more, where they outnumber the pictures, none is drawn."""
 
-MAX_SEED_GROUPS = 6
-"""A grid with more different sets of seeds than this has holes, or a set for every prompt: it stays one table."""
-
-CELL = 256
-GAP = 8
-MARGIN = 24
-LABEL_WIDTH = 280
-COLUMN_GAP = 40
-"""Between tables side by side, so that a label is seen to belong to the picture on its right."""
-TEXT_SIZE = 15
-TITLE_SIZE = 26
-BLOCK_TITLE_SIZE = TITLE_SIZE - 6
-NARROWEST = 800
-"""Pixels across of a page beside its margins."""
-TARGET_WIDTH = 2_400
-"""Narrow blocks (one or two seeds) are set in columns side by side up to about this width."""
+MOST_GROUPS = 6
+"""Of a table with holes: rows that have the same columns are a table of their own, up to so many."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What stands beside rows and above columns, a text for each level; and what they are called when counted."""
+
+    rows: Mapping[Key, tuple[str, ...]]
+    columns: Mapping[Key, tuple[str, ...]]
+    row: str = "row"
+    column: str = "column"
+    columns_of: str = ""
+    """The axis across, where it is one."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Block:
-    """A table of one setting: its rows are prompts, its columns seeds. Lengths are in pixels."""
+    """A table of the pictures that share all but what its rows and columns differ in."""
 
     title: str
-    prompts: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    cells: dict[tuple[str, int], Task] = field(default_factory=dict)
+    names: Names
+    rows: list[Key] = field(default_factory=list)
+    columns: list[Key] = field(default_factory=list)
+    cells: dict[tuple[Key, Key], Task] = field(default_factory=dict)
     counted: bool = False
-    """Every prompt has seeds of its own: the columns are its first, its second, and so on."""
+    """Every row has columns of its own: they are its first, its second, and so on."""
+    origins: dict[tuple[Key, Key], Key] = field(default_factory=dict)
+    """Of a counted table: the column that each cell would have elsewhere."""
     left: str = ""
     """What stands below the rows: what has no place among them yet."""
 
-    def part(self, prompts: list[str], seeds: list[int], suffix: str = "", left: str = "") -> Block:
-        """Some of its rows and columns; the suffix goes on in its title."""
-        return Block(self.title + suffix, prompts, seeds, self.cells, self.counted, left)
+    def columns_by_row(self, wanted: Callable[[Task], bool] | None = None) -> dict[Key, list[Key]]:
+        """The columns of each row that has any, of those cells alone whose task is wanted."""
+        found: dict[Key, list[Key]] = {row: [] for row in self.rows}
+        for (row, column), task in self.cells.items():
+            if row in found and (wanted is None or wanted(task)):
+                found[row].append(column)
+        return {row: columns for row, columns in found.items() if columns}
 
-    def seeds_of(self, wanted: Callable[[Task], bool] | None = None) -> dict[str, list[int]]:
-        """The columns of each prompt that has any, of those cells alone whose task is wanted."""
-        found: dict[str, list[int]] = {prompt: [] for prompt in self.prompts}
-        for (prompt, seed), task in self.cells.items():
-            if prompt in found and (wanted is None or wanted(task)):
-                found[prompt].append(seed)
-        return {prompt: seeds for prompt, seeds in found.items() if seeds}
+    def headed(self) -> bool:
+        """Whether something stands above its columns."""
+        return not self.counted and any(any(self.names.columns[column]) for column in self.columns)
 
-    def label(self, prompt: str) -> str:
-        """What stands beside a row: the prompt, and its seeds where no column names them."""
+    def label(self, row: Key, above: Key | None = None) -> str:
+        """What stands beside a row; of several levels what the row ``above`` says, too, is not said again."""
+        levels = self.names.rows[row]
+        known = self.names.rows[above] if above is not None else ()
+        if len(levels) > 1 and levels[:-1] == known[:-1]:
+            levels = levels[-1:]
+        return " · ".join(filter(None, (self._counted_columns(row), *levels)))
+
+    def _counted_columns(self, row: Key) -> str:
+        """The values of the axis across, where no column names them: ``seed 10, 12 …``."""
         if not self.counted:
-            return prompt
-        seeds = [str(self.cells[prompt, column].seed) for column in self.seeds if (prompt, column) in self.cells]
-        return f"seed {', '.join(seeds[:2])}{' …' if len(seeds) > 2 else ''} · {prompt}"
+            return ""
+        held = [self.names.columns[self.origins[row, key]] for key in self.columns if (row, key) in self.cells]
+        words = [" · ".join(filter(None, levels)) for levels in held]
+        name = f"{self.names.columns_of} "
+        if self.names.columns_of and all(word.startswith(name) for word in words):
+            words = [words[0], *(word.removeprefix(name) for word in words[1:])]
+        return ", ".join(words[:2]) + (" …" if len(words) > 2 else "")
 
-    def cell_size(self) -> tuple[int, int]:
-        """Width and height of a picture."""
-        task = next(iter(self.cells.values()))
-        scale = CELL / max(task.width, task.height)
-        return max(48, round(task.width * scale)), max(48, round(task.height * scale))
+    def part(self, rows: list[Key], columns: list[Key], suffix: str = "", left: str = "") -> Block:
+        """Some of its rows and columns; the suffix goes on in its title."""
+        title = " · ".join(filter(None, (self.title, suffix)))
+        return replace(self, title=title, rows=rows, columns=columns, left=left)
 
-    def columns(self) -> int:
-        """How many times the table stands side by side."""
-        return max(1, min(len(self.prompts), TARGET_WIDTH // self.table_width()))
-
-    def rows(self) -> int:
-        """How many prompts stand below one another."""
-        return -(-len(self.prompts) // self.columns())
-
-    def table_width(self) -> int:
-        """Of one of the tables side by side."""
-        return LABEL_WIDTH + len(self.seeds) * (self.cell_size()[0] + GAP) + COLUMN_GAP
-
-    def row_height(self) -> int:
-        """From one row to the next."""
-        return self.cell_size()[1] + GAP
-
-    def width(self) -> int:
-        """Of all tables side by side."""
-        return self.table_width() * self.columns()
-
-    def title_lines(self) -> list[str]:
-        """As many lines as the title needs beside the table or a narrow page."""
-        return wrapped(self.title, max(self.width(), NARROWEST), BLOCK_TITLE_SIZE)
-
-    def title_height(self) -> int:
-        """From the line above the block to its seeds."""
-        return len(self.title_lines()) * TITLE_SIZE + 3 * GAP
-
-    def height(self) -> int:
-        """Of all of it, the space below included."""
-        return self.rows_height() + (TEXT_SIZE + GAP if self.left else 0) + 2 * GAP
-
-    def rows_height(self) -> int:
-        """From the line above the block to the end of its last row."""
-        return self.title_height() + TEXT_SIZE + GAP + self.rows() * self.row_height()
+    def as_counted(self, own: Mapping[Key, Sequence[Key]]) -> Block:
+        """The same pictures without holes, of these columns of its rows."""
+        places = {
+            (row, (n,)): (row, column) for row, some in own.items() for n, column in enumerate(some, start=1)
+        }
+        return replace(
+            self,
+            rows=list(own),
+            columns=[(number,) for number in range(1, max(map(len, own.values())) + 1)],
+            cells={place: self.cells[before] for place, before in places.items()},
+            origins={place: self.origins.get(before, before[1]) for place, before in places.items()},
+            counted=True,
+        )
 
 
-def blocks_of(tasks: Sequence[Task]) -> list[Block]:
-    """A block for each setting, and where prompts have seeds of their own one for each set of seeds."""
-    names, extras, loras = titles.varying(tasks), titles.varying_extras(tasks), loras_of(tasks)
-    blocks: dict[tuple[str, ...], Block] = {}
-    # Prompts in the order of the manifest's lines, small before large: not in the order of rendering.
-    for task in sorted(tasks, key=_written_order):
-        # By value, since two settings may have one title; as text, since 2 and 2.0 are two settings.
-        values = tuple(repr(getattr(task, name)) for name in names)
-        if values not in blocks:
-            blocks[values] = Block(titles.title(task, names or titles.ALONE, extras, loras(task)))
-        blocks[values].cells[task.prompt, task.seed] = task
-    for block in blocks.values():
-        block.prompts = list(dict.fromkeys(prompt for prompt, _ in block.cells))
-        block.seeds = list(dict.fromkeys(seed for _, seed in block.cells))
-    return [part for block in blocks.values() for part in _by_seeds(block)]
+def blocks_of(tasks: Sequence[Task], matrix: Matrix) -> list[Block]:
+    """A table for each setting, of tasks that stand in the manifest's order; ``matrix`` is of these tasks."""
+    rows, columns = _keys(matrix.rows, len(tasks)), _keys(matrix.columns, len(tasks))
+    names = Names(
+        rows=_labels(rows, matrix.rows, matrix.with_rows),
+        columns=_labels(columns, matrix.columns, matrix.with_columns),
+        row=_noun(matrix.rows, "row"),
+        column=_noun(matrix.columns, "column"),
+        columns_of=axes.worded(matrix.columns[0].name) if len(matrix.columns) == 1 else "",
+    )
+    found: dict[Key, Block] = {}
+    for place, (key, task) in enumerate(zip(_keys(matrix.blocks, len(tasks)), tasks, strict=True)):
+        if key not in found:
+            said = (axis.title(value) for axis, value in zip(matrix.blocks, key, strict=True))
+            found[key] = Block(title=" · ".join(said), names=names)
+        found[key].cells[rows[place], columns[place]] = task
+    across, down = _ranks(matrix.columns), _ranks(matrix.rows)
+    for block in found.values():
+        block.rows = sorted({row for row, _ in block.cells}, key=down)
+        block.columns = sorted({column for _, column in block.cells}, key=across)
+    ordered = sorted(found, key=_ranks(matrix.blocks))
+    return [part for key in ordered for part in _without_holes(found[key])]
 
 
-def _written_order(task: Task) -> tuple[str, int, int, int, float]:
-    path, _, line = task.source.rpartition(":")
-    return path, int(line) if line.isdigit() else 0, task.width * task.height, task.steps, task.guidance
+def _keys(some: Sequence[Axis], count: int) -> list[Key]:
+    return list(zip(*(axis.keys for axis in some), strict=True)) if some else [()] * count
 
 
-def _by_seeds(block: Block) -> list[Block]:
-    """A block for each set of seeds, where prompts have seeds of their own: else columns stand empty."""
-    columns = {seed: number for number, seed in enumerate(block.seeds)}
-    own = block.seeds_of()
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for prompt, seeds in own.items():
-        groups.setdefault(tuple(sorted(seeds, key=columns.__getitem__)), []).append(prompt)
-    if 1 < len(groups) <= MAX_SEED_GROUPS:
-        return [block.part(prompts, list(seeds)) for seeds, prompts in groups.items()]
-    # More than half empty: a column for every seed would be a page for every few pictures.
-    if 2 * len(block.cells) < len(block.prompts) * len(block.seeds):
-        return [_counted(block, own)]
-    return [block]
+def _ranks(some: Sequence[Axis]) -> Callable[[Key], tuple[int, ...]]:
+    """Where a key stands, by the order of its values."""
+    places = [{key: place for place, key in enumerate(axis.values)} for axis in some]
+    return lambda key: tuple(place[value] for place, value in zip(places, key, strict=True))
 
 
-def _counted(block: Block, own: Mapping[str, Sequence[int]]) -> Block:
-    numbered = {prompt: list(enumerate(seeds, start=1)) for prompt, seeds in own.items()}
-    cells = {
-        (prompt, number): block.cells[prompt, seed] for prompt, seeds in numbered.items() for number, seed in seeds
-    }
-    columns = list(range(1, max(map(len, own.values())) + 1))
-    return Block(block.title, list(own), columns, cells, counted=True)
+def _labels(keys: Sequence[Key], some: Sequence[Axis], along: Sequence[Axis]) -> dict[Key, tuple[str, ...]]:
+    """The levels of each label. What goes along stands before the last one, which may be long and be cut."""
+    labels: dict[Key, tuple[str, ...]] = {}
+    for place, key in enumerate(keys):
+        if key not in labels:
+            levels = [axis.title(value) for axis, value in zip(some, key, strict=True)]
+            more = [axis.title(axis.keys[place]) for axis in along]
+            labels[key] = (*levels[:-1], " · ".join([*more, *levels[-1:]]))
+    return labels
+
+
+def _noun(some: Sequence[Axis], other: str) -> str:
+    """What is counted: ``prompt``, where that is the axis."""
+    name = some[0].name if len(some) == 1 else ""
+    return name if name in ("model", "prompt", "seed", "size", "style", "scheduler", "lora") else other
+
+
+def _without_holes(block: Block) -> list[Block]:
+    """A table for each set of columns that many rows share, or one whose columns are counted, or with holes."""
+    cells, places = len(block.cells), len(block.rows) * len(block.columns)
+    if cells == places:
+        return [block]
+    own = block.columns_by_row()
+    groups: dict[tuple[Key, ...], list[Key]] = {}
+    ranks = {column: number for number, column in enumerate(block.columns)}
+    for row, columns in own.items():
+        groups.setdefault(tuple(sorted(columns, key=ranks.__getitem__)), []).append(row)
+    if 1 < len(groups) <= min(MOST_GROUPS, len(block.rows) // 2):
+        return [block.part(rows, list(columns)) for columns, rows in groups.items()]
+    # More than half empty: a column for every value would be a page for every few pictures.
+    return [block.as_counted(own) if 2 * cells < places else block]
 
 
 def begun_of(blocks: Sequence[Block], begun: Callable[[Task], bool]) -> list[Block]:
-    """The blocks with those rows and columns alone in which an image was begun; ``left`` counts the others.
-
-    However many images are still to come, there are about as many cells as images that were begun.
-    """
+    """The blocks without rows and columns in which nothing was begun: a line below them says how much that is."""
     where = " of this table" if len(blocks) > 1 else ""
     found: list[Block] = []
     empty: list[Block] = []
     for block in blocks:
-        if own := block.seeds_of(begun):
+        if own := block.columns_by_row(begun):
             found.append(_begun(block, own, where))
         else:
             empty.append(block)
     if len(empty) > MOST_EMPTY:
-        images = sum(_images(block.seeds_of()) for block in empty)
-        title = f"{len(empty)} more settings"
-        return [*found, Block(title, [], empty[0].seeds[:1], empty[0].cells, left=_left("", image=images))]
-    return [
-        *found,
-        *(block.part([], block.seeds[:1], left=_left(where, prompt=len(block.prompts))) for block in empty),
-    ]
+        images = sum(_images(block.columns_by_row()) for block in empty)
+        title, left = f"{len(empty)} more settings", _left("", image=images)
+        return [*found, replace(empty[0], title=title, rows=[], columns=[], left=left)]
+    for block in empty:
+        found.append(block.part([], [], left=_left(where, **{block.names.row: len(block.rows)})))
+    return found
 
 
-def _begun(block: Block, own: Mapping[str, Sequence[int]], where: str) -> Block:
-    """What was begun of a block, of which a prompt has some seeds of its own by now."""
+def _begun(block: Block, own: Mapping[Key, Sequence[Key]], where: str) -> Block:
+    """What was begun of a block, of which a row has some columns of its own by now."""
     some = set(chain.from_iterable(own.values()))
-    seeds = [seed for seed in block.seeds if seed in some]
+    columns = [column for column in block.columns if column in some]
     shown = _images(own)
-    if block.counted or len(own) * len(seeds) - shown > max(shown, MOST_HOLES):
-        images = _images(block.seeds_of())
-        return replace(_counted(block, own), left=_left(where, image=images - shown))
-    left = _left(where, prompt=len(block.prompts) - len(own), seed=len(block.seeds) - len(seeds))
-    return block.part(list(own), seeds, left=left)
+    if block.counted or len(own) * len(columns) - shown > max(shown, MOST_HOLES):
+        images = _images(block.columns_by_row())
+        return replace(block.as_counted(own), left=_left(where, image=images - shown))
+    counts = {block.names.row: len(block.rows) - len(own)}
+    counts[block.names.column] = len(block.columns) - len(columns)
+    return block.part(list(own), columns, left=_left(where, **counts))
 
 
-def _images(own: Mapping[str, Sequence[int]]) -> int:
+def _images(own: Mapping[Key, Sequence[Key]]) -> int:
     return sum(map(len, own.values()))
 
 
@@ -205,31 +210,3 @@ def _left(where: str, **counts: int) -> str:
     """The line that counts what has no cell."""
     said = " and ".join(plural(count, what) for what, count in counts.items() if count)
     return f"{said}{where} not rendered yet" if said else ""
-
-
-def pages_of(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Blocks cut to fit, gathered into pages."""
-    page: list[Block] = []
-    height = 0
-    for part in (part for block in blocks for part in _cut(block)):
-        if page and height + part.height() > MAX_HEIGHT:
-            yield page
-            page, height = [], 0
-        page.append(part)
-        height += part.height()
-    if page:
-        yield page
-
-
-def _cut(block: Block) -> Iterator[Block]:
-    """Parts of a block that are no wider and no higher than a page."""
-    across = max(1, (MAX_SIDE - 2 * MARGIN - LABEL_WIDTH) // (block.cell_size()[0] + GAP))
-    for left in range(0, len(block.seeds), across):
-        seeds = block.seeds[left : left + across]
-        part = block.part(block.prompts, seeds, f" · seeds {seeds[0]} …" if len(block.seeds) > across else "")
-        down = max(1, (MAX_HEIGHT - 200) // block.row_height()) * part.columns()
-        for top in range(0, max(1, len(block.prompts)), down):
-            prompts = block.prompts[top : top + down]
-            more = f" · prompts {top + 1} to {top + len(prompts)}" if len(block.prompts) > down else ""
-            is_last = left + across >= len(block.seeds) and top + down >= len(block.prompts)
-            yield part.part(prompts, seeds, more, block.left if is_last else "")

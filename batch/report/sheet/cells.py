@@ -1,8 +1,7 @@
-"""A cell of a contact sheet: the thumbnail of an image, or in its place what became of the image."""
+"""A cell of a contact sheet: the picture of an image, or in its place what became of the image."""
 
 from __future__ import annotations
 
-import textwrap
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -11,22 +10,26 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageOps
 
 from batch.base import regular
+from batch.base.errors import UserError
+from batch.records.receipts import Receipt
 from batch.records.tasks import Task
-from batch.report.sheet.blocks import GAP, TEXT_SIZE
-from batch.report.sheet.lettering import draw_badge, draw_lines
+from batch.report.lettering.lines import draw_badge, draw_lines, lines_within
+from batch.report.sheet.layout import GAP, TEXT_SIZE, TEXT_STEP
 from batch.report.status import ImageStatus, status_of
 from batch.store import inside
+from batch.store.images.encoders import THUMB_SIDE
+from batch.store.images.reading import read_pixels
 
 if TYPE_CHECKING:
-    from batch.report.sheet.lettering import Colour
+    from batch.report.lettering.fonts import Colour
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
 PAPER: Colour = (250, 250, 248)
-MUTED: Colour = (110, 110, 116)
+MUTED: Colour = (98, 98, 104)
 MAX_THUMB = 2**22
 """Bytes of a thumbnail: they have some ten thousand."""
-_DEGRADED, _FAILED, _BOX = (138, 90, 0), (190, 40, 40), (240, 238, 236)
+_DEGRADED, _FAILED, _BOX, _EDGE = (138, 90, 0), (176, 32, 32), (240, 238, 236), (206, 206, 202)
 
 
 def draw_cell(
@@ -35,17 +38,7 @@ def draw_cell(
     """Draw a task's picture, or a box that says why there is none. A thumbnail that is gone is made anew."""
     status = status_of(task, scan)
     if status is ImageStatus.DONE:
-        receipt, touched = scan.receipts[task.id], scan.touched.get(task.id)
-        if touched is not None and touched.shows and folder.thumb_is_older(receipt):
-            folder.remake_thumb(receipt)
-        thumb = _thumbnail(folder.thumb_path(task.id), size)
-        if thumb is None and folder.remake_thumb(receipt):
-            thumb = _thumbnail(folder.thumb_path(task.id), size)
-        page.paste(thumb or _box(size, "done (no thumbnail)", MUTED), at)
-        made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
-        word = ", ".join(filter(None, (made, "prompt cut" if receipt.cut else "", str(touched or ""))))
-        if thumb and word:  # in its lower left corner
-            draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
+        _draw_done(page, at, size, folder, scan, scan.receipts[task.id])
     elif status.tried_in_vain:
         error = scan.failures[task.id].error
         page.paste(_box(size, f"{status}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
@@ -55,27 +48,71 @@ def draw_cell(
         page.paste(_box(size, "not rendered yet", MUTED), at)
 
 
+def _draw_done(
+    page: Image.Image, at: tuple[int, int], size: tuple[int, int], folder: RunFolder, scan: Scan, receipt: Receipt
+) -> None:
+    touched = scan.touched.get(receipt.task.id)
+    if touched is not None and touched.shows and folder.thumb_is_older(receipt):
+        folder.remake_thumb(receipt)
+    shown = _picture(folder, receipt, size)
+    if shown is None:
+        page.paste(_box(size, "done (no thumbnail)", MUTED), at)
+        return
+    page.paste(shown, at)
+    # A white picture has an edge, too.
+    ImageDraw.Draw(page).rectangle((at[0] - 1, at[1] - 1, at[0] + size[0], at[1] + size[1]), outline=_EDGE)
+    made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
+    if word := ", ".join(filter(None, (made, "prompt cut" if receipt.cut else "", str(touched or "")))):
+        draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
+
+
+def _picture(folder: RunFolder, receipt: Receipt, size: tuple[int, int]) -> Image.Image | None:
+    """Of the thumbnail, and where that is too small of the picture itself."""
+    if max(size) > THUMB_SIDE and (whole := _whole(folder.root / receipt.file.path, size)):
+        return whole
+    thumb = folder.thumb_path(receipt.task.id)
+    found = _thumbnail(thumb, size)
+    if found is None and folder.remake_thumb(receipt):
+        found = _thumbnail(thumb, size)
+    return found
+
+
+def _whole(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    try:
+        return _fitted(Image.fromarray(read_pixels(path)), size)
+    except (OSError, ValueError, TypeError, UserError, MemoryError):
+        return None
+
+
 def _thumbnail(path: Path, size: tuple[int, int]) -> Image.Image | None:
     if not inside.is_file(path):
         return None
     try:
         with Image.open(BytesIO(regular.read(path, MAX_THUMB)), formats=("WEBP",)) as image:
-            small = image.convert("RGB")
-            if abs(small.width / small.height - size[0] / size[1]) < 0.02:
-                return small.resize(size, Image.Resampling.LANCZOS)
-            # Somebody has cropped or turned the picture.
-            return ImageOps.pad(small, size, Image.Resampling.LANCZOS, color=_BOX)
+            return _fitted(image, size)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if abs(image.width / image.height - size[0] / size[1]) < 0.02:
+        return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    # Somebody has cropped or turned the picture.
+    return ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=_BOX)
 
 
 @lru_cache(maxsize=64)
 def _box(size: tuple[int, int], text: str, colour: Colour) -> Image.Image:
     """A cell without a picture: thousands of them say the same."""
-    box = Image.new("RGB", (size[0] + 1, size[1] + 1))
-    draw = ImageDraw.Draw(box)
-    draw.rectangle((0, 0, *size), outline=colour, width=2, fill=_BOX)
-    per_line = max(6, (size[0] - 2 * GAP) // 8)
-    lines = [piece for line in text.split("\n") for piece in textwrap.wrap(line, per_line)]
-    draw_lines(draw, (GAP, GAP), lines[: max(1, (size[1] - GAP) // 20)], TEXT_SIZE, colour, 20)
+    box = Image.new("RGB", size, _BOX)
+    ImageDraw.Draw(box).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=colour)
+    most = max(1, (size[1] - GAP) // TEXT_STEP)
+    lines = [
+        line
+        for part in text.split("\n")
+        for line in lines_within(part, max(1, size[0] - 2 * GAP), most, TEXT_SIZE)
+    ]
+    draw_lines(box, (GAP, GAP // 2), lines[:most], TEXT_SIZE, colour, step=TEXT_STEP)
     return box

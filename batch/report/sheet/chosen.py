@@ -1,0 +1,145 @@
+"""A contact sheet as somebody wants it, beside the one of every run: other axes, cells, formats, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from batch.base import atomic
+from batch.base.errors import UserError
+from batch.base.text import plural
+from batch.report.sheet import files
+from batch.report.sheet.drawing import draw_page, page_size
+from batch.report.sheet.layout import TARGET_WIDTH, Paper
+from batch.report.sheet.show import Shown
+
+if TYPE_CHECKING:
+    from batch.report.sheet.axes import Matrix
+    from batch.report.sheet.show import Page
+    from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
+
+CELL = Paper().cell
+DPI = 200
+A4 = (2339, 1654)
+"""Pixels of a page of a PDF: A4, landscape."""
+MOST_PIXELS = 89_000_000
+"""Of a page of several pictures: what Pillow opens without a warning."""
+ONE_PIXELS = 400_000_000
+"""Of a page that holds everything: 1.2 GB while it is drawn."""
+
+
+Pages = tuple[int, int] | Literal["one"]
+"""The first and the last page, or all of them on one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What somebody wants of a sheet."""
+
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    cell: int = CELL
+    """Pixels of the longer side of a picture."""
+    format: str = "jpeg"
+    """One of :data:`batch.report.sheet.files.FORMATS`."""
+    pages: Pages | None = None
+    """Which pages are written; None: all."""
+
+    @property
+    def one_page(self) -> bool:
+        """All on one page."""
+        return self.pages == "one"
+
+
+def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
+    """Write a sheet beside that of the run, under a name that says how it is arranged.
+
+    Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. Raises
+    :class:`UserError` for what cannot be had, and OSError.
+    """
+    shown = Shown(folder, folder.tasks(), rows=choice.rows, columns=choice.columns)
+    paper = _paper(choice)
+    pages = shown.pages(scan, paper)
+    if not pages:
+        raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
+    _check(pages, paper, choice)
+    wanted = _wanted(pages, choice)
+    stem, suffix = stem_of(shown.matrix, choice), files.FORMATS[choice.format].suffix
+    if choice.format == "pdf":
+        written = [folder.root / f"{stem}.pdf"]
+        _write_pdf(written[0], wanted, paper, folder, scan)
+        return written
+    names = {page.number: files.page_name(stem, page.number, len(pages), suffix) for page in pages}
+    about = files.About(name=folder.name(), run=folder.id())
+    for page in wanted:
+        data = files.FORMATS[choice.format].encode(
+            draw_page(page.shelves, page.heading, paper, folder, scan), about
+        )
+        atomic.write(folder.root / names[page.number], data, folder.runner)
+    files.remove_others(folder.root, stem, suffix, [folder.root / name for name in names.values()])
+    return [folder.root / names[page.number] for page in wanted]
+
+
+def stem_of(matrix: Matrix, choice: Choice) -> str:
+    """The name without page and suffix: ``contact_sheet-steps-by-guidance-512px``."""
+    rows, columns = ([axis.name for axis in some] for some in (matrix.rows, matrix.columns))
+    arranged = [*rows, "by", *columns] if columns else ["by", *(rows or ["image"])]
+    cell = [f"{choice.cell}px"] if choice.cell != CELL else []
+    return "-".join([files.SHEET, *arranged, *cell])
+
+
+def _paper(choice: Choice) -> Paper:
+    if choice.format == "pdf" and not choice.one_page:
+        return Paper(cell=choice.cell, width=A4[0], height=A4[1], head=200, fixed=True)
+    target = max(TARGET_WIDTH, TARGET_WIDTH * choice.cell // CELL)
+    if choice.one_page:
+        side = files.FORMATS[choice.format].side
+        return Paper(cell=choice.cell, width=side, height=side, target=target)
+    usual = Paper()
+    height = max(usual.height, choice.cell + 700)  # with what stands above the first row
+    width = min(usual.width, MOST_PIXELS // height)
+    return Paper(cell=choice.cell, width=max(width, choice.cell + 500), height=height, target=min(target, width))
+
+
+def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
+    """Raise :class:`UserError` for what is larger than it may be."""
+    if choice.one_page and len(pages) > 1:
+        raise UserError(f"all images on one page of {choice.format} are too many; leave --pages one out")
+    side = files.FORMATS[choice.format].side
+    most = (paper.width, paper.height) if paper.fixed else (side, side)
+    for page in pages:
+        width, height = page_size(page.shelves, page.heading, replace(paper, fixed=False))
+        if width > most[0] or height > most[1]:
+            where = "an A4 page has at 200 dpi" if paper.fixed else f"{choice.format} has"
+            raise UserError(
+                f"page {page.number} would have {width}x{height} pixels, more than the {most[0]}x{most[1]} that "
+                f"{where}; choose a smaller --cell than {choice.cell}, or other axes"
+            )
+        if choice.one_page and width * height > ONE_PIXELS:
+            raise UserError(
+                f"one page would have {width}x{height} pixels; choose a smaller --cell than {choice.cell}, or "
+                "leave --pages one out"
+            )
+
+
+def _wanted(pages: Sequence[Page], choice: Choice) -> list[Page]:
+    if choice.pages is None or choice.pages == "one":
+        return list(pages)
+    first, last = choice.pages
+    if first > len(pages):
+        raise UserError(f"--pages {first}: the sheet has {plural(len(pages), 'page')}")
+    return [page for page in pages if first <= page.number <= last]
+
+
+def _write_pdf(path: Path, pages: Sequence[Page], paper: Paper, folder: RunFolder, scan: Scan) -> None:
+    about = files.About(name=folder.name(), run=folder.id())
+
+    def drawn() -> Iterator[tuple[tuple[int, int], bytes]]:
+        for page in pages:
+            picture = draw_page(page.shelves, page.heading, paper, folder, scan)
+            yield picture.size, files.FORMATS["pdf"].encode(picture, about)
+
+    atomic.write_parts(path, files.pdf(drawn(), len(pages), about, DPI), folder.runner)

@@ -1,0 +1,173 @@
+"""How large everything on a contact sheet is, and where it stands in its table. All lengths are in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from batch.report.lettering.lines import lines_within
+from batch.store.images.encoders import THUMB_SIDE
+
+if TYPE_CHECKING:
+    from batch.report.lettering.lines import Line
+    from batch.report.sheet.axes import Key
+    from batch.report.sheet.blocks import Block
+
+GAP = 8
+MARGIN = 24
+COLUMN_GAP = 40
+"""Between tables side by side, so that a label is seen to belong to the picture on its right."""
+LABEL_WIDTH = 280
+"""Of a label beside a row at most."""
+TEXT_SIZE, TEXT_STEP = 15, 20
+TITLE_SIZE, TITLE_STEP = 19, 27
+NAME_SIZE, NAME_STEP = 28, 36
+"""Of the name of the run: letters, and from one line to the next."""
+NARROWEST = 800
+"""Pixels across of a page beside its margins."""
+TARGET_WIDTH = 2_400
+"""Narrow tables are set side by side up to about this width."""
+MOST_LINES = 3
+"""Of a label above a column or a picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """How large a page may be, and a picture on it: pixels of its longer side."""
+
+    cell: int = 256
+    width: int = 16_000
+    """Viewers and formats stop at 16,383 (WebP) or 65,535 (JPEG) pixels a side."""
+    height: int = 5_000
+    """A page stays below Pillow's 89-megapixel bomb warning, and a browser scrolls it without trouble."""
+    target: int = TARGET_WIDTH
+    head: int = 300
+    """Of the height, what the heading may take."""
+    fixed: bool = False
+    """Every page has just this size."""
+
+    @property
+    def room(self) -> int:
+        """Pixels down for tables."""
+        return self.height - self.head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a row of pictures stands, from the upper left corner of its table."""
+
+    left: int
+    top: int
+    height: int
+    caption: int
+    """Of the height, what stands above the pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A block, or as much of it as a page takes: what is in it, and how large that is."""
+
+    block: Block
+    title: tuple[Line, ...]
+    headings: tuple[tuple[tuple[Line, ...], ...], ...]
+    """Above the columns, by level and column; empty where nothing stands there."""
+    widths: tuple[int, ...]
+    heights: tuple[int, ...]
+    """Of the rows of pictures, with what stands above these; rows of the block side by side are one."""
+    captions: tuple[int, ...]
+    """Of these, what stands above the pictures."""
+    label: int
+    """Across of what stands beside a row; 0 where it stands above."""
+    side: int = 1
+    """How many times the table stands side by side."""
+
+    @property
+    def one(self) -> int:
+        """Across of one of the tables side by side."""
+        beside = self.label + GAP * 2 if self.label else 0
+        return beside + sum(self.widths) + GAP * len(self.widths) + (COLUMN_GAP if self.label else GAP)
+
+    @property
+    def width(self) -> int:
+        """Of all of them."""
+        return self.side * self.one
+
+    @property
+    def title_height(self) -> int:
+        """From the line above the table to what stands above its columns."""
+        return len(self.title) * TITLE_STEP + 2 * GAP
+
+    @property
+    def level_heights(self) -> list[int]:
+        """Of each level of what stands above the columns."""
+        return [max(map(len, level), default=0) * TEXT_STEP for level in self.headings]
+
+    @property
+    def top(self) -> int:
+        """From the line above the table to its first row."""
+        heads = sum(self.level_heights)
+        return self.title_height + heads + (GAP // 2 if heads else 0)
+
+    @property
+    def height(self) -> int:
+        """Of all of it, the space below included."""
+        left = TEXT_STEP + GAP if self.block.left else 0
+        return self.top + sum(self.heights) + left + 2 * GAP
+
+    def places(self) -> list[Place]:
+        """Of each row of the block."""
+        tops = list(accumulate(self.heights, initial=self.top))
+        rows = len(self.heights)
+        found = []
+        for number in range(len(self.block.rows)):
+            down, across = divmod(number, rows)[::-1] if self.label else divmod(number, self.side)
+            caption = self.captions[down] if self.captions else 0
+            found.append(Place(left=across * self.one, top=tops[down], height=self.heights[down], caption=caption))
+        return found
+
+    def label_lines(self, row: Key, above: Key | None, height: int) -> tuple[Line, ...]:
+        """What stands beside a row of some height, or above its picture."""
+        text = self.block.label(row, above)
+        if not self.label:
+            return lines_within(text, self.widths[0], MOST_LINES, TEXT_SIZE) if text else ()
+        return lines_within(text, self.label, max(1, height // TEXT_STEP), TEXT_SIZE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """Tables side by side."""
+
+    tables: tuple[Table, ...]
+
+    @property
+    def width(self) -> int:
+        """Of all of them."""
+        return sum(table.width for table in self.tables) + COLUMN_GAP * (len(self.tables) - 1)
+
+    @property
+    def height(self) -> int:
+        """Of the highest, the space below included."""
+        return max(table.height for table in self.tables)
+
+    def lefts(self) -> list[int]:
+        """Where each begins."""
+        return list(accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0))[:-1]
+
+
+@lru_cache(maxsize=4096)
+def picture_size(width: int, height: int, cell: int) -> tuple[int, int]:
+    """Width and height of a picture whose longer side is ``cell``; very narrow ones are a bit wider.
+
+    None is enlarged, beyond the size of a thumbnail.
+    """
+    longer, least = max(width, height), min(48, cell)
+    scale = min(cell, max(longer, THUMB_SIDE)) / longer
+    return max(least, round(width * scale)), max(least, round(height * scale))
+
+
+def lefts(widths: Sequence[int]) -> list[int]:
+    """Where each column begins."""
+    return list(accumulate((width + GAP for width in widths), initial=0))[:-1]
