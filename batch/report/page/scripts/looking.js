@@ -210,7 +210,7 @@ export function startLooking() {
   $("compare").addEventListener("click", () => look(picked));
   document.addEventListener("keydown", keyOfPage);
   addKeys("Looking at a picture", [["← →", "previous, next; comparing, another B"], ["c", "compare with another one, or end it"], ["w", "swap A and B"],
-    ["i", "details"], ["F", "full screen"], ["Esc", "close"], ...VIEWER_KEYS]);
+    ["i", "details"], ["F", "the picture alone on the whole screen"], ["Esc", "close"], ...VIEWER_KEYS]);
 }
 
 function keyOfPage(event) {
