@@ -182,6 +182,22 @@ def test_all_of_it_by_keyboard(see, page):
     assert page.said == []
 
 
+def test_keys_are_heard_whatever_was_clicked(see, page):
+    see("nearly")
+    page.click("[aria-label^=Previous]")
+    page.click("[aria-label^=Previous]")
+    assert page.is_disabled("[aria-label^=Previous]")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(".place") == "2 of 8"
+    page.keyboard.press("c")
+    page.click("[data-how=flip]")
+    page.keyboard.press(" ")
+    assert page.is_visible(".label.b")
+    page.keyboard.press("c")  # the button that has the focus goes
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(".place") == "3 of 8"
+
+
 def test_the_way_back_closes_it(looked_at, page):
     page.goto((looked_at / "report.html").as_uri())
     page.click(".picture >> nth=1")

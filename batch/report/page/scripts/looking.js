@@ -174,7 +174,7 @@ function buildViewer() {
   const button = (text, label, onclick) => make("button", {type: "button", "aria-label": label, title: label, onclick}, text);
   Object.assign(parts, {
     root: make("div", {class: "looking-root"}),
-    place: make("span", {class: "place muted"}),
+    place: make("span", {class: "place muted", "aria-live": "polite"}),
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
