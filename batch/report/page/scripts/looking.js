@@ -186,10 +186,10 @@ function buildViewer() {
     inside: make("button", {type: "button", title: "All that is known of it (i)", onclick: toggleDetails}, "Details"),
     file: make("a", {target: "_blank", rel: "noopener", class: "button"}),
   });
-  parts.said = make("div", {class: "said", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
+  parts.caption = make("div", {class: "caption", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
   const close = button("✕", "Close (Esc)", shut);
   const turning = make("div", {class: "turning"}, parts.previous, parts.place, parts.next);
-  parts.root.append(make("div", {class: "looking-head"}, turning, parts.said, close));
+  parts.root.append(make("div", {class: "looking-head"}, turning, parts.caption, close));
   viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
   viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
   viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
