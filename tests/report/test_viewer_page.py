@@ -182,6 +182,22 @@ def test_all_of_it_by_keyboard(see, page):
     assert page.said == []
 
 
+def test_keys_are_heard_whatever_was_clicked(see, page):
+    see("nearly")
+    page.click("[aria-label^=Previous]")
+    page.click("[aria-label^=Previous]")
+    assert page.is_disabled("[aria-label^=Previous]")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(".place") == "2 of 8"
+    page.keyboard.press("c")
+    page.click("[data-how=flip]")
+    page.keyboard.press(" ")
+    assert page.is_visible(".label.b")
+    page.keyboard.press("c")  # the button that has the focus goes
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(".place") == "3 of 8"
+
+
 def test_the_way_back_closes_it(looked_at, page):
     page.goto((looked_at / "report.html").as_uri())
     page.click(".picture >> nth=1")
@@ -274,6 +290,22 @@ def test_what_has_no_picture_says_why(see, page):
     assert not page.is_visible(".viewer-note")
     page.evaluate("look([data.images[0], data.images[7]])")
     assert page.get_attribute(".stage", "data-how") == "side"
+
+
+def test_a_picture_that_comes_is_shown_and_one_that_is_there_stays(see, page):
+    """What the news of a run that goes on do to an open viewer."""
+    see("plain")
+    page.keyboard.press("+")
+    page.evaluate("window.view = document.querySelector('.layer img'); window.file = data.images[1].file")
+    near = box(page)
+    page.evaluate("data.images[0].total_s = 99; caption()")
+    assert page.evaluate("view.isConnected") and box(page) == near
+    page.evaluate("delete data.images[1].file; data.images[1].status = 'missing'; look([data.images[1]])")
+    assert "not rendered yet" in page.inner_text(".no-picture")
+    page.evaluate("data.images[1].file = file; caption()")
+    until(page, "document.querySelector('.layer img')?.src.includes('/images/')")
+    assert box(page) == near
+    assert page.said == []
 
 
 def test_the_border_is_dragged_and_moved_by_keys(see, page):

@@ -124,7 +124,7 @@ function describeShown() {
   tellMarksOfShown();
   tellButtonsOfViewer();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
-  parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
+  parts.title.tabIndex = parts.title.scrollHeight > parts.title.clientHeight ? 0 : -1;  // a long one scrolls
 }
 
 function tellMarksOfShown() {
@@ -174,7 +174,7 @@ function buildViewer() {
   const button = (text, label, onclick) => make("button", {type: "button", "aria-label": label, title: label, onclick}, text);
   Object.assign(parts, {
     root: make("div", {class: "looking-root"}),
-    place: make("span", {class: "place muted"}),
+    place: make("span", {class: "place muted", "aria-live": "polite"}),
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
@@ -186,10 +186,10 @@ function buildViewer() {
     inside: make("button", {type: "button", title: "All that is known of it (i)", onclick: toggleDetails}, "Details"),
     file: make("a", {target: "_blank", rel: "noopener", class: "button"}),
   });
-  parts.said = make("div", {class: "said", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
+  parts.caption = make("div", {class: "caption", role: "group", "aria-label": "What it is"}, parts.title, parts.facts);
   const close = button("✕", "Close (Esc)", shut);
   const turning = make("div", {class: "turning"}, parts.previous, parts.place, parts.next);
-  parts.root.append(make("div", {class: "looking-head"}, turning, parts.said, close));
+  parts.root.append(make("div", {class: "looking-head"}, turning, parts.caption, close));
   viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
   viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
   viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
@@ -210,7 +210,7 @@ export function startLooking() {
   $("compare").addEventListener("click", () => look(picked));
   document.addEventListener("keydown", keyOfPage);
   addKeys("Looking at a picture", [["← →", "previous, next; comparing, another B"], ["c", "compare with another one, or end it"], ["w", "swap A and B"],
-    ["i", "details"], ["F", "full screen"], ["Esc", "close"], ...VIEWER_KEYS]);
+    ["i", "details"], ["F", "the picture alone on the whole screen"], ["Esc", "close"], ...VIEWER_KEYS]);
 }
 
 function keyOfPage(event) {

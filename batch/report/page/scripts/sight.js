@@ -11,6 +11,12 @@ export function alike(a, b) {
   return Math.abs(small.height - large.height * small.width / large.width) <= 1;
 }
 
+/** A place on whole pixels of the screen, where one pixel of the picture is one (or exactly two, three …) of them. */
+export function onScreenDots({scale, x, y}, dots) {
+  if (Math.abs(scale * dots - Math.round(scale * dots)) > 1e-6) return {scale, x, y};
+  return {scale: Math.round(scale * dots) / dots, x: Math.round(x * dots) / dots, y: Math.round(y * dots) / dots};
+}
+
 /**
  * A place in a picture, kept as fractions of it, so that it is the same place of the next one, whatever its size.
  *

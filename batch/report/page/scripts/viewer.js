@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 import { Gestures } from "./gestures.js";
 import { CLOSER, MODES, ViewerTools } from "./nearness.js";
 import { Photo, Shelf } from "./photo.js";
-import { alike, fitScale, Sight } from "./sight.js";
+import { alike, fitScale, onScreenDots, Sight } from "./sight.js";
 
 const PAN = 0.15, BLOCKS = 2;  // above so many pixels of the screen for one, pixels are seen as blocks
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -17,11 +17,11 @@ const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
  * chosen it) and `key(event)`, which is asked before the viewer's own keys and says whether it took the key.
  */
 export class Viewer {
-  #on; #photos = []; #near = []; #how = "slider"; #flipped = false; #sight = new Sight(); #shelf = new Shelf(); #before = null;
+  #container; #on; #photos = []; #near = []; #how = "slider"; #flipped = false; #sight = new Sight(); #shelf = new Shelf(); #before = null;
   #note; #panes; #labels; #border; #tools; #said = ""; #ratio = 1;
 
   constructor(container, on = {}) {
-    this.#on = on;
+    [this.#container, this.#on] = [container, on];
     container.classList.add("viewer");
     this.#build(container);
     new Gestures(this.stage, {
@@ -59,7 +59,7 @@ export class Viewer {
   }
 
   set how(mode) {
-    this.#how = mode in MODES ? mode : "slider";
+    this.#how = Object.hasOwn(MODES, mode) ? mode : "slider";
     this.#flipped = false;
     this.#arrange();
   }
@@ -102,6 +102,7 @@ export class Viewer {
   }
 
   #choose(mode) {
+    if (mode === "flip" && this.#shownHow() === "flip") return this.flip();  // space on the button it has the focus of
     this.how = mode;
     this.#on.how?.(mode);
   }
@@ -142,7 +143,20 @@ export class Viewer {
     this.#border.element.hidden = how !== "slider";
     this.#tools.tell(how, pair && this.#apart() !== "");
     this.#share();
+    this.#name(how, pair);
     this.#place();
+    this.#keepFocus();
+  }
+
+  // A button that is gone or at its end takes the focus with it, and keys would be heard by nobody.
+  #keepFocus() {
+    const at = document.activeElement, here = this.#container.contains(at), lost = at === document.body && this.#container.closest("dialog[open]");
+    if (lost || here && (at.disabled || !at.getClientRects().length)) this.stage.focus();
+  }
+
+  #name(how, pair) {
+    const names = this.#photos.map((photo, index) => (pair ? "AB"[index] + ": " : "") + (photo.item.alt || photo.item.title || ""));
+    this.stage.setAttribute("aria-label", how === "flip" ? names[Number(this.#flipped)] : names.join("; ") || "Picture");
   }
 
   // Each picture into its pane.
@@ -176,8 +190,6 @@ export class Viewer {
     const said = parts.map(part => part.href || part).join("");
     if (said !== this.#said) this.#note.replaceChildren(...parts);  // it is read aloud
     this.#said = said;
-    const names = this.#photos.map((photo, index) => (pair ? "AB"[index] + ": " : "") + (photo.item.alt || photo.item.title || ""));
-    this.stage.setAttribute("aria-label", how === "flip" ? names[Number(this.#flipped)] : names.join("; ") || "Picture");
   }
 
   #ofDifference() {
@@ -243,7 +255,7 @@ export class Viewer {
   // Keys
 
   #key(event) {
-    const element = event.target, range = element.type === "range" || element.role === "slider";
+    const element = event.target, range = element.type === "range" || element.getAttribute("role") === "slider";
     const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(element.tagName) && !range;
     const theirs = range ? event.key in ARROWS : ["BUTTON", "A", "SUMMARY"].includes(element.tagName) && [" ", "Enter"].includes(event.key);
     if (event.ctrlKey || event.metaKey || event.altKey || typing || theirs) return;
@@ -253,7 +265,7 @@ export class Viewer {
   #ownKey(event) {
     const arrow = ARROWS[event.key], pair = this.#photos.length > 1;
     const keys = {f: () => this.fit(), 0: () => this.fit(), 1: () => this.exact(), "+": () => this.#zoom(CLOSER), "=": () => this.#zoom(CLOSER), "-": () => this.#zoom(1 / CLOSER)};
-    if (pair) Object.assign(keys, {" ": () => this.#shownHow() === "flip" ? this.flip() : this.#choose("flip"), s: () => this.#choose("slider"), b: () => this.#choose("side"), d: () => this.#choose("difference")});
+    if (pair) Object.assign(keys, {" ": () => this.#choose("flip"), s: () => this.#choose("slider"), b: () => this.#choose("side"), d: () => this.#choose("difference")});
     const frame = this.#panes[0].getBoundingClientRect();
     if (arrow && (event.shiftKey || !this.#on.go)) keys[event.key] = () => this.#drag(-arrow[0] * PAN * frame.width, -arrow[1] * PAN * frame.height);
     else if (arrow) keys[event.key] = () => this.#on.go(...arrow);
@@ -273,12 +285,6 @@ function linkTo(item) {
   const link = make("a", {target: "_blank", rel: "noopener"}, "Open the file");
   link.setAttribute("href", item.src);
   return link;
-}
-
-// Whole pixels of the screen, so that one pixel of the picture is one (or exactly two, three …) of them.
-function onScreenDots({scale, x, y}, dots) {
-  if (Math.abs(scale * dots - Math.round(scale * dots)) > 1e-6) return {scale, x, y};
-  return {scale: Math.round(scale * dots) / dots, x: Math.round(x * dots) / dots, y: Math.round(y * dots) / dots};
 }
 
 // Other children only where they are others: what stays keeps its focus and is not drawn anew.
