@@ -124,7 +124,7 @@ def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, ca
     left = 12 + _TICK * max(len(f"{tick:g}") for tick in up.ticks)
     sold = _cards(up) if cards else {}
     right = width - (_CARD if sold else _RIGHT)
-    across = scale([mark.seconds for mark in shown], left, right, most=5 if width < 500 else 10)
+    across = scale([mark.seconds for mark in shown], left, right, most=6 if width < 500 else 10)
     frontiers = _frontiers(shown, across, up)
     plot = _Plot(left=left, top=top, right=right, bottom=bottom)
     return Layout(
