@@ -276,6 +276,22 @@ def test_what_has_no_picture_says_why(see, page):
     assert page.get_attribute(".stage", "data-how") == "side"
 
 
+def test_a_picture_that_comes_is_shown_and_one_that_is_there_stays(see, page):
+    """What the news of a run that goes on do to an open viewer."""
+    see("plain")
+    page.keyboard.press("+")
+    page.evaluate("window.view = document.querySelector('.layer img'); window.file = data.images[1].file")
+    near = box(page)
+    page.evaluate("data.images[0].total_s = 99; caption()")
+    assert page.evaluate("view.isConnected") and box(page) == near
+    page.evaluate("delete data.images[1].file; data.images[1].status = 'missing'; look([data.images[1]])")
+    assert "not rendered yet" in page.inner_text(".no-picture")
+    page.evaluate("data.images[1].file = file; caption()")
+    until(page, "document.querySelector('.layer img')?.src.includes('/images/')")
+    assert box(page) == near
+    assert page.said == []
+
+
 def test_the_border_is_dragged_and_moved_by_keys(see, page):
     see("plain", "half")  # of another size, in the same proportions: they lie over each other
     assert box(page, 0) == pytest.approx(box(page, 1))

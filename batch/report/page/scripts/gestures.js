@@ -71,6 +71,7 @@ export class Gestures {
   }
 
   #wheel(event) {
+    if (event.target.closest(".no-picture")) return;  // a text, which may be long
     event.preventDefault();
     const lines = [1, 16, 400][event.deltaMode];
     // A trackpad's pinch arrives as a wheel with ctrl, in small steps.

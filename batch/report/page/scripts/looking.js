@@ -124,7 +124,7 @@ function describeShown() {
   tellMarksOfShown();
   tellButtonsOfViewer();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
-  parts.said.tabIndex = parts.said.scrollHeight > parts.said.clientHeight ? 0 : -1;
+  parts.title.tabIndex = parts.title.scrollHeight > parts.title.clientHeight ? 0 : -1;  // a long one scrolls
 }
 
 function tellMarksOfShown() {

@@ -44,7 +44,7 @@ export class Photo {
     Object.assign(this, {item, width: item.width, height: item.height, whole: false, said: ""});
     this.element = make("div", {class: "layer"});
     this.views = [];
-    if (!item.src) this.element.append(make("div", {class: "no-picture"}, item.reason || ""));
+    if (!item.src) this.#say(item.reason || "");
     else this.#load(shelf.take(item.src), changed);
   }
 
@@ -92,7 +92,11 @@ export class Photo {
     const there = thumbnail && this.views.includes(thumbnail);
     this.said = (format ? `This browser cannot show ${format}` : "The file cannot be shown: it was moved, removed or damaged")
       + (there ? `; this is the thumbnail (${Math.max(thumbnail.naturalWidth, thumbnail.naturalHeight)} px).` : ", and there is no thumbnail.");
-    if (!there) this.element.append(make("div", {class: "no-picture"}, this.said));
+    if (!there) this.#say(this.said);
+  }
+
+  #say(reason) {
+    this.element.append(make("div", {class: "no-picture", tabindex: "0", role: "group", "aria-label": "Why there is no picture"}, reason));
   }
 
   /** Put it where `place` says; both views are as large as the file, so that one takes the other's place. */

@@ -243,7 +243,7 @@ export class Viewer {
   // Keys
 
   #key(event) {
-    const element = event.target, range = element.type === "range" || element.role === "slider";
+    const element = event.target, range = element.type === "range" || element.getAttribute("role") === "slider";
     const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(element.tagName) && !range;
     const theirs = range ? event.key in ARROWS : ["BUTTON", "A", "SUMMARY"].includes(element.tagName) && [" ", "Enter"].includes(event.key);
     if (event.ctrlKey || event.metaKey || event.altKey || typing || theirs) return;
