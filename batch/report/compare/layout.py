@@ -190,9 +190,8 @@ def _spots(
     lines += [(plot.left, y, plot.right, y) for y in cards]
     grid = [(plot.left, y, plot.right, y) for y in map(up.at, up.ticks)]
     grid += [(x, plot.top, x, plot.bottom) for x in map(across.at, across.ticks)]
-    bounds = (plot.left, plot.top - 8, plot.right + 8, plot.bottom - 1)
-    if cards:
-        bounds = (plot.left, plot.top - 8, plot.right + 2, plot.bottom - 1)
+    beside = 2 if cards else 8  # the names of cards stand there
+    bounds = (plot.left, plot.top - 8, plot.right + beside, plot.bottom - 1)
     placed = place([str(mark.number) for mark in order], points, RADIUS, lines, bounds, grid)
     return [
         Spot(mark=mark, x=x, y=y, number=(at.x, at.y) if at else None, leader=at.leader if at else None)
