@@ -51,7 +51,7 @@ def crosses(segment, box):
 @pytest.mark.parametrize(("number", "numbered"), [(1, 1), (4, 4), (10, 10), (20, 18), (45, 30)])
 @pytest.mark.parametrize("spread", [0.0, 1.0, 4.0])
 def test_nothing_crosses_a_number(number, numbered, spread):
-    for seed in range(3):
+    for seed in range(1 if number > 20 else 3):
         for layout in layouts(drawn(number, seed, spread), cards=True):
             spots = [spot for spot in layout.spots if spot.number]
             assert len(spots) >= numbered, (seed, layout.name)

@@ -65,17 +65,22 @@ class Answers:
 def answers(comparison: Comparison) -> list[Answers]:
     """The answers by device and group, in the order of the rows."""
     run = share_a_device(comparison.rows)
-    found: dict[tuple[str, str], list[FastestSetting]] = {}
-    for choice in comparison.choices:
-        found.setdefault((str(choice.device), choice.group), []).append(choice)
     return [
         Answers(
             device=device or "unknown device",
             group=group,
             answers=tuple(_answer(choice, run=run) for choice in sorted(choices, key=_largest_first)),
         )
-        for (device, group), choices in found.items()
+        for (device, group), choices in _groups(comparison).items()
     ]
+
+
+def _groups(comparison: Comparison) -> dict[tuple[str, str], list[FastestSetting]]:
+    """The choices by device and by what tells groups of it apart."""
+    found: dict[tuple[str, str], list[FastestSetting]] = {}
+    for choice in comparison.choices:
+        found.setdefault((str(choice.device), choice.group), []).append(choice)
+    return found
 
 
 def _largest_first(choice: FastestSetting) -> float:
@@ -161,31 +166,27 @@ class Headline:
 
 def headlines(comparison: Comparison) -> list[Headline]:
     """Those of the first groups: of all where they are few, else of one."""
-    groups: dict[tuple[str, str], list[FastestSetting]] = {}
-    for choice in comparison.choices:
-        groups.setdefault((str(choice.device), choice.group), []).append(choice)
-    shown = list(groups.values())[: _MOST if len(groups) <= _MOST else 1]
+    groups = list(_groups(comparison).values())
+    shown = groups if len(groups) <= _MOST else groups[:1]
     run = share_a_device(comparison.rows)
-    return [_headline(fastest, choices, run=run) for choices in shown if (fastest := _unlimited(choices))]
+    found = [(choice, choice.row, choices) for choices in shown for choice in choices if choice.unlimited]
+    return [_headline(choice, row, choices, run=run) for choice, row, choices in found if row]
 
 
-def _unlimited(choices: Sequence[FastestSetting]) -> FastestSetting | None:
-    return next((choice for choice in choices if choice.unlimited and choice.row), None)
-
-
-def _headline(fastest: FastestSetting, choices: Sequence[FastestSetting], *, run: bool) -> Headline:
-    assert fastest.row is not None
+def _headline(
+    fastest: FastestSetting, first: ComparedSetting, choices: Sequence[FastestSetting], *, run: bool
+) -> Headline:
     held = [choice for choice in choices if choice.row and choice.under_gb]
     smallest = min(held, key=lambda choice: min(choice.under_gb), default=None)
-    row = smallest.row if smallest and smallest.row is not fastest.row else None
+    row = smallest.row if smallest and smallest.row is not first else None
     none = next((choice for choice in choices if choice.row is None), None)
     return Headline(
         where=short_device(fastest),
-        fastest=_taken(fastest.row, fastest, run=run),
-        host=fastest.row.costs.memory_kind is MemoryKind.HOST,
+        fastest=_taken(first, fastest, run=run),
+        host=first.costs.memory_kind is MemoryKind.HOST,
         smallest=_taken(row, smallest, run=run) if smallest and row else None,
         smallest_gb=min(smallest.under_gb) if smallest else 0,
-        times=_times(row, fastest.row) if row else "",
+        times=_times(row, first) if row else "",
         too_small=listed(none.under_gb) if none else "",
     )
 

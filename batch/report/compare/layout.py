@@ -124,7 +124,7 @@ def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, ca
     left = 12 + _TICK * max(len(f"{tick:g}") for tick in up.ticks)
     sold = _cards(up) if cards else {}
     right = width - (_CARD if sold else _RIGHT)
-    across = scale([mark.seconds for mark in shown], left, right, most=5 if width < 500 else 10)
+    across = scale([mark.seconds for mark in shown], left, right, most=6 if width < 500 else 10)
     frontiers = _frontiers(shown, across, up)
     plot = _Plot(left=left, top=top, right=right, bottom=bottom)
     return Layout(
@@ -190,9 +190,8 @@ def _spots(
     lines += [(plot.left, y, plot.right, y) for y in cards]
     grid = [(plot.left, y, plot.right, y) for y in map(up.at, up.ticks)]
     grid += [(x, plot.top, x, plot.bottom) for x in map(across.at, across.ticks)]
-    bounds = (plot.left, plot.top - 8, plot.right + 8, plot.bottom - 1)
-    if cards:
-        bounds = (plot.left, plot.top - 8, plot.right + 2, plot.bottom - 1)
+    beside = 2 if cards else 8  # the names of cards stand there
+    bounds = (plot.left, plot.top - 8, plot.right + beside, plot.bottom - 1)
     placed = place([str(mark.number) for mark in order], points, RADIUS, lines, bounds, grid)
     return [
         Spot(mark=mark, x=x, y=y, number=(at.x, at.y) if at else None, leader=at.leader if at else None)

@@ -47,17 +47,18 @@ def scale(values: Iterable[float], start: float, end: float, most: int = 9) -> S
     largest = max(*known, _SMALLEST, _SMALLEST)
     smallest = max(min(known, default=largest), largest / 10**_DECADES)
     log = largest / smallest > WIDE
-    found = _powers(smallest / _ROOM, largest * _ROOM, most) if log else ticks(largest * _ROOM)
+    found = _powers(smallest / _ROOM, largest * _ROOM, most) if log else ticks(largest * _ROOM, most)
     return Scale(ticks=tuple(found), log=log, low=found[0], high=found[-1], start=start, end=end)
 
 
-def ticks(largest: float) -> list[float]:
-    """Round numbers from 0 to at least ``largest``, about five of them."""
+def ticks(largest: float, most: int = 9) -> list[float]:
+    """Round numbers from 0 to at least ``largest``: at most so many, and the last one as near as may be."""
     largest = min(max(largest, _SMALLEST), _LARGEST)
-    rough = largest / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    return [step * index for index in range(math.ceil(largest / step * 0.999) + 1)]
+    power = 10.0 ** math.floor(math.log10(largest))
+    steps = [factor * power for factor in (2, 1, 0.5, 0.2, 0.1)]
+    counts = {step: math.ceil(largest / step * 0.999) for step in steps}
+    step = min((step for step in steps if 3 <= counts[step] < most), key=lambda step: step * counts[step])
+    return [step * index for index in range(counts[step] + 1)]
 
 
 def _powers(smallest: float, largest: float, most: int) -> Sequence[float]:
