@@ -21,7 +21,6 @@ export function onMarks(work) {
 
 /** Mark an image, or several; "" takes the mark away. */
 export function mark(images, value) {
-  readMarks();  // another tab may have marked since
   const before = new Map(marks);
   for (const {id} of [images].flat()) {
     if (value) marks.set(id, value);
@@ -95,9 +94,16 @@ addWord("is:rejected", image => markOf(image.id) === "rejected");
 addWord("is:unmarked", image => !markOf(image.id));
 
 readMarks();
+// Another tab has marked. What it wrote comes with the news: what is read here may be of a moment before.
 addEventListener("storage", event => {
   if (event.key !== KEPT_AS && event.key !== null) return;
-  const before = new Map(marks);
+  const before = marks;
+  marks = understoodMarks(event.key && event.newValue);
+  tellMarked(before);
+});
+// A page that the browser had put to sleep was told nothing.
+addEventListener("pageshow", () => {
+  const before = marks;
   readMarks();
   tellMarked(before);
 });
