@@ -300,4 +300,7 @@ def test_many_images_are_there_soon(prompts, most_s, page, tmp_path):
     page.fill("#text", "seed:3 -is:failed")
     assert page.locator(".grid-cell").count() > 0
     assert time.monotonic() - start < most_s
+    page.evaluate("set({find: '', rows: '-', columns: 'seed', columns2: 'prompt'})")
+    assert page.locator(".grid-cell").count() == 400
+    assert f"The first 400 of {prompts * 40} columns" in page.inner_text("#complaint")
     assert page.said == []

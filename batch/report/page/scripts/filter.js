@@ -40,15 +40,15 @@ function explain(open) {
   $("terms").setAttribute("aria-expanded", String(open));
 }
 
-/** Say what is chosen: in the field, the selects, and the count. `there` is how many of these are in view. */
-export function sayChoice(there) {
+/** Say what is chosen: in the field, the selects, and the count. `there` is how many are shown, `more` what is to be said, too. */
+export function sayChoice(there, more) {
   if ($("text").value !== get("find")) $("text").value = get("find");
   for (const [key, select] of Object.entries(selects)) select.value = chosenOf(key, [...select.options].map(option => option.value));
   $("sort").value = get("sort");
   $("down").setAttribute("aria-pressed", String(Boolean(get("down"))));
   $("down").textContent = get("down") ? "↓" : "↑";
-  put("count", countOf(data.images.length, visible.length, there ?? visible.length));
-  put("complaint", problems.join(" "));
+  put("count", countOf(data.images.length, visible.length, there));
+  put("complaint", [...problems, more].filter(Boolean).join(" "));
   $("nothing").hidden = visible.length > 0;
 }
 function countOf(all, count, there) {

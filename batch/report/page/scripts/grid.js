@@ -116,7 +116,7 @@ const lines = new WeakMap();  // by element
 
 const filler = new IntersectionObserver(entries => {
   for (const {isIntersecting, target} of entries) if (isIntersecting) fillLine(target);
-}, {rootMargin: "900px"});
+}, {rootMargin: "600px"});
 
 /** Draw what stands in a line, if that is not done. */
 export function fillLine(element) {

@@ -80,9 +80,14 @@ function toTheBeginning() {
 }
 
 function sayAll() {
-  sayChoice(now === grid ? grid.count() : undefined);
+  sayChoice(now.count(), now === grid ? tooWide() : "");
   $("say").value = get("say");
   if (now === grid) sayAxes();
+}
+
+function tooWide() {
+  const {columns, wider} = gridNow().table;
+  return wider > columns.length ? `The first ${columns.length} of ${wider} columns are drawn: choose rows for them, or filter.` : "";
 }
 
 // A grid is as wide as it needs: then the page scrolls both ways, and what is no grid stays where it is.
