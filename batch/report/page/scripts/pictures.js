@@ -44,6 +44,7 @@ export function startPictures() {
   watch(["show", "rows", "rows2", "columns", "columns2", "tabs", "say"], show);
   watch(["size"], measure);
   watch(["part"], () => { widen(); measure(); });
+  addEventListener("beforeprint", () => { if (now === grid) document.querySelectorAll(".grid-line").forEach(fillLine); });
   new ResizeObserver(measure).observe(document.documentElement);
 }
 
