@@ -12,7 +12,3 @@ export function make(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
-
-/** Whether a key belongs to a field, or to the browser. */
-export const typing = event => event.ctrlKey || event.metaKey || event.altKey
-  || Boolean(event.target.closest?.("select, textarea, [contenteditable], input:not([type=range], [type=checkbox])"));

@@ -1,12 +1,14 @@
 /* The filter's field, the selects that write terms into it, and what it says of terms that nobody knows. */
 
-import { $, make, typing } from "./dom.js";
+import { $, make } from "./dom.js";
 import { data } from "./data.js";
+import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
 import { keys, termFor, terms } from "./query.js";
 import { changed, problems, SORTS, visible } from "./selection.js";
 import { get, set, watch } from "./state.js";
-import { folded, known, short } from "./words.js";
+import { folded } from "./texts.js";
+import { known, short } from "./words.js";
 const MOST_CHOICES = 80;
 export const selects = {};  // by setting
 

@@ -1,11 +1,12 @@
 /* The part of the page with the pictures: as a gallery or as a grid, of the size chosen. */
 
-import { $, typing } from "./dom.js";
+import { $ } from "./dom.js";
 import { forgetAxes } from "./axes.js";
 import { filters, sayChoice, startFilter } from "./filter.js";
 import { gallery, startGallery } from "./gallery.js";
 import { fillLine, grid, gridNow } from "./grid.js";
 import { sayAxes, startGridBar } from "./gridbar.js";
+import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
 import { startRoaming } from "./roaming.js";
 import { choose, laidOutBy, onChange } from "./selection.js";
