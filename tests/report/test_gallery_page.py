@@ -285,7 +285,7 @@ def test_on_a_phone(report, browser):
     lefts = page.evaluate(
         "kept => [...document.querySelectorAll(kept)].map(one => one.getBoundingClientRect().left)", kept
     )
-    assert set(lefts) == {24}
+    assert len(lefts) > 4 and len(set(lefts)) == 1
     page.close()
 
 

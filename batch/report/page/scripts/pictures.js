@@ -100,6 +100,7 @@ function widen() {
 function measure() {
   const root = document.documentElement, page = root.clientWidth;
   root.style.setProperty("--page", page + "px");
+  root.style.setProperty("--edge", edge() + "px");
   const size = sizeIn(page);
   root.style.setProperty("--thumb", size + "px");
   root.style.setProperty("--bar", $("bar").offsetHeight + "px");
@@ -113,9 +114,10 @@ function sizeIn(page) {
   const chosen = get("size"), phone = page <= 700, within = (least, most, size) => Math.min(most, Math.max(least, Math.floor(size)));
   if (Number(chosen)) return within(SMALLEST, LARGEST, Number(chosen));
   if (now === gallery) return phone ? 150 : 250;
-  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 90 : 120, 280, fitting(page));
+  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 60 : 120, 280, fitting(page));
 }
+const edge = () => parseFloat(getComputedStyle($("pictures").parentElement).paddingLeft);
 function fitting(page) {
   const {table} = gridNow(), style = getComputedStyle($("grid"));
-  return (page - 48 - parseFloat(style.getPropertyValue("--label"))) / Math.max(1, table.columns.length) - parseFloat(style.getPropertyValue("--gap"));
+  return (page - 2 * edge() - parseFloat(style.getPropertyValue("--label"))) / Math.max(1, table.columns.length) - parseFloat(style.getPropertyValue("--gap"));
 }
