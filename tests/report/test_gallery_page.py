@@ -195,8 +195,12 @@ def test_the_grid_by_keyboard(report, page):
         page.keyboard.press(key)
     assert page.evaluate("shown[0].index") == 24
     page.keyboard.press("Escape")
-    until(page, "!$('viewer').open")
-    assert focused(page) == 24
+    until(page, "parseInt(document.activeElement.dataset.id, 16) === 24")  # the one looked at last
+    page.evaluate("mark(visible[0], 'rejected')")
+    page.fill("#text", "-is:rejected")
+    page.evaluate("reveal(data.images[0])")  # it has left: what comes after it has the focus
+    assert focused(page) == 2
+    assert page.evaluate("neighbour(data.images[0], 1, 0).index") == 2
     page.keyboard.press("g")
     assert page.is_visible("#gallery")
     page.keyboard.press("?")
@@ -281,13 +285,13 @@ def test_on_a_phone(report, browser):
     lefts = page.evaluate(
         "kept => [...document.querySelectorAll(kept)].map(one => one.getBoundingClientRect().left)", kept
     )
-    assert set(lefts) == {24}
+    assert len(lefts) > 4 and len(set(lefts)) == 1
     page.close()
 
 
-@pytest.mark.parametrize(("prompts", "most_s"), [(25, 3.0), (125, 8.0)])
-def test_many_images_are_there_soon(prompts, most_s, page, tmp_path):
-    """1,000 and 5,000; benchmarks/page.py measures what it is on a machine with nothing else to do."""
+def test_many_images_are_there_soon(page, tmp_path):
+    """1,000, on a machine that has other things to do; benchmarks/page.py measures more of them, and exactly."""
+    prompts, most_s = 25, 3.0
     path = written(tmp_path, seeds_of_prompts(prompts, 40), failed=20).as_uri()
     for end, there in (("", ".card"), ("#show=grid", ".grid-cell")):
         start = time.monotonic()
@@ -300,4 +304,7 @@ def test_many_images_are_there_soon(prompts, most_s, page, tmp_path):
     page.fill("#text", "seed:3 -is:failed")
     assert page.locator(".grid-cell").count() > 0
     assert time.monotonic() - start < most_s
+    page.evaluate("set({find: '', rows: '-', columns: 'seed', columns2: 'prompt'})")
+    assert page.locator(".grid-cell").count() == 400
+    assert f"The first 400 of {prompts * 40} columns" in page.inner_text("#complaint")
     assert page.said == []

@@ -184,43 +184,6 @@ def test_an_open_picture_and_the_order_stay(manifest, work, page):
     assert page.said == []
 
 
-def test_the_grid_fills(manifest, work, page):
-    """News come while one stands in the grid: the cell with the focus and those that are as before stay."""
-    fake_run(manifest(FORTY.replace("1..8", "1..4")), seen=Silent(), out=work / "run")
-    folder = RunFolder(work / "run")
-    scan, tasks = folder.scan(), folder.tasks()
-    book = Book(folder, tasks, Scan())
-    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
-    book.take(done[:4])
-    book.write(5.0, last=False)
-    now = LiveStatus(
-        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
-    )
-    live.write(folder.state, now, "me")
-    page.goto((folder.root / "report.html").as_uri() + "#show=grid")
-    until(page, "!$('live').hidden")
-    assert page.evaluate("document.querySelectorAll('.grid-cell.missing').length") == 16
-    page.focus(".grid-cell.done a")
-    page.evaluate(
-        "[window.first, window.before] = [document.activeElement, document.querySelectorAll('.done')[3]]"
-    )
-    for end in (12, 20):
-        book.take(done[end - 8 : end])
-        book.write(5.0, last=False)
-        live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + end), "me")
-        until(page, f"document.querySelectorAll('.grid-cell.done').length === {end}")
-        assert page.evaluate("document.activeElement.dataset.id === first.dataset.id")
-        if end == 12:
-            assert page.evaluate("first.isConnected && before.isConnected")
-            page.fill("#text", "is:done")  # from now on columns come as they are done
-            page.evaluate("document.querySelector(`.picture[data-id='${first.dataset.id}']`).focus()")
-    assert page.evaluate(
-        "[...document.querySelectorAll('.grid-cell')].map(cell => cell.dataset.id).sort()"
-    ) == sorted(task.id for task in tasks)
-    assert page.evaluate("document.querySelectorAll('#grid [tabindex=\"0\"]').length") == 1
-    assert page.said == []
-
-
 def test_a_page_without_its_run_folder_is_whole(manifest, work, page):
     fake_run(manifest(FORTY.replace("1..8", "1")), seen=Silent(), out=work / "run")
     folder = RunFolder(work / "run")
@@ -261,4 +224,41 @@ def test_a_page_goes_on_with_the_next_run(manifest, work, page):
     )
     until(page, "$('state').textContent === 'The run is over'")
     assert page.evaluate("document.querySelectorAll('.card.done').length") == 5
+    assert page.said == []
+
+
+def test_the_grid_fills(manifest, work, page):
+    """News come while one stands in the grid: the cell with the focus and those that are as before stay."""
+    fake_run(manifest(FORTY.replace("1..8", "1..4")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    scan, tasks = folder.scan(), folder.tasks()
+    book = Book(folder, tasks, Scan())
+    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
+    book.take(done[:4])
+    book.write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri() + "#show=grid")
+    until(page, "!$('live').hidden")
+    assert page.evaluate("document.querySelectorAll('.grid-cell.missing').length") == 16
+    page.focus(".grid-cell.done a")
+    page.evaluate(
+        "[window.first, window.before] = [document.activeElement, document.querySelectorAll('.done')[3]]"
+    )
+    for end in (12, 20):
+        book.take(done[end - 8 : end])
+        book.write(5.0, last=False)
+        live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + end), "me")
+        until(page, f"document.querySelectorAll('.grid-cell.done').length === {end}")
+        assert page.evaluate("document.activeElement.dataset.id === first.dataset.id")
+        if end == 12:
+            assert page.evaluate("first.isConnected && before.isConnected")
+            page.fill("#text", "is:done")  # from now on columns come as they are done
+            page.evaluate("document.querySelector(`.picture[data-id='${first.dataset.id}']`).focus()")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.grid-cell')].map(cell => cell.dataset.id).sort()"
+    ) == sorted(task.id for task in tasks)
+    assert page.evaluate("document.querySelectorAll('#grid [tabindex=\"0\"]').length") == 1
     assert page.said == []

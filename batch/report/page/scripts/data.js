@@ -1,7 +1,8 @@
 /* The run, as its report knows it. */
 
 import { $ } from "./dom.js";
-import { folded, named } from "./words.js";
+import { folded } from "./texts.js";
+import { named } from "./words.js";
 export const data = JSON.parse(document.getElementById("data").textContent);
 
 /** What lies in the folder of each image (receipt or failure), by id: read when first asked for, since it is long. */

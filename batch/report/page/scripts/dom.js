@@ -20,9 +20,6 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Whether a key belongs to a field, or to the browser. */
-export const typing = event => event.ctrlKey || event.metaKey || event.altKey
-  || Boolean(event.target.closest?.("select, textarea, [contenteditable], input:not([type=range], [type=checkbox])"));
 /** Put these in the place of an element's children; one that says the same as before stays, with focus and all. */
 export function renew(element, ...fresh) {
   const before = new Map([...element.children].map(child => [child.dataset.key, child]));

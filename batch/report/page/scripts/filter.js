@@ -1,12 +1,14 @@
 /* The filter's field, the selects that write terms into it, and what it says of terms that nobody knows. */
 
-import { $, make, typing } from "./dom.js";
+import { $, make } from "./dom.js";
 import { data } from "./data.js";
+import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
 import { keys, termFor, terms } from "./query.js";
 import { changed, problems, SORTS, visible } from "./selection.js";
 import { get, set, watch } from "./state.js";
-import { folded, known, short } from "./words.js";
+import { folded } from "./texts.js";
+import { known, short } from "./words.js";
 const MOST_CHOICES = 80;
 export const selects = {};  // by setting
 
@@ -40,15 +42,15 @@ function explain(open) {
   $("terms").setAttribute("aria-expanded", String(open));
 }
 
-/** Say what is chosen: in the field, the selects, and the count. `there` is how many of these are in view. */
-export function sayChoice(there) {
+/** Say what is chosen: in the field, the selects, and the count. `there` is how many are shown, `more` what is to be said, too. */
+export function sayChoice(there, more) {
   if ($("text").value !== get("find")) $("text").value = get("find");
   for (const [key, select] of Object.entries(selects)) select.value = chosenOf(key, [...select.options].map(option => option.value));
   $("sort").value = get("sort");
   $("down").setAttribute("aria-pressed", String(Boolean(get("down"))));
   $("down").textContent = get("down") ? "↓" : "↑";
-  put("count", countOf(data.images.length, visible.length, there ?? visible.length));
-  put("complaint", problems.join(" "));
+  put("count", countOf(data.images.length, visible.length, there));
+  put("complaint", [...problems, more].filter(Boolean).join(" "));
   $("nothing").hidden = visible.length > 0;
 }
 function countOf(all, count, there) {

@@ -64,12 +64,10 @@ function besides(image, dx, dy) {
 
 function revealCard(image) {
   const at = visible.indexOf(image);
-  if (at < 0) return false;
   if (at >= drawn) drawMore(at + CHUNK - drawn);
   const link = drawnCards.get(image).querySelector(".picture");
   link.scrollIntoView({block: "nearest"});
   link.focus({preventScroll: true});
-  return true;
 }
 
 /** Arrow keys go from picture to picture, as they are laid out. */

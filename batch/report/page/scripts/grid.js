@@ -116,7 +116,7 @@ const lines = new WeakMap();  // by element
 
 const filler = new IntersectionObserver(entries => {
   for (const {isIntersecting, target} of entries) if (isIntersecting) fillLine(target);
-}, {rootMargin: "900px"});
+}, {rootMargin: "600px"});
 
 /** Draw what stands in a line, if that is not done. */
 export function fillLine(element) {
@@ -181,12 +181,10 @@ function besideCell(image, dx, dy) {
 }
 
 function revealCell(image) {
-  if (!visible.includes(image)) return false;
   if (!table.placeOf(image)) set({tabs: tabsText(Object.fromEntries(others.map(({axis}) => [axis.name, axis.of(image)])))});
   const place = table.placeOf(image);
-  if (!place) return false;
+  if (!place) return;
   const element = linesAt.get(table.lines[place.line].key);
   fillLine(element);
   moveInTable({row: element, column: place.column});
-  return true;
 }

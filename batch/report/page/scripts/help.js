@@ -1,6 +1,7 @@
 /* The keys of the page, for whoever asks with `?`; and texts that have no room where they stand. */
 
-import { $, make, typing } from "./dom.js";
+import { $, make } from "./dom.js";
+import { typing } from "./keyboard.js";
 import { addKeys, KEYS } from "./keys.js";
 
 addKeys("Page", [["?", "these keys"]]);

@@ -2,17 +2,19 @@
 
 import { data } from "./data.js";
 
+const MOST_COLUMNS = 400;  // a line is drawn at once
+
 /**
  * The table of the axes chosen, for the pictures that have the values of the tabs. `matching` are images that the
  * filter leaves: lines and columns without any are left out. Each line and column has a `key`, and `outer` and
  * `inner` keys of its axes, and a line the shapes of its pictures, height by width, `flattest` and `tallest`; `at(line, column)` are the images of a cell, those that match first; `placeOf(image)`
- * says where it is: {line, column, number}, or undefined.
+ * says where it is: {line, column, number}, or undefined. `wider` is how many columns there would be.
  */
 export function matrix(chosen, tabs, matching) {
   const images = data.images.filter(image => tabs.every(tab => tab.axis.of(image) === tab.key));
   const down = pairOf(chosen.rows, chosen.rows2), across = pairOf(chosen.columns, chosen.columns2);
   const shown = images.filter(image => matching.has(image));
-  const lines = placesOf(down, shown), columns = placesOf(across, shown);
+  const lines = placesOf(down, shown), all = placesOf(across, shown), columns = all.slice(0, MOST_COLUMNS);
   const lineNumbers = numbersOf(lines), columnNumbers = numbersOf(columns), cells = new Map();
   for (const image of [...shown, ...images.filter(image => !matching.has(image))]) {
     const key = down.of(image) + BETWEEN + across.of(image), line = lines[lineNumbers.get(down.of(image))];
@@ -21,7 +23,7 @@ export function matrix(chosen, tabs, matching) {
     if (line) widenRatios(line, image.height / image.width);
   }
   return {
-    lines, columns, images: shown,
+    lines, columns, images: shown, wider: all.length,
     at: (line, column) => cells.get(line.key + BETWEEN + column.key) || [],
     placeOf(image) {
       const line = lineNumbers.get(down.of(image)), column = columnNumbers.get(across.of(image));

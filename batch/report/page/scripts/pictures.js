@@ -1,11 +1,12 @@
 /* The part of the page with the pictures: as a gallery or as a grid, of the size chosen. */
 
-import { $, typing } from "./dom.js";
+import { $ } from "./dom.js";
 import { forgetAxes } from "./axes.js";
 import { filters, sayChoice, startFilter } from "./filter.js";
 import { gallery, startGallery } from "./gallery.js";
 import { fillLine, grid, gridNow } from "./grid.js";
 import { sayAxes, startGridBar } from "./gridbar.js";
+import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
 import { startRoaming } from "./roaming.js";
 import { choose, laidOutBy, onChange } from "./selection.js";
@@ -44,6 +45,7 @@ export function startPictures() {
   watch(["show", "rows", "rows2", "columns", "columns2", "tabs", "say"], show);
   watch(["size"], measure);
   watch(["part"], () => { widen(); measure(); });
+  addEventListener("beforeprint", () => { if (now === grid) document.querySelectorAll(".grid-line").forEach(fillLine); });
   new ResizeObserver(measure).observe(document.documentElement);
 }
 
@@ -80,9 +82,14 @@ function toTheBeginning() {
 }
 
 function sayAll() {
-  sayChoice(now === grid ? grid.count() : undefined);
+  sayChoice(now.count(), now === grid ? tooWide() : "");
   $("say").value = get("say");
   if (now === grid) sayAxes();
+}
+
+function tooWide() {
+  const {columns, wider} = gridNow().table;
+  return wider > columns.length ? `The first ${columns.length} of ${wider} columns are drawn: choose rows for them, or filter.` : "";
 }
 
 // A grid is as wide as it needs: then the page scrolls both ways, and what is no grid stays where it is.
@@ -93,6 +100,7 @@ function widen() {
 function measure() {
   const root = document.documentElement, page = root.clientWidth;
   root.style.setProperty("--page", page + "px");
+  root.style.setProperty("--edge", edge() + "px");
   const size = sizeIn(page);
   root.style.setProperty("--thumb", size + "px");
   root.style.setProperty("--bar", $("bar").offsetHeight + "px");
@@ -106,9 +114,10 @@ function sizeIn(page) {
   const chosen = get("size"), phone = page <= 700, within = (least, most, size) => Math.min(most, Math.max(least, Math.floor(size)));
   if (Number(chosen)) return within(SMALLEST, LARGEST, Number(chosen));
   if (now === gallery) return phone ? 150 : 250;
-  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 90 : 120, 280, fitting(page));
+  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 60 : 120, 280, fitting(page));
 }
+const edge = () => parseFloat(getComputedStyle($("pictures").parentElement).paddingLeft);
 function fitting(page) {
   const {table} = gridNow(), style = getComputedStyle($("grid"));
-  return (page - 48 - parseFloat(style.getPropertyValue("--label"))) / Math.max(1, table.columns.length) - parseFloat(style.getPropertyValue("--gap"));
+  return (page - 2 * edge() - parseFloat(style.getPropertyValue("--label"))) / Math.max(1, table.columns.length) - parseFloat(style.getPropertyValue("--gap"));
 }

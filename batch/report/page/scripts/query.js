@@ -3,7 +3,8 @@
 import { data } from "./data.js";
 import { extraNames, extrasOf } from "./extras.js";
 import { bytesIn, rangeOf, secondsIn, wholeOrNot } from "./quantities.js";
-import { folded, known } from "./words.js";
+import { folded } from "./texts.js";
+import { known } from "./words.js";
 
 const TERM = /\s*(-?)(?:([\p{L}_][\p{L}\p{N}_.]*)(?:(:|!=|=)|\s*(>=|<=|>|<))\s*)?("(?:[^"\\]|\\[^])*"?|\S*)/uy;
 

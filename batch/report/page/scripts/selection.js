@@ -15,8 +15,10 @@ define("down");
 export function choose() {
   const asked = understood(get("find"));
   problems = asked.problems;
-  visible = sorted(data.images.filter(asked.test));
+  order = sorted([...data.images]);
+  visible = order.filter(asked.test);
 }
+let order = [];  // of all images
 
 /** By a figure or a text of theirs, and then by the plan; images without it come last. */
 function sorted(images) {
@@ -76,8 +78,18 @@ export function laidOutBy(other) {
   layout = other;
 }
 /** The image beside another as they are laid out, one to the left is (-1, 0); undefined at the edge. */
-export const neighbour = (image, dx, dy) => layout?.neighbour(image, dx, dy);
-/** Bring an image into view and give it the focus; whether it is among those shown. */
-export const reveal = image => Boolean(layout?.reveal(image));
+export const neighbour = (image, dx, dy) => visible.includes(image) ? layout?.neighbour(image, dx, dy) : nextShown(image, dx || dy);
+/** Bring an image into view and give it the focus; of one that is not shown any more, that which has its place. */
+export function reveal(image) {
+  const there = visible.includes(image) ? image : nextShown(image, 1) || nextShown(image, -1);
+  if (there) layout?.reveal(there);
+}
+// An image may leave what is shown while one looks at it: a mark that the filter asks for is set.
+function nextShown(image, step) {
+  const shown = new Set(visible);
+  let at = order.indexOf(image) + step;
+  while (order[at] && !(shown.has(order[at]) && standsThere(order[at]))) at += step;
+  return order[at];
+}
 /** Whether there is something to look at: a picture, or why there is none. */
 export const standsThere = image => Boolean(image.file || image.error);

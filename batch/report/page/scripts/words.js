@@ -20,8 +20,6 @@ export const clock = seconds => {
 };
 // 2026-01-31 23:59:59, in the reader's time zone
 export const when = time => new Date(time).toLocaleString("sv");
-/** A text as it is searched: in one case and one form, with ß as ss, and without the dot that a lower İ keeps. */
-export const folded = text => text.normalize("NFC").toUpperCase().toLowerCase().replace(/ς/g, "σ").replace(/i\u0307/g, "i").normalize("NFC");
 // Saturday 31 January 2026, and 23:59:59, in the reader's time zone
 export const day = time => new Date(time).toLocaleDateString("en-GB", {weekday: "long", day: "numeric", month: "long", year: "numeric"});
 export const hour = time => new Date(time).toLocaleTimeString("sv");
