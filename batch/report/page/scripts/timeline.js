@@ -147,7 +147,7 @@ function openBar() {
 }
 
 function figures(bar) {
-  const parts = BAR_STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value > 0);
+  const parts = BAR_STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value >= 0.005);
   const memory = Math.max(...bar.images.map(image => image.memory_mib || 0));
   return [...parts.map(([words, value]) => words + " " + duration(value)), "together " + duration(bar.height), memory ? mib(memory) : ""].filter(Boolean).join(" · ");
 }
