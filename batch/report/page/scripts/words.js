@@ -18,6 +18,8 @@ export const clock = seconds => {
   const time = new Date(seconds * 1000), [day, hour] = time.toLocaleString("sv").split(" ");
   return (day === new Date().toLocaleString("sv").split(" ")[0] ? "" : day + " ") + hour.slice(0, 5);
 };
-// Saturday 31 January 2026, and 23:59:59, in the reader's time zone
+// 2026-01-31 23:59:59, in the reader's time zone
+export const when = time => new Date(time).toLocaleString("sv");
+// The same as Saturday 31 January 2026, and 23:59:59
 export const day = time => new Date(time).toLocaleDateString("en-GB", {weekday: "long", day: "numeric", month: "long", year: "numeric"});
-export const hour = time => new Date(time).toLocaleTimeString("sv");
+export const hour = time => when(time).slice(11);
