@@ -53,9 +53,11 @@ def night(tmp_path_factory):
     return root
 
 
-@pytest.fixture(
-    params=[("screen", "light"), ("phone", "dark"), ("screen", "dark"), ("phone", "light")], ids="-".join
-)
+READERS = [("screen", "light"), ("phone", "dark")]
+"""No colour depends on the size, and no size on the colours."""
+
+
+@pytest.fixture(params=READERS, ids="-".join)
 def opened(browser, request):
     """Opens a page as it is shown to one reader; says what it has said that is wrong."""
     size, scheme = request.param
