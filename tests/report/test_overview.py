@@ -144,7 +144,7 @@ def test_work_and_memory(costs):
     said = costs.inner_text("#sessions")
     assert "in 2 runs" in said
     assert "without pauses of 10m 00s" in said
-    assert "the card worked 31 %" in said  # eleven images of 20 s and one of 40, in 14 minutes
+    assert "the card worked 31\u00a0%" in said  # eleven images of 20 s and one of 40, in 14 minutes
     assert costs.locator(".strips svg").count() == 2
     assert costs.locator(".strips .c-rest").count() == 1
     peaks = costs.inner_text("#peaks")

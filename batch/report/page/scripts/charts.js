@@ -36,7 +36,7 @@ export function drawing(label, width, height, ...parts) {
 }
 
 export const span = (from, to) => duration(Math.max(0, to - from));
-export const percent = part => Math.round(100 * part) + " %";
+export const percent = part => Math.round(100 * part) + "\u00a0%";
 
 /** What a chart shows as a table, made when it is opened. */
 export function asTable(key, tabled) {
