@@ -1,10 +1,12 @@
 """Nothing that axe-core finds fault with on the pages: every part, light and dark, on a screen and on a phone."""
 
 import json
+from importlib import resources
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from batch.cli.main import main
 from batch.cli.progress import Silent
 from batch.store import events
 from batch.store.events import EventLog
@@ -51,9 +53,11 @@ def night(tmp_path_factory):
     return root
 
 
-@pytest.fixture(
-    params=[("screen", "light"), ("phone", "dark"), ("screen", "dark"), ("phone", "light")], ids="-".join
-)
+READERS = [("screen", "light"), ("phone", "dark")]
+"""No colour depends on the size, and no size on the colours."""
+
+
+@pytest.fixture(params=READERS, ids="-".join)
 def opened(browser, request):
     """Opens a page as it is shown to one reader; says what it has said that is wrong."""
     size, scheme = request.param
@@ -111,3 +115,14 @@ def test_what_opens_over_the_page(night, opened):
     opened.keyboard.press("?")
     found["help"] = faults(opened)
     assert {part: said for part, said in found.items() if said} == {}
+
+
+@pytest.mark.skipif(
+    not resources.files("batch.report.page").joinpath("compare.html.jinja").is_file(),
+    reason="the page of a comparison is not made as the report is",
+)
+def test_the_page_of_a_comparison(night, opened):
+    if not (night / "both").exists():
+        assert main(["compare", str(night / "bad"), str(night / "good"), "--out", str(night / "both")]) == 0
+    opened.goto((night / "both" / "compare.html").as_uri())
+    assert faults(opened) == []

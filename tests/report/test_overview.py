@@ -132,9 +132,7 @@ def test_the_chart_by_the_clock_leaves_out_the_day(costs):
     assert "by=clock" in costs.url
     assert costs.evaluate("bars.length") == 12
     gaps = costs.evaluate("bars.slice(1).map((bar, index) => bar.x - bars[index].x)")
-    assert max(gaps) < 20 * min(
-        gaps
-    )  # the pause of ten minutes is there, the eight hours between the runs are not
+    assert max(gaps) < 20 * min(gaps)  # the pause is there, the eight hours between are not
     assert "worker died" in costs.inner_text("#marks")
     assert HOSTILE in costs.inner_text("#marks")
     costs.mouse.move(*(costs.locator("#plot").bounding_box()[side] + 60 for side in ("x", "y")))
@@ -146,7 +144,7 @@ def test_work_and_memory(costs):
     said = costs.inner_text("#sessions")
     assert "in 2 runs" in said
     assert "without pauses of 10m 00s" in said
-    assert "the card worked 31 %" in said  # eleven images of 20 s and one of 40, in 14 minutes
+    assert "the card worked 31\u00a0%" in said  # eleven images of 20 s and one of 40, in 14 minutes
     assert costs.locator(".strips svg").count() == 2
     assert costs.locator(".strips .c-rest").count() == 1
     peaks = costs.inner_text("#peaks")

@@ -1,14 +1,17 @@
 """When a run was at work, as its history and its receipts tell."""
 
+import shlex
 from datetime import UTC, datetime
 
 import pytest
 
+from batch.cli.progress import Silent
 from batch.records.receipts import ErrorInfo, Failure, FileRef, Machine, Measurement, Receipt, StagePeak
 from batch.records.tasks import Task
 from batch.report.page.overview import commands
 from batch.report.sessions import moment, sessions
 from batch.store.events import LogEntry
+from batch.store.folder import RunFolder
 from tests.helpers import fake_run
 
 TASK = Task(
@@ -80,18 +83,15 @@ def test_what_is_no_time_is_none(text):
 
 
 def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
-    from batch.cli.progress import Silent
-    from batch.store.folder import RunFolder
-
     path = manifest("grid: {model: demo, prompt: a fox, steps: 1, size: 512x512}\nrun: {min_free_disk: 1MB}\n")
     odd = path.rename(path.with_name("it's $(a) job;.yaml"))
     fake_run(odd, seen=Silent(), out=work / "out it", engine="local")
     folder = RunFolder(work / "out it")
-    said = commands(folder)
-    import shlex
-
+    said = commands(folder, measures=True)
     words = shlex.split(said["failed"])
     assert words[-5:] == ["run", str(odd), "--out", str(work / "out it"), "--retry-failed"]
     assert shlex.split(said["plan"])[-1] == str(odd)
+    assert said["unfit"].endswith(" --retry-oom")
+    assert "unfit" not in commands(folder, measures=False)
     (folder.state / "origin.json").unlink()
-    assert commands(folder) == {}
+    assert commands(folder, measures=True) == {}

@@ -184,6 +184,35 @@ def test_an_open_picture_and_the_order_stay(manifest, work, page):
     assert page.said == []
 
 
+def test_charts_follow_and_keep_what_one_looks_at(manifest, work, page):
+    fake_run(manifest(FORTY.replace("1..8", "1..2")), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    scan, tasks = folder.scan(), folder.tasks()
+    book = Book(folder, tasks, Scan())
+    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
+    book.take(done[:4])
+    book.write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    page.goto((folder.root / "report.html").as_uri() + "#part=costs")
+    page.click("#times summary")
+    page.locator("#plot").focus()
+    page.keyboard.press("ArrowRight")
+    said = page.inner_text("#readout")
+    assert page.evaluate("bars.length") == 4
+    book.take(done[4:])
+    book.write(5.0, last=False)
+    live.write(folder.state, replace(now, generation=book.pieces, updated=now.updated + 1), "me")
+    until(page, "bars.length === 10")
+    assert page.evaluate("document.activeElement.id") == "plot"
+    assert page.inner_text("#readout") == said
+    until(page, "document.querySelectorAll('#times tbody tr').length === 10")
+    assert page.is_hidden("#tab-failures")  # what is to come is no news
+    assert page.said == []
+
+
 def test_a_page_without_its_run_folder_is_whole(manifest, work, page):
     fake_run(manifest(FORTY.replace("1..8", "1")), seen=Silent(), out=work / "run")
     folder = RunFolder(work / "run")

@@ -51,19 +51,15 @@ def overview(
     }
 
 
-def commands(folder: RunFolder) -> dict[str, str]:
+def commands(folder: RunFolder, *, measures: bool) -> dict[str, str]:
     """What goes on with a run, and what tries again what failed; empty where its manifest is not known."""
     source = folder.origin().source
     if not source:
         return {}
     manifest = quoted(Path(source))
     run = f"{program()} run {manifest} --out {quoted(folder.root.resolve())}"
-    return {
-        "go_on": run,
-        "failed": f"{run} --retry-failed",
-        "unfit": f"{run} --retry-oom",
-        "plan": f"{program()} plan {manifest}",
-    }
+    again = {"go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
+    return {**again, "unfit": f"{run} --retry-oom"} if measures else again
 
 
 def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:

@@ -6,7 +6,7 @@ import { duration } from "./words.js";
 /** The stages of an image from the bottom of a bar to its top: column, word, class of its colour. */
 export const BAR_STAGES = [
   ["denoise_s", "denoising", "denoise"], ["whole_s", "the pipeline", "denoise"], ["decode_s", "decoding", "decode"], ["encode_s", "texts", "encode"],
-  ["load_s", "loading", "load"], ["between_s", "between", "between"], ["save_s", "saving", "save"],
+  ["load_s", "loading", "load"], ["between_s", "between images", "between"], ["save_s", "saving", "save"],
 ];
 
 /** Round values for an axis from 0 to `most`, about `count` of them. */
@@ -36,7 +36,7 @@ export function drawing(label, width, height, ...parts) {
 }
 
 export const span = (from, to) => duration(Math.max(0, to - from));
-export const percent = part => Math.round(100 * part) + " %";
+export const percent = part => Math.round(100 * part) + "\u00a0%";
 
 /** What a chart shows as a table, made when it is opened. */
 export function asTable(key, tabled) {

@@ -31,11 +31,12 @@ const COLUMN_TITLES = {total_s: "total s", denoise_s: "denoise s", decode_s: "de
   peak_reserved_mib: "reserved MiB", peak_device_mib: "card MiB", peak_rss_mib: "host MiB"};
 
 function timing() {
-  const {columns, rows} = data.timing;
+  const {columns, rows} = data.timing, shared = name => ["model", "size", "memory"].includes(name) && name in data.common;
   const shown = (name, value) => !known(value) ? "–" : name.endsWith("_s") ? value.toFixed(2) : name.endsWith("_mib") ? Math.round(value) : value;
   const number = (name, index) => name.endsWith("_s") || typeof rows.find(row => known(row[index]))?.[index] === "number";
-  const titled = columns.map((name, index) => ({title: COLUMN_TITLES[name] || name, number: number(name, index), text: ["model", "lora", "extra", "memory"].includes(name)}));
-  putTable("timing", "Time and memory by setting", titled, rows.map(row => row.map((value, index) => String(shown(columns[index], value)))));
+  const kept = columns.map((name, index) => ({name, index})).filter(({name}) => !shared(name));  // the head says what all share
+  const titled = kept.map(({name, index}) => ({title: COLUMN_TITLES[name] || name, number: number(name, index), text: ["lora", "extra", "memory"].includes(name)}));
+  putTable("timing", "Time and memory by setting", titled, rows.map(row => kept.map(({name, index}) => String(shown(name, row[index])))));
 }
 
 function schedulers() {

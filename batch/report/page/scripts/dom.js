@@ -34,7 +34,8 @@ export function renew(element, ...fresh) {
 
 function kept(before, child) {
   if (!before || !child.dataset.key) return child;
-  const open = [...before.querySelectorAll("details")].map(part => part.open);
-  child.querySelectorAll("details").forEach((part, index) => { part.open = open[index] ?? part.open; });
+  const open = folds(before).map(part => part.open);
+  folds(child).forEach((part, index) => { part.open = open[index] ?? part.open; });
   return child.isEqualNode(before) ? before : child;
 }
+const folds = element => [element, ...element.querySelectorAll("details")].filter(part => part.tagName === "DETAILS");

@@ -18,7 +18,7 @@ export function drawSessions() {
   $("sessions").hidden = !some.length;
   if (!some.length) return;
   renew($("sessions"), make("h2", {"data-key": "title"}, "When it was at work"), make("p", {"data-key": "said"}, sessionsSaid(some)), strips(some),
-    legend([["work", "denoising and decoding"], ["rest", "paused"], ["idle", "anything else: loading, texts, waiting"]]),
+    legend([["work", "denoising and decoding"], ...(some.some(rested) ? [["rest", "paused"]] : []), ["idle", "anything else: loading, texts, waiting"]]),
     make("p", {class: "muted", "data-key": "meaning"}, meaning()), asTable("sessions", () => sessionTable(some)));
 }
 

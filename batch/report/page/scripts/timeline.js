@@ -72,7 +72,7 @@ const level = seconds => TOP + HEIGHT * (1 - Math.min(1, seconds / axisTop));
 function plotted(chart, marks, width, clocked) {
   const lines = timeTicks(axisTop).flatMap(value => [
     shape("line", {class: "rule", x1: LEFT, x2: LEFT + width, y1: level(value), y2: level(value)}),
-    shape("text", {class: "axis", x: LEFT - 6, y: level(value) + 4, "text-anchor": "end"}, duration(value).replace(/\.0+s$/, "s"))]);
+    shape("text", {class: "axis", x: LEFT - 6, y: level(value) + 4, "text-anchor": "end"}, duration(value).replace(/\.0+s$/, "s").replace(/ 00[sm]$/, ""))]);
   const below = chart.axis.map(([x, value], index) => shape("text", {class: "axis", x: LEFT + x, y: TOP + HEIGHT + 28,
     "text-anchor": x > width - 40 ? "end" : !clocked || index ? "middle" : "start"}, clocked ? clock(value).slice(-5) : value));
   return shape("svg", {class: "chart", "aria-hidden": "true", width: LEFT + width, height: TOP + HEIGHT + BOTTOM},
@@ -147,7 +147,7 @@ function openBar() {
 }
 
 function figures(bar) {
-  const parts = BAR_STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value > 0);
+  const parts = BAR_STAGES.map(([, words, kind], index) => [words, bar.parts[index][1], kind]).filter(([, value]) => value >= 0.005);
   const memory = Math.max(...bar.images.map(image => image.memory_mib || 0));
   return [...parts.map(([words, value]) => words + " " + duration(value)), "together " + duration(bar.height), memory ? mib(memory) : ""].filter(Boolean).join(" · ");
 }

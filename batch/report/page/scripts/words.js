@@ -22,4 +22,4 @@ export const clock = seconds => {
 export const when = time => new Date(time).toLocaleString("sv");
 // Saturday 31 January 2026, and 23:59:59, in the reader's time zone
 export const day = time => new Date(time).toLocaleDateString("en-GB", {weekday: "long", day: "numeric", month: "long", year: "numeric"});
-export const hour = time => new Date(time).toLocaleTimeString("sv");
+export const hour = time => when(time).slice(11);
