@@ -2,9 +2,8 @@
 
     python tools/make_sheets.py [FOLDER [NAME…]]
 
-Settings are rendered by the demo model, in a minute on two cores, the others by the stand-in of the tests, which
-draws soft shapes: sheet-settings.jpg, sheet-letters.jpg, sheet-levels.jpg and sheet-growing.jpg, in docs/ or the
-folder given. Letters beyond those of the shipped font need fonts for them (Noto Sans CJK, Noto Color Emoji).
+Rendered by the stand-in of the tests, which draws soft shapes: sheet-settings.jpg, sheet-letters.jpg,
+sheet-levels.jpg and sheet-growing.jpg, in docs/ or the folder given. Letters beyond those of the shipped font need fonts for them (Noto Sans CJK, Noto Color Emoji).
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from batch.cli.progress import Silent  # noqa: E402
-from batch.render.backend import Backend  # noqa: E402
-from batch.render.diffusers_backend import Diffusers  # noqa: E402
 from batch.report.sheet import chosen  # noqa: E402
 from batch.report.sheet.chosen import Choice  # noqa: E402
 from batch.run import runner  # noqa: E402
@@ -42,7 +39,7 @@ class Sheet:
 
     job: str
     choice: Choice = field(default_factory=lambda: Choice(cell=128))
-    backend: Backend = field(default_factory=FakeBackend)
+    backend: FakeBackend = field(default_factory=FakeBackend)
     most: int | None = None
     """Images after which the run stops."""
 
@@ -53,13 +50,12 @@ SHEETS = {
 name: settings
 grid:
   model: demo
-  prompt: a large pink heart at night
+  prompt: a lighthouse at dusk
   seed: 3
   steps: [2, 4, 8]
   guidance: [1.0, 2.0, 4.0, 8.0]
-  size: 512x512
-""",
-        backend=Diffusers(),
+  size: 672x384
+"""
     ),
     "letters": Sheet(
         job="""\
