@@ -3,7 +3,8 @@
     python tools/make_sheets.py [FOLDER [NAME…]]
 
 Rendered by the stand-in of the tests, which draws soft shapes: sheet-settings.jpg, sheet-letters.jpg,
-sheet-levels.jpg and sheet-growing.jpg, in docs/ or the folder given. Letters beyond those of the shipped font need fonts for them (Noto Sans CJK, Noto Color Emoji).
+sheet-levels.jpg and sheet-growing.jpg, in docs/ or the folder given. Letters beyond those of the font that comes
+with the program need fonts for them (Noto Sans CJK, Noto Color Emoji).
 """
 
 from __future__ import annotations
