@@ -25,5 +25,7 @@ def test_every_file_of_the_package_is_in_the_wheel(tmp_path):
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     there = {path.relative_to(source).as_posix() for path in (source / "batch").rglob("*") if path.is_file()}
-    assert {"batch/py.typed", "batch/manifest/manifest.schema.json", "batch/catalogue/models.yaml"} <= there
+    wanted = {"batch/py.typed", "batch/manifest/manifest.schema.json", "batch/catalogue/models.yaml"}
+    wanted |= {f"batch/report/fonts/{name}" for name in ("DejaVuSansCondensed.ttf", "LICENSE-DejaVu.txt")}
+    assert wanted <= there
     assert there - set(zipfile.ZipFile(wheel).namelist()) == set()

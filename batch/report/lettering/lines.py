@@ -29,8 +29,6 @@ _TOKENS = regex.compile(r" +|(?:[\p{Han}\p{Hiragana}\p{Katakana}]\p{M}*[\p{Pe}\p
 """What stays together on a line: blanks, a letter of a script without them, a word."""
 
 ELLIPSIS = "…"
-HELD = "\u00a0"
-"""A blank at which no line ends."""
 
 
 def clean(text: str) -> str:

@@ -22,6 +22,7 @@ from batch.store.images.reading import read_pixels
 
 if TYPE_CHECKING:
     from batch.report.lettering.fonts import Colour
+    from batch.report.lettering.lines import Line
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -109,10 +110,9 @@ def _box(size: tuple[int, int], text: str, colour: Colour) -> Image.Image:
     box = Image.new("RGB", size, _BOX)
     ImageDraw.Draw(box).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=colour)
     most = max(1, (size[1] - GAP) // TEXT_STEP)
-    lines = [
-        line
-        for part in text.split("\n")
-        for line in lines_within(part, max(1, size[0] - 2 * GAP), most, TEXT_SIZE)
-    ]
-    draw_lines(box, (GAP, GAP // 2), lines[:most], TEXT_SIZE, colour, step=TEXT_STEP)
+    lines: list[Line] = []
+    for part in text.split("\n"):
+        if len(lines) < most:
+            lines += lines_within(part, max(1, size[0] - 2 * GAP), most - len(lines), TEXT_SIZE)
+    draw_lines(box, (GAP, GAP // 2), lines, TEXT_SIZE, colour, step=TEXT_STEP)
     return box
