@@ -117,10 +117,6 @@ def test_what_opens_over_the_page(night, opened):
     assert {part: said for part, said in found.items() if said} == {}
 
 
-@pytest.mark.skipif(
-    not resources.files("batch.report.page").joinpath("compare.html.jinja").is_file(),
-    reason="the page of a comparison is not made as the report is",
-)
 def test_the_page_of_a_comparison(night, opened):
     if not (night / "both").exists():
         assert main(["compare", str(night / "bad"), str(night / "good"), "--out", str(night / "both")]) == 0

@@ -50,7 +50,7 @@ function whyNot(image, error) {
 }
 
 function againOf(error) {
-  const again = data.again || {}, command = error && error.kind === "out_of_memory" ? again.unfit || again.failed : again.failed;
+  const again = data.again || {}, command = error && error.kind === "OutOfMemoryError" ? again.unfit || again.failed : again.failed;
   if (!command) return make("p", {}, "The same command tries it again, as often as run.retries says; --retry-failed begins that count anew.");
   const copy = make("button", {type: "button", onclick: async () => { if (await copyText(command, "Command")) copy.textContent = "Copied"; }}, "Copy command");
   return make("div", {}, make("p", {}, "To try it again:"), make("pre", {}, command), copy);

@@ -1,6 +1,7 @@
 /* The images that are not there: why, and what tries them again. */
 
 import { $, make, renew } from "./dom.js";
+import { copyText } from "./copying.js";
 import { data, failed, goesOn } from "./data.js";
 import { folding } from "./folding.js";
 import { imageLink, imageWords } from "./links.js";
@@ -49,18 +50,6 @@ function advice(left) {
 
 /** A line to paste into a shell, whole, with a button that copies it. */
 function command(line) {
-  const code = make("code", {}, line);
-  const button = make("button", {type: "button", onclick: async () => { button.textContent = await copied(code) ? "Copied" : "Selected: press Ctrl or ⌘ C"; }}, "Copy");
-  return make("div", {class: "command"}, code, button);
-}
-
-// A page from disk may not reach the clipboard in every browser.
-async function copied(code) {
-  getSelection().selectAllChildren(code);
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    return true;
-  } catch {
-    return false;
-  }
+  const button = make("button", {type: "button", onclick: async () => { if (await copyText(line, "Command")) button.textContent = "Copied"; }}, "Copy");
+  return make("div", {class: "command"}, make("code", {}, line), button);
 }

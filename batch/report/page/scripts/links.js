@@ -3,17 +3,15 @@
 import { make } from "./dom.js";
 import { SHOWN } from "./data.js";
 import { look } from "./looking.js";
-import { set } from "./state.js";
 import { named, short } from "./words.js";
 
-/** Opens the picture; of an image without one, the gallery with its card alone. */
+/** Opens the picture, or why there is none; in a tab of its own the gallery with its card alone. */
 export function imageLink(image, text = image.name) {
   const href = "#" + new URLSearchParams({part: "pictures", find: image.id});
   return make("a", {href, "data-id": image.id, onclick: event => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    if (image.file) look([image]);
-    else set({part: "pictures", find: image.id}, {step: true});
+    look([image]);
   }}, make("bdi", {}, text));
 }
 

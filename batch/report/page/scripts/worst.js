@@ -9,7 +9,7 @@ const VIEWS = {crop: "Where they differ most", whole: "Whole picture"};
 const OPENS = {crop: "Compare this part", whole: "Compare the whole pictures"};
 
 const worst = [...document.querySelectorAll(".worst")];
-const head = {};
+const pairHead = {};
 let pairViewer = null, openedHere = false;  // whether the browser's way back leads out of the viewer
 
 /** Each of them gets a button for the viewer, and the address says which one is shown. */
@@ -28,27 +28,27 @@ export function startWorst() {
 }
 
 function lookCloser(article, view) {
-  openedHere ||= !head.dialog.open;
-  set({image: article.dataset.number, view}, {step: !head.dialog.open});
+  openedHere ||= !pairHead.dialog.open;
+  set({image: article.dataset.number, view}, {step: !pairHead.dialog.open});
 }
 
 const shownArticle = () => worst.find(article => article.dataset.number === get("image"));
 
 function followPair() {
   const article = shownArticle();
-  if (!article) return head.dialog.close();
-  if (!head.dialog.open) openPair();
-  head.title.textContent = article.querySelector("h3").textContent;
-  head.facts.textContent = article.querySelector(".apart").textContent;
-  head.place.textContent = `${worst.indexOf(article) + 1} of ${worst.length}`;
-  for (const [view, button] of Object.entries(head.views)) button.setAttribute("aria-pressed", String(view === get("view")));
+  if (!article) return pairHead.dialog.close();
+  if (!pairHead.dialog.open) openPair();
+  pairHead.title.textContent = article.querySelector("h3").textContent;
+  pairHead.facts.textContent = article.querySelector(".apart").textContent;
+  pairHead.place.textContent = `${worst.indexOf(article) + 1} of ${worst.length}`;
+  for (const [view, button] of Object.entries(pairHead.views)) button.setAttribute("aria-pressed", String(view === get("view")));
   pairViewer.show(itemsOf(article, get("view")));
   pairViewer.how = get("how");
-  head.last = article;
+  pairHead.last = article;
 }
 
 function openPair() {
-  head.dialog.showModal();
+  pairHead.dialog.showModal();
   document.documentElement.classList.add("looking");
   pairViewer.stage.focus();
 }
@@ -75,11 +75,11 @@ function changeView(view) {
 }
 
 function leavePair() {
-  if (!head.last) return;
+  if (!pairHead.last) return;
   pairViewer.clear();
   document.documentElement.classList.remove("looking");
-  head.last.querySelector(".look button").focus();
-  head.last = null;
+  pairHead.last.querySelector(".look button").focus();
+  pairHead.last = null;
   if (!get("image")) return;  // by the way back
   if (openedHere) history.back();
   else set({image: "", view: "crop", how: "slider"});
@@ -89,7 +89,7 @@ function leavePair() {
 function buildPairViewer() {
   const button = (text, label, onclick) => make("button", {type: "button", "aria-label": label, title: label, onclick}, text);
   const root = make("div", {class: "looking-root"});
-  Object.assign(head, {
+  Object.assign(pairHead, {
     dialog: make("dialog", {"aria-labelledby": "pair-title"}, root),
     title: make("h2", {id: "pair-title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
@@ -97,12 +97,12 @@ function buildPairViewer() {
     views: Object.fromEntries(Object.entries(VIEWS).map(([view, name]) => [view, make("button", {type: "button", title: "The part where they differ most, or the whole (o)", onclick: () => changeView(view)}, name)])),
     last: null,
   });
-  const turning = make("div", {class: "turning"}, button("←", "Previous setting (left arrow)", () => step(-1)), head.place, button("→", "Next setting (right arrow)", () => step(1)));
-  root.append(make("div", {class: "looking-head"}, turning, make("div", {class: "said"}, head.title, head.facts), button("✕", "Close (Esc)", () => head.dialog.close())));
+  const turning = make("div", {class: "turning"}, button("←", "Previous setting (left arrow)", () => step(-1)), pairHead.place, button("→", "Next setting (right arrow)", () => step(1)));
+  root.append(make("div", {class: "looking-head"}, turning, make("div", {class: "said"}, pairHead.title, pairHead.facts), button("✕", "Close (Esc)", () => pairHead.dialog.close())));
   pairViewer = new Viewer(root, {go: right => step(right), key: keyOfPair, how: mode => set({how: mode})});
-  pairViewer.tools.prepend(make("span", {class: "group"}, ...Object.values(head.views)));
-  head.dialog.addEventListener("close", leavePair);
-  document.body.append(head.dialog);
+  pairViewer.tools.prepend(make("span", {class: "group"}, ...Object.values(pairHead.views)));
+  pairHead.dialog.addEventListener("close", leavePair);
+  document.body.append(pairHead.dialog);
 }
 
 function keyOfPair(event) {
