@@ -1,7 +1,6 @@
 """Nothing that axe-core finds fault with on the pages: every part, light and dark, on a screen and on a phone."""
 
 import json
-from importlib import resources
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
