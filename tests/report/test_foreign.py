@@ -90,6 +90,8 @@ def test_scripts_import_in_no_circle_and_share_no_name():
         r"^(?:export )?(?:async )?(?:function|class|const|let) ([\w$]+)", "\n".join(texts.values()), re.M
     )
     assert [name for name, count in Counter(declared).items() if count > 1] == []
+    template = resources.files("batch.report.page").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    assert [name for name, count in Counter(re.findall(r' id="(\w[\w-]*)"', template)).items() if count > 1] == []
 
 
 @pytest.mark.parametrize(

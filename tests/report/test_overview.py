@@ -132,8 +132,8 @@ def test_the_chart_by_the_clock_leaves_out_the_day(costs):
     assert costs.evaluate("bars.length") == 12
     gaps = costs.evaluate("bars.slice(1).map((bar, index) => bar.x - bars[index].x)")
     assert max(gaps) < 20 * min(gaps)  # the pause is there, the eight hours between are not
-    assert "worker died" in costs.inner_text("#marks")
-    assert HOSTILE in costs.inner_text("#marks")
+    assert "worker died" in costs.inner_text("#chart-marks")
+    assert HOSTILE in costs.inner_text("#chart-marks")
     costs.mouse.move(*(costs.locator("#plot").bounding_box()[side] + 60 for side in ("x", "y")))
     assert costs.inner_text("#readout a")
     assert costs.said == []

@@ -158,22 +158,22 @@ def test_the_copied_manifest_renders_the_same_pictures(page, night, cli, work, w
     """Texts with quotes and letters that YAML does not print, seeds of 64 bits, resampled sizes, lists."""
     places = PICKS[which] if isinstance(PICKS[which], list) else page.evaluate(PICKS[which])
     picked = pick(page, places)
-    page.click("#marks >> text=Copy manifest")
-    until(page, "document.querySelector('#marks [role=status]').textContent.includes('copied')")
+    page.click("#picks-bar >> text=Copy manifest")
+    until(page, "document.querySelector('#picks-bar [role=status]').textContent.includes('copied')")
     text = page.evaluate("navigator.clipboard.readText()")
     (work / "final.yaml").write_text(text, encoding="utf-8")
     assert {task.id for task in plan(work / "final.yaml").tasks} == picked
     assert ("include:" in text) == (which == "some of each kind")
     if which != "all":
         with page.expect_download() as file:
-            page.click("#marks >> text=Download picks.txt")
+            page.click("#picks-bar >> text=Download picks.txt")
         file.value.save_as(work / "picks.txt")
         outcome = cli("manifest", "from", night, "--picks", "picks.txt", "-o", "same.yaml")
         assert outcome.code == 0, outcome.err
         assert {task.id for task in plan(work / "same.yaml").tasks} == picked
         page.evaluate("mark(data.images, '')")
-        page.set_input_files("#marks input[type=file]", work / "picks.txt")
-        until(page, "document.querySelector('#marks [role=status]').textContent.includes('picked')")
+        page.set_input_files("#picks-bar input[type=file]", work / "picks.txt")
+        until(page, "document.querySelector('#picks-bar [role=status]').textContent.includes('picked')")
         assert ids(page, "picked") == picked
 
 
@@ -202,14 +202,14 @@ def test_where_the_browser_keeps_and_copies_nothing(tabs, night):
     page = tabs(night, denied + "Object.defineProperty(navigator, 'clipboard', {value: undefined});")
     page.locator(".card").nth(0).locator("[data-puts=picked]").click()
     assert counts(page)[0] == "1"
-    assert "keeps no marks" in page.inner_text("#marks [role=status]")
-    page.click("#marks >> text=Copy manifest")
-    until(page, "document.querySelector('#marks [role=status]').textContent.includes('copied')")
+    assert "keeps no marks" in page.inner_text("#picks-bar [role=status]")
+    page.click("#picks-bar >> text=Copy manifest")
+    until(page, "document.querySelector('#picks-bar [role=status]').textContent.includes('copied')")
     reader = tabs(night)
     assert reader.evaluate("navigator.clipboard.readText()").startswith("# ")
     reader.close()
     page.evaluate("document.execCommand = () => false")
-    page.click("#marks >> text=Copy manifest")
+    page.click("#picks-bar >> text=Copy manifest")
     assert "grid:" in page.input_value(".by-hand textarea")
     page.keyboard.press("Escape")
     until(page, "!document.querySelector('.by-hand')")

@@ -45,12 +45,19 @@ function goOn(x, y) {
   if (next) look(shown.length > 1 ? [shown[0], next] : [next]);
 }
 
-/** Compare what is looked at: with the other one that was chosen, else with a neighbour; or end comparing. */
+/** Compare what is looked at, or end comparing. */
 function compareWith() {
   const [first, second] = shown;
   if (second) return look([first]);
-  const other = picked.find(image => image !== first) || beside(1, 0) || beside(-1, 0);
+  const other = picked.find(image => image !== first) || underAnotherSetting(first) || beside(1, 0) || beside(-1, 0);
   if (other) look([first, other]);
+}
+
+// Of the same prompt and seed the next one that differs in the fewest settings: what a setting does is what one wants to see.
+function underAnotherSetting(first) {
+  const same = visible.filter(image => image !== first && image.file && ["prompt", "seed", "negative_prompt"].every(key => image[key] === first[key]));
+  const apart = image => data.varying.filter(key => image[key] !== first[key]).length, after = image => image.index > first.index ? 0 : 1;
+  return same.sort((a, b) => apart(a) - apart(b) || after(a) - after(b) || a.index - b.index)[0];
 }
 
 // The address says what is shown

@@ -27,10 +27,10 @@ function cardNames() {
 /** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
 function verdict(sum) {
   const whole = sum.done === sum.total;
-  const parts = [make("b", {class: "said" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done"))];
+  const parts = [make("b", {class: "verdict" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done"))];
   const say = (count, words, kind, where) => {
     if (!count) return;
-    const attributes = {class: "said " + kind, "data-key": words};
+    const attributes = {class: "verdict " + kind, "data-key": words};
     parts.push(where ? make("a", {...attributes, href: "#" + new URLSearchParams(where)}, count + " " + words) : make("span", attributes, count + " " + words));
   };
   const away = {part: "failures"}, found = find => ({part: "pictures", find});

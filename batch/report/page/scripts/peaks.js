@@ -11,7 +11,7 @@ const PEAK_WORDS = {
   peak_reserved_mib: ["Peak memory reserved by torch", "What torch's allocator held of the card. CUDA itself takes some hundred MiB more."],
   peak_rss_mib: ["Peak host memory", "Memory of the process in the machine: no memory of a card was measured."],
 };
-const SETTINGS = ["model", "size", "memory", "steps", "guidance", "scheduler", "dtype", "lora", "extra", "batch"];
+const SETTINGS = ["model", "size", "memory", "dtype", "vae", "lora", "guidance", "batch"];  // what memory depends on
 
 export function drawPeaks() {
   const kind = data.summary.peak_kind;

@@ -24,7 +24,7 @@ export function startPicks() {
   });
   bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
   bar.load.tabIndex = -1;
-  $("marks").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
+  $("picks-bar").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
   onMarks(marksChanged);
   document.addEventListener("keydown", markByKey);
   addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
@@ -42,6 +42,7 @@ function tellCounts() {
     button.setAttribute("aria-pressed", String(isShown(word)));
     button.hidden = counts.unmarked === data.images.length && !isShown(word);
   }
+  bar.shows[0].parentElement.hidden = bar.shows.every(button => button.hidden);
   bar.acts.hidden = !counts.picked && !counts.rejected;
   bar.hint.hidden = bar.loads.hidden = !bar.acts.hidden;
   for (const button of [...bar.acts.children].slice(0, 2)) button.disabled = !counts.picked;

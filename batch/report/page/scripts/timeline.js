@@ -52,7 +52,7 @@ export function drawTimeline() {
   const used = BAR_STAGES.filter(([stage]) => images.some(image => image[stage] > 0));
   renew($("stages"), legend(used.map(([, words, kind]) => [kind, words])));
   $("binned").textContent = binned(chart.each, images.length, clocked);
-  renew($("marks"), ...marked(marks));
+  renew($("chart-marks"), ...marked(marks));
   renew($("times"), asTable("times", () => timesTable(images)));
   cursorAt = chosen ? bars.findIndex(bar => bar.images.includes(chosen)) : -1;
   point(cursorAt);
@@ -112,7 +112,7 @@ function happenings(place) {
 }
 
 function marked(marks) {
-  const images = new Map(data.images.map(image => [image.id, image])), list = make("ol", {class: "marks"});
+  const images = new Map(data.images.map(image => [image.id, image])), list = make("ol", {class: "chart-marks"});
   const item = mark => make("li", {class: mark.weight}, make("b", {}, clock(mark.at) + " " + mark.kind), " ", make("span", {dir: "auto"}, ...(images.has(mark.image) ? withLink(mark.said, images.get(mark.image)) : [mark.said])));
   const more = folding(list, marks, item, "marks", 6), signs = [];
   if (data.images.some(failed)) signs.push(["bad", "failed"]);
