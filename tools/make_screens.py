@@ -37,11 +37,10 @@ grid:
 HEAD = f"""\
 # Screens
 
-What the commands show on a terminal of {COLUMNS} columns, taken from a real one by `python tools/make_screens.py`.
-A wider terminal shows the columns that are left out here; where the output is no terminal, a row of a table is one
-line.
+What the commands show on a terminal of {COLUMNS} columns, taken from a real one by `python tools/make_screens.py`. A wider
+terminal also shows the columns that are left out here. Without a terminal, a row of a table is one line.
 
-The job of these pictures, `night.yaml`:
+The job on these screens is `night.yaml`:
 
 ```yaml
 {JOB}```
