@@ -37,8 +37,8 @@ grid:
 HEAD = f"""\
 # Screens
 
-What the commands show on a terminal of {COLUMNS} columns, taken from a real one by `python tools/make_screens.py`. A wider
-terminal also shows the columns that are left out here. Without a terminal, a row of a table is one line.
+What the commands show on a terminal of {COLUMNS} columns, taken from a real one by `python tools/make_screens.py`.
+A wider terminal also shows the columns that are left out here. Without a terminal, a row of a table is one line.
 
 The job on these screens is `night.yaml`:
 
