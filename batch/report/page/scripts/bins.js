@@ -1,6 +1,6 @@
 /* Images of a run as bars of a chart: in the order in which they were begun, several in one bar where there are many. */
 
-import { BAR_STAGES } from "./charts.js";
+import { BAR_STAGES, ticks } from "./charts.js";
 import { data, failed } from "./data.js";
 
 /** Images that were tried, in the order of their beginning; what was begun in the same second in that of the plan. */
@@ -16,8 +16,8 @@ export function byNumber(images, width, most) {
     const index = images.findIndex(image => image.at >= at);
     return index < 0 ? width : Math.floor(index / each) * step;
   };
-  const marks = [0.25, 0.5, 0.75, 1].map(part => Math.max(1, Math.round(part * images.length)));
-  return {bars, each, place, axis: [...new Set(marks)].map(number => [Math.min(width, number / each * step), String(number)])};
+  const marks = images.length < 5 ? images.map((_, index) => index + 1) : ticks(images.length, 5);
+  return {bars, each, place, axis: marks.map(number => [Math.min(width, number / each * step), String(number)])};
 }
 
 /** By the clock. Runs stand side by side; the time between them is left out. */
