@@ -14,6 +14,7 @@ from batch.base.errors import ForeignFolder, UserError
 from batch.cli.progress import Silent
 from batch.manifest.axes import AXES
 from batch.records.tasks import Task
+from batch.report.order import place_by
 from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
 from batch.report.sheet.blocks import begun_of, blocks_of
@@ -21,7 +22,6 @@ from batch.report.sheet.cells import PAPER, draw_cell
 from batch.report.sheet.growing import Sheets
 from batch.report.sheet.heading import Heading, totals
 from batch.report.sheet.pages import pages_of
-from batch.report.sheet.show import in_order
 from batch.store import inside
 from batch.store.folder import RunFolder
 from tests.fake_session import Fault
@@ -153,17 +153,19 @@ def test_seeds_that_belong_to_prompts_have_no_columns_of_their_own():
 
 def test_values_stand_as_in_the_manifest_whatever_is_rendered_first(run):
     assert run.origin().order == {"size": ("672x384", "512x512"), "steps": ("2", "1")}
-    tasks = in_order(run.tasks(), run.origin().order)
+    tasks = sorted(run.tasks(), key=place_by(run.origin().order))
     found = {axis.name: list(axis.values.values()) for axis in axes_of(tasks)}
     assert (found["size"], found["steps"]) == (["672x384", "512x512"], ["2", "1"])
-    unknown = {axis.name: list(axis.values.values()) for axis in axes_of(in_order(run.tasks(), {}))}
+    unknown = {axis.name: list(axis.values.values()) for axis in axes_of(sorted(run.tasks(), key=place_by({})))}
     assert (unknown["size"], unknown["steps"]) == (["672x384", "512x512"], ["1", "2"])  # small before large
 
 
 def test_the_heading_counts_and_times(run):
     said = totals(run.tasks(), run.scan())
     assert re.fullmatch(
-        r"16 of 24 images · 8 failed · [\d.]+s in all · median [\d.]+s an image · \d{4}-\d\d-\d\d", said
+        r"16 of 24 images · 8 failed · "
+        r"images took [\d.]+s together · median [\d.]+s an image · \d{4}-\d\d-\d\d",
+        said,
     )
 
 
