@@ -220,6 +220,7 @@ export class Viewer {
     this.stage.style.setProperty("--covered", wholeDots(this.#photos.map(photo => photo.box), dots));
     this.#tools.measure(this.#ratio, this.#sight.fitted);
     this.stage.classList.toggle("fitted", this.#sight.fitted);
+    this.stage.classList.toggle("on-dots", Math.abs(this.#ratio - Math.round(this.#ratio)) < 1e-6);
     this.#tell();
   }
 
