@@ -14,6 +14,8 @@ from batch.base.errors import ForeignFolder, UserError
 from batch.cli.progress import Silent
 from batch.manifest.axes import AXES
 from batch.records.tasks import Task
+from batch.report.compare.runs import read_runs
+from batch.report.compare.settings import by_setting
 from batch.report.order import place_by
 from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
@@ -26,6 +28,7 @@ from batch.store import inside
 from batch.store.folder import RunFolder
 from tests.fake_session import Fault
 from tests.helpers import fake_run
+from tests.report.pages import embedded
 
 MANIFEST = """\
 name: axes
@@ -158,6 +161,11 @@ def test_values_stand_as_in_the_manifest_whatever_is_rendered_first(run):
     assert (found["size"], found["steps"]) == (["672x384", "512x512"], ["2", "1"])
     unknown = {axis.name: list(axis.values.values()) for axis in axes_of(sorted(run.tasks(), key=place_by({})))}
     assert (unknown["size"], unknown["steps"]) == (["672x384", "512x512"], ["1", "2"])  # small before large
+    timing = embedded((run.root / "report.html").read_text(encoding="utf-8"))[1]["timing"]
+    rows = [dict(zip(timing["columns"], row, strict=True)) for row in timing["rows"]]
+    assert [row["steps"] for row in rows if row["size"] == "672x384"] == [2, 1]
+    compared = [group.setting for group in by_setting(read_runs([run.root]))]
+    assert [setting.steps for setting in compared if setting.size == "672x384"] == [2, 1]
 
 
 def test_the_heading_counts_and_times(run):
