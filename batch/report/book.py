@@ -22,6 +22,7 @@ from batch.report.page import data as pages
 from batch.report.page.entries import entries
 from batch.report.page.overview import commands, overview
 from batch.report.sheet.growing import Sheets
+from batch.report.sheet.show import in_order
 from batch.store import events, live, measured
 from batch.store.receipts import Scan
 
@@ -57,6 +58,8 @@ class Book:
         self._measures = any(task.repeat is not None for task in tasks)
         self._loras = loras_of(tasks)
         self._place = {task.id: index for index, task in enumerate(tasks)}
+        self._order = [self._place[task.id] for task in in_order(tasks, folder.origin().order)]
+        """Images in the order of the manifest, by their number in the plan."""
         self._sheets = Sheets(folder, tasks)
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
@@ -116,11 +119,10 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        beside = overview(
-            self._images, self._scan, self._happened(), commands(self._folder, measures=self._measures)
-        )
+        images = [self._images[index] for index in self._order]
+        beside = overview(images, self._scan, self._happened(), commands(self._folder, measures=self._measures))
         data = pages.page_data(self._name, self._id, self._told, beside)
-        data["entries"] = self._entries
+        data |= {"entries": self._entries, "order": self._order}
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"
