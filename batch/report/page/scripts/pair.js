@@ -1,7 +1,7 @@
 /* The two pictures that are chosen to be compared, A and B. */
 
 import { $, make } from "./dom.js";
-import { called } from "./about.js";
+import { called, differing } from "./about.js";
 import { sayAloud } from "./aloud.js";
 import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
@@ -26,7 +26,7 @@ function choosePair(images) {
   const [first, second] = picked;
   $("pair").hidden = !first;
   $("compare").hidden = !second;
-  $("pair-says").replaceChildren(...first ? [make("bdi", {}, "A: " + called(first)), second ? make("bdi", {}, "B: " + called(second)) : "Choose B"] : []);
+  $("pair-says").replaceChildren(...first ? [make("bdi", {}, "A: " + called(first)), second ? make("bdi", {}, "B: " + differing(second, first)) : "Choose B"] : []);
 }
 
 const letterOf = id => ["A", "B"][picked.findIndex(image => image.id === id)] || "";
