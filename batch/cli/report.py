@@ -77,7 +77,7 @@ def _choice(
     kind: str | None,
     pages: Pages | None,
 ) -> Choice | None:
-    from batch.report.sheet.chosen import CELL, Choice
+    from batch.report.sheet.chosen import Choice
 
     if not (rows or columns or cell or kind or pages):
         return None
@@ -86,7 +86,7 @@ def _choice(
     return Choice(
         rows=rows,
         columns=columns,
-        cell=cell or CELL,
+        cell=cell,
         format=kind or "jpeg",
         pages=pages,
     )

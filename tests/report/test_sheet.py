@@ -275,7 +275,7 @@ def test_a_pdf_is_whole(run, cli):
     data = (run.root / "contact_sheet-seed-by-prompt-400px.pdf").read_bytes()
     pages = int(re.search(rb"/Count (\d+)", data)[1])
     assert pages == data.count(b"/Type /Page ") > 1
-    assert data.count(b"[0 0 842.04 595.44]") == pages  # A4, landscape
+    assert data.count(b"[0 0 841.92 595.20]") == pages  # A4, landscape
     table = int(re.search(rb"startxref\n(\d+)\n", data)[1])
     assert data[table:].startswith(b"xref")
     places = [int(place) for place in re.findall(rb"(\d{10}) 00000 n ", data[table:])]
@@ -352,7 +352,7 @@ def test_pages_too_large_for_a_format_are_refused(run, cli, monkeypatch):
     monkeypatch.setattr("batch.report.sheet.chosen.A4", (500, 400))
     outcome = cli("report", "run", "--format", "pdf", "--cell", "600")
     assert outcome.code == 2
-    assert "more than the 500x400 that an A4 page has at 200 dpi; choose a smaller --cell than 600" in outcome.err
+    assert "more than the 500x400 that an A4 page has at 150 dpi; choose a smaller --cell than 600" in outcome.err
     monkeypatch.setattr("batch.report.sheet.chosen.ONE_PIXELS", 1_000)
     outcome = cli("report", "run", "--pages", "one")
     assert outcome.code == 2 and "one page would have" in outcome.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from batch.store.receipts import Scan
 
 CELL = Paper().cell
-DPI = 200
-A4 = (2339, 1654)
+DPI = 150
+"""Of a PDF: letters of the labels are 7 points high then, and the eye sees no pixels."""
+A4 = (1754, 1240)
 """Pixels of a page of a PDF: A4, landscape."""
+PRINTED, GROWING = 192, 8
+"""Of a PDF: pixels of the longer side of a picture at least, 3 cm, and by how many pictures grow."""
 MOST_PIXELS = 89_000_000
 """Of a page of several pictures: what Pillow opens without a warning."""
 ONE_PIXELS = 400_000_000
@@ -41,8 +45,8 @@ class Choice:
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    cell: int = CELL
-    """Pixels of the longer side of a picture."""
+    cell: int | None = None
+    """Pixels of the longer side of a picture; None: 256, and on a page of a PDF as many as there is room for."""
     format: str = "jpeg"
     """One of :data:`batch.report.sheet.files.FORMATS`."""
     pages: Pages | None = None
@@ -62,6 +66,8 @@ def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
     """
     shown = Shown(folder, folder.tasks(), rows=choice.rows, columns=choice.columns)
     paper = _paper(choice)
+    if paper.fixed and choice.cell is None:
+        paper = _filled(shown, scan, paper)
     pages = shown.pages(scan, paper)
     if not pages:
         raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
@@ -87,21 +93,40 @@ def stem_of(matrix: Matrix, choice: Choice) -> str:
     """The name without page and suffix: ``contact_sheet-steps-by-guidance-512px``."""
     rows, columns = ([axis.name for axis in some] for some in (matrix.rows, matrix.columns))
     arranged = [*rows, "by", *columns] if columns else ["by", *(rows or ["image"])]
-    cell = [f"{choice.cell}px"] if choice.cell != CELL else []
+    cell = [f"{choice.cell}px"] if choice.cell not in (None, CELL) else []
     return "-".join([files.SHEET, *arranged, *cell])
 
 
 def _paper(choice: Choice) -> Paper:
     if choice.format == "pdf" and not choice.one_page:
-        return Paper(cell=choice.cell, width=A4[0], height=A4[1], head=200, fixed=True)
-    target = max(TARGET_WIDTH, TARGET_WIDTH * choice.cell // CELL)
+        return Paper(cell=choice.cell or PRINTED, width=A4[0], height=A4[1], head=200, fixed=True)
+    cell = choice.cell or CELL
+    target = max(TARGET_WIDTH, TARGET_WIDTH * cell // CELL)
     if choice.one_page:
         side = files.FORMATS[choice.format].side
-        return Paper(cell=choice.cell, width=side, height=side, target=target)
+        return Paper(cell=cell, width=side, height=side, target=target)
     usual = Paper()
-    height = max(usual.height, choice.cell + 700)  # with what stands above the first row
+    height = max(usual.height, cell + 700)  # with what stands above the first row
     width = min(usual.width, MOST_PIXELS // height)
-    return Paper(cell=choice.cell, width=max(width, choice.cell + 500), height=height, target=min(target, width))
+    return Paper(cell=cell, width=max(width, cell + 500), height=height, target=min(target, width))
+
+
+def _filled(shown: Shown, scan: Scan, paper: Paper) -> Paper:
+    """Paper with the largest pictures that need no more pages and cut no more tables than those given."""
+
+    def taken(pages: Sequence[Page]) -> tuple[int, int]:
+        return len(pages), sum(len(shelf.tables) for page in pages for shelf in page.shelves)
+
+    def too_large(cell: int) -> bool:
+        larger = replace(paper, cell=cell)
+        pages = shown.pages(scan, larger)
+        sizes = [page_size(page.shelves, page.heading, replace(larger, fixed=False)) for page in pages]
+        above = any(size > most for pair in sizes for size, most in zip(pair, A4, strict=True))
+        return above or any(now > before for now, before in zip(taken(pages), least, strict=True))
+
+    least = taken(shown.pages(scan, paper))
+    cells = range(paper.cell, max(A4), GROWING)
+    return replace(paper, cell=cells[max(0, bisect_left(cells, True, key=too_large) - 1)])
 
 
 def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
@@ -113,14 +138,14 @@ def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
     for page in pages:
         width, height = page_size(page.shelves, page.heading, replace(paper, fixed=False))
         if width > most[0] or height > most[1]:
-            where = "an A4 page has at 200 dpi" if paper.fixed else f"{choice.format} has"
+            where = f"an A4 page has at {DPI} dpi" if paper.fixed else f"{choice.format} has"
             raise UserError(
                 f"page {page.number} would have {width}x{height} pixels, more than the {most[0]}x{most[1]} that "
-                f"{where}; choose a smaller --cell than {choice.cell}, or other axes"
+                f"{where}; choose a smaller --cell than {paper.cell}, or other axes"
             )
         if choice.one_page and width * height > ONE_PIXELS:
             raise UserError(
-                f"one page would have {width}x{height} pixels; choose a smaller --cell than {choice.cell}, or "
+                f"one page would have {width}x{height} pixels; choose a smaller --cell than {paper.cell}, or "
                 "leave --pages one out"
             )
 
