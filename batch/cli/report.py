@@ -44,7 +44,9 @@ class _Pages(click.ParamType["Pages"]):
 @click.option("--rows", metavar="AXIS", multiple=True, help="Of another sheet: what goes down. May be repeated.")
 @click.option("--columns", metavar="AXIS", multiple=True, help="What goes across. May be repeated.")
 @click.option(
-    "--cell", type=click.IntRange(48, 8192), help="Pixels of the longer side of a picture. Default: 256."
+    "--cell",
+    type=click.IntRange(48, 8192),
+    help="Pixels of the longer side of a picture. Default: 256; in a PDF, what fills its pages.",
 )
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="How it is written. Default: jpeg.")
 @click.option("--pages", type=_Pages(), help="Only these of its pages; one: all on one page.")
