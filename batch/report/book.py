@@ -59,8 +59,8 @@ class Book:
         self._loras = loras_of(tasks)
         self._place = {task.id: index for index, task in enumerate(tasks)}
         place = place_by(folder.origin().order)
-        self._read_in = sorted(range(len(tasks)), key=lambda index: place(tasks[index]))
-        """The manifest's order."""
+        self._order = sorted(range(len(tasks)), key=lambda index: place(tasks[index]))
+        """Images in the order of the manifest, by their number in the plan."""
         self._sheets = Sheets(folder, tasks)
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
@@ -121,9 +121,9 @@ class Book:
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
         again = commands(self._folder, measures=self._measures)
-        beside = overview([self._images[index] for index in self._read_in], self._scan, self._happened(), again)
+        beside = overview([self._images[index] for index in self._order], self._scan, self._happened(), again)
         data = pages.page_data(self._name, self._id, self._told, beside)
-        data["entries"] = self._entries
+        data |= {"entries": self._entries, "order": self._order}
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"

@@ -24,8 +24,10 @@ TASK = Task(
 
 
 def task(number: int, **values: object) -> Task:
-    """One of a plan."""
-    return replace(TASK, id=f"{number:016x}", picture_id=f"{number:016x}", name=f"image-{number}", **values)
+    """One of a plan, in a line of its own of a manifest."""
+    source = f"job.yaml:{number + 1}"
+    known = {"id": f"{number:016x}", "picture_id": f"{number:016x}", "name": f"image-{number}", "source": source}
+    return replace(TASK, **known | values)
 
 
 def seeds_of_prompts(prompts: int, seeds: int) -> list[Task]:

@@ -218,10 +218,58 @@ def test_the_gallery_by_keyboard(report, page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowUp")
     assert focused(page) == 5  # above it is an image that is not there yet
+    for key, number in {"End": 7, "ArrowLeft": 6, "Home": 4, "ArrowRight": 5}.items():
+        page.keyboard.press(key)
+        assert focused(page) == number, key
+    assert page.locator("#gallery [tabindex='0']").count() == 4  # the picture, its marks, A/B: of one card
+    for shown in ("grid", "gallery"):
+        page.keyboard.press("g")
+        assert (page.is_visible(f"#{shown}"), focused(page)) == (True, 5)
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "text"
+    page.keyboard.press("Escape")
+    assert focused(page) == 5
+    page.keyboard.press("/")
     page.keyboard.type("?g/")
     assert page.input_value("#text") == "?g/"
+    assert page.inner_text("#nothing").startswith("No picture matches the filter.")
+    page.click("#clear-filter")
+    assert page.inner_text("#count") == "72 images"
+
+
+def test_pictures_have_names_and_choices_are_said(report, page):
+    page.goto(report + "#show=grid&tabs=seed%3D9")
+    failed = page.locator(".grid-cell.failed button").first
+    assert failed.get_attribute("aria-label").startswith("a whale, seed 9, 512×512, steps 4: failed in decode")
+    page.locator(".grid-cell a").first.focus()
+    page.keyboard.press("c")
+    assert texts(page, ".letter:visible") == ["A"]
+    assert page.is_hidden("#compare") and "Choose B" in page.inner_text("#pair")
+    until(page, "document.querySelector('.aloud').textContent === 'A chosen. Choose B.'")
+    assert page.locator("#pair").bounding_box()["width"] < 720
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#pair") and texts(page, ".letter:visible") == []
+    page.keyboard.press("c")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("c")
+    assert texts(page, ".letter:visible") == ["A", "B"]
+    page.keyboard.press("p")
+    until(page, "document.querySelector('.aloud').textContent === 'Picked. 1 picked, 0 rejected.'")
+    page.fill("#text", "is:picked")
+    page.locator(".grid-cell:not(.dim) a").focus()
+    page.keyboard.press("p")  # nothing is left that could have the focus
+    assert page.evaluate("document.activeElement.id") == "text"
+    page.click("#compare")
+    until(page, "$('viewer').open && shown.length === 2")
+    assert page.said == []
+
+
+def test_the_order_is_that_of_the_manifest(page, tmp_path):
+    """Rendering goes by what is slow first."""
+    tasks = [task(n, prompt="a", steps=steps, source="job.yaml:3") for n, steps in enumerate((30, 20, 8))]
+    page.goto(written(tmp_path, tasks).as_uri())
+    assert page.evaluate("visible.map(image => image.steps)") == ["8", "20", "30"]
+    assert page.evaluate("data.timing.rows.map(row => row[data.timing.columns.indexOf('steps')])") == [8, 20, 30]
 
 
 def test_seeds_of_their_own_are_counted(page, tmp_path):

@@ -292,6 +292,17 @@ def test_a_pdf_is_whole(run, cli):
     assert [data[place:].split(b" ", 1)[0] for place in places] == [b"%d" % n for n in range(1, len(places) + 1)]
 
 
+def test_pictures_fill_the_pages_of_a_pdf(run, cli):
+    """They grow as long as that takes no more pages; none beyond its own size."""
+    found = {}
+    for cell in ("192", ""):
+        assert cli("report", "run", "--format", "pdf", *(["--cell", cell] if cell else [])).code == 0
+        suffix = f"-{cell}px" if cell else ""
+        found[cell] = (run.root / f"contact_sheet-prompt-by-seed{suffix}.pdf").read_bytes()
+    assert found["192"].count(b"/Type /Page ") == found[""].count(b"/Type /Page ")
+    assert len(found[""]) > 1.1 * len(found["192"])
+
+
 def test_another_sheet_stands_beside_that_of_the_run(run, cli):
     usual = (run.root / "contact_sheet.jpg").read_bytes()
     wanted = ("--rows", "steps", "--columns", "seed", "--columns", "size")

@@ -7,6 +7,10 @@ import { duration, known, mib, named, short } from "./words.js";
 
 const STAGE_TIMES = ["encode_s", "denoise_s", "decode_s", "save_s"];
 
+/** What tells an image from the others of its run, to be heard. */
+export const called = image => [short(image.prompt, 80) || "empty prompt", "seed " + image.seed,
+  ...(data.varying.includes("size") ? [image.pixels] : []), ...SHOWN.map(key => named(key, image[key]))].join(", ");
+
 /** Seed, size, settings that vary, seconds (`brief`: not by stage), memory: in one line. */
 export function factsOf(image, brief) {
   const parts = ["seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))];

@@ -1,6 +1,6 @@
 /* What the images differ in: axes with their values, and which of them go down and across. */
 
-import { data } from "./data.js";
+import { data, asInManifest } from "./data.js";
 import { extraNames, extrasOf } from "./extras.js";
 import { styledPrompts } from "./prompts.js";
 import { wholeOrNot } from "./quantities.js";
@@ -39,17 +39,17 @@ export const axisNamed = name => axes().find(one => one.name === name);
 
 function axis(name) {
   const {of, label} = valuesOf(name);
-  const keys = [...new Set(data.images.map(of))], numbers = new Map(keys.map(key => [key, wholeOrNot(key)]));
+  const keys = [...new Set(asInManifest().map(of))], numbers = new Map(keys.map(key => [key, wholeOrNot(key)]));
   if (![...numbers.values()].some(Number.isNaN)) keys.sort((a, b) => numbers.get(a) < numbers.get(b) ? -1 : 1);
   return {name, of, title: titleOf(name), labels: new Map(keys.map(key => [key, label(key)]))};
 }
 // Long texts go by their number: a key may stand in the address.
 function valuesOf(name) {
-  if (name === "prompt") return styledPrompts(data.images);
+  if (name === "prompt") return styledPrompts(asInManifest());
   const read = name.startsWith(EXTRA) ? image => extrasOf(image).get(name.slice(EXTRA.length)) : ASKED[name] || (image => image[name]);
   const of = image => String(read(image) ?? "");
   if (name !== "negative_prompt") return {of, label: key => key};
-  const texts = [...new Set(data.images.map(of))], numbers = new Map(texts.map((text, number) => [text, String(number)]));
+  const texts = [...new Set(asInManifest().map(of))], numbers = new Map(texts.map((text, number) => [text, String(number)]));
   return {of: image => numbers.get(of(image)), label: key => texts[key]};
 }
 const titleOf = name => name === OWN ? "number of the seed" : name.replace(/^extra\./, "").replaceAll("_", " ");
@@ -80,7 +80,7 @@ function numberSeeds() {
   for (const image of data.images) pairs.set(keyOf([prompt, seed], image), image);
   if (2 * pairs.size >= prompt.labels.size * seed.labels.size) return;
   const before = new Map();
-  places = new Map(data.images.map(image => {
+  places = new Map(asInManifest().map(image => {
     const key = keyOf(rest, image), number = (before.get(key) || 0) + 1;
     before.set(key, number);
     return [image, number];

@@ -1,16 +1,18 @@
 /* An image as a card: its picture, or why there is none, and what it was made with. */
 
 import { make } from "./dom.js";
+import { called } from "./about.js";
 import { data, failed, SHOWN } from "./data.js";
 import { readWhole } from "./help.js";
-import { look, pick, picked } from "./looking.js";
+import { look } from "./looking.js";
+import { letterBadge, pick, picked } from "./pair.js";
 import { markButtons } from "./picks.js";
 import { duration, known, mib, named, path, short } from "./words.js";
 const LONG = 110;  // letters that a card has room for
 
 export function card(image) {
-  const box = make("article", {class: "card " + image.status, "aria-label": short(image.prompt, 80) + ", seed " + image.seed});
-  const frame = make("div", {class: "card-frame"}, picture(image));
+  const box = make("article", {class: "card " + image.status, "aria-label": called(image)});
+  const frame = make("div", {class: "card-frame"}, picture(image), letterBadge(image));
   frame.style.aspectRatio = String(Math.min(3, Math.max(0.5, image.width / image.height)));
   box.append(frame, words(image));
   return box;
@@ -41,12 +43,12 @@ const tagsOf = image => [
   image.touched, image.allowed && "allowed: " + image.allowed, image.warmup && "first after loading",
 ].filter(Boolean).join(" · ");
 
-const tryAgain = () => make("p", {class: "meta"}, "try again: ", make("code", {}, data.again.failed));
+const tryAgain = () => make("p", {class: "meta again"}, "try again: ", make("code", {}, data.again.failed));
 
 function foot(image) {
   const box = make("div", {class: "foot"}, markButtons(image));
   if (!image.file) return box;
-  const tick = make("input", {type: "checkbox", onchange: () => pick(image)});
+  const tick = make("input", {type: "checkbox", "aria-label": "A/B: " + called(image), onchange: () => pick(image)});
   tick.checked = picked.includes(image);
   tick.dataset.id = image.id;
   box.append(make("label", {}, tick, "A/B"));
@@ -57,7 +59,7 @@ function foot(image) {
 export function picture(image) {
   if (failed(image)) return reason(image, make("b", {}, image.status + (image.stage ? " in " + image.stage : "") + ": "), image.error || "");
   if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : "not rendered yet");
-  const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: image.prompt || "empty prompt", loading: "lazy", decoding: "async", width: image.width, height: image.height});
+  const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: called(image), loading: "lazy", decoding: "async", width: image.width, height: image.height});
   thumb.addEventListener("error", () => thumb.replaceWith("no thumbnail: open it"));
   return make("a", {class: "picture", href: path(image.file), "data-id": image.id, onclick: event => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -67,6 +69,7 @@ export function picture(image) {
 }
 function reason(image, ...parts) {
   const words = make("span", {dir: "auto"}, ...parts);
+  // Its name begins with what tells it from the others, and goes on with why there is no picture.
   if (!failed(image)) return make("div", {class: "picture reason", "data-id": image.id}, words);
-  return make("button", {type: "button", class: "picture reason", "data-id": image.id, onclick: () => look([image])}, words);
+  return make("button", {type: "button", class: "picture reason", "data-id": image.id, "aria-label": called(image) + ": " + words.textContent, onclick: () => look([image])}, words);
 }

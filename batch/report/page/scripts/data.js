@@ -20,6 +20,9 @@ export function learnRecords(some) {
 /** Whether more is to come; a page learns the end of its run in `live.js`. */
 export const goesOn = () => Boolean(data.live) && !data.over;
 
+/** The images in the manifest's order; `data.images` are in the order of the plan, which renders them so. */
+export const asInManifest = () => data.order.map(index => data.images[index]);
+
 export const failed = image => image.status === "failed" || image.status === "invalid";
 
 /** Settings in which images differ, as a card says them. */
@@ -28,6 +31,7 @@ export let SHOWN = [];
 export function describe() {
   SHOWN = data.varying.filter(key => key !== "size" && key !== "device");
   data.images.forEach(wording);
+  asInManifest().forEach((image, place) => { image.place = place; });
 }
 function wording(image, index) {
   image.index = index;

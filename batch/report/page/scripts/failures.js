@@ -23,7 +23,7 @@ const gist = image => image.error.replace(/\d[\d.,]*/g, "#").replaceAll(image.na
 
 function failure(key, images) {
   const most = Math.max(...images.map(image => image.attempts || 0)), stage = images[0].stage || "before the first stage";
-  const times = most > 1 ? "tried up to " + most + " times" : "tried once";
+  const times = most > 1 ? "up to " + most + " attempts" : "1 attempt";
   return failureGroup(key, stage[0].toUpperCase() + stage.slice(1), times, images[0].error, images, images.some(image => image.unfit) ? "unfit" : "");
 }
 

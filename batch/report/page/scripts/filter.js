@@ -16,19 +16,23 @@ export function startFilter() {
   $("text").addEventListener("input", () => set({find: $("text").value}));
   $("text").addEventListener("keydown", event => {
     if (event.key !== "Escape" || $("text").value) return;
-    document.querySelector("#gallery a.picture, #grid [tabindex='0']")?.focus();
+    document.querySelector(":is(#gallery, #grid):not([hidden]) :is(a, button, div)[tabindex='0']")?.focus();
   });
   $("sort").addEventListener("change", () => set({sort: $("sort").value}));
   $("down").addEventListener("click", () => set({down: get("down") ? "" : "1"}));
   $("terms").addEventListener("click", () => explain($("explained").hidden));
   $("options-button").addEventListener("click", () => unfold($("options").hidden));
-  unfold(matchMedia("(min-width: 701px)").matches);
+  unfold(matchMedia("(min-width: 701px) and (min-height: 601px)").matches);
   document.addEventListener("keydown", event => {
     if (event.key !== "/" || typing(event) || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     $("text").focus();
   });
   watch(["find", "sort", "down"], changed);
+  $("clear-filter").addEventListener("click", () => {
+    set({find: ""});
+    $("text").focus();
+  });
   fillHelp();
 }
 addKeys("Filter", [["/", "to the filter"], ["Esc", "clear the filter; of an empty one, back to the pictures"]]);

@@ -6,6 +6,7 @@ import { picture } from "./cards.js";
 import { data, failed } from "./data.js";
 import { labelled } from "./labels.js";
 import { matrix } from "./matrix.js";
+import { letterBadge } from "./pair.js";
 import { showsMark } from "./picks.js";
 import { moveInTable, roam } from "./roaming.js";
 import { standsThere, visible } from "./selection.js";
@@ -153,7 +154,7 @@ function cell(images) {
   box.classList.add(first.status);
   const link = picture(first);
   if (link.matches("a, button")) link.tabIndex = -1;
-  box.append(link);
+  box.append(link, letterBadge(first));
   if (images.length > 1) box.append(make("span", {class: "grid-more"}, "+" + (images.length - 1)));
   if (get("say")) box.append(make("div", {class: "grid-says"}, saying(first)));
   return box;

@@ -16,7 +16,8 @@ export function startHelp() {
 function listKeys() {
   const parts = new Map();
   for (const {title, keys} of KEYS) parts.set(title, [...parts.get(title) || [], ...keys]);
-  const sections = [...parts].map(([title, keys]) => make("section", {}, make("h3", {}, title), make("dl", {}, ...keys.map(keyRow))));
+  // The longest comes last: the others fill the column beside it.
+  const sections = [...parts].sort(([, some], [, others]) => some.length - others.length).map(([title, keys]) => make("section", {}, make("h3", {}, title), make("dl", {}, ...keys.map(keyRow))));
   openSheet("Keys", make("div", {class: "keys"}, ...sections));
 }
 const keyRow = ([key, what]) => make("div", {}, make("dt", {}, ...key.split(/,? /).map(name => name === "or" ? "or" : make("kbd", {}, name))), make("dd", {}, what));
@@ -26,7 +27,7 @@ export const readWhole = (title, text) => openSheet(title, make("p", {class: "wh
 
 function openSheet(title, content) {
   const close = make("button", {class: "close", "aria-label": "Close"}, "✕");
-  const dialog = make("dialog", {class: "sheet", "aria-label": title}, make("div", {class: "head"}, make("h2", {}, title), close), content);
+  const dialog = make("dialog", {class: "sheet" + (content.className === "keys" ? " wide" : ""), "aria-label": title}, make("div", {class: "head"}, make("h2", {}, title), close), content);
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => dialog.remove());

@@ -5,22 +5,12 @@ import { differing, factsOf, lacking, wordsOf } from "./about.js";
 import { data } from "./data.js";
 import { details } from "./details.js";
 import { addKeys } from "./keys.js";
+import { picked, startPair } from "./pair.js";
 import { mark, markButtons, markOf, onMarks, toggleMark } from "./picks.js";
 import { neighbour, reveal, visible } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
 import { path, short } from "./words.js";
-
-/** Chosen to be compared, two at most. */
-export let picked = [];
-
-export function pick(image) {
-  picked = picked.includes(image) ? picked.filter(other => other !== image) : [...picked, image].slice(-2);
-  for (const tick of document.querySelectorAll(".card input[type=checkbox]")) tick.checked = picked.some(image => image.id === tick.dataset.id);
-  $("compare").hidden = !picked.length;
-  $("compare").disabled = picked.length < 2;
-  $("compare").textContent = picked.length < 2 ? "A/B: choose one more" : "Compare A and B";
-}
 
 /** The images that are looked at: none, one, or A and B. */
 export let shown = [];
@@ -231,18 +221,7 @@ export function startLooking() {
   watch(["how"], () => { viewer.how = get("how"); });
   $("viewer").addEventListener("cancel", event => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("close", leave);
-  $("compare").addEventListener("click", () => look(picked));
-  document.addEventListener("keydown", keyOfPage);
+  startPair(look);
   addKeys("Looking at a picture", [["← →", "previous, next; comparing, another B"], ["c", "compare with another one, or end it"], ["w", "swap A and B"],
     ["i", "details"], ["F", "the picture alone on the whole screen"], ["Esc", "close"], ...VIEWER_KEYS]);
-}
-
-function keyOfPage(event) {
-  const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || $("viewer").open) return;
-  const image = data.images.find(image => image.id === document.activeElement.dataset.id);
-  if (event.key === "c" && image && image.file) pick(image);
-  if (event.key !== "/") return;
-  event.preventDefault();
-  $("text").focus();
 }

@@ -1,6 +1,6 @@
 /* Which picture stands where in a table of them. */
 
-import { data } from "./data.js";
+import { asInManifest } from "./data.js";
 
 const MOST_COLUMNS = 400;  // a line is drawn at once
 
@@ -11,7 +11,7 @@ const MOST_COLUMNS = 400;  // a line is drawn at once
  * says where it is: {line, column, number}, or undefined. `wider` is how many columns there would be.
  */
 export function matrix(chosen, tabs, matching) {
-  const images = data.images.filter(image => tabs.every(tab => tab.axis.of(image) === tab.key));
+  const images = asInManifest().filter(image => tabs.every(tab => tab.axis.of(image) === tab.key));
   const down = pairOf(chosen.rows, chosen.rows2), across = pairOf(chosen.columns, chosen.columns2);
   const shown = images.filter(image => matching.has(image));
   const lines = placesOf(down, shown), all = placesOf(across, shown), columns = all.slice(0, MOST_COLUMNS);

@@ -1,12 +1,13 @@
 /* What has been picked: how many, which of them are shown, and what becomes of them. */
 
 import { $, make } from "./dom.js";
+import { sayAloud } from "./aloud.js";
 import { copyText, download } from "./copying.js";
 import { data } from "./data.js";
 import { manifestText } from "./entries.js";
 import { addKeys } from "./keys.js";
 import { areMarksKept, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
-import { changed, reveal, visible } from "./selection.js";
+import { changed, focusedImage, reveal, visible } from "./selection.js";
 import { get, set } from "./state.js";
 
 const WORD = /(^|\s)is:(picked|rejected|unmarked)(?=\s|$)/g;
@@ -19,7 +20,7 @@ export function startPicks() {
     shows: [...MARKS, "unmarked"].map(word => make("button", {type: "button", "data-shows": word, onclick: () => showMarked(word)})),
     acts: make("span", {class: "group"}, button("Copy manifest", copyManifest), button("Download picks.txt", downloadPicks), button("Clear", clearMarks)),
     load: make("input", {type: "file", accept: ".txt,text/plain", hidden: "", onchange: loadPicks}),
-    hint: make("span", {class: "muted"}, "✓ (p) picks, ✕ (x) rejects, u takes it back"),
+    hint: make("span", {class: "muted"}, "✓ ", byKey("(p) "), "picks, ✕ ", byKey("(x) "), "rejects", byKey(", u takes it back")),
     said: make("span", {role: "status", class: "muted"}),
   });
   bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
@@ -29,6 +30,9 @@ export function startPicks() {
   addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
   tellCounts();
 }
+
+// Said where there are keys, and no fingers.
+const byKey = text => make("span", {class: "by-key"}, text);
 
 const withMark = value => data.images.filter(image => markOf(image.id) === value);
 
@@ -70,14 +74,18 @@ function showMarked(word) {
 }
 
 // Where marks decide what is shown, the image that is marked may leave; the focus goes on to the one in its place.
-function marksChanged() {
+function marksChanged(ids) {
   tellCounts();
+  if (ids.size === 1 && !document.hidden) sayMark([...ids][0]);
   if (!isShown("picked") && !isShown("rejected") && !isShown("unmarked")) return;
   const at = document.querySelector("dialog[open]") ? -1 : visible.indexOf(focusedImage());
   changed();
   const next = at < 0 ? null : visible[at] || visible.at(-1);
   if (next) reveal(next);
+  else if (at >= 0) $("text").focus();
 }
+const MARKED_AS = {picked: "Picked", rejected: "Rejected", "": "Unmarked"};
+const sayMark = id => sayAloud(`${MARKED_AS[markOf(id)]}. ${MARKS.map(value => withMark(value).length + " " + value).join(", ")}.`);
 
 // Marking
 
@@ -89,12 +97,6 @@ function markByKey(event) {
   event.preventDefault();
   if (value) toggleMark(image, value);
   else mark(image, "");
-}
-
-function focusedImage() {
-  const element = document.activeElement.closest("[data-id], [data-mark-of]");
-  const id = element && (element.dataset.id || element.dataset.markOf);
-  return data.images.find(image => image.id === id);
 }
 
 function clearMarks() {

@@ -9,7 +9,7 @@ import { sayAxes, startGridBar } from "./gridbar.js";
 import { typing } from "./keyboard.js";
 import { addKeys } from "./keys.js";
 import { startRoaming } from "./roaming.js";
-import { choose, laidOutBy, onChange } from "./selection.js";
+import { choose, focusedImage, laidOutBy, onChange, reveal } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 const SMALLEST = 48, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
 const LAYOUTS = {gallery, grid};
@@ -42,7 +42,8 @@ export function startPictures() {
   });
   onChange(() => redraw(new Set(), () => 0));
   watch(["find", "sort", "down"], toTheBeginning);
-  watch(["show", "rows", "rows2", "columns", "columns2", "tabs", "say"], show);
+  watch(["rows", "rows2", "columns", "columns2", "tabs", "say"], show);
+  watch(["show"], showTheSame);  // the last: it may choose tabs
   watch(["size"], measure);
   watch(["part"], () => { widen(); measure(); });
   addEventListener("beforeprint", () => { if (now === grid) document.querySelectorAll(".grid-line").forEach(fillLine); });
@@ -63,6 +64,13 @@ export function show() {
   now.show();
   sayAll();
   measure();
+}
+
+// The picture that had the focus has it in the other layout, too.
+function showTheSame() {
+  const image = focusedImage();
+  show();
+  if (image) reveal(image);
 }
 
 /** Draw anew what has changed, and nothing else. */
@@ -103,7 +111,7 @@ function measure() {
   root.style.setProperty("--edge", edge() + "px");
   const size = sizeIn(page);
   root.style.setProperty("--thumb", size + "px");
-  root.style.setProperty("--bar", $("bar").offsetHeight + "px");
+  root.style.setProperty("--bar", (getComputedStyle($("bar")).position === "sticky" ? $("bar").offsetHeight : 0) + "px");
   root.style.setProperty("--head", ($("grid").firstElementChild?.offsetHeight || 0) + "px");
   $("gallery").classList.toggle("bare", size < BARE_BELOW);
   $("size").value = size;

@@ -97,7 +97,7 @@ function oneOf(key, sign, value) {
   if (key === "size") return sized(sign, value);
   if (TEXTS.includes(key)) return text(key, sign, value);
   if (settings().includes(key)) return setting(key, sign, value);
-  throw new Problem(`There is no "${key}" to ask for. Known are ${mainKeys().join(", ")} and others, see Terms. For words with a colon write "${key}${sign}${value}" in quotes.`);
+  throw new Problem(`There is no "${key}" to ask for. Known are ${mainKeys().join(", ")} and others, see Terms. To look for the words, write "${key}${sign}${value}" in quotes.`);
 }
 
 const settings = () => [...data.varying, ...Object.keys(data.common), ...extraNames().map(name => "extra." + name)];

@@ -1,6 +1,6 @@
 /* Which images are shown, in what order, and who lays them out. */
 
-import { data } from "./data.js";
+import { data, asInManifest } from "./data.js";
 import { understood } from "./query.js";
 import { define, get } from "./state.js";
 import { known } from "./words.js";
@@ -15,20 +15,20 @@ define("down");
 export function choose() {
   const asked = understood(get("find"));
   problems = asked.problems;
-  order = sorted([...data.images]);
+  order = sorted(asInManifest());
   visible = order.filter(asked.test);
 }
 let order = [];  // of all images
 
-/** By a figure or a text of theirs, and then by the plan; images without it come last. */
+/** By a figure or a text of theirs, and then as the manifest has them; images without it come last. */
 function sorted(images) {
   const turn = get("down") ? -1 : 1, by = SORTS.get(get("sort"));
   if (!by) return turn < 0 ? images.reverse() : images;
   const values = new Map(images.map(image => [image, by.of(image)]));
   return images.sort((a, b) => {
     const first = values.get(a), second = values.get(b);
-    if (!known(first) || !known(second)) return known(second) - known(first) || a.index - b.index;
-    return turn * compared(first, second) || a.index - b.index;
+    if (!known(first) || !known(second)) return known(second) - known(first) || a.place - b.place;
+    return turn * compared(first, second) || a.place - b.place;
   });
 }
 function compared(first, second) {
@@ -41,7 +41,7 @@ const figure = key => image => typeof image[key] === "string" ? Number.parseFloa
 
 /** What images are sorted by, as the address has it: a title, and the value of an image. */
 export const SORTS = new Map(Object.entries({
-  started_at: {title: "rendered first", of: image => image.started_at},
+  at: {title: "rendered first", of: figure("at")},
   total_s: {title: "time", of: figure("total_s")},
   load_s: {title: "time to load", of: figure("load_s")},
   encode_s: {title: "time to encode", of: figure("encode_s")},
@@ -61,6 +61,13 @@ export const SORTS = new Map(Object.entries({
   prompt: {title: "prompt", of: image => image.prompt},
   name: {title: "name", of: image => image.name},
 }));
+
+/** The image that has the focus, itself or one of its buttons. */
+export function focusedImage() {
+  const element = document.activeElement.closest("[data-id], .card");
+  const id = element && (element.dataset.id || element.querySelector("[data-id]").dataset.id);
+  return data.images.find(image => image.id === id);
+}
 
 const listeners = [];
 /** Call `work` when other images are chosen, or come in another order. */
