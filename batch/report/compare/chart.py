@@ -74,6 +74,9 @@ class Key:
     """Kinds of marks and lines, and what they mean."""
 
 
+_KINDS_OF_MARKS = ("filled", "hollow", "crossed", "steps", "card", "")
+"""In the order of the legend."""
+
 MANY = 3
 """So many charts are small ones side by side."""
 
@@ -103,7 +106,8 @@ def charts(comparison: Comparison) -> list[Chart]:
 def key_of(found: Sequence[Chart]) -> Key:
     """What looks and marks mean, once for all charts."""
     looks = {device: look for chart in found for device, look in chart.looks.items()}
-    return Key(looks=looks, kinds={kind: words for chart in found for kind, words in chart.legend})
+    kinds = {kind: words for chart in found for kind, words in chart.legend}
+    return Key(looks=looks, kinds={kind: kinds[kind] for kind in _KINDS_OF_MARKS if kind in kinds})
 
 
 def _is_known(row: ComparedSetting) -> bool:

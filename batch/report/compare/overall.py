@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from batch.report.compare.rows import ComparedSetting
 
 
+LEVEL = 1.02
+"""Times as long that nobody would choose by."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overall:
     """The answer of one device over its groups, for one who has five seconds."""
@@ -76,11 +80,16 @@ def _overall(
         groups=f"{len(firsts)} groups ({', '.join(told)})",
         fastest=best,
         seconds=seconds(together[best]) if best else "",
-        next=f"{others[0]} takes {seconds(together[others[0]])}" if others else "",
+        next=_next(others[0], together[others[0]], together[best]) if others else "",
         wins=_wins(firsts, run=run),
         level=sum(choice.level is not None for choice in firsts),
         small=tuple(_small(choices, len(firsts), run=run)),
     )
+
+
+def _next(name: str, taken: float, fastest: float) -> str:
+    about = "about as long, " if taken < LEVEL * fastest else ""
+    return f"{name} takes {about}{seconds(taken)}"
 
 
 def _together(rows: Sequence[ComparedSetting], groups: int, *, run: bool) -> Mapping[str, float]:

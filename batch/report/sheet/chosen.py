@@ -12,8 +12,9 @@ from batch.base.errors import UserError
 from batch.base.text import plural
 from batch.report.sheet import files
 from batch.report.sheet.drawing import draw_page, page_size
-from batch.report.sheet.layout import TARGET_WIDTH, Paper
+from batch.report.sheet.layout import TARGET_WIDTH, USUAL_CELL, Paper, letters_for
 from batch.report.sheet.show import Shown
+from batch.store.images.encoders import THUMB_SIDE
 
 if TYPE_CHECKING:
     from batch.report.sheet.axes import Matrix
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
-CELL = Paper().cell
+CELL = USUAL_CELL
 DPI = 200
 A4 = (2339, 1654)
 """Pixels of a page of a PDF: A4, landscape."""
@@ -60,8 +61,11 @@ def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
     Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. Raises
     :class:`UserError` for what cannot be had, and OSError.
     """
-    shown = Shown(folder, folder.tasks(), rows=choice.rows, columns=choice.columns)
-    paper = _paper(choice)
+    tasks = folder.tasks()
+    shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
+    # None is enlarged, so cells may as well be no larger than the pictures: letters go by them.
+    longest = max((max(task.width, task.height) for task in tasks), default=choice.cell)
+    paper = _paper(replace(choice, cell=min(choice.cell, max(longest, THUMB_SIDE))))
     pages = shown.pages(scan, paper)
     if not pages:
         raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
@@ -99,9 +103,11 @@ def _paper(choice: Choice) -> Paper:
         side = files.FORMATS[choice.format].side
         return Paper(cell=choice.cell, width=side, height=side, target=target)
     usual = Paper()
-    height = max(usual.height, choice.cell + 700)  # with what stands above the first row
+    times = letters_for(choice.cell).times
+    height = max(usual.height, choice.cell + round(700 * times))  # with what stands above the first row
     width = min(usual.width, MOST_PIXELS // height)
-    return Paper(cell=choice.cell, width=max(width, choice.cell + 500), height=height, target=min(target, width))
+    width = max(width, choice.cell + round(500 * times))
+    return Paper(cell=choice.cell, width=width, height=height, target=min(target, width))
 
 
 def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
