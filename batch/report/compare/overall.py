@@ -81,7 +81,7 @@ def _overall(
         fastest=best,
         seconds=seconds(together[best]) if best else "",
         next=_next(others[0], together[others[0]], together[best]) if others else "",
-        wins=_wins(firsts, run=run),
+        wins=_wins(firsts, len(firsts), run=run),
         level=sum(choice.level is not None for choice in firsts),
         small=tuple(_small(choices, len(firsts), run=run)),
     )
@@ -105,22 +105,26 @@ def _named(row: ComparedSetting, *, run: bool) -> str:
     return f"{row.costs.setting.memory} ({row.costs.run})" if run else row.costs.setting.memory
 
 
-def _wins(choices: Sequence[FastestSetting], *, run: bool) -> str:
-    """``full in 7, vae_tiling in 1``."""
+def _wins(choices: Sequence[FastestSetting], groups: int, *, run: bool) -> str:
+    """``full in 7, vae_tiling in 1``; ``full in all`` of so many groups."""
     counts = Counter(_named(choice.row, run=run) for choice in choices if choice.row)
+    if len(counts) == 1 and counts.total() == groups:
+        return f"{next(iter(counts))} in all"
     return ", ".join(f"{name} in {count}" for name, count in counts.most_common())
 
 
 def _small(choices: Sequence[FastestSetting], groups: int, *, run: bool) -> Iterator[Small]:
     """By size of card, the largest first; those with the same answer share one."""
     sizes = sorted({card for choice in choices for card in choice.under_gb}, reverse=True)
-    unlimited = _wins([choice for choice in choices if choice.unlimited], run=run)
+    unlimited = _wins([choice for choice in choices if choice.unlimited], groups, run=run)
     same: dict[str, list[int]] = {}
     for size in sizes:
         of_size = [choice for choice in choices if size in choice.under_gb]
         none = groups - sum(choice.row is not None for choice in of_size)
-        nothing = f"nothing that was measured fits {plural(none, 'group')}" if none else ""
-        same.setdefault("; ".join(filter(None, (_wins(of_size, run=run), nothing))), []).append(size)
+        nothing = "nothing that was measured fits" if none else ""
+        if 0 < none < groups:
+            nothing += f" {plural(none, 'group')}"
+        same.setdefault("; ".join(filter(None, (_wins(of_size, groups, run=run), nothing))), []).append(size)
     for said, cards in same.items():
         if said != unlimited:
             yield Small(cards=listed(cards), wins=said)

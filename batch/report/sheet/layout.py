@@ -86,8 +86,8 @@ class Paper:
 
     @property
     def letters(self) -> Letters:
-        """Those that stand beside its pictures."""
-        return letters_for(self.cell)
+        """Those that stand beside its pictures; a page that is printed is looked at from where it always is."""
+        return letters_for(USUAL_CELL if self.fixed else self.cell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
