@@ -99,15 +99,15 @@ def _paper(choice: Choice) -> Paper:
     if choice.format == "pdf" and not choice.one_page:
         return Paper(cell=choice.cell, width=A4[0], height=A4[1], head=200, fixed=True)
     target = max(TARGET_WIDTH, TARGET_WIDTH * choice.cell // CELL)
+    letters = letters_for(choice.cell)  # what is printed is looked at from where one always looks
     if choice.one_page:
         side = files.FORMATS[choice.format].side
-        return Paper(cell=choice.cell, width=side, height=side, target=target)
+        return Paper(cell=choice.cell, width=side, height=side, target=target, letters=letters)
     usual = Paper()
-    times = letters_for(choice.cell).times
-    height = max(usual.height, choice.cell + round(700 * times))  # with what stands above the first row
+    height = max(usual.height, choice.cell + round(700 * letters.times))  # with what stands above the first row
     width = min(usual.width, MOST_PIXELS // height)
-    width = max(width, choice.cell + round(500 * times))
-    return Paper(cell=choice.cell, width=width, height=height, target=min(target, width))
+    width = max(width, choice.cell + round(500 * letters.times))
+    return Paper(cell=choice.cell, width=width, height=height, target=min(target, width), letters=letters)
 
 
 def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:

@@ -78,16 +78,12 @@ class Paper:
     """Of the height, what the heading may take."""
     fixed: bool = False
     """Every page has just this size."""
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def room(self) -> int:
         """Pixels down for tables."""
         return self.height - round(self.head * self.letters.times)
-
-    @property
-    def letters(self) -> Letters:
-        """Those that stand beside its pictures; a page that is printed is looked at from where it always is."""
-        return letters_for(USUAL_CELL if self.fixed else self.cell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
