@@ -44,7 +44,9 @@ class _Pages(click.ParamType["Pages"]):
 @click.option("--rows", metavar="AXIS", multiple=True, help="Of another sheet: what goes down. May be repeated.")
 @click.option("--columns", metavar="AXIS", multiple=True, help="What goes across. May be repeated.")
 @click.option(
-    "--cell", type=click.IntRange(48, 8192), help="Pixels of the longer side of a picture. Default: 256."
+    "--cell",
+    type=click.IntRange(48, 8192),
+    help="Pixels of the longer side of a picture. Default: 256, or what fills the pages of a PDF.",
 )
 @click.option("--format", "kind", type=click.Choice(_FORMATS), help="How it is written. Default: jpeg.")
 @click.option("--pages", type=_Pages(), help="Only these of its pages; one: all on one page.")
@@ -77,7 +79,7 @@ def _choice(
     kind: str | None,
     pages: Pages | None,
 ) -> Choice | None:
-    from batch.report.sheet.chosen import CELL, Choice
+    from batch.report.sheet.chosen import Choice
 
     if not (rows or columns or cell or kind or pages):
         return None
@@ -86,7 +88,7 @@ def _choice(
     return Choice(
         rows=rows,
         columns=columns,
-        cell=cell or CELL,
+        cell=cell,
         format=kind or "jpeg",
         pages=pages,
     )

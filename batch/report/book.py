@@ -18,6 +18,7 @@ from batch.records.receipts import Outcome
 from batch.records.tasks import Task
 from batch.report import table
 from batch.report.images import loras_of, reported
+from batch.report.order import place_by
 from batch.report.page import data as pages
 from batch.report.page.entries import entries
 from batch.report.page.overview import commands, overview
@@ -57,6 +58,9 @@ class Book:
         self._measures = any(task.repeat is not None for task in tasks)
         self._loras = loras_of(tasks)
         self._place = {task.id: index for index, task in enumerate(tasks)}
+        place = place_by(folder.origin().order)
+        self._read_in = sorted(range(len(tasks)), key=lambda index: place(tasks[index]))
+        """The manifest's order."""
         self._sheets = Sheets(folder, tasks)
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
@@ -116,9 +120,8 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        beside = overview(
-            self._images, self._scan, self._happened(), commands(self._folder, measures=self._measures)
-        )
+        again = commands(self._folder, measures=self._measures)
+        beside = overview([self._images[index] for index in self._read_in], self._scan, self._happened(), again)
         data = pages.page_data(self._name, self._id, self._told, beside)
         data["entries"] = self._entries
         if began is not None:

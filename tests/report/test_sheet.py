@@ -14,6 +14,9 @@ from batch.base.errors import ForeignFolder, UserError
 from batch.cli.progress import Silent
 from batch.manifest.axes import AXES
 from batch.records.tasks import Task
+from batch.report.compare.runs import read_runs
+from batch.report.compare.settings import by_setting
+from batch.report.order import place_by
 from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
 from batch.report.sheet.blocks import begun_of, blocks_of
@@ -21,11 +24,11 @@ from batch.report.sheet.cells import PAPER, draw_cell
 from batch.report.sheet.growing import Sheets
 from batch.report.sheet.heading import Heading, totals
 from batch.report.sheet.pages import pages_of
-from batch.report.sheet.show import in_order
 from batch.store import inside
 from batch.store.folder import RunFolder
 from tests.fake_session import Fault
 from tests.helpers import fake_run
+from tests.report.pages import embedded
 
 MANIFEST = """\
 name: axes
@@ -153,17 +156,24 @@ def test_seeds_that_belong_to_prompts_have_no_columns_of_their_own():
 
 def test_values_stand_as_in_the_manifest_whatever_is_rendered_first(run):
     assert run.origin().order == {"size": ("672x384", "512x512"), "steps": ("2", "1")}
-    tasks = in_order(run.tasks(), run.origin().order)
+    tasks = sorted(run.tasks(), key=place_by(run.origin().order))
     found = {axis.name: list(axis.values.values()) for axis in axes_of(tasks)}
     assert (found["size"], found["steps"]) == (["672x384", "512x512"], ["2", "1"])
-    unknown = {axis.name: list(axis.values.values()) for axis in axes_of(in_order(run.tasks(), {}))}
+    unknown = {axis.name: list(axis.values.values()) for axis in axes_of(sorted(run.tasks(), key=place_by({})))}
     assert (unknown["size"], unknown["steps"]) == (["672x384", "512x512"], ["1", "2"])  # small before large
+    timing = embedded((run.root / "report.html").read_text(encoding="utf-8"))[1]["timing"]
+    rows = [dict(zip(timing["columns"], row, strict=True)) for row in timing["rows"]]
+    assert [row["steps"] for row in rows if row["size"] == "672x384"] == [2, 1]
+    compared = [group.setting for group in by_setting(read_runs([run.root]))]
+    assert [setting.steps for setting in compared if setting.size == "672x384"] == [2, 1]
 
 
 def test_the_heading_counts_and_times(run):
     said = totals(run.tasks(), run.scan())
     assert re.fullmatch(
-        r"16 of 24 images · 8 failed · [\d.]+s in all · median [\d.]+s an image · \d{4}-\d\d-\d\d", said
+        r"16 of 24 images · 8 failed · "
+        r"images took [\d.]+s together · median [\d.]+s an image · \d{4}-\d\d-\d\d",
+        said,
     )
 
 
@@ -275,7 +285,7 @@ def test_a_pdf_is_whole(run, cli):
     data = (run.root / "contact_sheet-seed-by-prompt-400px.pdf").read_bytes()
     pages = int(re.search(rb"/Count (\d+)", data)[1])
     assert pages == data.count(b"/Type /Page ") > 1
-    assert data.count(b"[0 0 842.04 595.44]") == pages  # A4, landscape
+    assert data.count(b"[0 0 841.92 595.20]") == pages  # A4, landscape
     table = int(re.search(rb"startxref\n(\d+)\n", data)[1])
     assert data[table:].startswith(b"xref")
     places = [int(place) for place in re.findall(rb"(\d{10}) 00000 n ", data[table:])]
@@ -354,7 +364,7 @@ def test_pages_too_large_for_a_format_are_refused(run, cli, monkeypatch):
     monkeypatch.setattr("batch.report.sheet.chosen.A4", (500, 400))
     outcome = cli("report", "run", "--format", "pdf", "--cell", "600")
     assert outcome.code == 2
-    assert "more than the 500x400 that an A4 page has at 200 dpi; choose a smaller --cell than 600" in outcome.err
+    assert "more than the 500x400 that an A4 page has at 150 dpi; choose a smaller --cell than 600" in outcome.err
     monkeypatch.setattr("batch.report.sheet.chosen.ONE_PIXELS", 1_000)
     outcome = cli("report", "run", "--pages", "one")
     assert outcome.code == 2 and "one page would have" in outcome.err

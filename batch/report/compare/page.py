@@ -75,7 +75,7 @@ def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) ->
     return document(
         "compare.html.jinja",
         script="compare",
-        styles=("base", "viewer", "looking", "compare"),
+        styles=("base", "viewer", "looking", "compare", "forced"),
         title=runs or comparison.baseline,
         common=heading(comparison),
         headlines=headlines(comparison),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batch.base.errors import UserError
 from batch.records.receipts import Failure, Receipt
 from batch.report.images import loras_of, reported
+from batch.report.order import place_by
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ class Run:
     root: Path
     kind: str
     images: Sequence[ReportedImage]
+    order: Mapping[str, Sequence[str]]
+    """The manifest's, of :func:`batch.report.order.place_by`."""
 
     def pictures(self) -> set[str]:
         """What the run's plan names, whatever the memory setting."""
         return {image.task.picture_id for image in self.images}
+
+    def as_read(self) -> list[ReportedImage]:
+        """The images in the manifest's order."""
+        place = place_by(self.order)
+        return sorted(self.images, key=lambda image: place(image.task))
 
     def receipts(self) -> list[Receipt]:
         """Of what is done and still named, in order."""
@@ -68,6 +76,7 @@ def read_runs(roots: Sequence[Path]) -> list[Run]:
             root=folder.root,
             kind=folder.kind(),
             images=reported(tasks, folder.scan(), loras),
+            order=folder.origin().order,
         )
         for name, folder, tasks in zip(names, folders, plans, strict=True)
     ]

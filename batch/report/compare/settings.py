@@ -39,12 +39,12 @@ class SettingImages:
 
 
 def by_setting(runs: Sequence[Run]) -> list[SettingImages]:
-    """What was tried or skipped, in order of first appearance."""
+    """What was tried or skipped, in order of first appearance in the manifest."""
     groups: dict[tuple[str, Device, ShownSetting], list[ReportedImage]] = defaultdict(list)
     for run in runs:
         known = {device for image in run.images if (device := _device(image)).name}
         of_run = known.pop() if len(known) == 1 else Device()  # that of an image which never had one
-        for image in run.images:
+        for image in run.as_read():
             if image.status is not ImageStatus.MISSING:
                 device = _device(image)
                 groups[run.label, device if device.name else of_run, image.setting].append(image)

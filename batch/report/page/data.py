@@ -72,6 +72,7 @@ def page(
             "details",
             "live",
             "print",
+            "forced",
         ),
         files=live is not None,
         data=Markup(with_images(known, images)),

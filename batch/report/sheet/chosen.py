@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +18,19 @@ from batch.report.sheet.show import Shown
 from batch.store.images.encoders import THUMB_SIDE
 
 if TYPE_CHECKING:
+    from batch.records.tasks import Task
     from batch.report.sheet.axes import Matrix
     from batch.report.sheet.show import Page
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
 CELL = USUAL_CELL
-DPI = 200
-A4 = (2339, 1654)
+DPI = 150
+"""Labels have some seven points then, and are read on paper."""
+A4 = (1754, 1240)
 """Pixels of a page of a PDF: A4, landscape."""
+PDF_CELL = 192
+"""Pixels of a picture of a PDF at least, where nobody says how many."""
 MOST_PIXELS = 89_000_000
 """Of a page of several pictures: what Pillow opens without a warning."""
 ONE_PIXELS = 400_000_000
@@ -42,12 +47,17 @@ class Choice:
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    cell: int = CELL
-    """Pixels of the longer side of a picture."""
+    cell: int | None = None
+    """Pixels of the longer side of a picture; None: :data:`CELL`, or as many as fill the pages of a PDF."""
     format: str = "jpeg"
     """One of :data:`batch.report.sheet.files.FORMATS`."""
     pages: Pages | None = None
     """Which pages are written; None: all."""
+
+    @property
+    def on_a4(self) -> bool:
+        """On pages that are printed."""
+        return self.format == "pdf" and not self.one_page
 
     @property
     def one_page(self) -> bool:
@@ -63,9 +73,7 @@ def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
     """
     tasks = folder.tasks()
     shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
-    # None is enlarged, so cells may as well be no larger than the pictures: letters go by them.
-    longest = max((max(task.width, task.height) for task in tasks), default=choice.cell)
-    paper = _paper(replace(choice, cell=min(choice.cell, max(longest, THUMB_SIDE))))
+    paper = _paper(_no_larger(choice, tasks)) if choice.cell or not choice.on_a4 else _filled(shown, scan)
     pages = shown.pages(scan, paper)
     if not pages:
         raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
@@ -91,23 +99,52 @@ def stem_of(matrix: Matrix, choice: Choice) -> str:
     """The name without page and suffix: ``contact_sheet-steps-by-guidance-512px``."""
     rows, columns = ([axis.name for axis in some] for some in (matrix.rows, matrix.columns))
     arranged = [*rows, "by", *columns] if columns else ["by", *(rows or ["image"])]
-    cell = [f"{choice.cell}px"] if choice.cell != CELL else []
+    cell = [f"{choice.cell}px"] if choice.cell not in (None, CELL) else []
     return "-".join([files.SHEET, *arranged, *cell])
 
 
 def _paper(choice: Choice) -> Paper:
-    if choice.format == "pdf" and not choice.one_page:
-        return Paper(cell=choice.cell, width=A4[0], height=A4[1], head=200, fixed=True)
-    target = max(TARGET_WIDTH, TARGET_WIDTH * choice.cell // CELL)
-    letters = letters_for(choice.cell)  # what is printed is looked at from where one always looks
+    cell = choice.cell or CELL
+    if choice.on_a4:
+        return _a4(cell)
+    target = max(TARGET_WIDTH, TARGET_WIDTH * cell // CELL)
+    letters = letters_for(cell)  # what is printed is looked at from where one always looks
     if choice.one_page:
         side = files.FORMATS[choice.format].side
-        return Paper(cell=choice.cell, width=side, height=side, target=target, letters=letters)
+        return Paper(cell=cell, width=side, height=side, target=target, letters=letters)
     usual = Paper()
-    height = max(usual.height, choice.cell + round(700 * letters.times))  # with what stands above the first row
+    height = max(usual.height, cell + round(700 * letters.times))  # with what stands above the first row
     width = min(usual.width, MOST_PIXELS // height)
-    width = max(width, choice.cell + round(500 * letters.times))
-    return Paper(cell=choice.cell, width=width, height=height, target=min(target, width), letters=letters)
+    width = max(width, cell + round(500 * letters.times))
+    return Paper(cell=cell, width=width, height=height, target=min(target, width), letters=letters)
+
+
+def _no_larger(choice: Choice, tasks: Sequence[Task]) -> Choice:
+    """With cells no larger than the pictures, of which none is enlarged: letters go by them."""
+    longest = max((max(task.width, task.height) for task in tasks), default=CELL)
+    return replace(choice, cell=min(choice.cell or CELL, max(longest, THUMB_SIDE)))
+
+
+def _a4(cell: int) -> Paper:
+    return Paper(cell=cell, width=A4[0], height=A4[1], head=160, fixed=True)
+
+
+def _filled(shown: Shown, scan: Scan) -> Paper:
+    """Pages of a PDF with the largest pictures that need no more of them than small ones do."""
+    most = len(shown.pages(scan, _a4(PDF_CELL)))
+
+    def is_too_large(cell: int) -> bool:
+        pages = shown.pages(scan, _a4(cell))
+        return len(pages) > most or any(exceeds(page, _a4(cell)) for page in pages)
+
+    sizes = range(PDF_CELL + 1, max(A4))
+    return _a4(PDF_CELL + bisect_left(sizes, x=True, key=is_too_large))
+
+
+def exceeds(page: Page, paper: Paper) -> bool:
+    """Whether what stands on a page takes more than that has."""
+    width, height = page_size(page.shelves, page.heading, replace(paper, fixed=False))
+    return width > paper.width or height > paper.height
 
 
 def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
@@ -119,14 +156,14 @@ def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
     for page in pages:
         width, height = page_size(page.shelves, page.heading, replace(paper, fixed=False))
         if width > most[0] or height > most[1]:
-            where = "an A4 page has at 200 dpi" if paper.fixed else f"{choice.format} has"
+            where = f"an A4 page has at {DPI} dpi" if paper.fixed else f"{choice.format} has"
             raise UserError(
                 f"page {page.number} would have {width}x{height} pixels, more than the {most[0]}x{most[1]} that "
-                f"{where}; choose a smaller --cell than {choice.cell}, or other axes"
+                f"{where}; choose a smaller --cell than {paper.cell}, or other axes"
             )
         if choice.one_page and width * height > ONE_PIXELS:
             raise UserError(
-                f"one page would have {width}x{height} pixels; choose a smaller --cell than {choice.cell}, or "
+                f"one page would have {width}x{height} pixels; choose a smaller --cell than {paper.cell}, or "
                 "leave --pages one out"
             )
 

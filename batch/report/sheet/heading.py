@@ -35,7 +35,7 @@ def heading_of(name: str, tasks: Sequence[Task], shared: str, scan: Scan, number
 
 
 def totals(tasks: Sequence[Task], scan: Scan) -> str:
-    """How many are done and failed, the time they took in all, the median of an image, and the days."""
+    """How many are done and failed, the time they took together, the median of an image, and the days."""
     counts = dict.fromkeys(ImageStatus, 0)
     for task in tasks:
         counts[status_of(task, scan)] += 1
@@ -61,7 +61,7 @@ def _times(done: Sequence[Receipt], tried: Sequence[Receipt | Failure]) -> tuple
     spent = sum(cost.total_s + (cost.load_s or 0.0) + (cost.between_s or 0.0) for cost in costs)
     timed = [item.measurement.total_s for item in done if not (item.measurement.warmup or item.task.warmup)]
     each = f"median {duration(median(timed))} an image" if timed and max(timed) > 0 else ""
-    return f"{duration(spent)} in all" if spent > 0 else "", each
+    return f"images took {duration(spent)} together" if spent > 0 else "", each
 
 
 def _days(tried: Sequence[Receipt | Failure]) -> str:

@@ -5,11 +5,12 @@ A sheet holds what there is: rows and columns in which nothing was begun are cou
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.records.tasks import Task
+from batch.report.order import place_by
 from batch.report.sheet import axes
 from batch.report.sheet.blocks import begun_of, blocks_of
 from batch.report.sheet.heading import heading_of
@@ -50,7 +51,7 @@ class Shown:
     ) -> None:
         self._tasks, self._name = tasks, folder.name()
         shown = [task for task in tasks if task.repeat in (None, 1) and not task.warmup]
-        ordered = in_order(shown, folder.origin().order)
+        ordered = sorted(shown, key=place_by(folder.origin().order))
         self.matrix = axes.choose(axes.axes_of(ordered), rows, columns)
         self.blocks: list[Block] = blocks_of(ordered, self.matrix)
         self._shared = axes.shared(ordered)
@@ -67,22 +68,6 @@ class Shown:
 
     def _heading(self, scan: Scan, number: int, pages: int) -> Heading:
         return heading_of(self._name, self._tasks, self._shared, scan, number, pages)
-
-
-def in_order(tasks: Sequence[Task], order: Mapping[str, Sequence[str]]) -> list[Task]:
-    """Tasks by the manifest's lines, and of one line by its values of the axes that rendering goes by.
-
-    ``order`` has these, size and steps; of runs of older versions it is not known, and small comes before large.
-    """
-    ranks = {(name, value): place for name, values in order.items() for place, value in enumerate(values)}
-
-    def place(task: Task) -> tuple[str, int, tuple[int, int], tuple[int, int], float]:
-        path, _, line = task.source.rpartition(":")
-        size = ranks.get(("size", task.size), len(ranks)), task.width * task.height
-        steps = ranks.get(("steps", str(task.steps)), len(ranks)), task.steps
-        return path, int(line) if line.isdigit() else 0, size, steps, task.guidance
-
-    return sorted(tasks, key=place)
 
 
 def showing(page: Page, scan: Scan) -> Hashable:

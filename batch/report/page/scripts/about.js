@@ -1,6 +1,7 @@
 /* What is said of an image beside its picture. */
 
 import { make } from "./dom.js";
+import { command } from "./copying.js";
 import { data, failed, SHOWN } from "./data.js";
 import { duration, known, mib, named, short } from "./words.js";
 
@@ -15,6 +16,9 @@ export function factsOf(image, brief) {
   return parts.join(" · ");
 }
 
+/** What tells an image from the others of its run. */
+export const wordsOf = image => [short(image.prompt, 160), "seed " + image.seed, image.pixels, ...SHOWN.map(key => named(key, image[key]))].join(" · ");
+
 /** In what two images differ, as the label of the first. */
 export function differing(image, other) {
   const parts = image.prompt === other.prompt ? [] : [short(image.prompt, 60)];
@@ -28,7 +32,7 @@ export function differing(image, other) {
 export function lacking(image) {
   if (failed(image)) {
     return make("div", {class: "lacking bad"}, make("b", {}, `${image.status}: ${image.stage || "before the first stage"}`), make("pre", {}, image.error || ""),
-      make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? make("pre", {}, data.again.failed) : "");
+      make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? command(data.again.failed) : "");
   }
   if (image.status === "skipped") return make("div", {class: "lacking"}, make("b", {}, "skipped"), make("p", {}, image.error || ""));
   return make("div", {class: "lacking"}, make("b", {}, "not rendered yet"), make("p", {}, data.live ? "It comes while the run goes on." : "The same command renders it."));

@@ -1,7 +1,7 @@
 /* What charts are made of. Their colours stand in charts.css, by class, so that they follow the theme. */
 
 import { make, shape } from "./dom.js";
-import { duration } from "./words.js";
+import { lasting } from "./words.js";
 
 /** The stages of an image from the bottom of a bar to its top: column, word, class of its colour. */
 export const BAR_STAGES = [
@@ -35,7 +35,7 @@ export function drawing(label, width, height, ...parts) {
   return shape("svg", {class: "chart", role: "img", "aria-label": label, width, height}, ...parts);
 }
 
-export const span = (from, to) => duration(Math.max(0, to - from));
+export const span = (from, to) => lasting(Math.max(0, to - from));
 export const percent = part => Math.round(100 * part) + "\u00a0%";
 
 /** What a chart shows as a table, made when it is opened. */

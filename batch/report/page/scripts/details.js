@@ -1,7 +1,7 @@
 /* All that is known of an image: its texts, what it cost, who made it, and why it failed. Every value is text. */
 
 import { make } from "./dom.js";
-import { copyText } from "./copying.js";
+import { command, copyText } from "./copying.js";
 import { data, failed, record } from "./data.js";
 import { manifestText } from "./entries.js";
 import { duration, known, mib, when } from "./words.js";
@@ -50,10 +50,9 @@ function whyNot(image, error) {
 }
 
 function againOf(error) {
-  const again = data.again || {}, command = error && error.kind === "OutOfMemoryError" ? again.unfit || again.failed : again.failed;
-  if (!command) return make("p", {}, "The same command tries it again, as often as run.retries says; --retry-failed begins that count anew.");
-  const copy = make("button", {type: "button", onclick: async () => { if (await copyText(command, "Command")) copy.textContent = "Copied"; }}, "Copy command");
-  return make("div", {}, make("p", {}, "To try it again:"), make("pre", {}, command), copy);
+  const again = data.again || {}, line = error && error.kind === "OutOfMemoryError" ? again.unfit || again.failed : again.failed;
+  if (!line) return make("p", {}, "The same command tries it again, as often as run.retries says; --retry-failed begins that count anew.");
+  return make("div", {}, make("p", {}, "To try it again:"), command(line));
 }
 
 // What its receipt says

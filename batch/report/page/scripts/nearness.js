@@ -21,8 +21,9 @@ export class ViewerTools {
     this.gain = make("input", {type: "range", min: 0, max: GAINS, step: 1, value: GAIN, "aria-label": "Amplify the difference", oninput: () => this.#amplify(on)});
     this.gained = make("span", {class: "gained"});
     this.amplifier = make("label", {class: "viewer-gain"}, this.gain, this.gained);  // over the picture, which stays where it is
-    this.element = make("div", {class: "viewer-tools"}, make("span", {class: "group nearness"}, this.fit, this.exact,
-      button("−", "Farther (-)", () => on.zoom(1 / CLOSER)), this.percent, button("+", "Closer (+)", () => on.zoom(CLOSER))), this.modes);
+    this.nearness = make("span", {class: "group nearness"}, this.fit, this.exact,
+      button("−", "Farther (-)", () => on.zoom(1 / CLOSER)), this.percent, button("+", "Closer (+)", () => on.zoom(CLOSER)));
+    this.element = make("div", {class: "viewer-tools"}, this.nearness, this.modes);
     this.#amplify(on);
   }
 
@@ -33,8 +34,9 @@ export class ViewerTools {
     on.amplify(times);
   }
 
-  /** Say how two are compared ("single": there is one), and whether that is the only way. */
-  tell(how, only) {
+  /** Say how two are compared ("single": there is one), whether that is the only way, and whether there is no picture. */
+  tell(how, only, lacking) {
+    this.nearness.hidden = lacking;
     this.modes.hidden = how === "single";
     this.amplifier.hidden = how !== "difference";
     for (const button of this.modes.children) {

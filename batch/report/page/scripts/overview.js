@@ -3,7 +3,7 @@
 import { $, make, renew } from "./dom.js";
 import { data, goesOn } from "./data.js";
 import { define, get, set, watch } from "./state.js";
-import { clock, duration, known, mib, named } from "./words.js";
+import { clock, duration, known, lasting, mib, named } from "./words.js";
 
 export function heading() {
   document.title = data.name + " · run_batch report";
@@ -53,7 +53,7 @@ function facts(sum) {
   const last = data.sessions.at(-1), took = data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
   return [
     known(sum.median_s) && fact("an image (median)", duration(sum.median_s)),
-    took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", duration(took)),
+    took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", lasting(took)),
     known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
     last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
   ];

@@ -48,8 +48,9 @@ export class Photo {
     else this.#load(shelf.take(item.src), changed);
   }
 
-  get shown() {
-    return this.views.length > 0;
+  /** There is no picture to look at: words stand in its place. */
+  get lacking() {
+    return !this.views.length && (!this.item.src || this.said !== "");
   }
 
   async #load({element, ready}, changed) {
@@ -101,6 +102,7 @@ export class Photo {
 
   /** Put it where `place` says; both views are as large as the file, so that one takes the other's place. */
   put({scale, x, y}) {
+    this.box = {x, y, width: this.width * scale, height: this.height * scale};
     for (const view of this.views) {
       view.style.width = this.width + "px";
       view.style.height = this.height + "px";

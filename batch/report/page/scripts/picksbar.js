@@ -18,12 +18,11 @@ export function startPicks() {
   Object.assign(bar, {
     shows: [...MARKS, "unmarked"].map(word => make("button", {type: "button", "data-shows": word, onclick: () => showMarked(word)})),
     acts: make("span", {class: "group"}, button("Copy manifest", copyManifest), button("Download picks.txt", downloadPicks), button("Clear", clearMarks)),
-    load: make("input", {type: "file", accept: ".txt,text/plain", "aria-label": "Load picks.txt", class: "beyond", onchange: loadPicks}),
+    load: make("input", {type: "file", accept: ".txt,text/plain", hidden: "", onchange: loadPicks}),
     hint: make("span", {class: "muted"}, "✓ (p) picks, ✕ (x) rejects, u takes it back"),
     said: make("span", {role: "status", class: "muted"}),
   });
   bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
-  bar.load.tabIndex = -1;
   $("picks-bar").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
   onMarks(marksChanged);
   document.addEventListener("keydown", markByKey);

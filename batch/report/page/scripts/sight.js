@@ -18,6 +18,18 @@ export function onScreenDots({scale, x, y}, dots) {
 }
 
 /**
+ * What of some boxes lies on whole pixels of the screen, as a shape of CSS. Half a pixel at an edge is mixed with what
+ * lies behind it, and so differs from itself.
+ */
+export function wholeDots(boxes, dots) {
+  const inner = (lengths, round, most) => round(most(...lengths) * dots) / dots;
+  const up = value => Math.ceil(value - 1e-3), down = value => Math.floor(value + 1e-3);
+  const left = inner(boxes.map(box => box.x), up, Math.max), right = inner(boxes.map(box => box.x + box.width), down, Math.min);
+  const top = inner(boxes.map(box => box.y), up, Math.max), bottom = inner(boxes.map(box => box.y + box.height), down, Math.min);
+  return `polygon(${[[left, top], [right, top], [right, bottom], [left, bottom]].map(([x, y]) => `${x}px ${y}px`).join()})`;
+}
+
+/**
  * A place in a picture, kept as fractions of it, so that it is the same place of the next one, whatever its size.
  *
  * `frame` is what the picture is seen through and `picture` its size in pixels (both have width and height);

@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 import { Gestures } from "./gestures.js";
 import { CLOSER, MODES, ViewerTools } from "./nearness.js";
 import { Photo, Shelf } from "./photo.js";
-import { alike, fitScale, onScreenDots, Sight } from "./sight.js";
+import { alike, fitScale, onScreenDots, Sight, wholeDots } from "./sight.js";
 
 const PAN = 0.15, BLOCKS = 2;  // above so many pixels of the screen for one, pixels are seen as blocks
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -141,7 +141,7 @@ export class Viewer {
     this.stage.classList.toggle("flipped", this.#flipped);
     this.#panes[1].hidden = how !== "side";
     this.#border.element.hidden = how !== "slider";
-    this.#tools.tell(how, pair && this.#apart() !== "");
+    this.#tools.tell(how, pair && this.#apart() !== "", this.#photos.every(photo => photo.lacking));
     this.#share();
     this.#name(how, pair);
     this.#place();
@@ -217,8 +217,10 @@ export class Viewer {
       photo.element.classList.toggle("blocks", !this.#sight.fitted && place.scale * dots > BLOCKS);
       if (index === 0) this.#ratio = place.scale * dots;
     }
+    this.stage.style.setProperty("--covered", wholeDots(this.#photos.map(photo => photo.box), dots));
     this.#tools.measure(this.#ratio, this.#sight.fitted);
     this.stage.classList.toggle("fitted", this.#sight.fitted);
+    this.stage.classList.toggle("on-dots", Math.abs(this.#ratio - Math.round(this.#ratio)) < 1e-6);
     this.#tell();
   }
 

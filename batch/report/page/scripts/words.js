@@ -6,6 +6,8 @@ export function duration(seconds) {
   if (minutes < 60) return minutes + "m " + String(whole % 60).padStart(2, "0") + "s";
   return Math.floor(minutes / 60) + "h " + String(minutes % 60).padStart(2, "0") + "m";
 }
+// Between two moments, which are known to the second.
+export const lasting = seconds => seconds < 60 ? Math.round(seconds) + "s" : duration(seconds);
 export const mib = value => value >= 1024 ? (value / 1024).toFixed(1) + " GiB" : Math.round(value) + " MiB";
 // Below the page's own folder, whatever a receipt says: no other host, no script, no folder above.
 export const path = name => name.split("/").filter(part => part && part !== "..").map(encodeURIComponent).join("/");
@@ -18,6 +20,7 @@ export const clock = seconds => {
   const time = new Date(seconds * 1000), [day, hour] = time.toLocaleString("sv").split(" ");
   return (day === new Date().toLocaleString("sv").split(" ")[0] ? "" : day + " ") + hour.slice(0, 5);
 };
+export const toSecond = seconds => clock(seconds).slice(0, -5) + new Date(seconds * 1000).toLocaleString("sv").slice(11);
 // 2026-01-31 23:59:59, in the reader's time zone
 export const when = time => new Date(time).toLocaleString("sv");
 // Saturday 31 January 2026, and 23:59:59, in the reader's time zone

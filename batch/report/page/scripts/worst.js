@@ -41,6 +41,7 @@ function followPair() {
   pairHead.title.textContent = article.querySelector("h3").textContent;
   pairHead.facts.textContent = article.querySelector(".apart").textContent;
   pairHead.place.textContent = `${worst.indexOf(article) + 1} of ${worst.length}`;
+  pairHead.aloud.textContent = `${pairHead.place.textContent}: ${pairHead.title.textContent}, ${VIEWS[get("view")]}`;
   for (const [view, button] of Object.entries(pairHead.views)) button.setAttribute("aria-pressed", String(view === get("view")));
   pairViewer.show(itemsOf(article, get("view")));
   pairViewer.how = get("how");
@@ -94,6 +95,7 @@ function buildPairViewer() {
     title: make("h2", {id: "pair-title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     place: make("span", {class: "place muted"}),
+    aloud: make("p", {class: "beyond", role: "status"}),
     views: Object.fromEntries(Object.entries(VIEWS).map(([view, name]) => [view, make("button", {type: "button", title: "The part where they differ most, or the whole (o)", onclick: () => changeView(view)}, name)])),
     last: null,
   });
@@ -101,6 +103,7 @@ function buildPairViewer() {
   root.append(make("div", {class: "looking-head"}, turning, make("div", {class: "said"}, pairHead.title, pairHead.facts), button("✕", "Close (Esc)", () => pairHead.dialog.close())));
   pairViewer = new Viewer(root, {go: right => step(right), key: keyOfPair, how: mode => set({how: mode})});
   pairViewer.tools.prepend(make("span", {class: "group"}, ...Object.values(pairHead.views)));
+  root.append(pairHead.aloud);
   pairHead.dialog.addEventListener("close", leavePair);
   document.body.append(pairHead.dialog);
 }
