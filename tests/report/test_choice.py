@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from batch.memory import footprint
-from batch.report.compare import choice, pixels
+from batch.report.compare import answers, choice, overall, pixels
+from batch.report.compare.comparison import Comparison
 from batch.report.compare.costs import Device, SettingCosts
 from batch.report.compare.rows import ComparedSetting
 from batch.report.compare.sentences import sentences
@@ -102,3 +103,38 @@ def test_what_has_the_same_pixels_is_told_for_each_card_by_itself():
         ((12, 16, 24), True, "tiled"),
     ]
     assert [item.exact.costs.setting.memory for item in found] == ["vae_cpu", "full"]
+
+
+def of_steps(*seconds):
+    """A comparison of two settings at 1, 2 … steps: seconds of each by steps, of 10 and of 3 GB."""
+    rows = []
+    for steps, pair in enumerate(seconds, start=1):
+        for name, total, mib in zip(("full", "tiled"), pair, (10_000.0, 3_000.0), strict=True):
+            found = costs(name, total, mib, device_memory_mib=12_288.0)
+            found = replace(found, setting=replace(found.setting, steps=steps))
+            rows.append(ComparedSetting(index=len(rows), costs=found, pareto=True))
+    keys = ("run", "device", "steps", "memory")
+    chosen = tuple(choice.choices(rows, keys[1:3]))
+    return Comparison(
+        baseline="a", rows=tuple(rows), keys=keys, overlaps=(), notes=(), choices=chosen, sentences=()
+    )
+
+
+def test_many_groups_have_one_answer_that_holds_for_all_of_them():
+    """The first group's own answer is another: it is not the headline."""
+    found = of_steps((2.0, 1.0), (3.0, 4.0), (4.0, 5.0), (5.0, 7.0))
+    assert answers.headlines(found) == []
+    (line,) = overall.overalls(found)
+    assert (line.fastest, line.seconds, line.next) == ("full", "14 s", "tiled takes 17 s")
+    assert (line.groups, line.wins, line.level) == ("4 groups (steps)", "full in 3, tiled in 1", 0)
+    assert [(small.cards, small.wins) for small in line.small] == [("8, 6 and 4", "tiled in all")]
+    few = of_steps((2.0, 1.0), (3.0, 4.0), (4.0, 5.0))
+    assert overall.overalls(few) == []
+    assert [line.fastest.memory for line in answers.headlines(few)] == ["tiled", "full", "full"]
+
+
+def test_a_setting_that_is_not_in_all_groups_is_not_the_fastest_over_them():
+    found = of_steps((2.0, None), (2.0, 4.0), (3.0, 2.9), (4.0, 4.1))
+    assert overall.overalls(found)[0].next == ""
+    found = of_steps((2.0, None), (None, 4.0), (3.0, 2.9), (4.0, 4.1))
+    assert overall.overalls(found)[0].fastest == ""

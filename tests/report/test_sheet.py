@@ -345,10 +345,12 @@ def test_large_cells_are_made_of_the_pictures_themselves(run):
     receipt = next(item for item in run.scan().receipts.values() if item.task.width == 672)
     run.thumb_path(receipt.task.id).unlink()
     page = Image.new("RGB", (700, 400))
-    draw_cell(page, (5, 5), (672, 384), receipt.task, run, run.scan())
+    draw_cell(page, (5, 5), (672, 384), receipt.task, run, run.scan(), layout.Letters())
     with Image.open(run.root / receipt.file.path) as picture:
         assert np.array_equal(np.asarray(page)[5 : 5 + 384, 5 : 5 + 672], np.asarray(picture))
     assert layout.picture_size(672, 384, 8192) == (672, 384)  # none is enlarged
+    usual = layout.Letters()
+    assert [layout.letters_for(cell).text // usual.text for cell in (48, 256, 512, 8192)] == [1, 1, 2, 4]
     assert layout.picture_size(64, 32, 256) == (256, 128)  # save for small ones
 
 
@@ -404,7 +406,7 @@ def test_a_white_picture_has_an_edge(run):
     receipt = next(iter(run.scan().receipts.values()))
     Image.new("RGB", (384, 384), "white").save(run.thumb_path(receipt.task.id))
     page = Image.new("RGB", (200, 200), PAPER)
-    draw_cell(page, (20, 20), (100, 100), receipt.task, run, run.scan())
+    draw_cell(page, (20, 20), (100, 100), receipt.task, run, run.scan(), layout.Letters())
     pixels = np.asarray(page).astype(int)
     assert pixels[70, 70].min() > 250 and pixels[70, 19].max() < 230 and pixels[70, 120].max() < 230
     assert tuple(pixels[70, 18]) == PAPER

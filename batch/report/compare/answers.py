@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
-from batch.report.compare.sentences import listed, said_pixels, seconds, share_a_device, short_device
+from batch.report.compare.sentences import (
+    bare_name,
+    listed,
+    said_pixels,
+    seconds,
+    share_a_device,
+    short_device,
+)
 
 if TYPE_CHECKING:
     from batch.report.compare.choice import FastestSetting
@@ -75,6 +83,16 @@ def answers(comparison: Comparison) -> list[Answers]:
     ]
 
 
+def unmeasured(comparison: Comparison) -> str:
+    """Which devices have no memory of a card that was measured, as a sentence; empty where all have."""
+    choices = [choice for choice in comparison.choices if choice.unlimited and choice.row]
+    host = [item for item in choices if item.row and item.row.costs.memory_kind is MemoryKind.HOST]
+    if not host:
+        return ""
+    names = ", ".join(dict.fromkeys(bare_name(choice.device) for choice in host))
+    return f"No GPU{f' in {names}' if len(host) < len(choices) else ''}: memory on a card was not measured."
+
+
 def _groups(comparison: Comparison) -> dict[tuple[str, str], list[FastestSetting]]:
     """The choices by device and by what tells groups of it apart."""
     found: dict[tuple[str, str], list[FastestSetting]] = {}
@@ -101,7 +119,7 @@ def _limit(choice: FastestSetting) -> str:
         return cards[0]
     row = choice.row
     if row is not None and row.costs.memory_kind is MemoryKind.HOST:
-        return "no GPU: memory on a card was not measured"
+        return "no GPU"
     if choice.device.limit_mib is not None:
         own = f"the limit of {choice.device.limit_mib / 1024:g} GiB"
     elif row is not None and row.costs.device_memory_mib is not None:
@@ -143,8 +161,8 @@ def _notes(row: ComparedSetting, choice: FastestSetting) -> Iterator[str]:
 
 # In a sentence or two
 
-_MOST = 3
-"""Groups that have a sentence of their own."""
+MOST_SAID = 3
+"""Groups that have a sentence of their own: of more a device has one over all of its groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +171,6 @@ class Headline:
 
     where: str
     fastest: Taken
-    host: bool
-    """Memory on a card was not measured."""
     smallest: Taken | None
     """What the smallest card takes, where that is another setting."""
     smallest_gb: int
@@ -165,9 +181,10 @@ class Headline:
 
 
 def headlines(comparison: Comparison) -> list[Headline]:
-    """Those of the first groups: of all where they are few, else of one."""
+    """Those of all groups where they are few, else of devices that have one alone."""
     groups = list(_groups(comparison).values())
-    shown = groups if len(groups) <= _MOST else groups[:1]
+    of_device = Counter(choices[0].device for choices in groups)
+    shown = [choices for choices in groups if len(groups) <= MOST_SAID or of_device[choices[0].device] == 1]
     run = share_a_device(comparison.rows)
     found = [(choice, choice.row, choices) for choices in shown for choice in choices if choice.unlimited]
     return [_headline(choice, row, choices, run=run) for choice, row, choices in found if row]
@@ -183,7 +200,6 @@ def _headline(
     return Headline(
         where=short_device(fastest),
         fastest=_taken(first, fastest, run=run),
-        host=first.costs.memory_kind is MemoryKind.HOST,
         smallest=_taken(row, smallest, run=run) if smallest and row else None,
         smallest_gb=min(smallest.under_gb) if smallest else 0,
         times=_times(row, first) if row else "",

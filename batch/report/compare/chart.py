@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.memory.footprint import KEPT_BY_DRIVER
+from batch.report.compare.choice import told_keys
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
-from batch.report.compare.layout import Mark, layouts
+from batch.report.compare.layout import Mark, layouts, small
 from batch.report.compare.sentences import said_pixels
 
 if TYPE_CHECKING:
@@ -63,6 +64,23 @@ class Chart:
     """Kinds of marks and lines, and what they mean, as far as they are there."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What the charts of a page have in common."""
+
+    looks: Mapping[str, Look]
+    """By the names of devices."""
+    kinds: Mapping[str, str]
+    """Kinds of marks and lines, and what they mean."""
+
+
+_KINDS_OF_MARKS = ("filled", "hollow", "crossed", "steps", "card", "")
+"""In the order of the legend."""
+
+MANY = 3
+"""So many charts are small ones side by side."""
+
+
 def charts(comparison: Comparison) -> list[Chart]:
     """A chart for each group of settings that are rivals on some card.
 
@@ -72,29 +90,40 @@ def charts(comparison: Comparison) -> list[Chart]:
     rows = comparison.rows
     devices = dict.fromkeys(str(row.costs.device) for row in rows)
     looks = {name: Look(tone=at % TONES, shape=SHAPES[at % len(SHAPES)]) for at, name in enumerate(devices)}
-    told = [key for key in comparison.by if key != "device" and len({row.costs.key(key) for row in rows}) > 1]
+    told = told_keys([row.costs for row in rows], comparison.by)
     groups: dict[ShownSetting, list[ComparedSetting]] = defaultdict(list)
     for row in rows:
         groups[row.costs.rivals].append(row)
+    kept = [group for group in groups.values() if any(map(_is_known, group))]
     found = []
-    for group in groups.values():
+    for group in kept:
         first = group[0].costs
         title = " ".join(f"{'' if key in ('model', 'size') else f'{key} '}{first.key(key)}" for key in told)
-        if chart := _chart(group, title, looks):
-            found.append(chart)
+        found.append(_chart(group, title, looks, among_many=len(kept) >= MANY))
     return found
 
 
-def _chart(rows: Sequence[ComparedSetting], title: str, looks: Mapping[str, Look]) -> Chart | None:
-    shown = [row for row in rows if row.costs.seconds.total is not None and row.costs.memory_kind is not None]
+def key_of(found: Sequence[Chart]) -> Key:
+    """What looks and marks mean, once for all charts."""
+    looks = {device: look for chart in found for device, look in chart.looks.items()}
+    kinds = {kind: words for chart in found for kind, words in chart.legend}
+    return Key(looks=looks, kinds={kind: kinds[kind] for kind in _KINDS_OF_MARKS if kind in kinds})
+
+
+def _is_known(row: ComparedSetting) -> bool:
+    return row.costs.seconds.total is not None and row.costs.memory_kind is not None
+
+
+def _chart(
+    rows: Sequence[ComparedSetting], title: str, looks: Mapping[str, Look], *, among_many: bool
+) -> Chart:  # fmt: skip
+    known = [row for row in rows if _is_known(row)]
     # Host memory is another thing, and shown where there is nothing else.
-    shown = [row for row in shown if row.costs.memory_kind is not MemoryKind.HOST] or shown
-    if not shown:
-        return None
+    shown = [row for row in known if row.costs.memory_kind is not MemoryKind.HOST] or known
     lost = [row for row in rows if row.costs.out_of_memory and row.costs.seconds.total is None]
     marks = [*map(_mark, shown), *map(_lost, lost)]
     kinds = {row.costs.memory_kind for row in shown}
-    drawn = layouts(marks, cards=MemoryKind.HOST not in kinds)
+    drawn = (small if among_many else layouts)(marks, cards=MemoryKind.HOST not in kinds)
     return Chart(
         title=title,
         memory=" / ".join(words for kind, words in _KINDS.items() if kind in kinds),

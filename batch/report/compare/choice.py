@@ -70,7 +70,7 @@ def choices(rows: Sequence[ComparedSetting], by: Sequence[str]) -> list[FastestS
         if rank(row.costs):
             groups[row.costs.device, row.costs.rivals].append(row)
     firsts = [group[0].costs for group in groups.values()]
-    told = [name for name in by if name != "device" and len({first.key(name) for first in firsts}) > 1]
+    told = told_keys(firsts, by)
     found: list[FastestSetting] = []
     for first, group in zip(firsts, groups.values(), strict=True):
         named = " ".join(
@@ -78,6 +78,11 @@ def choices(rows: Sequence[ComparedSetting], by: Sequence[str]) -> list[FastestS
         )
         found += _of_group(sorted(group, key=lambda row: rank(row.costs) or ()), named)
     return found
+
+
+def told_keys(costs: Sequence[SettingCosts], by: Sequence[str]) -> list[str]:
+    """Those of the columns ``by`` that tell groups of a device apart."""
+    return [name for name in by if name != "device" and len({row.key(name) for row in costs}) > 1]
 
 
 def _of_group(group: Sequence[ComparedSetting], name: str) -> list[FastestSetting]:

@@ -114,6 +114,12 @@ def layouts(marks: Sequence[Mark], *, cards: bool) -> tuple[Layout, ...]:
     return tuple(_layout(name, *extent, marks, cards=cards) for name, extent in WIDTHS.items())
 
 
+def small(marks: Sequence[Mark], *, cards: bool) -> tuple[Layout, ...]:
+    """One of many charts, as high as so few marks need."""
+    width, highest = WIDTHS["narrow"]
+    return (_layout("small", width, min(highest, 140 + 12 * len(marks)), marks, cards=cards),)
+
+
 def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, cards: bool) -> Layout:
     shown, lost = [mark for mark in marks if not mark.lost], [mark for mark in marks if mark.lost]
     height += min(_MORE * max(0, len(shown) - 20), 0.6 * height)  # their numbers need room

@@ -14,8 +14,9 @@ from PIL import Image
 
 from batch.base import atomic
 from batch.base.errors import UserError
-from batch.report.compare.answers import answers, headlines
-from batch.report.compare.chart import charts
+from batch.report.compare.answers import answers, headlines, unmeasured
+from batch.report.compare.chart import charts, key_of
+from batch.report.compare.overall import overalls
 from batch.report.compare.pixels import NOT_INSTALLED, has_ssim
 from batch.report.compare.rows import frame
 from batch.report.compare.tables import heading, legend, sections
@@ -69,6 +70,7 @@ def table(comparison: Comparison, worst: Sequence[WorstPicture]) -> pd.DataFrame
 def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) -> str:
     """The page: one file, no network. From ``folder``, where it will lie, it refers to pictures of the runs."""
     ordered = replace(comparison, rows=tuple(_in_order(comparison.rows)))
+    drawn = charts(comparison)
     runs = " / ".join(dict.fromkeys(row.costs.run for row in comparison.rows))
     return document(
         "compare.html.jinja",
@@ -77,8 +79,11 @@ def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) ->
         title=runs or comparison.baseline,
         common=heading(comparison),
         headlines=headlines(comparison),
+        overalls=overalls(comparison),
+        unmeasured=unmeasured(comparison),
         answers=answers(comparison),
-        charts=charts(comparison),
+        charts=drawn,
+        key=key_of(drawn),
         sections=[_leading(item) for item in sections(ordered)],
         legend=legend(comparison),
         notes=comparison.notes,

@@ -10,6 +10,7 @@ from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
 
 if TYPE_CHECKING:
     from batch.report.compare.choice import FastestSetting
+    from batch.report.compare.costs import Device
     from batch.report.compare.rows import ComparedSetting
 
 
@@ -45,8 +46,12 @@ def share_a_device(rows: Sequence[ComparedSetting]) -> bool:
 
 def short_device(item: FastestSetting) -> str:
     """What a choice is for: the card without its maker, and the group where there are several."""
-    where = str(item.device).removeprefix("NVIDIA ").removeprefix("GeForce ")
-    return f"{where or 'this machine'}{f' ({item.group})' if item.group else ''}"
+    return f"{bare_name(item.device)}{f' ({item.group})' if item.group else ''}"
+
+
+def bare_name(device: Device) -> str:
+    """A card without its maker."""
+    return str(device).removeprefix("NVIDIA ").removeprefix("GeForce ") or "this machine"
 
 
 def listed(cards: Sequence[int]) -> str:

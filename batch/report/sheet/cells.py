@@ -14,7 +14,7 @@ from batch.base.errors import UserError
 from batch.records.receipts import Receipt
 from batch.records.tasks import Task
 from batch.report.lettering.lines import draw_badge, draw_lines, lines_within
-from batch.report.sheet.layout import GAP, TEXT_SIZE, TEXT_STEP
+from batch.report.sheet.layout import GAP
 from batch.report.status import ImageStatus, status_of
 from batch.store import inside
 from batch.store.images.encoders import THUMB_SIDE
@@ -23,6 +23,7 @@ from batch.store.images.reading import read_pixels
 if TYPE_CHECKING:
     from batch.report.lettering.fonts import Colour
     from batch.report.lettering.lines import Line
+    from batch.report.sheet.layout import Letters
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -34,37 +35,39 @@ _DEGRADED, _FAILED, _BOX, _EDGE = (138, 90, 0), (176, 32, 32), (240, 238, 236), 
 
 
 def draw_cell(
-    page: Image.Image, at: tuple[int, int], size: tuple[int, int], task: Task, folder: RunFolder, scan: Scan
-) -> None:
+    page: Image.Image, at: tuple[int, int], size: tuple[int, int], task: Task, folder: RunFolder, scan: Scan,
+    letters: Letters,
+) -> None:  # fmt: skip
     """Draw a task's picture, or a box that says why there is none. A thumbnail that is gone is made anew."""
     status = status_of(task, scan)
     if status is ImageStatus.DONE:
-        _draw_done(page, at, size, folder, scan, scan.receipts[task.id])
+        _draw_done(page, at, size, folder, scan, scan.receipts[task.id], letters)
     elif status.tried_in_vain:
         error = scan.failures[task.id].error
-        page.paste(_box(size, f"{status}: {error.stage}\n{error.kind}\n{error.message}", _FAILED), at)
+        page.paste(_box(size, f"{status}: {error.stage}\n{error.kind}\n{error.message}", _FAILED, letters), at)
     elif status is ImageStatus.SKIPPED:
-        page.paste(_box(size, f"{status}\n{scan.skipped[task.id]}", MUTED), at)
+        page.paste(_box(size, f"{status}\n{scan.skipped[task.id]}", MUTED, letters), at)
     else:
-        page.paste(_box(size, "not rendered yet", MUTED), at)
+        page.paste(_box(size, "not rendered yet", MUTED, letters), at)
 
 
 def _draw_done(
-    page: Image.Image, at: tuple[int, int], size: tuple[int, int], folder: RunFolder, scan: Scan, receipt: Receipt
-) -> None:
+    page: Image.Image, at: tuple[int, int], size: tuple[int, int], folder: RunFolder, scan: Scan, receipt: Receipt,
+    letters: Letters,
+) -> None:  # fmt: skip
     touched = scan.touched.get(receipt.task.id)
     if touched is not None and touched.shows and folder.thumb_is_older(receipt):
         folder.remake_thumb(receipt)
     shown = _picture(folder, receipt, size)
     if shown is None:
-        page.paste(_box(size, "done (no thumbnail)", MUTED), at)
+        page.paste(_box(size, "done (no thumbnail)", MUTED, letters), at)
         return
     page.paste(shown, at)
     # A white picture has an edge, too.
     ImageDraw.Draw(page).rectangle((at[0] - 1, at[1] - 1, at[0] + size[0], at[1] + size[1]), outline=_EDGE)
     made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
     if word := ", ".join(filter(None, (made, "prompt cut" if receipt.cut else "", str(touched or "")))):
-        draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, TEXT_SIZE - 2, PAPER, _DEGRADED)
+        draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, letters.text - 2, PAPER, _DEGRADED)
 
 
 def _picture(folder: RunFolder, receipt: Receipt, size: tuple[int, int]) -> Image.Image | None:
@@ -105,14 +108,14 @@ def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 @lru_cache(maxsize=64)
-def _box(size: tuple[int, int], text: str, colour: Colour) -> Image.Image:
+def _box(size: tuple[int, int], text: str, colour: Colour, letters: Letters) -> Image.Image:
     """A cell without a picture: thousands of them say the same."""
     box = Image.new("RGB", size, _BOX)
     ImageDraw.Draw(box).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=colour)
-    most = max(1, (size[1] - GAP) // TEXT_STEP)
+    most = max(1, (size[1] - GAP) // letters.text_step)
     lines: list[Line] = []
     for part in text.split("\n"):
         if len(lines) < most:
-            lines += lines_within(part, max(1, size[0] - 2 * GAP), most - len(lines), TEXT_SIZE)
-    draw_lines(box, (GAP, GAP // 2), lines, TEXT_SIZE, colour, step=TEXT_STEP)
+            lines += lines_within(part, max(1, size[0] - 2 * GAP), most - len(lines), letters.text)
+    draw_lines(box, (GAP, GAP // 2), lines, letters.text, colour, step=letters.text_step)
     return box

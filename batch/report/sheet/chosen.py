@@ -13,16 +13,18 @@ from batch.base.errors import UserError
 from batch.base.text import plural
 from batch.report.sheet import files
 from batch.report.sheet.drawing import draw_page, page_size
-from batch.report.sheet.layout import TARGET_WIDTH, Paper
+from batch.report.sheet.layout import TARGET_WIDTH, USUAL_CELL, Paper, letters_for
 from batch.report.sheet.show import Shown
+from batch.store.images.encoders import THUMB_SIDE
 
 if TYPE_CHECKING:
+    from batch.records.tasks import Task
     from batch.report.sheet.axes import Matrix
     from batch.report.sheet.show import Page
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
-CELL = Paper().cell
+CELL = USUAL_CELL
 DPI = 150
 """Labels have some seven points then, and are read on paper."""
 A4 = (1754, 1240)
@@ -69,8 +71,9 @@ def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
     Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. Raises
     :class:`UserError` for what cannot be had, and OSError.
     """
-    shown = Shown(folder, folder.tasks(), rows=choice.rows, columns=choice.columns)
-    paper = _paper(choice) if choice.cell or not choice.on_a4 else _filled(shown, scan)
+    tasks = folder.tasks()
+    shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
+    paper = _paper(_no_larger(choice, tasks)) if choice.cell or not choice.on_a4 else _filled(shown, scan)
     pages = shown.pages(scan, paper)
     if not pages:
         raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
@@ -105,13 +108,21 @@ def _paper(choice: Choice) -> Paper:
     if choice.on_a4:
         return _a4(cell)
     target = max(TARGET_WIDTH, TARGET_WIDTH * cell // CELL)
+    letters = letters_for(cell)  # what is printed is looked at from where one always looks
     if choice.one_page:
         side = files.FORMATS[choice.format].side
-        return Paper(cell=cell, width=side, height=side, target=target)
+        return Paper(cell=cell, width=side, height=side, target=target, letters=letters)
     usual = Paper()
-    height = max(usual.height, cell + 700)  # with what stands above the first row
+    height = max(usual.height, cell + round(700 * letters.times))  # with what stands above the first row
     width = min(usual.width, MOST_PIXELS // height)
-    return Paper(cell=cell, width=max(width, cell + 500), height=height, target=min(target, width))
+    width = max(width, cell + round(500 * letters.times))
+    return Paper(cell=cell, width=width, height=height, target=min(target, width), letters=letters)
+
+
+def _no_larger(choice: Choice, tasks: Sequence[Task]) -> Choice:
+    """With cells no larger than the pictures, of which none is enlarged: letters go by them."""
+    longest = max((max(task.width, task.height) for task in tasks), default=CELL)
+    return replace(choice, cell=min(choice.cell or CELL, max(longest, THUMB_SIDE)))
 
 
 def _a4(cell: int) -> Paper:

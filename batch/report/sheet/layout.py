@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -20,25 +20,55 @@ GAP = 8
 MARGIN = 24
 COLUMN_GAP = 40
 """Between tables side by side, so that a label is seen to belong to the picture on its right."""
-LABEL_WIDTH = 280
-"""Of a label beside a row at most."""
-TEXT_SIZE, TEXT_STEP = 15, 20
-TITLE_SIZE, TITLE_STEP = 19, 27
-NAME_SIZE, NAME_STEP = 28, 36
-"""Of the name of the run: letters, and from one line to the next."""
-NARROWEST = 800
-"""Pixels across of a page beside its margins."""
 TARGET_WIDTH = 2_400
 """Narrow tables are set side by side up to about this width."""
 MOST_LINES = 3
 """Of a label above a column or a picture."""
 
 
+USUAL_CELL = 256
+_TEXT = 15
+_LARGEST = 4.0
+"""Times as large as usual are letters at most: beside larger pictures one looks at a part of the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """How large letters are, how far from one line to the next, and what must have room for them."""
+
+    text: int = _TEXT
+    text_step: int = 20
+    title: int = 19
+    title_step: int = 27
+    name: int = 28
+    """Of the run."""
+    name_step: int = 36
+    label: int = 280
+    """Across, of a label beside a row at most."""
+    narrowest: int = 800
+    """Across, of a page beside its margins."""
+
+    @property
+    def times(self) -> float:
+        """How many times as large as usual."""
+        return self.text / _TEXT
+
+    def at(self, factor: float) -> Letters:
+        """The same that many times as large."""
+        return Letters(**{item.name: round(getattr(self, item.name) * factor) for item in fields(self)})
+
+
+@lru_cache
+def letters_for(cell: int) -> Letters:
+    """Beside pictures of a size: a page of large ones is looked at from farther, or made smaller to be seen."""
+    return Letters().at(min(_LARGEST, max(1.0, cell / USUAL_CELL)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paper:
     """How large a page may be, and a picture on it: pixels of its longer side."""
 
-    cell: int = 256
+    cell: int = USUAL_CELL
     width: int = 16_000
     """Viewers and formats stop at 16,383 (WebP) or 65,535 (JPEG) pixels a side."""
     height: int = 5_000
@@ -48,11 +78,12 @@ class Paper:
     """Of the height, what the heading may take."""
     fixed: bool = False
     """Every page has just this size."""
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def room(self) -> int:
         """Pixels down for tables."""
-        return self.height - self.head
+        return self.height - round(self.head * self.letters.times)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +114,7 @@ class Table:
     """Across of what stands beside a row; 0 where it stands above."""
     side: int = 1
     """How many times the table stands side by side."""
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def one(self) -> int:
@@ -98,12 +130,12 @@ class Table:
     @property
     def title_height(self) -> int:
         """From the line above the table to what stands above its columns."""
-        return len(self.title) * TITLE_STEP + 2 * GAP
+        return len(self.title) * self.letters.title_step + 2 * GAP
 
     @property
     def level_heights(self) -> list[int]:
         """Of each level of what stands above the columns."""
-        return [max(map(len, level), default=0) * TEXT_STEP for level in self.headings]
+        return [max(map(len, level), default=0) * self.letters.text_step for level in self.headings]
 
     @property
     def top(self) -> int:
@@ -114,7 +146,7 @@ class Table:
     @property
     def height(self) -> int:
         """Of all of it, the space below included."""
-        left = TEXT_STEP + GAP if self.block.left else 0
+        left = self.letters.text_step + GAP if self.block.left else 0
         return self.top + sum(self.heights) + left + 2 * GAP
 
     def places(self) -> list[Place]:
@@ -132,8 +164,8 @@ class Table:
         """What stands beside a row of some height, or above its picture."""
         text = self.block.label(row, above)
         if not self.label:
-            return lines_within(text, self.widths[0], MOST_LINES, TEXT_SIZE) if text else ()
-        return lines_within(text, self.label, max(1, height // TEXT_STEP), TEXT_SIZE)
+            return lines_within(text, self.widths[0], MOST_LINES, self.letters.text) if text else ()
+        return lines_within(text, self.label, max(1, height // self.letters.text_step), self.letters.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,8 @@ from batch.report.lettering.lines import clean, lines_within, paragraph
 from batch.report.sheet.layout import (
     COLUMN_GAP,
     GAP,
-    LABEL_WIDTH,
     MARGIN,
     MOST_LINES,
-    NARROWEST,
-    TEXT_SIZE,
-    TEXT_STEP,
-    TITLE_SIZE,
     Shelf,
     Table,
     picture_size,
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
     from batch.report.lettering.lines import Line
     from batch.report.sheet.axes import Key
     from batch.report.sheet.blocks import Block
-    from batch.report.sheet.layout import Paper
+    from batch.report.sheet.layout import Letters, Paper
 
 NARROW = 64
 """Pixels across of a column at least, for what stands above it."""
@@ -86,7 +81,7 @@ def _bands(block: Block, sizes: _Sizes, paper: Paper) -> list[tuple[int, int]]:
     if sum(widths) <= paper.target:
         bands = 1
     each = -(-len(widths) // bands)
-    room = paper.width - 2 * MARGIN - LABEL_WIDTH - 2 * GAP - COLUMN_GAP
+    room = paper.width - 2 * MARGIN - paper.letters.label - 2 * GAP - COLUMN_GAP
     return [
         (start + left, start + right)
         for start in range(0, len(widths), max(1, each))
@@ -120,20 +115,20 @@ def _sizes(block: Block, paper: Paper) -> _Sizes:
             widths[column] = max(widths[column], width)
             heights[row] = max(heights[row], height)
     above = len(block.columns) == 1 and not block.headed()
-    return _Sizes(widths=widths, heights=heights, label=0 if above else _label_width(block))
+    return _Sizes(widths=widths, heights=heights, label=0 if above else _label_width(block, paper.letters))
 
 
-def _label_width(block: Block) -> int:
+def _label_width(block: Block, letters: Letters) -> int:
     """As wide as the longest label of the run, begun or not, within reason."""
     if block.counted:
-        return LABEL_WIDTH
-    return _widest(tuple(sorted(map(" · ".join, block.names.rows.values()), key=len)[-5:]))
+        return letters.label
+    return _widest(tuple(sorted(map(" · ".join, block.names.rows.values()), key=len)[-5:]), letters)
 
 
 @lru_cache
-def _widest(texts: tuple[str, ...]) -> int:
-    wide = max((paragraph(clean(text[:200])).width(TEXT_SIZE) for text in texts), default=0.0)
-    return min(LABEL_WIDTH, round(wide) + 1) if wide else 0
+def _widest(texts: tuple[str, ...], letters: Letters) -> int:
+    wide = max((paragraph(clean(text[:200])).width(letters.text) for text in texts), default=0.0)
+    return min(letters.label, round(wide) + 1) if wide else 0
 
 
 def _runs(lengths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
@@ -152,28 +147,38 @@ def _measured(block: Block, sizes: _Sizes, paper: Paper, whole: Table | None = N
     """A block as it is drawn; a part of one stands side by side as the ``whole`` does."""
     widths = tuple(sizes.widths[key] for key in block.columns)
     heights = [sizes.heights[key] + GAP for key in block.rows]
-    single = Table(block=block, title=(), headings=(), widths=widths, heights=(), captions=(), label=sizes.label)
+    letters = paper.letters
+    single = Table(
+        block=block,
+        title=(),
+        headings=(),
+        widths=widths,
+        heights=(),
+        captions=(),
+        label=sizes.label,
+        letters=letters,
+    )
     side = whole.side if whole else _side(block, single, max(heights, default=0), paper)
     if side > 1:
         heights = [max(heights, default=0)] * -(-len(block.rows) // side)
-    captions = () if sizes.label or not widths else _captions(block, widths[0], side)
-    room = max(side * single.one, min(NARROWEST, paper.width - 2 * MARGIN))
+    captions = () if sizes.label or not widths else _captions(block, widths[0], side, letters)
+    room = max(side * single.one, min(letters.narrowest, paper.width - 2 * MARGIN))
     return replace(
         single,
-        title=lines_within(block.title, room, MOST_LINES, TITLE_SIZE) if block.title else (),
-        headings=_headings(block, widths) if block.headed() else (),
+        title=lines_within(block.title, room, MOST_LINES, letters.title) if block.title else (),
+        headings=_headings(block, widths, letters) if block.headed() else (),
         heights=tuple(map(sum, zip(heights, captions, strict=True))) if captions else tuple(heights),
         captions=captions,
         side=side,
     )
 
 
-def _captions(block: Block, width: int, side: int) -> tuple[int, ...]:
+def _captions(block: Block, width: int, side: int, letters: Letters) -> tuple[int, ...]:
     """Pixels above the pictures of a row for the highest of their labels."""
     texts = [block.label(row) for row in block.rows]
-    lines = [len(lines_within(text, width, MOST_LINES, TEXT_SIZE)) if text else 0 for text in texts]
+    lines = [len(lines_within(text, width, MOST_LINES, letters.text)) if text else 0 for text in texts]
     most = [max(lines[start : start + side]) for start in range(0, len(lines), side)]
-    return tuple(count * TEXT_STEP + (GAP if count else 0) for count in most)
+    return tuple(count * letters.text_step + (GAP if count else 0) for count in most)
 
 
 def _side(block: Block, table: Table, high: int, paper: Paper) -> int:
@@ -189,7 +194,7 @@ def _side(block: Block, table: Table, high: int, paper: Paper) -> int:
     return next(fitting, most)
 
 
-def _headings(block: Block, widths: Sequence[int]) -> tuple[tuple[tuple[Line, ...], ...], ...]:
+def _headings(block: Block, widths: Sequence[int], letters: Letters) -> tuple[tuple[tuple[Line, ...], ...], ...]:
     """What stands above the columns: of several levels the upper ones only where they change."""
     names = [block.names.columns[key] for key in block.columns]
     levels = []
@@ -200,14 +205,14 @@ def _headings(block: Block, widths: Sequence[int]) -> tuple[tuple[tuple[Line, ..
             said.append("" if again else name[level])
         lines = zip(said, widths, strict=True)
         levels.append(
-            tuple(lines_within(text, width, MOST_LINES, TEXT_SIZE) if text else () for text, width in lines)
+            tuple(lines_within(text, width, MOST_LINES, letters.text) if text else () for text, width in lines)
         )
     return tuple(levels)
 
 
 def _rows(table: Table, paper: Paper) -> Iterator[tuple[int, int]]:
     """Which rows of its block go onto one page, and the next ones."""
-    room = paper.room - table.top - 2 * GAP - TEXT_STEP - GAP
+    room = paper.room - table.top - 2 * GAP - paper.letters.text_step - GAP
     count = len(table.block.rows)
     if not count:
         yield 0, 0

@@ -16,8 +16,19 @@ export function byNumber(images, width, most) {
     const index = images.findIndex(image => image.at >= at);
     return index < 0 ? width : Math.floor(index / each) * step;
   };
-  const marks = images.length < 5 ? images.map((_, index) => index + 1) : ticks(images.length, 5);
-  return {bars, each, place, axis: marks.map(number => [Math.min(width, number / each * step), String(number)])};
+  const middle = number => (Math.floor((number - 1) / each) + 0.5) * step;
+  return {bars, each, place, axis: numbers(images.length, middle).map(number => [middle(number), String(number)])};
+}
+
+const APART = 44;  // pixels from one number to the next
+
+/** Numbers that stand below bars: the first, the last, and round ones between, where there is room. */
+function numbers(last, middle) {
+  const most = Math.max(1, (middle(last) - middle(1)) / APART), found = [1];
+  for (const number of ticks(last, Math.min(12, most)).filter(Number.isInteger)) {
+    if (middle(number) - middle(found.at(-1)) >= APART && middle(last) - middle(number) >= APART) found.push(number);
+  }
+  return last > 1 ? [...found, last] : found;
 }
 
 /** By the clock. Runs stand side by side; the time between them is left out. */

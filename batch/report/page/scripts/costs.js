@@ -8,20 +8,20 @@ import { drawSessions } from "./sessions.js";
 import { watch } from "./state.js";
 import { drawTimeline, startTimeline } from "./timeline.js";
 import { known } from "./words.js";
-let width = 0;
+let width = 0;  // of what the bars were drawn into
 
 export function startCosts() {
   startTimeline();
   watch(["part"], costs);
-  new ResizeObserver(() => { if ($("costs").clientWidth !== width) costs(); }).observe($("costs"));
+  new ResizeObserver(() => { if ($("plot").clientWidth !== width) costs(); }).observe($("costs"));
 }
 
 /** Draw what is in view anew; the rest is drawn when it is looked at. */
 export function costs() {
   if ($("costs").hidden) return;
-  width = $("costs").clientWidth;
   drawSessions();
   drawTimeline();
+  width = $("plot").clientWidth;
   drawPeaks();
   timing();
   schedulers();

@@ -9,7 +9,7 @@ export const CLOSER = 1.5;
 
 const GAINS = 6, GAIN = 3;  // powers of two: the strongest, and the one to begin with
 
-/** Tools as an element; `on` has fit(), exact(), zoom(times), choose(mode) and amplify(times). */
+/** Tools as an element, and the amplifier as another; `on` has fit(), exact(), zoom(times), choose(mode) and amplify(times). */
 export class ViewerTools {
   constructor(on) {
     const button = (text, label, onclick) => make("button", {type: "button", "aria-label": label, title: label, onclick}, text);
@@ -20,10 +20,10 @@ export class ViewerTools {
       make("button", {type: "button", "data-how": mode, onclick: () => on.choose(mode)}, name)));
     this.gain = make("input", {type: "range", min: 0, max: GAINS, step: 1, value: GAIN, "aria-label": "Amplify the difference", oninput: () => this.#amplify(on)});
     this.gained = make("span", {class: "gained"});
-    this.amplifier = make("label", {class: "group"}, this.gain, this.gained);
+    this.amplifier = make("label", {class: "viewer-gain"}, this.gain, this.gained);  // over the picture, which stays where it is
     this.nearness = make("span", {class: "group nearness"}, this.fit, this.exact,
       button("−", "Farther (-)", () => on.zoom(1 / CLOSER)), this.percent, button("+", "Closer (+)", () => on.zoom(CLOSER)));
-    this.element = make("div", {class: "viewer-tools"}, this.nearness, this.modes, this.amplifier);
+    this.element = make("div", {class: "viewer-tools"}, this.nearness, this.modes);
     this.#amplify(on);
   }
 

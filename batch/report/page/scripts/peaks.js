@@ -11,6 +11,7 @@ const PEAK_WORDS = {
   peak_reserved_mib: ["Peak memory reserved by torch", "What torch's allocator held of the card. CUDA itself takes some hundred MiB more."],
   peak_rss_mib: ["Peak host memory", "Memory of the process in the machine: no memory of a card was measured."],
 };
+const ALIKE = 0.99;
 const SETTINGS = ["model", "size", "memory", "dtype", "vae", "lora", "guidance", "batch"];  // what memory depends on
 
 export function drawPeaks() {
@@ -19,9 +20,21 @@ export function drawPeaks() {
   if (!kind) return;
   const rows = peakRows(kind), [title, meaning] = PEAK_WORDS[kind], lines = kind === "peak_rss_mib" ? [] : cardLimits();
   const most = Math.max(...rows.map(row => row.largest), ...lines.map(([value]) => value));
+  if (!lines.length && allAlike(rows, most)) {
+    renew($("peaks"), make("h2", {"data-key": "title"}, title), make("p", {"data-key": "alike"}, alikeSaid(rows, most) + " " + meaning), asTable("peak", () => peakTable(rows)));
+    return;
+  }
   const list = make("ol", {class: "bars"}), more = folding(list, rows, row => peakBar(row, most, lines), "peaks", 12);
   renew($("peaks"), make("h2", {"data-key": "title"}, title), make("p", {class: "muted", "data-key": "meaning"}, meaning), list, ...more,
     legend([["peak", "largest"], ["median", "median"], ...lines.map(([value, words]) => ["limit", words + " " + mib(value)])]), asTable("peak", () => peakTable(rows)));
+}
+
+// Bars that are all as long say no more than a sentence does.
+const allAlike = (rows, most) => rows.every(row => row.images && !row.unfit && row.largest >= ALIKE * most);
+
+function alikeSaid(rows, most) {
+  const least = mib(Math.min(...rows.map(row => row.largest)));
+  return rows.length === 1 ? mib(most) + "." : (least === mib(most) ? least : least + " to " + mib(most)) + ", whatever the setting.";
 }
 
 /** By setting, the largest first. */

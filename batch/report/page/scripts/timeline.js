@@ -73,8 +73,8 @@ function plotted(chart, marks, width, clocked) {
   const lines = timeTicks(axisTop).flatMap(value => [
     shape("line", {class: "rule", x1: LEFT, x2: LEFT + width, y1: level(value), y2: level(value)}),
     shape("text", {class: "axis", x: LEFT - 6, y: level(value) + 4, "text-anchor": "end"}, duration(value).replace(/\.0+s$/, "s").replace(/ 00[sm]$/, ""))]);
-  const below = chart.axis.map(([x, value], index) => shape("text", {class: "axis", x: LEFT + x, y: TOP + HEIGHT + 28,
-    "text-anchor": x > width - 40 ? "end" : !clocked || index ? "middle" : "start"}, clocked ? clock(value).slice(-5) : value));
+  const below = chart.axis.map(([x, value]) => [x, clocked ? clock(value).slice(-5) : value]).map(([x, words]) => shape("text", {class: "axis", x: LEFT + x, y: TOP + HEIGHT + 28,
+    "text-anchor": x > width - 4 * words.length ? "end" : clocked && x < 4 * words.length ? "start" : "middle"}, words));
   return shape("svg", {class: "chart", "aria-hidden": "true", width: LEFT + width, height: TOP + HEIGHT + BOTTOM},
     ...lines, ...bars.flatMap(stacked), shape("line", {class: "base", x1: LEFT, x2: LEFT + width, y1: TOP + HEIGHT, y2: TOP + HEIGHT}),
     ...below, ...markFlags(marks), shape("rect", {class: "cursor", y: TOP, height: HEIGHT + 8, width: 0}));

@@ -98,7 +98,7 @@ export class Viewer {
       amplify: times => this.stage.style.setProperty("--gain", times),
     });
     this.tools = this.#tools.element;
-    container.append(this.tools, this.#note, this.stage);
+    container.append(this.tools, this.#tools.amplifier, this.#note, this.stage);
   }
 
   #choose(mode) {
