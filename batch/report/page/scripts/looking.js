@@ -1,12 +1,13 @@
 /* A picture of the run at any nearness, with what is known of it; or two, to see what a setting does. */
 
 import { $, make } from "./dom.js";
+import { sayAloud } from "./aloud.js";
 import { differing, factsOf, lacking, wordsOf } from "./about.js";
 import { data } from "./data.js";
 import { details } from "./details.js";
 import { addKeys } from "./keys.js";
 import { picked, startPair } from "./pair.js";
-import { mark, markButtons, markOf, onMarks, toggleMark } from "./picks.js";
+import { mark, markButtons, toggleMark } from "./picks.js";
 import { neighbour, reveal, visible } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
@@ -119,24 +120,17 @@ function describeShown() {
   parts.facts.replaceChildren(...shown.map((image, index) => make("div", {}, second ? "AB"[index] + ": " : "", factsOf(image, Boolean(second)))));
   const at = visible.indexOf(second || first), place = (second ? "B: " : "") + (at < 0 ? "not in the list" : `${at + 1} of ${visible.length}`);
   parts.place.textContent = place;
-  sayAloud(place + ": " + wordsOf(second || first) + (second ? "; A: " + wordsOf(first) : ""));
+  sayPlace(place + ": " + wordsOf(second || first) + (second ? "; A: " + wordsOf(first) : ""));
   tellMarksOfShown();
   tellButtonsOfViewer();
   if (!parts.details.hidden) parts.details.replaceChildren(...shown.map(details));
   parts.title.tabIndex = parts.title.scrollHeight > parts.title.clientHeight ? 0 : -1;  // a long one scrolls
 }
 
-// For who does not see it. What was said last is not said again.
+// What was said last is not said again.
 let lastSaid = "";
-function sayAloud(text) {
-  if (text !== lastSaid) parts.aloud.textContent = lastSaid = text;
-}
-
-function sayMark(ids) {
-  const image = shown.findLast(image => ids.has(image.id));
-  if (!image) return;
-  const count = data.images.filter(image => markOf(image.id) === "picked").length, words = {picked: "Picked", rejected: "Rejected", "": "No mark"};
-  parts.aloud.textContent = `${words[markOf(image.id)]}, ${count} picked`;
+function sayPlace(text) {
+  if (text !== lastSaid) sayAloud(lastSaid = text);
 }
 
 function tellMarksOfShown() {
@@ -187,7 +181,6 @@ function buildViewer() {
   Object.assign(parts, {
     root: make("div", {class: "looking-root"}),
     place: make("span", {class: "place muted"}),
-    aloud: make("p", {class: "beyond", role: "status"}),
     title: make("h2", {id: "title", dir: "auto"}),
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
@@ -206,8 +199,7 @@ function buildViewer() {
   viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
   viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
   viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
-  parts.root.append(parts.details, parts.aloud);
-  onMarks(sayMark);
+  parts.root.append(parts.details);
   $("viewer").append(parts.root);
 }
 
