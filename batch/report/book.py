@@ -116,9 +116,8 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        beside = overview(
-            self._images, self._scan, self._happened(), commands(self._folder, measures=self._measures)
-        )
+        again = commands(self._folder, images=len(self._tasks), measures=self._measures)
+        beside = overview(self._images, self._scan, self._happened(), again)
         data = pages.page_data(self._name, self._id, self._told, beside)
         data["entries"] = self._entries
         if began is not None:

@@ -9,6 +9,7 @@ export function heading() {
   document.title = data.name + " · run_batch report";
   $("name").textContent = data.name;
   renew($("verdict"), ...verdict(data.summary));
+  brokenOff();
   renew($("facts"), ...facts(data.summary).filter(Boolean));
   const hidden = new Set(["none", "default", ""]);
   const shared = Object.entries(data.common).filter(([key, value]) => key !== "device" && !hidden.has(value)).map(([key, value]) => named(key, value));
@@ -22,6 +23,15 @@ function cardNames() {
     const sizes = data.cards.filter(card => card.device === device).map(size);
     return sizes.length ? sizes.map(text => device + " (" + text + ")") : [device];
   });
+}
+
+// What the last run ended by, where it has left something.
+function brokenOff() {
+  const {stopped, summary: sum} = data, shows = Boolean(stopped) && !goesOn() && sum.done < sum.total;
+  $("broken-off").hidden = !shows;
+  if (!shows) return;
+  $("broken-off").classList.toggle("bad", stopped.in_a_row > 0);
+  $("broken-off").textContent = stopped.said[0].toUpperCase() + stopped.said.slice(1);
 }
 
 /** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
