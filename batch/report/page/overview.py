@@ -46,7 +46,7 @@ def overview(
         "again": dict(again),
         "cards": list(_cards([record.machine for record in records])),
         "stopped": _stopped(history),
-        "sessions": [asdict(item) for item in sessions(history, records)],
+        "sessions": [asdict(item) for item in sessions(history, records, {image.task.id for image in images})],
         "timing": _timing(images),
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened(history)),

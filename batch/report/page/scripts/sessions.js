@@ -54,7 +54,7 @@ function sessionStrip(one, longest) {
 
 /** When images were denoised and decoded, joined where what lies between would not be seen. */
 function busy(one) {
-  const times = data.images.filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at), found = [];
+  const times = [...data.images, ...one.gone].filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at), found = [];
   const unseen = Math.max(1, (one.ended - one.began) / 300);
   for (const image of times) {
     const from = Math.max(image.at + (image.load_s || 0), found.at(-1)?.[1] || 0), to = from + (image.denoise_s || 0) + (image.whole_s || 0) + (image.decode_s || 0);
