@@ -308,3 +308,16 @@ def test_many_images_are_there_soon(page, tmp_path):
     assert page.locator(".grid-cell").count() == 400
     assert f"The first 400 of {prompts * 40} columns" in page.inner_text("#complaint")
     assert page.said == []
+
+
+def test_the_way_back_leads_from_part_to_part_and_from_view_to_view(report, page):
+    page.goto(report)
+    page.type("#text", "fox")  # no letter is a step
+    page.click("#as-grid")
+    page.click("#tab-failures")
+    page.go_back()
+    until(page, "!$('pictures').hidden && !$('grid').hidden")
+    page.go_back()
+    until(page, "!$('gallery').hidden && get('find') === 'fox'")
+    page.go_back()
+    until(page, "location.href === 'about:blank'")

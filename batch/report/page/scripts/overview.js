@@ -77,13 +77,13 @@ export function startTabs() {
   define("part", PARTS[0]);
   watch(["part"], () => tabs());
   for (const part of PARTS) {
-    $("tab-" + part).addEventListener("click", () => set({part}));
+    $("tab-" + part).addEventListener("click", () => set({part}, {step: true}));
     $("tab-" + part).addEventListener("keydown", event => {
       const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
       if (!step) return;
       const there = PARTS.filter(name => !$("tab-" + name).hidden);
       const next = there[(there.indexOf(part) + step + there.length) % there.length];
-      set({part: next});
+      set({part: next}, {step: true});
       $("tab-" + next).focus();
     });
   }

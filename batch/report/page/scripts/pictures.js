@@ -33,12 +33,12 @@ export function startPictures() {
   startGallery();
   startGridBar();
   startRoaming($("grid"), fillLine);
-  for (const name of Object.keys(LAYOUTS)) $("as-" + name).addEventListener("click", () => set({show: name}));
+  for (const name of Object.keys(LAYOUTS)) $("as-" + name).addEventListener("click", () => showAs(name));
   $("size").addEventListener("input", () => set({size: $("size").value}));
   $("fit-width").addEventListener("click", () => set({size: get("size") === "fit" ? "" : "fit"}));
   $("say").addEventListener("change", () => set({say: $("say").value}));
   document.addEventListener("keydown", event => {
-    if (event.key === "g" && !typing(event) && !document.querySelector("dialog[open]") && get("part") === "pictures") set({show: get("show") === "grid" ? "gallery" : "grid"});
+    if (event.key === "g" && !typing(event) && !document.querySelector("dialog[open]") && get("part") === "pictures") showAs(get("show") === "grid" ? "gallery" : "grid");
   });
   onChange(() => redraw(new Set(), () => 0));
   watch(["find", "sort", "down"], toTheBeginning);
@@ -48,6 +48,8 @@ export function startPictures() {
   addEventListener("beforeprint", () => { if (now === grid) document.querySelectorAll(".grid-line").forEach(fillLine); });
   new ResizeObserver(measure).observe(document.documentElement);
 }
+
+const showAs = name => set({show: name}, {step: true});
 
 /** Draw the pictures from the beginning. */
 export function show() {
