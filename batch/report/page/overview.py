@@ -54,16 +54,17 @@ def overview(
 
 
 def commands(folder: RunFolder, *, images: int, measures: bool) -> dict[str, str]:
-    """What goes on with a run, and what tries again what failed; empty where its manifest is not known.
+    """What makes a job of picks, what goes on with a run and what tries again what failed.
 
-    ``images`` is how many the plan has.
+    Only the first where its manifest is not known. ``images`` is how many the plan has.
     """
+    picks = {"picks": f"{program()} manifest from {quoted(folder.root.resolve())} --picks picks.txt -o final.yaml"}
     source = folder.origin().source
     if not source:
-        return {}
+        return picks
     manifest = quoted(Path(source))
     run = f"{program()} run {manifest} --out {quoted(folder.root.resolve())}"
-    again = {"go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
+    again = {**picks, "go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
     again["past"] = f"{run} {past_failures(images)}"
     return {**again, "unfit": f"{run} --retry-oom"} if measures else again
 

@@ -38,6 +38,12 @@ function showToCopy(text, title) {
   return false;
 }
 
+/** A line to paste into a shell, whole, with a button that copies it. */
+export function command(line) {
+  const button = make("button", {type: "button", onclick: async () => { if (await copyText(line, "Command")) button.textContent = "Copied"; }}, "Copy");
+  return make("div", {class: "command"}, make("code", {}, line), button);
+}
+
 /** A file for the reader to keep. */
 export function download(name, text) {
   const blob = URL.createObjectURL(new Blob([text], {type: "text/plain;charset=utf-8"}));

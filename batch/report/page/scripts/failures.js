@@ -1,7 +1,7 @@
 /* The images that are not there: why, and what tries them again. */
 
 import { $, make, renew } from "./dom.js";
-import { copyText } from "./copying.js";
+import { command } from "./copying.js";
 import { data, failed, goesOn } from "./data.js";
 import { folding } from "./folding.js";
 import { imageLink, imageWords } from "./links.js";
@@ -48,10 +48,4 @@ function advice(left) {
   if (sum.out_of_memory || sum.skipped) say("What did not fit", "is a result of the measurement, and is not tried again unless you ask:", again.unfit);
   if (unfit) say("Out of memory:", "end what else uses the card, or choose a smaller setting in the manifest, as memory: 8gb, 6gb or 4gb; smaller ones are tried by themselves unless on_oom: fail or --no-fallback forbids it. What each would take:", again.plan);
   return parts;
-}
-
-/** A line to paste into a shell, whole, with a button that copies it. */
-function command(line) {
-  const button = make("button", {type: "button", onclick: async () => { if (await copyText(line, "Command")) button.textContent = "Copied"; }}, "Copy");
-  return make("div", {class: "command"}, make("code", {}, line), button);
 }
