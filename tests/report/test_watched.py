@@ -60,6 +60,7 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     page.goto((work / "run" / "report.html").as_uri())
     until(page, "document.querySelectorAll('.card.done').length >= 3")
     assert page.inner_text("#state") == "Rendering"
+    assert "done" not in page.inner_text("#verdict")  # the strip counts
     page.fill("#text", "seed status=done")
     seen = page.evaluate("document.querySelectorAll('.card').length")
     until(page, f"document.querySelectorAll('.card.done').length >= {seen} + 8")
@@ -80,6 +81,8 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     assert page.evaluate("document.querySelectorAll('.card.done').length") == 39
     assert "a fault was asked for" in page.text_content("#failures")
     assert page.inner_text("#done") == "39 of 40 done"
+    assert "39 of 40 done\n1 failed" in page.inner_text("#verdict")
+    assert page.inner_text("#tab-failures") == "Failed 1"
     _, data = embedded((work / "run" / "report.html").read_text(encoding="utf-8"))
     assert page.evaluate("data.summary") == data["summary"]
     assert [image["id"] for image in page.evaluate("data.images")] == [image["id"] for image in data["images"]]

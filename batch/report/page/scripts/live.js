@@ -35,6 +35,7 @@ function load(name) {
 export async function follow() {
   for (let unheard = 0; unheard < UNHEARD;) {
     unheard = await load(".run/status.js") && run ? 0 : unheard + 1;
+    if (run && !data.counted) counting();
     if (run && run.began !== began) [began, generation] = [run.began, 0];
     while (run && generation < run.generation) {
       piece = null;
@@ -51,13 +52,25 @@ export async function follow() {
   strip(false);
 }
 
+// From now on the strip counts, and nobody else: it hears of an image before the page shows it.
+function counting() {
+  data.counted = true;
+  staying(() => {
+    heading();
+    tabs();
+  });
+}
+
 // What is still to render will not come.
 function over() {
   data.over = true;
-  heading();
-  failures();
-  tabs();
-  costs();
+  data.counted = false;
+  staying(() => {
+    heading();
+    failures();
+    tabs();
+    costs();
+  });
 }
 
 function learn({images, generation: number, written, records, ...news}) {
@@ -112,7 +125,7 @@ function strip(behind) {
     put("rate", !over && run.per_hour ? rate(3600 / run.per_hour) : "");
     put("ends", over ? "ended " + clock(run.updated) : silent ? "" : ends());
     $("ends").title = [run.ends_by, run.ends_from].filter(Boolean).join(", ");
-    put("until", !over && wrote && run.done > data.summary.done ? "pictures up to " + clock(wrote / 1000) : "");
+    put("until", !over && wrote && run.done + run.failed > data.summary.done + data.summary.failed ? "pictures up to " + clock(wrote / 1000) : "");
     $("live").style.setProperty("--part", (run.total ? 100 * run.done / run.total : 0) + "%");
     document.title = (over ? "" : run.done + " of " + run.total + " · ") + data.name + " · run_batch report";
   }

@@ -36,18 +36,18 @@ function brokenOff() {
 
 /** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
 function verdict(sum) {
-  const whole = sum.done === sum.total;
-  const parts = [make("b", {class: "verdict" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done"))];
+  const whole = sum.done === sum.total, parts = [];
+  if (!data.counted) parts.push(make("b", {class: "verdict" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done")));
   const say = (count, words, kind, where) => {
     if (!count) return;
     const attributes = {class: "verdict " + kind, "data-key": words};
     parts.push(where ? make("a", {...attributes, href: "#" + new URLSearchParams(where)}, count + " " + words) : make("span", attributes, count + " " + words));
   };
   const away = {part: "failures"}, found = find => ({part: "pictures", find});
-  say(sum.failed, "failed", "bad", away);
+  if (!data.counted) say(sum.failed, "failed", "bad", away);
   say(sum.out_of_memory, "out of memory", "warn", away);
   say(sum.skipped, "skipped", "warn", away);
-  say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
+  if (!data.counted) say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
   say(sum.torn, "torn", "bad");
   say(sum.degraded, "degraded", "warn", found("degraded"));
   say(sum.cut, "prompt cut", "warn", found("prompt cut"));
@@ -100,7 +100,7 @@ function absent() {
 /** Parts that hold nothing have no tab; one that the address names and that holds nothing yet shows the pictures. */
 export function tabs() {
   const [count, word] = absent();
-  const titles = {pictures: "Pictures", failures: word + " " + count, costs: "Time and memory", happened: "What happened"};
+  const titles = {pictures: "Pictures", failures: word + (data.counted ? "" : " " + count), costs: "Time and memory", happened: "What happened"};
   const there = {pictures: true, failures: count, costs: data.timing.rows.length, happened: data.happened.length};
   const part = there[get("part")] ? get("part") : PARTS[0];
   for (const name of PARTS) {
