@@ -268,7 +268,7 @@ def test_images_that_no_axis_tells_apart_share_a_cell(page, tmp_path):
 
 
 def test_on_a_phone(report, browser):
-    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.goto(report)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     small = page.evaluate(
@@ -281,7 +281,7 @@ def test_on_a_phone(report, browser):
     page.reload()
     page.evaluate("scrollTo(300, 600)")
     kept = "#bar, h1, .grid-head .grid-corner, .grid-band .grid-value"  # in view, whatever is scrolled
-    assert page.evaluate("scrollX") == 300
+    assert page.evaluate("[scrollX, innerWidth]") == [300, 390]  # scrolled, and not zoomed out
     lefts = page.evaluate(
         "kept => [...document.querySelectorAll(kept)].map(one => one.getBoundingClientRect().left)", kept
     )

@@ -11,7 +11,7 @@ import { addKeys } from "./keys.js";
 import { startRoaming } from "./roaming.js";
 import { choose, laidOutBy, onChange } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
-const SMALLEST = 48, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
+const SMALLEST = 40, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
 const LAYOUTS = {gallery, grid};
 let now = gallery;
 
@@ -116,8 +116,10 @@ function sizeIn(page) {
   const chosen = get("size"), phone = page <= 700, within = (least, most, size) => Math.min(most, Math.max(least, Math.floor(size)));
   if (Number(chosen)) return within(SMALLEST, LARGEST, Number(chosen));
   if (now === gallery) return phone ? 150 : 250;
-  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 60 : 120, 280, fitting(page));
+  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(leastIn(phone), 280, fitting(page));
 }
+// On a phone up to six columns are there at once; of more, each is to be seen as one scrolls.
+const leastIn = phone => phone ? (gridNow().table.columns.length <= 6 ? SMALLEST : 60) : 120;
 const edge = () => parseFloat(getComputedStyle($("pictures").parentElement).paddingLeft);
 function fitting(page) {
   const {table} = gridNow(), style = getComputedStyle($("grid"));
