@@ -1,14 +1,17 @@
 """The page of a run that goes on, watched in a real browser: pictures come, and nothing that one does is lost."""
 
+import json
 import re
 import shutil
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from batch.base.text import done_about
 from batch.cli.progress import Silent
 from batch.records.kinds import Stage, Status
 from batch.records.live import LiveStatus, RunState
@@ -111,6 +114,10 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     assert page.inner_text("#rate") == "16.9 s/image"
     assert page.inner_text("#until") == ""
     assert page.inner_text("#ends").startswith("done about ")
+    for left in (61, 1100, 3700, 20_000, 50_000, 200_000):  # as the terminal says it
+        at, guessed = now.updated + left, left % 200 == 0
+        told = done_about(left, datetime.fromtimestamp(now.updated).astimezone(), guessed=guessed)
+        assert page.evaluate(f"clockAbout({at}, {json.dumps(guessed)})")[-5:] == told[-5:]
     assert page.inner_text("#failed") == "1 failed"
     limit = replace(now, ends_by="--until 04:27", ends_with=4, updated=now.updated + 0.5, done=6)
     live.write(folder.state, limit, "me")

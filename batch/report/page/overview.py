@@ -90,6 +90,7 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "extra": len(scan.receipts) - len(receipts),
         "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
         "median_s": median_seconds(costs).total,
+        "timed": sum(not item.warmup for item in costs),
         "peak_mib": peaks[kind] if kind else None,
         "peak_kind": kind,
         "devices": _distinct(receipts, "device"),

@@ -9,7 +9,7 @@ import { caption, shown } from "./looking.js";
 import { heading, tabs } from "./overview.js";
 import { recount } from "./picksbar.js";
 import { cards, redraw } from "./pictures.js";
-import { after, clock, duration, known, path } from "./words.js";
+import { after, clock, clockAbout, duration, known, path } from "./words.js";
 const ASK_MS = 2000, ASK_SILENT_MS = 5000, SILENT_S = 30, UNHEARD = 3;
 let {began, generation} = data.live || {};  // which run, and how much of it is known here
 let run = null, heard = 0, piece = null;
@@ -144,8 +144,8 @@ function ends() {
     return [resumed, known(run.ends_at) ? "stops at " + clock(run.ends_at) + ", paused or not" : images].filter(Boolean).join(", ");
   }
   const exact = run.ends_by !== "--max-images";
-  if (run.ends_by && known(run.ends_with)) return "stops " + (exact ? "at " : "about ") + clock(run.ends_at) + " with " + (exact ? "about " : "") + run.ends_with + " of " + run.total + " done";
-  return known(run.ends_at) ? (run.ends_by ? "stops at " : "done about ") + clock(run.ends_at) : "";
+  if (run.ends_by && known(run.ends_with)) return "stops " + (exact ? "at " + clock(run.ends_at) : "about " + clockAbout(run.ends_at)) + " with " + (exact ? "about " : "") + run.ends_with + " of " + run.total + " done";
+  return known(run.ends_at) ? (run.ends_by ? "stops at " + clock(run.ends_at) : "done about " + clockAbout(run.ends_at, run.ends_guessed)) : "";
 }
 function doing(said) {
   if (!["encoding", "rendering", "stopping"].includes(run.state)) return "";

@@ -66,6 +66,7 @@ function underAnotherSetting(first) {
 export function lookAtAddress() {
   const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
   const [first, second] = images;
+  $("astray").textContent = get("image") && !first ? `This run has no picture of the id that the address names (${short(get("image"), 40)}), or has it no longer.` : "";
   if (!first) return shut();
   shown = second && second !== first ? [first, second] : [first];
   if (!$("viewer").open) openViewer();

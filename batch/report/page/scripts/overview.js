@@ -50,7 +50,7 @@ function verdict(sum) {
   if (!data.counted) say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
   say(sum.torn, "torn", "bad");
   say(sum.degraded, "degraded", "warn", found("degraded"));
-  say(sum.cut, "prompt cut", "warn", found("prompt cut"));
+  say(sum.cut, "with a prompt cut", "warn", found("prompt cut"));
   for (const [what, count] of Object.entries(sum.touched)) say(count, what, "warn", found(what));
   say(sum.extra, "no longer in the manifest", "");
   return parts;
@@ -62,7 +62,7 @@ function facts(sum) {
   const fact = (title, value) => make("div", {"data-key": title}, make("dt", {}, title), make("dd", {}, value));
   const last = data.sessions.at(-1), took = data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
   return [
-    known(sum.median_s) && fact("an image (median)", duration(sum.median_s)),
+    known(sum.median_s) && fact("an image" + (sum.timed > 1 ? " (median)" : ""), duration(sum.median_s)),
     took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", duration(took)),
     known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
     last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
