@@ -12,7 +12,8 @@
     ├── DownloadError            exit 1    the network failed while models were fetched; run it again
     ├── TaskError                recorded  one image failed; the run goes on, and ends with exit 1
     └── StopRun                            a reason to end the run; everything done so far stays done
-        ├── CannotGoOn           exit 1    it makes no sense to go on (failure after failure)
+        ├── CannotGoOn           exit 1    it makes no sense to go on
+        │   ├── FailedInARow               failure after failure
         │   └── LoadFailed                 the model cannot be loaded
         │       └── NeverLoads             nor by another process
         ├── StoppedEarly         exit 75   resumable as it is (deadline, disk floor)
@@ -152,6 +153,14 @@ class StopRun(BatchError):  # noqa: N818
 
 class CannotGoOn(StopRun):
     """Every further image would fail the same way."""
+
+
+class FailedInARow(CannotGoOn):
+    """So many images failed one after the other that the rest would, too."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
 
 
 class LoadFailed(CannotGoOn):

@@ -17,6 +17,11 @@ def program() -> str:
     return "python run_batch.py" if called == "run_batch.py" else "run-batch"
 
 
+def past_failures(images: int) -> str:
+    """The option with which failures one after the other break off no run of so many images."""
+    return f"--set run.max_consecutive_failures={images}"
+
+
 def quoted(path: Path) -> str:
     """A path as one word of a command, and in one line, whatever is in its name."""
     name = str(path)

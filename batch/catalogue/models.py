@@ -122,6 +122,14 @@ def known_models() -> Mapping[str, Model]:
     return _with_own(path, changed)
 
 
+def where_rendered(model: Model, asked: values.Size) -> str:
+    """Where to look for a size in place of one that a model with a table does not render; in words."""
+    others = [other.name for other in known_models().values() if other.family == model.family]
+    there = [name for name in others if asked in known_models()[name].sizes()]
+    renders = [f", and {name} renders {asked}" for name in get_close_matches(model.name, there, 1, 0)]
+    return f"`models {model.name}` lists its sizes" + "".join(renders)
+
+
 def own_file() -> Path:
     """Where the user's own models are, whether it exists or not."""
     named, folder = _named(), user_config_path("run_batch", appauthor=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import errors
-from batch.base.shell import program, quoted
+from batch.base.shell import past_failures, program, quoted
 from batch.base.text import one_line, plural
 from batch.cli import mistakes, progress
 from batch.cli.terminal import let_go, say, show
@@ -166,6 +166,8 @@ def _tell(result: Result, retry: str, redo: str) -> None:
         show("what did not fit is a result and is not tried again; --retry-oom does")
     if result.failed:
         show(f"why: {program()} status {folder}   try again: {retry}")
+    if isinstance(result.stopped, errors.FailedInARow):
+        show(f"if that cannot go well, mend the manifest; or go on past it with {past_failures(result.total)}")
     if (made := result.report) is not None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for path in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base.shell import program, quoted
+from batch.base.shell import past_failures, program, quoted
 from batch.base.text import done_about, duration, gib, one_line, plural, roughly
 from batch.cli import words
 from batch.cli.countdown import stops, while_paused
@@ -50,6 +50,9 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"    {local(event.time)}  {first}"
     yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
     yield from _failures("FAILED", summary.causes, again(summary, "--retry-failed"))
+    if summary.in_a_row and summary.causes:
+        past = again(summary, past_failures(summary.total))
+        yield f"    if that cannot go well, mend the manifest; or go on past it: {past}"
 
 
 def moment(now: LiveStatus) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from batch.catalogue import pag, precision
 from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
+from batch.catalogue.models import where_rendered
 from batch.manifest import formats
 from batch.manifest.axes import EXTRA
 from batch.manifest.document import Place
@@ -169,7 +170,7 @@ class Settings:
         if rendered != size and not self.manifest.resize:
             yield (
                 f"{model.name} cannot render {size}: it would render {rendered} and resample it; "
-                f"write {rendered}, or allow it with resize: true"
+                f"write {rendered}, or allow it with resize: true; {where_rendered(model, size)}"
             )
         elif any(side % model.size_step for side in rendered):
             yield (

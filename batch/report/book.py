@@ -120,7 +120,7 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        again = commands(self._folder, measures=self._measures)
+        again = commands(self._folder, images=len(self._tasks), measures=self._measures)
         beside = overview([self._images[index] for index in self._order], self._scan, self._happened(), again)
         data = pages.page_data(self._name, self._id, self._told, beside)
         data |= {"entries": self._entries, "order": self._order}

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from batch.records.kinds import RESTS, HappeningKind
-from batch.records.receipts import Failure, Measurement, Receipt
+from batch.records.receipts import Failure, Measurement, Receipt, StagePeak
 from batch.store import events
 
 if TYPE_CHECKING:
     from batch.store.events import LogEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """When work went into an image that the plan no longer has: seconds since 1970, and seconds."""
+
+    at: float
+    load_s: float
+    encode_s: float
+    denoise_s: float
+    """Of a pipeline that is called whole, the call."""
+    decode_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +49,14 @@ class Session:
     """Of a pipeline that is called whole, the call."""
     decode_s: float = 0.0
     save_s: float = 0.0
+    gone: tuple[Gone, ...] = ()
+    """Of its images those that the page does not list: they were work all the same."""
 
 
-def sessions(history: Sequence[LogEntry], records: Iterable[Receipt | Failure]) -> list[Session]:
-    """The starts of a run in order, each with the images that were begun in it.
+def sessions(
+    history: Sequence[LogEntry], records: Iterable[Receipt | Failure], planned: Collection[str]
+) -> list[Session]:
+    """The starts of a run in order, each with the images that were begun in it; ``planned`` are ids.
 
     What was begun before the history begins, which is cut where it is long, is one session of its own.
     """
@@ -52,8 +68,8 @@ def sessions(history: Sequence[LogEntry], records: Iterable[Receipt | Failure]) 
     for item in timed:
         groups[bisect_right(begins, item[0])].append(item)
     before, *told = groups
-    found = [_session([], before)] if before else []
-    found += [_session(log, group) for log, group in zip(logs, told, strict=True)]
+    found = [_session([], before, planned)] if before else []
+    found += [_session(log, group, planned) for log, group in zip(logs, told, strict=True)]
     return [_until(item, later) for item, later in zip_longest(found, found[1:])]
 
 
@@ -69,7 +85,9 @@ def _at(item: tuple[float, Receipt | Failure]) -> float:
     return item[0]
 
 
-def _session(log: Sequence[LogEntry], begun: Sequence[tuple[float, Receipt | Failure]]) -> Session:
+def _session(
+    log: Sequence[LogEntry], begun: Sequence[tuple[float, Receipt | Failure]], planned: Collection[str]
+) -> Session:
     costs = [record.measurement for _, record in begun]
     signs = [moment(event.time) or 0.0 for event in log]
     signs += [sign for at, record in begun for sign in (at, at + _seconds(record.measurement))]
@@ -84,12 +102,27 @@ def _session(log: Sequence[LogEntry], begun: Sequence[tuple[float, Receipt | Fai
         images=done,
         failed=len(begun) - done,
         load_s=math.fsum(cost.load_s or 0.0 for cost in costs),
-        encode_s=math.fsum(cost.encode.seconds for cost in costs if cost.encode),
-        denoise_s=math.fsum(part.seconds for cost in costs for part in (cost.denoise, cost.whole) if part),
-        decode_s=math.fsum(cost.decode.seconds for cost in costs if cost.decode),
+        encode_s=math.fsum(_taken(cost.encode) for cost in costs),
+        denoise_s=math.fsum(_taken(cost.denoise, cost.whole) for cost in costs),
+        decode_s=math.fsum(_taken(cost.decode) for cost in costs),
         save_s=math.fsum(cost.save_s or 0.0 for cost in costs),
+        gone=tuple(_gone(at, record.measurement) for at, record in begun if record.task.id not in planned),
     )
     return replace(session, pauses=tuple(_pauses(log, session.ended)))
+
+
+def _gone(at: float, cost: Measurement) -> Gone:
+    return Gone(
+        at=at,
+        load_s=cost.load_s or 0.0,
+        encode_s=_taken(cost.encode),
+        denoise_s=_taken(cost.denoise, cost.whole),
+        decode_s=_taken(cost.decode),
+    )
+
+
+def _taken(*stages: StagePeak | None) -> float:
+    return math.fsum(stage.seconds for stage in stages if stage)
 
 
 def _seconds(cost: Measurement) -> float:

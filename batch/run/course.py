@@ -12,6 +12,7 @@ from batch.base.errors import (
     BatchError,
     DiskFull,
     DiskLow,
+    FailedInARow,
     FolderError,
     FolderLost,
     Interrupted,
@@ -26,6 +27,7 @@ from batch.run.measure import Measuring
 from batch.run.notify import tell
 from batch.run.options import Result
 from batch.run.summary import time_taken
+from batch.store import events
 
 if TYPE_CHECKING:
     from batch.records.spec import RunSpec
@@ -97,7 +99,8 @@ class Course:
             rendered = f"{plural(tally.rendered, 'image')} rendered in {time}"
             text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
             kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
-            tally.log.write(Happening(kind=kind, text=text))
+            data = {events.IN_A_ROW: stopped.count} if isinstance(stopped, FailedInARow) else {}
+            tally.log.write(Happening(kind=kind, text=text, data=data))
             try:
                 with self.stop.reporting():
                     made, unwritten = self._reported()

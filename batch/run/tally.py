@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batch.base.errors import CannotGoOn
+from batch.base.errors import FailedInARow
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
 from batch.manifest.values import shown
@@ -73,7 +73,7 @@ class Tally:
         self.to_redo = set(self.left.redo)
 
     def on(self, event: Event) -> None:
-        """Raises :class:`CannotGoOn` when one image after the other has failed."""
+        """Raises :class:`FailedInARow` when one image after the other has failed."""
         self.account.on(event)
         if isinstance(event, Outcome):
             self._ended(event)
@@ -136,7 +136,8 @@ class Tally:
             self._in_a_row = 0 if outcome.status == Status.DONE else self._in_a_row + self._is_another(outcome)
         if self._in_a_row >= self.run.max_consecutive_failures:
             reason = f": {outcome.error.message}" if outcome.error else ""
-            raise CannotGoOn(f"{plural(self._in_a_row, 'image')} failed one after the other{reason}")
+            said = f"{plural(self._in_a_row, 'image')} failed one after the other{reason}"
+            raise FailedInARow(said, self._in_a_row)
 
     def _is_another(self, outcome: Outcome) -> bool:
         """Whether a failure has a cause of its own."""

@@ -106,6 +106,9 @@ def _tail(path: Path) -> bytes:
 ENDS = {HappeningKind.END, HappeningKind.STOPPED}
 """Kinds that a run ends with; one that was killed has neither."""
 
+IN_A_ROW = "in_a_row"
+"""In the data of a run's end: how many images failed one after the other."""
+
 TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
 
@@ -120,6 +123,18 @@ def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
     runner = events[-1].runner if events else ""
     found = [event for event in events[first:] if starts or event.runner == runner]
     return [event for event in found if event.kind not in TOLD_ELSEWHERE]
+
+
+def stopped(events: Sequence[LogEntry]) -> LogEntry | None:
+    """What the last run was broken off by; None of one that came to its end, that goes on or was killed."""
+    last = next((event for event in reversed(events) if event.kind in {*ENDS, HappeningKind.STARTED}), None)
+    return last if last is not None and last.kind == HappeningKind.STOPPED else None
+
+
+def in_a_row(event: LogEntry | None) -> int:
+    """How many failures one after the other broke the run off; 0 where it was something else."""
+    count = event.data.get(IN_A_ROW) if event is not None else None
+    return count if type(count) is int and count > 0 else 0
 
 
 def unfinished(events: Sequence[LogEntry]) -> str:

@@ -79,6 +79,8 @@ class Summary:
     """A measurement, whose processes start and load for every setting: the time of its images says little."""
     left_over: tuple[Orphan, ...] = ()
     """Workers of earlier runs that are still there."""
+    in_a_row: int = 0
+    """So many failures one after the other broke the last run off."""
     killed: str = ""
     """When the last run began, if it ended without a word."""
 
@@ -150,6 +152,7 @@ def summarize(root: Path) -> Summary:
         last_happenings=tuple(history[-3:]),
         measures=measures,
         left_over=workers.left_over(folder.state),
+        in_a_row=0 if running else events.in_a_row(events.stopped(log)),
         killed="" if running else events.unfinished(log),
     )
 

@@ -10,7 +10,7 @@ from batch.base.errors import ModelError, UserError
 from batch.catalogue import pag
 from batch.catalogue.families import CLIP_PIPELINES, FAMILIES
 from batch.catalogue.model import Model
-from batch.catalogue.models import known_models
+from batch.catalogue.models import known_models, where_rendered
 from batch.manifest import recover, values
 from batch.manifest.axes import axis
 from batch.manifest.recovered import Recovered
@@ -175,6 +175,6 @@ def _size(model: Model, axes: Mapping[str, object], *, resize: bool) -> tuple[st
         return "", ""
     if right == asked:
         return "", ""
-    return str(
-        right
-    ), f"size: {model.name} renders {right}, not {asked}; resize: true with {asked} would resample it"
+    where = f"; {where_rendered(model, asked)}" if model.sizes() else ""
+    said = f"{model.name} renders {right}, not {asked}{where}; resize: true with {asked} would resample it"
+    return str(right), f"size: {said}"

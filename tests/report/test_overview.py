@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from batch.base.errors import FailedInARow
+from batch.cli.main import main
 from batch.cli.progress import Silent
 from batch.records.reading import to_json
 from batch.records.receipts import Machine, Receipt, StagePeak
@@ -188,3 +190,18 @@ def test_what_happened_is_folded_and_leads_to_its_pictures(night, page, work):
     page.click("#events a >> nth=0")
     assert page.evaluate("$('viewer').open")
     assert page.said == []
+
+
+def test_a_run_that_was_broken_off_says_by_what_and_what_goes_on_past_it(page, tmp_path, capsys):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB.replace("retries: 1", "max_consecutive_failures: 2"), encoding="utf-8")
+    result = fake_run(job, Fault("error", stage="decode"), seen=Silent(), out=tmp_path / "run", engine="local")
+    assert isinstance(result.stopped, FailedInARow)
+    page.goto((tmp_path / "run" / "report.html").as_uri())
+    assert page.inner_text("#broken-off").startswith("The run stopped: 2 images failed one after the other")
+    page.click("#verdict a.bad")
+    assert "to the 10 that were not begun" in page.inner_text(".advice >> nth=0")
+    past = "--set run.max_consecutive_failures=12"
+    assert page.inner_text(".command code >> nth=0").endswith(past)
+    assert main(["status", str(tmp_path / "run")]) == 0
+    assert f"go on past it: run-batch run {job} --out {tmp_path / 'run'} {past}" in capsys.readouterr().out

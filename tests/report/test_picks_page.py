@@ -1,6 +1,7 @@
 """Marks on the page, what becomes of them, and the details of an image, in a real browser."""
 
 import json
+import shlex
 
 import pytest
 
@@ -138,6 +139,11 @@ def test_what_is_marked_is_shown_alone_and_the_focus_goes_on(page):
     assert page.evaluate("document.activeElement.dataset.id === visible[0].id")
     page.click("[data-shows=picked]")
     assert page.evaluate(f"{shown}.length") == 96
+    assert not page.is_visible("#picks-now")
+    page.mouse.wheel(0, 3000)
+    until(page, "document.querySelector('#picks-now').innerText.startsWith('✓ 1 picked')")
+    page.locator(".card a.picture").nth(0).click()
+    assert "1 picked" in page.inner_text("#viewer")
 
 
 PICKS = {
@@ -168,7 +174,8 @@ def test_the_copied_manifest_renders_the_same_pictures(page, night, cli, work, w
         with page.expect_download() as file:
             page.click("#picks-bar >> text=Download picks.txt")
         file.value.save_as(work / "picks.txt")
-        outcome = cli("manifest", "from", night, "--picks", "picks.txt", "-o", "same.yaml")
+        words = shlex.split(page.inner_text(".picks-then code"))
+        outcome = cli(*words[words.index("manifest") : -1], "same.yaml")
         assert outcome.code == 0, outcome.err
         assert {task.id for task in plan(work / "same.yaml").tasks} == picked
         page.evaluate("mark(data.images, '')")

@@ -51,30 +51,33 @@ def test_each_start_is_a_session_with_its_images():
         event("end", 1300), event("started", 9000), event("worker-died", 9050),
     ]  # fmt: skip
     records = [receipt(9010, load_s=5.0), receipt(1005), failure(1250), receipt(1210)]
-    first, second = sessions(history, records)
+    first, second = sessions(history, records, {TASK.id})
     assert (first.began, first.ended, first.end, first.pauses) == (1000, 1300, "end", ((1100, 1200),))
     assert (first.images, first.failed, first.denoise_s, first.decode_s, first.save_s) == (2, 1, 23.0, 2.0, 4.0)
     assert (second.began, second.ended, second.end) == (9000, 9050, "")  # killed: its last sign of life
-    assert (second.images, second.load_s) == (1, 5.0)
+    assert (second.images, second.load_s, first.gone, second.gone) == (1, 5.0, (), ())
 
 
 def test_a_run_that_was_killed_ends_before_the_next_begins():
-    first, second = sessions([event("started", 100), event("started", 105)], [receipt(101), receipt(106)])
+    first, second = sessions(
+        [event("started", 100), event("started", 105)], [receipt(101), receipt(106)], {TASK.id}
+    )
     assert (first.ended, second.ended) == (105, 119)
 
 
 def test_one_that_rests_to_its_end():
-    (only,) = sessions([event("started", 100), event("paused", 150), event("stopped", 400)], [])
+    (only,) = sessions([event("started", 100), event("paused", 150), event("stopped", 400)], [], ())
     assert only.pauses == ((150, 400),)
 
 
 def test_images_from_before_the_history_are_a_session():
     before, after = sessions(
-        [event("started", 500), event("end", 600)], [receipt(100), receipt(200), receipt(510)]
+        [event("started", 500), event("end", 600)], [receipt(100), receipt(200), receipt(510)], ()
     )
     assert (before.began, before.ended, before.end, before.images) == (100, 213, "", 2)
     assert after.images == 1
-    assert sessions([], []) == []
+    assert sum(gone.denoise_s + gone.decode_s for gone in before.gone) == before.denoise_s + before.decode_s
+    assert sessions([], [], ()) == []
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "0001-01-01T00:00:00+14:00", "9" * 300])
@@ -87,11 +90,12 @@ def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
     odd = path.rename(path.with_name("it's $(a) job;.yaml"))
     fake_run(odd, seen=Silent(), out=work / "out it", engine="local")
     folder = RunFolder(work / "out it")
-    said = commands(folder, measures=True)
+    said = commands(folder, images=3, measures=True)
     words = shlex.split(said["failed"])
     assert words[-5:] == ["run", str(odd), "--out", str(work / "out it"), "--retry-failed"]
     assert shlex.split(said["plan"])[-1] == str(odd)
     assert said["unfit"].endswith(" --retry-oom")
-    assert "unfit" not in commands(folder, measures=False)
+    assert said["past"] == f"{said['go_on']} --set run.max_consecutive_failures=3"
+    assert "unfit" not in commands(folder, images=3, measures=False)
     (folder.state / "origin.json").unlink()
-    assert commands(folder, measures=True) == {}
+    assert list(commands(folder, images=3, measures=True)) == ["picks"]

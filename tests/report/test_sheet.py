@@ -123,7 +123,7 @@ def test_axes_may_be_chosen_and_stand_in_levels():
     [
         ("steps", "steps does not differ between the images of this run; what does: prompt (2 values), seed (3"),
         ("sed", "did you mean 'seed'?"),
-        ("cfg", "'cfg' is no axis of this run; What differs"),
+        ("cfg", "'cfg' is no axis of this run; what differs"),
     ],
 )
 def test_a_wrong_axis_says_which_there_are(name, said):

@@ -1,14 +1,17 @@
 """The page of a run that goes on, watched in a real browser: pictures come, and nothing that one does is lost."""
 
+import json
 import re
 import shutil
 import threading
 import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from batch.base.text import done_about
 from batch.cli.progress import Silent
 from batch.records.kinds import Stage, Status
 from batch.records.live import LiveStatus, RunState
@@ -60,6 +63,7 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     page.goto((work / "run" / "report.html").as_uri())
     until(page, "document.querySelectorAll('.card.done').length >= 3")
     assert page.inner_text("#state") == "Rendering"
+    assert "done" not in page.inner_text("#verdict")  # the strip counts
     page.fill("#text", "seed status=done")
     seen = page.evaluate("document.querySelectorAll('.card').length")
     until(page, f"document.querySelectorAll('.card.done').length >= {seen} + 8")
@@ -80,6 +84,8 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     assert page.evaluate("document.querySelectorAll('.card.done').length") == 39
     assert "a fault was asked for" in page.text_content("#failures")
     assert page.inner_text("#done") == "39 of 40 done"
+    assert "39 of 40 done\n1 failed" in page.inner_text("#verdict")
+    assert page.inner_text("#tab-failures") == "Failed 1"
     _, data = embedded((work / "run" / "report.html").read_text(encoding="utf-8"))
     assert page.evaluate("data.summary") == data["summary"]
     assert [image["id"] for image in page.evaluate("data.images")] == [image["id"] for image in data["images"]]
@@ -108,6 +114,10 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     assert page.inner_text("#rate") == "16.9 s/image"
     assert page.inner_text("#until") == ""
     assert page.inner_text("#ends").startswith("done about ")
+    for left in (61, 1100, 3700, 20_000, 50_000, 200_000):  # as the terminal says it
+        at, guessed = now.updated + left, left % 200 == 0
+        told = done_about(left, datetime.fromtimestamp(now.updated).astimezone(), guessed=guessed)
+        assert page.evaluate(f"clockAbout({at}, {json.dumps(guessed)})")[-5:] == told[-5:]
     assert page.inner_text("#failed") == "1 failed"
     limit = replace(now, ends_by="--until 04:27", ends_with=4, updated=now.updated + 0.5, done=6)
     live.write(folder.state, limit, "me")

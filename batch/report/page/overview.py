@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch import __version__
-from batch.base.shell import program, quoted
+from batch.base.shell import past_failures, program, quoted
 from batch.records.kinds import HappeningKind
 from batch.records.receipts import Failure, Machine, Receipt
 from batch.records.values import Scalar
@@ -20,6 +20,7 @@ from batch.report.images import costs_of_done
 from batch.report.sessions import sessions
 from batch.report.status import ImageStatus
 from batch.report.timing import Peaks, largest_peaks, median_seconds, mib
+from batch.store import events
 from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
@@ -44,21 +45,27 @@ def overview(
         "summary": _summary(images, scan),
         "again": dict(again),
         "cards": list(_cards([record.machine for record in records])),
-        "sessions": [asdict(item) for item in sessions(history, records)],
+        "stopped": _stopped(history),
+        "sessions": [asdict(item) for item in sessions(history, records, {image.task.id for image in images})],
         "timing": _timing(images),
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened(history)),
     }
 
 
-def commands(folder: RunFolder, *, measures: bool) -> dict[str, str]:
-    """What goes on with a run, and what tries again what failed; empty where its manifest is not known."""
+def commands(folder: RunFolder, *, images: int, measures: bool) -> dict[str, str]:
+    """What makes a job of picks, what goes on with a run and what tries again what failed.
+
+    Only the first where its manifest is not known. ``images`` is how many the plan has.
+    """
+    picks = {"picks": f"{program()} manifest from {quoted(folder.root.resolve())} --picks picks.txt -o final.yaml"}
     source = folder.origin().source
     if not source:
-        return {}
+        return picks
     manifest = quoted(Path(source))
     run = f"{program()} run {manifest} --out {quoted(folder.root.resolve())}"
-    again = {"go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
+    again = {**picks, "go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
+    again["past"] = f"{run} {past_failures(images)}"
     return {**again, "unfit": f"{run} --retry-oom"} if measures else again
 
 
@@ -83,6 +90,7 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
         "extra": len(scan.receipts) - len(receipts),
         "total_s": math.fsum((item.seconds.total or 0.0) + (item.load_s or 0.0) for item in costs),
         "median_s": median_seconds(costs).total,
+        "timed": sum(not item.warmup for item in costs),
         "peak_mib": peaks[kind] if kind else None,
         "peak_kind": kind,
         "devices": _distinct(receipts, "device"),
@@ -91,6 +99,12 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
             **{name: ", ".join(_distinct(receipts, name)) for name in ("torch", "diffusers", "driver")},
         },
     }
+
+
+def _stopped(history: Sequence[LogEntry]) -> dict[str, Scalar] | None:
+    """What the last run was broken off by, and after how many failures in a row (0: by something else)."""
+    last = events.stopped(history)
+    return {"said": last.text, "in_a_row": events.in_a_row(last)} if last else None
 
 
 def _distinct(receipts: Sequence[Receipt], name: str) -> list[str]:

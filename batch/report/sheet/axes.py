@@ -220,8 +220,8 @@ def _named(name: str, by_name: Mapping[str, Axis]) -> Axis:
     if name in ORDER or name.startswith("extra."):
         raise UserError(f"{name} does not differ between the images of this run; what does: {vary}")
     near = get_close_matches(name, [*by_name, *ORDER], n=1)
-    meant = f"did you mean '{near[0]}'? " if near else ""
-    raise UserError(f"'{name}' is no axis of this run; {meant}What differs between its images: {vary}")
+    meant = f" (did you mean '{near[0]}'?)" if near else ""
+    raise UserError(f"'{name}' is no axis of this run{meant}; what differs between its images: {vary}")
 
 
 def shared(tasks: Sequence[Task]) -> str:

@@ -42,6 +42,8 @@ function advice(left) {
   const say = (title, text, line) => parts.push(make("div", {class: "advice", "data-key": title}, make("p", {}, make("b", {}, title), " " + text), ...(line ? [command(line)] : [])));
   if (goesOn()) return [];
   if (!again.go_on) return [make("p", {class: "muted", "data-key": "unknown"}, "The manifest of this run is not known here: run it again with --retry-failed, into the folder of this page.")];
+  if (data.stopped?.in_a_row) say("Stopped after " + data.stopped.in_a_row + " failures in a row:", "the rest would most likely fail, too. Where the reason below is a setting, mend or leave it out in the manifest, and run that again. This goes on past failures"
+    + (left ? ", to the " + left + " that were not begun:" : ":"), again.past);
   if (sum.failed) say("Try again.", "Failed images are tried by the next run until each has failed as often as run.retries allows; this begins the count anew, and renders what else is missing:", again.failed);
   else if (left) say("Go on.", "What is done is not rendered again:", again.go_on);
   if (sum.out_of_memory || sum.skipped) say("What did not fit", "is a result of the measurement, and is not tried again unless you ask:", again.unfit);

@@ -118,7 +118,7 @@ const EXAMPLES = [
   ["size:5376x3072", "or width>2000"],
   ["model:sana memory=auto", "a colon finds a part, = the whole"],
   ['prompt:"red fox"', "in this text alone"],
-  ["is:failed", "is:done, is:degraded, is:repaired, is:cut, has:error …"],
+  ["is:failed", "is:picked, is:done, is:degraded, is:repaired, is:cut, has:error …"],
 ];
 function fillHelp() {
   const example = ([term, what]) => make("div", {}, make("dt", {}, make("button", {class: "term", onclick: () => set({find: term})}, term)), make("dd", {}, what));

@@ -9,7 +9,7 @@ import { caption, shown } from "./looking.js";
 import { heading, tabs } from "./overview.js";
 import { recount } from "./picksbar.js";
 import { cards, redraw } from "./pictures.js";
-import { after, clock, duration, known, path } from "./words.js";
+import { after, clock, clockAbout, duration, known, path } from "./words.js";
 const ASK_MS = 2000, ASK_SILENT_MS = 5000, SILENT_S = 30, UNHEARD = 3;
 let {began, generation} = data.live || {};  // which run, and how much of it is known here
 let run = null, heard = 0, piece = null;
@@ -35,6 +35,7 @@ function load(name) {
 export async function follow() {
   for (let unheard = 0; unheard < UNHEARD;) {
     unheard = await load(".run/status.js") && run ? 0 : unheard + 1;
+    if (run && !data.counted) counting();
     if (run && run.began !== began) [began, generation] = [run.began, 0];
     while (run && generation < run.generation) {
       piece = null;
@@ -51,13 +52,25 @@ export async function follow() {
   strip(false);
 }
 
+// From now on the strip counts, and nobody else: it hears of an image before the page shows it.
+function counting() {
+  data.counted = true;
+  staying(() => {
+    heading();
+    tabs();
+  });
+}
+
 // What is still to render will not come.
 function over() {
   data.over = true;
-  heading();
-  failures();
-  tabs();
-  costs();
+  data.counted = false;
+  staying(() => {
+    heading();
+    failures();
+    tabs();
+    costs();
+  });
 }
 
 function learn({images, generation: number, written, records, ...news}) {
@@ -112,7 +125,7 @@ function strip(behind) {
     put("rate", !over && run.per_hour ? rate(3600 / run.per_hour) : "");
     put("ends", over ? "ended " + clock(run.updated) : silent ? "" : ends());
     $("ends").title = [run.ends_by, run.ends_from].filter(Boolean).join(", ");
-    put("until", !over && wrote && run.done > data.summary.done ? "pictures up to " + clock(wrote / 1000) : "");
+    put("until", !over && wrote && run.done + run.failed > data.summary.done + data.summary.failed ? "pictures up to " + clock(wrote / 1000) : "");
     $("live").style.setProperty("--part", (run.total ? 100 * run.done / run.total : 0) + "%");
     document.title = (over ? "" : run.done + " of " + run.total + " · ") + data.name + " · run_batch report";
   }
@@ -131,8 +144,8 @@ function ends() {
     return [resumed, known(run.ends_at) ? "stops at " + clock(run.ends_at) + ", paused or not" : images].filter(Boolean).join(", ");
   }
   const exact = run.ends_by !== "--max-images";
-  if (run.ends_by && known(run.ends_with)) return "stops " + (exact ? "at " : "about ") + clock(run.ends_at) + " with " + (exact ? "about " : "") + run.ends_with + " of " + run.total + " done";
-  return known(run.ends_at) ? (run.ends_by ? "stops at " : "done about ") + clock(run.ends_at) : "";
+  if (run.ends_by && known(run.ends_with)) return "stops " + (exact ? "at " + clock(run.ends_at) : "about " + clockAbout(run.ends_at)) + " with " + (exact ? "about " : "") + run.ends_with + " of " + run.total + " done";
+  return known(run.ends_at) ? (run.ends_by ? "stops at " + clock(run.ends_at) : "done about " + clockAbout(run.ends_at, run.ends_guessed)) : "";
 }
 function doing(said) {
   if (!["encoding", "rendering", "stopping"].includes(run.state)) return "";

@@ -7,7 +7,7 @@ import { data } from "./data.js";
 import { details } from "./details.js";
 import { addKeys } from "./keys.js";
 import { picked, startPair } from "./pair.js";
-import { mark, markButtons, toggleMark } from "./picks.js";
+import { countOfMark, mark, markButtons, onMarks, toggleMark } from "./picks.js";
 import { neighbour, reveal, visible } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
@@ -57,6 +57,7 @@ function underAnotherSetting(first) {
 export function lookAtAddress() {
   const images = [get("image"), get("with")].map(id => data.images.find(image => image.id === id));
   const [first, second] = images;
+  $("astray").textContent = get("image") && !first ? `This run has no picture of the id that the address names (${short(get("image"), 40)}), or has it no longer.` : "";
   if (!first) return shut();
   shown = second && second !== first ? [first, second] : [first];
   if (!$("viewer").open) openViewer();
@@ -185,6 +186,7 @@ function buildViewer() {
     facts: make("div", {class: "muted"}),
     details: make("aside", {class: "inside", tabindex: "0", "aria-label": "Details", hidden: ""}),
     marks: make("span", {class: "group looking-marks"}),
+    picked: make("span", {class: "muted"}),
     previous: button("←", "Previous (left arrow)", () => goOn(-1, 0)),
     next: button("→", "Next (right arrow)", () => goOn(1, 0)),
     compare: make("button", {type: "button", title: "Compare two pictures (c)", onclick: compareWith}),
@@ -198,10 +200,13 @@ function buildViewer() {
   parts.root.append(make("div", {class: "looking-head"}, turning, parts.caption, close));
   viewer = new Viewer(parts.root, {go: goOn, key: keyOfViewer, how: mode => { preferred = mode; set({how: mode}); }});
   viewer.tools.firstElementChild.after(make("span", {class: "group"}, parts.compare, parts.swap));
-  viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file));
+  viewer.tools.append(parts.marks, make("span", {class: "group"}, parts.inside, parts.file), parts.picked);
   parts.root.append(parts.details);
   $("viewer").append(parts.root);
+  onMarks(tellPicked);
+  tellPicked();
 }
+const tellPicked = () => { parts.picked.textContent = countOfMark("picked") ? countOfMark("picked") + " picked" : ""; };
 
 /** Make the viewer, which follows the address from now on. */
 export function startLooking() {

@@ -9,6 +9,7 @@ export function heading() {
   document.title = data.name + " · run_batch report";
   $("name").textContent = data.name;
   renew($("verdict"), ...verdict(data.summary));
+  brokenOff();
   renew($("facts"), ...facts(data.summary).filter(Boolean));
   const hidden = new Set(["none", "default", ""]);
   const shared = Object.entries(data.common).filter(([key, value]) => key !== "device" && !hidden.has(value)).map(([key, value]) => named(key, value));
@@ -24,23 +25,32 @@ function cardNames() {
   });
 }
 
+// What the last run ended by, where it has left something.
+function brokenOff() {
+  const {stopped, summary: sum} = data, shows = Boolean(stopped) && !goesOn() && sum.done < sum.total;
+  $("broken-off").hidden = !shows;
+  if (!shows) return;
+  $("broken-off").classList.toggle("bad", stopped.in_a_row > 0);
+  $("broken-off").textContent = stopped.said[0].toUpperCase() + stopped.said.slice(1);
+}
+
 /** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
 function verdict(sum) {
-  const whole = sum.done === sum.total;
-  const parts = [make("b", {class: "verdict" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done"))];
+  const whole = sum.done === sum.total, parts = [];
+  if (!data.counted) parts.push(make("b", {class: "verdict" + (whole ? " good" : ""), "data-key": "done"}, (whole ? "✓ all " : "") + sum.done + (whole ? " done" : " of " + sum.total + " done")));
   const say = (count, words, kind, where) => {
     if (!count) return;
     const attributes = {class: "verdict " + kind, "data-key": words};
     parts.push(where ? make("a", {...attributes, href: "#" + new URLSearchParams(where)}, count + " " + words) : make("span", attributes, count + " " + words));
   };
   const away = {part: "failures"}, found = find => ({part: "pictures", find});
-  say(sum.failed, "failed", "bad", away);
+  if (!data.counted) say(sum.failed, "failed", "bad", away);
   say(sum.out_of_memory, "out of memory", "warn", away);
   say(sum.skipped, "skipped", "warn", away);
-  say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
+  if (!data.counted) say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
   say(sum.torn, "torn", "bad");
   say(sum.degraded, "degraded", "warn", found("degraded"));
-  say(sum.cut, "prompt cut", "warn", found("prompt cut"));
+  say(sum.cut, "with a prompt cut", "warn", found("prompt cut"));
   for (const [what, count] of Object.entries(sum.touched)) say(count, what, "warn", found(what));
   say(sum.extra, "no longer in the manifest", "");
   return parts;
@@ -50,9 +60,9 @@ const PEAK_TITLES = {peak_device_mib: "peak on the card", peak_reserved_mib: "pe
 
 function facts(sum) {
   const fact = (title, value) => make("div", {"data-key": title}, make("dt", {}, title), make("dd", {}, value));
-  const last = data.sessions.at(-1), took = data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
+  const last = data.sessions.at(-1), took = goesOn() ? 0 : data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
   return [
-    known(sum.median_s) && fact("an image (median)", duration(sum.median_s)),
+    known(sum.median_s) && fact("an image" + (sum.timed > 1 ? " (median)" : ""), duration(sum.median_s)),
     took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", lasting(took)),
     known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
     last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
@@ -67,13 +77,13 @@ export function startTabs() {
   define("part", PARTS[0]);
   watch(["part"], () => tabs());
   for (const part of PARTS) {
-    $("tab-" + part).addEventListener("click", () => set({part}));
+    $("tab-" + part).addEventListener("click", () => set({part}, {step: true}));
     $("tab-" + part).addEventListener("keydown", event => {
       const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
       if (!step) return;
       const there = PARTS.filter(name => !$("tab-" + name).hidden);
       const next = there[(there.indexOf(part) + step + there.length) % there.length];
-      set({part: next});
+      set({part: next}, {step: true});
       $("tab-" + next).focus();
     });
   }
@@ -90,7 +100,7 @@ function absent() {
 /** Parts that hold nothing have no tab; one that the address names and that holds nothing yet shows the pictures. */
 export function tabs() {
   const [count, word] = absent();
-  const titles = {pictures: "Pictures", failures: word + " " + count, costs: "Time and memory", happened: "What happened"};
+  const titles = {pictures: "Pictures", failures: word + (data.counted ? "" : " " + count), costs: "Time and memory", happened: "What happened"};
   const there = {pictures: true, failures: count, costs: data.timing.rows.length, happened: data.happened.length};
   const part = there[get("part")] ? get("part") : PARTS[0];
   for (const name of PARTS) {

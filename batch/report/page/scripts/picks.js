@@ -12,6 +12,7 @@ let keptHere = true;  // not where a browser denies a page from disk its storage
 const markListeners = [];
 
 export const markOf = id => marks.get(id) || "";
+export const countOfMark = value => data.images.filter(image => markOf(image.id) === value).length;
 export const areMarksKept = () => keptHere;
 
 /** Call `work` with the ids whose marks are others now. */

@@ -2,11 +2,11 @@
 
 import { $, make } from "./dom.js";
 import { sayAloud } from "./aloud.js";
-import { copyText, download } from "./copying.js";
+import { command, copyText, download } from "./copying.js";
 import { data } from "./data.js";
 import { manifestText } from "./entries.js";
 import { addKeys } from "./keys.js";
-import { areMarksKept, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
+import { areMarksKept, countOfMark, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
 import { changed, focusedImage, reveal, visible } from "./selection.js";
 import { get, set } from "./state.js";
 
@@ -22,9 +22,13 @@ export function startPicks() {
     load: make("input", {type: "file", accept: ".txt,text/plain", hidden: "", onchange: loadPicks}),
     hint: make("span", {class: "muted"}, "✓ ", byKey("(p) "), "picks, ✕ ", byKey("(x) "), "rejects", byKey(", u takes it back")),
     said: make("span", {role: "status", class: "muted"}),
+    then: make("div", {class: "picks-then", hidden: ""}),
+    now: button("", () => showMarked("picked")),
   });
   bar.loads = make("span", {class: "group"}, bar.load, button("Load picks.txt", () => bar.load.click()));
-  $("picks-bar").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said);
+  $("picks-bar").append(make("span", {class: "group"}, ...bar.shows), bar.acts, bar.hint, bar.loads, bar.said, bar.then);
+  $("picks-now").append(bar.now, button("Copy manifest", copyManifest));
+  new IntersectionObserver(([{isIntersecting}]) => { bar.inView = isIntersecting; tellNow(); }).observe($("picks-bar"));
   onMarks(marksChanged);
   document.addEventListener("keydown", markByKey);
   addKeys("Marks", [["p", "pick, or take that back"], ["x", "reject, or take that back"], ["u", "unmark"]]);
@@ -37,7 +41,7 @@ const byKey = text => make("span", {class: "by-key"}, text);
 const withMark = value => data.images.filter(image => markOf(image.id) === value);
 
 function tellCounts() {
-  const counts = {picked: withMark("picked").length, rejected: withMark("rejected").length};
+  const counts = {picked: countOfMark("picked"), rejected: countOfMark("rejected")};
   counts.unmarked = data.images.length - counts.picked - counts.rejected;
   for (const button of bar.shows) {
     const word = button.dataset.shows, text = `${counts[word]} ${word}`;
@@ -47,9 +51,18 @@ function tellCounts() {
   }
   bar.shows[0].parentElement.hidden = bar.shows.every(button => button.hidden);
   bar.acts.hidden = !counts.picked && !counts.rejected;
-  bar.hint.hidden = bar.loads.hidden = !bar.acts.hidden;
+  bar.hint.hidden = !bar.acts.hidden;
+  tellNow();
   for (const button of [...bar.acts.children].slice(0, 2)) button.disabled = !counts.picked;
   if (!areMarksKept()) sayOnce();
+}
+// In the bar that stays in sight, while this one is not.
+function tellNow() {
+  const count = countOfMark("picked");
+  $("picks-now").hidden = bar.inView !== false || !count;
+  bar.now.textContent = `✓ ${count} picked`;
+  bar.now.setAttribute("aria-pressed", String(isShown("picked")));
+  $("picks-now").lastElementChild.textContent = "Copy manifest";
 }
 /** Say anew how many there are, of a run that goes on. */
 export const recount = () => tellCounts();
@@ -59,8 +72,10 @@ function sayOnce() {
   if (!told) say("This browser keeps no marks of a page from disk: download picks.txt before you close it.");
   told = true;
 }
-function say(text) {
+function say(text, line = "") {
   bar.said.textContent = text;
+  bar.then.replaceChildren(...(line ? [command(line)] : []));
+  bar.then.hidden = !line;
 }
 
 // Showing
@@ -85,7 +100,7 @@ function marksChanged(ids) {
   else if (at >= 0) $("text").focus();
 }
 const MARKED_AS = {picked: "Picked", rejected: "Rejected", "": "Unmarked"};
-const sayMark = id => sayAloud(`${MARKED_AS[markOf(id)]}. ${MARKS.map(value => withMark(value).length + " " + value).join(", ")}.`);
+const sayMark = id => sayAloud(`${MARKED_AS[markOf(id)]}. ${MARKS.map(value => countOfMark(value) + " " + value).join(", ")}.`);
 
 // Marking
 
@@ -113,6 +128,7 @@ async function copyManifest() {
   try {
     const copied = await copyText(manifestText(picked), "Manifest");
     say(copied ? `The manifest of ${picked.length === 1 ? "1 image" : `${picked.length} images`} is copied: save it as final.yaml.` : "");
+    if (copied) $("picks-now").lastElementChild.textContent = "Copied";
   } catch (error) {
     say("No manifest: " + error.message);
   }
@@ -124,7 +140,7 @@ const listedAs = image => !image.file || image.file.trim() !== image.file || /[\
 function downloadPicks() {
   const picked = withMark("picked");
   download("picks.txt", picked.map(image => listedAs(image) + "\n").join(""));
-  say(`run_batch.py manifest from RUN --picks picks.txt -o final.yaml makes a job of ${picked.length === 1 ? "it" : `these ${picked.length}`}.`);
+  say(`Beside picks.txt, this makes a job of ${picked.length === 1 ? "it" : `these ${picked.length}`}:`, data.again.picks);
 }
 
 async function loadPicks() {

@@ -11,7 +11,7 @@ import { addKeys } from "./keys.js";
 import { startRoaming } from "./roaming.js";
 import { choose, focusedImage, laidOutBy, onChange, reveal } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
-const SMALLEST = 48, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
+const SMALLEST = 40, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
 const LAYOUTS = {gallery, grid};
 let now = gallery;
 
@@ -33,12 +33,12 @@ export function startPictures() {
   startGallery();
   startGridBar();
   startRoaming($("grid"), fillLine);
-  for (const name of Object.keys(LAYOUTS)) $("as-" + name).addEventListener("click", () => set({show: name}));
+  for (const name of Object.keys(LAYOUTS)) $("as-" + name).addEventListener("click", () => showAs(name));
   $("size").addEventListener("input", () => set({size: $("size").value}));
   $("fit-width").addEventListener("click", () => set({size: get("size") === "fit" ? "" : "fit"}));
   $("say").addEventListener("change", () => set({say: $("say").value}));
   document.addEventListener("keydown", event => {
-    if (event.key === "g" && !typing(event) && !document.querySelector("dialog[open]") && get("part") === "pictures") set({show: get("show") === "grid" ? "gallery" : "grid"});
+    if (event.key === "g" && !typing(event) && !document.querySelector("dialog[open]") && get("part") === "pictures") showAs(get("show") === "grid" ? "gallery" : "grid");
   });
   onChange(() => redraw(new Set(), () => 0));
   watch(["find", "sort", "down"], toTheBeginning);
@@ -49,6 +49,8 @@ export function startPictures() {
   addEventListener("beforeprint", () => { if (now === grid) document.querySelectorAll(".grid-line").forEach(fillLine); });
   new ResizeObserver(measure).observe(document.documentElement);
 }
+
+const showAs = name => set({show: name}, {step: true});
 
 /** Draw the pictures from the beginning. */
 export function show() {
@@ -122,8 +124,10 @@ function sizeIn(page) {
   const chosen = get("size"), phone = page <= 700, within = (least, most, size) => Math.min(most, Math.max(least, Math.floor(size)));
   if (Number(chosen)) return within(SMALLEST, LARGEST, Number(chosen));
   if (now === gallery) return phone ? 150 : 250;
-  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(phone ? 60 : 120, 280, fitting(page));
+  return chosen === "fit" ? within(SMALLEST, LARGEST, fitting(page)) : within(leastIn(phone), 280, fitting(page));
 }
+// On a phone up to six columns are there at once; of more, each is to be seen as one scrolls.
+const leastIn = phone => phone ? (gridNow().table.columns.length <= 6 ? SMALLEST : 60) : 120;
 const edge = () => parseFloat(getComputedStyle($("pictures").parentElement).paddingLeft);
 function fitting(page) {
   const {table} = gridNow(), style = getComputedStyle($("grid"));

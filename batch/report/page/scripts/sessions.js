@@ -70,7 +70,7 @@ function workOf(found, of) {
 /** From when to when images were worked on. Their beginnings are known to the second: one begins after the one before it. */
 function spells(one) {
   let last = 0;
-  return data.images.filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at).map(image => {
+  return [...data.images, ...one.gone].filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at).map(image => {
     const from = Math.max(image.at + (image.load_s || 0), last);
     last = from + ["encode_s", "denoise_s", "whole_s", "decode_s"].reduce((sum, stage) => sum + (image[stage] || 0), 0);
     return [from, Math.min(last, one.ended)];

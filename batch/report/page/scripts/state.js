@@ -18,7 +18,7 @@ export function watch(names, work) {
   WATCHERS.push({names, work});
 }
 
-/** Choose; `step` is a place that the browser's way back leads to, as from a picture to the gallery. */
+/** Choose; `step` is a place that the browser's way back leads to, as from a picture or the grid to the gallery. */
 export function set(values, {step = false} = {}) {
   const before = {...state};
   if (step) write();  // so that the way back leads to what there is now

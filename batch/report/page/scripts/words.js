@@ -21,6 +21,13 @@ export const clock = seconds => {
   return (day === new Date().toLocaleString("sv").split(" ")[0] ? "" : day + " ") + hour.slice(0, 5);
 };
 export const toSecond = seconds => clock(seconds).slice(0, -5) + new Date(seconds * 1000).toLocaleString("sv").slice(11);
+const GRAINS_S = [60, 300, 600, 1800, 3600, 3600], UP_TO_S = [1200, 7200, 28800, 86400];
+/** An expected moment, no finer than it can be told so long before; of a guess a step coarser. The terminal says it so, too. */
+export function clockAbout(seconds, guessed) {
+  const left = seconds - Date.now() / 1000, step = UP_TO_S.filter(most => left >= most).length + (guessed ? 1 : 0), time = new Date(seconds * 1000);
+  const midnight = new Date(time.getFullYear(), time.getMonth(), time.getDate()).getTime() / 1000;
+  return clock(midnight + Math.round((seconds - midnight) / GRAINS_S[step]) * GRAINS_S[step]);
+}
 // 2026-01-31 23:59:59, in the reader's time zone
 export const when = time => new Date(time).toLocaleString("sv");
 // Saturday 31 January 2026, and 23:59:59, in the reader's time zone
