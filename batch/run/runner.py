@@ -199,7 +199,7 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
 
 
 def report(
-    root: Path, sheet: Choice | None = None, drawn: Callable[[int, int], None] = lambda done, of: None
+    root: Path, sheet: Choice | None = None, drawn: Callable[[int, int], None] | None = None
 ) -> tuple[Report, tuple[Path, ...]]:
     """Rebuild the table, the sheet and the page from the receipts.
 

@@ -64,7 +64,7 @@ class Written:
 
 
 def write(
-    folder: RunFolder, scan: Scan, choice: Choice, drawn: Callable[[int, int], None] = lambda done, of: None
+    folder: RunFolder, scan: Scan, choice: Choice, drawn: Callable[[int, int], None] | None = None
 ) -> Written:
     """Write a sheet beside that of the run, under a name that says how it is arranged.
 
@@ -164,12 +164,12 @@ def _encoded(
     choice: Choice,
     folder: RunFolder,
     scan: Scan,
-    drawn: Callable[[int, int], None],
+    drawn: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[tuple[int, int], bytes]]:
     """Size and file of each page, one after the other: no more than one is in memory."""
     about = files.About(name=folder.name(), run=folder.id())
-    drawn(0, len(pages))
-    for done, page in enumerate(pages, start=1):
+    for done, page in enumerate(pages):
+        if drawn:
+            drawn(done, len(pages))
         picture = draw_page(page.shelves, page.heading, paper, folder, scan)
         yield picture.size, files.FORMATS[choice.format].encode(picture, about)
-        drawn(done, len(pages))

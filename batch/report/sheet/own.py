@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from batch.store.folder import RunFolder
 
 # Opened by their own classes: Image.open refuses pictures as large as a sheet may be.
-_PICTURES = {".jpg": JpegImageFile, ".png": PngImageFile, ".webp": WebPImageFile}
+_PICTURES: dict[str, Callable[[Path], Image.Image]] = {
+    ".jpg": JpegImageFile,
+    ".png": PngImageFile,
+    ".webp": WebPImageFile,
+}
 _PDF_HEAD = 65_536
 """Bytes in which what a PDF says of its run stands; a name may be long."""
 
