@@ -275,13 +275,13 @@ def test_files_of_a_users_own_are_kept(run, cli, suffix):
     before = beside.read_bytes()
     said = cli(*wanted)
     assert (said.code, place.stat().st_size > 1_000, beside.read_bytes()) == (0, True, before)
-    assert f"{place.name} was no contact sheet of this run; it is in" in said.err
+    assert f"{place.name} carried no mark of this run; it is in" in said.err
     assert [path.read_text() for path in run.root.glob(f"trash/*/{place.name}")] == ["mine"]
-    assert suffix == "pdf" or f"{beside.name} is no contact sheet of this run, and stays" in said.err
+    assert suffix == "pdf" or f"{beside.name} carries no mark of this run, and stays" in said.err
     (run.root / "contact_sheet.jpg").write_text("mine too")
     (run.root / "contact_sheet-02.jpg").write_text("and mine")
     said = cli("report", "run")
-    assert "contact_sheet.jpg was no" in said.err and "contact_sheet-02.jpg is no" in said.err
+    assert "contact_sheet.jpg carried no" in said.err and "contact_sheet-02.jpg carries no" in said.err
     assert (run.root / "contact_sheet-02.jpg").read_text() == "and mine"
 
 

@@ -34,6 +34,10 @@ DAMAGE = {
 }
 
 
+if hasattr(os, "mkfifo"):
+    DAMAGE["a pipe"] = (lambda run: _pipe_instead(run), "a named pipe is in its place")
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_each_damage_has_its_state(cli, run, damage):
     make, said = DAMAGE[damage]
@@ -60,6 +64,12 @@ def _mangle(path, rng):
         lambda: data.replace(b'"', b"'", 3) if path.suffix == ".json" else data[::-1],
     ]
     path.write_bytes(rng.choice(ways)())
+
+
+def _pipe_instead(run):
+    path = image(run)
+    path.unlink()
+    os.mkfifo(path)
 
 
 def _folder_instead(run, _rng):

@@ -43,14 +43,14 @@ class Own:
         """What became of files that are somebody's own."""
         yield from self._moved
         for name in (name for names in self._left.values() for name in names):
-            yield f"{name} is no contact sheet of this run, and stays; give it another name or move it away"
+            yield f"{name} carries no mark of this run, and stays; give it another name or move it away"
 
     def make_way(self, path: Path) -> None:
         """Move what a page is about to take the place of to the trash, if it is no page. Raises OSError."""
         if path.is_file() and not _is_of(path, self._run):
             self._folder.trash.take(path.name)
             self._moved.append(
-                f"{path.name} was no contact sheet of this run; it is in {self._folder.trash.folder} now"
+                f"{path.name} carried no mark of this run; it is in {self._folder.trash.folder} now"
             )
 
     def remove_others(self, stem: str, suffix: str, written: Iterable[Path]) -> None:

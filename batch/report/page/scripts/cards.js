@@ -1,5 +1,6 @@
 /* An image as a card: its picture, or why there is none, and what it was made with. */
 
+import { renewal } from "./about.js";
 import { make } from "./dom.js";
 import { data, failed, SHOWN } from "./data.js";
 import { readWhole } from "./help.js";
@@ -56,7 +57,7 @@ function foot(image) {
 /** The picture, small, as a link to it; or why there is none. */
 export function picture(image) {
   if (failed(image)) return reason(image, make("b", {}, image.status + (image.stage ? " in " + image.stage : "") + ": "), image.error || "");
-  if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : "not rendered yet");
+  if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : image.lost ? `${image.lost}. ${renewal(image)}` : "not rendered yet");
   const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: image.prompt || "empty prompt", loading: "lazy", decoding: "async", width: image.width, height: image.height});
   thumb.addEventListener("error", () => thumb.replaceWith("no thumbnail: open it"));
   return make("a", {class: "picture", href: path(image.file), "data-id": image.id, onclick: event => {
