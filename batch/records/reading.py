@@ -72,7 +72,7 @@ def _validator(kind: type[object]) -> SchemaValidator:
 
 
 def _bounded(schema: Any) -> Any:
-    """A schema whose numbers are finite and of 64 bits, wherever in it they stand, and no less than they can be."""
+    """A schema whose numbers are finite and of 64 bits, and no less than they can be."""
     if isinstance(schema, list | tuple):
         return type(schema)(map(_bounded, schema))
     if not isinstance(schema, dict):

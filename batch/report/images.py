@@ -97,8 +97,8 @@ def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | N
         why = scan.skipped[task.id] if status is ImageStatus.SKIPPED else ""
         image = ReportedImage(
             task=task, status=status, setting=setting, receipt=receipt, failure=failure,
-            touched=scan.touched.get(task.id), skipped=why, lost=_lost(scan.lost.get(task.id)) if record is None else "",
-            costs=costs,
+            touched=scan.touched.get(task.id), skipped=why, costs=costs,
+            lost="" if record else _lost(scan.lost.get(task.id)),
         )  # fmt: skip
         found.append(image)
     return found
