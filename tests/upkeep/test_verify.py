@@ -24,6 +24,12 @@ def test_a_whole_run_is_verified_without_a_change(cli, run):
     assert data["bytes_read"] == sum(path.stat().st_size for path in (run / "images").iterdir())
 
 
+def _pipe_instead(run):
+    path = image(run)
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
     "missing": (lambda run: image(run).unlink(), "its file is gone"),
     "cut off": (lambda run: os.truncate(image(run), 1000), "it is no whole picture"),
@@ -35,7 +41,7 @@ DAMAGE = {
 
 
 if hasattr(os, "mkfifo"):
-    DAMAGE["a pipe"] = (lambda run: _pipe_instead(run), "a named pipe is in its place")
+    DAMAGE["a pipe"] = (_pipe_instead, "a named pipe is in its place")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -64,12 +70,6 @@ def _mangle(path, rng):
         lambda: data.replace(b'"', b"'", 3) if path.suffix == ".json" else data[::-1],
     ]
     path.write_bytes(rng.choice(ways)())
-
-
-def _pipe_instead(run):
-    path = image(run)
-    path.unlink()
-    os.mkfifo(path)
 
 
 def _folder_instead(run, _rng):
