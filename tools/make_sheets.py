@@ -121,7 +121,7 @@ def made(sheet: Sheet, scratch: Path) -> Path:
     )
     runner.run(scratch / "job.yaml", options, Silent(), Steering())
     folder = RunFolder(scratch / "run")
-    (page,) = chosen.write(folder, folder.scan(), sheet.choice)
+    (page,) = chosen.write(folder, folder.scan(), sheet.choice).paths
     return page
 
 

@@ -53,6 +53,11 @@ def read(path: Path, limit: int) -> bytes:
         os.close(number)
 
 
+def kind(path: Path) -> str:
+    """What lies there where no regular file can be read, in words. Raises OSError where nothing does."""
+    return _KINDS.get(stat.S_IFMT(path.lstat().st_mode), "a file that cannot be read")
+
+
 def _open(path: Path) -> tuple[int, int]:
     """The descriptor and the size in bytes."""
     number = os.open(path, _FLAGS)

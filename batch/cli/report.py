@@ -62,9 +62,11 @@ def report(
 
     With any of the options, another sheet is written beside these, under a name that says how it is arranged.
     """
+    from batch.cli import progress
     from batch.run import runner
 
-    made, more = runner.report(run_folder, _choice(rows, columns, cell, kind, pages))
+    with progress.counting("page") as drawn:
+        made, more = runner.report(run_folder, _choice(rows, columns, cell, kind, pages), drawn)
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     for path in (made.csv, *made.sheets, *more, made.html):

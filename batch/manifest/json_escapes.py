@@ -6,6 +6,7 @@ import json
 import re
 
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([Dd][89ABab][0-9A-Fa-f]{2})\\u([Dd][C-Fc-f][0-9A-Fa-f]{2})")
+_HALF = re.compile(r"\\u[Dd][89A-Fa-f][0-9A-Fa-f]{2}")
 
 
 def joined(text: str) -> str:
@@ -20,6 +21,16 @@ def joined(text: str) -> str:
     except (ValueError, RecursionError):
         return text
     return _PAIR.sub(_letter, text)
+
+
+def instead(line: str) -> str:
+    r"""Why YAML does not read a line with such a pair in quotes, and what to write; "" where it has none."""
+    found = _PAIR.search(line)
+    if found is None:
+        half = _HALF.search(line)
+        return f"{half[0]} is half of a letter, and no escape of YAML; write the letter itself" if half else ""
+    pair, letter = found[0][len(found[1]) :], _letter(found)[len(found[1]) :]
+    return rf"{pair} is how JSON writes a letter; write the letter itself, {letter}, or \U{ord(letter):08X}"
 
 
 def _letter(found: re.Match[str]) -> str:

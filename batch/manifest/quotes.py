@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
+from batch.manifest.json_escapes import instead
+
 _LETTERS = 200
 _SLICE = 1_000
 """Letters of a line that are looked at for what to write; a program may write all prompts into one line."""
@@ -122,6 +124,8 @@ def syntax_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[int
         return at + 1, "a tab indents here; YAML takes spaces alone"
     if "unknown escape" in str(error.problem):
         return at + 1, f"a backslash in double quotes begins a sign; use single ones: {_single(lines[at])}"
+    if "escape code" in str(error.problem) and (letter := instead(lines[at])):
+        return at + 1, letter
     if open_still := _never_closed(error.context_mark, lines[: at + 1]):
         return begun + 1, open_still
     for number in dict.fromkeys((at, begun, at - 1)):

@@ -72,14 +72,14 @@ def _validator(kind: type[object]) -> SchemaValidator:
 
 
 def _bounded(schema: Any) -> Any:
-    """A schema whose numbers are finite and of 64 bits, wherever in it they stand."""
+    """A schema whose numbers are finite and of 64 bits, and no less than they can be."""
     if isinstance(schema, list | tuple):
         return type(schema)(map(_bounded, schema))
     if not isinstance(schema, dict):
         return schema
     inner = {key: _bounded(value) for key, value in schema.items()}
     if schema.get("type") == "int":
-        return inner | {"ge": SMALLEST, "le": LARGEST}
+        return {"ge": SMALLEST} | inner | {"le": LARGEST}
     if schema.get("type") == "float":  # sums and squares of it are finite too
-        return inner | {"allow_inf_nan": False, "ge": -MOST, "le": MOST}
+        return {"ge": -MOST} | inner | {"allow_inf_nan": False, "le": MOST}
     return inner

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from batch.records.kinds import ErrorKind, Status
 from batch.records.tasks import Task
+from batch.records.values import Amount, Count, Length
 
 N = TypeVar("N", int, float)
 
@@ -21,11 +22,11 @@ def largest(values: Iterable[N | None]) -> N | None:
 class StagePeak:
     """Time and peak memory of one stage. ``None`` means not known on this device."""
 
-    seconds: float = 0.0
-    allocated: int | None = None
-    reserved: int | None = None
-    device: int | None = None
-    rss: int | None = None
+    seconds: Amount = 0.0
+    allocated: Count | None = None
+    reserved: Count | None = None
+    device: Count | None = None
+    rss: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,9 @@ LOST = 200
 class TextTokens:
     """How much of a text its encoder has read."""
 
-    tokens: int
+    tokens: Count
     """Of the text, without what stands around it."""
-    read: int
+    read: Count
     """Of these; the others are not in the picture."""
     lost: str = ""
     """The beginning of what was not read."""
@@ -91,13 +92,13 @@ class Measurement:
     A pipeline that is called whole has ``whole`` and none of the three stages.
     """
 
-    load_s: float | None = None
+    load_s: Amount | None = None
     encode: StagePeak | None = None
     denoise: StagePeak | None = None
     decode: StagePeak | None = None
     whole: StagePeak | None = None
-    save_s: float | None = None
-    between_s: float | None = None
+    save_s: Amount | None = None
+    between_s: Amount | None = None
     """Since the image before, what is in no stage and no loading: messages, a wait for a saver, a second try."""
     memory_source: str = ""
     energy_j: float | None = None
@@ -125,12 +126,12 @@ class Machine:
     """Who rendered: written into every receipt."""
 
     device: str = ""
-    device_memory: int | None = None
+    device_memory: Count | None = None
     driver: str = ""
     torch: str = ""
     diffusers: str = ""
     host: str = ""
-    vram_limit: int | None = None
+    vram_limit: Count | None = None
     """Bytes of the card that the process was held to."""
 
 
@@ -141,7 +142,7 @@ class ErrorInfo:
     kind: str
     message: str
     stage: str = ""
-    requested: int | None = None
+    requested: Count | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -152,10 +153,10 @@ class FileRef:
     """A committed image: path relative to the run folder, size in bytes, content hash."""
 
     path: str
-    bytes: int
+    bytes: Count
     sha256: str
-    width: int
-    height: int
+    width: Length
+    height: Length
     pixels_sha256: str = ""
     """Of the pixels as they are read back from the file, see :func:`batch.store.images.looks.hash_pixels`.
 
@@ -173,14 +174,14 @@ class Receipt:
     file: FileRef
     measurement: Measurement
     machine: Machine
-    attempts: int
+    attempts: Count
     started_at: str
     degraded_from: str = ""
     """The memory setting asked for, where memory ran out and ``memory_used`` took its place."""
     memory_used: str = ""
     repaired: str = ""
     """What made a sound picture of a bad one: decoding in float32."""
-    batch: int = 1
+    batch: Count = 1
     """Images denoised in one call with this one, itself among them."""
     compile: bool = False
     """The model was compiled."""
@@ -212,9 +213,9 @@ class Failure:
     error: ErrorInfo
     measurement: Measurement
     machine: Machine
-    attempts: int
+    attempts: Count
     started_at: str
-    batch: int = 1
+    batch: Count = 1
     """Images in the call that failed."""
     schema: int = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.records.values import Arguments, Call
+from batch.records.values import Arguments, Call, Count, Length
 
 BY_CONTENT = "sha256:"
 """How the revision of a model begins that is one file: its content says what it is, whatever it is called."""
@@ -119,11 +119,11 @@ class Task:
     prompt: str
     negative_prompt: str = ""
     seed: int
-    width: int
-    height: int
-    rendered_width: int
-    rendered_height: int
-    steps: int
+    width: Length
+    height: Length
+    rendered_width: Length
+    rendered_height: Length
+    steps: Count
     guidance: float
     scheduler: Call | None = None
     loras: tuple[Lora, ...] = ()

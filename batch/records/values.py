@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from typing_extensions import TypeAliasType
 
@@ -11,6 +13,26 @@ Value = TypeAliasType("Value", "Scalar | tuple[Value, ...]")
 """Named, because pydantic cannot follow a plain alias that contains itself."""
 Arguments = tuple[tuple[str, Value], ...]
 """Keyword arguments as sorted pairs: hashable, and the same JSON every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AtLeast:
+    """What a number of a record is at least: one that is less is refused when the record is read."""
+
+    least: int
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: Callable[[object], dict[str, object]]
+    ) -> dict[str, object]:
+        return handler(source) | {"ge": self.least}
+
+
+Amount = Annotated[float, _AtLeast(0)]
+"""Seconds and the like."""
+Count = Annotated[int, _AtLeast(0)]
+"""Bytes and the like."""
+Length = Annotated[int, _AtLeast(1)]
+"""Pixels of a side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,8 @@ class Book:
         text = pages.page(data, self._texts, self._recorded(range(len(self._tasks))), moment)
         atomic.write(path, text.encode(), self._folder.runner)
         done = sum(key in self._receipts for key in self._place)
-        return Report(csv, tuple(sheets), path, (warning,) if warning else (), done)
+        warnings = (*filter(None, [warning]), *self._sheets.warnings)
+        return Report(csv, tuple(sheets), path, warnings, done)
 
     def _put_in_words(self) -> None:
         if self._measures:

@@ -10,8 +10,10 @@ from batch.records.receipts import Failure, Receipt
 from batch.records.tasks import Lora, Task
 from batch.report.status import ImageStatus, status_of
 from batch.report.timing import ImageCosts
+from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
+    from batch.store.losses import Lost
     from batch.store.receipts import Scan
     from batch.store.touched import Touched
 
@@ -58,6 +60,8 @@ class ReportedImage:
     """What somebody did to the finished picture."""
     skipped: str = ""
     """Why it was not tried."""
+    lost: str = ""
+    """Why its picture is not there any more, where it was rendered before."""
     costs: ImageCosts | None = None
     """None where nothing was tried."""
 
@@ -94,9 +98,14 @@ def reported(tasks: Sequence[Task], scan: Scan, loras: Callable[[Task], str] | N
         image = ReportedImage(
             task=task, status=status, setting=setting, receipt=receipt, failure=failure,
             touched=scan.touched.get(task.id), skipped=why, costs=costs,
+            lost="" if record else _lost(scan.lost.get(task.id)),
         )  # fmt: skip
         found.append(image)
     return found
+
+
+def _lost(lost: Lost | None) -> str:
+    return "" if lost is None else f"torn: {lost.why}" if lost.how is PictureLoss.TORN else lost.why
 
 
 def costs_of_done(images: Iterable[ReportedImage]) -> list[ImageCosts]:

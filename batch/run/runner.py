@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -198,10 +198,13 @@ def _spec(plan: Plan, folder: RunFolder, origin: Origin, options: Options, left:
     )
 
 
-def report(root: Path, sheet: Choice | None = None) -> tuple[Report, list[Path]]:
+def report(
+    root: Path, sheet: Choice | None = None, drawn: Callable[[int, int], None] | None = None
+) -> tuple[Report, tuple[Path, ...]]:
     """Rebuild the table, the sheet and the page from the receipts.
 
-    Also the pages of another sheet, where one is wanted. Raises :class:`DiskFull` for want of room, and
+    Also the pages of another sheet, where one is wanted; ``drawn`` is called with how many of these are drawn, of
+    how many. Raises :class:`DiskFull` for want of room, and
     :class:`UserError` for a sheet that cannot be had.
     """
     from batch.report.sheet import chosen
@@ -210,5 +213,8 @@ def report(root: Path, sheet: Choice | None = None) -> tuple[Report, list[Path]]
     folder = RunFolder(root, runner_id())
     folder.require()
     with disk.stops_when_full(root):
-        pages = chosen.write(folder, folder.scan(), sheet) if sheet else []
-        return write_report(folder), pages
+        more = chosen.write(folder, folder.scan(), sheet, drawn) if sheet else None
+        made = write_report(folder)
+    if more is None:
+        return made, ()
+    return replace(made, warnings=(*more.warnings, *made.warnings)), more.paths

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from batch.base import regular
 from batch.store.images.looks import picture_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class PictureLoss(StrEnum):
     GONE = "gone"
     """Nothing."""
     TORN = "torn"
-    """A file that is no whole picture, or has other bytes although nobody has written to it; a folder."""
+    """A file that is no whole picture, or has other bytes although nobody has written to it; a folder, a pipe."""
     TAKEN = "taken"
     """Another picture, whole."""
     LINKED = "linked"
@@ -64,9 +64,10 @@ def _unread(place: Path) -> tuple[PictureLoss, str]:
     """What is in a place that has no file to read."""
     if place.is_symlink():
         return PictureLoss.LINKED, "a link is in its place, and links are not followed"
-    if os.path.lexists(place):
-        return PictureLoss.TORN, "a folder is in its place"
-    return PictureLoss.GONE, "its file is gone"
+    try:
+        return PictureLoss.TORN, f"{regular.kind(place)} is in its place"
+    except OSError:
+        return PictureLoss.GONE, "its file is gone"
 
 
 def is_torn(seen: Look, receipt: Receipt) -> bool:

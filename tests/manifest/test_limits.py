@@ -212,7 +212,7 @@ CASES = {
         ("s.jsonl", 1),
         "half of a surrogate pair",
     ),
-    "half a pair in YAML": ('grid: {model: demo, prompt: "\\ud800"}\n', 1, "invalid Unicode character"),
+    "half a pair in YAML": ('grid: {model: demo, prompt: "\\ud800"}\n', 1, "half of a letter"),
     "half a pair in UTF-8": ({"m.yaml": HEAD.encode() + b"name: \xed\xa0\x80\n"}, 4, "not UTF-8"),
     "half a pair in UTF-16": ({"m.yaml": b"\xff\xfe\x00\xd8"}, 0, "save it as UTF-8"),
     "UTF-32": ({"m.yaml": ("\ufeff" + HEAD).encode("utf-32-le")}, 0, "binary"),

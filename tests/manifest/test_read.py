@@ -258,6 +258,11 @@ def test_json_has_surrogate_pairs(written, prompt):
 
 
 def test_what_is_no_json_has_none():
-    with pytest.raises(ManifestError, match="not valid YAML"):
-        parse('grid: {model: demo, prompt: "\\ud83e\\udd8a"}', "job.yaml")
+    with pytest.raises(ManifestError) as error:
+        parse('grid: {model: demo, prompt: ["a\\ud83e\\udd8a"]}', "job.yaml")
+    assert r"\ud83e\udd8a is how JSON writes a letter; write the letter itself, 🦊, or \U0001F98A" in str(
+        error.value
+    )
+    with pytest.raises(ManifestError, match="is half of a letter"):
+        parse('prompt: "\\ud83e"', "job.yaml")
     assert parse("prompt: \\ud83e\\udd8a", "job.yaml").sections == {"prompt": "\\ud83e\\udd8a"}

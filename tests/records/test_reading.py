@@ -18,7 +18,7 @@ STATES = [ROOT / "tests" / "golden" / name / ".run" for name in ("render", "meas
 
 
 LATER = {"mtime": None, "pixels_sha256": "", "prompt_template": "", "begun": "", "metadata": "full",
-    "long_prompts": "", "prompt_syntax": "", "texts": (), "vae": None, "stop": "finish"}  # fmt: skip
+    "long_prompts": "", "prompt_syntax": "", "texts": (), "vae": None, "stop": "finish", "order": {}}  # fmt: skip
 """What the earlier version did not know and so left out, with the value that means as before."""
 
 
@@ -105,6 +105,10 @@ def test_values_are_frozen_and_of_their_own_type(receipt):
         (("measurement", "decode", "seconds"), "0.1", "measurement.decode.seconds: "),
         (("machine",), "a machine", "machine: "),
         (("scheduler",), [], "scheduler: "),
+        (("measurement", "decode", "seconds"), -1e9, "measurement.decode.seconds: "),
+        (("machine", "device_memory"), -1, "machine.device_memory: "),
+        (("file", "width"), 0, "file.width: "),
+        (("task", "height"), -512, "task.height: "),
     ],
 )
 def test_a_value_of_another_type_is_damage(receipt, where, value, said):

@@ -210,6 +210,13 @@ def test_where_the_browser_keeps_and_copies_nothing(tabs, night):
     page.locator(".card").nth(0).locator("[data-puts=picked]").click()
     assert counts(page)[0] == "1"
     assert "keeps no marks" in page.inner_text("#picks-bar [role=status]")
+    for name, held, said in (
+        ("noise.bin", bytes(range(256)), "noise.bin is no list of picks: it is not text."),
+        ("large.txt", b"x\n" * (4 * 2**20 + 1), "large.txt is no list of picks: it has more than 8 MiB."),
+        ("other.txt", b"elsewhere.png\n", "0 picked; 1 line names no image here, such as elsewhere.png"),
+    ):
+        page.set_input_files("#picks-bar input[type=file]", {"name": name, "mimeType": "", "buffer": held})
+        until(page, f"document.querySelector('#picks-bar [role=status]').textContent === {said!r}")
     page.click("#picks-bar >> text=Copy manifest")
     until(page, "document.querySelector('#picks-bar [role=status]').textContent.includes('copied')")
     reader = tabs(night)

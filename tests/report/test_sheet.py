@@ -235,8 +235,7 @@ def test_pages_sort_and_are_renamed_without_being_drawn_again(run, monkeypatch):
     real = growing.draw_page
     monkeypatch.setattr(growing, "draw_page", lambda *args: drawn.append(args[1]) or real(*args))
     sheets, scan = Sheets(run, run.tasks()), run.scan()
-    (run.root / "contact_sheet.jpg").write_bytes(b"of another numbering")
-    (run.root / "contact_sheet-007.jpg").write_bytes(b"of another numbering")
+    shutil.copy(run.root / "contact_sheet.jpg", run.root / "contact_sheet-007.jpg")  # of another numbering
     (run.root / "contact_sheet-best.jpg").write_bytes(b"somebody's own")
     assert [path.name for path in sheets.write(scan)] == [f"contact_sheet-{n}.jpg" for n in range(1, 5)]
     count = len(drawn)
@@ -271,6 +270,29 @@ def test_a_file_says_whose_it_is(run, cli):
     assert data.startswith(b"%PDF-1.4") and data.endswith(b"%%EOF\n")
     assert (b"\xfe\xff" + "axes".encode("utf-16-be")).hex().upper().encode() in data
     assert (b"\xfe\xff" + f"run {run.id()}".encode("utf-16-be")).hex().upper().encode() in data
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "pdf"])
+def test_files_of_a_users_own_are_kept(run, cli, suffix):
+    """Only what says that it is of this run is written over or removed."""
+    kind = {"jpg": "jpeg"}.get(suffix, suffix)
+    wanted = ("report", "run", "--format", kind, "--rows", "seed", "--cell", "48")
+    assert "warning" not in (cli(*wanted).err + cli(*wanted).err)
+    (place,) = run.root.glob(f"contact_sheet-*-48px.{suffix}")
+    beside = place.with_stem(f"{place.stem}-7")
+    place.write_text("mine")
+    shutil.copy(next((run.root / "images").rglob("*.png")), beside)
+    before = beside.read_bytes()
+    said = cli(*wanted)
+    assert (said.code, place.stat().st_size > 1_000, beside.read_bytes()) == (0, True, before)
+    assert f"{place.name} carried no mark of this run; it is in" in said.err
+    assert [path.read_text() for path in run.root.glob(f"trash/*/{place.name}")] == ["mine"]
+    assert suffix == "pdf" or f"{beside.name} carries no mark of this run, and stays" in said.err
+    (run.root / "contact_sheet.jpg").write_text("mine too")
+    (run.root / "contact_sheet-02.jpg").write_text("and mine")
+    said = cli("report", "run")
+    assert "contact_sheet.jpg carried no" in said.err and "contact_sheet-02.jpg carries no" in said.err
+    assert (run.root / "contact_sheet-02.jpg").read_text() == "and mine"
 
 
 def owner(image):
@@ -328,7 +350,7 @@ def test_pages_are_chosen(run, cli, monkeypatch):
     monkeypatch.setattr("batch.report.sheet.chosen._paper", paper)
     wanted = ("--rows", "prompt", "--rows", "steps", "--columns", "seed", "--cell", "128")
     stem = "contact_sheet-prompt-steps-by-seed-128px"
-    (run.root / f"{stem}-9.jpg").write_bytes(b"of another numbering")
+    shutil.copy(run.root / "contact_sheet.jpg", run.root / f"{stem}-9.jpg")  # of another numbering
     assert cli("report", "run", *wanted, "--pages", "2").code == 0
     assert [path.name for path in run.root.glob(f"{stem}*")] == [f"{stem}-2.jpg"]
     with Image.open(run.root / f"{stem}-2.jpg") as image:
@@ -381,7 +403,7 @@ def test_pages_too_large_for_a_format_are_refused(run, cli, monkeypatch):
     assert outcome.code == 2 and "one page would have" in outcome.err
     monkeypatch.setitem(growing.files.FORMATS, "webp", replace(growing.files.FORMATS["webp"], side=900))
     outcome = cli("report", "run", "--format", "webp", "--pages", "one")
-    assert outcome.code == 2 and "on one page of webp are too many" in outcome.err
+    assert outcome.code == 2 and "too many for one page of webp" in outcome.err
 
 
 def test_of_a_run_with_nothing_there_is_no_sheet(run, cli):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from batch.report.write import write_report
 from batch.store.folder import RunFolder
 from tests.fake_session import Fault
 from tests.helpers import Seen, fake_run
@@ -54,6 +55,10 @@ def looked_at(tmp_path_factory):
     page = folder / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace(files["tiff"].name, renamed.name), encoding="utf-8")
     return folder
+
+
+def embedded_ids(folder):
+    return [image["id"] for image in embedded((folder / "report.html").read_text(encoding="utf-8"))[1]["images"]]
 
 
 @pytest.fixture
@@ -294,6 +299,25 @@ def test_what_has_no_picture_says_why(see, page):
     assert not page.is_visible(".viewer-note")
     page.evaluate("look([data.images[0], data.images[7]])")
     assert page.get_attribute(".stage", "data-how") == "side"
+
+
+def test_a_page_alone_says_where_its_pictures_are(looked_at, page, work):
+    """Copied without them; and a picture that is torn says so, beside others."""
+    shutil.copy(looked_at / "report.html", work / "report.html")
+    page.goto((work / "report.html").as_uri() + f"#image={embedded_ids(looked_at)[0]}")
+    until(page, "!document.getElementById('alone').hidden")
+    until(page, "document.querySelector('.viewer-note').textContent.includes('and there is no thumbnail')")
+    folder = shutil.copytree(looked_at, work / "torn")
+    next(folder.glob("images/plain*")).write_bytes(b"torn")
+    write_report(RunFolder(folder))
+    page.goto((folder / "report.html").as_uri())
+    until(page, "document.querySelector('.card .reason')")
+    assert page.inner_text(".card .reason") == (
+        "torn: it is no whole picture: it is no image that can be read here. The same command renders it again."
+    )
+    until(page, "document.querySelector('.card img').naturalWidth > 0")
+    assert page.is_hidden("#alone")
+    assert page.evaluate("document.querySelector('#verdict .bad[href*=torn]').textContent") == "1 torn"
 
 
 def test_a_picture_that_comes_is_shown_and_one_that_is_there_stays(see, page):

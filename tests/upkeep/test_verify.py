@@ -24,6 +24,12 @@ def test_a_whole_run_is_verified_without_a_change(cli, run):
     assert data["bytes_read"] == sum(path.stat().st_size for path in (run / "images").iterdir())
 
 
+def _pipe_instead(run):
+    path = image(run)
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
     "missing": (lambda run: image(run).unlink(), "its file is gone"),
     "cut off": (lambda run: os.truncate(image(run), 1000), "it is no whole picture"),
@@ -32,6 +38,10 @@ DAMAGE = {
     "receipt": (lambda run: receipt(run).write_bytes(bytes(100)), "cannot be read"),
     "orphaned": (stray, "images/stray.png: no receipt names it"),
 }
+
+
+if hasattr(os, "mkfifo"):
+    DAMAGE["a pipe"] = (_pipe_instead, "a named pipe is in its place")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

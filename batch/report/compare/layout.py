@@ -127,7 +127,7 @@ def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, ca
     top = _TOP + (-(-len(lost) // per_row) * _STEP_Y + 24 if lost else 0)
     bottom = top + height
     up = scale([mark.gib for mark in shown], bottom, top)
-    left = 12 + _TICK * max(len(f"{tick:g}") for tick in up.ticks)
+    left = 12 + _TICK * max(map(len, up.words))
     sold = _cards(up) if cards else {}
     right = width - (_CARD if sold else _RIGHT)
     across = scale([mark.seconds for mark in shown], left, right, most=6 if width < 500 else 10)
@@ -141,8 +141,13 @@ def _layout(name: str, width: float, height: float, marks: Sequence[Mark], *, ca
         top=top,
         right=right,
         bottom=bottom,
-        across=tuple(Text(x=across.at(tick), y=bottom + 17, words=f"{tick:g}") for tick in across.ticks),
-        up=tuple(Text(x=left - 6, y=up.at(tick), words=f"{tick:g}") for tick in up.ticks),
+        across=tuple(
+            Text(x=across.at(tick), y=bottom + 17, words=words)
+            for tick, words in zip(across.ticks, across.words, strict=True)
+        ),
+        up=tuple(
+            Text(x=left - 6, y=up.at(tick), words=words) for tick, words in zip(up.ticks, up.words, strict=True)
+        ),
         cards=tuple(Text(x=right + 5, y=y, words=f"{card} GB") for card, y in sold.items()),
         frontiers=tuple(frontiers),
         spots=(*_spots(shown, across, up, frontiers, tuple(sold.values()), plot), *_strip(lost, per_row)),

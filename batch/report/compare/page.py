@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from batch.report.compare.worst import Three, WorstPicture
 
 
+MOST_NAMED = 4
+"""Runs in the heading of the page."""
+
+
 def write(folder: Path, comparison: Comparison) -> list[Path]:
     """Write everything into a folder, which is made where it is missing."""
     try:
@@ -71,7 +75,7 @@ def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) ->
     """The page: one file, no network. From ``folder``, where it will lie, it refers to pictures of the runs."""
     ordered = replace(comparison, rows=tuple(_in_order(comparison.rows)))
     drawn = charts(comparison)
-    runs = " / ".join(dict.fromkeys(row.costs.run for row in comparison.rows))
+    runs = _named(list(dict.fromkeys(row.costs.run for row in comparison.rows)))
     return document(
         "compare.html.jinja",
         script="compare",
@@ -89,6 +93,12 @@ def html(comparison: Comparison, worst: Sequence[WorstPicture], folder: Path) ->
         notes=comparison.notes,
         worst=[_Shown.of(item, folder) for item in worst],
     )
+
+
+def _named(runs: Sequence[str]) -> str:
+    """What the page is of; of many runs the first ones, since the tables name all."""
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED + 1 else ""
+    return " / ".join(runs[:MOST_NAMED] if more else runs) + more
 
 
 def _in_order(rows: Sequence[ComparedSetting]) -> list[ComparedSetting]:

@@ -10,8 +10,8 @@ WIDE = 20
 """Where the largest value is more than so many times the smallest, small ones would lie on one another: such an
 axis is logarithmic."""
 
-_DECADES = 6
-"""That a logarithmic axis has at most; what is smaller lies at its end."""
+_DECADES = 12
+"""That a logarithmic axis has at most; what is smaller lies at its end, which says so."""
 
 _ROOM = 1.03
 """Between the outermost values and the frame, where a number may have to stand."""
@@ -31,6 +31,14 @@ class Scale:
     """Pixels of ``low``."""
     end: float
     """Pixels of ``high``."""
+    beyond: bool = False
+    """Some values are smaller than ``low``, and lie there."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What stands at each tick."""
+        first, *others = (f"{tick:g}" for tick in self.ticks)
+        return f"≤ {first}" if self.beyond else first, *others
 
     def at(self, value: float) -> float:
         """Pixels of a value."""
@@ -48,7 +56,8 @@ def scale(values: Iterable[float], start: float, end: float, most: int = 9) -> S
     smallest = max(min(known, default=largest), largest / 10**_DECADES)
     log = largest / smallest > WIDE
     found = _powers(smallest / _ROOM, largest * _ROOM, most) if log else ticks(largest * _ROOM, most)
-    return Scale(ticks=tuple(found), log=log, low=found[0], high=found[-1], start=start, end=end)
+    beyond = min(known, default=found[0]) < found[0]
+    return Scale(ticks=tuple(found), log=log, low=found[0], high=found[-1], start=start, end=end, beyond=beyond)
 
 
 def ticks(largest: float, most: int = 9) -> list[float]:
@@ -62,10 +71,11 @@ def ticks(largest: float, most: int = 9) -> list[float]:
 
 
 def _powers(smallest: float, largest: float, most: int) -> Sequence[float]:
-    """1, 2, 5, 10 … around the values, or powers of ten alone where those are too many."""
+    """1, 2, 5, 10 … around the values, or powers of ten alone, or some of those, where these are too many."""
     first, last = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        found = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+    for factors, step in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+        powers = range(first, last + step, step)
+        found = [factor * 10.0**power for power in powers for factor in factors]
         below = [value for value in found if value <= smallest * 1.001]
         above = [value for value in found if value >= largest * 0.999]
         chosen = [value for value in found if below[-1] <= value <= above[0]]

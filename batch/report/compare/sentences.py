@@ -79,7 +79,7 @@ def _said(row: ComparedSetting, *, run: bool, pixels: bool = True) -> str:
 
 def seconds(value: float) -> str:
     """Three digits are enough."""
-    return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+    return f"{value:.0f} s" if 100 <= value < 1e6 else f"{value:.3g} s"
 
 
 def said_pixels(row: ComparedSetting) -> str:

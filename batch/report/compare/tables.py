@@ -57,6 +57,9 @@ class _Figures:
 
 UNKNOWN = "-"
 
+_LONG = 1e6
+"""Seconds from which on a number is written in short: no picture takes eleven days."""
+
 _SMALLER = {
     "encode", "denoise", "decode", "save", "total", "Wh", "allocated", "reserved", "device", "host", "in encode",
     "in denoise", "in decode", "max diff",
@@ -83,7 +86,7 @@ def heading(comparison: Comparison) -> str:
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    """The tables; the one about pixels only where some were compared."""
+    """The tables that hold anything; the one about pixels only where some were compared."""
     rows = comparison.rows
     all_timed = all(row.costs.timed == row.costs.images for row in rows)
     stages = [stage for row in rows for stage in (row.costs.encode, row.costs.denoise, row.costs.decode)]
@@ -97,7 +100,7 @@ def sections(comparison: Comparison) -> list[Section]:
     if any(row.closeness for row in rows):
         about = "against the reference; of those not identical the largest difference (of 255), PSNR in dB, SSIM"
         found.append(_section(comparison, "Pixels", about, [_pixels(row) for row in rows]))
-    return found
+    return [section for section in found if section.blocks]
 
 
 def _time(row: ComparedSetting, *, all_timed: bool) -> _Figures:
@@ -153,6 +156,8 @@ def _pixels(row: ComparedSetting) -> _Figures:
 
 
 def _seconds(value: float | None) -> str:
+    if value is not None and value >= _LONG:
+        return f"{value:.3g}"
     return _fixed(value, 2 if value is not None and value < 100 else 0)
 
 

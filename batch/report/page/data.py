@@ -175,6 +175,8 @@ def _image(image: ReportedImage, row: Row, settings: Mapping[str, str]) -> dict[
         found |= {"stage": error.stage, "error": str(error), "unfit": image.failure.out_of_memory}
     if image.skipped:
         found["error"] = image.skipped
+    if image.lost:
+        found["lost"] = image.lost
     if image.receipt and image.receipt.repaired:
         found["repaired"] = image.receipt.repaired
     if image.receipt and image.receipt.cut:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +14,7 @@ from batch.base.text import plural
 from batch.report.sheet import files
 from batch.report.sheet.drawing import draw_page, page_size
 from batch.report.sheet.layout import TARGET_WIDTH, USUAL_CELL, Paper, letters_for
+from batch.report.sheet.own import Own
 from batch.report.sheet.show import Shown
 from batch.store.images.encoders import THUMB_SIDE
 
@@ -65,34 +66,41 @@ class Choice:
         return self.pages == "one"
 
 
-def write(folder: RunFolder, scan: Scan, choice: Choice) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The files of a sheet, and what to tell the user about them."""
+
+    paths: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def write(
+    folder: RunFolder, scan: Scan, choice: Choice, drawn: Callable[[int, int], None] | None = None
+) -> Written:
     """Write a sheet beside that of the run, under a name that says how it is arranged.
 
-    Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. Raises
-    :class:`UserError` for what cannot be had, and OSError.
+    Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. ``drawn`` is called
+    with how many pages are drawn, of how many. Raises :class:`UserError` for what cannot be had, and OSError.
     """
     tasks = folder.tasks()
     shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
-    paper = _paper(_no_larger(choice, tasks)) if choice.cell or not choice.on_a4 else _filled(shown, scan)
-    pages = shown.pages(scan, paper)
-    if not pages:
-        raise UserError(f"{folder.root}: nothing is rendered yet, so there is nothing to show")
-    _check(pages, paper, choice)
+    paper, pages = _laid_out(shown, scan, choice, tasks)
     wanted = _wanted(pages, choice)
-    stem, suffix = stem_of(shown.matrix, choice), files.FORMATS[choice.format].suffix
+    stem, suffix, own = stem_of(shown.matrix, choice), files.FORMATS[choice.format].suffix, Own(folder)
+    encoded = _encoded(wanted, paper, choice, folder, scan, drawn)
     if choice.format == "pdf":
-        written = [folder.root / f"{stem}.pdf"]
-        _write_pdf(written[0], wanted, paper, folder, scan)
-        return written
-    names = {page.number: files.page_name(stem, page.number, len(pages), suffix) for page in pages}
-    about = files.About(name=folder.name(), run=folder.id())
-    for page in wanted:
-        data = files.FORMATS[choice.format].encode(
-            draw_page(page.shelves, page.heading, paper, folder, scan), about
-        )
-        atomic.write(folder.root / names[page.number], data, folder.runner)
-    files.remove_others(folder.root, stem, suffix, [folder.root / name for name in names.values()])
-    return [folder.root / names[page.number] for page in wanted]
+        paths = [folder.root / f"{stem}.pdf"]
+        own.make_way(paths[0])
+        about = files.About(name=folder.name(), run=folder.id())
+        atomic.write_parts(paths[0], files.pdf(encoded, len(wanted), about, DPI), folder.runner)
+    else:
+        names = {page.number: files.page_name(stem, page.number, len(pages), suffix) for page in pages}
+        paths = [folder.root / names[page.number] for page in wanted]
+        for path, (_, data) in zip(paths, encoded, strict=True):
+            own.make_way(path)
+            atomic.write(path, data, folder.runner)
+        own.remove_others(stem, suffix, [folder.root / name for name in names.values()])
+    return Written(paths=tuple(paths), warnings=tuple(own.warnings))
 
 
 def stem_of(matrix: Matrix, choice: Choice) -> str:
@@ -147,10 +155,26 @@ def exceeds(page: Page, paper: Paper) -> bool:
     return width > paper.width or height > paper.height
 
 
+def _laid_out(shown: Shown, scan: Scan, choice: Choice, tasks: Sequence[Task]) -> tuple[Paper, list[Page]]:
+    """The pages, and the paper that they are for. Raises :class:`UserError` where there is none, or no room."""
+    paper = _paper(_no_larger(choice, tasks)) if choice.cell or not choice.on_a4 else _filled(shown, scan)
+    pages = shown.pages(scan, paper)
+    if not pages:
+        raise UserError(f"{shown.root}: nothing is rendered yet, so there is nothing to show")
+    while choice.one_page and len(pages) > 1 and paper.target < paper.width:
+        paper = replace(paper, target=min(2 * paper.target, paper.width))
+        pages = shown.pages(scan, paper)
+    _check(pages, paper, choice)
+    return paper, pages
+
+
 def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
     """Raise :class:`UserError` for what is larger than it may be."""
     if choice.one_page and len(pages) > 1:
-        raise UserError(f"all images on one page of {choice.format} are too many; leave --pages one out")
+        raise UserError(
+            f"all images are too many for one page of {choice.format}; choose a smaller --cell than "
+            f"{choice.cell}, or leave --pages one out"
+        )
     side = files.FORMATS[choice.format].side
     most = (paper.width, paper.height) if paper.fixed else (side, side)
     for page in pages:
@@ -177,12 +201,18 @@ def _wanted(pages: Sequence[Page], choice: Choice) -> list[Page]:
     return [page for page in pages if first <= page.number <= last]
 
 
-def _write_pdf(path: Path, pages: Sequence[Page], paper: Paper, folder: RunFolder, scan: Scan) -> None:
+def _encoded(
+    pages: Sequence[Page],
+    paper: Paper,
+    choice: Choice,
+    folder: RunFolder,
+    scan: Scan,
+    drawn: Callable[[int, int], None] | None,
+) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Size and file of each page, one after the other: no more than one is in memory."""
     about = files.About(name=folder.name(), run=folder.id())
-
-    def drawn() -> Iterator[tuple[tuple[int, int], bytes]]:
-        for page in pages:
-            picture = draw_page(page.shelves, page.heading, paper, folder, scan)
-            yield picture.size, files.FORMATS["pdf"].encode(picture, about)
-
-    atomic.write_parts(path, files.pdf(drawn(), len(pages), about, DPI), folder.runner)
+    for done, page in enumerate(pages):
+        if drawn:
+            drawn(done, len(pages))
+        picture = draw_page(page.shelves, page.heading, paper, folder, scan)
+        yield picture.size, files.FORMATS[choice.format].encode(picture, about)

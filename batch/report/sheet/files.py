@@ -1,17 +1,17 @@
-"""The files of a contact sheet: formats, names that sort, what they say of the run, which are out of date."""
+"""The files of a contact sheet: formats, names that sort, what they say of the run."""
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 SHEET = "contact_sheet"
+PROGRAM = "run_batch"
+_PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"
 _DESCRIPTION, _SOFTWARE, _EXIF, _UNIQUE_ID = 0x010E, 0x0131, 0x8769, 0xA420
 
 
@@ -28,7 +28,7 @@ class About:
 def _exif(about: About) -> Image.Exif:
     exif = Image.Exif()
     exif[_DESCRIPTION] = about.name.encode("utf-8", "replace")
-    exif[_SOFTWARE] = b"run_batch"
+    exif[_SOFTWARE] = PROGRAM.encode()
     exif.get_ifd(_EXIF)[_UNIQUE_ID] = about.run
     return exif
 
@@ -43,7 +43,7 @@ def _png(page: Image.Image, about: About) -> bytes:
     info, buffer = PngInfo(), io.BytesIO()
     info.add_itxt("Title", about.name.encode("utf-8", "replace").decode())
     info.add_itxt("Run", about.run.encode("utf-8", "replace").decode())
-    info.add_text("Software", "run_batch")
+    info.add_text("Software", PROGRAM)
     page.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
@@ -74,17 +74,24 @@ FORMATS = {
 """By the names that ``--format`` takes."""
 
 
+def is_of(image: Image.Image, run: str) -> bool:
+    """Whether a picture that was opened is a page of a sheet of this run, by what it says."""
+    if image.format == "PNG":
+        program, said = image.info.get("Software"), image.info.get("Run", "")
+    else:
+        exif = image.getexif()
+        program, said = exif.get(_SOFTWARE), exif.get_ifd(_EXIF).get(_UNIQUE_ID, "")
+    return program == PROGRAM and said.encode("ascii", "replace") == run.encode("ascii", "replace")
+
+
+def is_pdf_of(head: bytes, run: str) -> bool:
+    """Whether the beginning of a file is that of a PDF of this run."""
+    return head.startswith(_PDF) and b"/Creator (run_batch)" in head and _pdf_text(f"run {run}") in head
+
+
 def page_name(stem: str, number: int, pages: int, suffix: str) -> str:
     """``contact_sheet.jpg`` of a single page, else with a number as wide as that of the last page: they sort."""
     return f"{stem}.{suffix}" if pages == 1 else f"{stem}-{number:0{len(str(pages))}}.{suffix}"
-
-
-def remove_others(root: Path, stem: str, suffix: str, written: Iterable[Path]) -> None:
-    """Remove pages of the same sheet that another number of pages has left. Raises OSError."""
-    keep = {path.name for path in written}
-    for old in root.glob(f"{SHEET}*.{suffix}"):
-        if re.fullmatch(rf"{re.escape(stem)}(-\d+)?\.{suffix}", old.name) and old.name not in keep:
-            old.unlink(missing_ok=True)
 
 
 def pdf(pages: Iterable[tuple[tuple[int, int], bytes]], count: int, about: About, dpi: int) -> Iterable[bytes]:
@@ -99,9 +106,8 @@ def pdf(pages: Iterable[tuple[tuple[int, int], bytes]], count: int, about: About
         at += len(data)
         return data
 
-    head = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"
-    at += len(head)
-    yield head
+    at += len(_PDF)
+    yield _PDF
     yield numbered(b"<< /Type /Catalog /Pages 2 0 R >>")
     kids = b" ".join(b"%d 0 R" % (4 + 3 * number) for number in range(count))
     yield numbered(b"<< /Type /Pages /Count %d /Kids [%b] >>" % (count, kids))

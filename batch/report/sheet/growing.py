@@ -11,6 +11,7 @@ from batch.records.tasks import Task
 from batch.report.sheet import files
 from batch.report.sheet.drawing import draw_page
 from batch.report.sheet.layout import Paper
+from batch.report.sheet.own import Own
 from batch.report.sheet.show import Shown, showing
 
 if TYPE_CHECKING:
@@ -29,9 +30,15 @@ class Sheets:
     def __init__(self, folder: RunFolder, tasks: Sequence[Task]) -> None:
         self._folder = folder
         self._shown = Shown(folder, tasks)
+        self._own = Own(folder)
         self._about = files.About(name=folder.name(), run=folder.id())
         self._drawn: dict[int, tuple[Hashable, Path, tuple[int, int]]] = {}
         """What each page showed when it was drawn, its file, and the size and time of that."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What became of files of a user's own that lay where pages belong."""
+        return tuple(self._own.warnings)
 
     def write(self, scan: Scan) -> list[Path]:
         """Write the pages, and remove those of another numbering.
@@ -44,7 +51,7 @@ class Sheets:
         written = [self._folder.root / name for name in names]
         for page, path in zip(pages, written, strict=True):
             self._write_page(path, page, scan)
-        files.remove_others(self._folder.root, files.SHEET, "jpg", written)
+        self._own.remove_others(files.SHEET, "jpg", written)
         return written
 
     def _write_page(self, path: Path, page: Page, scan: Scan) -> None:
@@ -52,9 +59,11 @@ class Sheets:
         before, old, stamp = self._drawn.get(page.number, (None, path, (0, 0)))
         if before == now and stamp == _stamp(old):
             if old != path:  # there are more pages than before, and their numbers are wider
+                self._own.make_way(path)
                 atomic.move(old, path)
         else:
             drawn = draw_page(page.shelves, page.heading, PAPER, self._folder, scan)
+            self._own.make_way(path)
             atomic.write(path, files.FORMATS["jpeg"].encode(drawn, self._about), self._folder.runner)
         self._drawn[page.number] = now, path, _stamp(path)
 

@@ -49,6 +49,7 @@ class Shown:
         rows: Sequence[str] = (),
         columns: Sequence[str] = (),
     ) -> None:
+        self.root = folder.root
         self._tasks, self._name = tasks, folder.name()
         shown = [task for task in tasks if task.repeat in (None, 1) and not task.warmup]
         ordered = sorted(shown, key=place_by(folder.origin().order))

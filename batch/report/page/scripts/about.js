@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 import { command } from "./copying.js";
-import { data, failed, SHOWN } from "./data.js";
+import { data, failed, goesOn, SHOWN } from "./data.js";
 import { duration, known, mib, named, short } from "./words.js";
 
 const STAGE_TIMES = ["encode_s", "denoise_s", "decode_s", "save_s"];
@@ -32,6 +32,9 @@ export function differing(image, other) {
   return parts.join(" · ") || "the same settings";
 }
 
+/** What renders an image that is missing. */
+export const renewal = image => goesOn() ? "It comes while the run goes on." : `The same command renders it${image.lost ? " again" : ""}.`;
+
 /** Why an image has no picture, and how it gets one. */
 export function lacking(image) {
   if (failed(image)) {
@@ -39,5 +42,5 @@ export function lacking(image) {
       make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? command(data.again.failed) : "");
   }
   if (image.status === "skipped") return make("div", {class: "lacking"}, make("b", {}, "skipped"), make("p", {}, image.error || ""));
-  return make("div", {class: "lacking"}, make("b", {}, "not rendered yet"), make("p", {}, data.live ? "It comes while the run goes on." : "The same command renders it."));
+  return make("div", {class: "lacking"}, make("b", {}, image.lost || "not rendered yet"), make("p", {}, renewal(image)), image.lost && data.again?.go_on ? command(data.again.go_on) : "");
 }

@@ -1,7 +1,7 @@
 /* An image as a card: its picture, or why there is none, and what it was made with. */
 
 import { make } from "./dom.js";
-import { called } from "./about.js";
+import { called, renewal } from "./about.js";
 import { data, failed, SHOWN } from "./data.js";
 import { readWhole } from "./help.js";
 import { look } from "./looking.js";
@@ -58,7 +58,7 @@ function foot(image) {
 /** The picture, small, as a link to it; or why there is none. */
 export function picture(image) {
   if (failed(image)) return reason(image, make("b", {}, image.status + (image.stage ? " in " + image.stage : "") + ": "), image.error || "");
-  if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : "not rendered yet");
+  if (!image.file) return reason(image, image.status === "skipped" ? "skipped: " + image.error : image.lost ? `${image.lost}. ${renewal(image)}` : "not rendered yet");
   const thumb = make("img", {src: path("thumbs/" + image.id + ".webp"), alt: called(image), loading: "lazy", decoding: "async", width: image.width, height: image.height});
   thumb.addEventListener("error", () => thumb.replaceWith("no thumbnail: open it"));
   return make("a", {class: "picture", href: path(image.file), "data-id": image.id, onclick: event => {

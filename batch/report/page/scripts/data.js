@@ -38,7 +38,7 @@ function wording(image, index) {
   image.pixels = image.width + "×" + image.height;
   image.words = folded([image.prompt, image.negative_prompt, image.name, image.id, image.status, image.stage, image.error,
     "seed " + image.seed, image.pixels, image.width + "x" + image.height, ...SHOWN.map(key => named(key, image[key])),
-    image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.allowed || ""].join("\n"));
+    image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.lost || "", image.allowed || ""].join("\n"));
 }
 
 // Frames have one shape, so that rows are even: the pictures' own where they share it, else a square.

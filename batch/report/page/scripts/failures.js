@@ -15,8 +15,10 @@ export function failures() {
   const skipped = [...Map.groupBy(data.images.filter(image => image.status === "skipped"), image => image.error).entries()];
   renew($("failures").lastElementChild, ...advice(left.length), ...groups.map(([key, images]) => failure(key, images)),
     ...skipped.map(([why, images]) => failureGroup("skipped " + why, "Skipped", "", why, images, "quiet")),
-    ...(left.length ? [failureGroup("left", "Not rendered yet", "", "", left, "quiet")] : []));
+    ...missing("lost", "Rendered, and lost since", left.filter(image => image.lost)), ...missing("left", "Not rendered yet", left.filter(image => !image.lost)));
 }
+
+const missing = (key, title, images) => images.length ? [failureGroup(key, title, "", "", images, "quiet")] : [];
 
 // What was asked for, and which process died, differs from image to image.
 const gist = image => image.error.replace(/\d[\d.,]*/g, "#").replaceAll(image.name, "");
@@ -28,7 +30,7 @@ function failure(key, images) {
 }
 
 function failureGroup(key, title, times, why, images, kind) {
-  const item = image => make("li", {}, imageLink(image, wordsOf(image)), ...(image.error && image.error !== why ? [make("div", {class: "muted"}, image.error)] : []));
+  const item = image => make("li", {}, imageLink(image, wordsOf(image)), ...[image.error, image.lost].filter(text => text && text !== why).map(text => make("div", {class: "muted"}, text)));
   const list = make("ul"), more = folding(list, images, item, key, 5);
   return make("article", {class: "failure " + kind, "data-key": key},
     make("h3", {}, title + " · " + images.length + (images.length > 1 ? " images" : " image"), ...(times ? [make("span", {class: "muted"}, " · " + times)] : [])),

@@ -1,5 +1,6 @@
 /* report.html: the last of the scripts, which starts the page. */
 
+import { watchPictures } from "./beside.js";
 import { startCosts } from "./costs.js";
 import { data, describe } from "./data.js";
 import { failures } from "./failures.js";
@@ -14,6 +15,7 @@ import { show, startPictures } from "./pictures.js";
 import { start } from "./state.js";
 
 describe();
+watchPictures();
 heading();
 failures();
 happened();

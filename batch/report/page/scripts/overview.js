@@ -48,7 +48,7 @@ function verdict(sum) {
   say(sum.out_of_memory, "out of memory", "warn", away);
   say(sum.skipped, "skipped", "warn", away);
   if (!data.counted) say(sum.missing, "to render", goesOn() ? "" : "warn", goesOn() ? null : away);
-  say(sum.torn, "torn", "bad");
+  say(sum.torn, "torn", "bad", found("is:missing torn"));
   say(sum.degraded, "degraded", "warn", found("degraded"));
   say(sum.cut, "with a prompt cut", "warn", found("prompt cut"));
   for (const [what, count] of Object.entries(sum.touched)) say(count, what, "warn", found(what));

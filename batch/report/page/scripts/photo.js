@@ -59,7 +59,7 @@ export class Photo {
     const view = element.isConnected ? element.cloneNode() : element;  // the same file may be A and B
     await view.decode().catch(() => {});  // one that was read ahead may have to be decoded anew
     if (there) this.#swap(before, view);
-    else this.#fail(before);
+    else await this.#fail(before);
     changed();
   }
 
@@ -88,9 +88,10 @@ export class Photo {
     this.element.append(view);
   }
 
-  #fail(thumbnail) {
+  async #fail(thumbnail) {
     const format = formatOf(this.item.src);
-    const there = thumbnail && this.views.includes(thumbnail);
+    await thumbnail?.decode().catch(() => {});  // it may come later, or not at all
+    const there = thumbnail?.naturalWidth > 0;
     this.said = (format ? `This browser cannot show ${format}` : "The file cannot be shown: it was moved, removed or damaged")
       + (there ? `; this is the thumbnail (${Math.max(thumbnail.naturalWidth, thumbnail.naturalHeight)} px).` : ", and there is no thumbnail.");
     if (!there) this.#say(this.said);

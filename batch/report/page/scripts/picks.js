@@ -8,12 +8,13 @@ export const MARKS = ["picked", "rejected"];
 const KEPT_AS = "run_batch marks of " + data.id;
 
 let marks = new Map();  // "picked" or "rejected" by id of the image
-let keptHere = true;  // not where a browser denies a page from disk its storage
+let unkept = "";  // why marks are not kept: some browsers deny a page from disk its storage
 const markListeners = [];
 
 export const markOf = id => marks.get(id) || "";
 export const countOfMark = value => data.images.filter(image => markOf(image.id) === value).length;
-export const areMarksKept = () => keptHere;
+/** Why marks are gone when the page is closed; "" where they are kept. */
+export const whyNotKept = () => unkept;
 
 /** Call `work` with the ids whose marks are others now. */
 export function onMarks(work) {
@@ -38,18 +39,20 @@ function keepMarks() {
   try {
     if (marks.size) localStorage.setItem(KEPT_AS, JSON.stringify([...marks]));
     else localStorage.removeItem(KEPT_AS);
-  } catch {
-    keptHere = false;
+    unkept = "";
+  } catch (error) {
+    unkept = reasonOf(error);
   }
 }
 
 function readMarks() {
   try {
     marks = understoodMarks(localStorage.getItem(KEPT_AS));
-  } catch {
-    keptHere = false;
+  } catch (error) {
+    unkept = reasonOf(error);
   }
 }
+const reasonOf = error => error.name === "QuotaExceededError" ? "This browser’s storage is full, and the marks are not kept" : "This browser keeps no marks of a page from disk";
 
 // Any page from disk may have written there.
 function understoodMarks(text) {

@@ -6,7 +6,8 @@ import { command, copyText, download } from "./copying.js";
 import { data } from "./data.js";
 import { manifestText } from "./entries.js";
 import { addKeys } from "./keys.js";
-import { areMarksKept, countOfMark, mark, markOf, MARKS, onMarks, toggleMark } from "./picks.js";
+import { linesOf } from "./picksfile.js";
+import { countOfMark, mark, markOf, MARKS, onMarks, toggleMark, whyNotKept } from "./picks.js";
 import { changed, focusedImage, reveal, visible } from "./selection.js";
 import { get, set } from "./state.js";
 
@@ -54,7 +55,7 @@ function tellCounts() {
   bar.hint.hidden = !bar.acts.hidden;
   tellNow();
   for (const button of [...bar.acts.children].slice(0, 2)) button.disabled = !counts.picked;
-  if (!areMarksKept()) sayOnce();
+  if (whyNotKept()) sayOnce();
 }
 // In the bar that stays in sight, while this one is not.
 function tellNow() {
@@ -69,7 +70,7 @@ export const recount = () => tellCounts();
 
 let told = false;
 function sayOnce() {
-  if (!told) say("This browser keeps no marks of a page from disk: download picks.txt before you close it.");
+  if (!told) say(`${whyNotKept()}: download picks.txt before you close this page.`);
   told = true;
 }
 function say(text, line = "") {
@@ -146,12 +147,18 @@ function downloadPicks() {
 async function loadPicks() {
   const [file] = bar.load.files;
   if (!file) return;
-  const lines = (await file.text()).split(/\r\n|\n|\r/).map(line => line.replace(/^\ufeff/, "").split("\t")[0].trim()).filter(line => line && !line.startsWith("#"));
+  try {
+    pickNamed(await linesOf(file));
+  } catch (error) {
+    say(error.message + ".");
+  }
   bar.load.value = "";
+}
+function pickNamed(lines) {
   const byName = new Map(data.images.flatMap(image => [image.id, image.name, image.file, nameIn(image.file || image.name)].map(name => [name, image])));
   const found = lines.map(line => byName.get(line) || byName.get(line.replace(/\s+#.*/, "")) || byName.get(nameIn(line.replace(/\s+#.*/, ""))));
   mark(found.filter(Boolean), "picked");
   const unknown = lines.filter((line, at) => !found[at]);
-  say(`${found.length - unknown.length} picked` + (unknown.length ? `; ${unknown.length} lines name no image here, such as ${unknown[0].slice(0, 80)}` : ""));
+  say(`${found.length - unknown.length} picked` + (unknown.length ? `; ${unknown.length === 1 ? "1 line names" : `${unknown.length} lines name`} no image here, such as ${unknown[0].slice(0, 80)}` : ""));
 }
 const nameIn = path => path.replaceAll("\\", "/").split("/").at(-1);

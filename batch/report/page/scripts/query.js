@@ -77,23 +77,25 @@ function testOf(term) {
   if (key === "is" || key === "has") return wordOf(key, term);
   if (!term.value) throw new Problem(`${written}${term.sign} lacks a value.`);
   const alternatives = term.quoted || !":=!=".includes(term.sign) ? [term.value] : term.value.split("|").filter(Boolean);
-  const tests = alternatives.map(value => oneOf(key, term.sign, value));
+  const tests = alternatives.map(value => oneOf(key, term.sign, value, written));
   return term.sign === "!=" ? image => tests.every(test => test(image)) : image => tests.some(test => test(image));
 }
 
 function wordOf(key, {value}) {
   const test = WORDS.get(key + ":" + value.toLowerCase());
   if (test) return test;
-  throw new Problem(`There is no ${key}:${value}. Known are ${[...WORDS.keys()].filter(word => word.startsWith(key + ":")).sort().join(", ")}.`);
+  throw new Problem(`${value ? `There is no ${key}:${value}.` : `${key}: lacks a value.`} Known are ${[...WORDS.keys()].filter(word => word.startsWith(key + ":")).sort().join(", ")}.`);
 }
 
-function oneOf(key, sign, value) {
-  if (key in SECONDS) return measured(SECONDS[key], sign, value, secondsIn, "seconds, such as 30, 1.5 or 1m30s");
-  if (Object.values(SECONDS).includes(key)) return measured(key, sign, value, secondsIn, "seconds");
-  if (key in GIB) return measured(GIB[key], sign, value, text => bytesIn(text, "gib") / 2 ** 20, "GiB, such as 7, 7.5GiB or 900MiB");
-  if (key.endsWith("_mib")) return measured(key, sign, value, Number, "MiB");
-  if (key === "file_bytes") return measured(key, sign, value, text => bytesIn(text, "mib"), "MiB, such as 20 or 1.5GiB");
-  if (NUMBERS.includes(key)) return measured(key, sign, value, wholeOrNot, "a number, such as 3 or 1..4");
+// `written` is what stands before the sign: what is said of a term names it as it is written.
+function oneOf(key, sign, value, written) {
+  const figures = (of, read, what) => measured(of, sign, value, read, what, written);
+  if (key in SECONDS) return figures(SECONDS[key], secondsIn, "number of seconds, such as 30, 1.5 or 1m30s");
+  if (Object.values(SECONDS).includes(key)) return figures(key, secondsIn, "number of seconds");
+  if (key in GIB) return figures(GIB[key], text => bytesIn(text, "gib") / 2 ** 20, "number of GiB, such as 7, 7.5GiB or 900MiB");
+  if (key.endsWith("_mib")) return figures(key, Number, "number of MiB");
+  if (key === "file_bytes") return figures(key, text => bytesIn(text, "mib"), "number of MiB, such as 20 or 1.5GiB");
+  if (NUMBERS.includes(key)) return figures(key, wholeOrNot, "number, such as 3 or 1..4");
   if (key === "size") return sized(sign, value);
   if (TEXTS.includes(key)) return text(key, sign, value);
   if (settings().includes(key)) return setting(key, sign, value);
@@ -108,9 +110,10 @@ export const keys = () => [...new Set([...TEXTS, ...NUMBERS, "size", ...Object.k
 const askedOf = (image, key) => key.startsWith("extra.") ? extrasOf(image).get(key.slice(6)) : image[key] ?? data.common[key];
 
 // A figure that was measured is never just 4: it is what rounds to it.
-function measured(key, sign, value, read, what) {
+function measured(key, sign, value, read, what, written = key) {
   const range = rangeOf(value, sign === ":" || sign === "=" || sign === "!=", read);
-  if (!range) throw new Problem(`${key}${sign}${value}: "${value}" is no ${what.startsWith("a ") ? what.slice(2) : what}.`);
+  if (!range) throw new Problem(`${written}${sign}${value}: "${value}" is no ${what}.`);
+  if (range.from > range.to) throw new Problem(`${written}${sign}${value} holds nothing: write the smaller one first.`);
   const figure = image => {
     const found = askedOf(image, key);
     return typeof found === "string" ? wholeOrNot(found.replace(/ .*/, "")) : found;
@@ -136,7 +139,7 @@ function setting(key, sign, value) {
   if (":=!=".includes(sign)) return text(key, sign, value);
   if (key === "memory") throw new Problem(`memory is a setting. For what was used ask peak${sign}${value}, in GiB.`);
   if (!key.startsWith("extra.")) throw new Problem(`${key} is no number: ask for ${key}:${value}.`);
-  return measured(key, sign, value, wholeOrNot, "a number");
+  return measured(key, sign, value, wholeOrNot, "number");
 }
 
 function sized(sign, value) {
