@@ -127,7 +127,7 @@ class Book:
         if began is not None:
             self._write_piece(data)
         path = self._folder.root / "report.html"
-        moment = None if last or began is None else pages.Live(began, self.pieces, time.time())
+        moment = None if last or began is None else pages.LivePage(began, self.pieces, time.time())
         text = pages.page(data, self._texts, self._recorded(range(len(self._tasks))), moment)
         atomic.write(path, text.encode(), self._folder.runner)
         done = sum(key in self._receipts for key in self._place)

@@ -31,7 +31,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class RunSession:
     """One start of a run and what came of it. Times are seconds since 1970, the others seconds."""
 
     began: float
@@ -55,7 +55,7 @@ class Session:
 
 def sessions(
     history: Sequence[LogEntry], records: Iterable[Receipt | Failure], planned: Collection[str]
-) -> list[Session]:
+) -> list[RunSession]:
     """The starts of a run in order, each with the images that were begun in it; ``planned`` are ids.
 
     What was begun before the history begins, which is cut where it is long, is one session of its own.
@@ -87,7 +87,7 @@ def _at(item: tuple[float, Receipt | Failure]) -> float:
 
 def _session(
     log: Sequence[LogEntry], begun: Sequence[tuple[float, Receipt | Failure]], planned: Collection[str]
-) -> Session:
+) -> RunSession:
     costs = [record.measurement for _, record in begun]
     signs = [moment(event.time) or 0.0 for event in log]
     signs += [sign for at, record in begun for sign in (at, at + _seconds(record.measurement))]
@@ -95,7 +95,7 @@ def _session(
     ended = moment(last.time) if last else None
     began = moment(log[0].time) if log else None
     done = sum(isinstance(record, Receipt) for _, record in begun)
-    session = Session(
+    session = RunSession(
         began=min(signs) if began is None else began,
         ended=max(signs) if ended is None else ended,
         end=last.kind if last else "",
@@ -144,7 +144,7 @@ def _pauses(log: Sequence[LogEntry], ended: float) -> Iterator[tuple[float, floa
         yield since, max(since, ended)
 
 
-def _until(session: Session, later: Session | None) -> Session:
+def _until(session: RunSession, later: RunSession | None) -> RunSession:
     """None ends after the next has begun, whatever the clocks said."""
     end = max(session.began, session.ended if later is None else min(session.ended, later.began))
     return replace(session, ended=end)

@@ -44,7 +44,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CardAnswer:
     """What to take on cards of some sizes."""
 
     limit: str
@@ -62,7 +62,7 @@ class Answers:
     device: str
     group: str
     """What tells it from others of that device; empty where there is one."""
-    answers: tuple[Answer, ...]
+    answers: tuple[CardAnswer, ...]
 
     @property
     def title(self) -> str:
@@ -105,8 +105,8 @@ def _largest_first(choice: FastestSetting) -> float:
     return float("-inf") if choice.unlimited else -max(choice.under_gb, default=0)
 
 
-def _answer(choice: FastestSetting, *, run: bool) -> Answer:
-    return Answer(
+def _answer(choice: FastestSetting, *, run: bool) -> CardAnswer:
+    return CardAnswer(
         limit=_limit(choice),
         fastest=_taken(choice.row, choice, run=run) if choice.row else None,
         exact=_taken(choice.exact, choice, run=run) if choice.exact else None,

@@ -42,7 +42,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class MarkLook:
     """How the marks of a device look."""
 
     tone: int
@@ -58,7 +58,7 @@ class Chart:
     memory: str
     """Which memory goes up."""
     layouts: tuple[Layout, ...]
-    looks: Mapping[str, Look]
+    looks: Mapping[str, MarkLook]
     """By the names of its devices; the same device looks the same in all charts."""
     legend: tuple[tuple[str, str], ...]
     """Kinds of marks and lines, and what they mean, as far as they are there."""
@@ -68,7 +68,7 @@ class Chart:
 class Key:
     """What the charts of a page have in common."""
 
-    looks: Mapping[str, Look]
+    looks: Mapping[str, MarkLook]
     """By the names of devices."""
     kinds: Mapping[str, str]
     """Kinds of marks and lines, and what they mean."""
@@ -89,7 +89,7 @@ def charts(comparison: Comparison) -> list[Chart]:
     """
     rows = comparison.rows
     devices = dict.fromkeys(str(row.costs.device) for row in rows)
-    looks = {name: Look(tone=at % TONES, shape=SHAPES[at % len(SHAPES)]) for at, name in enumerate(devices)}
+    looks = {name: MarkLook(tone=at % TONES, shape=SHAPES[at % len(SHAPES)]) for at, name in enumerate(devices)}
     told = told_keys([row.costs for row in rows], comparison.by)
     groups: dict[ShownSetting, list[ComparedSetting]] = defaultdict(list)
     for row in rows:
@@ -115,7 +115,7 @@ def _is_known(row: ComparedSetting) -> bool:
 
 
 def _chart(
-    rows: Sequence[ComparedSetting], title: str, looks: Mapping[str, Look], *, among_many: bool
+    rows: Sequence[ComparedSetting], title: str, looks: Mapping[str, MarkLook], *, among_many: bool
 ) -> Chart:  # fmt: skip
     known = [row for row in rows if _is_known(row)]
     # Host memory is another thing, and shown where there is nothing else.

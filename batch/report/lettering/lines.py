@@ -38,7 +38,7 @@ def clean(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """A line and the level of each of its letters, which those around it have decided, too."""
 
     text: str
@@ -57,14 +57,14 @@ class Line:
             draw_piece(page, (x, y), text, face, size, colour, level)
             x += width_of(text, face, size, level)
 
-    def part(self, start: int, end: int) -> Line:
+    def part(self, start: int, end: int) -> TextLine:
         """From one letter to another, without the blanks at its end."""
         text = self.text[start:end].rstrip(" ")
-        return Line(text, self.levels[start : start + len(text)], self.base)
+        return TextLine(text, self.levels[start : start + len(text)], self.base)
 
-    def followed(self, text: str) -> Line:
+    def followed(self, text: str) -> TextLine:
         """With some letters of the paragraph's direction behind it."""
-        return Line(self.text + text, self.levels + (self.base,) * len(text), self.base)
+        return TextLine(self.text + text, self.levels + (self.base,) * len(text), self.base)
 
     def _pieces(self) -> Iterator[tuple[str, Face, int]]:
         """Pieces of one font and one level, from left to right."""
@@ -77,14 +77,14 @@ class Line:
             yield from reversed(pieces) if level % 2 else pieces
 
 
-def paragraph(text: str) -> Line:
+def paragraph(text: str) -> TextLine:
     """All of a text on one line."""
-    return Line(text, bidi.levels_of(text), bidi.base_level(text))
+    return TextLine(text, bidi.levels_of(text), bidi.base_level(text))
 
 
-def wrapped(text: str, width: int, size: int) -> list[Line]:
+def wrapped(text: str, width: int, size: int) -> list[TextLine]:
     """The words of a text in lines. A word that is too long for one goes on below."""
-    whole, lines, start, at, used = paragraph(text), list[Line](), 0, 0, 0.0
+    whole, lines, start, at, used = paragraph(text), list[TextLine](), 0, 0, 0.0
     for token in _fitting_tokens(text, width, size):
         long = _length(token, size)
         if used and used + long > width and not token.isspace():
@@ -109,7 +109,7 @@ def _length(text: str, size: int) -> float:
 
 
 @lru_cache(maxsize=8192)
-def lines_within(text: str, width: int, most: int, size: int) -> tuple[Line, ...]:
+def lines_within(text: str, width: int, most: int, size: int) -> tuple[TextLine, ...]:
     """A text in lines, of which there are no more than ``most``: the last one is cut. Widths are in pixels."""
     text, some = clean(text), most * width
     lines = wrapped(text[:some], width, size)  # a letter takes a pixel and more
@@ -118,7 +118,7 @@ def lines_within(text: str, width: int, most: int, size: int) -> tuple[Line, ...
     return *lines[: most - 1], _cut(lines[most - 1], width, size)
 
 
-def _cut(line: Line, width: int, size: int) -> Line:
+def _cut(line: TextLine, width: int, size: int) -> TextLine:
     """A line with a sign that it goes on, shortened to leave room for that."""
     ends = [match.end() for match in _CLUSTERS.finditer(line.text)]
     low, high = 0, len(ends)
@@ -134,7 +134,7 @@ def _cut(line: Line, width: int, size: int) -> Line:
 def draw_lines(
     page: Image.Image,
     at: tuple[int, int],
-    lines: Sequence[Line],
+    lines: Sequence[TextLine],
     size: int,
     colour: Colour,
     *,

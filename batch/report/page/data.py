@@ -39,7 +39,7 @@ COSTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LivePage:
     """Of a run that goes on: which run it is (seconds since 1970), and which writing of its report the page is."""
 
     began: float
@@ -49,7 +49,7 @@ class Live:
 
 
 def page(
-    data: Mapping[str, object], images: Sequence[str], records: Mapping[str, str], live: Live | None = None
+    data: Mapping[str, object], images: Sequence[str], records: Mapping[str, str], live: LivePage | None = None
 ) -> str:
     """The page with its data inside.
 

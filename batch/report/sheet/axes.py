@@ -44,7 +44,7 @@ _UNSAID = {"negative_prompt": ("", "none"), "style": ("", "none"), "scheduler": 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class SheetAxis:
     """An axis with its values in the manifest's order, and which of them each task has."""
 
     name: str
@@ -61,12 +61,12 @@ class Axis:
 class Matrix:
     """Which axes go down, across, and from table to table; and those that go along with one of these."""
 
-    rows: tuple[Axis, ...] = ()
-    columns: tuple[Axis, ...] = ()
-    blocks: tuple[Axis, ...] = ()
-    with_rows: tuple[Axis, ...] = ()
+    rows: tuple[SheetAxis, ...] = ()
+    columns: tuple[SheetAxis, ...] = ()
+    blocks: tuple[SheetAxis, ...] = ()
+    with_rows: tuple[SheetAxis, ...] = ()
     """The row decides their value: they are said in its label."""
-    with_columns: tuple[Axis, ...] = ()
+    with_columns: tuple[SheetAxis, ...] = ()
 
 
 def worded(name: str) -> str:
@@ -74,7 +74,7 @@ def worded(name: str) -> str:
     return name.removeprefix("extra.").replace("_", " ")
 
 
-def axes_of(tasks: Sequence[Task]) -> list[Axis]:
+def axes_of(tasks: Sequence[Task]) -> list[SheetAxis]:
     """The axes with several values among tasks that stand in the manifest's order.
 
     A style is one where every prompt has every style: the prompts are those before it, then. Else it goes with the
@@ -118,9 +118,9 @@ def _varying_extras(tasks: Sequence[Task]) -> list[str]:
     return [name for name, some in values.items() if len(some) > 1 or any(name not in extra for extra in found)]
 
 
-def _axis(name: str, tasks: Sequence[Task], texts: Texts) -> Axis:
+def _axis(name: str, tasks: Sequence[Task], texts: Texts) -> SheetAxis:
     if name == "prompt":
-        return Axis(name=name, keys=texts.keys, values=texts.values)
+        return SheetAxis(name=name, keys=texts.keys, values=texts.values)
     if name == "lora":
         return _made(name, tasks, lambda task: repr(task.loras), loras_of(tasks))
     said = _SAID[name]
@@ -131,33 +131,33 @@ def _key(value: object) -> Hashable:
     return value if isinstance(value, str) else repr(value)
 
 
-def _extra(name: str, tasks: Sequence[Task]) -> Axis:
+def _extra(name: str, tasks: Sequence[Task]) -> SheetAxis:
     given = [dict(task.extra) for task in tasks]
     keys = [repr(extra[name]) if name in extra else "" for extra in given]
     values: dict[Hashable, str] = {
         key: str(extra.get(name, "not given")) for key, extra in zip(keys, given, strict=True)
     }
-    return Axis(name=f"extra.{name}", keys=keys, values=values)
+    return SheetAxis(name=f"extra.{name}", keys=keys, values=values)
 
 
 def _made(
     name: str, tasks: Sequence[Task], key_of: Callable[[Task], Hashable], said: Callable[[Task], str]
-) -> Axis:
+) -> SheetAxis:
     keys = [key_of(task) for task in tasks]
     values: dict[Hashable, str] = {}
     for key, task in zip(keys, tasks, strict=True):
         if key not in values:
             values[key] = said(task)
-    return Axis(name=name, keys=keys, values=values)
+    return SheetAxis(name=name, keys=keys, values=values)
 
 
-def decides(some: Iterable[Axis], axis: Axis) -> bool:
+def decides(some: Iterable[SheetAxis], axis: SheetAxis) -> bool:
     """Whether the values of some axes leave one value of another."""
     by = list(zip(*(other.keys for other in some), strict=True))
     return bool(by) and len(set(zip(by, axis.keys, strict=True))) == len(set(by))
 
 
-def per_prompt(axes: Mapping[str, Axis]) -> int:
+def per_prompt(axes: Mapping[str, SheetAxis]) -> int:
     """How many seeds a prompt has where prompts have seeds of their own; 0 where they share them."""
     if "prompt" not in axes or "seed" not in axes:
         return 0
@@ -168,7 +168,7 @@ def per_prompt(axes: Mapping[str, Axis]) -> int:
     return -(-len(pairs) // len(prompt.values))
 
 
-def choose(axes: Sequence[Axis], rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Matrix:
+def choose(axes: Sequence[SheetAxis], rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Matrix:
     """Rows and columns: those that are named, else the two axes with the most values.
 
     The rule in one sentence: the axis with the most values goes down and that with the next most across, of equals
@@ -195,7 +195,9 @@ def choose(axes: Sequence[Axis], rows: Sequence[str] = (), columns: Sequence[str
     return _completed(axes, down, across, by_name["seed"] if own else None)
 
 
-def _completed(axes: Sequence[Axis], down: list[Axis], across: list[Axis], own_seeds: Axis | None) -> Matrix:
+def _completed(
+    axes: Sequence[SheetAxis], down: list[SheetAxis], across: list[SheetAxis], own_seeds: SheetAxis | None
+) -> Matrix:
     """With what becomes of the axes that are neither rows nor columns."""
     by_prompt = own_seeds is not None and any(axis.name == "prompt" for axis in down)
     if own_seeds and by_prompt and own_seeds not in [*down, *across] and not decides(down, own_seeds):
@@ -213,7 +215,7 @@ def _completed(axes: Sequence[Axis], down: list[Axis], across: list[Axis], own_s
     )
 
 
-def _named(name: str, by_name: Mapping[str, Axis]) -> Axis:
+def _named(name: str, by_name: Mapping[str, SheetAxis]) -> SheetAxis:
     if name in by_name:
         return by_name[name]
     vary = ", ".join(f"{axis.name} ({len(axis.values)} values)" for axis in by_name.values()) or "nothing"

@@ -12,7 +12,7 @@ from batch.records.tasks import Task
 from batch.report.sheet import axes
 
 if TYPE_CHECKING:
-    from batch.report.sheet.axes import Axis, Key, Matrix
+    from batch.report.sheet.axes import Key, Matrix, SheetAxis
 
 MOST_EMPTY = 12
 """Blocks without any picture that have a line of their own; of more a line says how many."""
@@ -127,17 +127,19 @@ def blocks_of(tasks: Sequence[Task], matrix: Matrix) -> list[Block]:
     return [part for key in ordered for part in _without_holes(found[key])]
 
 
-def _keys(some: Sequence[Axis], count: int) -> list[Key]:
+def _keys(some: Sequence[SheetAxis], count: int) -> list[Key]:
     return list(zip(*(axis.keys for axis in some), strict=True)) if some else [()] * count
 
 
-def _ranks(some: Sequence[Axis]) -> Callable[[Key], tuple[int, ...]]:
+def _ranks(some: Sequence[SheetAxis]) -> Callable[[Key], tuple[int, ...]]:
     """Where a key stands, by the order of its values."""
     places = [{key: place for place, key in enumerate(axis.values)} for axis in some]
     return lambda key: tuple(place[value] for place, value in zip(places, key, strict=True))
 
 
-def _labels(keys: Sequence[Key], some: Sequence[Axis], along: Sequence[Axis]) -> dict[Key, tuple[str, ...]]:
+def _labels(
+    keys: Sequence[Key], some: Sequence[SheetAxis], along: Sequence[SheetAxis]
+) -> dict[Key, tuple[str, ...]]:
     """The levels of each label. What goes along stands before the last one, which may be long and be cut."""
     labels: dict[Key, tuple[str, ...]] = {}
     for place, key in enumerate(keys):
@@ -148,7 +150,7 @@ def _labels(keys: Sequence[Key], some: Sequence[Axis], along: Sequence[Axis]) ->
     return labels
 
 
-def _noun(some: Sequence[Axis], other: str) -> str:
+def _noun(some: Sequence[SheetAxis], other: str) -> str:
     """What is counted: ``prompt``, where that is the axis."""
     name = some[0].name if len(some) == 1 else ""
     return name if name in ("model", "prompt", "seed", "size", "style", "scheduler", "lora") else other

@@ -22,7 +22,7 @@ from batch.store.images.reading import read_pixels
 
 if TYPE_CHECKING:
     from batch.report.lettering.fonts import Colour
-    from batch.report.lettering.lines import Line
+    from batch.report.lettering.lines import TextLine
     from batch.report.sheet.layout import Letters
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
@@ -113,7 +113,7 @@ def _box(size: tuple[int, int], text: str, colour: Colour, letters: Letters) -> 
     box = Image.new("RGB", size, _BOX)
     ImageDraw.Draw(box).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=colour)
     most = max(1, (size[1] - GAP) // letters.text_step)
-    lines: list[Line] = []
+    lines: list[TextLine] = []
     for part in text.split("\n"):
         if len(lines) < most:
             lines += lines_within(part, max(1, size[0] - 2 * GAP), most - len(lines), letters.text)

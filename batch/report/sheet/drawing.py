@@ -20,7 +20,7 @@ from batch.report.sheet.layout import (
 if TYPE_CHECKING:
     from batch.report.sheet.axes import Key
     from batch.report.sheet.heading import Heading
-    from batch.report.sheet.layout import Letters, Paper, Place, Shelf, Table
+    from batch.report.sheet.layout import Letters, Paper, SheetTable, TablePlace, TableShelf
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -28,7 +28,7 @@ _INK, _RULE = (30, 30, 34), (222, 222, 218)
 
 
 def draw_page(
-    shelves: Sequence[Shelf], heading: Heading, paper: Paper, folder: RunFolder, scan: Scan
+    shelves: Sequence[TableShelf], heading: Heading, paper: Paper, folder: RunFolder, scan: Scan
 ) -> Image.Image:
     """Draw shelves of tables under a heading, with the pictures and the failures of a run."""
     page = Image.new("RGB", page_size(shelves, heading, paper), PAPER)
@@ -43,7 +43,7 @@ def draw_page(
     return page
 
 
-def page_size(shelves: Sequence[Shelf], heading: Heading, paper: Paper) -> tuple[int, int]:
+def page_size(shelves: Sequence[TableShelf], heading: Heading, paper: Paper) -> tuple[int, int]:
     """Width and height of a page."""
     if paper.fixed:
         return paper.width, paper.height
@@ -80,7 +80,7 @@ class _Head:
 
 
 def _draw_table(
-    page: Image.Image, table: Table, at: tuple[int, int], cell: int, folder: RunFolder, scan: Scan
+    page: Image.Image, table: SheetTable, at: tuple[int, int], cell: int, folder: RunFolder, scan: Scan
 ) -> None:
     block, letters, (left, top) = table.block, table.letters, at
     draw_lines(page, (left, top + GAP), table.title, letters.title, _INK, step=letters.title_step)
@@ -99,9 +99,9 @@ def _draw_table(
         draw_lines(page, (left, below), [paragraph(clean(block.left))], letters.text, MUTED, step=0)
 
 
-def _draw_labels(page: Image.Image, table: Table, at: tuple[int, int]) -> None:
+def _draw_labels(page: Image.Image, table: SheetTable, at: tuple[int, int]) -> None:
     """Beside a row from its top down; above a picture so that they end there."""
-    before: tuple[Key, Place] | None = None
+    before: tuple[Key, TablePlace] | None = None
     letters = table.letters
     for row, place in zip(table.block.rows, table.places(), strict=True):
         above = before[0] if before and before[1].top < place.top else None
@@ -114,7 +114,7 @@ def _draw_labels(page: Image.Image, table: Table, at: tuple[int, int]) -> None:
         before = row, place
 
 
-def _draw_headings(page: Image.Image, table: Table, left: int, top: int) -> None:
+def _draw_headings(page: Image.Image, table: SheetTable, left: int, top: int) -> None:
     """What stands above the columns ends just above them."""
     letters = table.letters
     for level, height in zip(table.headings, table.level_heights, strict=True):

@@ -55,7 +55,7 @@ def _webp(page: Image.Image, about: About) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class SheetFormat:
     """How pages are written."""
 
     suffix: str
@@ -66,10 +66,10 @@ class Format:
 
 
 FORMATS = {
-    "jpeg": Format(suffix="jpg", side=65_535, encode=_jpeg),
-    "png": Format(suffix="png", side=2**31 - 1, encode=_png),
-    "webp": Format(suffix="webp", side=16_383, encode=_webp),
-    "pdf": Format(suffix="pdf", side=40_000, encode=_jpeg),
+    "jpeg": SheetFormat(suffix="jpg", side=65_535, encode=_jpeg),
+    "png": SheetFormat(suffix="png", side=2**31 - 1, encode=_png),
+    "webp": SheetFormat(suffix="webp", side=16_383, encode=_webp),
+    "pdf": SheetFormat(suffix="pdf", side=40_000, encode=_jpeg),
 }
 """By the names that ``--format`` takes."""
 

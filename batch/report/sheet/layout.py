@@ -12,7 +12,7 @@ from batch.report.lettering.lines import lines_within
 from batch.store.images.encoders import THUMB_SIDE
 
 if TYPE_CHECKING:
-    from batch.report.lettering.lines import Line
+    from batch.report.lettering.lines import TextLine
     from batch.report.sheet.axes import Key
     from batch.report.sheet.blocks import Block
 
@@ -87,7 +87,7 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TablePlace:
     """Where a row of pictures stands, from the upper left corner of its table."""
 
     left: int
@@ -98,12 +98,12 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class SheetTable:
     """A block, or as much of it as a page takes: what is in it, and how large that is."""
 
     block: Block
-    title: tuple[Line, ...]
-    headings: tuple[tuple[tuple[Line, ...], ...], ...]
+    title: tuple[TextLine, ...]
+    headings: tuple[tuple[tuple[TextLine, ...], ...], ...]
     """Above the columns, by level and column; empty where nothing stands there."""
     widths: tuple[int, ...]
     heights: tuple[int, ...]
@@ -149,7 +149,7 @@ class Table:
         left = self.letters.text_step + GAP if self.block.left else 0
         return self.top + sum(self.heights) + left + 2 * GAP
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[TablePlace]:
         """Of each row of the block."""
         tops = list(accumulate(self.heights, initial=self.top))
         rows = len(self.heights)
@@ -157,10 +157,12 @@ class Table:
         for number in range(len(self.block.rows)):
             down, across = divmod(number, rows)[::-1] if self.label else divmod(number, self.side)
             caption = self.captions[down] if self.captions else 0
-            found.append(Place(left=across * self.one, top=tops[down], height=self.heights[down], caption=caption))
+            found.append(
+                TablePlace(left=across * self.one, top=tops[down], height=self.heights[down], caption=caption)
+            )
         return found
 
-    def label_lines(self, row: Key, above: Key | None, height: int) -> tuple[Line, ...]:
+    def label_lines(self, row: Key, above: Key | None, height: int) -> tuple[TextLine, ...]:
         """What stands beside a row of some height, or above its picture."""
         text = self.block.label(row, above)
         if not self.label:
@@ -169,10 +171,10 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
+class TableShelf:
     """Tables side by side."""
 
-    tables: tuple[Table, ...]
+    tables: tuple[SheetTable, ...]
 
     @property
     def width(self) -> int:

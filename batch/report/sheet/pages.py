@@ -15,13 +15,13 @@ from batch.report.sheet.layout import (
     GAP,
     MARGIN,
     MOST_LINES,
-    Shelf,
-    Table,
+    SheetTable,
+    TableShelf,
     picture_size,
 )
 
 if TYPE_CHECKING:
-    from batch.report.lettering.lines import Line
+    from batch.report.lettering.lines import TextLine
     from batch.report.sheet.axes import Key
     from batch.report.sheet.blocks import Block
     from batch.report.sheet.layout import Letters, Paper
@@ -34,9 +34,9 @@ WIDEST = 3
 """Times as wide as high is a table at most, where it can be."""
 
 
-def pages_of(blocks: Sequence[Block], paper: Paper) -> Iterator[list[Shelf]]:
+def pages_of(blocks: Sequence[Block], paper: Paper) -> Iterator[list[TableShelf]]:
     """Blocks cut to fit, gathered into pages: below one another, and narrow ones side by side."""
-    page: list[Shelf] = []
+    page: list[TableShelf] = []
     used = 0
     for shelf in _shelves([table for block in blocks for table in _cut(block, paper)], paper):
         if page and used + shelf.height > paper.room:
@@ -48,16 +48,16 @@ def pages_of(blocks: Sequence[Block], paper: Paper) -> Iterator[list[Shelf]]:
         yield page
 
 
-def _shelves(tables: Sequence[Table], paper: Paper) -> Iterator[Shelf]:
+def _shelves(tables: Sequence[SheetTable], paper: Paper) -> Iterator[TableShelf]:
     """Tables that would be a long column stand side by side, as many as fit."""
     widest = max((table.width for table in tables), default=0)
     is_long = sum(table.height for table in tables) > LONGEST * widest
     room = min(paper.target, paper.width - 2 * MARGIN) + COLUMN_GAP
     for start, end in _runs([table.width + COLUMN_GAP for table in tables], room if is_long else 0):
-        yield Shelf(tables=tuple(tables[start:end]))
+        yield TableShelf(tables=tuple(tables[start:end]))
 
 
-def _cut(block: Block, paper: Paper) -> Iterator[Table]:
+def _cut(block: Block, paper: Paper) -> Iterator[SheetTable]:
     """Parts of a block that are no wider and no higher than a page."""
     sizes = _sizes(block, paper)
     across = _bands(block, sizes, paper)
@@ -143,12 +143,12 @@ def _runs(lengths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
         yield start, len(lengths)
 
 
-def _measured(block: Block, sizes: _Sizes, paper: Paper, whole: Table | None = None) -> Table:
+def _measured(block: Block, sizes: _Sizes, paper: Paper, whole: SheetTable | None = None) -> SheetTable:
     """A block as it is drawn; a part of one stands side by side as the ``whole`` does."""
     widths = tuple(sizes.widths[key] for key in block.columns)
     heights = [sizes.heights[key] + GAP for key in block.rows]
     letters = paper.letters
-    single = Table(
+    single = SheetTable(
         block=block,
         title=(),
         headings=(),
@@ -181,7 +181,7 @@ def _captions(block: Block, width: int, side: int, letters: Letters) -> tuple[in
     return tuple(count * letters.text_step + (GAP if count else 0) for count in most)
 
 
-def _side(block: Block, table: Table, high: int, paper: Paper) -> int:
+def _side(block: Block, table: SheetTable, high: int, paper: Paper) -> int:
     """How many tables stand side by side: more than one of a long and narrow one alone.
 
     Of pictures without labels beside them, rows have as many as fit, and the last one nearly as many.
@@ -194,7 +194,9 @@ def _side(block: Block, table: Table, high: int, paper: Paper) -> int:
     return next(fitting, most)
 
 
-def _headings(block: Block, widths: Sequence[int], letters: Letters) -> tuple[tuple[tuple[Line, ...], ...], ...]:
+def _headings(
+    block: Block, widths: Sequence[int], letters: Letters
+) -> tuple[tuple[tuple[TextLine, ...], ...], ...]:
     """What stands above the columns: of several levels the upper ones only where they change."""
     names = [block.names.columns[key] for key in block.columns]
     levels = []
@@ -210,7 +212,7 @@ def _headings(block: Block, widths: Sequence[int], letters: Letters) -> tuple[tu
     return tuple(levels)
 
 
-def _rows(table: Table, paper: Paper) -> Iterator[tuple[int, int]]:
+def _rows(table: SheetTable, paper: Paper) -> Iterator[tuple[int, int]]:
     """Which rows of its block go onto one page, and the next ones."""
     room = paper.room - table.top - 2 * GAP - paper.letters.text_step - GAP
     count = len(table.block.rows)

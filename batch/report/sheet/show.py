@@ -20,7 +20,7 @@ from batch.report.status import ImageStatus, status_of
 if TYPE_CHECKING:
     from batch.report.sheet.blocks import Block
     from batch.report.sheet.heading import Heading
-    from batch.report.sheet.layout import Paper, Shelf
+    from batch.report.sheet.layout import Paper, TableShelf
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -31,7 +31,7 @@ class Page:
 
     number: int
     heading: Heading
-    shelves: Sequence[Shelf]
+    shelves: Sequence[TableShelf]
 
 
 class Shown:
@@ -76,7 +76,7 @@ def showing(page: Page, scan: Scan) -> Hashable:
     return page.heading, tuple(_showing(page.shelves, scan))
 
 
-def _showing(shelves: Sequence[Shelf], scan: Scan) -> Iterator[Hashable]:
+def _showing(shelves: Sequence[TableShelf], scan: Scan) -> Iterator[Hashable]:
     for table in (table for shelf in shelves for table in shelf.tables):
         block = table.block
         yield (
