@@ -1,4 +1,4 @@
-"""Screenshots of the page of a run that goes on, as docs/run-folder.md shows it.
+"""Screenshots of the page of a run that goes on, as docs/report.md shows it.
 
     python tools/make_live_page.py [FOLDER]
 

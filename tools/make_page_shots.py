@@ -1,4 +1,4 @@
-"""Screenshots of report.html, as docs/run-folder.md shows it.
+"""Screenshots of report.html, as docs/report.md shows it.
 
     python tools/make_page_shots.py [FOLDER]
 
