@@ -39,6 +39,7 @@ run: {min_free_disk: 1MB}
 
 
 def main(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         manifest, folder = Path(name, "job.yaml"), Path(name, "run")
         manifest.write_text(JOB, encoding="utf-8")
