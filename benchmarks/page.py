@@ -15,15 +15,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.report.many import seeds_of_prompts, written
 from tests.report.pages import BROWSER
+from tools.extras import extra
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+with extra("test"):
+    from playwright.sync_api import Browser, sync_playwright
+
 
 TIMES, SEEDS = 3, 40
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from playwright.sync_api import sync_playwright
-from textures import TEXTURES
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from batch.plan.identity import identify
 from batch.plan.pins import Pins
@@ -28,9 +27,12 @@ from batch.records.tasks import Task
 from batch.report.write import write_report
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
+from benchmarks.textures import TEXTURES
+from tools.extras import extra
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+with extra("test"):
+    from playwright.sync_api import Page, sync_playwright
+
 
 FORMATS = ("png", "jpeg", "webp", "avif")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batch.records.values import Arguments, Call, Count, Length
+from batch.records.values import Arguments, Call, Count
 
 BY_CONTENT = "sha256:"
 """How the revision of a model begins that is one file: its content says what it is, whatever it is called."""
@@ -108,7 +108,7 @@ class Task:
 
     Every field is declared identity, numerics or provenance in ``plan/identity.py``; a test fails
     otherwise. Sizes are in pixels; ``rendered_*`` is what the model renders, ``width``/``height`` what
-    the file has (they differ only where the manifest says ``resize: true``).
+    the file has (they differ only where the manifest says ``resize: true``); 0 where only a text is asked about.
     """
 
     id: str = ""
@@ -119,10 +119,10 @@ class Task:
     prompt: str
     negative_prompt: str = ""
     seed: int
-    width: Length
-    height: Length
-    rendered_width: Length
-    rendered_height: Length
+    width: Count
+    height: Count
+    rendered_width: Count
+    rendered_height: Count
     steps: Count
     guidance: float
     scheduler: Call | None = None

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from batch.base.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESUMABLE, EXIT_USER
+from batch.base.shell import quoted
 from batch.records.events import Beat, Happening
 from batch.records.receipts import Outcome
 from batch.report import table
@@ -188,7 +189,7 @@ def test_nobody_is_there_to_obey(cli, manifest, work):
         told = cli(command, "run")
         first, _, then = told.err.partition("; ")
         assert (told.code, first.strip()) == (EXIT_USER, "error: nothing is running in run")
-        assert (f'run "{path}" --out run continues it' in then) == (command == "resume")
+        assert (f"run {quoted(path)} --out run continues it" in then) == (command == "resume")
         assert cli(command, "nowhere").code == EXIT_USER
     assert not Path("run/.run/orders").exists()
 
