@@ -58,6 +58,22 @@ def started(path: Path, folder: Path, *faults, stop=None) -> threading.Thread:
     return run
 
 
+def four_done(manifest, work, seeds):
+    """A run that goes on with four images done: its folder, book and status, and all outcomes."""
+    fake_run(manifest(FORTY.replace("1..8", seeds)), seen=Silent(), out=work / "run")
+    folder = RunFolder(work / "run")
+    scan, tasks = folder.scan(), folder.tasks()
+    book = Book(folder, tasks, Scan())
+    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
+    book.take(done[:4])
+    book.write(5.0, last=False)
+    now = LiveStatus(
+        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
+    )
+    live.write(folder.state, now, "me")
+    return folder, book, now, done
+
+
 def test_forty_images_are_watched(manifest, work, watching, page):
     run = started(manifest(FORTY), work / "run", *FAULTS)
     page.goto((work / "run" / "report.html").as_uri())
@@ -158,17 +174,7 @@ def test_a_page_says_what_it_hears(manifest, work, page):
 
 def test_an_open_picture_and_the_order_stay(manifest, work, page):
     """News come while one looks at a picture, has two picked and the gallery sorted."""
-    fake_run(manifest(FORTY.replace("1..8", "1..2")), seen=Silent(), out=work / "run")
-    folder = RunFolder(work / "run")
-    scan, tasks = folder.scan(), folder.tasks()
-    book = Book(folder, tasks, Scan())
-    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
-    book.take(done[:4])
-    book.write(5.0, last=False)
-    now = LiveStatus(
-        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
-    )
-    live.write(folder.state, now, "me")
+    folder, book, now, done = four_done(manifest, work, seeds="1..2")
     page.goto((folder.root / "report.html").as_uri())
     page.select_option("#sort", "total_s")
     page.click("#down")
@@ -195,17 +201,7 @@ def test_an_open_picture_and_the_order_stay(manifest, work, page):
 
 
 def test_charts_follow_and_keep_what_one_looks_at(manifest, work, page):
-    fake_run(manifest(FORTY.replace("1..8", "1..2")), seen=Silent(), out=work / "run")
-    folder = RunFolder(work / "run")
-    scan, tasks = folder.scan(), folder.tasks()
-    book = Book(folder, tasks, Scan())
-    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
-    book.take(done[:4])
-    book.write(5.0, last=False)
-    now = LiveStatus(
-        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
-    )
-    live.write(folder.state, now, "me")
+    folder, book, now, done = four_done(manifest, work, seeds="1..2")
     page.goto((folder.root / "report.html").as_uri() + "#part=costs")
     page.click("#times summary")
     page.locator("#plot").focus()
@@ -268,17 +264,7 @@ def test_a_page_goes_on_with_the_next_run(manifest, work, page):
 
 def test_the_grid_fills(manifest, work, page):
     """News come while one stands in the grid: the cell with the focus and those that are as before stay."""
-    fake_run(manifest(FORTY.replace("1..8", "1..4")), seen=Silent(), out=work / "run")
-    folder = RunFolder(work / "run")
-    scan, tasks = folder.scan(), folder.tasks()
-    book = Book(folder, tasks, Scan())
-    done = [Outcome(key=task.id, status=Status.DONE, receipt=scan.receipts[task.id]) for task in tasks]
-    book.take(done[:4])
-    book.write(5.0, last=False)
-    now = LiveStatus(
-        state=RunState.RENDERING, name="night", pid=1, host="h", began=5.0, updated=time.time(), generation=1
-    )
-    live.write(folder.state, now, "me")
+    folder, book, now, done = four_done(manifest, work, seeds="1..4")
     page.goto((folder.root / "report.html").as_uri() + "#show=grid")
     until(page, "!$('live').hidden")
     assert page.evaluate("document.querySelectorAll('.grid-cell.missing').length") == 16
@@ -298,6 +284,6 @@ def test_the_grid_fills(manifest, work, page):
             page.evaluate("document.querySelector(`.picture[data-id='${first.dataset.id}']`).focus()")
     assert page.evaluate(
         "[...document.querySelectorAll('.grid-cell')].map(cell => cell.dataset.id).sort()"
-    ) == sorted(task.id for task in tasks)
+    ) == sorted(task.id for task in folder.tasks())
     assert page.evaluate("document.querySelectorAll('#grid [tabindex=\"0\"]').length") == 1
     assert page.said == []

@@ -11,7 +11,7 @@ const OUTCOMES = ["batch", "compiled", "device"];  // what came of an image, and
 const BARE = ["model", "prompt", "size", "format"];  // their values say what they are of
 
 /** Seeds by their number within the prompt, where prompts have seeds of their own. */
-export const OWN = "nth";
+const OWN = "nth";
 
 const EXTRA = "extra.";
 const ASKED = {
@@ -70,7 +70,7 @@ export function decide(some, other) {
     return values.get(key) === value;
   });
 }
-export const keyOf = (some, image) => some.map(one => one.of(image)).join("\u0000");
+const keyOf = (some, image) => some.map(one => one.of(image)).join("\u0000");
 
 // Seeds that hardly two prompts share would make a table with a picture here and there: they are counted.
 function numberSeeds() {

@@ -40,7 +40,3 @@ function wording(image, index) {
     "seed " + image.seed, image.pixels, image.width + "x" + image.height, ...SHOWN.map(key => named(key, image[key])),
     image.degraded_from ? "degraded" : "", image.repaired ? "repaired" : "", image.cut ? "prompt cut" : "", image.touched || "", image.lost || "", image.allowed || ""].join("\n"));
 }
-
-// Frames have one shape, so that rows are even: the pictures' own where they share it, else a square.
-const shapes = new Set(data.images.map(image => (image.width / image.height).toFixed(3)));
-export const FRAME = shapes.size === 1 ? Math.min(3, Math.max(0.5, Number([...shapes][0]))) : 1;

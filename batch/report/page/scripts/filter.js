@@ -10,7 +10,7 @@ import { get, set, watch } from "./state.js";
 import { folded } from "./texts.js";
 import { known, short } from "./words.js";
 const MOST_CHOICES = 80;
-export const selects = {};  // by setting
+const selects = {};  // by setting
 
 export function startFilter() {
   $("text").addEventListener("input", () => set({find: $("text").value}));

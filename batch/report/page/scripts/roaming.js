@@ -36,7 +36,7 @@ function rowBeside(row, step) {
 }
 
 /** Where an element of the table is: its row, and its column; headers of rows are at -1. A row of one title is wherever one came from. */
-export function spotOf(element) {
+function spotOf(element) {
   const row = element.closest("[role=row]");
   if (row.children.length === 1) return {row, column: columnKept};
   let column = -1;
