@@ -2,9 +2,10 @@
 
     python tools/make_sheets.py [FOLDER [NAME…]]
 
-Rendered by the stand-in of the tests, which draws soft shapes: sheet-settings.jpg, sheet-letters.jpg,
-sheet-levels.jpg and sheet-growing.jpg, in docs/ or the folder given. Letters beyond those of the font that comes
-with the program need fonts for them (Noto Sans CJK, Noto Color Emoji).
+They are sheet-settings.jpg, sheet-letters.jpg, sheet-levels.jpg and sheet-growing.jpg, in docs/ or the folder
+given. The demo model renders those that it knows the words of, and the stand-in of the tests draws soft shapes for
+the others. Letters beyond those of the font that comes with the program need fonts for them (Noto Sans CJK, Noto
+Color Emoji).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from batch.cli.progress import Silent  # noqa: E402
+from batch.render.diffusers_backend import Diffusers  # noqa: E402
 from batch.report.sheet import chosen  # noqa: E402
 from batch.report.sheet.chosen import Choice  # noqa: E402
 from batch.run import runner  # noqa: E402
@@ -30,6 +33,9 @@ from batch.run.options import Options  # noqa: E402
 from batch.run.steering import Steering  # noqa: E402
 from batch.store.folder import RunFolder  # noqa: E402
 from tests.fake_session import FakeBackend, Fault  # noqa: E402
+
+if TYPE_CHECKING:
+    from batch.render.backend import Backend
 
 RUN = "run: {min_free_disk: 10MB, retries: 1, batch: 1}\n"
 
@@ -40,7 +46,7 @@ class Sheet:
 
     job: str
     choice: Choice = field(default_factory=lambda: Choice(cell=128))
-    backend: FakeBackend = field(default_factory=FakeBackend)
+    backend: Backend = field(default_factory=Diffusers)
     most: int | None = None
     """Images after which the run stops."""
 
@@ -51,7 +57,7 @@ SHEETS = {
 name: settings
 grid:
   model: demo
-  prompt: a lighthouse at dusk
+  prompt: a yellow star on a blue background
   seed: 3
   steps: [2, 4, 8]
   guidance: [1.0, 2.0, 4.0, 8.0]
@@ -71,19 +77,22 @@ grid:
   seed: 1..6
   steps: 1
   size: 672x384
-"""
+""",
+        backend=FakeBackend(),
     ),
     "levels": Sheet(
         job="""\
 name: styles
 grid:
   model: demo
-  prompt: [a lighthouse at dusk, a rowing boat]
-  style: [none, oil, ink]
+  prompt: [a yellow star, a red heart]
+  style: [blue, pink, night]
   seed: [1, 2]
-  steps: 1
   size: [512x512, 384x672]
-styles: {oil: '{prompt}, painted in oil', ink: '{prompt}, ink on paper'}
+styles:
+  blue: '{prompt} on a blue background'
+  pink: '{prompt} on a pink background'
+  night: '{prompt} at night'
 """,
         choice=Choice(cell=112, rows=("prompt", "seed"), columns=("size", "style")),
     ),

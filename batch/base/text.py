@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 
 def duration(seconds: float) -> str:
-    """``1h 02m``, ``3m 20s`` or ``4.2s``."""
+    """``1h 02m``, ``3m 20s``, ``4.2s`` or ``0.42s``."""
     if seconds < 60:
-        return f"{seconds:.1f}s"
+        return f"{seconds:.{2 if seconds < 1 else 1}f}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}m {rest:02d}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from batch.base.text import at_clock, done_about, duration
+from batch.base.text import at_clock, done_about, roughly
 from batch.cli import words
 from batch.records.events import Began, Event, Expected, Happening, LeftOut
 from batch.records.kinds import RESTS, HappeningKind, Status
@@ -79,7 +79,7 @@ class Countdown:
         if self._to_come <= 0:
             return "last one"
         seconds, is_whole = self._expected.seconds, self._expected.cutoff is None
-        left = f"{duration(self._left(seconds))} left" if seconds is not None and is_whole and self.end else ""
+        left = f"{roughly(self._left(seconds))} left" if seconds is not None and is_whole and self.end else ""
         return ", ".join(filter(None, [left, self.end]))
 
     def _left(self, seconds: float) -> float:
@@ -92,7 +92,7 @@ def while_paused(rest: float | None, over: float | None, images: int | None = No
 
     The clock ends it in ``over`` seconds, paused or not.
     """
-    parts = [f"about {duration(rest)} once resumed"] if rest is not None and (over is None or rest <= over) else []
+    parts = [f"about {roughly(rest)} once resumed"] if rest is not None and (over is None or rest <= over) else []
     if over is not None:
         parts.append(f"{stops(over, None, 0, exact=True)}, paused or not")
     elif images is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base import errors
-from batch.base.text import done_about, duration, gib, one_line, plural
+from batch.base.text import done_about, gib, one_line, plural, roughly
 from batch.cli import plan_memory
 from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
 from batch.cli.single_files import single_file
@@ -218,7 +218,7 @@ def _expected(outlook: Outlook) -> list[str]:
         time = "not known before the first images are there"
     else:
         end = done_about(expected.seconds, guessed=expected.is_guess)
-        time = f"about {duration(expected.seconds)}, {expected.seconds_from.phrase}; {end} if started now"
+        time = f"about {roughly(expected.seconds)}, {expected.seconds_from.phrase}; {end} if started now"
     free = "" if outlook.free_bytes is None else f"; {gib(outlook.free_bytes)} are free"
     lines = [
         f"time: {time}",

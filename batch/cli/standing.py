@@ -125,9 +125,9 @@ def _end(summary: Summary) -> str:
     if rest is None:
         return ""
     if summary.running is None or (now is not None and now.ends_at is None):
-        return f"about {duration(rest)} for the rest"
+        return f"about {roughly(rest)} for the rest"
     source = f", {now.ends_from}" if now is not None and now.ends_from else ""
-    return f"{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {duration(rest)}{source}"
+    return f"{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {roughly(rest)}{source}"
 
 
 def _images(summary: Summary) -> Iterator[str]:

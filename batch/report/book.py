@@ -58,10 +58,12 @@ class Book:
         self._measures = any(task.repeat is not None for task in tasks)
         self._loras = loras_of(tasks)
         self._place = {task.id: index for index, task in enumerate(tasks)}
-        place = place_by(folder.origin().order)
+        origin = folder.origin()
+        place = place_by(origin.order)
         self._order = sorted(range(len(tasks)), key=lambda index: place(tasks[index]))
         """Images in the order of the manifest, by their number in the plan."""
-        self._sheets = Sheets(folder, tasks)
+        self._sheets = Sheets(folder, [tasks[index] for index in self._order])
+        self._again = commands(folder.root, origin.source, images=len(tasks), measures=self._measures)
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
         self._told = [pages.told_apart(image) for image in self._images]
@@ -120,8 +122,8 @@ class Book:
         self._put_in_words()
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
-        again = commands(self._folder, images=len(self._tasks), measures=self._measures)
-        beside = overview([self._images[index] for index in self._order], self._scan, self._happened(), again)
+        ordered = [self._images[index] for index in self._order]
+        beside = overview(ordered, self._scan, self._happened(), self._again)
         data = pages.page_data(self._name, self._id, self._told, beside)
         data |= {"entries": self._entries, "order": self._order}
         if began is not None:

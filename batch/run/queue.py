@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batch.base import errors
 from batch.base.errors import DiskLow, Interrupted, LimitReached, StopRun, UserError
-from batch.base.text import done_about, duration
+from batch.base.text import done_about, roughly
 from batch.engines.keep import Keep
 from batch.hub.downloads import FetchOptions
 from batch.records.events import Closed, Preparing
@@ -113,7 +113,7 @@ class Queue:
         if not images or len(known) < max(2, len(self._ahead)) or (guessed and self._started):
             return ""  # what was guessed before the first image is worse than what is known since
         if self._cut_off(images, seconds):
-            return f"about {duration(seconds)} for all that is left"
+            return f"about {roughly(seconds)} for all that is left"
         return f"all {done_about(seconds, guessed=guessed)}"
 
     def run(self) -> Iterator[QueueEntry]:

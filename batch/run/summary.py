@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.base.errors import LimitReached, ManifestError
-from batch.base.text import duration, one_line, plural
+from batch.base.text import duration, one_line, plural, roughly
 
 if TYPE_CHECKING:
     from batch.run.account import Account
@@ -108,7 +108,7 @@ def _why_stopped(result: Result) -> Iterator[str]:
     if result.left:
         rest = result.account.rest_s
         parts = [] if told else [f"{result.left} left"]
-        parts += [f"about {duration(rest)} more"] if rest is not None else []
+        parts += [f"about {roughly(rest)} more"] if rest is not None else []
         if parts:
             yield ", ".join(parts)
 

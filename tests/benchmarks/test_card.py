@@ -241,6 +241,7 @@ def test_a_card_and_a_cpu_go_the_same_way():
 def test_all_of_it_on_a_cpu(tmp_path):
     own = ("RUN_BATCH_PREDICT", "RUN_BATCH_ENGINE", "TORCHINDUCTOR_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment["TORCH_COMPILE_DISABLE"] = "1"  # Inductor takes half a minute; tests/plan/test_batching.py has it
     command = [sys.executable, str(ROOT / "benchmarks" / "card.py"), "--cpu", "--out", str(tmp_path / "out")]
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

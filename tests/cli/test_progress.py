@@ -106,7 +106,7 @@ def test_a_limit_is_no_end():
 
 
 def test_the_first_lines_say_what_is_to_come(capsys):
-    """Of images that a limit lets start, some are to come: nothing is 0.0s."""
+    """Of images that a limit lets start, some are to come: nothing is 0s."""
     lines = progress.Lines()
     cutoff = Cutoff(limit="--max-images", seconds=8.0, images=6, clock=False)
     for event in (replace(BEGAN, most=2), Expected(seconds=50.0, cutoff=cutoff), DONE, DONE):
@@ -122,7 +122,7 @@ def test_a_pause_tells_no_end_and_no_rate():
     assert "about 30m 00s once resumed" in upper and "done about" not in upper and "s/image" not in upper
     images = Cutoff(limit="--max-images", seconds=35.0, images=6, clock=False)
     few = at(DONE, happen("paused", HappeningKind.PAUSED), Expected(seconds=1800.0, cutoff=images))
-    assert "about 35.0s once resumed, stops with 6 of 40 done" in drawn(few, 140)[0]
+    assert "about 35s once resumed, stops with 6 of 40 done" in drawn(few, 140)[0]
     clock = Cutoff(limit="--until 2026-11-29 04:27", seconds=2000.0)
     enough = at(DONE, happen("paused", HappeningKind.PAUSED), Expected(seconds=1800.0, cutoff=clock))
     assert re.search(
@@ -170,7 +170,7 @@ def test_a_log_begins_its_lines_with_the_time(capsys):
     words = [line[9:] for line in said]
     assert words[0] == "warning: the disk is small"
     assert words[2:4] == ["loading the model, encoding 2 texts", "note: a note"]
-    assert re.fullmatch(r"\[2/40\] x, 60\.0s left, done about \d\d:\d\d", words[5])
+    assert re.fullmatch(r"\[2/40\] x, 1m 00s left, done about \d\d:\d\d", words[5])
 
 
 def test_what_is_over_in_a_second_is_not_told(capsys, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.base.text import duration
+from batch.base.text import roughly
 from batch.cli import watch
 from batch.cli.standing import moment
 from batch.records.events import Expected
@@ -107,7 +107,7 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
                 "ends_with": 30,
                 "resumed_s": 35.0,
             },
-            "about 35.0s once resumed, stops with 30 of 4 done (--max-images)",
+            "about 35s once resumed, stops with 30 of 4 done (--max-images)",
         ),
         (
             {"state": RunState.PAUSED, "ends_by": "--until 2096-10-02 07:06", "resumed_s": 5e9},
@@ -142,7 +142,7 @@ def test_how_long_the_rest_is_has_one_answer(cli, manifest):
     )
     told = seen.last
     assert (told.cutoff.images, result.left) == (5, 15)
-    assert f"about {duration(told.seconds)} more" in summary.lines(result)
+    assert f"about {roughly(told.seconds)} more" in summary.lines(result)
     data = cli("status", "run", "--json").json()
     assert data["eta_s"] == pytest.approx(told.seconds, rel=0.02)
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
@@ -160,7 +160,7 @@ def test_a_slower_run_leaves_one_answer_too(cli, manifest):
     assert status_s == pytest.approx(seen.last.seconds, abs=0.1)
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
     assert planned == pytest.approx(seen.last.seconds, rel=0.02)
-    assert f"about {duration(seen.last.seconds)} more" in summary.lines(result)
+    assert f"about {roughly(seen.last.seconds)} more" in summary.lines(result)
     assert "an image (median of all 1" in cli("status", "run").out
 
 

@@ -194,6 +194,6 @@ def test_killed_at_random_a_few_times(tmp_path):
 
     from benchmarks import torture
 
-    figures = torture.torture(6, tmp_path, random.Random(7))
+    figures = torture.torture(4, tmp_path, random.Random(7))
     assert figures.problems == (), str(figures)
     assert figures.commits_when_killed > 0

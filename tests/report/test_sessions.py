@@ -90,12 +90,12 @@ def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
     odd = path.rename(path.with_name("it's $(a) job;.yaml"))
     fake_run(odd, seen=Silent(), out=work / "out it", engine="local")
     folder = RunFolder(work / "out it")
-    said = commands(folder, images=3, measures=True)
+    source = folder.origin().source
+    said = commands(folder.root, source, images=3, measures=True)
     words = shlex.split(said["failed"])
     assert words[-5:] == ["run", str(odd), "--out", str(work / "out it"), "--retry-failed"]
     assert shlex.split(said["plan"])[-1] == str(odd)
     assert said["unfit"].endswith(" --retry-oom")
     assert said["past"] == f"{said['go_on']} --set run.max_consecutive_failures=3"
-    assert "unfit" not in commands(folder, images=3, measures=False)
-    (folder.state / "origin.json").unlink()
-    assert list(commands(folder, images=3, measures=True)) == ["picks"]
+    assert "unfit" not in commands(folder.root, source, images=3, measures=False)
+    assert list(commands(folder.root, "", images=3, measures=True)) == ["picks"]

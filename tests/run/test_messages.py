@@ -223,7 +223,7 @@ def test_a_pause_is_no_time_of_rendering():
         "in all: 31 images rendered in 23.0s (paused 1m 47s), 4852 an hour"
     )
     assert (
-        summary.lines(a_result(made, rendered=2, seconds=107.0))[0] == "2 images rendered in 0.0s (paused 1m 47s)"
+        summary.lines(a_result(made, rendered=2, seconds=107.0))[0] == "2 images rendered in 0.00s (paused 1m 47s)"
     )
 
 

@@ -26,7 +26,6 @@ from batch.store.losses import PictureLoss
 if TYPE_CHECKING:
     from batch.report.images import ReportedImage
     from batch.store.events import LogEntry
-    from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
 MEMORY = ("peak_device_mib", "peak_reserved_mib", "peak_rss_mib")
@@ -53,17 +52,18 @@ def overview(
     }
 
 
-def commands(folder: RunFolder, *, images: int, measures: bool) -> dict[str, str]:
+def commands(run_folder: Path, source: str, *, images: int, measures: bool) -> dict[str, str]:
     """What makes a job of picks, what goes on with a run and what tries again what failed.
 
-    Only the first where its manifest is not known. ``images`` is how many the plan has.
+    ``source`` is the path of its manifest: only the first where that is not known. ``images`` is how many the plan
+    has.
     """
-    picks = {"picks": f"{program()} manifest from {quoted(folder.root.resolve())} --picks picks.txt -o final.yaml"}
-    source = folder.origin().source
+    where = quoted(run_folder.resolve())
+    picks = {"picks": f"{program()} manifest from {where} --picks picks.txt -o final.yaml"}
     if not source:
         return picks
     manifest = quoted(Path(source))
-    run = f"{program()} run {manifest} --out {quoted(folder.root.resolve())}"
+    run = f"{program()} run {manifest} --out {where}"
     again = {**picks, "go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
     again["past"] = f"{run} {past_failures(images)}"
     return {**again, "unfit": f"{run} --retry-oom"} if measures else again

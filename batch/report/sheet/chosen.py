@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from batch.base import atomic
 from batch.base.errors import UserError
 from batch.base.text import plural
+from batch.report.order import place_by
 from batch.report.sheet import files
 from batch.report.sheet.drawing import draw_page, page_size
 from batch.report.sheet.layout import TARGET_WIDTH, USUAL_CELL, Paper, letters_for
@@ -82,7 +83,7 @@ def write(
     Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. ``drawn`` is called
     with how many pages are drawn, of how many. Raises :class:`UserError` for what cannot be had, and OSError.
     """
-    tasks = folder.tasks()
+    tasks = sorted(folder.tasks(), key=place_by(folder.origin().order))
     shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
     paper, pages = _laid_out(shown, scan, choice, tasks)
     wanted = _wanted(pages, choice)

@@ -25,7 +25,10 @@ PAPER = Paper()
 
 
 class Sheets:
-    """The contact sheet of a run: contact_sheet.jpg, or contact_sheet-1.jpg … where one page is not enough."""
+    """The contact sheet of a run: contact_sheet.jpg, or contact_sheet-1.jpg … where one page is not enough.
+
+    ``tasks`` are in the order to show them in.
+    """
 
     def __init__(self, folder: RunFolder, tasks: Sequence[Task]) -> None:
         self._folder = folder

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.records.tasks import Task
-from batch.report.order import place_by
 from batch.report.sheet import axes
 from batch.report.sheet.blocks import begun_of, blocks_of
 from batch.report.sheet.heading import heading_of
@@ -37,8 +36,8 @@ class Page:
 class Shown:
     """The pictures of a run as a sheet arranges them: what does not change while the run goes on.
 
-    Of a measurement the first repeat stands for all: they are one picture. Raises
-    :class:`~batch.base.errors.UserError` for rows and columns that are no axes of the run.
+    ``tasks`` are in the order to show them in. Of a measurement the first repeat stands for all: they are one
+    picture. Raises :class:`~batch.base.errors.UserError` for rows and columns that are no axes of the run.
     """
 
     def __init__(
@@ -52,10 +51,9 @@ class Shown:
         self.root = folder.root
         self._tasks, self._name = tasks, folder.name()
         shown = [task for task in tasks if task.repeat in (None, 1) and not task.warmup]
-        ordered = sorted(shown, key=place_by(folder.origin().order))
-        self.matrix = axes.choose(axes.axes_of(ordered), rows, columns)
-        self.blocks: list[Block] = blocks_of(ordered, self.matrix)
-        self._shared = axes.shared(ordered)
+        self.matrix = axes.choose(axes.axes_of(shown), rows, columns)
+        self.blocks: list[Block] = blocks_of(shown, self.matrix)
+        self._shared = axes.shared(shown)
 
     def pages(self, scan: Scan, paper: Paper) -> list[Page]:
         """What is begun, on pages; none where nothing is."""
