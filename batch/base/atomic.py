@@ -42,20 +42,18 @@ def write_parts(
     """As :func:`write`, of parts that need not be in memory together."""
     part = part_of(path, runner)
     try:
-        file = _create(part)
-    except PermissionError as error:  # nobody knows the temp file
-        raise PermissionError(error.errno, error.strerror, str(path)) from None
-    try:
-        with file:
+        with _create(part) as file:
             for data in parts:
                 file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         _replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(part):  # which nobody knows
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     if durable:
         _sync_folder(path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -43,8 +44,13 @@ class Death:
     @property
     def why(self) -> str:
         """For people, with the last error that it printed."""
-        last = next((line.strip() for line in reversed(self.log.splitlines()) if "rror" in line), "")
+        lines = [line.strip() for line in self.log.splitlines() if "rror" in line and not _WARNING.search(line)]
+        last = lines[-1] if lines else ""
         return f"{self.reason}: {last[:200]}" if last and last not in self.reason else self.reason
+
+
+_WARNING = re.compile(r"^[WI]\d{4} |Warning:")
+"""What torch and Python print and go on: of some it says that they will be errors one day."""
 
 
 class Handle:

@@ -7,10 +7,12 @@ a newer minor version may have added are ignored.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator
+from pydantic_core import SchemaValidator, core_schema
 
 T = TypeVar("T")
 
@@ -38,8 +40,8 @@ def from_json(kind: type[T], text: bytes | str) -> T:
         found: T = _validator(kind).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        where, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {said}" if where else said) from None
     return found
 
 
@@ -82,4 +84,25 @@ def _bounded(schema: Any) -> Any:
         return {"ge": SMALLEST} | inner | {"le": LARGEST}
     if schema.get("type") == "float":  # sums and squares of it are finite too
         return {"ge": -MOST} | inner | {"allow_inf_nan": False, "le": MOST}
+    if schema.get("type") == "dict" and inner.get("values_schema", _ANY) == _ANY:
+        return core_schema.no_info_after_validator_function(_with_bounds, inner)
     return inner
+
+
+_ANY = {"type": "any"}
+
+
+def _with_bounds(data: dict[str, object]) -> dict[str, object]:
+    """Data of any types, whose numbers have the bounds of all others. Raises ValueError."""
+    _check(data.values())
+    return data
+
+
+def _check(values: Iterable[object]) -> None:
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a number in it is not finite")
+        if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
+            raise ValueError("a number in it has more than 64 bits")
+        if isinstance(value, dict | list):
+            _check(value.values() if isinstance(value, dict) else value)

@@ -79,6 +79,7 @@ class LiveListener:
         self._over.set()
         self._changed.set()
         self._thread.join()
+        self._loads_since = None  # a load that failed has no other end
         self._status = replace(
             without_end(idle(self._status)), state=RunState.ENDED,
             said=f"it ended: {str(error) or type(error).__name__}" if error else self._status.said,
@@ -94,6 +95,8 @@ class LiveListener:
             before, self._status = self._status, after(self._status, event)
             if isinstance(event, Expected):
                 self._image_s, self._judged = event.image_s, monotonic()
+            if isinstance(event, Closed):
+                self._loads_since = None
             if isinstance(event, Beat) and event.stage != Stage.SAVE:
                 begun = self._loads_since or monotonic()
                 self._loads_since = begun if event.stage == Stage.LOAD else None

@@ -205,14 +205,14 @@ def report(
 
     Also the pages of another sheet, where one is wanted; ``drawn`` is called with how many of these are drawn, of
     how many. Raises :class:`DiskFull` for want of room, and
-    :class:`UserError` for a sheet that cannot be had.
+    :class:`UserError` for a sheet that cannot be had and a folder that may not be written.
     """
     from batch.report.sheet import chosen
     from batch.report.write import write_report
 
     folder = RunFolder(root, runner_id())
     folder.require()
-    with disk.stops_when_full(root):
+    with disk.stops_when_full(root), disk.must_be_writable(root):
         more = chosen.write(folder, folder.scan(), sheet, drawn) if sheet else None
         made = write_report(folder)
     if more is None:

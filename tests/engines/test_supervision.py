@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from batch.engines.handle import Death
 from batch.report import table
 from batch.store.folder import RunFolder
 from tests.engines.nights import JOB, REAL, RUN, process_engine, worker_processes
@@ -197,3 +198,9 @@ def test_killed_at_random_a_few_times(tmp_path):
     figures = torture.torture(4, tmp_path, random.Random(7))
     assert figures.problems == (), str(figures)
     assert figures.commits_when_killed > 0
+
+
+def test_a_warning_is_not_the_cause_of_a_death():
+    warned = "W1129 14:40:01.4 11718 torch/x.py:630] this will be an error one day\nx: FutureWarning: an error"
+    assert Death("signal 9", warned).why == "signal 9"
+    assert Death("exit code 1", f"CUDA error: lost\n{warned}").why == "exit code 1: CUDA error: lost"

@@ -105,6 +105,8 @@ def test_values_are_frozen_and_of_their_own_type(receipt):
         (("measurement", "decode", "seconds"), "0.1", "measurement.decode.seconds: "),
         (("machine",), "a machine", "machine: "),
         (("scheduler",), [], "scheduler: "),
+        (("scheduler",), {"beta_end": [float("nan")]}, "scheduler: a number in it is not finite"),
+        (("scheduler",), {"a": {"b": 2**70}}, "scheduler: a number in it has more than 64 bits"),
         (("measurement", "decode", "seconds"), -1e9, "measurement.decode.seconds: "),
         (("machine", "device_memory"), -1, "machine.device_memory: "),
         (("file", "width"), 0, "file.width: "),

@@ -124,3 +124,33 @@ def test_without_a_script_all_of_it_is_there(browser, compared):
     assert "9.45" in page.inner_text("#time")
     assert page.locator(".look button").count() == 0
     context.close()
+
+
+@pytest.mark.parametrize("name", ["compare.csv", "compare.html"])
+def test_what_is_no_comparison_is_not_written_over(cli, cards, name):
+    out = cards / "out"
+    out.mkdir()
+    (out / name).write_text("somebody's own")
+    found = cli("compare", "rtx", "--out", "out")
+    assert found.code == 2
+    assert f"{name} is no comparison of run_batch, and stays" in found.err
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "somebody's own")]
+    (out / name).unlink()
+    assert [cli("compare", "rtx", "--out", "out").code for _ in range(2)] == [0, 0]
+    (out / name).unlink()
+    (out / name).mkdir()
+    found = cli("compare", "rtx", "--out", "out")
+    assert (found.code, "is a folder, and a file belongs there" in found.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [("report", "run"), ("compare", "run", "--out", "run")])
+def test_a_folder_that_is_read_only_is_named(cli, rendered, work, small_disk, monkeypatch, command):
+    place, mount = small_disk
+    mount("size=200m")
+    shutil.copytree(rendered, place / "run")
+    monkeypatch.chdir(place)
+    mount("ro")
+    found = cli(*command)
+    assert found.code == 2
+    assert "run cannot be written: Read-only file system" in found.err
+    assert ".part" not in found.err

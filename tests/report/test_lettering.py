@@ -125,6 +125,13 @@ def test_a_text_that_is_cut_says_so_and_fits():
         assert lines[-1].text.endswith("…") or len(wrapped(clean(text), 90, SIZE)) == len(lines)
 
 
+@pytest.mark.parametrize("letter", ["\u200d", "\u200b", "\xad", "\U000e0061", "क्"])
+def test_letters_without_a_width_are_cut_too(letter):
+    lines = lines_within(4000 * letter + "a red house", 64, 3, 15)
+    assert 1 <= len(lines) <= 3
+    assert lines[-1].text.endswith("…")
+
+
 def test_a_line_that_runs_to_the_left_ends_at_the_right():
     page = drawn(lines_within("قطة", 300, 1, SIZE), 300, 24).min(axis=(0, 2))
     assert page[:150].min() == 255 and page[280:].min() < 100

@@ -140,6 +140,19 @@ def test_loading_is_shown_where_it_lasts(manifest, work, monkeypatch):
     assert (loading.state, loading.image) == (RunState.LOADING, "")
 
 
+def test_a_run_that_ends_while_it_loads_has_ended(manifest, work, monkeypatch):
+    fake_run(manifest(SMALL), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    monkeypatch.setattr(run_live, "LOADS_S", 0.0)
+    with folder.hold(), LiveListener(folder, Silent(), remaining_of(folder)) as listener:
+        listener.on(Beat("a", Stage.LOAD))
+    assert live.read(folder.state).state == RunState.ENDED
+    with folder.hold(), LiveListener(folder, Silent(), remaining_of(folder)) as listener:
+        listener.on(Beat("a", Stage.LOAD))
+        listener.on(Closed())
+        assert listener._at_this_moment().state == RunState.FINISHING
+
+
 def remaining_of(folder):
     return Remaining(done=0, to_render=(), given_up=(), failed_before=0, extra=0, scan=folder.scan())
 

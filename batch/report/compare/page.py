@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from batch.base import atomic
+from batch.base.disk import must_be_writable
 from batch.base.errors import UserError
 from batch.report.compare.answers import answers, headlines, unmeasured
 from batch.report.compare.chart import charts, key_of
@@ -36,20 +37,41 @@ MOST_NAMED = 4
 
 
 def write(folder: Path, comparison: Comparison) -> list[Path]:
-    """Write everything into a folder, which is made where it is missing."""
+    """Write everything into a folder, which is made where it is missing.
+
+    Raises :class:`UserError` where that cannot be, or something else would be written over.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise UserError(f"--out {folder} is a file; a folder is needed") from None
     except OSError as error:
         raise UserError(f"--out {folder} cannot be made: {error.strerror or error}") from None
-    worst = worst_pictures(comparison.rows)
     csv, page = folder / "compare.csv", folder / "compare.html"
-    for item in worst:
-        atomic.write(folder / item.path, _png(item))
-    atomic.write(csv, as_csv(table(comparison, worst)))
-    atomic.write(page, html(comparison, worst, folder).encode("utf-8", "backslashreplace"))
+    for path, mark in ((csv, b",denoise_s,"), (page, b"run_batch compare</title>")):
+        _check_place(path, mark)
+    worst = worst_pictures(comparison.rows)
+    with must_be_writable(folder):
+        for item in worst:
+            atomic.write(folder / item.path, _png(item))
+        atomic.write(csv, as_csv(table(comparison, worst)))
+        atomic.write(page, html(comparison, worst, folder).encode("utf-8", "backslashreplace"))
     return [csv, page, *([folder / FOLDER] if worst else [])]
+
+
+_HEAD = 4_096
+"""Bytes of a file of ours in which its mark stands."""
+
+
+def _check_place(path: Path, mark: bytes) -> None:
+    """Raise :class:`UserError` where something else lies than an older comparison."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and a file belongs there; name another folder with --out")
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if mark not in file.read(_HEAD):
+            raise UserError(f"{path} is no comparison of run_batch, and stays; name another folder with --out")
 
 
 def _png(item: WorstPicture) -> bytes:

@@ -115,7 +115,8 @@ def lines_within(text: str, width: int, most: int, size: int) -> tuple[TextLine,
     lines = wrapped(text[:some], width, size)  # a letter takes a pixel and more
     if len(lines) <= most and len(text) <= some:
         return tuple(lines)
-    return *lines[: most - 1], _cut(lines[most - 1], width, size)
+    *whole, last = lines[:most]  # fewer, where letters without a width are many
+    return *whole, _cut(last, width, size)
 
 
 def _cut(line: TextLine, width: int, size: int) -> TextLine:
