@@ -8,6 +8,7 @@ from batch.memory import footprint
 from batch.report.compare import answers, chart, choice, overall, pixels
 from batch.report.compare.comparison import Comparison
 from batch.report.compare.costs import Device, SettingCosts
+from batch.report.compare.picture_notes import compared_notes
 from batch.report.compare.rows import ComparedSetting
 from batch.report.compare.sentences import sentences
 from batch.report.images import ShownSetting
@@ -185,6 +186,13 @@ def test_a_setting_that_runs_have_together_is_measured_in_all_groups():
     found = of_runs({"a": 1.0}, {"a": 3.0, "b": 2.0}, {"b": 4.0}, {"b": 5.0})
     (line,) = overall.overalls(found)
     assert (line.fastest, line.seconds, line.wins) == ("full", "12 s", "full (b) in 3, full (a) in 1")
+
+
+def test_a_setting_without_a_time_is_told_by_run_where_another_run_has_one():
+    found = of_runs({"a": 1.0, "b": 2.0})
+    first, second = (replace(row, costs=replace(row.costs, images=1, timed=row.index)) for row in found.rows)
+    *_, note = compared_notes([first, second], [], [])
+    assert note.startswith("no time of full (a): only the first image")
 
 
 def titles(found):
