@@ -136,6 +136,7 @@ class TextTable:
     bold: bool = False
     """The first column names what the others say."""
     widest: int = UNBOUND
+    """Also where no terminal is."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See rich."""
@@ -153,6 +154,11 @@ class TextTable:
     def _columns(self) -> int:
         return max(map(len, (self.head, *self.rows)))
 
+    def _cells(self, column: int) -> list[str]:
+        """What has to stand in a column: of a row that ends in a text, all before that text."""
+        ends = [(row, len(row) - (len(row) < self._columns)) for row in (self.head, *self.rows)]
+        return [row[column] for row, end in ends if column < end]
+
     def _table(self, rows: Sequence[Sequence[str]], widths: Mapping[int, int], style: str = "") -> Padding:
         table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
         for index, width in widths.items():
@@ -168,8 +174,7 @@ class TextTable:
 
     def _fitting(self, room: int) -> dict[int, int]:
         """The columns that fit, and the cells of each."""
-        whole = [row for row in (self.head, *self.rows) if len(row) == self._columns]
-        needs = {index: _measured([row[index] for row in whole]) for index in range(self._columns)}
+        needs = {index: _measured(self._cells(index)) for index in range(self._columns)}
         for gone in self.spare:
             easy = sum(min(need.maximum, max(need.minimum, _EASY)) for need in needs.values())
             if easy + _GAP * (len(needs) - 1) <= room:

@@ -101,14 +101,21 @@ def _pace(summary: Summary) -> Iterator[str]:
     if now is not None and now.per_hour:
         parts.append(words.rate(3600 / now.per_hour, "image"))
     elif summary.running is None and summary.seconds_per_image:
-        of = f" (median of all {summary.timed})" if summary.timed > 1 else ""
-        parts.append(f"{duration(summary.seconds_per_image)} an image{of}")
+        parts.append(f"{duration(summary.seconds_per_image)} an image{_median_of(summary)}")
     if summary.peak_bytes is not None:
         parts.append(f"peak memory {gib(summary.peak_bytes)}")
     if said := ", ".join(filter(None, parts)):
         yield f"  {said}"
     if summary.to_render and (end := _end(summary)):
         yield f"  {end}"
+
+
+def _median_of(summary: Summary) -> str:
+    """Which images a time is the median of; of one alone there is none."""
+    if summary.timed < 2:
+        return ""
+    left_out = summary.timed < summary.done
+    return f" (median of {summary.timed}, warm-up left out)" if left_out else f" (median of all {summary.timed})"
 
 
 def _end(summary: Summary) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from batch.base.text import roughly
 from batch.cli import watch
-from batch.cli.standing import moment
+from batch.cli.standing import moment, summary_parts
 from batch.records.events import Expected
 from batch.records.kinds import Stage
 from batch.records.live import LiveStatus, RunState
@@ -161,7 +161,17 @@ def test_a_slower_run_leaves_one_answer_too(cli, manifest):
     planned = cli("plan", path, "--out", "run", "--json").json()["expected"]["seconds"]
     assert planned == pytest.approx(seen.last.seconds, rel=0.02)
     assert f"about {roughly(seen.last.seconds)} more" in summary.lines(result)
-    assert "an image (median of all 1" in cli("status", "run").out
+    assert "an image (median of 1" in cli("status", "run").out
+
+
+@pytest.mark.parametrize(
+    ("timed", "says"),
+    [(3, "an image (median of 3, warm-up left out)"), (4, "an image (median of all 4)"), (1, "an image, ")],
+)
+def test_what_a_median_is_of(failed, timed, says):
+    """The first image after a load is done, and none of those that tell how long one takes."""
+    found = replace(status.summarize(failed), done=4, timed=timed, seconds_per_image=0.25, peak_bytes=2**30)
+    assert [line for part in summary_parts(found) if says in (line := part.line)]
 
 
 class Heard(Seen):

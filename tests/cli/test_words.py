@@ -80,6 +80,15 @@ def test_a_row_stays_a_line_where_no_terminal_is():
     assert len(plain(TextTable(rows=[("name", "text " * 400)])).splitlines()) == 1
 
 
+def test_a_row_that_ends_in_a_text_is_measured_like_the_others():
+    """Its number alone has a mark, its name is the longest."""
+    rows = [("1*", "a long name", "the reference"), ("2", "short", "5", "0.1")]
+    grid = TextTable(head=("#", "memory", "max diff", "PSNR"), rows=rows)
+    assert [line.split("  ") for line in plain(grid).splitlines()][1] == ["", "1*", "a long name", "the reference"]
+    assert len(plain(grid).splitlines()) == 3
+    assert len(plain(TextTable(rows=[("1", "a long name"), ("2", "", "5"), ("a title",)]), 30).splitlines()) == 3
+
+
 def test_a_path_is_not_broken():
     path = "/a" * 30
     assert path in plain(Paragraph(f"  the report is {path} and here"), 70).splitlines()[1]

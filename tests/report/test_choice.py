@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from batch.memory import footprint
-from batch.report.compare import answers, choice, overall, pixels
+from batch.report.compare import answers, chart, choice, overall, pixels
 from batch.report.compare.comparison import Comparison
 from batch.report.compare.costs import Device, SettingCosts
+from batch.report.compare.picture_notes import compared_notes
 from batch.report.compare.rows import ComparedSetting
 from batch.report.compare.sentences import sentences
 from batch.report.images import ShownSetting
@@ -113,6 +114,10 @@ def of_steps(*seconds):
             found = costs(name, total, mib, device_memory_mib=12_288.0)
             found = replace(found, setting=replace(found.setting, steps=steps))
             rows.append(ComparedSetting(index=len(rows), costs=found, pareto=True))
+    return compared(rows)
+
+
+def compared(rows):
     keys = ("run", "device", "steps", "memory")
     chosen = tuple(choice.choices(rows, keys[1:3]))
     return Comparison(
@@ -138,3 +143,70 @@ def test_a_setting_that_is_not_in_all_groups_is_not_the_fastest_over_them():
     assert overall.overalls(found)[0].next == ""
     found = of_steps((2.0, None), (None, 4.0), (3.0, 2.9), (4.0, 4.1))
     assert overall.overalls(found)[0].fastest == ""
+
+
+def of_runs(*groups):
+    """A comparison of one setting: of each group seconds by run."""
+    rows = []
+    for steps, by_run in enumerate(groups, start=1):
+        for run, total in by_run.items():
+            found = costs("full", total, 3_000.0, device_memory_mib=12_288.0)
+            found = replace(found, run=run, setting=replace(found.setting, steps=steps))
+            rows.append(ComparedSetting(index=len(rows), costs=found, pareto=True))
+    return compared(rows)
+
+
+def test_runs_that_groups_tell_apart_are_not_named():
+    found = of_runs({"a": 1.0}, {"a": 2.0}, {"b": 3.0}, {"b": 4.0})
+    (line,) = overall.overalls(found)
+    assert (line.fastest, line.seconds, line.wins) == ("full", "10 s", "full in all")
+    assert {answer.fastest.run for group in answers.answers(found) for answer in group.answers} == {""}
+    assert all(": full, " in line for line in sentences(found.rows, found.choices))
+    assert not any("a · " in title or "b · " in title for title in titles(found))
+
+
+def test_runs_of_one_group_are_named_in_it():
+    found = of_runs({"a": 1.0, "b": 2.0}, {"b": 3.0})
+    assert [group.answers[0].fastest.run for group in answers.answers(found)] == ["a", ""]
+    assert [line.fastest.run for line in answers.headlines(found)] == ["a", ""]
+    first, second = sentences(found.rows, found.choices)
+    assert ": full (a), 1 s" in first and ": full, 3 s" in second
+    assert [title.split(":")[0] for title in titles(found)] == ["a · full · rtx", "b · full · rtx", "full · rtx"]
+
+
+def test_a_setting_that_two_runs_have_in_one_group_is_told_by_run_over_all():
+    found = of_runs({"a": 1.0, "b": 2.0}, {"b": 3.0}, {"b": 4.0}, {"b": 5.0})
+    (line,) = overall.overalls(found)
+    assert (line.fastest, line.seconds, line.next) == ("full (b)", "14 s", "")
+    assert line.wins == "full (b) in 3, full (a) in 1"
+
+
+def test_a_setting_that_runs_have_together_is_measured_in_all_groups():
+    """No run has all, and the setting is there in each: the fastest run of each stands for it."""
+    found = of_runs({"a": 1.0}, {"a": 3.0, "b": 2.0}, {"b": 4.0}, {"b": 5.0})
+    (line,) = overall.overalls(found)
+    assert (line.fastest, line.seconds, line.wins) == ("full", "12 s", "full (b) in 3, full (a) in 1")
+
+
+def test_a_setting_without_a_time_is_told_by_run_where_another_run_has_one():
+    found = of_runs({"a": 1.0, "b": 2.0})
+    first, second = (replace(row, costs=replace(row.costs, images=1, timed=row.index)) for row in found.rows)
+    *_, note = compared_notes([first, second], [], [])
+    assert note.startswith("no time of full (a): only the first image")
+
+
+def titles(found):
+    return [spot.mark.title for drawn in chart.charts(found) for spot in drawn.layouts[0].spots]
+
+
+def test_the_run_of_a_reference_that_is_as_fast_is_told():
+    full = costs("full", 1.2, 3000.0, total_min_s=0.9, total_max_s=1.3)
+    other = replace(full, run="b", seconds=Seconds(total=1.0))
+    rows = [
+        ComparedSetting(index=0, costs=full, pareto=False, is_reference=True),
+        ComparedSetting(index=1, costs=other, pareto=True),
+    ]
+    found = compared(rows)
+    (sentence,) = sentences(found.rows, found.choices)
+    assert ": full (b), 1 s" in sentence and "; full (a) is as fast" in sentence
+    assert "full (a) is as fast" in answers.answers(found)[0].answers[0].fastest.notes[0]

@@ -237,15 +237,15 @@ def test_numbers_are_the_same_everywhere(cli, cards):
     assert rows.number.tolist() == list(range(1, 9))
     page = Path("both/compare.html").read_text(encoding="utf-8")
     found = re.findall(
-        r'<a href="#setting-(\d+)" aria-label="(\d+): (\S+) · ([^"]+?) · NVIDIA[^"]+">\s*<g .+?"touch".+?'
+        r'<a href="#setting-(\d+)" aria-label="(\d+): ([^"]+?) · (NVIDIA[^":]+):[^"]+">\s*<g .+?"touch".+?'
         r'<path class="mark (filled|hollow) gpu-(\d)" d="([^"]+)"/></g>\s*<text [^>]+>(\d+)</text>',
         page,
     )
     assert len(found) == 2 * 8
     shown = sorted(found[:8], key=lambda mark: int(mark[0]))
-    for (link, said, run, memory, kind, *_, text), row in zip(shown, result["rows"], strict=True):
+    for (link, said, memory, device, kind, *_, text), row in zip(shown, result["rows"], strict=True):
         assert link == said == text
-        assert (run, memory, kind == "filled") == (row["run"], row["memory"], row["pareto"])
+        assert (device, memory, kind == "filled") == (row["device"], row["memory"], row["pareto"])
         assert page.count(f'id="setting-{link}"') == 1
     assert [int(mark[0]) for mark in shown] == rows.number.tolist()
     assert len({(tone, shape) for *_, tone, shape, _ in found}) == len({tone for *_, tone, _, _ in found}) == 2

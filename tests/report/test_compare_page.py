@@ -63,7 +63,7 @@ def test_a_mark_says_its_figures_by_keyboard_and_by_mouse(opened):
     mark = opened.locator("svg.wide a[href='#setting-6']")
     mark.focus()
     caption = opened.locator(".caption")
-    assert f"6: a100 · {LARGE} · NVIDIA A100-SXM4-40GB: 9.45 s, 7.50 GiB, PSNR" in caption.inner_text()
+    assert f"6: {LARGE} · NVIDIA A100-SXM4-40GB: 9.45 s, 7.50 GiB, PSNR" in caption.inner_text()
     opened.locator("svg.wide a[href='#setting-1']").hover()
     assert "out of memory while decoding" in caption.inner_text()
     mark.focus()
@@ -78,7 +78,7 @@ def test_a_finger_chooses_a_mark_before_it_leads_away(browser, compared):
     page.goto(compared.as_uri())
     mark = page.locator("svg.narrow a[href='#setting-5'] .touch")
     mark.tap()
-    assert "5: a100 · full" in page.locator(".caption").inner_text()
+    assert "5: full · NVIDIA A100" in page.locator(".caption").inner_text()
     assert page.evaluate("location.hash") == ""
     mark.tap()
     assert page.evaluate("location.hash") == "#setting-5"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
+from batch.report.compare.naming import named, told_by_run
 from batch.report.compare.sentences import (
     bare_name,
     listed,
     said_pixels,
     seconds,
-    share_a_device,
     short_device,
 )
 
@@ -72,12 +72,12 @@ class Answers:
 
 def answers(comparison: Comparison) -> list[Answers]:
     """The answers by device and group, in the order of the rows."""
-    run = share_a_device(comparison.rows)
+    by_run = told_by_run(comparison.rows)
     return [
         Answers(
             device=device or "unknown device",
             group=group,
-            answers=tuple(_answer(choice, run=run) for choice in sorted(choices, key=_largest_first)),
+            answers=tuple(_answer(choice, by_run) for choice in sorted(choices, key=_largest_first)),
         )
         for (device, group), choices in _groups(comparison).items()
     ]
@@ -105,11 +105,11 @@ def _largest_first(choice: FastestSetting) -> float:
     return float("-inf") if choice.unlimited else -max(choice.under_gb, default=0)
 
 
-def _answer(choice: FastestSetting, *, run: bool) -> CardAnswer:
+def _answer(choice: FastestSetting, by_run: Container[int]) -> CardAnswer:
     return CardAnswer(
         limit=_limit(choice),
-        fastest=_taken(choice.row, choice, run=run) if choice.row else None,
-        exact=_taken(choice.exact, choice, run=run) if choice.exact else None,
+        fastest=_taken(choice.row, choice, by_run) if choice.row else None,
+        exact=_taken(choice.exact, choice, by_run) if choice.exact else None,
     )
 
 
@@ -129,19 +129,19 @@ def _limit(choice: FastestSetting) -> str:
     return ", ".join([own, *cards])
 
 
-def _taken(row: ComparedSetting, choice: FastestSetting, *, run: bool) -> Taken:
+def _taken(row: ComparedSetting, choice: FastestSetting, by_run: Container[int]) -> Taken:
     costs = row.costs
     return Taken(
         number=row.number,
         memory=costs.setting.memory,
-        run=costs.run if run else "",
+        run=costs.run if row.index in by_run else "",
         seconds=seconds(costs.seconds.total or 0.0),
         per_hour=f"{costs.images_per_hour:.0f}" if costs.images_per_hour else "not known",
         memory_peak=_peak(row),
         pixels=said_pixels(row),
         exact=row.is_exact,
         compared=row.closeness is not None,
-        notes=tuple(_notes(row, choice)),
+        notes=tuple(_notes(row, choice, by_run)),
     )
 
 
@@ -150,9 +150,10 @@ def _peak(row: ComparedSetting) -> str:
     return f"{(row.costs.memory_mib or 0.0) / 1024:.1f} GiB{host}"
 
 
-def _notes(row: ComparedSetting, choice: FastestSetting) -> Iterator[str]:
+def _notes(row: ComparedSetting, choice: FastestSetting, by_run: Container[int]) -> Iterator[str]:
     if row is choice.row and choice.level is not None:
-        yield f"{choice.level.costs.setting.memory} is as fast within the spread of its images"
+        level = named(choice.level, run=choice.level.index in by_run)
+        yield f"{level} is as fast within the spread of its images"
     if row.costs.memory_kind is MemoryKind.RESERVED:
         yield f"of its memory {ALLOWANCE_MIB / 1024:.1f} GiB are allowed for CUDA itself: not measured"
     if row.costs.foreign:
@@ -185,13 +186,13 @@ def headlines(comparison: Comparison) -> list[Headline]:
     groups = list(_groups(comparison).values())
     of_device = Counter(choices[0].device for choices in groups)
     shown = [choices for choices in groups if len(groups) <= MOST_SAID or of_device[choices[0].device] == 1]
-    run = share_a_device(comparison.rows)
+    by_run = told_by_run(comparison.rows)
     found = [(choice, choice.row, choices) for choices in shown for choice in choices if choice.unlimited]
-    return [_headline(choice, row, choices, run=run) for choice, row, choices in found if row]
+    return [_headline(choice, row, choices, by_run) for choice, row, choices in found if row]
 
 
 def _headline(
-    fastest: FastestSetting, first: ComparedSetting, choices: Sequence[FastestSetting], *, run: bool
+    fastest: FastestSetting, first: ComparedSetting, choices: Sequence[FastestSetting], by_run: Container[int]
 ) -> Headline:
     held = [choice for choice in choices if choice.row and choice.under_gb]
     smallest = min(held, key=lambda choice: min(choice.under_gb), default=None)
@@ -199,8 +200,8 @@ def _headline(
     none = next((choice for choice in choices if choice.row is None), None)
     return Headline(
         where=short_device(fastest),
-        fastest=_taken(first, fastest, run=run),
-        smallest=_taken(row, smallest, run=run) if smallest and row else None,
+        fastest=_taken(first, fastest, by_run),
+        smallest=_taken(row, smallest, by_run) if smallest and row else None,
         smallest_gb=min(smallest.under_gb) if smallest else 0,
         times=_times(row, first) if row else "",
         too_small=listed(none.under_gb) if none else "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from batch.memory.footprint import KEPT_BY_DRIVER
 from batch.report.compare.choice import told_keys
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
 from batch.report.compare.layout import Mark, layouts, small
+from batch.report.compare.naming import told_by_run
 from batch.report.compare.sentences import said_pixels
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _chart(
     # Host memory is another thing, and shown where there is nothing else.
     shown = [row for row in known if row.costs.memory_kind is not MemoryKind.HOST] or known
     lost = [row for row in rows if row.costs.out_of_memory and row.costs.seconds.total is None]
-    marks = [*map(_mark, shown), *map(_lost, lost)]
+    by_run = told_by_run(rows)
+    marks = [*(_mark(row, by_run) for row in shown), *(_lost(row, by_run) for row in lost)]
     kinds = {row.costs.memory_kind for row in shown}
     drawn = (small if among_many else layouts)(marks, cards=MemoryKind.HOST not in kinds)
     return Chart(
@@ -133,26 +135,27 @@ def _chart(
     )
 
 
-def _mark(row: ComparedSetting) -> Mark:
+def _mark(row: ComparedSetting, by_run: Container[int]) -> Mark:
     seconds, gib = row.costs.seconds.total or 0.0, (row.costs.memory_mib or 0.0) / 1024
     figures = f"{seconds:.2f} s, {gib:.2f} GiB, {said_pixels(row)}"
     return Mark(
         number=row.number,
         device=str(row.costs.device),
-        title=f"{_named(row)}: {figures}",
+        title=f"{_named(row, by_run)}: {figures}",
         seconds=seconds,
         gib=gib,
         best=row.pareto,
     )
 
 
-def _lost(row: ComparedSetting) -> Mark:
-    title = f"{_named(row)}: {row.costs.outcome}"
+def _lost(row: ComparedSetting, by_run: Container[int]) -> Mark:
+    title = f"{_named(row, by_run)}: {row.costs.outcome}"
     return Mark(number=row.number, device=str(row.costs.device), title=title, lost=True)
 
 
-def _named(row: ComparedSetting) -> str:
-    return " · ".join(filter(None, (row.costs.run, row.costs.setting.memory, str(row.costs.device))))
+def _named(row: ComparedSetting, by_run: Container[int]) -> str:
+    run = row.costs.run if row.index in by_run else ""
+    return " · ".join(filter(None, (run, row.costs.setting.memory, str(row.costs.device))))
 
 
 def _legend(marks: Sequence[Mark], drawn: Sequence[Layout]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 from batch.base.text import plural
 from batch.report.compare.answers import MOST_SAID
 from batch.report.compare.choice import rank, told_keys
-from batch.report.compare.sentences import bare_name, listed, seconds, share_a_device
+from batch.report.compare.naming import named, told_by_run
+from batch.report.compare.sentences import bare_name, listed, seconds
 
 if TYPE_CHECKING:
     from batch.report.compare.choice import FastestSetting
     from batch.report.compare.comparison import Comparison
     from batch.report.compare.costs import Device
     from batch.report.compare.rows import ComparedSetting
+    from batch.report.images import ShownSetting
 
 
 LEVEL = 1.02
@@ -57,23 +60,22 @@ def overalls(comparison: Comparison) -> list[Overall]:
     by_device: dict[Device, list[FastestSetting]] = defaultdict(list)
     for choice in comparison.choices:
         by_device[choice.device].append(choice)
-    run = share_a_device(comparison.rows)
     told = told_keys([row.costs for row in comparison.rows], comparison.by)
     if len({(choice.device, choice.group) for choice in comparison.choices}) <= MOST_SAID:
         return []
     return [
-        _overall(device, choices, comparison.rows, told, run=run)
+        _overall(device, choices, [row for row in comparison.rows if row.costs.device == device], told)
         for device, choices in by_device.items()
         if len({choice.group for choice in choices}) > 1
     ]
 
 
 def _overall(
-    device: Device, choices: Sequence[FastestSetting], rows: Sequence[ComparedSetting], told: Sequence[str], *,
-    run: bool,
+    device: Device, choices: Sequence[FastestSetting], rows: Sequence[ComparedSetting], told: Sequence[str]
 ) -> Overall:  # fmt: skip
     firsts = [choice for choice in choices if choice.unlimited and choice.row]
-    together = _together([row for row in rows if row.costs.device == device], len(firsts), run=run)
+    names = _names(rows)
+    together = _together(rows, names, len(firsts))
     best, *others = sorted(together, key=together.__getitem__) or [""]
     return Overall(
         where=bare_name(device),
@@ -81,9 +83,9 @@ def _overall(
         fastest=best,
         seconds=seconds(together[best]) if best else "",
         next=_next(others[0], together[others[0]], together[best]) if others else "",
-        wins=_wins(firsts, len(firsts), run=run),
+        wins=_wins(firsts, len(firsts), names),
         level=sum(choice.level is not None for choice in firsts),
-        small=tuple(_small(choices, len(firsts), run=run)),
+        small=tuple(_small(choices, len(firsts), names)),
     )
 
 
@@ -92,31 +94,42 @@ def _next(name: str, taken: float, fastest: float) -> str:
     return f"{name} takes {about}{seconds(taken)}"
 
 
-def _together(rows: Sequence[ComparedSetting], groups: int, *, run: bool) -> Mapping[str, float]:
-    """Seconds for an image of each group, of every setting that was measured in all of them."""
-    found: dict[str, list[float]] = defaultdict(list)
+def _names(rows: Sequence[ComparedSetting]) -> Mapping[int, str]:
+    """What the rows of a device are called by their indices; a setting has its run in all groups or in none."""
+    by_run = told_by_run(rows)
+    twice = {row.costs.setting.memory for row in rows if row.index in by_run}
+    return {row.index: named(row, run=row.costs.setting.memory in twice) for row in rows}
+
+
+def _together(rows: Sequence[ComparedSetting], names: Mapping[int, str], groups: int) -> Mapping[str, float]:
+    """Seconds for an image of each group, of every setting that was measured in all of them.
+
+    Where several runs have a setting, and each lacks some groups, it is that of the fastest run of each.
+    """
+    fastest: dict[str, dict[ShownSetting, float]] = defaultdict(dict)
     for row in rows:
         if place := rank(row.costs):
-            found[_named(row, run=run)].append(place[0])
-    return {name: sum(times) for name, times in found.items() if len(times) == groups}
+            for name in (names[row.index], row.costs.setting.memory):
+                before = fastest[name].get(row.costs.rivals, math.inf)
+                fastest[name][row.costs.rivals] = min(place[0], before)
+    found = {name: sum(times.values()) for name, times in fastest.items() if len(times) == groups}
+    told = [(names[row.index], row.costs.setting.memory) for row in rows]
+    of_runs = {setting for name, setting in told if name != setting and name in found}
+    return {name: taken for name, taken in found.items() if name not in of_runs}
 
 
-def _named(row: ComparedSetting, *, run: bool) -> str:
-    return f"{row.costs.setting.memory} ({row.costs.run})" if run else row.costs.setting.memory
-
-
-def _wins(choices: Sequence[FastestSetting], groups: int, *, run: bool) -> str:
+def _wins(choices: Sequence[FastestSetting], groups: int, names: Mapping[int, str]) -> str:
     """``full in 7, vae_tiling in 1``; ``full in all`` of so many groups."""
-    counts = Counter(_named(choice.row, run=run) for choice in choices if choice.row)
+    counts = Counter(names[choice.row.index] for choice in choices if choice.row)
     if len(counts) == 1 and counts.total() == groups:
         return f"{next(iter(counts))} in all"
     return ", ".join(f"{name} in {count}" for name, count in counts.most_common())
 
 
-def _small(choices: Sequence[FastestSetting], groups: int, *, run: bool) -> Iterator[Small]:
+def _small(choices: Sequence[FastestSetting], groups: int, names: Mapping[int, str]) -> Iterator[Small]:
     """By size of card, the largest first; those with the same answer share one."""
     sizes = sorted({card for choice in choices for card in choice.under_gb}, reverse=True)
-    unlimited = _wins([choice for choice in choices if choice.unlimited], groups, run=run)
+    unlimited = _wins([choice for choice in choices if choice.unlimited], groups, names)
     same: dict[str, list[int]] = {}
     for size in sizes:
         of_size = [choice for choice in choices if size in choice.under_gb]
@@ -124,7 +137,7 @@ def _small(choices: Sequence[FastestSetting], groups: int, *, run: bool) -> Iter
         nothing = "nothing that was measured fits" if none else ""
         if 0 < none < groups:
             nothing += f" {plural(none, 'group')}"
-        same.setdefault("; ".join(filter(None, (_wins(of_size, groups, run=run), nothing))), []).append(size)
+        same.setdefault("; ".join(filter(None, (_wins(of_size, groups, names), nothing))), []).append(size)
     for said, cards in same.items():
         if said != unlimited:
             yield Small(cards=listed(cards), wins=said)

@@ -11,6 +11,7 @@ from batch.base.text import plural
 from batch.plan import alike
 from batch.plan.identity import FIELD_KINDS, Kind
 from batch.records.tasks import Task
+from batch.report.compare.naming import named, told_by_run
 from batch.report.compare.pixels import NOT_INSTALLED, has_ssim
 
 if TYPE_CHECKING:
@@ -130,11 +131,12 @@ def compared_notes(
         if not pair.difference.identical
         and (one := pair.picture.receipt.machine.device) != (two := pair.base.receipt.machine.device)
     }
-    for named in sorted(cards):
-        yield f"{named}: between two cards low bits of pixels differ whatever the setting"
+    for where in sorted(cards):
+        yield f"{where}: between two cards low bits of pixels differ whatever the setting"
     if any(row.closeness for row in rows) and not has_ssim():
         yield f"SSIM is not computed: scikit-image is {NOT_INSTALLED}; pip install 'run-batch[compare]'"
-    untimed = [row.costs.setting.memory for row in rows if row.costs.images and not row.costs.timed]
+    by_run = told_by_run(rows)
+    untimed = [named(row, run=row.index in by_run) for row in rows if row.costs.images and not row.costs.timed]
     if untimed:
         settings = ", ".join(dict.fromkeys(untimed))
         which = "no setting has a time: of each" if len(untimed) == len(rows) else f"no time of {settings}:"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.report.compare.costs import ALLOWANCE_MIB, MemoryKind
+from batch.report.compare.naming import named, told_by_run
 
 if TYPE_CHECKING:
     from batch.report.compare.choice import FastestSetting
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) -> Iterator[str]:
     """A sentence for each choice among the rows."""
-    shared = share_a_device(rows)
+    by_run = told_by_run(rows)
     for item in found:
         where = short_device(item)
         if item.row is None:
             yield f"Under {listed(item.under_gb)} GB on {where}: nothing that was measured fits"
             continue
-        said = _said(item.row, run=shared)
+        said = _said(item.row, by_run)
         if item.exact is not None:
-            said += f"; with identical pixels {_said(item.exact, run=shared, pixels=False)}"
+            said += f"; with identical pixels {_said(item.exact, by_run, pixels=False)}"
         if item.level is not None:
-            said += f"; {item.level.costs.setting.memory} is as fast within the spread of its images"
+            level = named(item.level, run=item.level.index in by_run)
+            said += f"; {level} is as fast within the spread of its images"
         if item.row.costs.memory_kind is MemoryKind.HOST:
             yield f"Fastest on {where}: {said} (no GPU: memory on a card was not measured)"
         else:
@@ -34,14 +35,6 @@ def sentences(rows: Sequence[ComparedSetting], found: Sequence[FastestSetting]) 
             if item.unlimited:
                 within.append("with all of its memory" if item.device.limit_mib is None else "within that limit")
             yield f"Fastest {' and '.join(within)} on {where}: {said}"
-
-
-def share_a_device(rows: Sequence[ComparedSetting]) -> bool:
-    """Whether several runs are of one device, so that a setting must say which it is of."""
-    runs: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        runs[str(row.costs.device)].add(row.costs.run)
-    return any(len(labels) > 1 for labels in runs.values())
 
 
 def short_device(item: FastestSetting) -> str:
@@ -60,12 +53,11 @@ def listed(cards: Sequence[int]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def _said(row: ComparedSetting, *, run: bool, pixels: bool = True) -> str:
+def _said(row: ComparedSetting, by_run: Container[int], *, pixels: bool = True) -> str:
     """A setting with its time, its memory, and how far its pixels are from the reference's."""
     costs = row.costs
     gib = (costs.memory_mib or 0.0) / 1024
-    parts = [f"{costs.setting.memory} ({costs.run})" if run else costs.setting.memory]
-    parts.append(seconds(costs.seconds.total or 0.0))
+    parts = [named(row, run=row.index in by_run), seconds(costs.seconds.total or 0.0)]
     if costs.memory_kind is MemoryKind.RESERVED:
         parts.append(f"{gib:.1f} GiB (of which {ALLOWANCE_MIB / 1024:.1f} allowed for CUDA itself)")
     elif costs.memory_kind is MemoryKind.DEVICE:
