@@ -21,6 +21,7 @@ from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
 from batch.report.sheet.blocks import begun_of, blocks_of
 from batch.report.sheet.cells import PAPER, draw_cell
+from batch.report.sheet.drawing import said_before
 from batch.report.sheet.growing import Sheets
 from batch.report.sheet.heading import Heading, totals
 from batch.report.sheet.pages import pages_of
@@ -217,6 +218,35 @@ def test_long_tables_stand_side_by_side_and_wide_ones_go_on_below():
 
 def blocks(tasks):
     return blocks_of(tasks, choose(axes_of(tasks)))
+
+
+def test_a_line_of_pictures_says_what_they_share_once_and_first():
+    """Pictures go on to the right, so that one tells no more than what it differs in from the one at its left."""
+    tasks = tasks_of(prompt="ab", seed=range(12))
+    (page,) = pages_of(blocks_of(tasks, choose(axes_of(tasks), ["prompt", "seed"])), layout.Paper())
+    assert labels(page[0].tables[0]) == [
+        ["a · seed 0", *(f"seed {n}" for n in range(1, 8))],
+        ["a · seed 8", "seed 9", "seed 10", "seed 11", "b · seed 0", "seed 1", "seed 2", "seed 3"],
+        ["b · seed 4", *(f"seed {n}" for n in range(5, 12))],
+    ]
+
+
+def test_a_table_beside_another_says_all_in_its_first_row():
+    tasks = tasks_of(prompt="ab", seed=range(12), steps=(1, 2))
+    (page,) = pages_of(blocks_of(tasks, choose(axes_of(tasks), ["prompt", "seed"], ["steps"])), layout.Paper())
+    (table,) = page[0].tables
+    found = dict(
+        zip(((place.left, place.top) for place in table.places()), itertools.chain(*labels(table)), strict=True)
+    )
+    firsts = [text for (_, top), text in found.items() if top == table.top]
+    assert table.side > 1 and all(" · seed" in text for text in firsts)
+    assert len([text for text in found.values() if " · seed" in text]) <= table.side + 1
+
+
+def labels(table):
+    """What stands at the pictures of a table, line by line where they follow one another."""
+    found = [table.block.label(row, key) for row, key in zip(table.block.rows, said_before(table), strict=True)]
+    return [found[start : start + table.side] for start in range(0, len(found), table.side)]
 
 
 def test_rows_not_begun_are_counted_by_their_axis():
