@@ -21,6 +21,8 @@ from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
 from batch.report.sheet.blocks import begun_of, blocks_of
 from batch.report.sheet.cells import PAPER, draw_cell
+from batch.report.sheet.chosen import Choice, stem_of
+from batch.report.sheet.drawing import said_before
 from batch.report.sheet.growing import Sheets
 from batch.report.sheet.heading import Heading, totals
 from batch.report.sheet.pages import pages_of
@@ -219,6 +221,35 @@ def blocks(tasks):
     return blocks_of(tasks, choose(axes_of(tasks)))
 
 
+def test_a_line_of_pictures_says_what_they_share_once_and_first():
+    """Pictures go on to the right, so that one tells no more than what it differs in from the one at its left."""
+    tasks = tasks_of(prompt="ab", seed=range(12))
+    (page,) = pages_of(blocks_of(tasks, choose(axes_of(tasks), ["prompt", "seed"])), layout.Paper())
+    assert labels(page[0].tables[0]) == [
+        ["a · seed 0", *(f"seed {n}" for n in range(1, 8))],
+        ["a · seed 8", "seed 9", "seed 10", "seed 11", "b · seed 0", "seed 1", "seed 2", "seed 3"],
+        ["b · seed 4", *(f"seed {n}" for n in range(5, 12))],
+    ]
+
+
+def test_a_table_beside_another_says_all_in_its_first_row():
+    tasks = tasks_of(prompt="ab", seed=range(12), steps=(1, 2))
+    (page,) = pages_of(blocks_of(tasks, choose(axes_of(tasks), ["prompt", "seed"], ["steps"])), layout.Paper())
+    (table,) = page[0].tables
+    found = dict(
+        zip(((place.left, place.top) for place in table.places()), itertools.chain(*labels(table)), strict=True)
+    )
+    firsts = [text for (_, top), text in found.items() if top == table.top]
+    assert table.side > 1 and all(" · seed" in text for text in firsts)
+    assert len([text for text in found.values() if " · seed" in text]) <= table.side + 1
+
+
+def labels(table):
+    """What stands at the pictures of a table, line by line where they follow one another."""
+    found = [table.block.label(row, key) for row, key in zip(table.block.rows, said_before(table), strict=True)]
+    return [found[start : start + table.side] for start in range(0, len(found), table.side)]
+
+
 def test_rows_not_begun_are_counted_by_their_axis():
     (found,) = begun_of(blocks(tasks_of(steps=range(1, 6), guidance=(1.0, 2.0))), lambda task: task.steps < 3)
     assert found.left == "3 rows not rendered yet"
@@ -295,6 +326,30 @@ def test_files_of_a_users_own_are_kept(run, cli, suffix):
     assert (run.root / "contact_sheet-02.jpg").read_text() == "and mine"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({}, "prompt-by-seed"),
+        ({"rows": ("prompt", "seed")}, "by-prompt-seed"),
+        ({"columns": ("prompt", "seed")}, "image-by-prompt-seed"),
+        ({"columns": ("prompt",)}, "seed-by-prompt"),
+        ({"cell": 256}, "prompt-by-seed"),
+        ({"cell": 64}, "prompt-by-seed-64px"),
+        ({"cell": 256, "format": "pdf"}, "prompt-by-seed-256px"),  # not what fills the pages
+        ({"cell": 256, "format": "pdf", "pages": "one"}, "prompt-by-seed"),
+    ],
+)
+def test_no_two_arrangements_have_one_name(chosen, name):
+    choice = Choice(**chosen)
+    matrix = choose(axes_of(tasks_of(prompt="ab", seed=range(3))), choice.rows, choice.columns)
+    assert stem_of(matrix, choice) == f"contact_sheet-{name}"
+
+
+def test_sheets_of_one_axis_or_none_keep_their_names():
+    names = [stem_of(choose(axes_of(tasks)), Choice()) for tasks in (tasks_of(seed=(1, 2)), tasks_of(prompt="a"))]
+    assert names == ["contact_sheet-by-seed", "contact_sheet-by-image"]
+
+
 def owner(image):
     exif = image.getexif()
     return exif[0x010E], exif.get_ifd(0x8769)[0xA420]
@@ -312,6 +367,28 @@ def test_a_pdf_is_whole(run, cli):
     assert data[table:].startswith(b"xref")
     places = [int(place) for place in re.findall(rb"(\d{10}) 00000 n ", data[table:])]
     assert [data[place:].split(b" ", 1)[0] for place in places] == [b"%d" % n for n in range(1, len(places) + 1)]
+
+
+def test_a_pdf_of_some_pages_leaves_the_whole_one(run, cli):
+    wanted = ("--format", "pdf", "--rows", "seed", "--columns", "prompt", "--cell", "400")
+    stem = "contact_sheet-seed-by-prompt-400px"
+    assert cli("report", "run", *wanted).code == 0
+    whole = (run.root / f"{stem}.pdf").read_bytes()
+    last = int(re.search(rb"/Count (\d+)", whole)[1])
+    assert last > 3
+    for pages, name, count in (
+        ("2", "-p2", 1), ("2-3", "-p2-3", 2), (f"2-{last + 7}", f"-p2-{last}", last - 1), (f"1-{last}", "", last),
+    ):  # fmt: skip
+        assert f"{stem}{name}.pdf" in cli("report", "run", *wanted, "--pages", pages).out
+        assert (run.root / f"{stem}{name}.pdf").read_bytes().count(b"/Type /Page ") == count
+        assert (run.root / f"{stem}.pdf").read_bytes() == whole
+    inside.check(run.root)
+
+
+def test_a_pdf_of_one_page_leaves_the_one_for_print(run, cli):
+    wanted = ("--format", "pdf", "--cell", "64")
+    for more, name in (((), "-64px"), (("--pages", "one"), "-64px-one")):
+        assert cli("report", "run", *wanted, *more).out.count(f"by-seed{name}.pdf") == 1
 
 
 def test_pictures_fill_the_pages_of_a_pdf(run, cli):
@@ -355,7 +432,9 @@ def test_pages_are_chosen(run, cli, monkeypatch):
     assert [path.name for path in run.root.glob(f"{stem}*")] == [f"{stem}-2.jpg"]
     with Image.open(run.root / f"{stem}-2.jpg") as image:
         second = np.asarray(image)
-    assert cli("report", "run", *wanted, "--pages", "1-9").code == 0
+    outcome = cli("report", "run", *wanted, "--pages", "1-9")
+    assert (outcome.code, "warning: --pages 1-9: the sheet has 2 pages" in outcome.err) == (0, True)
+    assert "warning: --pages" not in cli("report", "run", *wanted, "--pages", "1-2").err
     assert sorted(path.name for path in run.root.glob(f"{stem}*")) == [f"{stem}-1.jpg", f"{stem}-2.jpg"]
     with Image.open(run.root / f"{stem}-2.jpg") as image:
         assert np.array_equal(second, np.asarray(image))
@@ -403,7 +482,8 @@ def test_pages_too_large_for_a_format_are_refused(run, cli, monkeypatch):
     assert outcome.code == 2 and "one page would have" in outcome.err
     monkeypatch.setitem(growing.files.FORMATS, "webp", replace(growing.files.FORMATS["webp"], side=900))
     outcome = cli("report", "run", "--format", "webp", "--pages", "one")
-    assert outcome.code == 2 and "too many for one page of webp" in outcome.err
+    assert outcome.code == 2
+    assert "too many for one page of webp; choose a smaller --cell than 256" in outcome.err
 
 
 def test_of_a_run_with_nothing_there_is_no_sheet(run, cli):

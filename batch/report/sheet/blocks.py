@@ -64,10 +64,14 @@ class Block:
         """Whether something stands above its columns."""
         return not self.counted and any(any(self.names.columns[column]) for column in self.columns)
 
-    def label(self, row: Key, above: Key | None = None) -> str:
-        """What stands beside a row; of several levels what the row ``above`` says, too, is not said again."""
+    def label(self, row: Key, before: Key | None = None) -> str:
+        """What stands beside a row or above its picture.
+
+        Of several levels what the one ``before`` says, too, is not said again: that of the row above, or of the
+        picture at its left.
+        """
         levels = self.names.rows[row]
-        known = self.names.rows[above] if above is not None else ()
+        known = self.names.rows[before] if before is not None else ()
         if len(levels) > 1 and levels[:-1] == known[:-1]:
             levels = levels[-1:]
         return " · ".join(filter(None, (self._counted_columns(row), *levels)))

@@ -80,8 +80,9 @@ def write(
 ) -> Written:
     """Write a sheet beside that of the run, under a name that says how it is arranged.
 
-    Pages that are not wanted stay as they are, where they belong to a sheet of as many pages. ``drawn`` is called
-    with how many pages are drawn, of how many. Raises :class:`UserError` for what cannot be had, and OSError.
+    Pages that are not wanted stay as they are, where they belong to a sheet of as many pages; so does a whole PDF.
+    ``drawn`` is called with how many pages are drawn, of how many. Raises :class:`UserError` for what cannot be
+    had, and OSError.
     """
     tasks = sorted(folder.tasks(), key=place_by(folder.origin().order))
     shown = Shown(folder, tasks, rows=choice.rows, columns=choice.columns)
@@ -90,7 +91,7 @@ def write(
     stem, suffix, own = stem_of(shown.matrix, choice), files.FORMATS[choice.format].suffix, Own(folder)
     encoded = _encoded(wanted, paper, choice, folder, scan, drawn)
     if choice.format == "pdf":
-        paths = [folder.root / f"{stem}.pdf"]
+        paths = [folder.root / f"{stem}{_pdf_part(wanted, pages, choice)}.pdf"]
         own.make_way(paths[0])
         about = files.About(name=folder.name(), run=folder.id())
         atomic.write_parts(paths[0], files.pdf(encoded, len(wanted), about, DPI), folder.runner)
@@ -101,15 +102,29 @@ def write(
             own.make_way(path)
             atomic.write(path, data, folder.runner)
         own.remove_others(stem, suffix, [folder.root / name for name in names.values()])
-    return Written(paths=tuple(paths), warnings=tuple(own.warnings))
+    return Written(paths=tuple(paths), warnings=(*_beyond(pages, choice), *own.warnings))
 
 
 def stem_of(matrix: Matrix, choice: Choice) -> str:
-    """The name without page and suffix: ``contact_sheet-steps-by-guidance-512px``."""
+    """The name without page and suffix, one for each arrangement: ``contact_sheet-steps-by-guidance-512px``.
+
+    Of rows alone it is ``…-by-steps``, of columns alone ``…-image-by-steps``.
+    """
     rows, columns = ([axis.name for axis in some] for some in (matrix.rows, matrix.columns))
-    arranged = [*rows, "by", *columns] if columns else ["by", *(rows or ["image"])]
-    cell = [f"{choice.cell}px"] if choice.cell not in (None, CELL) else []
+    arranged = [*(rows or ["image"]), "by", *columns] if columns else ["by", *(rows or ["image"])]
+    usual = None if choice.on_a4 else CELL  # there as many as fill the pages
+    cell = [f"{choice.cell}px"] if choice.cell not in (None, usual) else []
     return "-".join([files.SHEET, *arranged, *cell])
+
+
+def _pdf_part(wanted: Sequence[Page], pages: Sequence[Page], choice: Choice) -> str:
+    """What the name of a PDF says where it is not the usual whole: ``-p2``, ``-p2-5``, ``-one``."""
+    if choice.one_page:
+        return "-one"
+    if len(wanted) == len(pages):
+        return ""
+    first, last = wanted[0].number, wanted[-1].number
+    return f"-p{first}" if first == last else f"-p{first}-{last}"
 
 
 def _paper(choice: Choice) -> Paper:
@@ -174,7 +189,7 @@ def _check(pages: Sequence[Page], paper: Paper, choice: Choice) -> None:
     if choice.one_page and len(pages) > 1:
         raise UserError(
             f"all images are too many for one page of {choice.format}; choose a smaller --cell than "
-            f"{choice.cell}, or leave --pages one out"
+            f"{paper.cell}, or leave --pages one out"
         )
     side = files.FORMATS[choice.format].side
     most = (paper.width, paper.height) if paper.fixed else (side, side)
@@ -200,6 +215,15 @@ def _wanted(pages: Sequence[Page], choice: Choice) -> list[Page]:
     if first > len(pages):
         raise UserError(f"--pages {first}: the sheet has {plural(len(pages), 'page')}")
     return [page for page in pages if first <= page.number <= last]
+
+
+def _beyond(pages: Sequence[Page], choice: Choice) -> Iterator[str]:
+    """A warning where more pages are wanted than there are."""
+    if choice.pages is None or choice.pages == "one":
+        return
+    first, last = choice.pages
+    if last > len(pages):
+        yield f"--pages {first}-{last}: the sheet has {plural(len(pages), 'page')}"
 
 
 def _encoded(

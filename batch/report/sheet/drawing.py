@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
@@ -20,7 +21,7 @@ from batch.report.sheet.layout import (
 if TYPE_CHECKING:
     from batch.report.sheet.axes import Key
     from batch.report.sheet.heading import Heading
-    from batch.report.sheet.layout import Letters, Paper, SheetTable, TablePlace, TableShelf
+    from batch.report.sheet.layout import Letters, Paper, SheetTable, TableShelf
     from batch.store.folder import RunFolder
     from batch.store.receipts import Scan
 
@@ -101,17 +102,26 @@ def _draw_table(
 
 def _draw_labels(page: Image.Image, table: SheetTable, at: tuple[int, int]) -> None:
     """Beside a row from its top down; above a picture so that they end there."""
-    before: tuple[Key, TablePlace] | None = None
     letters = table.letters
-    for row, place in zip(table.block.rows, table.places(), strict=True):
-        above = before[0] if before and before[1].top < place.top else None
-        lines = table.label_lines(row, above, place.height - GAP)
+    for row, before, place in zip(table.block.rows, said_before(table), table.places(), strict=True):
+        lines = table.label_lines(row, before, place.height - GAP)
         down = 0 if table.label else place.caption - GAP // 2 - len(lines) * letters.text_step
         where = at[0] + place.left, at[1] + place.top + down
         draw_lines(
             page, where, lines, letters.text, _INK, step=letters.text_step, width=table.label or table.widths[0]
         )
-        before = row, place
+
+
+def said_before(table: SheetTable) -> list[Key | None]:
+    """Of each row the one whose label it goes on from: the row above, or the picture before it in its line.
+
+    None for the first of a column or a line, which says all: the last one stands at the far end.
+    """
+    before: list[Key | None] = [None] if table.block.rows else []
+    for row, (place, after) in zip(table.block.rows, pairwise(table.places()), strict=False):
+        goes_on = place.top < after.top if table.label else place.top == after.top
+        before.append(row if goes_on else None)
+    return before
 
 
 def _draw_headings(page: Image.Image, table: SheetTable, left: int, top: int) -> None:
