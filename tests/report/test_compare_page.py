@@ -115,6 +115,14 @@ def test_the_worst_picture_over_its_reference(opened):
     assert opened.evaluate("document.activeElement.closest('article').id") == "worst-6"
 
 
+@pytest.mark.parametrize("view", ["constructor", "__proto__", "other"])
+def test_a_view_that_there_is_not_is_the_part_where_they_differ(opened, compared, view):
+    opened.goto("about:blank")
+    opened.goto(f"{compared.as_uri()}#image=3&view={view}")
+    assert opened.evaluate("pairHead.aloud.textContent").endswith(", Where they differ most")
+    assert opened.evaluate("pairHead.views.crop.getAttribute('aria-pressed')") == "true"
+
+
 def test_without_a_script_all_of_it_is_there(browser, compared):
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()

@@ -1,17 +1,22 @@
 """Marks on the page, what becomes of them, and the details of an image, in a real browser."""
 
 import json
+import re
 import shlex
+import shutil
 
 import pytest
 
+from batch.base.errors import UserError
 from batch.cli.main import main
 from batch.plan.pins import Pins
 from batch.run.limits import Limits
 from batch.store.folder import RunFolder
 from batch.store.job import Origin
+from batch.upkeep import picks
+from batch.upkeep.albums import Album
 from tests.fake_session import Fault
-from tests.helpers import Seen, fake_run, grid, plan, receipts_of
+from tests.helpers import Seen, fake_run, grid, images, plan, receipts_of
 from tests.report.pages import until
 
 HOSTILE = "</script><script>alert(1)</script> \"1984\" & 'b' — #1: {a}, \u202eleft\u202c\x7f \U0001f98a\ttab\nline"
@@ -182,6 +187,118 @@ def test_the_copied_manifest_renders_the_same_pictures(page, night, cli, work, w
         page.set_input_files("#picks-bar input[type=file]", work / "picks.txt")
         until(page, "document.querySelector('#picks-bar [role=status]').textContent.includes('picked')")
         assert ids(page, "picked") == picked
+
+
+def load(page, text):
+    """Give a list to the page; what it says of it."""
+    said = "document.querySelector('#picks-bar [role=status]').textContent"
+    page.evaluate("document.querySelector('#picks-bar [role=status]').textContent = ''")
+    held = {"name": "picks.txt", "mimeType": "", "buffer": text.encode()}
+    page.set_input_files("#picks-bar input[type=file]", held)
+    until(page, f"{said} !== ''")
+    return page.evaluate(said)
+
+
+def test_an_image_that_a_list_names_often_is_picked_once(page):
+    first, second = page.evaluate("data.images.slice(0, 2)")
+    lines = [first["name"], first["id"], first["name"], f"- {second['name']}", second["id"][:8]]
+    assert load(page, "".join(f"{line}\n" for line in lines)) == "2 picked"
+    assert ids(page, "picked") == {first["id"], second["id"]}
+
+
+def test_lines_that_name_none_or_several_are_told(page):
+    first, second = (image["id"] for image in page.evaluate("data.images.slice(0, 2)"))
+    assert load(page, f"# a\x1b[1mb\n{first}\nnone\n\x1b[2J\n{first}-{second}\n") == (
+        "1 picked; 2 lines name no image here, such as none; "
+        f"1 line names several images, such as {first}-{second}"
+    )
+
+
+@pytest.fixture
+def moved(night, work):
+    """The run with two pictures of one name in two folders, one of an odd name, and one in images/images/."""
+    run = shutil.copytree(night, work / "a run's")
+    first, second, third, fourth, *_ = images(run)
+    for path, place in ((first, "a/fav.webp"), (second, "b/fav.webp"), (third, "my fav #1 \u00e9.webp"),
+                        (fourth, f"images/{fourth.name}")):  # fmt: skip
+        (run / "images" / place).parent.mkdir(exist_ok=True)
+        path.rename(run / "images" / place)
+    assert main(["report", str(run)]) == 0
+    return run
+
+
+def lines_of(run, path):
+    """A picture as terminals, file managers and people write it."""
+    full, inner, name = str(path), path.relative_to(run).as_posix(), path.name
+    windows = inner.replace("/", "\\")
+    yield from (
+        full,
+        inner,
+        name,
+        path.stem,
+        f"./{inner}",
+        f"images/../{inner}",
+        f"//{inner}",
+        inner.upper(),
+        "C:/b/" + inner,
+    )
+    yield from (f'"{full}"', f"'{inner}'", f'"{inner}', shlex.quote(full), re.sub(r"([ '\"#])", r"\\\1", full))
+    yield from (
+        path.as_uri(),
+        f"file://localhost{full}",
+        f"file://{full}",
+        f"file:///C:/{inner}",
+        f"file://{inner}?a#b",
+    )
+    yield from (windows, f"C:\\b\\{windows}", f".\\{windows}", f"\\\\server\\b\\{windows}", f'"{windows}"')
+    yield from (f"-rw-r--r-- 1 u u 138378 Nov 29 14:24 {name}", f"- {name}", f"* {inner}", f"{name} (1).jpg")
+    yield from (
+        f"{name}\tgood",
+        f"{name} # good # best",
+        f"{full} #1",
+        f"{name}#",
+        f"{path.stem}.png",
+        f"b/{path.stem} - copy.jpg",
+    )
+    yield from (
+        f"file:{name}%",
+        f"%{name}",
+        f"{name}/",
+        f"{name}/x",
+        f"\u00a0{name}\u3000",
+        name.replace("\u00e9", "e\u0301"),
+    )
+
+
+NO_IMAGE = (
+    ".", "..", "/", "images", "images/", "../..", ".png", "images/.png", "\\", "a\\", '"', "''", '""', "%", "#\t",
+    "a #", "file:", "file://", "file:///", "file:///%", "file:///%ff%fe", "constructor", "__proto__",
+    "toString.png", "0" * 8, "x" * 5_000,
+)  # fmt: skip
+
+
+def test_the_page_reads_a_line_as_the_command_does(tabs, moved, work):
+    album = Album.opened(moved)
+    keys = [key for image in receipts_of(moved)[:3] for key in (image.task.id, image.task.id[:8], image.task.name)]
+    paths = [path for path in images(moved) if path.is_file()]
+    lines = [*NO_IMAGE, *keys, "-".join(keys[:4]), *(line for path in paths for line in lines_of(moved, path))]
+
+    def read(line):
+        (work / "picks.txt").write_text(line, encoding="utf-8")
+        try:
+            return [key for _, key in picks.read_picks(work / "picks.txt", [album])]
+        except UserError as error:
+            return "several" if "may be" in str(error) else "none"
+
+    page = tabs(moved)
+    reads = page.evaluate(
+        """lines => lines.map(namer()).map(found => found.size === 1 ? [...found].map(image => image.id)
+           : found.size ? "several" : "none")""",
+        [line.strip() for line in lines],
+    )
+    page.close()
+    assert list(zip(lines, reads, strict=True)) == [(line, read(line)) for line in lines]
+    assert {"none", "several"} < {str(one) for one in reads}
 
 
 def test_the_manifest_of_a_measurement_is_one(tabs, work):

@@ -229,3 +229,19 @@ def test_a_term_of_a_select_finds_its_value_again(asked):
     for value in ['a "b" c', "back\\slash", "a|b", "plain", "two words"]:
         (term,) = page.evaluate("value => terms(termFor('style', value))", value)
         assert (term["key"], term["sign"], term["value"]) == ("style", "=", value)
+
+
+LOOKED_UP = ("show", "say", "sort", "size", "rows", "columns2", "how", "by")
+"""What the address says, beside the filter."""
+
+
+@pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", "extra.constructor"])
+def test_a_word_that_every_object_knows_is_none_of_the_page(asked, page, word):
+    report = asked.page.url.partition("#")[0]
+    page.goto(f"{report}#{'&'.join(f'{name}={word}' for name in LOOKED_UP)}&find={word}:x+{word}>1")
+    assert page.locator(".card").count(), page.said
+    assert page.evaluate("problems.length") == 2
+    page.goto("about:blank")
+    page.goto(f"{report}#show=grid&say={word}&tabs={word}%3Dx")
+    assert page.locator(".grid-says").first.text_content() == ""
+    assert page.said == []

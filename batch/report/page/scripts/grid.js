@@ -160,7 +160,7 @@ function cell(images) {
   return box;
 }
 function saying(image) {
-  const value = image[get("say")];
+  const value = Object.hasOwn(image, get("say")) ? image[get("say")] : null;
   if (failed(image) || !known(value)) return "";
   if (get("say") === "memory_mib") return mib(value);
   return get("say").endsWith("_s") ? duration(value) : String(value);

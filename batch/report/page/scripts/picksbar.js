@@ -6,6 +6,7 @@ import { command, copyText, download } from "./copying.js";
 import { data } from "./data.js";
 import { manifestText } from "./entries.js";
 import { addKeys } from "./keys.js";
+import { namer } from "./naming.js";
 import { linesOf } from "./picksfile.js";
 import { countOfMark, mark, markOf, MARKS, onMarks, toggleMark, whyNotKept } from "./picks.js";
 import { changed, focusedImage, reveal, visible } from "./selection.js";
@@ -155,10 +156,10 @@ async function loadPicks() {
   bar.load.value = "";
 }
 function pickNamed(lines) {
-  const byName = new Map(data.images.flatMap(image => [image.id, image.name, image.file, nameIn(image.file || image.name)].map(name => [name, image])));
-  const found = lines.map(line => byName.get(line) || byName.get(line.replace(/\s+#.*/, "")) || byName.get(nameIn(line.replace(/\s+#.*/, ""))));
-  mark(found.filter(Boolean), "picked");
-  const unknown = lines.filter((line, at) => !found[at]);
-  say(`${found.length - unknown.length} picked` + (unknown.length ? `; ${unknown.length === 1 ? "1 line names" : `${unknown.length} lines name`} no image here, such as ${unknown[0].slice(0, 80)}` : ""));
+  const imagesOf = namer(), found = lines.map(line => imagesOf(line));
+  const picked = new Set(found.filter(images => images.size === 1).flatMap(images => [...images]));
+  mark([...picked], "picked");
+  const unread = test => lines.filter((line, at) => test(found[at].size));
+  say(`${picked.size} picked` + linesThat("no image here", unread(size => !size)) + linesThat("several images", unread(size => size > 1)));
 }
-const nameIn = path => path.replaceAll("\\", "/").split("/").at(-1);
+const linesThat = (name, lines) => lines.length ? `; ${lines.length === 1 ? "1 line names" : `${lines.length} lines name`} ${name}, such as ${lines[0].slice(0, 80)}` : "";

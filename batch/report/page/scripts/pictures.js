@@ -12,7 +12,7 @@ import { startRoaming } from "./roaming.js";
 import { choose, focusedImage, laidOutBy, onChange, reveal } from "./selection.js";
 import { define, get, set, watch } from "./state.js";
 const SMALLEST = 40, LARGEST = 512, BARE_BELOW = 140;  // CSS pixels across; below the last a card is its picture alone
-const LAYOUTS = {gallery, grid};
+const LAYOUTS = new Map(Object.entries({gallery, grid}));  // by a word of the address
 let now = gallery;
 
 define("show", "gallery");
@@ -33,7 +33,7 @@ export function startPictures() {
   startGallery();
   startGridBar();
   startRoaming($("grid"), fillLine);
-  for (const name of Object.keys(LAYOUTS)) $("as-" + name).addEventListener("click", () => showAs(name));
+  for (const name of LAYOUTS.keys()) $("as-" + name).addEventListener("click", () => showAs(name));
   $("size").addEventListener("input", () => set({size: $("size").value}));
   $("fit-width").addEventListener("click", () => set({size: get("size") === "fit" ? "" : "fit"}));
   $("say").addEventListener("change", () => set({say: $("say").value}));
@@ -54,13 +54,13 @@ const showAs = name => set({show: name}, {step: true});
 
 /** Draw the pictures from the beginning. */
 export function show() {
-  now = LAYOUTS[get("show")] || gallery;
+  now = LAYOUTS.get(get("show")) || gallery;
   laidOutBy(now);
-  for (const name of Object.keys(LAYOUTS)) {
-    $(name).hidden = now !== LAYOUTS[name];
-    $("as-" + name).setAttribute("aria-pressed", String(now === LAYOUTS[name]));
+  for (const [name, layout] of LAYOUTS) {
+    $(name).hidden = now !== layout;
+    $("as-" + name).setAttribute("aria-pressed", String(now === layout));
   }
-  for (const element of document.querySelectorAll("[data-only]")) element.hidden = LAYOUTS[element.dataset.only] !== now;
+  for (const element of document.querySelectorAll("[data-only]")) element.hidden = LAYOUTS.get(element.dataset.only) !== now;
   widen();
   choose();
   now.show();

@@ -10,9 +10,10 @@ const TERM = /\s*(-?)(?:([\p{L}_][\p{L}\p{N}_.]*)(?:(:|!=|=)|\s*(>=|<=|>|<))\s*)
 
 const TEXTS = ["prompt", "negative_prompt", "name", "id", "status", "stage", "error", "repaired", "cut", "touched", "allowed", "degraded_from"];
 const NUMBERS = ["seed", "width", "height", "steps", "guidance", "batch", "repeat", "attempts"];
-const SECONDS = {time: "total_s", load: "load_s", encode: "encode_s", denoise: "denoise_s", decode: "decode_s", save: "save_s", between: "between_s"};
-const GIB = {peak: "memory_mib", allocated: "peak_allocated_mib", reserved: "peak_reserved_mib", device_peak: "peak_device_mib", host: "peak_rss_mib"};
-const ALIASES = {negative: "negative_prompt", vram: "peak", seconds: "time", filesize: "file_bytes", loras: "lora", degraded: "degraded_from"};
+// Maps: of an object one could ask for `constructor`, too.
+const SECONDS = new Map(Object.entries({time: "total_s", load: "load_s", encode: "encode_s", denoise: "denoise_s", decode: "decode_s", save: "save_s", between: "between_s"}));
+const GIB = new Map(Object.entries({peak: "memory_mib", allocated: "peak_allocated_mib", reserved: "peak_reserved_mib", device_peak: "peak_device_mib", host: "peak_rss_mib"}));
+const ALIASES = new Map(Object.entries({negative: "negative_prompt", vram: "peak", seconds: "time", filesize: "file_bytes", loras: "lora", degraded: "degraded_from"}));
 
 const WORDS = new Map();  // by what one writes: is:failed
 
@@ -73,7 +74,7 @@ function testOf(term) {
     const words = folded(term.value);
     return image => image.words.includes(words);
   }
-  const written = term.key.toLowerCase(), key = ALIASES[written] || settings().find(name => name.toLowerCase() === written) || written;
+  const written = term.key.toLowerCase(), key = ALIASES.get(written) || settings().find(name => name.toLowerCase() === written) || written;
   if (key === "is" || key === "has") return wordOf(key, term);
   if (!term.value) throw new Problem(`${written}${term.sign} lacks a value.`);
   const alternatives = term.quoted || !":=!=".includes(term.sign) ? [term.value] : term.value.split("|").filter(Boolean);
@@ -90,9 +91,9 @@ function wordOf(key, {value}) {
 // `written` is what stands before the sign: what is said of a term names it as it is written.
 function oneOf(key, sign, value, written) {
   const figures = (of, read, what) => measured(of, sign, value, read, what, written);
-  if (key in SECONDS) return figures(SECONDS[key], secondsIn, "number of seconds, such as 30, 1.5 or 1m30s");
-  if (Object.values(SECONDS).includes(key)) return figures(key, secondsIn, "number of seconds");
-  if (key in GIB) return figures(GIB[key], text => bytesIn(text, "gib") / 2 ** 20, "number of GiB, such as 7, 7.5GiB or 900MiB");
+  if (SECONDS.has(key)) return figures(SECONDS.get(key), secondsIn, "number of seconds, such as 30, 1.5 or 1m30s");
+  if ([...SECONDS.values()].includes(key)) return figures(key, secondsIn, "number of seconds");
+  if (GIB.has(key)) return figures(GIB.get(key), text => bytesIn(text, "gib") / 2 ** 20, "number of GiB, such as 7, 7.5GiB or 900MiB");
   if (key.endsWith("_mib")) return figures(key, Number, "number of MiB");
   if (key === "file_bytes") return figures(key, text => bytesIn(text, "mib"), "number of MiB, such as 20 or 1.5GiB");
   if (NUMBERS.includes(key)) return figures(key, wholeOrNot, "number, such as 3 or 1..4");
@@ -105,7 +106,7 @@ function oneOf(key, sign, value, written) {
 const settings = () => [...data.varying, ...Object.keys(data.common), ...extraNames().map(name => "extra." + name)];
 const mainKeys = () => [...new Set(["prompt", "seed", "size", ...data.varying.filter(key => key !== "device"), "time", "peak", "status", "is"])];
 /** All that may stand before a colon. */
-export const keys = () => [...new Set([...TEXTS, ...NUMBERS, "size", ...Object.keys(SECONDS), ...Object.keys(GIB), "file_bytes", ...settings(), "is", "has"])].sort();
+export const keys = () => [...new Set([...TEXTS, ...NUMBERS, "size", ...SECONDS.keys(), ...GIB.keys(), "file_bytes", ...settings(), "is", "has"])].sort();
 
 const askedOf = (image, key) => key.startsWith("extra.") ? extrasOf(image).get(key.slice(6)) : image[key] ?? data.common[key];
 

@@ -32,6 +32,7 @@ function lookCloser(article, view) {
   set({image: article.dataset.number, view}, {step: !pairHead.dialog.open});
 }
 
+const shownView = () => Object.hasOwn(VIEWS, get("view")) ? get("view") : "crop";
 const shownArticle = () => worst.find(article => article.dataset.number === get("image"));
 
 function followPair() {
@@ -41,9 +42,9 @@ function followPair() {
   pairHead.title.textContent = article.querySelector("h3").textContent;
   pairHead.facts.textContent = article.querySelector(".apart").textContent;
   pairHead.place.textContent = `${worst.indexOf(article) + 1} of ${worst.length}`;
-  pairHead.aloud.textContent = `${pairHead.place.textContent}: ${pairHead.title.textContent}, ${VIEWS[get("view")]}`;
-  for (const [view, button] of Object.entries(pairHead.views)) button.setAttribute("aria-pressed", String(view === get("view")));
-  pairViewer.show(itemsOf(article, get("view")));
+  pairHead.aloud.textContent = `${pairHead.place.textContent}: ${pairHead.title.textContent}, ${VIEWS[shownView()]}`;
+  for (const [view, button] of Object.entries(pairHead.views)) button.setAttribute("aria-pressed", String(view === shownView()));
+  pairViewer.show(itemsOf(article, shownView()));
   pairViewer.how = get("how");
   pairHead.last = article;
 }
@@ -110,6 +111,6 @@ function buildPairViewer() {
 
 function keyOfPair(event) {
   if (event.key !== "o") return false;
-  changeView(get("view") === "crop" ? "whole" : "crop");
+  changeView(shownView() === "crop" ? "whole" : "crop");
   return true;
 }
