@@ -13,6 +13,7 @@ from PIL import Image
 from batch.base.errors import ForeignFolder, UserError
 from batch.cli.progress import Silent
 from batch.manifest.axes import AXES
+from batch.records.receipts import TextTokens
 from batch.records.tasks import Task
 from batch.report.compare.runs import read_runs
 from batch.report.compare.settings import by_setting
@@ -464,6 +465,17 @@ def test_sheets_are_not_written_through_links(run):
         (run.root / name).unlink()
     (run.root / "contact_sheet-best.jpg").symlink_to(run.root / "results.csv")  # whatever else a user keeps there
     inside.check(run.root)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (64, 128), (48, 48)])
+def test_a_mark_stays_on_its_picture(run, size):
+    receipt = next(iter(run.scan().receipts.values()))
+    scan, page = run.scan(), Image.new("RGB", (300, 300), "black")
+    marked = replace(receipt, degraded_from="full", texts=(TextTokens(tokens=20, read=9),))
+    assert marked.cut
+    scan = replace(scan, receipts={**scan.receipts, receipt.task.id: marked})
+    draw_cell(page, (20, 20), size, receipt.task, run, scan, layout.Letters())
+    assert page.getbbox() == (19, 19, 21 + size[0], 21 + size[1])
 
 
 def test_a_white_picture_has_an_edge(run):
