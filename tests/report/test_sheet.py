@@ -144,6 +144,27 @@ def test_styles_are_an_axis_where_every_prompt_has_every_style():
     assert shown(without) == [("", ["style oil", "style ink"], ["a fox, in", "a whale, in"])]
 
 
+def test_what_goes_along_with_prompts_is_an_axis_where_it_is_named():
+    plain = tasks_of(prompt=("a fox", "a whale"), style=("", "oil"), seed=(1, 2))
+    tasks = [replace(task, prompt=f"{task.prompt} {task.style}".strip()) for task in plain]
+    tasks = [replace(task, negative_prompt=task.style and "photo") for task in tasks]
+    assert shown(tasks, columns=["negative_prompt"])[0][1] == [
+        "style none · negative prompt none", "style oil · negative prompt photo"
+    ]  # fmt: skip
+    tasks += [replace(tasks[0], id="f" * 16, prompt="a heart")]  # not in every style, so prompts are whole
+    whole = ["a fox", "a fox oil", "a whale", "a whale oil"]
+    assert shown(tasks) == [("", ["seed 1", "seed 2"], whole), ("", ["seed 1"], ["a heart"])]
+    assert shown(tasks, rows=["prompt"], columns=["style"])[:2] == [
+        ("seed 1", ["style none"], ["a fox", "a whale", "a heart"]), ("seed 1", ["style oil"], whole[1::2])
+    ]  # fmt: skip
+    assert arranged(tasks, rows=["prompt"], columns=["seed", "style"]) == (["prompt"], ["seed", "style"], [])
+    assert arranged(tasks, rows=["negative_prompt"])[0] == ["negative_prompt"]
+    with pytest.raises(
+        UserError, match=re.escape("prompt (5 values), negative_prompt (2 values), style (2 values)")
+    ):
+        arranged(tasks, rows=["steps"])
+
+
 def test_seeds_that_belong_to_prompts_have_no_columns_of_their_own():
     own = [replace(task, seed=10 * ord(task.prompt) + task.seed) for task in tasks_of(prompt="abcde", seed=(1, 2))]
     assert shown(own)[0][2][:2] == ["seed 971, 972 · a", "seed 981, 982 · b"]
