@@ -13,9 +13,11 @@ from PIL import Image
 from batch.base.errors import ForeignFolder, UserError
 from batch.cli.progress import Silent
 from batch.manifest.axes import AXES
+from batch.records.receipts import TextTokens
 from batch.records.tasks import Task
 from batch.report.compare.runs import read_runs
 from batch.report.compare.settings import by_setting
+from batch.report.lettering.lines import paragraph
 from batch.report.order import place_by
 from batch.report.sheet import axes, drawing, growing, layout
 from batch.report.sheet.axes import axes_of, choose
@@ -26,6 +28,7 @@ from batch.report.sheet.drawing import said_before
 from batch.report.sheet.growing import Sheets
 from batch.report.sheet.heading import Heading, totals
 from batch.report.sheet.pages import pages_of
+from batch.report.sheet.show import Page, showing
 from batch.store import inside
 from batch.store.folder import RunFolder
 from tests.fake_session import Fault
@@ -143,6 +146,27 @@ def test_styles_are_an_axis_where_every_prompt_has_every_style():
     assert shown(without) == [("", ["style oil", "style ink"], ["a fox, in", "a whale, in"])]
 
 
+def test_what_goes_along_with_prompts_is_an_axis_where_it_is_named():
+    plain = tasks_of(prompt=("a fox", "a whale"), style=("", "oil"), seed=(1, 2))
+    tasks = [replace(task, prompt=f"{task.prompt} {task.style}".strip()) for task in plain]
+    tasks = [replace(task, negative_prompt=task.style and "photo") for task in tasks]
+    assert shown(tasks, columns=["negative_prompt"])[0][1] == [
+        "style none · negative prompt none", "style oil · negative prompt photo"
+    ]  # fmt: skip
+    tasks += [replace(tasks[0], id="f" * 16, prompt="a heart")]  # not in every style, so prompts are whole
+    whole = ["a fox", "a fox oil", "a whale", "a whale oil"]
+    assert shown(tasks) == [("", ["seed 1", "seed 2"], whole), ("", ["seed 1"], ["a heart"])]
+    assert shown(tasks, rows=["prompt"], columns=["style"])[:2] == [
+        ("seed 1", ["style none"], ["a fox", "a whale", "a heart"]), ("seed 1", ["style oil"], whole[1::2])
+    ]  # fmt: skip
+    assert arranged(tasks, rows=["prompt"], columns=["seed", "style"]) == (["prompt"], ["seed", "style"], [])
+    assert arranged(tasks, rows=["negative_prompt"])[0] == ["negative_prompt"]
+    with pytest.raises(
+        UserError, match=re.escape("prompt (5 values), negative_prompt (2 values), style (2 values)")
+    ):
+        arranged(tasks, rows=["steps"])
+
+
 def test_seeds_that_belong_to_prompts_have_no_columns_of_their_own():
     own = [replace(task, seed=10 * ord(task.prompt) + task.seed) for task in tasks_of(prompt="abcde", seed=(1, 2))]
     assert shown(own)[0][2][:2] == ["seed 971, 972 · a", "seed 981, 982 · b"]
@@ -194,7 +218,7 @@ def test_nothing_is_cut_off_and_nothing_overlaps():
             assert width <= 16_000 and height <= 5_000
             assert width < 4 * height
             for shelf in page:
-                for table, left in zip(shelf.tables, shelf.lefts(), strict=True):
+                for table, left in shelf.placed():
                     places = table.places()
                     assert left + table.width + layout.MARGIN <= width
                     assert len({(place.left, place.top) for place in places}) == len(places)
@@ -215,6 +239,46 @@ def test_long_tables_stand_side_by_side_and_wide_ones_go_on_below():
     many = tasks_of(steps=(1, 2, 3), guidance=(1.0, 2.0, 3.0), memory="ab", dtype="xy")
     (page,) = pages_of(blocks(many), layout.Paper())
     assert [len(shelf.tables) for shelf in page] == [2, 2]
+
+
+LONG = (
+    "green hills under a blue sky with a yellow sun, intricate, elegant, highly detailed, digital painting, " * 3
+)
+
+
+@pytest.mark.parametrize("paper", [layout.Paper(), layout.Paper(cell=48), layout.Paper(fixed=True, width=1754)])
+@pytest.mark.parametrize("begun", [4, 96])
+def test_words_above_and_below_a_table_end_before_the_next_one(paper, begun):
+    tasks = tasks_of(prompt=(LONG, "a fox"), seed=(7, 2**32 - 1), width=(512, 288), steps=(2, 4), dtype="ab")
+    named = blocks_of(tasks, choose(axes_of(tasks), ["dtype"], ["steps"]))
+    shelves = list(itertools.chain(*pages_of(begun_of(named, lambda task: task in tasks[:begun]), paper)))
+    assert max(len(shelf.tables) for shelf in shelves) > 1
+    for table in (table for shelf in shelves for table in shelf.tables if len(shelf.tables) > 1):
+        letters = table.letters
+        assert all(line.width(letters.title) <= table.width for line in table.title)
+        assert paragraph(table.block.left).width(letters.text) <= table.width
+    for shelf in shelves:
+        assert len({table.top for table in shelf.tables if table.heights}) < 2  # pictures beside one another
+        titles = ["".join(line.text for line in table.title) for table in shelf.tables]
+        assert len(set(titles)) == len(titles), titles
+
+
+def test_the_title_of_a_table_alone_goes_on_beyond_its_pictures():
+    (block,) = blocks(tasks_of(seed=(1, 2), steps=(1, 2)))
+    (((table,),),) = [
+        [shelf.tables for shelf in page] for page in pages_of([replace(block, texts=LONG)], layout.Paper())
+    ]
+    assert table.width < max(line.width(table.letters.title) for line in table.title) <= table.letters.narrowest
+
+
+def test_pages_that_are_set_otherwise_are_drawn_again(run):
+    tasks = tasks_of(seed=(1, 2), steps=(1, 2), width=(64, 512))
+    some = [shelf.tables[0] for page in pages_of(blocks(tasks), layout.Paper(target=9)) for shelf in page]
+    shelves = [[layout.TableShelf(tables=tuple(some))], [layout.TableShelf(tables=(one,)) for one in some]]
+    beside, below = (
+        showing(Page(number=1, heading=Heading(name="x"), shelves=each), run.scan()) for each in shelves
+    )
+    assert beside != below
 
 
 def blocks(tasks):
@@ -502,6 +566,17 @@ def test_sheets_are_not_written_through_links(run):
         (run.root / name).unlink()
     (run.root / "contact_sheet-best.jpg").symlink_to(run.root / "results.csv")  # whatever else a user keeps there
     inside.check(run.root)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (64, 128), (48, 48)])
+def test_a_mark_stays_on_its_picture(run, size):
+    receipt = next(iter(run.scan().receipts.values()))
+    scan, page = run.scan(), Image.new("RGB", (300, 300), "black")
+    marked = replace(receipt, degraded_from="full", texts=(TextTokens(tokens=20, read=9),))
+    assert marked.cut
+    scan = replace(scan, receipts={**scan.receipts, receipt.task.id: marked})
+    draw_cell(page, (20, 20), size, receipt.task, run, scan, layout.Letters())
+    assert page.getbbox() == (19, 19, 21 + size[0], 21 + size[1])
 
 
 def test_a_white_picture_has_an_edge(run):

@@ -152,10 +152,10 @@ def draw_lines(
 
 
 def draw_badge(
-    page: Image.Image, at: tuple[int, int], word: str, size: int, paper: Colour, colour: Colour
+    page: Image.Image, at: tuple[int, int], lines: Sequence[TextLine], size: int, paper: Colour, colour: Colour
 ) -> None:
-    """Write a word on paper of its own; ``at`` is its lower left corner."""
-    line = paragraph(clean(word))
-    right = at[0] + round(line.width(size)) + 8
-    ImageDraw.Draw(page).rectangle((at[0] - 4, at[1] - size - 6, right - 4, at[1] + 4), fill=paper)
-    line.draw(page, (at[0], at[1] - 3), size, colour)
+    """Write words on paper of their own; ``at`` is their lower left corner."""
+    right = at[0] + max(round(line.width(size)) for line in lines) + 8
+    top = at[1] - (len(lines) - 1) * (size + 4) - size - 6
+    ImageDraw.Draw(page).rectangle((at[0] - 4, top, right - 4, at[1] + 4), fill=paper)
+    draw_lines(page, (at[0], top + 3), lines, size, colour, step=size + 4)

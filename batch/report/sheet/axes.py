@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,8 @@ class SheetAxis:
     keys: Sequence[Hashable]
     """Of each task, in the order of the tasks."""
     values: Mapping[Hashable, str]
+    with_prompt: bool = False
+    """It goes along with the prompt, and is left out where nobody names it."""
 
     def title(self, key: Hashable) -> str:
         """A value as it stands beside a row or above a column: ``steps 20``."""
@@ -77,19 +79,20 @@ def worded(name: str) -> str:
 def axes_of(tasks: Sequence[Task]) -> list[SheetAxis]:
     """The axes with several values among tasks that stand in the manifest's order.
 
-    A style is one where every prompt has every style: the prompts are those before it, then. Else it goes with the
-    prompt, as its negative prompt does.
+    Where every prompt has every style, the prompts are those before it. Else a style goes with the prompt, as its
+    negative prompt does.
     """
     if not tasks:
         return []
     texts = prompts.of(tasks)
-    found = [_axis(name, tasks, texts) for name in _varying(tasks) if name != "style" or texts.styled]
+    found = [_axis(name, tasks, texts) for name in _varying(tasks)]
     found += [_extra(name, tasks) for name in _varying_extras(tasks)]
     by_name = {axis.name: axis for axis in found if len(axis.values) > 1}
+    if (style := by_name.get("style")) and not texts.styled:
+        by_name["style"] = replace(style, with_prompt=True)
     if (negative := by_name.get("negative_prompt")) and (prompt := by_name.get("prompt")):
-        along = [prompt, *(axis for name, axis in by_name.items() if name == "style")]
-        if decides(along, negative):
-            del by_name["negative_prompt"]
+        deciding = [prompt, style] if style and texts.styled else [prompt]
+        by_name["negative_prompt"] = replace(negative, with_prompt=decides(deciding, negative))
     return list(by_name.values())
 
 
@@ -181,6 +184,7 @@ def choose(axes: Sequence[SheetAxis], rows: Sequence[str] = (), columns: Sequenc
     by_name = {axis.name: axis for axis in axes}
     down = [_named(name, by_name) for name in dict.fromkeys(rows)]
     across = [_named(name, by_name) for name in dict.fromkeys(columns)]
+    axes = [axis for axis in axes if not axis.with_prompt or axis in [*down, *across]]
     own = per_prompt(by_name)
     for axis in sorted(axes, key=lambda axis: -(own if own and axis.name == "seed" else len(axis.values))):
         taken = [*down, *across]

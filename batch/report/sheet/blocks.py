@@ -23,6 +23,8 @@ MOST_HOLES = 200
 MOST_GROUPS = 6
 """Of a table with holes: rows that have the same columns are a table of their own, up to so many."""
 
+_TEXTS = ("prompt", "negative_prompt")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
@@ -40,8 +42,11 @@ class Names:
 class Block:
     """A table of the pictures that share all but what its rows and columns differ in."""
 
-    title: str
+    settings: str
+    """What its pictures share, and which part of them it holds."""
     names: Names
+    texts: str = ""
+    """The prompts that they share."""
     rows: list[Key] = field(default_factory=list)
     columns: list[Key] = field(default_factory=list)
     cells: dict[tuple[Key, Key], Task] = field(default_factory=dict)
@@ -51,6 +56,11 @@ class Block:
     """Of a counted table: the column that each cell would have elsewhere."""
     left: str = ""
     """What stands below the rows: what has no place among them yet."""
+
+    @property
+    def title(self) -> str:
+        """What stands above it: last what may be long and be cut, so that tables are told apart."""
+        return " · ".join(filter(None, (self.settings, self.texts)))
 
     def columns_by_row(self, wanted: Callable[[Task], bool] | None = None) -> dict[Key, list[Key]]:
         """The columns of each row that has any, of those cells alone whose task is wanted."""
@@ -89,8 +99,8 @@ class Block:
 
     def part(self, rows: list[Key], columns: list[Key], suffix: str = "", left: str = "") -> Block:
         """Some of its rows and columns; the suffix goes on in its title."""
-        title = " · ".join(filter(None, (self.title, suffix)))
-        return replace(self, title=title, rows=rows, columns=columns, left=left)
+        settings = " · ".join(filter(None, (self.settings, suffix)))
+        return replace(self, settings=settings, rows=rows, columns=columns, left=left)
 
     def as_counted(self, own: Mapping[Key, Sequence[Key]]) -> Block:
         """The same pictures without holes, of these columns of its rows."""
@@ -120,8 +130,8 @@ def blocks_of(tasks: Sequence[Task], matrix: Matrix) -> list[Block]:
     found: dict[Key, Block] = {}
     for place, (key, task) in enumerate(zip(_keys(matrix.blocks, len(tasks)), tasks, strict=True)):
         if key not in found:
-            said = (axis.title(value) for axis, value in zip(matrix.blocks, key, strict=True))
-            found[key] = Block(title=" · ".join(said), names=names)
+            settings, texts = _shared(matrix.blocks, key)
+            found[key] = Block(settings=settings, texts=texts, names=names)
         found[key].cells[rows[place], columns[place]] = task
     across, down = _ranks(matrix.columns), _ranks(matrix.rows)
     for block in found.values():
@@ -129,6 +139,13 @@ def blocks_of(tasks: Sequence[Task], matrix: Matrix) -> list[Block]:
         block.columns = sorted({column for _, column in block.cells}, key=across)
     ordered = sorted(found, key=_ranks(matrix.blocks))
     return [part for key in ordered for part in _without_holes(found[key])]
+
+
+def _shared(some: Sequence[SheetAxis], key: Key) -> tuple[str, str]:
+    """Settings and prompts that all pictures of a table have."""
+    said = {axis.name: axis.title(value) for axis, value in zip(some, key, strict=True)}
+    texts = [text for name, text in said.items() if name in _TEXTS]
+    return " · ".join(text for name, text in said.items() if name not in _TEXTS), " · ".join(texts)
 
 
 def _keys(some: Sequence[SheetAxis], count: int) -> list[Key]:
@@ -188,8 +205,8 @@ def begun_of(blocks: Sequence[Block], begun: Callable[[Task], bool]) -> list[Blo
             empty.append(block)
     if len(empty) > MOST_EMPTY:
         images = sum(_images(block.columns_by_row()) for block in empty)
-        title, left = f"{len(empty)} more settings", _left("", image=images)
-        return [*found, replace(empty[0], title=title, rows=[], columns=[], left=left)]
+        settings, left = f"{len(empty)} more settings", _left("", image=images)
+        return [*found, replace(empty[0], settings=settings, texts="", rows=[], columns=[], left=left)]
     for block in empty:
         found.append(block.part([], [], left=_left(where, **{block.names.row: len(block.rows)})))
     return found

@@ -67,7 +67,14 @@ def _draw_done(
     ImageDraw.Draw(page).rectangle((at[0] - 1, at[1] - 1, at[0] + size[0], at[1] + size[1]), outline=_EDGE)
     made = "degraded" if receipt.degraded_from else "repaired" if receipt.repaired else ""
     if word := ", ".join(filter(None, (made, "prompt cut" if receipt.cut else "", str(touched or "")))):
-        draw_badge(page, (at[0] + 8, at[1] + size[1] - 8), word, letters.text - 2, PAPER, _DEGRADED)
+        _mark(page, at, size, word, letters.text - 2)
+
+
+def _mark(page: Image.Image, at: tuple[int, int], size: tuple[int, int], word: str, text: int) -> None:
+    """A word in the lower left corner of a picture, that ends before the next one and covers no more than half."""
+    inset = min(8, size[0] // 12)
+    lines = lines_within(word, size[0] - 2 * inset, max(1, size[1] // 2 // (text + 4)), text)
+    draw_badge(page, (at[0] + inset, at[1] + size[1] - inset), lines, text, PAPER, _DEGRADED)
 
 
 def _picture(folder: RunFolder, receipt: Receipt, size: tuple[int, int]) -> Image.Image | None:

@@ -38,7 +38,7 @@ def draw_page(
     top = head.height
     for shelf in shelves:
         ImageDraw.Draw(page).line([(MARGIN, top), (page.width - MARGIN - 1, top)], fill=_RULE)
-        for table, left in zip(shelf.tables, shelf.lefts(), strict=True):
+        for table, left in shelf.placed():
             _draw_table(page, table, (MARGIN + left, top), paper.cell, folder, scan)
         top += shelf.height
     return page

@@ -115,6 +115,10 @@ class SheetTable:
     side: int = 1
     """How many times the table stands side by side."""
     letters: Letters = field(default_factory=Letters)
+    least: int = 0
+    """Across, of what its title and the line below it need."""
+    lead: int = 0
+    """Left free below its title, so that its rows begin where those of the tables beside it do."""
 
     @property
     def one(self) -> int:
@@ -124,13 +128,13 @@ class SheetTable:
 
     @property
     def width(self) -> int:
-        """Of all of them."""
-        return self.side * self.one
+        """Of all of them, with what stands above and below."""
+        return max(self.least, self.side * self.one)
 
     @property
     def title_height(self) -> int:
         """From the line above the table to what stands above its columns."""
-        return len(self.title) * self.letters.title_step + 2 * GAP
+        return len(self.title) * self.letters.title_step + self.lead + 2 * GAP
 
     @property
     def level_heights(self) -> list[int]:
@@ -186,9 +190,10 @@ class TableShelf:
         """Of the highest, the space below included."""
         return max(table.height for table in self.tables)
 
-    def lefts(self) -> list[int]:
-        """Where each begins."""
-        return list(accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0))[:-1]
+    def placed(self) -> list[tuple[SheetTable, int]]:
+        """Each with where it begins."""
+        starts = accumulate((table.width + COLUMN_GAP for table in self.tables), initial=0)
+        return list(zip(self.tables, starts, strict=False))
 
 
 @lru_cache(maxsize=4096)

@@ -54,7 +54,21 @@ def _shelves(tables: Sequence[SheetTable], paper: Paper) -> Iterator[TableShelf]
     is_long = sum(table.height for table in tables) > LONGEST * widest
     room = min(paper.target, paper.width - 2 * MARGIN) + COLUMN_GAP
     for start, end in _runs([table.width + COLUMN_GAP for table in tables], room if is_long else 0):
-        yield TableShelf(tables=tuple(tables[start:end]))
+        some = tables[start:end]
+        yield TableShelf(tables=(_alone(some[0], paper),) if len(some) == 1 else _level(some, paper.room))
+
+
+def _alone(table: SheetTable, paper: Paper) -> SheetTable:
+    """A table with nothing at its side: its title goes on beyond its pictures."""
+    room = max(table.width, min(table.letters.narrowest, paper.width - 2 * MARGIN))
+    return replace(table, title=_title(table.block, room, table.letters))
+
+
+def _level(tables: Sequence[SheetTable], room: int) -> tuple[SheetTable, ...]:
+    """Tables side by side whose rows begin at one height, unless one would need more than a page then."""
+    top = max((table.top for table in tables if table.heights), default=0)
+    level = tuple(replace(table, lead=top - table.top) if table.heights else table for table in tables)
+    return level if all(table.height <= room for table in level) else tuple(tables)
 
 
 def _cut(block: Block, paper: Paper) -> Iterator[SheetTable]:
@@ -122,13 +136,19 @@ def _label_width(block: Block, letters: Letters) -> int:
     """As wide as the longest label of the run, begun or not, within reason."""
     if block.counted:
         return letters.label
-    return _widest(tuple(sorted(map(" · ".join, block.names.rows.values()), key=len)[-5:]), letters)
+    longest = sorted(map(" · ".join, block.names.rows.values()), key=len)[-5:]
+    return min(letters.label, _widest(tuple(longest), letters.text))
+
+
+def _least_width(block: Block, letters: Letters) -> int:
+    """What stands above and below a narrow table needs: a title has several lines, what is left one."""
+    return max(min(letters.label, _widest((block.title,), letters.title)), _widest((block.left,), letters.text))
 
 
 @lru_cache
-def _widest(texts: tuple[str, ...], letters: Letters) -> int:
-    wide = max((paragraph(clean(text[:200])).width(letters.text) for text in texts), default=0.0)
-    return min(letters.label, round(wide) + 1) if wide else 0
+def _widest(texts: tuple[str, ...], size: int) -> int:
+    wide = max((paragraph(clean(text[:200])).width(size) for text in texts), default=0.0)
+    return round(wide) + 1 if wide else 0
 
 
 def _runs(lengths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
@@ -162,15 +182,20 @@ def _measured(block: Block, sizes: _Sizes, paper: Paper, whole: SheetTable | Non
     if side > 1:
         heights = [max(heights, default=0)] * -(-len(block.rows) // side)
     captions = () if sizes.label or not widths else _captions(block, widths[0], side, letters)
-    room = max(side * single.one, min(letters.narrowest, paper.width - 2 * MARGIN))
+    least = min(_least_width(block, letters), paper.width - 2 * MARGIN)
     return replace(
         single,
-        title=lines_within(block.title, room, MOST_LINES, letters.title) if block.title else (),
+        title=_title(block, max(side * single.one, least), letters),
         headings=_headings(block, widths, letters) if block.headed() else (),
         heights=tuple(map(sum, zip(heights, captions, strict=True))) if captions else tuple(heights),
         captions=captions,
         side=side,
+        least=least,
     )
+
+
+def _title(block: Block, room: int, letters: Letters) -> tuple[TextLine, ...]:
+    return lines_within(block.title, room, MOST_LINES, letters.title) if block.title else ()
 
 
 def _captions(block: Block, width: int, side: int, letters: Letters) -> tuple[int, ...]:

@@ -75,10 +75,12 @@ def showing(page: Page, scan: Scan) -> Hashable:
 
 
 def _showing(shelves: Sequence[TableShelf], scan: Scan) -> Iterator[Hashable]:
-    for table in (table for shelf in shelves for table in shelf.tables):
+    for table, left in ((table, left) for shelf in shelves for table, left in shelf.placed()):
         block = table.block
         yield (
-            block.title,
+            left,
+            table.title,
+            table.lead,
             tuple(block.rows),
             tuple(block.columns),
             block.left,
