@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.errors import (
     BatchError,
+    CannotGoOn,
     DiskFull,
     DiskLow,
     FailedInARow,
@@ -82,7 +83,8 @@ class Course:
             self.stop.tell(tally)  # it may have come up where nobody looked, as while a worker started
             return error
         except BatchError as error:
-            tally.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {error}"))
+            data = {events.CANNOT_GO_ON: True}
+            tally.log.write(Happening(kind=HappeningKind.STOPPED, text=f"the run stopped: {error}", data=data))
             raise
         finally:
             tally.on(Closed())
@@ -99,8 +101,7 @@ class Course:
             rendered = f"{plural(tally.rendered, 'image')} rendered in {time}"
             text = rendered if stopped is None else f"the run stopped: {stopped}; {rendered}"
             kind = HappeningKind.END if stopped is None else HappeningKind.STOPPED
-            data = {events.IN_A_ROW: stopped.count} if isinstance(stopped, FailedInARow) else {}
-            tally.log.write(Happening(kind=kind, text=text, data=data))
+            tally.log.write(Happening(kind=kind, text=text, data=_why_data(stopped)))
             try:
                 with self.stop.reporting():
                     made, unwritten = self._reported()
@@ -145,3 +146,10 @@ class Course:
             return None, f"the report could not be written ({why}); 'report {root}' makes up for it later"
         finally:
             self.live.on(Closed())  # past the tally, which would tell once more what is left
+
+
+def _why_data(stopped: StopRun | None) -> dict[str, object]:
+    """What the log's readers are to know of an end beside its text."""
+    if isinstance(stopped, FailedInARow):
+        return {events.IN_A_ROW: stopped.count, events.CANNOT_GO_ON: True}
+    return {events.CANNOT_GO_ON: True} if isinstance(stopped, CannotGoOn) else {}

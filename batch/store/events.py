@@ -109,6 +109,9 @@ ENDS = {HappeningKind.END, HappeningKind.STOPPED}
 IN_A_ROW = "in_a_row"
 """In the data of a run's end: how many images failed one after the other."""
 
+CANNOT_GO_ON = "cannot_go_on"
+"""In the data of a run's end, true: the same command would end the same way, as long as nothing is mended."""
+
 TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
 
@@ -135,6 +138,11 @@ def in_a_row(event: LogEntry | None) -> int:
     """How many failures one after the other broke the run off; 0 where it was something else."""
     count = event.data.get(IN_A_ROW) if event is not None else None
     return count if type(count) is int and count > 0 else 0
+
+
+def cannot_go_on(event: LogEntry | None) -> bool:
+    """Whether a run that was broken off would be so again."""
+    return event is not None and event.data.get(CANNOT_GO_ON) is True
 
 
 def unfinished(events: Sequence[LogEntry]) -> str:

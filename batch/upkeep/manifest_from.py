@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -72,6 +72,7 @@ def manifest_from(sources: Sequence[Path], wanted: Wanted, path: Path = Path()) 
     size = changes.axes.get("size")
     if size is not None and any(picture.axes.get("size", size) != size for _, picture in found):
         notes.append("at another size the same seed is another picture")
+    notes += _merged([picture for _, picture in found], [picture for _, picture in pictures], changes.several)
     notes += _by_note(pictures)
     data = to_data([picture for _, picture in pictures], head, changes.several)
     data = changes.apply(data, path)
@@ -144,6 +145,33 @@ def _by_note(pictures: Found) -> Iterator[str]:
     for note, those in names.items():
         more = f" and {len(those) - 1:,} more" if len(those) > 1 else ""
         yield f"{those[0]}{more}: {note}"
+
+
+def _merged(before: Sequence[Recovered], after: Sequence[Recovered], several: Collection[str]) -> Iterator[str]:
+    """That pictures have become one: they differed in nothing but what is now the same for all of them.
+
+    Each is then made under every value of the axes that have ``several``.
+    """
+    groups: dict[frozenset[object], list[dict[str, str]]] = {}
+    for old, new in zip(before, after, strict=True):
+        axes, alike = _shown(old), groups.setdefault(frozenset(_shown(new).items()), [])
+        if axes not in alike:
+            alike.append(axes)
+    merged = [alike for alike in groups.values() if len(alike) > 1]
+    if merged:
+        names = {name: None for alike in merged for axes in alike for name in axes if _differs(name, alike)}
+        count = sum(map(len, merged))
+        each = f", under each value of {' and '.join(sorted(several))}" if several else ""
+        yield f"{count:,} pictures that differed in {' and '.join(names)} alone become {len(merged):,}{each}"
+
+
+def _shown(picture: Recovered) -> dict[str, str]:
+    """The axes as texts, which compare whatever the values are."""
+    return {name: repr(value) for name, value in picture.axes.items()}
+
+
+def _differs(name: str, pictures: Sequence[Mapping[str, str]]) -> bool:
+    return any(axes.get(name) != pictures[0].get(name) for axes in pictures)
 
 
 def _measured(albums: Iterable[Album]) -> Mapping[str, object]:

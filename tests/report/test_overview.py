@@ -11,6 +11,7 @@ from batch.cli.progress import Silent
 from batch.records.reading import to_json
 from batch.records.receipts import Machine, Receipt, StagePeak
 from batch.run import runner
+from batch.run.limits import Limits
 from batch.store import events
 from batch.store.events import EventLog, LogEntry
 from batch.store.folder import RunFolder
@@ -205,3 +206,40 @@ def test_a_run_that_was_broken_off_says_by_what_and_what_goes_on_past_it(page, t
     assert page.inner_text(".command code >> nth=0").endswith(past)
     assert main(["status", str(tmp_path / "run")]) == 0
     assert f"go on past it: run-batch run {job} --out {tmp_path / 'run'} {past}" in capsys.readouterr().out
+
+
+def test_images_that_no_run_can_begin_stand_below_the_whole_reason(page, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB, encoding="utf-8")
+    options = {"seen": Silent(), "out": tmp_path / "run", "engine": "local"}
+    fake_run(job, Fault("error", stage="load"), **options)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto((tmp_path / "run" / "report.html").as_uri() + "#part=failures")
+    why = "The run stopped: the model demo cannot be loaded: a fault was asked for"
+    assert page.inner_text(".failure h3") == "Not rendered yet · 12 images"
+    assert page.inner_text(".failure .why").startswith(why)
+    assert page.inner_text(".advice >> nth=0").startswith("The last run could not go on.")
+    assert "bad" in page.get_attribute("#broken-off", "class")
+    page.click(".failure a >> nth=0")
+    assert why in page.inner_text(".lacking") and "Once what stopped the last run is mended" in page.inner_text(
+        ".lacking"
+    )
+    # A long one is whole where the images are, and no line of it is hidden above them.
+    page.keyboard.press("Escape")
+    page.evaluate("data.stopped.said = 'word '.repeat(110) + 'end'; heading(); failures()")
+    assert page.inner_text("#broken-off").endswith("word end")
+    assert page.evaluate("$('broken-off').scrollHeight <= $('broken-off').clientHeight")
+    page.evaluate("data.stopped.said = 'word '.repeat(500) + 'end'; heading(); failures()")
+    assert page.inner_text("#broken-off").endswith("…")
+    assert page.inner_text(".failure .why").endswith("word end")
+    assert page.said == []
+
+
+def test_a_run_that_was_ended_on_purpose_is_to_mend_in_nothing(page, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB, encoding="utf-8")
+    fake_run(job, seen=Silent(), out=tmp_path / "run", engine="local", limits=Limits(max_images=3))
+    page.goto((tmp_path / "run" / "report.html").as_uri() + "#part=failures")
+    assert page.locator(".advice").count() == 1
+    assert page.inner_text(".advice").startswith("Go on.")
+    assert "--max-images" in page.inner_text(".failure .why")

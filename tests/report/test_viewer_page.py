@@ -416,3 +416,33 @@ def test_only_neighbours_are_read_ahead(looked_at, page, work):
     page.wait_for_timeout(100)
     asked = [url.split("/")[-1].split("-")[0] for url in page.asked if "/images/" in url]
     assert asked[0] == "twin" and sorted(asked) == ["nearly", "plain", "twin"]
+
+
+SIZES = """\
+name: sizes
+grid: {model: demo, prompt: one, seed: 1, steps: 2, size: 512x512}
+include:
+  - {size: 512x256}
+  - {size: 256x256, steps: 4}
+resize: true
+output: {name: "{width}x{height}"}
+run: {min_free_disk: 1MB}
+"""
+
+
+def test_what_can_lie_over_it_is_compared_first(page, tmp_path):
+    (tmp_path / "job.yaml").write_text(SIZES, encoding="utf-8")
+    fake_run(tmp_path / "job.yaml", seen=Seen(), out=tmp_path / "run")
+    page.goto((tmp_path / "run" / "report.html").as_uri())
+    page.evaluate("look([data.images.find(image => image.pixels === '512×512')])")
+    page.keyboard.press("c")
+    until(page, "shown.length === 2")
+    assert page.evaluate("shown.map(image => image.pixels)") == ["512×512", "256×256"]  # 512×256 differs in less
+    # Where nothing else is of its prompt, the same goes for what stands beside it.
+    page.keyboard.press("c")
+    page.evaluate("data.images.forEach((image, index) => { image.prompt = String(index); })")
+    page.evaluate("visible.sort((a, b) => a.width - b.width || b.height - a.height)")
+    page.keyboard.press("c")
+    until(page, "shown.length === 2")
+    assert page.evaluate("shown.map(image => image.pixels)") == ["512×512", "256×256"]
+    assert page.said == []

@@ -209,3 +209,20 @@ def test_pictures_of_other_programs_are_set_too(cli, work):
     )
     assert cli("plan", "a.yaml").code == 0
     assert yaml.safe_load((work / "a.yaml").read_text())["grid"]["steps"] == 20
+
+
+def test_pictures_that_become_one_are_said_to(cli, manifest, work):
+    path = manifest("grid: {model: demo, prompt: a fox, seed: [1, 2], steps: [2, 4], size: 512x512}\n")
+    assert cli("run", path, "--quiet").code == 0
+    tasks = RunFolder(work / "outputs/job").tasks()
+
+    def notes(*overrides, count=3):
+        picks = listed(work, *(task.id for task in tasks[:count]))
+        return manifest_from([work / "outputs/job"], Wanted(picks=picks, overrides=overrides))[1]
+
+    assert notes() == notes("scheduler=unipc") == []
+    assert notes("steps=8") == ["2 pictures that differed in steps alone become 1"]
+    assert notes("steps=8", count=4) == ["4 pictures that differed in steps alone become 2"]
+    assert notes("steps=8", "seed=3", count=4) == ["4 pictures that differed in seed and steps alone become 1"]
+    said = "4 pictures that differed in steps alone become 2, under each value of steps"
+    assert notes("steps=[8, 9]", count=4) == [said]

@@ -102,9 +102,14 @@ def _summary(images: Sequence[ReportedImage], scan: Scan) -> dict[str, object]:
 
 
 def _stopped(history: Sequence[LogEntry]) -> dict[str, Scalar] | None:
-    """What the last run was broken off by, and after how many failures in a row (0: by something else)."""
+    """What the last run was broken off by, and after how many failures in a row (0: by something else).
+
+    ``for_good`` says that the next run would be broken off by the same.
+    """
     last = events.stopped(history)
-    return {"said": last.text, "in_a_row": events.in_a_row(last)} if last else None
+    if last is None:
+        return None
+    return {"said": last.text, "in_a_row": events.in_a_row(last), "for_good": events.cannot_go_on(last)}
 
 
 def _distinct(receipts: Sequence[Receipt], name: str) -> list[str]:

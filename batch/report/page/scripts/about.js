@@ -32,8 +32,18 @@ export function differing(image, other) {
   return parts.join(" · ") || "the same settings";
 }
 
+/** What the last run ended by, whole; empty where it came to its end, or goes on. */
+export function whyStopped() {
+  const said = goesOn() ? "" : data.stopped?.said || "";
+  return said.slice(0, 1).toUpperCase() + said.slice(1);
+}
+
 /** What renders an image that is missing. */
-export const renewal = image => goesOn() ? "It comes while the run goes on." : `The same command renders it${image.lost ? " again" : ""}.`;
+export function renewal(image) {
+  if (goesOn()) return "It comes while the run goes on.";
+  const first = data.stopped?.for_good ? "Once what stopped the last run is mended, the" : "The";
+  return `${first} same command renders it${image.lost ? " again" : ""}.`;
+}
 
 /** Why an image has no picture, and how it gets one. */
 export function lacking(image) {
@@ -42,5 +52,6 @@ export function lacking(image) {
       make("p", {}, data.again?.failed ? "To try it again:" : "To try it again, run the same command with --retry-failed."), data.again?.failed ? command(data.again.failed) : "");
   }
   if (image.status === "skipped") return make("div", {class: "lacking"}, make("b", {}, "skipped"), make("p", {}, image.error || ""));
-  return make("div", {class: "lacking"}, make("b", {}, image.lost || "not rendered yet"), make("p", {}, renewal(image)), image.lost && data.again?.go_on ? command(data.again.go_on) : "");
+  return make("div", {class: "lacking"}, make("b", {}, image.lost || "not rendered yet"), whyStopped() ? make("p", {dir: "auto"}, whyStopped()) : "",
+    make("p", {}, renewal(image)), image.lost && data.again?.go_on ? command(data.again.go_on) : "");
 }

@@ -1,7 +1,7 @@
 /* The images that are not there: why, and what tries them again. */
 
 import { $, make, renew } from "./dom.js";
-import { wordsOf } from "./about.js";
+import { whyStopped, wordsOf } from "./about.js";
 import { command } from "./copying.js";
 import { data, failed, goesOn } from "./data.js";
 import { folding } from "./folding.js";
@@ -18,7 +18,7 @@ export function failures() {
     ...missing("lost", "Rendered, and lost since", left.filter(image => image.lost)), ...missing("left", "Not rendered yet", left.filter(image => !image.lost)));
 }
 
-const missing = (key, title, images) => images.length ? [failureGroup(key, title, "", "", images, "quiet")] : [];
+const missing = (key, title, images) => images.length ? [failureGroup(key, title, "", whyStopped(), images, "quiet")] : [];
 
 // What was asked for, and which process died, differs from image to image.
 const gist = image => image.error.replace(/\d[\d.,]*/g, "#").replaceAll(image.name, "");
@@ -46,8 +46,9 @@ function advice(left) {
   if (!again.go_on) return [make("p", {class: "muted", "data-key": "unknown"}, "The manifest of this run is not known here: run it again with --retry-failed, into the folder of this page.")];
   if (data.stopped?.in_a_row) say("Stopped after " + data.stopped.in_a_row + " failures in a row:", "the rest would most likely fail, too. Where the reason below is a setting, mend or leave it out in the manifest, and run that again. This goes on past failures"
     + (left ? ", to the " + left + " that were not begun:" : ":"), again.past);
+  else if (data.stopped?.for_good && left) say("The last run could not go on.", "The reason stands with the images below. Mend it, or leave out in the manifest what it names: until then the same command ends the same way.");
   if (sum.failed) say("Try again.", "Failed images are tried by the next run until each has failed as often as run.retries allows; this begins the count anew, and renders what else is missing:", again.failed);
-  else if (left) say("Go on.", "What is done is not rendered again:", again.go_on);
+  else if (left) say(data.stopped?.for_good ? "Then go on." : "Go on.", "What is done is not rendered again:", again.go_on);
   if (sum.out_of_memory || sum.skipped) say("What did not fit", "is a result of the measurement, and is not tried again unless you ask:", again.unfit);
   if (unfit) say("Out of memory:", "end what else uses the card, or choose a smaller setting in the manifest, as memory: 8gb, 6gb or 4gb; smaller ones are tried by themselves unless on_oom: fail or --no-fallback forbids it. What each would take:", again.plan);
   return parts;

@@ -9,6 +9,7 @@ import { addKeys } from "./keys.js";
 import { picked, startPair } from "./pair.js";
 import { countOfMark, mark, markButtons, onMarks, toggleMark } from "./picks.js";
 import { neighbour, reveal, visible } from "./selection.js";
+import { alike } from "./sight.js";
 import { define, get, set, watch } from "./state.js";
 import { Viewer, VIEWER_KEYS } from "./viewer.js";
 import { path, short } from "./words.js";
@@ -40,15 +41,23 @@ function goOn(x, y) {
 function compareWith() {
   const [first, second] = shown;
   if (second) return look([first]);
-  const other = picked.find(image => image !== first) || underAnotherSetting(first) || beside(1, 0) || beside(-1, 0);
+  const other = picked.find(image => image !== first) || underAnotherSetting(first) || nextTo(first);
   if (other) look([first, other]);
 }
 
+// The next one or the one before; rather one that can be laid over it.
+function nextTo(first) {
+  const near = [beside(1, 0), beside(-1, 0)].filter(Boolean);
+  return near.find(image => image.file && alike(image, first)) || near[0];
+}
+
 // Of the same prompt and seed the next one that differs in the fewest settings: what a setting does is what one wants to see.
+// One that cannot be laid over it comes after all that can.
 function underAnotherSetting(first) {
   const same = visible.filter(image => image !== first && image.file && ["prompt", "seed", "negative_prompt"].every(key => image[key] === first[key]));
   const apart = image => data.varying.filter(key => image[key] !== first[key]).length, after = image => image.index > first.index ? 0 : 1;
-  return same.sort((a, b) => apart(a) - apart(b) || after(a) - after(b) || a.index - b.index)[0];
+  const beyond = image => alike(image, first) ? 0 : 1;
+  return same.sort((a, b) => beyond(a) - beyond(b) || apart(a) - apart(b) || after(a) - after(b) || a.index - b.index)[0];
 }
 
 // The address says what is shown

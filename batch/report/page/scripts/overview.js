@@ -1,9 +1,10 @@
 /* The head of the page, and its parts. */
 
 import { $, make, renew } from "./dom.js";
+import { whyStopped } from "./about.js";
 import { data, goesOn } from "./data.js";
 import { define, get, set, watch } from "./state.js";
-import { clock, duration, known, lasting, mib, named } from "./words.js";
+import { clock, duration, known, lasting, mib, named, short } from "./words.js";
 
 export function heading() {
   document.title = data.name + " · run_batch report";
@@ -25,13 +26,15 @@ function cardNames() {
   });
 }
 
+const MOST_SAID = 600;  // letters of it above the pictures: whole it stands where the images are that are not there
+
 // What the last run ended by, where it has left something.
 function brokenOff() {
-  const {stopped, summary: sum} = data, shows = Boolean(stopped) && !goesOn() && sum.done < sum.total;
+  const {stopped, summary: sum} = data, shows = Boolean(whyStopped()) && sum.done < sum.total;
   $("broken-off").hidden = !shows;
   if (!shows) return;
-  $("broken-off").classList.toggle("bad", stopped.in_a_row > 0);
-  $("broken-off").textContent = stopped.said[0].toUpperCase() + stopped.said.slice(1);
+  $("broken-off").classList.toggle("bad", stopped.in_a_row > 0 || stopped.for_good);
+  $("broken-off").textContent = short(whyStopped(), MOST_SAID);
 }
 
 /** Is it done, and did anything go wrong: each in a word or two that leads to where it is told. */
