@@ -105,7 +105,7 @@ export function tabs() {
   const [count, word] = absent();
   const titles = {pictures: "Pictures", failures: word + (data.counted ? "" : " " + count), costs: "Time and memory", happened: "What happened"};
   const there = {pictures: true, failures: count, costs: data.timing.rows.length, happened: data.happened.length};
-  const part = there[get("part")] ? get("part") : PARTS[0];
+  const part = PARTS.includes(get("part")) && there[get("part")] ? get("part") : PARTS[0];
   for (const name of PARTS) {
     const tab = $("tab-" + name);
     tab.textContent = titles[name];
