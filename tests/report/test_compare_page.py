@@ -112,7 +112,7 @@ def test_the_worst_picture_over_its_reference(opened):
     assert "image=6&view=whole&how=difference" in opened.url
     opened.go_back()
     until(opened, "!document.querySelector('dialog').open")
-    assert opened.evaluate("document.activeElement.closest('article').id") == "worst-6"
+    until(opened, "document.activeElement.closest('article')?.id === 'worst-6'")
 
 
 @pytest.mark.parametrize("view", ["constructor", "__proto__", "other"])
