@@ -32,7 +32,7 @@ from batch.records.spec import ModelSource
 from batch.records.tasks import EncodeTask, Task
 from batch.records.values import Call
 from batch.render import failures
-from batch.render.backend import Heartbeat, Loads, Oddity, Timed
+from batch.render.backend import Heartbeat, Loads, Oddity, Offered, Timed
 from batch.render.failures import BadPicture
 from batch.render.guards import check_pixels
 from tests.known_times import Times
@@ -395,11 +395,11 @@ class FakeBackend:
     """What each stage takes; None: no time."""
     machine: Machine = field(default_factory=lambda: Machine(device="fake", torch="none", diffusers="none"))
 
-    def choose(self, asked: str | None) -> str:
+    def devices(self, asked: str | None) -> Offered:
         """Any device will do."""
         if self.undying:
             ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG
-        return asked or "cuda:0"
+        return Offered(tuple((asked or "cuda:0").split(",")))
 
     def cap(self, _device: str, limit: int) -> str:
         """Nothing is held to anything."""

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from batch.base.errors import Interrupted
-from batch.records.events import Listener
+from batch.records.events import Listener, Seat
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
 if TYPE_CHECKING:
-    from batch.engines.handle import Handle
+    from batch.engines.death import Death
+    from batch.engines.messages import FromWorker, ToWorker
 
-Admit = Callable[[Task], None]
-"""Asked before an image is started; raises a :class:`~batch.base.errors.StopRun` when no more may be."""
+Admit = Callable[[Task, int], None]
+"""Asked before an image is started at a seat, given by its number.
+
+Raises a :class:`~batch.base.errors.StopRun` when no more may be started there; other seats ask for themselves.
+"""
 
 
-Check = Callable[[Task], None]
+Check = Callable[[Task, int], None]
 """The same question, where the image is not started yet, as before a pause: it counts nothing."""
 
 
-def admit_all(_task: Task) -> None:
+def admit_all(_task: Task, _seat: int = 0) -> None:
     """Any image may be started."""
 
 
@@ -92,12 +96,16 @@ class Engine(Protocol):
     raises, save that nothing is dropped then. While it is ``pausing`` the device is given back between two images,
     save for a measurement, which pauses between its processes; where ``check`` lets nothing start, the run ends.
 
-    The listener is told every ``Beat`` and ``Happening``. Outcomes are yielded and not told: while the next image
-    is rendered, save by an engine in this process, which can yield only when that is done.
+    The listener is told every ``Beat`` and ``Happening``, and a ``Crew`` whenever a seat joins or leaves. Outcomes
+    are yielded and not told: while the next image is rendered, save by an engine in this process, which can yield
+    only when that is done.
     """
 
-    def start(self, devices: str | None, stop: Helm) -> str:
-        """Choose the device; returns its name. Raises :class:`~batch.base.errors.UserError` if there is none."""
+    def start(self, devices: str | None, stop: Helm) -> tuple[Seat, ...]:
+        """Choose the devices, all of one kind as torch calls it; returns at least one seat.
+
+        Raises :class:`~batch.base.errors.UserError` where there is none.
+        """
         ...
 
     def execute(
@@ -119,11 +127,93 @@ class Engine(Protocol):
         ...
 
 
+class WorkerLine(Protocol):
+    """The line to one worker process, wherever it runs. What it says is taken without waiting."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None where that means nothing here."""
+        ...
+
+    def send(self, message: ToWorker, /) -> None:
+        """Say something; a worker that is gone is noticed by :meth:`receive`."""
+        ...
+
+    def receive(self) -> FromWorker | None:
+        """What it said next, or None where it has said nothing. Raises EOFError when the process is gone."""
+        ...
+
+    def stacks(self) -> str:
+        """Where every thread of the process is; empty when it cannot be had."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once. Raises :class:`~batch.base.errors.StoppedEarly` when even that does not help."""
+        ...
+
+    def death(self) -> Death:
+        """Wait for the end and say how it came about."""
+        ...
+
+    def close(self) -> None:
+        """Let it drop what it renders, save what is rendered, and end."""
+        ...
+
+
+class Place(Protocol):
+    """A seat with its worker."""
+
+    @property
+    def seat(self) -> Seat:
+        """Where it is."""
+        ...
+
+    @property
+    def line(self) -> WorkerLine:
+        """To the worker that sits there now."""
+        ...
+
+    def begin(self, spec: RunSpec, /) -> None:
+        """Tell the worker of the run; ``spec`` names the device, and no other seat has its ``runner``."""
+        ...
+
+    def renew(self) -> None:
+        """Put a fresh worker in the place of the last one.
+
+        Raises :class:`~batch.base.errors.StoppedEarly` when the device is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the worker, when what it saves is saved."""
+        ...
+
+
+class Places(Protocol):
+    """All places of a run, as an engine has them."""
+
+    def __iter__(self) -> Iterator[Place]:
+        """Those that there are now."""
+        ...
+
+    def listen(self, seconds: float, /) -> Collection[int]:
+        """Wait until a worker has said something or is gone, so long at most: the numbers of their seats."""
+        ...
+
+    def joined(self) -> Sequence[Place]:
+        """Places that have come since the last time: another machine is there. They are not begun."""
+        ...
+
+    def leave(self, place: Place, /) -> None:
+        """Nothing more is rendered there; its worker is gone."""
+        ...
+
+
 class Workers(Protocol):
     """Where a worker comes from."""
 
     @property
-    def worker(self) -> Handle:
+    def worker(self) -> WorkerLine:
         """The process at work."""
         ...
 

@@ -115,7 +115,10 @@ class _Child:
 
     def serve(self, devices: str | None) -> None:
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
-        self._say(Ready(self._backend.choose(devices)))
+        offered = self._backend.devices(devices)
+        device = offered.devices[0]
+        kind = self._backend.describe(device).device
+        self._say(Ready(device, kind, offered.devices, offered.note))
         from batch.engines.worker import Worker  # what renders and saves: the parent has no use for it
 
         worker: Worker | None = None

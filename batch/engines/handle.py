@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,6 +19,7 @@ from batch.base import atomic, orphans
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child, job_object
+from batch.engines.death import Death
 from batch.engines.messages import Bye, DumpStacks, Move, Stop
 from batch.store import workers
 
@@ -31,26 +30,6 @@ if TYPE_CHECKING:
 TICK_S = 0.2
 LOG_LINES = 30
 _KILL_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How a worker ended: for people, what it printed last, and whether the kernel took it for its memory."""
-
-    reason: str
-    log: str
-    out_of_host_memory: bool = False
-
-    @property
-    def why(self) -> str:
-        """For people, with the last error that it printed."""
-        lines = [line.strip() for line in self.log.splitlines() if "rror" in line and not _WARNING.search(line)]
-        last = lines[-1] if lines else ""
-        return f"{self.reason}: {last[:200]}" if last and last not in self.reason else self.reason
-
-
-_WARNING = re.compile(r"^[WI]\d{4} |Warning:")
-"""What torch and Python print and go on: of some it says that they will be errors one day."""
 
 
 class Handle:

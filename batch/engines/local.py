@@ -10,7 +10,7 @@ from batch.base.errors import BatchError, Interrupted, StopRun
 from batch.engines.base import admit_all, no_texts
 from batch.engines.batches import alike
 from batch.engines.worker import Worker
-from batch.records.events import Event, Listener
+from batch.records.events import Event, Listener, Seat
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -27,9 +27,10 @@ class LocalEngine:
         self._backend = backend
         self._worker: Worker | None = None
 
-    def start(self, devices: str | None, stop: Helm) -> str:  # noqa: ARG002 - it takes no time
+    def start(self, devices: str | None, stop: Helm) -> tuple[Seat, ...]:  # noqa: ARG002 - it takes no time
         """See :class:`~batch.engines.base.Engine`."""
-        return self._backend.choose(devices)
+        device = self._backend.devices(devices).devices[0]
+        return (Seat(number=0, device=device, kind=self._backend.describe(device).device, label=device),)
 
     def execute(
         self,
@@ -53,7 +54,7 @@ class LocalEngine:
                     raise Interrupted(stop.reason)
                 if stop.pausing:
                     if isinstance(left[0], Task):
-                        check(left[0])  # a pause before nothing would only keep the run from ending
+                        check(left[0], 0)  # a pause before nothing would only keep the run from ending
                     yield from told.with_told(self._worker.drain())
                     self._worker.close()
                     stop.rest(listener)
@@ -62,7 +63,7 @@ class LocalEngine:
                     left.extendleft(reversed(texts(item for item in left if isinstance(item, Task))))
                 task = left.popleft()
                 if isinstance(task, Task):
-                    admit(task)
+                    admit(task, 0)
                 more, full = self._more(task, left, spec, admit)
                 yield from told.with_told(self._worker.work(task, more))
                 if full is not None:
@@ -80,7 +81,7 @@ class LocalEngine:
         more: list[Task] = []
         for other in alike(task, left, spec):
             try:
-                admit(other)
+                admit(other, 0)
             except StopRun as error:
                 return tuple(more), error
             left.popleft()

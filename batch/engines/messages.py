@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch.records.events import Beat, Happening
 from batch.records.kinds import Stage
-from batch.records.receipts import Outcome
+from batch.records.receipts import Outcome, StagePeak
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 
@@ -39,6 +40,8 @@ class Assignment:
     step_down: Stage | None = None
     """A stage that took the last worker with it for want of memory: it starts a rung lower."""
     alone: bool = False
+    encoded: Mapping[str, StagePeak] = field(default_factory=dict)
+    """What encoding the texts of these images took, by the texts' keys, where another worker has encoded them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ class Ready:
     """From the worker: the device it renders on, and what receipts say of it."""
 
     device: str
+    kind: str = ""
+    """What receipts call the device."""
+    devices: tuple[str, ...] = ()
+    """All that were asked for, this one first."""
+    note: str = ""
+    """What to know of that choice, for people: cards that are left out."""
 
 
 @dataclass(frozen=True, slots=True)

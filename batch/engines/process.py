@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, UserError
 from batch.engines.base import Helm, admit_all, no_texts
-from batch.engines.handle import Death, Handle
+from batch.engines.death import Death
+from batch.engines.handle import Handle
 from batch.engines.messages import Ended, Ready
 from batch.engines.patience import FIRST_S
 from batch.engines.supervision import LOADS, Supervision
-from batch.records.events import Listener
+from batch.records.events import Listener, Seat
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -41,7 +42,7 @@ class ProcessEngine:
         self._stop = Helm()
         self._handle: Handle | None = None
 
-    def start(self, devices: str | None, stop: Helm) -> str:
+    def start(self, devices: str | None, stop: Helm) -> tuple[Seat, ...]:
         """See :class:`~batch.engines.base.Engine`."""
         self._stop, self._devices = stop, devices
         kept = self._keep.take(self._state, devices, self._backend) if self._keep else None
@@ -49,7 +50,7 @@ class ProcessEngine:
             self._handle, self._device = kept
         else:
             self._device = self._ready(devices)
-        return self._device
+        return (Seat(number=0, device=self._device, label=self._device),)
 
     def execute(
         self,

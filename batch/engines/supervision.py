@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from batch.base.errors import CannotGoOn, DeviceLost, Interrupted, LoadFailed, NeverLoads, StopRun
 from batch.base.text import timestamp
-from batch.engines.handle import Death
+from batch.engines.death import Death
 from batch.engines.inhand import InHand, key
 from batch.engines.messages import Begin, Drain, Ended, Idle, Stop
 from batch.engines.patience import Silence
@@ -159,7 +159,7 @@ class Supervision:
     def _allowed(self, task: Task | EncodeTask, ask: Check) -> bool:
         try:
             if isinstance(task, Task):
-                ask(task)
+                ask(task, 0)
         except StopRun as error:
             self._ending = error
         return self._ending is None

@@ -50,6 +50,29 @@ class Began:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A place at which a run renders: a device, and one worker after the other on it."""
+
+    number: int
+    """From 0; it is never given again in the same run."""
+    device: str
+    """As its worker calls it: ``cuda:1``, ``cpu``."""
+    kind: str = ""
+    """What receipts call the device: "NVIDIA H100 80GB HBM3"."""
+    host: str = ""
+    """Where it is, if that is another machine than the one that the run was started on."""
+    label: str = ""
+    """For people: ``cuda:1``, ``cpu 2``, ``node7 cuda:0``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The seats of a run: told before anything is rendered, and anew when one joins or leaves."""
+
+    seats: tuple[Seat, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Loading:
     """The model is about to be loaded and that many texts encoded."""
@@ -78,6 +101,8 @@ class Beat:
     parts: int = 0
     ids: tuple[str, ...] = ()
     """The images at work: one, or those of a batch."""
+    seat: int = 0
+    """Where it is worked on: a :class:`Seat`'s number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +117,8 @@ class Happening:
     task: str = ""
     """Id of the task it happened to."""
     data: Mapping[str, object] = field(default_factory=dict)
+    seat: int | None = None
+    """Where it happened, a :class:`Seat`'s number; None where it concerns the whole run."""
     hint: str = ""
     """What a terminal shows behind the text, and means nothing later: what another Ctrl-C would do."""
 
@@ -150,6 +177,7 @@ Event = (
     | Downloading
     | Received
     | Began
+    | Crew
     | Loading
     | Encoded
     | Beat

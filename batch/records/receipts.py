@@ -244,6 +244,8 @@ class Outcome:
     failure: Failure | None = None
     error: ErrorInfo | None = None
     seconds: float = 0.0
+    encoded: StagePeak | None = None
+    """What encoding a text took; None of an image, and of a text that was encoded before."""
 
     @property
     def record(self) -> Receipt | Failure | None:

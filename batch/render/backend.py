@@ -169,11 +169,24 @@ class Session(Protocol[L]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Devices to render on: at least one, all of one kind as torch calls it (cuda, mps, cpu)."""
+
+    devices: tuple[str, ...]
+    """As torch calls them: ``cuda:0``, ``cpu``."""
+    note: str = ""
+    """What to know of the choice, for people: cards that are left out."""
+
+
 class Backend(Protocol):
     """Renders on the devices of this machine. Can be pickled: it goes to the process that renders."""
 
-    def choose(self, asked: str | None, /) -> str:
-        """The device to use. Raises :class:`~batch.base.errors.UserError` for one that is not there."""
+    def devices(self, asked: str | None, /) -> Offered:
+        """All devices asked for: ``0,1``, ``cpu,cpu``, ``all``; None: all cards of the first one's kind.
+
+        Raises :class:`~batch.base.errors.UserError` for one that is not there.
+        """
         ...
 
     def cap(self, device: str, limit: int, /) -> str:

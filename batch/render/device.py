@@ -11,6 +11,7 @@ import torch
 from batch.base import hardware, install, nvml
 from batch.base.errors import UserError
 from batch.records.receipts import Machine
+from batch.render.backend import Offered
 
 
 def choose(asked: str | None) -> str:
@@ -38,6 +39,11 @@ def choose(asked: str | None) -> str:
         return f"cuda:{index}"
     there = [f"{number}" for number in range(torch.cuda.device_count())] + ["cpu"]
     raise UserError(f"--devices {asked}: there is no such device; possible are {', '.join(there)}")
+
+
+def offer(asked: str | None) -> Offered:
+    """The devices asked for."""
+    return Offered((choose(asked),))
 
 
 def use(device: str) -> None:

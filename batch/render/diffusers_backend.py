@@ -16,7 +16,7 @@ from batch.records.receipts import Machine
 from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
-    from batch.render.backend import Session
+    from batch.render.backend import Offered, Session
     from batch.render.session import DiffusersSession
 
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class Diffusers:
     """Has no state: the libraries are imported in the process that renders."""
 
-    def choose(self, asked: str | None) -> str:
-        """See :func:`batch.render.device.choose`."""
+    def devices(self, asked: str | None) -> Offered:
+        """See :func:`batch.render.device.offer`."""
         with without_gc():
             from batch.render import device
 
-        return device.choose(asked)
+        return device.offer(asked)
 
     def cap(self, device: str, limit: int) -> str:
         """See :func:`batch.render.cap.cap`."""

@@ -15,7 +15,7 @@ from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import session_key
 from batch.plan.texts import each_text
-from batch.records.events import Encoded, Listener, Loading, Preparing
+from batch.records.events import Crew, Encoded, Listener, Loading, Preparing
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -79,7 +79,9 @@ def render(
     made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
     try:
         listener.on(Preparing("starting torch, which renders"))
-        device = made.start(engine.devices, stop)
+        seats = made.start(engine.devices, stop)
+        listener.on(Crew(seats))
+        device = seats[0].device
         if spec.vram_limit is not None and not device.startswith("cuda"):
             raise UserError(
                 "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "

@@ -103,7 +103,7 @@ class Gate:
         """Images that this run has begun."""
         return len(self._started)
 
-    def admit(self, task: Task) -> None:
+    def admit(self, task: Task, _seat: int = 0) -> None:
         """Count an image as started. Raises :class:`LimitReached`, or :class:`DiskLow`, when it may not be.
 
         Asked again for the same image (its worker has died), it counts once.
@@ -126,7 +126,7 @@ class Gate:
                 return
             yield task
 
-    def check(self, task: Task) -> None:
+    def check(self, task: Task, _seat: int = 0) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
         most = self._limits.max_images
         if task.id not in self._started and most is not None and self.started + self._limits.started >= most:

@@ -104,7 +104,7 @@ class Measuring:
         finally:
             self._forget_texts()
 
-    def _admit(self, task: Task) -> None:
+    def _admit(self, task: Task, _seat: int) -> None:
         if self.tally.deaths > self._deaths and not self._patient:
             raise _Broken("a worker died")
         if task.warmup:

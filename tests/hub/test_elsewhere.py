@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from batch.records.receipts import Machine
+from batch.render.backend import Offered
 from tests.conftest import DEMO
 
 SMALL = "grid: {model: model, prompt: a fox, steps: 1}\n"
@@ -68,8 +70,11 @@ def test_words_that_name_nothing_elsewhere_are_taken(cli, manifest, model):
 class Looks:
     """A backend that says what its process would ask."""
 
-    def choose(self, _asked):
-        return " ".join(os.environ[name] for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    def devices(self, _asked):
+        return Offered((" ".join(os.environ[name] for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")),))
+
+    def describe(self, _device):
+        return Machine()
 
 
 def test_the_process_that_renders_asks_nobody(tmp_path, monkeypatch):
@@ -80,6 +85,6 @@ def test_the_process_that_renders_asks_nobody(tmp_path, monkeypatch):
     (tmp_path / ".run").mkdir()
     engine = ProcessEngine(tmp_path / ".run", Looks())
     try:
-        assert engine.start(None, Helm()) == "1 1"
+        assert engine.start(None, Helm())[0].device == "1 1"
     finally:
         engine.close()
