@@ -28,8 +28,9 @@ def offer(asked: str | None) -> Offered:
     if named[:1] == ("cpu",):
         return Offered(named)
     if instances := _instances(asked, named):
+        note = "" if named or names.is_first(asked) else _unlike(instances)
         in_torch(instances[0])
-        return Offered(instances)
+        return Offered(instances, note)
     if not torch.cuda.is_available() and torch.version.cuda is None and hardware.seen():
         raise UserError(
             "this machine has an NVIDIA card, but the torch installed here is a CPU-only build. Install the "
@@ -121,6 +122,12 @@ def _instances(asked: str | None, named: tuple[str, ...]) -> tuple[str, ...]:
         shown = found  # the driver is not asked here: torch has the last word
     names.check_distinct(asked, shown)
     return tuple(f"cuda:{uuid}" for uuid in shown)
+
+
+def _unlike(instances: tuple[str, ...]) -> str:
+    """Which of the instances that CUDA_VISIBLE_DEVICES names are left out."""
+    others = ",".join(card.uuid for card in hardware.seen() if f"cuda:{card.uuid}" not in instances)
+    return f"left out: {others}, unlike {instances[0]}; --devices {others} renders there" if others else ""
 
 
 def _find(asked: str | None, name: str, cards: tuple[_Card, ...]) -> str:

@@ -151,7 +151,11 @@ def test_where_nothing_is_named_one_instance_renders_and_the_others_are_told(mac
 def test_all_is_what_a_scheduler_has_given(machine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-e1,MIG-e4")
     machine(FakeCard("c1", instances=[SMALL, part("e4"), BIG]), sees=(SMALL,))
-    assert device.offer("all").devices == ("cuda:MIG-e1", "cuda:MIG-e4")
+    assert device.offer("all") == device.Offered(("cuda:MIG-e1", "cuda:MIG-e4"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-e1,MIG-f2")
+    found = device.offer(None)
+    assert found.devices == ("cuda:MIG-e1",)
+    assert found.note == "left out: MIG-f2, unlike cuda:MIG-e1; --devices MIG-f2 renders there"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-e4")
     assert device.offer("first").devices == ("cuda:MIG-e4",)
 
