@@ -89,7 +89,7 @@ def _workers(plan: Plan, options: Options) -> int:
     engine = options.engine or engines.default()
     if plan.kind == RunKind.MEASURE or engine == "local":
         return 1
-    return hardware.count(options.devices) if engine == "process" else 0
+    return min(hardware.count(options.devices), len(plan.tasks)) if engine == "process" else 0
 
 
 def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Rates) -> Plan:

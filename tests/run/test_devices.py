@@ -77,11 +77,13 @@ def test_a_run_warns_of_it_for_as_many_workers_as_it_has(cli, manifest, monkeypa
         host, "warning", lambda _plan, memory, workers: seen.append((memory, workers)) or "crowded"
     )
     monkeypatch.setattr(hardware.nvml, "cards", lambda **_: ())
-    path = manifest(ONE)
+    path = manifest(grid(model="demo", prompt="a fox", seed="0..3", size="512x512"))
     assert prepare.prepare(path, Options(devices="cpu,cpu,cpu", engine="process")).plan.warnings[-1] == "crowded"
+    one_image = Options(devices="cpu,cpu,cpu", engine="process", overrides=("seed=0",))
+    prepare.prepare(path, one_image)
     prepare.prepare(path, Options(engine="local"))
     prepare.prepare(manifest(MEASURE, name="measure.yaml"), Options())
-    assert seen == [(None, 3), (None, 1), (None, 1)]
+    assert seen == [(None, 3), (None, 1), (None, 1), (None, 1)]
 
 
 def test_text_encoders_stay_where_there_is_room_for_those_of_all_workers(manifest, monkeypatch):
