@@ -164,7 +164,7 @@ def arguments() -> argparse.Namespace:
 
 def main(given: argparse.Namespace) -> None:
     diffusers.utils.logging.disable_progress_bar()
-    device = devices.choose(given.device)
+    device = devices.offer(given.device).devices[0]
     model = find_model(given.model, Path.cwd(), {}, online=False)
     dtype = given.dtype or model.dtype
     pipe = pipelines.load_decoder(source(model), dtype).to(device)

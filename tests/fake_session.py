@@ -399,7 +399,8 @@ class FakeBackend:
         """Any device will do."""
         if self.undying:
             ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG
-        return Offered(tuple((asked or "cuda:0").split(",")))
+        named = "cuda:0" if asked in (None, "all", "first") else asked
+        return Offered(tuple(named.split(",")))
 
     def cap(self, _device: str, limit: int) -> str:
         """Nothing is held to anything."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
+from batch.base import devices as names
 from batch.base import nvml
 
 
@@ -20,45 +23,124 @@ class Hardware:
     card: bool
     """An NVIDIA card will render."""
     memory: int | None = None
-    """Of the smallest card, in bytes."""
+    """Of the smallest card that will render, in bytes."""
     no_compiler: str = ""
     """Why models cannot be compiled for the card; empty where they can."""
     device: str = ""
-    """What receipts call it; "" where that cannot be told."""
+    """What receipts call it; "" where that cannot be told, as of cards of several kinds."""
 
 
 def look(devices: str | None) -> Hardware:
-    """What there is to render on the devices asked for (``cpu``, ``mps``, an index; None is the first)."""
-    cards = nvml.cards() if devices not in ("cpu", "mps") else ()
-    memories = [card.memory for card in cards]
+    """What there is to render on the devices asked for (see :mod:`batch.base.devices`).
+
+    Raises :class:`~batch.base.errors.UserError` where that names none.
+    """
+    cards = rendering(devices)
+    kinds = {card.name for card in cards}
     return Hardware(
         card=bool(cards),
-        memory=min(memories, default=None),
+        memory=min((card.memory for card in cards), default=None),
         no_compiler=no_compiler(),
-        device=_card(cards, devices) if cards else processor(),
+        device="" if len(kinds) > 1 else next(iter(kinds), processor()),
     )
 
 
 def kind(devices: str | None) -> str:
     """The kind of device that renders on those asked for, as torch calls it: cuda, mps or cpu."""
-    if devices in ("cpu", "mps"):
-        return devices
-    if nvml.cards():
+    named = names.listed(devices)
+    if named:
+        return named[0] if named[0] in ("cpu", "mps") else "cuda"
+    if seen():
         return "cuda"
     return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
+
+
+def count(devices: str | None) -> int:
+    """How many devices will render of those asked for: so many workers there are."""
+    return len(names.listed(devices)) or len(rendering(devices)) or 1
+
+
+def rendering(devices: str | None) -> tuple[nvml.Card, ...]:
+    """The cards that will render, in order. What is named and not there is left out: torch has the last word."""
+    cards, named = seen(), names.listed(devices)
+    if named:
+        found = (_find(name, cards) for name in named)
+        return tuple(card for card in found if card is not None)
+    alike = like_first(cards)
+    return alike[:1] if names.is_first(devices) else alike
+
+
+def seen() -> tuple[nvml.Card, ...]:
+    """The cards that torch numbers from 0, in its order, as far as that can be told without it.
+
+    CUDA orders cards by speed unless ``CUDA_DEVICE_ORDER`` says otherwise, and shows of them what
+    ``CUDA_VISIBLE_DEVICES`` names. A process sees one MIG instance and nothing beside it; where the variable names
+    several, these are all here, for a process each.
+    """
+    cards = nvml.cards(fastest_first=os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID")
+    visible = os.environ.get(nvml.VISIBLE)
+    shown = cards if visible is None else _visible(cards, visible)
+    first = next((card.instances[0] for card in shown if card.instances), None)
+    return (first,) if first else tuple(card for card in shown if card.instances is None)
+
+
+def _visible(cards: Sequence[nvml.Card], variable: str) -> tuple[nvml.Card, ...]:
+    """What the variable shows: read up to a word that names nothing; with a card named twice, nothing."""
+    found: dict[str, nvml.Card] = {}
+    for word in map(str.strip, variable.split(",")):
+        number = re.match(r"\+?(\d+)", word)
+        name = f"cuda:{int(number[1])}" if number else word
+        card = _find(name, cards)
+        if card is None:
+            break
+        if name in found:
+            return ()
+        found[name] = card
+    return tuple(found.values())
+
+
+def _find(name: str, cards: Sequence[nvml.Card]) -> nvml.Card | None:
+    """A card by its number among these, or by the beginning of its UUID, or an instance by that of its own."""
+    if name.startswith("cuda:"):
+        number = int(name.removeprefix("cuda:"))
+        return cards[number] if number < len(cards) else None
+    if not name.startswith((names.CARD, names.INSTANCE)):
+        return None
+    all_cards = nvml.cards() if name.startswith(names.INSTANCE) else cards
+    every = [*cards, *(part for card in all_cards for part in card.instances or ())]
+    matching = {card.uuid: card for card in every if card.uuid.startswith(name)}
+    return next(iter(matching.values())) if len(matching) == 1 else None
+
+
+class Kind(Protocol):
+    """What makes two cards alike."""
+
+    @property
+    def name(self) -> str:
+        """As the driver calls it."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """In bytes."""
+        ...
+
+
+K = TypeVar("K", bound=Kind)
+
+
+def like_first(cards: Sequence[K]) -> tuple[K, ...]:
+    """The cards of the first one's kind. Two of a kind may differ a little in what the driver keeps for itself."""
+    return tuple(
+        card
+        for card in cards
+        if card.name == cards[0].name and abs(card.memory - cards[0].memory) <= 0.02 * cards[0].memory
+    )
 
 
 def processor() -> str:
     """What receipts call the device where no card renders."""
     return platform.processor() or platform.machine()
-
-
-def _card(cards: Sequence[nvml.Card], devices: str | None) -> str:
-    """The name of the card asked for; of cards of one name it does not matter which."""
-    names = [card.name for card in cards]
-    number = (devices or "0").rpartition(":")[2]
-    wanted = int(number) if number.isdecimal() else 0
-    return names[wanted] if len(set(names)) > 1 and wanted < len(names) else names[0]
 
 
 def no_compiler() -> str:

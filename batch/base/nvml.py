@@ -6,11 +6,18 @@ One that has fallen off the bus says nothing.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from batch.base.devices import CARD, INSTANCE
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that tells CUDA which cards to show, and in which order."""
+
 Handle = object
-"""A card, as the driver knows it."""
+"""A card, or an instance of one, as the driver knows it."""
 
 _SM_CLOCK, _GPU_TEMPERATURE = 1, 0
 """NVML's ``NVML_CLOCK_SM`` and ``NVML_TEMPERATURE_GPU``."""
@@ -34,23 +41,69 @@ _THROTTLING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A GPU as the driver shows it; memory in bytes."""
+    """A GPU as the driver shows it, or an instance of one that runs in MIG mode; memory in bytes."""
 
     name: str
     memory: int
     free: int
+    uuid: str = ""
+    """``GPU-…``, of an instance ``MIG-…``."""
+    instances: tuple[Card, ...] | None = None
+    """Of one in MIG mode, on which only these render; None of every other."""
 
 
-def cards() -> tuple[Card, ...]:
-    """The cards that answer, whatever torch was built for."""
+def cards(*, fastest_first: bool = False) -> tuple[Card, ...]:
+    """The cards that answer, whatever torch was built for, in the order of their places on the bus.
+
+    ``fastest_first``: about in CUDA's own order, whose rule is not published.
+    """
+    handles = sorted(_handles(), key=_speed, reverse=True) if fastest_first else _handles()
+    return tuple(card for handle in handles if (card := _card(handle)) is not None)
+
+
+def _handles() -> Iterator[Handle]:
     _ask("nvmlInit")
-    found = []
-    for index in range(_ask("nvmlDeviceGetCount") or 0):
-        handle = _ask("nvmlDeviceGetHandleByIndex", index)
-        name, memory = _ask("nvmlDeviceGetName", handle), _ask("nvmlDeviceGetMemoryInfo", handle)
-        if name is not None and memory is not None:
-            found.append(Card(name=str(name), memory=int(memory.total), free=int(memory.free)))
-    return tuple(found)
+    found = (_ask("nvmlDeviceGetHandleByIndex", index) for index in range(_ask("nvmlDeviceGetCount") or 0))
+    return (handle for handle in found if handle is not None)
+
+
+def _card(handle: Handle) -> Card | None:
+    name, memory = _ask("nvmlDeviceGetName", handle), _ask("nvmlDeviceGetMemoryInfo", handle)
+    if name is None or memory is None:
+        return None
+    instances = None
+    if _in_mig_mode(handle):
+        instances = tuple(card for item in _instances(handle) if (card := _card(item)) is not None)
+    return Card(
+        name=str(name),
+        memory=int(memory.total),
+        free=int(memory.free),
+        uuid=_uuid(handle),
+        instances=instances,
+    )
+
+
+def _in_mig_mode(handle: Handle) -> bool:
+    return bool((_ask("nvmlDeviceGetMigMode", handle) or (0,))[0])
+
+
+def _instances(handle: Handle) -> Iterator[Handle]:
+    found = (
+        _ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+        for index in range(_ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0)
+    )
+    return (item for item in found if item is not None)
+
+
+def _uuid(handle: Handle) -> str:
+    return str(_ask("nvmlDeviceGetUUID", handle) or "")
+
+
+def _speed(handle: Handle) -> int:
+    """Units that compute, times their clock; 0 where one of these is not told."""
+    return (_whole("nvmlDeviceGetNumGpuCores", handle) or 0) * (
+        _whole("nvmlDeviceGetMaxClockInfo", handle, _SM_CLOCK) or 0
+    )
 
 
 def driver() -> str:
@@ -60,10 +113,27 @@ def driver() -> str:
 
 
 def by_uuid(uuid: str) -> Handle | None:
-    """The card of that name (``GPU-…``)."""
+    """The card of that name (``GPU-…``), or the instance of one (``MIG-…``)."""
     _ask("nvmlInit")
     found: Handle | None = _ask("nvmlDeviceGetHandleByUUID", uuid)
     return found
+
+
+def of_torch(uuid: str) -> Handle | None:
+    """What torch renders on in this process, by the UUID that torch tells, which has nothing before its digits.
+
+    Of a card in MIG mode that is one of its instances, and torch may tell either's UUID.
+    """
+    card = by_uuid(f"{CARD}{uuid}")
+    if card is None:
+        return by_uuid(f"{INSTANCE}{uuid}")
+    if not _in_mig_mode(card):
+        return card
+    visible = os.environ.get(VISIBLE, "").split(",")[0].strip()
+    if not visible.startswith(INSTANCE):
+        return next(_instances(card), None)
+    abbreviated = (item for item in _instances(card) if _uuid(item).startswith(visible))
+    return by_uuid(visible) or next(abbreviated, None)
 
 
 def used(card: Handle) -> int | None:
@@ -80,9 +150,11 @@ def processes(card: Handle) -> dict[int, int | None]:
 
 def held_by(pid: int) -> int:
     """Bytes of all cards that a process has; 0 too where the driver does not say."""
-    _ask("nvmlInit")
-    handles = (_ask("nvmlDeviceGetHandleByIndex", index) for index in range(_ask("nvmlDeviceGetCount") or 0))
-    return sum(processes(handle).get(pid) or 0 for handle in handles if handle is not None)
+    # Of a card in MIG mode the driver tells the sum to some users only.
+    return sum(
+        processes(handle).get(pid) or sum(processes(item).get(pid) or 0 for item in _instances(handle))
+        for handle in _handles()
+    )
 
 
 def joules(card: Handle) -> float | None:

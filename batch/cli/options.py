@@ -15,8 +15,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 events_option = click.option("--json", "as_json", is_flag=True, help="Print JSON events on stdout, one per line.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress, only warnings, failures and how it ended.")
 devices_option = click.option(
-    "--devices", metavar="N|cpu", help="The device: a GPU's number, or cpu. Default: the first GPU."
-)
+    "--devices", metavar="LIST",
+    help="Where to render, with a worker on each: GPUs by number (0,1) or UUID, all, first, cpu, or cpu,cpu. "
+         "Default: all GPUs of the first one's kind.",
+)  # fmt: skip
+
+
+def _one_device(_context: click.Context, _option: click.Parameter, named: str | None) -> str | None:
+    """One device; several would have no effect."""
+    from batch.base import devices
+
+    devices.refuse_several(named, "this renders a few pictures, on one device")
+    if named is not None and named.strip().lower() == devices.ALL:
+        raise UserError("--devices all: this renders a few pictures, on one device; name one, or leave it out")
+    return named
+
+
+one_device_option = click.option(
+    "--devices", metavar="DEVICE", callback=_one_device,
+    help="Where to render: a GPU by its number or UUID, or cpu; one. Default: the first GPU.",
+)  # fmt: skip
 allow_code_option = click.option(
     "--allow-code", is_flag=True,
     help="Let models use the pickles and the code of their own that the run's manifest allowed.",

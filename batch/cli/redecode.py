@@ -11,8 +11,8 @@ from batch.cli.options import (
     FolderName,
     allow_code_option,
     cache_dir_option,
-    devices_option,
     events_option,
+    one_device_option,
     quiet_option,
     run_argument,
     stop_within_option,
@@ -27,7 +27,7 @@ from batch.cli.terminal import say, stoppable
 @click.option("--out", type=FolderName(),
               help="The new run folder. Default: RUN-SETTING, beside RUN.")  # fmt: skip
 @allow_code_option
-@devices_option
+@one_device_option
 @stop_within_option
 @cache_dir_option
 @quiet_option

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch.base import errors
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
@@ -90,14 +89,14 @@ def run(
 
     Several manifests run one after the other, with one budget; the exit code is the worst of theirs.
     """
+    from batch.base.devices import listed
     from batch.cli import ending
     from batch.run.limits import Limits
     from batch.run.options import Options
     from batch.run.times import parse_hours, parse_until
 
     with ending.of_what_cannot_begin("queue" if len(manifests) > 1 else "end", as_json=as_json):
-        if devices and "," in devices:
-            raise errors.UserError(f"--devices {devices}: this engine renders on one device; name one")
+        listed(devices)  # before anything is looked for
         end = parse_until(until, datetime.now(UTC)) if until is not None else None
         hours = parse_hours(max_hours) if max_hours is not None else None
         options = Options(

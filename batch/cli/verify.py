@@ -15,8 +15,8 @@ from batch.base.text import gib, one_line, plural
 from batch.cli.options import (
     allow_code_option,
     cache_dir_option,
-    devices_option,
     json_option,
+    one_device_option,
     run_argument,
 )
 from batch.cli.terminal import print_json, show
@@ -54,7 +54,7 @@ TOUCHED = {"changed", "moved", "replaced", "copy"}
 @click.option("--sample", metavar="NUMBER", type=int,
               help="With --reproduce: another number draws other images. Default: 0.")  # fmt: skip
 @allow_code_option
-@devices_option
+@one_device_option
 @cache_dir_option
 @json_option
 def verify(

@@ -34,14 +34,15 @@ class Diffusers:
     def cap(self, device: str, limit: int) -> str:
         """See :func:`batch.render.cap.cap`."""
         from batch.render.cap import cap
+        from batch.render.device import in_torch
 
-        return cap(device, limit)
+        return cap(in_torch(device), limit)
 
     def describe(self, device: str) -> Machine:
         """See :func:`batch.render.device.describe`."""
-        from batch.render.device import describe
+        from batch.render.device import describe, in_torch
 
-        return describe(device)
+        return describe(in_torch(device))
 
     def open(self, source: ModelSource, dtype: str, device: str, *, measure: bool = False) -> Session[Any]:
         """See :class:`batch.render.session.DiffusersSession`."""
@@ -54,7 +55,9 @@ class Diffusers:
             print(f"compiled models are not kept in {folder}: {error}", file=sys.stderr)  # noqa: T201 - worker.log
             folder = tempfile.mkdtemp(prefix="run_batch-compiled-")
         os.environ[COMPILED] = folder  # importing diffusers makes it, or sets another
-        return _session_class()(source, dtype, device, measure=measure)
+        from batch.render.device import in_torch
+
+        return _session_class()(source, dtype, in_torch(device), measure=measure)
 
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"

@@ -72,8 +72,8 @@ class Meter:
         self.memory_source = ""
         if not nvml.driver():
             return
-        uuid = f"GPU-{torch.cuda.get_device_properties(self._cuda).uuid}"
-        card = nvml.by_uuid(uuid)
+        uuid = str(torch.cuda.get_device_properties(self._cuda).uuid)
+        card = nvml.of_torch(uuid)
         in_use = None if card is None else nvml.used(card)
         if card is None or in_use is None:
             return

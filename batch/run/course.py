@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from batch.base.devices import one
 from batch.base.errors import (
     BatchError,
     CannotGoOn,
@@ -67,7 +68,7 @@ class Course:
                 # Every setting is measured in a fresh process, and alone on the card.
                 if engine.keep is not None:
                     engine.keep.close()
-                engine = replace(engine, name="process", keep=None)
+                engine = replace(engine, name="process", keep=None, devices=one(options.devices))
                 Measuring(spec=spec, engine=engine, tally=tally, stop=self.stop).run()
                 return None
             while tasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,15 +38,28 @@ class HalfSizes:
 
     texts: int
     images: int
+    autoencoder: str = ""
+    """Its class."""
+
+    def work(self, pixels: int) -> int:
+        """What rendering so many pixels takes beside weights at most, as far as that can be guessed."""
+        return footprint.activations(self.autoencoder, pixels)
 
 
 def apart(
-    source: ModelSource, tasks: Collection[Task], device: str, *, limit: int | None = None, recycled: bool = False
+    source: ModelSource,
+    tasks: Collection[Task],
+    device: str,
+    *,
+    limit: int | None = None,
+    recycled: bool = False,
+    devices: str | None = None,
+    workers: int = 1,
 ) -> str:
     """Why a model's text encoders have to go before it renders these tasks; empty where both have room.
 
     ``limit`` is what the process may take of the card, in bytes; ``recycled``: a fresh process comes after so many
-    images.
+    images. ``workers`` render on this machine, on the ``devices`` asked for, and share its memory.
     """
     if recycled:
         return "a fresh process after so many images would load them each time (recycle_after)"
@@ -59,31 +72,39 @@ def apart(
     if len({tuple(step for step in setting if step.name in TEXTS) for setting in settings}) > 1:
         return "its memory settings encode texts in several ways"
     heaviest = max(tasks, key=lambda task: task.rendered_width * task.rendered_height)
-    try:
-        index = _index(source)
-        size = sizes(source, index, heaviest.dtype)
-    except (BatchError, OSError, ValueError):
-        size = None  # loading says what is wrong with a file
+    size = of_model(source, heaviest.dtype)
     if size is None:
         return "how large they are is not known"
-    autoencoder = weights.components(index).get("vae", ("", ""))[1]
-    pixels = heaviest.rendered_width * heaviest.rendered_height
-    return _too_large(size, footprint.activations(autoencoder, pixels), device, limit)
-
-
-def _too_large(size: HalfSizes, work: int, device: str, limit: int | None) -> str:
-    """Where there is no room, of the card or of the host."""
+    work = size.work(heaviest.rendered_width * heaviest.rendered_height)
     on_card = device.startswith("cuda")
-    in_host = size.texts if on_card else size.texts + size.images + work
+    in_host = workers * (size.texts if on_card else size.texts + size.images + work)
+    return _none_in_host(in_host, workers) or (_none_on_card(size, work, limit, devices) if on_card else "")
+
+
+def _none_in_host(needed: int, workers: int) -> str:
     free = psutil.virtual_memory().available
-    if in_host > HOST_SHARE * free:
-        return f"in host memory {gib(in_host)} would be taken, and {gib(free)} are free"
-    if not on_card:
+    if needed <= HOST_SHARE * free:
         return ""
-    memory = hardware.look(None).memory
+    whose = f" by {workers} workers" if workers > 1 else ""
+    return f"in host memory {gib(needed)} would be taken{whose}, and {gib(free)} are free"
+
+
+def _none_on_card(size: HalfSizes, work: int, limit: int | None, devices: str | None) -> str:
+    memory = hardware.look(devices).memory
     there = min(memory * (1 - footprint.KEPT_BY_DRIVER) if memory else 0, limit or math.inf)
     needed = footprint.fitting(size.texts + size.images, work)
     return "" if needed <= there else f"beside what renders they take {gib(needed)} of the card"
+
+
+def of_model(source: ModelSource, dtype: str) -> HalfSizes | None:
+    """Of a model that is on this machine; None where that cannot be told."""
+    try:
+        index = _index(source)
+        size = sizes(source, index, dtype)
+    except (BatchError, OSError, ValueError):
+        return None  # loading says what is wrong with a file
+    autoencoder = weights.components(index).get("vae", ("", ""))[1]
+    return size and replace(size, autoencoder=autoencoder)
 
 
 def _index(source: ModelSource) -> Config:

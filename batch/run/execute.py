@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,7 +100,8 @@ def render(
             listener.on(Loading(0))
             yield from made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check)
             return
-        spec = replace(spec, models=_settled(sources, tasks, spec))
+        here = max(Counter(seat.host for seat in seated.seats).values())
+        spec = replace(spec, models=_settled(sources, tasks, spec, engine.devices, here))
         portions = Portions(spec, listener, ahead, len(seated.seats))
         work = made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check, texts=portions)
         for outcome in work:
@@ -109,14 +111,22 @@ def render(
         made.close()
 
 
-def _settled(sources: dict[str, ModelSource], tasks: Sequence[Task], spec: RunSpec) -> dict[str, ModelSource]:
-    """Models, with whether their text encoders stay."""
+def _settled(
+    sources: dict[str, ModelSource], tasks: Sequence[Task], spec: RunSpec, devices: str | None, workers: int
+) -> dict[str, ModelSource]:
+    """Models, with whether their text encoders stay beside what renders, of so many workers on one machine."""
     found = encoders.by_model(tasks)
     return {
         name: replace(
             item,
             keeps_encoders=not encoders.apart(
-                item, found[name], spec.device, limit=spec.vram_limit, recycled=spec.recycle_after > 0
+                item,
+                found[name],
+                spec.device,
+                limit=spec.vram_limit,
+                recycled=spec.recycle_after > 0,
+                devices=devices,
+                workers=workers,
             ),
         )
         for name, item in sources.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch import engines
+from batch.base.devices import refuse_several
 from batch.base.errors import UserError
 from batch.manifest.schema import RunOptions
 from batch.records.kinds import RunKind
@@ -26,6 +27,9 @@ def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> 
         for name, (given, why) in refused.items():
             if given:
                 raise UserError(f"{name} has no effect on a measurement: {why}")
+        refuse_several(
+            options.devices, "a measurement is alone, so that nothing else takes memory or time from it"
+        )
         return
     if options.retry_oom:
         raise UserError("--retry-oom has no effect on a render run: out of memory is tried again anyway")
@@ -33,6 +37,7 @@ def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> 
         for name, value in (("--task-timeout", options.task_timeout), ("run.recycle_after", run.recycle_after)):
             if value:
                 raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
+        refuse_several(options.devices, "--engine local renders in the process of the command, on one device")
 
 
 def ignored(plan: Plan, options: Options) -> tuple[str, ...]:

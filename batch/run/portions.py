@@ -14,7 +14,7 @@ from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import nvml
+from batch.base import hardware
 from batch.base.cache import default_folder
 from batch.base.errors import BatchError
 from batch.catalogue.families import FAMILIES
@@ -141,7 +141,7 @@ class TextsOutlook:
 
 def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> TextsOutlook:
     """What a run on this machine would encode, and how; of a model that is not here yet that is not told."""
-    device = "cuda:0" if nvml.cards() else "cpu"
+    device = hardware.kind(None)
     texts, lacking = count(tasks, lambda name: plan.models[name].family, default_folder(), device)
     at_once = {}
     for name, own in encoders.by_model(tasks).items():

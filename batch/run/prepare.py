@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch import engines
 from batch.base import hardware
 from batch.base.checksums import untold
 from batch.hub.permissions import Permissions
@@ -17,6 +18,8 @@ from batch.plan.build import build_plan
 from batch.plan.estimate import cost
 from batch.plan.known import Known
 from batch.plan.pins import Pins
+from batch.records.kinds import RunKind
+from batch.run import host
 from batch.run.lookup import lookup
 from batch.store import history
 from batch.store.folder import RunFolder, runner_id
@@ -67,7 +70,9 @@ def prepare(
     earlier = history.read().learned(device=here.device)
     plan = _with_batches(build_plan(manifest, found, pins), manifest, options, here, earlier)
     impossible = tuple(quantised.impossible(plan.tasks, card=here.card))
-    plan = replace(plan, warnings=(*plan.warnings, *(f"not here: {why}" for why in impossible)))
+    crowded = host.warning(plan, here.memory, _workers(plan, options))
+    also = (*(f"not here: {why}" for why in impossible), *([crowded] if crowded else []))
+    plan = replace(plan, warnings=(*plan.warnings, *also))
     source = folder.origin().source if folder.exists() else ""
     if source and Path(source) != manifest_path.resolve():
         warning = f"{folder.root} was last run from {source}"
@@ -77,6 +82,14 @@ def prepare(
     return Prepared(
         manifest=manifest, plan=plan, folder=folder, before=pins, earlier=earlier, impossible=impossible
     )
+
+
+def _workers(plan: Plan, options: Options) -> int:
+    """How many workers render on this machine; 0 where that is not known."""
+    engine = options.engine or engines.default()
+    if plan.kind == RunKind.MEASURE or engine == "local":
+        return 1
+    return min(hardware.count(options.devices), len(plan.tasks)) if engine == "process" else 0
 
 
 def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Rates) -> Plan:

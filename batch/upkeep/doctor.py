@@ -97,6 +97,8 @@ def torch_notes(torch: Torch, cards: tuple[nvml.Card, ...]) -> list[Note]:
     elif len(torch.devices) != len(cards) and cards:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         why = f"CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else "the driver hides the others"
+        if visible is None and any(card.instances is not None for card in cards):
+            why = "one is in MIG mode, and torch shows one of its instances alone; see --devices MIG-…"
         notes.append(Note(text=f"torch sees {len(torch.devices)} of {len(cards)} cards: {why}"))
     return notes
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import disk, hardware
+from batch.base.devices import one
 from batch.base.errors import UserError
 from batch.manifest import values
 from batch.manifest.values import Size
@@ -77,9 +78,9 @@ def redecode(
     plan = plan_of(source, list({task.id: task for _, task in changed}.values()), allow_code=allow_code)
     target.check(plan.name, plan.kind)
     with disk.stops_when_full(target.root), target.hold(), obeying(stop, target):
-        options = Options(devices=devices, retry_failed=True, stop_within=stop_within)
+        options = Options(devices=one(devices), retry_failed=True, stop_within=stop_within)
         # The manifest as `run --set memory=SETTING` would keep it.
-        earlier = history.read().learned(device=hardware.look(devices).device)
+        earlier = history.read().learned(device=hardware.look(options.devices).device)
         lines = origin.text.splitlines(keepends=True)
         text = "".join(line for line in lines if not line.startswith("# --set memory="))
         origin = replace(origin, text=f"# --set memory={setting}\n{text}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
+from batch.base.devices import one
 from batch.base.errors import UserError
 from batch.hub.loras import lora_here
 from batch.records.events import Began, Closed, Listener
@@ -107,7 +108,7 @@ def reproduce(
     with tempfile.TemporaryDirectory(prefix="run_batch-verify-") as place:
         again = RunFolder(Path(place), runner_id())
         try:
-            outcomes = _render(plan, again, EngineChoice(devices=devices), listener)
+            outcomes = _render(plan, again, EngineChoice(devices=one(devices)), listener)
             return tuple(_compare(plan, folder, chosen[outcome.key], again, outcome) for outcome in outcomes)
         finally:
             listener.on(Closed())

@@ -1,5 +1,7 @@
 """The card that is named is the one in use, and what is kept of its and the host's memory is given back."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -18,12 +20,17 @@ def cards(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="", total_memory=0, uuid="")
+    )
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     return chosen
 
 
 def test_the_session_makes_the_card_of_devices_the_current_one(cards):
-    DiffusersSession(ModelSource(name="x", family="sana", location=str(DEMO)), "float32", device.choose("1"))
+    DiffusersSession(
+        ModelSource(name="x", family="sana", location=str(DEMO)), "float32", device.offer("1").devices[0]
+    )
     assert cards == ["cuda:1"]
 
 
@@ -33,7 +40,7 @@ def test_a_limit_makes_it_the_current_one_before_it_measures(cards, monkeypatch)
 
     monkeypatch.setattr(cap, "Meter", measured)
     with pytest.raises(RuntimeError, match="measured on cuda:1"):
-        cap.cap(device.choose("1"), 2**33)
+        cap.cap(device.offer("1").devices[0], 2**33)
 
 
 def test_without_a_card_none_is_chosen(cards):

@@ -1,5 +1,7 @@
 """The session against one direct call of diffusers, on a real tiny SanaPipeline."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from batch.render import device
 from batch.render.pixels import to_uint8
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT
+from tests.fake_driver import FakeCard, driver
 from tests.helpers import only_receipt, picture, receipts_of
 
 
@@ -146,13 +149,15 @@ def test_the_model_that_ships_is_as_catalogued_and_renders(cli, manifest, work, 
 
 
 def test_a_cpu_only_torch_on_a_machine_with_a_card(monkeypatch):
-    card = device.nvml.Card(name="a card", memory=2**30, free=2**30)
-    monkeypatch.setattr(device.nvml, "cards", lambda: (card,))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", driver(FakeCard("a")))
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"pip install .*--index-url"):
-        device.choose(None)
-    assert device.choose("cpu") == "cpu"
+        device.offer(None)
+    assert device.offer("cpu").devices == ("cpu",)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # it is hidden on purpose
+    assert device.offer(None).devices == ("cpu",)
 
 
 def test_a_device_that_is_not_there(cli, manifest):

@@ -1,5 +1,7 @@
 """doctor: what the machine has, and what is wrong between torch, driver and cards."""
 
+from dataclasses import replace
+
 import pytest
 
 from batch.base import nvml
@@ -87,6 +89,12 @@ GPU = {"name": "NVIDIA GeForce RTX 4090", "memory": 24 * 2**30, "capability": "8
         ),
         (doctor.Torch(version="2.13.0", cuda="13.0", stage="cuda", error="no GPU"), (), False, "no GPU"),
         (doctor.Torch(version="2.13.0", cuda="13.0", devices=(GPU,)), (CARD, CARD), False, "sees 1 of 2 cards"),
+        (
+            doctor.Torch(version="2.13.0", cuda="13.0", devices=(GPU,)),
+            (replace(CARD, instances=(CARD,)), CARD),
+            False,
+            "one is in MIG mode",
+        ),
         (doctor.Torch(version="2.13.0", stage="diffusers", error="X"), (), True, "diffusers cannot be loaded: X"),
     ],
 )
