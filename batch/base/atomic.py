@@ -60,9 +60,10 @@ def write_new(path: Path, data: bytes, runner: str = "any") -> None:
         try:
             os.link(part, path)
         except OSError as error:
-            if part.stat().st_nlink == 2:  # the answer was lost
+            drives.look_again(path.parent)
+            if _names(part) == 2:  # the answer was lost
                 pass
-            elif os.path.lexists(path):
+            elif isinstance(error, FileExistsError) or os.path.lexists(path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             elif isinstance(error, FileNotFoundError):
                 raise
@@ -71,6 +72,12 @@ def write_new(path: Path, data: bytes, runner: str = "any") -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _names(part: Path) -> int:
+    """How many a file has."""
+    with part.open("rb") as file:  # opened: NFS asks anew
+        return os.fstat(file.fileno()).st_nlink
 
 
 @contextmanager
