@@ -4,6 +4,10 @@ Temp file in the same folder (exclusive, named after its runner), fsync, ``os.re
 folder, and of its parent where the folder is new. Costs twice the space for a moment. On Windows a scanner
 or viewer may hold the target open for a moment, so the replace is retried; a folder cannot be synced there
 and need not be.
+
+On NFS a rename or a new name whose answer was lost is asked for again, and then refused although it was done: so
+what is there decides, not what was answered. What could not be written there shows when a file is synced or
+closed, which is before it gets its name.
 """
 
 from __future__ import annotations
@@ -14,12 +18,12 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from batch.base import walk
+from batch.base import drives, walk
 
 TEMP_SUFFIX = ".part"
 _TEMP = re.compile(rf"\.[0-9a-f]{{12}}\.(.*){re.escape(TEMP_SUFFIX)}$")
@@ -40,6 +44,45 @@ def write_parts(
     path: Path, parts: Iterable[bytes | memoryview], runner: str = "any", *, durable: bool = True
 ) -> None:
     """As :func:`write`, of parts that need not be in memory together."""
+    with _part(path, parts, runner, durable=durable) as part:
+        _replace(part, path)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, runner: str = "any") -> None:
+    """As :func:`write`, of a file that is not there. Raises FileExistsError where it is.
+
+    Of several who try it in the same moment, on whatever hosts, one succeeds; where a drive knows no hard links
+    it may be two, and the last one's file stays.
+    """
+    with _part(path, (data,), runner) as part:
+        try:
+            os.link(part, path)
+        except OSError as error:
+            drives.look_again(path.parent)
+            if _names(part) == 2:  # the answer was lost
+                pass
+            elif isinstance(error, FileExistsError) or os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            elif isinstance(error, FileNotFoundError):
+                raise
+            else:  # no hard links here
+                _replace(part, path)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _names(part: Path) -> int:
+    """How many a file has."""
+    with part.open("rb") as file:  # opened: NFS asks anew
+        return os.fstat(file.fileno()).st_nlink
+
+
+@contextmanager
+def _part(path: Path, parts: Iterable[bytes | memoryview], runner: str, *, durable: bool = True) -> Iterator[Path]:
+    """A temp file beside ``path`` that holds ``parts``; it goes where giving it that name fails."""
     part = part_of(path, runner)
     try:
         with _create(part) as file:
@@ -48,15 +91,13 @@ def write_parts(
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        _replace(part, path)
+        yield part
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(part):  # which nobody knows
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    if durable:
-        _sync_folder(path.parent)
 
 
 def part_of(path: Path, runner: str) -> Path:
@@ -133,14 +174,13 @@ def move(source: Path, target: Path) -> None:
 
 
 def _replace(part: Path, path: Path) -> None:
-    size = part.stat().st_size
+    was = part.lstat()
     for attempt in range(10):
         try:
             os.replace(part, path)  # noqa: PTH105 - the call whose guarantees matter here
             return
         except FileNotFoundError:
-            # NFS may repeat a rename whose answer was lost and then report that the source is gone.
-            if path.is_file() and path.stat().st_size == size and not part.exists():
+            if _arrived(part, path, was):
                 return
             raise
         except PermissionError as error:
@@ -149,14 +189,33 @@ def _replace(part: Path, path: Path) -> None:
             time.sleep(0.05 * (attempt + 1))
 
 
+def _arrived(part: Path, path: Path, was: os.stat_result) -> bool:
+    """Whether a file that is not where it was is the one at its new name."""
+    for folder in (part.parent, path.parent):
+        drives.look_again(folder)
+    try:
+        now = path.lstat()
+    except OSError:
+        return False
+    return not os.path.lexists(part) and (now.st_ino, now.st_size) == (was.st_ino, was.st_size)
+
+
+_UNWRITTEN = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 def _sync_folder(folder: Path) -> None:
+    """Raises OSError where the names in a folder could not be kept; some file systems cannot sync one at all."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may write there and not list
+        return
     try:
         os.fsync(descriptor)
-    except OSError:  # some network file systems cannot sync a folder
-        pass
+    except OSError as error:
+        if error.errno in _UNWRITTEN:
+            raise
     finally:
         os.close(descriptor)
 

@@ -6,10 +6,13 @@ waiting and looked at when it is open: what was a file a moment ago may be somet
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+
+from batch.base import drives
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -32,8 +35,21 @@ def opened(path: Path) -> BufferedReader:
     return os.fdopen(_open(path)[0], "rb")
 
 
+_REPLACED = {errno.EBADF, getattr(errno, "ESTALE", errno.EBADF)}
+"""On NFS, of a file that another host has replaced since it was opened."""
+
+
 def read(path: Path, limit: int) -> bytes:
     """All that a regular file holds. Raises OSError, and :class:`TooLarge` above ``limit`` bytes."""
+    try:
+        return _read(path, limit)
+    except OSError as error:
+        if error.errno not in _REPLACED:
+            raise
+        return _read(path, limit)
+
+
+def _read(path: Path, limit: int) -> bytes:
     number, size = _open(path)
     try:
         if size > limit:
@@ -60,7 +76,11 @@ def kind(path: Path) -> str:
 
 def _open(path: Path) -> tuple[int, int]:
     """The descriptor and the size in bytes."""
-    number = os.open(path, _FLAGS)
+    try:
+        number = os.open(path, _FLAGS)
+    except FileNotFoundError:  # as far as a network drive has told
+        drives.look_again(path.parent)
+        number = os.open(path, _FLAGS)
     found = os.fstat(number)
     if stat.S_ISREG(found.st_mode):
         return number, found.st_size

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batch.base.text import one_line
@@ -31,3 +33,22 @@ def quoted(path: Path) -> str:
         return shlex.quote(name)
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
     return f"$'{one_line(escaped)}'"
+
+
+def typed() -> str:
+    """What was typed to start this process, without the addresses of who is told."""
+    return " ".join(_shown(sys.argv))
+
+
+def _shown(words: Sequence[str]) -> Iterator[str]:
+    """A command's words without the addresses of who is told, which are often secrets."""
+    for before, word in zip(["", *words], words, strict=False):
+        told = re.match(r"(--notify=|--set=notify=)", word)
+        if before == "--notify":
+            yield "…"
+        elif told is not None:
+            yield f"{told[1]}…"
+        elif before == "--set" and word.replace(" ", "").startswith("notify="):
+            yield "notify=…"
+        else:
+            yield word

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from batch.base.drives import SILLY
+
 
 def files_below(top: Path, *, hidden: bool = True) -> Iterator[Path]:
     """Every file, those of a folder by name before what is in its folders.
 
-    Links are left out, and so is what cannot be listed; without ``hidden`` what begins with a dot too.
+    Links are left out, and so are files that are deleted already and what cannot be listed; without ``hidden``
+    what begins with a dot too.
     """
     pending = [str(top)]
     while pending:
@@ -21,7 +24,7 @@ def files_below(top: Path, *, hidden: bool = True) -> Iterator[Path]:
             continue
         inner = []
         for entry in entries:
-            if entry.is_symlink() or (entry.name.startswith(".") and not hidden):
+            if entry.is_symlink() or entry.name.startswith(SILLY if hidden else "."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.path)

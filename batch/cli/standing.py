@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -121,7 +120,7 @@ def _median_of(summary: Summary) -> str:
 def _end(summary: Summary) -> str:
     """When it will be done; of a run that is over or stops, how long the rest takes."""
     rest, now = summary.eta_s, summary.now
-    over = None if now is None or now.ends_at is None else max(0.0, now.ends_at - time.time())
+    over = None if now is None or now.ends_at is None else max(0.0, now.ends_at - summary.clock)
     if now is not None and (now.ends_by or now.state == RunState.PAUSED):
         images = None if now.ends_with is None else max(summary.done, now.ends_with)
         if now.state == RunState.PAUSED:

@@ -188,7 +188,7 @@ class _Asked:
 
     def wait(self, wanted: AnswerState | None) -> str:
         """Wait until it is as it was asked to be, None: over; telling what goes on. "" or why it never will be."""
-        from batch.store import lock
+        from batch.store import lock, orders
 
         told, told_at = None, self._at
         while (who := lock.holder(self._state)) is not None and who.get("token", "") == self._token:
@@ -207,7 +207,7 @@ class _Asked:
                 told_at = time.monotonic()
                 say(one_line(f"still {said['text']} (heard {roughly(silent)} ago)"))
             time.sleep(LOOK_S)
-        if self._order.exists():
+        if orders.waits(self._order):
             with suppress(OSError):
                 self._order.unlink()
             return "was killed before it heard the order; the same command goes on with it"
@@ -217,7 +217,7 @@ class _Asked:
         """What the run says now that it has obeyed; None before."""
         from batch.store import orders
 
-        if self._order.exists():
+        if orders.waits(self._order):
             return None
         said = orders.answered(self._state, self._token)
         if said is not None and (self._last is None or said["at"] != self._last["at"]):

@@ -62,7 +62,9 @@ class Held:
     """The lock of a run folder as its holder knows it."""
 
     file: tuple[int, int] | None
-    """Device and inode of the file that is locked; None where the file system tells none."""
+    """Device and inode of the file that is locked, as ``machine`` numbers them; None where it has none."""
+    machine: str
+    """Which start of which machine that is."""
     token: str
     """As it stands in ``lock.json``."""
     note: str = ""

@@ -119,13 +119,13 @@ class _PinnedNumerics:
 def read_pins(state: Path) -> Pins:
     """Seeds drawn and revisions resolved by an earlier run. Raises :class:`ForeignFolder` for damaged ones."""
     path = state / "plan.json"
-    if not path.is_file():
-        return Pins()
     try:
         found = files.read(_Pinned, path)
         for name, commit in found.revisions.items():
             if commit and not COMMIT.fullmatch(commit):  # a branch, or the path of a folder anywhere
                 raise ValueError(f"the revision of {name} is no commit")
+    except FileNotFoundError:
+        return Pins()
     except files.UNREADABLE as error:
         raise ForeignFolder(
             f"{path} is damaged ({in_words(error)}): it holds the seeds drawn and the model revisions of this "

@@ -3,7 +3,7 @@
 The kernel's lock is that of a file, so it holds for every name of the folder, and says nothing once the file is
 deleted; on a network drive it may not reach other hosts. Therefore a runner looks before each image that it keeps
 whether the lock is still the file that it locked and ``lock.json`` still its own (:func:`check`), and
-``lock.json`` of another host counts for as long as it is refreshed.
+``lock.json`` of another host counts for as long as it is refreshed, by the clock of the drive.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import errno
 import json
 import os
 import platform
-import re
 import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NotRequired
@@ -25,20 +24,19 @@ from typing import NotRequired
 from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
-from batch.base import atomic, disk, regular
-from batch.base.errors import FolderLocked, FolderLost
+from batch.base import atomic, disk, drives, regular
+from batch.base.errors import FolderLocked, FolderLost, UserError
+from batch.base.shell import typed
 from batch.base.text import timestamp
 from batch.records.spec import Held
-from batch.store import files
+from batch.store import files, signs
 
 LOCK, HOLDER = "lock", "lock.json"
 
-BEAT_S = 20.0
-"""Seconds between two signs of life of a holder."""
-SILENT_S = 120.0
-"""A holder on another host that gave none for so long is gone. A network drive may show times a minute late."""
 ASKED_S = 0.2
 """Who asks whether the lock is held has it for a moment; a runner that begins just then tries once more."""
+SETTLE_S = 2.0
+"""Two hosts may find a third one silent in the same moment: so long after, both see who was the last to write."""
 SLACK_S = 2.0
 """Linux counts a process's start from the start of the machine, which it knows to the second."""
 
@@ -66,12 +64,10 @@ def hold(state: Path) -> Iterator[Held]:
     lock = _acquire(state)
     token = secrets.token_hex(8)
     try:
-        note = _predecessor(state)
-        # Beside the lock, not in it: on Windows a locked file cannot be read by others.
         with disk.must_be_writable(state.parent):
-            atomic.write(state / HOLDER, json.dumps(_myself(token)).encode())
+            note = _claim(state, token)
         with _beating(state, token):
-            yield Held(file=_identity(state), token=token, note=note)
+            yield Held(file=_identity(state), machine=_machine(), token=token, note=note)
     finally:
         with suppress(OSError):
             if _token(state) == token:
@@ -90,7 +86,9 @@ def check(state: Path, held: Held) -> None:
         if error.errno not in _GONE:  # a drive that does not answer just now
             return
         raise FolderLost(f"the lock of {state.parent} was removed: {state / LOCK} is gone. {_KEPT}") from None
-    if now != held.file:
+    if now == held.file or held.file is None or now is None or held.machine != _machine():
+        return
+    if other is None or now[0] == held.file[0]:  # else it is the same drive, mounted a second time
         raise FolderLost(f"the lock of {state.parent} was replaced: {state / LOCK} is another file. {_KEPT}")
 
 
@@ -98,18 +96,17 @@ def holder(state: Path) -> Holder | None:
     """Who is running here; None when nobody is, as far as can be seen from here.
 
     On this machine the kernel knows whether the lock is held, whatever ``lock.json`` says: that stays behind when
-    a run is killed, and comes along when a folder is copied. Nothing is written.
+    a run is killed, and comes along when a folder is copied. Nothing is written, unless to learn what time it is
+    where the holder is on another host.
     """
     who = _read(state)
     if who is None:
         return None
-    if _is_here(who):
-        held = _is_held(state / LOCK)
-        return who if held or (held is None and _lives(who)) else None
-    with suppress(OSError):
-        if abs(time.time() - (state / HOLDER).stat().st_mtime) < SILENT_S:
-            return who
-    return None
+    held = _is_held(state / LOCK)
+    if held or (held is None and _lives(who)):
+        return who
+    # A lock that is free says nothing of another host, which it may not reach.
+    return who if not _is_here(state, who) and signs.are_given(state / HOLDER) else None
 
 
 def _lives(who: Holder) -> bool:
@@ -172,7 +169,40 @@ def _acquire(state: Path) -> BaseFileLock:
             other = holder(state)
             by = "another runner that has just started" if other is None else _in_use(state, other)
             raise FolderLocked(f"{state.parent} is in use by {by}") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise UserError(
+                f"{state.parent} cannot be locked: {error.strerror}. If it is on NFS, mount it with vers=4.2, "
+                "or start rpc.statd; or with nolock, where hosts know of one another by .run/lock.json alone"
+            ) from None
     return lock
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.ENOSYS), errno.EOPNOTSUPP}
+
+
+def _claim(state: Path, token: str) -> str:
+    """Write down who holds the lock, and return a note as of :func:`_predecessor`.
+
+    The kernel's lock may not reach a host that does so in the same moment.
+    """
+    path = state / HOLDER
+    # Beside the lock, not in it: on Windows a locked file cannot be read by others.
+    data = json.dumps(_myself(token)).encode()
+    note = _predecessor(state)
+    try:
+        if not os.path.lexists(path):
+            atomic.write_new(path, data)
+            return note
+    except FileExistsError:  # just now, or what is there cannot be read
+        note = _predecessor(state)
+    atomic.write(path, data)
+    if note:
+        time.sleep(SETTLE_S)
+        if (other := _read(state)) is not None and other.get("token") != token:
+            raise FolderLocked(f"{state.parent} is in use by {_in_use(state, other)}")
+    return note
 
 
 def _predecessor(state: Path) -> str:
@@ -181,21 +211,26 @@ def _predecessor(state: Path) -> str:
     Raises :class:`FolderLocked` for one that is alive: then the kernel's lock does not reach it.
     """
     other = _read(state)
-    if other is None or _is_here(other):
+    if other is None or _is_here(state, other):
         return ""
-    (state / LOCK).touch()  # what time it is by the clock that dates lock.json
-    age = (state / LOCK).stat().st_mtime - (state / HOLDER).stat().st_mtime
-    if abs(age) < SILENT_S:
+    if signs.are_given(state / HOLDER):
         raise FolderLocked(
             f"{state.parent} is in use by {_in_use(state, other)}. If that machine is gone, "
-            f"the folder is free {SILENT_S:.0f} s after its last sign of life"
+            f"the folder is free {signs.SILENT_S:.0f} s after its last sign of life"
         )
     return f"{state.parent} was left by {_named(other)}, which has given no sign of life since"
 
 
-def _is_here(other: Holder) -> bool:
-    """Whether the kernel's lock reaches a holder: then it is gone, for the lock was free."""
-    return other["host"] == platform.node() or other.get("boot", "") == boot() != ""
+def _is_here(state: Path, other: Holder) -> bool:
+    """Whether the kernel's lock reaches a holder: then it is gone where the lock is free."""
+    mine, its = boot(), other.get("boot", "")
+    if "" not in (mine, its):
+        return mine == its or (other["host"] == platform.node() and signs.are_from_before(state / HOLDER))
+    return other["host"] == platform.node()
+
+
+def _machine() -> str:
+    return boot() or platform.node()
 
 
 def boot() -> str:
@@ -213,7 +248,7 @@ def _myself(token: str) -> Holder:
         "host": platform.node(),
         "pid": os.getpid(),
         "since": timestamp(),
-        "command": command(),
+        "command": typed(),
         "token": token,
         "boot": boot(),
         "started": psutil.Process().create_time(),
@@ -229,10 +264,10 @@ def _beating(state: Path, token: str) -> Iterator[None]:
     done = threading.Event()
 
     def beat() -> None:
-        while not done.wait(BEAT_S):
+        while not done.wait(signs.BEAT_S):
             with suppress(OSError):
                 if _token(state) == token:
-                    os.utime(state / HOLDER)
+                    signs.give(state / HOLDER)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
@@ -244,7 +279,11 @@ def _beating(state: Path, token: str) -> Iterator[None]:
 
 
 def _identity(state: Path) -> tuple[int, int] | None:
-    status = (state / LOCK).stat()
+    try:
+        status = (state / LOCK).stat()
+    except FileNotFoundError:  # as far as a network drive has told
+        drives.look_again(state)
+        status = (state / LOCK).stat()
     return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
@@ -277,22 +316,3 @@ def _named(who: Holder) -> str:
 def _in_use(state: Path, who: Holder) -> str:
     """What to do stands before the command, which may be long."""
     return f"{_named(who)}; wait for it, or `stop {state.parent}`. It was started as: {who['command']}"
-
-
-def command() -> str:
-    """What was typed to start this process, without the addresses of who is told."""
-    return " ".join(_shown(sys.argv))
-
-
-def _shown(words: Sequence[str]) -> Iterator[str]:
-    """A command's words without the addresses of who is told, which are often secrets."""
-    for before, word in zip(["", *words], words, strict=False):
-        told = re.match(r"(--notify=|--set=notify=)", word)
-        if before == "--notify":
-            yield "…"
-        elif told is not None:
-            yield f"{told[1]}…"
-        elif before == "--set" and word.replace(" ", "").startswith("notify="):
-            yield "notify=…"
-        else:
-            yield word

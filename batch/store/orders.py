@@ -21,7 +21,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from batch.base import atomic
+from batch.base import atomic, drives
 from batch.base.errors import FolderLost
 from batch.base.text import one_line
 from batch.store import files, inside
@@ -97,6 +97,12 @@ def give(state: Path, kind: OrderKind, token: str) -> Path:
     raise FileNotFoundError(str(path.parent))
 
 
+def waits(order: Path) -> bool:
+    """Whether an order that was given lies there still."""
+    drives.look_again(order.parent)
+    return order.exists()
+
+
 class Inbox:
     """The orders for one holder of the lock."""
 
@@ -142,6 +148,7 @@ def _short(by: str) -> str:
 def answered(state: Path, token: str) -> OrderAnswer | None:
     """What the run with that token said last; None where it was asked for nothing yet."""
     path = state / FOLDER / ANSWER
+    drives.look_again(path.parent)
     with suppress(*files.UNREADABLE):
         if inside.is_file(path):
             said = files.read(OrderAnswer, path)
@@ -173,6 +180,7 @@ def _removed(path: Path) -> bool:
 
 def _files(state: Path) -> list[Path]:
     """The orders there are, the oldest first; none where the folder has become a link."""
+    drives.look_again(state / FOLDER)
     try:
         names = sorted(filter(_NAME.fullmatch, os.listdir(state / FOLDER)))  # noqa: PTH208 - names alone
         inside.require_here(state.parent, state / FOLDER / ANSWER)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base import walk
+from batch.base import regular, walk
 from batch.base.collector import without_gc
 from batch.records.reading import to_json
-from batch.records.receipts import Failure, Receipt
+from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.tasks import Task
 from batch.store import files, inside, measured, touched, unnamed
 from batch.store.images.looks import Looks
@@ -116,9 +116,17 @@ class Receipts:
         """Whether its file has the size and time noted, and nobody who read it saw other bytes."""
         try:
             file = receipt.file
-            return touched.is_as_written(self._root, file) and looks.noted(file.path) in ("", file.sha256)
+            return self._is_there(file) and looks.noted(file.path) in ("", file.sha256)
         except (OSError, ValueError):
             return False
+
+    def _is_there(self, file: FileRef) -> bool:
+        with suppress(OSError):
+            if touched.is_as_written(self._root, file):
+                return True
+        # What a client of NFS remembers of a file that another host has written: opened, it asks.
+        with regular.opened(self._root / file.path):
+            return touched.is_as_written(self._root, file)
 
     def inspect(self) -> Inspection:
         """Every receipt, without a look at the files they name."""

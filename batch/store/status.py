@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections import Counter
@@ -93,9 +94,16 @@ class Summary:
     def eta_s(self) -> float | None:
         """Seconds that the rest takes, as the run itself says; else as far as its folder tells."""
         if self.now is not None and self.now.rest_s is not None:
-            gone = 0.0 if self.now.state in RESTING else max(0.0, time.time() - self.now.updated)
+            gone = 0.0 if self.now.state in RESTING else max(0.0, self.clock - self.now.updated)
             return max(0.0, self.now.rest_s - gone)
         return self.rest_s
+
+    @property
+    def clock(self) -> float:
+        """Seconds since 1970 by the clock of whoever runs; of another host, when it was heard last."""
+        if self.now is None or self.now.host == platform.node():
+            return time.time()
+        return self.now.updated
 
 
 def summarize(root: Path) -> Summary:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from batch.base import atomic, orphans
+from batch.base import atomic, orphans, shell
 from batch.store import files, lock
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def note(state: Path, pid: int | None, parent: int) -> None:
         started = 0.0 if pid is None else psutil.Process(pid).create_time()
         others = [worker for worker in _read(state) if worker["pid"] is not None or not _is_here(worker)]
         worker = NotedWorker(
-            pid=pid, started=started, parent=parent, host=platform.node(), boot=lock.boot(), command=lock.command()
+            pid=pid, started=started, parent=parent, host=platform.node(), boot=lock.boot(), command=shell.typed()
         )
         _write(state, [*others, worker])
 
