@@ -116,6 +116,9 @@ class _PinnedNumerics:
     numerics: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
 
 
+NOTHING_PINNED = Pins()
+
+
 def read_pins(state: Path) -> Pins:
     """Seeds drawn and revisions resolved by an earlier run. Raises :class:`ForeignFolder` for damaged ones."""
     path = state / "plan.json"
