@@ -28,7 +28,7 @@ from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
 from batch.run.targets import check as check_targets
-from batch.store import history, rungs, shards, workers
+from batch.store import history, joining, rungs, shards, workers
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require
@@ -69,7 +69,7 @@ def _agreed(job: Prepared, again: Callable[[], Prepared]) -> Prepared:
     folder = job.folder
     if folder.shard is None:
         return again() if folder.exists() and folder.pins() != job.before else job
-    while not folder.join(job.before, job.plan, origin_of(job.manifest)):
+    while not joining.join(folder, job.before, job.plan, origin_of(job.manifest)):
         job = replace(again(), folder=folder)
     return job
 

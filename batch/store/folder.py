@@ -31,7 +31,6 @@ from batch.store.trash import free
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
-    from batch.plan.plan import Plan
     from batch.records.shard import Shard
     from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
@@ -104,48 +103,15 @@ class RunFolder:
             )
 
     def begin(self, name: str, kind: str, origin: Origin, tasks: Iterable[Task], pins: Pins) -> None:
-        """Record what is about to be run. Call it under the lock."""
+        """Record what is about to be run. Call it under the lock of the whole; see :mod:`batch.store.joining`."""
         self.check(name, kind)
         with disk.must_be_writable(self.root):
             if not self.exists():
                 job.write_owner(self.state, name, kind, self.runner)
-            if self.shard is None:
-                shards.undivide(self.state)
+            shards.undivide(self.state)
             job.write_pins(self.state, pins, self.runner)
             job.write_origin(self.root, self.state, origin, self.runner)
             job.write_tasks(self.state, tasks, self.runner)
-
-    def join(self, before: Pins, plan: Plan, origin: Origin) -> bool:
-        """Record what a shard is about to run, as :meth:`begin` does; call it under the shard's lock.
-
-        False where another one has pinned something since ``before`` was read: then plan anew. Raises
-        :class:`FolderLocked` where the folder is divided otherwise.
-        """
-        assert self.shard is not None
-        with shards.gate(self.state):
-            self._looked_into = False
-            self.check(plan.name, plan.kind)
-            if (self.pins() if self.exists() else job.NOTHING_PINNED) != before:
-                return False
-            made = shards.fingerprint(plan.tasks)
-            shards.refuse_other_divisions(self.state, self.shard, made, finished=self._is_finished())
-            if [item.shard for item in shards.at_work(self.state)] == [self.shard]:
-                self.sweep()  # no temp file is another's that is at work
-            division = shards.Division(of=self.shard.of, plan=made)
-            if shards.division(self.state) != division or self.origin() != origin:
-                self.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-                shards.divide(self.state, division, self.runner)
-            elif plan.pins != before:
-                job.write_pins(self.state, plan.pins, self.runner)
-        return True
-
-    def _is_finished(self) -> bool:
-        """Whether nothing is left of the plan that was run here last. Asked only where it matters."""
-        division = shards.division(self.state)
-        if division is None or self.shard is None or division.of == self.shard.of:
-            return True
-        scan = self.scan()
-        return all(task.id in scan.receipts or task.id in scan.failures for task in self.tasks())
 
     @contextmanager
     def hold(self) -> Iterator[None]:

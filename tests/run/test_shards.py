@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from batch.base import atomic
 from batch.base.errors import FolderLocked, FolderLost, UserError
 from batch.cli.progress import Silent
 from batch.records.live import LiveStatus, RunState
 from batch.records.shard import Shard
 from batch.report import table
 from batch.run.together import merged
-from batch.store import derived, live, shards
+from batch.store import derived, job, joining, live, shards
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
 from tests.fake_session import Fault
@@ -117,17 +119,49 @@ def test_all_at_once_in_real_processes(manifest, work, random):
 def test_seeds_drawn_by_another_since_they_were_read_count(manifest, monkeypatch):
     """Another shard begins between this one's look at the folder and its lock."""
     path = manifest(RANDOM)
-    began = RunFolder.join
+    begun = joining.join
 
-    def join(folder, before, plan, origin):
-        monkeypatch.setattr(RunFolder, "join", began)
+    def join(*of):
+        monkeypatch.setattr(joining, "join", begun)
         shard(path, 2)
-        return began(folder, before, plan, origin)
+        return begun(*of)
 
-    monkeypatch.setattr(RunFolder, "join", join)
+    monkeypatch.setattr(joining, "join", join)
     shard(path, 1)
     assert {receipt.task.id for receipt in receipts_of(RUN)} <= {task.id for task in RunFolder(RUN).tasks()}
     assert len(receipts_of(RUN)) == 7
+
+
+def test_where_no_lock_reaches_the_other_host_one_draws_the_seeds(manifest, monkeypatch):
+    """Another host pins its own between this one's look and its file, although this one is in the gate."""
+    path = manifest(RANDOM)
+    first = joining._pinned
+
+    def pinned(folder, before, plan):
+        monkeypatch.setattr(joining, "_pinned", first)
+        state = RUN / ".run"
+        job.write_owner(state, plan.name, plan.kind, "elsewhere")
+        job.write_pins(state, replace(plan.pins, seeds={"seed.0": (1, 2, 3, 4, 5)}), "elsewhere")
+        return first(folder, before, plan)
+
+    monkeypatch.setattr(joining, "_pinned", pinned)
+    shard(path, 1)
+    assert {task.seed for task in RunFolder(RUN).tasks()} == {1, 2, 3, 4, 5}
+
+
+def test_a_file_is_made_by_one_alone(tmp_path, monkeypatch):
+    path = tmp_path / "plan.json"
+    assert (atomic.create(path, b"first", "a"), atomic.create(path, b"second", "b")) == (True, False)
+    monkeypatch.setattr(os, "link", refused)
+    assert not atomic.create(path, b"third", "c")
+    path.rename(tmp_path / "before")
+    assert atomic.create(path, b"fourth", "d")  # a file system without hard links
+    assert ((tmp_path / "before").read_bytes(), path.read_bytes()) == (b"first", b"fourth")
+    assert not [*tmp_path.glob(".*")]
+
+
+def refused(*_):
+    raise PermissionError(1, "Operation not permitted")
 
 
 def test_who_may_run_beside_a_shard(cli, manifest):
