@@ -6,7 +6,9 @@ import shlex
 
 import click
 import pytest
+import yaml
 
+from batch.base import errors
 from batch.catalogue import families, scheduler_names
 from batch.catalogue.models import known_models
 from batch.cli.main import cli as command_line
@@ -16,6 +18,7 @@ from batch.manifest.naming import NAME_FIELDS
 from batch.manifest.schema import Output, RunOptions, TopLevel
 from batch.memory import profiles, steps
 from batch.report import table
+from batch.run.divided import COUNT, asked
 from tests.checkpoints import SDXL, write
 from tests.conftest import ROOT
 
@@ -107,6 +110,26 @@ def test_manifests_in_the_docs_are_planned(cli, examples, page):
 def test_every_page_that_promises_manifests_has_some():
     for page in ("README.md", "docs/manifest.md", "docs/cookbook.md", "docs/coming-from.md"):
         assert re.search(r"```yaml\n", text(page)), page
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_yaml_in_the_docs_is_yaml(page):
+    for block in re.findall(r"```yaml\n(.*?)```", text(page), re.DOTALL):
+        assert list(yaml.safe_load_all(block)), block
+
+
+def test_the_job_of_kubernetes_says_the_same_twice():
+    blocks = re.findall(r"```yaml\n(.*?)```", text("docs/scaling.md"), re.DOTALL)
+    (job,) = (found for found in map(yaml.safe_load, blocks) if found.get("kind") == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert {"name": COUNT, "value": str(job["spec"]["completions"])} in container["env"]
+    (rule,) = (item["onExitCodes"] for item in job["spec"]["podFailurePolicy"]["rules"] if "onExitCodes" in item)
+    assert (rule["containerName"], rule["values"]) == (container["name"], [errors.EXIT_FAILED, errors.EXIT_USER])
+    program, name, *words = container["command"]
+    assert program == "run-batch"
+    environment = {"JOB_COMPLETION_INDEX": "7", **{item["name"]: item["value"] for item in container["env"]}}
+    command_line.commands[name].make_context(name, [word for word in words if word not in ("--shard", "auto")])
+    assert str(asked("auto", environment)) == "8/8"
 
 
 @pytest.mark.parametrize("page", PAGES)

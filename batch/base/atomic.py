@@ -100,6 +100,33 @@ def _part(path: Path, parts: Iterable[bytes | memoryview], runner: str, *, durab
         raise
 
 
+def create(path: Path, data: bytes, runner: str) -> bool:
+    """Write a file that is not there yet, whole; False where there is one, however many try. Raises OSError.
+
+    By a hard link, which network drives refuse for a name that is taken. Where a file system knows none it is as
+    :func:`write`: then whoever calls has a lock.
+    """
+    part = part_of(path, runner)
+    try:
+        with _create(part) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)  # the call whose guarantees matter here
+        except FileExistsError:
+            return part.stat().st_nlink > 1  # NFS may repeat a link whose answer was lost
+        except OSError:
+            if os.path.lexists(path):
+                return False
+            _replace(part, path)
+        _sync_folder(path.parent)
+        return True
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def part_of(path: Path, runner: str) -> Path:
     """A new name for a temp file beside a file, which :func:`sweep` knows."""
     return path.parent / f".{secrets.token_hex(6)}.{runner}{TEMP_SUFFIX}"

@@ -47,7 +47,8 @@ def finish(result: Result, *, as_json: bool, retry: str, redo: str = "render aga
                 failed=result.failed, out_of_memory=result.out_of_memory, skipped=result.skipped,
                 degraded=account.degraded, wh=round(account.wh, 3) if account.measured else None,
                 causes=[{"cause": cause, "images": count} for cause, count in account.causes],
-                folder=str(result.folder), seconds=round(result.seconds, 3),
+                shard=str(result.shard) if result.shard else None, whole=result.whole,
+                elsewhere=result.elsewhere, folder=str(result.folder), seconds=round(result.seconds, 3),
                 paused_s=round(account.paused_s, 3),
                 reason=str(result.stopped) if result.stopped else None,
             )  # fmt: skip
@@ -156,6 +157,8 @@ def _tell(result: Result, retry: str, redo: str) -> None:
     )
     for line in summary.details(result):
         show(f"  {line}")
+    for line in summary.of_other_shards(result):
+        show(line)
     if result.lost:
         say(f"{result.lost_in_words}: run the same command again")
     folder = quoted(result.folder)
@@ -172,5 +175,5 @@ def _tell(result: Result, retry: str, redo: str) -> None:
         more = f" and {plural(len(made.sheets) - 1, 'more page')}" if made.sheets[1:] else ""
         for path in (*(f"{path}{more}" for path in made.sheets[:1]), made.csv, made.html):
             show(one_line(f"  {path}"))
-    if result.rendered and result.done == result.total and result.stopped is None:
+    if result.rendered and result.done == result.total and result.stopped is None and not result.elsewhere:
         show(f"check every file: {program()} verify {folder}")

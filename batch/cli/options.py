@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batch.base.errors import UserError
+
+if TYPE_CHECKING:
+    from batch.records.shard import Shard
 
 manifest_argument = click.argument("manifest", type=click.Path(path_type=Path))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -124,6 +128,21 @@ def seconds(_context: click.Context, _option: click.Parameter, text: str | None)
 stop_within_option = click.option(
     "--stop-within", metavar="TIME", callback=seconds,
     help="The longest a stop may take, report included; an image that needs longer is dropped. 20s, 5m.",
+)  # fmt: skip
+
+
+def _which_shard(_context: click.Context, _option: click.Parameter, text: str | None) -> Shard | None:
+    """``2/8``, ``auto``. Raises :class:`~batch.base.errors.UserError`."""
+    if text is None:
+        return None
+    from batch.run.divided import asked
+
+    return asked(text, os.environ)
+
+
+shard_option = click.option(
+    "--shard", metavar="I/N|auto", callback=_which_shard,
+    help="Render the I-th of N parts, as 2/8, in a folder that all N share; auto: as SLURM or Kubernetes says.",
 )  # fmt: skip
 
 

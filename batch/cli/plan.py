@@ -14,7 +14,14 @@ import click
 from batch.base import errors
 from batch.base.text import done_about, gib, one_line, plural, roughly
 from batch.cli import plan_memory
-from batch.cli.options import cache_dir_option, json_option, manifest_argument, out_option, set_option
+from batch.cli.options import (
+    cache_dir_option,
+    json_option,
+    manifest_argument,
+    out_option,
+    set_option,
+    shard_option,
+)
 from batch.cli.single_files import single_file
 from batch.cli.terminal import print_json, say, show, waiting
 from batch.records.kinds import RunKind
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from batch.catalogue.model import Model
     from batch.plan.batching import NumericsChoice
     from batch.plan.plan import Plan
+    from batch.records.shard import Shard
     from batch.run.forecast import Forecast
     from batch.run.portions import TextsOutlook
     from batch.run.remaining import Outlook, Remaining
@@ -37,18 +45,23 @@ WIDEST = 100
 @manifest_argument
 @out_option
 @set_option
+@shard_option
 @cache_dir_option
 @json_option
-def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], shard: Shard | None, as_json: bool) -> int:
     """Show what a run would do: the grid's arithmetic, the sizes, what is done. Touches nothing."""
-    from batch.run import forecast, portions, prompt_lengths, remaining
+    from batch.run import forecast, no_effect, portions, prompt_lengths, remaining
     from batch.run.options import Options
     from batch.run.prepare import prepare
 
-    job = prepare(manifest, Options(out=out, overrides=overrides), tell=waiting)
-    made, folder = job.plan, job.folder
-    folder.check(made.name, made.kind)
-    where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier) if made.ids_known else None
+    options = Options(out=out, overrides=overrides, shard=shard)
+    job = prepare(manifest, options, tell=waiting)
+    whole, made, folder = job.plan, job.part, job.folder
+    no_effect.refuse_shard(whole, options)
+    folder.check(whole.name, whole.kind)
+    where = None
+    if made.ids_known:
+        where = remaining.remaining(made, folder, job.manifest.run.retries, job.earlier, whole=whole)
     outlook = remaining.outlook(made, where, folder, job.earlier, job.manifest.run.min_free_disk)
     cut = prompt_lengths.warnings(made, _counting)
     made = replace(made, warnings=(*made.warnings, *cut, *outlook.warnings))
@@ -57,9 +70,13 @@ def plan(manifest: Path, out: Path | None, overrides: tuple[str, ...], as_json: 
     if where and made.kind == RunKind.RENDER:
         texts = portions.outlook(made, where.to_render, recycled=job.manifest.run.recycle_after > 0)
     if as_json:
-        print_json(plan_json(made, where, folder.root, outlook, memory, texts))
+        print_json(
+            plan_json(made, where, folder.root, outlook, memory, texts)
+            | {"name": whole.name, "shard": str(shard) if shard else None, "whole": len(whole.tasks)}
+        )
     else:
-        show(plan_text(made, where, folder.root, outlook, texts), *plan_memory.parts(memory))
+        part = f"shard {shard}: {len(made.tasks)} of these {plural(len(whole.tasks), 'image')}" if shard else ""
+        show(plan_text(made, where, folder.root, outlook, texts, part), *plan_memory.parts(memory))
     for warning in made.warnings:
         say(one_line(f"warning: {warning}"))
     return errors.EXIT_OK
@@ -76,11 +93,16 @@ def _counting(count: int) -> None:
 
 
 def plan_text(
-    plan: Plan, left: Remaining | None, folder: Path, outlook: Outlook, texts: TextsOutlook | None
+    plan: Plan,
+    left: Remaining | None,
+    folder: Path,
+    outlook: Outlook,
+    texts: TextsOutlook | None,
+    shown_part: str = "",
 ) -> str:
-    """What ``plan`` prints, down to the memory."""
+    """What ``plan`` prints, down to the memory; ``shown_part`` is which part of the grid this is."""
     parts = [
-        [_arithmetic(plan)],
+        [_arithmetic(plan), *filter(None, [shown_part])],
         _prompts(plan),
         _sizes(plan),
         _models(plan, outlook),

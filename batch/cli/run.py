@@ -16,6 +16,7 @@ from batch.cli.options import (
     quiet_option,
     seconds,
     set_option,
+    shard_option,
     size_in_bytes,
     stop_within_option,
 )
@@ -24,6 +25,7 @@ from batch.engines import ENGINES
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
+    from batch.records.shard import Shard
     from batch.run.options import Options
 
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--engine", type=click.Choice(ENGINES),
               help="process (the default): a supervised worker; local: this process.")  # fmt: skip
 @devices_option
+@shard_option
 @click.option(
     "--retry-failed", is_flag=True, help="Try failed images again, even those that have used up their 'retries'."
 )
@@ -69,6 +72,7 @@ def run(
     overrides: tuple[str, ...],
     engine: str | None,
     devices: str | None,
+    shard: Shard | None,
     retry_failed: bool,
     no_fallback: bool,
     redo_degraded: bool,
@@ -104,6 +108,7 @@ def run(
             overrides=overrides,
             devices=devices,
             engine=engine or "",
+            shard=shard,
             retry_failed=retry_failed,
             fallback=not no_fallback,
             redo_degraded=redo_degraded,

@@ -167,12 +167,19 @@ def _processes(summary: Summary) -> Iterator[str]:
     """Who is at work, or was."""
     if summary.running is None:
         yield "  not running"
+    elif summary.shards:
+        for item in summary.shards:
+            doing = f": {moment(item.now)}" if item.now is not None else ""
+            yield f"  shard {item.shard} on {item.running.get('host')} (process {item.running.get('pid')}){doing}"
     else:
         pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
         yield f"  running: process {pid} on {host} since {local(str(since))}"
     if summary.killed:
         yield f"  the run that began {local(summary.killed)} was killed"
-    if summary.running is None and summary.to_render:
+    if summary.running is None and summary.to_render and summary.divided_by:
+        of = summary.divided_by
+        yield f"  go on: the shards 1/{of} to {of}/{of}, or all in one run: {again(summary)}"
+    elif summary.running is None and summary.to_render:
         yield f"  go on: {again(summary)}"
     if summary.running is None and (report := Path(summary.root) / "report.html").exists():
         yield f"  report: {report}"

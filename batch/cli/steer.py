@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from batch.cli.terminal import say, show
 if TYPE_CHECKING:
     from batch.store.lock import Holder
     from batch.store.orders import AnswerState, OrderAnswer, OrderKind
+    from batch.store.shards import Running
 
 LOOK_S = 0.3
 DEAF_S, DEAF_ELSEWHERE_S = 30.0, 120.0
@@ -39,11 +41,11 @@ def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
     """Stop the run in a folder, as Ctrl-C in its terminal does: the current image is finished first.
 
     It ends all that was started with it, also the manifests that come next in a queue, and returns when it has
-    ended. RUN is its folder or its manifest.
+    ended. Of shards, all that are at work in the folder. RUN is its folder or its manifest.
     """
     from batch.store.orders import OrderKind
 
-    asked = _Asked(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
+    asked = _ask(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
     return _end(asked, None, no_wait=no_wait)
 
 
@@ -57,7 +59,7 @@ def pause(run_folder: Path, *, no_wait: bool) -> int:
     """
     from batch.store.orders import AnswerState, OrderKind
 
-    asked = _Asked(run_folder, OrderKind.PAUSE)
+    asked = _ask(run_folder, OrderKind.PAUSE)
     return _end(asked, AnswerState.PAUSED, no_wait=no_wait)
 
 
@@ -71,31 +73,61 @@ def resume(run_folder: Path, *, no_wait: bool) -> int:
     """
     from batch.store.orders import AnswerState, OrderKind
 
-    asked = _Asked(run_folder, OrderKind.RESUME)
+    asked = _ask(run_folder, OrderKind.RESUME)
     return _end(asked, AnswerState.RUNNING, no_wait=no_wait)
 
 
-def _end(asked: _Asked, wanted: AnswerState | None, *, no_wait: bool) -> int:
-    """Wait for a state, None for the end, and say whether it came to that."""
-    folder = quoted(asked.folder)
-    if no_wait:
-        show(f"{folder}: {asked.said}")
-        return errors.EXIT_OK
-    why = asked.wait(wanted)
-    show(one_line(f"{folder} {why or asked.done}"))
-    return errors.EXIT_FAILED if why else errors.EXIT_OK
+def _ask(folder: Path, kind: OrderKind) -> list[_Asked]:
+    """Give the order to every run in the folder: there are several where they divide it.
+
+    Raises :class:`~batch.base.errors.UserError` where nobody is there to obey, and
+    :class:`~batch.base.errors.FolderError` where an order cannot be written.
+    """
+    from batch.store.folder import RunFolder
+
+    run = RunFolder(folder)
+    run.require()
+    found = run.running()
+    if not found:
+        raise errors.UserError(f"nothing is running in {folder}{_rest(folder, kind)}")
+    return [_Asked(folder, kind, item) for item in found]
+
+
+def _rest(folder: Path, kind: OrderKind) -> str:
+    """What ``resume`` may be meant for, where nothing is paused."""
+    from batch.cli.standing import again
+    from batch.store.orders import OrderKind
+    from batch.store.status import summarize
+
+    if kind != OrderKind.RESUME:
+        return ""
+    summary = summarize(folder)
+    if not summary.to_render:
+        return ", and nothing is left to render"
+    return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
+
+
+def _end(asked: Sequence[_Asked], wanted: AnswerState | None, *, no_wait: bool) -> int:
+    """Wait for a state, None for the end, and say whether it came to that: with each in turn."""
+    code = errors.EXIT_OK
+    for one in asked:
+        named = quoted(one.folder) + (f" (shard {one.run.shard})" if one.run.shard else "")
+        if no_wait:
+            show(f"{named}: {one.said}")
+            continue
+        why = one.wait(wanted)
+        show(one_line(f"{named} {why or one.done}"))
+        code = errors.EXIT_FAILED if why else code
+    return code
 
 
 @dataclass(slots=True)
 class _Asked:
-    """An order that was given.
-
-    Raises :class:`~batch.base.errors.UserError` where nobody is there to obey, and
-    :class:`~batch.base.errors.FolderError` where it cannot be written.
-    """
+    """An order that was given. Raises :class:`~batch.base.errors.FolderError` where it cannot be written."""
 
     folder: Path
     kind: OrderKind
+    run: Running
     _already: bool = field(default=False, init=False)
     """All was as it was asked for."""
     said: str = field(default="", init=False)
@@ -107,15 +139,9 @@ class _Asked:
     """When that was heard; before anything was, when the order was given."""
 
     def __post_init__(self) -> None:
-        from batch.store import lock, orders
-        from batch.store.folder import RunFolder
+        from batch.store import orders
 
-        run = RunFolder(self.folder)
-        run.require()
-        self._state = run.state
-        who = lock.holder(run.state)
-        if who is None:
-            raise errors.UserError(f"nothing is running in {self.folder}{self._rest()}")
+        self._state, who = self.run.state, self.run.holder
         self._who = who
         self._already = self._is_so(orders.answered(self._state, self._token))
         try:
@@ -126,19 +152,6 @@ class _Asked:
         self.said = f"process {who['pid']} on {who['host']} was asked to {self.kind}"
         if self._elsewhere:
             say(one_line(f"it runs on {who['host']}: that machine sees the order when the network drive shows it"))
-
-    def _rest(self) -> str:
-        """What ``resume`` may be meant for, where nothing is paused."""
-        from batch.cli.standing import again
-        from batch.store.orders import OrderKind
-        from batch.store.status import summarize
-
-        if self.kind != OrderKind.RESUME:
-            return ""
-        summary = summarize(self.folder)
-        if not summary.to_render:
-            return ", and nothing is left to render"
-        return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
 
     @property
     def _token(self) -> str:

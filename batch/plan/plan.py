@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batch.catalogue.model import Model
 from batch.plan import alike, measuring
+from batch.records.shard import Shard
 from batch.records.tasks import Task
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class Plan:
     weights_known: bool = True
     """False while a LoRA or an autoencoder of the Hub is not on this machine."""
     warnings: tuple[str, ...] = ()
+
+    def part(self, shard: Shard | None) -> Plan:
+        """What one of several runs renders of it, under a name that says so; None: all of it."""
+        if shard is None:
+            return self
+        return replace(self, name=f"{self.name} (shard {shard})", tasks=shard.part(self.tasks))
 
     @property
     def passes(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batch.records.kinds import TextsKept
+from batch.records.shard import Shard
 from batch.records.values import Value
 
 
@@ -69,6 +70,8 @@ class Held:
     """As it stands in ``lock.json``."""
     note: str = ""
     """For people: of a holder before, whose death nobody has seen."""
+    shard: Shard | None = None
+    """Whose lock it is, where it is not that of the whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,13 @@ class Report:
     sheets: tuple[Path, ...]
     html: Path
     warnings: tuple[str, ...]
-    done: int
-    """Images of the plan that are there."""
+    there: frozenset[str]
+    """Ids of the images of the plan that are there."""
+
+    @property
+    def done(self) -> int:
+        """How many these are."""
+        return len(self.there)
 
 
 class Book:
@@ -132,9 +137,9 @@ class Book:
         moment = None if last or began is None else pages.LivePage(began, self.pieces, time.time())
         text = pages.page(data, self._texts, self._recorded(range(len(self._tasks))), moment)
         atomic.write(path, text.encode(), self._folder.runner)
-        done = sum(key in self._receipts for key in self._place)
+        there = frozenset(self._receipts.keys() & self._place.keys())
         warnings = (*filter(None, [warning]), *self._sheets.warnings)
-        return Report(csv, tuple(sheets), path, warnings, done)
+        return Report(csv, tuple(sheets), path, warnings, there)
 
     def _put_in_words(self) -> None:
         if self._measures:
@@ -166,7 +171,7 @@ class Book:
     def _happened(self) -> list[LogEntry]:
         """The history, read again only where there is more of it."""
         try:
-            size: object = (self._folder.state / events.FILE).stat().st_size
+            size: object = events.size(self._folder)
         except OSError:
             size = None
         if size is None or size != self._history[0]:

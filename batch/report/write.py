@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batch.report.book import Book
+from batch.store import derived
 
 if TYPE_CHECKING:
     from batch.report.book import Report
@@ -16,8 +17,9 @@ def write_report(folder: RunFolder, book: Book | None = None, began: float | Non
 
     A ``book`` that a run that ``began`` then has kept spares drawing what is drawn; what it says is the folder's.
     """
-    scan = folder.scan()
-    if book is None:
-        return Book(folder, folder.tasks(), scan).write()
-    book.settle(scan)
-    return book.write(began)
+    with derived.writing(folder.state):
+        scan = folder.scan()
+        if book is None:
+            return Book(folder, folder.tasks(), scan).write()
+        book.settle(scan)
+        return book.write(began)

@@ -32,6 +32,7 @@ from batch.run.summary import time_taken
 from batch.store import events
 
 if TYPE_CHECKING:
+    from batch.plan.plan import Plan
     from batch.records.spec import RunSpec
     from batch.records.tasks import Task
     from batch.report.book import Report
@@ -53,6 +54,8 @@ class Course:
     """When it began, by :func:`time.perf_counter`."""
     trash: frozenset[Path]
     """What lay there before."""
+    whole: Plan
+    """All that the folder is for, also where this run renders a part."""
 
     def render(self, spec: RunSpec) -> StopRun | None:
         """Render what is missing; what stopped it."""
@@ -110,12 +113,13 @@ class Course:
                 stopped = stopped or Interrupted("interrupted while the report was written")
                 unwritten = f"the report was left out; 'report {folder.root}' makes up for it later"
             self.live.say("" if stopped is None else f"stopped: {stopped}")
-        if made is not None:
-            tally.lost = max(0, tally.done - made.done)
+        own = frozenset(task.id for task in tally.plan.tasks)
+        done = tally.done if made is None else len(own & made.there)
+        tally.lost = max(0, tally.done - done)
         result = Result(
             folder=folder.root,
             total=len(tally.plan.tasks),
-            done=made.done if made else tally.done,
+            done=done,
             done_before=left.done + len(left.redo),
             rendered=tally.rendered,
             lost=tally.lost,
@@ -127,6 +131,9 @@ class Course:
             skipped=len(tally.skipped),
             started=tally.gate.started,
             account=tally.account,
+            shard=folder.shard,
+            whole=len(self.whole.tasks),
+            elsewhere=None if made is None else len(self.whole.tasks) - len(own) - len(made.there - own),
             report=made,
             seconds=seconds,
             stopped=stopped,

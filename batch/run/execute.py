@@ -78,7 +78,7 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
+    made = engines.make(engine.name or engines.default(), folder.own, engine.backend, engine.keep)
     try:
         listener.on(Preparing("starting torch, which renders"))
         seated = made.start(engine.devices, stop, most=1 if spec.measure else len(tasks))

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch.base.errors import BatchError
-from batch.store import live
+from batch.store import derived, live
 from batch.store.receipts import Scan
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Growing:
     def __init__(self, folder: RunFolder, scan: Scan, began: float, written: Callable[[], None]) -> None:
         """``scan`` is what the folder held when the run began; ``written`` is called after each report."""
         self._folder, self._scan, self._began, self._written = folder, scan, began, written
+        self.reporter = derived.Reporter(folder.state, alone=folder.shard is None)
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._news, self._hurry, self._over = Event(), Event(), Event()
         self._book: Book | None = None
@@ -84,7 +85,8 @@ class Growing:
             self._news.clear()
             try:
                 self._folder.still_held()  # else another runner writes there
-                self._write()
+                if self.reporter.is_me():
+                    self._write()
             except UNWRITTEN:  # the last report says it
                 pass
             end = monotonic()
@@ -105,8 +107,11 @@ class Growing:
                 outcomes.append(self._outcomes.get_nowait())
             except Empty:
                 break
-        book.take(outcomes)
-        book.write(self._began, last=False)
+        with derived.writing(self._folder.state):
+            book.take(outcomes)
+            if self._folder.shard is not None:  # what others have rendered is told by the folder alone
+                book.settle(self._folder.scan())
+            book.write(self._began, last=False)
         self._begun = self._begun or bool(outcomes)
         self._written()
 

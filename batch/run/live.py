@@ -35,6 +35,7 @@ from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Outcome
 from batch.run.growing import Growing
+from batch.run.together import together
 from batch.store import live
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ LOADS_S = 1.0
 class LiveListener:
     """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
 
-    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining) -> None:
-        """``left`` is what there is to do."""
+    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining, whole: int = 0) -> None:
+        """``left`` is what there is to do; of a shard, ``whole`` is how many images all of them have."""
         now = time.time()
-        self._folder, self._listener = folder, listener
+        self._folder, self._listener, self._whole = folder, listener, whole
         self._status = LiveStatus(
             state=RunState.STARTING, name=folder.name(), pid=os.getpid(), host=platform.node(), began=now,
             updated=now, failed=len(left.given_up),
@@ -86,6 +87,7 @@ class LiveListener:
         )  # fmt: skip
         with suppress(OSError, FolderLost):
             self._write()
+        self._growing.reporter.leave()
 
     def on(self, event: Event) -> None:
         """Learn and tell one event."""
@@ -136,7 +138,9 @@ class LiveListener:
         self._folder.still_held()
         with self._lock:
             status = self._status = self._at_this_moment()
-        live.write(self._folder.state, status, self._folder.runner)
+        live.write(self._folder.own, status, self._folder.runner)
+        if self._folder.shard is not None and self._growing.reporter.is_me():
+            live.write(self._folder.state, together(self._folder, status, self._whole), self._folder.runner)
         return status
 
     def _at_this_moment(self) -> LiveStatus:

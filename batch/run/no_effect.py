@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> None:
     """Raise :class:`UserError` for an option that does nothing on this kind of run, or with this engine."""
+    refuse_shard(plan, options)
     if plan.kind == RunKind.MEASURE:
         refused = {
             "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
@@ -38,6 +39,19 @@ def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> 
             if value:
                 raise UserError(f"{name} has no effect with --engine local: there is no worker process to watch")
         refuse_several(options.devices, "--engine local renders in the process of the command, on one device")
+
+
+def refuse_shard(plan: Plan, options: Options) -> None:
+    """Raise :class:`UserError` for a shard of what is not divided, or divides itself."""
+    if options.shard is not None and plan.kind == RunKind.MEASURE:
+        raise UserError(
+            f"--shard {options.shard}: a measurement is alone on one card, and is not divided. Leave --shard out; "
+            "to measure several cards, give each a run folder of its own with --out"
+        )
+    if options.shard is not None and options.engine == "ray":
+        raise UserError(
+            f"--shard {options.shard} with --engine ray: Ray divides the job by itself. Leave one of the two out"
+        )
 
 
 def ignored(plan: Plan, options: Options) -> tuple[str, ...]:

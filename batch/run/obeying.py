@@ -27,7 +27,7 @@ AGAIN_S = 5.0
 def obeying(stop: Steering, folder: RunFolder) -> Iterator[None]:
     """Look for orders in a folder for as long as its lock is held; what is left of an earlier run is swept."""
     assert folder.held is not None
-    inbox, ended = orders.Inbox(folder.state, folder.held.token), threading.Event()
+    inbox, ended = orders.Inbox(folder.own, folder.held.token), threading.Event()
     thread = threading.Thread(target=_look, args=(stop, inbox, ended), name="orders", daemon=True)
     thread.start()
     try:
@@ -35,7 +35,7 @@ def obeying(stop: Steering, folder: RunFolder) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        orders.clear(folder.state)
+        orders.clear(folder.own)
         stop.released()
 
 

@@ -15,6 +15,7 @@ from batch.run.limits import Limits
 
 if TYPE_CHECKING:
     from batch.engines.keep import Keep
+    from batch.records.shard import Shard
     from batch.render.backend import Backend
     from batch.report.book import Report
     from batch.run.notifier import Notifier
@@ -46,6 +47,8 @@ class Options:
     """Seconds that a stop may take, saving and the report included."""
     backend: Backend = field(default_factory=Diffusers)
     """What renders."""
+    shard: Shard | None = None
+    """The part to render; None: all."""
     limits: Limits = field(default_factory=Limits)
     notify: tuple[str, ...] = ()
     """Whom to tell, besides those that the manifest names."""
@@ -78,6 +81,12 @@ class Result:
     """Of a measurement: images that were not tried since smaller ones did not fit."""
     started: int = 0
     """Images that it began to render."""
+    shard: Shard | None = None
+    """The part that this is about; None: all images."""
+    whole: int = 0
+    """Images of all parts."""
+    elsewhere: int | None = 0
+    """Images of other parts that are not there; None where nobody has looked."""
     account: Account = field(default_factory=Account)
     seconds: float
     report: Report | None

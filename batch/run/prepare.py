@@ -48,13 +48,18 @@ class Prepared:
     impossible: tuple[str, ...]
     """Why some of it cannot be rendered on this machine."""
 
+    @property
+    def part(self) -> Plan:
+        """What this run renders of the plan."""
+        return self.plan.part(self.folder.shard)
+
 
 def prepare(
     manifest_path: Path, options: Options, *, online: FetchOptions | None = None, tell: Tell = untold
 ) -> Prepared:
     """Read and plan. With ``online`` the Hub is asked, ``tell`` is told: see :func:`~batch.run.lookup.lookup`."""
     manifest = read_manifest(manifest_path, options.overrides)
-    folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id())
+    folder = RunFolder(options.out or Path("outputs") / manifest.name, runner_id(), shard=options.shard)
     pins = Pins()
     if folder.exists():
         folder.require()

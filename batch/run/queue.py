@@ -21,6 +21,7 @@ from batch.run import runner
 from batch.run.options import QueueEntry
 from batch.run.remaining import remaining
 from batch.run.targets import check as check_targets
+from batch.store.shards import own_state
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
@@ -120,7 +121,7 @@ class Queue:
         """Check all, then render one after the other; yields each when its end is known."""
         waiting: list[_Waiting] = []
         yield from self._check(waiting)
-        keep = Keep([item.folder for item in waiting])
+        keep = Keep([own_state(item.folder / ".run", self.options.shard).parent for item in waiting])
         try:
             yield from self._render(waiting, keep)
         finally:
@@ -164,10 +165,10 @@ class Queue:
             raise UserError("named twice; it counts once")
 
     def _waiting(self, place: int, job: Prepared) -> _Waiting:
-        options, plan = self.options, job.plan
+        options, plan = self.options, job.part
         where = remaining(
             plan, job.folder, job.manifest.run.retries, job.earlier,
-            redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices,
+            redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices, whole=job.plan,
         )  # fmt: skip
         done, left, takes = where.done + len(where.redo), len(where.to_render), where.estimate
         found = QueueEntry(manifest=self.manifests[place], images=len(plan.tasks), done=done, left=left)

@@ -92,10 +92,12 @@ def remaining(
     redo_degraded: bool = False,
     restore: bool = False,
     devices: str | None = None,
+    whole: Plan | None = None,
 ) -> Remaining:
     """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes.
 
-    A picture that somebody touched is done, and only ``restore`` renders it again.
+    A picture that somebody touched is done, and only ``restore`` renders it again. ``whole`` is the plan of which
+    this one is a part, where it is one.
     """
     scan = folder.scan() if folder.exists() else Scan()
     redo = {
@@ -106,6 +108,7 @@ def remaining(
     attempts = {key: item.attempts for key, item in scan.failures.items()}
     given_up = [task for task in missing if attempts.get(task.id, 0) >= retries]
     planned = {task.id for task in plan.tasks}
+    named = planned if whole is None else {task.id for task in whole.tasks}
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
     if plan.kind == RunKind.MEASURE:
         return _to_measure(plan, scan, given_up, earlier)
@@ -122,7 +125,7 @@ def remaining(
         in_the_way=_in_the_way(to_render, scan),
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
-        extra=sum(key not in planned for key in scan.receipts),
+        extra=len(scan.receipts.keys() - named),
         estimate=estimate(to_render, scan.receipts.values(), known, texts),
         known=known,
         texts=texts,

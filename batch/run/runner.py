@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +28,7 @@ from batch.run.prepare import prepare
 from batch.run.remaining import outlook, remaining
 from batch.run.tally import Tally
 from batch.run.targets import check as check_targets
-from batch.store import history, rungs, workers
+from batch.store import history, joining, rungs, shards, workers
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.encoders import require
@@ -59,11 +59,19 @@ def run(manifest_path: Path, options: Options, listener: Listener, stop: Steerin
     folder = job.folder
     notifier = check_targets((*job.manifest.notify, *options.notify))
     with disk.stops_when_full(folder.root), folder.hold(), obeying(stop, folder), awake():
-        if folder.exists() and folder.pins() != job.before:
-            # Another run has drawn seeds since they were read; its draw counts.
-            job = prepare(manifest_path, options, online=online)
+        job = _agreed(job, lambda: prepare(manifest_path, options, online=online))
         plan, origin = job.plan, origin_of(job.manifest)
         return carry_out(plan, folder, origin, options, listener, stop, earlier=job.earlier, notifier=notifier)
+
+
+def _agreed(job: Prepared, again: Callable[[], Prepared]) -> Prepared:
+    """A job with the pins that its folder holds: another run may have drawn seeds since they were read."""
+    folder = job.folder
+    if folder.shard is None:
+        return again() if folder.exists() and folder.pins() != job.before else job
+    while not joining.join(folder, job.before, job.plan, origin_of(job.manifest)):
+        job = replace(again(), folder=folder)
+    return job
 
 
 def check(manifest_path: Path, options: Options, online: FetchOptions) -> Prepared:
@@ -100,14 +108,16 @@ def carry_out(
     """
     listener.on(Preparing("looking at what is done"))
     start, trash = perf_counter(), frozenset(folder.trash.with_pictures())
-    ended = [_ended_worker(*item) for item in workers.end_left_over(folder.state)]  # first: they may still write
-    folder.sweep()
-    folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
-    left = _left(plan, folder, origin, options, earlier)
+    ended = [_ended_worker(*item) for item in _end_left_over(folder)]  # first: they may still write
+    if folder.shard is None:  # else it has joined the others, which are at work
+        folder.sweep()
+        folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
+    whole, plan = plan, plan.part(folder.shard)
+    left = _left(whole, plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
     known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
     gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
-    live = LiveListener(folder, listener, left)
+    live = LiveListener(folder, listener, left, len(whole.tasks))
     tally = Tally(
         plan=plan,
         folder=folder,
@@ -129,7 +139,7 @@ def carry_out(
         spec = replace(spec, latents=latents, keep_latents=False)
     with live:
         _announce(tally, ended, warnings)
-        course = Course(options=options, stop=stop, tally=tally, live=live, start=start, trash=trash)
+        course = Course(options=options, stop=stop, tally=tally, live=live, start=start, trash=trash, whole=whole)
         stopped = course.render(spec)
         # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
         if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
@@ -137,11 +147,26 @@ def carry_out(
         return course.end(stopped)
 
 
-def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates) -> Remaining:
-    """What is to be done, once what the options say is forgotten."""
+def _end_left_over(folder: RunFolder) -> Iterator[tuple[Orphan, str]]:
+    """End the workers of earlier runs that are still there: those of its shard, or of all."""
+    yield from workers.end_left_over(folder.own)
+    for _, state in shards.states(folder.state) if folder.shard is None else ():
+        yield from workers.end_left_over(state)
+
+
+def _left(
+    whole: Plan, plan: Plan, folder: RunFolder, origin: Origin, options: Options, earlier: Rates
+) -> Remaining:
+    """What is to be done of the part that ``plan`` is, once what the options say is forgotten."""
     if options.retry_failed or options.retry_oom:
-        # Of a measurement, to run out of memory is no failure.
-        folder.forget_failures(lambda item: not (options.retry_oom if item.is_result else options.retry_failed))
+        own = {task.id for task in plan.tasks} if folder.shard is not None else None
+        # Of a measurement, to run out of memory is no failure; what other shards have failed at is theirs.
+        folder.forget_failures(
+            lambda item: (
+                not (options.retry_oom if item.is_result else options.retry_failed)
+                or (own is not None and item.task.id not in own)
+            )
+        )
     if options.redo_degraded or plan.kind == RunKind.MEASURE:
         rungs.forget(folder.state)
     return remaining(
@@ -152,6 +177,7 @@ def _left(plan: Plan, folder: RunFolder, origin: Origin, options: Options, earli
         redo_degraded=options.redo_degraded,
         restore=options.restore,
         devices=options.devices,
+        whole=whole,
     )
 
 

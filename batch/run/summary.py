@@ -56,6 +56,19 @@ def details(result: Result) -> Iterator[str]:
         yield f"slowest: {name}, {duration(seconds)}"
 
 
+def of_other_shards(result: Result) -> Iterator[str]:
+    """What of the whole is left beside this part."""
+    if result.shard is None or result.elsewhere is None:
+        return
+    part = (
+        "this part is done"
+        if result.done == result.total
+        else f"{result.total - result.done} of this part are not"
+    )
+    rest = f"{result.elsewhere} of {plural(result.whole, 'image')}, of other shards, are not there yet"
+    yield f"{part}; {rest if result.elsewhere else 'all images of the other shards are there'}"
+
+
 def together(entries: Sequence[QueueEntry]) -> list[str]:
     """All manifests of a queue in two or three lines."""
     results = [entry.result for entry in entries if entry.result is not None]

@@ -20,6 +20,7 @@ from batch.base.text import plural, timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
+from batch.store import shards
 
 if TYPE_CHECKING:
     from batch.store.folder import RunFolder
@@ -45,6 +46,8 @@ class LogEntry:
     kind: str
     """A :class:`~batch.records.kinds.HappeningKind`, or one that a newer version knows."""
     text: str
+    shard: str = ""
+    """``2/8``, of a run that renders a part."""
     task: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
 
@@ -53,8 +56,9 @@ class EventLog:
     """Writes the history of a run folder. Never raises OSError: the log does not fail a run."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self._state = folder.state
+        self._state = folder.own
         self._runner = folder.runner
+        self._shard = "" if folder.shard is None else str(folder.shard)
 
     def begin(self, to_render: int) -> None:
         """Mark the start of a run, so that readers can tell its happenings from those before."""
@@ -68,6 +72,7 @@ class EventLog:
             runner=self._runner,
             kind=happening.kind,
             text=happening.text,
+            shard=self._shard,
             task=happening.task,
             data=dict(happening.data),
         )
@@ -82,11 +87,27 @@ class EventLog:
 
 
 def read(folder: RunFolder) -> list[LogEntry]:
-    """Every entry in the order written. What is torn, foreign, too long or not UTF-8 is not there."""
+    """Every entry in the order written. What is torn, foreign, too long or not UTF-8 is not there.
+
+    Each shard has a file of its own, since lines of two hosts would get mixed up; theirs are put in order by time.
+    """
+    entries = _read(folder.state)
+    if others := [entry for _, state in shards.states(folder.state) for entry in _read(state)]:
+        entries = sorted(entries + others, key=lambda entry: datetime.fromisoformat(entry.time).astimezone())
+    return entries
+
+
+def size(folder: RunFolder) -> int:
+    """Bytes of the history: where it is the same, nothing has come to it."""
+    paths = [folder.state, *(state for _, state in shards.states(folder.state))]
+    return sum((path / FILE).stat().st_size for path in paths if (path / FILE).exists())
+
+
+def _read(state: Path) -> list[LogEntry]:
     entries = []
     for name in (OLDER, FILE):
         with suppress(OSError):
-            for line in _tail(folder.state / name).split(b"\n"):
+            for line in _tail(state / name).split(b"\n"):
                 # A time of no calendar here, as year 1 is west of Greenwich, is an OverflowError.
                 with suppress(ValueError, OverflowError, OSError):
                     entry = from_json(LogEntry, line[: MAX_LINE + 1])
@@ -119,19 +140,40 @@ TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
 def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
     """What happened in the last run; its start, its end and the images that failed are left out.
 
-    Where no start is in the log (it was cut off by the size limit), the last runner's events.
+    Where no start is in the log (it was cut off by the size limit), the last runner's events. Of shards, what
+    happened in the last run of each of those that the folder was divided into last.
     """
-    starts = [index for index, event in enumerate(events) if event.kind == HappeningKind.STARTED]
-    first = starts[-1] + 1 if starts else 0
-    runner = events[-1].runner if events else ""
-    found = [event for event in events[first:] if starts or event.runner == runner]
+    if not any(event.kind == HappeningKind.STARTED for event in events):
+        found = [event for event in events if event.runner == events[-1].runner]
+    else:
+        ids = {id(event) for run in _last_runs(events) for event in run}
+        found = [event for event in events if id(event) in ids and event.kind != HappeningKind.STARTED]
     return [event for event in found if event.kind not in TOLD_ELSEWHERE]
+
+
+def _last_runs(events: Sequence[LogEntry]) -> list[list[LogEntry]]:
+    """The last run from its start on; of a folder that was divided last, that of each shard."""
+    runs: dict[str, list[LogEntry]] = {}
+    for event in events:
+        if event.kind == HappeningKind.STARTED:
+            of = event.shard.partition("/")[2]
+            runs = {shard: run for shard, run in runs.items() if of and shard.partition("/")[2] == of}
+            runs[event.shard] = [event]
+        elif event.shard in runs:
+            runs[event.shard].append(event)
+    return list(runs.values())
 
 
 def stopped(events: Sequence[LogEntry]) -> LogEntry | None:
     """What the last run was broken off by; None of one that came to its end, that goes on or was killed."""
-    last = next((event for event in reversed(events) if event.kind in {*ENDS, HappeningKind.STARTED}), None)
-    return last if last is not None and last.kind == HappeningKind.STOPPED else None
+    decisive = {*ENDS, HappeningKind.STARTED}
+    lasts = [next((event for event in reversed(run) if event.kind in decisive), None) for run in _runs(events)]
+    return next((last for last in lasts if last is not None and last.kind == HappeningKind.STOPPED), None)
+
+
+def _runs(events: Sequence[LogEntry]) -> list[Sequence[LogEntry]]:
+    """As :func:`_last_runs`, of a log whose beginning is cut off all of it."""
+    return [*_last_runs(events)] or [events]
 
 
 def in_a_row(event: LogEntry | None) -> int:
@@ -147,9 +189,8 @@ def cannot_go_on(event: LogEntry | None) -> bool:
 
 def unfinished(events: Sequence[LogEntry]) -> str:
     """When the last run began, if nothing says that it ended: it goes on, or was killed. Else empty."""
-    for event in reversed(events):
-        if event.kind in ENDS:
-            return ""
-        if event.kind == HappeningKind.STARTED:
-            return event.time
+    for run in _runs(events):
+        last = next((event for event in reversed(run) if event.kind in {*ENDS, HappeningKind.STARTED}), None)
+        if last is not None and last.kind == HappeningKind.STARTED:
+            return last.time
     return ""

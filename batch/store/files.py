@@ -33,5 +33,14 @@ def read(kind: type[T], path: Path) -> T:
 
 def write(path: Path, data: Mapping[str, object], runner: str) -> None:
     """Publish a file. Raises OSError."""
+    atomic.write(path, _text(data), runner)
+
+
+def create(path: Path, data: Mapping[str, object], runner: str) -> bool:
+    """Publish a file where there is none; False where there is one. Raises OSError."""
+    return atomic.create(path, _text(data), runner)
+
+
+def _text(data: Mapping[str, object]) -> bytes:
     text = json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1)
-    atomic.write(path, text.encode("utf-8", "surrogatepass"), runner)
+    return text.encode("utf-8", "surrogatepass")

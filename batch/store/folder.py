@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from batch.records.kinds import TextsKept
 from batch.records.receipts import Failure, FileRef, Receipt
 from batch.records.spec import Held
 from batch.records.tasks import Task
-from batch.store import inside, job, lock
+from batch.store import inside, job, lock, shards
 from batch.store.images.encoders import encode
 from batch.store.pictures import Pictures, image_path
 from batch.store.receipts import Receipts
@@ -30,6 +31,7 @@ from batch.store.trash import free
 
 if TYPE_CHECKING:
     from batch.plan.pins import Pins
+    from batch.records.shard import Shard
     from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
     from batch.store.unnamed import Unnamed
@@ -42,14 +44,20 @@ class RunFolder:
     is not any more.
     """
 
-    def __init__(self, root: Path, runner: str = "any", held: Held | None = None) -> None:
+    def __init__(
+        self, root: Path, runner: str = "any", held: Held | None = None, shard: Shard | None = None
+    ) -> None:
+        """``shard`` is what a run divides the folder's images by; None: all are its."""
         self.root = root
-        self.runner = runner
+        # Process numbers are alike in containers of one name.
+        self.runner = runner if shard is None else f"{runner}-shard-{shard.name}"
         self.held = held
+        self.shard = shard
         self._looked_into = False
         self.state = root / ".run"
-        self._receipts = Receipts(root, self.state, runner)
-        self._pictures = Pictures(root, runner, self.still_held)
+        self.own = shards.own_state(self.state, shard)
+        self._receipts = Receipts(root, self.state, self.runner)
+        self._pictures = Pictures(root, self.runner, self.still_held)
         self.images = self._pictures.images
         self.thumbs = self._pictures.thumbs
         self.latents = self._pictures.latents
@@ -95,29 +103,43 @@ class RunFolder:
             )
 
     def begin(self, name: str, kind: str, origin: Origin, tasks: Iterable[Task], pins: Pins) -> None:
-        """Record what is about to be run. Call it under the lock."""
+        """Record what is about to be run. Call it under the lock of the whole; see :mod:`batch.store.joining`."""
         self.check(name, kind)
         with disk.must_be_writable(self.root):
             if not self.exists():
                 job.write_owner(self.state, name, kind, self.runner)
+            shards.undivide(self.state)
             job.write_pins(self.state, pins, self.runner)
             job.write_origin(self.root, self.state, origin, self.runner)
             job.write_tasks(self.state, tasks, self.runner)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the folder's lock: see :func:`batch.store.lock.hold`."""
-        with lock.hold(self.state) as held:
-            self.held = held
-            try:
-                yield
-            finally:
-                self.held = None
+        """Hold the folder's lock, or that of its shard: see :func:`batch.store.lock.hold`."""
+        with ExitStack() as stack:
+            if self.shard is None:
+                self.held = stack.enter_context(lock.hold(self.state))
+                stack.callback(self._let_go)
+                shards.refuse_shards(self.state)
+            else:
+                with shards.gate(self.state):
+                    held = stack.enter_context(lock.hold(self.own))
+                    self.held = replace(held, shard=self.shard)
+                    stack.callback(self._let_go)
+                    shards.refuse_the_whole(self.state)
+            yield
+
+    def _let_go(self) -> None:
+        self.held = None
+
+    def running(self) -> list[shards.Running]:
+        """Who is at work here: see :func:`batch.store.shards.running`."""
+        return shards.running(self.state)
 
     def still_held(self) -> None:
         """Raise :class:`~batch.base.errors.FolderLost` where the lock is not this runner's any more."""
         if self.held is not None:
-            lock.check(self.state, self.held)
+            lock.check(shards.own_state(self.state, self.held.shard), self.held)
 
     def sweep(self, *, own: bool = False) -> int:
         """Remove temp files of dead runners, or its own once its worker is dead. Call it under the lock."""

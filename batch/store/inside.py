@@ -15,7 +15,7 @@ from pathlib import Path
 from batch.base.errors import FolderError, FolderLost, ForeignFolder
 
 _FOLDERS = {".run", "images", "thumbs", "latents", "trash"}
-_STATE_FOLDERS = {"receipts", "failures", "embeds", "orders", "page"}
+_STATE_FOLDERS = {"receipts", "failures", "embeds", "orders", "page", "shards"}
 _WRITTEN = re.compile(
     r"results(-1)?\.csv|report\.html|manifest\.(yaml|csv|tsv|jsonl)"
     r"|contact_sheet(-\d+)?\.jpg|contact_sheet-([\w.-]+-)?by-[\w.-]+\.(jpg|png|webp|pdf)"
@@ -37,6 +37,10 @@ def check(root: Path) -> None:
         # Its files have suffixes, save for one; what a newer version may have put beside them is of either kind.
         is_file = "." in entry.name[1:] or entry.name == "lock"
         _require(entry, "a folder" if entry.name in _STATE_FOLDERS else "a file" if is_file else "")
+    for shard in _entries(root / ".run" / "shards"):
+        _require(shard, "a file" if shard.name.endswith(".lock") else "a folder")
+        for entry in _entries(Path(shard.path)):
+            _require(entry, "a folder" if entry.name == "orders" else "a file")
     for entry in _entries(root / ".run" / "receipts"):
         if len(entry.name) == 2:
             _require(entry, "a folder")

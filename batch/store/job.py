@@ -96,8 +96,16 @@ def read_owner(state: Path) -> Owner:
 
 def write_owner(state: Path, name: str, kind: str, runner: str) -> None:
     """Make the folder the job's."""
-    owner = Owner(schema=LAYOUT, name=name, kind=kind, id=uuid.uuid4().hex[:12])
-    files.write(state / "format.json", to_json(owner), runner)
+    files.write(state / "format.json", to_json(_owned(name, kind)), runner)
+
+
+def create_owner(state: Path, name: str, kind: str, runner: str) -> bool:
+    """The same; False where another run has done so meanwhile."""
+    return files.create(state / "format.json", to_json(_owned(name, kind)), runner)
+
+
+def _owned(name: str, kind: str) -> Owner:
+    return Owner(schema=LAYOUT, name=name, kind=kind, id=uuid.uuid4().hex[:12])
 
 
 # plan.json
@@ -114,6 +122,9 @@ class _Pinned:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PinnedNumerics:
     numerics: Mapping[str, Mapping[str, int | bool]] = field(default_factory=dict)
+
+
+NOTHING_PINNED = Pins()
 
 
 def read_pins(state: Path) -> Pins:
@@ -146,6 +157,11 @@ def read_pins(state: Path) -> Pins:
 def write_pins(state: Path, pins: Pins, runner: str) -> None:
     """Keep what was drawn and resolved."""
     files.write(state / "plan.json", to_json(pins), runner)
+
+
+def create_pins(state: Path, pins: Pins, runner: str) -> bool:
+    """Keep what was drawn and resolved first of all; False where another run has done so meanwhile."""
+    return files.create(state / "plan.json", to_json(pins), runner)
 
 
 # The manifest and origin.json

@@ -79,17 +79,17 @@ def check(state: Path, held: Held) -> None:
     """Raise :class:`FolderLost` where a holder's lock was removed, replaced, or taken by another."""
     other = _read(state)
     if other is not None and other.get("token") != held.token:
-        raise FolderLost(f"the lock of {state.parent} was taken by {_named(other)}. {_KEPT}")
+        raise FolderLost(f"the lock of {_place(state)} was taken by {_named(other)}. {_KEPT}")
     try:
         now = _identity(state)
     except OSError as error:
         if error.errno not in _GONE:  # a drive that does not answer just now
             return
-        raise FolderLost(f"the lock of {state.parent} was removed: {state / LOCK} is gone. {_KEPT}") from None
+        raise FolderLost(f"the lock of {_place(state)} was removed: {state / LOCK} is gone. {_KEPT}") from None
     if now == held.file or held.file is None or now is None or held.machine != _machine():
         return
     if other is None or now[0] == held.file[0]:  # else it is the same drive, mounted a second time
-        raise FolderLost(f"the lock of {state.parent} was replaced: {state / LOCK} is another file. {_KEPT}")
+        raise FolderLost(f"the lock of {_place(state)} was replaced: {state / LOCK} is another file. {_KEPT}")
 
 
 def holder(state: Path) -> Holder | None:
@@ -167,13 +167,13 @@ def _acquire(state: Path) -> BaseFileLock:
             lock.acquire(timeout=ASKED_S, poll_interval=ASKED_S / 4)
         except Timeout:
             other = holder(state)
-            by = "another runner that has just started" if other is None else _in_use(state, other)
-            raise FolderLocked(f"{state.parent} is in use by {by}") from None
+            by = "another runner that has just started" if other is None else in_use(state, other)
+            raise FolderLocked(f"{_place(state)} is in use by {by}") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             raise UserError(
-                f"{state.parent} cannot be locked: {error.strerror}. If it is on NFS, mount it with vers=4.2, "
+                f"{_place(state)} cannot be locked: {error.strerror}. If it is on NFS, mount it with vers=4.2, "
                 "or start rpc.statd; or with nolock, where hosts know of one another by .run/lock.json alone"
             ) from None
     return lock
@@ -201,7 +201,7 @@ def _claim(state: Path, token: str) -> str:
     if note:
         time.sleep(SETTLE_S)
         if (other := _read(state)) is not None and other.get("token") != token:
-            raise FolderLocked(f"{state.parent} is in use by {_in_use(state, other)}")
+            raise FolderLocked(f"{_place(state)} is in use by {in_use(state, other)}")
     return note
 
 
@@ -215,10 +215,10 @@ def _predecessor(state: Path) -> str:
         return ""
     if signs.are_given(state / HOLDER):
         raise FolderLocked(
-            f"{state.parent} is in use by {_in_use(state, other)}. If that machine is gone, "
+            f"{_place(state)} is in use by {in_use(state, other)}. If that machine is gone, "
             f"the folder is free {signs.SILENT_S:.0f} s after its last sign of life"
         )
-    return f"{state.parent} was left by {_named(other)}, which has given no sign of life since"
+    return f"{_place(state)} was left by {_named(other)}, which has given no sign of life since"
 
 
 def _is_here(state: Path, other: Holder) -> bool:
@@ -313,6 +313,15 @@ def _named(who: Holder) -> str:
     return f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
 
 
-def _in_use(state: Path, who: Holder) -> str:
-    """What to do stands before the command, which may be long."""
-    return f"{_named(who)}; wait for it, or `stop {state.parent}`. It was started as: {who['command']}"
+def _place(state: Path) -> str:
+    """``outputs/night``; of a shard's lock ``shard 2-of-8 of outputs/night``."""
+    return f"shard {state.name} of {_root(state)}" if state.name != ".run" else str(_root(state))
+
+
+def _root(state: Path) -> Path:
+    return next((path.parent for path in (state, *state.parents) if path.name == ".run"), state.parent)
+
+
+def in_use(state: Path, who: Holder) -> str:
+    """Whom it is in use by; what to do stands before the command, which may be long."""
+    return f"{_named(who)}; wait for it, or `stop {_root(state)}`. It was started as: {who['command']}"

@@ -15,13 +15,25 @@ from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
 from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Failure
-from batch.store import events, live, lock, workers
+from batch.store import events, live, shards, workers
 from batch.store.causes import causes
 from batch.store.folder import RunFolder
 from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
     from batch.store.causes import Cause
+    from batch.store.shards import Running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStanding:
+    """One of several runs that divide the folder."""
+
+    shard: str
+    """``2/8``."""
+    running: Mapping[str, object]
+    now: LiveStatus | None = None
+    """What it is at, as far as it says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +85,10 @@ class Summary:
     """The manifest of the last run, where it is known."""
     now: LiveStatus | None = None
     """What a run that goes on is at, as far as it says so."""
+    shards: tuple[ShardStanding, ...] = ()
+    """Those that are at work."""
+    divided_by: int = 0
+    """So many shards the folder was divided into last; 0 where it was not."""
     happened: Mapping[str, int] = field(default_factory=dict)
     """How often what happened in the last run, by kind."""
     last_happenings: tuple[events.LogEntry, ...] = ()
@@ -110,7 +126,8 @@ def summarize(root: Path) -> Summary:
     """Read a run folder; works while a run is going on there."""
     folder = RunFolder(root)
     folder.require()
-    running, files = lock.holder(folder.state), list(folder.image_files())
+    runs, files = folder.running(), list(folder.image_files())
+    running = runs[0].holder if runs else None
     scan, tasks = folder.scan(), folder.tasks()
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
@@ -156,13 +173,23 @@ def summarize(root: Path) -> Summary:
         unfit_causes=causes(unfit),
         source=folder.origin().source,
         now=_now(folder.state) if running else None,
+        shards=tuple(_standing(item) for item in runs if item.shard is not None),
+        divided_by=division.of if (division := shards.division(folder.state)) is not None else 0,
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=measures,
-        left_over=workers.left_over(folder.state),
+        left_over=tuple(
+            orphan
+            for state in (folder.state, *(path for _, path in shards.states(folder.state)))
+            for orphan in workers.left_over(state)
+        ),
         in_a_row=0 if running else events.in_a_row(events.stopped(log)),
         killed="" if running else events.unfinished(log),
     )
+
+
+def _standing(run: Running) -> ShardStanding:
+    return ShardStanding(shard=str(run.shard), running=run.holder, now=_now(run.state))
 
 
 def _now(state: Path) -> LiveStatus | None:

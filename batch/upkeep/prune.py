@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from batch.base import atomic, walk
 from batch.base.errors import UserError
 from batch.base.text import one_line
-from batch.store import inside, lock
+from batch.store import inside
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images import reading
 
@@ -75,7 +75,7 @@ def prune(root: Path, *, dry_run: bool) -> Pruned:
     folder = RunFolder(root, runner_id())
     folder.require()
     if dry_run:
-        return Pruned(items=tuple(_items(folder, running=lock.holder(folder.state) is not None)), trash=None)
+        return Pruned(items=tuple(_items(folder, running=bool(folder.running()))), trash=None)
     with folder.hold():
         items = tuple(_items(folder, running=False))
         if not items:

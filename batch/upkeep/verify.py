@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from batch.records.receipts import Receipt
 from batch.records.tasks import Task
-from batch.store import lock, measured, unnamed
+from batch.store import measured, unnamed
 from batch.store.folder import RunFolder
 from batch.store.images.looks import Looks, picture_of
 from batch.store.losses import PictureLoss
@@ -134,7 +134,7 @@ def verify(root: Path, advance: Callable[[int, int], None]) -> Verification:
     """
     folder = RunFolder(root)
     folder.require()
-    running = lock.holder(folder.state)
+    running = next((item.holder for item in folder.running()), None)
     files = list(folder.image_files())  # before the receipts: what is committed meanwhile is no orphan
     tasks = {task.id: task for task in folder.tasks()}
     inspection = folder.inspect()

@@ -1,0 +1,67 @@
+"""Shards at work in one folder, told as one run to whoever follows it by the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batch.base.text import plural
+from batch.records.live import LiveStatus, RunState
+from batch.store import live, shards
+
+if TYPE_CHECKING:
+    from batch.store.folder import RunFolder
+
+SILENT_S = 120.0
+"""One that has said nothing for so long is gone; clocks of two hosts, and what a drive shows, may differ."""
+
+_IN_ORDER = (
+    RunState.RENDERING, RunState.ENCODING, RunState.LOADING, RunState.STARTING, RunState.PAUSED, RunState.STOPPING,
+    RunState.FINISHING,
+)  # fmt: skip
+"""What is told of several: the first that any of them is at."""
+
+
+def together(folder: RunFolder, mine: LiveStatus, whole: int) -> LiveStatus:
+    """One status for all shards of a folder with ``whole`` images, by the one that keeps its reports: ``mine``."""
+    assert folder.shard is not None
+    others = [
+        found
+        for shard, state in shards.states(folder.state)
+        if shard.of == folder.shard.of and shard != folder.shard and (found := live.read(state)) is not None
+    ]
+    return merged(mine, others, whole)
+
+
+def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveStatus:
+    """See :func:`together`. What is over tells of its images alone."""
+    known = [mine, *others]
+    alive = [item for item in known if item.state != RunState.ENDED and mine.updated - item.updated < SILENT_S]
+    return replace(
+        mine,
+        state=next((state for state in _IN_ORDER if any(item.state == state for item in alive)), RunState.ENDED),
+        updated=time.time(),
+        image="",
+        stage=None,
+        part=0,
+        parts=0,
+        image_left_s=None,
+        total=whole,
+        done=sum(item.done for item in known),
+        failed=sum(item.failed for item in known),
+        to_render=sum(item.to_render for item in known),
+        per_hour=sum(rates) if (rates := [item.per_hour for item in alive if item.per_hour]) else None,
+        rest_s=_latest(alive, lambda item: item.rest_s),
+        ends_at=_latest(alive, lambda item: item.ends_at),
+        resumed_s=None,
+        ends_by="",
+        ends_with=None,
+        said=f"{plural(len(alive), 'shard')} at work" if alive else mine.said,
+    )
+
+
+def _latest(alive: Iterable[LiveStatus], of: Callable[[LiveStatus], float | None]) -> float | None:
+    """Of the last one to end."""
+    return max((value for item in alive if (value := of(item)) is not None), default=None)
