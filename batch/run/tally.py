@@ -10,7 +10,7 @@ from batch.base.errors import FailedInARow
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
 from batch.manifest.values import shown
-from batch.records.events import Closed, Event, Happening, Listener
+from batch.records.events import Closed, Crew, Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
@@ -78,6 +78,8 @@ class Tally:
         if isinstance(event, Outcome):
             self._ended(event)
             return
+        if isinstance(event, Crew):
+            self.gate.crew(event)
         if isinstance(event, Happening):
             self.log.write(event)
             self.deaths += event.kind.is_a_death
