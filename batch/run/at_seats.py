@@ -54,13 +54,14 @@ class Seats:
 
     def hear(self, seat: int, ids: Sequence[str], stage: Stage, now: float) -> bool:
         """An image is at work; whether that is new."""
-        for begun in self.of(seat):
-            begun.encodes = False
-            self.last = seat
-            if begun.hear(ids, stage, now):
-                self._owners.update(dict.fromkeys(ids, seat))
-                return True
-        return False
+        begun = self._at.get(seat)
+        if begun is None:
+            return False
+        begun.encodes, self.last = False, seat
+        is_new = begun.hear(ids, stage, now)
+        if is_new:
+            self._owners.update(dict.fromkeys(ids, seat))
+        return is_new
 
     def done(self, key: str, now: float) -> Begun | None:
         """An image is done or has failed; the seat where it was, if that is there."""

@@ -36,9 +36,13 @@ class Begun:
         self._since = 0.0
         """When they began to be denoised, or the one that is now to be decoded."""
         self._decodes = False
+        self._heard: tuple[Sequence[str], bool] = ((), False)
 
     def hear(self, ids: Sequence[str], stage: Stage, now: float) -> bool:
         """What is at work, of one call; whether that is new."""
+        if (ids, stage == Stage.DECODE) == self._heard:  # step after step
+            return False
+        self._heard = (ids, stage == Stage.DECODE)
         at = {key: self._left[key] for key in ids if key in self._left}
         is_new = not at.keys() <= self.at.keys()
         if is_new:
@@ -59,7 +63,7 @@ class Begun:
 
     def forget(self, now: float, *, saved: bool = False) -> None:
         """Nothing is at work or loaded any more; nor is anything being ``saved``."""
-        self.at, self._decodes = {}, False
+        self.at, self._decodes, self._heard = {}, False, ((), False)
         self.loaded, self.waited, self.encodes = None, now, False
         if saved:
             self.saved.clear()
