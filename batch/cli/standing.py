@@ -46,7 +46,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     for event in summary.last_happenings:
         if summary.now is not None and event.text == summary.now.said:  # stands above
             continue
-        first = next(iter(event.text.splitlines()), "")
+        first = next(iter(event.said.splitlines()), "")
         yield f"    {local(event.time)}  {first}"
     yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
     yield from _failures("FAILED", summary.causes, again(summary, "--retry-failed"))

@@ -81,7 +81,7 @@ class Tally:
         if isinstance(event, Crew):
             self.gate.crew(event)
         if isinstance(event, Happening):
-            self.log.write(event)
+            self.log.write(event, self.account.where.label(event.seat))
             self.deaths += event.kind.is_a_death
             if event.kind == HappeningKind.STALLED:
                 title = f"{self.plan.name} stalled"

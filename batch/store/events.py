@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import atomic, regular
-from batch.base.text import plural, timestamp
+from batch.base.text import at_seat, plural, timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
@@ -47,6 +47,13 @@ class LogEntry:
     text: str
     task: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+    seat: str = ""
+    """The device that it happened at, where the run had several and it concerns one: ``cuda:1``."""
+
+    @property
+    def said(self) -> str:
+        """For people, with the device in front of it unless the text names that."""
+        return at_seat(self.text, self.seat)
 
 
 class EventLog:
@@ -61,8 +68,8 @@ class EventLog:
         text = f"a run began: {plural(to_render, 'image')} to render"
         self.write(Happening(kind=HappeningKind.STARTED, text=text))
 
-    def write(self, happening: Happening) -> None:
-        """Append one line."""
+    def write(self, happening: Happening, seat: str = "") -> None:
+        """Append one line; ``seat`` is what the device is called, where there are several."""
         entry = LogEntry(
             time=timestamp(),
             runner=self._runner,
@@ -70,6 +77,7 @@ class EventLog:
             text=happening.text,
             task=happening.task,
             data=dict(happening.data),
+            seat=seat,
         )
         # Whatever is in the data is written somehow.
         line = json.dumps(to_json(entry), ensure_ascii=False, default=str).encode("utf-8", "replace")

@@ -153,7 +153,7 @@ def _happened(history: Sequence[LogEntry]) -> Iterator[dict[str, str]]:
         yield {
             "time": event.time,
             "kind": event.kind,
-            "text": event.text,
+            "text": event.said,
             "image": event.task,
             "log": log[-LOG_CHARACTERS:] if isinstance(log, str) else "",
         }
