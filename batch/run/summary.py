@@ -132,7 +132,8 @@ def _devices(account: Account) -> Iterator[str]:
     counts = account.by_seat
     if len(counts) > DEVICES:
         least, most = min(counts.values()), max(counts.values())
-        yield f"on {len(counts)} devices, {least} to {plural(most, 'image')} on each"
+        span = f"{least} to " if least < most else ""
+        yield f"on {len(counts)} devices, {span}{plural(most, 'image')} on each"
     elif len(counts) > 1:
         (first, images), *others = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         yield ", ".join(
