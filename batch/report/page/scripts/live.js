@@ -155,7 +155,6 @@ function devices() {
   const all = several() && ["loading", "encoding", "rendering", "stopping"].includes(run.state) ? run.seats : [];
   $("devices").hidden = !all.length;
   if (!all.length) return;
-  $("devices-count").textContent = all.length + " devices";
   renew($("devices-list"), ...all.map(seat => {
     const parts = seat.parts ? " " + seat.part + " of " + seat.parts : "";
     const said = seat.image ? [seat.image, seat.stage + parts].join(" · ") : SEAT_STATES[seat.state] || seat.state;
