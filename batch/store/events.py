@@ -120,8 +120,11 @@ IN_A_ROW = "in_a_row"
 CANNOT_GO_ON = "cannot_go_on"
 """In the data of a run's end, true: the same command would end the same way, as long as nothing is mended."""
 
-TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
+TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED, HappeningKind.DEVICES}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
+
+DEVICES = "devices"
+"""In the data of the happening of that kind: how many there are."""
 
 
 def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
@@ -146,6 +149,15 @@ def in_a_row(event: LogEntry | None) -> int:
     """How many failures one after the other broke the run off; 0 where it was something else."""
     count = event.data.get(IN_A_ROW) if event is not None else None
     return count if type(count) is int and count > 0 else 0
+
+
+def devices(events: Sequence[LogEntry]) -> int:
+    """How many devices a run had at most."""
+    told = [event.data.get(DEVICES) for event in events if event.kind == HappeningKind.DEVICES]
+    return max((count for count in told if type(count) is int and count < _MOST_DEVICES), default=1)
+
+
+_MOST_DEVICES = 10**6
 
 
 def cannot_go_on(event: LogEntry | None) -> bool:

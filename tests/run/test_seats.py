@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from batch.base.errors import LimitReached
+from batch.cli.progress import Silent
+from batch.engines.local import LocalEngine
 from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.events import Beat, Crew, Encoded, Expected, Happening, Loading
@@ -14,7 +16,9 @@ from batch.records.receipts import Machine, Outcome
 from batch.run.limits import Gate, Limits
 from batch.run.pace import Pace
 from batch.run.schedule import Batch, Desk, Queue, schedule
+from batch.store import events, live
 from batch.store.folder import RunFolder
+from tests.helpers import fake_run
 from tests.known_seats import Run, seats
 from tests.run.test_pace import BEGAN, TIMES, alike, denoising, earlier, mixed
 
@@ -330,3 +334,14 @@ def test_judging_costs_little_of_the_time(work, count):
     heard = (time.process_time() - begun) / 1000
     assert judged < 0.3  # so that it is told every 15 s at most
     assert heard * count / 3.0 < 0.02, "of the time, at 3 s an image"
+
+
+def test_a_run_of_several_devices_tells_and_keeps_which(manifest, work, monkeypatch):
+    """All the way through: this engine renders at the first of them only."""
+    monkeypatch.setattr(LocalEngine, "start", lambda *_: seats("fake", "fake"))
+    result = fake_run(manifest(), seen=Silent(), out=work / "run", engine="local")
+    assert result.account.by_seat == {"cuda:0": 4}
+    log = events.read(RunFolder(work / "run"))
+    assert [item.text for item in log if item.kind == "devices"] == ["it renders on 2 devices: cuda:0, cuda:1"]
+    assert not [item for item in events.last_run(log) if item.kind == "devices"]  # for the log alone
+    assert live.read(work / "run" / ".run").seats[1].label == "cuda:1"
