@@ -143,6 +143,11 @@ class AtWork:
         return ", ".join(names) if more <= 0 else f"{', '.join(names[:NAMED])} and {more} more"
 
     @property
+    def several(self) -> bool:
+        """Whether more than one is."""
+        return len(self._at) > 1
+
+    @property
     def left_s(self) -> float | None:
         """What the images at work still take; None where nothing tells."""
         now = self.clock()
@@ -165,7 +170,7 @@ class AtWork:
         if self._measures:
             return "the setting at work is measured"
         if self._at:
-            return f"{self.name} {'is' if len(self._at) == 1 else 'are'} finished{self.left}"
+            return f"{self.name} {'are' if self.several else 'is'} finished{self.left}"
         if self._encoding:
             return "the text at work is encoded"
         return "the model is loaded, and one image or text is done"

@@ -8,6 +8,7 @@ from batch.records.receipts import Outcome
 from batch.run.at_work import AtWork
 from tests.helpers import happen
 from tests.known_seats import seats
+from tests.run.test_steering import Run
 
 
 class Told:
@@ -67,3 +68,14 @@ def test_a_seat_that_left_is_not_waited_for():
     assert told.at.name == "a"
     told.tell(Closed())
     assert told.at.name == ""
+
+
+def test_a_stop_names_those_it_waits_for():
+    several = Expected(seconds=600.0, image_s=10.0, images_s={0: 10.0, 1: 40.0})
+    run = Run().on(Crew(seats("fast", "fast")), beat(0, "a"), beat(1, "b"), several)
+    said = run.interrupted()
+    assert said == "stopping: a, b are finished first, in about 40s (again: they are dropped)"
+    run.on(Outcome(key="b", status="done"))
+    assert not run.steering.is_set()  # the other one is still at work
+    run.on(Outcome(key="a", status="done"))
+    assert run.steering.is_set()
