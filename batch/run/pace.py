@@ -236,7 +236,7 @@ class Pace:
         """Of all that is left, or of so few images, without what is over of them."""
         last = next(islice(self._left.values(), few - 1, None)) if few else next(reversed(self._left.values()))
         taken = self._seats.rest(now, self._asked, few).seconds
-        return taken + self._recycling(few) + self._speeds.first.saving(last)
+        return taken + self._recycling(few) + self._speeds.all[0].saving(last)
 
     def _recycling(self, few: int | None) -> float:
         """Loading again, which each seat does for its own share."""
@@ -245,7 +245,7 @@ class Pace:
         stock = self._stock if few is None else self._stock.of(islice(self._left.values(), few))
         shares = [(group.sample, math.ceil(group.count / len(self._seats))) for group in stock.loads.values()]
         again = [(task, max(0, share - 1) // self._recycle_after) for task, share in shares]
-        return sum(self._speeds.first.load(task) * count for task, count in again if count)
+        return sum(self._speeds.all[0].load(task) * count for task, count in again if count)
 
     # Where it is cut off
 

@@ -1,7 +1,9 @@
 """When a run at several seats is expected to end, against simulated runs whose times are known."""
 
+import platform
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,14 +11,15 @@ from batch.base.errors import LimitReached
 from batch.cli.progress import Silent
 from batch.engines.local import LocalEngine
 from batch.plan.known import Known
-from batch.plan.rates import learn
-from batch.records.events import Beat, Crew, Encoded, Expected, Happening, Loading
+from batch.plan.rates import CostPart, learn
+from batch.records.events import Beat, Crew, Encoded, Expected, Happening, Loading, Seat
 from batch.records.kinds import HappeningKind, Stage
 from batch.records.receipts import Machine, Outcome
+from batch.run.knowing import of_seats
 from batch.run.limits import Gate, Limits
 from batch.run.pace import Pace
 from batch.run.schedule import Batch, Desk, Queue, schedule
-from batch.store import events, live
+from batch.store import events, history, live
 from batch.store.folder import RunFolder
 from tests.helpers import fake_run
 from tests.known_seats import Run, seats
@@ -274,6 +277,24 @@ def test_kinds_learn_apart(work):
     assert gate.speeds.image(1, task).value > 6 * gate.speeds.image(0, task).value
     afresh = gate.speeds.afresh()
     assert not afresh.at(1).mine.values and afresh.at(1).folder.values
+
+
+def test_what_earlier_runs_tell_is_asked_for_each_kind():
+    """And of each machine: what was rendered on the one tells nothing of the other."""
+    here = platform.node()
+    for host, device, step in ((here, "fast", 1.0), (here, "slow", 3.0), ("node7", "fast", 2.0)):
+        rates = learn(earlier(replace(TIMES, step=step)))
+        rates.machine = Machine(host=host, device=device)
+        history.record(rates)
+    plan, task = SimpleNamespace(models={}, choices={}), alike(1)[0]
+    of_seat = of_seats(plan, (), Known(decodes=True))
+    found = [
+        of_seat(Seat(number=0, device="cuda:0", kind=kind, host=host))
+        for kind, host in (("fast", ""), ("slow", ""), ("fast", "node7"))
+    ]
+    steps = [known.find(CostPart.DENOISE, task).value for known in found]
+    assert steps == pytest.approx([steps[0], 3 * steps[0], 2 * steps[0]])
+    assert all(known.decodes for known in found)
 
 
 # The schedule
