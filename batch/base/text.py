@@ -100,3 +100,8 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """A name that may have line ends in it, so that it cannot pass for a line of its own."""
     return text.replace("\n", "\\u000a").replace("\t", "\\u0009")
+
+
+def at_seat(text: str, seat: str) -> str:
+    """What happened, with the device that it happened at in front, unless the text names that."""
+    return f"{seat}: {text}" if seat and seat not in text else text

@@ -1,4 +1,4 @@
-"""What a run shows on a terminal: the images of the run, and below it what is at work.
+"""What a run shows on a terminal: the images of the run, and below it what is at work, a line for each device.
 
 Whatever is to be read later stands above. The cursor stays visible: who is killed leaves the terminal as it was.
 """
@@ -6,21 +6,17 @@ Whatever is to be read later stands above. The cursor stays visible: who is kill
 from __future__ import annotations
 
 import sys
-from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from batch.base import tables
-from batch.base.text import one_line, plural, visible
-from batch.cli import words
+from batch.base.text import at_seat, plural
 from batch.cli.countdown import Countdown
+from batch.cli.doing import LOADING, TEXTS, Doing, line
 from batch.cli.downloads import DownloadBar
 from batch.cli.progress import Late, announce, described, memory
+from batch.cli.seat_lines import SeatLines
 from batch.cli.terminal import above
 from batch.records.events import (
     Beat,
@@ -35,22 +31,18 @@ from batch.records.events import (
 from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.live import RunState
 from batch.records.receipts import Outcome
+from batch.run.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
-_LEAST = 10
-"""Cells of a bar that tells something."""
-_BETWEEN = "  "
-_RATE = len("00.0 s/step")
-"""Cells kept for a rate, so that a name stays as long as it is when one comes to be known."""
-_LOADING, _TEXTS = "loading the model", "texts"
 _STATES = {
     HappeningKind.STOPPING: RunState.STOPPING,
     HappeningKind.PAUSED: RunState.PAUSED,
     HappeningKind.RESUMED: RunState.RENDERING,
 }
-_MEANWHILE = {HappeningKind.PAUSED: "paused", HappeningKind.RESUMED: _LOADING}
+_MEANWHILE = {HappeningKind.PAUSED: "paused", HappeningKind.RESUMED: LOADING}
 """What goes on from then on, until something is heard of an image."""
 _BEFORE = {RunState.STOPPING: "stopping, ", RunState.PAUSED: "paused, "}
 """What stands before the count, where that is to be known."""
@@ -63,6 +55,7 @@ class Bars:
         self._late, self._download = Late(), DownloadBar(sys.stderr)
         self._screen = Screen()
         self._live: Live | None = None
+        self._where = Whereabouts()
 
     def on(self, event: Event) -> None:
         """Move the bars; what stays on the screen stands above them."""
@@ -70,13 +63,14 @@ class Bars:
             self._late.on(event)
         self._download.on(event)
         self._screen.on(event)
+        self._where.on(event)
         match event:
             case Began():
                 announce(event)
             case Loading() if self._live is None:  # a measurement loads for every setting, and keeps the bars
                 self._begin()
             case Happening():
-                self._say(f"note: {event.text}{event.hint}")
+                self._say(f"note: {at_seat(event.text, self._where.label(event.seat))}{event.hint}")
             case Outcome(status=Status.FAILED):
                 self._say(described(event), "red")
             case Closed():
@@ -105,64 +99,58 @@ class Bars:
 
 
 class Screen:
-    """The two bars, as they are drawn at any moment."""
+    """The bars, as they are drawn at any moment."""
 
     def __init__(self) -> None:
-        self._countdown = Countdown()
+        self._countdown, self._seats, self._doing = Countdown(), SeatLines(), Doing()
         self._state = RunState.STARTING
         self._memory = ""
         self._failed = 0
-        self._begin("")
+        self._texts = False
+        """Some are being encoded."""
 
     def on(self, event: Event) -> None:
         """What there is to draw."""
         self._countdown.on(event)
+        self._seats.on(event)
         match event:
             case Preparing(text):
-                self._begin(text)
+                self._doing.begin(text)
             case Began():
                 self._state, self._failed, self._memory = RunState.STARTING, 0, ""
             case Loading(texts, loaded=False):
-                self._begin(_LOADING + (f", then {plural(texts, 'text')} to encode" if texts else ""))
+                self._doing.begin(LOADING + (f", then {plural(texts, 'text')} to encode" if texts else ""))
             case Encoded(text, texts):
-                self._move(_TEXTS, Stage.ENCODE, text, texts)
-            case Beat(_, Stage.LOAD):
-                if self._parted or not self._name.startswith(_LOADING):
-                    self._begin(_LOADING)
-            case Beat(name, Stage.DENOISE | Stage.DECODE | Stage.RENDER as stage, part, parts):
-                self._move(name, stage, part, parts)
-            case Beat(name, Stage.ENCODE, part, parts) if self._parted != _TEXTS:
-                self._move(name, Stage.ENCODE, part, parts)
+                self._texts = text < texts
+                self._doing.move(TEXTS, Stage.ENCODE, text, texts)
+                if self._seats.several and not self._texts:  # the devices go on, each with its own
+                    self._doing.begin("")
+            case Beat() if not self._seats.several:
+                self._doing.beat(event)
             case Happening():
                 self._state = _STATES.get(event.kind, self._state)
                 if event.kind in _MEANWHILE:
-                    self._begin(_MEANWHILE[event.kind])
+                    self._doing.begin(_MEANWHILE[event.kind])
             case Outcome():
+                self._seats.done(event)
                 self._memory = memory(event) or self._memory
                 self._failed += event.status == Status.FAILED
 
     def close(self) -> None:
         """Nothing is at work any more."""
-        self._begin("")
-
-    def _begin(self, what: str) -> None:
-        self._name, self._parted = what, ""
-        self._stage: Stage | None = None
-        self._part = self._parts = self._from = 0
-        self._since = monotonic()
-
-    def _move(self, name: str, stage: Stage, part: int, parts: int) -> None:
-        if (name, stage, parts) != (self._parted, self._stage, self._parts) or part < self._part:
-            self._begin(name)
-            self._parted, self._stage, self._parts, self._from = name, stage, parts, part
-        self._part = part
+        self._doing.begin("")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See rich."""
         width = options.max_width - 3  # room for ^C, which would begin another line
+        dots = "..." if options.ascii_only else "…"
         yield self._images(width)
-        if self._name:
-            yield self._at_work(width, "..." if options.ascii_only else "…")
+        works = self._seats.several and self._seats.works
+        if self._doing.name and not (works and not self._texts):
+            yield self._doing.line(width, dots)
+        if works:
+            # With a line for the images, one for texts, and one that stays free below.
+            yield from self._seats.lines(width, options.max_height - 3, dots)
 
     def _images(self, width: int) -> Table:
         count, total = self._countdown.count, self._countdown.total
@@ -170,47 +158,4 @@ class Screen:
         right = [self._countdown.end, self._countdown.rate, self._memory, self._countdown.here]
         if self._failed:
             right.insert(0, f"{self._failed} failed")
-        return _line(width, left, count, total, right)
-
-    def _at_work(self, width: int, dots: str) -> Table:
-        doing = self._doing()
-        beside = [cell_len(doing), *([_LEAST, _RATE] if self._parts else [])]
-        room = width - sum(cells + len(_BETWEEN) for cells in beside)
-        name = tables.shortened(one_line(visible(self._name)), max(_LEAST, room), dots)
-        return _line(width, name, self._part, self._parts, [doing, self._rate()])
-
-    def _doing(self) -> str:
-        if self._stage is None:
-            return f"{monotonic() - self._since:.0f} s"
-        return words.at_work(self._stage, self._part, self._parts)
-
-    def _rate(self) -> str:
-        """Of parts that have been seen to pass."""
-        passed, seconds = self._part - self._from, monotonic() - self._since
-        unit = "text" if self._stage == Stage.ENCODE else words.PARTS.get(self._stage) if self._stage else None
-        return words.rate(seconds / passed, unit) if unit and passed > 1 and seconds > 0.2 else ""
-
-
-def _line(width: int, left: str, done: int, total: int, right: list[str]) -> Table:
-    """A bar between two texts; where it would be too short, what stands last on the right is left out."""
-    said = [part for part in right if part]
-    while said[1:] and _room(width, left, said) < _LEAST:
-        said.pop()
-    cells: list[tuple[int, Text | ProgressBar]] = [(cell_len(left), Text(left))]
-    room = _room(width, left, said)
-    if total and room >= _LEAST:
-        cells.append((room, ProgressBar(total, done, width=room)))
-    if text := _BETWEEN.join(said):
-        # What is at work is told even where its name has no room.
-        cells.append((min(cell_len(text), width), Text(text)))
-    while sum(size + len(_BETWEEN) for size, _ in cells) - len(_BETWEEN) > width and cells[1:]:
-        cells.pop(0)
-    line = Table.grid(padding=(0, len(_BETWEEN), 0, 0))
-    for size, _ in cells:
-        line.add_column(width=min(size, width), no_wrap=True, overflow="crop")
-    line.add_row(*(cell for _, cell in cells))
-    return line
-
-
-def _room(width: int, left: str, said: list[str]) -> int:
-    return width - cell_len(_BETWEEN.join([left, *said])) - len(_BETWEEN)
+        return line(width, left, count, total, right)

@@ -8,16 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Timer
 from time import monotonic
 
-from batch.base.text import duration, one_line, plural
+from batch.base.text import at_seat, duration, one_line, plural
 from batch.cli.countdown import Countdown
 from batch.cli.terminal import json_text, put
 from batch.records.events import (
     Began,
+    Crew,
     Downloading,
     Encoded,
     Event,
@@ -28,6 +30,7 @@ from batch.records.events import (
 )
 from batch.records.kinds import HappeningKind, Status
 from batch.records.receipts import Outcome
+from batch.run.whereabouts import Whereabouts
 
 PATIENCE_S = 1.0
 """What is over sooner needs no line."""
@@ -83,6 +86,11 @@ def described(outcome: Outcome) -> str:
     return outcome.key
 
 
+def _at(seat: str) -> dict[str, str]:
+    """Of an event of a run that has several devices: the one that it happened at."""
+    return {"seat": seat} if seat else {}
+
+
 class Silent:
     """Shows nothing, to programs that watch a run by other means."""
 
@@ -136,12 +144,14 @@ class Lines:
 
     def __init__(self) -> None:
         self._countdown, self._late = Countdown(), Late()
+        self._where = Whereabouts()
         self._said = monotonic()
         """When something was said of the texts."""
 
     def on(self, event: Event) -> None:
         """Show what is worth a line."""
         self._countdown.on(event)
+        self._where.on(event)
         self._late.on(event)
         match event:
             case Downloading(text):
@@ -157,10 +167,11 @@ class Lines:
                     say(f"encoded {text} of {plural(texts, 'text')}")
                     self._said = monotonic()
             case Happening():
-                say(f"note: {event.text}{event.hint}")
+                say(f"note: {at_seat(event.text, self._where.label(event.seat))}{event.hint}")
             case Outcome():
                 count = f"[{self._countdown.count}/{self._countdown.total}]"
-                say(", ".join(filter(None, [f"{count} {described(event)}", self._countdown.rest])))
+                where = f"on {seat}" if (seat := self._where.left(event.key)) else ""
+                say(", ".join(filter(None, [f"{count} {described(event)}", where, self._countdown.rest])))
 
 
 def announce(began: Began) -> None:
@@ -175,11 +186,13 @@ class JsonEvents:
 
     def __init__(self, run: str = "") -> None:
         self._run = {"run": run} if run else {}
+        self._where = Whereabouts()
         self._emitted: dict[type[Event], float] = {}
         """When something of the kinds that come often was emitted."""
 
     def on(self, event: Event) -> None:
         """See ``--json`` in docs/commands.md."""
+        self._where.on(event)
         match event:
             case Preparing(text):
                 self.emit("preparing", text=text)
@@ -196,10 +209,13 @@ class JsonEvents:
                     "start", name=event.name, folder=str(event.folder), total=event.total, done=event.done,
                     to_render=event.to_render, warnings=list(event.warnings),
                 )  # fmt: skip
+            case Crew(seats) if len(seats) > 1:
+                self.emit("devices", seats=[asdict(seat) for seat in seats])
             case Loading(texts, loaded):
                 self.emit("loading", texts=texts, loaded=loaded)
             case Happening():
-                self.emit(event.kind, text=event.text, task_id=event.task or None, **event.data)
+                seat = _at(self._where.label(event.seat))
+                self.emit(event.kind, text=event.text, task_id=event.task or None, **event.data, **seat)
             case Outcome():
                 receipt, error = event.receipt, event.error
                 self.emit(
@@ -210,6 +226,7 @@ class JsonEvents:
                     seconds=round(receipt.measurement.total_s, 3) if receipt else None,
                     error=str(error) if error else None,
                     stage=error.stage if error else None,
+                    **_at(self._where.left(event.key)),
                 )
 
     def _is_due(self, event: Event, seconds: float) -> bool:

@@ -12,7 +12,7 @@ from batch.base.text import done_about, duration, gib, one_line, plural, roughly
 from batch.cli import words
 from batch.cli.countdown import stops, while_paused
 from batch.cli.verify import ORPHANED
-from batch.records.live import RunState
+from batch.records.live import RunState, SeatState
 
 if TYPE_CHECKING:
     from batch.base.tables import Paragraph
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ORPHANS = 3
 """How many are named."""
+
+SEATS = 8
+"""Devices that have a line of their own."""
 
 
 def summary_parts(summary: Summary) -> Iterator[Paragraph]:
@@ -36,6 +39,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield f"{summary.name}: {summary.done} of {summary.total} done"
     if summary.now is not None:
         yield f"  {moment(summary.now)}"
+        yield from _seats(summary.now)
     yield from _images(summary)
     yield from _processes(summary)
     yield from _pace(summary)
@@ -45,7 +49,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     for event in summary.last_happenings:
         if summary.now is not None and event.text == summary.now.said:  # stands above
             continue
-        first = next(iter(event.text.splitlines()), "")
+        first = next(iter(event.said.splitlines()), "")
         yield f"    {local(event.time)}  {first}"
     yield from _failures("OUT OF MEMORY", summary.unfit_causes, again(summary, "--retry-oom"))
     yield from _failures("FAILED", summary.causes, again(summary, "--retry-failed"))
@@ -60,13 +64,42 @@ def moment(now: LiveStatus) -> str:
     at, doing = words.at_work(now.stage, now.part, now.parts), f"{_STATES.get(now.state, now.state)} {now.image}"
     if now.state == RunState.ENCODING:
         at, doing = f"text {now.part} of {now.parts}" if now.parts else "", "encoding texts"
-    said = now.said
+    said, seats = now.said, [seat for seat in now.seats if seat.state != SeatState.GONE]
+    if len(now.seats) > 1 and now.state == RunState.RENDERING:
+        busy = sum(seat.state == SeatState.RENDERING for seat in seats)
+        return ", ".join(filter(None, [f"rendering on {busy} of {plural(len(seats), 'device')}", said]))
     if said.startswith(f"{now.state}: "):  # it says the state, and names what is at work
         doing, said = said, ""
     return ", ".join(filter(None, [doing.rstrip(), at if at != now.state else "", left, said]))
 
 
 _STATES = {RunState.LOADING: "loading the model"}
+
+_SEAT_STATES = {
+    SeatState.LOADING: "loading the model",
+    SeatState.ENCODING: "encoding texts",
+    SeatState.GONE: "lost: the others go on",
+}
+
+
+def _seats(now: LiveStatus) -> Iterator[str]:
+    """A line for each of several devices; of many, those at work first."""
+    if now.state not in _AT_WORK:
+        return
+    shown = list(now.seats)
+    if len(shown) > SEATS:
+        rendering_first = sorted(now.seats, key=lambda seat: seat.state != SeatState.RENDERING)
+        shown = sorted(rendering_first[:SEATS], key=lambda seat: seat.number)
+    width = max((len(seat.label) for seat in shown), default=0)
+    for seat in shown:
+        at = words.at_work(seat.stage, seat.part, seat.parts)
+        doing = f"{seat.image}, {at}" if seat.image else _SEAT_STATES.get(seat.state, seat.state.value)
+        yield f"    {seat.label:<{width}}  {doing}"
+    if more := len(now.seats) - len(shown):
+        yield f"    and {more} more"
+
+
+_AT_WORK = {RunState.LOADING, RunState.ENCODING, RunState.RENDERING, RunState.STOPPING}
 
 
 def local(time: str) -> str:

@@ -148,7 +148,9 @@ class Expected:
     guessed: bool = False
     """It may be wrong by half."""
     image_s: float | None = None
-    """What the image at work takes in all."""
+    """What the image at work takes in all; of several, that of the seat that told last."""
+    images_s: Mapping[int, float] = field(default_factory=dict)
+    """The same for each seat, by its number, where it is known."""
     per_hour: float | None = None
     """Images an hour that the rest is expected to go at while images are at work."""
     cutoff: Cutoff | None = None

@@ -71,6 +71,8 @@ class HappeningKind(StrEnum):
     STALLED = "stalled"
     WORKER_DIED = "worker-died"
     LEFT_OVER = "left-over"
+    DEVICES = "devices"
+    """A run renders on several."""
     SEAT_LEFT = "seat-left"
     """A device is lost, or its workers died again and again: the others go on."""
     SEAT_JOINED = "seat-joined"

@@ -27,6 +27,33 @@ RESTING = {RunState.PAUSED, RunState.FINISHING, RunState.ENDED}
 """What is left takes as long as before, however much time passes."""
 
 
+class SeatState(StrEnum):
+    """What a seat is at."""
+
+    LOADING = "loading"
+    ENCODING = "encoding"
+    RENDERING = "rendering"
+    WAITING = "waiting"
+    """Nothing is at work there: it has not begun, or there is nothing more to do for it."""
+    GONE = "gone"
+    """It is lost, and the others go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeatStatus:
+    """One moment of a seat of a run that has several."""
+
+    number: int
+    label: str
+    """For people: ``cuda:1``."""
+    state: SeatState = SeatState.WAITING
+    image: str = ""
+    """Name of the image at work."""
+    stage: Stage | None = None
+    part: int = 0
+    parts: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveStatus:
     """One moment of a run. Times are seconds since 1970 (UTC)."""
@@ -40,7 +67,7 @@ class LiveStatus:
     updated: float
     """When this was written; a run that is alive writes it anew every few seconds."""
     image: str = ""
-    """Name of the image at work."""
+    """Name of the image at work; where several are, of the one that was heard of last."""
     stage: Stage | None = None
     part: int = 0
     parts: int = 0
@@ -70,3 +97,5 @@ class LiveStatus:
     """What is to be known now: who paused it, why it ended."""
     generation: int = 0
     """How often the report was written in this run."""
+    seats: tuple[SeatStatus, ...] = ()
+    """Where the run has, or had, several devices: each of them."""

@@ -40,6 +40,8 @@ class RunSession:
     end: str = ""
     """The kind of event that it ended with; "" where there is none."""
     pauses: tuple[tuple[float, float], ...] = ()
+    devices: int = 1
+    """The most that were at work at once: the seconds of images are those of all of them."""
     images: int = 0
     """Done, as their receipts stand: one that was rendered again later counts there."""
     failed: int = 0
@@ -99,6 +101,7 @@ def _session(
         began=min(signs) if began is None else began,
         ended=max(signs) if ended is None else ended,
         end=last.kind if last else "",
+        devices=events.devices(log),
         images=done,
         failed=len(begun) - done,
         load_s=math.fsum(cost.load_s or 0.0 for cost in costs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from batch.records.events import Closed, Expected, Happening
 from batch.records.kinds import HappeningKind
 from batch.records.receipts import Outcome
+from batch.run.whereabouts import Whereabouts
 from batch.store.causes import causes
 
 if TYPE_CHECKING:
@@ -36,17 +38,24 @@ class Account:
     """What is left takes so long, as far as that is known."""
     paused_s: float = 0.0
     """It rested so long as asked: no time in which images are rendered."""
+    by_seat: Counter[str] = field(default_factory=Counter)
+    """Images done at each device, where there are several."""
+    seats_lost: list[str] = field(default_factory=list)
+    where: Whereabouts = field(default_factory=Whereabouts)
     clock: Callable[[], float] = perf_counter
     _paused_at: float | None = None
 
     def on(self, event: Event) -> None:
         """Learn from whatever comes up."""
+        self.where.on(event)
         if isinstance(event, Expected):
             self.rest_s = event.seconds
         elif isinstance(event, Outcome):
             self._outcome(event)
         elif isinstance(event, Happening) and event.kind == HappeningKind.PAUSED:
             self._paused_at = self.clock()
+        elif isinstance(event, Happening) and event.kind == HappeningKind.SEAT_LEFT:
+            self.seats_lost.append(self.where.label(event.seat) or event.text)
         elif isinstance(event, Closed) or (isinstance(event, Happening) and event.kind == HappeningKind.RESUMED):
             self._goes_on()  # or ends in its pause
 
@@ -54,8 +63,10 @@ class Account:
         self.failed.pop(outcome.key, None)  # it was tried again
         if outcome.failure is not None and not outcome.failure.is_result:
             self.failed[outcome.key] = outcome.failure
+        where = self.where.left(outcome.key)
         if outcome.receipt is not None:
             self._done(outcome.receipt)
+            self.by_seat.update([where] if where else [])
 
     def _goes_on(self) -> None:
         if self._paused_at is not None:

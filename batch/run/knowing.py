@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
@@ -11,13 +11,16 @@ from batch.plan.guess import Guess
 from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.plan.texts import first_needs
+from batch.store import history
 from batch.store.embeds import EmbedCache
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
+    from batch.records.events import Seat
     from batch.records.receipts import Machine, Receipt
     from batch.records.tasks import Task
+    from batch.run.speeds import OfSeat
 
 
 def knowing(
@@ -38,6 +41,16 @@ def knowing(
         limit=limit,
         decodes=decodes,
     )
+
+
+def of_seats(plan: Plan, receipts: Collection[Receipt], here: Known) -> OfSeat:
+    """What tells of devices of other kinds than the one ``here``, and of those of other machines."""
+
+    def of_seat(seat: Seat) -> Known:
+        earlier = history.read().learned(host=seat.host, device=seat.kind)
+        return knowing(plan, receipts, earlier, limit=here.limit, decodes=here.decodes)
+
+    return of_seat
 
 
 def _is_of(machine: Machine, other: Machine) -> bool:

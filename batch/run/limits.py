@@ -21,10 +21,13 @@ from batch.plan.estimate import disk_of
 from batch.plan.known import EstimateSource, Known
 from batch.records.receipts import Outcome
 from batch.records.tasks import Task
+from batch.run.speeds import Speeds
 
 if TYPE_CHECKING:
     from batch.plan.alike import LoadKey
     from batch.plan.estimate import Estimate
+    from batch.records.events import Crew
+    from batch.run.speeds import OfSeat
     from batch.store.folder import RunFolder
 
 _MOMENT_S = 5.0
@@ -68,9 +71,9 @@ def shown(when: datetime) -> str:
 class Gate:
     """Decides before each image whether it may be started; learns from those that are done.
 
-    Used by one thread. ``known`` is what images take; the gate adds to it what this run's images tell. ``redo``
-    are ids of images that are done already. The hours of ``limits`` count from here on, those of a queue from its
-    own start.
+    Used by one thread. ``known`` is what images take here, ``of_seat`` what they take on a device of another kind;
+    the gate adds what this run's images tell. ``redo`` are ids of images that are done already. The hours of
+    ``limits`` count from here on, those of a queue from its own start.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Gate:
         *,
         min_free_disk: int,
         known: Known | None = None,
+        of_seat: OfSeat | None = None,
         redo: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -91,9 +95,11 @@ class Gate:
         self._floor = min_free_disk
         self._left = {task.id: task for task in to_render}
         self._redo = frozenset(redo)
-        self.known = known or Known()
+        self.speeds = Speeds(known or Known(), of_seat)
+        self._labels: dict[int, str] = {}
+        """Of the seats, where there are several."""
         self._started: set[str] = set()
-        self._loaded: LoadKey | None = None
+        self._loaded: dict[int, LoadKey] = {}
         self._unsaved: dict[str, Task] = {}
         self._clock, self._now, self._free = clock, now, free
         self._begun = clock() if limits.since is None else limits.since
@@ -103,14 +109,26 @@ class Gate:
         """Images that this run has begun."""
         return len(self._started)
 
-    def admit(self, task: Task, _seat: int = 0) -> None:
+    @property
+    def known(self) -> Known:
+        """What images take here; of their files, what they take anywhere."""
+        return self.speeds.first
+
+    def crew(self, crew: Crew) -> None:
+        """These seats there are from now on."""
+        self.speeds.crew(crew.seats)
+        self._labels = {seat.number: seat.label for seat in crew.seats} if len(crew.seats) > 1 else {}
+        self._loaded = {seat.number: key for seat in crew.seats if (key := self._loaded.get(seat.number))}
+
+    def admit(self, task: Task, seat: int = 0) -> None:
         """Count an image as started. Raises :class:`LimitReached`, or :class:`DiskLow`, when it may not be.
 
-        Asked again for the same image (its worker has died), it counts once.
+        A limit by the clock that is reached at one seat says nothing of others, which may be faster. Asked again
+        for the same image (its worker has died), it counts once.
         """
-        self.check(task)
+        self.check(task, seat)
         self._started.add(task.id)
-        self._loaded = load_key(task)
+        self._loaded[seat] = load_key(task)
         self._unsaved[task.id] = task
 
     def ahead(self, tasks: Iterable[Task]) -> Iterator[Task]:
@@ -120,18 +138,18 @@ class Gate:
         seconds = math.inf if deadline is None else deadline[1]
         for task in tasks:
             images -= task.id not in self._started
-            if deadline is not None and (takes := self.known.image(task)) is not None:
-                seconds -= takes.value
+            if deadline is not None and (takes := self.speeds.together(task)) is not None:
+                seconds -= takes
             if images < 0 or seconds < 0:
                 return
             yield task
 
-    def check(self, task: Task, _seat: int = 0) -> None:
+    def check(self, task: Task, seat: int = 0) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
         most = self._limits.max_images
         if task.id not in self._started and most is not None and self.started + self._limits.started >= most:
             raise LimitReached(f"--max-images {most} is reached", self._rest())
-        self._check_time(task)
+        self._check_time(task, seat)
         room = self._free(self._folder.root)
         if room is None or room >= self._floor + self._waiting(task):
             return
@@ -147,8 +165,7 @@ class Gate:
         if outcome.receipt is None:
             return
         self._left.pop(outcome.key, None)
-        self.known.mine.add(outcome.receipt)
-        self.known.folder.add(outcome.receipt)
+        self.speeds.learn(outcome.receipt)
 
     def remedy(self) -> str:
         """What to do about a disk that is too small, with about how much the images that are left need."""
@@ -161,22 +178,23 @@ class Gate:
             f"make room for about {more} and run the same command again"
         )
 
-    def _check_time(self, task: Task) -> None:
+    def _check_time(self, task: Task, seat: int) -> None:
         if not (deadlines := self._deadlines()):
             return
-        takes = self.known.image(task)
-        if takes is not None and load_key(task) != self._loaded:
-            takes = replace(takes, value=takes.value + self.known.load(task))
+        takes = self.speeds.image(seat, task)
+        if takes is not None and load_key(task) != self._loaded.get(seat):
+            takes = replace(takes, value=takes.value + self.speeds.at(seat).load(task))
         for name, left in deadlines:
             # A guess keeps no image from being started: it may be wrong by half.
             late = takes is not None and takes.source != EstimateSource.GUESS and left < takes.value
             if left <= 0 or (late and left < _MOMENT_S):
                 raise LimitReached(f"{name} is reached", self._rest())
             if takes is not None and late:
+                where = f" on {label}" if (label := self._labels.get(seat)) else ""
                 judged = f" {takes.source.phrase}" if takes.source == EstimateSource.EARLIER_RUNS else ""
                 raise LimitReached(
                     f"{name} leaves {duration(left)}, and the next image takes about "
-                    f"{duration(takes.value)}{judged}",
+                    f"{duration(takes.value)}{where}{judged}",
                     self._rest(),
                 )
 

@@ -35,10 +35,13 @@ from batch.records.kinds import HappeningKind, Stage, Status
 from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Outcome
 from batch.run.growing import Growing
+from batch.run.live_seats import LiveSeats
 from batch.run.together import together
 from batch.store import live
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batch.report.book import Report
     from batch.run.remaining import Remaining
     from batch.store.folder import RunFolder
@@ -61,8 +64,12 @@ class LiveListener:
             state=RunState.STARTING, name=folder.name(), pid=os.getpid(), host=platform.node(), began=now,
             updated=now, failed=len(left.given_up),
         )  # fmt: skip
+        self._seats = LiveSeats()
         self._image_s: float | None = None
+        self._images_s: Mapping[int, float] = {}
         self._image_began = self._judged = monotonic()
+        self._begins: dict[int, tuple[str, float]] = {}
+        """Of several seats the images at work, and when each of them began."""
         self._loads_since: float | None = None
         self._changed, self._over, self._lock = Signal(), Signal(), Lock()
         self._growing = Growing(folder, left.scan, now, self._changed.set)
@@ -94,21 +101,32 @@ class LiveListener:
         if isinstance(event, Outcome):
             self._growing.take(event)
         with self._lock:
-            before, self._status = self._status, after(self._status, event)
+            self._seats.on(event)
+            before = self._status
+            if not (self._seats.renders and isinstance(event, Loading | Encoded)):
+                self._status = after(before, event)
             if isinstance(event, Expected):
+                self._images_s = event.images_s
                 self._image_s, self._judged = event.image_s, monotonic()
             if isinstance(event, Closed):
                 self._loads_since = None
             if isinstance(event, Beat) and event.stage != Stage.SAVE:
                 begun = self._loads_since or monotonic()
                 self._loads_since = begun if event.stage == Stage.LOAD else None
-            if self._status.image != before.image:
-                self._image_began = monotonic()
+                self._begins_at(event)
         if self._status.state != before.state:
             self._changed.set()
             if self._status.state == RunState.PAUSED:
                 self._growing.hurry()
         self._listener.on(event)
+
+    def _begins_at(self, beat: Beat) -> None:
+        """An image is at work; of several, the one that is told of."""
+        image, known = self._status.image, self._begins.get(beat.seat)
+        if known is None or known[0] != image:
+            known = self._begins[beat.seat] = (image, monotonic())
+        self._image_began = known[1]
+        self._image_s = self._images_s.get(beat.seat, self._image_s)
 
     def report(self) -> Report:
         """Write the last report. Raises :data:`~batch.run.growing.UNWRITTEN`."""
@@ -154,7 +172,10 @@ class LiveListener:
         if rest is not None and status.state not in RESTING:
             rest, self._judged = max(0.0, rest - (now - self._judged)), now
         generation = self._growing.generation
-        return replace(status, updated=time.time(), image_left_s=left, rest_s=rest, generation=generation)
+        return replace(
+            status, updated=time.time(), image_left_s=left, rest_s=rest, generation=generation,
+            seats=self._seats.statuses,
+        )  # fmt: skip
 
 
 _AT_WORK = {RunState.RENDERING, RunState.STOPPING}

@@ -18,6 +18,7 @@ from batch.records.spec import RunSpec
 from batch.render.diffusers_backend import Diffusers
 from batch.run.awake import awake
 from batch.run.course import Course
+from batch.run.knowing import of_seats
 from batch.run.limits import Gate
 from batch.run.live import LiveListener
 from batch.run.no_effect import ignored, refuse_what_has_no_effect
@@ -116,7 +117,10 @@ def carry_out(
     left = _left(whole, plan, folder, origin, options, earlier)
     floor = origin.run.min_free_disk
     known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
-    gate = Gate(options.limits, folder, left.to_render, min_free_disk=floor, known=known, redo=left.redo)
+    of_seat = of_seats(plan, left.scan.receipts.values(), known)
+    gate = Gate(
+        options.limits, folder, left.to_render, min_free_disk=floor, known=known, of_seat=of_seat, redo=left.redo
+    )
     live = LiveListener(folder, listener, left, len(whole.tasks))
     tally = Tally(
         plan=plan,
@@ -143,7 +147,8 @@ def carry_out(
         stopped = course.render(spec)
         # Offloading for want of room tells nothing of other runs, and a stand-in nothing of any.
         if isinstance(options.backend, Diffusers) and not (spec.measure or options.vram_limit):
-            history.record(known.mine)
+            for kind in gate.speeds.all:
+                history.record(kind.mine)
         return course.end(stopped)
 
 

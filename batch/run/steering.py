@@ -202,7 +202,8 @@ class Steering(Helm):
 
     def _stopping(self) -> Stopping:
         return Stopping(
-            level=self._level, name=self._at_work.name, left=self._at_work.left, within=self._within, by=self._by,
+            level=self._level, name=self._at_work.name, several=self._at_work.several, left=self._at_work.left,
+            within=self._within, by=self._by,
             by_order=bool(self._first), late=self._late, reporting=self._reporting, leaving=self._leaving,
             over_with=self._over_with,
         )  # fmt: skip

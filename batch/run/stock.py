@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key, session_key
@@ -36,9 +35,9 @@ class Stock:
             self._loads[load_key(task)].count -= 1
             self.texts.pop(key, None)
 
-    def first(self, count: int) -> Stock:
-        """So many of the images, with their texts."""
-        return Stock(islice(self.tasks.values(), count), self.texts)
+    def of(self, tasks: Iterable[Task]) -> Stock:
+        """Some of the images, with their texts."""
+        return Stock(tasks, self.texts)
 
     def asked(self, session: SessionKey, count: int) -> None:
         """So many texts of the session's first images are being encoded: they are not to come any more."""

@@ -42,12 +42,17 @@ class Stopping:
     """and is to be left out."""
     over_with: bool
     """The image that was waited for is finished."""
+    several: bool = False
+    """Images are at work at several devices: ``name`` names them, and ``left`` is that of the slowest."""
 
     @property
     def text(self) -> str:
         """What comes of it, as history keeps it too."""
         if self.level == Level.FINISH:
-            what = "the report is written" if self.reporting else f"{self.name or 'the image at work'} is finished"
+            are = "are" if self.several else "is"
+            what = (
+                "the report is written" if self.reporting else f"{self.name or 'the image at work'} {are} finished"
+            )
             return f"stopping: {what} first"
         if self.leaving:
             return "stopping: the report is left out"
@@ -63,7 +68,8 @@ class Stopping:
         who = f"{self.by} asked for it; " if self.by else ""
         then = "at once"
         if self.level == Level.FINISH:
-            then = "without it" if self.reporting else "it is dropped"
+            dropped = "they are dropped" if self.several else "it is dropped"
+            then = "without it" if self.reporting else dropped
         return f"{self._when} ({who}{'Ctrl-C' if self.by_order else 'again'}: {then})"
 
     @property
@@ -71,7 +77,13 @@ class Stopping:
         """What whoever gave an order is told."""
         if self.level != Level.FINISH:
             return self.text
-        return f"{self.text}{self._when}; `stop --drop` {'leaves it out' if self.reporting else 'drops it'}"
+        return f"{self.text}{self._when}; `stop --drop` {self._drops}"
+
+    @property
+    def _drops(self) -> str:
+        if self.reporting:
+            return "leaves it out"
+        return "drops them" if self.several else "drops it"
 
     @property
     def _when(self) -> str:

@@ -18,6 +18,9 @@ CAUSES = 4
 LETTERS = 160
 """Of a line that quotes somebody else: an error, a reason."""
 
+DEVICES = 8
+"""So many are told one by one."""
+
 MANY = 5
 """Images from which on one of them is called the slowest."""
 
@@ -50,6 +53,7 @@ def details(result: Result) -> Iterator[str]:
     yield from _causes(account, result.failed - len(account.failed))
     if account.degraded:
         yield f"{account.degraded} degraded: rendered with a smaller memory setting than the one asked for"
+    yield from _devices(account)
     yield from _energy([result])
     if account.slowest is not None and account.images >= MANY:
         name, seconds = account.slowest
@@ -134,6 +138,22 @@ def _causes(account: Account, before: int) -> Iterator[str]:
         yield f"{sum(count for _, count in rest)} failed for {plural(len(rest), 'other reason')}"
     if before > 0:
         yield f"{before} failed in earlier runs"
+
+
+def _devices(account: Account) -> Iterator[str]:
+    """What each of several devices has rendered, and which of them were lost."""
+    counts = account.by_seat
+    if len(counts) > DEVICES:
+        least, most = min(counts.values()), max(counts.values())
+        span = f"{least} to " if least < most else ""
+        yield f"on {len(counts)} devices, {span}{plural(most, 'image')} on each"
+    elif len(counts) > 1:
+        (first, images), *others = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        yield ", ".join(
+            [f"{plural(images, 'image')} on {first}", *(f"{count} on {name}" for name, count in others)]
+        )
+    for lost in account.seats_lost:
+        yield _short(f"lost on the way: {lost}")
 
 
 def _energy(results: Sequence[Result]) -> Iterator[str]:

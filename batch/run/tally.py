@@ -10,13 +10,14 @@ from batch.base.errors import FailedInARow
 from batch.base.text import plural
 from batch.manifest.schema import RunOptions
 from batch.manifest.values import shown
-from batch.records.events import Closed, Event, Happening, Listener
+from batch.records.events import Closed, Crew, Event, Happening, Listener
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
 from batch.records.receipts import Outcome, Receipt
 from batch.records.tasks import Task
 from batch.run.account import Account
 from batch.run.drift import Drift
 from batch.run.notifier import NotifyEvent
+from batch.store import events
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from batch.run.remaining import Remaining
     from batch.store.events import EventLog
     from batch.store.folder import RunFolder
+
+
+DEVICES_NAMED = 8
+"""Of more devices the others are counted."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +65,8 @@ class Tally:
     drift: Drift = field(default_factory=Drift)
     account: Account = field(default_factory=Account)
     """What is told of the run when it is over."""
+    _devices: int = 1
+    """The most at once; as long as there is one, nothing is told of it."""
     _failed: int = 0
     _in_a_row: int = 0
     _unloaded: set[str] = field(default_factory=set)
@@ -78,13 +85,24 @@ class Tally:
         if isinstance(event, Outcome):
             self._ended(event)
             return
+        if isinstance(event, Crew):
+            self._crew(event)
         if isinstance(event, Happening):
-            self.log.write(event)
+            self.log.write(event, self.account.where.label(event.seat))
             self.deaths += event.kind.is_a_death
             if event.kind == HappeningKind.STALLED:
                 title = f"{self.plan.name} stalled"
                 self.notifier.send(NotifyEvent.STALLED, title, event.text, self.figures(), self.folder.root)
         self._show(event)
+
+    def _crew(self, crew: Crew) -> None:
+        self.gate.crew(crew)
+        if len(crew.seats) > self._devices:
+            self._devices = len(crew.seats)
+            named = ", ".join(seat.label for seat in crew.seats[:DEVICES_NAMED])
+            more = f" and {self._devices - DEVICES_NAMED} more" if self._devices > DEVICES_NAMED else ""
+            text = f"it renders on {plural(self._devices, 'device')}: {named}{more}"
+            self.log.write(Happening(kind=HappeningKind.DEVICES, text=text, data={events.DEVICES: self._devices}))
 
     def _show(self, event: Event) -> None:
         with suppress(OSError, ValueError):  # the terminal, or who reads the pipe, may be gone: the run goes on

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import atomic, regular
-from batch.base.text import plural, timestamp
+from batch.base.text import at_seat, plural, timestamp
 from batch.records.events import Happening
 from batch.records.kinds import HappeningKind
 from batch.records.reading import from_json, to_json
@@ -50,6 +50,13 @@ class LogEntry:
     """``2/8``, of a run that renders a part."""
     task: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
+    seat: str = ""
+    """The device that it happened at, where the run had several and it concerns one: ``cuda:1``."""
+
+    @property
+    def said(self) -> str:
+        """For people, with the device in front of it unless the text names that."""
+        return at_seat(self.text, self.seat)
 
 
 class EventLog:
@@ -65,8 +72,8 @@ class EventLog:
         text = f"a run began: {plural(to_render, 'image')} to render"
         self.write(Happening(kind=HappeningKind.STARTED, text=text))
 
-    def write(self, happening: Happening) -> None:
-        """Append one line."""
+    def write(self, happening: Happening, seat: str = "") -> None:
+        """Append one line; ``seat`` is what the device is called, where there are several."""
         entry = LogEntry(
             time=timestamp(),
             runner=self._runner,
@@ -75,6 +82,7 @@ class EventLog:
             shard=self._shard,
             task=happening.task,
             data=dict(happening.data),
+            seat=seat,
         )
         # Whatever is in the data is written somehow.
         line = json.dumps(to_json(entry), ensure_ascii=False, default=str).encode("utf-8", "replace")
@@ -133,8 +141,11 @@ IN_A_ROW = "in_a_row"
 CANNOT_GO_ON = "cannot_go_on"
 """In the data of a run's end, true: the same command would end the same way, as long as nothing is mended."""
 
-TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED}
+TOLD_ELSEWHERE = {HappeningKind.END, HappeningKind.FAILED, HappeningKind.DEVICES}
 """Kinds for the log alone: the images that failed and the counts stand in every report anyway."""
+
+DEVICES = "devices"
+"""In the data of the happening of that kind: how many there are."""
 
 
 def last_run(events: Sequence[LogEntry]) -> list[LogEntry]:
@@ -180,6 +191,15 @@ def in_a_row(event: LogEntry | None) -> int:
     """How many failures one after the other broke the run off; 0 where it was something else."""
     count = event.data.get(IN_A_ROW) if event is not None else None
     return count if type(count) is int and count > 0 else 0
+
+
+def devices(events: Sequence[LogEntry]) -> int:
+    """How many devices a run had at most."""
+    told = [event.data.get(DEVICES) for event in events if event.kind == HappeningKind.DEVICES]
+    return max((count for count in told if type(count) is int and count < _MOST_DEVICES), default=1)
+
+
+_MOST_DEVICES = 10**6
 
 
 def cannot_go_on(event: LogEntry | None) -> bool:

@@ -31,9 +31,9 @@ NAME = "lighthouse-at-dusk-in-the-fog-and-the-rain-s42-5376x3072"
 DONE = Outcome(key="x", status="done")
 
 
-def drawn(screen, width=80, encoding="utf-8"):
+def drawn(screen, width=80, encoding="utf-8", height=25):
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Console(file=out, width=width, color_system=None).print(screen)
+    Console(file=out, width=width, height=height, color_system=None).print(screen)
     out.flush()
     return out.buffer.getvalue().decode(encoding).rstrip().splitlines()
 

@@ -1,6 +1,7 @@
 """When a run was at work, as its history and its receipts tell."""
 
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -99,3 +100,20 @@ def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
     assert said["past"] == f"{said['go_on']} --set run.max_consecutive_failures=3"
     assert "unfit" not in commands(folder.root, source, images=3, measures=False)
     assert list(commands(folder.root, "", images=3, measures=True)) == ["picks"]
+
+
+def test_the_devices_of_a_session_are_those_at_once():
+    def on(count: object) -> LogEntry:
+        return replace(event("devices", 1001), data={"devices": count})
+
+    history = [
+        event("started", 1000),
+        on(2),
+        on(3),
+        on("many"),
+        on(10**30),
+        event("end", 1300),
+        event("started", 9000),
+    ]
+    first, second = sessions(history, [receipt(1005), receipt(9001)], {TASK.id})
+    assert (first.devices, second.devices) == (3, 1)

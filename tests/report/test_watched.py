@@ -14,7 +14,7 @@ import pytest
 from batch.base.text import done_about
 from batch.cli.progress import Silent
 from batch.records.kinds import Stage, Status
-from batch.records.live import LiveStatus, RunState
+from batch.records.live import LiveStatus, RunState, SeatState, SeatStatus
 from batch.records.receipts import Outcome
 from batch.report.book import Book
 from batch.run import growing
@@ -111,6 +111,30 @@ def test_forty_images_are_watched(manifest, work, watching, page):
     count = len(page.asked)
     page.wait_for_timeout(2_500)
     assert len(page.asked) == count  # it stands still
+
+
+def test_each_device_has_a_line(manifest, work, page):
+    folder, _, now, _ = four_done(manifest, work, "1..2")
+    first = SeatStatus(
+        number=0, label="cuda:0", state=SeatState.RENDERING, image="<b>fox", stage=Stage.DENOISE, part=3, parts=20
+    )
+    second = SeatStatus(number=1, label="node7 cuda:0", state=SeatState.LOADING)
+    live.write(folder.state, replace(now, total=10, done=4, seats=(first, second)), "me")
+    page.goto((folder.root / "report.html").as_uri())
+    until(page, "!$('devices').hidden")
+    assert page.inner_text("#doing") == "on 1 of 2 devices"
+    page.click("#devices summary")
+    lines = "[...$('devices-list').children].map(line => line.innerText.replace(/\\s+/g, ' '))"
+    assert page.evaluate(lines) == ["cuda:0 <b>fox · denoise 3 of 20", "node7 cuda:0 loading the model"]
+    lost = replace(second, state=SeatState.GONE)
+    live.write(folder.state, replace(now, updated=time.time() + 1, seats=(replace(first, part=9), lost)), "me")
+    until(page, lines + "[0].endsWith('9 of 20')")
+    assert page.evaluate(lines)[1] == "node7 cuda:0 lost: the others go on"
+    assert page.evaluate("$('devices').open") and page.inner_text("#doing") == "on 1 of 1 device"
+    live.write(folder.state, replace(now, updated=time.time() + 2, image="fox", stage=Stage.DECODE), "me")
+    until(page, "$('devices').hidden")
+    assert page.inner_text("#doing") == "decode · fox"
+    assert page.said == []
 
 
 def test_a_page_says_what_it_hears(manifest, work, page):

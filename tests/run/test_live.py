@@ -15,6 +15,7 @@ from batch.records.events import (
     Beat,
     Began,
     Closed,
+    Crew,
     Cutoff,
     Encoded,
     Expected,
@@ -30,6 +31,7 @@ from batch.report.write import write_report
 from batch.run import growing
 from batch.run import live as run_live
 from batch.run.live import LiveListener, after
+from batch.run.live_seats import LiveSeats
 from batch.run.remaining import Remaining
 from batch.run.steering import Steering
 from batch.store import events, live
@@ -38,6 +40,7 @@ from batch.store.receipts import Scan
 from tests.conftest import SMALL
 from tests.fake_session import Fault
 from tests.helpers import fake_run, happen
+from tests.known_seats import seats
 from tests.store.small_task import task
 
 FRESH = LiveStatus(state=RunState.STARTING, name="x", pid=1, host="h", began=1.0, updated=1.0)
@@ -321,3 +324,47 @@ def until(holds):
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_each_seat_is_told_where_there_are_several():
+    several = LiveSeats()
+    for event in (
+        Crew(seats("fast", "fast", "fast")), Beat("a", Stage.DENOISE, 3, 20, ("a",), 0),
+        Beat("", Stage.LOAD, seat=1), Beat("", Stage.SAVE, seat=2), Beat("t", Stage.ENCODE, seat=2),
+    ):  # fmt: skip
+        several.on(event)
+    assert [(seat.label, seat.state, seat.image, seat.part) for seat in several.statuses] == [
+        ("cuda:0", "rendering", "a", 3), ("cuda:1", "loading", "", 0), ("cuda:2", "encoding", "", 0),
+    ]  # fmt: skip
+    several.on(Outcome(key="a", status="done"))
+    several.on(happen("it died", HappeningKind.WORKER_DIED, seat=1))
+    several.on(Crew(seats("fast", "fast")))
+    assert [seat.state for seat in several.statuses] == ["waiting", "waiting", "gone"]
+    several.on(Crew(seats("fast")))
+    assert len(several.statuses) == 3  # of those that there were, too
+
+
+def test_one_seat_is_told_as_ever():
+    one = LiveSeats()
+    for event in (Crew(seats("fast")), Beat("a", Stage.DENOISE, 3, 20, ("a",), 0)):
+        one.on(event)
+    assert (one.statuses, one.renders) == ((), False)
+
+
+def test_a_portion_of_texts_does_not_hide_what_is_rendered_meanwhile(manifest, work):
+    fake_run(manifest(SMALL), seen=Silent(), out=work / "run", engine="local")
+    folder = RunFolder(work / "run")
+    listener = LiveListener(folder, Silent(), remaining_of(folder))
+    for event in (
+        BEGAN, Crew(seats("fast", "fast")), Beat("a", Stage.DENOISE, 1, 2, ("a",), 0), Loading(4), Encoded(1, 4),
+        Expected(seconds=60, image_s=10.0, images_s={0: 10.0, 1: 500.0}),
+        Beat("b", Stage.DENOISE, 1, 2, ("b",), 1),
+    ):  # fmt: skip
+        listener.on(event)
+    now = listener._at_this_moment()
+    assert (now.state, now.image, len(now.seats)) == (RunState.RENDERING, "b", 2)
+    assert 400 < now.image_left_s <= 500
+    listener.on(Beat("a", Stage.DENOISE, 2, 2, ("a",), 0))
+    assert listener._at_this_moment().image_left_s <= 10
+    live.write(folder.state, now, "me")
+    assert live.read(folder.state).seats == now.seats

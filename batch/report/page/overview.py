@@ -153,7 +153,7 @@ def _happened(history: Sequence[LogEntry]) -> Iterator[dict[str, str]]:
         yield {
             "time": event.time,
             "kind": event.kind,
-            "text": event.text,
+            "text": event.said,
             "image": event.task,
             "log": log[-LOG_CHARACTERS:] if isinstance(log, str) else "",
         }
@@ -166,11 +166,14 @@ _COSTLY = ("steps", "guidance", "scheduler", "dtype", "lora", "extra")
 def _timing(images: Sequence[ReportedImage]) -> dict[str, object]:
     """A row for each setting that was tried: how many images, medians of seconds, largest peaks in MiB."""
     varying = [name for name in _COSTLY if len({getattr(image.setting, name) for image in images}) > 1]
-    keys = ("model", "size", "memory", *varying)
+    devices = {image.record.machine.device for image in images if image.record}
+    on = ("device",) if len(devices) > 1 else ()
+    keys = ("model", "size", "memory", *on, *varying)
     groups: dict[tuple[Scalar, ...], list[ReportedImage]] = defaultdict(list)
     for image in images:
         if image.record:
-            groups[tuple(getattr(image.setting, name) for name in keys)].append(image)
+            of = {"device": image.record.machine.device}
+            groups[tuple(of.get(name) or getattr(image.setting, name, "") for name in keys)].append(image)
     rows: list[dict[str, Scalar]] = []
     for key, group in groups.items():
         done = costs_of_done(group)

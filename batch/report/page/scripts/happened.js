@@ -6,10 +6,10 @@ import { folding } from "./folding.js";
 import { withLink } from "./links.js";
 import { after, day, hour } from "./words.js";
 
-const KIND_WORDS = {started: "run began", end: "run ended", stopped: "run stopped", "no-embeds": "text not encoded", lora: "LoRA", "vram-limit": "memory limit",
+const KIND_WORDS = {"seat-left": "device lost", "seat-joined": "device joined", started: "run began", end: "run ended", stopped: "run stopped", "no-embeds": "text not encoded", lora: "LoRA", "vram-limit": "memory limit",
   invalid: "bad picture", recycled: "worker renewed", "left-over": "worker left over", "foreign-process": "other program", slower: "slower", "memory-growth": "memory grows"};
-const BAD = new Set(["failed", "worker-died", "stalled", "load-failed", "not-written"]);
-const QUIET = new Set(["started", "end", "stopping", "paused", "resumed", "recycled"]);
+const BAD = new Set(["failed", "worker-died", "stalled", "load-failed", "not-written", "seat-left"]);
+const QUIET = new Set(["started", "end", "stopping", "paused", "resumed", "recycled", "devices"]);
 
 /** What an event is called. */
 export const kindOf = event => KIND_WORDS[event.kind] || event.kind.replaceAll("-", " ");

@@ -1,6 +1,6 @@
 /* The run, while it goes on: how it is, and what is new, come as scripts of one call each. */
 
-import { $, make } from "./dom.js";
+import { $, make, renew } from "./dom.js";
 import { costs } from "./costs.js";
 import { data, describe, learnRecords } from "./data.js";
 import { failures } from "./failures.js";
@@ -109,6 +109,8 @@ function staying(work) {
 
 const STATES = {starting: "Starting", loading: "Loading", encoding: "Encoding texts", rendering: "Rendering", paused: "Paused", stopping: "Stopping", finishing: "Finishing", ended: "The run is over"};
 
+const SEAT_STATES = {loading: "loading the model", encoding: "encoding texts", gone: "lost: the others go on"};
+
 function strip(behind) {
   const silent = run && run.state !== "ended" && Date.now() - heard > SILENT_S * 1000, over = !run || run.state === "ended";
   const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
@@ -126,6 +128,7 @@ function strip(behind) {
     put("ends", over ? "ended " + clock(run.updated) : silent ? "" : ends());
     $("ends").title = [run.ends_by, run.ends_from].filter(Boolean).join(", ");
     put("until", !over && wrote && run.done + run.failed > data.summary.done + data.summary.failed ? "pictures up to " + clock(wrote / 1000) : "");
+    devices();
     $("live").style.setProperty("--part", (run.total ? 100 * run.done / run.total : 0) + "%");
     document.title = (over ? "" : run.done + " of " + run.total + " · ") + data.name + " · run_batch report";
   }
@@ -147,7 +150,25 @@ function ends() {
   if (run.ends_by && known(run.ends_with)) return "stops " + (exact ? "at " + clock(run.ends_at) : "about " + clockAbout(run.ends_at)) + " with " + (exact ? "about " : "") + run.ends_with + " of " + run.total + " done";
   return known(run.ends_at) ? (run.ends_by ? "stops at " + clock(run.ends_at) : "done about " + clockAbout(run.ends_at, run.ends_guessed)) : "";
 }
+// A line for each device, where there are several.
+function devices() {
+  const all = several() && ["loading", "encoding", "rendering", "stopping"].includes(run.state) ? run.seats : [];
+  $("devices").hidden = !all.length;
+  if (!all.length) return;
+  renew($("devices-list"), ...all.map(seat => {
+    const parts = seat.parts ? " " + seat.part + " of " + seat.parts : "";
+    const said = seat.image ? [seat.image, seat.stage + parts].join(" · ") : SEAT_STATES[seat.state] || seat.state;
+    return make("li", {"data-key": seat.number}, make("b", {}, seat.label), make("span", {dir: "auto"}, said));
+  }));
+}
+function several() {
+  return Array.isArray(run.seats) && run.seats.length > 1;
+}
 function doing(said) {
+  if (several() && run.state === "rendering") {
+    const there = run.seats.filter(seat => seat.state !== "gone"), busy = there.filter(seat => seat.state === "rendering");
+    return "on " + busy.length + " of " + there.length + (there.length === 1 ? " device" : " devices");
+  }
   if (!["encoding", "rendering", "stopping"].includes(run.state)) return "";
   const parts = run.parts ? " " + run.part + " of " + run.parts : "";
   const stage = run.state === "encoding" ? (parts ? "text" + parts : "") : run.stage ? run.stage + parts : "";

@@ -10,10 +10,10 @@ const COLUMNS = 300, HIGH = 16, EXACTLY = 600;  // of a strip; seconds of a run 
 
 const rested = one => one.pauses.reduce((sum, [from, to]) => sum + to - from, 0);
 const awake = one => Math.max(0, one.ended - one.began - rested(one));
-const worked = one => one.encode_s + one.denoise_s + one.decode_s;
+const worked = one => (one.encode_s + one.denoise_s + one.decode_s) / one.devices;  // of each device
 const share = (part, whole) => whole > 0 ? Math.min(1, part / whole) : 0;
 const summed = (some, what) => some.reduce((sum, one) => sum + what(one), 0);
-const worker = () => data.cards.length ? "the card" : "the processor";
+const worker = () => data.sessions.some(one => one.devices > 1) ? "the devices" : data.cards.length ? "the card" : "the processor";
 
 export function drawSessions() {
   const some = data.sessions.filter(one => one.ended > one.began);
@@ -52,26 +52,26 @@ function sessionStrip(one, longest) {
   const of = at => COLUMNS * Math.min(1, Math.max(0, (at - one.began) / longest));
   const rect = (kind, from, to) => shape("rect", {class: "c-" + kind, x: of(from), y: 0, width: Math.max(0, of(Math.min(to, one.ended)) - of(from)), height: HIGH});
   const strip = drawing("Work and gaps of the run of " + clock(one.began), "100%", HIGH, rect("idle", one.began, one.ended),
-    shape("path", {class: "c-work", d: workOf(spells(one), of)}), ...one.pauses.map(([from, to]) => rect("rest", from, to)));
+    shape("path", {class: "c-work", d: workOf(spells(one), of, one.devices)}), ...one.pauses.map(([from, to]) => rect("rest", from, to)));
   strip.setAttribute("viewBox", `0 0 ${COLUMNS} ${HIGH}`);
   strip.setAttribute("preserveAspectRatio", "none");
   return strip;
 }
 
 /** A column as high as the share of its time that was work: what is filled is the share that is told. */
-function workOf(found, of) {
+function workOf(found, of, devices) {
   const shares = new Array(COLUMNS).fill(0);
   for (const [from, to] of found.map(spell => spell.map(of))) {
-    for (let column = Math.floor(from); column < to; column += 1) shares[column] += Math.min(to, column + 1) - Math.max(from, column);
+    for (let column = Math.floor(from); column < to; column += 1) shares[column] += (Math.min(to, column + 1) - Math.max(from, column)) / devices;
   }
   return `M0,${HIGH}` + shares.map(part => `V${(HIGH * (1 - Math.min(1, part))).toFixed(2)}h1`).join("") + `V${HIGH}z`;
 }
 
-/** From when to when images were worked on. Their beginnings are known to the second: one begins after the one before it. */
+/** From when to when images were worked on. Their beginnings are known to the second: on one device one begins after the one before it. */
 function spells(one) {
   let last = 0;
   return [...data.images, ...one.gone].filter(image => image.at >= one.began && image.at <= one.ended).sort((a, b) => a.at - b.at).map(image => {
-    const from = Math.max(image.at + (image.load_s || 0), last);
+    const from = Math.max(image.at + (image.load_s || 0), one.devices > 1 ? 0 : last);
     last = from + ["encode_s", "denoise_s", "whole_s", "decode_s"].reduce((sum, stage) => sum + (image[stage] || 0), 0);
     return [from, Math.min(last, one.ended)];
   });
