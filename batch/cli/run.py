@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 @out_option
 @set_option
 @click.option("--engine", type=click.Choice(ENGINES),
-              help="process (the default): a supervised worker; local: this process.")  # fmt: skip
+              help="process (the default): supervised workers; local: this process; ray: a Ray cluster.")  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS",
+              help="With --engine ray: auto, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else a Ray of "
+                   "its own on this machine.")  # fmt: skip
 @devices_option
 @click.option(
     "--retry-failed", is_flag=True, help="Try failed images again, even those that have used up their 'retries'."
@@ -69,6 +72,7 @@ def run(
     out: Path | None,
     overrides: tuple[str, ...],
     engine: str | None,
+    ray_address: str | None,
     devices: str | None,
     retry_failed: bool,
     no_fallback: bool,
@@ -105,6 +109,7 @@ def run(
             overrides=overrides,
             devices=devices,
             engine=engine or "",
+            ray_address=ray_address or "",
             retry_failed=retry_failed,
             fallback=not no_fallback,
             redo_degraded=redo_degraded,

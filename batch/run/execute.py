@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from batch import engines
 from batch.base.errors import UserError
 from batch.engines.base import admit_all
+from batch.engines.ray.choice import RayChoice
 from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import session_key
 from batch.plan.texts import each_text
-from batch.records.events import Crew, Encoded, Listener, Loading, Preparing
+from batch.records.events import Crew, Encoded, Happening, Listener, Loading, Preparing
+from batch.records.kinds import HappeningKind
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -45,6 +47,8 @@ class EngineChoice:
     backend: Backend = field(default_factory=Diffusers)
     keep: Keep | None = None
     """A worker that runs share, one after the other."""
+    ray_address: str = ""
+    """Of the Ray cluster; empty starts one."""
 
 
 def all_ahead(tasks: Iterable[Task]) -> Iterable[Task]:
@@ -76,12 +80,15 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
+    ray = RayChoice(address=engine.ray_address, models=tuple(models.values()), listener=listener)
+    made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep, ray)
     try:
         listener.on(Preparing("starting torch, which renders"))
-        seats = made.start(engine.devices, stop)
-        listener.on(Crew(seats))
-        device = seats[0].device
+        seated = made.start(engine.devices, stop, most=1 if spec.measure else len(tasks))
+        for note in seated.notes:
+            listener.on(Happening(kind=HappeningKind.SEAT_LEFT, text=note))
+        listener.on(Crew(seated.seats))
+        device = seated.seats[0].device
         if spec.vram_limit is not None and not device.startswith("cuda"):
             raise UserError(
                 "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "

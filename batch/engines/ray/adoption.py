@@ -40,6 +40,12 @@ class Adoption:
         self._cache = EmbedCache(Path(spec.cache))
         self._shipped: dict[str, Any] = {}
 
+    def under(self, spec: RunSpec, folder: RunFolder) -> Adoption:
+        """The same as one seat's, which writes under a name of its own."""
+        other = Adoption(spec, folder, self.listener)
+        other._shipped = self._shipped
+        return other
+
     def image(self, delivered: Delivered) -> Outcome:
         """Commit an image; its outcome, a failure where it cannot be written.
 

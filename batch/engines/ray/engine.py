@@ -32,7 +32,7 @@ TRIES = 3
 GRACE_S = 10.0
 """Once one worker is ready the run waits so long for the others; those that come later join it."""
 
-SAID_S = 5.0
+SAID_S = 10.0
 """Ray has found no device by then: it is said that the run waits for one."""
 
 TICK_S = 0.2
@@ -49,18 +49,17 @@ class RayEngine:
 
     def start(self, devices: str | None, stop: Helm, *, most: int) -> Seated:
         """See :class:`~batch.engines.base.Engine`. Waits as long as all devices are taken by others."""
-        del most  # Ray gives idle workers out to nobody else until the run ends; there are few such moments
         kind = resource(devices)
         require()
         self._say("joining the Ray cluster" if self._choice.address else "starting Ray")
         self._cluster.open(self._choice.address, kind, stop)
-        self._places = places = self._found(kind)
+        self._places = places = self._found(kind, most)
         self._gather(places, kind, stop)
         seats = tuple(place.seat for place in places.joined())
         notes, places.nodes.left_out = tuple(places.nodes.left_out), []
         return Seated(seats, notes)
 
-    def _found(self, kind: str) -> RayPlaces:
+    def _found(self, kind: str, most: int) -> RayPlaces:
         from batch.engines.ray import node
         from batch.engines.ray.nodes import Nodes
         from batch.engines.ray.places import RayPlaces
@@ -71,7 +70,7 @@ class RayEngine:
         shells = Shells(self._backend, kind)
         folders = (self._state, default_folder())
         nodes = Nodes(kind, self._cluster.here, shells, self._choice, folders)
-        return RayPlaces(nodes, shells, self._state)
+        return RayPlaces(nodes, shells, most)
 
     def _gather(self, places: RayPlaces, kind: str, stop: Helm) -> None:
         """Until there are workers: all, or some and a little patience for the others."""

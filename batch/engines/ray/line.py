@@ -14,7 +14,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 from batch.base.errors import StopRun, UserError
 from batch.engines.death import Death
 from batch.engines.messages import Assignment, Begin, Bye, Ended, Stop
-from batch.engines.ray.wire import Delivered, Died, Embeds, Renew, Rungs, Told
+from batch.engines.ray.wire import Delivered, Died, Embeds, Hosted, Renew, Rungs, Told
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 
@@ -49,6 +49,8 @@ class RayLine:
         """Since when the host cannot be reached."""
         self.lost: Death | None = None
         """How the host itself ended, if it has."""
+        self.hosted = False
+        """Ray has found a device for it."""
         self.ref = self._ask()
 
     # What is said
@@ -99,6 +101,9 @@ class RayLine:
         adoption = self._adoption
         if isinstance(message, Delivered | Embeds | Rungs):
             return self._taken_over(message, adoption) if adoption is not None else None
+        if isinstance(message, Hosted):
+            self.hosted = True
+            return None
         if isinstance(message, Died):
             return None
         if isinstance(message, Outcome) and message.status == Status.FAILED:

@@ -65,8 +65,9 @@ class RayPlace:
 class RayPlaces:
     """Those of one run. See :class:`~batch.engines.base.Places`."""
 
-    def __init__(self, found: Nodes, shells: Shells, state: Path) -> None:
-        self.nodes, self._shells, self._state = found, shells, state
+    def __init__(self, found: Nodes, shells: Shells, most: int) -> None:
+        """``most`` devices are of use at once."""
+        self.nodes, self._shells, self._most = found, shells, most
         self._candidates: list[RayPlace] = []
         """Hosts that Ray has no device for yet, or whose worker is not ready."""
         self._places: list[RayPlace] = []
@@ -86,6 +87,11 @@ class RayPlaces:
     def waiting(self) -> Sequence[RayPlace]:
         """Hosts that are not ready."""
         return self._candidates
+
+    @property
+    def is_queueing(self) -> bool:
+        """Whether Ray has no device for any of them."""
+        return not any(isinstance(place.line, RayLine) and place.line.hosted for place in self._candidates)
 
     def host(self, node: Node) -> RayLine:
         """A host for a worker, once Ray has a device for it."""
@@ -131,7 +137,8 @@ class RayPlaces:
         self.nodes.step(answered)
         while self.nodes.ready:
             node = self.nodes.ready.popleft()
-            self._candidates += [RayPlace(self, node) for _ in range(node.units)]
+            room = self._most - len(self._places) - len(self._candidates)
+            self._candidates += [RayPlace(self, node) for _ in range(min(node.units, room))]
         for place in tuple(self._candidates):
             if place.line.has_something:
                 self._look(place)

@@ -24,7 +24,7 @@ from batch.engines.messages import Begin, Bye, Stop
 from batch.engines.ray import scratch
 from batch.engines.ray.outbox import Outbox
 from batch.engines.ray.parcels import Parcels
-from batch.engines.ray.wire import Died, Renew, Start, Told
+from batch.engines.ray.wire import Died, Hosted, Renew, Start, Told
 from batch.store.embeds import EmbedCache
 from batch.store.rungs import FILE
 
@@ -43,6 +43,7 @@ class Relay:
         self._home = scratch.make()
         self._state = self._home / ".run"
         self._out = Outbox()
+        self._out.put(Hosted())
         self._parcels = Parcels(self._home)
         self._cache: EmbedCache | None = None
         self._next = 0

@@ -54,6 +54,11 @@ ToHost = Told | Renew
 
 
 @dataclass(frozen=True, slots=True)
+class Hosted:
+    """From the host, first of all: it has its device."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """From the host: an image that lies in no folder the run can see."""
 
@@ -83,7 +88,7 @@ class Died:
 
 
 if TYPE_CHECKING:
-    FromHost = FromWorker | Delivered | Embeds | Rungs | Died
+    FromHost = FromWorker | Hosted | Delivered | Embeds | Rungs | Died
 
 
 @dataclass(frozen=True, slots=True)
