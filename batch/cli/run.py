@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @out_option
 @set_option
 @click.option("--engine", type=click.Choice(ENGINES),
-              help="process (the default): supervised workers; local: this process; ray: a Ray cluster.")  # fmt: skip
+              help="process (the default): supervised; local: this process; ray: a Ray cluster.")  # fmt: skip
 @click.option("--ray-address", metavar="ADDRESS",
               help="With --engine ray: auto, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else a Ray of "
                    "its own on this machine.")  # fmt: skip

@@ -182,5 +182,6 @@ def unsaved(
 
 
 def stepped_aside(task: Task, name: str, aside: str) -> Happening:
+    """Tells that another picture has made way for a task's; both of its names."""
     text = f"{name} stepped aside as {aside}: it was another picture in the place of {task.name}"
     return Happening(kind=HappeningKind.STEPPED_ASIDE, text=text, task=task.id, data={"from": name, "to": aside})

@@ -23,8 +23,9 @@ class Agreement:
         differ = [name for name in self._own if len({row.get(name, "none") for row in rows.values()}) > 1]
         if not differ:
             return ""
-        said = [f"{name} {row.get(name, 'none')}" for row in rows.values() for name in differ if row is not self._own]
-        one = f"it has {', '.join(said)}, this machine " + ", ".join(f"{name} {self._own[name]}" for name in differ)
+        there = [f"{name} {node.versions.get(name, 'none')}" for node in nodes for name in differ]
+        here = [f"{name} {self._own[name]}" for name in differ]
+        one = f"it has {', '.join(there)}, this machine {', '.join(here)}"
         many = f"versions differ, and pictures and messages would with them: {', '.join(differ)}"
         return "\n".join([one if len(nodes) == 1 else many, *self._table(rows), REMEDY])
 

@@ -34,6 +34,7 @@ def resource(devices: str | None) -> str:
     if devices == "cpu":
         return CPU
     raise UserError(
-        f"--devices {devices}: with --engine ray it is Ray that gives out the devices. Leave the option out for every "
-        "GPU of the cluster, or write --devices cpu for its CPUs. CUDA_VISIBLE_DEVICES limits what a node offers"
+        f"--devices {devices}: with --engine ray it is Ray that gives out the devices. Leave the option out for "
+        "every GPU of the cluster, or write --devices cpu for its CPUs. `CUDA_VISIBLE_DEVICES=0 ray start …` "
+        "limits what a node offers"
     )

@@ -1,4 +1,4 @@
-"""A run's connection to Ray: to a cluster that is there, or to one of this machine that the run starts and ends."""
+"""A run's connection to Ray: a cluster that is there, or one of this machine that the run starts and ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ EXTRA = "run-batch[ray]"
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # As without Ray: the system decides which process has to go, and the run says so.
     "RAY_memory_monitor_refresh_ms": "0",
@@ -65,7 +64,7 @@ class Cluster:
         self._joined = False
         self._guard: ChildProcess | None = None
 
-    def open(self, address: str, kind: str, stop: Helm) -> None:
+    def open(self, address: str, stop: Helm) -> None:
         """Join the cluster at an address, or start one. Raises :class:`UserError` where that cannot be."""
         require()
         import ray
@@ -75,7 +74,7 @@ class Cluster:
             return
         address = address or os.environ.get("RAY_ADDRESS", "")
         if address in ("", "local"):
-            self._start(kind)
+            self._start()
         else:
             self._join(address, stop)
 
@@ -109,14 +108,14 @@ class Cluster:
 
     # One of its own
 
-    def _start(self, kind: str) -> None:
+    def _start(self) -> None:
         import psutil
         import ray
 
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         # Short: sockets lie in it, whose paths have 107 letters at most.
-        place = "/tmp" if os.name == "posix" else None  # noqa: S108
+        place = "/tmp" if os.name == "posix" else None
         self._own = Path(tempfile.mkdtemp(prefix="rb-ray-", dir=place))
         before = set(psutil.Process().children(recursive=True))
         try:
@@ -125,7 +124,7 @@ class Cluster:
                     address="local", include_dashboard=False, log_to_driver=False, configure_logging=False,
                     object_store_memory=STORE_BYTES, _temp_dir=str(self._own),
                 )  # fmt: skip
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - Ray names none
             shutil.rmtree(self._own, ignore_errors=True)
             raise UserError(f"Ray cannot be started on this machine: {_first_line(error)}") from None
         new = set(psutil.Process().children(recursive=True)) - before

@@ -52,7 +52,7 @@ class RayEngine:
         kind = resource(devices)
         require()
         self._say("joining the Ray cluster" if self._choice.address else "starting Ray")
-        self._cluster.open(self._choice.address, kind, stop)
+        self._cluster.open(self._choice.address, stop)
         self._places = places = self._found(kind, most)
         self._gather(places, kind, stop)
         seats = tuple(place.seat for place in places.joined())
@@ -90,7 +90,8 @@ class RayEngine:
             elif places.waiting and not said and now - since > SAID_S and places.is_queueing:
                 said = True
                 what = "CPU" if kind == CPU else "GPU"
-                self._say(f"every {what} of the Ray cluster is taken: waiting for one of {plural(len(places.waiting), what)}")
+                count = plural(len(places.waiting), what)
+                self._say(f"every {what} of the Ray cluster is taken: waiting for one of {count}")
             elif not (places.waiting or places.nodes.busy):
                 raise _nobody(places)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Generator
 from typing import Any
 
@@ -46,7 +47,5 @@ class Errands:
             self._put(errand, lambda: errand.send(answer))
 
     def _put(self, errand: Errand, step: Any) -> None:
-        try:
+        with contextlib.suppress(StopIteration):
             self._waiting[step()] = errand
-        except StopIteration:
-            pass

@@ -13,13 +13,13 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from batch.base.errors import StopRun, UserError
 from batch.engines.death import Death
-from batch.engines.messages import Assignment, Begin, Bye, Ended, Stop
+from batch.engines.messages import Assignment, Bye, Ended, Stop
 from batch.engines.ray.wire import Delivered, Died, Embeds, Hosted, Renew, Rungs, Told
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 
 if TYPE_CHECKING:
-    from batch.engines.messages import FromWorker, ToWorker
+    from batch.engines.messages import Begin, FromWorker, ToWorker
     from batch.engines.ray.adoption import Adoption
     from batch.engines.ray.node import Node
     from batch.engines.ray.wire import FromHost

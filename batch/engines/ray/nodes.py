@@ -16,15 +16,17 @@ from ray.exceptions import RayError
 from batch.base.errors import BatchError, UserError
 from batch.engines.ray import node as nodes
 from batch.engines.ray.agreement import Agreement
-from batch.engines.ray.errands import Errand, Errands
+from batch.engines.ray.errands import Errands
 from batch.engines.ray.survey import versions
-from batch.engines.ray.wire import Fetch, Fetched, Probe
+from batch.engines.ray.wire import Fetch, Probe
 from batch.records.events import Downloading, Received
 
 if TYPE_CHECKING:
     from batch.engines.ray.choice import RayChoice
+    from batch.engines.ray.errands import Errand
     from batch.engines.ray.node import Node
     from batch.engines.ray.shells import Shells
+    from batch.engines.ray.wire import Fetched
     from batch.records.events import Event
 
 LOOK_S = 3.0
@@ -34,7 +36,9 @@ LOOK_S = 3.0
 class Nodes:
     """Those of the cluster that offer what a run needs. ``folders`` are the run's records and its cache."""
 
-    def __init__(self, kind: str, here: str, shells: Shells, choice: RayChoice, folders: tuple[Path, Path]) -> None:
+    def __init__(
+        self, kind: str, here: str, shells: Shells, choice: RayChoice, folders: tuple[Path, Path]
+    ) -> None:
         self._kind, self._here = kind, here
         self._shells, self._choice, self._folders = shells, choice, folders
         self._agreement = Agreement(versions())

@@ -16,6 +16,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from batch.base import atomic
 from batch.engines.death import Death
@@ -24,9 +25,12 @@ from batch.engines.messages import Begin, Bye, Stop
 from batch.engines.ray import scratch
 from batch.engines.ray.outbox import Outbox
 from batch.engines.ray.parcels import Parcels
-from batch.engines.ray.wire import Died, Hosted, Renew, Start, Told
+from batch.engines.ray.wire import Died, Hosted, Renew
 from batch.store.embeds import EmbedCache
 from batch.store.rungs import FILE
+
+if TYPE_CHECKING:
+    from batch.engines.ray.wire import Start, Told
 
 END_S = 30.0
 """So long may a worker save that is to end."""
@@ -162,5 +166,3 @@ def _as_without_ray(start: Start) -> None:
     # A new process would run Ray's own main module once more.
     with suppress(AttributeError):
         del sys.modules["__main__"].__file__
-
-

@@ -26,16 +26,14 @@ VARIABLES = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "RUN_BATCH_PREDICT")
 FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "RUN_BATCH_CACHE", "RUN_BATCH_SHIPPED")
 """What holds where that folder is there."""
 
-ONCE = {"max_restarts": 0, "max_task_retries": 0}
-"""Ray repeats nothing: what was done, the run folder knows."""
-
 
 class Shells:
     """Of one run."""
 
     def __init__(self, backend: Backend, kind: str) -> None:
         self._backend, self._kind = backend, kind
-        cloudpickle.register_pickle_by_value(remote)  # the node may not have it
+        register: Any = cloudpickle.register_pickle_by_value
+        register(remote)  # the node may not have it
         there = {name: os.environ[name] for name in (*VARIABLES, *FOLDERS) if os.environ.get(name)}
         self._home = (
             _code(),
@@ -45,7 +43,7 @@ class Shells:
 
     def scout(self, node: Node) -> Any:
         """A process that looks at a node. It takes nothing that Ray counts."""
-        made = ray.remote(num_cpus=0, concurrency_groups={"hear": 1}, **ONCE)(remote.ScoutShell)
+        made = _actor(remote.ScoutShell, num_cpus=0, concurrency_groups={"hear": 1})
         return made.options(scheduling_strategy=_at(node)).remote(*self._home)
 
     def post(self, node: Node) -> Any:
@@ -53,8 +51,14 @@ class Shells:
         takes = {"num_cpus": 1} if self._kind == CPU else {"num_cpus": 0, "num_gpus": 1}
         groups = {"hear": 1, "tell": 1, "more": 3}
         start = Start(self._backend, "cpu" if self._kind == CPU else None, os.environ.get("OMP_NUM_THREADS"))
-        made = ray.remote(concurrency_groups=groups, **takes, **ONCE)(remote.PostShell)
+        made = _actor(remote.PostShell, concurrency_groups=groups, **takes)
         return made.options(scheduling_strategy=_at(node)).remote(*self._home, pickle.dumps(start))
+
+
+def _actor(shell: type, **options: Any) -> Any:
+    """Ray repeats nothing: what was done, the run folder knows."""
+    make: Any = ray.remote
+    return make(max_restarts=0, max_task_retries=0, **options)(shell)
 
 
 def _at(node: Node) -> NodeAffinitySchedulingStrategy:

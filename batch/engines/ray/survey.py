@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import batch
 from batch.base import checksums, regular
@@ -19,13 +20,16 @@ from batch.base.cache import default_folder
 from batch.base.errors import BatchError, ModelError
 from batch.catalogue.model import Model
 from batch.engines.ray import scratch
-from batch.engines.ray.wire import Fetch, Fetched, Probe
+from batch.engines.ray.wire import Fetched
 from batch.hub import folders
 from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.records.events import Downloading, Event, Received
 from batch.records.spec import ModelSource
+
+if TYPE_CHECKING:
+    from batch.engines.ray.wire import Fetch, Probe
 
 PROBED_S = 5.0
 """A network folder may show a new file so late."""
@@ -50,7 +54,7 @@ def _version(name: str) -> str:
 
 @cache
 def _program() -> str:
-    """This program's version, with a hash of its code: two checkouts have one version, and other messages."""
+    """The program's version, with a hash of its code: two checkouts have one version, and other messages."""
     hashed = hashlib.sha256()
     root = Path(batch.__file__).parent
     for path in sorted(root.rglob("*.py")):

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 from batch.base.errors import BatchError
 from batch.catalogue.model import Model
-from batch.engines.death import Death
-from batch.engines.messages import ToWorker
 from batch.records.events import Downloading, Received
 from batch.records.receipts import Outcome
 from batch.records.spec import ModelSource
-from batch.store.folder import Encoded
 
 if TYPE_CHECKING:
-    from batch.engines.messages import FromWorker
+    from batch.engines.death import Death
+    from batch.engines.messages import FromWorker, ToWorker
     from batch.render.backend import Backend
+    from batch.store.folder import Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Whether a folder is the same one here and there: a file in it, what that holds, and what is to be answered."""
+    """Whether a folder is the same one here and there: a file in it, what that holds, and the answer's ending."""
 
     path: str
     token: str
