@@ -55,6 +55,8 @@ class Relay:
         """Messages that have overtaken others."""
         self._handle: Handle | None = None
         self._orders: SimpleQueue[Renew | None] = SimpleQueue()
+        self._there = threading.Event()
+        """A worker has been started since one was asked for, or that has failed."""
         self._ended = threading.Event()
         # A process that ends with its parent ends with the thread that has started it: one that stays.
         threading.Thread(target=self._live, name="worker", daemon=True).start()
@@ -96,12 +98,14 @@ class Relay:
     def _obey(self, data: bytes, parts: Sequence[bytes]) -> None:
         order: Told | Renew = pickle.loads(data)
         if isinstance(order, Renew):
+            self._there.clear()
             self._orders.put(order)
             return
         message = order.message
         if isinstance(message, Begin):
             message = self._begun(order, message)
         self._supply(order, parts)
+        self._there.wait()  # it is for the worker that was asked for last
         if self._handle is not None:
             self._handle.send(message)
 
@@ -136,12 +140,14 @@ class Relay:
                 self._serve()
             except Exception as error:  # noqa: BLE001 - no worker can be started: whatever it is, the run must know
                 self._out.put(Died(Death(f"{type(error).__name__}: {error}", "")))
+                self._there.set()
             order = self._orders.get()
         self._ended.set()
 
     def _serve(self) -> None:
         """Start a worker and pass on what it says until it is gone."""
         self._handle = handle = Handle(self._state, self._start.devices, self._start.backend)
+        self._there.set()
         while True:
             wait([handle.connection], LISTEN_S)
             try:

@@ -1,7 +1,7 @@
 """What Ray runs on a node: shells that find this program there and hand over to it.
 
-They are sent as they are, for the node may not have the program: at its top this module imports nothing but Python's
-own modules. What goes in and out is bytes and plain data.
+They are sent as they are, for the node may not have the program: at its top this module imports nothing but
+Python's own modules. What goes in and out is bytes and plain data.
 """
 
 from __future__ import annotations
