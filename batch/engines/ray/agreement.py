@@ -18,16 +18,20 @@ class Agreement:
         self._own = own
 
     def broken(self, nodes: Sequence[Node]) -> str:
-        """For people: which versions differ, and then a table; "" where none do."""
+        """For people: which versions differ, and a table; "" where none do."""
         rows = {HERE: self._own, **{node.name: node.versions for node in nodes}}
         differ = [name for name in self._own if len({row.get(name, "none") for row in rows.values()}) > 1]
         if not differ:
             return ""
-        there = [f"{name} {node.versions.get(name, 'none')}" for node in nodes for name in differ]
+        said = f"versions differ in the Ray cluster, and with them would pictures or messages: {', '.join(differ)}"
+        return "\n".join([said, *self._table(rows), REMEDY])
+
+    def objection(self, node: Node) -> str:
+        """What keeps one node from joining the others; "" where nothing does."""
+        differ = [name for name, text in self._own.items() if node.versions.get(name, "none") != text]
+        there = [f"{name} {node.versions.get(name, 'none')}" for name in differ]
         here = [f"{name} {self._own[name]}" for name in differ]
-        one = f"it has {', '.join(there)}, this machine {', '.join(here)}"
-        many = f"versions differ, and pictures and messages would with them: {', '.join(differ)}"
-        return "\n".join([one if len(nodes) == 1 else many, *self._table(rows), REMEDY])
+        return f"it has {', '.join(there)}, and this machine {', '.join(here)}" if differ else ""
 
     def _table(self, rows: Mapping[str, Mapping[str, str]]) -> list[str]:
         cells = [["", *self._own]]

@@ -87,8 +87,8 @@ class Nodes:
             raise UserError(said)
         self._begun = True
         for node, scout in self._waiting:
-            if said := self._agreement.broken([node]):
-                self._leave_out(node, scout, said.splitlines()[0])
+            if said := self._agreement.objection(node):
+                self._leave_out(node, scout, said)
                 continue
             self._errands.begin(self._fetch(node, scout))
             self._errands.begin(self._listen(node, scout))

@@ -9,37 +9,21 @@ import psutil
 import pytest
 
 from batch.records.events import Beat, Crew, Preparing
-from batch.records.kinds import HappeningKind, Status
+from batch.records.kinds import HappeningKind
 from batch.run.options import Options
 from batch.run.runner import run as run_job
 from batch.run.steering import Steering
-from batch.store.folder import RunFolder
-from tests.engines.nights import JOB, undisturbed
+from tests.engines.ray.conftest import MANY, SMALL, Everything
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
-MANY = JOB.replace("seed: 0..2", "seed: 0..19")
-
-
-class Everything(Seen):
-    def __init__(self):
-        super().__init__()
-        self.events = []
-
-    def on(self, event):
-        super().on(event)
-        self.events.append(event)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
 
 def test_the_pictures_are_those_of_any_engine_and_both_devices_render(ray_night, night):
     seen = Everything()
     done = ray_night(seen=seen)
-    assert done.hashes() == undisturbed(night)
+    assert done.hashes() == undisturbed_of(night, SMALL)
     (crew,) = seen.of(Crew)
     assert [seat.device for seat in crew.seats] == ["cuda:0", "cuda:0"]
     assert {beat.seat for beat in seen.of(Beat)} == {0, 1}
@@ -168,10 +152,3 @@ def test_an_address_without_the_engine_is_refused(manifest):
 def test_devices_are_rays_to_give_out(manifest, devices):
     with pytest.raises(Exception, match="it is Ray that gives out the devices"):
         run_job(manifest(), Options(engine="ray", devices=devices, backend=FakeBackend()), Seen(), Steering())
-
-
-def test_receipts_say_where_an_image_was_made(ray_night):
-    done = ray_night()
-    assert {receipt.machine.device for receipt in done.receipts()} == {"fake"}
-    assert all(item.status == Status.DONE for item in ())
-    assert RunFolder(done.result.folder).scan().failures == {}
