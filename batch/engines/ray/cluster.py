@@ -77,6 +77,7 @@ class Cluster:
             self._start()
         else:
             self._join(address, stop)
+        _hush()
 
     @property
     def here(self) -> str:
@@ -174,6 +175,14 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"nothing answers at --ray-address {address}: {in_words(error)}") from None
+
+
+def _hush() -> None:
+    """Keep Ray from printing what becomes of its nodes: the run says that, where its bars do not stand."""
+    with suppress(ImportError, AttributeError):  # of this release; others may print it
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+
+        dispatcher.remove_handler("ray_print_logs")
 
 
 def _first_line(error: BaseException) -> str:

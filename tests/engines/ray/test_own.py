@@ -21,26 +21,16 @@ pytest.importorskip("ray")
 RUN = [*FAKE_RUN, "--engine", "ray", "--devices", "cpu"]
 
 
-def rays():
-    """Processes of any Ray of this user that a run has started."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "name"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if "rb-ray-" in words:
-            found.append(process)
-    return found
-
-
 def test_a_run_that_is_killed_leaves_no_ray_and_the_next_one_goes_on(work, manifest):
     manifest(MANY)
     before = set(Path("/tmp").glob("rb-ray-*"))
     run = subprocess.Popen(RUN, env=process_engine(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     until_an_image(run, work / "run")
-    mine = [process for process in psutil.Process(run.pid).children(recursive=True)]
+    mine = psutil.Process(run.pid).children(recursive=True)
     assert any("raylet" in process.name() for process in mine)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    gone, alive = psutil.wait_procs(mine, timeout=60)
+    _, alive = psutil.wait_procs(mine, timeout=60)
     assert not alive
     deadline = time.monotonic() + 30
     while set(Path("/tmp").glob("rb-ray-*")) - before and time.monotonic() < deadline:
