@@ -45,6 +45,7 @@ class Relay:
         self._start: Start = pickle.loads(start)
         _as_without_ray(self._start)
         self._home = scratch.make()
+        os.chdir(self._home)  # where Ray was started may not be there for this process, and a worker begins in it
         self._state = self._home / ".run"
         self._out = Outbox()
         self._out.put(Hosted())

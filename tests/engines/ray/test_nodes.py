@@ -75,8 +75,8 @@ def test_a_node_that_sees_other_folders_sends_its_files(ray_night, night, other_
     ray = pytest.importorskip("ray")
     hidden = " && ".join(f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in (tmp_path, cache))
     other_node(gpus=2, before=hidden)
-    first = ray.remote(num_gpus=1)(Nothing).options(scheduling_strategy=here()).remote()
-    assert ray.get(first.here.remote())
+    first = ray.remote(num_gpus=1, num_cpus=0)(Nothing).options(scheduling_strategy=here()).remote()
+    assert ray.get(first.here.remote(), timeout=60)
     seen = Everything()
     try:
         done = ray_night(text=MANY, seen=seen, keep_latents=True)
