@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,12 @@ class Everything(Seen):
 
     def texts(self, kind):
         return [item.text for item in self.happenings if item.kind == kind]
+
+
+def left_behind():
+    """Folders of hosts that are gone; others may be at work on this machine."""
+    found = {folder: folder.name.split("-")[2] for folder in Path(tempfile.gettempdir()).glob("run_batch-ray-*")}
+    return {folder for folder, pid in found.items() if not psutil.pid_exists(int(pid))}
 
 
 @contextmanager
