@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,19 +24,20 @@ RUN = [*FAKE_RUN, "--engine", "ray", "--devices", "cpu"]
 
 def test_a_run_that_is_killed_leaves_no_ray_and_the_next_one_goes_on(work, manifest):
     manifest(MANY)
-    before = set(Path("/tmp").glob("rb-ray-*"))
-    run = subprocess.Popen(RUN, env=process_engine(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    run = subprocess.Popen(RUN, env=process_engine(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until_an_image(run, work / "run")
     mine = psutil.Process(run.pid).children(recursive=True)
-    assert any("raylet" in process.name() for process in mine)
+    (raylet,) = [process for process in mine if process.name() == "raylet"]
+    (folder,) = {Path("/tmp", found) for found in re.findall(r"rb-ray-\w+", " ".join(raylet.cmdline()))}
+    assert folder.is_dir()
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     _, alive = psutil.wait_procs(mine, timeout=60)
     assert not alive
     deadline = time.monotonic() + 30
-    while set(Path("/tmp").glob("rb-ray-*")) - before and time.monotonic() < deadline:
+    while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert set(Path("/tmp").glob("rb-ray-*")) <= before
+    assert not folder.exists()
     kept = hashes("run")
     done = subprocess.run(RUN, env=process_engine(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

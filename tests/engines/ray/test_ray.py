@@ -1,5 +1,6 @@
 """Runs on a local Ray, its GPUs only counted: deaths of workers and of their hosts, and what is given out."""
 
+import contextlib
 import os
 import signal
 import time
@@ -49,13 +50,12 @@ def test_an_image_that_kills_every_worker_is_left_after_three(ray_night, tmp_pat
 
 
 def hosts():
+    """Those of the Ray that this process has started."""
     found = []
-    for process in psutil.process_iter():
-        try:
-            if "PostShell" in " ".join(process.cmdline()) or "PostShell" in process.name():
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "PostShell" in " ".join(process.cmdline()):
                 found.append(process)
-        except psutil.Error:
-            pass
     return found
 
 
