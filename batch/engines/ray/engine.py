@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
-from batch.base.errors import Interrupted
+from batch.base.errors import CannotGoOn, Interrupted
 from batch.base.text import plural
 from batch.engines.base import Seated, admit_all, no_texts
 from batch.engines.ray.choice import CPU, RayChoice, resource
@@ -133,8 +133,6 @@ class RayEngine:
 
 def _nobody(places: RayPlaces) -> Exception:
     """Why no worker has become ready."""
-    from batch.base.errors import CannotGoOn
-
     if places.errors:
         return places.errors[0]
     return CannotGoOn("no node of the Ray cluster can be used: " + "; ".join(places.nodes.left_out))

@@ -13,7 +13,7 @@ from batch.records.kinds import HappeningKind
 from batch.run.options import Options
 from batch.run.runner import run as run_job
 from batch.run.steering import Steering
-from tests.engines.ray.conftest import MANY, SMALL, Everything, left_behind
+from tests.engines.ray.conftest import MANY, Everything, left_behind
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen
 
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 def test_the_pictures_are_those_of_any_engine_and_both_devices_render(ray_night, night):
     seen = Everything()
-    done = ray_night(seen=seen)
-    assert done.hashes() == undisturbed_of(night, SMALL)
+    done = ray_night(Fault("slow", seconds=0.3), text=MANY, seen=seen)
+    assert done.hashes() == undisturbed_of(night, MANY)
     (crew,) = seen.of(Crew)
     assert [seat.device for seat in crew.seats] == ["cuda:0", "cuda:0"]
     assert {beat.seat for beat in seen.of(Beat)} == {0, 1}
 
 
 def test_workers_that_die_are_replaced_and_no_image_is_rendered_twice(ray_night, night, once):
-    done = ray_night(once("sigkill", times=3), text=MANY)
+    done = ray_night(once("sigkill", times=2), text=MANY)
     assert done.result.exit_code == 0
-    assert [kind for kind in done.seen.kinds() if kind == HappeningKind.WORKER_DIED] == ["worker-died"] * 3
+    assert [kind for kind in done.seen.kinds() if kind == HappeningKind.WORKER_DIED] == ["worker-died"] * 2
     assert done.hashes() == undisturbed_of(night, MANY)
     assert not done.parts()
 
