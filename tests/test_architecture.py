@@ -14,7 +14,7 @@ ROOMS = {
     "cli": "upkeep run engines report store plan memory hub catalogue manifest records base",
     "upkeep": "run report store plan memory hub catalogue manifest records base",
     "run": "engines report render store plan memory hub catalogue manifest records base",
-    "engines": "render store plan memory catalogue records base",
+    "engines": "render store plan memory hub catalogue records base",
     "report": "store plan memory manifest records base",
     "render": "plan memory catalogue manifest records base",
     "store": "plan memory catalogue manifest records base",

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 @out_option
 @set_option
 @click.option("--engine", type=click.Choice(ENGINES),
-              help="process (the default): a supervised worker; local: this process.")  # fmt: skip
+              help="process (the default): supervised; local: this process; ray: a Ray cluster.")  # fmt: skip
+@click.option("--ray-address", metavar="ADDRESS",
+              help="With --engine ray: auto, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else a Ray of "
+                   "its own on this machine.")  # fmt: skip
 @devices_option
 @shard_option
 @click.option(
@@ -71,6 +74,7 @@ def run(
     out: Path | None,
     overrides: tuple[str, ...],
     engine: str | None,
+    ray_address: str | None,
     devices: str | None,
     shard: Shard | None,
     retry_failed: bool,
@@ -109,6 +113,7 @@ def run(
             devices=devices,
             engine=engine or "",
             shard=shard,
+            ray_address=ray_address or "",
             retry_failed=retry_failed,
             fallback=not no_fallback,
             redo_degraded=redo_degraded,

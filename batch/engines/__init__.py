@@ -11,9 +11,10 @@ from batch.base.errors import UserError
 if TYPE_CHECKING:
     from batch.engines.base import Engine
     from batch.engines.keep import Keep
+    from batch.engines.ray.choice import RayChoice
     from batch.render.backend import Backend
 
-ENGINES = ("process", "local")
+ENGINES = ("process", "local", "ray")
 """By name, the default first."""
 
 
@@ -29,8 +30,17 @@ def default() -> str:
     return name
 
 
-def make(name: str, state: Path, backend: Backend, keep: Keep | None = None) -> Engine:
-    """An engine by name. ``state`` is the run's folder of records; ``keep`` is a worker that runs share."""
+def make(
+    name: str, state: Path, backend: Backend, keep: Keep | None = None, ray: RayChoice | None = None
+) -> Engine:
+    """An engine by name. ``state`` is the run's folder of records; ``keep`` is a worker that runs share.
+
+    ``ray`` says which cluster, and what its nodes must have.
+    """
+    if name == "ray":
+        from batch.engines.ray.engine import RayEngine
+
+        return RayEngine(state, backend, ray)
     if name == "local":
         from batch.engines.local import LocalEngine
 

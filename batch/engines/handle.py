@@ -97,15 +97,15 @@ class Handle:
         """The process's id."""
         return self._process.pid
 
-    def send(self, message: ToWorker) -> None:
-        """Say something; a worker that is gone is noticed by :meth:`receive`."""
-        with suppress(OSError):
-            self._pipe.send(message)
-
     @property
     def connection(self) -> Connection:
         """What is ready when there is something to receive."""
         return self._pipe
+
+    def send(self, message: ToWorker) -> None:
+        """Say something; a worker that is gone is noticed by :meth:`receive`."""
+        with suppress(OSError):
+            self._pipe.send(message)
 
     @property
     def closed(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batch.base import disk
-from batch.base.errors import CannotGoOn, StoppedEarly
+from batch.base.errors import CannotGoOn, StoppedEarly, StopRun
 from batch.catalogue import tensors
 from batch.memory import ladder
 from batch.plan.texts import encode_tasks
@@ -124,12 +124,17 @@ class PromptEncoder:
         try:
             self._embeds.write(kept, made.value)
         except OSError as error:
-            kind = StoppedEarly if disk.is_full(error) else CannotGoOn
-            raise kind(
-                f"prompt embeddings cannot be kept in {self._embeds.folder}: {error.strerror or error}. "
-                "Make room there, or set RUN_BATCH_CACHE to another folder"
-            ) from None
+            raise unkept(self._embeds, error) from None
         return Outcome(key=key, status=Status.DONE, seconds=made.peak.seconds, encoded=made.peak)
+
+
+def unkept(embeds: EmbedCache, error: OSError) -> StopRun:
+    """What to raise where an embedding cannot be written."""
+    kind = StoppedEarly if disk.is_full(error) else CannotGoOn
+    return kind(
+        f"prompt embeddings cannot be kept in {embeds.folder}: {error.strerror or error}. "
+        "Make room there, or set RUN_BATCH_CACHE to another folder"
+    )
 
 
 def _read(embeds: Sequence[bytes | None]) -> tuple[TextTokens, ...]:

@@ -13,7 +13,7 @@ from batch.base import disk
 from batch.base.errors import DiskFull, StopRun, in_words
 from batch.records.events import Beat, Event, Happening, Listener
 from batch.records.kinds import HappeningKind, Stage, Status
-from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome, Receipt
+from batch.records.receipts import ErrorInfo, Failure, FileRef, Machine, Measurement, Outcome, Receipt
 from batch.records.spec import RunSpec
 from batch.records.tasks import Task
 
@@ -106,7 +106,7 @@ class Saver:
             notes = {"memory_used": rendered.memory_used, "repaired": rendered.repaired}
             told = {name: text for name, text in notes.items() if text}
             if (names := self._folder.make_way(attempt.task, self._spec.moved)) is not None:
-                self._told.append(_stepped_aside(attempt.task, *names))
+                self._told.append(stepped_aside(attempt.task, *names))
             file = self._folder.save_image(attempt.task, rendered.pixels, told, self._spec.metadata)
             receipt = Receipt(
                 task=attempt.task,
@@ -126,15 +126,7 @@ class Saver:
             )
             self._folder.commit(receipt)
         except (OSError, ValueError, MemoryError) as error:
-            self._folder.still_held()  # whoever took the folder has removed what was being written
-            if disk.is_full(error):
-                if attempt.task.id not in self._spec.redo:
-                    self._folder.discard(attempt.task, file)
-                raise DiskFull(
-                    f"the disk of {self._folder.root} is full: {attempt.task.name} could not be saved, "
-                    "and will be rendered again"
-                ) from None
-            info = ErrorInfo(kind=type(error).__name__, message=in_words(error), stage=Stage.SAVE)
+            info = unsaved(self._folder, self._spec, attempt.task, file, error)
             return self.failed(attempt, info, measurement)
         return Outcome(key=attempt.task.id, status=Status.DONE, receipt=receipt, seconds=perf_counter() - start)
 
@@ -172,6 +164,22 @@ class Beside:
         self._listener.on(event)
 
 
-def _stepped_aside(task: Task, name: str, aside: str) -> Happening:
+def unsaved(folder: RunFolder, spec: RunSpec, task: Task, file: FileRef | None, error: BaseException) -> ErrorInfo:
+    """Why an image could not be saved, of which ``file`` may be written.
+
+    Raises :class:`DiskFull`, which is nothing of the image's, and :class:`FolderLost`.
+    """
+    folder.still_held()  # whoever took the folder has removed what was being written
+    if disk.is_full(error):
+        if task.id not in spec.redo:
+            folder.discard(task, file)
+        raise DiskFull(
+            f"the disk of {folder.root} is full: {task.name} could not be saved, and will be rendered again"
+        ) from None
+    return ErrorInfo(kind=type(error).__name__, message=in_words(error), stage=Stage.SAVE)
+
+
+def stepped_aside(task: Task, name: str, aside: str) -> Happening:
+    """Tells that another picture has made way for a task's; both of its names."""
     text = f"{name} stepped aside as {aside}: it was another picture in the place of {task.name}"
     return Happening(kind=HappeningKind.STEPPED_ASIDE, text=text, task=task.id, data={"from": name, "to": aside})

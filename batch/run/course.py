@@ -62,7 +62,11 @@ class Course:
         tally, options = self.tally, self.options
         tasks: Sequence[Task] = tally.left.to_render
         engine = EngineChoice(
-            name=options.engine, devices=options.devices, backend=options.backend, keep=options.keep
+            name=options.engine,
+            devices=options.devices,
+            backend=options.backend,
+            keep=options.keep,
+            ray_address=options.ray_address,
         )
         try:
             if tasks:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from batch import engines
 from batch.base.errors import UserError
 from batch.engines.base import admit_all
+from batch.engines.ray.choice import RayChoice
 from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
 from batch.hub.models import source
@@ -47,6 +48,8 @@ class EngineChoice:
     backend: Backend = field(default_factory=Diffusers)
     keep: Keep | None = None
     """A worker that runs share, one after the other."""
+    ray_address: str = ""
+    """Of the Ray cluster; empty starts one."""
 
 
 def all_ahead(tasks: Iterable[Task]) -> Iterable[Task]:
@@ -78,7 +81,8 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    made = engines.make(engine.name or engines.default(), folder.own, engine.backend, engine.keep)
+    ray = RayChoice(address=engine.ray_address, models=tuple(models.values()), listener=listener)
+    made = engines.make(engine.name or engines.default(), folder.own, engine.backend, engine.keep, ray)
     try:
         listener.on(Preparing("starting torch, which renders"))
         seated = made.start(engine.devices, stop, most=1 if spec.measure else len(tasks))

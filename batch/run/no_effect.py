@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 def refuse_what_has_no_effect(plan: Plan, options: Options, run: RunOptions) -> None:
     """Raise :class:`UserError` for an option that does nothing on this kind of run, or with this engine."""
     refuse_shard(plan, options)
+    if options.ray_address and (options.engine or engines.default()) != "ray":
+        raise UserError(f"--ray-address {options.ray_address} has no effect without --engine ray")
     if plan.kind == RunKind.MEASURE:
         refused = {
             "--engine local": (options.engine == "local", "every setting is measured in a fresh process"),
+            "--engine ray": (options.engine == "ray", "every setting is measured alone on a card of this machine"),
             "--redo-degraded": (options.redo_degraded, "nothing falls back, so nothing is degraded"),
             "--restore": (options.restore, "delete the pictures that are to be measured again"),
             "--keep-latents": (options.keep_latents, "nothing decodes them again"),
@@ -56,6 +59,6 @@ def refuse_shard(plan: Plan, options: Options) -> None:
 
 def ignored(plan: Plan, options: Options) -> tuple[str, ...]:
     """What is set outside of the command line, and does not hold here."""
-    if plan.kind == RunKind.MEASURE and not options.engine and engines.default() == "local":
-        return (f"{engines.VARIABLE}=local does not hold for a measurement: every setting has a fresh process",)
+    if plan.kind == RunKind.MEASURE and not options.engine and (name := engines.default()) != "process":
+        return (f"{engines.VARIABLE}={name} does not hold for a measurement: every setting has a fresh process",)
     return ()

@@ -30,6 +30,8 @@ class Options:
     devices: str | None = None
     engine: str = ""
     """Empty takes the default."""
+    ray_address: str = ""
+    """Of the Ray cluster that ``--engine ray`` renders on; empty starts one."""
     retry_failed: bool = False
     keep_latents: bool = False
     fallback: bool = True

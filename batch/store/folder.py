@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
     from batch.store.job import Origin, Owner
     from batch.store.receipts import Inspection, Scan
     from batch.store.unnamed import Unnamed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The files of an image that was saved where this folder cannot be seen."""
+
+    image: bytes
+    thumb: bytes | None = None
+    latents: bytes | None = None
 
 
 class RunFolder:
@@ -248,6 +257,20 @@ class RunFolder:
         """
         ours = self._receipts.vouches_for(task.id, image_path(task))
         return self._pictures.save(task, encode(pixels, task, notes, metadata), pixels, replace=ours)
+
+    def adopt(self, receipt: Receipt, files: Encoded) -> Receipt:
+        """Commit an image that was saved elsewhere; its receipt as it stands here.
+
+        Raises OSError where it cannot be written, and ValueError for files that are not those of the receipt.
+        """
+        task = receipt.task
+        if files.latents is not None:
+            self.save_latents(task, files.latents)
+        ours = self._receipts.vouches_for(task.id, image_path(task))
+        mtime = self._pictures.adopt(task, receipt.file, files.image, files.thumb, replace=ours)
+        receipt = replace(receipt, file=replace(receipt.file, mtime=mtime))
+        self.commit(receipt)
+        return receipt
 
     def save_latents(self, task: Task, data: bytes) -> None:
         """Keep the latents of an image, a safetensors file's bytes; before :meth:`commit`."""

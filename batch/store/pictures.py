@@ -59,16 +59,8 @@ class Pictures:
         """
         path = image_path(task)
         self._may_write()  # as late as can be: encoding may take seconds
-        self._save_thumb(task.id, pixels)
-        place = self._root / path
-        inside.require_here(self._root, place)
-        if replace or not os.path.lexists(place) or _holds(place, data):
-            atomic.write(place, data, self._runner)
-        else:  # it stays where it is until the new one is on the disk
-            part = atomic.part_of(place, self._runner)
-            atomic.write(part, data, self._runner)
-            self.trash.take(path)
-            atomic.move(part, place)
+        self._save_thumb(task.id, thumbnail(pixels))
+        place = self._put(path, data, replace=replace)
         height, width = pixels.shape[:2]
         return FileRef(
             path=path,
@@ -80,6 +72,31 @@ class Pictures:
             mtime=round(place.stat().st_mtime, 3),
         )
 
+    def adopt(self, task: Task, file: FileRef, data: bytes, thumb: bytes | None, *, replace: bool) -> float:
+        """Write an image and its thumbnail that were encoded elsewhere; when the file was written, as it says.
+
+        Raises ValueError where the image is not the one that ``file`` says. As :meth:`save` for all else.
+        """
+        if file.path != image_path(task) or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise ValueError("the image was damaged on its way")
+        self._may_write()
+        if thumb is not None:
+            self._save_thumb(task.id, thumb)
+        return round(self._put(file.path, data, replace=replace).stat().st_mtime, 3)
+
+    def _put(self, path: str, data: bytes, *, replace: bool) -> Path:
+        """Write an image in its place, which is returned; what else lies there goes to the trash."""
+        place = self._root / path
+        inside.require_here(self._root, place)
+        if replace or not os.path.lexists(place) or _holds(place, data):
+            atomic.write(place, data, self._runner)
+        else:  # it stays where it is until the new one is on the disk
+            part = atomic.part_of(place, self._runner)
+            atomic.write(part, data, self._runner)
+            self.trash.take(path)
+            atomic.move(part, place)
+        return place
+
     def holds_another(self, task: Task) -> bool:
         """Whether what lies in the place of a task's image is a whole picture, and says that it is another one."""
         seen = look(self._root / image_path(task))
@@ -89,10 +106,9 @@ class Pictures:
         """Keep the latents of an image, a safetensors file's bytes."""
         atomic.write(self.latents_path(task.id), data, self._runner)
 
-    def _save_thumb(self, task_id: str, pixels: NDArray[np.uint8]) -> None:
+    def _save_thumb(self, task_id: str, data: bytes) -> None:
         """Write a thumbnail. Where that fails the image is as good as with it; a full disk alone is raised."""
         # Not synced: two syncs an image less, for what :meth:`remake_thumb` makes again.
-        data = thumbnail(pixels)
         try:
             atomic.write(self.thumb_path(task_id), data, self._runner, durable=False)
         except OSError as error:
@@ -102,7 +118,7 @@ class Pictures:
     def remake_thumb(self, receipt: Receipt) -> bool:
         """Make the thumbnail of an image anew, where it is gone or torn; whether there is one now."""
         try:
-            self._save_thumb(receipt.task.id, read_pixels(self._root / receipt.file.path))
+            self._save_thumb(receipt.task.id, thumbnail(read_pixels(self._root / receipt.file.path)))
         except (OSError, ValueError, UserError, MemoryError):
             return False
         return inside.is_file(self.thumb_path(receipt.task.id))

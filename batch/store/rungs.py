@@ -14,6 +14,7 @@ from pathlib import Path
 from batch.memory.ladder import KNOWN
 from batch.plan import alike
 from batch.records.kinds import Stage
+from batch.records.reading import from_json
 from batch.records.tasks import EncodeTask, Task
 from batch.store import files
 
@@ -75,6 +76,18 @@ class RungFile:
 
     def _text_key(self, task: EncodeTask | Task) -> str:
         return " | ".join((self._card, *alike.session_key(task), "texts"))
+
+
+def merge(state: Path, data: bytes, runner: str) -> None:
+    """Take over the rungs of a file that another machine has sent; what is damaged says nothing."""
+    with suppress(*files.UNREADABLE):
+        found = from_json(_Kept, data).rungs
+        known: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+        with suppress(*files.UNREADABLE):
+            known = files.read(_Kept, state / FILE).rungs
+        merged = {key: {**known.get(key, {}), **found.get(key, {})} for key in {**known, **found}}
+        if merged != known:
+            files.write(state / FILE, {"schema": 1, "rungs": merged}, runner)
 
 
 def _known(stages: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from tests.helpers import Seen, fake_run
 @pytest.fixture
 def night(manifest, work, tmp_path):
     """Run the job with faults; each fault that is counted remembers its strikes in a folder."""
-    (tmp_path / "memo").mkdir()
+    (tmp_path / "memo").mkdir(exist_ok=True)
 
     def run(*faults: Fault, text=JOB, out="run", engine="local", stop=None, **options) -> Night:
         seen, start = Seen(), time.monotonic()

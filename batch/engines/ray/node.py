@@ -1,0 +1,87 @@
+"""A machine of the cluster, as a run knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import ActorUnschedulableError, RayActorError
+
+from batch.base.text import plural
+from batch.engines.death import Death
+
+if TYPE_CHECKING:
+    from batch.records.spec import ModelSource
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """Alive when it was found. ``units`` are the devices that it offers."""
+
+    id: str
+    name: str
+    """For people: its host name, with its address where another node has the same."""
+    is_here: bool
+    """It is the machine that the run was started on."""
+    units: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    shares_folder: bool = False
+    shares_cache: bool = False
+    cache: str = ""
+    """The folder of embeddings there."""
+    sources: Mapping[str, ModelSource] = field(default_factory=dict)
+    """Where its models are."""
+    has: set[str] = field(default_factory=set)
+    """Embeddings that are there, by name."""
+
+    def explained(self, error: Exception) -> Death:
+        """How a process there ended of which Ray says this."""
+        said = reason(error)
+        if isinstance(error, RayActorError) and error.preempted:
+            return Death(f"{self.name} was taken away (preempted)", said, innocent=True)
+        if not is_alive(self.id):
+            return Death(f"{self.name} has left the cluster", said, innocent=True)
+        memory = "memory" in said and "killed" in said
+        return Death(f"the host of the worker on {self.name} ended: {said}", str(error), memory)
+
+
+def reason(error: Exception) -> str:
+    """What Ray says of a death, without what it says of itself."""
+    if isinstance(error, ActorUnschedulableError):
+        return "Ray has no place for it"
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def alive() -> list[dict[str, Any]]:
+    """The nodes of the cluster as Ray describes them."""
+    listed: Any = ray.nodes  # without types
+    return [node for node in listed() if node["Alive"]]
+
+
+def is_alive(identity: str) -> bool:
+    """Whether a node is there, as far as the cluster knows."""
+    return any(node["NodeID"] == identity for node in alive())
+
+
+def found(kind: str, here: str) -> dict[str, Node]:
+    """Nodes that offer devices of a kind, by their ids. ``here`` is the id of the one that the run is on."""
+    there = alive()
+    names = [node["NodeManagerHostname"] for node in there]
+    nodes = {}
+    for node in there:
+        host, units = node["NodeManagerHostname"], int(node["Resources"].get(kind, 0))
+        name = host if names.count(host) == 1 else f"{host} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
+        if units:
+            nodes[node["NodeID"]] = Node(id=node["NodeID"], name=name, is_here=node["NodeID"] == here, units=units)
+    return nodes
+
+
+def offer() -> str:
+    """What the cluster has, in words."""
+    there = alive()
+    cpus = int(sum(node["Resources"].get("CPU", 0) for node in there))
+    gpus = int(sum(node["Resources"].get("GPU", 0) for node in there))
+    return f"{plural(gpus, 'GPU') if gpus else 'no GPU'} and {plural(cpus, 'CPU')} on {plural(len(there), 'node')}"

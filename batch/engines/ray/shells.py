@@ -1,0 +1,71 @@
+"""Makes the processes of a run on the nodes of the cluster, with what each of them needs to find the program."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import batch
+from batch.engines.ray import remote
+from batch.engines.ray.choice import CPU
+from batch.engines.ray.wire import Start
+
+if TYPE_CHECKING:
+    from batch.engines.ray.node import Node
+    from batch.render.backend import Backend
+
+VARIABLES = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "RUN_BATCH_PREDICT")
+"""What holds on every node."""
+
+FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "RUN_BATCH_CACHE", "RUN_BATCH_SHIPPED")
+"""What holds where that folder is there."""
+
+
+class Shells:
+    """Of one run."""
+
+    def __init__(self, backend: Backend, kind: str) -> None:
+        self._backend, self._kind = backend, kind
+        register: Any = cloudpickle.register_pickle_by_value
+        register(remote)  # the node may not have it
+        there = {name: os.environ[name] for name in (*VARIABLES, *FOLDERS) if os.environ.get(name)}
+        self._home = (
+            _code(),
+            {name: value for name, value in there.items() if name in VARIABLES},
+            {name: str(Path(value).absolute()) for name, value in there.items() if name in FOLDERS},
+        )
+
+    def scout(self, node: Node) -> Any:
+        """A process that looks at a node. It takes nothing that Ray counts."""
+        made = _actor(remote.ScoutShell, num_cpus=0, concurrency_groups={"hear": 1})
+        return made.options(scheduling_strategy=_at(node)).remote(*self._home)
+
+    def post(self, node: Node) -> Any:
+        """A host for a worker, on a device of a node as soon as one is free."""
+        takes = {"num_cpus": 1} if self._kind == CPU else {"num_cpus": 0, "num_gpus": 1}
+        groups = {"hear": 1, "tell": 1, "more": 3}
+        start = Start(self._backend, "cpu" if self._kind == CPU else None, os.environ.get("OMP_NUM_THREADS"))
+        made = _actor(remote.PostShell, concurrency_groups=groups, **takes)
+        return made.options(scheduling_strategy=_at(node)).remote(*self._home, pickle.dumps(start))
+
+
+def _actor(shell: type, **options: Any) -> Any:
+    """Ray repeats nothing: what was done, the run folder knows."""
+    make: Any = ray.remote
+    return make(max_restarts=0, max_task_retries=0, **options)(shell)
+
+
+def _at(node: Node) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def _code() -> str:
+    """The folder with the program's code, where that is a checkout; "" where it is installed."""
+    folder = Path(batch.__file__).resolve().parent.parent
+    return "" if folder.name in ("site-packages", "dist-packages") else str(folder)

@@ -1,0 +1,153 @@
+"""Runs on a local Ray, its GPUs only counted: deaths of workers and of their hosts, and what is given out."""
+
+import contextlib
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from batch.records.events import Beat, Crew, Preparing
+from batch.records.kinds import HappeningKind
+from batch.run.options import Options
+from batch.run.runner import run as run_job
+from batch.run.steering import Steering
+from tests.engines.ray.conftest import MANY, Everything, left_behind
+from tests.fake_session import FakeBackend, Fault
+from tests.helpers import Seen
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def test_the_pictures_are_those_of_any_engine_and_both_devices_render(ray_night, night):
+    seen = Everything()
+    done = ray_night(Fault("slow", seconds=0.3), text=MANY, seen=seen)
+    assert done.hashes() == undisturbed_of(night, MANY)
+    (crew,) = seen.of(Crew)
+    assert [seat.device for seat in crew.seats] == ["cuda:0", "cuda:0"]
+    assert {beat.seat for beat in seen.of(Beat)} == {0, 1}
+
+
+def test_workers_that_die_are_replaced_and_no_image_is_rendered_twice(ray_night, night, once):
+    done = ray_night(once("sigkill", times=2), text=MANY)
+    assert done.result.exit_code == 0
+    assert [kind for kind in done.seen.kinds() if kind == HappeningKind.WORKER_DIED] == ["worker-died"] * 2
+    assert done.hashes() == undisturbed_of(night, MANY)
+    assert not done.parts()
+
+
+def undisturbed_of(night, text):
+    return night(text=text, out="undisturbed").hashes()
+
+
+def test_an_image_that_kills_every_worker_is_left_after_three(ray_night, tmp_path):
+    done = ray_night(Fault("sigkill", seed=1, prompt="a"))
+    (failure,) = done.failures().values()
+    assert failure.attempts == 3
+    assert "SIGKILL" in failure.error.message
+    assert len(done.receipts()) == 5
+
+
+def hosts():
+    """Those of the Ray that this process has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "PostShell" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+class KillsAHost(Everything):
+    """Kills the host of one worker as soon as that works on an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.killed = None
+
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, Beat) and event.stage == "denoise" and self.killed is None:
+            self.killed = hosts()[0]
+            os.kill(self.killed.pid, signal.SIGKILL)
+
+
+def test_a_host_that_dies_is_replaced_on_its_device(ray_night, night):
+    seen = KillsAHost()
+    done = ray_night(Fault("slow", "denoise", seconds=0.3), text=MANY, seen=seen)
+    assert done.result.exit_code == 0
+    assert HappeningKind.WORKER_DIED in seen.kinds()
+    assert done.hashes() == undisturbed_of(night, MANY)
+
+
+def test_devices_taken_by_others_are_waited_for(ray_night, local_ray):
+    @local_ray.remote(num_gpus=2)
+    class Other:
+        def here(self):
+            return True
+
+    other = Other.remote()
+    assert local_ray.get(other.here.remote())
+
+    class Frees(Everything):
+        def on(self, event):
+            super().on(event)
+            if isinstance(event, Preparing) and "is taken" in event.text:
+                local_ray.kill(other)
+
+    seen = Frees()
+    done = ray_night(seen=seen)
+    assert done.result.exit_code == 0
+    assert [event.text for event in seen.of(Preparing) if "is taken" in event.text] == [
+        "every GPU of the Ray cluster is taken: waiting for one of 2 GPUs"
+    ]
+
+
+def test_a_run_that_waits_for_a_device_can_be_stopped(ray_night, local_ray):
+    @local_ray.remote(num_gpus=2)
+    class Other:
+        def here(self):
+            return True
+
+    other, stop = Other.remote(), Steering()
+    assert local_ray.get(other.here.remote())
+
+    class Stops(Everything):
+        def on(self, event):
+            super().on(event)
+            if isinstance(event, Preparing) and "is taken" in event.text:
+                stop.set()
+
+    try:
+        assert ray_night(seen=Stops(), stop=stop).result.exit_code == 130
+    finally:
+        local_ray.kill(other)
+
+
+def test_a_worker_that_hangs_is_ended_and_shows_where_it_was(ray_night, once):
+    done = ray_night(once("hang"), task_timeout=3.0)
+    assert done.result.exit_code == 0
+    (stalled,) = [item for item in done.seen.happenings if item.kind == HappeningKind.STALLED]
+    assert "fake_session.py" in stalled.data["log"]
+
+
+def test_nothing_is_left_of_a_run(ray_night, local_ray):
+    before = left_behind()
+    ray_night()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and local_ray.available_resources().get("GPU") != 2:
+        time.sleep(0.1)
+    assert local_ray.available_resources()["GPU"] == 2
+    assert left_behind() <= before
+
+
+def test_an_address_without_the_engine_is_refused(manifest):
+    with pytest.raises(Exception, match="no effect without --engine ray"):
+        run_job(manifest(), Options(ray_address="auto", engine="process"), Seen(), Steering())
+
+
+@pytest.mark.parametrize("devices", ["0", "cuda:1", "cpu,cpu"])
+def test_devices_are_rays_to_give_out(manifest, devices):
+    with pytest.raises(Exception, match="it is Ray that gives out the devices"):
+        run_job(manifest(), Options(engine="ray", devices=devices, backend=FakeBackend()), Seen(), Steering())
