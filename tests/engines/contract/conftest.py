@@ -1,0 +1,27 @@
+"""Every test of the contract for every engine; for one: ``pytest tests/engines/contract -m "engine(name='two')"``."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.engines.contract.contract import Contract
+from tests.engines.contract.promises import KINDS
+
+
+def pytest_generate_tests(metafunc):
+    if "kind" in metafunc.fixturenames:
+        asked = {promise for mark in metafunc.definition.iter_markers("promises") for promise in mark.args}
+        metafunc.parametrize("kind", [_with_marks(kind, asked) for kind in KINDS], scope="session")
+
+
+def _with_marks(kind, asked):
+    why = kind.absent or "; ".join(kind.lacks[promise] for promise in sorted(asked & kind.lacks.keys()))
+    skips = [pytest.mark.skip(reason=f"{kind.name}: {why}")] if why else []
+    return pytest.param(kind, id=kind.name, marks=[pytest.mark.engine(name=kind.name), *skips])
+
+
+@pytest.fixture
+def contract(kind, work, own_cache, tmp_path) -> Contract:
+    """Runs through one engine, in a folder and with a cache of embeddings of their own."""
+    (tmp_path / "memo").mkdir()
+    return Contract(kind, Path(work), tmp_path)
