@@ -22,7 +22,7 @@ from typing import BinaryIO
 from batch.base import walk
 
 TEMP_SUFFIX = ".part"
-_TEMP = re.compile(rf"\.[0-9a-f]{{12}}\..*{re.escape(TEMP_SUFFIX)}$")
+_TEMP = re.compile(rf"\.[0-9a-f]{{12}}\.(.*){re.escape(TEMP_SUFFIX)}$")
 _BUSY = {5, 32}
 """Windows: access denied, sharing violation."""
 
@@ -162,10 +162,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(root: Path, runner: str, *, own: bool) -> int:
-    """Remove temp files of every other runner, all gone, or of its ``own``. Call it under the run's lock only."""
+    """Remove temp files of every other runner, all gone, or of its ``own``. Call it under the run's lock only.
+
+    Workers are runners of their own, named ``<runner>-<number>``: those of a runner are its own.
+    """
     removed = 0
     for part in walk.files_below(root):
-        if _TEMP.match(part.name) and part.name.endswith(f".{runner}{TEMP_SUFFIX}") == own:
+        found = _TEMP.match(part.name)
+        if found and (found[1] == runner or found[1].startswith(f"{runner}-")) == own:
             with suppress(OSError):
                 part.unlink()
                 removed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
@@ -87,6 +88,15 @@ def no_texts(_images: Iterable[Task]) -> Sequence[EncodeTask]:
     return ()
 
 
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """Where a run is rendered: at least one seat."""
+
+    seats: tuple[Seat, ...]
+    notes: tuple[str, ...] = ()
+    """What to know of the choice, for people: devices that are left out."""
+
+
 class Engine(Protocol):
     """Renders tasks. Exactly one outcome per task that was started, in any order.
 
@@ -101,8 +111,8 @@ class Engine(Protocol):
     only when that is done.
     """
 
-    def start(self, devices: str | None, stop: Helm) -> tuple[Seat, ...]:
-        """Choose the devices, all of one kind as torch calls it; returns at least one seat.
+    def start(self, devices: str | None, stop: Helm, *, most: int) -> Seated:
+        """Choose the devices, all of one kind as torch calls it, so many at most.
 
         Raises :class:`~batch.base.errors.UserError` where there is none.
         """
@@ -178,10 +188,7 @@ class Place(Protocol):
         ...
 
     def renew(self) -> None:
-        """Put a fresh worker in the place of the last one.
-
-        Raises :class:`~batch.base.errors.StoppedEarly` when the device is gone.
-        """
+        """Put a fresh worker in the place of the last one, which ends. Without waiting until it is ready."""
         ...
 
     def close(self) -> None:
@@ -206,21 +213,4 @@ class Places(Protocol):
 
     def leave(self, place: Place, /) -> None:
         """Nothing more is rendered there; its worker is gone."""
-        ...
-
-
-class Workers(Protocol):
-    """Where a worker comes from."""
-
-    @property
-    def worker(self) -> WorkerLine:
-        """The process at work."""
-        ...
-
-    def renew(self) -> None:
-        """Put a fresh one in its place."""
-        ...
-
-    def close(self) -> None:
-        """End it, when what it saves is saved."""
         ...

@@ -52,13 +52,17 @@ DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Asks for the stacks even when a thread holds the interpreter; Windows has no such signal."""
 
 
-def main(pipe: Connection, log: Path, stacks: Path, devices: str | None, backend: Backend) -> None:
-    """Run until the parent says so or is gone."""
+def main(
+    pipe: Connection, log: Path, stacks: Path, devices: str | None, backend: Backend, shares: int = 1
+) -> None:
+    """Run until the parent says so or is gone; ``shares``: so many workers use the threads of the CPU."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):  # they reach the whole group; the parent decides
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _redirect(log)
     os.environ.update(OFFLINE)  # before the libraries are imported, which read it then
+    if shares > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // shares)))
     if sys.platform == "linux":  # also when no thread can run Python: in native code, or stopped
         import ctypes
 
@@ -151,7 +155,7 @@ class _Child:
             if isinstance(message, Assignment):
                 if message.alone:
                     self._drain(worker)
-                for outcome in worker.work(message.task, message.more, step_down=message.step_down):
+                for outcome in worker.work(message):
                     self._say(outcome)
             if isinstance(message, Drain) or (isinstance(message, Assignment) and message.alone):
                 self._drain(worker)

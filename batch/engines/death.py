@@ -13,6 +13,8 @@ class Death:
     reason: str
     log: str
     out_of_host_memory: bool = False
+    innocent: bool = False
+    """The machine went away: whatever was in hand had nothing to do with it."""
 
     @property
     def why(self) -> str:

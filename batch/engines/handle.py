@@ -35,16 +35,30 @@ _KILL_S = 30.0
 class Handle:
     """One worker process."""
 
-    def __init__(self, state: Path, devices: str | None, backend: Backend, later: Sequence[Path] = ()) -> None:
-        """``later`` are the run folders that it may go on to."""
+    def __init__(
+        self,
+        state: Path,
+        devices: str | None,
+        backend: Backend,
+        later: Sequence[Path] = (),
+        *,
+        number: int = 0,
+        shares: int = 1,
+    ) -> None:
+        """``later`` are the run folders that it may go on to, ``number`` is that of its seat.
+
+        Where it renders on the CPU, so many such workers share its threads.
+        """
         self._later = frozenset(later)
+        self._number = number
+        self._dismissed = False
         self._settle(state)
         context = multiprocessing.get_context("spawn")
         self._pipe: Connection
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=child.main,
-            args=(theirs, self._log, self._stacks, devices, backend),
+            args=(theirs, self._log, self._stacks, devices, backend, shares),
             name="worker",
             daemon=True,
         )
@@ -60,7 +74,8 @@ class Handle:
     def _settle(self, state: Path) -> None:
         """Have an empty log in a run's folder of records."""
         self._state = state
-        self._log, self._stacks = state / "worker.log", state / "stacks.txt"
+        which = f"-{self._number + 1}" if self._number else ""
+        self._log, self._stacks = state / f"worker{which}.log", state / f"stacks{which}.txt"
         atomic.open_own(self._log, empty=True).close()
         self._kills = _kernel_kills()
 
@@ -87,10 +102,23 @@ class Handle:
         with suppress(OSError):
             self._pipe.send(message)
 
+    @property
+    def connection(self) -> Connection:
+        """What is ready when there is something to receive."""
+        return self._pipe
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._pipe.closed
+
     def receive(self) -> FromWorker | None:
-        """The next message, or None after a moment without one. Raises EOFError when the process is gone."""
+        """See :class:`~batch.engines.base.WorkerLine`."""
+        return self._receive(0.0)
+
+    def _receive(self, seconds: float) -> FromWorker | None:
         try:
-            if self._pipe.poll(TICK_S):
+            if self._pipe.poll(seconds):
                 message: FromWorker = self._pipe.recv()
                 return message
         except (OSError, EOFError):
@@ -124,14 +152,22 @@ class Handle:
             )
         self._forget()
 
+    def dismiss(self) -> None:
+        """Tell it to drop what it renders, save what is rendered, and end."""
+        if not (self._dismissed or self.closed):
+            self._dismissed = True
+            self.send(Stop())
+            self.send(Bye())
+
     def close(self) -> None:
-        """Let it drop what it renders, save what is rendered, and end."""
-        self.send(Stop())
-        self.send(Bye())
+        """Wait until it has, once dismissed."""
+        if self.closed:
+            return
+        self.dismiss()
         deadline = time.monotonic() + _KILL_S
         while self._process.exitcode is None and time.monotonic() < deadline:
             try:
-                self.receive()  # a full pipe would hold it up
+                self._receive(TICK_S)  # a full pipe would hold it up
             except EOFError:
                 self._process.join(_KILL_S)
         self._pipe.close()

@@ -1,14 +1,15 @@
-"""A worker that outlives its run, so that a model which the next run of a queue shares stays loaded."""
+"""Workers that outlive their run, so that a model which the next run of a queue shares stays loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batch.engines.handle import Handle
+    from batch.engines.places import KeptCrew
     from batch.render.backend import Backend
 
 _LETTERS = 8_000
@@ -16,13 +17,12 @@ _LETTERS = 8_000
 
 
 class Keep:
-    """At most one worker process, idle until the next run. ``folders`` are those of the runs, in order."""
+    """The workers of one run, idle until the next. ``folders`` are those of the runs, in order."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
-        self._handle: Handle | None = None
-        self._started_as: tuple[str | None, Backend] | None = None
-        self._device = ""
+        self._crew: KeptCrew | None = None
+        self._backend: Backend | None = None
 
     def after(self, folder: Path) -> tuple[Path, ...]:
         """The run folders that a worker which begins in this one may go on to."""
@@ -36,28 +36,33 @@ class Keep:
 
         return tuple(takewhile(fits, later))
 
-    def put(self, handle: Handle, devices: str | None, backend: Backend, device: str) -> None:
-        """Keep a worker that has nothing in hand; ``devices`` was asked for, ``device`` is where it renders."""
+    def put(self, crew: KeptCrew, backend: Backend) -> None:
+        """Keep workers that have nothing in hand."""
         self.close()
-        handle.leave()
-        self._handle, self._started_as, self._device = handle, (devices, backend), device
+        for _, handle in crew.workers:
+            handle.leave()
+        self._crew, self._backend = crew, backend
 
-    def take(self, state: Path, devices: str | None, backend: Backend) -> tuple[Handle, str] | None:
-        """The worker, at work for another run folder, and its device; None where a fresh one is needed.
+    def take(self, state: Path, devices: str | None, backend: Backend) -> KeptCrew | None:
+        """The workers, at work for another run folder; None where fresh ones are needed.
 
-        One that does not fit is ended: it would hold the card.
+        Those that do not fit are ended: they would hold the cards.
         """
-        handle = self._handle
-        if handle is None:
+        crew, self._crew = self._crew, None
+        if crew is None:
             return None
-        if self._started_as == (devices, backend) and handle.go_on(state):
-            self._handle = None
-            return handle, self._device
-        self.close()
-        return None
+        same = (crew.asked, self._backend) == (devices, backend)
+        going = tuple((seat, handle) for seat, handle in crew.workers if same and handle.go_on(state))
+        for worker in crew.workers:
+            if worker not in going:
+                worker[1].close()
+        return replace(crew, workers=going) if going else None
 
     def close(self) -> None:
-        """End the one that is kept, if any."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        """End those that are kept, if any."""
+        if self._crew is not None:
+            for _, handle in self._crew.workers:
+                handle.dismiss()
+            for _, handle in self._crew.workers:
+                handle.close()
+            self._crew = None

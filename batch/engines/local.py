@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batch.base.errors import BatchError, Interrupted, StopRun
-from batch.engines.base import admit_all, no_texts
+from batch.engines.base import Seated, admit_all, no_texts
 from batch.engines.batches import alike
+from batch.engines.costs import TextCosts
+from batch.engines.messages import Assignment
 from batch.engines.worker import Worker
 from batch.records.events import Event, Listener, Seat
 from batch.records.receipts import Outcome
@@ -27,10 +29,11 @@ class LocalEngine:
         self._backend = backend
         self._worker: Worker | None = None
 
-    def start(self, devices: str | None, stop: Helm) -> tuple[Seat, ...]:  # noqa: ARG002 - it takes no time
+    def start(self, devices: str | None, stop: Helm, *, most: int) -> Seated:  # noqa: ARG002 - it takes no time
         """See :class:`~batch.engines.base.Engine`."""
         device = self._backend.devices(devices).devices[0]
-        return (Seat(number=0, device=device, kind=self._backend.describe(device).device, label=device),)
+        kind = self._backend.describe(device).device
+        return Seated((Seat(number=0, device=device, kind=kind, label=device),))
 
     def execute(
         self,
@@ -46,6 +49,7 @@ class LocalEngine:
         """See :class:`~batch.engines.base.Engine`."""
         told = _Telling(listener, stop)
         self._worker = Worker(spec, self._backend, told, stop)
+        costs = TextCosts(spec)
         try:
             left = deque(tasks)
             while left:
@@ -65,7 +69,11 @@ class LocalEngine:
                 if isinstance(task, Task):
                     admit(task, 0)
                 more, full = self._more(task, left, spec, admit)
-                yield from told.with_told(self._worker.work(task, more))
+                images = [item for item in (task, *more) if isinstance(item, Task)]
+                assignment = Assignment(task, more, encoded=costs.of(images))
+                for outcome in told.with_told(self._worker.work(assignment)):
+                    costs.told(outcome)
+                    yield outcome
                 if full is not None:
                     raise full
         except StopRun:

@@ -40,8 +40,10 @@ class Assignment:
     step_down: Stage | None = None
     """A stage that took the last worker with it for want of memory: it starts a rung lower."""
     alone: bool = False
+    died_at: frozenset[int] = frozenset()
+    """Numbers of seats at which a worker died over it, with nothing else in hand."""
     encoded: Mapping[str, StagePeak] = field(default_factory=dict)
-    """What encoding the texts of these images took, by the texts' keys, where another worker has encoded them."""
+    """What encoding the texts of these images took, by the texts' keys, which counts for them."""
 
 
 @dataclass(frozen=True, slots=True)

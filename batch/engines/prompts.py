@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ class PromptEncoder:
         self._spec = spec
         self._embeds, self._rungs = embeds, rungs
         self._warm, self._listener = warm, listener
-        self._encoded: dict[str, StagePeak] = {}
         self._unencoded: dict[str, StageFailed] = {}
         self._warmed_up = False
         self._ready: tuple[str, ...] = ()
@@ -86,8 +85,11 @@ class PromptEncoder:
             return Outcome(key=task.key, status=Status.FAILED, error=error.info)
         return self._done(task.key, task.key, made)
 
-    def job(self, task: Task) -> Job:
-        """An image with the embeddings of its texts. Raises :class:`RenderError` where there are none."""
+    def job(self, task: Task, encoded: MutableMapping[str, StagePeak]) -> Job:
+        """An image with the embeddings of its texts. Raises :class:`RenderError` where there are none.
+
+        ``encoded`` is what encoding texts took, by key: what counts for this image is taken out.
+        """
         self._ready = ()
         texts = encode_tasks(task, self._spec.models[task.model].family, self._spec.device)
         taken = self._rung(task)
@@ -103,14 +105,12 @@ class PromptEncoder:
                 stage=Stage.ENCODE,
             )
             raise RenderError(info, Measurement())
-        # A text's cost stands on the first image that uses it; from the cache it costs nothing. Where settings are
-        # measured it stands on every image: each is what one image takes.
-        take = self._encoded.__getitem__ if self._spec.measure else self._encoded.pop
-        encoded = together([take(text.key) for text in texts if text.key in self._encoded])
+        take = encoded.__getitem__ if self._spec.measure else encoded.pop
+        cost = together([take(text.key) for text in texts if text.key in encoded])
         return Job(
             task=task,
             embeds=[data for data in embeds if data is not None],
-            encoded=encoded if texts else None,
+            encoded=cost if texts else None,
             texts=_read(embeds),
             texts_by=taken if any(kept) else "",
         )
@@ -129,8 +129,7 @@ class PromptEncoder:
                 f"prompt embeddings cannot be kept in {self._embeds.folder}: {error.strerror or error}. "
                 "Make room there, or set RUN_BATCH_CACHE to another folder"
             ) from None
-        self._encoded[key] = made.peak
-        return Outcome(key=key, status=Status.DONE, seconds=made.peak.seconds)
+        return Outcome(key=key, status=Status.DONE, seconds=made.peak.seconds, encoded=made.peak)
 
 
 def _read(embeds: Sequence[bytes | None]) -> tuple[TextTokens, ...]:

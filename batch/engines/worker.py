@@ -30,6 +30,7 @@ from batch.store.folder import RunFolder
 from batch.store.rungs import RungFile
 
 if TYPE_CHECKING:
+    from batch.engines.messages import Assignment
     from batch.render.backend import Backend
     from batch.render.way import Job
 
@@ -80,24 +81,22 @@ class Worker:
         self._saver.close()
         return self._warm
 
-    def work(
-        self, task: Task | EncodeTask, more: Sequence[Task] = (), *, step_down: Stage | None = None
-    ) -> Iterator[Outcome]:
+    def work(self, given: Assignment) -> Iterator[Outcome]:
         """Do one task; yields the outcomes that are ready, of this task or of earlier ones.
 
-        The listener is told in their place those of images that were saved while others are at work.
-        ``more`` holds images for the same call of the model. ``step_down`` names a stage that took the last
-        process with it for want of memory. Raises :class:`LoadFailed` where its model cannot be loaded: what a
-        user can put right there is of that model, and others may be rendered.
+        The listener is told in their place those of images that were saved while others are at work. Raises
+        :class:`LoadFailed` where its model cannot be loaded: what a user can put right there is of that model, and
+        others may be rendered.
         """
         try:
-            yield from self._work(task, more, step_down)
+            yield from self._work(given)
         except UserError as error:
             never = NeverLoads(str(error))
             never.exit_code = error.exit_code  # of a run that has no other model
             raise never from error
 
-    def _work(self, task: Task | EncodeTask, more: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
+    def _work(self, given: Assignment) -> Iterator[Outcome]:
+        task = given.task
         if isinstance(task, EncodeTask):
             outcome = self._prompts.measure(task) if self._spec.measure else self._prompts.encode(task)
             if outcome.status == Status.DONE:
@@ -106,22 +105,22 @@ class Worker:
             yield from self._saver.ready()  # of the images before a portion of many texts
             return
         missing = []
-        for image in (task, *more):
+        for image in (task, *given.more):
             receipt = self._folder.receipt(image.id) if image.id not in self._spec.redo else None
             if receipt is None:
                 missing.append(image)
             else:  # another runner's work on a disk without locks
                 yield Outcome(key=image.id, status=Status.DONE, receipt=receipt)
         if missing:
-            yield from self._render(missing, step_down)
+            yield from self._render(missing, given)
 
     def drain(self) -> Iterator[Outcome]:
         """Wait for everything that is being saved. Raises, after that, what kept an image from being saved."""
         return self._saver.drain()
 
-    def _render(self, tasks: Sequence[Task], step_down: Stage | None) -> Iterator[Outcome]:
+    def _render(self, tasks: Sequence[Task], given: Assignment) -> Iterator[Outcome]:
         now, call_counted = timestamp(), False
-        for task, made in self._made(tasks, step_down):
+        for task, made in self._made(tasks, given):
             attempt = self._saver.attempt(task, now)
             shares = 1
             if isinstance(made, Rendered) and made.batch > 1:
@@ -148,9 +147,7 @@ class Worker:
         self._since, self._encoding_s = now, 0.0
         return replace(cost, between_s=rest)
 
-    def _made(
-        self, tasks: Sequence[Task], step_down: Stage | None
-    ) -> Iterator[tuple[Task, Rendered | RenderError]]:
+    def _made(self, tasks: Sequence[Task], given: Assignment) -> Iterator[tuple[Task, Rendered | RenderError]]:
         """Each image, rendered, or why it is not; of a batch one after the other."""
         first = tasks[0]
         renderer = Renderer(
@@ -164,18 +161,19 @@ class Worker:
             compiled=self._spec.numerics.get(size_name(first), Numerics()).compile,
         )
         jobs: list[Job] = []
+        encoded = dict(given.encoded)
         for task in tasks:
             try:
                 if task.id in self._spec.latents:
                     yield task, self._redecoded(renderer, task)
                 else:
-                    jobs.append(self._prompts.job(task))
+                    jobs.append(self._prompts.job(task, encoded))
             except RenderError as error:
                 yield task, error
         if jobs:
             name = jobs[0].task.name + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else "")
             beat = self._warm.heartbeat(name, tuple(job.task.id for job in jobs))
-            made = renderer.together(jobs, beat, step_down=step_down)
+            made = renderer.together(jobs, beat, step_down=given.step_down)
             yield from ((job.task, image) for job, image in made)
 
     def _redecoded(self, renderer: Renderer, task: Task) -> Rendered:

@@ -15,7 +15,8 @@ from batch.hub.ensure import ensure
 from batch.hub.models import source
 from batch.plan.alike import session_key
 from batch.plan.texts import each_text
-from batch.records.events import Crew, Encoded, Listener, Loading, Preparing
+from batch.records.events import Crew, Encoded, Happening, Listener, Loading, Preparing
+from batch.records.kinds import HappeningKind
 from batch.records.receipts import Outcome
 from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
@@ -79,9 +80,11 @@ def render(
     made = engines.make(engine.name or engines.default(), folder.state, engine.backend, engine.keep)
     try:
         listener.on(Preparing("starting torch, which renders"))
-        seats = made.start(engine.devices, stop)
-        listener.on(Crew(seats))
-        device = seats[0].device
+        seated = made.start(engine.devices, stop, most=1 if spec.measure else len(tasks))
+        for note in seated.notes:
+            listener.on(Happening(kind=HappeningKind.SEAT_LEFT, text=note))
+        listener.on(Crew(seated.seats))
+        device = seated.seats[0].device
         if spec.vram_limit is not None and not device.startswith("cuda"):
             raise UserError(
                 "--vram-limit has no effect here: it caps what a process takes of an NVIDIA card, and this run "

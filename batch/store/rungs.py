@@ -33,17 +33,12 @@ class RungFile:
         self._card = card
         self._runner = runner
         self._taken: dict[str, dict[str, tuple[str, ...]]] = {}
-        with suppress(*files.UNREADABLE):
-            for key, stages in files.read(_Kept, self._path).rungs.items():
-                self._taken[key] = {
-                    stage: tuple(rung for rung in rungs if rung in KNOWN[stage])
-                    for stage, rungs in stages.items()
-                    if stage in KNOWN
-                }
+        self._as_read: tuple[int, int] | None = None
+        """When the file was last modified, and its size, when it was read."""
 
     def of(self, task: Task) -> Mapping[str, tuple[str, ...]]:
-        """The rungs that hold for a task, by stage."""
-        return self._taken.get(self._key(task), {})
+        """The rungs that hold for a task, by stage; also those that a worker of another such card has taken."""
+        return self._now().get(self._key(task), {})
 
     def take(self, task: Task, stage: str, rungs: tuple[str, ...]) -> None:
         """From now on these rungs hold for the stage of every task of this model, dtype and size."""
@@ -51,7 +46,7 @@ class RungFile:
 
     def of_texts(self, task: EncodeTask | Task) -> str:
         """The rung by which texts of this model are encoded; "" where none was taken."""
-        taken = self._taken.get(self._text_key(task), {}).get(Stage.ENCODE, ())
+        taken = self._now().get(self._text_key(task), {}).get(Stage.ENCODE, ())
         return taken[-1] if taken else ""
 
     def take_for_texts(self, task: EncodeTask, rung: str) -> None:
@@ -59,15 +54,35 @@ class RungFile:
         self._put(self._text_key(task), Stage.ENCODE, (rung,))
 
     def _put(self, key: str, stage: str, rungs: tuple[str, ...]) -> None:
-        self._taken[key] = {**self._taken.get(key, {}), stage: rungs}
+        # Of two that take one in the same moment one may be lost, and is learned anew.
+        self._taken[key] = {**self._now().get(key, {}), stage: rungs}
         with suppress(OSError):  # on a full disk it is learned anew
             files.write(self._path, {"schema": 1, "rungs": self._taken}, self._runner)
+
+    def _now(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """All that were taken by now, here and elsewhere."""
+        with suppress(*files.UNREADABLE):
+            status = self._path.stat()
+            found = (status.st_mtime_ns, status.st_size)
+            if found != self._as_read:
+                for key, stages in files.read(_Kept, self._path).rungs.items():
+                    self._taken[key] = {**self._taken.get(key, {}), **_known(stages)}
+                self._as_read = found
+        return self._taken
 
     def _key(self, task: Task) -> str:
         return f"{self._card} | {alike.size_name(task)}"
 
     def _text_key(self, task: EncodeTask | Task) -> str:
         return " | ".join((self._card, *alike.session_key(task), "texts"))
+
+
+def _known(stages: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {
+        stage: tuple(rung for rung in rungs if rung in KNOWN[stage])
+        for stage, rungs in stages.items()
+        if stage in KNOWN
+    }
 
 
 def forget(state: Path) -> None:

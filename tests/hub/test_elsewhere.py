@@ -85,6 +85,6 @@ def test_the_process_that_renders_asks_nobody(tmp_path, monkeypatch):
     (tmp_path / ".run").mkdir()
     engine = ProcessEngine(tmp_path / ".run", Looks())
     try:
-        assert engine.start(None, Helm())[0].device == "1 1"
+        assert engine.start(None, Helm(), most=1).seats[0].device == "1 1"
     finally:
         engine.close()
