@@ -1,4 +1,4 @@
-"""How much faster two workers are than one, with everything around them: the plan, the pipes, the disk, the report.
+"""How much faster two workers are than one, with everything around them: the plan, the pipes, the disk, the page.
 
     python benchmarks/two_workers.py [--engine process|ray] [--images N] [--seconds S]
 

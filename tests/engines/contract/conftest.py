@@ -1,4 +1,7 @@
-"""Every test of the contract for every engine; for one: ``pytest tests/engines/contract -m "engine(name='two')"``."""
+"""Every test of the contract for every engine.
+
+For one: ``pytest tests/engines/contract -m "engine(name='two')"``.
+"""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ grid: {model: demo, prompt: [a, b], seed: 0..2, steps: 2, size: 512x512}
 run: {min_free_disk: 1MB, max_consecutive_failures: 50}
 """
 IMAGES = 6
+
+HANGS_S = 120.0
+"""A run that takes longer is stopped, and the test fails: it was to take seconds."""
 
 
 def job(seeds="0..2", *, prompts="[a, b]", **run) -> str:
@@ -98,8 +102,8 @@ class Ended:
 class Contract:
     """One engine, one run folder; run after run may be made in it."""
 
-    def __init__(self, kind: Kind, work: Path, place: Path) -> None:
-        self.kind, self.work = kind, work
+    def __init__(self, kind: Kind, work: Path, place: Path, hangs_s: float = HANGS_S) -> None:
+        self.kind, self.work, self.hangs_s = kind, work, hangs_s
         self.memo = place / "memo"
         self.ledger = Ledger(place / "ledger")
         self.root = work / "run"
@@ -132,7 +136,13 @@ class Contract:
         """Render what is missing."""
         watch = Watch(then)
         chosen = Options(backend=backend or self.backend(*faults), out=self.root, **self.kind.options(), **options)
-        result = runner.run(self.write(text), chosen, watch, stop or Steering())
+        stop = stop or Steering()
+        hangs = threading.Timer(self.hangs_s, stop.set)
+        hangs.start()
+        try:
+            result = runner.run(self.write(text), chosen, watch, stop)
+        finally:
+            hangs.cancel()
         result.telling.close()
         return Ended(result, watch, RunFolder(self.root))
 

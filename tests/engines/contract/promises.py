@@ -33,8 +33,6 @@ class Kind:
     engine: str
     devices: str | None = None
     workers: int = 1
-    start_s: float = 2.0
-    """About so long it takes to begin."""
     needs: str = ""
     """A package without which it is not tried."""
     lacks: Mapping[Promise, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -53,10 +51,10 @@ class Kind:
 
 KINDS = (
     Kind(
-        name="local", engine="local", start_s=0.0,
+        name="local", engine="local",
         lacks={Promise.OUTLIVES_WORKERS: IN_ONE_PROCESS, Promise.SEVERAL: IN_ONE_PROCESS},
     ),
     Kind(name="process", engine="process", lacks={Promise.SEVERAL: ONE_DEVICE}),
     Kind(name="two", engine="process", devices="cpu,cpu", workers=2),
-    Kind(name="ray", engine="ray", devices="cpu", workers=2, needs="ray", start_s=10.0),
+    Kind(name="ray", engine="ray", devices="cpu", workers=2, needs="ray"),
 )  # fmt: skip
