@@ -100,7 +100,7 @@ def render(
             yield from made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check)
             return
         spec = replace(spec, models=_settled(sources, tasks, spec))
-        portions = Portions(spec, listener, ahead)
+        portions = Portions(spec, listener, ahead, len(seated.seats))
         work = made.execute(tasks, spec, listener, stop=stop, admit=admit, check=check, texts=portions)
         for outcome in work:
             if not portions.encoded(outcome):

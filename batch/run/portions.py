@@ -2,7 +2,7 @@
 
 Where text encoders and what renders both have room (:mod:`batch.run.encoders`), a portion is for a few images at
 first, so that the first picture comes soon, and for twice as many each time. Elsewhere the encoders are loaded
-once, for all images that the limits let start.
+once, for all images that the limits let start. Several seats share a portion, which is for so many times more.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ Ahead = Callable[[Iterable["Task"]], Iterable["Task"]]
 class Portions:
     """A run's :data:`~batch.engines.base.Texts`. Tells of each portion, and of each of its texts."""
 
-    def __init__(self, spec: RunSpec, listener: Listener, ahead: Ahead) -> None:
+    def __init__(self, spec: RunSpec, listener: Listener, ahead: Ahead, seats: int = 1) -> None:
         self._spec, self._listener, self._ahead = spec, listener, ahead
         self._cache = EmbedCache(Path(spec.cache))
-        self._size = FIRST
-        self._session: SessionKey | None = None
-        """Of the last portion."""
+        self._size, self._largest = FIRST * seats, LARGEST * seats
+        self._sessions: set[SessionKey] = set()
+        """Of all portions."""
         self._provided: set[str] = set()
         """Ids of images whose texts are encoded or asked for."""
         self._seen: set[Hashable] = set()
         self._known: set[str] = set()
         """Keys of texts that are in the cache or asked for."""
         self._portion: dict[str, EncodeTask] = {}
-        """The last one."""
+        """The last one, with what was not encoded yet of the one before when it was asked for."""
         self._encoded = 0
 
     def __call__(self, waiting: Iterable[Task]) -> Sequence[EncodeTask]:
@@ -72,10 +72,13 @@ class Portions:
         for task in self._window(group, chain([first, *more], rest)):
             self._provided.add(task.id)
             found |= {text.key: text for text in self._lacking(task)}
-        if found or self._session is None:
+        if found or not self._sessions:
             session = session_key(first)
-            loaded = session == self._session and self._spec.models[first.model].keeps_encoders
-            self._portion, self._encoded, self._session = found, 0, session
+            loaded = session in self._sessions and self._spec.models[first.model].keeps_encoders
+            self._sessions.add(session)
+            if self._encoded == len(self._portion):
+                self._portion, self._encoded = {}, 0
+            self._portion |= found
             self._listener.on(Loading(len(found), loaded))
         return list(found.values())
 
@@ -92,7 +95,7 @@ class Portions:
         if not self._spec.models[group[0].model].keeps_encoders:
             return (task for task in allowed if session_key(task) == session)
         # What goes into one call is never torn apart.
-        size, self._size = max(self._size, len(group)), min(2 * self._size, LARGEST)
+        size, self._size = max(self._size, len(group)), min(2 * self._size, self._largest)
         return islice(takewhile(lambda task: session_key(task) == session, allowed), size)
 
     def _lacking(self, task: Task) -> Iterator[EncodeTask]:
