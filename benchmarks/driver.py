@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -152,24 +152,29 @@ class NullLine:
         self.connection = connection
 
     def send(self, message: ToWorker) -> None:
+        """See :class:`~batch.engines.base.WorkerLine`."""
         with suppress(OSError):
             self.connection.send(message)
 
     def receive(self) -> FromWorker | None:
+        """See :class:`~batch.engines.base.WorkerLine`."""
         if not self.connection.poll():
             return None
         message: FromWorker = self.connection.recv()
         return message
 
     def stacks(self) -> str:
+        """See :class:`~batch.engines.base.WorkerLine`."""
         return ""
 
     def kill(self) -> None:
+        """See :class:`~batch.engines.base.WorkerLine`."""
         raise NotImplementedError
 
     death = kill
 
     def close(self) -> None:
+        """See :class:`~batch.engines.base.WorkerLine`."""
         self.send(Bye())
 
 
@@ -181,12 +186,15 @@ class NullPlace:
         self.line = line
 
     def begin(self, spec: object) -> None:
+        """See :class:`~batch.engines.base.Place`."""
         self.line.send(Begin(spec))  # type: ignore[arg-type]
 
     def renew(self) -> None:
+        """See :class:`~batch.engines.base.Place`."""
         raise NotImplementedError
 
     def close(self) -> None:
+        """See :class:`~batch.engines.base.Place`."""
         self.line.close()
 
 
@@ -204,18 +212,22 @@ class NullPlaces:
         self._numbers = {place.line.connection: place.seat.number for place in self._places}
 
     def __iter__(self) -> Iterator[Place]:
-        return iter(self._places)
+        yield from self._places
 
     def listen(self, seconds: float) -> Collection[int]:
+        """See :class:`~batch.engines.base.Places`."""
         return [self._numbers[ready] for ready in wait(list(self._numbers), seconds)]  # type: ignore[index]
 
     def joined(self) -> Sequence[Place]:
+        """See :class:`~batch.engines.base.Places`."""
         return ()
 
     def leave(self, place: Place) -> None:
+        """See :class:`~batch.engines.base.Places`."""
         raise NotImplementedError
 
     def close(self) -> None:
+        """See :class:`~batch.engines.base.Places`."""
         for place in self._places:
             place.close()
         self._process.join()
@@ -229,9 +241,11 @@ class NullEngine(ProcessEngine):
         self._places = places  # type: ignore[assignment]
 
     def start(self, devices: str | None, stop: object, *, most: int) -> Seated:  # noqa: ARG002
+        """See :class:`~batch.engines.base.Engine`."""
         return Seated(tuple(place.seat for place in self._places))
 
     def close(self) -> None:
+        """See :class:`~batch.engines.base.Engine`."""
         self._places.close()
 
 

@@ -23,8 +23,24 @@ def _with_marks(kind, asked):
     return pytest.param(kind, id=kind.name, marks=[pytest.mark.engine(name=kind.name), *skips])
 
 
+@pytest.fixture(scope="package")
+def cluster():
+    """The address of a Ray on this machine with two GPUs that are none; runs of this process are in it."""
+    import ray
+
+    from tests.engines.ray.conftest import STORE, quiet_ray
+
+    with quiet_ray():
+        ray.init(
+            address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False,
+            configure_logging=False, object_store_memory=STORE,
+        )  # fmt: skip
+        yield ray.get_runtime_context().gcs_address
+
+
 @pytest.fixture
-def contract(kind, work, own_cache, tmp_path) -> Contract:
+def contract(request, kind, work, own_cache, tmp_path) -> Contract:
     """Runs through one engine, in a folder and with a cache of embeddings of their own."""
     (tmp_path / "memo").mkdir()
-    return Contract(kind, Path(work), tmp_path)
+    address = request.getfixturevalue("cluster") if kind.engine == "ray" else ""
+    return Contract(kind, Path(work), tmp_path, address=address)

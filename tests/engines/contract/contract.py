@@ -102,8 +102,12 @@ class Ended:
 class Contract:
     """One engine, one run folder; run after run may be made in it."""
 
-    def __init__(self, kind: Kind, work: Path, place: Path, hangs_s: float = HANGS_S) -> None:
-        self.kind, self.work, self.hangs_s = kind, work, hangs_s
+    def __init__(
+        self, kind: Kind, work: Path, place: Path, *, address: str = "", hangs_s: float = HANGS_S
+    ) -> None:
+        """``address`` is where a cluster is that runs of other processes join; those of this one are in it."""
+        self.kind, self.work = kind, work
+        self.address, self.hangs_s = address, hangs_s
         self.memo = place / "memo"
         self.ledger = Ledger(place / "ledger")
         self.root = work / "run"

@@ -38,9 +38,10 @@ class Kind:
     lacks: Mapping[Promise, str] = field(default_factory=lambda: MappingProxyType({}))
     """What it does not promise, and why."""
 
-    def options(self) -> dict[str, object]:
-        """Those of a run through it."""
-        return {"engine": self.engine, "devices": self.devices}
+    def options(self, address: str = "") -> dict[str, object]:
+        """Those of a run through it; ``address`` is that of a cluster to be joined."""
+        joins = {"ray_address": address} if address else {}
+        return {"engine": self.engine, "devices": self.devices, **joins}
 
     @property
     def absent(self) -> str:
@@ -56,5 +57,5 @@ KINDS = (
     ),
     Kind(name="process", engine="process", lacks={Promise.SEVERAL: ONE_DEVICE}),
     Kind(name="two", engine="process", devices="cpu,cpu", workers=2),
-    Kind(name="ray", engine="ray", devices="cpu", workers=2, needs="ray"),
+    Kind(name="ray", engine="ray", workers=2, needs="ray"),
 )  # fmt: skip

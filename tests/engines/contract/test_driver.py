@@ -27,7 +27,9 @@ def start(contract):
     """The run as a process of its own."""
     place = contract.work / "options.pickle"
     options = Options(
-        backend=contract.backend(Fault("slow", seconds=0.1)), out=contract.root, **contract.kind.options()
+        backend=contract.backend(Fault("slow", seconds=0.1)),
+        out=contract.root,
+        **contract.kind.options(contract.address),
     )
     place.write_bytes(pickle.dumps((contract.write(TEXT), options)))
     command = [sys.executable, "-m", "tests.engines.contract.driver", str(place)]
@@ -35,9 +37,12 @@ def start(contract):
 
 
 def until_done(contract, run, images):
-    """Wait until so many images have receipts."""
+    """Wait until so many images have receipts, and every worker has begun one."""
     end = time.monotonic() + 60
-    while len(list(contract.root.glob(".run/receipts/*/*.json"))) < images:
+    while (
+        len(list(contract.root.glob(".run/receipts/*/*.json"))) < images
+        or len(contract.ledger.pids()) < contract.kind.workers
+    ):
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -46,12 +51,12 @@ def until_done(contract, run, images):
 def test_killed_and_started_again(contract):
     run = start(contract)
     until_done(contract, run, 4)
+    workers = [psutil.Process(pid) for pid in contract.ledger.pids() - {run.pid}]
+    assert len(workers) == (0 if contract.kind.engine == "local" else contract.kind.workers)
     family = psutil.Process(run.pid).children(recursive=True)
     run.kill()
     run.communicate()
-    workers = [worker for worker in family if worker.pid in contract.ledger.pids()]
-    assert len(workers) == (0 if contract.kind.engine == "local" else contract.kind.workers)
-    _, left = psutil.wait_procs(family, timeout=20)
+    _, left = psutil.wait_procs([*family, *workers], timeout=30)
     assert left == [], "what the run had started has outlived it"
     committed = {path.stem for path in contract.root.glob(".run/receipts/*/*.json")}
     before = contract.ledger.times("denoise")
