@@ -39,11 +39,13 @@ os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "t
 
 from batch import engines
 from batch.engines.base import Place, Seated
+from batch.engines.death import Death
 from batch.engines.messages import Assignment, Begin, Bye, Drain, FromWorker, Idle, ToWorker
 from batch.engines.process import ProcessEngine
 from batch.records.events import Beat, Seat
 from batch.records.kinds import Stage, Status
 from batch.records.receipts import FileRef, Machine, Measurement, Outcome, Receipt, StagePeak
+from batch.records.spec import RunSpec
 from batch.records.tasks import EncodeTask, Task
 from batch.run import runner
 from batch.run.options import Options
@@ -146,7 +148,7 @@ def receipt(task: Task) -> Receipt:
 class NullLine:
     """To one of them."""
 
-    pid = None
+    pid: int | None = None
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -171,7 +173,9 @@ class NullLine:
         """See :class:`~batch.engines.base.WorkerLine`."""
         raise NotImplementedError
 
-    death = kill
+    def death(self) -> Death:
+        """See :class:`~batch.engines.base.WorkerLine`."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """See :class:`~batch.engines.base.WorkerLine`."""
@@ -185,9 +189,9 @@ class NullPlace:
         self.seat = Seat(number=number, device="cpu", kind="null", label=f"cpu {number + 1}")
         self.line = line
 
-    def begin(self, spec: object) -> None:
+    def begin(self, spec: RunSpec) -> None:
         """See :class:`~batch.engines.base.Place`."""
-        self.line.send(Begin(spec))  # type: ignore[arg-type]
+        self.line.send(Begin(spec))
 
     def renew(self) -> None:
         """See :class:`~batch.engines.base.Place`."""
