@@ -33,6 +33,8 @@ class Kind:
     engine: str
     devices: str | None = None
     workers: int = 1
+    tries: int = 2
+    """Workers that an image may take with it, where the manifest allows fewer attempts."""
     needs: str = ""
     """A package without which it is not tried."""
     lacks: Mapping[Promise, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -57,5 +59,5 @@ KINDS = (
     ),
     Kind(name="process", engine="process", lacks={Promise.SEVERAL: ONE_DEVICE}),
     Kind(name="two", engine="process", devices="cpu,cpu", workers=2),
-    Kind(name="ray", engine="ray", workers=2, needs="ray"),
+    Kind(name="ray", engine="ray", workers=2, tries=3, needs="ray"),
 )  # fmt: skip
