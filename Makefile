@@ -35,8 +35,10 @@ format: $(VENV)/installed-dev  ## put the code in shape
 floors: $(OLDEST)/installed  ## run some tests with the oldest that pyproject.toml lets in: five minutes
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -m "not slow" $(AT_FLOORS)
 
-torture: $(VENV)/installed-dev  ## kill a run 200 times, every command on every damage: half an hour
+torture: $(VENV)/installed-dev  ## kill a run 200 times, its workers every few images, every command on every damage: 40 minutes
 	$(BIN)/python benchmarks/torture.py
+	$(BIN)/python benchmarks/worker_deaths.py
+	$(BIN)/python benchmarks/worker_deaths.py --engine ray
 	RUN_BATCH_MATRIX=all $(BIN)/python -m pytest -n $(JOBS) tests/upkeep/test_matrix.py
 
 scale: $(VENV)/installed-dev  ## what a run costs beside rendering, up to 100,000 images: an hour
