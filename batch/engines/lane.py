@@ -22,7 +22,7 @@ from batch.base.errors import (
     StopRun,
     UserError,
 )
-from batch.base.text import timestamp
+from batch.engines import losses
 from batch.engines.agenda import is_all, key_of, needs_the_same
 from batch.engines.death import Death
 from batch.engines.inhand import InHand
@@ -30,7 +30,7 @@ from batch.engines.messages import Drain, Ended, Idle, Ready, Stop
 from batch.engines.patience import Silence
 from batch.records.events import Beat, Happening, Seat
 from batch.records.kinds import ErrorKind, HappeningKind, Stage, Status
-from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement, Outcome
+from batch.records.receipts import ErrorInfo, Outcome
 from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
@@ -301,7 +301,7 @@ class Lane:
         mine = [item.task for item in self.in_hand.given if needs_the_same(item.task, failed)]
         for task in [*mine, *agenda.leave(failed)]:
             attempts = agenda.attempts.get(key_of(task), 0) + 1
-            yield self._done(self._failed(task, info, attempts))
+            yield self._done(losses.failed(task, info, attempts, self._folder))
 
     # Deaths
 
@@ -324,12 +324,7 @@ class Lane:
         stage = self._silence.stage
         loading = stage == Stage.LOAD
         blamed = None if loading or death.innocent else self.in_hand.suspect
-        at = ""
-        if blamed is not None:
-            task = blamed.task
-            at = f"at {task.name if isinstance(task, Task) else f'the text {task.text[:40]!r}'} "
-        verb = "stalled" if kind == HappeningKind.STALLED else "died"
-        said = f"the worker{self._shift.at(self.seat)} {verb} {at}({stage}): {death.why}"
+        said = losses.said(death, kind, stage, blamed.task if blamed else None, self._shift.at(self.seat))
         outcome = self._blame(blamed, death, kind) if blamed is not None else None
         self._loads += loading and not death.innocent
         self._deaths += not death.innocent
@@ -360,27 +355,9 @@ class Lane:
             return None
         attempts = self._shift.agenda.attempts
         number = attempts[key_of(task)] = attempts.get(key_of(task), 0) + 1
-        stalled = kind == HappeningKind.STALLED
-        error_kind = ErrorKind.STALLED if stalled else ErrorKind.WORKER_DIED
-        error = ErrorInfo(
-            kind=ErrorKind.OUT_OF_MEMORY if death.out_of_host_memory else error_kind,
-            message=f"the worker {'hung' if stalled else 'died'}: {death.why}",
-            stage=stage,
-        )
         left = number >= self._shift.tries or (self._spec.measure and death.out_of_host_memory)
-        outcome = self._failed(task, error, number)
+        outcome = losses.failed(task, losses.error_of(death, kind, stage), number, self._folder)
         return outcome if left else None
-
-    def _failed(self, task: Task | EncodeTask, error: ErrorInfo, attempts: int) -> Outcome:
-        """The outcome of a task that no worker can tell of; an image's failure is written down."""
-        if isinstance(task, EncodeTask):
-            return Outcome(key=task.key, status=Status.FAILED, error=error)
-        failure = Failure(
-            task=task, error=error, measurement=Measurement(), machine=Machine(),
-            attempts=attempts, started_at=timestamp(),
-        )  # fmt: skip
-        self._folder.fail(failure)
-        return Outcome(key=task.id, status=Status.FAILED, failure=failure, error=error)
 
     def _again(self, *, alone: bool) -> None:
         """What was in flight comes first, with a fresh worker."""
