@@ -4,7 +4,16 @@ from collections import Counter, deque
 
 import pytest
 
-from batch.base.errors import CannotGoOn, DiskFull, LimitReached, LoadFailed, NeverLoads, StoppedEarly, UserError
+from batch.base.errors import (
+    BatchError,
+    CannotGoOn,
+    DiskFull,
+    LimitReached,
+    LoadFailed,
+    NeverLoads,
+    StoppedEarly,
+    UserError,
+)
 from batch.engines.base import Helm, admit_all, no_texts
 from batch.engines.death import Death
 from batch.engines.lane import DEATHS
@@ -17,7 +26,7 @@ from batch.records.spec import RunSpec
 from tests.engines.test_agenda import images
 
 
-class Dead(Exception):
+class Dead(Exception):  # noqa: N818
     """A worker dies."""
 
 
@@ -44,7 +53,7 @@ class Line:
             except Dead:
                 self._said.append(Beat(message.task.name, Stage.DENOISE))
                 self._is_dead = True
-            except Exception as error:
+            except BatchError as error:
                 self._said.append(Ended(error))
             else:
                 done = [
@@ -133,8 +142,8 @@ class Night:
         return [[seat.number for seat in item.seats] for item in self.events if isinstance(item, Crew)]
 
     def run(
-        self, tasks, render=lambda *_: None, count=2, renewed=lambda _: None, joining=(), admit=admit_all, stop=None,
-        recycle=0,
+        self, tasks, render=lambda *_: None, *, count=2, renewed=lambda _: None, joining=(), admit=admit_all,
+        stop=None, recycle=0,
     ):  # fmt: skip
         def counted(seat, task):
             render(seat, task)
@@ -238,8 +247,8 @@ def test_a_model_that_nobody_can_load_fails_and_the_others_are_rendered(night):
         if task.model == "y":
             raise NeverLoads("y is broken")
 
-    tasks = [*images(3, "y"), *images(3), *images(3, "z")]
-    night.run(tasks, render, count=2)
+    tasks = [*images(3, "y"), *images(3), *images(30, "z")]
+    night.run(tasks, render)
     assert sorted(night.done) == ids(tasks[3:])
     assert sorted(night.failed) == ids(tasks[:3])
 
