@@ -13,7 +13,8 @@ import pytest
 from batch.base import orphans
 from batch.engines.handle import Handle
 from batch.engines.keep import Keep
-from batch.records.events import Beat, Began, Closed
+from batch.engines.places import KeptCrew
+from batch.records.events import Beat, Began, Closed, Seat
 from batch.render.diffusers_backend import Diffusers
 from batch.run.options import Options
 from batch.run.queue import Queue
@@ -162,6 +163,11 @@ def test_a_changed_model_folder_is_loaded_anew(queue, tiny, work):
     assert loads("b") == 1
 
 
+def crew(*handles):
+    workers = ((Seat(number=number, device="cpu"), handle) for number, handle in enumerate(handles))
+    return KeptCrew(None, ("cpu",) * len(handles), tuple(workers))
+
+
 def test_a_kept_worker_serves_only_what_it_was_started_for(work):
     folders = [work / name for name in "abc"]
     keep = Keep(folders[:2])
@@ -174,12 +180,12 @@ def test_a_kept_worker_serves_only_what_it_was_started_for(work):
         while orphans.VARIABLE not in process.environ():  # it may not have begun
             time.sleep(0.01)
         assert process.environ()[orphans.VARIABLE] == f"{os.getpid()}:{folders[0]}\n{folders[1]}"
-        keep.put(handle, None, backend, "cpu")
+        keep.put(crew(handle), backend)
         assert not (folders[0] / ".run" / workers.FILE).exists()
         taken = keep.take(folders[1] / ".run", None, backend)
-        assert taken == (handle, "cpu")
+        assert taken == crew(handle)
         assert str(handle.pid) in (folders[1] / ".run" / workers.FILE).read_text()
-        keep.put(handle, None, backend, "cpu")
+        keep.put(crew(handle), backend)
         assert keep.take(folders[2] / ".run", None, backend) is None
         assert not psutil.pid_exists(handle.pid)
     finally:
@@ -191,7 +197,7 @@ def test_a_kept_worker_serves_only_what_it_was_started_for(work):
 def test_another_device_or_backend_needs_a_fresh_worker(work, devices, backend):
     keep = Keep([work / "a", work / "b"])
     handle = Handle(work / "a" / ".run", None, FakeBackend(), keep.after(work / "a"))
-    keep.put(handle, None, FakeBackend(), "cpu")
+    keep.put(crew(handle), FakeBackend())
     assert keep.take(work / "b" / ".run", devices, backend) is None
     assert not psutil.pid_exists(handle.pid)
 
@@ -199,7 +205,7 @@ def test_another_device_or_backend_needs_a_fresh_worker(work, devices, backend):
 def test_one_that_died_while_it_waited_is_not_taken(work):
     keep = Keep([work / "a", work / "b"])
     handle = Handle(work / "a" / ".run", None, FakeBackend(), keep.after(work / "a"))
-    keep.put(handle, None, FakeBackend(), "cpu")
+    keep.put(crew(handle), FakeBackend())
     process = psutil.Process(handle.pid)
     process.kill()
     while process.status() != psutil.STATUS_ZOMBIE:
