@@ -49,6 +49,8 @@ class RayLine:
         """Since when the host cannot be reached."""
         self.lost: Death | None = None
         """How the host itself ended, if it has."""
+        self._told = False
+        """That was asked for."""
         self.hosted = False
         """Ray has found a device for it."""
         self.ref = self._ask()
@@ -58,7 +60,7 @@ class RayLine:
     @property
     def has_something(self) -> bool:
         """Whether :meth:`receive` has something to say."""
-        return bool(self._said) or self.lost is not None
+        return bool(self._said) or (self.lost is not None and not self._told)
 
     def take(self) -> None:
         """The poll has an answer: keep it to be received, and ask again."""
@@ -122,7 +124,8 @@ class RayLine:
             if isinstance(message, Embeds):
                 adoption.keep(message.made)
                 self._node.has.update(message.made)
-        except StopRun as error:  # as a worker says it that saves there itself
+        except StopRun as error:  # as a worker says it that saves there itself, and ends
+            self.kill()
             return Ended(error)
         if isinstance(message, Rungs):
             adoption.rungs(message.data)
@@ -191,6 +194,7 @@ class RayLine:
         if self.lost is None:
             ray.kill(self._post)
             self._until_died(SHORT_S)
+        self._told = True
         return self.lost or Death("its host does not answer", "")
 
     def close(self) -> None:
@@ -231,11 +235,12 @@ class NoLine:
     """To a worker at a node that is gone: it says so, once. See :class:`~batch.engines.base.WorkerLine`."""
 
     pid: int | None = None
-    has_something = True
 
     def __init__(self, why: str) -> None:
         self._why = why
         self._told = False
+        self.has_something = True
+        """Until it has been asked for all."""
 
     def send(self, _message: ToWorker) -> None:
         """Nobody hears it."""
@@ -256,6 +261,7 @@ class NoLine:
 
     def death(self) -> Death:
         """See :class:`~batch.engines.base.WorkerLine`."""
+        self.has_something = False
         return Death(self._why, "", innocent=True)
 
     def close(self) -> None:

@@ -43,8 +43,8 @@ class Node:
             return Death(f"{self.name} was taken away (preempted)", said, innocent=True)
         if not is_alive(self.id):
             return Death(f"{self.name} has left the cluster", said, innocent=True)
-        memory = "memory" in said and "killed" in said
-        return Death(f"the host of the worker on {self.name} ended: {said}", str(error), memory)
+        memory = "running low on memory" in str(error)  # Ray's own watch; it names want of memory as a guess, too
+        return Death(f"the host of the worker on {self.name} ended: {said}", "", memory)
 
 
 def reason(error: Exception) -> str:
@@ -52,7 +52,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, ActorUnschedulableError):
         return "Ray has no place for it"
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
-    return lines[-1].strip() if lines else type(error).__name__
+    said = lines[-1].strip() if lines else type(error).__name__
+    return said.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0][:200]
 
 
 def alive() -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ import ray
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import batch
 from batch.engines.ray import remote
 from batch.engines.ray.choice import CPU
 from batch.engines.ray.wire import Start
@@ -67,5 +66,5 @@ def _at(node: Node) -> NodeAffinitySchedulingStrategy:
 
 def _code() -> str:
     """The folder with the program's code, where that is a checkout; "" where it is installed."""
-    folder = Path(batch.__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parents[3]
     return "" if folder.name in ("site-packages", "dist-packages") else str(folder)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import batch
+from batch import __version__
 from batch.base import checksums, regular
 from batch.base.cache import default_folder
 from batch.base.errors import BatchError, ModelError
@@ -56,10 +56,10 @@ def _version(name: str) -> str:
 def _program() -> str:
     """The program's version, with a hash of its code: two checkouts have one version, and other messages."""
     hashed = hashlib.sha256()
-    root = Path(batch.__file__).parent
+    root = Path(__file__).resolve().parents[2]
     for path in sorted(root.rglob("*.py")):
         hashed.update(path.relative_to(root).as_posix().encode() + path.read_bytes().replace(b"\r\n", b"\n"))
-    return f"{batch.__version__} ({hashed.hexdigest()[:8]})"
+    return f"{__version__} ({hashed.hexdigest()[:8]})"
 
 
 class Survey:
