@@ -1,5 +1,6 @@
 """Several seats: who leaves, who goes on, and what becomes of the tasks. Workers are scripted, in this process."""
 
+import time
 from collections import Counter, deque
 
 import pytest
@@ -224,8 +225,12 @@ def test_a_lost_device_leaves_and_the_run_ends_only_with_the_last(night):
 
 
 def test_a_seat_that_joins_gets_work(night):
-    tasks = images(4000)
-    night.run(tasks, count=1, joining=[5])
+    def render(_seat, _task):
+        if not night.crews:  # it is looked for now and then
+            time.sleep(0.01)
+
+    tasks = images(400)
+    night.run(tasks, render, count=1, joining=[5])
     assert sorted(night.done) == ids(tasks)
     assert night.by[5] > 0
     assert night.crews == [[0, 5]]
