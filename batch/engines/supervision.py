@@ -7,7 +7,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from batch.base.errors import Interrupted, StoppedEarly, StopRun
+from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun
+from batch.base.text import plural
 from batch.engines.agenda import Agenda
 from batch.engines.lane import Lane, LaneState
 from batch.engines.shift import Shift
@@ -132,6 +133,9 @@ class Supervision:
                 return True
         if not shift.lanes:
             shift.end(StoppedEarly("there is no device left"))
+        elif not self._full:
+            left = plural(sum(1 for _ in shift.agenda.waiting()), "task")
+            shift.end(CannotGoOn(f"{left} left that no device takes: please report this as a bug"))
         return False
 
     def _give(self, lane: Lane, *, alone: bool = False) -> None:
