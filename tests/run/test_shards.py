@@ -320,6 +320,16 @@ def test_one_status_of_all():
     assert (found.generation, found.image, found.said) == (4, "", "2 shards at work")
 
 
+def test_images_of_shards_that_have_not_begun_count(manifest):
+    """They were rendered by a run before, of the whole."""
+    path = manifest(MANIFEST)
+    whole = fake_run(path, seen=Silent(), out=RUN, engine="local")
+    assert whole.done == whole.total > 3
+    shard(path, 1)
+    assert live.read(RUN / ".run").done == whole.total
+    assert live.read(RUN / ".run" / "shards" / "1-of-3").done < whole.total
+
+
 def test_a_shard_that_lost_its_lock_writes_nothing(manifest):
     path = manifest(MANIFEST)
     shard(path, 1)
