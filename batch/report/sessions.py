@@ -130,7 +130,8 @@ def _shared_out(
     starts: Sequence[_Start], records: Iterable[Receipt | Failure], place: Mapping[str, int]
 ) -> list[tuple[float, Receipt | Failure]]:
     """Give each start what was begun in it; returns what was begun before all. ``place`` is that in the plan."""
-    begins, before = [start.at for start in starts], []
+    begins = [start.at for start in starts]
+    before: list[tuple[float, Receipt | Failure]] = []
     timed = ((at, record) for record in records if (at := moment(record.started_at)) is not None)
     for at, record in sorted(timed, key=_at):
         earlier = reversed(starts[: bisect_right(begins, at)])
