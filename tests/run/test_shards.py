@@ -280,6 +280,14 @@ def test_all_running_shards_are_stopped_and_told_of(cli, manifest):
             assert len([*orders.iterdir()]) == 1
 
 
+def test_shards_that_are_not_at_work_are_named_while_others_are(cli, manifest):
+    shard(manifest(MANIFEST), 3)
+    assert "not at work" not in cli("status", RUN).out
+    with held(RUN, 1):
+        assert "  not at work: shard 2/3, with 3 images to render" in cli("status", RUN).out
+        assert cli("status", RUN, "--json").json()["idle_shards"] == {"2/3": 3}
+
+
 def test_what_is_newer_is_not_replaced_by_something_older(manifest):
     """A report waits for another one, and looks at the receipts only then."""
     path = manifest(MANIFEST)
