@@ -41,6 +41,7 @@ grid:
   prompt: [a yellow star on a blue background, an orange house at night]
   seed: 0..5
   size: 672x384
+  memory: full
 """
 """For three shards, of which two are begun."""
 
