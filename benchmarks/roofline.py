@@ -47,7 +47,7 @@ from batch.render import failures, pixels, positions
 from batch.render import memory as steps_at_work
 from batch.render.foresight import DEVICE, Foresight
 from batch.render.loading import quiet
-from batch.run import forecast
+from batch.run import configured
 from benchmarks import asked
 from benchmarks.cards import CARDS, Card
 from benchmarks.kernels import Kernel, Recorder
@@ -109,7 +109,7 @@ def count(model: str, size: str, *, steps: int | None = None, guidance: float | 
     size, and for a model that cannot be counted.
     """
     known = find_model(model, Path(), {}, online=False)
-    source = forecast.source_of(known)
+    source = configured.source_of(known)
     if isinstance(source, str):
         raise UserError(f"{model} cannot be counted stage by stage: {source}")
     task = _task(known, asked.size(known, size), known.guidance if guidance is None else guidance)

@@ -2,7 +2,7 @@
 
     python tools/make_screens.py
 
-It renders eight pictures of the demo model, which takes half a minute on two idle cores.
+It renders 24 pictures of the demo model, which takes two minutes on two idle cores.
 """
 
 from __future__ import annotations
@@ -33,6 +33,17 @@ grid:
   size: 672x384
   memory: [full, "vae_tiling(256, 192)"]
 """
+
+SHARED = """\
+name: shared
+grid:
+  model: demo
+  prompt: [a yellow star on a blue background, an orange house at night]
+  seed: 0..5
+  size: 672x384
+  memory: full
+"""
+"""For three shards, of which two are begun."""
 
 HEAD = f"""\
 # Screens
@@ -100,12 +111,33 @@ def screens(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield status, "from another terminal, meanwhile", second.shows(status)
         yield run, "when it is done", first.shows("", r"^\$$")
         yield status, "when it is done", second.shows(status)
+        two = f"{run} --devices cpu,cpu --out outputs/two"
+        yield (
+            two,
+            "on two devices, while it renders",
+            first.shows(two, r"^[1-9] of 8 .*\n(.*denoising [3-9] of.*\n?){2}"),
+        )
+        first.shows("", r"^\$$")
+        yield from _divided(folder, first, second)
         compare = f"{program} compare outputs/night"
         yield compare, "", first.shows(compare)
         for command in ("models", "models sana-1.6b-4k", "models --memory", "doctor"):
             yield f"{program} {command}", "", first.shows(f"{program} {command}")
     finally:
         subprocess.run(["tmux", "-S", str(socket), "kill-server"], check=False)
+
+
+def _divided(folder: Path, first: Terminal, second: Terminal) -> Iterator[tuple[str, str, str]]:
+    """Two of three shards at work in one folder."""
+    (folder / "shared.yaml").write_text(SHARED)
+    third = Terminal("third", folder, folder / "tmux")
+    program, rendering = "python run_batch.py", r"^0 of [1-9] .*\n.*denoising [3-9] of"
+    first.shows(f"{program} run shared.yaml --shard 1/3", r"^0 of|starting torch")
+    second.shows(f"{program} run shared.yaml --shard 2/3", rendering)
+    status = f"{program} status outputs/shared"
+    yield status, "two of three shards at work in one folder", third.shows(status)
+    for terminal in (first, second):
+        terminal.shows("", r"^\$$")
 
 
 def cleaned(text: str, folder: Path) -> str:

@@ -55,9 +55,18 @@ def kind(devices: str | None) -> str:
     return "mps" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
 
 
-def count(devices: str | None) -> int:
-    """How many devices will render of those asked for: so many workers there are."""
-    return len(names.listed(devices)) or len(rendering(devices)) or 1
+def each(devices: str | None) -> tuple[str, ...]:
+    """What receipts call each device that will render, in order; "" where that cannot be told."""
+    if named := names.listed(devices):
+        cards = seen()
+        return tuple(_called(name, cards) for name in named)
+    return tuple(card.name for card in rendering(devices)) or (processor(),)
+
+
+def _called(name: str, cards: Sequence[nvml.Card]) -> str:
+    if name in ("cpu", "mps"):
+        return processor()
+    return card.name if (card := _find(name, cards)) is not None else ""
 
 
 def rendering(devices: str | None) -> tuple[nvml.Card, ...]:
@@ -112,7 +121,7 @@ def _find(name: str, cards: Sequence[nvml.Card]) -> nvml.Card | None:
     return next(iter(matching.values())) if len(matching) == 1 else None
 
 
-class Kind(Protocol):
+class KindOfCard(Protocol):
     """What makes two cards alike."""
 
     @property
@@ -126,7 +135,7 @@ class Kind(Protocol):
         ...
 
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=KindOfCard)
 
 
 def like_first(cards: Sequence[K]) -> tuple[K, ...]:

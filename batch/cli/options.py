@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch.base.errors import UserError
+from batch.engines import ENGINES
 
 if TYPE_CHECKING:
     from batch.records.shard import Shard
@@ -22,6 +23,11 @@ devices_option = click.option(
     "--devices", metavar="LIST",
     help="Where to render, with a worker on each: GPUs by number (0,1) or UUID, all, first, cpu, or cpu,cpu. "
          "Default: all GPUs of the first one's kind.",
+)  # fmt: skip
+
+engine_option = click.option(
+    "--engine", type=click.Choice(ENGINES),
+    help="process (the default): supervised; local: this process; ray: a Ray cluster.",
 )  # fmt: skip
 
 

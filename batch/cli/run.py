@@ -11,6 +11,7 @@ import click
 from batch.cli.options import (
     cache_dir_option,
     devices_option,
+    engine_option,
     events_option,
     out_option,
     quiet_option,
@@ -21,11 +22,11 @@ from batch.cli.options import (
     stop_within_option,
 )
 from batch.cli.terminal import stoppable
-from batch.engines import ENGINES
 
 if TYPE_CHECKING:
     from batch.records.events import Listener
     from batch.records.shard import Shard
+    from batch.run.limits import Limits
     from batch.run.options import Options
 
 
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 @click.argument("manifests", metavar="MANIFEST...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @out_option
 @set_option
-@click.option("--engine", type=click.Choice(ENGINES),
-              help="process (the default): supervised; local: this process; ray: a Ray cluster.")  # fmt: skip
+@engine_option
 @click.option("--ray-address", metavar="ADDRESS",
               help="With --engine ray: auto, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else a Ray of "
                    "its own on this machine.")  # fmt: skip
@@ -99,14 +99,10 @@ def run(
     """
     from batch.base.devices import listed
     from batch.cli import ending
-    from batch.run.limits import Limits
     from batch.run.options import Options
-    from batch.run.times import parse_hours, parse_until
 
     with ending.of_what_cannot_begin("queue" if len(manifests) > 1 else "end", as_json=as_json):
         listed(devices)  # before anything is looked for
-        end = parse_until(until, datetime.now(UTC)) if until is not None else None
-        hours = parse_hours(max_hours) if max_hours is not None else None
         options = Options(
             out=out,
             overrides=overrides,
@@ -122,13 +118,23 @@ def run(
             vram_limit=vram_limit,
             task_timeout=task_timeout,
             keep_latents=keep_latents,
-            limits=Limits(until=end, max_hours=hours, max_images=max_images),
+            limits=_limits(until, max_hours, max_images),
             notify=notify,
             stop_within=stop_within,
         )
         if len(manifests) > 1:
             return _several(manifests, options, quiet=quiet, as_json=as_json)
         return _one(manifests[0], options, quiet=quiet, as_json=as_json)
+
+
+def _limits(until: str | None, max_hours: str | None, max_images: int | None) -> Limits:
+    """What ends the run before all is done. Raises :class:`~batch.base.errors.UserError` for what is no time."""
+    from batch.run.limits import Limits
+    from batch.run.times import parse_hours, parse_until
+
+    end = parse_until(until, datetime.now(UTC)) if until is not None else None
+    hours = parse_hours(max_hours) if max_hours is not None else None
+    return Limits(until=end, max_hours=hours, max_images=max_images)
 
 
 def _one(manifest: Path, options: Options, *, quiet: bool, as_json: bool) -> int:

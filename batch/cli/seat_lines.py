@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST = 8
 """Lines: of more devices the others are counted."""
-_WAITS = "waiting"
+_WAITS, _STARTS = "waiting", "starting a worker"
 _SAID = len("denoising 00 of 00")
 """Cells kept for what is done with an image, so that the bars begin and end at the same place."""
 _BAR, _NAME, _SHORT = 24, 36, 24
@@ -38,6 +38,8 @@ class SeatLines:
         self._doing: dict[int, Doing] = {}
         self._ids: dict[int, set[str]] = {}
         self._where: dict[str, int] = {}
+        self._starting: set[int] = set()
+        """Seats at which a fresh worker takes the place of one that is gone."""
 
     def on(self, event: Event) -> None:
         """Learn from it."""
@@ -50,6 +52,8 @@ class SeatLines:
             case Happening(kind=kind, seat=seat) if kind.unloads:
                 for number in [*self._doing] if seat is None or kind in RESTS else [seat]:
                     self._idle(number)
+                    if not RESTS.get(kind):
+                        self._starting.add(number)
             case Closed():
                 for number in self._doing:
                     self._idle(number)
@@ -64,6 +68,7 @@ class SeatLines:
 
     def _beat(self, beat: Beat) -> None:
         doing = self._doing[beat.seat]
+        self._starting.discard(beat.seat)
         before = doing.parted
         doing.beat(beat)
         if beat.stage in (Stage.LOAD, Stage.ENCODE):
@@ -74,6 +79,7 @@ class SeatLines:
 
     def _idle(self, number: int) -> None:
         self._ids.pop(number, None)
+        self._starting.discard(number)
         if number in self._doing:
             self._doing[number].begin("")
 
@@ -102,7 +108,7 @@ class SeatLines:
 
     def _line(self, number: int, width: int, label: int, dots: str) -> Table:
         doing = self._doing[number]
-        said = doing.said or ("" if doing.name else _WAITS)
+        said = doing.said or ("" if doing.name else _STARTS if number in self._starting else _WAITS)
         cells: list[tuple[int, Text | ProgressBar]] = [
             (label, Text(named(self._seats[number].label, label, dots)))
         ]

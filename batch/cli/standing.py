@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ORPHANS = 3
 """How many are named."""
 
+IDLE = 8
+"""Shards that are not at work and are named."""
+
 SEATS = 8
 """Devices that have a line of their own."""
 
@@ -166,7 +169,18 @@ def _end(summary: Summary) -> str:
     if summary.running is None or (now is not None and now.ends_at is None):
         return f"about {roughly(rest)} for the rest"
     source = f", {now.ends_from}" if now is not None and now.ends_from else ""
+    if summary.idle_shards:
+        source += ", of the shards at work"
     return f"{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {roughly(rest)}{source}"
+
+
+def _idle(summary: Summary) -> Iterator[str]:
+    """The shards that have images to render, and are not at work."""
+    named = list(summary.idle_shards)
+    if named:
+        names = ", ".join(named[:IDLE]) + (f" and {len(named) - IDLE} more" if named[IDLE:] else "")
+        shards, images = "shard" if len(named) == 1 else "shards", sum(summary.idle_shards.values())
+        yield f"  not at work: {shards} {names}, with {plural(images, 'image')} to render"
 
 
 def _images(summary: Summary) -> Iterator[str]:
@@ -204,6 +218,7 @@ def _processes(summary: Summary) -> Iterator[str]:
         for item in summary.shards:
             doing = f": {moment(item.now)}" if item.now is not None else ""
             yield f"  shard {item.shard} on {item.running.get('host')} (process {item.running.get('pid')}){doing}"
+        yield from _idle(summary)
     else:
         pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
         yield f"  running: process {pid} on {host} since {local(str(since))}"

@@ -32,6 +32,8 @@ class Estimate:
     disk_from: EstimateSource
     peak_bytes: int | None
     """The largest memory any image of this run took so far, on the device or, without one, in the host."""
+    devices: int | None = 1
+    """So many share the work. None: nobody knows how many will, and the seconds are those of one."""
 
     @property
     def is_guess(self) -> bool:

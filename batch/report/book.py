@@ -128,7 +128,7 @@ class Book:
         csv, warning = table.write(self._folder, self._lines)
         sheets = self._sheets.write(self._scan)
         ordered = [self._images[index] for index in self._order]
-        beside = overview(ordered, self._scan, self._happened(), self._again)
+        beside = overview(ordered, self._scan, self._happened(), self._again, self._place)
         data = pages.page_data(self._name, self._id, self._told, beside)
         data |= {"entries": self._entries, "order": self._order}
         if began is not None:

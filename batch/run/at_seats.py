@@ -8,14 +8,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import load_key, pace_key
+from batch.plan.known import WEAKER, ExpectedSeconds, weakest
 from batch.run.begun import Begun
-from batch.run.schedule import Batch, Desk, Queue, schedule
+from batch.run.schedule import Batch, ModelQueue, SeatTime, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from batch.plan.estimate import CostGroup
-    from batch.plan.known import Known
+    from batch.plan.known import EstimateSource, Known
     from batch.records.kinds import Stage
     from batch.records.tasks import Task
     from batch.run.begun import Times
@@ -76,6 +77,19 @@ class Seats:
         seats = Counter(id(self.speeds.at(number)) for number in self._at)
         return [(known, seats[id(known)]) for known in self.speeds.all if id(known) in seats]
 
+    def taken(self) -> tuple[EstimateSource, float | None] | None:
+        """What knowing all images rests on, and how many an hour all seats make; None where one is not known."""
+        sources, rate, images = [], 0.0, len(self._stock.tasks)
+        for known, seats in self.kinds:
+            parts = [(group.count, self.speeds.of_kind(known, group.sample)) for group in self._stock.groups]
+            found = [ExpectedSeconds(item.value * count, item.source) for count, item in parts if item is not None]
+            if len(found) < len(parts):
+                return None
+            sources.append(weakest(found))
+            if seconds := sum(item.value for item in found):
+                rate += seats * 3600 * images / seconds
+        return max(sources, key=WEAKER.index), rate or None
+
     @property
     def begun(self) -> list[Task]:
         """What is at work or being saved anywhere."""
@@ -97,19 +111,19 @@ class Seats:
         stock, begun = self._stock, self.begun
         if few is not None:
             stock, begun = stock.of(islice(self.waiting(), max(0, few - len(begun)))), []
-        desks = self._desks(known, now, asked)
+        free = self._seat_times(known, now, asked)
         queues = self._queues(known, stock, begun)
-        return schedule(desks, queues, within)
+        return schedule(free, queues, within)
 
-    def _desks(self, known: Sequence[Known], now: float, asked: int) -> list[Desk]:
+    def _seat_times(self, known: Sequence[Known], now: float, asked: int) -> list[SeatTime]:
         encoding = self._encoding(asked)
-        kinds, desks = {id(item): number for number, item in enumerate(known)}, []
+        kinds, free = {id(item): number for number, item in enumerate(known)}, []
         times = {id(item): self._times(item) for item in known}
         for number, begun in self._at.items():
             there = id(self.speeds.at(number))
             waited = 0.0 if begun.at_work else max(0.0, now - begun.waited)
-            desks.append(Desk(kinds[there], begun.rest_s(now, times[there]) + encoding, begun.loaded, waited))
-        return desks
+            free.append(SeatTime(kinds[there], begun.rest_s(now, times[there]) + encoding, begun.loaded, waited))
+        return free
 
     def _times(self, known: Known) -> Times:
         """What images take at one kind, and what decoding them does: each looked up once."""
@@ -132,18 +146,18 @@ class Seats:
         each = [(count, known.text(task)) for known, count in self.kinds]
         return texts / sum(count / text for count, text in each) if all(text for _, text in each) else 0.0
 
-    def _queues(self, known: Sequence[Known], stock: Stock, begun: Sequence[Task]) -> dict[Hashable, Queue]:
+    def _queues(self, known: Sequence[Known], stock: Stock, begun: Sequence[Task]) -> dict[Hashable, ModelQueue]:
         """What waits, with the texts that are encoded on the way."""
         at_work = Counter(map(pace_key, begun))
         texts: Counter[Hashable] = Counter()
         for image, count in stock.texts.items():
             texts[pace_key(stock.tasks[image])] += count
-        queues: dict[Hashable, Queue] = {}
+        queues: dict[Hashable, ModelQueue] = {}
         for group in stock.groups:
             key = pace_key(group.sample)
             if (count := group.count - at_work[key]) > 0:
                 model = load_key(group.sample)
-                queue = queues.get(model) or Queue([item.load(group.sample) for item in known])
+                queue = queues.get(model) or ModelQueue([item.load(group.sample) for item in known])
                 queues[model] = queue
                 queue.batches.append(Batch(count, self._seconds(known, group, texts[key] / count)))
         return queues

@@ -10,20 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batch import __version__
-from batch.base.errors import BatchError
-from batch.catalogue import architectures, modular, pag, weights
+from batch.catalogue import pag
 from batch.catalogue.families import FAMILIES, digest
-from batch.catalogue.model import Model
-from batch.catalogue.models import known_models
-from batch.hub import folders, models
-from batch.hub.random_models import package_folder
 from batch.manifest.values import Size
 from batch.memory import footprint, profiles
 from batch.memory.footprint import Component, PipelineParts, StageWork
@@ -33,6 +24,7 @@ from batch.records.reading import to_json
 from batch.records.spec import ModelSource
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.run import configured
 from batch.store import predictions
 
 if TYPE_CHECKING:
@@ -46,9 +38,6 @@ SWITCH = "RUN_BATCH_PREDICT"
 MOST = 36
 """Settings that are predicted for one plan: each takes seconds the first time."""
 
-COUNTING = 3
-"""The way of counting: another one gets another number, and what was kept is asked anew."""
-
 _LONG_TEXT = "a lighthouse at dusk, " * 100
 """Longer than any model takes, so that no text takes more."""
 
@@ -61,8 +50,6 @@ _MATTERS = pag.NAMES | {"true_cfg_scale", "max_sequence_length", "skip_guidance_
 
 _STEPS = 2
 """Of denoising: a scheduler that looks back has its memory by then."""
-
-_CONFIGURATIONS = ("config.json", "scheduler_config.json", "tokenizer_config.json", weights.INDEX, modular.INDEX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +112,8 @@ def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> F
         return Forecast(why=why)
     settings = _settings(plan)
     chosen = settings[:MOST]
-    sources = {name: source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
-    built = {name: built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
+    sources = {name: configured.source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
+    built = {name: configured.built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
     asked = {
         item: _questions(item, source, built[item.task.model])
         for item in chosen
@@ -192,60 +179,6 @@ def _setting(plan: Plan, tasks: list[Task]) -> _Setting:
     )
 
 
-def source_of(model: Model) -> ModelSource | str:
-    """Where a model's configuration is, or why it cannot be predicted."""
-    if not FAMILIES[model.family].staged:
-        return "its pipeline is called whole"
-    known = next((name for name, item in known_models().items() if model.repo and item.repo == model.repo), "")
-    try:
-        found = models.source(model)
-        if found.trust_remote_code:
-            return "it runs code of its own"
-        if model.random or is_configured(Path(found.location)):
-            return found
-    except BatchError as error:
-        return str(error)
-    if known not in architectures.known():
-        return "its configuration files are not on this machine: `fetch` the manifest first"
-    return ModelSource(
-        name=model.name,
-        family=model.family,
-        location=str(package_folder(architectures.WORDS)),
-        overrides=model.overrides,
-        random=True,
-        architecture=known,
-    )
-
-
-def is_configured(folder: Path) -> bool:
-    """Whether all is there to build a model from, but for its weights."""
-    if not folders.holds_model(folder):
-        return False
-    for part in weights.components(folders.index_of(folder)):
-        files = folders.inside(folder, part)
-        if weights.lacks_words(part, files) or (weights.is_weighted(part) and "config.json" not in files):
-            return False
-    return True
-
-
-def built_from(source: ModelSource) -> str:
-    """A hash of what a model is built from."""
-    if source.architecture:
-        found: Any = architectures.known()[source.architecture]
-    else:
-        places = [source.location, *([source.vae] if source.vae else [])]
-        inside = (path for place in places for path in Path(place).rglob("*.json"))
-        paths = sorted(path for path in inside if path.name in _CONFIGURATIONS)
-        found = [(path.parent.name, path.read_text(encoding="utf-8")) for path in paths]
-    return digest([source.family, found, {name: dict(item) for name, item in source.overrides.items()}])
-
-
-@cache
-def counted_by() -> list[object]:
-    """What every answer depends on: another way of counting, or another library, may give another one."""
-    return [COUNTING, __version__, [metadata.version(name) for name in ("torch", "diffusers", "transformers")]]
-
-
 def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Question]:
     """A question for each stage; equal ones have equal keys, however many settings ask them."""
     task = item.task
@@ -266,7 +199,7 @@ def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Que
     }
     return {
         stage: {
-            "key": digest([*counted_by(), built, stage, batch, to_json(decides)]),
+            "key": digest([*configured.counted_by(), built, stage, batch, to_json(decides)]),
             "stage": stage,
             "source": to_json(source),
             "task": to_json(whole),

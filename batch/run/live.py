@@ -36,12 +36,13 @@ from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Outcome
 from batch.run.growing import Growing
 from batch.run.live_seats import LiveSeats
-from batch.run.together import together
+from batch.run.together import Parts, together
 from batch.store import live
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from batch.records.tasks import Task
     from batch.report.book import Report
     from batch.run.remaining import Remaining
     from batch.store.folder import RunFolder
@@ -56,10 +57,11 @@ LOADS_S = 1.0
 class LiveListener:
     """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
 
-    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining, whole: int = 0) -> None:
-        """``left`` is what there is to do; of a shard, ``whole`` is how many images all of them have."""
+    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining, whole: Sequence[Task] = ()) -> None:
+        """``left`` is what there is to do; of a shard, ``whole`` are the images of all of them."""
         now = time.time()
-        self._folder, self._listener, self._whole = folder, listener, whole
+        self._folder, self._listener = folder, listener
+        self._parts = None if folder.shard is None else Parts.of(whole, folder.shard, left.scan)
         self._status = LiveStatus(
             state=RunState.STARTING, name=folder.name(), pid=os.getpid(), host=platform.node(), began=now,
             updated=now, failed=len(left.given_up),
@@ -157,8 +159,8 @@ class LiveListener:
         with self._lock:
             status = self._status = self._at_this_moment()
         live.write(self._folder.own, status, self._folder.runner)
-        if self._folder.shard is not None and self._growing.reporter.is_me():
-            live.write(self._folder.state, together(self._folder, status, self._whole), self._folder.runner)
+        if self._parts is not None and self._growing.reporter.is_me():
+            live.write(self._folder.state, together(self._folder, status, self._parts), self._folder.runner)
         return status
 
     def _at_this_moment(self) -> LiveStatus:

@@ -39,8 +39,9 @@ class LiveSeats:
             case Outcome(key=key) if self._several:  # a seat may have nothing more to do
                 self._outcome(key)
             case Happening(kind=kind, seat=seat) if kind.unloads:
+                state = SeatState.WAITING if RESTS.get(kind) else SeatState.LOADING  # a fresh worker starts there
                 for number in [*self._seats] if seat is None or kind in RESTS else [seat]:
-                    self._idle(number)
+                    self._idle(number, state)
             case Closed():
                 for number in [*self._seats]:
                     self._idle(number)
@@ -80,11 +81,11 @@ class LiveSeats:
             image=beat.name, stage=beat.stage, part=beat.part, parts=beat.parts,
         )  # fmt: skip
 
-    def _idle(self, number: int) -> None:
+    def _idle(self, number: int, state: SeatState = SeatState.WAITING) -> None:
         self._ids.pop(number, None)
         seat = self._seats.get(number)
         if seat is not None and seat.state != SeatState.GONE:
-            self._seats[number] = SeatStatus(number=number, label=seat.label)
+            self._seats[number] = SeatStatus(number=number, label=seat.label, state=state)
 
     @property
     def renders(self) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from batch.plan.alike import session_key
-from batch.plan.known import WEAKER, EstimateSource, ExpectedSeconds, weakest
+from batch.plan.known import EstimateSource
 from batch.plan.rates import CostPart, place
 from batch.records.events import (
     Beat,
@@ -29,9 +29,11 @@ from batch.records.kinds import RESTS, Stage, Status
 from batch.records.receipts import Outcome
 from batch.records.spec import Numerics
 from batch.run.at_seats import Seats
+from batch.run.crew import ALONE
 from batch.run.stock import Stock
 
 if TYPE_CHECKING:
+    from batch.records.events import Seat
     from batch.records.tasks import Task
     from batch.run.limits import Gate
 
@@ -63,6 +65,7 @@ class Pace:
         texts: Mapping[str, int] | None = None,
         recycle_after: int | None = None,
         measures: bool = False,
+        crew: Sequence[Seat] = ALONE,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,6 +80,10 @@ class Pace:
         self._clock = clock
         self._began = self._told = clock()
         self._seats = Seats(self._stock, self._speeds, self._began)
+        self._kinds: dict[int, str] = {}
+        """Of devices, by the numbers of their seats."""
+        self._sit(crew, self._began)
+        self._untold = not crew
         self._cost = 0.0
         self._encoded, self._encoding = (0, self._began), False
         self._count = 0
@@ -102,7 +109,8 @@ class Pace:
                 self._wait(now)
                 self._finished = done
             case Crew(seats):
-                return self._seats.crew([seat.number for seat in seats], now)
+                was_untold, self._untold = self._untold, False
+                return self._sit(seats, now) or was_untold
             case Loading():
                 self._ask(event, now)
             case Encoded(text, texts):
@@ -134,6 +142,12 @@ class Pace:
         return max(OFTEN_S if isinstance(event, Loading | Encoded) else 0.0, self._cost / SHARE)
 
     # What happens
+
+    def _sit(self, seats: Iterable[Seat], now: float) -> bool:
+        """These are there from now on; whether that is news."""
+        before, self._kinds = self._kinds, {seat.number: seat.kind for seat in seats}
+        self._seats.crew(self._kinds, now)
+        return self._kinds != before
 
     def _ask(self, portion: Loading, now: float) -> None:
         """Texts of another portion; at one seat the last one is done then."""
@@ -208,7 +222,7 @@ class Pace:
             each = (now - self._began) / self._count
             rate = 3600 / each if each else None
             return Expected(seconds=each * len(self._left), source="as this run went so far", per_hour=rate)
-        if (taken := self._taken()) is None:
+        if self._untold or (taken := self._seats.taken()) is None:
             return Expected(seconds=None)
         source, rate = taken
         guessed = source == EstimateSource.GUESS
@@ -218,19 +232,6 @@ class Pace:
             guessed=guessed,
             per_hour=rate if self._count >= FEW and not guessed else None,
         )
-
-    def _taken(self) -> tuple[EstimateSource, float | None] | None:
-        """What that rests on, and the images an hour of all seats; None where of some images nothing is known."""
-        sources, rate = [], 0.0
-        for known, seats in self._seats.kinds:
-            parts = [(group.count, self._speeds.of_kind(known, group.sample)) for group in self._stock.groups]
-            found = [ExpectedSeconds(item.value * count, item.source) for count, item in parts if item is not None]
-            if len(found) < len(parts):
-                return None
-            sources.append(weakest(found))
-            if seconds := sum(item.value for item in found):
-                rate += seats * 3600 * len(self._left) / seconds
-        return max(sources, key=WEAKER.index), rate or None
 
     def _rest(self, now: float, few: int | None = None) -> float:
         """Of all that is left, or of so few images, without what is over of them."""

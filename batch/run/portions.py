@@ -139,15 +139,20 @@ class TextsOutlook:
             yield f"texts of {model} all at once: {why}"
 
 
-def outlook(plan: Plan, tasks: Sequence[Task], *, recycled: bool) -> TextsOutlook:
+def outlook(
+    plan: Plan, tasks: Sequence[Task], *, recycled: bool, devices: str | None = None, workers: int = 1
+) -> TextsOutlook:
     """What a run on this machine would encode, and how; of a model that is not here yet that is not told."""
-    device = hardware.kind(None)
+    device = hardware.kind(devices)
     texts, lacking = count(tasks, lambda name: plan.models[name].family, default_folder(), device)
     at_once = {}
     for name, own in encoders.by_model(tasks).items():
         with suppress(BatchError):
             if FAMILIES[plan.models[name].family].staged:
-                at_once[name] = encoders.apart(source(plan.models[name]), own, device, recycled=recycled)
+                at_once[name] = encoders.apart(
+                    source(plan.models[name]), own, device, recycled=recycled, devices=devices,
+                    workers=max(1, workers),
+                )  # fmt: skip
     return TextsOutlook(
         texts=texts, to_encode=lacking, at_once={name: why for name, why in at_once.items() if why}
     )

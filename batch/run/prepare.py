@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch import engines
 from batch.base import hardware
 from batch.base.checksums import untold
 from batch.hub.permissions import Permissions
@@ -18,8 +17,7 @@ from batch.plan.build import build_plan
 from batch.plan.estimate import cost
 from batch.plan.known import Known
 from batch.plan.pins import Pins
-from batch.records.kinds import RunKind
-from batch.run import host
+from batch.run import crew, host
 from batch.run.lookup import lookup
 from batch.store import history
 from batch.store.folder import RunFolder, runner_id
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from batch.hub.downloads import FetchOptions
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
+    from batch.records.events import Seat
     from batch.records.tasks import Task
     from batch.run.options import Options
 
@@ -45,6 +44,8 @@ class Prepared:
     """What the folder had pinned when it was planned."""
     earlier: Rates
     """What images took in earlier runs on this machine, on the device that will render."""
+    crew: tuple[Seat, ...]
+    """The seats that a run is expected to have; () where that is not known."""
     impossible: tuple[str, ...]
     """Why some of it cannot be rendered on this machine."""
 
@@ -75,7 +76,8 @@ def prepare(
     earlier = history.read().learned(device=here.device)
     plan = _with_batches(build_plan(manifest, found, pins), manifest, options, here, earlier)
     impossible = tuple(quantised.impossible(plan.tasks, card=here.card))
-    crowded = host.warning(plan, here.memory, _workers(plan, options))
+    seats = crew.expected(plan, options)
+    crowded = host.warning(plan, here.memory, min(len(seats), len(plan.tasks)))
     also = (*(f"not here: {why}" for why in impossible), *([crowded] if crowded else []))
     plan = replace(plan, warnings=(*plan.warnings, *also))
     source = folder.origin().source if folder.exists() else ""
@@ -85,16 +87,9 @@ def prepare(
             warning += "; name the run folder with --out if this is another job"
         plan = replace(plan, warnings=(*plan.warnings, warning))
     return Prepared(
-        manifest=manifest, plan=plan, folder=folder, before=pins, earlier=earlier, impossible=impossible
-    )
-
-
-def _workers(plan: Plan, options: Options) -> int:
-    """How many workers render on this machine; 0 where that is not known."""
-    engine = options.engine or engines.default()
-    if plan.kind == RunKind.MEASURE or engine == "local":
-        return 1
-    return min(hardware.count(options.devices), len(plan.tasks)) if engine == "process" else 0
+        manifest=manifest, plan=plan, folder=folder, before=pins, earlier=earlier, crew=seats,
+        impossible=impossible,
+    )  # fmt: skip
 
 
 def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Rates) -> Plan:

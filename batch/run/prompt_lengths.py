@@ -21,7 +21,7 @@ from batch.plan.texts import negative_counts
 from batch.records.reading import to_json
 from batch.records.receipts import TextTokens
 from batch.records.tasks import Task
-from batch.run import forecast
+from batch.run import configured, forecast
 from batch.store import predictions
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _source(model: Model) -> ModelSource | None:
         found = models.source(model)
     except BatchError:
         return None
-    known = model.random or forecast.is_configured(Path(found.location))
+    known = model.random or configured.is_configured(Path(found.location))
     return found if known and not found.trust_remote_code else None
 
 
@@ -112,7 +112,7 @@ def _question(group: _Group, source: ModelSource) -> TextsQuestion:
     task = to_json(replace(group.task, id="", picture_id="", name="", source="", seed=0, loras=()))
     arguments = [item for item in group.task.extra if item[0] in FAMILIES[source.family].extra]
     syntax = group.task.prompt_syntax
-    decides = [forecast.counted_by(), forecast.built_from(source), arguments, syntax, group.negative, texts]
+    decides = [configured.counted_by(), configured.built_from(source), arguments, syntax, group.negative, texts]
     return {
         "key": digest(decides),
         "source": to_json(source),

@@ -168,11 +168,14 @@ class Queue:
         options, plan = self.options, job.part
         where = remaining(
             plan, job.folder, job.manifest.run.retries, job.earlier,
-            redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices, whole=job.plan,
+            redo_degraded=options.redo_degraded, restore=options.restore, devices=options.devices, crew=job.crew,
+            whole=job.plan,
         )  # fmt: skip
         done, left, takes = where.done + len(where.redo), len(where.to_render), where.estimate
         found = QueueEntry(manifest=self.manifests[place], images=len(plan.tasks), done=done, left=left)
         seconds = takes.seconds if takes is not None and left else 0.0
+        if left and not job.crew:
+            seconds = None  # how many devices a cluster has shows when it answers
         guessed = takes is not None and takes.is_guess and left > 0
         return _Waiting(place, job.folder.root, found, seconds, guessed)
 

@@ -16,7 +16,8 @@ from batch.plan.estimate import estimate
 from batch.plan.known import Known
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
-from batch.run.knowing import knowing, texts_left
+from batch.run.crew import ALONE, together
+from batch.run.knowing import knowing, of_seats, texts_left
 from batch.run.limits import disk_warning
 from batch.store.losses import PictureLoss
 from batch.store.pictures import image_path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from batch.plan.estimate import Estimate
     from batch.plan.plan import Plan
     from batch.plan.rates import Rates
+    from batch.records.events import Seat
     from batch.store.folder import RunFolder
 
 
@@ -61,6 +63,8 @@ class Remaining:
     """What the images that are done, and earlier runs, tell about the others."""
     texts: Mapping[str, int] = field(default_factory=dict)
     """How many texts are to be encoded for images, by their ids: see :func:`batch.run.knowing.texts_left`."""
+    crew: Sequence[Seat] = ALONE
+    """The seats that render it, as far as they are known before they answer; () where they are not."""
     scan: Scan = field(default_factory=Scan)
     """What the folder held."""
 
@@ -92,11 +96,13 @@ def remaining(
     redo_degraded: bool = False,
     restore: bool = False,
     devices: str | None = None,
+    crew: Sequence[Seat] = ALONE,
     whole: Plan | None = None,
 ) -> Remaining:
     """Compare a plan with what its folder holds; ``earlier`` is what earlier runs tell of times and sizes.
 
-    A picture that somebody touched is done, and only ``restore`` renders it again. ``whole`` is the plan of which
+    A picture that somebody touched is done, and only ``restore`` renders it again. ``crew`` are the seats that
+    render, as :func:`batch.run.crew.expected` knows them. ``whole`` is the plan of which
     this one is a part, where it is one.
     """
     scan = folder.scan() if folder.exists() else Scan()
@@ -112,8 +118,10 @@ def remaining(
     to_render = tuple(task for task in missing if attempts.get(task.id, 0) < retries)
     if plan.kind == RunKind.MEASURE:
         return _to_measure(plan, scan, given_up, earlier)
-    known = knowing(plan, scan.receipts.values(), earlier)
+    receipts = scan.receipts.values()
+    known = knowing(plan, receipts, earlier)
     texts = texts_left(to_render, plan, hardware.kind(devices))
+    alone = estimate(to_render, receipts, known, texts)
     return Remaining(
         done=len(plan.tasks) - len(missing),
         to_render=to_render,
@@ -126,9 +134,10 @@ def remaining(
         given_up=tuple(given_up),
         failed_before=sum(task.id in scan.failures for task in missing),
         extra=len(scan.receipts.keys() - named),
-        estimate=estimate(to_render, scan.receipts.values(), known, texts),
+        estimate=together(alone, to_render, texts, known, of_seats(plan, receipts, known), crew),
         known=known,
         texts=texts,
+        crew=crew,
         scan=scan,
     )
 
@@ -184,10 +193,20 @@ class Outlook:
     warnings: tuple[str, ...] = ()
 
 
-def outlook(plan: Plan, where: Remaining | None, folder: RunFolder, earlier: Rates, min_free_disk: int) -> Outlook:
+def outlook(
+    plan: Plan,
+    where: Remaining | None,
+    folder: RunFolder,
+    earlier: Rates,
+    min_free_disk: int,
+    crew: Sequence[Seat] = ALONE,
+) -> Outlook:
     """Judge a plan before it is run; of one whose ids are not known yet, every task."""
     expected = where.estimate if where else None
-    expected = expected or estimate(plan.tasks, (), knowing(plan, (), earlier))
+    if expected is None:
+        known = knowing(plan, (), earlier)
+        alone = estimate(plan.tasks, (), known)
+        expected = together(alone, plan.tasks, {}, known, of_seats(plan, (), known), crew)
     free = disk.free(folder.root)
     if free is None:
         return Outlook(estimate=expected, free_bytes=None, models_in=hub_cache())

@@ -12,10 +12,11 @@ from batch.base import disk
 from batch.base.cache import default_folder
 from batch.base.errors import UserError
 from batch.hub.downloads import FetchOptions
-from batch.records.events import Began, Happening, Listener, Preparing
+from batch.records.events import Began, Crew, Happening, Listener, Preparing
 from batch.records.kinds import HappeningKind, RunKind, TextsKept
 from batch.records.spec import RunSpec
 from batch.render.diffusers_backend import Diffusers
+from batch.run import crew
 from batch.run.awake import awake
 from batch.run.course import Course
 from batch.run.knowing import of_seats
@@ -115,27 +116,21 @@ def carry_out(
         folder.begin(plan.name, plan.kind, origin, plan.tasks, plan.pins)
     whole, plan = plan, plan.part(folder.shard)
     left = _left(whole, plan, folder, origin, options, earlier)
-    floor = origin.run.min_free_disk
-    known = replace(left.known, limit=options.vram_limit, decodes=latents is not None)
-    of_seat = of_seats(plan, left.scan.receipts.values(), known)
-    gate = Gate(
-        options.limits, folder, left.to_render, min_free_disk=floor, known=known, of_seat=of_seat, redo=left.redo
-    )
-    live = LiveListener(folder, listener, left, len(whole.tasks))
+    gate = _gate(plan, folder, origin, options, left, decodes=latents is not None)
+    live = LiveListener(folder, listener, left, whole.tasks)
+    measures, recycled = plan.kind == RunKind.MEASURE, origin.run.recycle_after
     tally = Tally(
         plan=plan,
         folder=folder,
         run=origin.run,
         left=left,
         gate=gate,
-        pace=Pace(
-            left.to_render, gate, left.texts, origin.run.recycle_after, measures=plan.kind == RunKind.MEASURE
-        ),
+        pace=Pace(left.to_render, gate, left.texts, recycled, measures=measures, crew=left.crew),
         listener=stop.follow(live, origin.run, options),
         notifier=notifier or Notifier(()),
         log=EventLog(folder),
     )
-    expected = outlook(plan, left, folder, earlier, floor)
+    expected = outlook(plan, left, folder, earlier, origin.run.min_free_disk)
     note = (folder.held.note,) if folder.held and folder.held.note else ()
     warnings = (*note, *plan.warnings, *left.notes, *expected.warnings, *ignored(plan, options))
     spec = _spec(plan, folder, origin, options, left)
@@ -150,6 +145,20 @@ def carry_out(
             for kind in gate.speeds.all:
                 history.record(kind.mine)
         return course.end(stopped)
+
+
+def _gate(
+    plan: Plan, folder: RunFolder, origin: Origin, options: Options, left: Remaining, *, decodes: bool
+) -> Gate:
+    """What lets images start, and knows what they take on the devices that are expected."""
+    known = replace(left.known, limit=options.vram_limit, decodes=decodes)
+    of_seat = of_seats(plan, left.scan.receipts.values(), known)
+    floor = origin.run.min_free_disk
+    gate = Gate(
+        options.limits, folder, left.to_render, min_free_disk=floor, known=known, of_seat=of_seat, redo=left.redo
+    )
+    gate.crew(Crew(tuple(left.crew)))
+    return gate
 
 
 def _end_left_over(folder: RunFolder) -> Iterator[tuple[Orphan, str]]:
@@ -182,6 +191,7 @@ def _left(
         redo_degraded=options.redo_degraded,
         restore=options.restore,
         devices=options.devices,
+        crew=crew.expected(plan, options),
         whole=whole,
     )
 

@@ -25,7 +25,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Queue:
+class ModelQueue:
     """Images for which one model is loaded, in their order."""
 
     load_s: Sequence[float]
@@ -34,7 +34,7 @@ class Queue:
 
 
 @dataclass(slots=True)
-class Desk:
+class SeatTime:
     """A seat: when it is free, and for what. It changes as it is planned for."""
 
     kind: int
@@ -45,7 +45,7 @@ class Desk:
     waited: float = 0.0
     """So much of the first load is over."""
 
-    def load_s(self, key: Hashable, queue: Queue) -> float:
+    def load_s(self, key: Hashable, queue: ModelQueue) -> float:
         """What it loads before its next image of a queue."""
         return 0.0 if key == self.loaded else max(0.0, queue.load_s[self.kind] - self.waited)
 
@@ -64,65 +64,67 @@ class Scheduled:
     """Images that are."""
 
 
-def schedule(desks: Sequence[Desk], queues: Mapping[Hashable, Queue], within: float = math.inf) -> Scheduled:
+def schedule(
+    seats: Sequence[SeatTime], queues: Mapping[Hashable, ModelQueue], within: float = math.inf
+) -> Scheduled:
     """Plan all images; ``within`` so many seconds, a seat begins none that would not be done. Uses up both."""
     count, tried = 0, None
     left = {key: queue for key, queue in queues.items() if _tidied(queue)}
-    heap = [(desk.free, number) for number, desk in enumerate(desks)]
+    heap = [(seat.free, number) for number, seat in enumerate(seats)]
     heapify(heap)
     while heap and left:
         free, number = heap[0]
-        desk = desks[number]
-        key = desk.loaded if desk.loaded in left else next(iter(left))
+        seat = seats[number]
+        key = seat.loaded if seat.loaded in left else next(iter(left))
         queue = left[key]
         batch = queue.batches[0]
         if batch is not tried and batch.count > 2 * len(heap):
-            tried, there = batch, [desks[other] for _, other in heap]
+            tried, there = batch, [seats[other] for _, other in heap]
             if all(other.loaded == key or other.loaded not in left for other in there) and key == next(iter(left)):
                 count += _at_once(there, key, queue, within)
-                heap = [(desks[other].free, other) for _, other in heap]
+                heap = [(seats[other].free, other) for _, other in heap]
                 heapify(heap)
                 continue
-        end = free + desk.load_s(key, queue) + batch.seconds[desk.kind]
+        end = free + seat.load_s(key, queue) + batch.seconds[seat.kind]
         if end > within:
             heappop(heap)
             continue
-        desk.take(key, end)
+        seat.take(key, end)
         heapreplace(heap, (end, number))
         count, batch.count = count + 1, batch.count - 1
         if not _tidied(queue):
             del left[key]
             tried = None
-    return Scheduled(max(desk.free for desk in desks), count)
+    return Scheduled(max(seat.free for seat in seats), count)
 
 
-def _tidied(queue: Queue) -> bool:
+def _tidied(queue: ModelQueue) -> bool:
     """Whether there is anything left of it; what is used up is not there any more."""
     while queue.batches and not queue.batches[0].count:
         queue.batches.pop(0)
     return bool(queue.batches)
 
 
-def _at_once(desks: Sequence[Desk], key: Hashable, queue: Queue, within: float) -> int:
+def _at_once(seats: Sequence[SeatTime], key: Hashable, queue: ModelQueue, within: float) -> int:
     """Plan most of the first images, as they would be one by one: those begun before some time. How many.
 
     All seats take them, and nothing else.
     """
     batch = queue.batches[0]
     begins = [
-        (desk.free + desk.load_s(key, queue), max(_LEAST_S, batch.seconds[desk.kind]), desk) for desk in desks
+        (seat.free + seat.load_s(key, queue), max(_LEAST_S, batch.seconds[seat.kind]), seat) for seat in seats
     ]
     begins.sort(key=lambda item: item[0])
     rate = work = 0.0
-    images = batch.count - len(desks)  # each seat may be at one more
+    images = batch.count - len(seats)  # each seat may be at one more
     for begin, each, _ in begins:
         if rate and (images + work) / rate <= begin:
             break
         rate, work = rate + 1 / each, work + begin / each
     until, planned = min(within, (images + work) / rate), 0
-    for begin, each, desk in begins:
+    for begin, each, seat in begins:
         if (more := math.floor((until - begin) / each)) > 0:
-            desk.take(key, begin + more * each)
+            seat.take(key, begin + more * each)
             planned += more
     batch.count -= planned
     return planned

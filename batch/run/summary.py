@@ -64,12 +64,9 @@ def of_other_shards(result: Result) -> Iterator[str]:
     """What of the whole is left beside this part."""
     if result.shard is None or result.elsewhere is None:
         return
-    part = (
-        "this part is done"
-        if result.done == result.total
-        else f"{result.total - result.done} of this part are not"
-    )
-    rest = f"{result.elsewhere} of {plural(result.whole, 'image')}, of other shards, are not there yet"
+    left = result.total - result.done
+    part = f"{plural(left, 'image')} of this part left" if left else "this part is done"
+    rest = f"{result.elsewhere} of {plural(result.whole, 'image')}, of other shards, not there yet"
     yield f"{part}; {rest if result.elsewhere else 'all images of the other shards are there'}"
 
 

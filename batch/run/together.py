@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batch.base.text import plural
@@ -12,7 +13,10 @@ from batch.records.live import LiveStatus, RunState
 from batch.store import live, shards
 
 if TYPE_CHECKING:
+    from batch.records.shard import Shard
+    from batch.records.tasks import Task
     from batch.store.folder import RunFolder
+    from batch.store.receipts import Scan
 
 SILENT_S = 120.0
 """One that has said nothing for so long is gone; clocks of two hosts, and what a drive shows, may differ."""
@@ -24,19 +28,47 @@ _IN_ORDER = (
 """What is told of several: the first that any of them is at."""
 
 
-def together(folder: RunFolder, mine: LiveStatus, whole: int) -> LiveStatus:
-    """One status for all shards of a folder with ``whole`` images, by the one that keeps its reports: ``mine``."""
-    assert folder.shard is not None
-    others = [
-        found
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a divided folder held of each part when a shard began there."""
+
+    shard: Shard
+    whole: int
+    """Images of all parts."""
+    done: Mapping[int, int]
+    """Images that were there, by the number of their part."""
+    failed: Mapping[int, int]
+    """Images that had failed, likewise."""
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], shard: Shard, scan: Scan) -> Parts:
+        """By the plan of all ``tasks``."""
+        number = {task.id: place % shard.of + 1 for place, task in enumerate(tasks)}
+        done = Counter(part for key, part in number.items() if key in scan.receipts)
+        failed = Counter(part for key, part in number.items() if key in scan.failures and key not in scan.receipts)
+        return cls(shard, len(tasks), done, failed)
+
+
+def together(folder: RunFolder, mine: LiveStatus, parts: Parts) -> LiveStatus:
+    """One status for all shards of a folder, by the one that keeps its reports: ``mine``."""
+    there = {
+        shard.number: found
         for shard, state in shards.states(folder.state)
-        if shard.of == folder.shard.of and shard != folder.shard and (found := live.read(state)) is not None
+        if shard.of == parts.shard.of and shard != parts.shard and (found := live.read(state)) is not None
+    }
+    told = merged(mine, there.values(), parts.whole)
+    silent = [
+        number for number in range(1, parts.shard.of + 1) if number not in there and number != parts.shard.number
     ]
-    return merged(mine, others, whole)
+    return replace(
+        told,
+        done=told.done + sum(parts.done.get(number, 0) for number in silent),
+        failed=told.failed + sum(parts.failed.get(number, 0) for number in silent),
+    )
 
 
 def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveStatus:
-    """See :func:`together`. What is over tells of its images alone."""
+    """Of those that have begun: what is over tells of its images alone."""
     known = [mine, *others]
     alive = [item for item in known if item.state != RunState.ENDED and mine.updated - item.updated < SILENT_S]
     return replace(

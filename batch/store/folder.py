@@ -10,7 +10,7 @@ import os
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +33,9 @@ if TYPE_CHECKING:
     from batch.plan.pins import Pins
     from batch.records.shard import Shard
     from batch.store.job import Origin, Owner
+    from batch.store.pictures import Encoded
     from batch.store.receipts import Inspection, Scan
     from batch.store.unnamed import Unnamed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """The files of an image that was saved where this folder cannot be seen."""
-
-    image: bytes
-    thumb: bytes | None = None
-    latents: bytes | None = None
 
 
 class RunFolder:

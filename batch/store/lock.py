@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,12 +23,12 @@ from typing import NotRequired
 from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
-from batch.base import atomic, disk, drives, regular
+from batch.base import atomic, disk, drives
 from batch.base.errors import FolderLocked, FolderLost, UserError
 from batch.base.shell import typed
 from batch.base.text import timestamp
 from batch.records.spec import Held
-from batch.store import files, signs
+from batch.store import files, kernel, signs
 
 LOCK, HOLDER = "lock", "lock.json"
 
@@ -102,7 +101,7 @@ def holder(state: Path) -> Holder | None:
     who = _read(state)
     if who is None:
         return None
-    held = _is_held(state / LOCK)
+    held = kernel.is_held(state / LOCK)
     if held or (held is None and _lives(who)):
         return who
     # A lock that is free says nothing of another host, which it may not reach.
@@ -122,37 +121,6 @@ def _lives(who: Holder) -> bool:
     except psutil.AccessDenied:
         return True
     except (psutil.Error, ValueError, OverflowError):  # gone, or a number that is no process
-        return False
-
-
-if sys.platform == "win32":
-
-    def _is_held(path: Path) -> bool | None:
-        """Whether a process of this machine holds a lock; None where that cannot be asked."""
-        if not path.is_file():
-            return None
-        try:
-            with FileLock(path).acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return None
-
-else:
-
-    def _is_held(path: Path) -> bool | None:
-        """Whether a process of this machine holds a lock; None where that cannot be asked."""
-        import fcntl
-
-        try:
-            with regular.opened(path) as file:
-                # Shared, so that two who ask do not see one another.
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return None
         return False
 
 

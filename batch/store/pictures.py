@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ from batch.store.images.looks import hash_pixels, look, picture_of
 from batch.store.images.reading import read_pixels
 from batch.store.touched import image_files, is_as_written
 from batch.store.trash import Trash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The files of an image that was saved where this folder cannot be seen."""
+
+    image: bytes
+    thumb: bytes | None = None
+    latents: bytes | None = None
 
 
 class Pictures:

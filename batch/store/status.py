@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,15 @@ from batch.base.orphans import Orphan
 from batch.plan.estimate import rest
 from batch.records.live import RESTING, LiveStatus, RunState
 from batch.records.receipts import Failure
+from batch.records.shard import Shard
 from batch.store import events, live, shards, workers
 from batch.store.causes import causes
 from batch.store.folder import RunFolder
 from batch.store.losses import PictureLoss
 
 if TYPE_CHECKING:
+    from batch.records.receipts import Receipt
+    from batch.records.tasks import Task
     from batch.store.causes import Cause
     from batch.store.shards import Running
 
@@ -47,9 +50,9 @@ class Summary:
     failed: int
     missing: int
     degraded: int
+    """Done with a smaller memory setting than the one asked for."""
     cut: int
     """Images whose texts were not read to the end."""
-    """Done with a smaller memory setting than the one asked for."""
     extra: int
     touched: Mapping[str, int] = field(default_factory=dict)
     """What somebody did to pictures that are done, and to how many."""
@@ -87,6 +90,8 @@ class Summary:
     """What a run that goes on is at, as far as it says so."""
     shards: tuple[ShardStanding, ...] = ()
     """Those that are at work."""
+    idle_shards: Mapping[str, int] = field(default_factory=dict)
+    """While others are at work, those that are not (``2/8``), and how many images each has to render."""
     divided_by: int = 0
     """So many shards the folder was divided into last; 0 where it was not."""
     happened: Mapping[str, int] = field(default_factory=dict)
@@ -131,17 +136,13 @@ def summarize(root: Path) -> Summary:
     scan, tasks = folder.scan(), folder.tasks()
     planned = {task.id for task in tasks}
     done = [scan.receipts[key] for key in planned if key in scan.receipts]
-    # As the report and the estimate count: the first image after a load tells nothing of the others.
-    timed = [item for item in done if not item.measurement.warmup] or done
     failures = [scan.failures[task.id] for task in tasks if task.id in scan.failures]
     unfit = [item for item in failures if item.is_result]
     skipped = Counter(why for key, why in scan.skipped.items() if key in planned)
     to_render = [task for task in tasks if task.id not in scan.receipts.keys() | scan.failures.keys()]
     measures = any(task.repeat is not None for task in tasks)
-    left = None if measures else rest(to_render, list(scan.receipts.values()))
     said = None if running else _last_said(folder.state, len(to_render))
-    stages = [item.measurement.together for item in done]
-    peaks = [value for item in stages if (value := item.device or item.rss) is not None]
+    left = None if measures or said is not None else rest(to_render, list(scan.receipts.values()))
     log, saving = events.read(folder), running is not None
     history = events.last_run(log)
     return Summary(
@@ -163,10 +164,10 @@ def summarize(root: Path) -> Summary:
         out_of_memory=len(unfit),
         skipped=dict(skipped),
         running=running,
-        seconds_per_image=statistics.median(item.measurement.total_s for item in timed) if timed else None,
-        timed=len(timed),
+        seconds_per_image=_median_s(_timed(done)),
+        timed=len(_timed(done)),
         rest_s=said if said is not None else left.value if left else None,
-        peak_bytes=max(peaks, default=None),
+        peak_bytes=_peak(done),
         errors=_said(item for item in failures if not item.is_result),
         unfit=_said(unfit),
         causes=causes(item for item in failures if not item.is_result),
@@ -174,18 +175,48 @@ def summarize(root: Path) -> Summary:
         source=folder.origin().source,
         now=_now(folder.state) if running else None,
         shards=tuple(_standing(item) for item in runs if item.shard is not None),
+        idle_shards=_idle(runs, tasks, to_render),
         divided_by=division.of if (division := shards.division(folder.state)) is not None else 0,
         happened=dict(Counter(event.kind for event in history)),
         last_happenings=tuple(history[-3:]),
         measures=measures,
-        left_over=tuple(
-            orphan
-            for state in (folder.state, *(path for _, path in shards.states(folder.state)))
-            for orphan in workers.left_over(state)
-        ),
+        left_over=tuple(_left_over(folder)),
         in_a_row=0 if running else events.in_a_row(events.stopped(log)),
         killed="" if running else events.unfinished(log),
     )
+
+
+def _timed(done: list[Receipt]) -> list[Receipt]:
+    """As the report and the estimate count: the first image after a load tells nothing of the others."""
+    return [item for item in done if not item.measurement.warmup] or done
+
+
+def _median_s(timed: list[Receipt]) -> float | None:
+    return statistics.median(item.measurement.total_s for item in timed) if timed else None
+
+
+def _idle(runs: Iterable[Running], tasks: list[Task], to_render: Iterable[Task]) -> dict[str, int]:
+    """See :attr:`Summary.idle_shards`."""
+    at_work = {run.shard for run in runs if run.shard is not None}
+    left = {task.id for task in to_render}
+    found: dict[str, int] = {}
+    for of in {shard.of for shard in at_work}:
+        for shard in (Shard(number, of) for number in range(1, of + 1)):
+            if shard not in at_work and (count := sum(task.id in left for task in shard.part(tasks))):
+                found[str(shard)] = count
+    return found
+
+
+def _peak(done: Iterable[Receipt]) -> int | None:
+    """The most memory that any image took, of the device or, without one, of the host."""
+    stages = (item.measurement.together for item in done)
+    return max((value for item in stages if (value := item.device or item.rss) is not None), default=None)
+
+
+def _left_over(folder: RunFolder) -> Iterator[Orphan]:
+    """Workers of earlier runs, of its shards too, that are still there."""
+    for state in (folder.state, *(path for _, path in shards.states(folder.state))):
+        yield from workers.left_over(state)
 
 
 def _standing(run: Running) -> ShardStanding:

@@ -60,9 +60,9 @@ def test_what_is_visible_is_numbered_from_0(cards, monkeypatch, visible, found):
 def test_all_is_all_of_the_first_ones_kind(cards, monkeypatch):
     for asked in (None, "all"):
         assert uuids(hardware.rendering(asked)) == ["ab2", "ab3"]
-        assert hardware.count(asked) == 2
+        assert len(hardware.each(asked)) == 2
     assert uuids(hardware.rendering("first")) == ["ab2"]
-    assert hardware.count("first") == 1
+    assert len(hardware.each("first")) == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     assert uuids(hardware.rendering(None)) == ["aa1"]
 
@@ -79,9 +79,9 @@ def test_the_smallest_that_renders_decides(cards):
 
 
 def test_how_many_will_render(cards):
-    assert [hardware.count(asked) for asked in ("cpu,cpu,cpu", "0,2", "1", "cpu")] == [3, 2, 1, 1]
+    assert [len(hardware.each(asked)) for asked in ("cpu,cpu,cpu", "0,2", "1", "cpu")] == [3, 2, 1, 1]
     cards()
-    assert [hardware.count(asked) for asked in (None, "all", "first")] == [1, 1, 1]
+    assert [len(hardware.each(asked)) for asked in (None, "all", "first")] == [1, 1, 1]
 
 
 def test_the_kind_of_device(cards, monkeypatch):
@@ -99,7 +99,7 @@ def test_a_process_sees_one_instance_and_nothing_beside_it(cards, monkeypatch):
     assert hardware.look(None).memory == 10 * GIB
     assert hardware.look(None).device == "A100 MIG 1g.10gb"
     assert uuids(hardware.rendering("MIG-f")) == ["f2"]
-    assert hardware.count("MIG-e1,MIG-f2") == 2
+    assert len(hardware.each("MIG-e1,MIG-f2")) == 2
     assert hardware.look("MIG-e1,MIG-f2").memory == 10 * GIB
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-f2,MIG-e1")
     assert uuids(hardware.seen()) == ["f2", "e1"]

@@ -65,7 +65,11 @@ def test_a_device_without_work_waits_and_one_that_is_lost_is_not_there():
     assert names(drawn(waits)[1:]) == ["cuda:0", "cuda:1"]
     waits.on(happen("it died", HappeningKind.WORKER_DIED, seat=0))
     waits.on(beat(1))
-    assert drawn(waits)[1].split() == ["cuda:0", "waiting"]
+    assert drawn(waits)[1].split() == ["cuda:0", "starting", "a", "worker"]
+    waits.on(happen("paused by me", HappeningKind.PAUSED))
+    waits.on(happen("", HappeningKind.RESUMED))
+    waits.on(beat(0))
+    assert drawn(waits)[2].split() == ["cuda:1", "starting", "a", "worker"]
 
 
 def test_a_pause_is_told_once():

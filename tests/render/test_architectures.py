@@ -18,7 +18,7 @@ from batch.records.tasks import Task
 from batch.render import random_tokenizers, random_weights, repeats
 from batch.render.foresight import Foresight
 from batch.render.live import _LARGE, Live
-from batch.run import forecast
+from batch.run import configured, forecast
 from tests.conftest import ROOT
 from tests.render.parts import parameters, source
 
@@ -247,7 +247,7 @@ def test_large_fillings_have_no_numbers_and_small_ones_do():
 def test_the_catalogue_is_predicted_without_any_file():
     for name in set(architectures.known()) & set(known_models()):
         model = known_models()[name]
-        found = forecast.source_of(model)
+        found = configured.source_of(model)
         if FAMILIES[model.family].staged:
             assert (found.architecture, found.random) == (name, True)
             item = forecast._Setting(task=task(name), name="full", batch=1, loras=False, random=False)

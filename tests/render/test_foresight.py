@@ -19,7 +19,7 @@ from batch.memory.footprint import GIB, Component, PipelineParts, StageWork
 from batch.records.spec import ModelSource
 from batch.render import foresight
 from batch.render.foresight import Foresight
-from batch.run import forecast
+from batch.run import configured, forecast
 from batch.run.options import Options
 from batch.run.prepare import prepare
 from batch.store import predictions
@@ -298,8 +298,8 @@ def test_equal_stages_are_asked_once(manifest):
     text = PLAN.replace("a fox", "[a fox, a whale]") + "  seed: 0..3\n  guidance: [2, 3, 4.5]\n"
     plan = prepare(manifest(text), Options()).plan
     settings = forecast._settings(plan)
-    source = forecast.source_of(plan.models["demo"])
-    built = forecast.built_from(source)
+    source = configured.source_of(plan.models["demo"])
+    built = configured.built_from(source)
     keys = {question["key"] for item in settings for question in forecast._questions(item, source, built).values()}
     assert (len(plan.tasks), len(settings), len(keys)) == (96, 2, 4)
     plan = replace(plan, tasks=tuple(replace(item, guidance=1.0) for item in plan.tasks))

@@ -73,7 +73,7 @@ def test_the_table_has_the_setting_used_and_what_was_invalid(night):
 
 def test_times_are_told_apart_by_the_setting_used(night):
     images = reported(night.tasks(), night.scan())
-    data = overview(images, night.scan(), [], {})
+    data = overview(images, night.scan(), [], {}, {image.task.id for image in images})
     rows = [dict(zip(data["timing"]["columns"], row, strict=True)) for row in data["timing"]["rows"]]
     found = {row["memory"]: {"images": row["images"], "failed": row["failed"]} for row in rows}
     (degraded,) = [name for name in found if "degraded" in name]

@@ -117,3 +117,79 @@ def test_the_devices_of_a_session_are_those_at_once():
     ]
     first, second = sessions(history, [receipt(1005), receipt(9001)], {TASK.id})
     assert (first.devices, second.devices) == (3, 1)
+
+
+def part(number: int, kind: str, at: float, of: int = 2) -> LogEntry:
+    return replace(event(kind, at), shard=f"{number}/{of}")
+
+
+def of_task(key: str, at: float, seconds: float = 9.0) -> Receipt:
+    found = receipt(at, seconds)
+    return replace(found, task=replace(found.task, id=key))
+
+
+def test_shards_side_by_side_are_one_session():
+    """Wall time counts once, the work of all of them adds up."""
+    history = [
+        part(1, "started", 1000), part(2, "started", 1010), part(1, "end", 1100), part(2, "end", 1060),
+    ]  # fmt: skip
+    records = [of_task("a", 1000), of_task("b", 1010), of_task("c", 1050)]
+    (only,) = sessions(history, records, ["a", "b", "c"])
+    assert (only.began, only.ended, only.end) == (1000, 1100, "end")
+    assert (only.shards, only.devices, only.images) == (2, 2, 3)
+    assert only.device_s == 100 + 50
+    assert only.denoise_s == 27.0
+
+
+def test_shards_one_after_the_other_are_two():
+    history = [part(1, "started", 1000), part(1, "end", 1050), part(2, "started", 1060), part(2, "end", 1100)]
+    first, second = sessions(history, [of_task("a", 1001), of_task("b", 1061)], ["a", "b"])
+    assert (first.images, first.ended, first.shards, second.images) == (1, 1050, 1, 1)
+
+
+def test_what_a_killed_shard_made_is_its_last_sign_of_life():
+    """An image that another shard makes later is none."""
+    history = [part(1, "started", 1000), part(2, "started", 1001), part(2, "end", 2000)]
+    records = [of_task("a", 1002), of_task("b", 1990)]
+    (only,) = sessions(history, records, ["a", "b"])
+    assert only.end == ""
+    assert only.device_s == (1002 + 12 - 1000) + (2000 - 1001)
+
+
+def test_a_shard_that_begins_again_ends_what_it_did_before():
+    history = [part(1, "started", 1000), part(2, "started", 1001), part(1, "started", 1500), part(1, "end", 1600)]
+    records = [of_task("a", 1490, seconds=100.0), of_task("b", 1002, seconds=600.0), of_task("c", 1501)]
+    (only,) = sessions([*history, part(2, "stopped", 1700)], records, ["a", "b", "c"])
+    assert (only.shards, only.devices, only.ended, only.end) == (2, 2, 1700, "")
+    assert only.device_s == 500 + 699 + 100
+
+
+def test_shards_rest_when_all_of_them_do():
+    history = [
+        part(1, "started", 1000), part(2, "started", 1000), part(1, "paused", 1010), part(2, "paused", 1020),
+        part(2, "resumed", 1050), part(1, "resumed", 1060), part(1, "end", 1100), part(2, "end", 1100),
+    ]  # fmt: skip
+    (only,) = sessions(history, [], ())
+    assert only.pauses == ((1020, 1050),)
+    assert only.device_s == 50 + 70
+
+
+def test_a_run_of_the_whole_is_beside_no_shard():
+    history = [
+        part(1, "started", 1000),
+        event("started", 1020),
+        event("end", 1100),
+        part(1, "started", 1100, of=3),
+    ]
+    found = sessions(history, [of_task("a", 1019, seconds=50.0), of_task("b", 1030)], ["a", "b"])
+    assert [(one.began, one.ended, one.images) for one in found] == [
+        (1000, 1020, 1),
+        (1020, 1100, 1),
+        (1100, 1100, 0),
+    ]
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2/0", "two", "1/2/3", "1/" + "9" * 40])
+def test_a_shard_that_is_none_is_no_reason_to_stop(shard):
+    (only,) = sessions([replace(event("started", 1000), shard=shard)], [of_task("a", 1001)], ["a"])
+    assert only.images == 1

@@ -339,6 +339,8 @@ def test_each_seat_is_told_where_there_are_several():
     several.on(Outcome(key="a", status="done"))
     several.on(happen("it died", HappeningKind.WORKER_DIED, seat=1))
     several.on(Crew(seats("fast", "fast")))
+    assert [seat.state for seat in several.statuses] == ["waiting", "loading", "gone"]  # a fresh worker starts
+    several.on(happen("paused", HappeningKind.PAUSED))
     assert [seat.state for seat in several.statuses] == ["waiting", "waiting", "gone"]
     several.on(Crew(seats("fast")))
     assert len(several.statuses) == 3  # of those that there were, too

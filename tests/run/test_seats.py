@@ -9,6 +9,7 @@ import pytest
 
 from batch.base.errors import LimitReached
 from batch.cli.progress import Silent
+from batch.engines.base import Seated
 from batch.engines.local import LocalEngine
 from batch.plan.known import Known
 from batch.plan.rates import CostPart, learn
@@ -18,7 +19,7 @@ from batch.records.receipts import Machine, Outcome
 from batch.run.knowing import of_seats
 from batch.run.limits import Gate, Limits
 from batch.run.pace import Pace
-from batch.run.schedule import Batch, Desk, Queue, schedule
+from batch.run.schedule import Batch, ModelQueue, SeatTime, schedule
 from batch.store import events, history, live
 from batch.store.folder import RunFolder
 from tests.helpers import fake_run
@@ -315,8 +316,8 @@ def one_by_one(desks, queues):
 @pytest.mark.parametrize("busy", [0.0, 40.0])
 def test_many_images_are_planned_as_if_one_by_one(count, busy):
     def world():
-        desks = [Desk(number % 2, number * 3.3 + busy * (number == 2), "m") for number in range(5)]
-        return desks, {"m": Queue((9.0, 9.0), [Batch(count, (2.0, 7.0)), Batch(count // 2, (1.5, 4.0))])}
+        desks = [SeatTime(number % 2, number * 3.3 + busy * (number == 2), "m") for number in range(5)]
+        return desks, {"m": ModelQueue((9.0, 9.0), [Batch(count, (2.0, 7.0)), Batch(count // 2, (1.5, 4.0))])}
 
     expected = one_by_one(*world())
     found = schedule(*world())
@@ -327,8 +328,8 @@ def test_many_images_are_planned_as_if_one_by_one(count, busy):
 
 
 def test_a_seat_stays_with_its_model_while_there_is_work_for_it():
-    desks = [Desk(0, 0.0, "a"), Desk(0, 0.0, "b")]
-    queues = {"a": Queue((100.0,), [Batch(10, (1.0,))]), "b": Queue((100.0,), [Batch(10, (1.0,))])}
+    desks = [SeatTime(0, 0.0, "a"), SeatTime(0, 0.0, "b")]
+    queues = {"a": ModelQueue((100.0,), [Batch(10, (1.0,))]), "b": ModelQueue((100.0,), [Batch(10, (1.0,))])}
     assert schedule(desks, queues).seconds == 10.0
 
 
@@ -359,7 +360,7 @@ def test_judging_costs_little_of_the_time(work, count):
 
 def test_a_run_of_several_devices_tells_and_keeps_which(manifest, work, monkeypatch):
     """All the way through: this engine renders at the first of them only."""
-    monkeypatch.setattr(LocalEngine, "start", lambda *_: seats("fake", "fake"))
+    monkeypatch.setattr(LocalEngine, "start", lambda *_, **__: Seated(seats("fake", "fake")))
     result = fake_run(manifest(), seen=Silent(), out=work / "run", engine="local")
     assert result.account.by_seat == {"cuda:0": 4}
     log = events.read(RunFolder(work / "run"))

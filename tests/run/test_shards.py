@@ -72,9 +72,13 @@ def test_the_part_is_that_of_the_whole_plan_whatever_is_done(manifest):
 def test_what_is_left_of_other_shards_is_told(cli, manifest):
     path = manifest(MANIFEST)
     first = cli("run", path, "--shard", "1/3", "--max-images", "1")
-    assert (first.code, "3 of this part are not; 6 of 10 images, of other shards" in first.out) == (75, True)
+    assert first.code == 75
+    assert "3 images of this part left; 6 of 10 images, of other shards, not there yet" in first.out
     second = cli("run", path, "--shard", "2/3")
-    assert (second.code, "this part is done; 6 of 10 images, of other shards, are not" in second.out) == (0, True)
+    assert (second.code, "this part is done; 6 of 10 images, of other shards, not there yet" in second.out) == (
+        0,
+        True,
+    )
     end = cli("run", path, "--shard", "2/3", "--json").events()[-1]
     assert (end["shard"], end["total"], end["whole"], end["elsewhere"]) == ("2/3", 3, 10, 6)
     assert "go on: the shards 1/3 to 3/3" in cli("status", RUN).out
@@ -280,6 +284,14 @@ def test_all_running_shards_are_stopped_and_told_of(cli, manifest):
             assert len([*orders.iterdir()]) == 1
 
 
+def test_shards_that_are_not_at_work_are_named_while_others_are(cli, manifest):
+    shard(manifest(MANIFEST), 3)
+    assert "not at work" not in cli("status", RUN).out
+    with held(RUN, 1):
+        assert "  not at work: shard 2/3, with 3 images to render" in cli("status", RUN).out
+        assert cli("status", RUN, "--json").json()["idle_shards"] == {"2/3": 3}
+
+
 def test_what_is_newer_is_not_replaced_by_something_older(manifest):
     """A report waits for another one, and looks at the receipts only then."""
     path = manifest(MANIFEST)
@@ -318,6 +330,16 @@ def test_one_status_of_all():
     assert (found.state, found.done, found.failed, found.to_render) == (RunState.RENDERING, 10, 1, 6)
     assert (found.rest_s, found.per_hour, found.total, found.began) == (90.0, 90.0, 20, 5.0)
     assert (found.generation, found.image, found.said) == (4, "", "2 shards at work")
+
+
+def test_images_of_shards_that_have_not_begun_count(manifest):
+    """They were rendered by a run before, of the whole."""
+    path = manifest(MANIFEST)
+    whole = fake_run(path, seen=Silent(), out=RUN, engine="local")
+    assert whole.done == whole.total > 3
+    shard(path, 1)
+    assert live.read(RUN / ".run").done == whole.total
+    assert live.read(RUN / ".run" / "shards" / "1-of-3").done < whole.total
 
 
 def test_a_shard_that_lost_its_lock_writes_nothing(manifest):

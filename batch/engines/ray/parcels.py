@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from batch.engines.ray.wire import Delivered, Embeds, Rungs
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
-from batch.store.folder import Encoded, RunFolder
+from batch.store.folder import RunFolder
+from batch.store.pictures import Encoded
 from batch.store.rungs import FILE
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batch.engines.death import Death
     from batch.engines.messages import FromWorker, ToWorker
     from batch.render.backend import Backend
-    from batch.store.folder import Encoded
+    from batch.store.pictures import Encoded
 
 
 @dataclass(frozen=True, slots=True)

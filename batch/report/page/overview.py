@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -36,16 +36,23 @@ MOST_EVENTS, LOG_CHARACTERS = 500, 4_000
 
 
 def overview(
-    images: Sequence[ReportedImage], scan: Scan, history: Sequence[LogEntry], again: Mapping[str, str]
+    images: Sequence[ReportedImage],
+    scan: Scan,
+    history: Sequence[LogEntry],
+    again: Mapping[str, str],
+    planned: Collection[str],
 ) -> dict[str, object]:
-    """What the page says beside its images, as plain JSON data: seconds and MiB. ``again`` is :func:`commands`."""
+    """What the page says beside its images, as plain JSON data: seconds and MiB.
+
+    ``again`` is :func:`commands`; ``planned`` are the ids of the images in the order of the plan.
+    """
     records: list[Receipt | Failure] = [*scan.receipts.values(), *scan.failures.values()]
     return {
         "summary": _summary(images, scan),
         "again": dict(again),
         "cards": list(_cards([record.machine for record in records])),
         "stopped": _stopped(history),
-        "sessions": [asdict(item) for item in sessions(history, records, {image.task.id for image in images})],
+        "sessions": [asdict(item) for item in sessions(history, records, planned)],
         "timing": _timing(images),
         "schedulers": list(_schedulers(images)),
         "happened": list(_happened(history)),

@@ -10,7 +10,7 @@ const COLUMNS = 300, HIGH = 16, EXACTLY = 600;  // of a strip; seconds of a run 
 
 const rested = one => one.pauses.reduce((sum, [from, to]) => sum + to - from, 0);
 const awake = one => Math.max(0, one.ended - one.began - rested(one));
-const worked = one => (one.encode_s + one.denoise_s + one.decode_s) / one.devices;  // of each device
+const worked = one => one.encode_s + one.denoise_s + one.decode_s;  // of all devices
 const share = (part, whole) => whole > 0 ? Math.min(1, part / whole) : 0;
 const summed = (some, what) => some.reduce((sum, one) => sum + what(one), 0);
 const worker = () => data.sessions.some(one => one.devices > 1) ? "the devices" : data.cards.length ? "the card" : "the processor";
@@ -29,10 +29,12 @@ function sessionsSaid(some) {
   const runs = some.length > 1 ? "in " + some.length + " runs, together " + lasting(at) : lasting(at);
   const told = last.ended - first.began < EXACTLY ? toSecond : clock;
   return told(first.began) + " to " + (goesOn() ? "now" : told(last.ended)) + ", " + runs + (pauses ? " without pauses of " + lasting(pauses) : "")
-    + ". Of that " + worker() + " worked " + percent(share(summed(some, worked), at)) + ".";
+    + ". Of that " + worker() + " worked " + percent(share(summed(some, worked), summed(some, one => one.device_s))) + ".";
 }
 
-const meaning = () => "At work is the time of encoding texts, denoising and decoding, as each image's receipt has it, over the time from start to end without pauses. "
+const meaning = () => "At work is the time of encoding texts, denoising and decoding, as each image's receipt has it, over the time from start to end without pauses"
+  + (data.sessions.some(one => one.devices > 1) ? ", of every device. " : ". ")
+  + (data.sessions.some(one => one.shards > 1) ? "Shards that were at work at the same time are one run. " : "")
   + "Saving goes on beside the next image and does not count; nor do loading, waiting, and attempts that were tried again.";
 
 /** One strip for each run, all of one scale. */
@@ -46,7 +48,7 @@ function strips(some) {
 
 const ending = one => one.end === "end" ? "" : one.end === "stopped" ? "stopped" : goesOn() && one === data.sessions.at(-1) ? "goes on" : "ended without a word";
 const sessionSaid = one => [one.ended - one.began < EXACTLY ? toSecond(one.began) + "–" + toSecond(one.ended).slice(-8) : clock(one.began) + "–" + clock(one.ended).slice(-5), span(one.began, one.ended), one.images + (one.images === 1 ? " image" : " images"),
-  one.failed ? one.failed + " failed" : "", percent(share(worked(one), awake(one))) + " at work", ending(one)].filter(Boolean).join(" · ");
+  one.failed ? one.failed + " failed" : "", one.shards > 1 ? one.shards + " shards" : "", percent(share(worked(one), one.device_s)) + " at work", ending(one)].filter(Boolean).join(" · ");
 
 function sessionStrip(one, longest) {
   const of = at => COLUMNS * Math.min(1, Math.max(0, (at - one.began) / longest));
@@ -81,5 +83,5 @@ function sessionTable(some) {
   const columns = [["begun"], ["ended"], ["how"], ...["time", "paused", "images", "failed", "at work", "texts", "denoising", "decoding", "loading"].map(title => [title, true])];
   return tableOf("Runs", columns.map(([title, number]) => ({title, number})), some.map(one => [
     clock(one.began), clock(one.ended), ending(one) || "to its end", span(one.began, one.ended), lasting(rested(one)), String(one.images), String(one.failed),
-    percent(share(worked(one), awake(one))), ...[one.encode_s, one.denoise_s, one.decode_s, one.load_s].map(duration)]), "session-table");
+    percent(share(worked(one), one.device_s)), ...[one.encode_s, one.denoise_s, one.decode_s, one.load_s].map(duration)]), "session-table");
 }
