@@ -51,9 +51,10 @@ def refuse_shard(plan: Plan, options: Options) -> None:
             f"--shard {options.shard}: a measurement is alone on one card, and is not divided. Leave --shard out; "
             "to measure several cards, give each a run folder of its own with --out"
         )
-    if options.shard is not None and options.engine == "ray":
+    if options.shard is not None and (options.engine or engines.default()) == "ray":
+        asked = "--engine ray" if options.engine else f"{engines.VARIABLE}=ray"
         raise UserError(
-            f"--shard {options.shard} with --engine ray: Ray divides the job by itself. Leave one of the two out"
+            f"--shard {options.shard} with {asked}: Ray divides the job by itself. Leave one of the two out"
         )
 
 

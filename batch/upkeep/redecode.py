@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch import engines
 from batch.base import disk, hardware
 from batch.base.devices import one
 from batch.base.errors import UserError
@@ -54,6 +55,7 @@ def redecode(
     What ``out`` holds already is not decoded again; what failed there is tried again. The source is only
     read. Raises the errors of ``batch.base.errors`` for everything that keeps the work from starting.
     """
+    engines.refuse_cluster("redecode decodes latents that lie on this machine")
     source = RunFolder(root)
     source.require()
     if source.kind() != RunKind.RENDER:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch import engines
 from batch.base.cache import default_folder
 from batch.base.devices import one
 from batch.base.errors import UserError
@@ -93,6 +94,7 @@ def reproduce(
     chosen = {task.id: _where_it_lies(receipts[task.id], task) for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()
+    engines.refuse_cluster("a few pictures are rendered again on this machine")
     tasks = [receipt.task for receipt in chosen.values()]
     plan = plan_of(
         folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks], allow_code=allow_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -27,6 +28,9 @@ JOIN_S = 60.0
 """A cluster that has not answered by then is not there."""
 
 REACH_S = 5.0
+
+CLIENT = "ray://"
+"""How the address of a cluster begins that this machine does not belong to."""
 
 STORE_BYTES = 128 * 2**20
 """Of Ray's own memory: what travels on one machine is small."""
@@ -61,7 +65,7 @@ class Cluster:
     def __init__(self) -> None:
         self._own: Path | None = None
         """The folder of a Ray that this run has started."""
-        self._joined = False
+        self._joined = self._outside = False
         self._guard: ChildProcess | None = None
 
     def open(self, address: str, stop: Helm) -> None:
@@ -84,6 +88,8 @@ class Cluster:
         """The id of the node that this process is on; "" where it is outside of the cluster."""
         import ray
 
+        if self._outside:  # there, Ray says where its client's other end is
+            return ""
         with suppress(Exception):
             return str(ray.get_runtime_context().get_node_id())
         return ""
@@ -136,6 +142,9 @@ class Cluster:
 
     def _join(self, address: str, stop: Helm) -> None:
         """As far as it takes, but no longer than a minute, and stopped at any time."""
+        self._outside = address.startswith(CLIENT)
+        if self._outside:
+            _require_client()
         _reach(address)
         failed: list[BaseException] = []
         thread = threading.Thread(target=_connect, args=(address, failed), daemon=True, name="ray")
@@ -152,6 +161,22 @@ class Cluster:
         self._joined = True
 
 
+def _require_client() -> None:
+    """Raise :class:`UserError` where Ray was installed without its client; have it show its token.
+
+    Within a cluster Ray finds out by itself whether a token is asked for, from outside it does not.
+    """
+    if importlib.util.find_spec("grpc") is None:
+        raise UserError(
+            f"--ray-address {CLIENT}… reaches a cluster from outside, which needs Ray's client; install it with\n"
+            f"    {install.packages(['ray[client]'])}"
+        )
+    with suppress(ImportError, AttributeError):  # releases without tokens
+        from ray._private.authentication import authentication_token_setup as tokens
+
+        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _connect(address: str, failed: list[BaseException]) -> None:
     import ray
 
@@ -163,7 +188,7 @@ def _connect(address: str, failed: list[BaseException]) -> None:
 
 def _reach(address: str) -> None:
     """Raise :class:`UserError` where nobody listens at ``HOST:PORT``."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if address == "auto":
         return
     if not (host and port.isdigit()):

@@ -33,6 +33,8 @@ class Node:
     """The folder of embeddings there."""
     sources: Mapping[str, ModelSource] = field(default_factory=dict)
     """Where its models are."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Where LoRAs and autoencoders are that lie elsewhere there, by where they are for the run."""
     has: set[str] = field(default_factory=set)
     """Embeddings that are there, by name."""
 

@@ -21,6 +21,9 @@ from tests.fake_session import Fault
 from tests.helpers import Seen, fake_run
 
 ray = pytest.importorskip("ray")
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
 STORE = 80 * 2**20
 
 SMALL = """\
@@ -48,6 +51,14 @@ class Everything(Seen):
 
     def texts(self, kind):
         return [item.text for item in self.happenings if item.kind == kind]
+
+
+def can_mount() -> bool:
+    try:
+        command = ["unshare", "-m", "-u", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def left_behind():
@@ -98,11 +109,11 @@ class OtherNode:
     """Another machine, as far as Ray can tell."""
 
     def __init__(self, address, gpus=1, before=""):
-        """``before`` is done in a view of the file system of its own, as root."""
+        """``before`` is done where file systems and the host's name are its own, as root."""
         start = [str(Path(sys.executable).with_name("ray")), "start", f"--address={address}", "--block"]
         start += [f"--num-gpus={gpus}", "--num-cpus=1", f"--object-store-memory={STORE}", "--disable-usage-stats"]
         if before:
-            start = ["unshare", "-m", "sh", "-c", f"{before} && exec {shlex.join(start)}"]
+            start = ["unshare", "-m", "-u", "sh", "-c", f"{before} && exec {shlex.join(start)}"]
         known = set(self.nodes())
         self.process = subprocess.Popen(
             start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -125,6 +136,14 @@ class OtherNode:
                 return
         raise AssertionError("there is no raylet")
 
+    def preempt(self):
+        """As a spot machine: the provider says that it will be gone, and then it is."""
+        client = ray._private.worker.global_worker.gcs_client
+        deadline = int((time.time() + 1) * 1000)
+        accepted, why = client.drain_node(self.id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline)
+        assert accepted, why
+        self.leave()
+
     def close(self):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -145,6 +164,29 @@ def other_node(head):
             return node
 
         yield start
+
+
+@pytest.fixture
+def hidden(tmp_path, cache):
+    """What hides the folders of a test, and the cache, from another node."""
+    return " && ".join(f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in (tmp_path, cache))
+
+
+class Nothing:
+    """Takes a device."""
+
+    def here(self):
+        return True
+
+
+@pytest.fixture
+def first_taken(head):
+    """The device of the first node is another's."""
+    where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    other = ray.remote(num_gpus=1, num_cpus=0)(Nothing).options(scheduling_strategy=where).remote()
+    assert ray.get(other.here.remote(), timeout=60)
+    yield
+    ray.kill(other)
 
 
 @pytest.fixture
