@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.base import install
-from batch.base.errors import Interrupted, UserError, in_words
+from batch.base.errors import Interrupted, StoppedEarly, UserError, in_words
 from batch.base.processes import ChildProcess
 from batch.engines.ray.choice import GPU
 
@@ -98,6 +98,25 @@ class Cluster:
     def is_own(self) -> bool:
         """Whether it belongs to this run alone."""
         return self._own is not None
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Raise :class:`StoppedEarly` where a cluster that this machine does not belong to is reached no more."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_lost:
+                raise StoppedEarly(
+                    "the connection to the Ray cluster is lost; the same command goes on"
+                ) from error
+            raise
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was joined, and is reached no more."""
+        import ray
+
+        return self._outside and not ray.is_initialized()
 
     def close(self) -> None:
         """Leave it, and end it where it is this run's own."""

@@ -139,18 +139,22 @@ class OtherNode:
     def preempt(self):
         """As a spot machine: the provider says that it will be gone, and then it is."""
         client = ray._private.worker.global_worker.gcs_client
-        deadline = int((time.time() + 1) * 1000)
-        accepted, why = client.drain_node(self.id, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", deadline)
+        deadline = time.time() + 0.5
+        reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        accepted, why = client.drain_node(self.id, reason, "spot", int(deadline * 1000))
         assert accepted, why
-        self.leave()
+        time.sleep(max(0.0, deadline - time.time()) + 0.1)  # gone before, it has left by itself
+        os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self):
+        with contextlib.suppress(AssertionError, psutil.Error):
+            self.leave()  # a node that is killed is missed after a quarter of a minute only
+        deadline = time.monotonic() + 60
+        while self.id in self.nodes() and time.monotonic() < deadline:
+            time.sleep(0.1)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        deadline = time.monotonic() + 60
-        while self.id in self.nodes() and time.monotonic() < deadline:
-            time.sleep(0.2)
 
 
 @pytest.fixture

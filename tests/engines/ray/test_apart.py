@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_where_the_files_arrive(
 ):
     _, resize = small_disk
     other_node(before=hidden)
-    text = large(MANY).replace("webp", "bmp")
+    text = large(MANY).replace("webp", "tiff")
     done = ray_night(text=text, out="small/run")
     assert done.result.exit_code == 75
     assert "full" in str(done.result.stopped)
