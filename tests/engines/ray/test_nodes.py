@@ -7,7 +7,7 @@ from batch.engines.ray import nodes
 from batch.engines.ray.node import Node
 from batch.records.events import Beat, Crew
 from batch.records.kinds import HappeningKind
-from tests.engines.ray.conftest import MANY, SMALL, Everything
+from tests.engines.ray.conftest import MANY, SMALL, Everything, OtherNode
 from tests.fake_session import Fault
 from tests.helpers import receipts_of
 
@@ -74,8 +74,11 @@ def test_what_a_preempted_node_rendered_is_rendered_elsewhere(ray_night, other_n
     other_node()
     done = ray_night(Fault("slow", "denoise", seconds=1.0), text=MANY.replace("0..9", "0..3"), seen=seen)
     assert done.result.exit_code == 0
-    (left,) = seen.texts(HappeningKind.SEAT_LEFT)
-    assert "was taken away (preempted)" in left
+    # Ray may find out only after all is rendered that it is gone, and why.
+    gone = (HappeningKind.SEAT_LEFT, HappeningKind.WORKER_DIED)
+    (lost,) = [item for item in seen.happenings if item.kind in gone]
+    assert "was taken away (preempted)" in lost.text or "does not answer any more" in lost.text
+    assert lost.task == ""
     assert not done.failures()
     assert {receipt.attempts for receipt in done.receipts()} == {1}
 
@@ -88,3 +91,16 @@ def test_a_preempted_node_takes_no_attempt(head, monkeypatch):
     assert death.innocent
     assert death.reason == "spot-7 was taken away (preempted)"
     assert node.explained(RayActorError()).reason == "spot-7 has left the cluster"
+
+
+def test_a_node_that_says_nothing_of_a_death_is_gone_before_the_cluster_knows(head):
+    from ray.exceptions import ActorDiedError
+
+    node = Node(id=OtherNode.nodes()[0], name="far", is_here=False, units=1)
+    unexplained = ActorDiedError()
+    assert "died unexpectedly" in str(unexplained)
+    death = node.explained(unexplained)
+    assert (death.innocent, death.reason) == (True, "far does not answer any more")
+    unexplained.error_msg += "\nWorker exit detail: it ended itself"
+    death = node.explained(unexplained)
+    assert (death.innocent, death.reason) == (False, "the host of the worker on far ended: it ended itself")
