@@ -161,10 +161,10 @@ class Cluster:
 
     def _join(self, address: str, stop: Helm) -> None:
         """As far as it takes, but no longer than a minute, and stopped at any time."""
+        _reach(address)
         self._outside = address.startswith(CLIENT)
         if self._outside:
             _require_client()
-        _reach(address)
         failed: list[BaseException] = []
         thread = threading.Thread(target=_connect, args=(address, failed), daemon=True, name="ray")
         thread.start()
@@ -230,7 +230,9 @@ def _hush() -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What it says, with the end of a traceback that may follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and lines[1:] else lines[0]
 
 
 @contextmanager
