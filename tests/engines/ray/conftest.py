@@ -1,7 +1,6 @@
-"""A Ray for the tests of a module: two logical GPUs on one node, and how to run on it."""
+"""What tests of runs on Ray share: its nodes, and how to run on them."""
 
 import contextlib
-import logging
 import os
 import shlex
 import signal
@@ -15,16 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batch.engines.ray.cluster import QUIET
 from tests.engines.nights import Night
+from tests.engines.two_gpus import STORE
 from tests.fake_session import Fault
 from tests.helpers import Seen, fake_run
 
 ray = pytest.importorskip("ray")
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-STORE = 80 * 2**20
 
 SMALL = """\
 name: night
@@ -67,42 +64,43 @@ def left_behind():
     return {folder for folder, pid in found.items() if not psutil.pid_exists(int(pid))}
 
 
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:  # one process of several that test at once has the one Ray
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @contextmanager
-def quiet_ray():
-    """No trace of the last test's, and nothing of it on the terminal."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    before = {name: os.environ.get(name) for name in QUIET}
-    os.environ.update(QUIET)
+def taken(gpus):
+    """So many GPUs of the first node are another's."""
+    where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    other = ray.remote(num_gpus=gpus, num_cpus=0)(Nothing).options(scheduling_strategy=where).remote()
+    assert ray.get(other.here.remote(), timeout=60)
     try:
         yield
     finally:
-        ray.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        ray.kill(other)
 
 
-@pytest.fixture(scope="module")
-def local_ray():
+class Nothing:
+    """Takes a device."""
+
+    def here(self):
+        return True
+
+
+@pytest.fixture
+def local_ray(two_gpus):
     """One node with two GPUs that are none."""
-    with quiet_ray():
-        ray.init(
-            address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False,
-            configure_logging=False, object_store_memory=STORE,
-        )  # fmt: skip
-        yield ray
+    return ray
 
 
-@pytest.fixture(scope="module")
-def head():
+@pytest.fixture
+def head(two_gpus):
     """A cluster whose first node has one GPU, and where it is to be joined."""
-    with quiet_ray():
-        ray.init(
-            address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
-            configure_logging=False, object_store_memory=STORE,
-        )  # fmt: skip
-        yield ray.get_runtime_context().gcs_address
+    with taken(1):
+        yield two_gpus
 
 
 class OtherNode:
@@ -176,21 +174,11 @@ def hidden(tmp_path, cache):
     return " && ".join(f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in (tmp_path, cache))
 
 
-class Nothing:
-    """Takes a device."""
-
-    def here(self):
-        return True
-
-
 @pytest.fixture
 def first_taken(head):
-    """The device of the first node is another's."""
-    where = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    other = ray.remote(num_gpus=1, num_cpus=0)(Nothing).options(scheduling_strategy=where).remote()
-    assert ray.get(other.here.remote(), timeout=60)
-    yield
-    ray.kill(other)
+    """Nothing is free at the first node."""
+    with taken(1):
+        yield
 
 
 @pytest.fixture

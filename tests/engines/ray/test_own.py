@@ -21,11 +21,18 @@ from batch.base.errors import UserError
 from batch.engines.ray.cluster import QUIET, Cluster, without_devices
 from batch.run.steering import Steering
 from tests.engines.nights import FAKE_RUN, process_engine, until_an_image
-from tests.engines.ray.conftest import MANY, STORE
+from tests.engines.ray.conftest import MANY
+from tests.engines.two_gpus import STORE
 from tests.helpers import hashes
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 RUN = [*FAKE_RUN, "--engine", "ray", "--devices", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch):
+    """This process may be in the Ray of other tests."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
 def test_a_run_that_is_killed_leaves_no_ray_and_the_next_one_goes_on(work, manifest):
