@@ -30,12 +30,6 @@ def default() -> str:
     return name
 
 
-def refuse_cluster(why: str) -> None:
-    """Raise :class:`UserError` where the default is a cluster, for what is done on one device of this machine."""
-    if default() == "ray":
-        raise UserError(f"{VARIABLE}=ray: {why}, on one device of it. Leave the variable out for that command")
-
-
 def make(
     name: str, state: Path, backend: Backend, keep: Keep | None = None, ray: RayChoice | None = None
 ) -> Engine:

@@ -58,6 +58,14 @@ def refuse_shard(plan: Plan, options: Options) -> None:
         )
 
 
+def refuse_cluster(why: str) -> None:
+    """Raise :class:`UserError` where the default is a cluster, for what is done on one device of this machine."""
+    if engines.default() == "ray":
+        raise UserError(
+            f"{engines.VARIABLE}=ray: {why}, on one device of it. Leave the variable out for that command"
+        )
+
+
 def ignored(plan: Plan, options: Options) -> tuple[str, ...]:
     """What is set outside of the command line, and does not hold here."""
     if plan.kind == RunKind.MEASURE and not options.engine and (name := engines.default()) != "process":

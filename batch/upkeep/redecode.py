@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch import engines
 from batch.base import disk, hardware
 from batch.base.devices import one
 from batch.base.errors import UserError
@@ -19,6 +18,7 @@ from batch.records.events import Listener
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.run.no_effect import refuse_cluster
 from batch.run.obeying import obeying
 from batch.run.options import Options
 from batch.run.runner import carry_out
@@ -55,7 +55,7 @@ def redecode(
     What ``out`` holds already is not decoded again; what failed there is tried again. The source is only
     read. Raises the errors of ``batch.base.errors`` for everything that keeps the work from starting.
     """
-    engines.refuse_cluster("redecode decodes latents that lie on this machine")
+    refuse_cluster("redecode decodes latents that lie on this machine")
     source = RunFolder(root)
     source.require()
     if source.kind() != RunKind.RENDER:
