@@ -20,7 +20,7 @@ demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
 
 test: $(VENV)/installed-dev  ## run the tests, three at a time
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/installed-dev  ## lint, types, imports
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
 from tests.engines.contract.contract import Contract, Ended, job
-from tests.engines.contract.promises import KINDS
+from tests.engines.contract.promises import KINDS, Kind
 from tests.helpers import hashes
 
 
@@ -35,6 +36,21 @@ def problems(contract: Contract, ended: Ended, text: str, images: int) -> Iterat
         yield f"not each image once: {error}"
     if hashes(contract.root) != contract.undisturbed(text):
         yield "bytes differ from an undisturbed run"
+
+
+@contextmanager
+def with_two_devices(kind: Kind) -> Iterator[None]:
+    """A Ray on this machine with two GPUs that are none; other engines need nothing."""
+    if kind.engine != "ray":
+        yield
+        return
+    import ray
+
+    ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def main() -> int:
@@ -52,7 +68,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="worker-deaths-") as place:
         os.environ["RUN_BATCH_CACHE"] = str(Path(place, "cache"))
         contract = Contract(kind, Path(place), Path(place), hangs_s=3600.0)
-        ended = contract.run(text=text, backend=contract.backend(dies_after=5))
+        with with_two_devices(kind):
+            ended = contract.run(text=text, backend=contract.backend(dies_after=5))
         found = list(problems(contract, ended, text, arguments.images))
         rendered = sum(contract.ledger.times("denoise").values())
     deaths = ended.watch.count("worker-died")

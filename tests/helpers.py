@@ -67,7 +67,7 @@ def times(folder):
 
 def fake_run(path, *faults, seen, stop=None, **options) -> Result:
     """A run through the stand-in session, with faults."""
-    chosen = Options(backend=FakeBackend(faults), **options)
+    chosen = Options(**{"backend": FakeBackend(faults), **options})
     result = runner.run(path, chosen, seen, stop or Steering())
     assert result.telling is not None
     return replace(result, warnings=(*result.warnings, *result.telling.close()))

@@ -51,9 +51,18 @@ def refuse_shard(plan: Plan, options: Options) -> None:
             f"--shard {options.shard}: a measurement is alone on one card, and is not divided. Leave --shard out; "
             "to measure several cards, give each a run folder of its own with --out"
         )
-    if options.shard is not None and options.engine == "ray":
+    if options.shard is not None and (options.engine or engines.default()) == "ray":
+        asked = "--engine ray" if options.engine else f"{engines.VARIABLE}=ray"
         raise UserError(
-            f"--shard {options.shard} with --engine ray: Ray divides the job by itself. Leave one of the two out"
+            f"--shard {options.shard} with {asked}: Ray divides the job by itself. Leave one of the two out"
+        )
+
+
+def refuse_cluster(why: str) -> None:
+    """Raise :class:`UserError` where the default is a cluster, for what is done on one device of this machine."""
+    if engines.default() == "ray":
+        raise UserError(
+            f"{engines.VARIABLE}=ray: {why}, on one device of it. Leave the variable out for that command"
         )
 
 

@@ -18,6 +18,7 @@ from batch.records.events import Listener
 from batch.records.kinds import RunKind
 from batch.records.tasks import Task
 from batch.records.values import Call
+from batch.run.no_effect import refuse_cluster
 from batch.run.obeying import obeying
 from batch.run.options import Options
 from batch.run.runner import carry_out
@@ -54,6 +55,7 @@ def redecode(
     What ``out`` holds already is not decoded again; what failed there is tried again. The source is only
     read. Raises the errors of ``batch.base.errors`` for everything that keeps the work from starting.
     """
+    refuse_cluster("redecode decodes latents that lie on this machine")
     source = RunFolder(root)
     source.require()
     if source.kind() != RunKind.RENDER:

@@ -21,6 +21,7 @@ from batch.records.tasks import Task, content_of
 from batch.report.compare.pixels import difference
 from batch.run.execute import EngineChoice, render
 from batch.run.lookup import lookup
+from batch.run.no_effect import refuse_cluster
 from batch.run.steering import Steering
 from batch.store.folder import RunFolder, runner_id
 from batch.store.images.reading import read_pixels
@@ -93,6 +94,7 @@ def reproduce(
     chosen = {task.id: _where_it_lies(receipts[task.id], task) for task in folder.tasks() if task.id in drawn}
     if not chosen:
         return ()
+    refuse_cluster("a few pictures are rendered again on this machine")
     tasks = [receipt.task for receipt in chosen.values()]
     plan = plan_of(
         folder, [replace(task, loras=tuple(map(lora_here, task.loras))) for task in tasks], allow_code=allow_code

@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.engines.nights import JOB, Night
+from tests.engines.two_gpus import quiet_ray
 from tests.fake_session import Fault
 from tests.helpers import Seen, fake_run
+
+
+@pytest.fixture(scope="session")
+def two_gpus():
+    """The address of a Ray on this machine with two GPUs that are none; runs of this process are in it."""
+    with quiet_ray() as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,10 +1,15 @@
 """LoRAs from the Hub, from a revision of it, and those that are not there."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
-from tests.helpers import receipts_of
+from batch.base.errors import ModelError
+from batch.engines.ray import belongings
+from batch.hub.downloads import FetchOptions
+from tests.helpers import Seen, plan, receipts_of
 from tests.hub.user import snapshot
 from tests.small_hub import COMMIT, Repo
 
@@ -63,3 +68,23 @@ def test_a_lora_of_a_revision_in_a_folder(near, hub, manifest, work, lora):
     assert outcome.code == 0, outcome.err
     assert f"someone/styles@{COMMIT}/sub/c.safetensors is on this machine" in outcome.out
     assert snapshot("someone/styles").joinpath("sub/c.safetensors").read_bytes() == lora
+
+
+def test_a_node_with_a_cache_elsewhere_downloads_what_is_beside_the_models(
+    near, hub, manifest, work, lora, monkeypatch
+):
+    hub.repos["someone/style"] = Repo({"style.safetensors": lora})
+    path = manifest("grid: {model: demo, prompt: a fox, steps: 1, lora: someone/style}\n")
+    assert near("fetch", path).code == 0
+    (style,) = plan(path).tasks[0].loras
+    how = FetchOptions(listener=Seen())
+    assert belongings.beside([style], how) == {}
+    shutil.move(work / "hub", work / "of-another-machine")
+    monkeypatch.setenv("HF_HUB_CACHE", str(work / "of-this-node"))
+    hub.requests.clear()
+    found = belongings.beside([style], how)
+    assert hub.downloads() == ["style.safetensors"]
+    assert list(found) == [style.path]
+    assert found[style.path].startswith(str(work / "of-this-node"))
+    with pytest.raises(ModelError, match=r"the LoRA style: .* is another file than on the machine of the run"):
+        belongings.beside([replace(style, sha256="0" * 64)], how)

@@ -263,6 +263,13 @@ def test_what_is_not_divided(manifest, text, options, said):
         fake_run(manifest(text), seen=Silent(), shard=Shard(1, 2), **options)
 
 
+def test_what_divides_itself_by_the_environment_is_not_divided(cli, manifest, monkeypatch):
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "ray")
+    done = cli("run", manifest(MANIFEST), "--shard", "1/2")
+    assert done.code == 2
+    assert "--shard 1/2 with RUN_BATCH_ENGINE=ray: Ray divides the job by itself" in done.err
+
+
 def test_each_manifest_of_a_queue_is_divided(cli, manifest):
     paths = [manifest(MANIFEST, name) for name in ("a.yaml", "b.yaml")]
     done = cli("run", *paths, "--shard", "2/3")

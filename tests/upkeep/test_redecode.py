@@ -41,6 +41,15 @@ def test_redecoded_is_what_a_fresh_run_with_that_setting_gives(cli, run):
     assert cli("verify", out).code == 0
 
 
+@pytest.mark.parametrize("command", [["redecode", "--memory", SETTING], ["verify", "--reproduce", "1"]])
+def test_what_is_done_on_one_device_of_this_machine_is_not_done_on_a_cluster(cli, run, monkeypatch, command):
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "ray")
+    refused = cli(command[0], run, *command[1:])
+    assert refused.code == 2
+    assert "RUN_BATCH_ENGINE=ray: " in refused.err
+    assert "on one device of it. Leave the variable out for that command" in refused.err
+
+
 def test_redecode_goes_on_and_says_what_has_no_latents(cli, run):
     source = RunFolder(run)
     gone = next(task for task in source.tasks() if task.prompt == "a whale")

@@ -10,6 +10,7 @@ from batch.base.errors import UserError
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
     from batch.records.events import Listener
+    from batch.records.tasks import Weights
 
 GPU, CPU = "GPU", "CPU"
 """What Ray calls what it gives out."""
@@ -23,6 +24,8 @@ class RayChoice:
     """``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; "" starts one that is this run's own."""
     models: tuple[Model, ...] = ()
     """Every node has them before it renders."""
+    beside: tuple[Weights, ...] = ()
+    """LoRAs and autoencoders that it needs as well."""
     listener: Listener | None = None
     """Told what goes on until the first worker is there."""
 

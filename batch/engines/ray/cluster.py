@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch.base import install
-from batch.base.errors import Interrupted, UserError, in_words
+from batch.base.errors import Interrupted, StoppedEarly, UserError, in_words
 from batch.base.processes import ChildProcess
 from batch.engines.ray.choice import GPU
 
@@ -27,6 +28,9 @@ JOIN_S = 60.0
 """A cluster that has not answered by then is not there."""
 
 REACH_S = 5.0
+
+CLIENT = "ray://"
+"""How the address of a cluster begins that this machine does not belong to."""
 
 STORE_BYTES = 128 * 2**20
 """Of Ray's own memory: what travels on one machine is small."""
@@ -61,7 +65,7 @@ class Cluster:
     def __init__(self) -> None:
         self._own: Path | None = None
         """The folder of a Ray that this run has started."""
-        self._joined = False
+        self._joined = self._outside = False
         self._guard: ChildProcess | None = None
 
     def open(self, address: str, stop: Helm) -> None:
@@ -84,6 +88,8 @@ class Cluster:
         """The id of the node that this process is on; "" where it is outside of the cluster."""
         import ray
 
+        if self._outside:  # there, Ray says where its client's other end is
+            return ""
         with suppress(Exception):
             return str(ray.get_runtime_context().get_node_id())
         return ""
@@ -92,6 +98,25 @@ class Cluster:
     def is_own(self) -> bool:
         """Whether it belongs to this run alone."""
         return self._own is not None
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Raise :class:`StoppedEarly` where a cluster that this machine does not belong to is reached no more."""
+        try:
+            yield
+        except Exception as error:
+            if self.is_lost:
+                raise StoppedEarly(
+                    "the connection to the Ray cluster is lost; the same command goes on"
+                ) from error
+            raise
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was joined, and is reached no more."""
+        import ray
+
+        return self._outside and not ray.is_initialized()
 
     def close(self) -> None:
         """Leave it, and end it where it is this run's own."""
@@ -137,6 +162,9 @@ class Cluster:
     def _join(self, address: str, stop: Helm) -> None:
         """As far as it takes, but no longer than a minute, and stopped at any time."""
         _reach(address)
+        self._outside = address.startswith(CLIENT)
+        if self._outside:
+            _require_client()
         failed: list[BaseException] = []
         thread = threading.Thread(target=_connect, args=(address, failed), daemon=True, name="ray")
         thread.start()
@@ -152,6 +180,22 @@ class Cluster:
         self._joined = True
 
 
+def _require_client() -> None:
+    """Raise :class:`UserError` where Ray was installed without its client; have it show its token.
+
+    Within a cluster Ray finds out by itself whether a token is asked for, from outside it does not.
+    """
+    if importlib.util.find_spec("grpc") is None:
+        raise UserError(
+            f"--ray-address {CLIENT}… reaches a cluster from outside, which needs Ray's client; install it with\n"
+            f"    {install.packages(['ray[client]'])}"
+        )
+    with suppress(ImportError, AttributeError):  # releases without tokens
+        from ray._private.authentication import authentication_token_setup as tokens
+
+        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _connect(address: str, failed: list[BaseException]) -> None:
     import ray
 
@@ -163,7 +207,7 @@ def _connect(address: str, failed: list[BaseException]) -> None:
 
 def _reach(address: str) -> None:
     """Raise :class:`UserError` where nobody listens at ``HOST:PORT``."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if address == "auto":
         return
     if not (host and port.isdigit()):
@@ -186,7 +230,9 @@ def _hush() -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What it says, with the end of a traceback that may follow."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and lines[1:] else lines[0]
 
 
 @contextmanager

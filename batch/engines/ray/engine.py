@@ -54,7 +54,8 @@ class RayEngine:
         self._say("joining the Ray cluster" if self._choice.address else "starting Ray")
         self._cluster.open(self._choice.address, stop)
         self._places = places = self._found(kind, most)
-        self._gather(places, kind, stop)
+        with self._cluster.answering():
+            self._gather(places, kind, stop)
         seats = tuple(place.seat for place in places.joined())
         notes, places.nodes.left_out = tuple(places.nodes.left_out), []
         return Seated(seats, notes)
@@ -121,12 +122,14 @@ class RayEngine:
         work = Supervision(
             self._places, tasks, spec, listener, stop=stop, admit=admit, check=check, texts=texts, tries=TRIES
         )
-        yield from work.run()
+        with self._cluster.answering():
+            yield from work.run()
 
     def close(self) -> None:
         """See :class:`~batch.engines.base.Engine`."""
         if self._places is not None:
-            self._places.close()
+            if not self._cluster.is_lost:
+                self._places.close()
             self._places = None
         self._cluster.close()
 

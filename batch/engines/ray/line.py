@@ -6,6 +6,7 @@ import pickle
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -14,6 +15,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 from batch.base.errors import StopRun, UserError
 from batch.engines.death import Death
 from batch.engines.messages import Assignment, Bye, Ended, Stop
+from batch.engines.ray.belongings import as_seen_here, as_seen_there
 from batch.engines.ray.wire import Delivered, Died, Embeds, Hosted, Renew, Rungs, Told
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
@@ -85,7 +87,7 @@ class RayLine:
         time.sleep(0.1)  # the next poll may fail as soon
 
     def _ask(self) -> Any:
-        return self._post.hear.options(concurrency_group="hear").remote(self._heard)
+        return self._post.hear.remote(self._heard)
 
     def receive(self) -> FromWorker | None:
         """See :class:`~batch.engines.base.WorkerLine`."""
@@ -101,6 +103,8 @@ class RayLine:
     def _unpacked(self, message: FromHost) -> FromWorker | None:
         """A message of the worker; None for what is only between this line and the host."""
         adoption = self._adoption
+        if isinstance(message, Outcome):
+            message = as_seen_here(message, self._node.beside)
         if isinstance(message, Delivered | Embeds | Rungs):
             return self._taken_over(message, adoption) if adoption is not None else None
         if isinstance(message, Hosted):
@@ -120,7 +124,8 @@ class RayLine:
     def _taken_over(self, message: Delivered | Embeds | Rungs, adoption: Adoption) -> FromWorker | None:
         try:
             if isinstance(message, Delivered):
-                return adoption.image(message)
+                delivered = replace(message, outcome=as_seen_here(message.outcome, self._node.beside))
+                return adoption.image(delivered)
             if isinstance(message, Embeds):
                 adoption.keep(message.made)
                 self._node.has.update(message.made)
@@ -155,6 +160,11 @@ class RayLine:
         rungs = None
         if not self._node.shares_folder and (now := adoption.rungs_now()) != self._rungs:
             rungs = self._rungs = now
+        message = replace(
+            message,
+            task=as_seen_there(message.task, self._node.beside),
+            more=tuple(as_seen_there(task, self._node.beside) for task in message.more),
+        )
         parts = [adoption.shipped(name) for name in names]
         self._tell(Told(message=message, embeds=tuple(names), rungs=rungs), *parts)
         self._node.has.update(names)
@@ -162,8 +172,7 @@ class RayLine:
     def _tell(self, order: Told | Renew, *parts: Any) -> None:
         """Whether it arrives shows in what is said: a host that is gone ends the poll."""
         number, self._number = self._number, self._number + 1
-        told = self._post.tell.options(concurrency_group="tell")
-        told.remote(number, pickle.dumps(order), *parts)
+        self._post.tell.remote(number, pickle.dumps(order), *parts)
 
     def renew(self) -> None:
         """Have the host start a fresh worker."""
@@ -174,7 +183,7 @@ class RayLine:
     def stacks(self) -> str:
         """See :class:`~batch.engines.base.WorkerLine`."""
         with suppress(RayError):
-            text: str = ray.get(self._post.stacks.options(concurrency_group="more").remote(), timeout=SHORT_S)
+            text: str = ray.get(self._post.stacks.remote(), timeout=SHORT_S)
             return text
         return ""
 
@@ -183,7 +192,7 @@ class RayLine:
         if self.lost is not None:
             return
         try:
-            ray.get(self._post.kill.options(concurrency_group="more").remote(), timeout=END_S)
+            ray.get(self._post.kill.remote(), timeout=END_S)
         except RayError:
             ray.kill(self._post)
 
@@ -223,7 +232,7 @@ class RayLine:
 
     def end(self) -> Any:
         """Let the worker and its host end: what is done when they have."""
-        return self._post.close.options(concurrency_group="more").remote()
+        return self._post.close.remote()
 
     def drop(self) -> None:
         """End the host at once; Ray gives its device to others."""

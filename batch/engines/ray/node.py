@@ -33,6 +33,8 @@ class Node:
     """The folder of embeddings there."""
     sources: Mapping[str, ModelSource] = field(default_factory=dict)
     """Where its models are."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Where LoRAs and autoencoders are that lie elsewhere there, by where they are for the run."""
     has: set[str] = field(default_factory=set)
     """Embeddings that are there, by name."""
 
@@ -43,8 +45,14 @@ class Node:
             return Death(f"{self.name} was taken away (preempted)", said, innocent=True)
         if not is_alive(self.id):
             return Death(f"{self.name} has left the cluster", said, innocent=True)
+        if _UNEXPLAINED in str(error) and _DETAIL not in str(error):
+            # Of a process that ended, its node says how. The cluster misses a node only after a while.
+            return Death(f"{self.name} does not answer any more", said, innocent=True)
         memory = "running low on memory" in str(error)  # Ray's own watch; it names want of memory as a guess, too
         return Death(f"the host of the worker on {self.name} ended: {said}", "", memory)
+
+
+_UNEXPLAINED, _DETAIL = "died unexpectedly before finishing", "Worker exit detail: "
 
 
 def reason(error: Exception) -> str:
@@ -53,7 +61,7 @@ def reason(error: Exception) -> str:
         return "Ray has no place for it"
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
     said = lines[-1].strip() if lines else type(error).__name__
-    return said.rpartition("Worker exit detail: ")[2].partition(" Some common causes")[0][:200]
+    return said.rpartition(_DETAIL)[2].partition(" Some common causes")[0][:200]
 
 
 def alive() -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ class Nodes:
         self.left_out: list[str] = []
         """Nodes that cannot be used, and why."""
         self.error: BatchError | None = None
-        """Why a model is not to be had on a node."""
+        """Why something that images need is not to be had on a node."""
 
     @property
     def refs(self) -> list[Any]:
@@ -121,7 +121,8 @@ class Nodes:
     def _fetch(self, node: Node, scout: Any) -> Errand:
         """Have its models there."""
         try:
-            found: Fetched = pickle.loads((yield scout.fetch.remote(pickle.dumps(Fetch(self._choice.models)))))
+            wanted = Fetch(self._choice.models, self._choice.beside)
+            found: Fetched = pickle.loads((yield scout.fetch.remote(pickle.dumps(wanted))))
         except RayError as error:
             self._leave_out(node, scout, nodes.reason(error))
             return
@@ -129,7 +130,7 @@ class Nodes:
             self.error = self.error or type(found.error)(f"{node.name}: {found.error}")
             self._leave_out(node, scout, str(found.error))
             return
-        node.sources = found.sources
+        node.sources, node.beside = found.sources, found.beside
         self.ready.append(node)
         _end(scout)
 
@@ -137,7 +138,7 @@ class Nodes:
         """Pass on what a download tells."""
         with suppress(RayError):  # it is ended when all is there
             while True:
-                for data in (yield scout.hear.options(concurrency_group="hear").remote()):
+                for data in (yield scout.hear.remote()):
                     self.told.append(_prefixed(node, pickle.loads(data)))
 
 

@@ -237,7 +237,6 @@ def _as_seen_from(node: Node, spec: RunSpec) -> RunSpec:
     return replace(
         spec,
         root=str(Path(spec.root).absolute()),
-        held=spec.held if node.is_here else None,
         cache=str(Path(spec.cache).absolute()) if node.shares_cache else node.cache,
         models=models,
         latents={task: str(Path(path).absolute()) for task, path in spec.latents.items()},

@@ -16,6 +16,8 @@ from batch.engines.ray.choice import CPU
 from batch.engines.ray.wire import Start
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from batch.engines.ray.node import Node
     from batch.render.backend import Backend
 
@@ -42,22 +44,26 @@ class Shells:
 
     def scout(self, node: Node) -> Any:
         """A process that looks at a node. It takes nothing that Ray counts."""
-        made = _actor(remote.ScoutShell, num_cpus=0, concurrency_groups={"hear": 1})
+        made = _actor(remote.ScoutShell, {"hear": ("hear",)}, num_cpus=0)
         return made.options(scheduling_strategy=_at(node)).remote(*self._home)
 
     def post(self, node: Node) -> Any:
         """A host for a worker, on a device of a node as soon as one is free."""
         takes = {"num_cpus": 1} if self._kind == CPU else {"num_cpus": 0, "num_gpus": 1}
-        groups = {"hear": 1, "tell": 1, "more": 3}
+        groups = {"hear": ("hear",), "tell": ("tell",), "more": ("stacks", "kill", "close")}
         start = Start(self._backend, "cpu" if self._kind == CPU else None, os.environ.get("OMP_NUM_THREADS"))
-        made = _actor(remote.PostShell, concurrency_groups=groups, **takes)
+        made = _actor(remote.PostShell, groups, **takes)
         return made.options(scheduling_strategy=_at(node)).remote(*self._home, pickle.dumps(start))
 
 
-def _actor(shell: type, **options: Any) -> Any:
-    """Ray repeats nothing: what was done, the run folder knows."""
+def _actor(shell: type, groups: Mapping[str, Sequence[str]], **options: Any) -> Any:
+    """Ray repeats nothing: what was done, the run folder knows. The methods of a group are called at once."""
+    for group, methods in groups.items():  # at a call it cannot be named through Ray's client
+        for name in methods:
+            ray.method(concurrency_group=group)(getattr(shell, name))
     make: Any = ray.remote
-    return make(max_restarts=0, max_task_retries=0, **options)(shell)
+    sizes = {group: len(methods) for group, methods in groups.items()}
+    return make(max_restarts=0, max_task_retries=0, concurrency_groups=sizes, **options)(shell)
 
 
 def _at(node: Node) -> NodeAffinitySchedulingStrategy:

@@ -15,18 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch import __version__
-from batch.base import checksums, regular
+from batch.base import regular
 from batch.base.cache import default_folder
-from batch.base.errors import BatchError, ModelError
-from batch.catalogue.model import Model
-from batch.engines.ray import scratch
+from batch.base.errors import BatchError
+from batch.engines.ray import belongings, scratch
 from batch.engines.ray.wire import Fetched
-from batch.hub import folders
 from batch.hub.downloads import FetchOptions
 from batch.hub.ensure import ensure
-from batch.hub.models import source
 from batch.records.events import Downloading, Event, Received
-from batch.records.spec import ModelSource
 
 if TYPE_CHECKING:
     from batch.engines.ray.wire import Fetch, Probe
@@ -86,11 +82,13 @@ class Survey:
         return True
 
     def fetch(self, data: bytes) -> bytes:
-        """Have the models of a :class:`Fetch` here; a :class:`Fetched`."""
+        """Have all of a :class:`Fetch` here; a :class:`Fetched`."""
         asked: Fetch = pickle.loads(data)
         try:
-            ensure(asked.models, FetchOptions(listener=self))
-            return pickle.dumps(Fetched({model.name: _found(model) for model in asked.models}))
+            how = FetchOptions(listener=self)
+            ensure(asked.models, how)
+            sources = {model.name: belongings.model(model) for model in asked.models}
+            return pickle.dumps(Fetched(sources, belongings.beside(asked.beside, how)))
         except BatchError as error:
             return pickle.dumps(Fetched(error=error))
 
@@ -124,21 +122,3 @@ def reads(path: Path, token: str) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
-
-
-def _found(model: Model) -> ModelSource:
-    """Where it is on this node. Raises :class:`ModelError` where it is not, or another one."""
-    if model.folder:
-        folder = Path(model.folder)
-        if not folders.holds_model(folder):
-            raise ModelError(f"{model.name}: there is no model in {folder}")
-        if folders.revision_of(folder) != model.revision:
-            raise ModelError(f"{model.name}: {folder} holds another model than on the machine of the run")
-    file = model.checkpoint
-    if file is not None:
-        for path, digest in ((Path(file.path), file.sha256), (Path(file.converted or file.path), "")):
-            if not path.is_file():
-                raise ModelError(f"{model.name}: there is no file {path}")
-            if digest and checksums.of(path) != digest:
-                raise ModelError(f"{model.name}: {path} is another file than on the machine of the run")
-    return source(model)

@@ -11,6 +11,7 @@ from batch.catalogue.model import Model
 from batch.records.events import Downloading, Received
 from batch.records.receipts import Outcome
 from batch.records.spec import ModelSource
+from batch.records.tasks import Weights
 
 if TYPE_CHECKING:
     from batch.engines.death import Death
@@ -101,16 +102,20 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """To a node: have these models."""
+    """To a node: have these models, and what images name beside them."""
 
     models: tuple[Model, ...]
+    beside: tuple[Weights, ...] = ()
+    """LoRAs and autoencoders, as they are on the run's own machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """From a node: where its models are, or why one cannot be had."""
+    """From a node: where all that is, or why something cannot be had."""
 
     sources: Mapping[str, ModelSource] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Where LoRAs and autoencoders are that lie elsewhere there, by where they are on the run's own machine."""
     error: BatchError | None = None
 
 

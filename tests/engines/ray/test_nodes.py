@@ -1,8 +1,4 @@
-"""Clusters of several nodes: one that sees another file system, nodes that come, go, or have other versions."""
-
-import shlex
-import subprocess
-import sys
+"""Clusters of several nodes: those that come, go, or have other versions."""
 
 import pytest
 
@@ -11,32 +7,9 @@ from batch.engines.ray import nodes
 from batch.engines.ray.node import Node
 from batch.records.events import Beat, Crew
 from batch.records.kinds import HappeningKind
-from batch.store.folder import RunFolder
-from tests.engines.ray.conftest import MANY, SMALL, Everything, left_behind
+from tests.engines.ray.conftest import MANY, SMALL, Everything, OtherNode
 from tests.fake_session import Fault
 from tests.helpers import receipts_of
-
-
-def can_mount() -> bool:
-    try:
-        command = ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
-class Nothing:
-    """Takes a device."""
-
-    def here(self):
-        return True
-
-
-def here():
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 class Drops(Everything):
@@ -69,29 +42,6 @@ def test_a_node_that_leaves_and_one_that_comes(ray_night, night, other_node):
     assert 2 in last
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not can_mount(), reason="file systems cannot be mounted here")
-def test_a_node_that_sees_other_folders_sends_its_files(ray_night, night, other_node, cache, tmp_path):
-    ray = pytest.importorskip("ray")
-    hidden = " && ".join(f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in (tmp_path, cache))
-    other_node(gpus=2, before=hidden)
-    first = ray.remote(num_gpus=1, num_cpus=0)(Nothing).options(scheduling_strategy=here()).remote()
-    assert ray.get(first.here.remote(), timeout=60)
-    seen, before = Everything(), left_behind()
-    try:
-        done = ray_night(text=MANY, seen=seen, keep_latents=True)
-    finally:
-        ray.kill(first)
-    assert done.result.exit_code == 0
-    assert done.hashes() == night(text=MANY, out="undisturbed").hashes()
-    assert all(seat.host for crew in seen.of(Crew) for seat in crew.seats)
-    folder = RunFolder(done.result.folder)
-    for receipt in receipts_of(folder.root):
-        assert folder.thumb_path(receipt.task.id).is_file()
-        assert folder.latents_path(receipt.task.id).is_file()
-        assert (folder.root / receipt.file.path).stat().st_size == receipt.file.bytes
-    assert left_behind() <= before
-
-
 def test_versions_that_differ_are_refused_before_anything_is_rendered(ray_night, head, monkeypatch):
     own = nodes.versions()
     monkeypatch.setattr(nodes, "versions", lambda: {**own, "torch": "1.0"})
@@ -105,6 +55,34 @@ def test_versions_that_differ_are_refused_before_anything_is_rendered(ray_night,
     assert not receipts_of("run")
 
 
+class Preempts(Everything):
+    """Takes a node away as soon as it renders."""
+
+    def __init__(self, other):
+        super().__init__()
+        self._other = other
+
+    def on(self, event):
+        super().on(event)
+        if isinstance(event, Beat) and event.stage == "denoise" and self._other is not None:
+            self._other.preempt()
+            self._other = None
+
+
+def test_what_a_preempted_node_rendered_is_rendered_elsewhere(ray_night, other_node, first_taken):
+    seen = Preempts(other_node())
+    other_node()
+    done = ray_night(Fault("slow", "denoise", seconds=1.0), text=MANY.replace("0..9", "0..3"), seen=seen)
+    assert done.result.exit_code == 0
+    # Ray may find out only after all is rendered that it is gone, and why.
+    gone = (HappeningKind.SEAT_LEFT, HappeningKind.WORKER_DIED)
+    (lost,) = [item for item in seen.happenings if item.kind in gone]
+    assert "was taken away (preempted)" in lost.text or "does not answer any more" in lost.text
+    assert lost.task == ""
+    assert not done.failures()
+    assert {receipt.attempts for receipt in done.receipts()} == {1}
+
+
 def test_a_preempted_node_takes_no_attempt(head, monkeypatch):
     from ray.exceptions import RayActorError
 
@@ -113,3 +91,16 @@ def test_a_preempted_node_takes_no_attempt(head, monkeypatch):
     assert death.innocent
     assert death.reason == "spot-7 was taken away (preempted)"
     assert node.explained(RayActorError()).reason == "spot-7 has left the cluster"
+
+
+def test_a_node_that_says_nothing_of_a_death_is_gone_before_the_cluster_knows(head):
+    from ray.exceptions import ActorDiedError
+
+    node = Node(id=OtherNode.nodes()[0], name="far", is_here=False, units=1)
+    unexplained = ActorDiedError()
+    assert "died unexpectedly" in str(unexplained)
+    death = node.explained(unexplained)
+    assert (death.innocent, death.reason) == (True, "far does not answer any more")
+    unexplained.error_msg += "\nWorker exit detail: it ended itself"
+    death = node.explained(unexplained)
+    assert (death.innocent, death.reason) == (False, "the host of the worker on far ended: it ended itself")

@@ -1,4 +1,7 @@
-"""Runs on a local Ray, its GPUs only counted: deaths of workers and of their hosts, and what is given out."""
+"""Runs on a local Ray, its GPUs only counted: deaths of hosts, and what is given out.
+
+What holds of every engine is tried in ``tests/engines/contract``.
+"""
 
 import contextlib
 import os
@@ -8,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from batch.records.events import Beat, Crew, Preparing
+from batch.records.events import Beat, Preparing
 from batch.records.kinds import HappeningKind
 from batch.run.options import Options
 from batch.run.runner import run as run_job
@@ -18,35 +21,6 @@ from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-
-
-def test_the_pictures_are_those_of_any_engine_and_both_devices_render(ray_night, night):
-    seen = Everything()
-    done = ray_night(Fault("slow", seconds=0.3), text=MANY, seen=seen)
-    assert done.hashes() == undisturbed_of(night, MANY)
-    (crew,) = seen.of(Crew)
-    assert [seat.device for seat in crew.seats] == ["cuda:0", "cuda:0"]
-    assert {beat.seat for beat in seen.of(Beat)} == {0, 1}
-
-
-def test_workers_that_die_are_replaced_and_no_image_is_rendered_twice(ray_night, night, once):
-    done = ray_night(once("sigkill", times=2), text=MANY)
-    assert done.result.exit_code == 0
-    assert [kind for kind in done.seen.kinds() if kind == HappeningKind.WORKER_DIED] == ["worker-died"] * 2
-    assert done.hashes() == undisturbed_of(night, MANY)
-    assert not done.parts()
-
-
-def undisturbed_of(night, text):
-    return night(text=text, out="undisturbed").hashes()
-
-
-def test_an_image_that_kills_every_worker_is_left_after_three(ray_night, tmp_path):
-    done = ray_night(Fault("sigkill", seed=1, prompt="a"))
-    (failure,) = done.failures().values()
-    assert failure.attempts == 3
-    assert "SIGKILL" in failure.error.message
-    assert len(done.receipts()) == 5
 
 
 def hosts():
@@ -78,7 +52,7 @@ def test_a_host_that_dies_is_replaced_on_its_device(ray_night, night):
     done = ray_night(Fault("slow", "denoise", seconds=0.3), text=MANY, seen=seen)
     assert done.result.exit_code == 0
     assert HappeningKind.WORKER_DIED in seen.kinds()
-    assert done.hashes() == undisturbed_of(night, MANY)
+    assert done.hashes() == night(text=MANY, out="undisturbed").hashes()
 
 
 def test_devices_taken_by_others_are_waited_for(ray_night, local_ray):
