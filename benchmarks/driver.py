@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "tests" / "models"))
 
 from batch import engines
-from batch.engines.base import Place, Seated
+from batch.engines.base import Seated, WorkPlace
 from batch.engines.death import Death
 from batch.engines.messages import Assignment, Begin, Bye, Drain, FromWorker, Idle, ToWorker
 from batch.engines.process import ProcessEngine
@@ -190,15 +190,15 @@ class NullPlace:
         self.line = line
 
     def begin(self, spec: RunSpec) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         self.line.send(Begin(spec))
 
     def renew(self) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         self.line.close()
 
 
@@ -215,23 +215,23 @@ class NullPlaces:
         self._places = [NullPlace(number, NullLine(ours)) for number, (ours, _) in enumerate(pairs)]
         self._numbers = {place.line.connection: place.seat.number for place in self._places}
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[WorkPlace]:
         yield from self._places
 
     def listen(self, seconds: float) -> Collection[int]:
-        """See :class:`~batch.engines.base.Places`."""
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         return [self._numbers[ready] for ready in wait(list(self._numbers), seconds)]  # type: ignore[index]
 
-    def joined(self) -> Sequence[Place]:
-        """See :class:`~batch.engines.base.Places`."""
+    def joined(self) -> Sequence[WorkPlace]:
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         return ()
 
-    def leave(self, place: Place) -> None:
-        """See :class:`~batch.engines.base.Places`."""
+    def leave(self, place: WorkPlace) -> None:
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """See :class:`~batch.engines.base.Places`."""
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         for place in self._places:
             place.close()
         self._process.join()

@@ -170,7 +170,7 @@ class WorkerLine(Protocol):
         ...
 
 
-class Place(Protocol):
+class WorkPlace(Protocol):
     """A seat with its worker."""
 
     @property
@@ -196,10 +196,10 @@ class Place(Protocol):
         ...
 
 
-class Places(Protocol):
+class WorkPlaces(Protocol):
     """All places of a run, as an engine has them."""
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[WorkPlace]:
         """Those that there are now."""
         ...
 
@@ -207,10 +207,10 @@ class Places(Protocol):
         """Wait until a worker has said something or is gone, so long at most: the numbers of their seats."""
         ...
 
-    def joined(self) -> Sequence[Place]:
+    def joined(self) -> Sequence[WorkPlace]:
         """Places that have come since the last time: another machine is there. They are not begun."""
         ...
 
-    def leave(self, place: Place, /) -> None:
+    def leave(self, place: WorkPlace, /) -> None:
         """Nothing more is rendered there; its worker is gone."""
         ...

@@ -35,7 +35,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Place
+    from batch.engines.base import WorkPlace
     from batch.engines.messages import Assignment, FromWorker
     from batch.engines.shift import Shift
 
@@ -63,10 +63,11 @@ class LaneState(Enum):
 class Lane:
     """Speaks with the workers of one seat, one after the other."""
 
-    def __init__(self, place: Place, shift: Shift) -> None:
+    def __init__(self, place: WorkPlace, shift: Shift) -> None:
         self.place, self._shift = place, shift
         self.desk = shift.agenda.sit(place.seat.number)
         self.in_hand = InHand()
+        shift.sit(place.seat, self.in_hand)
         self.state = LaneState.WORKING
         self.images = 0
         """Given to this worker."""
@@ -145,12 +146,13 @@ class Lane:
         shift.places.leave(self.place)
         shift.agenda.again(replace(item, alone=False) for item in self.in_hand.drop())
         shift.agenda.rise(self.desk)
-        shift.lanes.remove(self)
-        if not shift.lanes:
+        shift.rise(self.seat)
+        if not shift.seats:
             shift.end(why)
             return
-        rest = "the others go on" if len(shift.lanes) > 1 else f"{shift.lanes[0].seat.label} goes on"
-        shift.tell(HappeningKind.SEAT_LEFT, f"{self.seat.label} is left: {why}; {rest}", lane=self)
+        others = [seat.label for seat in shift.seats.values()]
+        rest = "the others go on" if len(others) > 1 else f"{others[0]} goes on"
+        shift.tell(HappeningKind.SEAT_LEFT, f"{self.seat.label} is left: {why}; {rest}", self.seat)
         shift.tell_crew()
 
     # From the worker
@@ -232,7 +234,7 @@ class Lane:
                 yield from self._without_model(error, log)
             else:
                 said = f"{error}{self._shift.at(self.seat)}; once more in a fresh process"
-                self._shift.tell(HappeningKind.LOAD_FAILED, said, log=log, lane=self)
+                self._shift.tell(HappeningKind.LOAD_FAILED, said, self.seat, log=log)
                 self._again(alone=False)
         elif isinstance(error, DeviceLost) or last.trace:
             yield from self._died(Death(str(error), f"{log}\n{last.trace}".strip()))
@@ -283,14 +285,14 @@ class Lane:
                 self._leave(StoppedEarly(str(error)))
                 return
             said = f"{error}{shift.at(self.seat)}; its images are left to the other devices"
-            shift.tell(HappeningKind.LOAD_FAILED, said, log=log, lane=self)
+            shift.tell(HappeningKind.LOAD_FAILED, said, self.seat, log=log)
         elif nothing_else:
             shift.end(error)
             self._over()
             return
         else:
             said = f"{error}; its images are left, the others rendered"
-            shift.tell(HappeningKind.LOAD_FAILED, said, log=log, lane=self)
+            shift.tell(HappeningKind.LOAD_FAILED, said, self.seat, log=log)
             yield from self._give_up(failed.task, error)
         self._loads = 0
         self._again(alone=False)
@@ -331,14 +333,14 @@ class Lane:
         given_up = loading and self._loads >= LOADS
         after = "it is left" if outcome is not None else "a fresh worker tries again"
         said += f"; {'the model is given up' if given_up else after}"
-        self._shift.tell(kind, said, key_of(blamed.task) if blamed else "", log=death.log, lane=self)
+        self._shift.tell(kind, said, self.seat, task=key_of(blamed.task) if blamed else "", log=death.log)
         if given_up:
             why = f"the worker died {LOADS} times while it loaded the model: {death.why}"
             yield from self._without_model(CannotGoOn(why), death.log)
             return
         if outcome is not None:
             yield self._done(outcome)
-        if self._deaths >= DEATHS and len(self._shift.lanes) > 1:
+        if self._deaths >= DEATHS and len(self._shift.seats) > 1:
             self._leave(StoppedEarly(f"{self._deaths} workers died there one after the other: {death.why}"))
             return
         self._again(alone=True)

@@ -19,7 +19,7 @@ from batch.engines.patience import FIRST_S
 from batch.records.events import Seat
 
 if TYPE_CHECKING:
-    from batch.engines.base import Helm, Place
+    from batch.engines.base import Helm, WorkPlace
     from batch.records.spec import RunSpec
     from batch.render.backend import Backend
 
@@ -45,16 +45,16 @@ class ProcessPlace:
         """Before it was ready."""
 
     def begin(self, spec: RunSpec) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         self.line.send(Begin(spec))
 
     def renew(self) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         self.line.close()
         self.line = self._places.spawn(self.seat)
 
     def close(self) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         self.line.close()
 
 
@@ -70,23 +70,23 @@ class ProcessPlaces:
         self._shares = 1
         self._places: list[ProcessPlace] = []
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[WorkPlace]:
         return iter(tuple(self._places))
 
     def listen(self, seconds: float) -> Collection[int]:
-        """See :class:`~batch.engines.base.Places`."""
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         numbers = {place.line.connection: place.seat.number for place in self._places if not place.line.closed}
         if not numbers:
             time.sleep(seconds)
             return ()
         return [numbers[cast(Connection, ready)] for ready in wait(list(numbers), seconds)]
 
-    def joined(self) -> Sequence[Place]:
-        """See :class:`~batch.engines.base.Places`: a machine gets no more devices."""
+    def joined(self) -> Sequence[WorkPlace]:
+        """See :class:`~batch.engines.base.WorkPlaces`: a machine gets no more devices."""
         return ()
 
-    def leave(self, place: Place) -> None:
-        """See :class:`~batch.engines.base.Places`."""
+    def leave(self, place: WorkPlace) -> None:
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         self._places = [other for other in self._places if other is not place]
 
     def spawn(self, seat: Seat) -> Handle:

@@ -12,8 +12,8 @@ from batch.records.spec import RunSpec
 
 if TYPE_CHECKING:
     from batch.engines.agenda import Agenda
-    from batch.engines.base import Helm, Places
-    from batch.engines.lane import Lane
+    from batch.engines.base import Helm, WorkPlaces
+    from batch.engines.inhand import InHand
     from batch.records.tasks import EncodeTask, Task
     from batch.store.folder import RunFolder
 
@@ -25,13 +25,15 @@ class Shift:
     spec: RunSpec
     agenda: Agenda
     folder: RunFolder
-    places: Places
+    places: WorkPlaces
     listener: Listener
     stop: Helm
     tries: int
     """Workers that an image may take with it."""
-    lanes: list[Lane] = field(default_factory=list)
-    """Those at whose seats there are workers."""
+    seats: dict[int, Seat] = field(default_factory=dict)
+    """Those that have not left, by their numbers."""
+    hands: dict[int, InHand] = field(default_factory=dict)
+    """What their workers have."""
     ending: Exception | None = None
     """What ends the run: nothing more is started."""
     dropping: bool = False
@@ -41,24 +43,29 @@ class Shift:
         """Start nothing more; the first reason is told."""
         self.ending = self.ending or why
 
-    def tell(
-        self, kind: HappeningKind, text: str, task: str = "", log: str = "", lane: Lane | None = None
-    ) -> None:
-        """Tell what has happened, at one of the seats or to all."""
+    def sit(self, seat: Seat, in_hand: InHand) -> None:
+        """Somebody works at a seat from now on."""
+        self.seats[seat.number], self.hands[seat.number] = seat, in_hand
+
+    def rise(self, seat: Seat) -> None:
+        """Nobody works there any more."""
+        del self.seats[seat.number], self.hands[seat.number]
+
+    def tell(self, kind: HappeningKind, text: str, seat: Seat, *, task: str = "", log: str = "") -> None:
+        """Tell what has happened at a seat."""
         data = {"log": log} if log else {}
-        seat = None if lane is None else lane.seat.number
-        self.listener.on(Happening(kind=kind, text=text, task=task, data=data, seat=seat))
+        self.listener.on(Happening(kind=kind, text=text, task=task, data=data, seat=seat.number))
 
     def tell_crew(self) -> None:
         """Tell who is there."""
-        self.listener.on(Crew(tuple(lane.seat for lane in self.lanes)))
+        self.listener.on(Crew(tuple(self.seats.values())))
 
     def at(self, seat: Seat) -> str:
         """Where it was, for people: nothing where there is one place only."""
-        return f" on {seat.label}" if len(self.lanes) > 1 else ""
+        return f" on {seat.label}" if len(self.seats) > 1 else ""
 
     def left(self) -> Iterator[Task | EncodeTask]:
         """All that is not done."""
-        for lane in self.lanes:
-            yield from (item.task for item in lane.in_hand.given)
+        for hand in self.hands.values():
+            yield from (item.task for item in hand.given)
         yield from self.agenda.waiting()

@@ -20,7 +20,7 @@ from batch.records.tasks import EncodeTask, Task
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Admit, Check, Helm, Places, Texts
+    from batch.engines.base import Admit, Check, Helm, Texts, WorkPlaces
 
 TICK_S = 0.2
 """So often at least it is looked at what is asked of the run, and at workers that say nothing."""
@@ -31,7 +31,7 @@ class Supervision:
 
     def __init__(
         self,
-        places: Places,
+        places: WorkPlaces,
         tasks: Sequence[Task | EncodeTask],
         spec: RunSpec,
         listener: Listener,
@@ -50,6 +50,8 @@ class Supervision:
             listener=listener, stop=stop, tries=max(spec.retries, tries),
         )  # fmt: skip
         self._admit, self._check = admit, check
+        self._lanes: list[Lane] = []
+        """Of the seats that have not left."""
         self._full: dict[int, StopRun] = {}
         """Why no more may be started at a seat, by its number."""
         self._looked: dict[int, tuple[int, bool]] = {}
@@ -66,11 +68,12 @@ class Supervision:
             if not self._give_all():
                 break
             heard = shift.places.listen(TICK_S)
-            for lane in [lane for lane in shift.lanes if lane.seat.number in heard]:
-                yield from lane.hear()
+            for lane in self._lanes:
+                if lane.seat.number in heard:
+                    yield from lane.hear()
             now = monotonic()
             if now - last >= TICK_S:
-                for lane in list(shift.lanes):
+                for lane in self._lanes:
                     yield from lane.look(now - last)
                 self._welcome()
                 last = now
@@ -84,14 +87,14 @@ class Supervision:
         return next(iter(self._full.values()), None) if self._shift.agenda.waits else None
 
     def _sit(self, lane: Lane) -> None:
-        self._shift.lanes.append(lane)
+        self._lanes.append(lane)
         lane.begin()
 
     def _welcome(self) -> None:
         """Seats that have come meanwhile."""
         for place in self._shift.places.joined():
             self._sit(Lane(place, self._shift))
-            self._shift.tell(HappeningKind.SEAT_JOINED, f"{place.seat.label} has joined")
+            self._shift.tell(HappeningKind.SEAT_JOINED, f"{place.seat.label} has joined", place.seat)
             self._shift.tell_crew()
 
     def _obey(self) -> None:
@@ -100,7 +103,7 @@ class Supervision:
         if shift.stop.is_set() and not shift.dropping:
             shift.end(Interrupted(shift.stop.reason))
             shift.dropping = True
-            for lane in shift.lanes:
+            for lane in self._lanes:
                 lane.drop()
 
     # Who does what
@@ -108,13 +111,14 @@ class Supervision:
     def _give_all(self) -> bool:
         """Give every idle worker something to do; whether the run goes on."""
         shift = self._shift
-        for lane in list(shift.lanes):
+        for lane in self._lanes:
             if lane.state == LaneState.IDLE:
                 self._give(lane)
+        self._lanes = [lane for lane in self._lanes if lane.seat.number in shift.seats]
         if shift.ending is not None:
-            for lane in shift.lanes:
+            for lane in self._lanes:
                 lane.end_start()
-        states = {lane.state for lane in shift.lanes}
+        states = {lane.state for lane in self._lanes}
         if LaneState.WORKING in states or (LaneState.STARTING in states and shift.agenda.waits):
             return True
         if LaneState.ASLEEP in states:
@@ -126,12 +130,12 @@ class Supervision:
         shift = self._shift
         if shift.ending is not None or not shift.agenda.waits:
             return False
-        idle = [lane for lane in shift.lanes if lane.state == LaneState.IDLE]
+        idle = [lane for lane in self._lanes if lane.state == LaneState.IDLE]
         for lane in idle:
             self._give(lane, alone=True)
             if lane.state != LaneState.IDLE:
                 return True
-        if not shift.lanes:
+        if not shift.seats:
             shift.end(StoppedEarly("there is no device left"))
         elif not self._full:
             left = plural(sum(1 for _ in shift.agenda.waiting()), "task")
@@ -158,7 +162,7 @@ class Supervision:
             lane.sleep()
         elif recycle and head is not None and lane.seat.number not in self._full:
             said = f"a fresh worker{shift.at(lane.seat)} after {lane.images} images"
-            shift.tell(HappeningKind.RECYCLED, said, lane=lane)
+            shift.tell(HappeningKind.RECYCLED, said, lane.seat)
             lane.renew()
         else:
             self._looked[lane.seat.number] = (shift.agenda.changes, pausing)
@@ -184,7 +188,7 @@ class Supervision:
     def _rested(self) -> bool:
         """With the devices given back, wait until the pause is over; whether the run goes on."""
         shift = self._shift
-        for lane in shift.lanes:
+        for lane in self._lanes:
             if lane.state == LaneState.IDLE:
                 lane.sleep()
         try:
@@ -192,7 +196,7 @@ class Supervision:
         except StopRun as error:
             shift.end(error)
             return False
-        for lane in list(shift.lanes):
+        for lane in self._lanes:
             if lane.state == LaneState.ASLEEP:
                 lane.renew()
         return True

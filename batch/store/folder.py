@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batch.plan.pins import Pins
     from batch.records.shard import Shard
     from batch.store.job import Origin, Owner
-    from batch.store.pictures import Encoded
+    from batch.store.pictures import EncodedFiles
     from batch.store.receipts import Inspection, Scan
     from batch.store.unnamed import Unnamed
 
@@ -250,7 +250,7 @@ class RunFolder:
         ours = self._receipts.vouches_for(task.id, image_path(task))
         return self._pictures.save(task, encode(pixels, task, notes, metadata), pixels, replace=ours)
 
-    def adopt(self, receipt: Receipt, files: Encoded) -> Receipt:
+    def adopt(self, receipt: Receipt, files: EncodedFiles) -> Receipt:
         """Commit an image that was saved elsewhere; its receipt as it stands here.
 
         Raises OSError where it cannot be written, and ValueError for files that are not those of the receipt.

@@ -26,7 +26,7 @@ from batch.store.trash import Trash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
+class EncodedFiles:
     """The files of an image that was saved where this folder cannot be seen."""
 
     image: bytes

@@ -16,7 +16,7 @@ from batch.base.errors import StopRun, UserError
 from batch.engines.death import Death
 from batch.engines.messages import Assignment, Bye, Ended, Stop
 from batch.engines.ray.belongings import as_seen_here, as_seen_there
-from batch.engines.ray.wire import Delivered, Died, Embeds, Hosted, Renew, Rungs, Told
+from batch.engines.ray.wire import Delivered, Died, Embeds, Hosted, Renew, RungsTaken, Told
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 
@@ -105,7 +105,7 @@ class RayLine:
         adoption = self._adoption
         if isinstance(message, Outcome):
             message = as_seen_here(message, self._node.beside)
-        if isinstance(message, Delivered | Embeds | Rungs):
+        if isinstance(message, Delivered | Embeds | RungsTaken):
             return self._taken_over(message, adoption) if adoption is not None else None
         if isinstance(message, Hosted):
             self.hosted = True
@@ -121,7 +121,7 @@ class RayLine:
         if self._adoption is not None and not self._node.shares_folder:
             self._adoption.failed(failure)
 
-    def _taken_over(self, message: Delivered | Embeds | Rungs, adoption: Adoption) -> FromWorker | None:
+    def _taken_over(self, message: Delivered | Embeds | RungsTaken, adoption: Adoption) -> FromWorker | None:
         try:
             if isinstance(message, Delivered):
                 delivered = replace(message, outcome=as_seen_here(message.outcome, self._node.beside))
@@ -132,7 +132,7 @@ class RayLine:
         except StopRun as error:  # as a worker says it that saves there itself, and ends
             self.kill()
             return Ended(error)
-        if isinstance(message, Rungs):
+        if isinstance(message, RungsTaken):
             adoption.rungs(message.data)
         return None
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.engines.ray.wire import Delivered, Embeds, Rungs
+from batch.engines.ray.wire import Delivered, Embeds, RungsTaken
 from batch.records.kinds import Status
 from batch.records.receipts import Outcome
 from batch.store.folder import RunFolder
-from batch.store.pictures import Encoded
+from batch.store.pictures import EncodedFiles
 from batch.store.rungs import FILE
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Parcels:
         task = receipt.task.id
         image = self._folder.root / receipt.file.path
         thumb, latents = self._folder.thumb_path(task), self._folder.latents_path(task)
-        files = Encoded(image=image.read_bytes(), thumb=_bytes(thumb), latents=_bytes(latents))
+        files = EncodedFiles(image=image.read_bytes(), thumb=_bytes(thumb), latents=_bytes(latents))
         for path in (self._folder.receipt_path(task), image, thumb, latents):
             path.unlink(missing_ok=True)
         return Delivered(outcome, files)
@@ -88,7 +88,7 @@ class Parcels:
             data = (self._folder.state / FILE).read_bytes()
             if data != self.rungs:
                 self.rungs = data
-                yield Rungs(data)
+                yield RungsTaken(data)
 
 
 def _bytes(path: Path) -> bytes | None:

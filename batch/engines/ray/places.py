@@ -20,7 +20,7 @@ from batch.records.kinds import HappeningKind
 from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
-    from batch.engines.base import Place
+    from batch.engines.base import WorkPlace
     from batch.engines.ray.node import Node
     from batch.engines.ray.nodes import Nodes
     from batch.engines.ray.shells import Shells
@@ -31,7 +31,7 @@ STARTS = 2
 
 
 class RayPlace:
-    """A device of a node, with the host of its worker. See :class:`~batch.engines.base.Place`."""
+    """A device of a node, with the host of its worker. See :class:`~batch.engines.base.WorkPlace`."""
 
     def __init__(self, places: RayPlaces, node: Node) -> None:
         self._places, self.node = places, node
@@ -41,13 +41,13 @@ class RayPlace:
         """Workers that ended before one was ready."""
 
     def begin(self, spec: RunSpec) -> None:
-        """See :class:`~batch.engines.base.Place`."""
+        """See :class:`~batch.engines.base.WorkPlace`."""
         if isinstance(self.line, RayLine):
             adoption = self._places.adoption(spec)
             self.line.begin(Begin(_as_seen_from(self.node, spec)), adoption)
 
     def renew(self) -> None:
-        """See :class:`~batch.engines.base.Place`. Where the host is gone, another one is asked of Ray."""
+        """See :class:`~batch.engines.base.WorkPlace`. Where the host is gone, another one is asked of Ray."""
         if not isinstance(self.line, RayLine):
             return
         if self.line.lost is None:
@@ -58,12 +58,12 @@ class RayPlace:
             self.line = NoLine(f"{self.node.name} has left the cluster")
 
     def close(self) -> None:
-        """See :class:`~batch.engines.base.Place`. Ray's device stays this run's."""
+        """See :class:`~batch.engines.base.WorkPlace`. Ray's device stays this run's."""
         self.line.close()
 
 
 class RayPlaces:
-    """Those of one run. See :class:`~batch.engines.base.Places`."""
+    """Those of one run. See :class:`~batch.engines.base.WorkPlaces`."""
 
     def __init__(self, found: Nodes, shells: Shells, most: int) -> None:
         """``most`` devices are of use at once."""
@@ -80,7 +80,7 @@ class RayPlaces:
         self.errors: list[Exception] = []
         """What workers ended with that were never ready."""
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[WorkPlace]:
         return iter(tuple(self._places))
 
     @property
@@ -112,7 +112,7 @@ class RayPlaces:
     # What is said
 
     def listen(self, seconds: float) -> Collection[int]:
-        """See :class:`~batch.engines.base.Places`. Also goes on with nodes that are on their way."""
+        """See :class:`~batch.engines.base.WorkPlaces`. Also goes on with nodes that are on their way."""
         lines = {line.ref: line for line in self._lines()}
         full = any(place.line.has_something for place in self._places)
         refs = [*lines, *self.nodes.refs]
@@ -204,13 +204,13 @@ class RayPlaces:
 
     # Coming and going
 
-    def joined(self) -> Sequence[Place]:
-        """See :class:`~batch.engines.base.Places`."""
+    def joined(self) -> Sequence[WorkPlace]:
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         came, self._joined = self._joined, []
         return came
 
-    def leave(self, place: Place) -> None:
-        """See :class:`~batch.engines.base.Places`."""
+    def leave(self, place: WorkPlace) -> None:
+        """See :class:`~batch.engines.base.WorkPlaces`."""
         for mine in self._places:
             if mine is place and isinstance(mine.line, RayLine):
                 mine.line.drop()

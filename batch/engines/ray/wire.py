@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batch.engines.death import Death
     from batch.engines.messages import FromWorker, ToWorker
     from batch.render.backend import Backend
-    from batch.store.pictures import Encoded
+    from batch.store.pictures import EncodedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Delivered:
     """From the host: an image that lies in no folder the run can see."""
 
     outcome: Outcome
-    files: Encoded
+    files: EncodedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Embeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Rungs:
+class RungsTaken:
     """From the host: ``rungs.json`` as its worker has it now."""
 
     data: bytes
@@ -88,7 +88,7 @@ class Died:
 
 
 if TYPE_CHECKING:
-    FromHost = FromWorker | Hosted | Delivered | Embeds | Rungs | Died
+    FromHost = FromWorker | Hosted | Delivered | Embeds | RungsTaken | Died
 
 
 @dataclass(frozen=True, slots=True)
