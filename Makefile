@@ -14,13 +14,16 @@ AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py memory/test_prof
 	$(addprefix render/test_, $(addsuffix .py, attention families from_files latents loading loras memory \
 		random_weights sana_kinds schedulers session)))
 
-.PHONY: demo test check format floors torture scale clean
+.PHONY: demo test cluster check format floors torture scale clean
 
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
 
 test: $(VENV)/installed-dev  ## run the tests, three at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not cluster"
+
+cluster: $(VENV)/installed-dev  ## run all tests of Ray, on a cluster of several nodes on this machine: ten minutes
+	$(BIN)/python -m pytest tests/engines/ray tests/engines/contract -m cluster
 
 check: $(VENV)/installed-dev  ## lint, types, imports
 	$(BIN)/ruff check .

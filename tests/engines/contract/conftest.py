@@ -14,14 +14,22 @@ from tests.engines.contract.promises import KINDS
 def pytest_generate_tests(metafunc):
     if "kind" in metafunc.fixturenames:
         asked = {promise for mark in metafunc.definition.iter_markers("promises") for promise in mark.args}
-        metafunc.parametrize("kind", [_with_marks(kind, asked) for kind in KINDS], scope="session")
+        short = metafunc.module.__name__ in SHORT
+        metafunc.parametrize("kind", [_with_marks(kind, asked, short) for kind in KINDS], scope="session")
 
 
-def _with_marks(kind, asked):
+SHORT = {"tests.engines.contract.test_outcomes"}
+"""What is always tried on a cluster, too."""
+
+
+def _with_marks(kind, asked, short):
     why = kind.absent or "; ".join(kind.lacks[promise] for promise in sorted(asked & kind.lacks.keys()))
     skips = [pytest.mark.skip(reason=f"{kind.name}: {why}")] if why else []
     together = [pytest.mark.xdist_group("ray")] if kind.engine == "ray" else []
-    return pytest.param(kind, id=kind.name, marks=[pytest.mark.engine(name=kind.name), *together, *skips])
+    cluster = [pytest.mark.cluster] if kind.engine == "ray" and not short else []
+    return pytest.param(
+        kind, id=kind.name, marks=[pytest.mark.engine(name=kind.name), *together, *cluster, *skips]
+    )
 
 
 @pytest.fixture

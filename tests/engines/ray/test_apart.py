@@ -23,9 +23,10 @@ from tests.engines.ray.conftest import MANY, SMALL, Everything, can_mount, left_
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import receipts_of
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not can_mount(), reason="file systems cannot be mounted here"
-)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(sys.platform != "linux" or not can_mount(), reason="file systems cannot be mounted here"),
+]
 
 
 def test_a_node_that_sees_other_folders_sends_its_files(ray_night, night, other_node, first_taken, hidden):

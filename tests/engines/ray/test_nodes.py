@@ -11,6 +11,8 @@ from tests.engines.ray.conftest import MANY, SMALL, Everything, OtherNode
 from tests.fake_session import Fault
 from tests.helpers import receipts_of
 
+pytestmark = pytest.mark.cluster
+
 
 class Drops(Everything):
     """Has the first node leave, and another join, as soon as both devices are at work."""

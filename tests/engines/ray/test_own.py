@@ -35,6 +35,7 @@ def outside(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
+@pytest.mark.cluster
 def test_a_run_that_is_killed_leaves_no_ray_and_the_next_one_goes_on(work, manifest):
     manifest(MANY)
     run = subprocess.Popen(RUN, env=process_engine(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -81,6 +82,7 @@ def test_without_rays_client_the_command_that_installs_it_is_told(monkeypatch):
         Cluster().open(f"ray://127.0.0.1:{there.getsockname()[1]}", Steering())
 
 
+@pytest.mark.cluster
 @pytest.mark.skipif(not importlib.util.find_spec("grpc"), reason="Ray's client is not installed")
 def test_a_cluster_that_this_machine_does_not_belong_to(work, manifest, tmp_path):
     """The run's own process is outside, and knows of no node that is here."""
