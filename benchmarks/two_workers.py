@@ -79,7 +79,10 @@ def with_two_cpus(engine: str) -> Iterator[str]:
     if engine != "ray":
         yield "cpu,cpu"
         return
-    import ray
+    from tools.extras import extra
+
+    with extra("ray"):
+        import ray
 
     ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
     try:

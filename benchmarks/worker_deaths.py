@@ -26,6 +26,7 @@ os.environ.setdefault("RUN_BATCH_SHIPPED", str(Path(__file__).parent.parent / "t
 from tests.engines.contract.contract import Contract, Ended, job
 from tests.engines.contract.promises import KINDS, Kind
 from tests.helpers import hashes
+from tools.extras import extra
 
 
 def problems(contract: Contract, ended: Ended, text: str, images: int) -> Iterator[str]:
@@ -44,7 +45,8 @@ def with_two_devices(kind: Kind) -> Iterator[None]:
     if kind.engine != "ray":
         yield
         return
-    import ray
+    with extra("ray"):
+        import ray
 
     ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     try:

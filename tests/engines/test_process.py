@@ -103,6 +103,6 @@ def test_what_has_no_effect_in_one_process_is_refused(cli, manifest, option, set
 
 
 def test_an_engine_that_is_not_there(cli, manifest, monkeypatch):
-    assert cli("run", manifest(), "--engine", "ray").code == 2
-    monkeypatch.setenv("RUN_BATCH_ENGINE", "ray")
+    assert cli("run", manifest(), "--engine", "dask").code == 2
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "dask")
     assert cli("run", "job.yaml").code == 2
