@@ -148,8 +148,6 @@ def receipt(task: Task) -> Receipt:
 class NullLine:
     """To one of them."""
 
-    pid: int | None = None
-
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 

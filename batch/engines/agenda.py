@@ -100,7 +100,7 @@ class Agenda:
 
     # What comes next
 
-    def head(self, desk: Desk, *, alone: bool = False) -> Task | EncodeTask | None:
+    def head(self, desk: Desk, *, alone: bool = False) -> Assignment | None:
         """What comes next at a seat, a text that its image lacks before the image; None: nothing, or not yet.
 
         ``alone``: nobody else is at work, so that nothing is left to others.
@@ -113,12 +113,10 @@ class Agenda:
                 self._encoding.update(text.key for text in lacking)
                 self.changes += 1
                 found = self._find(desk, alone)
-        return None if found is None else found.task
+        return found
 
-    def take(self, desk: Desk, admitted: Admitted, *, alone: bool = False) -> list[Assignment]:
-        """The head, taken, with the images that go into the same call."""
-        first = self._find(desk, alone)
-        assert first is not None
+    def take(self, desk: Desk, first: Assignment, admitted: Admitted) -> list[Assignment]:
+        """A seat's head, taken, with the images that go into the same call."""
         source = self._source_of(first)
         source.remove(first)
         taken = [first]
@@ -130,8 +128,7 @@ class Agenda:
         key = load_key(first.task)
         if desk.loaded is None or not isinstance(first.task, EncodeTask) or desk.loaded[:2] != key[:2]:
             desk.loaded = key
-        images = [item.task for item in taken if isinstance(item.task, Task)]
-        told = {**first.encoded, **self._text_costs.of(images)}
+        told = {**first.encoded, **self._text_costs.of(images_among(taken))}
         taken[0] = replace(first, encoded=told) if told else first
         return taken
 

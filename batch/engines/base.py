@@ -140,11 +140,6 @@ class Engine(Protocol):
 class WorkerLine(Protocol):
     """The line to one worker process, wherever it runs. What it says is taken without waiting."""
 
-    @property
-    def pid(self) -> int | None:
-        """The process's id; None where that means nothing here."""
-        ...
-
     def send(self, message: ToWorker, /) -> None:
         """Say something; a worker that is gone is noticed by :meth:`receive`."""
         ...

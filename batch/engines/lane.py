@@ -23,7 +23,7 @@ from batch.base.errors import (
     UserError,
 )
 from batch.engines import losses
-from batch.engines.agenda import is_all, key_of, needs_the_same
+from batch.engines.agenda import images_among, is_all, key_of, needs_the_same
 from batch.engines.death import Death
 from batch.engines.inhand import InHand
 from batch.engines.messages import Drain, Ended, Idle, Ready, Stop
@@ -106,7 +106,7 @@ class Lane:
         """Give the idle worker what was taken from the agenda, of one call."""
         # Saving beside the next image would cost a measurement its time.
         assignment = self.in_hand.give(taken, alone=self._spec.measure)
-        self.images += sum(isinstance(item.task, Task) for item in taken)
+        self.images += len(images_among(taken))
         self._at_work(assignment)
 
     def drain(self) -> None:

@@ -21,6 +21,7 @@ from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
     from batch.engines.base import Admit, Check, Helm, Texts, WorkPlaces
+    from batch.engines.messages import Assignment
 
 TICK_S = 0.2
 """So often at least it is looked at what is asked of the run, and at workers that say nothing."""
@@ -151,11 +152,9 @@ class Supervision:
             return
         recycle = 0 < shift.spec.recycle_after <= lane.images
         head = self._head(lane, alone=alone)
-        rests = pausing and head is not None and self._allowed(head, lane, self._check)  # else the run ends
-        if head is not None and not (recycle or rests) and self._allowed(head, lane, self._admit):
-            lane.assign(
-                shift.agenda.take(lane.desk, lambda task: self._allowed(task, lane, self._admit), alone=alone)
-            )
+        rests = pausing and head is not None and self._allowed(head.task, lane, self._check)  # else the run ends
+        if head is not None and not (recycle or rests) and self._allowed(head.task, lane, self._admit):
+            lane.assign(shift.agenda.take(lane.desk, head, lambda task: self._allowed(task, lane, self._admit)))
         elif lane.in_hand.busy:
             lane.drain()
         elif rests:
@@ -167,7 +166,7 @@ class Supervision:
         else:
             self._looked[lane.seat.number] = (shift.agenda.changes, pausing)
 
-    def _head(self, lane: Lane, *, alone: bool) -> Task | EncodeTask | None:
+    def _head(self, lane: Lane, *, alone: bool) -> Assignment | None:
         """What comes next at a seat, if anything may."""
         shift = self._shift
         if shift.ending is not None or lane.seat.number in self._full:

@@ -34,9 +34,10 @@ def images(count, model="x"):
 
 def taken(agenda, desk, **more):
     """What a seat takes next; None where there is nothing for it."""
-    if agenda.head(desk, **more) is None:
+    head = agenda.head(desk, **more)
+    if head is None:
         return None
-    first = agenda.take(desk, lambda _: True, **more)[0]
+    first = agenda.take(desk, head, lambda _: True)[0]
     return first.task.id if isinstance(first.task, Task) else first.task.key
 
 
@@ -99,8 +100,7 @@ def test_no_image_is_given_out_while_its_text_is_encoded_elsewhere():
 def test_what_a_worker_died_over_is_tried_elsewhere_first():
     agenda = Agenda(images(2), SPEC, {})
     first, second = seats(agenda, 2)
-    agenda.head(first)
-    item = agenda.take(first, lambda _: True)[0]
+    item = agenda.take(first, agenda.head(first), lambda _: True)[0]
     agenda.again([replace(item, alone=True, died_at=frozenset({0}))])
     assert taken(agenda, first) == "x1"
     assert taken(agenda, second) == "x0"
@@ -120,7 +120,8 @@ def test_a_load_is_that_of_a_model_with_its_autoencoder():
     assert agenda.leave(own) == [own]
     assert agenda.leave(text) == [text, other]
     (desk,) = seats(agenda, 1)
-    assert (agenda.head(desk).model, is_all(agenda.waiting(), agenda.head(desk))) == ("y", True)
+    head = agenda.head(desk).task
+    assert (head.model, is_all(agenda.waiting(), head)) == ("y", True)
 
 
 def test_what_one_seat_cannot_load_is_left_to_the_others():
@@ -148,8 +149,7 @@ def hand():
 
 
 def given(hand):
-    hand.agenda.head(hand.desk)
-    return hand.give(hand.agenda.take(hand.desk, lambda _: True), alone=False)
+    return hand.give(hand.agenda.take(hand.desk, hand.agenda.head(hand.desk), lambda _: True), alone=False)
 
 
 def test_a_death_over_two_images_blames_none(hand):

@@ -35,7 +35,6 @@ class Line:
     """A worker that answers at once; ``render`` raises what it ends with, or :class:`Dead`."""
 
     def __init__(self, seat, render, ready=None):
-        self.pid = None
         self._seat, self._render = seat, render
         self._said = deque([ready] if ready else [])
         self._is_dead = False

@@ -19,13 +19,13 @@ from batch.records.receipts import Failure, Outcome
 from batch.records.tasks import EncodeTask, Task
 from batch.store import rungs
 from batch.store.embeds import EmbedCache
+from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
     from batch.engines.ray.wire import Delivered
     from batch.records.events import Listener
     from batch.records.receipts import Receipt
     from batch.records.spec import RunSpec
-    from batch.store.folder import RunFolder
 
 
 SHIPPED = 64
@@ -33,18 +33,13 @@ SHIPPED = 64
 
 
 class Adoption:
-    """Of one run."""
+    """Of one seat, whose files are written under its own name."""
 
-    def __init__(self, spec: RunSpec, folder: RunFolder, listener: Listener) -> None:
-        self.spec, self.folder, self.listener = spec, folder, listener
+    def __init__(self, spec: RunSpec, listener: Listener, shipped: dict[str, Any]) -> None:
+        """``shipped`` are the embeddings in Ray's store, by name: all seats share them."""
+        self.spec, self.listener, self._shipped = spec, listener, shipped
+        self.folder = RunFolder(Path(spec.root), spec.runner, spec.held)
         self._cache = EmbedCache(Path(spec.cache))
-        self._shipped: dict[str, Any] = {}
-
-    def under(self, spec: RunSpec, folder: RunFolder) -> Adoption:
-        """The same as one seat's, which writes under a name of its own."""
-        other = Adoption(spec, folder, self.listener)
-        other._shipped = self._shipped
-        return other
 
     def image(self, delivered: Delivered) -> Outcome:
         """Commit an image; its outcome, a failure where it cannot be written.

@@ -118,7 +118,7 @@ class RayEngine:
     ) -> Iterator[Outcome]:
         """See :class:`~batch.engines.base.Engine`."""
         assert self._places is not None
-        self._places.opened(listener, spec)
+        self._places.opened(listener)
         work = Supervision(
             self._places, tasks, spec, listener, stop=stop, admit=admit, check=check, texts=texts, tries=TRIES
         )

@@ -37,8 +37,6 @@ UNAVAILABLE_S = 60.0
 class RayLine:
     """Speaks to one host, whatever becomes of the workers there. See :class:`~batch.engines.base.WorkerLine`."""
 
-    pid: int | None = None
-
     def __init__(self, post: Any, node: Node) -> None:
         self._post, self._node = post, node
         self._number = 0
@@ -242,8 +240,6 @@ class RayLine:
 
 class NoLine:
     """To a worker at a node that is gone: it says so, once. See :class:`~batch.engines.base.WorkerLine`."""
-
-    pid: int | None = None
 
     def __init__(self, why: str) -> None:
         self._why = why

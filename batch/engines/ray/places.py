@@ -17,7 +17,6 @@ from batch.engines.ray.adoption import Adoption
 from batch.engines.ray.line import END_S, NoLine, RayLine
 from batch.records.events import Happening, Listener, Seat
 from batch.records.kinds import HappeningKind
-from batch.store.folder import RunFolder
 
 if TYPE_CHECKING:
     from batch.engines.base import WorkPlace
@@ -76,7 +75,8 @@ class RayPlaces:
         self._kind = ""
         """Of the first device, as torch calls it: cuda."""
         self._listener: Listener | None = None
-        self._adoption: Adoption | None = None
+        self._shipped: dict[str, Any] = {}
+        """Embeddings in Ray's store, by name."""
         self.errors: list[Exception] = []
         """What workers ended with that were never ready."""
 
@@ -97,17 +97,14 @@ class RayPlaces:
         """A host for a worker, once Ray has a device for it."""
         return RayLine(self._shells.post(node), node)
 
-    def opened(self, listener: Listener, spec: RunSpec) -> None:
+    def opened(self, listener: Listener) -> None:
         """The run begins: who is told from now on."""
         self._listener = listener
-        folder = RunFolder(Path(spec.root), spec.runner, spec.held)
-        self._adoption = Adoption(spec, folder, listener)
 
     def adoption(self, spec: RunSpec) -> Adoption:
-        """Of what a seat sends: under the seat's own name."""
-        assert self._adoption is not None
-        folder = RunFolder(Path(spec.root), spec.runner, spec.held)
-        return self._adoption.under(spec, folder)
+        """Of what a seat sends."""
+        assert self._listener is not None
+        return Adoption(spec, self._listener, self._shipped)
 
     # What is said
 
