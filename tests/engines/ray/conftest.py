@@ -58,10 +58,17 @@ def can_mount() -> bool:
         return False
 
 
-def left_behind():
-    """Folders of hosts that are gone; others may be at work on this machine."""
-    found = {folder: folder.name.split("-")[2] for folder in Path(tempfile.gettempdir()).glob("run_batch-ray-*")}
-    return {folder for folder, pid in found.items() if not psutil.pid_exists(int(pid))}
+def homes():
+    """Folders of hosts, whether these are alive or not."""
+    return set(Path(tempfile.gettempdir()).glob("run_batch-ray-*"))
+
+
+@pytest.fixture
+def leaves_nothing():
+    """No host begun in this test goes without its folder. Others, begun before or elsewhere, may die meanwhile."""
+    before = homes()
+    yield
+    assert not {home for home in homes() - before if not psutil.pid_exists(int(home.name.split("-")[2]))}
 
 
 def pytest_collection_modifyitems(items):

@@ -16,7 +16,7 @@ from batch.records.kinds import HappeningKind
 from batch.run.options import Options
 from batch.run.runner import run as run_job
 from batch.run.steering import Steering
-from tests.engines.ray.conftest import MANY, Everything, left_behind
+from tests.engines.ray.conftest import MANY, Everything
 from tests.fake_session import FakeBackend, Fault
 from tests.helpers import Seen
 
@@ -106,14 +106,13 @@ def test_a_worker_that_hangs_is_ended_and_shows_where_it_was(ray_night, once):
     assert "fake_session.py" in stalled.data["log"]
 
 
+@pytest.mark.usefixtures("leaves_nothing")
 def test_nothing_is_left_of_a_run(ray_night, local_ray):
-    before = left_behind()
     ray_night()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and local_ray.available_resources().get("GPU") != 2:
         time.sleep(0.1)
     assert local_ray.available_resources()["GPU"] == 2
-    assert left_behind() <= before
 
 
 def test_an_address_without_the_engine_is_refused(manifest):
