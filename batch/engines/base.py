@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from batch.engines.death import Death
     from batch.engines.messages import FromWorker, ToWorker
 
+TICK_S = 0.2
+"""So often at least it is looked at what is asked of the run, and at workers that say nothing."""
+
 Admit = Callable[[Task, int], None]
 """Asked before an image is started at a seat, given by its number.
 

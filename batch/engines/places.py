@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from batch.base.errors import CannotGoOn, Interrupted
-from batch.engines.base import Seated
-from batch.engines.handle import TICK_S, Handle
+from batch.engines.base import TICK_S, Seated
+from batch.engines.handle import Handle
 from batch.engines.lane import LOADS
 from batch.engines.messages import Begin, Ended, Ready
 from batch.engines.patience import FIRST_S

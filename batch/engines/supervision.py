@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from batch.base.errors import CannotGoOn, Interrupted, StoppedEarly, StopRun
 from batch.base.text import plural
 from batch.engines.agenda import Agenda
+from batch.engines.base import TICK_S
 from batch.engines.lane import Lane, LaneState
 from batch.engines.shift import Shift
 from batch.records.events import Listener
@@ -22,9 +23,6 @@ from batch.store.folder import RunFolder
 if TYPE_CHECKING:
     from batch.engines.base import Admit, Check, Helm, Texts, WorkPlaces
     from batch.engines.messages import Assignment
-
-TICK_S = 0.2
-"""So often at least it is looked at what is asked of the run, and at workers that say nothing."""
 
 
 class Supervision:

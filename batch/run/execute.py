@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from batch.plan.alike import SessionKey
     from batch.plan.plan import Plan
     from batch.records.spec import ModelSource
-    from batch.records.tasks import Weights
     from batch.render.backend import Backend
     from batch.run.portions import Ahead
     from batch.store.folder import RunFolder
@@ -82,9 +81,7 @@ def render(
         return
     models = {name: plan.models[name] for name in dict.fromkeys(task.model for task in tasks)}
     ensure(models.values(), FetchOptions(listener=listener, stop=stop))
-    ray = RayChoice(
-        address=engine.ray_address, models=tuple(models.values()), beside=_beside(tasks), listener=listener
-    )
+    ray = RayChoice(address=engine.ray_address, models=tuple(models.values()), tasks=tasks, listener=listener)
     made = engines.make(engine.name or engines.default(), folder.own, engine.backend, engine.keep, ray)
     try:
         listener.on(Preparing("starting torch, which renders"))
@@ -116,12 +113,6 @@ def render(
                 yield outcome
     finally:
         made.close()
-
-
-def _beside(tasks: Sequence[Task]) -> tuple[Weights, ...]:
-    """LoRAs and autoencoders, each file once."""
-    found = (item for task in tasks for item in (*task.loras, task.vae) if item is not None)
-    return tuple({item.path: item for item in found}.values())
 
 
 def _settled(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from batch.base.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batch.catalogue.model import Model
     from batch.records.events import Listener
-    from batch.records.tasks import Weights
+    from batch.records.tasks import Task
 
 GPU, CPU = "GPU", "CPU"
 """What Ray calls what it gives out."""
@@ -24,8 +26,8 @@ class RayChoice:
     """``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; "" starts one that is this run's own."""
     models: tuple[Model, ...] = ()
     """Every node has them before it renders."""
-    beside: tuple[Weights, ...] = ()
-    """LoRAs and autoencoders that it needs as well."""
+    tasks: Sequence[Task] = ()
+    """So are the LoRAs and autoencoders of these."""
     listener: Listener | None = None
     """Told what goes on until the first worker is there."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batch.base.cache import default_folder
 from batch.base.errors import CannotGoOn, Interrupted
 from batch.base.text import plural
-from batch.engines.base import Seated, admit_all, no_texts
+from batch.engines.base import TICK_S, Seated, admit_all, no_texts
 from batch.engines.ray.choice import CPU, RayChoice, resource
 from batch.engines.ray.cluster import Cluster, require, without_devices
 from batch.engines.supervision import Supervision
@@ -34,8 +34,6 @@ GRACE_S = 10.0
 
 SAID_S = 10.0
 """Ray has found no device by then: it is said that the run waits for one."""
-
-TICK_S = 0.2
 
 
 class RayEngine:

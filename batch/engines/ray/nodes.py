@@ -22,12 +22,15 @@ from batch.engines.ray.wire import Fetch, Probe
 from batch.records.events import Downloading, Received
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batch.engines.ray.choice import RayChoice
     from batch.engines.ray.errands import Errand
     from batch.engines.ray.node import Node
     from batch.engines.ray.shells import Shells
     from batch.engines.ray.wire import Fetched
     from batch.records.events import Event
+    from batch.records.tasks import Task, Weights
 
 LOOK_S = 3.0
 """So often it is looked for nodes that have come or gone."""
@@ -40,7 +43,8 @@ class Nodes:
         self, kind: str, here: str, shells: Shells, choice: RayChoice, folders: tuple[Path, Path]
     ) -> None:
         self._kind, self._here = kind, here
-        self._shells, self._choice, self._folders = shells, choice, folders
+        self._shells, self._folders = shells, folders
+        self._wanted = Fetch(choice.models, _beside(choice.tasks))
         self._agreement = Agreement(versions())
         self._errands = Errands()
         self._seen: set[str] = set()
@@ -121,8 +125,7 @@ class Nodes:
     def _fetch(self, node: Node, scout: Any) -> Errand:
         """Have its models there."""
         try:
-            wanted = Fetch(self._choice.models, self._choice.beside)
-            found: Fetched = pickle.loads((yield scout.fetch.remote(pickle.dumps(wanted))))
+            found: Fetched = pickle.loads((yield scout.fetch.remote(pickle.dumps(self._wanted))))
         except RayError as error:
             self._leave_out(node, scout, nodes.reason(error))
             return
@@ -140,6 +143,12 @@ class Nodes:
             while True:
                 for data in (yield scout.hear.remote()):
                     self.told.append(_prefixed(node, pickle.loads(data)))
+
+
+def _beside(tasks: Sequence[Task]) -> tuple[Weights, ...]:
+    """LoRAs and autoencoders, each file once."""
+    found = (item for task in tasks for item in (*task.loras, task.vae) if item is not None)
+    return tuple({item.path: item for item in found}.values())
 
 
 def _shared(scout: Any, folder: Path) -> Any:

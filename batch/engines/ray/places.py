@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from batch.base.errors import CannotGoOn
+from batch.engines.lane import LOADS
 from batch.engines.messages import Begin, Ended, Ready
 from batch.engines.ray import node as nodes
 from batch.engines.ray.adoption import Adoption
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from batch.engines.ray.nodes import Nodes
     from batch.engines.ray.shells import Shells
     from batch.records.spec import RunSpec
-
-STARTS = 2
-"""Workers that end before they are ready, one after the other: then the device is left out."""
 
 
 class RayPlace:
@@ -149,7 +147,7 @@ class RayPlaces:
         except EOFError:
             place.starts += 1
             death = place.line.death()
-            if place.starts < STARTS and not death.innocent:
+            if place.starts < LOADS and not death.innocent:
                 place.renew()
                 return
             message = Ended(CannotGoOn(f"the worker on {place.node.name} ended before it was ready: {death.why}"))
