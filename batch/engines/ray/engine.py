@@ -11,7 +11,7 @@ from batch.base.errors import CannotGoOn, Interrupted
 from batch.base.text import plural
 from batch.engines.base import TICK_S, Seated, admit_all, no_texts
 from batch.engines.ray.choice import CPU, RayChoice, resource
-from batch.engines.ray.cluster import Cluster, require, without_devices
+from batch.engines.ray.cluster import Cluster, joins, require, without_devices
 from batch.engines.supervision import Supervision
 from batch.records.events import Preparing
 
@@ -49,7 +49,7 @@ class RayEngine:
         """See :class:`~batch.engines.base.Engine`. Waits as long as all devices are taken by others."""
         kind = resource(devices)
         require()
-        self._say("joining the Ray cluster" if self._choice.address else "starting Ray")
+        self._say("joining the Ray cluster" if joins(self._choice.address) else "starting Ray")
         self._cluster.open(self._choice.address, stop)
         self._places = places = self._found(kind, most)
         with self._cluster.answering():
