@@ -227,6 +227,7 @@ def test_the_gate_counts_images_and_not_attempts(world, work):
     gate.admit(TASKS[1])
     with pytest.raises(StoppedEarly, match="--max-images 2 is reached; 10 images are left"):
         gate.admit(TASKS[2])
+    assert gate.started == 1  # nothing has come of the second
 
 
 @pytest.mark.parametrize("limit", [{"max_hours": 0.125}, {"until": EVENING + timedelta(seconds=450)}])

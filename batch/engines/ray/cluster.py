@@ -80,7 +80,10 @@ class Cluster:
         if ray.is_initialized():  # by whoever called this program as a library
             return
         if joins(address):
-            self._join(address or os.environ["RAY_ADDRESS"], stop, "--ray-address" if address else "RAY_ADDRESS")
+            variable = os.environ.get("RAY_ADDRESS", "")
+            by_variable = bool(variable) and address in ("", "auto")  # so does Ray decide
+            named_in = "RAY_ADDRESS" if by_variable else "--ray-address"
+            self._join(variable if by_variable else address, stop, named_in)
         else:
             self._start()
         self._while_open.enter_context(_hushed())
@@ -224,7 +227,7 @@ def _reach(address: str, named_in: str) -> None:
     if address.startswith(("http://", "https://")):
         raise UserError(
             f"{said} is where `ray job submit` sends jobs, and no run can join a cluster there. Write "
-            f"--ray-address auto on a machine of the cluster, or {FORMS}"
+            f"--ray-address {FORMS}"
         )
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not (host and port.isdigit()):

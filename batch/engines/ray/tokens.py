@@ -49,15 +49,16 @@ class Tokens:
             if not mode and place:
                 self._set(MODE, "disabled")  # of itself, Ray would show one that is there at ``auto``
             return
+        cluster = f"the Ray cluster at {place if address == 'auto' else address}"
         if mode == "token":
-            raise UserError(f"the Ray cluster at {place} does not accept the token of this machine: {COPY}")
+            raise UserError(f"{cluster} does not accept the token of this machine: {COPY}")
         if mode:
-            raise UserError(f"the Ray cluster at {place} asks for a token, and {MODE} is {mode} here: write token")
+            raise UserError(f"{cluster} asks for a token, and {MODE} is {mode} here: write token")
         if not _is_there():
-            raise UserError(f"the Ray cluster at {place} asks for a token, and this machine has none: {COPY}")
+            raise UserError(f"{cluster} asks for a token, and this machine has none: {COPY}")
         self._set(MODE, "token")
         if _refuses(place, "token"):
-            raise UserError(f"the Ray cluster at {place} does not accept the token of this machine: {COPY}")
+            raise UserError(f"{cluster} does not accept the token of this machine: {COPY}")
 
     def forget(self) -> None:
         """Set the environment back."""
