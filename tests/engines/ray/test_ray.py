@@ -11,8 +11,10 @@ import time
 import psutil
 import pytest
 
+from batch.base.errors import UserError
 from batch.records.events import Beat, Preparing
 from batch.records.kinds import HappeningKind
+from batch.render.backend import Offered
 from batch.run.options import Options
 from batch.run.runner import run as run_job
 from batch.run.steering import Steering
@@ -28,7 +30,7 @@ def hosts():
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "PostShell" in " ".join(process.cmdline()):
+            if "RunBatchHost" in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
@@ -113,6 +115,18 @@ def test_nothing_is_left_of_a_run(ray_night, local_ray):
     while time.monotonic() < deadline and local_ray.available_resources().get("GPU") != 2:
         time.sleep(0.1)
     assert local_ray.available_resources()["GPU"] == 2
+
+
+class Blind(FakeBackend):
+    """Torch as it was built for the CPU alone."""
+
+    def devices(self, _asked):
+        return Offered(("cpu",))
+
+
+def test_a_gpu_that_torch_does_not_find_is_not_rendered_on_the_cpu(ray_night):
+    with pytest.raises(UserError, match=r"Ray offers 2 GPUs on .+, and torch finds none there"):
+        ray_night(backend=Blind())
 
 
 def test_an_address_without_the_engine_is_refused(manifest):
