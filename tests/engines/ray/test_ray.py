@@ -41,10 +41,14 @@ class KillsAHost(Everything):
     def __init__(self):
         super().__init__()
         self.killed = None
+        self.names = []
 
     def on(self, event):
         super().on(event)
         if isinstance(event, Beat) and event.stage == "denoise" and self.killed is None:
+            from ray.util import list_named_actors
+
+            self.names = [item["name"] for item in list_named_actors(all_namespaces=True)]
             self.killed = hosts()[0]
             os.kill(self.killed.pid, signal.SIGKILL)
 
@@ -55,6 +59,7 @@ def test_a_host_that_dies_is_replaced_on_its_device(ray_night, night):
     assert done.result.exit_code == 0
     assert HappeningKind.WORKER_DIED in seen.kinds()
     assert done.hashes() == night(text=MANY, out="undisturbed").hashes()
+    assert len([name for name in seen.names if name.startswith("run_batch run renders on ")]) == 2
 
 
 def test_devices_taken_by_others_are_waited_for(ray_night, local_ray):
