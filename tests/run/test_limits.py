@@ -272,9 +272,8 @@ def test_this_run_knows_better_than_earlier_ones(world, work):
     gate = world.gate(work, Limits(max_hours=0.25), known=known)
     with pytest.raises(StoppedEarly, match="about 16m 40s judged by earlier runs here"):
         gate.check(TASKS[0])
-    gate.finished(done(TASKS[0], 5000.0, warmup=True))
-    with pytest.raises(StoppedEarly, match="16m 40s"):  # the first image after a load tells little
-        gate.check(TASKS[1])
+    gate.finished(done(TASKS[0], 100.0, warmup=True))
+    gate.check(TASKS[1])  # even the first image after a load was faster
     gate.finished(done(TASKS[1], 10.0))
     gate.check(TASKS[2])
 
