@@ -15,7 +15,7 @@ import click
 
 from batch.base import errors
 from batch.base.shell import program, quoted
-from batch.base.text import one_line, roughly
+from batch.base.text import one_line, plural, roughly
 from batch.cli.options import run_argument
 from batch.cli.terminal import say, show
 
@@ -95,7 +95,7 @@ def _ask(folder: Path, kind: OrderKind) -> list[_Asked]:
 
 def _rest(folder: Path, kind: OrderKind) -> str:
     """What ``resume`` may be meant for, where nothing is paused."""
-    from batch.cli.standing import again
+    from batch.cli.going_on import commands
     from batch.store.orders import OrderKind
     from batch.store.status import summarize
 
@@ -104,7 +104,9 @@ def _rest(folder: Path, kind: OrderKind) -> str:
     summary = summarize(folder)
     if not summary.to_render:
         return ", and nothing is left to render"
-    return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
+    found = commands(summary)
+    more = f", and likewise the other {plural(len(found) - 1, 'shard')}" if found[1:] else ""
+    return f"; {found[0]} continues it{more}" if summary.source else ""
 
 
 def _end(asked: Sequence[_Asked], wanted: AnswerState | None, *, no_wait: bool) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.text import one_line
-from batch.cli.standing import moment, summary_parts
+from batch.cli.standing import at_this_moment, summary_parts
 from batch.cli.terminal import show
 from batch.store.status import summarize
 
@@ -76,7 +76,7 @@ def _moments(root: Path) -> Iterator[tuple[Summary, float]]:
 def _line(summary: Summary) -> str:
     failed = f"{summary.failed} failed" if summary.failed else ""
     left = f"{summary.to_render} to render" if summary.to_render else ""
-    at = moment(summary.now).partition(",")[0] if summary.now else "running" if summary.running else "not running"
+    at = at_this_moment(summary).partition(",")[0] or ("running" if summary.running else "not running")
     parts = [f"{summary.name}: {summary.done} of {summary.total} done", failed, left, at]
     return one_line(", ".join(filter(None, parts)))
 

@@ -57,6 +57,29 @@ class Options:
     keep: Keep | None = None
     """Of a queue: the worker that its runs share. Who is told hears of one of these runs only where it failed."""
 
+    @property
+    def lasting(self) -> tuple[str, ...]:
+        """What whoever goes on with the run gives again: ``--devices=0,1``. Each option is one word.
+
+        Without limits, which are over, orders that are carried out once, and who is told, which may be a secret.
+        The shard is the folder's to know.
+        """
+        own = (text for text in self.overrides if text.partition("=")[0].strip() != "notify")
+        values = {
+            "--engine": self.engine,
+            "--ray-address": self.ray_address,
+            "--devices": self.devices or "",
+            "--vram-limit": f"{self.vram_limit}" if self.vram_limit is not None else "",
+            "--task-timeout": f"{self.task_timeout:g}s" if self.task_timeout is not None else "",
+            "--stop-within": f"{self.stop_within:g}s" if self.stop_within is not None else "",
+        }
+        flags = {"--keep-latents": self.keep_latents, "--no-fallback": not self.fallback}
+        return (
+            *(f"--set={text}" for text in own),
+            *(f"{name}={value}" for name, value in values.items() if value),
+            *(name for name, is_set in flags.items() if is_set),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

@@ -14,7 +14,7 @@ from batch.records.live import RunState, SeatState, SeatStatus
 from batch.records.receipts import Outcome
 from batch.run import summary
 from batch.run.account import Account
-from batch.store import events, status
+from batch.store import events, parts
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
 from tests.cli.test_progress import BEGAN, DONE, at, drawn
@@ -177,14 +177,14 @@ SEATS = (
 def test_status_has_a_line_for_each_device(cli, manifest, work, monkeypatch):
     fake_run(manifest(), seen=Seen(), out=work / "run", engine="local")
     now = replace(NOW, seats=SEATS)
-    assert moment(now) == "rendering on 1 of 2 devices"
-    monkeypatch.setattr(status, "_now", lambda state: now)
+    assert moment(now) == "rendering on 1 of 3 devices, 1 lost"
+    monkeypatch.setattr(parts, "now", lambda state: now)
     with RunFolder(work / "run", "me-1").hold():
         lines = cli("status", work / "run").out.splitlines()
     assert lines[1:5] == [
-        "  rendering on 1 of 2 devices",
+        "  rendering on 1 of 3 devices, 1 lost",
         "    cuda:0        fox, denoising 7 of 20",
-        "    cuda:1        lost: the others go on",
+        "    cuda:1        lost",
         "    node7 cuda:0  loading the model",
     ]
     assert moment(replace(now, state=RunState.PAUSED, image="", stage=None, said="by me")).startswith("paused")

@@ -81,7 +81,6 @@ def test_what_is_left_of_other_shards_is_told(cli, manifest):
     )
     end = cli("run", path, "--shard", "2/3", "--json").events()[-1]
     assert (end["shard"], end["total"], end["whole"], end["elsewhere"]) == ("2/3", 3, 10, 6)
-    assert "go on: the shards 1/3 to 3/3" in cli("status", RUN).out
 
 
 def test_plan_shows_the_part(cli, manifest):
@@ -291,14 +290,6 @@ def test_all_running_shards_are_stopped_and_told_of(cli, manifest):
             assert len([*orders.iterdir()]) == 1
 
 
-def test_shards_that_are_not_at_work_are_named_while_others_are(cli, manifest):
-    shard(manifest(MANIFEST), 3)
-    assert "not at work" not in cli("status", RUN).out
-    with held(RUN, 1):
-        assert "  not at work: shard 2/3, with 3 images to render" in cli("status", RUN).out
-        assert cli("status", RUN, "--json").json()["idle_shards"] == {"2/3": 3}
-
-
 def test_what_is_newer_is_not_replaced_by_something_older(manifest):
     """A report waits for another one, and looks at the receipts only then."""
     path = manifest(MANIFEST)
@@ -336,7 +327,7 @@ def test_one_status_of_all():
     found = merged(mine, [slow, over], whole=20)
     assert (found.state, found.done, found.failed, found.to_render) == (RunState.RENDERING, 10, 1, 6)
     assert (found.rest_s, found.per_hour, found.total, found.began) == (90.0, 90.0, 20, 5.0)
-    assert (found.generation, found.image, found.said) == (4, "", "2 shards at work")
+    assert (found.generation, found.image, found.said) == (4, "", "1 shard rendering, 1 paused, 1 over")
 
 
 def test_images_of_shards_that_have_not_begun_count(manifest):
