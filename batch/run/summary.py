@@ -39,12 +39,14 @@ def lines(result: Result) -> list[str]:
 
 def rendered(result: Result) -> str:
     """How many images in which time."""
-    return _rate(result.rendered, result.seconds, result.account.paused_s)
+    said, devices = _rate(result.rendered, result.seconds, result.account.paused_s), len(result.account.by_seat)
+    return f"{said} on {devices} devices together" if devices > 1 and result.rendered >= MANY else said
 
 
 def time_taken(seconds: float, paused_s: float) -> str:
-    """So many seconds less those of its pauses, which are said beside it: ``13.0s (paused 1m 47s)``."""
-    return duration(max(0.0, seconds - paused_s)) + (f" (paused {duration(paused_s)})" if paused_s else "")
+    """So many seconds less those of its pauses, which are said beside it: ``13.0s, not counting …``."""
+    pause = f" (not counting a pause of {duration(paused_s)})" if paused_s else ""
+    return duration(max(0.0, seconds - paused_s)) + pause
 
 
 def details(result: Result) -> Iterator[str]:
@@ -150,7 +152,8 @@ def _devices(account: Account) -> Iterator[str]:
             [f"{plural(images, 'image')} on {first}", *(f"{count} on {name}" for name, count in others)]
         )
     for lost in account.seats_lost:
-        yield _short(f"lost on the way: {lost}")
+        after = f"after {plural(lost.images, 'image')}" if lost.images else "before its first image"
+        yield _short(f"{lost.label} was lost at {lost.at:%H:%M}, {after}: {lost.why}" if lost.label else lost.why)
 
 
 def _energy(results: Sequence[Result]) -> Iterator[str]:

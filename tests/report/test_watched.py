@@ -129,8 +129,8 @@ def test_each_device_has_a_line(manifest, work, page):
     lost = replace(second, state=SeatState.GONE)
     live.write(folder.state, replace(now, updated=time.time() + 1, seats=(replace(first, part=9), lost)), "me")
     until(page, lines + "[0].endsWith('9 of 20')")
-    assert page.evaluate(lines)[1] == "node7 cuda:0 lost: the others go on"
-    assert page.evaluate("$('devices').open") and page.inner_text("#doing") == "on 1 of 1 device"
+    assert page.evaluate(lines)[1] == "node7 cuda:0 lost"
+    assert page.evaluate("$('devices').open") and page.inner_text("#doing") == "on 1 of 2 devices, 1 lost"
     live.write(folder.state, replace(now, updated=time.time() + 2, image="fox", stage=Stage.DECODE), "me")
     until(page, "$('devices').hidden")
     assert page.inner_text("#doing") == "decode · fox"

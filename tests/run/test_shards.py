@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,7 +173,7 @@ def test_who_may_run_beside_a_shard(cli, manifest):
     shard(path, 1)
     with held(RUN, 2):
         again = cli("run", path, "--shard", "2/3")
-        assert (again.code, f"shard 2-of-3 of {RUN} is in use by another runner: process" in again.err) == (
+        assert (again.code, f"shard 2/3 of {RUN} is in use by another runner: process" in again.err) == (
             3,
             True,
         )
@@ -290,6 +291,29 @@ def test_all_running_shards_are_stopped_and_told_of(cli, manifest):
             assert len([*orders.iterdir()]) == 1
 
 
+def test_one_shard_is_stopped_alone(cli, manifest):
+    path = manifest(MANIFEST)
+    shard(path, 3)
+    with held(RUN, 1), held(RUN, 2):
+        refused = cli("run", path, "--shard", "2/3")
+        assert f"or `stop {RUN} --shard 2/3`" in refused.err
+        assert re.search(r", started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; ", refused.err)
+        for order in ("stop", "pause", "resume"):
+            said = cli(order, RUN, "--shard", "2/3", "--no-wait")
+            assert said.out.count(f"was asked to {order}") == 1 and "(shard 2/3)" in said.out
+        orders = [RUN / ".run" / "shards" / f"{number}-of-3" / "orders" for number in (1, 2)]
+        assert [path.exists() for path in orders] == [False, True]
+        absent = cli("stop", RUN, "--shard", "3/3", "--no-wait")
+        assert (absent.code, "shard 3/3 is not at work" in absent.err, "at work are: 1/3, 2/3" in absent.err) == (
+            2,
+            True,
+            True,
+        )
+        assert cli("pause", RUN, "--shard", "auto").code == 2
+    with RunFolder(RUN).hold():
+        assert "leave --shard out" in cli("stop", RUN, "--shard", "1/3", "--no-wait").err
+
+
 def test_what_is_newer_is_not_replaced_by_something_older(manifest):
     """A report waits for another one, and looks at the receipts only then."""
     path = manifest(MANIFEST)
@@ -350,7 +374,7 @@ def test_a_shard_that_lost_its_lock_writes_nothing(manifest):
         (RUN / ".run" / "lock").write_bytes(b"")  # that of the whole is another matter
         worker.still_held()
         (RUN / ".run" / "shards" / "2-of-3" / "lock").unlink()
-        with pytest.raises(FolderLost, match="the lock of shard 2-of-3 of"):
+        with pytest.raises(FolderLost, match="the lock of shard 2/3 of"):
             worker.still_held()
 
 

@@ -109,7 +109,7 @@ function staying(work) {
 
 const STATES = {starting: "Starting", loading: "Loading", encoding: "Encoding texts", rendering: "Rendering", paused: "Paused", stopping: "Stopping", finishing: "Finishing", ended: "The run is over"};
 
-const SEAT_STATES = {loading: "loading the model", encoding: "encoding texts", gone: "lost: the others go on"};
+const SEAT_STATES = {loading: "loading the model", encoding: "encoding texts", gone: "lost"};
 
 function strip(behind) {
   const silent = run && run.state !== "ended" && Date.now() - heard > SILENT_S * 1000, over = !run || run.state === "ended";
@@ -166,8 +166,8 @@ function several() {
 }
 function doing(said) {
   if (several() && run.state === "rendering") {
-    const there = run.seats.filter(seat => seat.state !== "gone"), busy = there.filter(seat => seat.state === "rendering");
-    return "on " + busy.length + " of " + there.length + (there.length === 1 ? " device" : " devices");
+    const of = state => run.seats.filter(seat => seat.state === state).length;
+    return "on " + of("rendering") + " of " + run.seats.length + " devices" + (of("gone") ? ", " + of("gone") + " lost" : "");
   }
   if (!["encoding", "rendering", "stopping"].includes(run.state)) return "";
   const parts = run.parts ? " " + run.part + " of " + run.parts : "";
