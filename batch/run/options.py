@@ -82,6 +82,16 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherShard:
+    """Another part of the job, of which images are not there."""
+
+    shard: Shard
+    missing: int
+    at_work: bool
+    """Somebody renders them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """How a run ended."""
 
@@ -110,8 +120,8 @@ class Result:
     """The part that this is about; None: all images."""
     whole: int = 0
     """Images of all parts."""
-    elsewhere: int | None = 0
-    """Images of other parts that are not there; None where nobody has looked."""
+    others: tuple[OtherShard, ...] | None = ()
+    """The other parts of which images are not there; None where nobody has looked."""
     account: Account = field(default_factory=Account)
     seconds: float
     report: Report | None
@@ -127,6 +137,11 @@ class Result:
         """What became of those."""
         were = "was" if self.lost == 1 else "were"
         return f"{plural(self.lost, 'finished picture')} {were} deleted or damaged meanwhile"
+
+    @property
+    def elsewhere(self) -> int | None:
+        """Images of other parts that are not there; None where nobody has looked."""
+        return None if self.others is None else sum(other.missing for other in self.others)
 
     @property
     def left(self) -> int:

@@ -74,14 +74,24 @@ def test_what_is_left_of_other_shards_is_told(cli, manifest):
     path = manifest(MANIFEST)
     first = cli("run", path, "--shard", "1/3", "--max-images", "1")
     assert first.code == 75
-    assert "3 images of this part left; 6 of 10 images, of other shards, not there yet" in first.out
-    second = cli("run", path, "--shard", "2/3")
-    assert (second.code, "this part is done; 6 of 10 images, of other shards, not there yet" in second.out) == (
-        0,
-        True,
-    )
+    assert "shard 1/3 lacks 3 images; of all 10 images other shards lack 6:" in first.out
+    with held(RUN, 3):
+        second = cli("run", path, "--shard", "2/3")
+    assert (second.code, "shard 2/3 is done; of all 10 images other shards lack 6:\n" in second.out) == (0, True)
+    assert "  shard 1/3 lacks 3: the same command with --shard 1/3 renders them\n" in second.out
+    assert "  shard 3/3 lacks 3 and is at work\n" in second.out
     end = cli("run", path, "--shard", "2/3", "--json").events()[-1]
     assert (end["shard"], end["total"], end["whole"], end["elsewhere"]) == ("2/3", 3, 10, 6)
+
+
+def test_of_many_shards_the_first_are_told(cli, manifest):
+    path = manifest(MANIFEST)
+    said = cli("run", path, "--shard", "1/8").out
+    assert said.count("renders them\n") == 1 and said.count("renders it\n") == 3  # of ten images two have two
+    assert "  3 more shards lack 3; `status` names them\n" in said
+    for number in range(2, 9):
+        shard(path, number, 8)
+    assert "shard 1/8 is done; all images of the other shards are there" in cli("run", path, "--shard", "1/8").out
 
 
 def test_plan_shows_the_part(cli, manifest):
