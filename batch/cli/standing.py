@@ -113,6 +113,7 @@ def _seats(now: LiveStatus, most: int = SEATS) -> Iterator[str]:
         yield f"    and {more} more"
 
 
+_GOES_ON = {RunState.STARTING, RunState.LOADING, RunState.ENCODING, RunState.RENDERING}
 _AT_WORK = {RunState.LOADING, RunState.ENCODING, RunState.RENDERING, RunState.STOPPING}
 
 
@@ -166,6 +167,8 @@ def _median_of(summary: Summary) -> str:
 
 def _end(summary: Summary) -> str:
     """When it will be done; of a run that is over or stops, how long the rest takes."""
+    if summary.shards:
+        return _end_of_shards(summary)
     rest, now = summary.eta_s, summary.now
     over = None if now is None or now.ends_at is None else max(0.0, now.ends_at - summary.clock)
     if now is not None and (now.ends_by or now.state == RunState.PAUSED):
@@ -178,11 +181,25 @@ def _end(summary: Summary) -> str:
     if rest is None:
         return ""
     if summary.running is None or (now is not None and now.ends_at is None):
-        at_once = ", all shards at once" if len(summary.idle_shards) > 1 and not summary.shards else ""
+        at_once = ", all shards at once" if len(summary.idle_shards) > 1 else ""
         return f"about {roughly(rest)} for the rest{at_once}"
     source = f", {now.ends_from}" if now is not None and now.ends_from else ""
+    return f"{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {roughly(rest)}{source}"
+
+
+def _end_of_shards(summary: Summary) -> str:
+    """When those at work will be done, if none of them ends before."""
+    rest, said = summary.eta_s, [item.now for item in summary.shards if item.now is not None]
+    if rest is None:
+        return ""
     whose = "the shards at work: " if summary.idle_shards else ""
-    return f"{whose}{done_about(rest, guessed=now is not None and now.ends_guessed)}, in {roughly(rest)}{source}"
+    going = [now for now in said if now.state in _GOES_ON]
+    if any(now.ends_by or now.state == RunState.STOPPING for now in said):
+        return f"{whose}about {roughly(rest)} for the rest"
+    if not going and any(now.state == RunState.PAUSED for now in said):
+        return f"{whose}about {roughly(rest)} once resumed"
+    guessed, source = any(now.ends_guessed for now in going), next((now.ends_from for now in going), "")
+    return f"{whose}{done_about(rest, guessed=guessed)}, in {roughly(rest)}{f', {source}' if source else ''}"
 
 
 def _shards(summary: Summary) -> Iterator[str]:

@@ -106,6 +106,14 @@ def test_of_shards_at_work_the_last_one_says_when_all_is_done(cli, path):
         says(number, state=RunState.PAUSED, rest_s=rest_s)
     with held(1), held(2):
         assert cli("status", RUN, "--json").json()["eta_s"] == 400.0
+        assert "  the shards at work: about 6m 40s once resumed" in lines(cli)
+        says(1, state=RunState.RENDERING, ends_from="judged by this run's images")
+        (end,) = [line for line in lines(cli) if "done about" in line]
+        assert end.startswith("  the shards at work: ") and end.endswith(
+            ", in 6m 40s, judged by this run's images"
+        )
+        says(2, ends_by="--until 07:00")
+        assert "  the shards at work: about 6m 40s for the rest" in lines(cli)
 
 
 def test_the_command_of_an_unfinished_shard_can_be_pasted(cli, path):

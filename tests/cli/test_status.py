@@ -11,6 +11,7 @@ import pytest
 
 from batch.base.text import roughly, timestamp
 from batch.cli import watch
+from batch.cli.run import run
 from batch.cli.standing import moment, summary_parts
 from batch.records.events import Expected
 from batch.records.kinds import Stage
@@ -19,6 +20,7 @@ from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement
 from batch.records.shard import Shard
 from batch.run import summary
 from batch.run.limits import Limits
+from batch.run.options import Options
 from batch.store import parts, status
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
@@ -268,3 +270,19 @@ def test_only_the_shard_at_work_tries_again(cli, manifest):
         data = cli("status", "run", "--json").json()
     assert (data["failed"], data["to_render"]) == (2, 2)
     assert [cause["count"] for cause in data["retried_causes"]] == [2]
+
+
+def test_whoever_goes_on_gives_again_what_holds_for_the_whole_run():
+    asked = Options(
+        overrides=("seed=0, 1", "notify=https://secret", " notify =x"), devices="cpu,cpu", engine="process",
+        ray_address="auto", vram_limit=2**30, task_timeout=90, stop_within=1.5, keep_latents=True, fallback=False,
+        retry_failed=True, limits=Limits(max_images=3), notify=("https://secret",),
+    )  # fmt: skip
+    found = run.make_context("run", [*asked.lasting, "job.yaml"]).params
+    named = ("overrides", "devices", "engine", "ray_address", "vram_limit", "task_timeout", "stop_within")
+    assert {name: found[name] for name in named} == {name: getattr(asked, name) for name in named} | {
+        "overrides": ("seed=0, 1",)
+    }
+    assert (found["keep_latents"], found["no_fallback"]) == (True, True)
+    assert (found["retry_failed"], found["max_images"], found["notify"]) == (False, None, ())
+    assert Options().lasting == ()
