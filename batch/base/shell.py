@@ -35,6 +35,12 @@ def quoted(path: Path | str) -> str:
     return f"$'{one_line(escaped)}'"
 
 
+def typed_option(word: str) -> str:
+    """``--set 'seed=0, 1'`` of ``--set=seed=0, 1``: as people write it."""
+    name, _, value = word.partition("=")
+    return f"{name} {quoted(value)}" if value else name
+
+
 def typed() -> str:
     """What was typed to start this process, without the addresses of who is told."""
     return " ".join(_shown(sys.argv))

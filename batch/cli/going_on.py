@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch.base.shell import program, quoted
+from batch.base.shell import program, quoted, typed_option
 from batch.base.text import plural, roughly
 
 if TYPE_CHECKING:
@@ -27,14 +27,8 @@ def again(summary: Summary, option: str = "", shard: IdleShard | None = None) ->
     if not summary.source:
         return f"the same command with {' '.join(more)}" if more else "the same command again"
     out = [] if Path(summary.root) == Path("outputs") / summary.name else [f"--out {quoted(Path(summary.root))}"]
-    given = map(_typed, summary.options if shard is None else shard.options)
+    given = map(typed_option, summary.options if shard is None else shard.options)
     return " ".join([program(), "run", quoted(Path(summary.source)), *out, *given, *more])
-
-
-def _typed(option: str) -> str:
-    """``--set 'seed=0, 1'`` of ``--set=seed=0, 1``."""
-    name, _, value = option.partition("=")
-    return f"{name} {quoted(value)}" if value else name
 
 
 def commands(summary: Summary) -> list[str]:

@@ -87,6 +87,12 @@ def idle(
     return tuple(found)
 
 
+def asked(state: Path) -> tuple[str, ...]:
+    """As :func:`options`, by how the folder was divided last."""
+    division = shards.division(state)
+    return options(state, division.of if division is not None else 0)
+
+
 def options(state: Path, of: int) -> tuple[str, ...]:
     """What whoever goes on with the folder gives again; of one that is divided, what all parts were given."""
     states = [path for shard, path in shards.states(state) if shard.of == of] if of else [state]

@@ -205,7 +205,10 @@ def test_a_run_that_was_broken_off_says_by_what_and_what_goes_on_past_it(page, t
     past = "--set run.max_consecutive_failures=12"
     assert page.inner_text(".command code >> nth=0").endswith(past)
     assert main(["status", str(tmp_path / "run")]) == 0
-    assert f"go on past it: run-batch run {job} --out {tmp_path / 'run'} --engine local {past}" in capsys.readouterr().out
+    assert (
+        f"go on past it: run-batch run {job} --out {tmp_path / 'run'} --engine local {past}"
+        in capsys.readouterr().out
+    )
 
 
 def test_images_that_no_run_can_begin_stand_below_the_whole_reason(page, tmp_path):
