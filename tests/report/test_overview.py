@@ -8,8 +8,10 @@ import pytest
 from batch.base.errors import FailedInARow
 from batch.cli.main import main
 from batch.cli.progress import Silent
+from batch.records.kinds import HappeningKind
 from batch.records.reading import to_json
 from batch.records.receipts import Machine, Receipt, StagePeak
+from batch.report.write import write_report
 from batch.run import runner
 from batch.run.limits import Limits
 from batch.store import events
@@ -91,6 +93,19 @@ def test_the_head_says_how_the_night_was(night, page):
     page.click("#verdict a.bad")
     assert page.is_visible("#failures")
     assert page.said == []
+
+
+def test_what_an_image_takes_is_that_of_one_device(page, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB, encoding="utf-8")
+    fake_run(job, seen=Silent(), out=tmp_path / "run", engine="local", limits=Limits(max_images=3))
+    folder = RunFolder(tmp_path / "run")
+    for title in ("AN IMAGE (MEDIAN)", "AN IMAGE ON ONE DEVICE (MEDIAN)"):
+        write_report(folder)
+        page.goto((folder.root / "report.html").as_uri())
+        assert title in page.inner_text("#facts").upper().split("\n")
+        EventLog(folder).begin(9)
+        EventLog(folder).write(happen("two", HappeningKind.DEVICES, data={"devices": 2}))
 
 
 def test_failures_are_grouped_and_say_what_tries_them_again(night, page):
