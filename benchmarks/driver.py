@@ -101,7 +101,7 @@ def play(lines: Sequence[Connection], seconds: float) -> None:
             now = time.monotonic()
             for share, answer in answers(message):
                 said += 1
-                heapq.heappush(due, (now + share * seconds, said, lines.index(line), answer))
+                heapq.heappush(due, (now + share * seconds, said, by_line[line], answer))
         while due and due[0][0] <= time.monotonic():
             _, _, number, answer = heapq.heappop(due)
             with suppress(OSError):

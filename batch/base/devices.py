@@ -70,7 +70,7 @@ def _named(asked: str, piece: str) -> str:
     word = piece.lower()
     if word in ("cpu", "mps"):
         return word
-    if found := re.fullmatch(r"(?:cuda:)?(\d{1,4})", word):
+    if found := re.fullmatch(r"(?:cuda:)?([0-9]{1,4})", word):
         return f"cuda:{int(found[1])}"
     if found := re.fullmatch(r"gpu-([0-9a-f][0-9a-f-]*)", word):
         return f"{CARD}{found[1]}"
@@ -78,4 +78,8 @@ def _named(asked: str, piece: str) -> str:
     if found := re.fullmatch(r"(?:cuda:)?mig-((?:gpu-)?[0-9a-f][0-9a-f/-]*)", word):
         return INSTANCE + found[1].replace("gpu-", CARD)
     what = f"'{piece[:60]}' is no device" if piece else "there is nothing between two commas, or at an end"
+    if word in (ALL, FIRST):
+        what = f"'{word}' stands alone"
+    elif word == "cuda" or re.fullmatch(r"cpu:[0-9]+", word):
+        what += f": write {'all, first or a number' if word == 'cuda' else 'cpu'}"
     raise UserError(f"--devices {asked}: {what}; {_FORMS}")

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from batch.base import devices as names
@@ -67,6 +68,15 @@ def _called(name: str, cards: Sequence[nvml.Card]) -> str:
     if name in ("cpu", "mps"):
         return processor()
     return card.name if (card := _find(name, cards)) is not None else ""
+
+
+def absent(devices: str | None) -> tuple[str, ...]:
+    """What is named and not to be seen here, in order. Cards that are not NVIDIA's are known to torch alone."""
+    cards, no_mac = seen(), sys.platform != "darwin"
+    if not cards and Path("/dev/kfd").exists():  # AMD's
+        return ()
+    named = (name for name in names.listed(devices) if name != "cpu")
+    return tuple(name for name in named if (no_mac if name == "mps" else _find(name, cards) is None))
 
 
 def rendering(devices: str | None) -> tuple[nvml.Card, ...]:

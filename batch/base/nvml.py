@@ -78,7 +78,7 @@ def _card(handle: Handle) -> Card | None:
         name=str(name),
         memory=int(memory.total),
         free=int(memory.free),
-        uuid=_uuid(handle),
+        uuid=uuid_of(handle),
         instances=instances,
     )
 
@@ -95,7 +95,8 @@ def _instances(handle: Handle) -> Iterator[Handle]:
     return (item for item in found if item is not None)
 
 
-def _uuid(handle: Handle) -> str:
+def uuid_of(handle: Handle) -> str:
+    """Of a card, or of an instance of one; "" where it is not told."""
     return str(_ask("nvmlDeviceGetUUID", handle) or "")
 
 
@@ -132,7 +133,7 @@ def of_torch(uuid: str) -> Handle | None:
     visible = os.environ.get(VISIBLE, "").split(",")[0].strip()
     if not visible.startswith(INSTANCE):
         return next(_instances(card), None)
-    abbreviated = (item for item in _instances(card) if _uuid(item).startswith(visible))
+    abbreviated = (item for item in _instances(card) if uuid_of(item).startswith(visible))
     return by_uuid(visible) or next(abbreviated, None)
 
 

@@ -42,8 +42,6 @@ _STATES = {
     HappeningKind.PAUSED: RunState.PAUSED,
     HappeningKind.RESUMED: RunState.RENDERING,
 }
-_MEANWHILE = {HappeningKind.PAUSED: "paused", HappeningKind.RESUMED: LOADING}
-"""What goes on from then on, until something is heard of an image."""
 _BEFORE = {RunState.STOPPING: "stopping, ", RunState.PAUSED: "paused, "}
 """What stands before the count, where that is to be known."""
 
@@ -118,8 +116,10 @@ class Screen:
                 self._doing.begin(text)
             case Began():
                 self._state, self._failed, self._memory = RunState.STARTING, 0, ""
+            case Loading(texts=0, loaded=False):
+                self._all(LOADING)
             case Loading(texts, loaded=False):
-                self._doing.begin(LOADING + (f", then {plural(texts, 'text')} to encode" if texts else ""))
+                self._doing.begin(f"{LOADING}, then {plural(texts, 'text')} to encode")
             case Encoded(text, texts):
                 self._texts = text < texts
                 self._doing.move(TEXTS, Stage.ENCODE, text, texts)
@@ -129,12 +129,18 @@ class Screen:
                 self._doing.beat(event)
             case Happening():
                 self._state = _STATES.get(event.kind, self._state)
-                if event.kind in _MEANWHILE:
-                    self._doing.begin(_MEANWHILE[event.kind])
+                if event.kind == HappeningKind.PAUSED:
+                    self._doing.begin("paused")
+                elif event.kind == HappeningKind.RESUMED:
+                    self._all(LOADING)
             case Outcome():
                 self._seats.done(event)
                 self._memory = memory(event) or self._memory
                 self._failed += event.status == Status.FAILED
+
+    def _all(self, what: str) -> None:
+        """What is at work, which is told of each device by itself where there are several."""
+        self._doing.begin("" if self._seats.several else what)
 
     def close(self) -> None:
         """Nothing is at work any more."""

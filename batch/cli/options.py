@@ -22,7 +22,7 @@ quiet_option = click.option("--quiet", is_flag=True, help="No progress, only war
 devices_option = click.option(
     "--devices", metavar="LIST",
     help="Where to render, with a worker on each: GPUs by number (0,1) or UUID, all, first, cpu, or cpu,cpu. "
-         "Default: all GPUs of the first one's kind.",
+         "Default: all GPUs of the first one's kind, or else the CPU.",
 )  # fmt: skip
 
 engine_option = click.option(

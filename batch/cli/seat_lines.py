@@ -8,9 +8,9 @@ from rich.cells import cell_len
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from batch.cli.doing import BETWEEN, LEAST, RATE, Doing, grid, named
-from batch.records.events import Beat, Closed, Crew, Happening
-from batch.records.kinds import RESTS, Stage
+from batch.cli.doing import BETWEEN, LEAST, LOADING, RATE, Doing, grid, named
+from batch.records.events import Beat, Closed, Crew, Happening, Loading
+from batch.records.kinds import HappeningKind, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST = 8
 """Lines: of more devices the others are counted."""
 _WAITS, _STARTS = "waiting", "starting a worker"
+_FROM_THEN = {HappeningKind.PAUSED: "", HappeningKind.RESUMED: LOADING}
+"""What is at work at every seat; of other kinds, a fresh worker starts at the seat that they are told of."""
 _SAID = len("denoising 00 of 00")
 """Cells kept for what is done with an image, so that the bars begin and end at the same place."""
 _BAR, _NAME, _SHORT = 24, 36, 24
@@ -38,8 +40,6 @@ class SeatLines:
         self._doing: dict[int, Doing] = {}
         self._ids: dict[int, set[str]] = {}
         self._where: dict[str, int] = {}
-        self._starting: set[int] = set()
-        """Seats at which a fresh worker takes the place of one that is gone."""
 
     def on(self, event: Event) -> None:
         """Learn from it."""
@@ -47,13 +47,14 @@ class SeatLines:
             case Crew(seats):
                 self._seats = {seat.number: seat for seat in seats}
                 self._doing = {number: self._doing.get(number) or Doing() for number in self._seats}
+            case Loading(texts=0, loaded=False):  # every seat has something to do, and nothing at work
+                for number, doing in self._doing.items():
+                    self._idle(number, doing.name or LOADING)
             case Beat(seat=seat) if self.several and event.stage != Stage.SAVE and seat in self._doing:
                 self._beat(event)
             case Happening(kind=kind, seat=seat) if kind.unloads:
-                for number in [*self._doing] if seat is None or kind in RESTS else [seat]:
-                    self._idle(number)
-                    if not RESTS.get(kind):
-                        self._starting.add(number)
+                for number in [*self._doing] if seat is None or kind in _FROM_THEN else [seat]:
+                    self._idle(number, _FROM_THEN.get(kind, _STARTS))
             case Closed():
                 for number in self._doing:
                     self._idle(number)
@@ -68,7 +69,6 @@ class SeatLines:
 
     def _beat(self, beat: Beat) -> None:
         doing = self._doing[beat.seat]
-        self._starting.discard(beat.seat)
         before = doing.parted
         doing.beat(beat)
         if beat.stage in (Stage.LOAD, Stage.ENCODE):
@@ -77,11 +77,11 @@ class SeatLines:
             self._ids[beat.seat] = set(beat.ids)
             self._where.update(dict.fromkeys(beat.ids, beat.seat))
 
-    def _idle(self, number: int) -> None:
+    def _idle(self, number: int, then: str = "") -> None:
+        """No image is at work there."""
         self._ids.pop(number, None)
-        self._starting.discard(number)
         if number in self._doing:
-            self._doing[number].begin("")
+            self._doing[number].begin(then)
 
     @property
     def several(self) -> bool:
@@ -108,7 +108,7 @@ class SeatLines:
 
     def _line(self, number: int, width: int, label: int, dots: str) -> Table:
         doing = self._doing[number]
-        said = doing.said or ("" if doing.name else _STARTS if number in self._starting else _WAITS)
+        said = doing.said or ("" if doing.name else _WAITS)
         cells: list[tuple[int, Text | ProgressBar]] = [
             (label, Text(named(self._seats[number].label, label, dots)))
         ]

@@ -207,7 +207,9 @@ def _shards(summary: Summary) -> Iterator[str]:
     room = IN_ALL // max(1, len(summary.shards))
     for item in summary.shards:
         doing = f": {moment(item.now)}" if item.now is not None else ""
-        yield f"  shard {item.shard} on {item.running.get('host')} (process {item.running.get('pid')}){doing}"
+        pid = item.running.get("pid")
+        where = f"{item.running.get('host')} ({f'process {pid}' if pid else 'just started'})"
+        yield f"  shard {item.shard} on {where}{doing}"
         if item.now is not None and room > 1:
             yield from (f"  {line}" for line in _seats(item.now, min(SEATS, room)))
     left = {item.shard for item in summary.shards} | {item.shard for item in summary.idle_shards}
@@ -250,7 +252,7 @@ def _processes(summary: Summary) -> Iterator[str]:
         yield "  not running"
     elif not summary.shards:
         pid, host, since = (summary.running.get(name) for name in ("pid", "host", "since"))
-        yield f"  running: process {pid} on {host} since {by_clock(str(since))}"
+        yield f"  running: process {pid} on {host} since {by_clock(str(since))}" if pid else "  just started"
     yield from _shards(summary)
     if killed := summary.killed_shards:
         yield f"  {named(killed)} {'was' if len(killed) == 1 else 'were'} killed"

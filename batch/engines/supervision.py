@@ -66,10 +66,13 @@ class Supervision:
             self._obey()
             if not self._give_all():
                 break
-            heard = shift.places.listen(TICK_S)
+            heard = set(shift.places.listen(TICK_S))
             for lane in self._lanes:
                 if lane.seat.number in heard:
                     yield from lane.hear()
+                    # At once: of hundreds that end together the last would wait for all, and end together again.
+                    if lane.state == LaneState.IDLE:
+                        self._give(lane)
             now = monotonic()
             if now - last >= TICK_S:
                 for lane in self._lanes:

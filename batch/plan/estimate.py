@@ -89,8 +89,10 @@ def rest(missing: Sequence[Task], receipts: Collection[Receipt]) -> ExpectedSeco
     """
     if not missing or not receipts:
         return None
-    machine = max(receipts, key=lambda item: item.started_at).machine
-    known = Known(folder=learn(item for item in receipts if item.machine == machine), limit=machine.vram_limit)
+    machine = max(receipts, key=lambda item: item.started_at).machine.kind
+    known = Known(
+        folder=learn(item for item in receipts if item.machine.kind == machine), limit=machine.vram_limit
+    )
     taken = seconds_of(groups(missing), known)
     return taken and replace(taken, value=taken.value + before(missing, known, {}) + known.saving(missing[-1]))
 

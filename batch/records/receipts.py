@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from batch.records.kinds import ErrorKind, Status
@@ -133,6 +133,13 @@ class Machine:
     host: str = ""
     vram_limit: Count | None = None
     """Bytes of the card that the process was held to."""
+    gpu: str = ""
+    """Which card, by the UUID that ``nvidia-smi -L`` prints; "" of a CPU, and in receipts of earlier versions."""
+
+    @property
+    def kind(self) -> Machine:
+        """The same of any card there that is like this one."""
+        return replace(self, gpu="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,11 +167,13 @@ def give_back(device: str) -> None:
 
 def describe(device: str) -> Machine:
     """The machine as every receipt records it."""
-    name, memory, driver = hardware.processor(), None, ""
+    name, memory, driver, gpu = hardware.processor(), None, "", ""
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(device)
         name, memory = properties.name, properties.total_memory
         driver = nvml.driver()
+        card = nvml.of_torch(str(properties.uuid))
+        gpu = f"{names.CARD}{properties.uuid}" if card is None else nvml.uuid_of(card)
     return Machine(
         device=name,
         device_memory=memory,
@@ -179,4 +181,5 @@ def describe(device: str) -> Machine:
         torch=str(torch.__version__),  # its own class would make whoever unpickles it import torch
         diffusers=version("diffusers"),
         host=platform.node(),
+        gpu=gpu,
     )

@@ -36,7 +36,8 @@ COLUMNS: dict[str, str] = {
     "peak_rss_mib": NUMBER, "encode_peak_mib": NUMBER, "denoise_peak_mib": NUMBER, "decode_peak_mib": NUMBER,
     "memory_source": TEXT, "failed_stage": TEXT, "requested_mib": NUMBER, "energy_j": NUMBER,
     "file_bytes": WHOLE, "sha256": TEXT, "pixels_sha256": TEXT, "touched": TEXT, "device": TEXT,
-    "device_memory_mib": NUMBER, "vram_limit_mib": NUMBER, "driver": TEXT, "torch": TEXT, "diffusers": TEXT,
+    "device_memory_mib": NUMBER, "gpu": TEXT, "host": TEXT, "vram_limit_mib": NUMBER, "driver": TEXT,
+    "torch": TEXT, "diffusers": TEXT,
     "started_at": TEXT, "error": TEXT,
 }  # fmt: skip
 """Every column in order, with the pandas type it has."""
@@ -149,6 +150,8 @@ def _record(record: Receipt | Failure) -> dict[str, Scalar]:
         "memory_source": record.measurement.memory_source,
         "device": machine.device,
         "device_memory_mib": mib(machine.device_memory),
+        "gpu": machine.gpu,
+        "host": machine.host,
         "vram_limit_mib": mib(machine.vram_limit),
         "driver": machine.driver,
         "torch": machine.torch,

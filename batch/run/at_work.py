@@ -139,8 +139,9 @@ class AtWork:
     def name(self) -> str:
         """Of the images at work; empty while there is none: while models are loaded or texts encoded."""
         names = [image.name for _, image in sorted(self._at.items(), key=lambda item: item[0])]
-        more = len(names) - NAMED
-        return ", ".join(names) if more <= 0 else f"{', '.join(names[:NAMED])} and {more} more"
+        if (more := len(names) - NAMED) > 0:
+            return f"{', '.join(names[:NAMED])} and {more} more"
+        return " and ".join(names)
 
     @property
     def several(self) -> bool:

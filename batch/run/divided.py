@@ -36,9 +36,9 @@ def asked(text: str, environment: Mapping[str, str]) -> Shard:
     if wanted == "auto" or wanted.startswith("auto/"):
         _, slash, count = wanted.partition("/")
         return _found(text, _count(f"--shard {text}", count) if slash else None, environment)
-    match = re.fullmatch(r"(\d+)\s*/\s*(\d+)", wanted)
+    match = re.fullmatch(r"([0-9]{1,9})\s*/\s*([0-9]{1,9})", wanted)
     if match is None:
-        raise UserError(f"--shard {text}: write I/N, as 2/8 for the second of eight parts, or auto")
+        raise UserError(f"--shard {text[:60]}: write I/N, as 2/8 for the second of eight parts, or auto")
     return _checked(f"--shard {text}", int(match[1]), int(match[2]))
 
 
@@ -59,18 +59,18 @@ def _found(text: str, count: int | None, environment: Mapping[str, str]) -> Shar
         raise UserError(
             f"--shard {text}: nothing says which part this is. Looked for SLURM_ARRAY_TASK_ID (a SLURM array), "
             "JOB_COMPLETION_INDEX (an Indexed Job of Kubernetes), RANK with WORLD_SIZE (torchrun), and "
-            "SLURM_PROCID with SLURM_NTASKS (srun). Write --shard I/N, as 2/8"
+            f"SLURM_PROCID with SLURM_NTASKS (srun){_outside_a_step(environment)}. Write --shard I/N, as 2/8"
         )
     # One task of one divides nothing: every job of an array has such a step.
     several = [place for place in places if place.of != 1] or places[:1]
     first = several[0]
+    of = next((place.of for place in several if place.of is not None), count)
     for other in several[1:]:
-        if (other.number, other.of or count) != (first.number, first.of or count):
+        if (other.number, other.of or of) != (first.number, first.of or of):
             raise UserError(
                 f"--shard {text}: {first.source} and {other.source} disagree about which part this is. Write "
                 "the one that is meant as --shard I/N"
             )
-    of = next((place.of for place in several if place.of is not None), count)
     if of is None:
         raise UserError(
             f"--shard {text}: {first.source} says which part this is, and Kubernetes does not say how many there "
@@ -108,7 +108,8 @@ def _of_an_array(environment: Mapping[str, str]) -> _Place:
     if len(places) != count or at not in places:
         raise UserError(
             f"--shard auto: the SLURM array has gaps ({count} tasks from {first} to {last}), so its numbers are "
-            "no parts of a job. Submit a range, as --array=1-8, or write --shard $SLURM_ARRAY_TASK_ID/8"
+            "no parts of a job. Submit a range, as --array=1-8; to repeat some tasks of one, write the part that "
+            "each was: --shard $SLURM_ARRAY_TASK_ID/8 for tasks of 1-8, $((SLURM_ARRAY_TASK_ID + 1))/8 for 0-7"
         )
     return _Place(source, places.index(at) + 1, count)
 
@@ -124,15 +125,21 @@ def _in_a_step(environment: Mapping[str, str]) -> bool:
     return step.isdecimal() and int(step) < _STEPS
 
 
+def _outside_a_step(environment: Mapping[str, str]) -> str:
+    """Why what is set does not count."""
+    said = "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment
+    return "; these are set here, and not by srun: SLURM_STEP_ID is that of no step" if said else ""
+
+
 def _number(environment: Mapping[str, str], name: str) -> tuple[int, str]:
     """A variable's number, and how it is named in messages."""
     text = environment[name].strip()
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise UserError(f"--shard auto: {name}={environment[name]} is no number; write --shard I/N")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UserError(f"--shard auto: {name}={text[:60]} is no number; write --shard I/N")
     return int(text), f"{name}={text}"
 
 
 def _count(said: str, text: str) -> int:
-    if not re.fullmatch(r"\s*\d{1,9}\s*", text) or not int(text):
-        raise UserError(f"{said}: the number of shards is a whole number from 1 on, as in --shard auto/8")
+    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text) or not int(text):
+        raise UserError(f"{said[:80]}: the number of shards is a whole number from 1 on, as in --shard auto/8")
     return int(text)

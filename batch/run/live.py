@@ -115,7 +115,7 @@ class LiveListener:
         with self._lock:
             self._seats.on(event)
             before = self._status
-            if not (self._seats.renders and isinstance(event, Loading | Encoded)):
+            if not (isinstance(event, Loading | Encoded) and self._seats.renders):
                 self._status = after(before, event)
             if isinstance(event, Expected):
                 self._images_s = event.images_s

@@ -23,6 +23,8 @@ from batch.store import history
 from batch.store.folder import RunFolder, runner_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from batch.base.checksums import Tell
     from batch.base.hardware import Hardware
     from batch.hub.downloads import FetchOptions
@@ -78,7 +80,7 @@ def prepare(
     impossible = tuple(quantised.impossible(plan.tasks, card=here.card))
     seats = crew.expected(plan, options)
     crowded = host.warning(plan, here.memory, min(len(seats), len(plan.tasks)))
-    also = (*(f"not here: {why}" for why in impossible), *([crowded] if crowded else []))
+    also = (*(f"not here: {why}" for why in impossible), *([crowded] if crowded else []), *_absent(options))
     plan = replace(plan, warnings=(*plan.warnings, *also))
     source = folder.origin().source if folder.exists() else ""
     if source and Path(source) != manifest_path.resolve():
@@ -90,6 +92,15 @@ def prepare(
         manifest=manifest, plan=plan, folder=folder, before=pins, earlier=earlier, crew=seats,
         impossible=impossible,
     )  # fmt: skip
+
+
+def _absent(options: Options) -> Iterator[str]:
+    """Torch has the last word; whoever plans for another machine is told what the figures are of."""
+    if found := hardware.absent(options.devices):
+        yield (
+            f"--devices {options.devices}: {' and '.join(found)} not seen on this machine. A run ends at once "
+            "where torch does not find them either, and times are judged by what has rendered here"
+        )
 
 
 def _with_batches(plan: Plan, manifest: Manifest, options: Options, here: Hardware, earlier: Rates) -> Plan:

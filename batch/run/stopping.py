@@ -49,11 +49,9 @@ class Stopping:
     def text(self) -> str:
         """What comes of it, as history keeps it too."""
         if self.level == Level.FINISH:
-            are = "are" if self.several else "is"
-            what = (
-                "the report is written" if self.reporting else f"{self.name or 'the image at work'} {are} finished"
-            )
-            return f"stopping: {what} first"
+            if self.reporting:
+                return "stopping: the report is written first"
+            return f"stopping: {self.name or 'the image at work'} {'are' if self.several else 'is'} finished first"
         if self.leaving:
             return "stopping: the report is left out"
         if self.over_with:

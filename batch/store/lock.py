@@ -45,6 +45,7 @@ class Holder(TypedDict):
 
     host: str
     pid: int
+    """0: it has not written that down yet, or what it wrote was deleted."""
     since: str
     """UTC, ISO 8601."""
     command: str
@@ -62,10 +63,12 @@ def hold(state: Path) -> Iterator[Held]:
     """Hold the folder's lock. Raises :class:`FolderLocked`, which says who holds it; OSError on a full disk."""
     lock = _acquire(state)
     token = secrets.token_hex(8)
+    # Beside the lock, not in it: on Windows a locked file cannot be read by others.
+    data = json.dumps(_myself(token)).encode()
     try:
         with disk.must_be_writable(state.parent):
-            note = _claim(state, token)
-        with _beating(state, token):
+            note = _claim(state, token, data)
+        with _beating(state, token, data):
             yield Held(file=_identity(state), machine=_machine(), token=token, note=note)
     finally:
         with suppress(OSError):
@@ -98,10 +101,9 @@ def holder(state: Path) -> Holder | None:
     a run is killed, and comes along when a folder is copied. Nothing is written, unless to learn what time it is
     where the holder is on another host.
     """
-    who = _read(state)
+    who, held = _read(state), kernel.is_held(state / LOCK)
     if who is None:
-        return None
-    held = kernel.is_held(state / LOCK)
+        return Holder(host=platform.node(), pid=0, since="", command="") if held else None
     if held or (held is None and _lives(who)):
         return who
     # A lock that is free says nothing of another host, which it may not reach.
@@ -135,7 +137,7 @@ def _acquire(state: Path) -> BaseFileLock:
             lock.acquire(timeout=ASKED_S, poll_interval=ASKED_S / 4)
         except Timeout:
             other = holder(state)
-            by = "another runner that has just started" if other is None else in_use(state, other)
+            by = _NAMELESS if other is None else in_use(state, other)
             raise FolderLocked(f"{_place(state)} is in use by {by}") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -150,14 +152,12 @@ def _acquire(state: Path) -> BaseFileLock:
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.ENOSYS), errno.EOPNOTSUPP}
 
 
-def _claim(state: Path, token: str) -> str:
+def _claim(state: Path, token: str, data: bytes) -> str:
     """Write down who holds the lock, and return a note as of :func:`_predecessor`.
 
     The kernel's lock may not reach a host that does so in the same moment.
     """
     path = state / HOLDER
-    # Beside the lock, not in it: on Windows a locked file cannot be read by others.
-    data = json.dumps(_myself(token)).encode()
     note = _predecessor(state)
     try:
         if not os.path.lexists(path):
@@ -227,14 +227,17 @@ def _myself(token: str) -> Holder:
 
 
 @contextmanager
-def _beating(state: Path, token: str) -> Iterator[None]:
-    """Refresh ``lock.json`` for as long as it is this holder's."""
-    done = threading.Event()
+def _beating(state: Path, token: str, data: bytes) -> Iterator[None]:
+    """Refresh ``lock.json``, which holds ``data``, for as long as it is this holder's."""
+    done, locked = threading.Event(), _identity(state)
 
     def beat() -> None:
         while not done.wait(signs.BEAT_S):
             with suppress(OSError):
-                if _token(state) == token:
+                who = _read(state)
+                if who is None and _identity(state) == locked:
+                    _write_again(state / HOLDER, data)
+                elif who is not None and who.get("token") == token:
                     signs.give(state / HOLDER)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -244,6 +247,16 @@ def _beating(state: Path, token: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _write_again(path: Path, data: bytes) -> None:
+    """Whoever has deleted or spoilt it, without it nobody can tell who is at work here. Raises OSError."""
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        atomic.write_new(path, data)
+    else:
+        atomic.write(path, data)
 
 
 def _identity(state: Path) -> tuple[int, int] | None:
@@ -277,8 +290,18 @@ _KEPT = (
 _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
 
 
+_NAMELESS = "another runner that has just started"
+
+
 def _named(who: Holder) -> str:
+    if not who["pid"]:
+        return _NAMELESS
     return f"another runner: process {who['pid']} on {who['host']}, started {by_clock(who['since'])}"
+
+
+def place(who: Holder) -> str:
+    """``node7 (process 4711)`` for people."""
+    return f"{who['host']} (process {who['pid']})" if who["pid"] else f"{who['host']} (just started)"
 
 
 def _place(state: Path) -> str:
@@ -297,5 +320,7 @@ def _root(state: Path) -> Path:
 
 def in_use(state: Path, who: Holder) -> str:
     """Whom it is in use by; what to do stands before the command, which may be long."""
+    if not who["pid"]:
+        return f"{_named(who)}; try again in a moment"
     stop = f"stop {quoted(_root(state))}" + (f" --shard {_shard(state)}" if _shard(state) else "")
     return f"{_named(who)}; wait for it, or `{stop}`. It was started as: {who['command']}"

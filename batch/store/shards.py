@@ -147,7 +147,7 @@ def refuse_shards(state: Path) -> None:
 
 def told(found: list[Running]) -> str:
     """``shard 2/8 on node7 (process 4711)`` for people; of many the first three."""
-    named = [f"shard {item.shard} on {item.holder['host']} (process {item.holder['pid']})" for item in found[:3]]
+    named = [f"shard {item.shard} on {lock.place(item.holder)}" for item in found[:3]]
     more = f" and {len(found) - 3} more" if found[3:] else ""
     return ", ".join(named) + more
 

@@ -35,6 +35,22 @@ def test_cuda_counts_the_fastest_first(cards, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (None, ()),
+        ("0,2", ()),
+        ("1,3", ("cuda:3",)),
+        ("GPU-ab2,GPU-c", ("GPU-c",)),
+        ("cpu,cpu", ()),
+        ("mps", ("mps",)),
+    ],
+)
+def test_what_is_named_and_not_there(cards, monkeypatch, asked, found):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert hardware.absent(asked) == found
+
+
+@pytest.mark.parametrize(
     ("visible", "found"),
     [
         ("1,0", ["ab2", "aa1"]),

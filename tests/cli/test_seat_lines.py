@@ -53,6 +53,11 @@ def test_one_device_is_shown_as_ever():
 def test_before_anything_is_heard_of_a_device_there_is_what_all_are_at():
     assert drawn(at(crew(2), Loading(12)))[1].startswith("loading the model, then 12 texts to encode")
     assert len(drawn(at(crew(2), Loading(12)))) == 2
+    loading = drawn(at(crew(2), Loading(0)))
+    assert names(loading[1:]) == ["cuda:0", "cuda:1"] and all("loading the model" in line for line in loading[1:])
+    over = at(crew(2), Loading(0), beat(0), beat(1), Outcome(key="id 0", status="done"))
+    over.on(Outcome(key="id 1", status="done"))
+    assert len(drawn(over)) == 1
     encoding = drawn(at(crew(2), Loading(12), beat(0, stage=Stage.ENCODE), Encoded(3, 12)))
     assert "encoding 3 of 12" in encoding[1] and names(encoding[2:]) == ["cuda:0", "cuda:1"]
     rendering = drawn(at(crew(2), Loading(1), Encoded(1, 1), beat(0)))
@@ -66,18 +71,18 @@ def test_a_device_without_work_waits_and_one_that_is_lost_is_not_there():
     assert names(drawn(waits)[1:]) == ["cuda:0", "cuda:1"]
     waits.on(happen("it died", HappeningKind.WORKER_DIED, seat=0))
     waits.on(beat(1))
-    assert drawn(waits)[1].split() == ["cuda:0", "starting", "a", "worker"]
+    assert drawn(waits)[1].split()[:4] == ["cuda:0", "starting", "a", "worker"]
     waits.on(happen("paused by me", HappeningKind.PAUSED))
     waits.on(happen("", HappeningKind.RESUMED))
     waits.on(beat(0))
-    assert drawn(waits)[2].split() == ["cuda:1", "starting", "a", "worker"]
+    assert drawn(waits)[2].split()[:4] == ["cuda:1", "loading", "the", "model"]
 
 
 def test_a_pause_is_told_once():
     paused = at(crew(2), beat(0), beat(1), happen("paused by me", HappeningKind.PAUSED))
     assert [line.split()[0] for line in drawn(paused)[1:]] == ["paused"]
     paused.on(happen("", HappeningKind.RESUMED))
-    assert drawn(paused)[1].startswith("loading the model")
+    assert ["loading" in line for line in drawn(paused)[1:]] == [True, True]
     paused.on(Closed())
     paused.close()
     assert len(drawn(paused)) == 1

@@ -178,6 +178,16 @@ def test_all_seats_share_the_work(night):
     assert night.by == {0: 3, 1: 3, 2: 3}
 
 
+def test_who_is_done_is_given_the_next_before_others_that_are_done_are_heard(night):
+    course = []
+
+    def render(seat, _task):
+        course.append((seat, len(night.done)))
+
+    night.run(images(6), render, count=3)
+    assert course == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 3)]
+
+
 def test_a_device_whose_workers_die_again_and_again_leaves_and_loses_nothing(night):
     def render(seat, _task):
         if seat == 1:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batch.memory import profiles
-from batch.plan.estimate import estimate
+from batch.plan.estimate import estimate, rest
 from batch.plan.guess import Guess
 from batch.plan.known import ExpectedSeconds, Known
 from batch.plan.rates import learn
@@ -46,6 +46,23 @@ def test_a_run_that_became_slower_is_believed_after_eight_images():
     before = [a_receipt(task, 100.0) for task in TASKS * 8]
     assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 7) == pytest.approx(100.0)
     assert seconds(TASKS[0], *before, *[a_receipt(TASKS[1], 300.0)] * 8) == pytest.approx(300.0)
+
+
+def test_the_rest_of_a_folder_goes_by_all_cards_of_the_kind_that_rendered_last():
+    def by(gpu, task, seconds, started_at, host="here"):
+        made = a_receipt(task, seconds)
+        return replace(made, started_at=started_at, machine=replace(made.machine, gpu=gpu, host=host))
+
+    receipts = [
+        by("GPU-a", TASKS[0], 100.0, "1"),
+        by("GPU-b", TASKS[1], 120.0, "2"),
+        by("GPU-a", TASKS[2], 100.0, "3"),
+    ]
+    both = rest(TASKS[3:], receipts)
+    assert both == rest(TASKS[3:], [by("", task, item.measurement.total_s, item.started_at) for task, item in
+                                    zip(TASKS, receipts, strict=False)])  # fmt: skip
+    other = by("GPU-c", TASKS[3], 900.0, "0", host="there")
+    assert rest(TASKS[4:], [*receipts, other]) == rest(TASKS[4:], receipts)
 
 
 def test_another_format_takes_as_long():

@@ -19,7 +19,7 @@ STATES = [ROOT / "tests" / "golden" / name / ".run" for name in ("render", "meas
 
 LATER = {"mtime": None, "pixels_sha256": "", "prompt_template": "", "begun": "", "metadata": "full",
     "long_prompts": "", "prompt_syntax": "", "texts": (), "vae": None, "stop": "finish", "order": {},
-    "seat": "", "shard": ""}  # fmt: skip
+    "seat": "", "shard": "", "gpu": ""}  # fmt: skip
 """What the earlier version did not know and so left out, with the value that means as before."""
 
 

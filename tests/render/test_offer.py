@@ -18,7 +18,7 @@ ONE, TWO, T4 = FakeCard("aa1"), FakeCard("ab2"), FakeCard("cc3", "T4", 15, 1000)
 
 
 def properties(shown, at):
-    card = shown[getattr(at, "index", at)]
+    card = shown[at if isinstance(at, int) else torch.device(at).index]
     return SimpleNamespace(name=card.name, total_memory=card.gib * GIB, uuid=card.uuid)
 
 
@@ -166,6 +166,20 @@ def test_the_backend_calls_an_instance_what_torch_does(machine, monkeypatch):
     monkeypatch.setattr(device, "describe", described.append)
     Diffusers().describe("cuda:MIG-e1")
     assert described == ["cuda:0"]
+
+
+def test_of_two_alike_it_is_known_which_has_rendered(machine):
+    machine(ONE, TWO)
+    one, two = (device.describe(name) for name in device.offer("all").devices)
+    assert (one.gpu, two.gpu) == (f"GPU-{ONE.uuid}", f"GPU-{TWO.uuid}")
+    assert one != two and one.kind == two.kind
+    assert device.describe("cpu").gpu == ""
+
+
+def test_of_an_instance_it_is_that_ones_own(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", SMALL.full)
+    machine(A100, sees=(FakeCard("c1"),))
+    assert device.describe("cuda:0").gpu == SMALL.full
 
 
 @pytest.mark.parametrize("told", ["c1", "e1", "f2"])

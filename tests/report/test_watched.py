@@ -125,7 +125,7 @@ def test_each_device_has_a_line(manifest, work, page):
     assert page.inner_text("#doing") == "on 1 of 2 devices"
     page.click("#devices summary")
     lines = "[...$('devices-list').children].map(line => line.innerText.replace(/\\s+/g, ' '))"
-    assert page.evaluate(lines) == ["cuda:0 <b>fox · denoise 3 of 20", "node7 cuda:0 loading the model"]
+    assert page.evaluate(lines) == ["cuda:0 <b>fox denoising 3 of 20", "node7 cuda:0 loading the model"]
     lost = replace(second, state=SeatState.GONE)
     live.write(folder.state, replace(now, updated=time.time() + 1, seats=(replace(first, part=9), lost)), "me")
     until(page, lines + "[0].endsWith('9 of 20')")
@@ -133,7 +133,7 @@ def test_each_device_has_a_line(manifest, work, page):
     assert page.evaluate("$('devices').open") and page.inner_text("#doing") == "on 1 of 2 devices, 1 lost"
     live.write(folder.state, replace(now, updated=time.time() + 2, image="fox", stage=Stage.DECODE), "me")
     until(page, "$('devices').hidden")
-    assert page.inner_text("#doing") == "decode · fox"
+    assert page.inner_text("#doing") == "decoding · fox"
     assert page.said == []
 
 
@@ -150,7 +150,7 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     live.write(folder.state, now, "me")
     page.goto((folder.root / "report.html").as_uri())
     until(page, "!$('live').hidden")
-    assert page.inner_text("#doing") == "denoise 3 of 20 · 42s to go · <b>an owl"
+    assert page.inner_text("#doing") == "denoising 3 of 20 · 42s to go · <b>an owl"
     assert page.inner_text("#rate") == "16.9 s/image"
     assert page.inner_text("#until") == ""
     assert page.inner_text("#ends").startswith("done about ")
@@ -186,7 +186,7 @@ def test_a_page_says_what_it_hears(manifest, work, page):
     )  # fmt: skip
     live.write(folder.state, stopping, "me")
     until(page, "$('state').textContent === 'Stopping'")
-    assert page.inner_text("#doing") == "<b>an owl is finished first · denoise 3 of 20 · 42s to go"
+    assert page.inner_text("#doing") == "<b>an owl is finished first · denoising 3 of 20 · 42s to go"
     page.set_viewport_size({"width": 240, "height": 800})
     assert page.evaluate("$('doing').offsetHeight > 30 && $('doing').scrollWidth <= $('doing').clientWidth")
     page.evaluate("heard -= 60_000")

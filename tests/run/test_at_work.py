@@ -32,8 +32,8 @@ def test_it_waits_for_the_slowest():
     told = Told(beat(0, "a"), beat(1, "b"), Expected(seconds=900, image_s=20.0, images_s={0: 20.0, 1: 60.0}))
     told.now = 110.0
     assert told.at.left_s == 50.0
-    assert told.at.name == "a, b"
-    assert told.at.until_a_pause == "a, b are finished, in about 50s"
+    assert told.at.name == "a and b"
+    assert told.at.until_a_pause == "a and b are finished, in about 50s"
     told.tell(beat(2, "c"))
     assert told.at.name == "a, b and 1 more"
 
@@ -74,7 +74,7 @@ def test_a_stop_names_those_it_waits_for():
     several = Expected(seconds=600.0, image_s=10.0, images_s={0: 10.0, 1: 40.0})
     run = Run().on(Crew(seats("fast", "fast")), beat(0, "a"), beat(1, "b"), several)
     said = run.interrupted()
-    assert said == "stopping: a, b are finished first, in about 40s (again: they are dropped)"
+    assert said == "stopping: a and b are finished first, in about 40s (again: they are dropped)"
     run.on(Outcome(key="b", status="done"))
     assert not run.steering.is_set()  # the other one is still at work
     run.on(Outcome(key="a", status="done"))

@@ -136,6 +136,8 @@ def test_plan_says_on_how_many_devices(known_here, cli):
     assert two["seconds"] == pytest.approx(one["seconds"] / 2, rel=0.1)
     assert " on 2 devices, judged by earlier runs here; done " in plan("cpu,cpu")
     assert " devices" not in plan("cpu")
+    said = [cli("plan", known_here, "--engine", "process", "--devices", name) for name in ("0,1", "cpu,cpu")]
+    assert ["cuda:0 and cuda:1 not seen on this machine" in item.out + item.err for item in said] == [True, False]
 
 
 def test_plan_for_a_cluster_names_no_end(known_here, cli):

@@ -31,6 +31,7 @@ ONE_TASK = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", **STEP}
         ("auto/8", {"JOB_COMPLETION_INDEX": "7"}, (8, 8)),
         ("auto", {"JOB_COMPLETION_INDEX": "0", "RUN_BATCH_SHARDS": "3"}, (1, 3)),
         ("auto", {"RANK": "1", "WORLD_SIZE": "2"}, (2, 2)),
+        ("auto", {"JOB_COMPLETION_INDEX": "3", "RANK": "3", "WORLD_SIZE": "4"}, (4, 4)),
         ("auto", {"RANK": "0", "WORLD_SIZE": "1"}, (1, 1)),
         ("auto", {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", **STEP}, (4, 4)),
         ("auto", {"RANK": "3", "WORLD_SIZE": "4", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", **STEP}, (4, 4)),
@@ -49,6 +50,8 @@ def test_which_part(text, variables, shard):
         ("a/b", {}, "write I/N"),
         ("2", {}, "write I/N"),
         ("-1/8", {}, "write I/N"),
+        ("١/٣", {}, "write I/N"),
+        ("1/" + "9" * 5000, {}, "write I/N"),
         ("auto/", {}, "whole number from 1"),
         ("auto/x", {}, "whole number from 1"),
         ("auto", {}, "SLURM_ARRAY_TASK_ID .*JOB_COMPLETION_INDEX.*RANK.*SLURM_PROCID"),
@@ -63,7 +66,8 @@ def test_which_part(text, variables, shard):
         ("auto", {"RANK": "0", "WORLD_SIZE": "2"} | array(3), "SLURM_ARRAY_TASK_ID=3 and RANK=0 .*disagree"),
         ("auto", array(3) | {"SLURM_PROCID": "1", "SLURM_NTASKS": "4", **STEP}, "disagree"),
         # A batch script runs once, whatever it says of its tasks.
-        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, "nothing says"),
+        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, "nothing says.*not by srun"),
+        ("auto", {"JOB_COMPLETION_INDEX": "2", "RANK": "3", "WORLD_SIZE": "4"}, "disagree"),
         ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_STEP_ID": "4294967291"}, "nothing says"),
     ],
 )

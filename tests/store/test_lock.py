@@ -87,8 +87,26 @@ def test_a_lock_json_that_is_gone_loses_nothing(folder):
     with folder.hold():
         (folder.state / "lock.json").unlink()
         folder.still_held()
+        assert folder.running()[0].holder["pid"] == 0
         (folder.state / "lock.json").write_bytes(b"\0")
         folder.still_held()
+        with pytest.raises(FolderLocked, match="has just started; try again in a moment"), folder.hold():
+            pass
+    assert folder.running() == []
+
+
+def test_a_lock_json_that_is_gone_comes_again(folder, monkeypatch):
+    monkeypatch.setattr(signs, "BEAT_S", 0.01)
+    path = folder.state / "lock.json"
+    with folder.hold():
+        before = path.read_bytes()
+        for spoil in (path.unlink, lambda: path.write_bytes(b"{")):
+            spoil()
+            until = time.monotonic() + 10
+            while not (path.exists() and path.read_bytes() == before):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+    assert not path.exists()
 
 
 def test_a_holder_on_another_host_is_honoured(folder):

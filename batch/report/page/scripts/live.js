@@ -110,6 +110,7 @@ function staying(work) {
 const STATES = {starting: "Starting", loading: "Loading", encoding: "Encoding texts", rendering: "Rendering", paused: "Paused", stopping: "Stopping", finishing: "Finishing", ended: "The run is over"};
 
 const SEAT_STATES = {loading: "loading the model", encoding: "encoding texts", gone: "lost"};
+const STAGES = {encode: "encoding", denoise: "denoising", decode: "decoding", render: "rendering", save: "saving"};
 
 function strip(behind) {
   const silent = run && run.state !== "ended" && Date.now() - heard > SILENT_S * 1000, over = !run || run.state === "ended";
@@ -156,22 +157,23 @@ function devices() {
   $("devices").hidden = !all.length;
   if (!all.length) return;
   renew($("devices-list"), ...all.map(seat => {
-    const parts = seat.parts ? " " + seat.part + " of " + seat.parts : "";
-    const said = seat.image ? [seat.image, seat.stage + parts].join(" · ") : SEAT_STATES[seat.state] || seat.state;
-    return make("li", {"data-key": seat.number}, make("b", {}, seat.label), make("span", {dir: "auto"}, said));
+    const said = seat.image ? stage(seat) : SEAT_STATES[seat.state] || seat.state;
+    return make("li", {"data-key": seat.number}, make("b", {}, seat.label), make("span", {dir: "auto"}, seat.image), make("span", {}, said));
   }));
+}
+function stage(of) {
+  return (STAGES[of.stage] || of.stage || "") + (of.parts ? " " + of.part + " of " + of.parts : "");
 }
 function several() {
   return Array.isArray(run.seats) && run.seats.length > 1;
 }
 function doing(said) {
   if (several() && run.state === "rendering") {
-    const of = state => run.seats.filter(seat => seat.state === state).length;
-    return "on " + of("rendering") + " of " + run.seats.length + " devices" + (of("gone") ? ", " + of("gone") + " lost" : "");
+    const [busy, lost] = ["rendering", "gone"].map(state => run.seats.filter(seat => seat.state === state).length);
+    return "on " + busy + " of " + run.seats.length + " devices" + (lost ? ", " + lost + " lost" : "");
   }
   if (!["encoding", "rendering", "stopping"].includes(run.state)) return "";
-  const parts = run.parts ? " " + run.part + " of " + run.parts : "";
-  const stage = run.state === "encoding" ? (parts ? "text" + parts : "") : run.stage ? run.stage + parts : "";
+  const at = run.state !== "encoding" ? stage(run) : run.parts ? "text " + run.part + " of " + run.parts : "";
   const left = known(run.image_left_s) && run.image_left_s >= 1 ? (run.image_left_s < 60 ? Math.round(run.image_left_s) + "s" : duration(run.image_left_s)) + " to go" : "";
-  return [stage, left, said.includes(run.image) ? "" : run.image].filter(Boolean).join(" · ");  // a name may be cut
+  return [at, left, said.includes(run.image) ? "" : run.image].filter(Boolean).join(" · ");  // a name may be cut
 }
