@@ -71,6 +71,7 @@ def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveSt
     """Of those that have begun: what is over tells of its images alone."""
     known = [mine, *others]
     alive = [item for item in known if item.state != RunState.ENDED and mine.updated - item.updated < SILENT_S]
+    over = [item for item in known if item.state == RunState.ENDED]
     return replace(
         mine,
         state=next((state for state in _IN_ORDER if any(item.state == state for item in alive)), RunState.ENDED),
@@ -90,8 +91,22 @@ def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveSt
         resumed_s=None,
         ends_by="",
         ends_with=None,
-        said=f"{plural(len(alive), 'shard')} at work" if alive else mine.said,
+        said=counted([*alive, *over]) if alive else mine.said,
+        seats=(),
+        options=(),
     )
+
+
+def counted(shards: Iterable[LiveStatus]) -> str:
+    """What so many are at: ``2 shards rendering, 1 paused, 1 done``."""
+    states = Counter(item.state for item in shards)
+    parts = [f"{states[state]} {state}" for state in _IN_ORDER if states[state]]
+    if over := states[RunState.ENDED]:
+        parts.append(f"{over} over")
+    if not parts:
+        return ""
+    count, _, rest = parts[0].partition(" ")
+    return ", ".join([f"{plural(int(count), 'shard')} {rest}", *parts[1:]])
 
 
 def _latest(alive: Iterable[LiveStatus], of: Callable[[LiveStatus], float | None]) -> float | None:
