@@ -113,6 +113,8 @@ def _ask(folder: Path, kind: OrderKind, shard: Shard | None) -> list[_Asked]:
         there = ", ".join(str(item.shard) for item in found if item.shard is not None)
         who = f"at work are: {there}" if there else "it is rendered as a whole: leave --shard out"
         raise errors.UserError(f"shard {shard} is not at work in {folder}; {who}")
+    if any(not item.holder["pid"] for item in asked):  # nobody knows yet to whom to address it
+        raise errors.UserError(f"a run has just started in {folder}; try again in half a minute")
     return [_Asked(folder, kind, item) for item in asked]
 
 

@@ -87,6 +87,8 @@ def check(state: Path, held: Held) -> None:
     except OSError as error:
         if error.errno not in _GONE:  # a drive that does not answer just now
             return
+        if not _root(state).exists():
+            raise FolderLost(f"{_root(state)} is gone, and with it all that this runner had saved there") from None
         raise FolderLost(f"the lock of {_place(state)} was removed: {state / LOCK} is gone. {_KEPT}") from None
     if now == held.file or held.file is None or now is None or held.machine != _machine():
         return

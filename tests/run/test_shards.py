@@ -19,7 +19,8 @@ from batch.cli.progress import Silent
 from batch.records.live import LiveStatus, RunState
 from batch.records.shard import Shard
 from batch.report import table
-from batch.run.together import merged
+from batch.run import together as all_of
+from batch.run.together import Parts, merged, together
 from batch.store import derived, job, joining, live, shards
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
@@ -362,6 +363,27 @@ def test_one_status_of_all():
     assert (found.state, found.done, found.failed, found.to_render) == (RunState.RENDERING, 10, 1, 6)
     assert (found.rest_s, found.per_hour, found.total, found.began) == (90.0, 90.0, 20, 5.0)
     assert (found.generation, found.image, found.said) == (4, "", "1 shard rendering, 1 paused, 1 over")
+
+
+def test_who_is_at_work_is_told_by_the_lock_and_never_by_another_hosts_clock(work, monkeypatch):
+    there = RunFolder(work / "run", shard=Shard(2, 2))
+    status = LiveStatus(
+        state=RunState.RENDERING, name="job", pid=1, host="a", began=5.0, updated=100_000.0, ends_at=100_060.0
+    )
+    mine, parts = replace(status, updated=5.0, ends_at=15.0), Parts(Shard(1, 2), whole=9, done={}, failed={})
+
+    def said():
+        return together(RunFolder(work / "run"), mine, parts)
+
+    with there.hold():
+        live.write(there.own, status, "me")
+        assert said().said == "2 shards rendering"
+        assert 55 < said().ends_at - said().updated < 65
+    assert said().said == "1 shard rendering, 1 over"  # killed
+    live.write(there.own, replace(status, updated=99_000.0), "me")  # it lives, for all that its lock says here
+    assert said().said == "2 shards rendering"
+    monkeypatch.setattr(all_of, "SILENT_S", 0.0)
+    assert said().said == "1 shard rendering, 1 over"
 
 
 def test_images_of_shards_that_have_not_begun_count(manifest):
