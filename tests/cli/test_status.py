@@ -60,6 +60,17 @@ def test_a_manifest_stands_for_its_run_folder(cli, manifest, work):
     assert "and nothing is left to render" in cli("resume", path).err
 
 
+def test_who_has_not_said_who_it_is_is_at_work_and_asked_later(cli, manifest, work):
+    path = manifest(SMALL)
+    fake_run(path, seen=Seen(), engine="local")
+    folder = RunFolder(work / "outputs" / "job")
+    with folder.hold():
+        (folder.state / "lock.json").unlink()
+        assert "just started" in cli("status", path).out
+        assert "has just started" in cli("stop", path).err
+    assert "not running" in cli("status", path).out
+
+
 def test_a_manifest_does_not_stand_for_anothers_run(cli, manifest, work):
     fake_run(manifest(SMALL), seen=Seen(), engine="local")
     other = manifest(f"name: job\n{SMALL}", "other.yaml")
