@@ -24,8 +24,8 @@ def past_failures(images: int) -> str:
     return f"--set run.max_consecutive_failures={images}"
 
 
-def quoted(path: Path) -> str:
-    """A path as one word of a command, and in one line, whatever is in its name."""
+def quoted(path: Path | str) -> str:
+    """A path or a text as one word of a command, and in one line, whatever is in its name."""
     name = str(path)
     if os.name == "nt":
         return subprocess.list2cmdline([name])
@@ -33,6 +33,12 @@ def quoted(path: Path) -> str:
         return shlex.quote(name)
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
     return f"$'{one_line(escaped)}'"
+
+
+def typed_option(word: str) -> str:
+    """``--set 'seed=0, 1'`` of ``--set=seed=0, 1``: as people write it."""
+    name, _, value = word.partition("=")
+    return f"{name} {quoted(value)}" if value else name
 
 
 def typed() -> str:

@@ -58,6 +58,14 @@ def done_about(seconds: float, now: datetime | None = None, *, guessed: bool = F
     return f"done {day}about {end:%H:%M}"
 
 
+def by_clock(time: str) -> str:
+    """A time of the records by the local clock, to be read: ``2026-11-29 04:14:17``."""
+    try:
+        return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # what somebody wrote there
+        return time
+
+
 def timestamp() -> str:
     """Now, in UTC, as ISO 8601 to the second: how files and receipts say when."""
     return datetime.now(UTC).isoformat(timespec="seconds")

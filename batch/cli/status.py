@@ -30,7 +30,9 @@ def status(run_folder: Path, *, watch: bool, as_json: bool) -> int:
         return errors.EXIT_OK
     summary = summarize(run_folder)
     if as_json:
-        print_json({**asdict(summary), "eta_s": summary.eta_s, "to_render": summary.to_render})
+        data = {**asdict(summary), "eta_s": summary.eta_s, "to_render": summary.to_render}
+        del data["rest_s"]  # eta_s, where nobody is at work
+        print_json(data)
     else:
         show(*summary_parts(summary))
     return errors.EXIT_OK

@@ -15,11 +15,12 @@ import click
 
 from batch.base import errors
 from batch.base.shell import program, quoted
-from batch.base.text import one_line, roughly
+from batch.base.text import one_line, plural, roughly
 from batch.cli.options import run_argument
 from batch.cli.terminal import say, show
 
 if TYPE_CHECKING:
+    from batch.records.shard import Shard
     from batch.store.lock import Holder
     from batch.store.orders import AnswerState, OrderAnswer, OrderKind
     from batch.store.shards import Running
@@ -30,55 +31,72 @@ DEAF_S, DEAF_ELSEWHERE_S = 30.0, 120.0
 AGAIN_S = 30.0
 """Who waits is told so often that the run still says the same."""
 
+
+def _one_shard(_context: click.Context, _option: click.Parameter, text: str | None) -> Shard | None:
+    """``2/8``. Raises :class:`~batch.base.errors.UserError`."""
+    if text is None:
+        return None
+    if text.strip().lower().startswith("auto"):
+        raise errors.UserError(f"--shard {text}: write which one is meant as I/N, as 2/8")
+    from batch.run.divided import asked
+
+    return asked(text, {})
+
+
+shard_option = click.option("--shard", metavar="I/N", callback=_one_shard,
+                            help="Of several shards this one alone, as 2/8. Default: all.")  # fmt: skip
 no_wait_option = click.option("--no-wait", is_flag=True, help="Return at once, without waiting for that.")
 
 
 @click.command(short_help="Stop a run in another terminal.")
 @run_argument
+@shard_option
 @click.option("--drop", is_flag=True, help="Drop the current image, as a second Ctrl-C does.")
 @no_wait_option
-def stop(run_folder: Path, *, drop: bool, no_wait: bool) -> int:
+def stop(run_folder: Path, *, shard: Shard | None, drop: bool, no_wait: bool) -> int:
     """Stop the run in a folder, as Ctrl-C in its terminal does: the current image is finished first.
 
     It ends all that was started with it, also the manifests that come next in a queue, and returns when it has
-    ended. Of shards, all that are at work in the folder. RUN is its folder or its manifest.
+    ended. Of shards, all that are at work in the folder, or one. RUN is its folder or its manifest.
     """
     from batch.store.orders import OrderKind
 
-    asked = _ask(run_folder, OrderKind.DROP if drop else OrderKind.STOP)
+    asked = _ask(run_folder, OrderKind.DROP if drop else OrderKind.STOP, shard)
     return _end(asked, None, no_wait=no_wait)
 
 
 @click.command(short_help="Pause a run after the current image.")
 @run_argument
+@shard_option
 @no_wait_option
-def pause(run_folder: Path, *, no_wait: bool) -> int:
+def pause(run_folder: Path, *, shard: Shard | None, no_wait: bool) -> int:
     """Pause the run in a folder after the current image; the card's memory is free until it is resumed.
 
     Returns when it is paused. RUN is its folder or its manifest.
     """
     from batch.store.orders import AnswerState, OrderKind
 
-    asked = _ask(run_folder, OrderKind.PAUSE)
+    asked = _ask(run_folder, OrderKind.PAUSE, shard)
     return _end(asked, AnswerState.PAUSED, no_wait=no_wait)
 
 
 @click.command(short_help="Continue a paused run.")
 @run_argument
+@shard_option
 @no_wait_option
-def resume(run_folder: Path, *, no_wait: bool) -> int:
+def resume(run_folder: Path, *, shard: Shard | None, no_wait: bool) -> int:
     """Continue the paused run in a folder.
 
     Returns when it goes on. RUN is its folder or its manifest.
     """
     from batch.store.orders import AnswerState, OrderKind
 
-    asked = _ask(run_folder, OrderKind.RESUME)
+    asked = _ask(run_folder, OrderKind.RESUME, shard)
     return _end(asked, AnswerState.RUNNING, no_wait=no_wait)
 
 
-def _ask(folder: Path, kind: OrderKind) -> list[_Asked]:
-    """Give the order to every run in the folder: there are several where they divide it.
+def _ask(folder: Path, kind: OrderKind, shard: Shard | None) -> list[_Asked]:
+    """Give the order to every run in the folder, of those that divide it perhaps to one ``shard`` alone.
 
     Raises :class:`~batch.base.errors.UserError` where nobody is there to obey, and
     :class:`~batch.base.errors.FolderError` where an order cannot be written.
@@ -90,12 +108,19 @@ def _ask(folder: Path, kind: OrderKind) -> list[_Asked]:
     found = run.running()
     if not found:
         raise errors.UserError(f"nothing is running in {folder}{_rest(folder, kind)}")
-    return [_Asked(folder, kind, item) for item in found]
+    asked = [item for item in found if shard in (None, item.shard)]
+    if not asked:
+        there = ", ".join(str(item.shard) for item in found if item.shard is not None)
+        who = f"at work are: {there}" if there else "it is rendered as a whole: leave --shard out"
+        raise errors.UserError(f"shard {shard} is not at work in {folder}; {who}")
+    if any(not item.holder["pid"] for item in asked):  # nobody knows yet to whom to address it
+        raise errors.UserError(f"a run has just started in {folder}; try again in half a minute")
+    return [_Asked(folder, kind, item) for item in asked]
 
 
 def _rest(folder: Path, kind: OrderKind) -> str:
     """What ``resume`` may be meant for, where nothing is paused."""
-    from batch.cli.standing import again
+    from batch.cli.going_on import commands
     from batch.store.orders import OrderKind
     from batch.store.status import summarize
 
@@ -104,7 +129,9 @@ def _rest(folder: Path, kind: OrderKind) -> str:
     summary = summarize(folder)
     if not summary.to_render:
         return ", and nothing is left to render"
-    return f"; {again(summary, '').rstrip()} continues it" if summary.source else ""
+    found = commands(summary)
+    more = f", and likewise the other {plural(len(found) - 1, 'shard')}" if found[1:] else ""
+    return f"; {found[0]} continues it{more}" if summary.source else ""
 
 
 def _end(asked: Sequence[_Asked], wanted: AnswerState | None, *, no_wait: bool) -> int:
@@ -181,7 +208,8 @@ class _Asked:
             return "has stopped"
         said = "is paused" if self._last is None else f"is {self._last['text']}"
         again = "was paused already, and " if self._already else ""
-        return f"{again}{said}; {program()} resume {quoted(self.folder)} continues it"
+        shard = f" --shard {self.run.shard}" if self.run.shard else ""
+        return f"{again}{said}; {program()} resume {quoted(self.folder)}{shard} continues it"
 
     def _unwritten(self, error: OSError) -> str:
         from batch.base import disk

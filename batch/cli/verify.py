@@ -29,7 +29,7 @@ ORPHANED = "`prune` moves them to trash/, or move them out of images/ to keep th
 """What to do about files of no picture."""
 
 REMEDIES = {
-    "missing": "run the manifest again: it renders them; another picture in the place steps aside as NAME-2",
+    "missing": "run the manifest again; in a folder of shards `status` says which of them render these",
     "failed": "run the manifest again, with --retry-failed if it was given up",
     "damaged": "run the manifest again: it renders these once more, and keeps torn pictures in trash/",
     "replaced": "they are left as they are; one that is not yours to keep is rendered again once it is moved away",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.text import one_line
-from batch.cli.standing import moment, summary_parts
+from batch.cli.standing import at_this_moment, summary_parts
 from batch.cli.terminal import show
 from batch.store.status import summarize
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from batch.base.tables import Paragraph
     from batch.store.status import Summary
 
 EVERY_S = 2.0
@@ -46,10 +50,39 @@ def _on_terminal(root: Path) -> None:
     screen = tables.console(sys.stdout)
     with _keys() as pressed, Live(console=screen, auto_refresh=False, vertical_overflow="ellipsis") as live:
         for summary, rest in _moments(root):
-            goes_on = [tables.Paragraph("  q ends this, and not the run", "dim")] if summary.running else []
-            live.update(Group(*summary_parts(summary), *goes_on), refresh=True)
+            shown = [*summary_parts(summary)]
+            if summary.running:  # else it stays there, and is read to its end
+                last = tables.Paragraph("  q ends this, and not the run", "dim")
+                shown = [*fitting(shown, screen, screen.height - 1 - _rows(last, screen)), last]
+            live.update(Group(*shown), refresh=True)
             if summary.running and pressed(rest).lower() == "q":
                 return
+
+
+def fitting(parts: Sequence[Paragraph], screen: Console, rows: int) -> list[Paragraph]:
+    """As many of these as fit in so many rows: long ones are cut first, then those at the end left out."""
+    for most in (3, 2, 1):
+        if sum(_rows(part, screen) for part in parts) <= rows:
+            return [*parts]
+        parts = [_cut(part, screen, most) for part in parts]
+    if len(parts) <= rows:
+        return [*parts]
+    return [*parts[: max(1, rows - 1)], _cut(replace(parts[0], line="  … `status` says more"), screen, 1)]
+
+
+def _rows(part: Paragraph, screen: Console) -> int:
+    return len(screen.render_lines(part, pad=False))
+
+
+def _cut(part: Paragraph, screen: Console, rows: int) -> Paragraph:
+    """With so much of its beginning as fits in so many rows."""
+    from rich.cells import cell_len, set_cell_size
+
+    room = min(cell_len(part.line), rows * screen.width)
+    while _rows(part, screen) > rows and room > 1:
+        room -= 1
+        part = replace(part, line=f"{set_cell_size(part.line, room).rstrip(' …')}…")
+    return part
 
 
 def _as_lines(root: Path) -> None:
@@ -76,7 +109,7 @@ def _moments(root: Path) -> Iterator[tuple[Summary, float]]:
 def _line(summary: Summary) -> str:
     failed = f"{summary.failed} failed" if summary.failed else ""
     left = f"{summary.to_render} to render" if summary.to_render else ""
-    at = moment(summary.now).partition(",")[0] if summary.now else "running" if summary.running else "not running"
+    at = at_this_moment(summary).partition(",")[0] or ("running" if summary.running else "not running")
     parts = [f"{summary.name}: {summary.done} of {summary.total} done", failed, left, at]
     return one_line(", ".join(filter(None, parts)))
 

@@ -152,7 +152,8 @@ class Lane:
             return
         others = [seat.label for seat in shift.seats.values()]
         rest = "the others go on" if len(others) > 1 else f"{others[0]} goes on"
-        shift.tell(HappeningKind.SEAT_LEFT, f"{self.seat.label} is left: {why}; {rest}", self.seat)
+        said = f"{self.seat.label} is lost: {why}; {rest}"
+        shift.tell(HappeningKind.SEAT_LEFT, said, self.seat, why=str(why))
         shift.tell_crew()
 
     # From the worker
@@ -286,14 +287,14 @@ class Lane:
             if nothing_else:
                 self._leave(StoppedEarly(str(error)))
                 return
-            said = f"{error}{shift.at(self.seat)}; its images are left to the other devices"
+            said = f"{error}{shift.at(self.seat)}; its images go to the other devices"
             shift.tell(HappeningKind.LOAD_FAILED, said, self.seat, log=log)
         elif nothing_else:
             shift.end(error)
             self._over()
             return
         else:
-            said = f"{error}; its images are left, the others rendered"
+            said = f"{error}; its images are given up, the others rendered"
             shift.tell(HappeningKind.LOAD_FAILED, said, self.seat, log=log)
             yield from self._give_up(failed.task, error)
         self._loads = 0
@@ -336,7 +337,7 @@ class Lane:
         self._loads += loading and not death.innocent
         self._deaths += not death.innocent
         given_up = loading and self._loads >= LOADS
-        after = "it is left" if outcome is not None else "a fresh worker tries again"
+        after = "the image is given up" if outcome is not None else "a fresh worker tries again"
         said += f"; {'the model is given up' if given_up else after}"
         self._shift.tell(kind, said, self.seat, task=key_of(blamed.task) if blamed else "", log=death.log)
         if given_up:

@@ -112,7 +112,7 @@ class ProcessPlaces:
         more = [ProcessPlace(self, Seat(number=number, device=self._devices[number])) for number in missing]
         self._places += more
         for place, error in self._wait(more, stop):
-            self._notes.append(f"{place.seat.device} is left out: {error}")
+            self._notes.append(f"{place.seat.device} is not used: {error}")
             self.leave(place)
         self._places.sort(key=lambda place: place.seat.number)
         return Seated(tuple(place.seat for place in self._places), tuple(self._notes))

@@ -51,9 +51,11 @@ class Shift:
         """Nobody works there any more."""
         del self.seats[seat.number], self.hands[seat.number]
 
-    def tell(self, kind: HappeningKind, text: str, seat: Seat, *, task: str = "", log: str = "") -> None:
-        """Tell what has happened at a seat."""
-        data = {"log": log} if log else {}
+    def tell(
+        self, kind: HappeningKind, text: str, seat: Seat, *, task: str = "", log: str = "", why: str = ""
+    ) -> None:
+        """Tell what has happened at a seat; ``why`` is a part of the text that is told again at the end."""
+        data = {name: said for name, said in {"log": log, "why": why}.items() if said}
         self.listener.on(Happening(kind=kind, text=text, task=task, data=data, seat=seat.number))
 
     def tell_crew(self) -> None:

@@ -99,3 +99,5 @@ class LiveStatus:
     """How often the report was written in this run."""
     seats: tuple[SeatStatus, ...] = ()
     """Where the run has, or had, several devices: each of them."""
+    options: tuple[str, ...] = ()
+    """What whoever goes on gives again: ``--devices=0,1``. Of shards that are told as one run: none."""

@@ -23,7 +23,7 @@ from batch.report.page import data as pages
 from batch.report.page.entries import entries
 from batch.report.page.overview import commands, overview
 from batch.report.sheet.growing import Sheets
-from batch.store import events, live, measured
+from batch.store import events, live, measured, parts
 from batch.store.receipts import Scan
 
 if TYPE_CHECKING:
@@ -68,7 +68,13 @@ class Book:
         self._order = sorted(range(len(tasks)), key=lambda index: place(tasks[index]))
         """Images in the order of the manifest, by their number in the plan."""
         self._sheets = Sheets(folder, [tasks[index] for index in self._order])
-        self._again = commands(folder.root, origin.source, images=len(tasks), measures=self._measures)
+        self._again = commands(
+            folder.root,
+            origin.source,
+            images=len(tasks),
+            measures=self._measures,
+            options=parts.asked(folder.state),
+        )
         self._know(scan)
         self._images = reported(tasks, scan, self._loras)
         self._told = [pages.told_apart(image) for image in self._images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,18 @@ from batch.store.causes import causes
 if TYPE_CHECKING:
     from batch.records.events import Event
     from batch.records.receipts import Failure, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A device that a run had, and has no more."""
+
+    label: str
+    """Empty of what was never used: then ``why`` says it all."""
+    at: datetime
+    images: int
+    """Done there before."""
+    why: str
 
 
 @dataclass(slots=True)
@@ -40,7 +53,7 @@ class Account:
     """It rested so long as asked: no time in which images are rendered."""
     by_seat: Counter[str] = field(default_factory=Counter)
     """Images done at each device, where there are several."""
-    seats_lost: list[str] = field(default_factory=list)
+    seats_lost: list[Lost] = field(default_factory=list)
     where: Whereabouts = field(default_factory=Whereabouts)
     clock: Callable[[], float] = perf_counter
     _paused_at: float | None = None
@@ -55,7 +68,7 @@ class Account:
         elif isinstance(event, Happening) and event.kind == HappeningKind.PAUSED:
             self._paused_at = self.clock()
         elif isinstance(event, Happening) and event.kind == HappeningKind.SEAT_LEFT:
-            self.seats_lost.append(self.where.label(event.seat) or event.text)
+            self._lost(event)
         elif isinstance(event, Closed) or (isinstance(event, Happening) and event.kind == HappeningKind.RESUMED):
             self._goes_on()  # or ends in its pause
 
@@ -67,6 +80,11 @@ class Account:
         if outcome.receipt is not None:
             self._done(outcome.receipt)
             self.by_seat.update([where] if where else [])
+
+    def _lost(self, event: Happening) -> None:
+        label = self.where.label(event.seat)
+        why = str(event.data.get("why", event.text))
+        self.seats_lost.append(Lost(label, datetime.now().astimezone(), self.by_seat[label], why))
 
     def _goes_on(self) -> None:
         if self._paused_at is not None:

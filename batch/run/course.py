@@ -24,12 +24,13 @@ from batch.base.errors import (
 from batch.base.text import plural
 from batch.records.events import Closed, Happening, Preparing
 from batch.records.kinds import HappeningKind
+from batch.records.shard import Shard
 from batch.run.execute import EngineChoice, render
 from batch.run.measure import Measuring
 from batch.run.notify import tell
-from batch.run.options import Result
+from batch.run.options import OtherShard, Result
 from batch.run.summary import time_taken
-from batch.store import events
+from batch.store import events, shards
 
 if TYPE_CHECKING:
     from batch.plan.plan import Plan
@@ -137,7 +138,7 @@ class Course:
             account=tally.account,
             shard=folder.shard,
             whole=len(self.whole.tasks),
-            elsewhere=None if made is None else len(self.whole.tasks) - len(own) - len(made.there - own),
+            others=None if made is None else self._others(made.there),
             report=made,
             seconds=seconds,
             stopped=stopped,
@@ -146,6 +147,20 @@ class Course:
         whole = self.options.keep is None
         tell(tally.notifier, tally.plan.name, result, tally.figures(), folder, whole=whole)
         return replace(result, telling=tally.notifier)
+
+    def _others(self, there: frozenset[str]) -> tuple[OtherShard, ...]:
+        """The other parts of which images are not there."""
+        folder = self.tally.folder
+        if (mine := folder.shard) is None:
+            return ()
+        busy = {run.shard for run in shards.at_work(folder.state)}
+        others = (shard for number in range(1, mine.of + 1) if (shard := Shard(number, mine.of)) != mine)
+        missing = {shard: sum(task.id not in there for task in shard.part(self.whole.tasks)) for shard in others}
+        return tuple(
+            OtherShard(shard=shard, missing=count, at_work=shard in busy)
+            for shard, count in missing.items()
+            if count
+        )
 
     def _reported(self) -> tuple[Report | None, str]:
         """The report; or a warning, since a full disk ends no run whose pictures are there."""

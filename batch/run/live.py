@@ -57,14 +57,24 @@ LOADS_S = 1.0
 class LiveListener:
     """Tells ``listener`` all it is told. Enter it when the run begins; when it is left, the run is over."""
 
-    def __init__(self, folder: RunFolder, listener: Listener, left: Remaining, whole: Sequence[Task] = ()) -> None:
-        """``left`` is what there is to do; of a shard, ``whole`` are the images of all of them."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        listener: Listener,
+        left: Remaining,
+        whole: Sequence[Task] = (),
+        options: tuple[str, ...] = (),
+    ) -> None:
+        """``left`` is what there is to do; of a shard, ``whole`` are the images of all of them.
+
+        ``options`` are those that whoever goes on gives again.
+        """
         now = time.time()
         self._folder, self._listener = folder, listener
         self._parts = None if folder.shard is None else Parts.of(whole, folder.shard, left.scan)
         self._status = LiveStatus(
             state=RunState.STARTING, name=folder.name(), pid=os.getpid(), host=platform.node(), began=now,
-            updated=now, failed=len(left.given_up),
+            updated=now, failed=len(left.given_up), options=options,
         )  # fmt: skip
         self._seats = LiveSeats()
         self._image_s: float | None = None

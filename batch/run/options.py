@@ -57,6 +57,39 @@ class Options:
     keep: Keep | None = None
     """Of a queue: the worker that its runs share. Who is told hears of one of these runs only where it failed."""
 
+    @property
+    def lasting(self) -> tuple[str, ...]:
+        """What whoever goes on with the run gives again: ``--devices=0,1``. Each option is one word.
+
+        Without limits, which are over, orders that are carried out once, and who is told, which may be a secret.
+        The shard is the folder's to know.
+        """
+        own = (text for text in self.overrides if text.partition("=")[0].strip() != "notify")
+        values = {
+            "--engine": self.engine,
+            "--ray-address": self.ray_address,
+            "--devices": self.devices or "",
+            "--vram-limit": f"{self.vram_limit}" if self.vram_limit is not None else "",
+            "--task-timeout": f"{self.task_timeout:g}s" if self.task_timeout is not None else "",
+            "--stop-within": f"{self.stop_within:g}s" if self.stop_within is not None else "",
+        }
+        flags = {"--keep-latents": self.keep_latents, "--no-fallback": not self.fallback}
+        return (
+            *(f"--set={text}" for text in own),
+            *(f"{name}={value}" for name, value in values.items() if value),
+            *(name for name, is_set in flags.items() if is_set),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherShard:
+    """Another part of the job, of which images are not there."""
+
+    shard: Shard
+    missing: int
+    at_work: bool
+    """Somebody renders them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -87,8 +120,8 @@ class Result:
     """The part that this is about; None: all images."""
     whole: int = 0
     """Images of all parts."""
-    elsewhere: int | None = 0
-    """Images of other parts that are not there; None where nobody has looked."""
+    others: tuple[OtherShard, ...] | None = ()
+    """The other parts of which images are not there; None where nobody has looked."""
     account: Account = field(default_factory=Account)
     seconds: float
     report: Report | None
@@ -104,6 +137,11 @@ class Result:
         """What became of those."""
         were = "was" if self.lost == 1 else "were"
         return f"{plural(self.lost, 'finished picture')} {were} deleted or damaged meanwhile"
+
+    @property
+    def elsewhere(self) -> int | None:
+        """Images of other parts that are not there; None where nobody has looked."""
+        return None if self.others is None else sum(other.missing for other in self.others)
 
     @property
     def left(self) -> int:

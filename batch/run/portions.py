@@ -133,8 +133,7 @@ class TextsOutlook:
         if not self.texts:
             return
         cached = f", {self.texts - self.to_encode} are cached" if self.to_encode < self.texts else ""
-        how = f", in portions for {FIRST} to {LARGEST} images" if self.to_encode and not self.at_once else ""
-        yield f"texts: {self.to_encode} to encode{cached}{how}"
+        yield f"texts: {self.to_encode} to encode{cached}"
         for model, why in self.at_once.items() if self.to_encode else ():
             yield f"texts of {model} all at once: {why}"
 

@@ -117,7 +117,7 @@ def carry_out(
     whole, plan = plan, plan.part(folder.shard)
     left = _left(whole, plan, folder, origin, options, earlier)
     gate = _gate(plan, folder, origin, options, left, decodes=latents is not None)
-    live = LiveListener(folder, listener, left, whole.tasks)
+    live = LiveListener(folder, listener, left, whole.tasks, options.lasting)
     measures, recycled = plan.kind == RunKind.MEASURE, origin.run.recycle_after
     tally = Tally(
         plan=plan,

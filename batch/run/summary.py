@@ -21,6 +21,9 @@ LETTERS = 160
 DEVICES = 8
 """So many are told one by one."""
 
+SHARDS = 4
+"""So many of those that lack images are told one by one."""
+
 MANY = 5
 """Images from which on one of them is called the slowest."""
 
@@ -39,12 +42,14 @@ def lines(result: Result) -> list[str]:
 
 def rendered(result: Result) -> str:
     """How many images in which time."""
-    return _rate(result.rendered, result.seconds, result.account.paused_s)
+    said, devices = _rate(result.rendered, result.seconds, result.account.paused_s), len(result.account.by_seat)
+    return f"{said} on {devices} devices together" if devices > 1 and result.rendered >= MANY else said
 
 
 def time_taken(seconds: float, paused_s: float) -> str:
-    """So many seconds less those of its pauses, which are said beside it: ``13.0s (paused 1m 47s)``."""
-    return duration(max(0.0, seconds - paused_s)) + (f" (paused {duration(paused_s)})" if paused_s else "")
+    """So many seconds less those of its pauses, which are said beside it: ``13.0s, not counting …``."""
+    pause = f" (not counting a pause of {duration(paused_s)})" if paused_s else ""
+    return duration(max(0.0, seconds - paused_s)) + pause
 
 
 def details(result: Result) -> Iterator[str]:
@@ -62,12 +67,21 @@ def details(result: Result) -> Iterator[str]:
 
 def of_other_shards(result: Result) -> Iterator[str]:
     """What of the whole is left beside this part."""
-    if result.shard is None or result.elsewhere is None:
+    if result.shard is None or result.others is None:
         return
-    left = result.total - result.done
-    part = f"{plural(left, 'image')} of this part left" if left else "this part is done"
-    rest = f"{result.elsewhere} of {plural(result.whole, 'image')}, of other shards, not there yet"
-    yield f"{part}; {rest if result.elsewhere else 'all images of the other shards are there'}"
+    missing = result.total - result.done
+    part = f"shard {result.shard} lacks {plural(missing, 'image')}" if missing else f"shard {result.shard} is done"
+    if not result.others:
+        yield f"{part}; all images of the other shards are there"
+        return
+    yield f"{part}; of all {plural(result.whole, 'image')} other shards lack {result.elsewhere}:"
+    for other in result.others[:SHARDS]:
+        then = " and is at work" if other.at_work else f": the same command with --shard {other.shard} renders "
+        then += "" if other.at_work else "it" if other.missing == 1 else "them"
+        yield f"  shard {other.shard} lacks {other.missing}{then}"
+    if more := result.others[SHARDS:]:
+        lack = f"lack{'s' * (len(more) == 1)} {sum(other.missing for other in more)}"
+        yield f"  {plural(len(more), 'more shard')} {lack}; `status` names them"
 
 
 def together(entries: Sequence[QueueEntry]) -> list[str]:
@@ -150,7 +164,8 @@ def _devices(account: Account) -> Iterator[str]:
             [f"{plural(images, 'image')} on {first}", *(f"{count} on {name}" for name, count in others)]
         )
     for lost in account.seats_lost:
-        yield _short(f"lost on the way: {lost}")
+        after = f"after {plural(lost.images, 'image')}" if lost.images else "before its first image"
+        yield _short(f"{lost.label} was lost at {lost.at:%H:%M}, {after}: {lost.why}" if lost.label else lost.why)
 
 
 def _energy(results: Sequence[Result]) -> Iterator[str]:

@@ -55,8 +55,9 @@ class LogEntry:
 
     @property
     def said(self) -> str:
-        """For people, with the device in front of it unless the text names that."""
-        return at_seat(self.text, self.seat)
+        """For people, with where it was in front: the shard, and the device unless the text names that."""
+        where = f"shard {self.shard}: " if self.shard else ""
+        return where + at_seat(self.text, self.seat)
 
 
 class EventLog:
@@ -207,10 +208,8 @@ def cannot_go_on(event: LogEntry | None) -> bool:
     return event is not None and event.data.get(CANNOT_GO_ON) is True
 
 
-def unfinished(events: Sequence[LogEntry]) -> str:
-    """When the last run began, if nothing says that it ended: it goes on, or was killed. Else empty."""
-    for run in _runs(events):
-        last = next((event for event in reversed(run) if event.kind in {*ENDS, HappeningKind.STARTED}), None)
-        if last is not None and last.kind == HappeningKind.STARTED:
-            return last.time
-    return ""
+def unfinished(events: Sequence[LogEntry]) -> list[LogEntry]:
+    """How the last run began, if nothing says that it ended: it goes on, or was killed. Of shards each one."""
+    decisive = {*ENDS, HappeningKind.STARTED}
+    lasts = [next((event for event in reversed(run) if event.kind in decisive), None) for run in _runs(events)]
+    return [last for last in lasts if last is not None and last.kind == HappeningKind.STARTED]

@@ -25,8 +25,8 @@ from typing_extensions import TypedDict
 
 from batch.base import atomic, disk, drives
 from batch.base.errors import FolderLocked, FolderLost, UserError
-from batch.base.shell import typed
-from batch.base.text import timestamp
+from batch.base.shell import quoted, typed
+from batch.base.text import by_clock, timestamp
 from batch.records.spec import Held
 from batch.store import files, kernel, signs
 
@@ -87,6 +87,8 @@ def check(state: Path, held: Held) -> None:
     except OSError as error:
         if error.errno not in _GONE:  # a drive that does not answer just now
             return
+        if not _root(state).exists():
+            raise FolderLost(f"{_root(state)} is gone, and with it all that this runner had saved there") from None
         raise FolderLost(f"the lock of {_place(state)} was removed: {state / LOCK} is gone. {_KEPT}") from None
     if now == held.file or held.file is None or now is None or held.machine != _machine():
         return
@@ -296,7 +298,7 @@ _NAMELESS = "another runner that has just started"
 def _named(who: Holder) -> str:
     if not who["pid"]:
         return _NAMELESS
-    return f"another runner: process {who['pid']} on {who['host']}, started {who['since']}"
+    return f"another runner: process {who['pid']} on {who['host']}, started {by_clock(who['since'])}"
 
 
 def place(who: Holder) -> str:
@@ -305,8 +307,13 @@ def place(who: Holder) -> str:
 
 
 def _place(state: Path) -> str:
-    """``outputs/night``; of a shard's lock ``shard 2-of-8 of outputs/night``."""
-    return f"shard {state.name} of {_root(state)}" if state.name != ".run" else str(_root(state))
+    """``outputs/night``; of a shard's lock ``shard 2/8 of outputs/night``."""
+    return f"shard {_shard(state)} of {_root(state)}" if _shard(state) else str(_root(state))
+
+
+def _shard(state: Path) -> str:
+    """``2/8``, of the folder where a shard has its lock; else empty."""
+    return "" if state.name == ".run" else state.name.replace("-of-", "/")
 
 
 def _root(state: Path) -> Path:
@@ -317,4 +324,5 @@ def in_use(state: Path, who: Holder) -> str:
     """Whom it is in use by; what to do stands before the command, which may be long."""
     if not who["pid"]:
         return f"{_named(who)}; try again in a moment"
-    return f"{_named(who)}; wait for it, or `stop {_root(state)}`. It was started as: {who['command']}"
+    stop = f"stop {quoted(_root(state))}" + (f" --shard {_shard(state)}" if _shard(state) else "")
+    return f"{_named(who)}; wait for it, or `{stop}`. It was started as: {who['command']}"

@@ -141,7 +141,7 @@ def refuse_shards(state: Path) -> None:
     if found := at_work(state):
         raise FolderLocked(
             f"{state.parent} is in use by {told(found)}; what needs the whole folder waits for them, "
-            f"or `stop {state.parent}`"
+            f"or `stop {state.parent}`, which stops all of them"
         )
 
 

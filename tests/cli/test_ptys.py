@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
+from batch.records.kinds import HappeningKind
+from batch.store.events import EventLog
+from batch.store.folder import RunFolder
 from tests.cli.ptys import CODES, COLUMNS, lines, on_terminal
 from tests.conftest import SMALL
-from tests.helpers import Seen, fake_run
+from tests.helpers import Seen, fake_run, happen
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 
@@ -67,12 +70,22 @@ def test_bars_end_as_a_line_and_leave_the_cursor(folder):
 
 
 def test_q_ends_the_watching_and_not_the_run(folder):
-    from batch.store.folder import RunFolder
-
     with RunFolder(Path("run"), "me-1").hold():
         shown = lines(on_terminal("status", "run", "--watch", keys=b"q"))
         assert json.loads(Path("run/.run/lock.json").read_text())["pid"]
     assert any("4 of 4 done" in line for line in shown)
+
+
+@pytest.mark.usefixtures("folder")
+def test_how_to_end_the_watching_stays_in_sight():
+    log = EventLog(RunFolder(Path("run"), "me-1"))
+    log.begin(4)
+    for _ in range(3):
+        log.write(happen("the worker died: " + "no sign of life from it; " * 20, HappeningKind.WORKER_DIED))
+    with RunFolder(Path("run"), "me-1").hold():
+        shown = lines(on_terminal("status", "run", "--watch", columns=50, keys=b"q"))
+    assert sum(line.endswith("…") for line in shown) in (3, 6)  # as it was drawn last, perhaps twice
+    assert shown[-1].strip() == "q ends this, and not the run"
 
 
 def test_watch_ends_by_itself(folder):

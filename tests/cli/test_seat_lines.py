@@ -1,6 +1,7 @@
 """What a run at several devices shows while it goes on, on a terminal, in a log and to programs."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from batch.records.live import RunState, SeatState, SeatStatus
 from batch.records.receipts import Outcome
 from batch.run import summary
 from batch.run.account import Account
-from batch.store import events, status
+from batch.store import events, parts
 from batch.store.events import EventLog
 from batch.store.folder import RunFolder
 from tests.cli.test_progress import BEGAN, DONE, at, drawn
@@ -153,8 +154,17 @@ def account(count, images):
 
 def test_the_end_says_what_each_device_did():
     two = account(2, 5)
-    two.on(happen("it died thrice", HappeningKind.SEAT_LEFT, seat=1))
-    assert list(summary._devices(two)) == ["3 images on cuda:0, 2 on cuda:1", "lost on the way: cuda:1"]
+    two.on(happen("cuda:1 is lost", HappeningKind.SEAT_LEFT, seat=1, data={"why": "it died thrice"}))
+    two.on(happen("node9 is not used: no Python there", HappeningKind.SEAT_LEFT))
+    counts, lost, unused = summary._devices(two)
+    assert counts == "3 images on cuda:0, 2 on cuda:1"
+    assert re.fullmatch(r"cuda:1 was lost at \d\d:\d\d, after 2 images: it died thrice", lost)
+    assert unused == "node9 is not used: no Python there"
+    early = Account()
+    early.on(crew(2))
+    early.on(happen("it never began", HappeningKind.SEAT_LEFT, seat=0))
+    (lost,) = summary._devices(early)
+    assert lost.startswith("cuda:0 was lost at") and lost.endswith(", before its first image: it never began")
     assert list(summary._devices(account(9, 18))) == ["on 9 devices, 2 images on each"]
     assert list(summary._devices(account(1, 5))) == []
 
@@ -182,14 +192,14 @@ SEATS = (
 def test_status_has_a_line_for_each_device(cli, manifest, work, monkeypatch):
     fake_run(manifest(), seen=Seen(), out=work / "run", engine="local")
     now = replace(NOW, seats=SEATS)
-    assert moment(now) == "rendering on 1 of 2 devices"
-    monkeypatch.setattr(status, "_now", lambda state: now)
+    assert moment(now) == "rendering on 1 of 3 devices, 1 lost"
+    monkeypatch.setattr(parts, "now", lambda state: now)
     with RunFolder(work / "run", "me-1").hold():
         lines = cli("status", work / "run").out.splitlines()
     assert lines[1:5] == [
-        "  rendering on 1 of 2 devices",
+        "  rendering on 1 of 3 devices, 1 lost",
         "    cuda:0        fox, denoising 7 of 20",
-        "    cuda:1        lost: the others go on",
+        "    cuda:1        lost",
         "    node7 cuda:0  loading the model",
     ]
     assert moment(replace(now, state=RunState.PAUSED, image="", stage=None, said="by me")).startswith("paused")

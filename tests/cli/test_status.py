@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from batch.base.text import roughly
+from batch.base.text import roughly, timestamp
 from batch.cli import watch
+from batch.cli.run import run
 from batch.cli.standing import moment, summary_parts
 from batch.records.events import Expected
 from batch.records.kinds import Stage
 from batch.records.live import LiveStatus, RunState
+from batch.records.receipts import ErrorInfo, Failure, Machine, Measurement
+from batch.records.shard import Shard
 from batch.run import summary
 from batch.run.limits import Limits
-from batch.store import status
+from batch.run.options import Options
+from batch.store import parts, status
 from batch.store.folder import RunFolder
 from tests.conftest import SMALL
 from tests.fake_session import Fault
@@ -41,7 +45,7 @@ def test_failures_are_told_by_cause_with_their_command(cli, failed):
     said = cli("status", failed).out
     (line,) = [line for line in said.splitlines() if "FAILED" in line]
     assert "FAILED 2 images: denoise: " in line and "a-fox-0" in line and "a-fox-1" in line
-    assert "job.yaml' --out run --retry-failed" in said.replace('"', "'")
+    assert "job.yaml' --out run --engine local --retry-failed" in said.replace('"', "'")
     (cause,) = cli("status", failed, "--json").json()["causes"]
     assert (cause["count"], cause["stage"], len(cause["images"])) == (2, "denoise", 2)
 
@@ -54,6 +58,17 @@ def test_a_manifest_stands_for_its_run_folder(cli, manifest, work):
     assert "job: 4 of 4 done" in cli("status", path).out
     assert "nothing is running in outputs" in cli("stop", path).err
     assert "and nothing is left to render" in cli("resume", path).err
+
+
+def test_who_has_not_said_who_it_is_is_at_work_and_asked_later(cli, manifest, work):
+    path = manifest(SMALL)
+    fake_run(path, seen=Seen(), engine="local")
+    folder = RunFolder(work / "outputs" / "job")
+    with folder.hold():
+        (folder.state / "lock.json").unlink()
+        assert "just started" in cli("status", path).out
+        assert "has just started" in cli("stop", path).err
+    assert "not running" in cli("status", path).out
 
 
 def test_a_manifest_does_not_stand_for_anothers_run(cli, manifest, work):
@@ -83,7 +98,7 @@ def test_the_image_at_work_is_named_with_its_stage():
 
 
 def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
-    monkeypatch.setattr(status, "_now", lambda state: NOW)
+    monkeypatch.setattr(parts, "now", lambda state: NOW)
     with RunFolder(failed, "me-1").hold():
         said = cli("status", failed).out
         data = cli("status", failed, "--json").json()
@@ -119,7 +134,7 @@ def test_a_run_says_itself_when_it_ends(cli, failed, monkeypatch):
 def test_no_end_is_told_that_will_not_be(cli, failed, monkeypatch, more, says):
     (failed / ".run" / "failures").rename("elsewhere")  # two are to be rendered
     now = replace(NOW, rest_s=1800.0, updated=time.time() + 0.9, total=4, **more)
-    monkeypatch.setattr(status, "_now", lambda state: now)
+    monkeypatch.setattr(parts, "now", lambda state: now)
     with RunFolder(failed, "me-1").hold():
         said = cli("status", failed).out
     assert says in said and "done about" not in said and "done on" not in said
@@ -129,7 +144,9 @@ def test_no_end_is_told_that_will_not_be(cli, failed, monkeypatch, more, says):
 def test_a_stopped_run_says_how_to_go_on(cli, manifest):
     fake_run(manifest(SMALL), seen=Seen(), out=Path("run"), engine="local", limits=Limits(max_images=1))
     lines = cli("status", "run").out.replace('"', "'").splitlines()
-    assert any(line.startswith("  go on: ") and line.endswith("job.yaml' --out run") for line in lines)
+    assert any(
+        line.startswith("  go on: ") and line.endswith("job.yaml' --out run --engine local") for line in lines
+    )
     assert f"  report: {Path('run', 'report.html')}" in lines
 
 
@@ -219,3 +236,64 @@ def test_causes_leave_figures_out(cli, failed):
         data["error"]["message"] = f"CUDA out of memory: tried to allocate {number}.5 GiB"
         path.write_text(json.dumps(data))
     assert [cause["count"] for cause in cli("status", failed, "--json").json()["causes"]] == [2]
+
+
+def died(folder, task, **more):
+    """As the supervisor writes it down."""
+    error = ErrorInfo(kind="WorkerDied", message="the worker died: it was killed", stage=Stage.DENOISE)
+    failure = Failure(
+        task=task, error=error, measurement=Measurement(), machine=Machine(), attempts=1, started_at=timestamp()
+    )
+    folder.fail(replace(failure, **more))
+
+
+def test_an_image_that_is_tried_again_has_not_failed(cli, manifest):
+    fake_run(manifest(SMALL), seen=Seen(), out=Path("run"), engine="local", limits=Limits(max_images=1))
+    folder = RunFolder(Path("run"))
+    left = [task for task in folder.tasks() if task.id not in folder.scan().receipts]
+    given = Machine(device="cpu")
+    not_loaded = ErrorInfo(kind="NotLoaded", message="no such file", stage=Stage.LOAD)
+    with folder.hold():
+        died(folder, left[0], started_at="2020-01-01T00:00:00+00:00", machine=given)  # in the run before
+        died(folder, left[1])
+        data = cli("status", "run", "--json").json()
+        said = cli("status", "run").out
+        assert (data["failed"], data["to_render"], data["causes"]) == (0, 3, [])
+        assert "  tried again: 2 images: denoise: the worker died" in said and "FAILED" not in said
+        died(folder, left[0], machine=given)
+        died(folder, left[1], attempts=2)
+        died(folder, left[2], error=not_loaded)
+        assert cli("status", "run", "--json").json()["failed"] == 3, "each for good"
+        assert "    try again when this run is over: " in cli("status", "run").out
+        died(folder, left[1])
+        assert cli("status", "run", "--json").json()["failed"] == 2
+    assert cli("status", "run", "--json").json()["failed"] == 3, "nobody is there who would"
+
+
+def test_only_the_shard_at_work_tries_again(cli, manifest):
+    path = manifest(SMALL)
+    for number in (1, 2):
+        fake_run(path, Fault("error"), seen=Seen(), out=Path("run"), engine="local", shard=Shard(number, 2))
+    folder = RunFolder(Path("run"), shard=Shard(1, 2))
+    with folder.hold():
+        for task in folder.tasks():
+            died(folder, task)
+        data = cli("status", "run", "--json").json()
+    assert (data["failed"], data["to_render"]) == (2, 2)
+    assert [cause["count"] for cause in data["retried_causes"]] == [2]
+
+
+def test_whoever_goes_on_gives_again_what_holds_for_the_whole_run():
+    asked = Options(
+        overrides=("seed=0, 1", "notify=https://secret", " notify =x"), devices="cpu,cpu", engine="process",
+        ray_address="auto", vram_limit=2**30, task_timeout=90, stop_within=1.5, keep_latents=True, fallback=False,
+        retry_failed=True, limits=Limits(max_images=3), notify=("https://secret",),
+    )  # fmt: skip
+    found = run.make_context("run", [*asked.lasting, "job.yaml"]).params
+    named = ("overrides", "devices", "engine", "ray_address", "vram_limit", "task_timeout", "stop_within")
+    assert {name: found[name] for name in named} == {name: getattr(asked, name) for name in named} | {
+        "overrides": ("seed=0, 1",)
+    }
+    assert (found["keep_latents"], found["no_fallback"]) == (True, True)
+    assert (found["retry_failed"], found["max_images"], found["notify"]) == (False, None, ())
+    assert Options().lasting == ()

@@ -199,7 +199,7 @@ def test_a_device_whose_workers_die_again_and_again_leaves_and_loses_nothing(nig
     assert not night.failed
     assert len(night.kinds(HappeningKind.WORKER_DIED)) == DEATHS
     (left,) = night.kinds(HappeningKind.SEAT_LEFT)
-    assert left == f"cpu 2 is left: {DEATHS} workers died there one after the other: it died; cpu 1 goes on"
+    assert left == f"cpu 2 is lost: {DEATHS} workers died there one after the other: it died; cpu 1 goes on"
     assert night.crews == [[0]]
 
 

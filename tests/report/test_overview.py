@@ -8,8 +8,10 @@ import pytest
 from batch.base.errors import FailedInARow
 from batch.cli.main import main
 from batch.cli.progress import Silent
+from batch.records.kinds import HappeningKind
 from batch.records.reading import to_json
 from batch.records.receipts import Machine, Receipt, StagePeak
+from batch.report.write import write_report
 from batch.run import runner
 from batch.run.limits import Limits
 from batch.store import events
@@ -91,6 +93,19 @@ def test_the_head_says_how_the_night_was(night, page):
     page.click("#verdict a.bad")
     assert page.is_visible("#failures")
     assert page.said == []
+
+
+def test_what_an_image_takes_is_that_of_one_device(page, tmp_path):
+    job = tmp_path / "job.yaml"
+    job.write_text(JOB, encoding="utf-8")
+    fake_run(job, seen=Silent(), out=tmp_path / "run", engine="local", limits=Limits(max_images=3))
+    folder = RunFolder(tmp_path / "run")
+    for title in ("AN IMAGE (MEDIAN)", "AN IMAGE ON ONE DEVICE (MEDIAN)"):
+        write_report(folder)
+        page.goto((folder.root / "report.html").as_uri())
+        assert title in page.inner_text("#facts").upper().split("\n")
+        EventLog(folder).begin(9)
+        EventLog(folder).write(happen("two", HappeningKind.DEVICES, data={"devices": 2}))
 
 
 def test_failures_are_grouped_and_say_what_tries_them_again(night, page):
@@ -205,7 +220,10 @@ def test_a_run_that_was_broken_off_says_by_what_and_what_goes_on_past_it(page, t
     past = "--set run.max_consecutive_failures=12"
     assert page.inner_text(".command code >> nth=0").endswith(past)
     assert main(["status", str(tmp_path / "run")]) == 0
-    assert f"go on past it: run-batch run {job} --out {tmp_path / 'run'} {past}" in capsys.readouterr().out
+    assert (
+        f"go on past it: run-batch run {job} --out {tmp_path / 'run'} --engine local {past}"
+        in capsys.readouterr().out
+    )
 
 
 def test_images_that_no_run_can_begin_stand_below_the_whole_reason(page, tmp_path):

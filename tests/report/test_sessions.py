@@ -99,6 +99,9 @@ def test_the_commands_name_manifest_and_folder_for_a_shell(manifest, work):
     assert said["unfit"].endswith(" --retry-oom")
     assert said["past"] == f"{said['go_on']} --set run.max_consecutive_failures=3"
     assert "unfit" not in commands(folder.root, source, images=3, measures=False)
+    given = commands(folder.root, source, images=3, measures=False, options=("--devices=0,1", "--set=seed=0, 1"))
+    more = ["--devices", "0,1", "--set", "seed=0, 1", "--retry-failed"]
+    assert shlex.split(given["failed"])[-6:] == [str(work / "out it"), *more]
     assert list(commands(folder.root, "", images=3, measures=True)) == ["picks"]
 
 

@@ -215,15 +215,16 @@ def test_a_pause_is_no_time_of_rendering():
     for event in (*pause, happened("paused"), Closed(), Closed()):  # it ends in its second pause
         made.on(event)
     result = a_result(made, rendered=19, seconds=120.0, total=12)
-    assert summary.rendered(result) == "19 images rendered in 13.0s (paused 1m 47s), 5262 an hour"
+    assert summary.rendered(result) == "19 images rendered in 13.0s (not counting a pause of 1m 47s), 5262 an hour"
     entry = QueueEntry(manifest=Path("a.yaml"), images=12, done=12, result=result)
     other = QueueEntry(manifest=Path("b.yaml"), images=12, done=12, result=a_result(Account(), seconds=10.0))
-    assert summary.of(entry) == "a.yaml: 12 of 12 done, 13.0s (paused 1m 47s); run"
+    assert summary.of(entry) == "a.yaml: 12 of 12 done, 13.0s (not counting a pause of 1m 47s); run"
     assert summary.together([entry, other])[0].startswith(
-        "in all: 31 images rendered in 23.0s (paused 1m 47s), 4852 an hour"
+        "in all: 31 images rendered in 23.0s (not counting a pause of 1m 47s), 4852 an hour"
     )
     assert (
-        summary.lines(a_result(made, rendered=2, seconds=107.0))[0] == "2 images rendered in 0.00s (paused 1m 47s)"
+        summary.lines(a_result(made, rendered=2, seconds=107.0))[0]
+        == "2 images rendered in 0.00s (not counting a pause of 1m 47s)"
     )
 
 

@@ -161,12 +161,12 @@ def test_the_sizes_of_halves_are_read_from_their_files(monkeypatch):
 
 def test_plan_says_how_texts_are_encoded(cli, manifest, own_cache):
     path = manifest(JOB.replace("PROMPTS", "a, b"))
-    assert "texts: 2 to encode, in portions for 4 to 256 images" in cli("plan", path).out
+    assert "texts: 2 to encode\n" in cli("plan", path).out
     kept = cli("plan", path, "--engine", "process", "--set", "run.recycle_after=5").out
     assert "texts of demo-1k all at once: a fresh process after so many images" in kept
     assert cli("plan", path, "--json").json()["texts"] == {"texts": 2, "to_encode": 2, "at_once": {}}
     assert cli("run", path, "--max-images", "1", "--quiet").code == 75
-    assert "texts: 1 to encode, 1 are cached, in portions" in cli("plan", path).out
+    assert "texts: 1 to encode, 1 are cached\n" in cli("plan", path).out
 
 
 def test_the_gate_tells_what_limits_would_let_start(work):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from batch.cli.progress import Silent
 from batch.records.live import LiveStatus, RunState
 from batch.records.shard import Shard
 from batch.report import table
-from batch.run.together import merged
+from batch.run import together as all_of
+from batch.run.together import Parts, merged, together
 from batch.store import derived, job, joining, live, shards
 from batch.store.folder import RunFolder
 from tests.conftest import ROOT, SMALL
@@ -73,15 +75,24 @@ def test_what_is_left_of_other_shards_is_told(cli, manifest):
     path = manifest(MANIFEST)
     first = cli("run", path, "--shard", "1/3", "--max-images", "1")
     assert first.code == 75
-    assert "3 images of this part left; 6 of 10 images, of other shards, not there yet" in first.out
-    second = cli("run", path, "--shard", "2/3")
-    assert (second.code, "this part is done; 6 of 10 images, of other shards, not there yet" in second.out) == (
-        0,
-        True,
-    )
+    assert "shard 1/3 lacks 3 images; of all 10 images other shards lack 6:" in first.out
+    with held(RUN, 3):
+        second = cli("run", path, "--shard", "2/3")
+    assert (second.code, "shard 2/3 is done; of all 10 images other shards lack 6:\n" in second.out) == (0, True)
+    assert "  shard 1/3 lacks 3: the same command with --shard 1/3 renders them\n" in second.out
+    assert "  shard 3/3 lacks 3 and is at work\n" in second.out
     end = cli("run", path, "--shard", "2/3", "--json").events()[-1]
     assert (end["shard"], end["total"], end["whole"], end["elsewhere"]) == ("2/3", 3, 10, 6)
-    assert "go on: the shards 1/3 to 3/3" in cli("status", RUN).out
+
+
+def test_of_many_shards_the_first_are_told(cli, manifest):
+    path = manifest(MANIFEST)
+    said = cli("run", path, "--shard", "1/8").out
+    assert said.count("renders them\n") == 1 and said.count("renders it\n") == 3  # of ten images two have two
+    assert "  3 more shards lack 3; `status` names them\n" in said
+    for number in range(2, 9):
+        shard(path, number, 8)
+    assert "shard 1/8 is done; all images of the other shards are there" in cli("run", path, "--shard", "1/8").out
 
 
 def test_plan_shows_the_part(cli, manifest):
@@ -173,7 +184,7 @@ def test_who_may_run_beside_a_shard(cli, manifest):
     shard(path, 1)
     with held(RUN, 2):
         again = cli("run", path, "--shard", "2/3")
-        assert (again.code, f"shard 2-of-3 of {RUN} is in use by another runner: process" in again.err) == (
+        assert (again.code, f"shard 2/3 of {RUN} is in use by another runner: process" in again.err) == (
             3,
             True,
         )
@@ -291,12 +302,27 @@ def test_all_running_shards_are_stopped_and_told_of(cli, manifest):
             assert len([*orders.iterdir()]) == 1
 
 
-def test_shards_that_are_not_at_work_are_named_while_others_are(cli, manifest):
-    shard(manifest(MANIFEST), 3)
-    assert "not at work" not in cli("status", RUN).out
-    with held(RUN, 1):
-        assert "  not at work: shard 2/3, with 3 images to render" in cli("status", RUN).out
-        assert cli("status", RUN, "--json").json()["idle_shards"] == {"2/3": 3}
+def test_one_shard_is_stopped_alone(cli, manifest):
+    path = manifest(MANIFEST)
+    shard(path, 3)
+    with held(RUN, 1), held(RUN, 2):
+        refused = cli("run", path, "--shard", "2/3")
+        assert f"or `stop {RUN} --shard 2/3`" in refused.err
+        assert re.search(r", started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; ", refused.err)
+        for order in ("stop", "pause", "resume"):
+            said = cli(order, RUN, "--shard", "2/3", "--no-wait")
+            assert said.out.count(f"was asked to {order}") == 1 and "(shard 2/3)" in said.out
+        orders = [RUN / ".run" / "shards" / f"{number}-of-3" / "orders" for number in (1, 2)]
+        assert [path.exists() for path in orders] == [False, True]
+        absent = cli("stop", RUN, "--shard", "3/3", "--no-wait")
+        assert (absent.code, "shard 3/3 is not at work" in absent.err, "at work are: 1/3, 2/3" in absent.err) == (
+            2,
+            True,
+            True,
+        )
+        assert cli("pause", RUN, "--shard", "auto").code == 2
+    with RunFolder(RUN).hold():
+        assert "leave --shard out" in cli("stop", RUN, "--shard", "1/3", "--no-wait").err
 
 
 def test_what_is_newer_is_not_replaced_by_something_older(manifest):
@@ -336,7 +362,28 @@ def test_one_status_of_all():
     found = merged(mine, [slow, over], whole=20)
     assert (found.state, found.done, found.failed, found.to_render) == (RunState.RENDERING, 10, 1, 6)
     assert (found.rest_s, found.per_hour, found.total, found.began) == (90.0, 90.0, 20, 5.0)
-    assert (found.generation, found.image, found.said) == (4, "", "2 shards at work")
+    assert (found.generation, found.image, found.said) == (4, "", "1 shard rendering, 1 paused, 1 over")
+
+
+def test_who_is_at_work_is_told_by_the_lock_and_never_by_another_hosts_clock(work, monkeypatch):
+    there = RunFolder(work / "run", shard=Shard(2, 2))
+    status = LiveStatus(
+        state=RunState.RENDERING, name="job", pid=1, host="a", began=5.0, updated=100_000.0, ends_at=100_060.0
+    )
+    mine, parts = replace(status, updated=5.0, ends_at=15.0), Parts(Shard(1, 2), whole=9, done={}, failed={})
+
+    def said():
+        return together(RunFolder(work / "run"), mine, parts)
+
+    with there.hold():
+        live.write(there.own, status, "me")
+        assert said().said == "2 shards rendering"
+        assert 55 < said().ends_at - said().updated < 65
+    assert said().said == "1 shard rendering, 1 over"  # killed
+    live.write(there.own, replace(status, updated=99_000.0), "me")  # it lives, for all that its lock says here
+    assert said().said == "2 shards rendering"
+    monkeypatch.setattr(all_of, "SILENT_S", 0.0)
+    assert said().said == "1 shard rendering, 1 over"
 
 
 def test_images_of_shards_that_have_not_begun_count(manifest):
@@ -359,7 +406,7 @@ def test_a_shard_that_lost_its_lock_writes_nothing(manifest):
         (RUN / ".run" / "lock").write_bytes(b"")  # that of the whole is another matter
         worker.still_held()
         (RUN / ".run" / "shards" / "2-of-3" / "lock").unlink()
-        with pytest.raises(FolderLost, match="the lock of shard 2-of-3 of"):
+        with pytest.raises(FolderLost, match="the lock of shard 2/3 of"):
             worker.still_held()
 
 

@@ -57,6 +57,13 @@ def test_a_folder_that_is_deleted_is_lost(folder):
             folder.still_held()
 
 
+def test_of_a_run_folder_that_is_gone_nothing_is_said_to_be_there(folder):
+    with folder.hold():
+        shutil.rmtree(folder.root)
+        with pytest.raises(FolderLost, match="is gone, and with it all"):
+            folder.still_held()
+
+
 def test_a_lock_that_another_took_is_left_to_it(folder):
     """The first one goes without a trace: neither the second's name nor its lock is removed."""
     second = RunFolder(folder.root)

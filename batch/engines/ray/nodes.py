@@ -99,7 +99,7 @@ class Nodes:
         self._waiting.clear()
 
     def _leave_out(self, node: Node, scout: Any, why: str) -> None:
-        self.left_out.append(f"{node.name} is left out: {why}")
+        self.left_out.append(f"{node.name} is not used: {why}")
         _end(scout)
 
     def _look(self, node: Node) -> Errand:

@@ -185,7 +185,7 @@ class RayPlaces:
     def _refuse(self, place: RayPlace, error: Exception) -> None:
         self._candidates.remove(place)
         self.errors.append(error)
-        self.nodes.left_out.append(f"a device of {place.node.name} is left out: {error}")
+        self.nodes.left_out.append(f"a device of {place.node.name} is not used: {error}")
         if isinstance(place.line, RayLine):
             place.line.drop()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch import __version__
-from batch.base.shell import past_failures, program, quoted
+from batch.base.shell import past_failures, program, quoted, typed_option
 from batch.records.kinds import HappeningKind
 from batch.records.receipts import Failure, Machine, Receipt
 from batch.records.values import Scalar
@@ -59,18 +59,20 @@ def overview(
     }
 
 
-def commands(run_folder: Path, source: str, *, images: int, measures: bool) -> dict[str, str]:
+def commands(
+    run_folder: Path, source: str, *, images: int, measures: bool, options: Sequence[str] = ()
+) -> dict[str, str]:
     """What makes a job of picks, what goes on with a run and what tries again what failed.
 
     ``source`` is the path of its manifest: only the first where that is not known. ``images`` is how many the plan
-    has.
+    has, ``options`` what whoever goes on gives again.
     """
     where = quoted(run_folder.resolve())
     picks = {"picks": f"{program()} manifest from {where} --picks picks.txt -o final.yaml"}
     if not source:
         return picks
     manifest = quoted(Path(source))
-    run = f"{program()} run {manifest} --out {where}"
+    run = " ".join([f"{program()} run {manifest} --out {where}", *map(typed_option, options)])
     again = {**picks, "go_on": run, "failed": f"{run} --retry-failed", "plan": f"{program()} plan {manifest}"}
     again["past"] = f"{run} {past_failures(images)}"
     return {**again, "unfit": f"{run} --retry-oom"} if measures else again

@@ -63,9 +63,10 @@ const PEAK_TITLES = {peak_device_mib: "peak on the card", peak_reserved_mib: "pe
 
 function facts(sum) {
   const fact = (title, value) => make("div", {"data-key": title}, make("dt", {}, title), make("dd", {}, value));
+  const several = data.sessions.some(one => one.devices > 1);
   const last = data.sessions.at(-1), took = goesOn() ? 0 : data.sessions.reduce((sum, one) => sum + one.ended - one.began, 0);
   return [
-    known(sum.median_s) && fact("an image" + (sum.timed > 1 ? " (median)" : ""), duration(sum.median_s)),
+    known(sum.median_s) && fact("an image" + (several ? " on one device" : "") + (sum.timed > 1 ? " (median)" : ""), duration(sum.median_s)),
     took > 0 && fact(data.sessions.length > 1 ? "in " + data.sessions.length + " runs" : "from start to end", lasting(took)),
     known(sum.peak_mib) && fact(PEAK_TITLES[sum.peak_kind], mib(sum.peak_mib)),
     last && !goesOn() && fact(last.end ? "ended" : "last heard of", clock(last.ended)),
