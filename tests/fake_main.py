@@ -35,7 +35,9 @@ if __name__ == "__main__":
             write.write_report = partial(slow_report, float(seconds), write.write_report)
         else:
             seed = int(seeds[0]) if seeds else None
-            faults.append(Fault("slow", stage, seed=seed, seconds=float(seconds), times=1, memo="memo"))
+            faults.append(
+                Fault("slow", stage, seed=seed, seconds=float(seconds), times=1, memo=str(Path("memo").absolute()))
+            )
     backend = FakeBackend(tuple(faults), undying="FAKE_UNDYING" in os.environ)
     options.Options = partial(options.Options, backend=backend)
     sys.exit(main())

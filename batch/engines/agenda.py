@@ -115,6 +115,12 @@ class Agenda:
                 found = self._find(desk, alone)
         return found
 
+    def came_back(self, desk: Desk) -> Assignment | None:
+        """What comes next at a seat among the images that were taken before; None: nothing, or not yet."""
+        return next(
+            (item for item in self._first if isinstance(item.task, Task) and self._suits(item, desk)), None
+        )
+
     def take(self, desk: Desk, first: Assignment, admitted: Admitted) -> list[Assignment]:
         """A seat's head, taken, with the images that go into the same call."""
         source = self._source_of(first)

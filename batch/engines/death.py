@@ -15,6 +15,8 @@ class Death:
     out_of_host_memory: bool = False
     innocent: bool = False
     """The machine went away: whatever was in hand had nothing to do with it."""
+    gone: bool = False
+    """For good: no other worker can be started there."""
 
     @property
     def why(self) -> str:

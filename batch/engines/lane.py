@@ -248,7 +248,9 @@ class Lane:
         if self._abandoned():
             return
         self._starts += not death.innocent
-        if self._starts >= LOADS:
+        if death.gone:
+            self._leave(StoppedEarly(death.reason))
+        elif self._starts >= LOADS:
             self._leave(CannotGoOn(f"the worker process ended before it was ready: {death.why}"))
         else:
             self.renew()
@@ -323,6 +325,9 @@ class Lane:
             if receipt is not None:
                 yield self._done(Outcome(key=name, status=Status.DONE, receipt=receipt))
         if self._abandoned():
+            return
+        if death.gone:
+            self._leave(StoppedEarly(death.reason))
             return
         stage = self._silence.stage
         loading = stage == Stage.LOAD

@@ -168,14 +168,15 @@ class Supervision:
             self._looked[lane.seat.number] = (shift.agenda.changes, pausing)
 
     def _head(self, lane: Lane, *, alone: bool) -> Assignment | None:
-        """What comes next at a seat, if anything may."""
+        """What comes next at a seat, if anything may: at a full one, what was begun before and came back."""
         shift = self._shift
-        if shift.ending is not None or lane.seat.number in self._full:
+        full = lane.seat.number in self._full
+        if shift.ending is not None or (full and shift.stop.finishing):
             return None
         if shift.stop.finishing and shift.agenda.waits:
             shift.end(Interrupted(shift.stop.reason))
             return None
-        return shift.agenda.head(lane.desk, alone=alone)
+        return shift.agenda.came_back(lane.desk) if full else shift.agenda.head(lane.desk, alone=alone)
 
     def _allowed(self, task: Task | EncodeTask, lane: Lane, ask: Check) -> bool:
         try:
@@ -183,7 +184,8 @@ class Supervision:
                 ask(task, lane.seat.number)
         except StopRun as error:
             self._full[lane.seat.number] = error
-        return lane.seat.number not in self._full
+            return False
+        return True
 
     def _rested(self) -> bool:
         """With the devices given back, wait until the pause is over; whether the run goes on."""

@@ -107,8 +107,13 @@ class Known:
         return None if found is None else ExpectedSeconds(found * _units(part, task), EstimateSource.GUESS)
 
     def _warm(self, part: CostPart, task: Task) -> ExpectedSeconds | None:
-        """What a stage takes; a first image after a load is slow, so that any other tells more."""
-        found = self.find(part, task) or self.find(part, task, first=True)
+        """What a stage takes; a first image after a load is slow, so that any other tells more.
+
+        Unless even the first one of this run was faster than those of earlier ones: the machine was busy then.
+        """
+        found, first = self.find(part, task), self.find(part, task, first=True)
+        if found is None or (first and first.value < found.value and _is_weaker(found.source, first.source)):
+            found = first
         return found and replace(found, value=found.value * _units(part, task))
 
     def load(self, task: Task) -> float:
@@ -171,6 +176,10 @@ class Known:
 
 
 _SOURCES = (EstimateSource.THIS_RUN, EstimateSource.THIS_RUN, EstimateSource.EARLIER_RUNS)
+
+
+def _is_weaker(one: EstimateSource, other: EstimateSource) -> bool:
+    return WEAKER.index(one) > WEAKER.index(other)
 
 
 def _units(part: CostPart, task: Task) -> int:

@@ -45,7 +45,7 @@ class Limits:
     since: float | None = None
     """Of a queue: when it began, by ``time.monotonic()``; else the hours count from the run's own start."""
     started: int = 0
-    """Of a queue: images that its runs before have started."""
+    """Of a queue: images that its runs before have begun, without those that nothing came of."""
 
     def __post_init__(self) -> None:
         if self.max_hours is not None and not (self.max_hours > 0 and math.isfinite(self.max_hours)):
@@ -106,8 +106,8 @@ class Gate:
 
     @property
     def started(self) -> int:
-        """Images that this run has begun."""
-        return len(self._started)
+        """Images that this run has begun, without those that nothing came of."""
+        return len(self._started - self._unsaved.keys())
 
     @property
     def known(self) -> Known:
@@ -147,7 +147,7 @@ class Gate:
     def check(self, task: Task, seat: int = 0) -> None:
         """As :meth:`admit`, counting nothing: before a model is loaded for it."""
         most = self._limits.max_images
-        if task.id not in self._started and most is not None and self.started + self._limits.started >= most:
+        if task.id not in self._started and most is not None and self._begun_in_all >= most:
             raise LimitReached(f"--max-images {most} is reached", self._rest())
         self._check_time(task, seat)
         room = self._free(self._folder.root)
@@ -210,7 +210,12 @@ class Gate:
     def images_left(self) -> int | None:
         """How many more images may be started; None: any number."""
         most = self._limits.max_images
-        return None if most is None else max(0, most - self.started - self._limits.started)
+        return None if most is None else max(0, most - self._begun_in_all)
+
+    @property
+    def _begun_in_all(self) -> int:
+        """What comes of those at work is not known yet."""
+        return len(self._started) + self._limits.started
 
     def _waiting(self, task: Task) -> int:
         """Bytes that an image to be started, and those started and not saved yet, will take."""

@@ -37,11 +37,11 @@ class Line:
     def __init__(self, seat, render, ready=None):
         self._seat, self._render = seat, render
         self._said = deque([ready] if ready else [])
-        self._is_dead = False
+        self.is_dead = False
 
     @property
     def speaks(self):
-        return bool(self._said) or self._is_dead
+        return bool(self._said) or self.is_dead
 
     def send(self, message):
         if isinstance(message, Begin | Drain):
@@ -52,7 +52,7 @@ class Line:
                 self._render(self._seat, message.task)
             except Dead:
                 self._said.append(Beat(message.task.name, Stage.DENOISE))
-                self._is_dead = True
+                self.is_dead = True
             except BatchError as error:
                 self._said.append(Ended(error))
             else:
@@ -66,7 +66,7 @@ class Line:
     def receive(self):
         if self._said:
             return self._said.popleft()
-        if self._is_dead:
+        if self.is_dead:
             raise EOFError
         return None
 
@@ -75,10 +75,10 @@ class Line:
 
     def kill(self):
         self._said.clear()
-        self._is_dead = True
+        self.is_dead = True
 
     def death(self):
-        self._is_dead = False
+        self.is_dead = False
         return Death("it died", "")
 
     def close(self):
@@ -298,6 +298,30 @@ def test_a_limit_at_one_seat_says_nothing_of_the_others(night):
     assert (night.by, sorted(night.done)) == ({1: 5}, ids(tasks))
     with pytest.raises(LimitReached):
         night.run(images(5), count=1, admit=admit)
+
+
+def test_an_image_that_came_back_is_within_the_number_that_may_be_started(night, monkeypatch):
+    started = set()
+
+    def admit(task, _seat):
+        if task.id not in started and len(started) == 2:
+            raise LimitReached("--max-images 2 is reached", "")
+        started.add(task.id)
+
+    def render(seat, _task):
+        if seat == 1:
+            raise Dead
+
+    def listen(posts, _seconds):
+        """The first seat is full before the second one's worker dies."""
+        speaking = [post for post in posts.posts if post.line.speaks]
+        return [post.seat.number for post in speaking if len(speaking) == 1 or not post.line.is_dead]
+
+    monkeypatch.setattr(Posts, "listen", listen)
+    with pytest.raises(LimitReached):
+        night.run(images(5), render, admit=admit, renewed=lambda _: UserError("it is gone"))
+    assert sorted(night.done) == sorted(started)
+    assert night.by == {0: 2}
 
 
 def test_each_seat_gets_its_fresh_worker(night):

@@ -96,6 +96,13 @@ def test_first_images_and_decoded_ones_poison_no_median():
     assert seconds(TASKS[2], decoded, decodes=True) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("earlier", "expected"), [(900.0, 500.0), (100.0, 100.0)])
+def test_a_first_image_that_was_faster_than_earlier_runs_is_believed(earlier, expected):
+    first = a_receipt(TASKS[0], 500.0, warmup=True)
+    history = learn([a_receipt(TASKS[1], earlier)])
+    assert seconds(TASKS[2], first, history=history) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -5.0, 1e300])
 def test_nonsense_in_a_receipt_teaches_nothing(odd):
     spoilt = a_receipt(TASKS[0], odd, size=-1, between_s=odd, save_s=odd, load_s=odd)

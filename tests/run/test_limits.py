@@ -227,6 +227,7 @@ def test_the_gate_counts_images_and_not_attempts(world, work):
     gate.admit(TASKS[1])
     with pytest.raises(StoppedEarly, match="--max-images 2 is reached; 10 images are left"):
         gate.admit(TASKS[2])
+    assert gate.started == 1  # nothing has come of the second
 
 
 @pytest.mark.parametrize("limit", [{"max_hours": 0.125}, {"until": EVENING + timedelta(seconds=450)}])
@@ -272,8 +273,7 @@ def test_this_run_knows_better_than_earlier_ones(world, work):
     with pytest.raises(StoppedEarly, match="about 16m 40s judged by earlier runs here"):
         gate.check(TASKS[0])
     gate.finished(done(TASKS[0], 100.0, warmup=True))
-    with pytest.raises(StoppedEarly, match="16m 40s"):  # the first image after a load tells little
-        gate.check(TASKS[1])
+    gate.check(TASKS[1])  # even the first image after a load was faster
     gate.finished(done(TASKS[1], 10.0))
     gate.check(TASKS[2])
 

@@ -27,6 +27,7 @@ Either = TypeVar("Either", bound=Task | EncodeTask)
 Named = TypeVar("Named", Lora, Vae)
 
 _OTHER = "than on the machine of the run"
+_SAME = "what a run names by its path has to be the same under that path on every machine"
 
 
 def model(known: Model) -> ModelSource:
@@ -34,17 +35,22 @@ def model(known: Model) -> ModelSource:
     if known.folder:
         folder = Path(known.folder)
         if not folders.holds_model(folder):
-            raise ModelError(f"{known.name}: there is no model in {folder}")
+            raise ModelError(f"{_whose(known, folder)}there is no model in {folder}; {_SAME}")
         if folders.revision_of(folder) != known.revision:
-            raise ModelError(f"{known.name}: {folder} holds another model {_OTHER}")
+            raise ModelError(f"{_whose(known, folder)}{folder} holds another model {_OTHER}; {_SAME}")
     file = known.checkpoint
     if file is not None:
         for path, digest in ((Path(file.path), file.sha256), (Path(file.converted or file.path), "")):
             if not path.is_file():
-                raise ModelError(f"{known.name}: there is no file {path}")
+                raise ModelError(f"{_whose(known, path)}there is no file {path}; {_SAME}")
             if digest and checksums.of(path) != digest:
-                raise ModelError(f"{known.name}: {path} is another file {_OTHER}")
+                raise ModelError(f"{_whose(known, path)}{path} is another file {_OTHER}; {_SAME}")
     return source(known)
+
+
+def _whose(known: Model, path: Path) -> str:
+    """Which model, where its name is not the path that is named anyway."""
+    return "" if Path(known.name) == path else f"{known.name}: "
 
 
 def beside(wanted: Iterable[Weights], how: FetchOptions) -> Mapping[str, str]:
@@ -60,11 +66,11 @@ def _found(item: Weights, how: FetchOptions) -> str:
     path, what = Path(item.path), "autoencoder" if isinstance(item, Vae) else "LoRA"
     is_there = path.exists()
     if not is_there and not item.commit:
-        raise ModelError(f"the {what} {item.short}: there is no file {path}")
+        raise ModelError(f"the {what} {item.short}: there is no file {path}; {_SAME}")
     here = _look(item, str(path) if is_there else hub_name(item.source), how)
     place = item.path if is_there else here.path
     if here.sha256 != item.sha256:
-        raise ModelError(f"the {what} {item.short}: {place} is another file {_OTHER}")
+        raise ModelError(f"the {what} {item.short}: {place} is another file {_OTHER}; {_SAME}")
     return place
 
 

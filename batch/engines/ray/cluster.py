@@ -12,14 +12,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.base import install
 from batch.base.errors import Interrupted, StoppedEarly, UserError, in_words
 from batch.base.processes import ChildProcess
 from batch.engines.ray.choice import GPU
+from batch.engines.ray.tokens import COPY, Tokens
 
 if TYPE_CHECKING:
     from batch.engines.base import Helm
@@ -67,6 +68,8 @@ class Cluster:
         """The folder of a Ray that this run has started."""
         self._joined = self._outside = False
         self._guard: ChildProcess | None = None
+        self._tokens = Tokens()
+        self._while_open = ExitStack()
 
     def open(self, address: str, stop: Helm) -> None:
         """Join the cluster at an address, or start one. Raises :class:`UserError` where that cannot be."""
@@ -76,12 +79,14 @@ class Cluster:
         logging.getLogger("ray").setLevel(logging.ERROR)
         if ray.is_initialized():  # by whoever called this program as a library
             return
-        address = address or os.environ.get("RAY_ADDRESS", "")
-        if address in ("", "local"):
-            self._start()
+        if joins(address):
+            variable = os.environ.get("RAY_ADDRESS", "")
+            by_variable = bool(variable) and address in ("", "auto")  # so does Ray decide
+            named_in = "RAY_ADDRESS" if by_variable else "--ray-address"
+            self._join(variable if by_variable else address, stop, named_in)
         else:
-            self._join(address, stop)
-        _hush()
+            self._start()
+        self._while_open.enter_context(_hushed())
 
     @property
     def here(self) -> str:
@@ -120,16 +125,17 @@ class Cluster:
 
     def close(self) -> None:
         """Leave it, and end it where it is this run's own."""
-        if not (self._joined or self._own):
-            return
-        import ray
+        if self._joined or self._own:
+            import ray
 
-        with suppress(Exception):
-            ray.shutdown()
+            with suppress(Exception):
+                ray.shutdown()
+        self._tokens.forget()
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
         if self._guard is not None:
             self._guard.__exit__()
+        self._while_open.close()
         self._own, self._joined, self._guard = None, False, None
 
     # One of its own
@@ -140,12 +146,13 @@ class Cluster:
 
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        self._tokens.own()
         # Short: sockets lie in it, whose paths have 107 letters at most.
         place = "/tmp" if os.name == "posix" else None
         self._own = Path(tempfile.mkdtemp(prefix="rb-ray-", dir=place))
         before = set(psutil.Process().children(recursive=True))
         try:
-            with _handlers_kept():
+            with _handlers_kept(), _deaf_to_the_terminal():
                 ray.init(
                     address="local", include_dashboard=False, log_to_driver=False, configure_logging=False,
                     object_store_memory=STORE_BYTES, _temp_dir=str(self._own),
@@ -159,15 +166,24 @@ class Cluster:
 
     # One that is there
 
-    def _join(self, address: str, stop: Helm) -> None:
+    def _join(self, address: str, stop: Helm, named_in: str) -> None:
         """As far as it takes, but no longer than a minute, and stopped at any time."""
-        _reach(address)
+        _reach(address, named_in)
         self._outside = address.startswith(CLIENT)
         if self._outside:
             _require_client()
         failed: list[BaseException] = []
-        thread = threading.Thread(target=_connect, args=(address, failed), daemon=True, name="ray")
-        thread.start()
+        thread = threading.Thread(target=self._connect, args=(address, failed), daemon=True, name="ray")
+        with _handlers_kept():
+            thread.start()
+            self._await(thread, address, stop)
+        if failed and isinstance(failed[0], UserError):
+            raise failed[0]
+        if failed:
+            raise _not_joined(address, _first_line(failed[0]))
+        self._joined = True
+
+    def _await(self, thread: threading.Thread, address: str, stop: Helm) -> None:
         deadline = time.monotonic() + JOIN_S
         while thread.is_alive():
             thread.join(TICK_S)
@@ -175,58 +191,81 @@ class Cluster:
                 raise Interrupted(stop.reason)
             if time.monotonic() > deadline:
                 raise UserError(f"the Ray cluster at {address} has not answered within {JOIN_S:.0f} s")
-        if failed:
-            raise UserError(f"the Ray cluster at {address} cannot be joined: {_first_line(failed[0])}")
-        self._joined = True
+
+    def _connect(self, address: str, failed: list[BaseException]) -> None:
+        import ray
+
+        try:
+            if self._outside:
+                self._tokens.outside()
+            else:
+                self._tokens.join(address)
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+            failed.append(error)
+
+
+def joins(address: str) -> bool:
+    """Whether a run with that ``--ray-address`` joins a cluster that is there."""
+    return (address or os.environ.get("RAY_ADDRESS", "")) not in ("", "local")
 
 
 def _require_client() -> None:
-    """Raise :class:`UserError` where Ray was installed without its client; have it show its token.
-
-    Within a cluster Ray finds out by itself whether a token is asked for, from outside it does not.
-    """
+    """Raise :class:`UserError` where Ray was installed without its client."""
     if importlib.util.find_spec("grpc") is None:
         raise UserError(
             f"--ray-address {CLIENT}… reaches a cluster from outside, which needs Ray's client; install it with\n"
             f"    {install.packages(['ray[client]'])}"
         )
-    with suppress(ImportError, AttributeError):  # releases without tokens
-        from ray._private.authentication import authentication_token_setup as tokens
-
-        tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
-def _connect(address: str, failed: list[BaseException]) -> None:
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-        failed.append(error)
-
-
-def _reach(address: str) -> None:
-    """Raise :class:`UserError` where nobody listens at ``HOST:PORT``."""
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+def _reach(address: str, named_in: str) -> None:
+    """Raise :class:`UserError` where nobody listens at ``HOST:PORT``; ``named_in`` is the option or variable."""
     if address == "auto":
         return
-    if not (host and port.isdigit()):
+    said = f"{named_in}{' ' if named_in.startswith('-') else '='}{address}"
+    if address.startswith(("http://", "https://")):
         raise UserError(
-            f"--ray-address {address}: write auto for the cluster that this machine belongs to, HOST:PORT as "
-            "`ray start` has told it (port 6379), or ray://HOST:10001 from outside of the cluster"
+            f"{said} is where `ray job submit` sends jobs, and no run can join a cluster there. Write "
+            f"--ray-address {FORMS}"
         )
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not (host and port.isdigit()):
+        raise UserError(f"{said}: write auto for the cluster that this machine belongs to, {FORMS}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"nothing answers at --ray-address {address}: {in_words(error)}") from None
+        raise UserError(f"nothing answers at {said}: {in_words(error)}") from None
 
 
-def _hush() -> None:
+FORMS = "HOST:PORT as `ray start` has told it (port 6379), or ray://HOST:10001 from outside of the cluster"
+
+
+def _not_joined(address: str, said: str) -> UserError:
+    """With what helps, where that is known."""
+    more = ""
+    if "Unauthenticated" in said or "InvalidAuthToken" in said:
+        more = f". It asks for a token that this machine does not have: {COPY}"
+    elif "Starting Ray client server failed" in said:
+        more = ". That file is on the cluster's first machine, in the logs of Ray's session; a second try may do"
+    return UserError(f"the Ray cluster at {address} cannot be joined: {said}{more}")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
     """Keep Ray from printing what becomes of its nodes: the run says that, where its bars do not stand."""
-    with suppress(ImportError, AttributeError):  # of this release; others may print it
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
+    try:
+        from ray._private import worker
 
-        dispatcher.remove_handler("ray_print_logs")
+        before = worker.print_to_stdstream
+    except (ImportError, AttributeError):  # another release, which may print it
+        yield
+        return
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def _first_line(error: BaseException) -> str:
@@ -237,21 +276,33 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Ray sets handlers of its own, and what it starts is not to be ended by a terminal that is closed."""
+    """Set the handlers of signals anew that Ray puts its own in front of: one of those aborts at SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-    before: dict[Any, Any] = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
-    mask = {signal.SIGHUP} if hasattr(signal, "pthread_sigmask") else set()
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, mask) if mask else None
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not None}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if old is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+
+
+@contextmanager
+def _deaf_to_the_terminal() -> Iterator[None]:
+    """What is started here is not to be ended by a terminal that is closed."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def without_devices(kind: str, offered: str, *, own: bool) -> UserError:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base.cache import default_folder
-from batch.base.errors import CannotGoOn, Interrupted
+from batch.base.errors import CannotGoOn, Interrupted, UserError
 from batch.base.text import plural
 from batch.engines.base import TICK_S, Seated, admit_all, no_texts
 from batch.engines.ray.choice import CPU, RayChoice, resource
-from batch.engines.ray.cluster import Cluster, require, without_devices
+from batch.engines.ray.cluster import Cluster, joins, require, without_devices
 from batch.engines.supervision import Supervision
 from batch.records.events import Preparing
 
@@ -49,7 +49,8 @@ class RayEngine:
         """See :class:`~batch.engines.base.Engine`. Waits as long as all devices are taken by others."""
         kind = resource(devices)
         require()
-        self._say("joining the Ray cluster" if self._choice.address else "starting Ray")
+        _refuse_rays_own(self._state.absolute().parent)
+        self._say("joining the Ray cluster" if joins(self._choice.address) else "starting Ray")
         self._cluster.open(self._choice.address, stop)
         self._places = places = self._found(kind, most)
         with self._cluster.answering():
@@ -66,7 +67,7 @@ class RayEngine:
 
         if not node.found(kind, self._cluster.here):
             raise without_devices(kind, node.offer(), own=self._cluster.is_own)
-        shells = Shells(self._backend, kind)
+        shells = Shells(self._backend, kind, self._state.parent.name)
         folders = (self._state, default_folder())
         nodes = Nodes(kind, self._cluster.here, shells, self._choice, folders)
         return RayPlaces(nodes, shells, most)
@@ -130,6 +131,15 @@ class RayEngine:
                 self._places.close()
             self._places = None
         self._cluster.close()
+
+
+def _refuse_rays_own(root: Path) -> None:
+    """Raise :class:`UserError` for a run folder in the copy of a folder that ``ray job submit`` has made."""
+    if any(part.startswith("_ray_pkg_") for part in root.parts):
+        raise UserError(
+            f"{root} lies in the copy that Ray has made of --working-dir, and removes: name a folder that stays, "
+            f"--out /path/to/{root.name}"
+        )
 
 
 def _nobody(places: RayPlaces) -> Exception:

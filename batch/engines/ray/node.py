@@ -42,14 +42,25 @@ class Node:
         """How a process there ended of which Ray says this."""
         said = reason(error)
         if isinstance(error, RayActorError) and error.preempted:
-            return Death(f"{self.name} was taken away (preempted)", said, innocent=True)
+            return Death(f"{self._place} was taken away (preempted)", said, innocent=True, gone=True)
         if not is_alive(self.id):
-            return Death(f"{self.name} has left the cluster", said, innocent=True)
+            return Death(f"{self._place} has left the cluster", said, innocent=True, gone=True)
         if _UNEXPLAINED in str(error) and _DETAIL not in str(error):
             # Of a process that ended, its node says how. The cluster misses a node only after a while.
-            return Death(f"{self.name} does not answer any more", said, innocent=True)
+            return Death(f"{self._place} does not answer any more", said, innocent=True)
         memory = "running low on memory" in str(error)  # Ray's own watch; it names want of memory as a guess, too
-        return Death(f"the host of the worker on {self.name} ended: {said}", "", memory)
+        return Death(f"the process that holds its device ended: {said}{_hint(said)}", "", memory)
+
+    @property
+    def _place(self) -> str:
+        """As those who sit there call it: the seats of the machine that the run was started on have no host."""
+        return "this machine" if self.is_here else self.name
+
+
+def _hint(said: str) -> str:
+    """What Ray's words for an end of which nothing is known mostly mean."""
+    killed = "connection error code 2" in said or "SIGKILL" in said
+    return " (killed from outside, or by the system when memory ran out)" if killed else ""
 
 
 _UNEXPLAINED, _DETAIL = "died unexpectedly before finishing", "Worker exit detail: "

@@ -42,7 +42,7 @@ class Nodes:
     def __init__(
         self, kind: str, here: str, shells: Shells, choice: RayChoice, folders: tuple[Path, Path]
     ) -> None:
-        self._kind, self._here = kind, here
+        self.kind, self._here = kind, here
         self._shells, self._folders = shells, folders
         self._wanted = Fetch(choice.models, _beside(choice.tasks))
         self._agreement = Agreement(versions())
@@ -78,7 +78,7 @@ class Nodes:
         self._errands.go_on(answered)
         if time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
-            for identity, node in nodes.found(self._kind, self._here).items():
+            for identity, node in nodes.found(self.kind, self._here).items():
                 if identity not in self._seen:
                     self._seen.add(identity)
                     self._errands.begin(self._look(node))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from batch.base.errors import CannotGoOn
+from batch.base.errors import CannotGoOn, UserError
+from batch.base.text import plural
 from batch.engines.lane import LOADS
 from batch.engines.messages import Begin, Ended, Ready
 from batch.engines.ray import node as nodes
 from batch.engines.ray.adoption import Adoption
+from batch.engines.ray.choice import GPU
 from batch.engines.ray.line import END_S, NoLine, RayLine
 from batch.records.events import Happening, Listener, Seat
 from batch.records.kinds import HappeningKind
@@ -159,6 +161,9 @@ class RayPlaces:
     def _seat(self, place: RayPlace, ready: Ready) -> None:
         """A worker is ready; if its device is of the kind of all, it belongs to the run."""
         kind = ready.device.partition(":")[0]
+        if self.nodes.kind == GPU and kind == "cpu":
+            self._refuse(place, _without_gpu(place.node))
+            return
         if (self._kind or kind) != kind:
             self._refuse(place, CannotGoOn(f"it renders on {kind}, and the run on {self._kind}"))
             return
@@ -221,6 +226,14 @@ class RayPlaces:
             if isinstance(line, RayLine):
                 line.drop()
         self._places, self._candidates = [], []
+
+
+def _without_gpu(node: Node) -> UserError:
+    return UserError(
+        f"Ray offers {plural(node.units, 'GPU')} on {node.name}, and torch finds none there. Is its build of "
+        "torch for the CPU alone, or was `ray start --num-gpus` told more than there are? "
+        "--devices cpu renders on CPUs"
+    )
 
 
 def _as_seen_from(node: Node, spec: RunSpec) -> RunSpec:

@@ -35,7 +35,7 @@ def find(code: str, variables: Mapping[str, str], folders: Mapping[str, str]) ->
     return ""
 
 
-class ScoutShell:
+class RunBatchScout:
     """Looks at a node and fetches its models."""
 
     def __init__(self, code: str, variables: Mapping[str, str], folders: Mapping[str, str]) -> None:
@@ -68,7 +68,7 @@ class ScoutShell:
         return self._survey.hear()
 
 
-class PostShell:
+class RunBatchHost:
     """The host of one worker."""
 
     def __init__(self, code: str, variables: Mapping[str, str], folders: Mapping[str, str], start: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,11 @@ FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "RUN_BATCH_CACHE", "RUN_BATCH_SHIPPED")
 class Shells:
     """Of one run."""
 
-    def __init__(self, backend: Backend, kind: str) -> None:
-        self._backend, self._kind = backend, kind
+    def __init__(self, backend: Backend, kind: str, run: str) -> None:
+        """``run`` is what the run is called."""
+        self._backend, self._kind, self._run = backend, kind, run
+        self._namespace = f"run_batch {secrets.token_hex(4)}"
+        self._made = 0
         register: Any = cloudpickle.register_pickle_by_value
         register(remote)  # the node may not have it
         there = {name: os.environ[name] for name in (*VARIABLES, *FOLDERS) if os.environ.get(name)}
@@ -44,16 +48,22 @@ class Shells:
 
     def scout(self, node: Node) -> Any:
         """A process that looks at a node. It takes nothing that Ray counts."""
-        made = _actor(remote.ScoutShell, {"hear": ("hear",)}, num_cpus=0)
-        return made.options(scheduling_strategy=_at(node)).remote(*self._home)
+        made = _actor(remote.RunBatchScout, {"hear": ("hear",)}, num_cpus=0)
+        return made.options(**self._known_as("looks at", node)).remote(*self._home)
 
     def post(self, node: Node) -> Any:
         """A host for a worker, on a device of a node as soon as one is free."""
         takes = {"num_cpus": 1} if self._kind == CPU else {"num_cpus": 0, "num_gpus": 1}
         groups = {"hear": ("hear",), "tell": ("tell",), "more": ("stacks", "kill", "close")}
         start = Start(self._backend, "cpu" if self._kind == CPU else None, os.environ.get("OMP_NUM_THREADS"))
-        made = _actor(remote.PostShell, groups, **takes)
-        return made.options(scheduling_strategy=_at(node)).remote(*self._home, pickle.dumps(start))
+        made = _actor(remote.RunBatchHost, groups, **takes)
+        return made.options(**self._known_as("renders on", node)).remote(*self._home, pickle.dumps(start))
+
+    def _known_as(self, does: str, node: Node) -> Mapping[str, Any]:
+        """Where a process is, and its name in ``ray list actors``."""
+        self._made += 1
+        name = f"run_batch {self._run} {does} {node.name} #{self._made}"
+        return {"name": name, "namespace": self._namespace, "scheduling_strategy": _at(node)}
 
 
 def _actor(shell: type, groups: Mapping[str, Sequence[str]], **options: Any) -> Any:

@@ -1,5 +1,7 @@
 """Clusters of several nodes: those that come, go, or have other versions."""
 
+from dataclasses import replace
+
 import pytest
 
 from batch.base.errors import UserError
@@ -90,9 +92,20 @@ def test_a_preempted_node_takes_no_attempt(head, monkeypatch):
 
     node = Node(id="gone", name="spot-7", is_here=False, units=1)
     death = node.explained(RayActorError(preempted=True))
-    assert death.innocent
+    assert (death.innocent, death.gone) == (True, True)
     assert death.reason == "spot-7 was taken away (preempted)"
     assert node.explained(RayActorError()).reason == "spot-7 has left the cluster"
+
+
+def test_a_process_that_was_killed_says_what_that_mostly_is(head):
+    from ray.exceptions import ActorDiedError
+
+    error = ActorDiedError()
+    error.error_msg += (
+        "\nWorker exit detail: Worker unexpectedly exits with a connection error code 2. End of file."
+    )
+    node = Node(id=OtherNode.nodes()[0], name="far", is_here=False, units=1)
+    assert "killed from outside, or by the system when memory ran out" in node.explained(error).reason
 
 
 def test_a_node_that_says_nothing_of_a_death_is_gone_before_the_cluster_knows(head):
@@ -103,6 +116,8 @@ def test_a_node_that_says_nothing_of_a_death_is_gone_before_the_cluster_knows(he
     assert "died unexpectedly" in str(unexplained)
     death = node.explained(unexplained)
     assert (death.innocent, death.reason) == (True, "far does not answer any more")
+    assert not death.gone
+    assert replace(node, is_here=True).explained(unexplained).reason == "this machine does not answer any more"
     unexplained.error_msg += "\nWorker exit detail: it ended itself"
     death = node.explained(unexplained)
-    assert (death.innocent, death.reason) == (False, "the host of the worker on far ended: it ended itself")
+    assert (death.innocent, death.reason) == (False, "the process that holds its device ended: it ended itself")

@@ -11,8 +11,10 @@ import time
 import psutil
 import pytest
 
+from batch.base.errors import UserError
 from batch.records.events import Beat, Preparing
 from batch.records.kinds import HappeningKind
+from batch.render.backend import Offered
 from batch.run.options import Options
 from batch.run.runner import run as run_job
 from batch.run.steering import Steering
@@ -28,7 +30,7 @@ def hosts():
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "PostShell" in " ".join(process.cmdline()):
+            if "RunBatchHost" in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
@@ -39,10 +41,14 @@ class KillsAHost(Everything):
     def __init__(self):
         super().__init__()
         self.killed = None
+        self.names = []
 
     def on(self, event):
         super().on(event)
         if isinstance(event, Beat) and event.stage == "denoise" and self.killed is None:
+            from ray.util import list_named_actors
+
+            self.names = [item["name"] for item in list_named_actors(all_namespaces=True)]
             self.killed = hosts()[0]
             os.kill(self.killed.pid, signal.SIGKILL)
 
@@ -53,6 +59,7 @@ def test_a_host_that_dies_is_replaced_on_its_device(ray_night, night):
     assert done.result.exit_code == 0
     assert HappeningKind.WORKER_DIED in seen.kinds()
     assert done.hashes() == night(text=MANY, out="undisturbed").hashes()
+    assert len([name for name in seen.names if name.startswith("run_batch run renders on ")]) == 2
 
 
 def test_devices_taken_by_others_are_waited_for(ray_night, local_ray):
@@ -113,6 +120,18 @@ def test_nothing_is_left_of_a_run(ray_night, local_ray):
     while time.monotonic() < deadline and local_ray.available_resources().get("GPU") != 2:
         time.sleep(0.1)
     assert local_ray.available_resources()["GPU"] == 2
+
+
+class Blind(FakeBackend):
+    """Torch as it was built for the CPU alone."""
+
+    def devices(self, _asked):
+        return Offered(("cpu",))
+
+
+def test_a_gpu_that_torch_does_not_find_is_not_rendered_on_the_cpu(ray_night):
+    with pytest.raises(UserError, match=r"Ray offers 2 GPUs on .+, and torch finds none there"):
+        ray_night(backend=Blind())
 
 
 def test_an_address_without_the_engine_is_refused(manifest):
