@@ -173,8 +173,9 @@ class Gate:
         short = needs + self._floor - (self._free(self._folder.root) or 0)
         # Where a quota is what ran out, the disk itself may have room enough.
         more = gib(short if short > 0 else needs)
+        whose = f" of shard {self._folder.shard} alone" if self._folder.shard else ""
         return (
-            f"what is not saved yet ({plural(len(self._left), 'image')}) takes about {gib(needs)} in all: "
+            f"what is not saved yet ({plural(len(self._left), 'image')}{whose}) takes about {gib(needs)} in all: "
             f"make room for about {more} and run the same command again"
         )
 

@@ -19,6 +19,7 @@ from batch.plan.estimate import Estimate
 from batch.plan.known import Known
 from batch.plan.rates import learn
 from batch.records.receipts import Outcome
+from batch.records.shard import Shard
 from batch.records.tasks import Task
 from batch.run import times
 from batch.run.limits import Gate, Limits, disk_warning
@@ -276,6 +277,12 @@ def test_this_run_knows_better_than_earlier_ones(world, work):
     gate.check(TASKS[1])  # even the first image after a load was faster
     gate.finished(done(TASKS[1], 10.0))
     gate.check(TASKS[2])
+
+
+def test_the_room_that_a_shard_asks_for_is_for_its_part(world, work):
+    gate = world.gate(work, Limits(), floor=0)
+    gate._folder = RunFolder(work, shard=Shard(2, 4))
+    assert gate.remedy().startswith("what is not saved yet (12 images of shard 2/4 alone) takes about")
 
 
 def test_the_disk_floor_holds_with_what_is_not_saved_yet(world, work):
