@@ -66,7 +66,7 @@ class Cluster:
     def __init__(self) -> None:
         self._own: Path | None = None
         """The folder of a Ray that this run has started."""
-        self._joined = self._outside = False
+        self._joined = self._outside = self._headless = False
         self._guard: ChildProcess | None = None
         self._tokens = Tokens()
         self._while_open = ExitStack()
@@ -106,9 +106,16 @@ class Cluster:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Raise :class:`StoppedEarly` where a cluster that this machine does not belong to is reached no more."""
+        """Raise :class:`StoppedEarly` where the cluster is reached no more."""
+        from batch.engines.ray.node import HeadLostError
+
         try:
             yield
+        except HeadLostError as error:
+            self._headless = True
+            raise StoppedEarly(
+                f"the Ray cluster is lost: {error}. The same command goes on when it is there again"
+            ) from error
         except Exception as error:
             if self.is_lost:
                 raise StoppedEarly(
@@ -121,11 +128,11 @@ class Cluster:
         """Whether it was joined, and is reached no more."""
         import ray
 
-        return self._outside and not ray.is_initialized()
+        return self._headless or (self._outside and not ray.is_initialized())
 
     def close(self) -> None:
         """Leave it, and end it where it is this run's own."""
-        if self._joined or self._own:
+        if (self._joined or self._own) and not self._headless:
             import ray
 
             with suppress(Exception):

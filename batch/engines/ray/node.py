@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from batch.engines.death import Death
 
 if TYPE_CHECKING:
     from batch.records.spec import ModelSource
+
+ANSWER_S = 20.0
+"""A head that has not answered by then is gone, or its machine is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,10 +79,33 @@ def reason(error: Exception) -> str:
     return said.rpartition(_DETAIL)[2].partition(" Some common causes")[0][:200]
 
 
+class HeadLostError(Exception):
+    """The cluster's first machine, which knows all others, does not answer."""
+
+
 def alive() -> list[dict[str, Any]]:
-    """The nodes of the cluster as Ray describes them."""
+    """The nodes of the cluster as Ray describes them. Raises :class:`HeadLostError`.
+
+    Of a head that does not answer, Ray says nothing for a minute, and then ends the process that has asked.
+    """
+    told: list[list[dict[str, Any]]] = []
+    failed: list[Exception] = []
+    thread = threading.Thread(target=_ask, args=(told, failed), daemon=True, name="nodes")
+    thread.start()
+    thread.join(ANSWER_S)
+    if failed:
+        raise failed[0]
+    if not told:
+        raise HeadLostError(f"its first machine has not answered for {ANSWER_S:.0f} s")
+    return [node for node in told[0] if node["Alive"]]
+
+
+def _ask(told: list[list[dict[str, Any]]], failed: list[Exception]) -> None:
     listed: Any = ray.nodes  # without types
-    return [node for node in listed() if node["Alive"]]
+    try:
+        told.append(listed())
+    except Exception as error:  # noqa: BLE001 - raised where it was asked
+        failed.append(error)
 
 
 def is_alive(identity: str) -> bool:

@@ -6,6 +6,7 @@ What holds of every engine is tried in ``tests/engines/contract``.
 import contextlib
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 from batch.base.errors import UserError
 from batch.records.events import Beat, Preparing
 from batch.records.kinds import HappeningKind
+from batch.records.receipts import Outcome
 from batch.render.backend import Offered
 from batch.run.options import Options
 from batch.run.runner import run as run_job
@@ -132,6 +134,25 @@ class Blind(FakeBackend):
 def test_a_gpu_that_torch_does_not_find_is_not_rendered_on_the_cpu(ray_night):
     with pytest.raises(UserError, match=r"Ray offers 2 GPUs on .+, and torch finds none there"):
         ray_night(backend=Blind())
+
+
+def test_a_cluster_whose_first_machine_is_gone_ends_the_run_with_what_is_there(ray_night, local_ray, monkeypatch):
+    answers, asked = local_ray.nodes, threading.Event()
+
+    class Silences(Everything):
+        def on(self, event):
+            super().on(event)
+            if isinstance(event, Outcome):
+                monkeypatch.setattr("batch.engines.ray.node.ANSWER_S", 0.2)
+                monkeypatch.setattr(local_ray, "nodes", lambda: answers() if asked.wait(20) else [])
+
+    try:
+        done = ray_night(Fault("slow", "denoise", seconds=0.3), text=MANY, seen=Silences())
+    finally:
+        asked.set()
+    assert done.result.exit_code == 75
+    assert "its first machine has not answered for 0 s" in str(done.result.stopped)
+    assert done.result.done >= 1 and done.hashes()
 
 
 def test_an_address_without_the_engine_is_refused(manifest):
