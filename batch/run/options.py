@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch import engines
 from batch.base import errors
 from batch.base.errors import EXIT_FAILED, EXIT_OK, EXIT_RESUMABLE, StopRun
 from batch.base.text import plural
@@ -65,9 +67,10 @@ class Options:
         The shard is the folder's to know.
         """
         own = (text for text in self.overrides if text.partition("=")[0].strip() != "notify")
+        on_ray = (self.engine or engines.default()) == "ray"  # in another shell its variables may be others
         values = {
-            "--engine": self.engine,
-            "--ray-address": self.ray_address,
+            "--engine": self.engine or ("ray" if on_ray else ""),
+            "--ray-address": self.ray_address or (os.environ.get("RAY_ADDRESS", "") if on_ray else ""),
             "--devices": self.devices or "",
             "--vram-limit": f"{self.vram_limit}" if self.vram_limit is not None else "",
             "--task-timeout": f"{self.task_timeout:g}s" if self.task_timeout is not None else "",

@@ -164,7 +164,7 @@ def _devices(account: Account) -> Iterator[str]:
             [f"{plural(images, 'image')} on {first}", *(f"{count} on {name}" for name, count in others)]
         )
     for lost in account.seats_lost:
-        after = f"after {plural(lost.images, 'image')}" if lost.images else "before its first image"
+        after = f"after {plural(lost.images, 'image')}" if lost.images else "before an image was done there"
         yield _short(f"{lost.label} was lost at {lost.at:%H:%M}, {after}: {lost.why}" if lost.label else lost.why)
 
 

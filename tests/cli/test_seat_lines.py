@@ -164,7 +164,7 @@ def test_the_end_says_what_each_device_did():
     early.on(crew(2))
     early.on(happen("it never began", HappeningKind.SEAT_LEFT, seat=0))
     (lost,) = summary._devices(early)
-    assert lost.startswith("cuda:0 was lost at") and lost.endswith(", before its first image: it never began")
+    assert lost.startswith("cuda:0 was lost at") and lost.endswith("done there: it never began")
     assert list(summary._devices(account(9, 18))) == ["on 9 devices, 2 images on each"]
     assert list(summary._devices(account(1, 5))) == []
 

@@ -283,7 +283,7 @@ def test_only_the_shard_at_work_tries_again(cli, manifest):
     assert [cause["count"] for cause in data["retried_causes"]] == [2]
 
 
-def test_whoever_goes_on_gives_again_what_holds_for_the_whole_run():
+def test_whoever_goes_on_gives_again_what_holds_for_the_whole_run(monkeypatch):
     asked = Options(
         overrides=("seed=0, 1", "notify=https://secret", " notify =x"), devices="cpu,cpu", engine="process",
         ray_address="auto", vram_limit=2**30, task_timeout=90, stop_within=1.5, keep_latents=True, fallback=False,
@@ -297,3 +297,7 @@ def test_whoever_goes_on_gives_again_what_holds_for_the_whole_run():
     assert (found["keep_latents"], found["no_fallback"]) == (True, True)
     assert (found["retry_failed"], found["max_images"], found["notify"]) == (False, None, ())
     assert Options().lasting == ()
+    monkeypatch.setenv("RUN_BATCH_ENGINE", "ray")
+    monkeypatch.setenv("RAY_ADDRESS", "node1:6379")
+    assert Options().lasting == ("--engine=ray", "--ray-address=node1:6379")
+    assert Options(engine="process").lasting == ("--engine=process",)
