@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The versions that were tested; empty takes the newest: make demo CONSTRAINTS=
 CONSTRAINTS ?= -c constraints.txt
-# Tests at a time: on two cores three, since a third of the time they wait for what they have started. Each may load
+# Tests at a time: on two cores four, since half of the time they wait for what they have started. Each may load
 # torch, so 3 GB for one.
-JOBS ?= 3
+JOBS ?= 4
 # The oldest of everything, and the tests that touch it most.
 OLDEST := .venv-floors
 AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py memory/test_profiles.py plan store/test_metadata.py \
@@ -19,7 +19,7 @@ AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py memory/test_prof
 demo: $(VENV)/installed  ## render jobs/quickstart.yaml
 	$(BIN)/python run_batch.py jobs/quickstart.yaml
 
-test: $(VENV)/installed-dev  ## run the tests, three at a time
+test: $(VENV)/installed-dev  ## run the tests, four at a time
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not cluster"
 
 cluster: $(VENV)/installed-dev  ## run all tests of Ray, on a cluster of several nodes on this machine: ten minutes
