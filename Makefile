@@ -7,6 +7,8 @@ CONSTRAINTS ?= -c constraints.txt
 # Tests at a time: on two cores four, since half of the time they wait for what they have started. Each may load
 # torch, so 3 GB for one.
 JOBS ?= 4
+# They start a thousand processes, each of which would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 # The oldest of everything, and the tests that touch it most.
 OLDEST := .venv-floors
 AT_FLOORS := $(addprefix tests/, cli hub manifest/test_grids.py memory/test_profiles.py plan store/test_metadata.py \

@@ -13,8 +13,7 @@ from batch.cli import words
 from batch.cli.countdown import stops, while_paused
 from batch.cli.going_on import again, named, of_idle_shards
 from batch.cli.verify import ORPHANED
-from batch.records.live import RunState, SeatState
-from batch.run.together import counted
+from batch.records.live import RunState, SeatState, counted
 
 if TYPE_CHECKING:
     from batch.base.tables import Paragraph

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from batch.base.text import plural
 from batch.records.kinds import Stage
 
 
@@ -101,3 +104,22 @@ class LiveStatus:
     """Where the run has, or had, several devices: each of them."""
     options: tuple[str, ...] = ()
     """What whoever goes on gives again: ``--devices=0,1``. Of shards that are told as one run: none."""
+
+
+TOLD_FIRST = (
+    RunState.RENDERING, RunState.ENCODING, RunState.LOADING, RunState.STARTING, RunState.PAUSED, RunState.STOPPING,
+    RunState.FINISHING,
+)  # fmt: skip
+"""What is told of several: the first that any of them is at."""
+
+
+def counted(shards: Iterable[LiveStatus]) -> str:
+    """What so many are at: ``2 shards rendering, 1 paused, 1 done``."""
+    states = Counter(item.state for item in shards)
+    parts = [f"{states[state]} {state}" for state in TOLD_FIRST if states[state]]
+    if over := states[RunState.ENDED]:
+        parts.append(f"{over} over")
+    if not parts:
+        return ""
+    count, _, rest = parts[0].partition(" ")
+    return ", ".join([f"{plural(int(count), 'shard')} {rest}", *parts[1:]])

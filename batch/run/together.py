@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from batch.base.text import plural
-from batch.records.live import LiveStatus, RunState
+from batch.records.live import TOLD_FIRST, LiveStatus, RunState, counted
 from batch.store import live, lock, shards
 
 if TYPE_CHECKING:
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 
 SILENT_S = 15.0
 """Of one that has said nothing for so long it is asked whether it still holds its lock."""
-
-_IN_ORDER = (
-    RunState.RENDERING, RunState.ENCODING, RunState.LOADING, RunState.STARTING, RunState.PAUSED, RunState.STOPPING,
-    RunState.FINISHING,
-)  # fmt: skip
-"""What is told of several: the first that any of them is at."""
 
 
 @dataclass(slots=True)
@@ -89,7 +82,7 @@ def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveSt
     end_s = _latest(alive, lambda item: None if item.ends_at is None else item.ends_at - item.updated)
     return replace(
         mine,
-        state=next((state for state in _IN_ORDER if any(item.state == state for item in alive)), RunState.ENDED),
+        state=next((state for state in TOLD_FIRST if any(item.state == state for item in alive)), RunState.ENDED),
         updated=now,
         image="",
         stage=None,
@@ -110,18 +103,6 @@ def merged(mine: LiveStatus, others: Iterable[LiveStatus], whole: int) -> LiveSt
         seats=(),
         options=(),
     )
-
-
-def counted(shards: Iterable[LiveStatus]) -> str:
-    """What so many are at: ``2 shards rendering, 1 paused, 1 done``."""
-    states = Counter(item.state for item in shards)
-    parts = [f"{states[state]} {state}" for state in _IN_ORDER if states[state]]
-    if over := states[RunState.ENDED]:
-        parts.append(f"{over} over")
-    if not parts:
-        return ""
-    count, _, rest = parts[0].partition(" ")
-    return ", ".join([f"{plural(int(count), 'shard')} {rest}", *parts[1:]])
 
 
 def _latest(alive: Iterable[LiveStatus], of: Callable[[LiveStatus], float | None]) -> float | None:

@@ -228,9 +228,9 @@ class RayLine:
             if ray.wait([self.ref], timeout=min(left, 1.0))[0]:
                 self.take()
 
-    def end(self) -> Any:
-        """Let the worker and its host end: what is done when they have."""
-        return self._post.close.remote()
+    def end(self, *, at_once: bool = False) -> Any:
+        """End the worker, when what it saves is saved or at once, and its host: what is done when they have."""
+        return self._post.close.remote(at_once=at_once)
 
     def drop(self) -> None:
         """End the host at once; Ray gives its device to others."""

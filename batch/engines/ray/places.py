@@ -218,13 +218,14 @@ class RayPlaces:
 
     def close(self) -> None:
         """End all workers, when what they save is saved, and give all devices back."""
-        lines = [place.line for place in self._places if isinstance(place.line, RayLine)]
-        ending = [line.end() for line in lines if line.lost is None]
+        ready = [place.line for place in self._places if isinstance(place.line, RayLine)]
+        begun = [place.line for place in self._candidates if isinstance(place.line, RayLine)]
+        ending = [line.end() for line in ready if line.lost is None]
+        ending += [line.end(at_once=True) for line in begun if line.lost is None and line.hosted]
         if ending:
             ray.wait(ending, num_returns=len(ending), timeout=END_S)
-        for line in (*lines, *(place.line for place in self._candidates)):
-            if isinstance(line, RayLine):
-                line.drop()
+        for line in (*ready, *begun):
+            line.drop()
         self._places, self._candidates = [], []
 
 

@@ -94,6 +94,8 @@ class RunBatchHost:
         """End the worker at once."""
         self._relay.kill()
 
-    def close(self) -> None:
-        """Let the worker end, and remove what it leaves."""
+    def close(self, *, at_once: bool) -> None:
+        """End the worker, when what it saves is saved or at once, and remove what it leaves."""
+        if at_once:
+            self._relay.kill()
         self._relay.close()
