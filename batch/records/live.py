@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from batch.base.text import plural
 from batch.records.kinds import Stage
 
 
@@ -122,4 +121,4 @@ def counted(shards: Iterable[LiveStatus]) -> str:
     if not parts:
         return ""
     count, _, rest = parts[0].partition(" ")
-    return ", ".join([f"{plural(int(count), 'shard')} {rest}", *parts[1:]])
+    return ", ".join([f"{count} {'shard' if count == '1' else 'shards'} {rest}", *parts[1:]])
