@@ -19,6 +19,7 @@ from batch.base import atomic, orphans
 from batch.base.errors import StoppedEarly
 from batch.base.processes import signal_name
 from batch.engines import child, job_object
+from batch.engines.base import TICK_S
 from batch.engines.death import Death
 from batch.engines.messages import Bye, DumpStacks, Move, Stop
 from batch.store import workers
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from batch.engines.messages import FromWorker, ToWorker
     from batch.render.backend import Backend
 
-TICK_S = 0.2
 LOG_LINES = 30
 _KILL_S = 30.0
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from batch.base import install
 from batch.base.errors import Interrupted, StoppedEarly, UserError, in_words
 from batch.base.processes import ChildProcess
+from batch.engines.base import TICK_S
 from batch.engines.ray.choice import GPU
 from batch.engines.ray.tokens import COPY, Tokens
 
@@ -35,8 +36,6 @@ CLIENT = "ray://"
 
 STORE_BYTES = 128 * 2**20
 """Of Ray's own memory: what travels on one machine is small."""
-
-TICK_S = 0.2
 
 EXTRA = "run-batch[ray]"
 
