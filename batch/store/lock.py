@@ -68,7 +68,7 @@ def hold(state: Path) -> Iterator[Held]:
     try:
         with disk.must_be_writable(state.parent):
             note = _claim(state, token, data)
-        with _beating(state, token, data):
+        with _beating(state, data):
             yield Held(file=_identity(state), machine=_machine(), token=token, note=note)
     finally:
         with suppress(OSError):
@@ -229,18 +229,17 @@ def _myself(token: str) -> Holder:
 
 
 @contextmanager
-def _beating(state: Path, token: str, data: bytes) -> Iterator[None]:
+def _beating(state: Path, data: bytes) -> Iterator[None]:
     """Refresh ``lock.json``, which holds ``data``, for as long as it is this holder's."""
     done, locked = threading.Event(), _identity(state)
 
     def beat() -> None:
         while not done.wait(signs.BEAT_S):
             with suppress(OSError):
-                who = _read(state)
-                if who is None and _identity(state) == locked:
+                if _read(state) is not None:
+                    signs.give(state / HOLDER, data)
+                elif _identity(state) == locked:
                     _write_again(state / HOLDER, data)
-                elif who is not None and who.get("token") == token:
-                    signs.give(state / HOLDER)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

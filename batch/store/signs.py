@@ -17,15 +17,16 @@ SILENT_S = 120.0
 """A holder on another host that gave none for so long is gone. A network drive may show times a minute late."""
 
 
-def give(path: Path) -> None:
-    """Give one. Raises OSError.
+def give(path: Path, data: bytes) -> None:
+    """Give one, if ``path`` is still what this holder wrote, which is ``data``. Raises OSError.
 
     The first byte is written again: then the server dates the file, where setting its time may take this clock's.
+    Another holder puts a new file in its place, so what is read and what is dated are one file.
     """
     with path.open("r+b") as file:
-        first = file.read(1)
-        file.seek(0)
-        file.write(first)
+        if file.read() == data:
+            file.seek(0)
+            file.write(data[:1])
 
 
 def are_given(path: Path) -> bool:

@@ -27,11 +27,11 @@ def folder(tmp_path) -> RunFolder:
 
 def elsewhere(folder, *, silent_s=0.0):
     """A holder on another host, whose lock the kernel here knows nothing of."""
-    path = folder.state / "lock.json"
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "then", "command": "run x", "token": "t"}))
+    path, new = folder.state / "lock.json", folder.state / "new"
+    new.write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "then", "command": "run x", "token": "t"}))
     then = time.time() - silent_s
-    os.utime(path, (then, then))
-    return path
+    os.utime(new, (then, then))
+    return new.replace(path)  # as holders write it: what is half written may be taken for spoilt
 
 
 def test_a_lock_that_is_deleted_is_lost(folder):
