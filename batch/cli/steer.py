@@ -21,7 +21,7 @@ from batch.cli.terminal import say, show
 
 if TYPE_CHECKING:
     from batch.records.shard import Shard
-    from batch.store.lock import Holder
+    from batch.store.holders import Holder
     from batch.store.orders import AnswerState, OrderAnswer, OrderKind
     from batch.store.shards import Running
 

@@ -18,17 +18,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NotRequired
 
 from filelock import BaseFileLock, FileLock, Timeout
-from typing_extensions import TypedDict
 
 from batch.base import atomic, disk, drives
 from batch.base.errors import FolderLocked, FolderLost, UserError
-from batch.base.shell import quoted, typed
-from batch.base.text import by_clock, timestamp
+from batch.base.shell import typed
+from batch.base.text import timestamp
 from batch.records.spec import Held
 from batch.store import files, kernel, signs
+from batch.store.holders import NAMELESS, Holder, in_use, locked, named, root_of
 
 LOCK, HOLDER = "lock", "lock.json"
 
@@ -38,24 +37,6 @@ SETTLE_S = 2.0
 """Two hosts may find a third one silent in the same moment: so long after, both see who was the last to write."""
 SLACK_S = 2.0
 """Linux counts a process's start from the start of the machine, which it knows to the second."""
-
-
-class Holder(TypedDict):
-    """Who holds a folder's lock, as ``lock.json`` says."""
-
-    host: str
-    pid: int
-    """0: it has not written that down yet, or what it wrote was deleted."""
-    since: str
-    """UTC, ISO 8601."""
-    command: str
-    """Without the addresses of who is told."""
-    token: NotRequired[str]
-    """Drawn by the holder: what tells two apart wherever they run."""
-    boot: NotRequired[str]
-    """Which start of which machine: containers have hosts of their own, and share the kernel's lock."""
-    started: NotRequired[float]
-    """When the process began, in seconds since 1970 as the system says it: numbers of processes come again."""
 
 
 @contextmanager
@@ -81,19 +62,21 @@ def check(state: Path, held: Held) -> None:
     """Raise :class:`FolderLost` where a holder's lock was removed, replaced, or taken by another."""
     other = _read(state)
     if other is not None and other.get("token") != held.token:
-        raise FolderLost(f"the lock of {_place(state)} was taken by {_named(other)}. {_KEPT}")
+        raise FolderLost(f"the lock of {locked(state)} was taken by {named(other)}. {_KEPT}")
     try:
         now = _identity(state)
     except OSError as error:
         if error.errno not in _GONE:  # a drive that does not answer just now
             return
-        if not _root(state).exists():
-            raise FolderLost(f"{_root(state)} is gone, and with it all that this runner had saved there") from None
-        raise FolderLost(f"the lock of {_place(state)} was removed: {state / LOCK} is gone. {_KEPT}") from None
+        if not root_of(state).exists():
+            raise FolderLost(
+                f"{root_of(state)} is gone, and with it all that this runner had saved there"
+            ) from None
+        raise FolderLost(f"the lock of {locked(state)} was removed: {state / LOCK} is gone. {_KEPT}") from None
     if now == held.file or held.file is None or now is None or held.machine != _machine():
         return
     if other is None or now[0] == held.file[0]:  # else it is the same drive, mounted a second time
-        raise FolderLost(f"the lock of {_place(state)} was replaced: {state / LOCK} is another file. {_KEPT}")
+        raise FolderLost(f"the lock of {locked(state)} was replaced: {state / LOCK} is another file. {_KEPT}")
 
 
 def holder(state: Path) -> Holder | None:
@@ -139,13 +122,13 @@ def _acquire(state: Path) -> BaseFileLock:
             lock.acquire(timeout=ASKED_S, poll_interval=ASKED_S / 4)
         except Timeout:
             other = holder(state)
-            by = _NAMELESS if other is None else in_use(state, other)
-            raise FolderLocked(f"{_place(state)} is in use by {by}") from None
+            by = NAMELESS if other is None else in_use(state, other)
+            raise FolderLocked(f"{locked(state)} is in use by {by}") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             raise UserError(
-                f"{_place(state)} cannot be locked: {error.strerror}. If it is on NFS, mount it with vers=4.2, "
+                f"{locked(state)} cannot be locked: {error.strerror}. If it is on NFS, mount it with vers=4.2, "
                 "or start rpc.statd; or with nolock, where hosts know of one another by .run/lock.json alone"
             ) from None
     return lock
@@ -171,7 +154,7 @@ def _claim(state: Path, token: str, data: bytes) -> str:
     if note:
         time.sleep(SETTLE_S)
         if (other := _read(state)) is not None and other.get("token") != token:
-            raise FolderLocked(f"{_place(state)} is in use by {in_use(state, other)}")
+            raise FolderLocked(f"{locked(state)} is in use by {in_use(state, other)}")
     return note
 
 
@@ -185,10 +168,10 @@ def _predecessor(state: Path) -> str:
         return ""
     if signs.are_given(state / HOLDER):
         raise FolderLocked(
-            f"{_place(state)} is in use by {in_use(state, other)}. If that machine is gone, "
+            f"{locked(state)} is in use by {in_use(state, other)}. If that machine is gone, "
             f"the folder is free {signs.SILENT_S:.0f} s after its last sign of life"
         )
-    return f"{_place(state)} was left by {_named(other)}, which has given no sign of life since"
+    return f"{locked(state)} was left by {named(other)}, which has given no sign of life since"
 
 
 def _is_here(state: Path, other: Holder) -> bool:
@@ -281,47 +264,8 @@ def _read(state: Path) -> Holder | None:
         return None
 
 
-# For people
-
-
 _KEPT = (
     "This runner has written nothing since, and drops what it had rendered; what was saved before is there. "
     "The same command goes on, once no other runner is at work there"
 )
 _GONE = {errno.ENOENT, errno.ENOTDIR, getattr(errno, "ESTALE", errno.ENOENT)}
-
-
-_NAMELESS = "another runner that has just started"
-
-
-def _named(who: Holder) -> str:
-    if not who["pid"]:
-        return _NAMELESS
-    return f"another runner: process {who['pid']} on {who['host']}, started {by_clock(who['since'])}"
-
-
-def place(who: Holder) -> str:
-    """``node7 (process 4711)`` for people."""
-    return f"{who['host']} (process {who['pid']})" if who["pid"] else f"{who['host']} (just started)"
-
-
-def _place(state: Path) -> str:
-    """``outputs/night``; of a shard's lock ``shard 2/8 of outputs/night``."""
-    return f"shard {_shard(state)} of {_root(state)}" if _shard(state) else str(_root(state))
-
-
-def _shard(state: Path) -> str:
-    """``2/8``, of the folder where a shard has its lock; else empty."""
-    return "" if state.name == ".run" else state.name.replace("-of-", "/")
-
-
-def _root(state: Path) -> Path:
-    return next((path.parent for path in (state, *state.parents) if path.name == ".run"), state.parent)
-
-
-def in_use(state: Path, who: Holder) -> str:
-    """Whom it is in use by; what to do stands before the command, which may be long."""
-    if not who["pid"]:
-        return f"{_named(who)}; try again in a moment"
-    stop = f"stop {quoted(_root(state))}" + (f" --shard {_shard(state)}" if _shard(state) else "")
-    return f"{_named(who)}; wait for it, or `{stop}`. It was started as: {who['command']}"

@@ -22,11 +22,11 @@ from batch.base import disk
 from batch.base.errors import FolderLocked
 from batch.records.reading import to_json
 from batch.records.shard import Shard
-from batch.store import files, lock
+from batch.store import files, holders, lock
 
 if TYPE_CHECKING:
     from batch.records.tasks import Task
-    from batch.store.lock import Holder
+    from batch.store.holders import Holder
 
 FOLDER, DIVISION, GATE = "shards", "division.json", "gate.lock"
 
@@ -132,7 +132,7 @@ def refuse_the_whole(state: Path) -> None:
         sleep(LOOK_S)
     assert who is not None
     raise FolderLocked(
-        f"{state.parent} is in use as a whole, so no shard can run there: by {lock.in_use(state, who)}"
+        f"{state.parent} is in use as a whole, so no shard can run there: by {holders.in_use(state, who)}"
     )
 
 
@@ -147,7 +147,7 @@ def refuse_shards(state: Path) -> None:
 
 def told(found: list[Running]) -> str:
     """``shard 2/8 on node7 (process 4711)`` for people; of many the first three."""
-    named = [f"shard {item.shard} on {lock.place(item.holder)}" for item in found[:3]]
+    named = [f"shard {item.shard} on {holders.place(item.holder)}" for item in found[:3]]
     more = f" and {len(found) - 3} more" if found[3:] else ""
     return ", ".join(named) + more
 

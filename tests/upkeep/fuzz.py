@@ -19,8 +19,9 @@ from batch.base.errors import UserError
 from batch.manifest import recover
 from batch.manifest.writing import to_data, to_yaml
 from batch.records.receipts import Failure, Receipt
-from batch.store import events, files, lock
+from batch.store import events, files
 from batch.store.folder import RunFolder
+from batch.store.holders import Holder
 from batch.store.images import packets
 from batch.store.images.reading import read_metadata
 from tests.conftest import ROOT
@@ -214,7 +215,7 @@ def records(text, changes, value):
     path = PLACE / "x.json"
     for content in (bytes(data), json.dumps(json.loads(text) | {"measurement": value}).encode()):
         path.write_bytes(content)
-        for kind in (Receipt, Failure, lock.Holder):
+        for kind in (Receipt, Failure, Holder):
             try:
                 files.read(kind, path)
             except files.UNREADABLE:
