@@ -19,6 +19,7 @@ import psutil
 from batch.plan.pins import Pins
 from batch.plan.plan import Plan
 from batch.run import forecast
+from batch.store import predictions
 from benchmarks.card_bench import Bench, Rates, Scene
 from benchmarks.card_rows import Prediction
 
@@ -86,8 +87,8 @@ def _memory(scene: Scene, settings: list[str]) -> Iterator[Said]:
     """What every stage takes under every setting, in MiB."""
     tasks = tuple(scene.task(setting) for setting in settings)
     plan = Plan(name="card", kind="render", tasks=tasks, models={scene.model: scene.found()}, pins=Pins())
-    told = forecast.forecast(plan)
-    for row in told.rows:
+    asked = forecast.asked(plan)
+    for row in asked.forecast(predictions.answers(asked.questions)).rows:
         for stage in ("encode", "denoise", "decode"):
             for kind in ("allocated", "needed"):
                 found = None

@@ -31,6 +31,7 @@ from batch.plan.plan import Plan
 from batch.records.tasks import Task
 from batch.report import table
 from batch.run import forecast
+from batch.store import predictions
 
 CSV = Path(__file__).parent.parent / "docs" / "benchmarks" / "predicted_memory.csv"
 
@@ -100,7 +101,9 @@ def main(target: Path, run: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RUN_BATCH_CACHE"] = folder
         start = time.perf_counter()
-        rows = [row for item in SIZES.items() for row in forecast.forecast(planned(*item)).rows]
+        plans = [forecast.asked(planned(*item)) for item in SIZES.items()]
+        answers = predictions.answers(question for asked in plans for question in asked.questions)
+        rows = [row for asked in plans for row in asked.forecast(answers).rows]
         seconds = time.perf_counter() - start
     print(tables.plain(plan_memory.table(forecast.Forecast(rows=tuple(rows)))))
     print(f"{len(rows)} settings in {seconds:.0f} s, one core")

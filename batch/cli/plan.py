@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from batch.cli.terminal import print_json, say, show, waiting
 from batch.records.kinds import RunKind
 
 if TYPE_CHECKING:
+    from batch.memory.questions import Question, TextsQuestion
     from batch.plan.batching import NumericsChoice
     from batch.plan.plan import Plan
     from batch.records.shard import Shard
@@ -58,6 +60,7 @@ def plan(
     from batch.run import forecast, no_effect, portions, prompt_lengths, remaining
     from batch.run.options import Options
     from batch.run.prepare import prepare
+    from batch.store import predictions
 
     listed(devices)  # before anything is looked for
     options = Options(out=out, overrides=overrides, engine=engine or "", devices=devices, shard=shard)
@@ -71,9 +74,10 @@ def plan(
             made, folder, job.manifest.run.retries, job.earlier, devices=devices, crew=job.crew, whole=whole
         )
     outlook = remaining.outlook(made, where, folder, job.earlier, job.manifest.run.min_free_disk, job.crew)
-    cut = prompt_lengths.warnings(made, _counting)
-    made = replace(made, warnings=(*made.warnings, *cut, *outlook.warnings))
-    memory = forecast.forecast(made, _predicting)
+    texts_asked, memory_asked = prompt_lengths.asked(made), forecast.asked(made)
+    answers = predictions.answers([*texts_asked.questions, *memory_asked.questions], _predicting)
+    made = replace(made, warnings=(*made.warnings, *texts_asked.warnings(made, answers), *outlook.warnings))
+    memory = memory_asked.forecast(answers)
     texts = None
     if where and made.kind == RunKind.RENDER:
         recycled = job.manifest.run.recycle_after > 0
@@ -91,14 +95,14 @@ def plan(
     return errors.EXIT_OK
 
 
-def _predicting(count: int) -> None:
-    if sys.stderr.isatty():
-        say(f"predicting the memory of {plural(count, 'stage')}, once: the next plan knows them …")
-
-
-def _counting(count: int) -> None:
-    if sys.stderr.isatty():
-        say(f"counting the tokens of {plural(count, 'long prompt')}, once …")
+def _predicting(missing: Sequence[Question | TextsQuestion]) -> None:
+    if not sys.stderr.isatty():
+        return
+    texts = sum(len(question["texts"]) for question in missing if "texts" in question)
+    stages = sum("stage" in question for question in missing)
+    counting = f"counting the tokens of {plural(texts, 'long prompt')}" if texts else ""
+    predicting = f"predicting the memory of {plural(stages, 'stage')}" if stages else ""
+    say(f"{' and '.join(filter(None, (counting, predicting)))}, once: the next plan knows them …")
 
 
 def plan_json(

@@ -8,10 +8,10 @@ number.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batch.catalogue import pag
 from batch.catalogue.families import FAMILIES, digest
@@ -25,11 +25,10 @@ from batch.records.spec import ModelSource
 from batch.records.tasks import Task
 from batch.records.values import Call
 from batch.run import configured
-from batch.store import predictions
 
 if TYPE_CHECKING:
     from batch.memory.footprint import Footprint
-    from batch.memory.questions import Question
+    from batch.memory.questions import Answer, Question
     from batch.plan.plan import Plan
 
 SWITCH = "RUN_BATCH_PREDICT"
@@ -85,6 +84,33 @@ class Forecast:
     """Why nothing was predicted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a plan asks the predicting process."""
+
+    settings: tuple[tuple[_Setting, Mapping[str, Question] | str], ...] = ()
+    """Each with a question for every stage, or why there is none."""
+    left_out: int = 0
+    """Settings beyond :data:`MOST`."""
+    why: str = ""
+    """Why nothing is asked."""
+
+    @property
+    def questions(self) -> list[Question]:
+        """All of them; equal ones have equal keys."""
+        return [one for _, stages in self.settings if not isinstance(stages, str) for one in stages.values()]
+
+    def forecast(self, answers: Mapping[str, Answer]) -> Forecast:
+        """What the answers make, which are by the keys of their questions."""
+        rows = []
+        for item, stages in self.settings:
+            if isinstance(stages, str):
+                rows.append(_row(item, item.task.memory_steps, why=stages))
+            else:
+                rows += _rows(item, {stage: answers[question["key"]] for stage, question in stages.items()})
+        return Forecast(rows=tuple(rows), left_out=self.left_out, why=self.why)
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """A group of tasks that one prediction holds for."""
@@ -106,31 +132,20 @@ def unasked() -> str:
     return next((f"{name} is not installed" for name in missing), "")
 
 
-def forecast(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> Forecast:
-    """Predict the memory settings of a plan; ``tell`` is told how many stages have to be computed first."""
+def asked(plan: Plan) -> Asked:
+    """What the predicting process is to be asked about the memory settings of a plan."""
     if why := unasked():
-        return Forecast(why=why)
+        return Asked(why=why)
     settings = _settings(plan)
     chosen = settings[:MOST]
     sources = {name: configured.source_of(plan.models[name]) for name in {item.task.model for item in chosen}}
     built = {name: configured.built_from(item) for name, item in sources.items() if isinstance(item, ModelSource)}
-    asked = {
-        item: _questions(item, source, built[item.task.model])
-        for item in chosen
-        if isinstance(source := sources[item.task.model], ModelSource)
-    }
-    answers = predictions.answers(
-        [question for questions in asked.values() for question in questions.values()], tell
-    )
-    rows = []
+    found: list[tuple[_Setting, Mapping[str, Question] | str]] = []
     for item in chosen:
         source = sources[item.task.model]
-        if isinstance(source, str):
-            rows.append(_row(item, item.task.memory_steps, why=source))
-        else:
-            stages = {stage: answers[question["key"]] for stage, question in asked[item].items()}
-            rows += _rows(item, stages)
-    return Forecast(rows=tuple(rows), left_out=len(settings) - len(chosen))
+        stages = source if isinstance(source, str) else _questions(item, source, built[item.task.model])
+        found.append((item, stages))
+    return Asked(settings=tuple(found), left_out=len(settings) - len(chosen))
 
 
 # What is to be predicted
@@ -212,7 +227,7 @@ def _questions(item: _Setting, source: ModelSource, built: str) -> dict[str, Que
 # What comes of it
 
 
-def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def _rows(item: _Setting, stages: Mapping[str, Answer]) -> list[Row]:
     """The setting's row; of ``auto`` the one on a small card too."""
     steps = item.task.memory_steps
     why = next((answer["why"] for answer in stages.values() if "why" in answer), "")
@@ -232,7 +247,7 @@ def _rows(item: _Setting, stages: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def _components(answer: Mapping[str, Any]) -> dict[str, Component]:
+def _components(answer: Answer) -> dict[str, Component]:
     return {name: Component(**found) for name, found in answer["components"].items()}
 
 

@@ -6,7 +6,7 @@ answers are kept, as those about memory are. Texts so short that every model rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,11 +22,10 @@ from batch.records.reading import to_json
 from batch.records.receipts import TextTokens
 from batch.records.tasks import Task
 from batch.run import configured, forecast
-from batch.store import predictions
 
 if TYPE_CHECKING:
     from batch.catalogue.model import Model
-    from batch.memory.questions import TextsQuestion
+    from batch.memory.questions import Answer, TextsQuestion
     from batch.plan.plan import Plan
     from batch.records.spec import ModelSource
 
@@ -49,24 +48,37 @@ class _Group:
     texts: dict[str, None]
 
 
-def warnings(plan: Plan, tell: Callable[[int], None] = lambda _count: None) -> list[str]:
-    """What there is to say of the texts of a plan; ``tell`` is told how many must be counted first."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a plan asks the predicting process of its long texts."""
+
+    groups: tuple[tuple[_Group, TextsQuestion], ...] = ()
+
+    @property
+    def questions(self) -> list[TextsQuestion]:
+        """All of them."""
+        return [question for _, question in self.groups]
+
+    def warnings(self, plan: Plan, answers: Mapping[str, Answer]) -> list[str]:
+        """What there is to say of the plan's texts; answers are by the keys of their questions."""
+        said: list[str] = []
+        remedies: dict[str, None] = {}
+        for group, question in self.groups:
+            cut = answers[question["key"]].get("cut", {})
+            found = {question["texts"][int(number)]: TextTokens(**reading) for number, reading in cut.items()}
+            said += _said(group, found)
+            if cut and plan.models[group.task.model].pipeline in CLIP_PIPELINES:
+                remedies[f"{group.task.model}: under long_prompts: chunk all of a text is read"] = None
+        return [*said, *remedies]
+
+
+def asked(plan: Plan) -> Asked:
+    """What the predicting process is to be asked of the texts of a plan."""
     if forecast.unasked():
-        return []
+        return Asked()
     sources = {name: _source(model) for name, model in plan.models.items()}
     groups = [(group, source) for group in _groups(plan) if (source := sources[group.task.model]) is not None]
-    questions = [_question(group, source) for group, source in groups]
-    count = sum(len(item["texts"]) for item in questions)
-    answers = predictions.answers(questions, lambda _: tell(count))
-    said: list[str] = []
-    remedies: dict[str, None] = {}
-    for (group, _), question in zip(groups, questions, strict=True):
-        cut = answers[question["key"]].get("cut", {})
-        found = {question["texts"][int(number)]: TextTokens(**reading) for number, reading in cut.items()}
-        said += _said(group, found)
-        if cut and plan.models[group.task.model].pipeline in CLIP_PIPELINES:
-            remedies[f"{group.task.model}: under long_prompts: chunk all of a text is read"] = None
-    return [*said, *remedies]
+    return Asked(tuple((group, _question(group, source)) for group, source in groups))
 
 
 def _groups(plan: Plan) -> Iterable[_Group]:

@@ -27,14 +27,20 @@ PATIENCE_S = 300
 """After which a plan does without the answers that are not there yet."""
 
 
-def answers(questions: Iterable[Question | TextsQuestion], tell: Callable[[int], None]) -> dict[str, Answer]:
-    """The answer to every question by its key, from the cache or computed now."""
+def answers(
+    questions: Iterable[Question | TextsQuestion],
+    tell: Callable[[list[Question | TextsQuestion]], None] = lambda _: None,
+) -> dict[str, Answer]:
+    """The answer to every question by its key, from the cache or computed now by one process.
+
+    ``tell`` is told which have to be computed.
+    """
     asked = {question["key"]: question for question in questions}
     known: dict[str, Answer] = {key: kept for key in asked if (kept := _kept(key)) is not None}
     missing = [question for key, question in asked.items() if key not in known]
     if not missing:
         return known
-    tell(len(missing))
+    tell(missing)
     ended = "its process gave no answer"
     for said in _computed(missing):
         if "key" not in said:

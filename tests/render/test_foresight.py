@@ -321,7 +321,7 @@ def test_a_question_that_fails_spoils_no_other(tmp_path, monkeypatch):
     source = {**asked["denoise"]["source"], "location": str(tmp_path / "gone")}
     broken = {**asked["denoise"], "source": source, "key": "gone"}
     monkeypatch.setattr(predictions, "_computed", foresight.answers)  # without its process
-    found = predictions.answers([broken, asked["encode"]], lambda count: None)
+    found = predictions.answers([broken, asked["encode"]])
     assert "FileNotFoundError" in found["gone"]["why"]
     assert found[asked["encode"]["key"]]["components"]["text_encoder"]["weights"] > 0
     assert [path.stem for path in (tmp_path / "cache" / "foresight").iterdir()] == [asked["encode"]["key"]]

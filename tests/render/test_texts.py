@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from batch.records.tasks import EncodeTask
-from batch.render import pieces, tokens
+from batch.render import foresight, pieces, tokens
 from batch.render.families import common, sdxl
 from batch.render.families.table import FAMILIES
 from batch.report import table
+from batch.store import predictions
 from tests.conftest import DEMO
 from tests.helpers import grid, only_receipt, picture, plan, receipts_of
 from tests.render.direct import direct, job, loaded
@@ -19,6 +20,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 LONG = "abcde fghij klmno pqrst uvwxy"
 """Of the tiny CLIP tokenizer each letter is a token, and 14 fit between beginning and end of a piece."""
+
+
+@pytest.fixture
+def predicting(own_cache, monkeypatch):
+    """Plans predict, and do so in this process: one of their own starts torch anew."""
+    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
+    monkeypatch.setattr(predictions, "_computed", foresight.answers)
 
 
 def asked(text, **settings):
@@ -148,7 +156,7 @@ def test_a_plan_tells_what_will_be_cut(tiny, cli, manifest, own_cache, monkeypat
     assert "prompt 'a fox and a whale a fox and a whale" in said[1]
     assert "is too long: of 78 tokens 14 are read. Lost: “fox and a whale" in said[1]
     assert said[2].endswith("under long_prompts: chunk all of a text is read")
-    monkeypatch.setattr("batch.store.predictions._computed", lambda _: iter(()))  # the next plan knows it
+    monkeypatch.setattr(predictions, "_computed", lambda _: pytest.fail("the next plan knows it"))
     assert cli("plan", manifest(text)).err.splitlines()[-3:] == said
 
 
@@ -171,17 +179,15 @@ def test_how_texts_were_read_comes_back(tiny, cli, manifest, work):
 
 
 @pytest.mark.parametrize("model", ["sdxl", "sd1"])
-def test_a_plan_counts_weighted_texts_without_their_brackets(tiny, cli, manifest, own_cache, monkeypatch, model):
-    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
+def test_a_plan_counts_weighted_texts_without_their_brackets(tiny, cli, manifest, predicting, model):
     text = job(tiny(model), size="64x64", prompt="a (fox:1.2) and (a whale:1.3) " * 6)
     said = cli("plan", manifest("prompt_syntax: a1111\n" + text)).err.splitlines()[-2:]
     assert "is too long: of 78 tokens 14 are read. Lost: “fox and a whale" in said[0]
     assert said[1].endswith("under long_prompts: chunk all of a text is read")
 
 
-def test_a_plan_tells_every_model_that_cuts_a_text(tiny, cli, manifest, own_cache, monkeypatch):
+def test_a_plan_tells_every_model_that_cuts_a_text(tiny, cli, manifest, predicting):
     """Some pipelines take tokens out by a mask, whose count only numbers tell."""
-    monkeypatch.delenv("RUN_BATCH_PREDICT", raising=False)
     models = [str(tiny(name)) for name in ("z_image", "qwen_image", "krea2", "lumina2")]
     axes = {"prompt": "a fox and a whale " * 40, "extra.max_sequence_length": 60}
     said = cli("plan", manifest(grid(model=models, size="64x64", **axes))).err
