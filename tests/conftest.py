@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from packaging.version import Version
 
 from batch.base import nvml
@@ -93,11 +95,23 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """Folders of tiny pipelines by name, built when first asked for."""
+    """Folders of tiny pipelines by name, built when first asked for, by one of the processes that test at once."""
     from tests import tiny_models
 
-    root = tmp_path_factory.mktemp("tiny")
-    return cache(lambda name: tiny_models.build(name, root / name))
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str) -> Path:
+        built = root / f"{name}.built"
+        with FileLock(root / f"{name}.lock"):
+            if not built.exists():
+                shutil.rmtree(root / name, ignore_errors=True)
+                tiny_models.build(name, root / name)
+                built.touch()
+        return root / name
+
+    return cache(folder)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def flops(kernels):
 # Against torch's own counter
 
 
+@pytest.mark.xdist_group("roofline")
 def test_flops_are_those_that_torch_counts_in_a_real_run(work, one_thread):
     quiet()
     source = models.source(find_model("demo-2k", Path(), {}, online=False))
@@ -141,12 +142,14 @@ def test_a_bias_is_a_kernel_of_its_own_where_cudnn_convolves(memory_format, kern
 
 
 @pytest.mark.parametrize("card", roofline.CARDS.values(), ids=list(roofline.CARDS))
+@pytest.mark.xdist_group("roofline")
 def test_eager_is_no_faster_than_fused_nor_fused_than_the_floor(work, card):
     rows = roofline.rows(work, card)
     assert all(row.times.eager >= row.times.fused >= row.times.floor >= 0 for row in rows)
     assert rows[-1].times.floor > 0
 
 
+@pytest.mark.xdist_group("roofline")
 def test_totals_are_the_sums_of_their_classes(work):
     card = roofline.CARDS["4070"]
     rows = roofline.rows(work, card)
@@ -208,6 +211,7 @@ def test_a_wrong_size_or_model_is_said_in_words(capsys, model, size, said):
     assert "Traceback" not in err
 
 
+@pytest.mark.xdist_group("roofline")
 def test_it_runs_as_a_script(work):
     script = ROOT / "benchmarks" / "roofline.py"
     done = subprocess.run(

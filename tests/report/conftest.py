@@ -10,6 +10,13 @@ from tests.report.pages import BROWSER
 from tests.report.two_cards import A100, A100_COSTS, MANIFEST, RTX, RTX_COSTS, on_card, repainted
 
 
+def pytest_collection_modifyitems(items):
+    """A module's pages are looked at in one process, which starts a Chromium and makes them once."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rendered")

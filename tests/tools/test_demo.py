@@ -133,6 +133,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("training")
 def test_training_resumes_where_it_ended_and_exports_a_pipeline(run, tmp_path):
     drawn = (run / "bank-small.pt").stat().st_mtime_ns
     train_demo_model.train_transformer(run, 3, None)
@@ -145,6 +146,7 @@ def test_training_resumes_where_it_ended_and_exports_a_pipeline(run, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("training")
 def test_training_begins_with_an_exported_model(run, tmp_path):
     train_demo_model.export(run, tmp_path / "model")
     again = tmp_path / "again"
