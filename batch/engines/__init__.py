@@ -30,6 +30,14 @@ def default() -> str:
     return name
 
 
+def check(name: str, devices: str | None, ray_address: str, root: Path) -> None:
+    """Raise :class:`UserError` for an engine that cannot be, before a run makes its folder ``root``."""
+    if name == "ray":
+        from batch.engines.ray import engine
+
+        engine.check(devices, ray_address, root)
+
+
 def make(
     name: str, state: Path, backend: Backend, keep: Keep | None = None, ray: RayChoice | None = None
 ) -> Engine:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from batch import engines
 from batch.base import disk
 from batch.base.cache import default_folder
 from batch.base.errors import UserError
@@ -88,6 +89,8 @@ def check(manifest_path: Path, options: Options, online: FetchOptions) -> Prepar
     if job.impossible:
         raise UserError(job.impossible[0])
     job.folder.check(plan.name, plan.kind)
+    if plan.kind == RunKind.RENDER and not job.folder.exists():  # else there may be nothing left to render
+        engines.check(options.engine or engines.default(), options.devices, options.ray_address, job.folder.root)
     return job
 
 

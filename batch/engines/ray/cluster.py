@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch.base import install
-from batch.base.errors import Interrupted, StoppedEarly, UserError, in_words
+from batch.base.errors import StoppedEarly, UserError
 from batch.base.processes import ChildProcess
-from batch.engines.base import TICK_S
 from batch.engines.ray.choice import GPU
-from batch.engines.ray.tokens import COPY, Tokens
+from batch.engines.ray.joining import first_line, join, joins
+from batch.engines.ray.tokens import Tokens
 
 if TYPE_CHECKING:
     from batch.engines.base import Helm
-
-JOIN_S = 60.0
-"""A cluster that has not answered by then is not there."""
-
-REACH_S = 5.0
-
-CLIENT = "ray://"
-"""How the address of a cluster begins that this machine does not belong to."""
 
 STORE_BYTES = 128 * 2**20
 """Of Ray's own memory: what travels on one machine is small."""
@@ -79,10 +68,9 @@ class Cluster:
         if ray.is_initialized():  # by whoever called this program as a library
             return
         if joins(address):
-            variable = os.environ.get("RAY_ADDRESS", "")
-            by_variable = bool(variable) and address in ("", "auto")  # so does Ray decide
-            named_in = "RAY_ADDRESS" if by_variable else "--ray-address"
-            self._join(variable if by_variable else address, stop, named_in)
+            with _handlers_kept():
+                self._outside = join(address, stop, self._tokens)
+            self._joined = True
         else:
             self._start()
         self._while_open.enter_context(_hushed())
@@ -165,96 +153,10 @@ class Cluster:
                 )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - Ray names none
             shutil.rmtree(self._own, ignore_errors=True)
-            raise UserError(f"Ray cannot be started on this machine: {_first_line(error)}") from None
+            raise UserError(f"Ray cannot be started on this machine: {first_line(error)}") from None
         new = set(psutil.Process().children(recursive=True)) - before
         ended = {"processes": [[process.pid, process.create_time()] for process in new], "folder": str(self._own)}
         self._guard = ChildProcess("batch.engines.ray.guard", ended)
-
-    # One that is there
-
-    def _join(self, address: str, stop: Helm, named_in: str) -> None:
-        """As far as it takes, but no longer than a minute, and stopped at any time."""
-        _reach(address, named_in)
-        self._outside = address.startswith(CLIENT)
-        if self._outside:
-            _require_client()
-        failed: list[BaseException] = []
-        thread = threading.Thread(target=self._connect, args=(address, failed), daemon=True, name="ray")
-        with _handlers_kept():
-            thread.start()
-            self._await(thread, address, stop)
-        if failed and isinstance(failed[0], UserError):
-            raise failed[0]
-        if failed:
-            raise _not_joined(address, _first_line(failed[0]))
-        self._joined = True
-
-    def _await(self, thread: threading.Thread, address: str, stop: Helm) -> None:
-        deadline = time.monotonic() + JOIN_S
-        while thread.is_alive():
-            thread.join(TICK_S)
-            if stop.is_set():
-                raise Interrupted(stop.reason)
-            if time.monotonic() > deadline:
-                raise UserError(f"the Ray cluster at {address} has not answered within {JOIN_S:.0f} s")
-
-    def _connect(self, address: str, failed: list[BaseException]) -> None:
-        import ray
-
-        try:
-            if self._outside:
-                self._tokens.outside()
-            else:
-                self._tokens.join(address)
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-            failed.append(error)
-
-
-def joins(address: str) -> bool:
-    """Whether a run with that ``--ray-address`` joins a cluster that is there."""
-    return (address or os.environ.get("RAY_ADDRESS", "")) not in ("", "local")
-
-
-def _require_client() -> None:
-    """Raise :class:`UserError` where Ray was installed without its client."""
-    if importlib.util.find_spec("grpc") is None:
-        raise UserError(
-            f"--ray-address {CLIENT}… reaches a cluster from outside, which needs Ray's client; install it with\n"
-            f"    {install.packages(['ray[client]'])}"
-        )
-
-
-def _reach(address: str, named_in: str) -> None:
-    """Raise :class:`UserError` where nobody listens at ``HOST:PORT``; ``named_in`` is the option or variable."""
-    if address == "auto":
-        return
-    said = f"{named_in}{' ' if named_in.startswith('-') else '='}{address}"
-    if address.startswith(("http://", "https://")):
-        raise UserError(
-            f"{said} is where `ray job submit` sends jobs, and no run can join a cluster there. Write "
-            f"--ray-address {FORMS}"
-        )
-    host, _, port = address.removeprefix(CLIENT).rpartition(":")
-    if not (host and port.isdigit()):
-        raise UserError(f"{said}: write auto for the cluster that this machine belongs to, {FORMS}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"nothing answers at {said}: {in_words(error)}") from None
-
-
-FORMS = "HOST:PORT as `ray start` has told it (port 6379), or ray://HOST:10001 from outside of the cluster"
-
-
-def _not_joined(address: str, said: str) -> UserError:
-    """With what helps, where that is known."""
-    more = ""
-    if "Unauthenticated" in said or "InvalidAuthToken" in said:
-        more = f". It asks for a token that this machine does not have: {COPY}"
-    elif "Starting Ray client server failed" in said:
-        more = ". That file is on the cluster's first machine, in the logs of Ray's session; a second try may do"
-    return UserError(f"the Ray cluster at {address} cannot be joined: {said}{more}")
 
 
 @contextmanager
@@ -272,12 +174,6 @@ def _hushed() -> Iterator[None]:
         yield
     finally:
         worker.print_to_stdstream = before
-
-
-def _first_line(error: BaseException) -> str:
-    """What it says, with the end of a traceback that may follow."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and lines[1:] else lines[0]
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from batch.base.errors import CannotGoOn, Interrupted, UserError
 from batch.base.text import plural
 from batch.engines.base import TICK_S, Seated, admit_all, no_texts
 from batch.engines.ray.choice import CPU, RayChoice, resource
-from batch.engines.ray.cluster import Cluster, joins, require, without_devices
+from batch.engines.ray.cluster import Cluster, require, without_devices
+from batch.engines.ray.joining import joins, reached
 from batch.engines.supervision import Supervision
 from batch.records.events import Preparing
 
@@ -36,6 +37,15 @@ SAID_S = 10.0
 """Ray has found no device by then: it is said that the run waits for one."""
 
 
+def check(devices: str | None, address: str, root: Path) -> None:
+    """Raise :class:`UserError` for what is wrong whatever is rendered, before anything is downloaded or begun."""
+    resource(devices)
+    require()
+    _refuse_rays_own(root.absolute())
+    if joins(address):
+        reached(address)
+
+
 class RayEngine:
     """``state`` is the run's folder of records."""
 
@@ -48,7 +58,6 @@ class RayEngine:
     def start(self, devices: str | None, stop: Helm, *, most: int) -> Seated:
         """See :class:`~batch.engines.base.Engine`. Waits as long as all devices are taken by others."""
         kind = resource(devices)
-        require()
         _refuse_rays_own(self._state.absolute().parent)
         self._say("joining the Ray cluster" if joins(self._choice.address) else "starting Ray")
         self._cluster.open(self._choice.address, stop)

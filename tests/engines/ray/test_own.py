@@ -20,12 +20,12 @@ import pytest
 
 from batch.base.errors import UserError
 from batch.engines.ray.cluster import QUIET, Cluster, _hushed, without_devices
-from batch.engines.ray.engine import RayEngine
+from batch.engines.ray.engine import check
 from batch.run.steering import Steering
+from tests.conftest import SMALL
 from tests.engines.nights import FAKE_RUN, process_engine, until_an_image
 from tests.engines.ray.conftest import MANY
 from tests.engines.two_gpus import STORE
-from tests.fake_session import FakeBackend
 from tests.helpers import hashes
 
 ray = pytest.importorskip("ray")
@@ -174,9 +174,16 @@ def test_the_address_of_the_job_server_is_told_from_that_of_a_cluster(monkeypatc
 
 
 def test_a_run_folder_in_rays_copy_of_a_working_dir_is_refused():
-    state = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1a2b/outputs/night/.run")
+    root = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1a2b/outputs/night")
     with pytest.raises(UserError, match="--out /path/to/night"):
-        RayEngine(state, FakeBackend()).start(None, Steering(), most=1)
+        check(None, "", root)
+
+
+def test_a_run_that_cannot_reach_its_cluster_leaves_nothing(cli, manifest, work):
+    ended = cli("run", manifest(SMALL), "--engine", "ray", "--ray-address", "127.0.0.1:1", "--out", "run")
+    assert ended.code == 2
+    assert "nothing answers at --ray-address 127.0.0.1:1" in ended.err
+    assert not (work / "run").exists()
 
 
 def test_ray_prints_nothing_of_its_nodes(capsys):
