@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
@@ -29,6 +30,11 @@ os.environ.setdefault("RUN_BATCH_ENGINE", "local")
 
 # Nor does every plan load it for its memory; tests/render/test_foresight.py is about that.
 os.environ.setdefault("RUN_BATCH_PREDICT", "0")
+
+# It is noon whenever they run: "in an hour" is today, here as in child processes and browsers.
+if hasattr(time, "tzset"):
+    os.environ["TZ"] = f"Etc/GMT{time.gmtime().tm_hour - 12:+d}"  # Etc/GMT-5 is five hours ahead of UTC
+    time.tzset()
 
 ROOT = Path(__file__).parent.parent
 
