@@ -154,7 +154,7 @@ def test_a_worker_that_dies_before_it_is_ready_is_replaced(manifest, work):
         assert run.poll() is None
         time.sleep(0.005)
     workers[0].kill()
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=240)
     assert run.returncode == 0, err
     assert len(RunFolder(work / "run").scan().receipts) == 9
 
