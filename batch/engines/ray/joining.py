@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import threading
 import time
+from concurrent.futures import wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 from batch.base import install
 from batch.base.errors import Interrupted, UserError, in_words
 from batch.engines.base import TICK_S
+from batch.engines.ray.aside import aside
 from batch.engines.ray.tokens import COPY
 
 if TYPE_CHECKING:
@@ -40,38 +42,28 @@ def join(address: str, stop: Helm, tokens: Tokens) -> bool:
     Takes a minute at most, and can be stopped at any time. Raises :class:`UserError` where that cannot be.
     """
     address = reached(address)
-    failed: list[BaseException] = []
-    thread = threading.Thread(target=_connect, args=(address, tokens, failed), daemon=True, name="ray")
-    thread.start()
-    _await(thread, address, stop)
-    if failed and isinstance(failed[0], UserError):
-        raise failed[0]
-    if failed:
-        raise _not_joined(address, first_line(failed[0]))
-    return address.startswith(CLIENT)
-
-
-def _await(thread: threading.Thread, address: str, stop: Helm) -> None:
-    deadline = time.monotonic() + JOIN_S
-    while thread.is_alive():
-        thread.join(TICK_S)
+    joined, deadline = aside(partial(_connect, address, tokens)), time.monotonic() + JOIN_S
+    while not wait([joined], TICK_S).done:
         if stop.is_set():
             raise Interrupted(stop.reason)
         if time.monotonic() > deadline:
             raise UserError(f"the Ray cluster at {address} has not answered within {JOIN_S:.0f} s")
+    error = joined.exception()
+    if isinstance(error, UserError):
+        raise error
+    if error is not None:
+        raise _not_joined(address, first_line(error))
+    return address.startswith(CLIENT)
 
 
-def _connect(address: str, tokens: Tokens, failed: list[BaseException]) -> None:
+def _connect(address: str, tokens: Tokens) -> None:
     import ray
 
-    try:
-        if address.startswith(CLIENT):
-            tokens.outside()
-        else:
-            tokens.join(address)
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-        failed.append(error)
+    if address.startswith(CLIENT):
+        tokens.outside()
+    else:
+        tokens.join(address)
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
 
 
 def _require_client() -> None:

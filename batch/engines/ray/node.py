@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ray.exceptions import ActorUnschedulableError, RayActorError
 
 from batch.base.text import plural
 from batch.engines.death import Death
+from batch.engines.ray.aside import aside
 
 if TYPE_CHECKING:
     from batch.records.spec import ModelSource
@@ -88,24 +89,11 @@ def alive() -> list[dict[str, Any]]:
 
     Of a head that does not answer, Ray says nothing for a minute, and then ends the process that has asked.
     """
-    told: list[list[dict[str, Any]]] = []
-    failed: list[Exception] = []
-    thread = threading.Thread(target=_ask, args=(told, failed), daemon=True, name="nodes")
-    thread.start()
-    thread.join(ANSWER_S)
-    if failed:
-        raise failed[0]
-    if not told:
-        raise HeadLostError(f"its first machine has not answered for {ANSWER_S:.0f} s")
-    return [node for node in told[0] if node["Alive"]]
-
-
-def _ask(told: list[list[dict[str, Any]]], failed: list[Exception]) -> None:
     listed: Any = ray.nodes  # without types
-    try:
-        told.append(listed())
-    except Exception as error:  # noqa: BLE001 - raised where it was asked
-        failed.append(error)
+    nodes = aside(listed)
+    if not wait([nodes], ANSWER_S).done:
+        raise HeadLostError(f"its first machine has not answered for {ANSWER_S:.0f} s")
+    return [node for node in nodes.result() if node["Alive"]]
 
 
 def is_alive(identity: str) -> bool:
